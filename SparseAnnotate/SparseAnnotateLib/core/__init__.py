@@ -1,0 +1,49 @@
+"""Arrays and facts: geometry, planes, the ledger of drawn slices, sparse annotation, cohort folders, metrics.
+
+Imports only what Slicer bundles. Nothing here knows of Slicer, Qt or torch.
+"""
+
+from .annotation import Provenance, SparseAnnotation
+from .cohort import Case, Cohort
+from .errors import (
+    BadInputError,
+    BusyError,
+    CancelledError,
+    CohortError,
+    FileWriteError,
+    RunError,
+    SparseAnnotateError,
+    WorkerError,
+)
+from .evaluation import CaseFigures, LabelFigures, compare_labels
+from .geometry import VolumeGeometry
+from .ledger import Ledger, LedgerEntry, SliceState
+from .planes import Plane, SliceRef
+from .progress import Progress, RemainingTime, Watch
+
+__all__ = [
+    "BadInputError",
+    "BusyError",
+    "CancelledError",
+    "Case",
+    "CaseFigures",
+    "Cohort",
+    "CohortError",
+    "FileWriteError",
+    "LabelFigures",
+    "Ledger",
+    "LedgerEntry",
+    "Plane",
+    "Progress",
+    "Provenance",
+    "RemainingTime",
+    "RunError",
+    "SliceRef",
+    "SliceState",
+    "SparseAnnotateError",
+    "SparseAnnotation",
+    "VolumeGeometry",
+    "Watch",
+    "WorkerError",
+    "compare_labels",
+]

@@ -1,0 +1,129 @@
+"""Sparse annotation: labels that count on drawn slices only, and where every voxel's label came from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .ledger import Ledger, SliceState
+from .planes import Plane, slice_layer
+
+
+class Provenance(IntEnum):
+    """Where a voxel's label came from."""
+
+    NONE = 0
+    DRAWN = 1
+    FILLED = 2
+    PREDICTED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class SparseAnnotation:
+    """Labels of one volume together with the ledger that says on which slices they count.
+
+    Attributes:
+        labels: (K, J, I) uint8 or uint16. Off the drawn slices the values mean nothing and are never read.
+        ledger: the drawn, empty, skipped and recommended slices.
+        geometry: the volume's grid.
+
+    Raises:
+        BadInputError: when labels and geometry differ in shape, or the ledger names a slice outside the volume.
+    """
+
+    labels: np.ndarray
+    ledger: Ledger
+    geometry: VolumeGeometry
+
+    def __post_init__(self):
+        if self.labels.shape != self.geometry.shape:
+            raise BadInputError(
+                f"The labels have shape {self.labels.shape}, but the volume has shape {self.geometry.shape}."
+            )
+        self.ledger.check_fits(self.geometry, "The ledger")
+
+    @classmethod
+    def from_slices(cls, labels: np.ndarray, geometry: VolumeGeometry, plane: Plane, indices) -> SparseAnnotation:
+        """Annotation in which `indices` of one plane are drawn (empty where no label is), from a label array."""
+        ledger = Ledger()
+        axis = plane.array_axis(geometry)
+        for index in sorted({int(i) for i in indices}):
+            empty = not labels[slice_layer(axis, index)].any()
+            ledger = ledger.with_state(plane, index, SliceState.EMPTY if empty else SliceState.DRAWN)
+        return cls(labels, ledger, geometry)
+
+    def drawn_by_axis(self) -> dict[int, list[int]]:
+        """Sorted indices of the decided slices along each array axis that has any."""
+        by_axis = {plane.array_axis(self.geometry): self.ledger.indices(plane) for plane in Plane}
+        return {axis: indices for axis, indices in sorted(by_axis.items()) if indices}
+
+    def supervised_mask(self) -> np.ndarray:
+        """(K, J, I) bool: True on every voxel that a person has decided."""
+        mask = np.zeros(self.geometry.shape, dtype=bool)
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                mask[slice_layer(axis, index)] = True
+        return mask
+
+    def drawn_labels(self) -> np.ndarray:
+        """(K, J, I) labels with everything off the drawn slices set to 0."""
+        drawn = np.zeros_like(self.labels)
+        self.restore_drawn(drawn)
+        return drawn
+
+    def restore_drawn(self, labels: np.ndarray) -> None:
+        """Copy the drawn slices into another label array, in place: a drawn voxel is sacred."""
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                layer = slice_layer(axis, index)
+                labels[layer] = self.labels[layer]
+
+    def label_values(self) -> list[int]:
+        """Sorted labels other than 0 that occur on drawn slices."""
+        found: set[int] = set()
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                found.update(np.unique(self.labels[slice_layer(axis, index)]).tolist())
+        return sorted(found - {0})
+
+    def density(self) -> float:
+        """Share of the volume that is drawn; for one plane this is drawn slices / all slices."""
+        share = 1.0
+        for axis, indices in self.drawn_by_axis().items():
+            share *= 1.0 - len(indices) / self.geometry.shape[axis]
+        return 1.0 - share
+
+    def require_drawn(self, volume_name: str) -> None:
+        """Raise BadInputError when no slice of the volume has been drawn."""
+        if not self.drawn_by_axis():
+            raise BadInputError(
+                f"No slice of '{volume_name}' has been drawn yet. Draw at least one slice "
+                "(or mark one as empty), mark it as drawn, and try again."
+            )
+
+    def require_labels(self, volume_name: str) -> None:
+        """Raise BadInputError when slices are drawn but every one of them is empty."""
+        self.require_drawn(volume_name)
+        if not self.label_values():
+            raise BadInputError(
+                f"All drawn slices of '{volume_name}' are empty: there is no structure to continue. "
+                "Draw the structure on at least one slice."
+            )
+
+    def fingerprint(self) -> str:
+        """Short text that changes whenever a drawn slice or its labels change."""
+        digest = hashlib.sha1()
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                digest.update(f"{axis}:{index}:".encode())
+                digest.update(np.ascontiguousarray(self.labels[slice_layer(axis, index)], dtype=np.uint16).tobytes())
+        return digest.hexdigest()[:16]
+
+    def provenance(self, elsewhere: Provenance) -> np.ndarray:
+        """(K, J, I) uint8 of Provenance values: drawn on the drawn slices, `elsewhere` on all others."""
+        return np.where(self.supervised_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)

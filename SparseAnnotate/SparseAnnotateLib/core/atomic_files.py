@@ -1,0 +1,79 @@
+"""Writing files so that a reader sees the old or the new content, never half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import FileWriteError
+
+_LOW_DISK_BYTES = 1 << 20
+
+
+@contextmanager
+def written_atomically(path: str | Path):
+    """Yield a temporary path beside `path`; when the block ends well it is synced and renamed to `path`.
+
+    The temporary name keeps the ending, because image writers choose the format by it.
+
+    Raises:
+        FileWriteError: when the folder cannot be made or the file cannot be written; `path` is then unchanged.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.writing.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FileWriteError(_why_not_written(path, error)) from error
+    except RuntimeError as error:
+        # SimpleITK reports every failure to write as a RuntimeError without an error number.
+        if "write" in str(error).lower():
+            raise FileWriteError(_why_not_written(path, error)) from error
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a whole file atomically. Raises FileWriteError."""
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write a whole UTF-8 text file atomically. Raises FileWriteError."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append one line to a log-like file in a single write. Raises FileWriteError."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            file.write(line.encode("utf-8") + b"\n")
+    except OSError as error:
+        raise FileWriteError(_why_not_written(Path(path), error)) from error
+
+
+def _why_not_written(path: Path, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (number is None and _disk_is_full(path)):
+        return f"'{path}' cannot be written because the disk is full; free some space and try again. Nothing was lost."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"'{path}' cannot be written: no permission to write there. Choose another folder or change its rights."
+    reason = os.strerror(number) if number else str(error).strip().splitlines()[-1]
+    return f"'{path}' cannot be written ({reason}). Check that the folder exists and can be written to."
+
+
+def _disk_is_full(path: Path) -> bool:
+    folder = next((p for p in path.parents if p.exists()), None)
+    return folder is not None and shutil.disk_usage(folder).free < _LOW_DISK_BYTES

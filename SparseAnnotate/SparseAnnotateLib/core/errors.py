@@ -1,0 +1,33 @@
+"""The one exception family of the project: every message is a sentence a user can act on."""
+
+
+class SparseAnnotateError(Exception):
+    """Base of all errors raised on purpose; caught once, at the edges (panel, logic, command line, worker)."""
+
+
+class BadInputError(SparseAnnotateError):
+    """An image, label map, setting or request that cannot be used as it is."""
+
+
+class CohortError(SparseAnnotateError):
+    """A cohort folder whose files are missing, damaged or contradict each other."""
+
+
+class FileWriteError(SparseAnnotateError):
+    """A file or folder that cannot be written (no permission, read-only or full disk)."""
+
+
+class BusyError(SparseAnnotateError):
+    """Something is being changed by another process at this moment."""
+
+
+class RunError(SparseAnnotateError):
+    """A trained run or checkpoint that cannot be used: another version, network or cohort, or damaged."""
+
+
+class WorkerError(SparseAnnotateError):
+    """The worker process could not be started, ended without an answer, or answered nonsense."""
+
+
+class CancelledError(SparseAnnotateError):
+    """The user asked to stop; what was finished before is kept."""

@@ -1,0 +1,174 @@
+"""Where a voxel array lies in the patient: shape, spacing and orientation.
+
+RAS (Slicer) in memory, LPS (ITK) in files. This module is the only place that converts between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from .errors import BadInputError
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class VolumeGeometry:
+    """Geometry of a volume whose array is indexed (K, J, I), as Slicer's and SimpleITK's numpy functions give it.
+
+    Attributes:
+        shape: number of voxels (K, J, I).
+        ijk_to_ras: 4x4 matrix, rows as tuples, from voxel index (i, j, k, 1) to RAS in mm.
+
+    Raises:
+        BadInputError: when the shape is not 3D or the matrix is singular, sheared or not finite.
+    """
+
+    shape: tuple[int, int, int]
+    ijk_to_ras: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        matrix = np.asarray(self.ijk_to_ras, dtype=float)
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise BadInputError(f"A volume must have three axes with at least one voxel each, not shape {self.shape}.")
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise BadInputError("The IJK-to-RAS matrix must be a 4x4 matrix of finite numbers.")
+        columns = matrix[:3, :3]
+        lengths = np.linalg.norm(columns, axis=0)
+        if lengths.min() <= 0:
+            raise BadInputError("The IJK-to-RAS matrix has an axis of length zero: the voxel spacing must be positive.")
+        directions = columns / lengths
+        if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
+            raise BadInputError(
+                "The volume's axes are not at right angles (a sheared or gantry-tilted volume). "
+                "Resample it to a rectangular grid first, in Slicer with the module 'Resample Scalar Volume'."
+            )
+        object.__setattr__(self, "ijk_to_ras", tuple(tuple(float(x) for x in row) for row in matrix))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """IJK to RAS as a (4, 4) float64 array."""
+        return np.array(self.ijk_to_ras)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along the array's axes (K, J, I)."""
+        lengths = np.linalg.norm(self.matrix[:3, :3], axis=0)
+        return (float(lengths[2]), float(lengths[1]), float(lengths[0]))
+
+    @property
+    def directions(self) -> np.ndarray:
+        """(3, 3) float64; column a is the RAS unit vector along array axis a (0: K, 1: J, 2: I)."""
+        columns = self.matrix[:3, :3]
+        return (columns / np.linalg.norm(columns, axis=0))[:, ::-1]
+
+    @classmethod
+    def from_spacing(cls, shape, spacing=(1.0, 1.0, 1.0), origin_ras=(0.0, 0.0, 0.0)) -> VolumeGeometry:
+        """An unrotated volume: `shape` and `spacing` (mm) in array order (K, J, I), origin in RAS (mm)."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.diag([float(s) for s in reversed(spacing)])
+        matrix[:3, 3] = origin_ras
+        return cls(tuple(shape), _rows(matrix))
+
+    @classmethod
+    def from_matrix(cls, shape, ijk_to_ras) -> VolumeGeometry:
+        """From any 4x4 array-like, IJK to RAS, and the shape (K, J, I)."""
+        return cls(tuple(shape), _rows(np.asarray(ijk_to_ras, dtype=float)))
+
+    @classmethod
+    def from_itk(cls, size, spacing, origin, direction) -> VolumeGeometry:
+        """From ITK's (i, j, k) size, spacing (mm), origin and 3x3 row-major direction, all in LPS."""
+        lps = np.eye(4)
+        lps[:3, :3] = np.asarray(direction, dtype=float).reshape(3, 3) @ np.diag(spacing)
+        lps[:3, 3] = origin
+        return cls(tuple(reversed([int(n) for n in size])), _rows(_LPS_TO_RAS @ lps))
+
+    def to_itk(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+        """ITK's (spacing, origin, direction) in LPS; the inverse of `from_itk`."""
+        lps = _LPS_TO_RAS @ self.matrix
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        direction = lps[:3, :3] / spacing
+        return tuple(spacing), tuple(lps[:3, 3]), tuple(direction.ravel())
+
+    def difference_from(self, other: VolumeGeometry, tolerance_voxels: float = 1e-2) -> str | None:
+        """What differs between the two grids, as words for a sentence; None when they overlay each other.
+
+        Corners of the two volumes may lie at most `tolerance_voxels` of the smallest spacing apart.
+        """
+        if self.shape != other.shape:
+            return f"its size is {_times(self.shape)} instead of {_times(other.shape)} voxels"
+        if not np.allclose(self.spacing, other.spacing, rtol=1e-3, atol=0):
+            return f"its voxel spacing is {_mm(self.spacing)} instead of {_mm(other.spacing)}"
+        corners = np.array(
+            [[i, j, k, 1] for k in (0, self.shape[0]) for j in (0, self.shape[1]) for i in (0, self.shape[2])]
+        )
+        distance = np.linalg.norm((corners @ (self.matrix - other.matrix).T)[:, :3], axis=1).max()
+        if distance > tolerance_voxels * min(self.spacing):
+            return f"its position or orientation differs by up to {distance:.3g} mm"
+        return None
+
+    def resembles(self, other: VolumeGeometry) -> bool:
+        """True when the two grids overlay each other voxel by voxel."""
+        return self.difference_from(other) is None
+
+    def nearest_anatomical_axes(self) -> tuple[int, int, int]:
+        """Array axis closest to left-right, posterior-anterior and inferior-superior, each axis used once."""
+        cosines = np.abs(self.directions)
+        return max(permutations(range(3)), key=lambda axes: sum(cosines[r, a] for r, a in enumerate(axes)))
+
+    def to_standard_order(self, array: np.ndarray) -> np.ndarray:
+        """View of a (K, J, I) array with its last three axes ordered S, A, R and pointing that way; no voxel resampled.
+
+        Volumes of one cohort may be stored in any axis order; a network must see them alike.
+        """
+        axes, flips = self._standard_axes_and_flips()
+        lead = array.ndim - 3
+        moved = np.transpose(array, (*range(lead), *(lead + a for a in axes)))
+        return moved[(..., *(slice(None, None, -1) if flip else slice(None) for flip in flips))]
+
+    def from_standard_order(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of `to_standard_order`."""
+        axes, flips = self._standard_axes_and_flips()
+        lead = array.ndim - 3
+        unflipped = array[(..., *(slice(None, None, -1) if flip else slice(None) for flip in flips))]
+        return np.transpose(unflipped, (*range(lead), *(lead + int(a) for a in np.argsort(axes))))
+
+    def to_standard_slice(self, axis: int, index: int) -> tuple[int, int]:
+        """Axis and index of a slice after `to_standard_order`."""
+        axes, flips = self._standard_axes_and_flips()
+        place = axes.index(axis)
+        return place, self.shape[axis] - 1 - index if flips[place] else index
+
+    @property
+    def standard_shape(self) -> tuple[int, int, int]:
+        """Number of voxels along the axes of `to_standard_order`."""
+        axes, _ = self._standard_axes_and_flips()
+        return tuple(self.shape[a] for a in axes)
+
+    @property
+    def standard_spacing(self) -> tuple[float, float, float]:
+        """Spacing (mm) along the axes of `to_standard_order`."""
+        axes, _ = self._standard_axes_and_flips()
+        return tuple(self.spacing[a] for a in axes)
+
+    def _standard_axes_and_flips(self):
+        right, anterior, superior = self.nearest_anatomical_axes()
+        axes = (superior, anterior, right)
+        flips = tuple(self.directions[r, a] < 0 for r, a in zip((2, 1, 0), axes, strict=True))
+        return axes, flips
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(x) for x in row) for row in matrix)
+
+
+def _times(shape) -> str:
+    return " x ".join(str(n) for n in reversed(shape))
+
+
+def _mm(spacing) -> str:
+    return " x ".join(f"{s:.4g}" for s in reversed(spacing)) + " mm"

@@ -1,0 +1,123 @@
+"""The ledger: which slices of a volume are recommended, drawn, empty or skipped, and the seconds they took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .planes import Plane
+
+
+class SliceState(StrEnum):
+    """What is known of a slice in the ledger. A slice that is not in the ledger is simply undrawn."""
+
+    TODO = "to do"
+    DRAWN = "drawn"
+    EMPTY = "empty"
+    SKIPPED = "skipped"
+
+    @property
+    def is_decided(self) -> bool:
+        """True when a person has decided every voxel of the slice: drawn, or looked at and empty."""
+        return self in (SliceState.DRAWN, SliceState.EMPTY)
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One slice in the ledger.
+
+    Attributes:
+        plane, index: the slice (index along the plane's array axis, from 0).
+        state: to do, drawn, empty or skipped.
+        order: place in the cohort's worklist, from 1; 0 for a slice drawn without being recommended.
+        score: how much the strategy wanted it, higher is more.
+        reason: why it was recommended, in a few words.
+        seconds: time a person spent on it.
+    """
+
+    plane: Plane
+    index: int
+    state: SliceState = SliceState.TODO
+    order: int = 0
+    score: float = 0.0
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> tuple[Plane, int]:
+        return (self.plane, self.index)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All slices of one volume that were recommended or decided. Every change gives a new ledger."""
+
+    entries: tuple[LedgerEntry, ...] = ()
+    format: Literal["SparseAnnotate ledger"] = "SparseAnnotate ledger"
+    version: Literal[1] = 1
+    _by_key: dict = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self):
+        by_key = {entry.key: entry for entry in self.entries}
+        if len(by_key) != len(self.entries):
+            raise BadInputError("A ledger names the same slice twice.")
+        object.__setattr__(self, "_by_key", by_key)
+
+    def entry(self, plane: Plane, index: int) -> LedgerEntry | None:
+        """The entry of a slice, or None when the ledger does not name it."""
+        return self._by_key.get((plane, index))
+
+    def with_state(self, plane: Plane, index: int, state: SliceState, seconds: float | None = None) -> Ledger:
+        """The slice set to `state`; seconds, when given, are added to those spent before."""
+        old = self.entry(plane, index) or LedgerEntry(plane, index)
+        new = replace(old, state=state, seconds=old.seconds + float(seconds or 0.0))
+        return self._with_entry(new)
+
+    def with_recommended(self, recommended: list[LedgerEntry]) -> Ledger:
+        """`recommended` in place of the slices that were still to do; decided and skipped ones stay as they are."""
+        kept = {e.key: e for e in self.entries if e.state is not SliceState.TODO}
+        for entry in recommended:
+            old = kept.get(entry.key)
+            if old is None:
+                kept[entry.key] = replace(entry, state=SliceState.TODO)
+            elif old.state is SliceState.SKIPPED:
+                kept[entry.key] = replace(entry, state=SliceState.TODO, seconds=old.seconds)
+        return Ledger(tuple(kept.values()))
+
+    def indices(self, plane: Plane, *states: SliceState) -> list[int]:
+        """Sorted indices of the plane's slices in one of `states` (default: the decided ones)."""
+        wanted = states or (SliceState.DRAWN, SliceState.EMPTY)
+        return sorted(e.index for e in self.entries if e.plane is plane and e.state in wanted)
+
+    @property
+    def decided(self) -> list[LedgerEntry]:
+        """Entries that are drawn or empty."""
+        return [e for e in self.entries if e.state.is_decided]
+
+    @property
+    def todo(self) -> list[LedgerEntry]:
+        """Entries still to be drawn, in worklist order."""
+        return sorted((e for e in self.entries if e.state is SliceState.TODO), key=lambda e: (e.order, e.key))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on all slices together."""
+        return sum(e.seconds for e in self.entries)
+
+    def check_fits(self, geometry: VolumeGeometry, what: str) -> None:
+        """Raise BadInputError, naming `what`, when a slice lies outside the volume."""
+        for entry in self.entries:
+            count = entry.plane.slice_count(geometry)
+            if not 0 <= entry.index < count:
+                raise BadInputError(
+                    f"{what} names {entry.plane.value} slice {entry.index}, "
+                    f"but the volume has {entry.plane.value} slices 0 to {count - 1} only."
+                )
+
+    def _with_entry(self, new: LedgerEntry) -> Ledger:
+        if new.key in self._by_key:
+            return Ledger(tuple(new if e.key == new.key else e for e in self.entries))
+        return Ledger((*self.entries, new))

@@ -1,0 +1,94 @@
+"""How long work tells where it is, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .errors import CancelledError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report: fraction done (0-1), what is being done, seconds left (None: not known yet), and figures."""
+
+    fraction: float
+    message: str
+    seconds_left: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Watch:
+    """Carries progress out of long work and the wish to cancel into it.
+
+    `report` is called with a Progress, from the thread that does the work. `cancel` may be called from any thread;
+    the work raises CancelledError at its next `step` or `check`.
+    """
+
+    def __init__(self, report: Callable[[Progress], None] | None = None):
+        self._report = report
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the work to stop."""
+        self._cancelled.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Raise CancelledError if the work was asked to stop."""
+        if self._cancelled.is_set():
+            raise CancelledError("Cancelled.")
+
+    def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
+        """Report, then check for cancel."""
+        if self._report is not None:
+            self._report(Progress(min(max(float(fraction), 0.0), 1.0), message, seconds_left, metrics))
+        self.check()
+
+    @staticmethod
+    def part_of(whole: Watch, number: int, count: int, prefix: str = "") -> Watch:
+        """Watch over part `number` of `count` equal parts of a whole; seconds left are stretched to the whole."""
+        return _PartWatch(whole, number / count, 1 / count, prefix)
+
+
+class _PartWatch(Watch):
+    def __init__(self, whole: Watch, start: float, share: float, prefix: str):
+        super().__init__()
+        self._whole, self._start, self._share, self._prefix = whole, start, share, prefix
+        self._began = time.monotonic()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._whole.is_cancelled
+
+    def check(self) -> None:
+        self._whole.check()
+
+    def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
+        if seconds_left is not None:
+            rest = (1 - self._start - self._share) / self._share
+            seconds_left += rest * (time.monotonic() - self._began + seconds_left)
+        self._whole.step(self._start + fraction * self._share, self._prefix + message, seconds_left, **metrics)
+
+
+class RemainingTime:
+    """Seconds left, from the pace of the most recent part of the work rather than from its slow start."""
+
+    def __init__(self, total: int, start: int = 0, window: int = 50):
+        self._total = total
+        self._marks = [(time.monotonic(), start)]
+        self._window = window
+
+    def after(self, done: int) -> float | None:
+        """Seconds left when `done` of the total are done; None until two marks exist."""
+        self._marks.append((time.monotonic(), done))
+        self._marks = self._marks[-self._window :]
+        (t0, n0), (t1, n1) = self._marks[0], self._marks[-1]
+        if n1 <= n0:
+            return None
+        return (t1 - t0) / (n1 - n0) * max(self._total - done, 0)

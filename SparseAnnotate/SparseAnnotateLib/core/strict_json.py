@@ -1,0 +1,169 @@
+"""JSON files read strictly into frozen dataclasses: an unknown, missing or mistyped field is an error by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .atomic_files import write_text
+from .errors import BadInputError
+
+T = TypeVar("T")
+
+
+def read_json(path: str | Path, cls: type[T]) -> T:
+    """Read a JSON file into the dataclass `cls`.
+
+    Raises:
+        BadInputError: when the file is missing, is not JSON, or a field is unknown, missing or of the wrong type;
+            the sentence names file and field.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInputError(f"The file '{path}' does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"The file '{path}' cannot be read ({error}).") from error
+    return parse_json(text, cls, f"the file '{path}'")
+
+
+def parse_json(text: str, cls: type[T], source: str) -> T:
+    """Parse JSON text into the dataclass `cls`; `source` names the text in error sentences."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInputError(
+            f"{_capital(source)} is not valid JSON (line {error.lineno}: {error.msg}); it may be cut off."
+        ) from error
+    return from_plain(value, cls, source)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a dataclass (or plain value) as indented JSON, atomically. Raises FileWriteError."""
+    write_text(path, to_text(value, indent=2) + "\n")
+
+
+def to_text(value: Any, indent: int | None = None) -> str:
+    """JSON text of a dataclass or plain value; numbers that are not finite become null."""
+    return json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, enums, paths, tuples and numpy scalars as what JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(to_plain(k)): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        return to_plain(value.item())
+    return value
+
+
+def from_plain(value: Any, cls: Any, source: str, field: str = "") -> Any:
+    """A plain JSON value as type `cls`. Raises BadInputError naming `source` and `field`."""
+    origin, arguments = typing.get_origin(cls), typing.get_args(cls)
+    if cls is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return from_plain(value, next(a for a in arguments if a is not type(None)), source, field)
+    if dataclasses.is_dataclass(cls):
+        return _dataclass_from(value, cls, source, field)
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        try:
+            return cls(value)
+        except ValueError:
+            choices = ", ".join(repr(m.value) for m in cls)
+            raise _wrong(source, field, f"must be one of {choices}", value) from None
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise _wrong(source, field, f"must be one of {', '.join(map(repr, arguments))}", value)
+        return value
+    if origin in (tuple, list):
+        return _sequence_from(value, origin, arguments, source, field)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _wrong(source, field, "must be an object", value)
+        key, item = arguments
+        return {_key_from(k, key, source, field): from_plain(v, item, source, f"{field}.{k}") for k, v in value.items()}
+    return _scalar_from(value, cls, source, field)
+
+
+def _scalar_from(value, cls, source, field):
+    if cls is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if (isinstance(value, bool) and cls is not bool) or not isinstance(value, cls):
+        names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "an object"}
+        raise _wrong(source, field, f"must be {names.get(cls, cls.__name__)}", value)
+    return value
+
+
+def _key_from(key, cls, source, field):
+    if cls is not int:
+        return key
+    try:
+        return int(key)
+    except ValueError:
+        raise _wrong(source, field, "must have whole numbers as its names", key) from None
+
+
+def _sequence_from(value, origin, arguments, source, field):
+    if not isinstance(value, list):
+        raise _wrong(source, field, "must be a list", value)
+    if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+        if len(value) != len(arguments):
+            raise _wrong(source, field, f"must be a list of {len(arguments)} values", value)
+        kinds = arguments
+    else:
+        kinds = [arguments[0]] * len(value)
+    return origin(
+        from_plain(v, kind, source, f"{field}[{n}]") for n, (v, kind) in enumerate(zip(value, kinds, strict=True))
+    )
+
+
+def _dataclass_from(value, cls, source, field):
+    if not isinstance(value, dict):
+        raise _wrong(source, field, "must be an object", value)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    prefix = f"{field}." if field else ""
+    for name in value:
+        if name not in fields:
+            raise BadInputError(
+                f"{_capital(source)} has an unknown field '{prefix}{name}'; "
+                f"known are {', '.join(fields)}. It may come from another version of SparseAnnotate."
+            )
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for name, description in fields.items():
+        if name in value:
+            arguments[name] = from_plain(value[name], hints[name], source, prefix + name)
+        elif description.default is dataclasses.MISSING and description.default_factory is dataclasses.MISSING:
+            raise BadInputError(f"{_capital(source)} lacks the field '{prefix}{name}'.")
+    return cls(**arguments)
+
+
+def _wrong(source, field, must, value) -> BadInputError:
+    shown = json.dumps(to_plain(value))
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    place = f"the field '{field}'" if field else "the content"
+    return BadInputError(f"In {source}, {place} {must}, not {shown}.")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

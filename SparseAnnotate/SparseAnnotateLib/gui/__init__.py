@@ -1,0 +1,1 @@
+"""Qt parts of the panel. The only code that imports qt and ctk."""

@@ -1,0 +1,74 @@
+"""The interpolator protocol and its registry: how masks are filled in between drawn slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..core import BadInputError, SparseAnnotation, VolumeGeometry, Watch
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """A completed annotation.
+
+    Attributes:
+        labels: (K, J, I), dtype of the annotation's labels; drawn slices are bit-exact.
+        confidence: (K, J, I) float16, 1 on drawn slices and falling with distance and disagreement, never 0.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+
+
+class Interpolator(Protocol):
+    """Fills masks between drawn slices."""
+
+    def fill(
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        geometry: VolumeGeometry,
+        watch: Watch | None = None,
+    ) -> Fill:
+        """Complete a sparse annotation.
+
+        Args:
+            annotation: labels and the slices on which they count.
+            image: (K, J, I) intensities for methods that look at the image; None where there is none.
+            geometry: the volume's grid.
+            watch: takes progress out and the wish to cancel in.
+
+        Raises:
+            BadInputError: when nothing has been drawn, or the image does not fit.
+            CancelledError: when cancelled through `watch`.
+        """
+        ...
+
+
+_REGISTRY: dict[str, tuple[Callable[[], Interpolator], str]] = {}
+
+
+def register_interpolator(name: str, description: str):
+    """Class decorator: make an interpolator known under `name`."""
+
+    def add(factory: Callable[[], Interpolator]):
+        _REGISTRY[name] = (factory, description)
+        return factory
+
+    return add
+
+
+def interpolator_named(name: str) -> Interpolator:
+    """The interpolator of that name. Raises BadInputError when there is none."""
+    if name not in _REGISTRY:
+        raise BadInputError(f"There is no way to fill called '{name}'; choose one of {', '.join(_REGISTRY)}.")
+    return _REGISTRY[name][0]()
+
+
+def interpolator_descriptions() -> dict[str, str]:
+    """Every interpolator's name and what it does in one sentence."""
+    return {name: description for name, (_, description) in _REGISTRY.items()}

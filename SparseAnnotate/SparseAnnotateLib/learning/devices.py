@@ -1,0 +1,147 @@
+"""Which device to compute on, whether it really works, and what fits into it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+import torch
+
+from ..core import BadInputError
+from .networks import DIVISOR
+
+_CPU_PATCH_VOXELS = 48**3
+_GPU_PATCH_VOXELS = 128**3
+_BYTES_PER_VOXEL = {"basic_unet_small": 3_000, "basic_unet": 6_000}
+_BYTES_PER_VOXEL_OTHERS = 10_000
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """One device: its name, whether a real kernel ran on it, and a sentence on what was found."""
+
+    device: str
+    name: str
+    works: bool
+    message: str
+
+
+def smoke_test(device: str) -> DeviceReport:
+    """Run a small 3D convolution forward and backward on the device and compare it with the CPU's result.
+
+    `torch.cuda.is_available()` is not enough: a driver or build that does not fit the card passes it.
+    """
+    try:
+        name = _device_name(device)
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(1, 2, 8, 8, 8, generator=generator)
+        weight = torch.randn(2, 2, 3, 3, 3, generator=generator)
+        expected = torch.nn.functional.conv3d(image, weight).sum().item()
+        leaf = weight.to(device).requires_grad_()
+        result = torch.nn.functional.conv3d(image.to(device), leaf).sum()
+        result.backward()
+        agrees = math.isclose(result.item(), expected, rel_tol=1e-2, abs_tol=0.5) and bool(leaf.grad.isfinite().all())
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return DeviceReport(device, device, False, f"'{device}' cannot be used: {line}")
+    if not agrees:
+        return DeviceReport(device, name, False, f"'{device}' ({name}) gives wrong results and is not used.")
+    return DeviceReport(device, name, True, f"'{device}' ({name}) works.")
+
+
+def device_reports() -> list[DeviceReport]:
+    """Smoke tests of every device that torch sees, the best one first; the CPU is always there."""
+    names = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [smoke_test(name) for name in [*names, "cpu"]]
+
+
+def chosen_device(wanted: str = "auto") -> DeviceReport:
+    """The device to use. 'auto' falls back to the CPU and says why; a device asked for by name must work.
+
+    Raises:
+        BadInputError: when the device asked for does not work.
+    """
+    if wanted != "auto":
+        report = smoke_test(wanted)
+        if not report.works:
+            raise BadInputError(f"{report.message} Choose another device, for example 'cpu'.")
+        return report
+    reports = device_reports()
+    best = next(r for r in reports if r.works or r.device == "cpu")
+    if best.device != "cpu":
+        return best
+    failed = " ".join(r.message for r in reports if not r.works)
+    why = failed or "No graphics card was found that this PyTorch can use."
+    return DeviceReport("cpu", best.name, best.works, f"Computing on the CPU, which is slow. {why}")
+
+
+def usable_memory_bytes(device: str) -> int:
+    """Memory that training may use: free memory on a graphics card, half of the free memory on a CPU."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0] * 0.9)
+    try:
+        # What Linux can free for a new program, caches included.
+        with open("/proc/meminfo") as file:
+            available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        try:
+            available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            available = 8 << 30
+    return available // 2
+
+
+def planned_network(network: str, device: str) -> str:
+    """The network behind 'auto': the small one where there is no graphics card."""
+    if network != "auto":
+        return network
+    return "basic_unet" if device.startswith("cuda") else "basic_unet_small"
+
+
+def planned_precision(precision: str, device: str) -> str:
+    """The precision behind 'auto': bf16 where a graphics card has it, else fp32.
+
+    On the CPU bf16 is faster but became NaN within 60 steps (Testing/Benchmarks/README.md), so fp32 it is.
+    """
+    if precision != "auto":
+        return precision
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "fp32"
+
+
+def planned_patch(shapes: list[tuple[int, int, int]], spacing: tuple[float, float, float], limit: int) -> tuple:
+    """Patch size (S, A, R) in multiples of 16, at most `limit` voxels, no larger than the median volume needs.
+
+    The longest side in mm is shortened first, so that the network sees about equally far in all directions.
+    """
+    median = sorted(math.prod(s) for s in shapes)[len(shapes) // 2]
+    shape = next(s for s in shapes if math.prod(s) == median)
+    patch = [max(DIVISOR, math.ceil(n / DIVISOR) * DIVISOR) for n in shape]
+    while math.prod(patch) > limit and max(patch) > DIVISOR:
+        longest = max((a for a in range(3) if patch[a] > DIVISOR), key=lambda a: patch[a] * spacing[a])
+        patch[longest] -= DIVISOR
+    return tuple(patch)
+
+
+def planned_patch_and_batch(
+    shapes: list[tuple[int, int, int]], spacing: tuple[float, float, float], network: str, device: str
+) -> tuple[tuple[int, int, int], int]:
+    """Patch and batch that fit the device's memory; two patches a step where they do."""
+    per_voxel = _BYTES_PER_VOXEL.get(network, _BYTES_PER_VOXEL_OTHERS)
+    fitting = usable_memory_bytes(device) // per_voxel
+    most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
+    patch = planned_patch(shapes, spacing, max(DIVISOR**3, min(most, fitting // 2)))
+    batch = 2 if 2 * math.prod(patch) <= fitting else 1
+    return patch, batch
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    if device == "cpu":
+        return f"{torch.get_num_threads()} threads"
+    return {"mps": "Apple GPU"}.get(device, device)

@@ -1,0 +1,88 @@
+"""A network over a whole volume: sliding window, Gaussian blending, bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+
+from ..core import RemainingTime, Watch
+
+_LOGIT_BYTES = 1 << 30
+_OVERLAP = 0.5
+
+
+def predicted_classes(
+    model: torch.nn.Module,
+    image: np.ndarray,
+    patch: tuple[int, int, int],
+    device: str,
+    precision: str = "fp32",
+    watch: Watch | None = None,
+) -> np.ndarray:
+    """Most likely class of every voxel, (S, A, R) uint8 or uint16.
+
+    The volume is worked off in slabs along its first axis, each with a margin of half a patch, so that the logits of
+    a large volume with many classes never stand in memory at once.
+
+    Args:
+        model: in eval mode, on `device`.
+        image: (S, A, R) normalised, as in training.
+        patch: window size; watch: progress and cancel (per window).
+    """
+    watch = watch or Watch()
+    class_count = _class_count(model, patch, device)
+    result = np.zeros(image.shape, dtype=np.uint8 if class_count < 256 else np.uint16)
+    per_slice = image.shape[1] * image.shape[2] * class_count * 4
+    margin = patch[0] // 2
+    thickness = max(patch[0], int(_LOGIT_BYTES // per_slice) - 2 * margin)
+    starts = list(range(0, image.shape[0], thickness))
+    windows = _Windows(model, watch, device, precision, len(starts))
+    for number, start in enumerate(starts):
+        stop = min(start + thickness, image.shape[0])
+        low, high = max(0, start - margin), min(image.shape[0], stop + margin)
+        slab = torch.from_numpy(np.array(image[low:high], dtype=np.float32))[None, None]
+        windows.begin_slab(number, slab.shape[2:], patch)
+        with torch.inference_mode():
+            logits = sliding_window_inference(
+                slab, patch, 1, windows, overlap=_OVERLAP, mode="gaussian", sw_device=device, device="cpu"
+            )
+        classes = logits[0].argmax(0)[start - low : stop - low]
+        result[start:stop] = classes.numpy().astype(result.dtype)
+    return result
+
+
+class _Windows:
+    """The network as MONAI calls it, window by window, with progress and cancel in between."""
+
+    def __init__(self, model, watch: Watch, device: str, precision: str, slabs: int):
+        self._model, self._watch, self._device, self._precision = model, watch, device, precision
+        self._slabs, self._slab, self._done, self._expected = slabs, 0, 0, 1
+        self._remaining: RemainingTime | None = None
+
+    def begin_slab(self, number: int, shape, patch) -> None:
+        steps = [max(1, int(p * (1 - _OVERLAP))) for p in patch]
+        counts = [max(0, -(-(n - p) // s)) + 1 for n, p, s in zip(shape, patch, steps, strict=True)]
+        self._slab, self._done, self._expected = number, 0, int(np.prod(counts))
+        if self._remaining is None:
+            self._remaining = RemainingTime(self._expected * self._slabs)
+
+    def __call__(self, window: torch.Tensor) -> torch.Tensor:
+        done = self._slab * self._expected + self._done
+        fraction = min(1.0, (self._slab + self._done / self._expected) / self._slabs)
+        self._watch.step(fraction, "predicting", self._remaining.after(done) if done else None)
+        self._done += 1
+        with autocast(self._device, self._precision):
+            return self._model(window).float()
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Context for mixed precision on the device; does nothing for fp32."""
+    kind = torch.device(device).type
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
+    return torch.autocast(kind, dtype=dtype, enabled=precision != "fp32")
+
+
+def _class_count(model: torch.nn.Module, patch: tuple[int, int, int], device: str) -> int:
+    with torch.inference_mode():
+        return int(model(torch.zeros(1, 1, *(min(32, n) for n in patch), device=device)).shape[1])

@@ -1,0 +1,84 @@
+"""Weights and training state as safetensors: data, never code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..core import RunError
+from ..core.atomic_files import write_bytes
+
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+def save_weights(path: Path, model: torch.nn.Module) -> None:
+    """A model's weights as one safetensors file, atomically."""
+    write_bytes(path, save(_plain(model.state_dict())))
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Load weights into a model. Raises RunError when the file is damaged or made for another network."""
+    tensors, _ = _read(path)
+    _into_model(path, model, tensors)
+
+
+def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Everything training needs to go on, in one file, so that its parts can never be of different moments."""
+    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{_OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
+    write_bytes(path, save(_plain(tensors), metadata={"state": json.dumps(state)}))
+
+
+def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Load a checkpoint into model and optimizer; returns its state.
+
+    Raises:
+        RunError: when the file is damaged or was made for another network or version.
+    """
+    tensors, metadata = _read(path)
+    _into_model(path, model, {n[len(_MODEL) :]: t for n, t in tensors.items() if n.startswith(_MODEL)})
+    parameters = _parameters(optimizer)
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            index, key = name[len(_OPTIMIZER) :].split(".", 1)
+            parameter = parameters[int(index)]
+            moved = tensor if key == "step" else tensor.to(parameter.device)
+            optimizer.state[parameter][key] = moved
+    try:
+        return json.loads(metadata["state"])
+    except (KeyError, ValueError) as error:
+        raise RunError(f"'{path}' is not a checkpoint of SparseAnnotate. Train again under another name.") from error
+
+
+def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    own = model.state_dict()
+    differing = sorted(set(own) ^ set(tensors)) or [n for n in own if own[n].shape != tensors[n].shape]
+    if differing:
+        raise RunError(
+            f"'{path}' was made for another network: {len(differing)} of its parts do not fit, the first is "
+            f"'{differing[0]}'. Choose the network it was trained with, or train again under another name."
+        )
+    model.load_state_dict(tensors)
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"'{path}' cannot be read: it is missing, damaged or cut off. ({error})") from error
+
+
+def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,44 @@
+"""MRML nodes as the core's arrays and facts, and back. The only code that imports Slicer's MRML classes."""
+
+from .annotations import (
+    annotated_segmentation,
+    annotation_of,
+    case_of,
+    export_case,
+    label_values,
+    shared_label_values,
+)
+from .ledger_store import has_ledger, store_ledger, stored_ledger
+from .segmentation_nodes import (
+    apply_labels,
+    editor_for,
+    geometry_problem,
+    labels_of,
+    mend_geometry,
+    new_segmentation,
+    segment_names,
+)
+from .slice_views import jump_to_slice
+from .volume_nodes import geometry_of, image_of
+
+__all__ = [
+    "annotated_segmentation",
+    "annotation_of",
+    "apply_labels",
+    "case_of",
+    "editor_for",
+    "export_case",
+    "geometry_of",
+    "geometry_problem",
+    "has_ledger",
+    "image_of",
+    "jump_to_slice",
+    "label_values",
+    "labels_of",
+    "mend_geometry",
+    "new_segmentation",
+    "segment_names",
+    "shared_label_values",
+    "store_ledger",
+    "stored_ledger",
+]

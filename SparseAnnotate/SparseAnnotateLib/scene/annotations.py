@@ -1,0 +1,111 @@
+"""A volume's segmentation and ledger as sparse annotation, and its place in a cohort."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import slicer
+
+from ..core import BadInputError, Cohort, SparseAnnotation
+from .ledger_store import has_ledger, store_ledger, stored_ledger
+from .segmentation_nodes import labels_of, segment_names
+from .volume_nodes import geometry_of, image_of, require_scalar_volume
+
+_CASE_ATTRIBUTE = "SparseAnnotate.Case"
+_EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
+
+
+def annotated_segmentation(volume_node, create: bool = False):
+    """The segmentation in which slices of the volume are drawn: the one with a ledger and this reference volume.
+
+    With `create`, a segmentation that refers to the volume is taken when there is just one, and else a new one is
+    made. Returns None when there is none and `create` is False.
+    """
+    require_scalar_volume(volume_node)
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    own = [node for node in nodes if node.GetNodeReference(role) is volume_node]
+    with_ledger = [node for node in own if has_ledger(node)]
+    if with_ledger or not create:
+        return with_ledger[0] if with_ledger else None
+    if len(own) == 1:
+        node = own[0]
+    else:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} annotation")
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    store_ledger(node, stored_ledger(node))
+    return node
+
+
+def annotation_of(
+    volume_node, segmentation_node, values: dict[str, int] | None = None, winners: Sequence[str] | None = None
+) -> SparseAnnotation:
+    """The sparse annotation of a volume; `values` gives the label of each segment name (1, 2, ... by default).
+
+    Raises BadInputError when there is no segmentation or segment, the grids differ, or segments overlap on drawn
+    slices and `winners` does not say which counts.
+    """
+    if segmentation_node is None:
+        raise BadInputError(
+            f"Nothing has been drawn on the volume '{volume_node.GetName()}' yet. Recommend slices, draw them in a "
+            "segmentation, and mark them as drawn."
+        )
+    geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node)
+    ledger.check_fits(geometry, f"The ledger of '{segmentation_node.GetName()}'")
+    values = values or label_values(segmentation_node)
+    # Only what is on drawn slices counts, so only there can an overlap do harm.
+    nothing = slicer.util.arrayFromVolume(volume_node)
+    where = SparseAnnotation(nothing, ledger, geometry).supervised_mask()
+    return SparseAnnotation(labels_of(segmentation_node, volume_node, values, winners, where), ledger, geometry)
+
+
+def label_values(segmentation_node) -> dict[str, int]:
+    """Label value of each segment name: 1, 2, ... in the order of the segments."""
+    return {name: value for value, name in enumerate(segment_names(segmentation_node), start=1)}
+
+
+def shared_label_values(segmentation_nodes: Sequence, known: dict[int, str] | None = None) -> dict[str, int]:
+    """One label value for each segment name over several segmentations; names known to a cohort keep their value."""
+    values = {name: value for value, name in (known or {}).items()}
+    for node in segmentation_nodes:
+        for name in segment_names(node):
+            if name not in values:
+                values[name] = max(values.values(), default=0) + 1
+    return values
+
+
+def case_of(volume_node) -> str:
+    """Name of the volume's case in a cohort: from the node's name, unique in the scene, kept in the node."""
+    name = volume_node.GetAttribute(_CASE_ATTRIBUTE)
+    if name:
+        return name
+    plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName()).strip(" .")
+    plain = re.sub(r"\.\.+", ".", plain)
+    plain = plain if plain and re.match(r"\w", plain) else f"volume {plain}".strip()
+    others = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    taken = {node.GetAttribute(_CASE_ATTRIBUTE) for node in others}
+    name, number = plain, 2
+    while name in taken:
+        name, number = f"{plain} {number}", number + 1
+    volume_node.SetAttribute(_CASE_ATTRIBUTE, name)
+    return name
+
+
+def export_case(cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None) -> str:
+    """Write a volume, and its drawn slices if it has any, into a cohort; returns the case's name.
+
+    The image is written again only when it has changed since.
+    """
+    name = case_of(volume_node)
+    geometry = geometry_of(volume_node)
+    stamp = f"{cohort.folder}|{volume_node.GetImageData().GetMTime()}|{hash(geometry)}"
+    known = {case.name for case in cohort.cases}
+    if volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) != stamp or name not in known:
+        cohort.add_case(name, image_of(volume_node), geometry)
+        volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
+    if segmentation_node is not None and stored_ledger(segmentation_node).entries:
+        cohort.save_annotation(name, annotation_of(volume_node, segmentation_node, values))
+    return name

@@ -1,0 +1,256 @@
+"""Segmentation nodes as label arrays, and label arrays as segmentation nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from ..core import BadInputError
+from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix, world_from_node
+
+BINARY_LABELMAP = "Binary labelmap"
+_ALIGNED_VOXELS = 1e-2
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two segments that claim the same voxels."""
+
+    first: str
+    second: str
+    voxels: int
+
+
+def segment_ids(segmentation_node) -> list[str]:
+    """IDs of all segments, in their order."""
+    segmentation = segmentation_node.GetSegmentation()
+    return [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+
+
+def segment_names(segmentation_node) -> list[str]:
+    """Names of all segments, in their order; each must be there once, because labels are matched by name.
+
+    Raises BadInputError when there is no segment or a name occurs twice.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segment_ids(segmentation_node)]
+    if not names:
+        raise BadInputError(
+            f"The segmentation '{segmentation_node.GetName()}' has no segment. "
+            "Add one for each structure you want to draw."
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInputError(
+            f"The segmentation '{segmentation_node.GetName()}' has several segments named '{twice[0]}'. "
+            "Give each segment its own name."
+        )
+    return names
+
+
+def geometry_problem(segmentation_node, volume_node) -> str | None:
+    """Why slices painted in the segmentation are not slices of the volume, as a sentence; None when they are."""
+    require_scalar_volume(volume_node)
+    for segment_id in segment_ids(segmentation_node):
+        layer = _layer(segmentation_node, segment_id)
+        if layer is not None and _offset(layer, segmentation_node, volume_node) is None:
+            return (
+                f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
+                f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
+                "Set the segmentation's geometry to the volume's (in the Segment Editor, the button beside "
+                "'Source volume')."
+            )
+    return None
+
+
+def mend_geometry(segmentation_node, volume_node) -> None:
+    """Resample every segment to the volume's grid (nearest neighbour) and paint on that grid from now on."""
+    arrays = {
+        segment_id: slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
+        for segment_id in segment_ids(segmentation_node)
+        if _layer(segmentation_node, segment_id) is not None
+    }
+    segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    for segment_id, array in arrays.items():
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation_node, segment_id, volume_node)
+
+
+def labels_of(
+    segmentation_node, volume_node, values: dict[str, int], winners: Sequence[str] | None = None, where=None
+) -> np.ndarray:
+    """Segments as one label array on the volume's grid.
+
+    Args:
+        values: label value of each segment name; segments that are not named are left out.
+        winners: names of segments, the strongest first, that decide where segments overlap. Without them an
+            overlap is an error.
+        where: (K, J, I) bool; overlaps elsewhere do not matter. Everywhere by default.
+
+    Returns:
+        (K, J, I) uint8, or uint16 when a value exceeds 255.
+
+    Raises:
+        BadInputError: no segments, another grid, or segments that overlap.
+    """
+    problem = geometry_problem(segmentation_node, volume_node)
+    if problem:
+        raise BadInputError(problem)
+    shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
+    labels = np.zeros(shape, dtype=np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
+    names = {value: name for name, value in values.items()}
+    overlaps: dict[tuple[str, str], int] = {}
+    order = [name for name in segment_names(segmentation_node) if name in values]
+    if winners:
+        order.sort(key=lambda name: -winners.index(name) if name in winners else -len(winners))
+    masks = {name: (box, mask) for name, box, mask in _masks(segmentation_node, volume_node)}
+    for name in order:
+        if name not in masks:
+            continue
+        box, mask = masks[name]
+        target = labels[box]
+        if not winners:
+            taken = target[mask & (where[box] if where is not None else True)]
+            for value in np.unique(taken[taken > 0]).tolist():
+                overlaps[names[value], name] = int(np.count_nonzero(taken == value))
+        target[mask] = values[name]
+    if overlaps:
+        raise BadInputError(_overlap_sentence(segmentation_node, [Overlap(*k, n) for k, n in overlaps.items()]))
+    return labels
+
+
+def new_segmentation(
+    name: str, labels: np.ndarray, names: dict[int, str], volume_node, like=None
+) -> slicer.vtkMRMLSegmentationNode:
+    """A new segmentation node with a segment for every named label, lying exactly on the volume.
+
+    Args:
+        labels: (K, J, I) unsigned integers on the volume's grid.
+        names: label value to segment name; a label that does not occur becomes an empty segment.
+        like: segmentation node whose segments of the same name lend their colour and terminology.
+    """
+    require_scalar_volume(volume_node)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    layer = slicer.vtkOrientedImageData()
+    layer.SetExtent(volume_node.GetImageData().GetExtent())
+    layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
+    kept = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(kept).ravel(), deep=True)
+    layer.GetPointData().SetScalars(scalars)
+    segmentation = node.GetSegmentation()
+    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
+    # All segments share one layer: one copy of the voxels, whatever the number of structures.
+    for value, segment_name in names.items():
+        segment = slicer.vtkSegment()
+        segment.SetName(segment_name)
+        segment.SetLabelValue(int(value))
+        segment.SetColor(*_colour(segment_name, int(value), like))
+        segment.AddRepresentation(BINARY_LABELMAP, layer)
+        segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(segment_name))
+    return node
+
+
+def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node, editor) -> None:
+    """Replace the named segments by the labels, as one step that `editor.Undo()` takes back.
+
+    Args:
+        labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
+        values: label value of each segment name to replace; all other segments stay bit-identical.
+        editor: a vtkSlicerSegmentEditorLogic on this segmentation.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    editor.SaveStateForUndo()
+    for segment_id in segment_ids(segmentation_node):
+        name = segmentation.GetSegment(segment_id).GetName()
+        if name not in values:
+            continue
+        # A layer shared with other segments must not be written to: they would lose what overlaps.
+        segmentation.SeparateSegment(segment_id)
+        mask = (labels == values[name]).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, segment_id, volume_node)
+
+
+def editor_for(segmentation_node, volume_node):
+    """A vtkSlicerSegmentEditorLogic with undo, working on the segmentation without a window."""
+    editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor_node.SetHideFromEditors(True)
+    editor_node.SetSaveWithScene(False)
+    editor = slicer.vtkSlicerSegmentEditorLogic()
+    editor.SetMRMLScene(slicer.mrmlScene)
+    editor.SetSegmentEditorNode(editor_node)
+    editor.SetSegmentationHistory(slicer.vtkSegmentationHistory())
+    editor.SetSegmentationNode(segmentation_node)
+    editor.SetSourceVolumeNode(volume_node)
+    return editor
+
+
+def _masks(segmentation_node, volume_node) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
+    """For every segment with voxels: name, box of the volume's array, and bool mask within the box."""
+    shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
+    segmentation = segmentation_node.GetSegmentation()
+    for segment_id in segment_ids(segmentation_node):
+        layer = _layer(segmentation_node, segment_id)
+        if layer is None:
+            continue
+        segment = segmentation.GetSegment(segment_id)
+        extent = layer.GetExtent()
+        offset = _offset(layer, segmentation_node, volume_node)
+        starts = [extent[2 * a] + offset[a] for a in (2, 1, 0)]
+        array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
+        array = array.reshape(tuple(reversed(layer.GetDimensions())))
+        box = tuple(slice(max(s, 0), max(min(s + n, m), 0)) for s, n, m in zip(starts, array.shape, shape, strict=True))
+        if any(b.stop <= b.start for b in box):
+            continue
+        inner = tuple(slice(b.start - s, b.stop - s) for b, s in zip(box, starts, strict=True))
+        yield segment.GetName(), box, array[inner] == segment.GetLabelValue()
+
+
+def _layer(segmentation_node, segment_id: str):
+    """The image that holds a segment's voxels (shared or not); None when the segment is empty."""
+    layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
+    if layer is None or layer.IsEmpty() or layer.GetPointData().GetScalars() is None:
+        return None
+    return layer
+
+
+def _offset(layer, segmentation_node, volume_node) -> tuple[int, int, int] | None:
+    """Whole voxels (i, j, k) from the layer's index to the volume's; None when the grids do not coincide."""
+    matrix = vtk.vtkMatrix4x4()
+    layer.GetImageToWorldMatrix(matrix)
+    layer_to_world = world_from_node(segmentation_node) @ np.array(
+        [[matrix.GetElement(r, c) for c in range(4)] for r in range(4)]
+    )
+    volume_to_world = world_from_node(volume_node) @ local_ijk_to_ras(volume_node)
+    between = np.linalg.solve(volume_to_world, layer_to_world)
+    offset = np.rint(between[:3, 3])
+    size = max(*layer.GetDimensions(), *volume_node.GetImageData().GetDimensions())
+    aligned = np.abs(between[:3, :3] - np.eye(3)).max() * size < _ALIGNED_VOXELS
+    if not aligned or np.abs(between[:3, 3] - offset).max() > _ALIGNED_VOXELS:
+        return None
+    return tuple(int(n) for n in offset)
+
+
+def _colour(name: str, value: int, like) -> tuple[float, float, float]:
+    if like is not None:
+        segmentation = like.GetSegmentation()
+        segment_id = segmentation.GetSegmentIdBySegmentName(name)
+        if segment_id:
+            return segmentation.GetSegment(segment_id).GetColor()
+    palette = ((0.9, 0.45, 0.35), (0.35, 0.65, 0.9), (0.5, 0.8, 0.4), (0.95, 0.8, 0.3), (0.7, 0.5, 0.85))
+    return palette[(value - 1) % len(palette)]
+
+
+def _overlap_sentence(segmentation_node, overlaps: list[Overlap]) -> str:
+    pairs = "; ".join(f"'{o.first}' and '{o.second}' in {o.voxels} voxels" for o in overlaps[:3])
+    more = f"; and {len(overlaps) - 3} more pairs" if len(overlaps) > 3 else ""
+    return (
+        f"Segments of '{segmentation_node.GetName()}' overlap on drawn slices: {pairs}{more}. A voxel can have one "
+        "label only: erase one of them there, or say which segments win."
+    )

@@ -1,0 +1,81 @@
+"""Volume nodes as arrays and geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+
+from ..core import BadInputError, VolumeGeometry
+from ..core.images import require_3d_scalar, require_finite
+
+
+def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """A VTK matrix as a (4, 4) float64 array."""
+    return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+
+
+def vtk_matrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
+    """A (4, 4) array as a VTK matrix."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy([float(x) for x in np.asarray(array).ravel()])
+    return matrix
+
+
+def require_scalar_volume(node) -> None:
+    """Raise BadInputError, naming the node, when it is no 3D volume with one value per voxel."""
+    if node is None:
+        raise BadInputError("No volume is selected. Load one, or choose one in the list of volumes.")
+    name = node.GetName()
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.GetImageData() is None:
+        raise BadInputError(f"'{name}' is not a volume with image data. Choose a scalar volume.")
+    components = node.GetImageData().GetNumberOfScalarComponents()
+    if components != 1:
+        raise BadInputError(
+            f"'{name}' has {components} values per voxel (a colour, vector or 4D image). "
+            "Extract one component first, in Slicer with the module 'Vector to Scalar Volume'."
+        )
+    require_3d_scalar(3, node.GetImageData().GetDimensions(), name)
+
+
+def world_from_node(node) -> np.ndarray:
+    """(4, 4) matrix from a node's own coordinates to the world, through its parent transforms.
+
+    Raises BadInputError when a parent transform bends space.
+    """
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return np.eye(4)
+    if not parent.IsTransformToWorldLinear():
+        raise BadInputError(
+            f"'{node.GetName()}' lies under the non-linear transform '{parent.GetName()}', which changes the shape of "
+            "its slices. Harden the transform (a right click in the Data module), or take the volume out of it."
+        )
+    matrix = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    return matrix_array(matrix)
+
+
+def local_ijk_to_ras(node) -> np.ndarray:
+    """(4, 4) matrix from voxel index to RAS, parent transforms left out."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix_array(matrix)
+
+
+def geometry_of(node) -> VolumeGeometry:
+    """A volume's geometry in world coordinates. Raises BadInputError, naming the node."""
+    require_scalar_volume(node)
+    shape = tuple(reversed(node.GetImageData().GetDimensions()))
+    try:
+        return VolumeGeometry.from_matrix(shape, world_from_node(node) @ local_ijk_to_ras(node))
+    except BadInputError as error:
+        raise BadInputError(f"The volume '{node.GetName()}' cannot be used. {error}") from error
+
+
+def image_of(node) -> np.ndarray:
+    """A volume's voxels, a (K, J, I) view into the node: read, never write. Raises BadInputError for NaN or Inf."""
+    require_scalar_volume(node)
+    array = slicer.util.arrayFromVolume(node)
+    require_finite(array, f"The volume '{node.GetName()}'")
+    return array

@@ -1,0 +1,41 @@
+"""The extent of a volume that holds the body, so that air is not recommended for drawing."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+_SAMPLES_PER_AXIS = 96
+_SMALLEST_SHARE_OF_LARGEST_SLICE = 0.02
+
+
+def body_extents(image: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """First and last slice (both included) along each array axis that the body reaches.
+
+    The body is the largest connected part brighter than Otsu's threshold, in a coarse sample of the image. An axis on
+    which that leaves less than a tenth of the slices is given whole: then the threshold has found something else.
+
+    Args:
+        image: (K, J, I) of any real dtype, finite.
+    """
+    steps = [max(1, n // _SAMPLES_PER_AXIS) for n in image.shape]
+    sample = np.asarray(image[tuple(slice(None, None, step) for step in steps)], dtype=np.float32)
+    whole = tuple((0, n - 1) for n in image.shape)
+    # A few very bright voxels must not push the threshold above the body.
+    low, high = np.percentile(sample, [0.5, 99.5])
+    if high <= low:
+        return whole
+    clipped = sitk.GetImageFromArray(np.clip(sample, low, high))
+    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(clipped, 0, 1)).astype(bool)
+    parts, count = ndimage.label(bright)
+    if not count:
+        return whole
+    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    extents = []
+    for axis, (size, step) in enumerate(zip(image.shape, steps, strict=True)):
+        area = body.sum(axis=tuple(a for a in range(3) if a != axis))
+        reached = np.flatnonzero(area > _SMALLEST_SHARE_OF_LARGEST_SLICE * area.max())
+        first, last = int(reached[0]) * step, min(int(reached[-1]) * step + step - 1, size - 1)
+        extents.append((first, last) if 10 * (last - first + 1) >= size else (0, size - 1))
+    return tuple(extents)

@@ -1,0 +1,63 @@
+"""Slices at fixed intervals: at the same relative positions everywhere, or staggered over the cohort."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..core import SliceRef
+from .strategy import Budget, RankedSlice, Stack, register_strategy
+
+_GOLDEN_RATIO_STEP = (math.sqrt(5) - 1) / 2
+
+
+@register_strategy("fixed_interval", "Every n-th slice, at the same relative positions in every volume.")
+class FixedInterval:
+    """Slice floor((i + 1/2) n / k) for i = 0..k-1 of an extent of n slices (equal-interval annotation)."""
+
+    def __init__(self, seed: int = 0):
+        del seed
+
+    def phase(self, stack: Stack) -> float:
+        """Where in its interval each slice lies, 0 to 1."""
+        del stack
+        return 0.5
+
+    def rank(
+        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+    ) -> list[RankedSlice]:
+        """See `Strategy.rank`. Of the regular positions, those that a drawn slice already stands for are left out."""
+        ranked = []
+        for stack, count in zip(candidates, budget.slices_for(candidates), strict=True):
+            if not count:
+                continue
+            interval = stack.extent / count
+            phase = self.phase(stack)
+            positions = [stack.first + min(int((i + phase) * interval), stack.extent - 1) for i in range(count)]
+            already = [s.index for s in drawn if s.volume == stack.volume and s.plane == stack.plane]
+            reason = f"one of {count}, every {interval:.3g} slices"
+            for rank, position in enumerate(_missing(positions, already)):
+                ranked.append(RankedSlice(SliceRef(stack.volume, stack.plane, position), 1.0 / (rank + 1), reason))
+        return ranked
+
+
+@register_strategy("staggered", "Every n-th slice, starting elsewhere in each volume, so that together they cover all.")
+class Staggered(FixedInterval):
+    """Fixed interval whose phase differs from volume to volume: floor((i + u) n / k).
+
+    u runs through the additive golden-ratio sequence, which fills [0, 1) evenly for any number of volumes; the first
+    volume has u = 1/2, so one volume alone gets the same slices as with `fixed_interval`. In a cohort of like-framed
+    scans a model trained on the same relative positions everywhere never sees the positions in between.
+    """
+
+    def phase(self, stack: Stack) -> float:
+        return (0.5 + stack.position * _GOLDEN_RATIO_STEP) % 1.0
+
+
+def _missing(positions: list[int], drawn: list[int]) -> list[int]:
+    """Positions left when each drawn slice has taken the nearest one."""
+    left = list(positions)
+    for index in drawn:
+        if left:
+            left.remove(min(left, key=lambda position: abs(position - index)))
+    return [position for position in left if position not in drawn]

@@ -1,0 +1,5 @@
+"""`python -m SparseAnnotateLib.worker`: the worker process."""
+
+from .server import main
+
+main()

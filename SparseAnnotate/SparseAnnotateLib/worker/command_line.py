@@ -1,0 +1,232 @@
+"""`sparse-annotate`: the worker's requests as subcommands, for folders, clusters and scripts."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .. import __version__
+from ..core import CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core import Progress as Report
+from ..core.decathlon import case_name
+from ..core.strict_json import to_plain, to_text
+from ..interpolation import interpolator_descriptions
+from ..learning import NETWORKS, TrainingSettings
+from ..selection import strategy_descriptions
+from . import requests
+
+EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code: 0 done, 1 an error in a sentence, 2 wrong usage, 130 cancelled."""
+    options = _parser().parse_args(arguments)
+    watch_progress = _silent if options.json or options.quiet else _shown
+    try:
+        with watch_progress() as report, _cancelled_by_ctrl_c(report) as watch:
+            result = options.function(options, watch)
+    except CancelledError:
+        Console(stderr=True).print("Cancelled. What was finished is kept; a training goes on where it stopped.")
+        return EXIT_CANCELLED
+    except SparseAnnotateError as error:
+        if options.json:
+            print(to_text({"error": str(error), "type": type(error).__name__}))
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        return EXIT_ERROR
+    if options.json:
+        print(to_text(result, indent=2))
+    else:
+        options.show(result)
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sparse-annotate",
+        description="Draw a few slices of your 3D scans and get the whole cohort segmented.",
+    )
+    parser.add_argument("--version", action="version", version=f"sparse-annotate {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    create = _command(commands, "create", "make a cohort folder from image files", _create, _show_table)
+    create.add_argument("images", nargs="+", help="image files (NRRD, NIfTI, MetaImage); they stay where they are")
+    create.add_argument("--labels", nargs="*", default=[], metavar="VALUE=NAME", help="names of labels, e.g. 1=liver")
+    create.add_argument("--references", nargs="*", default=[], help="dense label files, in the order of the images")
+
+    recommend = _command(commands, "recommend", "recommend the slices to draw", _request, _show_table)
+    recommend.set_defaults(request_name="recommend")
+    budget = recommend.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--density", type=float, help="share of each volume's slices, e.g. 0.1")
+    budget.add_argument("--per-volume", type=int, help="slices in each volume and plane")
+    budget.add_argument("--total", type=int, help="slices in the whole cohort")
+    recommend.add_argument("--planes", nargs="+", default=["axial"], help="axial, coronal, sagittal (default: axial)")
+    strategies = "; ".join(f"{name}: {text}" for name, text in strategy_descriptions().items())
+    recommend.add_argument("--strategy", help=f"{strategies} Default: staggered, for one volume fixed_interval.")
+    recommend.add_argument("--seed", type=int, default=0)
+    recommend.add_argument("--whole", action="store_true", help="recommend air around the body, too")
+
+    draw = _command(
+        commands, "draw", "draw the worklist as the references show it (experiments)", _request, _show_table
+    )
+    draw.set_defaults(request_name="draw")
+
+    fill = _command(commands, "fill", "fill between drawn slices", _request, _show_table)
+    fill.set_defaults(request_name="fill")
+    methods = "; ".join(f"{name}: {text}" for name, text in interpolator_descriptions().items())
+    fill.add_argument("--method", default="shape", help=methods)
+
+    train = _command(commands, "train", "train on drawn slices, or go on with a run", _train, _show_card)
+    train.add_argument("--run", required=True, help="name of the run; one that was cancelled or killed goes on")
+    defaults = TrainingSettings()
+    networks = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
+    train.add_argument("--network", help=networks)
+    train.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch in voxels")
+    for name, kind in (("batch", int), ("iterations", int), ("learning_rate", float), ("seed", int)):
+        default = getattr(defaults, name)
+        text = "default: planned" if default is None else f"default: {default}"
+        train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    train.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
+
+    predict = _command(commands, "predict", "label volumes with a trained run", _request, _show_table)
+    predict.set_defaults(request_name="predict")
+    predict.add_argument("--run", required=True)
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+
+    evaluate = _command(commands, "evaluate", "compare results with reference labels", _request, _show_table)
+    evaluate.set_defaults(request_name="evaluate")
+    evaluate.add_argument("--run", help="a run's predictions; without it, the fill")
+
+    environment = commands.add_parser("environment", help="what can be computed here, on which device")
+    environment.set_defaults(function=_request, show=_show_environment, request_name="environment")
+    _output_options(environment)
+    return parser
+
+
+def _command(commands, name: str, text: str, function: Callable, show: Callable) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+    command.add_argument("cohort", metavar="COHORT", help="cohort folder, or a folder in the Decathlon's layout")
+    if name != "create":
+        command.add_argument("--state", metavar="FOLDER", help="keep annotations, ledgers and runs there instead")
+        command.add_argument("--cases", nargs="+", default=(), help="only these cases")
+    command.set_defaults(function=function, show=show)
+    _output_options(command)
+    return command
+
+
+def _output_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _create(options: argparse.Namespace, watch: Watch) -> list[dict[str, Any]]:
+    from ..core import BadInputError
+
+    labels = {}
+    for item in options.labels:
+        value, _, name = item.partition("=")
+        if not value.isdigit() or not name:
+            raise BadInputError(f"A label is given as VALUE=NAME, for example 1=liver, not '{item}'.")
+        labels[int(value)] = name
+    if options.references and len(options.references) != len(options.images):
+        raise BadInputError(
+            f"{len(options.images)} images but {len(options.references)} references were given; "
+            "give one reference for each image, in the same order."
+        )
+    cohort = Cohort.create(options.cohort, options.cohort, labels)
+    for number, image in enumerate(options.images):
+        watch.step(number / len(options.images), f"adding {image}")
+        reference = options.references[number] if options.references else None
+        cohort.add_case(case_name(image), image, reference=reference)
+    return [to_plain(case) for case in cohort.cases]
+
+
+def _request(options: argparse.Namespace, watch: Watch) -> Any:
+    request_class, function = requests.METHODS[options.request_name]
+    given = {f.name: getattr(options, f.name) for f in fields(request_class)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return function(request_class(**given), watch)
+
+
+def _train(options: argparse.Namespace, watch: Watch) -> dict[str, Any]:
+    given = {f.name: getattr(options, f.name, None) for f in fields(TrainingSettings)}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
+    settings = TrainingSettings(**given) if given else None
+    request = requests.TrainRequest(options.cohort, options.run, options.state, tuple(options.cases), settings)
+    return requests.train(request, watch)
+
+
+@contextmanager
+def _shown():
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, left="")
+
+        def report(progress: Report) -> None:
+            left = "" if progress.seconds_left is None else f"{progress.seconds_left:.0f} s left"
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
+            description = f"{progress.message}  {figures}".strip()
+            bar.update(task, completed=progress.fraction, description=description, left=left)
+
+        yield report
+
+
+@contextmanager
+def _silent():
+    yield None
+
+
+@contextmanager
+def _cancelled_by_ctrl_c(report):
+    watch = Watch(report)
+    old = {number: signal.signal(number, lambda *_: watch.cancel()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield watch
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _show_table(rows: Sequence[Any]) -> None:
+    rows = [to_plain(row) for row in rows]
+    if not rows:
+        Console().print("Nothing to show.")
+        return
+    columns = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
+    Console().print(table)
+
+
+def _show_card(card: dict[str, Any]) -> None:
+    dice = card["validation_dice"]
+    held_out = f", Dice {dice:.3f} on held-out drawn slices" if dice is not None else ""
+    Console().print(
+        f"Run '{card['run']}': {card['network']} trained on {card['slices']} drawn slices "
+        f"of {len(card['cases'])} cases, "
+        f"{card['iterations']} steps in {card['seconds']:.0f} s on {card['device']}{held_out}."
+    )
+
+
+def _show_environment(report: dict[str, Any]) -> None:
+    Console().print(report["message"])
+    for name, version in report["packages"].items():
+        Console().print(f"  {name} {version or 'not installed'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""JSON-RPC 2.0 messages, one a line. See https://www.jsonrpc.org/specification.
+
+Besides the standard's own error codes: -32000 an error of ours whose message is a sentence for the user, -32800 a
+request that was cancelled (the code language servers use).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..core.strict_json import to_text
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+OUR_ERROR = -32000
+REQUEST_CANCELLED = -32800
+
+PROGRESS = "progress"
+CANCEL = "$/cancelRequest"
+
+
+def request_line(identifier: int, method: str, params: Any) -> str:
+    """A request as one line, newline included."""
+    return _line({"id": identifier, "method": method, "params": params})
+
+
+def notification_line(method: str, params: Any) -> str:
+    """A notification (no answer expected) as one line."""
+    return _line({"method": method, "params": params})
+
+
+def result_line(identifier: int, result: Any) -> str:
+    """An answer as one line."""
+    return _line({"id": identifier, "result": result})
+
+
+def error_line(identifier: int | None, code: int, message: str, data: Any = None) -> str:
+    """An error answer as one line."""
+    error = {"code": code, "message": message} | ({"data": data} if data is not None else {})
+    return _line({"id": identifier, "error": error})
+
+
+def parsed(line: str | bytes) -> dict[str, Any]:
+    """A line as a message. Raises ValueError when it is no JSON object of JSON-RPC 2.0."""
+    message = json.loads(line)
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise ValueError("not a JSON-RPC 2.0 message")
+    return message
+
+
+def _line(content: dict[str, Any]) -> str:
+    return to_text({"jsonrpc": "2.0", **content}) + "\n"

@@ -1,0 +1,334 @@
+"""The requests a worker answers and the subcommands of the command line: the same functions for both.
+
+Each request is a frozen dataclass read strictly from JSON; each answer is a dataclass or plain data written as JSON.
+Big arrays travel as files in the cohort folder. torch is imported only inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from ..core import (
+    BadInputError,
+    Cohort,
+    LedgerEntry,
+    Plane,
+    SparseAnnotation,
+    Watch,
+    compare_labels,
+)
+from ..core.images import read_labels, write_image
+from ..core.oracle import drawn_from_reference
+from ..interpolation import interpolator_named
+from ..learning import TrainingSettings
+from ..selection import Budget, Volume, recommend_slices
+
+LEARNING_PACKAGES = ("torch", "monai", "safetensors")
+_REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
+
+
+@dataclass(frozen=True)
+class EnvironmentRequest:
+    """What can be computed here, and on which device."""
+
+
+@dataclass(frozen=True)
+class RecommendRequest:
+    """Which slices to draw next. One of density, per_volume, total is the budget; whole: air is drawn, too."""
+
+    cohort: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    planes: tuple[str, ...] = ("axial",)
+    density: float | None = None
+    per_volume: int | None = None
+    total: int | None = None
+    strategy: str | None = None
+    seed: int = 0
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """Draw the worklist as the reference labels show it: an experiment in place of a person."""
+
+    cohort: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FillRequest:
+    """Fill between drawn slices."""
+
+    cohort: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    method: str = "shape"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Train a run, or go on with one that was cancelled or killed (without settings: with its own)."""
+
+    cohort: str
+    run: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    settings: TrainingSettings | None = None
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """Label cases with a finished run."""
+
+    cohort: str
+    run: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """Compare with the reference labels: the predictions of `run`, or the fill when no run is named."""
+
+    cohort: str
+    run: str | None = None
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What was done to one case: the file written, and the seconds it took."""
+
+    case: str
+    path: str
+    seconds: float
+    slices_drawn: int
+    density: float
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """One slice of the worklist."""
+
+    order: int
+    case: str
+    plane: str
+    index: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Agreement of one case with its reference; distances in mm (None when a structure is missing altogether)."""
+
+    case: str
+    dice: float
+    hd95_mm: float
+    slices_drawn: int
+    density: float
+    labels: list[dict[str, Any]] = field(default_factory=list)
+
+
+def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
+    """Python, packages, devices (each tried with a real kernel) and one sentence for the user."""
+    import platform
+    import sys
+
+    del request, watch
+    packages = {name: _version(name) for name in _REPORTED_PACKAGES}
+    missing = [name for name in LEARNING_PACKAGES if packages[name] is None]
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "system": platform.platform(),
+        "packages": packages,
+        "devices": [],
+        "device": None,
+        "can_train": not missing,
+    }
+    if packages["torch"] is not None:
+        from ..learning.devices import chosen_device, device_reports
+
+        report["devices"] = device_reports()
+        chosen = chosen_device()
+        report["device"], report["message"] = chosen.device, chosen.message
+    if missing:
+        report["message"] = (
+            f"Recommending and filling work; training needs packages that are not installed yet: {', '.join(missing)}."
+        )
+    return report
+
+
+def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
+    """Recommend slices, put them into the ledgers as to do, and return the worklist."""
+    cohort = _open(request)
+    budget = Budget(request.density, request.per_volume, request.total)
+    planes = [Plane.named(name) for name in request.planes]
+    cases = cohort.select(request.cases)
+    volumes = []
+    for number, case in enumerate(cases):
+        watch.step(number / len(cases), f"looking at '{case.name}'")
+        if request.whole:
+            geometry = cohort.geometry(case.name)
+            extents = tuple((0, n - 1) for n in geometry.shape)
+            volumes.append(Volume(case.name, geometry, cohort.ledger(case.name), extents))
+        else:
+            image, geometry = cohort.image(case.name)
+            volumes.append(Volume.of_image(case.name, image, geometry, cohort.ledger(case.name)))
+    worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed)
+    cohort.save_recommended(worklist)
+    return recommended_list(worklist)
+
+
+def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended]:
+    """A worklist by volume as one list in drawing order."""
+    found = [
+        Recommended(e.order, case, e.plane.value, e.index, e.score, e.reason)
+        for case, entries in worklist.items()
+        for e in entries
+    ]
+    return sorted(found, key=lambda r: r.order)
+
+
+def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
+    """Copy the reference onto the slices still to do of every case that has both."""
+    cohort = _open(request)
+    results = []
+    chosen = [c.name for c in cohort.select(request.cases) if cohort.has_reference(c.name)]
+    todo = [name for name in chosen if cohort.ledger(name).todo]
+    if not todo:
+        raise BadInputError(
+            "There is no recommended slice that a reference shows. Recommend slices first, in cases with a reference."
+        )
+    for number, name in enumerate(todo):
+        watch.step(number / len(todo), f"drawing '{name}'")
+        start = time.monotonic()
+        annotation = drawn_from_reference(cohort.annotation(name), cohort.reference(name))
+        cohort.save_annotation(name, annotation)
+        results.append(_case_result(name, "", start, annotation))
+    return results
+
+
+def fill(request: FillRequest, watch: Watch) -> list[CaseResult]:
+    """Fill the cases asked for, or all annotated ones, into the cohort's fills."""
+    cohort = _open(request)
+    method = interpolator_named(request.method)
+    names = _annotated(cohort, request.cases)
+    results = []
+    for number, name in enumerate(names):
+        watch.step(number / len(names), f"filling '{name}'")
+        start = time.monotonic()
+        annotation = cohort.annotation(name)
+        annotation.require_labels(name)
+        image = cohort.image(name)[0] if getattr(method, "needs_image", False) else None
+        filled = method.fill(annotation, image, annotation.geometry, Watch.part_of(watch, number, len(names)))
+        write_image(cohort.fill_path(name), filled.labels, annotation.geometry)
+        results.append(_case_result(name, str(cohort.fill_path(name)), start, annotation))
+    return results
+
+
+def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
+    """Train, and return the run's name with its card."""
+    require_learning_packages()
+    from ..core.strict_json import to_plain
+    from ..learning.training import train as train_run
+
+    card = train_run(_open(request), request.run, request.settings, request.cases, watch)
+    return {"run": request.run, **to_plain(card)}
+
+
+def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
+    """Predict the cases asked for, or all, into the cohort's predictions."""
+    require_learning_packages()
+    from ..learning.prediction import Predictor
+
+    cohort = _open(request)
+    cases = cohort.select(request.cases)
+    predictor = Predictor(cohort, request.run, request.device)
+    results = []
+    for number, case in enumerate(cases):
+        start = time.monotonic()
+        path = predictor.write(case.name, Watch.part_of(watch, number, len(cases), f"'{case.name}': "))
+        results.append(_case_result(case.name, path, start, cohort.annotation(case.name)))
+    return results
+
+
+def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
+    """Figures of every case that has both a result and a reference."""
+    cohort = _open(request)
+    results = []
+
+    def path_of(name: str):
+        return cohort.prediction_path(request.run, name) if request.run else cohort.fill_path(name)
+
+    cases = [c.name for c in cohort.select(request.cases) if cohort.has_reference(c.name) and path_of(c.name).is_file()]
+    if not cases:
+        what = f"prediction of the run '{request.run}'" if request.run else "fill"
+        raise BadInputError(f"There is no {what} of a case with reference labels to compare. Make one first.")
+    for number, name in enumerate(cases):
+        watch.step(number / len(cases), f"measuring '{name}'")
+        annotation = cohort.annotation(name)
+        result = read_labels(path_of(name), annotation.geometry)
+        figures = compare_labels(name, result, cohort.reference(name), annotation.geometry)
+        drawn = len(annotation.ledger.decided)
+        labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
+        results.append(Evaluation(name, figures.dice, figures.hd95_mm, drawn, annotation.density(), labels))
+    return results
+
+
+METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
+    "environment": (EnvironmentRequest, environment),
+    "recommend": (RecommendRequest, recommend),
+    "draw": (DrawRequest, draw),
+    "fill": (FillRequest, fill),
+    "train": (TrainRequest, train),
+    "predict": (PredictRequest, predict),
+    "evaluate": (EvaluateRequest, evaluate),
+}
+
+
+def require_learning_packages() -> None:
+    """Raise BadInputError, saying what to install, when a package that training needs is missing."""
+    missing = [name for name in LEARNING_PACKAGES if _version(name) is None]
+    if missing:
+        raise BadInputError(
+            f"Training and running models need packages that are not installed: {', '.join(missing)}. "
+            "In Slicer, press 'Install packages' in the SparseAnnotate panel; elsewhere, 'pip install "
+            f"{' '.join(missing)}'."
+        )
+
+
+def _annotated(cohort: Cohort, names: tuple[str, ...]) -> list[str]:
+    if names:
+        return [cohort.case(name).name for name in names]
+    annotated = cohort.annotated_cases()
+    if not annotated:
+        raise BadInputError(
+            f"No slice of the cohort '{cohort.name}' has been drawn yet. Draw at least one and mark it as drawn."
+        )
+    return annotated
+
+
+def _case_result(name: str, path: str, start: float, annotation: SparseAnnotation) -> CaseResult:
+    seconds = round(time.monotonic() - start, 3)
+    return CaseResult(name, path, seconds, len(annotation.ledger.decided), annotation.density())
+
+
+def _open(request) -> Cohort:
+    return Cohort.open(request.cohort, request.state)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,150 @@
+"""The worker process: reads requests on stdin, works them off one after another, answers on stdout.
+
+The main thread only reads, so that a cancel is heard while a request is at work in the other thread. What libraries
+print goes to stderr and can never be mistaken for a message. Closing stdin ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import IO, Any
+
+from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
+from ..core.strict_json import from_plain
+from . import jsonrpc
+from .requests import METHODS
+
+_CANCEL_ANSWER_SECONDS = 1.5
+_LAST_SECONDS = 20.0
+_ANSWERED_AT_ONCE = ("environment",)
+
+
+class Server:
+    """Answers requests from one stream on another."""
+
+    def __init__(self, requests: IO[bytes], answers: IO[bytes]):
+        self._requests = requests
+        self._answers = answers
+        self._writing = threading.Lock()
+        self._jobs: queue.Queue[tuple[int, str, Any, Watch] | None] = queue.Queue()
+        self._open: dict[int, Watch] = {}
+        self._opening = threading.Lock()
+        self._quick: list[threading.Thread] = []
+
+    def serve(self) -> None:
+        """Answer until the request stream ends; then cancel what is at work and let it save its checkpoint."""
+        worker = threading.Thread(target=self._work_off, name="requests", daemon=True)
+        worker.start()
+        for line in self._requests:
+            if line.strip():
+                self._receive(line)
+        for thread in self._quick:
+            thread.join(_LAST_SECONDS)
+        with self._opening:
+            for watch in self._open.values():
+                watch.cancel()
+        self._jobs.put(None)
+        worker.join(_LAST_SECONDS)
+
+    def _receive(self, line: bytes) -> None:
+        try:
+            message = jsonrpc.parsed(line)
+        except ValueError as error:
+            self._send(jsonrpc.error_line(None, jsonrpc.PARSE_ERROR, f"Not a JSON-RPC message: {error}."))
+            return
+        method, identifier, params = message.get("method"), message.get("id"), message.get("params") or {}
+        if method == jsonrpc.CANCEL:
+            self._cancel(params.get("id") if isinstance(params, dict) else None)
+        elif not isinstance(method, str) or not isinstance(identifier, int):
+            self._send(
+                jsonrpc.error_line(None, jsonrpc.INVALID_REQUEST, "A request needs a method and a number as id.")
+            )
+        elif method not in METHODS:
+            self._send(jsonrpc.error_line(identifier, jsonrpc.METHOD_NOT_FOUND, f"There is no request '{method}'."))
+        else:
+            watch = Watch(lambda progress: self._send_progress(identifier, progress))
+            with self._opening:
+                self._open[identifier] = watch
+            if method in _ANSWERED_AT_ONCE:
+                thread = threading.Thread(target=self._answer, args=(identifier, method, params, watch), daemon=True)
+                self._quick = [*(t for t in self._quick if t.is_alive()), thread]
+                thread.start()
+            else:
+                self._jobs.put((identifier, method, params, watch))
+
+    def _work_off(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._answer(*job)
+
+    def _answer(self, identifier: int, method: str, params: Any, watch: Watch) -> None:
+        request_class, function = METHODS[method]
+        try:
+            try:
+                request = from_plain(params, request_class, f"the request '{method}'")
+            except BadInputError as error:
+                self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.INVALID_PARAMS, str(error)))
+                return
+            watch.check()
+            self._finish(identifier, jsonrpc.result_line(identifier, function(request, watch)))
+        except CancelledError as error:
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, str(error)))
+        except SparseAnnotateError as error:
+            kind = {"type": type(error).__name__}
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, str(error), kind))
+        except MemoryError:
+            message = "There is not enough memory for this. Close other programs, or use smaller patches."
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, message))
+        except Exception as error:  # the edge of the process: whatever happened must reach the user, not end the worker
+            traceback.print_exc()
+            message = f"An unexpected error in '{method}': {type(error).__name__}: {error}. The worker's log says more."
+            data = {"traceback": traceback.format_exc()}
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.INTERNAL_ERROR, message, data))
+
+    def _cancel(self, identifier: int | None) -> None:
+        with self._opening:
+            watch = self._open.get(identifier)
+        if watch is None:
+            return
+        watch.cancel()
+        # A single slow step cannot be interrupted; the user is answered all the same, the step ends by itself.
+        line = jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, "Cancelled; the last step is being finished.")
+        timer = threading.Timer(_CANCEL_ANSWER_SECONDS, self._finish, (identifier, line))
+        timer.daemon = True
+        timer.start()
+
+    def _finish(self, identifier: int, line: str) -> None:
+        """Send the answer unless one has been sent."""
+        with self._opening:
+            if self._open.pop(identifier, None) is None:
+                return
+        self._send(line)
+
+    def _send_progress(self, identifier: int, progress: Progress) -> None:
+        with self._opening:
+            if identifier not in self._open:
+                return
+        self._send(jsonrpc.notification_line(jsonrpc.PROGRESS, {"id": identifier, **vars(progress)}))
+
+    def _send(self, line: str) -> None:
+        with self._writing:
+            try:
+                self._answers.write(line.encode("utf-8"))
+                self._answers.flush()
+            except (BrokenPipeError, ValueError):
+                # Whoever asked is gone; the end of stdin follows and ends the process.
+                print("The answer could not be delivered: nobody listens any more.", file=sys.stderr)
+
+
+def main() -> None:
+    """Serve stdin and stdout."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    Server(sys.stdin.buffer, answers).serve()
+    sys.stderr.flush()
+    # Threads of a request that does not end must not keep the process alive.
+    os._exit(0)

@@ -1,0 +1,92 @@
+"""Seconds per training step and whether the loss stays a number, for each precision and memory format.
+
+The configurations take turns step by step in one process, so that a busy machine slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from benchmark_report import arguments, report
+from SparseAnnotateLib.learning.inference import autocast
+from SparseAnnotateLib.learning.losses import SparseDiceCELoss
+from SparseAnnotateLib.learning.networks import build_network
+
+CONFIGURATIONS = [
+    ("fp32", "contiguous"),
+    ("fp32", "channels_last_3d"),
+    ("bf16", "contiguous"),
+    ("bf16", "channels_last_3d"),
+]
+
+
+class Configuration:
+    """One network in training, in one precision and memory format."""
+
+    def __init__(self, network: str, precision: str, memory_format: str, device: str):
+        torch.manual_seed(0)
+        self.label = f"{precision}, {memory_format}"
+        self.precision, self.device = precision, device
+        self.format = getattr(torch, f"{memory_format}_format" if memory_format == "contiguous" else memory_format)
+        self.model = build_network(network, 3).to(device=device, memory_format=self.format)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=2e-3)
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+
+    def step(self, image, label, supervised) -> None:
+        start = time.perf_counter()
+        image = image.to(self.device).contiguous(memory_format=self.format)
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.device, self.precision):
+            logits = self.model(image)
+        loss = SparseDiceCELoss()(logits, label.to(self.device), supervised.to(self.device))
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
+        self.seconds.append(time.perf_counter() - start)
+
+
+def main() -> None:
+    options = arguments(
+        __doc__,
+        network={"default": "basic_unet_small"},
+        patch={"type": int, "nargs": 3, "default": (48, 48, 48)},
+        device={"default": "cpu"},
+        steps={"type": int, "default": 0},
+    )
+    steps = options.steps or (6 if options.quick else 80)
+    chosen = CONFIGURATIONS
+    configurations = [Configuration(options.network, *c, options.device) for c in chosen]
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in options.patch), indexing="ij"))
+    for _ in range(steps):
+        # Blobs at random places: something that can be learned, with every eighth slice drawn.
+        centre = rng.uniform(8, min(options.patch) - 8, (2, 3))
+        distance = np.stack([np.linalg.norm(grid - c[:, None, None, None], axis=0) for c in centre])[:, None]
+        label = torch.from_numpy((distance < 8).astype(np.uint8) + (distance < 4))
+        image = torch.from_numpy((label.numpy() + rng.normal(size=label.shape)).astype(np.float32))
+        supervised = torch.zeros(label.shape, dtype=torch.bool)
+        supervised[:, :, 4::8] = True
+        for configuration in configurations:
+            configuration.step(image, label, supervised)
+    reference = np.median(configurations[0].seconds[2:])
+    rows = []
+    for c in configurations:
+        unusable = next((n + 1 for n, loss in enumerate(c.losses) if not np.isfinite(loss)), None)
+        seconds = float(np.median(c.seconds[2:]))
+        rows.append((c.label, seconds, float(reference / seconds), c.losses[-1], unusable or "never"))
+    patch = " x ".join(map(str, options.patch))
+    report(
+        f"Training step: {options.network}, batch 2 of {patch}, {options.device}, {torch.get_num_threads()} threads",
+        ("configuration", "median s/step", "speed against the first", "last loss", "first step with NaN"),
+        rows,
+        options,
+        seeds=[0],
+    )
+
+
+if __name__ == "__main__":
+    main()
