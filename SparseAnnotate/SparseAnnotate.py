@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import slicer
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
@@ -65,12 +65,11 @@ class SparseAnnotateParameterNode:
     """All choices of the panel; saved with the scene."""
 
     volume: vtkMRMLScalarVolumeNode
-    segmentation: vtkMRMLSegmentationNode
+    allVolumes: bool = False
     plane: Annotated[str, Choice(PLANES)] = "axial"
     percent: Annotated[float, WithinRange(0.5, 100.0)] = 10.0
     strategy: Annotated[str, Choice(STRATEGIES)] = "staggered"
     iterations: Annotated[int, WithinRange(10, 100000)] = 600
-    runName: str = ""
     cohortFolder: Path = Path()
 
 
@@ -367,6 +366,28 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         """What can be computed here: packages, devices (each tried with a real computation), and a sentence."""
         return self._request("environment", {}, lambda report: report, waitForCompletion, onDone, None)
 
+    def installPackages(self) -> None:
+        """Install what training needs into Slicer's Python: PyTorch by the PyTorch extension, then the rest by pip.
+
+        Asks before it installs anything. Torch comes first, so that nothing brings another build of it.
+        """
+        try:
+            import PyTorchUtils
+        except ImportError:
+            raise BadInputError(
+                "The extension 'PyTorch' is not installed. Install it with the Extensions Manager, restart Slicer, "
+                "and try again."
+            ) from None
+        if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
+            raise BadInputError("PyTorch was not installed, so models cannot be trained. Try again to install it.")
+        requirements = Path(__file__).parent / "Resources" / "requirements.txt"
+        try:
+            slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirements), requester="SparseAnnotate")
+        except RuntimeError as error:
+            raise BadInputError(f"The packages that training needs were not installed: {error}") from error
+        # A worker that is running has not seen the new packages.
+        self.close()
+
     # --- the worker -----------------------------------------------------------------------------------------------
 
     @property
@@ -462,11 +483,11 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         if self.panel is not None:
-            self.panel.connectParameters(self.logic.getParameterNode())
+            self.panel.connect_parameters(self.logic.getParameterNode())
 
     def exit(self):
         if self.panel is not None:
-            self.panel.disconnectParameters()
+            self.panel.disconnect_parameters()
 
     def cleanup(self):
         self.exit()

@@ -48,7 +48,7 @@ class _Parameter:
         node = wrapper.parameterNode
         if self.is_node:
             return node.GetNodeReference(self.name)
-        if not node.HasParameter(self.name) if hasattr(node, "HasParameter") else not node.GetParameter(self.name):
+        if self.name not in node.GetParameterNames():
             return self.default
         text = node.GetParameter(self.name)
         return text == "True" if self.kind is bool else self.kind(text)
@@ -79,17 +79,22 @@ def parameterNodeWrapper(cls):
     def initialise(self, parameterNode):
         self.parameterNode = parameterNode
 
-    def connect_gui(self, gui) -> int:
+    def connect_parameters_to_gui(self, mapping) -> int:
         from . import parameter_gui
 
-        return parameter_gui.connect(self, gui, parameters)
+        return parameter_gui.connect(self, mapping)
 
     def disconnect_gui(self, tag: int) -> None:
         from . import parameter_gui
 
         parameter_gui.disconnect(tag)
 
-    members = {**parameters, "__init__": initialise, "connectGui": connect_gui, "disconnectGui": disconnect_gui}
+    members = {
+        **parameters,
+        "__init__": initialise,
+        "connectParametersToGui": connect_parameters_to_gui,
+        "disconnectGui": disconnect_gui,
+    }
     return type(cls.__name__, (cls,), members)
 
 

@@ -110,7 +110,7 @@ class _DrawnStack:
         there = at(inner)
         if there is None:
             there = np.full_like(here, -here.max())
-            gap = abs(end - inner)
+        gap = abs(end - inner)
         pace = np.minimum(here - there, 0.0) / gap
         fade = np.maximum(steps - gap / 2, 0.0) / (gap / 2) * here.max()
         return here[None] + pace[None] * _column(steps) - _column(fade)

@@ -172,7 +172,7 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
         if name not in values:
             continue
         # A layer shared with other segments must not be written to: they would lose what overlaps.
-        segmentation.SeparateSegment(segment_id)
+        segmentation.SeparateSegmentLabelmap(segment_id)
         mask = (labels == values[name]).astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, segment_id, volume_node)
 

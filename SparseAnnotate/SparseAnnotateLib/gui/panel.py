@@ -1,0 +1,300 @@
+"""The module's panel: the whole job in one column, from volumes to results."""
+
+from __future__ import annotations
+
+import time
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..core import CancelledError, Progress, SparseAnnotateError
+from .worklist_table import WorklistTable
+
+_PROGRESS_STEPS = 1000
+
+
+class Panel:
+    """Connects the widgets of the .ui file with the logic; what is computed, and how, is the logic's matter.
+
+    Args:
+        ui_path: the .ui file. logic: a SparseAnnotateLogic.
+    """
+
+    def __init__(self, ui_path: str, logic):
+        self.logic = logic
+        self.widget = slicer.util.loadUI(ui_path)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self._parameters = None
+        self._connection = None
+        self._started: float | None = None
+        self._result = None
+        self._applied_to = None
+        self.table = WorklistTable(self.ui.worklistTable, self._jump)
+        self.ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
+        self.ui.progressBar.maximum = _PROGRESS_STEPS
+        actions = {
+            self.ui.recommendButton: self._recommend,
+            self.ui.previousButton: lambda: self.table.choose_next(-1),
+            self.ui.nextButton: lambda: self.table.choose_next(1),
+            self.ui.drawnButton: lambda: self._mark(self.logic.markDrawn),
+            self.ui.emptyButton: lambda: self._mark(self.logic.markEmpty),
+            self.ui.skipButton: lambda: self._mark(self.logic.markSkipped),
+            self.ui.fillButton: self._fill,
+            self.ui.applyButton: self._apply,
+            self.ui.undoButton: self._undo,
+            self.ui.trainButton: self._train,
+            self.ui.runButton: self._run,
+            self.ui.cancelButton: self.logic.cancel,
+            self.ui.environmentButton: self._environment,
+            self.ui.installButton: self._install,
+        }
+        for button, action in actions.items():
+            button.connect("clicked()", lambda action=action: self._try(action))
+        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self.refresh())
+        self.ui.allVolumesCheckBox.connect("toggled(bool)", lambda *_: self.refresh())
+        self.ui.cohortFolderSelector.connect("currentPathChanged(QString)", self._set_cohort_folder)
+
+    # --- parameters -----------------------------------------------------------------------------------------------
+
+    def connect_parameters(self, parameters) -> None:
+        """Bind the widgets to the parameter node of the scene."""
+        self.disconnect_parameters()
+        self._parameters = parameters
+        self._connection = parameters.connectParametersToGui(
+            {
+                "volume": self.ui.volumeSelector,
+                "allVolumes": self.ui.allVolumesCheckBox,
+                "plane": self.ui.planeSelector,
+                "percent": self.ui.percentSpinBox,
+                "strategy": self.ui.strategySelector,
+                "iterations": self.ui.iterationsSpinBox,
+                "cohortFolder": self.ui.cohortFolderSelector,
+            }
+        )
+        self.logic.cohortFolder = parameters.cohortFolder
+        self.refresh()
+
+    def disconnect_parameters(self) -> None:
+        """Let go of the parameter node."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._connection)
+            self._parameters = None
+
+    def _set_cohort_folder(self, path: str) -> None:
+        self.logic.cohortFolder = path
+        self.refresh()
+
+    # --- what is shown --------------------------------------------------------------------------------------------
+
+    def volumes(self) -> list:
+        """The volumes the panel works on: the chosen one, or all that are loaded."""
+        if self.ui.allVolumesCheckBox.checked:
+            nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode")]
+        node = self.ui.volumeSelector.currentNode()
+        return [node] if node is not None else []
+
+    def refresh(self) -> None:
+        """Show the state of the scene: worklist, runs, and what can be done next."""
+        volumes = self.volumes()
+        self._try(lambda: self.table.show(self.logic.worklist(volumes)), keep_message=True)
+        items = self.table.items
+        decided = [item for item in items if item.state in ("drawn", "empty")]
+        left = [item for item in items if item.state == "to do"]
+        self.ui.drawnLabel.text = self._drawn_text(decided, left)
+        chosen = self.ui.runSelector.currentText
+        runs = []
+        self._try(lambda: runs.extend(self.logic.runs()), keep_message=True)
+        self.ui.runSelector.clear()
+        self.ui.runSelector.addItems(runs)
+        if runs:
+            self.ui.runSelector.setCurrentText(chosen if chosen in runs else runs[-1])
+        busy = self.logic.isBusy
+        no_volume = _("Choose a volume first.")
+        none_drawn = _("Draw a slice and mark it as drawn first.")
+        at_work = _("Something is being worked on; wait for it or cancel it.")
+        self._enable(self.ui.recommendButton, bool(volumes), no_volume)
+        for button in (self.ui.drawnButton, self.ui.emptyButton, self.ui.skipButton):
+            self._enable(button, bool(items), _("Recommend slices first."))
+        for button in (self.ui.previousButton, self.ui.nextButton):
+            self._enable(button, bool(items), _("Recommend slices first."))
+        self._enable(self.ui.fillButton, bool(decided) and not busy, at_work if busy else none_drawn)
+        self._enable(self.ui.trainButton, bool(decided) and not busy, at_work if busy else none_drawn)
+        self._enable(self.ui.runButton, bool(runs and volumes) and not busy, at_work if busy else _("Train a model first."))
+        self._enable(self.ui.cancelButton, busy, _("Nothing is being worked on."))
+        self._enable(self.ui.applyButton, self._result is not None, _("Fill between slices, or run a model, first."))
+        self._enable(self.ui.undoButton, self._applied_to is not None, _("Nothing has been applied."))
+
+    def _drawn_text(self, decided: list, left: list) -> str:
+        if not decided and not left:
+            return _("No slice has been recommended yet.")
+        text = _("{done} of {total} drawn").format(done=len(decided), total=len(decided) + len(left))
+        timed = [item.seconds for item in decided if item.seconds]
+        if timed and left:
+            minutes = len(left) * sum(timed) / len(timed) / 60
+            text += _(", about {minutes:.0f} min left").format(minutes=minutes)
+        return text
+
+    @staticmethod
+    def _enable(button, enabled: bool, why_not: str) -> None:
+        help_text = button.property("helpText")
+        if help_text is None:
+            help_text = button.toolTip
+            button.setProperty("helpText", help_text)
+        button.enabled = enabled
+        button.toolTip = help_text if enabled or not why_not else why_not
+
+    def say(self, text: str, is_error: bool = False) -> None:
+        """Show a sentence at the panel's foot."""
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.styleSheet = "color: #c0392b;" if is_error else ""
+
+    # --- actions --------------------------------------------------------------------------------------------------
+
+    def _try(self, action, keep_message: bool = False) -> None:
+        """Run an action; an error of ours becomes a sentence in the panel."""
+        try:
+            if not keep_message:
+                self.say("")
+            action()
+        except SparseAnnotateError as error:
+            self.say(str(error), is_error=True)
+
+    def _recommend(self) -> None:
+        parameters = self._parameters
+        worklist = self.logic.recommendSlices(
+            self.volumes(),
+            parameters.plane,
+            density=parameters.percent / 100.0,
+            strategy=parameters.strategy,
+        )
+        self._result = None
+        self.refresh()
+        self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+        self.table.choose(0)
+
+    def _jump(self, item) -> None:
+        self._started = time.monotonic()
+        self._try(lambda: self.logic.jumpToSlice(item.volumeNode, item.plane, item.index))
+
+    def _mark(self, mark) -> None:
+        item = self.table.chosen()
+        if item is None:
+            self.say(_("Choose a slice in the worklist first."), is_error=True)
+            return
+        seconds = time.monotonic() - self._started if self._started is not None else None
+        arguments = (item.volumeNode, item.plane, item.index)
+        if mark == self.logic.markSkipped:
+            state = mark(*arguments)
+        else:
+            state = mark(*arguments, seconds)
+        self._started = None
+        self.refresh()
+        self.table.choose_next_to_do()
+        self.say(_("{plane} slice {index}: {state}.").format(plane=item.plane, index=item.index, state=state))
+
+    def _fill(self) -> None:
+        drawn = [node for node in self.volumes() if self.logic.ledger(node).decided]
+        item = self.table.chosen()
+        volume = item.volumeNode if item is not None and item.volumeNode in drawn else drawn[0]
+        self._begin(_("Filling ..."))
+        self.logic.fillBetweenSlices(
+            volume, waitForCompletion=False, onDone=self._filled, onProgress=self._show_progress
+        )
+        self.refresh()
+
+    def _filled(self, node, error) -> None:
+        self._finish(error)
+        if node is not None:
+            self._result = node
+            self.say(_("'{name}' shows the fill. Apply puts it into your segmentation.").format(name=node.GetName()))
+        self.refresh()
+
+    def _apply(self) -> None:
+        volume = next(v for v in self.volumes() if self._belongs_to(v))
+        self.logic.applyFill(volume, self._result)
+        self._applied_to = volume
+        self.refresh()
+        self.say(_("Applied to your segmentation; drawn slices are as they were."))
+
+    def _belongs_to(self, volume) -> bool:
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        return self._result.GetNodeReferenceID(role) == volume.GetID()
+
+    def _undo(self) -> None:
+        if self._applied_to is not None:
+            self.logic.undo(self._applied_to)
+            self.say(_("The last Apply has been taken back."))
+
+    def _train(self) -> None:
+        self._begin(_("Starting the worker ..."))
+        settings = {"iterations": self._parameters.iterations}
+        self.logic.train(
+            self.volumes(),
+            settings=settings,
+            waitForCompletion=False,
+            onDone=self._trained,
+            onProgress=self._show_progress,
+        )
+        self.refresh()
+
+    def _trained(self, run, error) -> None:
+        self._finish(error)
+        if run is not None:
+            self.say(_("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run))
+        self.refresh()
+        if run is not None:
+            self.ui.runSelector.setCurrentText(run)
+
+    def _run(self) -> None:
+        self._begin(_("Starting the worker ..."))
+        self.logic.segment(
+            self.volumes(),
+            self.ui.runSelector.currentText,
+            waitForCompletion=False,
+            onDone=self._segmented,
+            onProgress=self._show_progress,
+        )
+        self.refresh()
+
+    def _segmented(self, nodes, error) -> None:
+        self._finish(error)
+        if nodes:
+            self._result = nodes[0]
+            names = ", ".join(node.GetName() for node in nodes)
+            self.say(_("New segmentations: {names}.").format(names=names))
+        self.refresh()
+
+    def _environment(self) -> None:
+        self.say(_("Looking at this computer ..."))
+        self.logic.environment(waitForCompletion=False, onDone=self._show_environment)
+
+    def _install(self) -> None:
+        self.logic.installPackages()
+        self._environment()
+
+    def _show_environment(self, report, error) -> None:
+        self.say(str(error) if error is not None else report["message"], is_error=error is not None)
+
+    # --- progress -------------------------------------------------------------------------------------------------
+
+    def _begin(self, text: str) -> None:
+        self.ui.progressBar.value = 0
+        self.ui.progressLabel.text = text
+
+    def _show_progress(self, progress: Progress) -> None:
+        self.ui.progressBar.value = int(progress.fraction * _PROGRESS_STEPS)
+        text = progress.message
+        if progress.seconds_left is not None:
+            text += _(", about {seconds:.0f} s left").format(seconds=progress.seconds_left)
+        if "loss" in progress.metrics:
+            text += _(", loss {loss:.3f}").format(loss=progress.metrics["loss"])
+        self.ui.progressLabel.text = text
+
+    def _finish(self, error) -> None:
+        self.ui.progressBar.value = 0 if error is not None else _PROGRESS_STEPS
+        self.ui.progressLabel.text = ""
+        if isinstance(error, CancelledError):
+            self.say(_("Cancelled. What was finished is kept; training goes on under the same name of the run."))
+        elif error is not None:
+            self.say(str(error), is_error=True)

@@ -1,0 +1,81 @@
+"""The worker as a QProcess: Slicer's window goes on while it works, because nothing here ever waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+
+from ..core import WorkerError
+from ..worker import LIBRARY_FOLDER, worker_command
+
+
+# Processes that were asked to end and are still saving their checkpoint: Qt kills a process whose object goes.
+_ending: list = []
+
+
+class QProcessTransport:
+    """See `worker.client.Transport`. Callbacks come from Qt's event loop."""
+
+    def __init__(self, command: list[str] | None = None):
+        self._command = command
+        self._process = None
+        self._on_end: Callable[[str], None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.state() != qt.QProcess.NotRunning
+
+    @property
+    def process(self):
+        return self._process
+
+    def start(self, on_line, on_log, on_end) -> None:
+        """See `Transport.start`. That a program cannot be started is told by `on_end`."""
+        program, *arguments = self._command or worker_command()
+        self._on_end = on_end
+        process = qt.QProcess()
+        process.setWorkingDirectory(str(LIBRARY_FOLDER))
+        process.connect("readyReadStandardOutput()", lambda: self._read_lines(on_line))
+        process.connect("readyReadStandardError()", lambda: self._read_log(on_log))
+        process.connect("finished(int,QProcess::ExitStatus)", self._finished)
+        process.connect("errorOccurred(QProcess::ProcessError)", self._failed)
+        self._process = process
+        process.start(program, arguments)
+        if process.state() == qt.QProcess.NotRunning:
+            self._process = None
+            raise WorkerError(f"The worker process '{program}' cannot be started ({process.errorString()}).")
+
+    def send(self, line: str) -> None:
+        """See `Transport.send`."""
+        if self._process is not None:
+            self._process.write(line.encode("utf-8"))
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        if self.is_running:
+            _ending.append(self._process)
+            self._process.closeWriteChannel()
+
+    def _read_lines(self, on_line) -> None:
+        while self._process is not None and self._process.canReadLine():
+            on_line(bytes(self._process.readLine().data()))
+
+    def _read_log(self, on_log) -> None:
+        text = bytes(self._process.readAllStandardError().data()).decode("utf-8", errors="replace")
+        for line in text.splitlines():
+            on_log(line)
+
+    def _finished(self, code, status) -> None:
+        self._end("crashed or was killed" if status == qt.QProcess.CrashExit else f"exit code {code}")
+
+    def _failed(self, error) -> None:
+        if error == qt.QProcess.FailedToStart:
+            self._end(f"it could not be started: {self._process.errorString()}")
+
+    def _end(self, how: str) -> None:
+        if self._process in _ending:
+            _ending.remove(self._process)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(how)
