@@ -175,6 +175,14 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         """The segmentation in which slices of the volume are drawn; made when there is none."""
         return scene.annotated_segmentation(volumeNode, create=True)
 
+    def drawnIn(self, volumeNode):
+        """The segmentation in which slices of the volume are drawn, or None when there is none yet."""
+        return scene.annotated_segmentation(volumeNode)
+
+    def useSegmentation(self, volumeNode, segmentationNode) -> None:
+        """Draw slices of the volume in this segmentation from now on; it must have the volume's voxel grid."""
+        scene.use_segmentation(volumeNode, segmentationNode)
+
     def ledger(self, volumeNode) -> Ledger:
         """What is recommended, drawn, empty and skipped in a volume."""
         segmentation = scene.annotated_segmentation(volumeNode)

@@ -47,7 +47,17 @@ def main() -> None:
     ]
     report(
         f"Main job: {train_count} training and {test_count} test volumes, {options.plane} slices, {iterations} steps",
-        ("density", "strategy", "seed", "slices", "fill Dice", "label Dice of model", "model Dice", "train s", "fill s"),
+        (
+            "density",
+            "strategy",
+            "seed",
+            "slices",
+            "fill Dice",
+            "label Dice of model",
+            "model Dice",
+            "train s",
+            "fill s",
+        ),
         rows,
         options,
         seeds=options.seeds,

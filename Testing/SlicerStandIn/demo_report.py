@@ -102,7 +102,10 @@ def _cells(summary: dict[str, Any]) -> list[list[str]]:
         numbers = [case[kind][figure] for kind in ("fill", "model") for figure in ("dice", "hd95_mm")]
         rows.append(
             [case["case"], str(case["slices_drawn"]), f"{case['density']:.1%}"]
-            + ["missing" if n is None else f"{n:.3f}" if place % 2 == 0 else f"{n:.1f}" for place, n in enumerate(numbers)]
+            + [
+                "missing" if n is None else f"{n:.3f}" if place % 2 == 0 else f"{n:.1f}"
+                for place, n in enumerate(numbers)
+            ]
         )
     mean = summary["mean"]
     rows.append(["mean", "", "", f"{mean['fill_dice']:.3f}", "", f"{mean['model_dice']:.3f}", ""])

@@ -141,7 +141,8 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         self._ids = [n.GetID() for n in nodes]
         self.addItems([n.GetName() for n in nodes])
         self.blockSignals(False)
-        self.setCurrentNode(current if current is not None else (nodes[0] if nodes else None))
+        first = nodes[0] if nodes and not self._flags["noneEnabled"] else None
+        self.setCurrentNode(current if current is not None else first)
         self.currentNodeChanged.emit(self.currentNode())
 
 

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from .atomic_files import written_atomically
 from .errors import BadInputError
 from .geometry import VolumeGeometry
+from .nifti_length import is_cut_off
 
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
 
@@ -30,6 +31,8 @@ def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
     """
     path = Path(path)
     reader = _reader(path)
+    if path.name.lower().endswith((".nii", ".nii.gz")) and is_cut_off(path):
+        raise BadInputError(_unreadable(path, "the file is shorter than its header says"))
     try:
         image = reader.Execute()
     except RuntimeError as error:
@@ -139,7 +142,7 @@ def require_3d_scalar(dimension: int, size, what) -> None:
         raise BadInputError(f"'{what}' is a 2D image; SparseAnnotate needs a 3D volume of at least two slices.")
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception | str) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return (
         f"The file '{path}' cannot be read as an image; it may be damaged or cut off. "

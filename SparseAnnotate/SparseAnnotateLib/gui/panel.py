@@ -30,7 +30,9 @@ class Panel:
         self._result = None
         self._applied_to = None
         self.table = WorklistTable(self.ui.worklistTable, self._jump)
+        self._following = False
         self.ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
+        self.ui.segmentationSelector.setMRMLScene(slicer.mrmlScene)
         self.ui.progressBar.maximum = _PROGRESS_STEPS
         actions = {
             self.ui.recommendButton: self._recommend,
@@ -51,6 +53,7 @@ class Panel:
         for button, action in actions.items():
             button.connect("clicked()", lambda action=action: self._try(action))
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self.refresh())
+        self.ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._use_segmentation)
         self.ui.allVolumesCheckBox.connect("toggled(bool)", lambda *_: self.refresh())
         self.ui.cohortFolderSelector.connect("currentPathChanged(QString)", self._set_cohort_folder)
 
@@ -84,6 +87,22 @@ class Panel:
         self.logic.cohortFolder = path
         self.refresh()
 
+    def _use_segmentation(self, node) -> None:
+        volume = self.ui.volumeSelector.currentNode()
+        if self._following or node is None or volume is None:
+            return
+        self._try(lambda: self.logic.useSegmentation(volume, node))
+        self.refresh()
+
+    def _follow_segmentation(self) -> None:
+        """Show the segmentation that belongs to the chosen volume, without taking that for the user's choice."""
+        volume = self.ui.volumeSelector.currentNode()
+        self._following = True
+        try:
+            self.ui.segmentationSelector.setCurrentNode(self.logic.drawnIn(volume) if volume is not None else None)
+        finally:
+            self._following = False
+
     # --- what is shown --------------------------------------------------------------------------------------------
 
     def volumes(self) -> list:
@@ -97,6 +116,7 @@ class Panel:
     def refresh(self) -> None:
         """Show the state of the scene: worklist, runs, and what can be done next."""
         volumes = self.volumes()
+        self._try(self._follow_segmentation, keep_message=True)
         self._try(lambda: self.table.show(self.logic.worklist(volumes)), keep_message=True)
         items = self.table.items
         decided = [item for item in items if item.state in ("drawn", "empty")]
@@ -120,7 +140,9 @@ class Panel:
             self._enable(button, bool(items), _("Recommend slices first."))
         self._enable(self.ui.fillButton, bool(decided) and not busy, at_work if busy else none_drawn)
         self._enable(self.ui.trainButton, bool(decided) and not busy, at_work if busy else none_drawn)
-        self._enable(self.ui.runButton, bool(runs and volumes) and not busy, at_work if busy else _("Train a model first."))
+        self._enable(
+            self.ui.runButton, bool(runs and volumes) and not busy, at_work if busy else _("Train a model first.")
+        )
         self._enable(self.ui.cancelButton, busy, _("Nothing is being worked on."))
         self._enable(self.ui.applyButton, self._result is not None, _("Fill between slices, or run a model, first."))
         self._enable(self.ui.undoButton, self._applied_to is not None, _("Nothing has been applied."))

@@ -7,8 +7,9 @@ from .annotations import (
     export_case,
     label_values,
     shared_label_values,
+    use_segmentation,
 )
-from .ledger_store import has_ledger, store_ledger, stored_ledger
+from .ledger_store import store_ledger, stored_ledger
 from .segmentation_nodes import (
     apply_labels,
     editor_for,
@@ -30,7 +31,6 @@ __all__ = [
     "export_case",
     "geometry_of",
     "geometry_problem",
-    "has_ledger",
     "image_of",
     "jump_to_slice",
     "label_values",
@@ -41,4 +41,5 @@ __all__ = [
     "shared_label_values",
     "store_ledger",
     "stored_ledger",
+    "use_segmentation",
 ]

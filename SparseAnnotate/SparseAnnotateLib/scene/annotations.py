@@ -8,36 +8,46 @@ from collections.abc import Sequence
 import slicer
 
 from ..core import BadInputError, Cohort, SparseAnnotation
-from .ledger_store import has_ledger, store_ledger, stored_ledger
-from .segmentation_nodes import labels_of, segment_names
+from .ledger_store import stored_ledger
+from .segmentation_nodes import geometry_problem, labels_of, segment_names
 from .volume_nodes import geometry_of, image_of, require_scalar_volume
 
 _CASE_ATTRIBUTE = "SparseAnnotate.Case"
+_SEGMENTATION_ROLE = "SparseAnnotate.Segmentation"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 
 
 def annotated_segmentation(volume_node, create: bool = False):
-    """The segmentation in which slices of the volume are drawn: the one with a ledger and this reference volume.
+    """The segmentation in which slices of the volume are drawn; the volume node refers to it.
 
-    With `create`, a segmentation that refers to the volume is taken when there is just one, and else a new one is
-    made. Returns None when there is none and `create` is False.
+    Returns None when there is none yet, or, with `create`, makes one. A segmentation that merely lies on the volume is
+    never taken by itself: it may be a reference or a result. See `use_segmentation`.
     """
     require_scalar_volume(volume_node)
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    own = [node for node in nodes if node.GetNodeReference(role) is volume_node]
-    with_ledger = [node for node in own if has_ledger(node)]
-    if with_ledger or not create:
-        return with_ledger[0] if with_ledger else None
-    if len(own) == 1:
-        node = own[0]
-    else:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} annotation")
-        node.CreateDefaultDisplayNodes()
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    store_ledger(node, stored_ledger(node))
+    node = volume_node.GetNodeReference(_SEGMENTATION_ROLE)
+    if node is not None or not create:
+        return node
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} annotation")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    use_segmentation(volume_node, node)
     return node
+
+
+def use_segmentation(volume_node, segmentation_node) -> None:
+    """Draw slices of the volume in this segmentation from now on.
+
+    Raises BadInputError when the segmentation has another voxel grid than the volume.
+    """
+    require_scalar_volume(volume_node)
+    problem = geometry_problem(segmentation_node, volume_node)
+    if problem:
+        raise BadInputError(problem)
+    stored_ledger(segmentation_node).check_fits(
+        geometry_of(volume_node), f"The ledger of '{segmentation_node.GetName()}'"
+    )
+    volume_node.SetNodeReferenceID(_SEGMENTATION_ROLE, segmentation_node.GetID())
 
 
 def annotation_of(

@@ -21,8 +21,3 @@ def store_ledger(segmentation_node, ledger: Ledger) -> None:
     if segmentation_node is None:
         raise BadInputError("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
     segmentation_node.SetAttribute(_ATTRIBUTE, to_text(ledger))
-
-
-def has_ledger(segmentation_node) -> bool:
-    """True when SparseAnnotate has worked on this segmentation."""
-    return bool(segmentation_node.GetAttribute(_ATTRIBUTE))

@@ -1,0 +1,61 @@
+"""Fixtures for all tests: the embedded scene, real data where it is there, and small volumes made here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from small_volumes import ball, noisy_image
+
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.images import write_image
+
+# The first call of a library imports it; that says nothing about our speed.
+settings.register_profile("ours", deadline=None, max_examples=60, print_blob=True)
+settings.load_profile("ours")
+
+PROJECT = Path(__file__).resolve().parents[2]
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory):
+    """Slicer's scene and module logics."""
+    from SlicerStandIn import embedded_slicer
+
+    embedded_slicer.start(tmp_path_factory.mktemp("slicer"))
+    return embedded_slicer
+
+
+@pytest.fixture()
+def mrml(embedded):
+    """An empty scene, and the `slicer` package as in Slicer."""
+    import slicer
+
+    embedded.clear_scene()
+    yield slicer
+    embedded.clear_scene()
+
+
+@pytest.fixture(scope="session")
+def hippocampi() -> Path | None:
+    """The hippocampus cohort, or None on a machine that has no such data."""
+    folder = Path(os.environ.get("SPARSE_ANNOTATE_DATA", PROJECT.parent / "shared" / "data")) / "msd_hippocampus"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture()
+def ball_cohort(tmp_path) -> Cohort:
+    """Two cases with a ball and a smaller one inside it, every fourth axial slice drawn, and references."""
+    cohort = Cohort.create(tmp_path / "cohort", "balls", {1: "shell", 2: "kernel"})
+    for number in range(2):
+        labels = ball(centre=(12, 13 + number, 16)) + ball(radius=4.0, centre=(12, 13 + number, 16))
+        geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
+        reference = tmp_path / f"reference_{number}.nrrd"
+        write_image(reference, labels, geometry)
+        cohort.add_case(f"ball_{number}", noisy_image(labels, number), geometry, reference)
+        drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(2 + number, 24, 4))
+        cohort.save_annotation(f"ball_{number}", drawn)
+    return cohort

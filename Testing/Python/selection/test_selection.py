@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_volumes import ball, noisy_image
+
+from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceRef, SliceState, VolumeGeometry
+from SparseAnnotateLib.selection import (
+    Budget,
+    Stack,
+    Volume,
+    body_extents,
+    recommend_slices,
+    strategy_descriptions,
+    strategy_named,
+)
+
+GEOMETRY = VolumeGeometry.from_spacing((50, 40, 30))
+
+
+def indices(name, count, slices=50, first=0, last=None, drawn=(), position=0, seed=0):
+    stack = Stack("v", Plane.AXIAL, slices, first, slices - 1 if last is None else last, position)
+    refs = frozenset(SliceRef("v", Plane.AXIAL, i) for i in drawn)
+    return [r.slice.index for r in strategy_named(name, seed).rank([stack], Budget(per_volume=count), refs)]
+
+
+def test_fixed_interval_puts_one_slice_into_the_middle_of_each_equal_part():
+    assert indices("fixed_interval", 5) == [5, 15, 25, 35, 45]
+    assert indices("fixed_interval", 3, slices=7) == [1, 3, 5]
+
+
+def test_staggered_is_fixed_interval_for_the_first_volume_and_shifts_for_the_others():
+    assert indices("staggered", 5) == indices("fixed_interval", 5)
+    phases = [indices("staggered", 1, slices=1000, position=p)[0] / 1000 for p in range(32)]
+    # However many volumes there are, their phases leave no large hole.
+    for count in (4, 8, 16, 32):
+        edges = np.sort(np.array([0.0, *phases[:count], 1.0]))
+        assert np.diff(edges).max() < 2.2 / count
+
+
+@given(
+    st.sampled_from(sorted(strategy_descriptions())),
+    st.integers(1, 60),
+    st.integers(1, 80),
+    st.integers(0, 9),
+    st.data(),
+)
+def test_every_strategy_gives_distinct_slices_within_extent_and_budget(name, slices, count, position, data):
+    first = data.draw(st.integers(0, slices - 1))
+    last = data.draw(st.integers(first, slices - 1))
+    drawn = data.draw(st.sets(st.integers(0, slices - 1), max_size=5))
+    found = indices(name, count, slices, first, last, drawn, position)
+    assert len(set(found)) == len(found)
+    assert all(first <= i <= last for i in found)
+    assert not set(found) & drawn
+    assert len(found) <= count
+    if not drawn:
+        assert len(found) == min(count, last - first + 1)
+    assert found == indices(name, count, slices, first, last, drawn, position)
+
+
+def test_a_second_call_recommends_what_is_missing():
+    assert indices("fixed_interval", 5, drawn=[16, 44]) == [5, 25, 35]
+    assert indices("fixed_interval", 5, drawn=[5, 15, 25, 35, 45]) == []
+    assert len(indices("random", 10, drawn=range(7))) == 3
+
+
+def test_random_depends_on_the_seed_and_on_nothing_else():
+    assert indices("random", 10, seed=1) == indices("random", 10, seed=1)
+    assert indices("random", 10, seed=1) != indices("random", 10, seed=2)
+    counts = np.bincount([i for seed in range(400) for i in indices("random", 5, seed=seed)], minlength=50)
+    assert counts.min() > 15
+    assert counts.max() < 75
+
+
+def test_budgets_count_slices_of_the_whole_volume_and_spread_a_total_evenly():
+    stacks = [Stack(f"v{n}", Plane.AXIAL, 50, 10, 39, n) for n in range(4)]
+    assert Budget(density=0.1).slices_for(stacks) == [5, 5, 5, 5]
+    assert Budget(density=1.0).slices_for(stacks) == [30, 30, 30, 30]
+    assert Budget(density=0.001).slices_for(stacks) == [1, 1, 1, 1]
+    assert Budget(total=10).slices_for(stacks) == [3, 2, 3, 2]
+    assert sum(Budget(total=1000).slices_for(stacks)) == 120
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({}, "one of: density"),
+        ({"density": 0.1, "total": 5}, "one of: density"),
+        ({"density": 0.0}, "more than 0"),
+        ({"density": 1.5}, "at most 1"),
+        ({"total": 0}, "at least one slice"),
+    ],
+)
+def test_an_impossible_budget_is_refused(budget, words):
+    with pytest.raises(BadInputError, match=words):
+        Budget(**budget)
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones():
+    with pytest.raises(BadInputError, match="fixed_interval, staggered, random"):
+        strategy_named("best")
+
+
+def test_the_body_extent_leaves_air_out():
+    image = np.zeros((60, 50, 40), np.float32) + np.random.default_rng(0).normal(0, 3, (60, 50, 40))
+    image[12:45, 5:44, 8:30] += 100
+    image[0, 0, 0] = 1e6
+    for (first, last), (low, high) in zip(body_extents(image), [(12, 44), (5, 43), (8, 29)], strict=True):
+        assert abs(first - low) <= 1
+        assert abs(last - high) <= 1
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 8, 7), np.int16), np.full((9, 8, 7), 3.5)])
+def test_a_constant_image_has_the_whole_extent(image):
+    assert body_extents(image) == ((0, 8), (0, 7), (0, 6))
+
+
+def test_the_extent_of_a_large_image_is_right_to_its_sampling():
+    image = np.zeros((300, 20, 20), np.uint8)
+    image[100:200] = 200
+    first, last = body_extents(image)[0]
+    assert 97 <= first <= 103
+    assert 196 <= last <= 202
+
+
+def volume(name, ledger=None, image=None):
+    image = image if image is not None else noisy_image(ball(GEOMETRY.shape, 12))
+    return Volume.of_image(name, image, GEOMETRY, ledger or Ledger(), whole=True)
+
+
+def test_several_volumes_are_staggered_by_default_and_one_is_not():
+    together = recommend_slices([volume("a"), volume("b")], [Plane.AXIAL], Budget(density=0.1))
+    assert [e.index for e in together["a"]] == [5, 15, 25, 35, 45]
+    assert [e.index for e in together["b"]] != [e.index for e in together["a"]]
+    alone = recommend_slices([volume("b")], [Plane.AXIAL], Budget(density=0.1))
+    assert [e.index for e in alone["b"]] == [5, 15, 25, 35, 45]
+
+
+def test_the_worklist_is_numbered_through_and_says_why():
+    worklist = recommend_slices([volume("a"), volume("b")], [Plane.AXIAL, Plane.SAGITTAL], Budget(per_volume=2))
+    entries = [e for name in "ab" for e in worklist[name]]
+    assert [e.order for e in entries] == list(range(1, 9))
+    assert {e.plane for e in entries} == {Plane.AXIAL, Plane.SAGITTAL}
+    assert all(e.reason and e.state is SliceState.TODO for e in entries)
+
+
+def test_drawn_slices_count_and_skipped_ones_do_not():
+    ledger = Ledger().with_state(Plane.AXIAL, 25, SliceState.EMPTY).with_state(Plane.AXIAL, 5, SliceState.SKIPPED)
+    worklist = recommend_slices([volume("a", ledger)], [Plane.AXIAL], Budget(density=0.1))
+    assert [e.index for e in worklist["a"]] == [5, 15, 35, 45]
+
+
+def test_no_volume_and_no_plane_are_said():
+    with pytest.raises(BadInputError, match="no volume"):
+        recommend_slices([], [Plane.AXIAL], Budget(total=1))
+    with pytest.raises(BadInputError, match="no plane"):
+        recommend_slices([volume("a")], [], Budget(total=1))
+    with pytest.raises(BadInputError, match="does not lie within"):
+        Stack("v", Plane.AXIAL, 10, 5, 10)
