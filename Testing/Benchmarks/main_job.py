@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from benchmark_report import DATA, arguments, report
 from rich.console import Console
 
+from benchmark_report import DATA, arguments, report
 from SparseAnnotateLib.core import Cohort, Watch
 from SparseAnnotateLib.learning import TrainingSettings
 from SparseAnnotateLib.worker import requests

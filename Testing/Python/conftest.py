@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from small_volumes import ball, noisy_image
 
+from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 
@@ -29,7 +29,7 @@ def embedded(tmp_path_factory):
     return embedded_slicer
 
 
-@pytest.fixture()
+@pytest.fixture
 def mrml(embedded):
     """An empty scene, and the `slicer` package as in Slicer."""
     import slicer
@@ -46,7 +46,7 @@ def hippocampi() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-@pytest.fixture()
+@pytest.fixture
 def ball_cohort(tmp_path) -> Cohort:
     """Two cases with a ball and a smaller one inside it, every fourth axial slice drawn, and references."""
     cohort = Cohort.create(tmp_path / "cohort", "balls", {1: "shell", 2: "kernel"})

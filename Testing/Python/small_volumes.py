@@ -19,7 +19,7 @@ def noisy_image(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 QUICK_TRAINING = {
-    "patch": (16, 16, 16),
+    "patch": (16, 16, 32),
     "batch": 2,
     "iterations": 6,
     "checkpoint_every": 2,

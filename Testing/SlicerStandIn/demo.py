@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SlicerStandIn import embedded_slicer, slice_pictures  # noqa: E402
+from SlicerStandIn import embedded_slicer, slice_pictures
 
 PROJECT = Path(__file__).resolve().parents[2]
 _DENSITY = 0.1
@@ -57,7 +57,6 @@ def _options() -> argparse.Namespace:
 def _run(options: argparse.Namespace, out: Path) -> None:
     from SlicerStandIn import demo_data, demo_report
     from SparseAnnotate import SparseAnnotateLogic
-
     from SparseAnnotateLib.core.strict_json import write_json
 
     seconds: dict[str, float] = {}
@@ -131,6 +130,7 @@ def _draw_as_the_reference_shows(logic, cases, worklist) -> None:
     for case in cases:
         segmentation = logic.segmentationNode(case.volume)
         values = scene.label_values(case.reference)
+        reference_segments = case.reference.GetSegmentation()
         reference = scene.labels_of(case.reference, case.volume, values)
         geometry = scene.geometry_of(case.volume)
         items = [item for item in worklist if item.volumeNode is case.volume]
@@ -139,7 +139,8 @@ def _draw_as_the_reference_shows(logic, cases, worklist) -> None:
             layer = slice_layer(Plane.named(item.plane).array_axis(geometry), item.index)
             drawn[layer] = reference[layer]
         for name, value in values.items():
-            segment_id = segmentation.GetSegmentation().AddEmptySegment("", name)
+            colour = reference_segments.GetSegment(reference_segments.GetSegmentIdBySegmentName(name)).GetColor()
+            segment_id = segmentation.GetSegmentation().AddEmptySegment("", name, colour)
             mask = (drawn == value).astype(np.uint8)
             slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segment_id, case.volume)
         for item in items:

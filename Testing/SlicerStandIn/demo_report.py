@@ -115,7 +115,7 @@ def _cells(summary: dict[str, Any]) -> list[list[str]]:
 def _centre_of(segmentation, volume) -> list[int]:
     """The index of the middle of a segmentation, along each array axis of the volume."""
     labels = scene.labels_of(segmentation, volume, scene.label_values(segmentation))
-    return [int(round(float(axis.mean()))) for axis in np.nonzero(labels)]
+    return [round(float(axis.mean())) for axis in np.nonzero(labels)]
 
 
 def _with_title(picture: np.ndarray, title: str) -> np.ndarray:

@@ -10,14 +10,30 @@ import sys
 import types
 from functools import cache
 
+import shiboken6
 import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-_CLASSES = (
-    "QCheckBox QComboBox QDoubleSpinBox QFormLayout QHBoxLayout QHeaderView QLabel QLineEdit QPlainTextEdit QProcess "
-    "QProgressBar QPushButton QSpinBox QTableWidget QTimer QVBoxLayout QWidget"
-).split()
-_PLAIN_CLASSES = "QAbstractItemView QTableWidgetItem Qt".split()
+_CLASSES = [
+    "QCheckBox",
+    "QComboBox",
+    "QDoubleSpinBox",
+    "QFormLayout",
+    "QHBoxLayout",
+    "QHeaderView",
+    "QLabel",
+    "QLineEdit",
+    "QPlainTextEdit",
+    "QProcess",
+    "QProgressBar",
+    "QPushButton",
+    "QSpinBox",
+    "QTableWidget",
+    "QTimer",
+    "QVBoxLayout",
+    "QWidget",
+]
+_PLAIN_CLASSES = ["QAbstractItemView", "QTableWidgetItem", "Qt"]
 
 
 def _connect(self, signature: str, receiver) -> None:
@@ -102,7 +118,6 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         self._types: list[str] = []
         self._flags = {"showChildNodeTypes": True, "addEnabled": True, "removeEnabled": True, "noneEnabled": False}
         self._ids: list[str] = []
-        self._tags: list[int] = []
         self.currentIndexChanged.connect(lambda _: self.currentNodeChanged.emit(self.currentNode()))
 
     nodeTypes = QtCore.Property("QStringList", lambda self: self._types, lambda self, t: self._take_types(t))
@@ -116,8 +131,18 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     removeEnabled, noneEnabled = _flag("removeEnabled"), _flag("noneEnabled")
 
     def setMRMLScene(self, scene) -> None:
+        tags: list[int] = []
+
+        def follow(*_) -> None:
+            # Slicer's own widget lets go of the scene when it is destroyed.
+            if shiboken6.isValid(self):
+                self._list_nodes()
+            else:
+                for tag in tags:
+                    scene.RemoveObserver(tag)
+
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
-            scene.AddObserver(event, lambda *_: self._list_nodes())
+            tags.append(scene.AddObserver(event, follow))
         self._list_nodes()
 
     def currentNode(self):

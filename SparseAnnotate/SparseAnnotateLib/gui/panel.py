@@ -192,12 +192,12 @@ class Panel:
         )
         self._result = None
         self.refresh()
-        self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
         self.table.choose(0)
+        self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
 
     def _jump(self, item) -> None:
         self._started = time.monotonic()
-        self._try(lambda: self.logic.jumpToSlice(item.volumeNode, item.plane, item.index))
+        self._try(lambda: self.logic.jumpToSlice(item.volumeNode, item.plane, item.index), keep_message=True)
 
     def _mark(self, mark) -> None:
         item = self.table.chosen()

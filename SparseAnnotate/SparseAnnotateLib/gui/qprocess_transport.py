@@ -9,7 +9,6 @@ import qt
 from ..core import WorkerError
 from ..worker import LIBRARY_FOLDER, worker_command
 
-
 # Processes that were asked to end and are still saving their checkpoint: Qt kills a process whose object goes.
 _ending: list = []
 

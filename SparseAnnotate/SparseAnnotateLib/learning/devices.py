@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..core import BadInputError
-from .networks import DIVISOR
+from .settings import DIVISOR
 
 _CPU_PATCH_VOXELS = 48**3
 _GPU_PATCH_VOXELS = 128**3
@@ -116,6 +116,8 @@ def planned_precision(precision: str, device: str) -> str:
 def planned_patch(shapes: list[tuple[int, int, int]], spacing: tuple[float, float, float], limit: int) -> tuple:
     """Patch size (S, A, R) in multiples of 16, at most `limit` voxels, no larger than the median volume needs.
 
+    Never smaller than 16 x 16 x 32, below which the networks have nothing left to normalise.
+
     The longest side in mm is shortened first, so that the network sees about equally far in all directions.
     """
     median = sorted(math.prod(s) for s in shapes)[len(shapes) // 2]
@@ -124,6 +126,8 @@ def planned_patch(shapes: list[tuple[int, int, int]], spacing: tuple[float, floa
     while math.prod(patch) > limit and max(patch) > DIVISOR:
         longest = max((a for a in range(3) if patch[a] > DIVISOR), key=lambda a: patch[a] * spacing[a])
         patch[longest] -= DIVISOR
+    if max(patch) == DIVISOR:
+        patch[-1] = 2 * DIVISOR
     return tuple(patch)
 
 
@@ -134,7 +138,7 @@ def planned_patch_and_batch(
     per_voxel = _BYTES_PER_VOXEL.get(network, _BYTES_PER_VOXEL_OTHERS)
     fitting = usable_memory_bytes(device) // per_voxel
     most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
-    patch = planned_patch(shapes, spacing, max(DIVISOR**3, min(most, fitting // 2)))
+    patch = planned_patch(shapes, spacing, max(2 * DIVISOR**3, min(most, fitting // 2)))
     batch = 2 if 2 * math.prod(patch) <= fitting else 1
     return patch, batch
 

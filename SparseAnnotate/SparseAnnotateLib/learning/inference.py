@@ -12,6 +12,7 @@ _LOGIT_BYTES = 1 << 30
 # On a CPU windows cost too much to look at every voxel eight times.
 _OVERLAP = {"cpu": 0.25}
 _OVERLAP_ELSEWHERE = 0.5
+_CERTAIN = 10.0
 
 
 def predicted_classes(
@@ -40,7 +41,7 @@ def predicted_classes(
     thickness = max(patch[0], int(_LOGIT_BYTES // per_slice) - 2 * margin)
     starts = list(range(0, image.shape[0], thickness))
     overlap = _OVERLAP.get(device, _OVERLAP_ELSEWHERE)
-    windows = _Windows(model, watch, device, precision, len(starts))
+    windows = _Windows(model, class_count, watch, device, precision, len(starts))
     for number, start in enumerate(starts):
         stop = min(start + thickness, image.shape[0])
         low, high = max(0, start - margin), min(image.shape[0], stop + margin)
@@ -58,8 +59,14 @@ def predicted_classes(
 class _Windows:
     """The network as MONAI calls it, window by window, with progress and cancel in between."""
 
-    def __init__(self, model, watch: Watch, device: str, precision: str, slabs: int):
-        self._model, self._watch, self._device, self._precision = model, watch, device, precision
+    def __init__(self, model, classes: int, watch: Watch, device: str, precision: str, slabs: int):
+        self._model, self._classes, self._watch, self._device, self._precision = (
+            model,
+            classes,
+            watch,
+            device,
+            precision,
+        )
         self._slabs, self._slab, self._done, self._expected = slabs, 0, 0, 1
         self._remaining: RemainingTime | None = None
 
@@ -75,8 +82,16 @@ class _Windows:
         fraction = min(1.0, (self._slab + self._done / self._expected) / self._slabs)
         self._watch.step(fraction, "predicting", self._remaining.after(done) if done else None)
         self._done += 1
+        if float(window.amax()) == float(window.amin()):
+            # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
+            return self._background(window)
         with autocast(self._device, self._precision):
             return self._model(window).float()
+
+    def _background(self, window: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(1, self._classes, *window.shape[2:], device=window.device)
+        logits[:, 0] = _CERTAIN
+        return logits
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

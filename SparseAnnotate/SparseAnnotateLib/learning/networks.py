@@ -10,8 +10,6 @@ from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, SegResNet
 from ..core import BadInputError
 from .settings import NETWORKS
 
-DIVISOR = 16  # every network halves its input at most four times
-
 
 def build_network(name: str, class_count: int) -> torch.nn.Module:
     """A fresh network with one input channel and `class_count` outputs (background included).

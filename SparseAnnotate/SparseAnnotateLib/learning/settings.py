@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..core import BadInputError
 
+DIVISOR = 16  # networks halve their input at most four times
 NETWORKS = {
     "basic_unet_small": "3D U-Net with 16 to 128 features; the one a CPU can afford.",
     "basic_unet": "3D U-Net with 32 to 256 features.",
@@ -64,8 +65,15 @@ class TrainingSettings:
     def __post_init__(self):
         if self.network != "auto" and self.network not in NETWORKS:
             raise BadInputError(f"There is no network '{self.network}'; choose one of auto, {', '.join(NETWORKS)}.")
-        if self.patch is not None and (min(self.patch) < 16 or any(n % 16 for n in self.patch)):
-            raise BadInputError(f"Each side of the patch must be a multiple of 16 voxels, not {list(self.patch)}.")
+        if self.patch is not None and (min(self.patch) < DIVISOR or any(n % DIVISOR for n in self.patch)):
+            raise BadInputError(
+                f"Each side of the patch must be a multiple of {DIVISOR} voxels, not {list(self.patch)}."
+            )
+        if self.patch is not None and max(self.patch) == DIVISOR:
+            raise BadInputError(
+                f"At least one side of the patch must be {2 * DIVISOR} voxels or more: after four halvings there must "
+                f"be more than one voxel left, which {list(self.patch)} does not give."
+            )
         at_least_one = ("iterations", "validate_every", "patience", "checkpoint_every")
         for name in at_least_one + (("batch",) if self.batch is not None else ()):
             if getattr(self, name) < 1:

@@ -19,10 +19,10 @@ from .augmentation import Augmentation
 from .devices import chosen_device, planned_network, planned_patch_and_batch, planned_precision
 from .inference import autocast, predicted_classes
 from .losses import SparseDiceCELoss
-from .networks import DIVISOR, build_network
+from .networks import build_network
 from .run_folder import RunCard, RunFolder, RunPlan
 from .schedule import Schedule
-from .settings import TrainingSettings
+from .settings import DIVISOR, TrainingSettings
 from .training_data import PatchSampler, TrainingCase, training_cases
 from .weights import load_checkpoint, save_checkpoint, save_weights
 
@@ -199,12 +199,12 @@ class _Training:
         torch.cuda.empty_cache()
         if batch > 1:
             batch //= 2
-        elif max(patch) > DIVISOR:
+        elif np.prod(patch) > 2 * DIVISOR**3:
             patch[int(np.argmax(patch))] -= DIVISOR
         else:
             raise RunError(
-                f"The memory of '{self.plan.device}' does not hold a single patch of {DIVISOR} x {DIVISOR} x {DIVISOR} "
-                "voxels. Close other programs that use it, choose a smaller network, or train on the CPU."
+                f"The memory of '{self.plan.device}' does not hold a single small patch. "
+                "Close other programs that use it, choose a smaller network, or train on the CPU."
             )
         self.plan = replace(self.plan, patch=tuple(patch), batch=batch)
         self.run_folder.write_plan(self.plan)
@@ -216,8 +216,8 @@ class _Training:
             self.validation_dice = self._dice_on(held_out)
             self.run_folder.add_metrics(self.iteration, validation_dice=self.validation_dice)
             self.schedule.look(self.iteration, self.validation_dice)
-        elif self.losses:
-            self.schedule.look(self.iteration, -float(np.nanmean(self.losses)))
+        elif np.isfinite(self._mean_loss()):
+            self.schedule.look(self.iteration, -self._mean_loss())
 
     def _dice_on(self, slices: list[tuple[TrainingCase, tuple[int, int]]]) -> float:
         self.model.eval()
@@ -238,7 +238,7 @@ class _Training:
 
     def _report(self, seconds_left: float | None) -> None:
         end = self.schedule.end
-        figures = {"loss": float(np.nanmean(self.losses)) if self.losses else float("nan")}
+        figures = {"loss": self._mean_loss()}
         if self.validation_dice is not None:
             figures["validation_dice"] = self.validation_dice
         fraction = _PREPARING_SHARE + (1 - _PREPARING_SHARE) * self.iteration / end
@@ -273,6 +273,11 @@ class _Training:
             ) from error
         self.run_folder.keep_metrics_until(self.iteration)
 
+    def _mean_loss(self) -> float:
+        """Mean of the last steps' losses; NaN before the first usable step."""
+        finite = [loss for loss in self.losses if np.isfinite(loss)]
+        return float(np.mean(finite)) if finite else float("nan")
+
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self._started
 
@@ -286,7 +291,7 @@ class _Training:
             iterations=self.iteration,
             stopped_early=self.schedule.stopped_early,
             seconds=round(self._seconds(), 1),
-            loss=float(np.nanmean(self.losses)) if self.losses else float("nan"),
+            loss=self._mean_loss(),
             validation_dice=self.validation_dice,
             slices=sum(len(case.slices) for case in self.cases),
             cases=tuple(self.plan.cases),

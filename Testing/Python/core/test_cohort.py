@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from small_volumes import ball, noisy_image
 
+from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import (
     BadInputError,
     Cohort,
@@ -92,7 +92,7 @@ def test_images_may_lie_elsewhere_or_inside(tmp_path):
         Cohort.create(tmp_path / "cohort", "c")
 
 
-@pytest.fixture()
+@pytest.fixture
 def decathlon(tmp_path):
     folder = tmp_path / "Task99"
     for name in ("a", "b"):

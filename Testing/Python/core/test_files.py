@@ -105,9 +105,14 @@ def test_labels_stored_as_whole_floats_are_labels_and_others_are_not():
 def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), written_atomically(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def write_half() -> None:
+        with written_atomically(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

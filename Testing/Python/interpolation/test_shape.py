@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_volumes import ball
 
+from small_volumes import ball
 from SparseAnnotateLib.core import (
     BadInputError,
     CancelledError,

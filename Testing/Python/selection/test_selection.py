@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_volumes import ball, noisy_image
 
+from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceRef, SliceState, VolumeGeometry
 from SparseAnnotateLib.selection import (
     Budget,

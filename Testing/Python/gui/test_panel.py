@@ -1,0 +1,192 @@
+"""The real panel, clicked."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+
+
+@pytest.fixture
+def panel(mrml, tmp_path):
+    from SlicerStandIn.panel_window import open_panel
+
+    application, widget = open_panel()
+    widget.panel.ui.cohortFolderSelector.currentPath = str(tmp_path / "cohort")
+    yield Clicker(application, widget, mrml)
+    widget.cleanup()
+    wait_until(application, lambda: not widget.logic._client.is_running)
+
+
+class Clicker:
+    """A person in front of the panel."""
+
+    def __init__(self, application, widget, mrml):
+        self.application, self.widget, self.mrml = application, widget, mrml
+        self.ui, self.logic = widget.panel.ui, widget.logic
+
+    @property
+    def message(self) -> str:
+        return self.ui.messageLabel.text
+
+    def add_ball(self, name="ball"):
+        self.labels = ball()
+        return self.mrml.util.addVolumeFromArray(noisy_image(self.labels), np.diag([-1.0, 1.0, 2.0, 1.0]), name)
+
+    def draw_everything(self, volume):
+        segmentation = self.logic.segmentationNode(volume)
+        segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
+        self.mrml.util.updateSegmentBinaryLabelmapFromArray(self.labels, segmentation, "ball", volume)
+
+    def wait(self):
+        wait_until(self.application, lambda: not self.logic.isBusy)
+
+
+def wait_until(application, condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        application.processEvents()
+
+
+def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
+    ui = panel.ui
+    volume = panel.add_ball()
+    assert ui.volumeSelector.currentNode() is volume
+    ui.percentSpinBox.value = 20.0
+    ui.iterationsSpinBox.value = 10
+    ui.recommendButton.click()
+    assert panel.message == "5 slices are to be drawn."
+    assert ui.worklistTable.rowCount == 5
+    assert ui.segmentationSelector.currentNode() is panel.logic.segmentationNode(volume)
+    panel.draw_everything(volume)
+    rows = []
+    for _ in range(4):
+        rows.append(ui.worklistTable.currentRow())
+        ui.drawnButton.click()
+    assert rows == [0, 1, 2, 3]
+    ui.skipButton.click()
+    assert ui.drawnLabel.text == "4 of 4 drawn"
+    ui.fillButton.click()
+    assert panel.logic.isBusy
+    assert not ui.trainButton.enabled
+    assert "being worked on" in ui.trainButton.toolTip
+    panel.wait()
+    assert "'ball fill' shows the fill" in panel.message
+    ui.applyButton.click()
+    assert "drawn slices are as they were" in panel.message
+    ui.undoButton.click()
+    assert "taken back" in panel.message
+    ui.trainButton.click()
+    panel.wait()
+    assert "'run 1' is trained" in panel.message
+    assert ui.runSelector.currentText == "run 1"
+    ui.runButton.click()
+    panel.wait()
+    assert panel.message == "New segmentations: ball run 1."
+    assert panel.mrml.util.getNode("ball run 1").GetSegmentation().GetNumberOfSegments() == 1
+
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    panel.widget.enter()
+    assert ui.percentSpinBox.value == 20.0
+    assert ui.worklistTable.rowCount == 5
+    assert ui.runSelector.currentText == "run 1"
+
+
+def test_training_can_be_cancelled_and_the_window_goes_on(panel):
+    from PySide6 import QtCore
+
+    ui = panel.ui
+    volume = panel.add_ball()
+    ui.iterationsSpinBox.value = 100000
+    ui.recommendButton.click()
+    panel.draw_everything(volume)
+    ui.drawnButton.click()
+    ticks = []
+    timer = QtCore.QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start(20)
+    ui.trainButton.click()
+    assert ui.cancelButton.enabled
+    wait_until(panel.application, lambda: "step" in ui.progressLabel.text)
+    assert "s left" in ui.progressLabel.text
+    assert "loss" in ui.progressLabel.text
+    ui.cancelButton.click()
+    panel.wait()
+    assert panel.message.startswith("Cancelled.")
+    assert ui.trainButton.enabled
+    # Room for a machine that is busy with the training itself.
+    assert max(np.diff(ticks)) < 1.0
+    assert len(ticks) > 20
+
+
+def test_a_worker_that_is_killed_is_said_and_the_panel_goes_on(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    ui.iterationsSpinBox.value = 100000
+    ui.recommendButton.click()
+    panel.draw_everything(volume)
+    ui.drawnButton.click()
+    ui.trainButton.click()
+    wait_until(panel.application, lambda: "step" in ui.progressLabel.text)
+    panel.logic._client.transport.process.kill()
+    panel.wait()
+    assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
+    assert "goes on from its last checkpoint" in panel.message
+    ui.environmentButton.click()
+    wait_until(panel.application, lambda: "Computing on" in panel.message or "works" in panel.message)
+
+
+def test_buttons_that_cannot_be_used_say_why(panel):
+    ui = panel.ui
+    assert not ui.recommendButton.enabled
+    assert ui.recommendButton.toolTip == "Choose a volume first."
+    panel.add_ball()
+    assert ui.recommendButton.enabled
+    assert "Choose the slices to draw" in ui.recommendButton.toolTip
+    for button in (ui.fillButton, ui.trainButton):
+        assert not button.enabled
+        assert button.toolTip == "Draw a slice and mark it as drawn first."
+
+
+def test_errors_are_sentences_in_the_panel(panel):
+    ui = panel.ui
+    panel.add_ball()
+    ui.recommendButton.click()
+    ui.drawnButton.click()
+    assert "has no segment. Add one for each structure" in panel.message
+    assert "color" in ui.messageLabel.styleSheet
+    other = panel.mrml.util.addVolumeFromArray(np.zeros((5, 6, 7)), name="other")
+    from SparseAnnotateLib import scene
+
+    foreign = scene.new_segmentation("foreign", np.ones((5, 6, 7), np.uint8), {1: "x"}, other)
+    ui.segmentationSelector.setCurrentNode(foreign)
+    assert "does not have the voxel grid of the volume 'ball'" in panel.message
+    assert ui.segmentationSelector.currentNode() is not foreign
+
+
+def test_several_volumes_make_one_worklist(panel):
+    ui = panel.ui
+    for name in ("one", "two"):
+        panel.add_ball(name)
+    ui.allVolumesCheckBox.checked = True
+    ui.recommendButton.click()
+    items = panel.widget.panel.table.items
+    assert [item.volumeNode.GetName() for item in items] == ["one", "one", "two", "two"]
+    ui.nextButton.click()
+    assert ui.worklistTable.currentRow() == 1
+    ui.previousButton.click()
+    assert ui.worklistTable.currentRow() == 0
+
+
+def test_every_control_has_a_tool_tip(panel):
+    from PySide6 import QtWidgets
+
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QTableWidget)
+    controls = [c for c in vars(panel.ui).values() if isinstance(c, kinds)]
+    assert len(controls) > 15
+    assert [c.objectName for c in controls if not c.toolTip] == []

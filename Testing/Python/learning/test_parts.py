@@ -1,0 +1,269 @@
+"""Networks, data, augmentation, schedule, weights, devices, prediction: each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Plane,
+    RunError,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
+from SparseAnnotateLib.core.planes import slice_layer
+from SparseAnnotateLib.learning import NETWORKS, TrainingSettings
+from SparseAnnotateLib.learning.augmentation import Augmentation
+from SparseAnnotateLib.learning.devices import chosen_device, planned_patch, planned_patch_and_batch, smoke_test
+from SparseAnnotateLib.learning.inference import predicted_classes
+from SparseAnnotateLib.learning.networks import build_network
+from SparseAnnotateLib.learning.schedule import Schedule
+from SparseAnnotateLib.learning.training_data import PatchSampler, normalise, normalised_image, training_cases
+from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_maps_an_image_to_logits_and_learns(name):
+    network = build_network(name, 4)
+    logits = network(torch.randn(1, 1, 16, 32, 16))
+    assert logits.shape == (1, 4, 16, 32, 16)
+    logits.square().mean().backward()
+    gradients = [p.grad for p in network.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(BadInputError, match="There is no network 'resnet'"):
+        build_network("resnet", 2)
+    with pytest.raises(BadInputError, match="There is no network 'resnet'"):
+        TrainingSettings(network="resnet")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"patch": (20, 16, 16)}, "multiple of 16"),
+        ({"patch": (16, 16, 16)}, "At least one side"),
+        ({"iterations": 0}, "'iterations' must be at least 1"),
+        ({"batch": 0}, "'batch' must be at least 1"),
+        ({"validation_share": 1.5}, "'validation_share' is a share"),
+        ({"learning_rate": 0.0}, "learning rate must be positive"),
+        ({"seed": -1}, "must not be negative"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong, words):
+    with pytest.raises(BadInputError, match=words):
+        TrainingSettings(**wrong)
+
+
+def test_normalising_makes_ten_thousandfold_scales_alike():
+    image = noisy_image(ball())
+    small, large = (normalise((image * scale).astype(np.float32), "z_score") for scale in (1.0, 1e4))
+    assert small.dtype == np.float16
+    assert float(small.astype(np.float32).mean()) == pytest.approx(0, abs=1e-2)
+    assert float(small.astype(np.float32).std()) == pytest.approx(1, abs=1e-2)
+    np.testing.assert_allclose(small, large, atol=2e-2)
+    percentile = normalise(image, "percentile").astype(np.float32)
+    assert np.percentile(percentile, 50) == pytest.approx(0.2, abs=0.3)
+    with pytest.raises(BadInputError, match="same everywhere"):
+        normalise(np.full((3, 3, 3), 7), "z_score")
+
+
+def test_a_normalised_image_is_kept_and_made_anew_when_the_file_changes(ball_cohort):
+    first = np.array(normalised_image(ball_cohort, "ball_0", "z_score"))
+    assert np.array_equal(first, normalised_image(ball_cohort, "ball_0", "z_score"))
+    image, geometry = ball_cohort.image("ball_0")
+    ball_cohort.add_case("ball_0", image[::-1].copy(), geometry)
+    assert not np.array_equal(first, normalised_image(ball_cohort, "ball_0", "z_score"))
+
+
+def cases_of(cohort, tmp_path, share=0.0):
+    names = cohort.annotated_cases()
+    return training_cases(cohort, names, {1: 1, 2: 2}, "z_score", share, 0, tmp_path / "labels", Watch())
+
+
+def test_patches_show_image_and_drawn_labels_where_they_lie(tmp_path, ball_cohort):
+    cases = cases_of(ball_cohort, tmp_path)
+    sampler = PatchSampler(cases, (16, 16, 16), 0.5, seed=3)
+    foreground = 0
+    for iteration in range(10):
+        for patch in sampler.batch(iteration, 2):
+            assert patch["image"].shape == patch["label"].shape == patch["supervised"].shape == (1, 16, 16, 16)
+            case, box = where_it_lies(patch["image"][0], cases)
+            expected = np.zeros(case.image.shape, bool)
+            for layer in case.slices:
+                expected[slice_layer(*layer)] = True
+            np.testing.assert_array_equal(patch["supervised"][0], expected[box])
+            np.testing.assert_array_equal(patch["label"][0], case.labels[box])
+            assert patch["supervised"].any()
+            foreground += bool(patch["label"][patch["supervised"]].any())
+    assert foreground >= 10
+
+
+def where_it_lies(patch, cases):
+    """The case and box that a patch was cut from."""
+    for case in cases:
+        image = np.float32(case.image)
+        for start in np.argwhere(image == patch[0, 0, 0]):
+            box = tuple(slice(s, s + n) for s, n in zip(start, patch.shape, strict=True))
+            if image[box].shape == patch.shape and np.array_equal(image[box], patch):
+                return case, box
+    raise AssertionError("the patch is not part of any image")
+
+
+def test_the_patches_of_an_iteration_are_the_same_whenever_they_are_asked_for(tmp_path, ball_cohort):
+    sampler = PatchSampler(cases_of(ball_cohort, tmp_path), (16, 16, 16), 0.5, seed=3)
+    augmentation = Augmentation(flip=True, seed=3)
+    once, other, again = (augmentation(sampler.batch(n, 2), n) for n in (7, 8, 7))
+    assert all(torch.equal(once[key], again[key]) for key in once)
+    assert not torch.equal(once["image"], other["image"])
+    assert once["supervised"].dtype == torch.bool
+
+
+def test_mirroring_moves_image_label_and_mask_together():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, (1, 16, 16, 16)).astype(np.uint8)
+    patch = {"image": label.astype(np.float32) * 100, "label": label, "supervised": label > 0}
+    for iteration in range(8):
+        batch = Augmentation(flip=True, seed=0)([patch], iteration)
+        assert torch.equal(batch["label"] > 0, batch["supervised"])
+        image = batch["image"][batch["label"] == 2].mean()
+        assert image > batch["image"][batch["label"] == 1].mean() > batch["image"][batch["label"] == 0].mean()
+
+
+def test_patches_of_a_volume_smaller_than_the_patch_are_padded_and_the_padding_is_not_supervised(tmp_path, ball_cohort):
+    case = cases_of(ball_cohort, tmp_path)[0]
+    patch = PatchSampler([case], (64, 64, 64), 1.0, seed=0).batch(0, 1)[0]
+    supervised = len(case.slices) * 28 * 32
+    assert patch["supervised"].sum() == supervised
+    assert patch["label"].sum() == sum(case.labels[slice_layer(*s)].astype(int).sum() for s in case.slices)
+
+
+def test_held_out_slices_are_never_learned_from(tmp_path, ball_cohort):
+    labels = ball()
+    geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
+    ball_cohort.save_annotation("ball_0", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(24)))
+    cases = cases_of(ball_cohort, tmp_path, share=0.2)
+    held_out = [(c.name, s) for c in cases for s in c.held_out]
+    assert len(held_out) == 6
+    for case in cases:
+        assert not set(case.held_out) & set(case.slices)
+        patch = PatchSampler([case], (64, 64, 64), 0.0, seed=0).batch(0, 1)[0]
+        assert patch["supervised"].sum() == len(case.slices) * 28 * 32
+
+
+def test_drawn_slices_of_a_flipped_volume_are_learned_where_they_are(tmp_path, ball_cohort):
+    labels = ball(centre=(6, 13, 16))
+    flipped = VolumeGeometry.from_matrix(labels.shape, np.diag([-1.0, 1.0, -2.0, 1.0]))
+    ball_cohort.add_case("flipped", noisy_image(labels), flipped)
+    ball_cohort.save_annotation("flipped", SparseAnnotation.from_slices(labels, flipped, Plane.AXIAL, [6]))
+    case = next(c for c in cases_of(ball_cohort, tmp_path) if c.name == "flipped")
+    assert case.slices == ((0, 17),)
+    np.testing.assert_array_equal(case.labels[17], labels[6][:, ::-1])
+    assert case.image[17][case.labels[17] == 1].mean() > 1.0
+
+
+def test_the_schedule_warms_up_holds_and_cools_down_to_zero():
+    schedule = Schedule(100, warm_up=10, cool_down=30, patience=2)
+    rates = [schedule.rate(n) for n in range(100)]
+    assert rates[0] == 0.1
+    assert rates[10:70] == [1.0] * 60
+    assert (np.diff(rates[70:]) < 0).all()
+    assert 0 < rates[-1] < 0.05
+    assert not schedule.stopped_early
+
+
+def test_no_progress_begins_the_cool_down_early():
+    schedule = Schedule(1000, warm_up=10, cool_down=50, patience=2)
+    for iteration, score in ((100, 0.5), (200, 0.8), (300, 0.8), (400, 0.8005)):
+        schedule.look(iteration, score)
+    assert schedule.end == 450
+    assert schedule.stopped_early
+    again = Schedule(1000, 10, 50, 2)
+    again.restore(schedule.state())
+    assert [again.rate(n) for n in range(450)] == [schedule.rate(n) for n in range(450)]
+
+
+def test_weights_come_back_and_do_not_go_into_another_network(tmp_path):
+    network = build_network("basic_unet_small", 3)
+    save_weights(tmp_path / "w.safetensors", network)
+    again = build_network("basic_unet_small", 3)
+    load_weights(tmp_path / "w.safetensors", again)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    for other in (build_network("basic_unet_small", 4), build_network("segresnet", 3)):
+        with pytest.raises(RunError, match="made for another network"):
+            load_weights(tmp_path / "w.safetensors", other)
+
+
+def test_a_damaged_or_missing_checkpoint_is_said(tmp_path):
+    network = build_network("basic_unet_small", 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(RunError, match="cannot be read"):
+        load_checkpoint(path, network, optimizer)
+    save_checkpoint(path, network, optimizer, {"iteration": 3})
+    assert load_checkpoint(path, network, optimizer) == {"iteration": 3}
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(RunError, match="missing, damaged or cut off"):
+        load_checkpoint(path, network, optimizer)
+
+
+def test_the_cpu_passes_the_smoke_test_and_a_device_that_is_not_there_does_not():
+    assert smoke_test("cpu").works
+    report = smoke_test("cuda:77")
+    assert not report.works
+    assert "cuda:77' cannot be used" in report.message
+    with pytest.raises(BadInputError, match="Choose another device"):
+        chosen_device("cuda:77")
+    assert chosen_device("auto").works
+
+
+def test_planned_patches_are_multiples_of_16_within_the_limit_and_shorten_the_longest_millimetres_first():
+    assert planned_patch([(40, 50, 35)], (1, 1, 1), 10**9) == (48, 64, 48)
+    patch = planned_patch([(512, 512, 30)], (1.0, 1.0, 5.0), 64 * 64 * 32)
+    # Thick slices: about as many millimetres in each direction.
+    assert patch == (80, 96, 16)
+    assert np.prod(planned_patch([(300, 512, 512)], (1, 1, 1), 48**3)) <= 48**3
+    assert planned_patch([(2, 2, 2)], (1, 1, 1), 1) == (16, 16, 32)
+    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "basic_unet_small", "cpu")
+    assert batch in (1, 2)
+    assert np.prod(patch) <= 48**3
+
+
+class Threshold(torch.nn.Module):
+    """A network that knows the answer: class 1 where the image is above zero."""
+
+    def forward(self, x):
+        return torch.cat([-x, x], dim=1)
+
+
+@pytest.mark.parametrize("shape", [(40, 33, 20), (7, 50, 18), (100, 16, 16)])
+def test_prediction_covers_every_voxel_of_any_shape_in_slabs(shape, monkeypatch):
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float16)
+    expected = image > 0
+    np.testing.assert_array_equal(predicted_classes(Threshold(), image, (16, 16, 16), "cpu"), expected)
+    monkeypatch.setattr("SparseAnnotateLib.learning.inference._LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40)
+    np.testing.assert_array_equal(predicted_classes(Threshold(), image, (16, 16, 16), "cpu"), expected)
+
+
+def test_windows_that_show_nothing_are_background_without_asking_the_network():
+    class Certain(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([-torch.ones_like(x), torch.ones_like(x)], dim=1)
+
+    image = np.full((48, 16, 16), -0.6, np.float16)
+    image[40:] += np.random.default_rng(0).normal(size=(8, 16, 16)).astype(np.float16)
+    classes = predicted_classes(Certain(), image, (16, 16, 16), "cpu")
+    assert not classes[:20].any()
+    assert classes[40:].all()
+
+
+def test_prediction_can_be_cancelled_between_windows():
+    watch = Watch(lambda progress: watch.cancel() if progress.fraction > 0.3 else None)
+    with pytest.raises(CancelledError):
+        predicted_classes(Threshold(), np.zeros((64, 64, 64), np.float16), (16, 16, 16), "cpu", watch=watch)

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from small_volumes import QUICK_TRAINING, ball, noisy_image
+from SparseAnnotateLib.core import (
+    BadInputError,
+    BusyError,
+    CancelledError,
+    Cohort,
+    Plane,
+    RunError,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
+from SparseAnnotateLib.core.folder_lock import FolderLock
+from SparseAnnotateLib.core.images import read_labels
+from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.learning.prediction import Predictor
+from SparseAnnotateLib.learning.run_folder import RunFolder
+from SparseAnnotateLib.learning.training import train
+
+SETTINGS = TrainingSettings(**QUICK_TRAINING)
+
+
+def weights_of(cohort, run):
+    return cohort.run_folder(run).joinpath("weights.safetensors").read_bytes()
+
+
+def cancelled_at(iteration):
+    def report(progress):
+        if progress.message.startswith("step") and int(progress.message.split()[1]) >= iteration:
+            watch.cancel()
+
+    watch = Watch(report)
+    return watch
+
+
+@pytest.fixture
+def every_step_reported(monkeypatch):
+    monkeypatch.setattr("SparseAnnotateLib.learning.training._REPORT_SECONDS", 0.0)
+
+
+def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 60, "validate_every": 30})
+    card = train(ball_cohort, "r", settings)
+    losses = [m["loss"] for m in RunFolder(ball_cohort.run_folder("r")).metrics() if "loss" in m]
+    assert len(losses) == card.iterations == 60
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+    predictor = Predictor(ball_cohort, "r", "cpu")
+    labels = predictor.labels("ball_0")
+    reference = ball_cohort.reference("ball_0")
+    overlap = 2 * ((labels > 0) & (reference > 0)).sum() / ((labels > 0).sum() + (reference > 0).sum())
+    assert overlap > 0.8
+
+
+def test_a_prediction_leaves_drawn_slices_as_drawn(ball_cohort):
+    train(ball_cohort, "r", SETTINGS)
+    path = Predictor(ball_cohort, "r", "cpu").write("ball_1")
+    annotation = ball_cohort.annotation("ball_1")
+    labels = read_labels(path, annotation.geometry)
+    drawn = annotation.supervised_mask()
+    np.testing.assert_array_equal(labels[drawn], annotation.labels[drawn])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(ball_cohort):
+    for run, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(ball_cohort, run, TrainingSettings(**{**QUICK_TRAINING, "seed": seed}))
+    assert weights_of(ball_cohort, "a") == weights_of(ball_cohort, "b") != weights_of(ball_cohort, "c")
+
+
+@pytest.mark.parametrize("iteration", [1, 3, 4])
+def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_step_reported, iteration):
+    train(ball_cohort, "whole", SETTINGS)
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "parts", SETTINGS, watch=cancelled_at(iteration))
+    assert not RunFolder(ball_cohort.run_folder("parts")).is_finished
+    card = train(ball_cohort, "parts")
+    assert card.iterations == 6
+    assert weights_of(ball_cohort, "parts") == weights_of(ball_cohort, "whole")
+    metrics = [RunFolder(ball_cohort.run_folder(run)).metrics() for run in ("whole", "parts")]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_killed_run_goes_on_to_exactly_the_same_weights(ball_cohort):
+    settings = {**QUICK_TRAINING, "iterations": 40}
+    train(ball_cohort, "whole", TrainingSettings(**settings))
+    script = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from SparseAnnotateLib.core import Cohort
+from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.learning.training import train
+train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{settings!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    run = RunFolder(ball_cohort.run_folder("killed"))
+    deadline = time.monotonic() + 120
+    while not run.checkpoint_path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run.is_begun
+    assert not run.is_finished
+    train(ball_cohort, "killed")
+    assert weights_of(ball_cohort, "killed") == weights_of(ball_cohort, "whole")
+    assert len([m for m in run.metrics() if "loss" in m]) == 40
+
+
+def test_a_volume_of_few_thick_slices_can_be_learned(tmp_path):
+    labels = ball((11, 40, 44), 9.0, (5, 20, 22))
+    geometry = VolumeGeometry.from_spacing(labels.shape, (7.5, 0.5, 0.5))
+    cohort = Cohort.create(tmp_path / "c", "thick")
+    cohort.add_case("a", noisy_image(labels), geometry)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [2, 5, 8]))
+    card = train(cohort, "r", TrainingSettings(iterations=2, device="cpu", batch=1))
+    assert card.patch[0] == 16
+    assert Predictor(cohort, "r", "cpu").labels("a").shape == labels.shape
+
+
+def test_labels_keep_their_values_and_names_from_drawing_to_prediction(ball_cohort):
+    labels = ball() * 7
+    geometry = ball_cohort.geometry("ball_0")
+    ball_cohort.set_labels({7: "seven"})
+    for name in ("ball_0", "ball_1"):
+        ball_cohort.save_annotation(name, SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [8, 12, 16]))
+    card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 40}))
+    assert card.classes == (7,)
+    assert card.label_names == {7: "seven"}
+    assert set(np.unique(Predictor(ball_cohort, "r", "cpu").labels("ball_0"))) == {0, 7}
+
+
+def test_nothing_drawn_and_only_empty_slices_are_said_before_anything_is_made(ball_cohort, tmp_path):
+    cohort = Cohort.create(tmp_path / "empty", "empty")
+    nothing = np.zeros((24, 28, 32), np.uint8)
+    geometry = VolumeGeometry.from_spacing(nothing.shape)
+    cohort.add_case("a", noisy_image(nothing), geometry)
+    with pytest.raises(BadInputError, match="No slice of the cohort 'empty' has been drawn yet"):
+        train(cohort, "r", SETTINGS)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(nothing, geometry, Plane.AXIAL, [3]))
+    with pytest.raises(BadInputError, match="All drawn slices are empty"):
+        train(cohort, "r", SETTINGS)
+    assert cohort.runs() == []
+    with pytest.raises(RunError, match="does not exist"):
+        Predictor(cohort, "r")
+
+
+def test_a_finished_run_is_not_trained_over(ball_cohort):
+    train(ball_cohort, "r", SETTINGS)
+    with pytest.raises(RunError, match="has finished already"):
+        train(ball_cohort, "r", SETTINGS)
+
+
+def test_a_run_goes_on_neither_with_other_settings_nor_with_other_slices(ball_cohort, every_step_reported):
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
+    with pytest.raises(RunError, match="other settings .seed 0 instead of 5"):
+        train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "seed": 5}))
+    annotation = ball_cohort.annotation("ball_0")
+    more = SparseAnnotation.from_slices(ball(), annotation.geometry, Plane.AXIAL, [1, 2])
+    ball_cohort.save_annotation("ball_0", more)
+    with pytest.raises(RunError, match="drawn slices of ball_0 have changed"):
+        train(ball_cohort, "r")
+
+
+def test_a_second_process_on_the_same_run_is_told_so(ball_cohort):
+    with (
+        FolderLock(ball_cohort.run_folder("r"), "training the run 'r'"),
+        pytest.raises(BusyError, match="training the run"),
+    ):
+        train(ball_cohort, "r", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda card: card.update(version=99), "made by another version of SparseAnnotate"),
+        (lambda card: card.update(network="segresnet"), "made for another network"),
+        (lambda card: card.update(extra=1), "unknown field 'extra'"),
+        (lambda card: card.pop("classes"), "lacks the field 'classes'"),
+    ],
+)
+def test_a_run_of_another_version_or_network_is_refused(ball_cohort, change, words):
+    train(ball_cohort, "r", SETTINGS)
+    path = RunFolder(ball_cohort.run_folder("r")).card_path
+    card = json.loads(path.read_text())
+    change(card)
+    path.write_text(json.dumps(card))
+    with pytest.raises(RunError, match=words):
+        Predictor(ball_cohort, "r", "cpu")
+
+
+def test_a_checkpoint_of_another_network_is_refused(ball_cohort, every_step_reported):
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
+    run = RunFolder(ball_cohort.run_folder("r"))
+    plan = json.loads(run.plan_path.read_text())
+    plan["network"] = "segresnet"
+    run.plan_path.write_text(json.dumps(plan))
+    with pytest.raises(RunError, match="made for another network"):
+        train(ball_cohort, "r")
+
+
+def test_steps_that_are_no_numbers_change_nothing_and_end_in_a_sentence(ball_cohort, monkeypatch):
+    class Broken(torch.nn.Module):
+        def forward(self, logits, target, supervised):
+            return logits.sum() * float("nan")
+
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.SparseDiceCELoss", Broken)
+    with pytest.raises(RunError, match="the loss is no longer a number"):
+        train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 50}))
+
+
+def test_bf16_that_gives_nan_goes_on_in_fp32(ball_cohort, monkeypatch):
+    from SparseAnnotateLib.learning import training
+
+    def poisoned(device, precision):
+        return Poison() if precision == "bf16" else torch.autocast("cpu", enabled=False)
+
+    class Poison:
+        def __enter__(self):
+            monkeypatch.setattr(training.SparseDiceCELoss, "forward", lambda s, x, t, m: x.sum() * float("nan"))
+
+        def __exit__(self, *_):
+            return None
+
+    real = training.SparseDiceCELoss.forward
+
+    def healing(device, precision):
+        if precision != "bf16":
+            monkeypatch.setattr(training.SparseDiceCELoss, "forward", real)
+        return poisoned(device, precision)
+
+    monkeypatch.setattr(training, "autocast", healing)
+    card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "precision": "bf16"}))
+    assert card.precision == "fp32"
+    assert card.iterations == 6
+
+
+def test_an_image_with_nan_is_refused_by_name(ball_cohort):
+    image, geometry = ball_cohort.image("ball_0")
+    image[3, 3, 3] = np.nan
+    ball_cohort.add_case("ball_0", image, geometry)
+    with pytest.raises(BadInputError, match=r"ball_0.nrrd' holds voxels that are not numbers"):
+        train(ball_cohort, "r", SETTINGS)
+
+
+def test_memory_that_runs_out_halves_the_batch_and_is_said_in_the_plan(ball_cohort, monkeypatch):
+    from SparseAnnotateLib.learning import training
+
+    step = training._Training._step
+
+    def tight(self, batch):
+        if batch["image"].shape[0] > 1:
+            raise torch.OutOfMemoryError("no memory")
+        return step(self, batch)
+
+    monkeypatch.setattr(training._Training, "_step", tight)
+    train(ball_cohort, "r", SETTINGS)
+    assert RunFolder(ball_cohort.run_folder("r")).plan().batch == 1

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import Cohort, VolumeGeometry
+from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.worker.command_line import main
+
+TRAIN = ("--patch", "16", "16", "32", "--batch", "2", "--device", "cpu")
+
+
+@pytest.fixture
+def files(tmp_path):
+    for number in range(2):
+        labels = ball(centre=(12, 13 + number, 16))
+        geometry = VolumeGeometry.from_spacing(labels.shape)
+        write_image(tmp_path / f"image_{number}.nii.gz", noisy_image(labels), geometry)
+        write_image(tmp_path / f"label_{number}.nii.gz", labels, geometry)
+    return tmp_path
+
+
+def said_as_json(capsys, *arguments):
+    assert main([*map(str, arguments), "--json"]) == 0
+    captured = capsys.readouterr()
+    return json.loads(captured.out)
+
+
+def test_the_whole_job_on_a_folder(files, capsys):
+    cohort = files / "cohort"
+    images, labels = ([str(files / f"{kind}_{n}.nii.gz") for n in range(2)] for kind in ("image", "label"))
+    assert main(["create", str(cohort), *images, "--references", *labels, "--labels", "1=ball"]) == 0
+    capsys.readouterr()
+    worklist = said_as_json(capsys, "recommend", cohort, "--density", "0.25", "--whole")
+    assert [w["order"] for w in worklist] == list(range(1, 13))
+    assert {w["case"] for w in worklist} == {"image_0", "image_1"}
+    drawn = said_as_json(capsys, "draw", cohort)
+    assert [d["slices_drawn"] for d in drawn] == [6, 6]
+    assert [d["density"] for d in drawn] == [0.25, 0.25]
+    said_as_json(capsys, "fill", cohort)
+    assert all(e["dice"] > 0.85 for e in said_as_json(capsys, "evaluate", cohort))
+    card = said_as_json(capsys, "train", cohort, "--run", "r", "--iterations", 50, *TRAIN)
+    assert card["slices"] == 12
+    said_as_json(capsys, "predict", cohort, "--run", "r", "--device", "cpu")
+    figures = said_as_json(capsys, "evaluate", cohort, "--run", "r")
+    assert all(e["dice"] > 0.7 and e["labels"][0]["name"] == "ball" for e in figures)
+    assert said_as_json(capsys, "recommend", cohort, "--density", "0.25", "--whole") == []
+
+
+def test_without_json_there_is_a_table_for_people(ball_cohort, capsys):
+    assert main(["fill", str(ball_cohort.folder)]) == 0
+    assert "slices_drawn" in capsys.readouterr().out
+    assert main(["environment"]) == 0
+    assert "torch" in capsys.readouterr().out
+
+
+def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
+    assert main(["fill", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "is not a cohort" in captured.err
+    assert main(["fill", str(tmp_path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["type"] == "CohortError"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["recommend", "COHORT", "--density", "2"], "at most 1"),
+        (["recommend", "COHORT", "--total", "3", "--planes", "oblique"], "no plane 'oblique'"),
+        (["recommend", "COHORT", "--total", "3", "--strategy", "best"], "no selection strategy 'best'"),
+        (["fill", "COHORT", "--method", "magic"], "no way to fill called 'magic'"),
+        (["fill", "COHORT", "--cases", "nobody"], "no case 'nobody'"),
+        (["train", "COHORT", "--run", "../up"], "A run's name may hold"),
+        (["train", "COHORT", "--run", "r", "--patch", "5", "5", "5"], "multiple of 16"),
+        (["predict", "COHORT", "--run", "r"], "does not exist"),
+        (["evaluate", "COHORT"], "no fill of a case with reference labels"),
+        (["draw", "COHORT"], "no recommended slice"),
+        (["create", "COHORT", "x.nrrd"], "already is a cohort"),
+        (["create", "NEW", "x.nrrd"], "does not exist"),
+        (["create", "NEW", "x.nrrd", "--labels", "liver"], "VALUE=NAME"),
+        (["create", "NEW", "x.nrrd", "--references", "a", "b"], "1 images but 2 references"),
+    ],
+)
+def test_bad_input_is_said_in_a_sentence(ball_cohort, capsys, arguments, words):
+    folders = {"COHORT": str(ball_cohort.folder), "NEW": str(ball_cohort.folder.parent / "new")}
+    assert main([folders.get(a, a) for a in arguments]) == 1
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_wrong_usage_is_exit_code_2():
+    with pytest.raises(SystemExit) as caught:
+        main(["recommend", "somewhere"])
+    assert caught.value.code == 2
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
+    command = [sys.executable, "-m", "SparseAnnotateLib.worker.command_line", "train", str(ball_cohort.folder)]
+    command += ["--run", "r", "--iterations", "300", *TRAIN, "--json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    folder = ball_cohort.run_folder("r")
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"goes on where it stopped" in error
+    assert (folder / "checkpoint.safetensors").is_file()
+    assert len(Cohort.open(ball_cohort.folder).runs()) == 1

@@ -1,0 +1,189 @@
+"""The worker process as its clients see it: requests, progress, cancel, errors, death."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from small_volumes import QUICK_TRAINING
+from SparseAnnotateLib.core import CancelledError, WorkerError
+from SparseAnnotateLib.worker import (
+    LIBRARY_FOLDER,
+    BlockingWorker,
+    SubprocessTransport,
+    WorkerClient,
+    jsonrpc,
+    worker_command,
+)
+from SparseAnnotateLib.worker.server import Server
+
+
+def answers(*lines: str) -> list[dict]:
+    """What a server says to these lines, in this very process."""
+    output = io.BytesIO()
+    Server(io.BytesIO("".join(line if line.endswith("\n") else line + "\n" for line in lines).encode()), output).serve()
+    return [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("this is not JSON", jsonrpc.PARSE_ERROR),
+        ('{"id": 1, "method": "environment"}', jsonrpc.PARSE_ERROR),
+        ('{"jsonrpc": "2.0", "method": "environment"}', jsonrpc.INVALID_REQUEST),
+        ('{"jsonrpc": "2.0", "id": "x", "method": "environment"}', jsonrpc.INVALID_REQUEST),
+        (jsonrpc.request_line(1, "fly", {}), jsonrpc.METHOD_NOT_FOUND),
+        (jsonrpc.request_line(1, "environment", {"fast": True}), jsonrpc.INVALID_PARAMS),
+        (jsonrpc.request_line(1, "environment", [1]), jsonrpc.INVALID_PARAMS),
+    ],
+)
+def test_what_is_no_proper_request_is_answered_with_json_rpc_s_own_codes(line, code):
+    said = answers(line)
+    assert [message["error"]["code"] for message in said] == [code]
+    assert said[0]["error"]["message"].endswith(".")
+
+
+def test_a_cancel_of_nothing_is_ignored():
+    assert answers(jsonrpc.notification_line(jsonrpc.CANCEL, {"id": 9})) == []
+    assert answers(jsonrpc.notification_line(jsonrpc.CANCEL, [9])) == []
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with BlockingWorker() as blocking:
+        yield blocking
+
+
+def test_the_environment_names_device_versions_and_a_sentence(worker):
+    report = worker.call("environment", {})
+    assert report["can_train"]
+    assert report["device"] in [device["device"] for device in report["devices"] if device["works"]]
+    assert report["packages"]["torch"]
+    assert report["message"].endswith(".")
+
+
+def test_errors_of_ours_arrive_as_their_sentence(worker, tmp_path):
+    with pytest.raises(WorkerError, match="is not a cohort"):
+        worker.call("fill", {"cohort": str(tmp_path)})
+    with pytest.raises(WorkerError, match="lacks the field 'run'"):
+        worker.call("train", {"cohort": str(tmp_path)})
+    with pytest.raises(WorkerError, match="unknown field 'settings.speed'"):
+        worker.call("train", {"cohort": str(tmp_path), "run": "r", "settings": {"speed": 9}})
+
+
+def test_the_whole_job_through_requests(worker, ball_cohort):
+    folder = str(ball_cohort.folder)
+    assert len(worker.call("fill", {"cohort": folder})) == 2
+    assert [round(e["dice"], 1) for e in worker.call("evaluate", {"cohort": folder})] == [0.9, 0.9]
+    reports = []
+    settings = {**QUICK_TRAINING, "iterations": 30}
+    card = worker.call("train", {"cohort": folder, "run": "r", "settings": settings}, reports.append)
+    assert card["run"] == "r"
+    assert card["iterations"] == 30
+    fractions = [r.fraction for r in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert reports[-1].seconds_left == 0
+    assert reports[-1].metrics["loss"] > 0
+    assert len(worker.call("predict", {"cohort": folder, "run": "r"})) == 2
+    assert len(worker.call("evaluate", {"cohort": folder, "run": "r"})) == 2
+
+
+def test_one_worker_answers_about_itself_while_it_trains_and_cancel_answers_within_two_seconds(ball_cohort):
+    with BlockingWorker() as worker:
+        reports = []
+        settings = {**QUICK_TRAINING, "iterations": 100000}
+        params = {"cohort": str(ball_cohort.folder), "run": "long", "settings": settings}
+        call = worker.client.request("train", params, reports.append)
+        pump_until(worker, lambda: any(r.message.startswith("step") for r in reports))
+        assert worker.call("environment", {})["can_train"]
+        start = time.monotonic()
+        worker.client.cancel(call)
+        pump_until(worker, lambda: call.is_done)
+        # The one figure in seconds that is a promise to the user, not a speed: see the server's own time-out.
+        assert time.monotonic() - start < 4.0
+        with pytest.raises(CancelledError):
+            call.value()
+        assert ball_cohort.run_folder("long").joinpath("checkpoint.safetensors").is_file()
+
+
+def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another_that_goes_on(ball_cohort):
+    with BlockingWorker() as worker:
+        settings = {**QUICK_TRAINING, "iterations": 60}
+        params = {"cohort": str(ball_cohort.folder), "run": "r", "settings": settings}
+        call = worker.client.request("train", params)
+        checkpoint = ball_cohort.run_folder("r") / "checkpoint.safetensors"
+        pump_until(worker, checkpoint.is_file)
+        worker.client.transport.process.send_signal(signal.SIGKILL)
+        pump_until(worker, lambda: call.is_done)
+        with pytest.raises(
+            WorkerError, match=r"ended during 'train' \(killed by SIGKILL\).* goes on from its last checkpoint"
+        ):
+            call.value()
+        assert not worker.client.is_running
+        assert worker.call("train", {"cohort": str(ball_cohort.folder), "run": "r"})["iterations"] == 60
+
+
+def test_what_libraries_print_cannot_be_mistaken_for_a_message():
+    script = (
+        "import os, sys; sys.argv = ['worker']\n"
+        "from SparseAnnotateLib.worker import requests, server\n"
+        "def noisy(request, watch):\n"
+        "    print('to stdout'); os.write(1, b'to the descriptor\\n'); return 'done'\n"
+        "requests.METHODS['environment'] = (requests.EnvironmentRequest, noisy)\n"
+        "server.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        input=jsonrpc.request_line(1, "environment", {}).encode(),
+        capture_output=True,
+        cwd=LIBRARY_FOLDER,
+        timeout=60,
+    )
+    assert [json.loads(line)["result"] for line in result.stdout.splitlines()] == ["done"]
+    assert b"to the descriptor" in result.stderr
+
+
+def test_an_unexpected_error_is_said_with_a_trace_in_the_log():
+    script = (
+        "from SparseAnnotateLib.worker import requests, server\n"
+        "def broken(request, watch): raise ZeroDivisionError('oops')\n"
+        "requests.METHODS['environment'] = (requests.EnvironmentRequest, broken)\n"
+        "server.main()"
+    )
+    with BlockingWorker([sys.executable, "-c", script]) as worker:
+        with pytest.raises(WorkerError, match="unexpected error in 'environment': ZeroDivisionError: oops"):
+            worker.call("environment", {})
+        worker.client.transport.pump(0.2)
+        assert any("ZeroDivisionError" in line for line in worker.client.log)
+
+
+def test_a_worker_that_cannot_be_started_is_said():
+    client = WorkerClient(lambda: SubprocessTransport(["/nowhere/python"]))
+    with pytest.raises(WorkerError, match=r"'/nowhere/python' cannot be started"):
+        client.request("environment", {})
+
+
+def test_a_worker_that_ends_at_once_is_said_with_its_last_words():
+    worker = BlockingWorker([sys.executable, "-c", "import sys; sys.exit('no such module')"])
+    with pytest.raises(WorkerError, match=r"ended during 'environment' \(exit code 1\).*no such module"):
+        worker.call("environment", {})
+
+
+def test_closing_stdin_ends_the_process():
+    process = subprocess.Popen(worker_command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=LIBRARY_FOLDER)
+    process.stdin.close()
+    assert process.wait(30) == 0
+
+
+def pump_until(worker: BlockingWorker, condition, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        worker.client.transport.pump(0.02)
