@@ -101,16 +101,22 @@ def planned_network(network: str, device: str) -> str:
     return "basic_unet" if device.startswith("cuda") else "basic_unet_small"
 
 
-def planned_precision(precision: str, device: str) -> str:
-    """The precision behind 'auto': bf16 where a graphics card has it, else fp32.
+def training_precision(precision: str, device: str) -> str:
+    """The precision behind 'auto' for training: bf16 where a graphics card has it, fp16 on older ones, else fp32.
 
-    On the CPU bf16 is faster but became NaN within 60 steps (Testing/Benchmarks/README.md), so fp32 it is.
+    On a CPU bf16 takes 0.6 of the time of fp32, but two runs of one seed differ and some give NaN
+    (Testing/Benchmarks/README.md), so training there is fp32.
     """
     if precision != "auto":
         return precision
+    return _gpu_precision(device) if device.startswith("cuda") else "fp32"
+
+
+def prediction_precision(device: str) -> str:
+    """The precision for prediction: bf16 where the hardware computes in it, also on a CPU (three times faster)."""
     if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "fp32"
+        return _gpu_precision(device)
+    return "bf16" if device == "cpu" and _cpu_has_bf16() else "fp32"
 
 
 def planned_patch(shapes: list[tuple[int, int, int]], spacing: tuple[float, float, float], limit: int) -> tuple:
@@ -141,6 +147,16 @@ def planned_patch_and_batch(
     patch = planned_patch(shapes, spacing, max(2 * DIVISOR**3, min(most, fitting // 2)))
     batch = 2 if 2 * math.prod(patch) <= fitting else 1
     return patch, batch
+
+
+def _gpu_precision(device: str) -> str:
+    major, _ = torch.cuda.get_device_capability(device)
+    return "bf16" if major >= 8 else "fp16"
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _device_name(device: str) -> str:

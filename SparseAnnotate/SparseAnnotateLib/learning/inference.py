@@ -86,7 +86,11 @@ class _Windows:
             # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
             return self._background(window)
         with autocast(self._device, self._precision):
+            logits = self._model(window).float()
+        if self._precision != "fp32" and not bool(torch.isfinite(logits).all()):
+            self._precision = "fp32"
             return self._model(window).float()
+        return logits
 
     def _background(self, window: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(1, self._classes, *window.shape[2:], device=window.device)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core import Cohort, Watch
 from ..core.images import write_image
-from .devices import chosen_device, planned_precision
+from .devices import chosen_device, prediction_precision
 from .inference import predicted_classes
 from .networks import build_network
 from .run_folder import RunCard, RunFolder
@@ -40,7 +40,7 @@ class Predictor:
         """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""
         annotation = self._cohort.annotation(case)
         image = normalised_image(self._cohort, case, self.card.normalisation)
-        precision = planned_precision("auto", self.device)
+        precision = prediction_precision(self.device)
         classes = predicted_classes(self._model, image, self.card.patch, self.device, precision, watch)
         table = np.array([0, *self.card.classes], dtype=np.uint8 if max(self.card.classes) < 256 else np.uint16)
         labels = annotation.geometry.from_standard_order(table[classes])

@@ -16,7 +16,7 @@ from ..core import BadInputError, CancelledError, Cohort, RemainingTime, RunErro
 from ..core.folder_lock import FolderLock
 from ..core.planes import slice_layer
 from .augmentation import Augmentation
-from .devices import chosen_device, planned_network, planned_patch_and_batch, planned_precision
+from .devices import chosen_device, planned_network, planned_patch_and_batch, training_precision
 from .inference import autocast, predicted_classes
 from .losses import SparseDiceCELoss
 from .networks import build_network
@@ -357,7 +357,7 @@ def _new_plan(cohort: Cohort, settings: TrainingSettings, names: list[str]) -> R
         patch=settings.patch or patch,
         batch=settings.batch or batch,
         device=device,
-        precision=planned_precision(settings.precision, device),
+        precision=training_precision(settings.precision, device),
         classes=classes,
         label_names={value: cohort.labels.get(value, f"label {value}") for value in classes},
         cases=fingerprints,

@@ -267,3 +267,14 @@ def test_prediction_can_be_cancelled_between_windows():
     watch = Watch(lambda progress: watch.cancel() if progress.fraction > 0.3 else None)
     with pytest.raises(CancelledError):
         predicted_classes(Threshold(), np.zeros((64, 64, 64), np.float16), (16, 16, 16), "cpu", watch=watch)
+
+
+def test_a_window_that_is_no_number_in_low_precision_is_computed_again_in_fp32():
+    class Fragile(torch.nn.Module):
+        def forward(self, x):
+            scale = float("nan") if torch.is_autocast_enabled("cpu") else 1.0
+            return torch.cat([-x, x], dim=1) * scale
+
+    image = np.random.default_rng(0).normal(size=(20, 20, 40)).astype(np.float16)
+    classes = predicted_classes(Fragile(), image, (16, 16, 32), "cpu", "bf16")
+    np.testing.assert_array_equal(classes, image > 0)
