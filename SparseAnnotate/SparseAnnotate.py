@@ -30,14 +30,13 @@ from SparseAnnotateLib.core import (
     Plane,
     Progress,
     SliceState,
-    SparseAnnotation,
     compare_labels,
 )
 from SparseAnnotateLib.core.cohort import COHORT_FILE
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.interpolation import interpolator_named
 from SparseAnnotateLib.selection import Budget, Volume, recommend_slices
-from SparseAnnotateLib.worker import BlockingWorker, Call, WorkerClient
+from SparseAnnotateLib.worker import Call, WorkerJobs
 
 PLANES = [plane.value for plane in Plane]
 STRATEGIES = ["staggered", "fixed_interval", "random"]
@@ -111,9 +110,7 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._cohortFolder: Path | None = None
         self._editors: dict[str, Any] = {}
-        self._blocking: BlockingWorker | None = None
-        self._client = WorkerClient(newTransport or _qprocessTransport)
-        self._openCall: Call | None = None
+        self._jobs = WorkerJobs(newTransport or _qprocessTransport, while_waiting=lambda: slicer.app.processEvents())
 
     def getParameterNode(self):
         return SparseAnnotateParameterNode(super().getParameterNode())
@@ -199,34 +196,19 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
 
     def markDrawn(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Say that a slice is completely drawn; without any label on it, it counts as empty. Returns its state."""
-        segmentation = scene.annotated_segmentation(volumeNode, create=True)
-        values = scene.label_values(segmentation)
-        geometry = scene.geometry_of(volumeNode)
-        axis = Plane.named(plane).array_axis(geometry)
-        probe = Ledger().with_state(Plane.named(plane), index, SliceState.DRAWN)
-        probe.check_fits(geometry, f"The slice to mark in '{volumeNode.GetName()}'")
-        annotation = SparseAnnotation(scene.image_of(volumeNode), probe, geometry)
-        labels = scene.labels_of(segmentation, volumeNode, values, where=annotation.supervised_mask())
-        state = SliceState.DRAWN if labels.take(index, axis=axis).any() else SliceState.EMPTY
-        return self._mark(volumeNode, plane, index, state, seconds)
+        return scene.mark_decided(volumeNode, Plane.named(plane), index, seconds).value
 
     def markEmpty(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Say that no structure is on a slice. It must not hold any label."""
-        state = self.markDrawn(volumeNode, plane, index, seconds)
-        if state != SliceState.EMPTY:
-            raise BadInputError(
-                f"The {plane} slice {index} of '{volumeNode.GetName()}' is not empty: something is drawn on it, so it "
-                "was marked as drawn. Erase it there if the slice should be empty."
-            )
-        return state
+        return scene.mark_empty(volumeNode, Plane.named(plane), index, seconds).value
 
-    def markSkipped(self, volumeNode, plane: str, index: int) -> str:
+    def markSkipped(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Put a slice aside: it is neither drawn nor asked for again until slices are recommended anew."""
-        return self._mark(volumeNode, plane, index, SliceState.SKIPPED, None)
+        return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.SKIPPED, seconds).value
 
     def markToDo(self, volumeNode, plane: str, index: int) -> str:
         """Take back what was said of a slice."""
-        return self._mark(volumeNode, plane, index, SliceState.TODO, None)
+        return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.TODO).value
 
     def jumpToSlice(self, volumeNode, plane: str, index: int, sliceNode=None) -> None:
         """Show a slice in a slice view: `sliceNode`, or Slicer's red one."""
@@ -234,13 +216,6 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         if sliceNode is None:
             raise BadInputError("There is no slice view to show the slice in.")
         scene.jump_to_slice(sliceNode, volumeNode, Plane.named(plane), index)
-
-    def _mark(self, volumeNode, plane: str, index: int, state: SliceState, seconds: float | None) -> str:
-        segmentation = scene.annotated_segmentation(volumeNode, create=True)
-        ledger = scene.stored_ledger(segmentation).with_state(Plane.named(plane), int(index), state, seconds)
-        ledger.check_fits(scene.geometry_of(volumeNode), f"The slice to mark in '{volumeNode.GetName()}'")
-        scene.store_ledger(segmentation, ledger)
-        return state.value
 
     # --- fill -----------------------------------------------------------------------------------------------------
 
@@ -401,47 +376,25 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
     @property
     def isBusy(self) -> bool:
         """True while a request that was not waited for is being worked on."""
-        return self._openCall is not None
+        return self._jobs.is_busy
 
     @property
     def workerLog(self) -> list[str]:
         """The worker's last words on stderr."""
-        return list(self._client.log)
+        return self._jobs.log
 
     def cancel(self) -> None:
         """Stop what is being worked on; a training keeps its last checkpoint."""
-        if self._openCall is not None:
-            self._client.cancel(self._openCall)
+        self._jobs.cancel()
 
     def close(self) -> None:
         """End the worker process; a training at work saves its checkpoint."""
-        self._client.close()
-        if self._blocking is not None:
-            self._blocking.close()
-            self._blocking = None
+        self._jobs.close()
 
     def _request(self, method, params, finish, waitForCompletion, onDone, onProgress):
         if waitForCompletion:
-            if self._blocking is None:
-                self._blocking = BlockingWorker(while_waiting=slicer.app.processEvents)
-            return finish(self._blocking.call(method, params, onProgress))
-
-        def done(call: Call) -> None:
-            if self._openCall is call:
-                self._openCall = None
-            result, error = None, call.error
-            if error is None:
-                try:
-                    result = finish(call.result)
-                except BadInputError as problem:
-                    error = problem
-            if onDone is not None:
-                onDone(result, error)
-
-        call = self._client.request(method, params, onProgress, done)
-        if method != "environment" and not call.is_done:
-            self._openCall = call
-        return call
+            return finish(self._jobs.wait_for(method, params, onProgress))
+        return self._jobs.start(method, params, finish, onDone, onProgress)
 
     def _export(self, volumeNodes: Sequence) -> dict[str, int]:
         """Write volumes and drawn slices into the cohort folder; returns the label value of each segment name."""

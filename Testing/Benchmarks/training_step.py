@@ -1,4 +1,5 @@
-"""Seconds per training step and whether the loss stays a number, for each precision and memory format.
+"""Seconds per training step, whether the loss stays a number, and whether the same seed gives the same weights again,
+for each precision and memory format.
 
 The configurations take turns step by step in one process, so that a busy machine slows all of them alike.
 """
@@ -23,6 +24,9 @@ CONFIGURATIONS = [
 ]
 
 
+_REPEATED_STEPS = 10
+
+
 class Configuration:
     """One network in training, in one precision and memory format."""
 
@@ -35,6 +39,10 @@ class Configuration:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=2e-3)
         self.seconds: list[float] = []
         self.losses: list[float] = []
+
+    def weights(self) -> torch.Tensor:
+        """All weights as one vector."""
+        return torch.cat([p.detach().flatten() for p in self.model.parameters()]).cpu()
 
     def step(self, image, label, supervised) -> None:
         start = time.perf_counter()
@@ -60,9 +68,11 @@ def main() -> None:
     steps = options.steps or (6 if options.quick else 80)
     chosen = CONFIGURATIONS
     configurations = [Configuration(options.network, *c, options.device) for c in chosen]
+    twins = [Configuration(options.network, *c, options.device) for c in chosen]
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in options.patch), indexing="ij"))
-    for _ in range(steps):
+    same = [True] * len(chosen)
+    for number in range(steps):
         # Blobs at random places: something that can be learned, with every eighth slice drawn.
         centre = rng.uniform(8, min(options.patch) - 8, (2, 3))
         distance = np.stack([np.linalg.norm(grid - c[:, None, None, None], axis=0) for c in centre])[:, None]
@@ -72,16 +82,20 @@ def main() -> None:
         supervised[:, :, 4::8] = True
         for configuration in configurations:
             configuration.step(image, label, supervised)
+        if number < _REPEATED_STEPS:
+            for place, twin in enumerate(twins):
+                twin.step(image, label, supervised)
+                same[place] = same[place] and torch.equal(twin.weights(), configurations[place].weights())
     reference = np.median(configurations[0].seconds[2:])
     rows = []
-    for c in configurations:
+    for c, repeatable in zip(configurations, same, strict=True):
         unusable = next((n + 1 for n, loss in enumerate(c.losses) if not np.isfinite(loss)), None)
         seconds = float(np.median(c.seconds[2:]))
-        rows.append((c.label, seconds, float(reference / seconds), c.losses[-1], unusable or "never"))
+        rows.append((c.label, seconds, float(reference / seconds), c.losses[-1], unusable or "never", repeatable))
     patch = " x ".join(map(str, options.patch))
     report(
         f"Training step: {options.network}, batch 2 of {patch}, {options.device}, {torch.get_num_threads()} threads",
-        ("configuration", "median s/step", "speed against the first", "last loss", "first step with NaN"),
+        ("configuration", "median s/step", "speed against the first", "last loss", "first NaN", "repeatable"),
         rows,
         options,
         seeds=[0],

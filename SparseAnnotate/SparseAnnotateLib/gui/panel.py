@@ -206,10 +206,7 @@ class Panel:
             return
         seconds = time.monotonic() - self._started if self._started is not None else None
         arguments = (item.volumeNode, item.plane, item.index)
-        if mark == self.logic.markSkipped:
-            state = mark(*arguments)
-        else:
-            state = mark(*arguments, seconds)
+        state = mark(*arguments, seconds)
         self._started = None
         self.refresh()
         self.table.choose_next_to_do()

@@ -16,7 +16,13 @@ from ..core import BadInputError, CancelledError, Cohort, RemainingTime, RunErro
 from ..core.folder_lock import FolderLock
 from ..core.planes import slice_layer
 from .augmentation import Augmentation
-from .devices import chosen_device, planned_network, planned_patch_and_batch, training_precision
+from .devices import (
+    chosen_device,
+    planned_network,
+    planned_patch_and_batch,
+    prediction_precision,
+    training_precision,
+)
 from .inference import autocast, predicted_classes
 from .losses import SparseDiceCELoss
 from .networks import build_network
@@ -227,7 +233,8 @@ class _Training:
             half = self.plan.patch[axis] // 2
             low = max(0, min(index - half, case.image.shape[axis] - self.plan.patch[axis]))
             slab = tuple(slice(low, low + self.plan.patch[axis]) if a == axis else slice(None) for a in range(3))
-            predicted = predicted_classes(self.model, case.image[slab], self.plan.patch, self.plan.device)
+            image, device = case.image[slab], self.plan.device
+            predicted = predicted_classes(self.model, image, self.plan.patch, device, prediction_precision(device))
             predicted = predicted[slice_layer(axis, index - low)]
             truth = case.labels[slice_layer(axis, index)]
             for c in range(1, len(counts)):

@@ -10,6 +10,7 @@ from .annotations import (
     use_segmentation,
 )
 from .ledger_store import store_ledger, stored_ledger
+from .marking import mark_decided, mark_empty, mark_slice
 from .segmentation_nodes import (
     apply_labels,
     editor_for,
@@ -35,6 +36,9 @@ __all__ = [
     "jump_to_slice",
     "label_values",
     "labels_of",
+    "mark_decided",
+    "mark_empty",
+    "mark_slice",
     "mend_geometry",
     "new_segmentation",
     "segment_names",

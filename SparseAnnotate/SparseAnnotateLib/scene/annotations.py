@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import slicer
 
-from ..core import BadInputError, Cohort, SparseAnnotation
+from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
 from .ledger_store import stored_ledger
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
 from .volume_nodes import geometry_of, image_of, require_scalar_volume
@@ -51,9 +51,15 @@ def use_segmentation(volume_node, segmentation_node) -> None:
 
 
 def annotation_of(
-    volume_node, segmentation_node, values: dict[str, int] | None = None, winners: Sequence[str] | None = None
+    volume_node,
+    segmentation_node,
+    values: dict[str, int] | None = None,
+    winners: Sequence[str] | None = None,
+    ledger: Ledger | None = None,
 ) -> SparseAnnotation:
     """The sparse annotation of a volume; `values` gives the label of each segment name (1, 2, ... by default).
+
+    `ledger` says which slices count, in place of the one stored in the segmentation.
 
     Raises BadInputError when there is no segmentation or segment, the grids differ, or segments overlap on drawn
     slices and `winners` does not say which counts.
@@ -63,7 +69,8 @@ def annotation_of(
             f"Nothing has been drawn on the volume '{volume_node.GetName()}' yet. Recommend slices, draw them in a "
             "segmentation, and mark them as drawn."
         )
-    geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node)
+    geometry = geometry_of(volume_node)
+    ledger = stored_ledger(segmentation_node) if ledger is None else ledger
     ledger.check_fits(geometry, f"The ledger of '{segmentation_node.GetName()}'")
     values = values or label_values(segmentation_node)
     # Only what is on drawn slices counts, so only there can an overlap do harm.

@@ -4,6 +4,7 @@ Exported here is the client's side, which needs only the standard library; `requ
 """
 
 from .client import Call, Transport, WorkerClient
+from .jobs import WorkerJobs
 from .subprocess_transport import LIBRARY_FOLDER, BlockingWorker, SubprocessTransport, worker_command, worker_python
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "SubprocessTransport",
     "Transport",
     "WorkerClient",
+    "WorkerJobs",
     "worker_command",
     "worker_python",
 ]

@@ -107,6 +107,7 @@ def test_a_slice_without_labels_is_empty_and_one_with_labels_is_not(mrml, logic)
     assert logic.markEmpty(volume, "axial", 1) == "empty"
     with pytest.raises(BadInputError, match="axial slice 11 of 'ball' is not empty"):
         logic.markEmpty(volume, "axial", 11)
+    assert logic.ledger(volume).entry(Plane.AXIAL, 11) is None
     assert logic.markSkipped(volume, "axial", 5) == "skipped"
     assert logic.markToDo(volume, "axial", 5) == "to do"
     with pytest.raises(BadInputError, match="axial slices 0 to 23 only"):
@@ -171,7 +172,7 @@ def test_a_worker_killed_in_training_is_said_and_the_run_goes_on(mrml, logic):
 
     def kill(progress):
         if progress.message.startswith("step"):
-            logic._blocking.client.transport.process.kill()
+            logic._jobs.clients[-1].transport.process.kill()
 
     settings = {**QUICK_TRAINING, "iterations": 80}
     with pytest.raises(WorkerError, match="goes on from its last checkpoint when you train it again"):
@@ -250,5 +251,5 @@ def test_calls_that_do_not_wait_report_their_end(mrml, tmp_path):
     assert isinstance(ended[0][1], CancelledError)
     assert not logic.isBusy
     logic.close()
-    while logic._client.is_running:
+    while any(client.is_running for client in logic._jobs.clients):
         application.processEvents()

@@ -18,7 +18,7 @@ def panel(mrml, tmp_path):
     widget.panel.ui.cohortFolderSelector.currentPath = str(tmp_path / "cohort")
     yield Clicker(application, widget, mrml)
     widget.cleanup()
-    wait_until(application, lambda: not widget.logic._client.is_running)
+    wait_until(application, lambda: not any(client.is_running for client in widget.logic._jobs.clients))
 
 
 class Clicker:
@@ -40,6 +40,13 @@ class Clicker:
         segmentation = self.logic.segmentationNode(volume)
         segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
         self.mrml.util.updateSegmentBinaryLabelmapFromArray(self.labels, segmentation, "ball", volume)
+
+    def draw_one_slice_for_a_long_training(self):
+        volume = self.add_ball()
+        self.ui.iterationsSpinBox.value = 100000
+        self.ui.recommendButton.click()
+        self.draw_everything(volume)
+        self.ui.drawnButton.click()
 
     def wait(self):
         wait_until(self.application, lambda: not self.logic.isBusy)
@@ -101,11 +108,7 @@ def test_training_can_be_cancelled_and_the_window_goes_on(panel):
     from PySide6 import QtCore
 
     ui = panel.ui
-    volume = panel.add_ball()
-    ui.iterationsSpinBox.value = 100000
-    ui.recommendButton.click()
-    panel.draw_everything(volume)
-    ui.drawnButton.click()
+    panel.draw_one_slice_for_a_long_training()
     ticks = []
     timer = QtCore.QTimer()
     timer.timeout.connect(lambda: ticks.append(time.monotonic()))
@@ -126,14 +129,10 @@ def test_training_can_be_cancelled_and_the_window_goes_on(panel):
 
 def test_a_worker_that_is_killed_is_said_and_the_panel_goes_on(panel):
     ui = panel.ui
-    volume = panel.add_ball()
-    ui.iterationsSpinBox.value = 100000
-    ui.recommendButton.click()
-    panel.draw_everything(volume)
-    ui.drawnButton.click()
+    panel.draw_one_slice_for_a_long_training()
     ui.trainButton.click()
     wait_until(panel.application, lambda: "step" in ui.progressLabel.text)
-    panel.logic._client.transport.process.kill()
+    panel.logic._jobs.clients[0].transport.process.kill()
     panel.wait()
     assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
     assert "goes on from its last checkpoint" in panel.message

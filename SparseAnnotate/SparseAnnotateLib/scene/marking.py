@@ -1,0 +1,49 @@
+"""Saying of a slice that it is drawn, empty, skipped or to do."""
+
+from __future__ import annotations
+
+from ..core import BadInputError, Ledger, Plane, SliceState
+from ..core.planes import slice_layer
+from .annotations import annotated_segmentation, annotation_of
+from .ledger_store import store_ledger, stored_ledger
+from .volume_nodes import geometry_of
+
+
+def mark_slice(volume_node, plane: Plane, index: int, state: SliceState, seconds: float | None = None) -> SliceState:
+    """Set a slice's state in the ledger; seconds are added to those spent before.
+
+    Raises BadInputError when the volume has no such slice.
+    """
+    geometry = geometry_of(volume_node)
+    segmentation = annotated_segmentation(volume_node, create=True)
+    ledger = stored_ledger(segmentation).with_state(plane, int(index), state, seconds)
+    ledger.check_fits(geometry, f"The slice to mark in '{volume_node.GetName()}'")
+    store_ledger(segmentation, ledger)
+    return state
+
+
+def mark_decided(volume_node, plane: Plane, index: int, seconds: float | None = None) -> SliceState:
+    """Mark a slice whose every voxel has been decided: drawn, or empty when no label is on it. Returns which.
+
+    Raises BadInputError when there is no segment, the grids differ, or segments overlap on the slice.
+    """
+    state = SliceState.DRAWN if _has_labels(volume_node, plane, int(index)) else SliceState.EMPTY
+    return mark_slice(volume_node, plane, index, state, seconds)
+
+
+def mark_empty(volume_node, plane: Plane, index: int, seconds: float | None = None) -> SliceState:
+    """Mark a slice as empty. Raises BadInputError, and changes nothing, when something is drawn on it."""
+    if _has_labels(volume_node, plane, int(index)):
+        raise BadInputError(
+            f"The {plane.value} slice {index} of '{volume_node.GetName()}' is not empty: something is drawn on it. "
+            "Erase it there if the slice should be empty, or mark the slice as drawn."
+        )
+    return mark_slice(volume_node, plane, index, SliceState.EMPTY, seconds)
+
+
+def _has_labels(volume_node, plane: Plane, index: int) -> bool:
+    this_slice = Ledger().with_state(plane, index, SliceState.DRAWN)
+    segmentation = annotated_segmentation(volume_node, create=True)
+    annotation = annotation_of(volume_node, segmentation, ledger=this_slice)
+    axis = plane.array_axis(annotation.geometry)
+    return bool(annotation.labels[slice_layer(axis, index)].any())
