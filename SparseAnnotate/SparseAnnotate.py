@@ -39,6 +39,7 @@ from SparseAnnotateLib.selection import Budget, Volume, recommend_slices
 from SparseAnnotateLib.worker import Call, WorkerJobs
 
 PLANES = [plane.value for plane in Plane]
+_TORCH_REQUIREMENT = ">=2.8"  # what MONAI 1.6.1 asks for; with less, pip would replace torch by another build
 STRATEGIES = ["staggered", "fixed_interval", "random"]
 
 
@@ -69,7 +70,7 @@ class SparseAnnotateParameterNode:
     percent: Annotated[float, WithinRange(0.5, 100.0)] = 10.0
     strategy: Annotated[str, Choice(STRATEGIES)] = "staggered"
     iterations: Annotated[int, WithinRange(10, 100000)] = 600
-    cohortFolder: Path = Path()
+    cohortFolder: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._cohortFolder: Path | None = None
         self._editors: dict[str, Any] = {}
+        self._appliedAt: dict[str, tuple] = {}
         self._jobs = WorkerJobs(newTransport or _qprocessTransport, while_waiting=lambda: slicer.app.processEvents())
 
     def getParameterNode(self):
@@ -124,7 +126,8 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
 
     @cohortFolder.setter
     def cohortFolder(self, folder: str | Path) -> None:
-        self._cohortFolder = Path(folder) if str(folder) not in ("", ".") else None
+        # Absolute, because the worker has another working directory than Slicer.
+        self._cohortFolder = Path(folder).expanduser().absolute() if str(folder).strip() else None
 
     def cohort(self) -> Cohort:
         """The cohort in `cohortFolder`; made when it is not there yet."""
@@ -262,6 +265,7 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         annotation.restore_drawn(labels)
         found = {name: values[name] for name in scene.segment_names(resultNode) if name in values}
         scene.apply_labels(segmentation, labels, found, volumeNode, self._editor(segmentation, volumeNode))
+        self._appliedAt[segmentation.GetID()] = scene.voxel_stamp(segmentation)
 
     def undo(self, volumeNode) -> None:
         """Take back the last `applyFill` on this volume."""
@@ -269,12 +273,23 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         editor = self._editors.get(segmentation.GetID()) if segmentation is not None else None
         if editor is None or not editor.CanUndo():
             raise BadInputError(f"There is nothing to take back on '{volumeNode.GetName()}'.")
+        if scene.voxel_stamp(segmentation) != self._appliedAt.get(segmentation.GetID()):
+            # Undo restores the whole segmentation as it was: what has been drawn since would be gone.
+            raise BadInputError(
+                f"The segmentation '{segmentation.GetName()}' has been changed since the last Apply, so taking it back "
+                "would lose what was drawn since. Erase what you do not want in the Segment Editor."
+            )
         editor.Undo()
 
     def _editor(self, segmentation, volumeNode):
         if segmentation.GetID() not in self._editors:
             self._editors[segmentation.GetID()] = scene.editor_for(segmentation, volumeNode)
         return self._editors[segmentation.GetID()]
+
+    def forgetScene(self) -> None:
+        """Let go of everything that belongs to the scene; call it when the scene is closed."""
+        self._editors.clear()
+        self._appliedAt.clear()
 
     # --- models ---------------------------------------------------------------------------------------------------
 
@@ -354,22 +369,28 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
 
         Asks before it installs anything. Torch comes first, so that nothing brings another build of it.
         """
+        import subprocess
+
+        import slicer.packaging
+
+        # A running worker holds the files that are to be replaced, and would not see new ones.
+        self.close()
         try:
-            import PyTorchUtils
-        except ImportError:
+            if not _isInstalled("torch", _TORCH_REQUIREMENT):
+                import PyTorchUtils
+
+                logic = PyTorchUtils.PyTorchUtilsLogic()
+                if logic.installTorch(askConfirmation=True, torchVersionRequirement=_TORCH_REQUIREMENT) is None:
+                    raise BadInputError("PyTorch was not installed, so models cannot be trained.")
+            requirements = Path(__file__).parent / "Resources" / "requirements.txt"
+            slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirements), requester="SparseAnnotate")
+        except ImportError as error:
             raise BadInputError(
                 "The extension 'PyTorch' is not installed. Install it with the Extensions Manager, restart Slicer, "
                 "and try again."
-            ) from None
-        if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=">=2.4") is None:
-            raise BadInputError("PyTorch was not installed, so models cannot be trained. Try again to install it.")
-        requirements = Path(__file__).parent / "Resources" / "requirements.txt"
-        try:
-            slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirements), requester="SparseAnnotate")
-        except RuntimeError as error:
+            ) from error
+        except (RuntimeError, subprocess.CalledProcessError) as error:
             raise BadInputError(f"The packages that training needs were not installed: {error}") from error
-        # A worker that is running has not seen the new packages.
-        self.close()
 
     # --- the worker -----------------------------------------------------------------------------------------------
 
@@ -411,9 +432,25 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         return values
 
     def _newResult(self, volumeNode, segmentation, what: str, labels, values: dict[str, int]):
+        if volumeNode.GetScene() is None:
+            raise BadInputError(
+                f"The volume '{volumeNode.GetName()}' was removed in the meantime; its result is kept in the folder."
+            )
         name = slicer.mrmlScene.GenerateUniqueName(f"{volumeNode.GetName()} {what}")
         names = {value: segment for segment, value in values.items()}
         return scene.new_segmentation(name, labels, names, volumeNode, like=segmentation)
+
+
+def _isInstalled(package: str, requirement: str) -> bool:
+    """True when a package is installed in a version that suffices; it is not imported."""
+    from importlib import metadata
+
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        return SpecifierSet(requirement).contains(metadata.version(package), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _qprocessTransport():
@@ -439,7 +476,9 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.resourcePath("UI/SparseAnnotate.ui"), self.logic)
         self.layout.addWidget(self.panel.widget)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndChange)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndChange)
         self.enter()
 
     def enter(self):
@@ -458,10 +497,16 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event):
         self.logic.cancel()
+        self.logic.forgetScene()
+        self.panel.forget_results()
         self.exit()
 
-    def onSceneEndClose(self, caller, event):
-        self.enter()
+    def onSceneStartImport(self, caller, event):
+        self.exit()
+
+    def onSceneEndChange(self, caller, event):
+        if self.parent.isEntered:
+            self.enter()
 
     def onReload(self):
         self.cleanup()

@@ -31,6 +31,9 @@ class EmbeddedApplication:
         self.defaultScenePath = str(folder / "documents")
         self.process_events = lambda: None
 
+    def testingEnabled(self) -> bool:
+        return True
+
     def processEvents(self) -> None:
         self.process_events()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6 import QtWidgets
 
-from .qt_facade import ctkPathLineEdit, qMRMLNodeComboBox
+from .qt_facade import qMRMLNodeComboBox
 
 _connected: dict[int, list] = {}
 
@@ -37,11 +35,7 @@ def disconnect(tag: int) -> None:
 
 def _access(widget):
     if isinstance(widget, qMRMLNodeComboBox):
-        write = lambda node: widget.setCurrentNode(node) if node is not None else None  # noqa: E731
-        return widget.currentNode, write, widget.currentNodeChanged
-    if isinstance(widget, ctkPathLineEdit):
-        write = lambda path: widget.setProperty("currentPath", "" if str(path) == "." else str(path))  # noqa: E731
-        return (lambda: Path(widget.property("currentPath"))), write, widget.currentPathChanged
+        return widget.currentNode, widget.setCurrentNode, widget.currentNodeChanged
     if isinstance(widget, QtWidgets.QComboBox):
         return (lambda: widget.property("currentText")), widget.setCurrentText, widget.currentTextChanged
     if isinstance(widget, QtWidgets.QCheckBox):

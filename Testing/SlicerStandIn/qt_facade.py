@@ -100,10 +100,14 @@ class ctkPathLineEdit(QtWidgets.QLineEdit):
     """A line with a path."""
 
     currentPathChanged = QtCore.Signal(str)
+    Files, Dirs = 0x002, 0x001
 
     def __init__(self, parent=None):
         super().__init__(parent)
+        self._filters = self.Files | self.Dirs
         self.textChanged.connect(self.currentPathChanged)
+
+    filters = QtCore.Property(int, lambda self: self._filters, lambda self, f: setattr(self, "_filters", f))
 
     currentPath = QtCore.Property(str, lambda self: QtWidgets.QLineEdit.text(self), lambda self, p: self.setText(p))
 
@@ -112,6 +116,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     """Lists the scene's nodes of the given types and follows the scene."""
 
     currentNodeChanged = QtCore.Signal(object)
+    nodeActivated = QtCore.Signal(object)  # by the user only
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -119,6 +124,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         self._flags = {"showChildNodeTypes": True, "addEnabled": True, "removeEnabled": True, "noneEnabled": False}
         self._ids: list[str] = []
         self.currentIndexChanged.connect(lambda _: self.currentNodeChanged.emit(self.currentNode()))
+        self.activated.connect(lambda _: self.nodeActivated.emit(self.currentNode()))
 
     nodeTypes = QtCore.Property("QStringList", lambda self: self._types, lambda self, t: self._take_types(t))
 

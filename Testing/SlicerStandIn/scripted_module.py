@@ -39,6 +39,7 @@ class ScriptedLoadableModuleWidget:
 
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.parent = parent or QtWidgets.QWidget()
+        self.parent.isEntered = True
         self.layout = QtWidgets.QVBoxLayout(self.parent)
 
     def setup(self):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+import ctk
 import slicer
 from slicer.i18n import tr as _
 
-from ..core import CancelledError, Progress, SparseAnnotateError
+from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
 from .worklist_table import WorklistTable
 
 _PROGRESS_STEPS = 1000
@@ -30,10 +31,10 @@ class Panel:
         self._result = None
         self._applied_to = None
         self.table = WorklistTable(self.ui.worklistTable, self._jump)
-        self._following = False
         self.ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         self.ui.segmentationSelector.setMRMLScene(slicer.mrmlScene)
         self.ui.progressBar.maximum = _PROGRESS_STEPS
+        self.ui.cohortFolderSelector.filters = ctk.ctkPathLineEdit.Dirs
         actions = {
             self.ui.recommendButton: self._recommend,
             self.ui.previousButton: lambda: self.table.choose_next(-1),
@@ -53,7 +54,8 @@ class Panel:
         for button, action in actions.items():
             button.connect("clicked()", lambda action=action: self._try(action))
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self.refresh())
-        self.ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._use_segmentation)
+        # Activated, not changed: when a node goes, the box shows another one, which nobody has chosen.
+        self.ui.segmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._use_segmentation)
         self.ui.allVolumesCheckBox.connect("toggled(bool)", lambda *_: self.refresh())
         self.ui.cohortFolderSelector.connect("currentPathChanged(QString)", self._set_cohort_folder)
 
@@ -63,6 +65,9 @@ class Panel:
         """Bind the widgets to the parameter node of the scene."""
         self.disconnect_parameters()
         self._parameters = parameters
+        if parameters.volume is None:
+            usable = self._loaded_volumes()
+            parameters.volume = usable[0] if usable else None
         self._connection = parameters.connectParametersToGui(
             {
                 "volume": self.ui.volumeSelector,
@@ -71,9 +76,10 @@ class Panel:
                 "percent": self.ui.percentSpinBox,
                 "strategy": self.ui.strategySelector,
                 "iterations": self.ui.iterationsSpinBox,
-                "cohortFolder": self.ui.cohortFolderSelector,
             }
         )
+        # By hand: a path of its own type would show an empty folder as '.'.
+        self.ui.cohortFolderSelector.currentPath = parameters.cohortFolder
         self.logic.cohortFolder = parameters.cohortFolder
         self.refresh()
 
@@ -83,35 +89,54 @@ class Panel:
             self._parameters.disconnectGui(self._connection)
             self._parameters = None
 
+    def forget_results(self) -> None:
+        """The scene goes: nothing of it can be applied or undone any more."""
+        self._result = None
+        self._applied_to = None
+
     def _set_cohort_folder(self, path: str) -> None:
+        if self._parameters is None:
+            return
+        self._parameters.cohortFolder = path
         self.logic.cohortFolder = path
-        self.refresh()
+        self._show_runs()
 
     def _use_segmentation(self, node) -> None:
         volume = self.ui.volumeSelector.currentNode()
-        if self._following or node is None or volume is None:
+        if node is None or volume is None:
             return
         self._try(lambda: self.logic.useSegmentation(volume, node))
         self.refresh()
 
     def _follow_segmentation(self) -> None:
-        """Show the segmentation that belongs to the chosen volume, without taking that for the user's choice."""
+        """Show the segmentation that belongs to the chosen volume."""
         volume = self.ui.volumeSelector.currentNode()
-        self._following = True
-        try:
-            self.ui.segmentationSelector.setCurrentNode(self.logic.drawnIn(volume) if volume is not None else None)
-        finally:
-            self._following = False
+        self.ui.segmentationSelector.setCurrentNode(self.logic.drawnIn(volume) if volume is not None else None)
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
     def volumes(self) -> list:
         """The volumes the panel works on: the chosen one, or all that are loaded."""
         if self.ui.allVolumesCheckBox.checked:
-            nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode")]
+            return self._loaded_volumes()
         node = self.ui.volumeSelector.currentNode()
         return [node] if node is not None else []
+
+    @staticmethod
+    def _loaded_volumes() -> list:
+        """Volumes that can be drawn on; vector, tensor and label volumes are kinds of scalar volumes in MRML."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+        return [node for node in plain if not node.GetHideFromEditors() and node.GetImageData() is not None]
+
+    def _show_runs(self) -> None:
+        chosen = self.ui.runSelector.currentText
+        runs = []
+        self._try(lambda: runs.extend(self.logic.runs()), keep_message=True)
+        self.ui.runSelector.clear()
+        self.ui.runSelector.addItems(runs)
+        if runs:
+            self.ui.runSelector.setCurrentText(chosen if chosen in runs else runs[-1])
 
     def refresh(self) -> None:
         """Show the state of the scene: worklist, runs, and what can be done next."""
@@ -122,13 +147,8 @@ class Panel:
         decided = [item for item in items if item.state in ("drawn", "empty")]
         left = [item for item in items if item.state == "to do"]
         self.ui.drawnLabel.text = self._drawn_text(decided, left)
-        chosen = self.ui.runSelector.currentText
-        runs = []
-        self._try(lambda: runs.extend(self.logic.runs()), keep_message=True)
-        self.ui.runSelector.clear()
-        self.ui.runSelector.addItems(runs)
-        if runs:
-            self.ui.runSelector.setCurrentText(chosen if chosen in runs else runs[-1])
+        self._show_runs()
+        runs = self.ui.runSelector.count
         busy = self.logic.isBusy
         no_volume = _("Choose a volume first.")
         none_drawn = _("Draw a slice and mark it as drawn first.")
@@ -174,13 +194,15 @@ class Panel:
     # --- actions --------------------------------------------------------------------------------------------------
 
     def _try(self, action, keep_message: bool = False) -> None:
-        """Run an action; an error of ours becomes a sentence in the panel."""
-        try:
-            if not keep_message:
-                self.say("")
-            action()
-        except SparseAnnotateError as error:
-            self.say(str(error), is_error=True)
+        """Run an action; an error of ours becomes a sentence in the panel, any other one is shown by Slicer."""
+        if not keep_message:
+            self.say("")
+        with slicer.util.tryWithErrorDisplay(_("Something unexpected went wrong in SparseAnnotate.")):
+            try:
+                action()
+            except SparseAnnotateError as error:
+                self.ui.progressLabel.text = ""
+                self.say(str(error), is_error=True)
 
     def _recommend(self) -> None:
         parameters = self._parameters
@@ -230,7 +252,9 @@ class Panel:
         self.refresh()
 
     def _apply(self) -> None:
-        volume = next(v for v in self.volumes() if self._belongs_to(v))
+        volume = next((v for v in self._loaded_volumes() if self._belongs_to(v)), None)
+        if volume is None:
+            raise BadInputError(_("The volume of this result is no longer in the scene."))
         self.logic.applyFill(volume, self._result)
         self._applied_to = volume
         self.refresh()

@@ -24,13 +24,22 @@ class WorklistTable:
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.horizontalHeader().setSectionResizeMode(5, qt.QHeaderView.Stretch)
-        table.connect("currentCellChanged(int,int,int,int)", lambda row, *_: self._changed(row, on_chosen))
+        self._on_chosen = on_chosen
+        table.connect("currentCellChanged(int,int,int,int)", self._cell_changed)
+        # Clicking the row that is chosen already goes back to its slice.
+        table.connect("cellClicked(int,int)", lambda row, _column: self._chosen(row))
 
     def show(self, items: Sequence) -> None:
         """Show these items; the chosen row stays chosen."""
         row = self._table.currentRow()
         self._updating = True
-        self._items = list(items)
+        try:
+            self._fill(list(items), row)
+        finally:
+            self._updating = False
+
+    def _fill(self, items: list, row: int) -> None:
+        self._items = items
         self._table.setRowCount(len(self._items))
         for number, item in enumerate(self._items):
             name = item.volumeNode.GetName()
@@ -40,7 +49,6 @@ class WorklistTable:
                 self._table.setItem(number, column, qt.QTableWidgetItem(text))
         if 0 <= row < len(self._items):
             self._table.setCurrentCell(row, 0)
-        self._updating = False
 
     @property
     def items(self) -> list:
@@ -53,7 +61,9 @@ class WorklistTable:
 
     def choose(self, row: int) -> None:
         """Choose a row, as a click on it would."""
-        if 0 <= row < len(self._items):
+        if row == self._table.currentRow():
+            self._chosen(row)
+        elif 0 <= row < len(self._items):
             self._table.setCurrentCell(row, 0)
 
     def choose_next(self, step: int) -> None:
@@ -69,6 +79,10 @@ class WorklistTable:
                 self.choose(row)
                 return
 
-    def _changed(self, row: int, on_chosen: Callable) -> None:
+    def _cell_changed(self, row: int, _column: int, previous_row: int, _previous_column: int) -> None:
+        if row != previous_row:
+            self._chosen(row)
+
+    def _chosen(self, row: int) -> None:
         if not self._updating and 0 <= row < len(self._items):
-            on_chosen(self._items[row])
+            self._on_chosen(self._items[row])

@@ -19,6 +19,7 @@ from .segmentation_nodes import (
     mend_geometry,
     new_segmentation,
     segment_names,
+    voxel_stamp,
 )
 from .slice_views import jump_to_slice
 from .volume_nodes import geometry_of, image_of
@@ -46,4 +47,5 @@ __all__ = [
     "store_ledger",
     "stored_ledger",
     "use_segmentation",
+    "voxel_stamp",
 ]

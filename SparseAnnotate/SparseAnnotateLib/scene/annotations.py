@@ -25,6 +25,8 @@ def annotated_segmentation(volume_node, create: bool = False):
     """
     require_scalar_volume(volume_node)
     node = volume_node.GetNodeReference(_SEGMENTATION_ROLE)
+    if node is not None and _lies_on_another_volume(node, volume_node):
+        node = None
     if node is not None or not create:
         return node
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} annotation")
@@ -33,6 +35,17 @@ def annotated_segmentation(volume_node, create: bool = False):
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     use_segmentation(volume_node, node)
     return node
+
+
+def _lies_on_another_volume(segmentation_node, volume_node) -> bool:
+    """True for the segmentation of a volume's original: cloning a volume copies its references."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    other = segmentation_node.GetNodeReference(role)
+    return (
+        other is not None
+        and other is not volume_node
+        and other.GetNodeReference(_SEGMENTATION_ROLE) is segmentation_node
+    )
 
 
 def use_segmentation(volume_node, segmentation_node) -> None:
@@ -97,18 +110,24 @@ def shared_label_values(segmentation_nodes: Sequence, known: dict[int, str] | No
 def case_of(volume_node) -> str:
     """Name of the volume's case in a cohort: from the node's name, unique in the scene, kept in the node."""
     name = volume_node.GetAttribute(_CASE_ATTRIBUTE)
-    if name:
+    others = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n is not volume_node]
+    taken = {node.GetAttribute(_CASE_ATTRIBUTE): node for node in others}
+    # A clone has its original's attributes, and comes after it in the scene.
+    if name and (name not in taken or _is_before(volume_node, taken[name])):
         return name
     plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName()).strip(" .")
     plain = re.sub(r"\.\.+", ".", plain)
     plain = plain if plain and re.match(r"\w", plain) else f"volume {plain}".strip()
-    others = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    taken = {node.GetAttribute(_CASE_ATTRIBUTE) for node in others}
     name, number = plain, 2
     while name in taken:
         name, number = f"{plain} {number}", number + 1
     volume_node.SetAttribute(_CASE_ATTRIBUTE, name)
     return name
+
+
+def _is_before(node, other) -> bool:
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return nodes.index(node) < nodes.index(other)
 
 
 def export_case(cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None) -> str:

@@ -141,8 +141,10 @@ def new_segmentation(
     layer = slicer.vtkOrientedImageData()
     layer.SetExtent(volume_node.GetImageData().GetExtent())
     layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
-    kept = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(kept).ravel(), deep=True)
+    found = np.flatnonzero(np.bincount(labels.ravel()))
+    if not set(found.tolist()) <= {0, *names}:
+        labels = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(labels).ravel(), deep=True)
     layer.GetPointData().SetScalars(scalars)
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
@@ -175,6 +177,13 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
         segmentation.SeparateSegmentLabelmap(segment_id)
         mask = (labels == values[name]).astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, segment_id, volume_node)
+
+
+def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
+    """Something that changes whenever a voxel of a segment is changed, or a segment comes or goes."""
+    segments = segment_ids(segmentation_node)
+    layers = [segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segments]
+    return tuple((s, layer.GetMTime() if layer is not None else 0) for s, layer in zip(segments, layers, strict=True))
 
 
 def editor_for(segmentation_node, volume_node):

@@ -42,6 +42,7 @@ class Call:
     identifier: int
     on_progress: Callable[[Progress], None] | None = None
     on_done: Callable[[Call], None] | None = None
+    transport: Transport | None = None
     result: Any = None
     error: SparseAnnotateError | None = None
     is_done: bool = False
@@ -94,7 +95,7 @@ class WorkerClient:
             transport = self._new_transport()
             transport.start(self._receive, self._add_log, lambda how: self._ended(transport, how))
             self._transport = transport
-        call = Call(method, self._next, on_progress, on_done)
+        call = Call(method, self._next, on_progress, on_done, self._transport)
         self._next += 1
         self._calls[call.identifier] = call
         self._transport.send(jsonrpc.request_line(call.identifier, method, params))
@@ -106,9 +107,10 @@ class WorkerClient:
             self._transport.send(jsonrpc.notification_line(jsonrpc.CANCEL, {"id": call.identifier}))
 
     def close(self) -> None:
-        """End the worker: it saves the checkpoint of what it is at, and goes."""
-        if self._transport is not None:
-            self._transport.close()
+        """End the worker: it saves the checkpoint of what it is at, and goes. The next request starts another."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
 
     def _receive(self, line: bytes) -> None:
         try:
@@ -134,8 +136,9 @@ class WorkerClient:
     def _ended(self, transport: Transport, how: str) -> None:
         if transport is self._transport:
             self._transport = None
-        calls, self._calls = list(self._calls.values()), {}
+        calls = [call for call in self._calls.values() if call.transport is transport]
         for call in calls:
+            del self._calls[call.identifier]
             again = (
                 " The run goes on from its last checkpoint when you train it again under the same name."
                 if call.method == "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,9 @@ class WorkerJobs:
                     result = finish(call.result)
                 except SparseAnnotateError as problem:
                     error = problem
+                except Exception as problem:  # whoever waits for the end must hear of it, whatever it was
+                    self._client.log.extend(traceback.format_exc().splitlines())
+                    error = WorkerError(f"The result of '{method}' could not be used: {problem!r}. See the log.")
             if on_done is not None:
                 on_done(result, error)
 

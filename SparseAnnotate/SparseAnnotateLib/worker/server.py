@@ -141,10 +141,12 @@ class Server:
 
 def main() -> None:
     """Serve stdin and stdout."""
-    answers = os.fdopen(os.dup(1), "wb")
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # Nothing a library starts or prints may touch the two pipes; on Windows a child that inherits stdin would hang.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    Server(sys.stdin.buffer, answers).serve()
+    Server(requests, answers).serve()
     sys.stderr.flush()
     # Threads of a request that does not end must not keep the process alive.
     os._exit(0)

@@ -97,6 +97,20 @@ def test_the_whole_job_from_the_console(mrml, logic, embedded, tmp_path):
     assert logic.recommendSlices(again, density=0.2, wholeVolume=True) == []
 
 
+def test_undo_never_takes_back_what_was_drawn_after_the_apply(mrml, logic):
+    volume, labels = add_ball(mrml)
+    draw(mrml, logic, volume, labels, logic.recommendSlices([volume], density=0.2, wholeVolume=True))
+    logic.applyFill(volume, logic.fillBetweenSlices(volume))
+    segmentation = logic.segmentationNode(volume)
+    drawn = array_of(mrml, segmentation, volume).copy()
+    drawn[11, 2:4, 2:4] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentation, "ball", volume)
+    logic.markDrawn(volume, "axial", 11)
+    with pytest.raises(BadInputError, match="would lose what was drawn since"):
+        logic.undo(volume)
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume), drawn)
+
+
 def test_a_slice_without_labels_is_empty_and_one_with_labels_is_not(mrml, logic):
     volume, labels = add_ball(mrml)
     segmentation = logic.segmentationNode(volume)

@@ -98,7 +98,6 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
 
     embedded.save_scene(tmp_path / "scene.mrb")
     embedded.load_scene(tmp_path / "scene.mrb")
-    panel.widget.enter()
     assert ui.percentSpinBox.value == 20.0
     assert ui.worklistTable.rowCount == 5
     assert ui.runSelector.currentText == "run 1"
@@ -164,6 +163,7 @@ def test_errors_are_sentences_in_the_panel(panel):
 
     foreign = scene.new_segmentation("foreign", np.ones((5, 6, 7), np.uint8), {1: "x"}, other)
     ui.segmentationSelector.setCurrentNode(foreign)
+    ui.segmentationSelector.nodeActivated.emit(foreign)
     assert "does not have the voxel grid of the volume 'ball'" in panel.message
     assert ui.segmentationSelector.currentNode() is not foreign
 
@@ -180,6 +180,48 @@ def test_several_volumes_make_one_worklist(panel):
     assert ui.worklistTable.currentRow() == 1
     ui.previousButton.click()
     assert ui.worklistTable.currentRow() == 0
+
+
+def test_a_volume_that_was_there_before_the_panel_is_chosen(mrml, tmp_path):
+    from SlicerStandIn.panel_window import open_panel
+
+    mrml.util.addVolumeFromArray(np.zeros((4, 5, 6, 3), np.uint8), nodeClassName="vtkMRMLVectorVolumeNode", name="rgb")
+    volume = mrml.util.addVolumeFromArray(noisy_image(ball()), name="early")
+    _, widget = open_panel()
+    assert widget.panel.ui.volumeSelector.currentNode() is volume
+    widget.panel.ui.allVolumesCheckBox.checked = True
+    assert widget.panel.volumes() == [volume]
+    widget.cleanup()
+
+
+def test_a_segmentation_that_goes_does_not_make_another_one_the_one_drawn_in(panel):
+    from SparseAnnotateLib import scene
+
+    volume = panel.add_ball()
+    panel.ui.recommendButton.click()
+    result = scene.new_segmentation("result", panel.labels, {1: "ball"}, volume)
+    panel.mrml.mrmlScene.RemoveNode(panel.logic.segmentationNode(volume))
+    assert panel.logic.drawnIn(volume) is not result
+
+
+def test_closing_the_scene_forgets_results_and_undo(panel, embedded):
+    panel.draw_one_slice_for_a_long_training()
+    panel.ui.fillButton.click()
+    panel.wait()
+    panel.ui.applyButton.click()
+    embedded.clear_scene()
+    for button in (panel.ui.applyButton, panel.ui.undoButton, panel.ui.fillButton):
+        assert not button.enabled
+
+
+def test_clicking_the_chosen_row_goes_back_to_its_slice(panel):
+    panel.add_ball()
+    panel.ui.recommendButton.click()
+    node = panel.mrml.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    there = node.GetSliceOffset()
+    node.SetSliceOffset(there + 5)
+    panel.ui.worklistTable.cellClicked.emit(0, 2)
+    assert node.GetSliceOffset() == pytest.approx(there)
 
 
 def test_every_control_has_a_tool_tip(panel):

@@ -294,6 +294,17 @@ def test_cases_are_named_after_volumes_and_stay_apart(mrml):
     assert scene.case_of(volumes[1]) == "T1_ a_b 2"
 
 
+def test_a_cloned_volume_has_its_own_case_and_segmentation(mrml, plain_volume):
+    from SparseAnnotateLib import scene
+
+    name = scene.case_of(plain_volume)
+    segmentation = scene.annotated_segmentation(plain_volume, create=True)
+    clone = mrml.modules.volumes.logic().CloneVolume(mrml.mrmlScene, plain_volume, "clone")
+    assert scene.case_of(clone) != name == scene.case_of(plain_volume)
+    assert scene.annotated_segmentation(clone, create=True) is not segmentation
+    assert scene.annotated_segmentation(plain_volume) is segmentation
+
+
 def test_an_exported_case_has_image_slices_and_geometry_and_is_written_once(mrml, tmp_path, volume):
     from SparseAnnotateLib import scene
 

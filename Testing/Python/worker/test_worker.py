@@ -176,6 +176,13 @@ def test_a_worker_that_ends_at_once_is_said_with_its_last_words():
         worker.call("environment", {})
 
 
+def test_a_request_right_after_closing_goes_to_another_worker():
+    with BlockingWorker() as worker:
+        worker.call("environment", {})
+        worker.client.close()
+        assert worker.call("environment", {})["can_train"]
+
+
 def test_closing_stdin_ends_the_process():
     process = subprocess.Popen(worker_command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=LIBRARY_FOLDER)
     process.stdin.close()
