@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from .atomic_files import written_atomically
 from .errors import BadInputError
@@ -29,6 +28,8 @@ def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
     Raises:
         BadInputError: when the file is missing, cut off, not an image, not 3D, a colour image, or holds NaN or Inf.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     reader = _reader(path)
     if path.name.lower().endswith((".nii", ".nii.gz")) and is_cut_off(path):
@@ -99,6 +100,8 @@ def write_image(path: str | Path, array: np.ndarray, geometry: VolumeGeometry, c
     Raises:
         BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
     """
+    import SimpleITK as sitk
+
     if array.shape != geometry.shape:
         raise BadInputError(f"An array of shape {array.shape} does not fit a volume of shape {geometry.shape}.")
     if array.dtype == bool:
@@ -112,7 +115,9 @@ def write_image(path: str | Path, array: np.ndarray, geometry: VolumeGeometry, c
         sitk.WriteImage(image, str(temporary), useCompression=compress)
 
 
-def _reader(path: Path) -> sitk.ImageFileReader:
+def _reader(path: Path):
+    import SimpleITK as sitk  # here, because Slicer reads this file at every start
+
     if not path.is_file():
         raise BadInputError(f"The file '{path}' does not exist.")
     reader = sitk.ImageFileReader()

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from .errors import BadInputError
 
@@ -47,6 +46,9 @@ def boundary_distances(prediction: np.ndarray, reference: np.ndarray, spacing) -
         prediction, reference: bool arrays of the same shape.
         spacing: voxel size in mm along the array's axes.
     """
+    # Imported here, not above: Slicer reads this file at every start, and these take a quarter of a second.
+    from scipy import ndimage
+
     _require_same_shape(prediction, reference)
     if not (prediction.any() and reference.any()):
         raise BadInputError("The distance between boundaries is undefined when a mask is empty.")
@@ -146,10 +148,14 @@ def _intersection_and_union(prediction, reference) -> tuple[int, int]:
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     return mask & ~ndimage.binary_erosion(mask)
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    from scipy import ndimage
+
     return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import ndimage
 
 from ..core import SparseAnnotation, VolumeGeometry, Watch
 from .interpolator import Fill, register_interpolator
@@ -134,6 +133,8 @@ def _column(values: np.ndarray) -> np.ndarray:
 
 def _signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
     """Signed distance (mm) of a 2D bool mask as float32: positive inside, zero half-way across its edge."""
+    from scipy import ndimage  # here, because Slicer reads this file at every start
+
     half = 0.5 * min(spacing)
     inside = ndimage.distance_transform_edt(mask, sampling=spacing)
     if mask.all():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
-from scipy import ndimage
 
 _SAMPLES_PER_AXIS = 96
 _SMALLEST_SHARE_OF_LARGEST_SLICE = 0.02
@@ -19,6 +17,9 @@ def body_extents(image: np.ndarray) -> tuple[tuple[int, int], ...]:
     Args:
         image: (K, J, I) of any real dtype, finite.
     """
+    import SimpleITK as sitk  # here, because Slicer reads this file at every start
+    from scipy import ndimage
+
     steps = [max(1, n // _SAMPLES_PER_AXIS) for n in image.shape]
     sample = np.asarray(image[tuple(slice(None, None, step) for step in steps)], dtype=np.float32)
     whole = tuple((0, n - 1) for n in image.shape)

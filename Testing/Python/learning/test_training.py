@@ -92,7 +92,7 @@ def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_
 
 
 def test_a_killed_run_goes_on_to_exactly_the_same_weights(ball_cohort):
-    settings = {**QUICK_TRAINING, "iterations": 40}
+    settings = {**QUICK_TRAINING, "iterations": 16}
     train(ball_cohort, "whole", TrainingSettings(**settings))
     script = f"""
 import sys; sys.path[:0] = {sys.path!r}
@@ -112,7 +112,7 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{se
     assert not run.is_finished
     train(ball_cohort, "killed")
     assert weights_of(ball_cohort, "killed") == weights_of(ball_cohort, "whole")
-    assert len([m for m in run.metrics() if "loss" in m]) == 40
+    assert len([m for m in run.metrics() if "loss" in m]) == 16
 
 
 def test_a_volume_of_few_thick_slices_can_be_learned(tmp_path):

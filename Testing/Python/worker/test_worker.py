@@ -115,7 +115,7 @@ def test_one_worker_answers_about_itself_while_it_trains_and_cancel_answers_with
 
 def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another_that_goes_on(ball_cohort):
     with BlockingWorker() as worker:
-        settings = {**QUICK_TRAINING, "iterations": 60}
+        settings = {**QUICK_TRAINING, "iterations": 20}
         params = {"cohort": str(ball_cohort.folder), "run": "r", "settings": settings}
         call = worker.client.request("train", params)
         checkpoint = ball_cohort.run_folder("r") / "checkpoint.safetensors"
@@ -127,7 +127,7 @@ def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another
         ):
             call.value()
         assert not worker.client.is_running
-        assert worker.call("train", {"cohort": str(ball_cohort.folder), "run": "r"})["iterations"] == 60
+        assert worker.call("train", {"cohort": str(ball_cohort.folder), "run": "r"})["iterations"] == 20
 
 
 def test_what_libraries_print_cannot_be_mistaken_for_a_message():
