@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
+from ..core import BadInputError, Cohort, SparseAnnotation
 from .ledger_store import stored_ledger
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
 from .volume_nodes import geometry_of, image_of, require_scalar_volume
@@ -68,11 +68,8 @@ def annotation_of(
     segmentation_node,
     values: dict[str, int] | None = None,
     winners: Sequence[str] | None = None,
-    ledger: Ledger | None = None,
 ) -> SparseAnnotation:
     """The sparse annotation of a volume; `values` gives the label of each segment name (1, 2, ... by default).
-
-    `ledger` says which slices count, in place of the one stored in the segmentation.
 
     Raises BadInputError when there is no segmentation or segment, the grids differ, or segments overlap on drawn
     slices and `winners` does not say which counts.
@@ -82,8 +79,7 @@ def annotation_of(
             f"Nothing has been drawn on the volume '{volume_node.GetName()}' yet. Recommend slices, draw them in a "
             "segmentation, and mark them as drawn."
         )
-    geometry = geometry_of(volume_node)
-    ledger = stored_ledger(segmentation_node) if ledger is None else ledger
+    geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node)
     ledger.check_fits(geometry, f"The ledger of '{segmentation_node.GetName()}'")
     values = values or label_values(segmentation_node)
     # Only what is on drawn slices counts, so only there can an overlap do harm.

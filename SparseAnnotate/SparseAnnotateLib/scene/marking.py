@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..core import BadInputError, Ledger, Plane, SliceState
-from ..core.planes import slice_layer
-from .annotations import annotated_segmentation, annotation_of
+from .annotations import annotated_segmentation, label_values
 from .ledger_store import store_ledger, stored_ledger
+from .segmentation_nodes import labels_of
 from .volume_nodes import geometry_of
 
 
@@ -42,8 +42,12 @@ def mark_empty(volume_node, plane: Plane, index: int, seconds: float | None = No
 
 
 def _has_labels(volume_node, plane: Plane, index: int) -> bool:
-    this_slice = Ledger().with_state(plane, index, SliceState.DRAWN)
+    """Whether any segment has a voxel on the slice; only the slice is read, because this runs with every click."""
+    geometry = geometry_of(volume_node)
+    Ledger().with_state(plane, index, SliceState.DRAWN).check_fits(
+        geometry, f"The slice to mark in '{volume_node.GetName()}'"
+    )
+    axis = plane.array_axis(geometry)
+    region = tuple(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(geometry.shape))
     segmentation = annotated_segmentation(volume_node, create=True)
-    annotation = annotation_of(volume_node, segmentation, ledger=this_slice)
-    axis = plane.array_axis(annotation.geometry)
-    return bool(annotation.labels[slice_layer(axis, index)].any())
+    return bool(labels_of(segmentation, volume_node, label_values(segmentation), region=region).any())

@@ -81,7 +81,12 @@ def mend_geometry(segmentation_node, volume_node) -> None:
 
 
 def labels_of(
-    segmentation_node, volume_node, values: dict[str, int], winners: Sequence[str] | None = None, where=None
+    segmentation_node,
+    volume_node,
+    values: dict[str, int],
+    winners: Sequence[str] | None = None,
+    where: np.ndarray | None = None,
+    region: tuple[slice, slice, slice] | None = None,
 ) -> np.ndarray:
     """Segments as one label array on the volume's grid.
 
@@ -90,6 +95,8 @@ def labels_of(
         winners: names of segments, the strongest first, that decide where segments overlap. Without them an
             overlap is an error.
         where: (K, J, I) bool; overlaps elsewhere do not matter. Everywhere by default.
+        region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
+            the result then have the region's shape.
 
     Returns:
         (K, J, I) uint8, or uint16 when a value exceeds 255.
@@ -101,13 +108,15 @@ def labels_of(
     if problem:
         raise BadInputError(problem)
     shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
-    labels = np.zeros(shape, dtype=np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
+    region = region or tuple(slice(0, n) for n in shape)
+    dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
+    labels = np.zeros([part.stop - part.start for part in region], dtype=dtype)
     names = {value: name for name, value in values.items()}
     overlaps: dict[tuple[str, str], int] = {}
     order = [name for name in segment_names(segmentation_node) if name in values]
     if winners:
         order.sort(key=lambda name: -winners.index(name) if name in winners else -len(winners))
-    masks = {name: (box, mask) for name, box, mask in _masks(segmentation_node, volume_node)}
+    masks = {name: (box, mask) for name, box, mask in _masks(segmentation_node, volume_node, region)}
     for name in order:
         if name not in masks:
             continue
@@ -200,9 +209,8 @@ def editor_for(segmentation_node, volume_node):
     return editor
 
 
-def _masks(segmentation_node, volume_node) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
-    """For every segment with voxels: name, box of the volume's array, and bool mask within the box."""
-    shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
+def _masks(segmentation_node, volume_node, region) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
+    """For every segment with voxels in the region: name, box within the region, and bool mask within the box."""
     segmentation = segmentation_node.GetSegmentation()
     for segment_id in segment_ids(segmentation_node):
         layer = _layer(segmentation_node, segment_id)
@@ -214,10 +222,13 @@ def _masks(segmentation_node, volume_node) -> Iterator[tuple[str, tuple[slice, .
         starts = [extent[2 * a] + offset[a] for a in (2, 1, 0)]
         array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
         array = array.reshape(tuple(reversed(layer.GetDimensions())))
-        box = tuple(slice(max(s, 0), max(min(s + n, m), 0)) for s, n, m in zip(starts, array.shape, shape, strict=True))
-        if any(b.stop <= b.start for b in box):
+        common = [
+            (max(s, part.start), min(s + n, part.stop)) for s, n, part in zip(starts, array.shape, region, strict=True)
+        ]
+        if any(stop <= start for start, stop in common):
             continue
-        inner = tuple(slice(b.start - s, b.stop - s) for b, s in zip(box, starts, strict=True))
+        inner = tuple(slice(low - s, high - s) for (low, high), s in zip(common, starts, strict=True))
+        box = tuple(slice(low - p.start, high - p.start) for (low, high), p in zip(common, region, strict=True))
         yield segment.GetName(), box, array[inner] == segment.GetLabelValue()
 
 
