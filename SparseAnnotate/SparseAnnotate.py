@@ -35,6 +35,7 @@ from SparseAnnotateLib.core import (
 from SparseAnnotateLib.core.cohort import COHORT_FILE
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.interpolation import interpolator_named
+from SparseAnnotateLib.learning.run_folder import RunFolder
 from SparseAnnotateLib.selection import Budget, Volume, recommend_slices
 from SparseAnnotateLib.worker import Call, WorkerJobs
 
@@ -164,7 +165,8 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
             name = scene.case_of(node)
             segmentations[name] = segmentation
             ledger = scene.stored_ledger(segmentation)
-            volumes.append(Volume.of_image(name, scene.image_of(node), geometry, ledger, wholeVolume))
+            image, position = scene.image_of(node), scene.position_in_scene(node)
+            volumes.append(Volume.of_image(name, image, geometry, ledger, wholeVolume, position))
         recommended = recommend_slices(volumes, planes, Budget(density, slicesPerVolume, total), strategy, seed)
         for name, entries in recommended.items():
             segmentation = segmentations[name]
@@ -320,6 +322,13 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
             params["settings"] = dict(settings)
         return self._request("train", params, lambda card: card["run"], waitForCompletion, onDone, onProgress)
 
+    def unfinishedRuns(self) -> list[str]:
+        """Names of the runs that were cancelled or killed, oldest first; `train` under their name goes on with them."""
+        if not (self.cohortFolder / COHORT_FILE).is_file():
+            return []
+        cohort = self.cohort()
+        return [name for name in cohort.runs() if not RunFolder(cohort.run_folder(name)).is_finished]
+
     def newRunName(self) -> str:
         """A name that no run has yet: 'run 1', 'run 2', ..."""
         taken, number = set(self.runs()), 1
@@ -342,7 +351,8 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
 
         def finish(_):
             cohort, results = self.cohort(), []
-            values = {name: value for value, name in cohort.labels.items()}
+            # The run's own names: segments it has never learned must not come out empty.
+            values = {name: value for value, name in RunFolder(cohort.run_folder(runName)).card().label_names.items()}
             for node, case in zip(volumeNodes, cases, strict=True):
                 labels = read_labels(cohort.prediction_path(runName, case), scene.geometry_of(node))
                 source = scene.annotated_segmentation(node)
@@ -422,10 +432,7 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
         cohort = self.cohort()
         segmentations = {node.GetID(): scene.annotated_segmentation(node) for node in volumeNodes}
         drawn = [s for s in segmentations.values() if s is not None and scene.stored_ledger(s).decided]
-        values = scene.shared_label_values(drawn, cohort.labels)
-        names = {value: name for name, value in values.items()}
-        if names != cohort.labels:
-            cohort.set_labels(names)
+        values = cohort.add_labels([name for node in drawn for name in scene.segment_names(node)])
         for node in volumeNodes:
             segmentation = segmentations[node.GetID()]
             scene.export_case(cohort, node, segmentation if segmentation in drawn else None, values)

@@ -20,17 +20,19 @@ from SlicerStandIn import embedded_slicer, slice_pictures
 
 PROJECT = Path(__file__).resolve().parents[2]
 _DENSITY = 0.1
+_MARKER = "made_by_the_sparse_annotate_demo.txt"
 
 
 def main() -> int:
     options = _options()
     out = Path(options.out).absolute()
     if out.exists() and any(out.iterdir()):
-        if not (out / "summary.json").is_file():
+        if not (out / _MARKER).is_file():
             print(f"'{out}' is not empty and not the output of a demo; choose another folder with --out.")
             return 2
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+    (out / _MARKER).write_text("This folder is emptied when the demo is run again.\n")
     embedded_slicer.start()
     # The scene and Slicer's classes must be there before what uses them is imported.
     from SparseAnnotateLib.core import SparseAnnotateError
@@ -49,7 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", default=str(PROJECT / "demo_output"), help="output folder")
     parser.add_argument("--quick", action="store_true", help="coarser and shorter, to see that it works")
     parser.add_argument("--cases", type=int, help="volumes to take from --data (default 20, with --quick 4)")
-    parser.add_argument("--iterations", type=int, help="training steps (default 400, with --quick 40)")
+    parser.add_argument("--iterations", type=int, help="training steps (default 300, with --quick 40)")
     parser.add_argument("--plane", default="coronal", help="axial, coronal (default) or sagittal")
     return parser.parse_args()
 
@@ -77,7 +79,7 @@ def _run(options: argparse.Namespace, out: Path) -> None:
         _draw_as_the_reference_shows(logic, cases, worklist)
     with _timed(seconds, "fill"):
         fills = [logic.fillBetweenSlices(volume) for volume in volumes]
-    iterations = options.iterations or (40 if options.quick else 400)
+    iterations = options.iterations or (40 if options.quick else 300)
     with _timed(seconds, "train"):
         run = logic.train(volumes, "demo", {"iterations": iterations}, onProgress=_ProgressLine())
     with _timed(seconds, "run"):

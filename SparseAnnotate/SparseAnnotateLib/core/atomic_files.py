@@ -32,11 +32,11 @@ def written_atomically(path: str | Path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise FileWriteError(_why_not_written(path, error)) from error
+        raise FileWriteError(why_not_written(path, error)) from error
     except RuntimeError as error:
         # SimpleITK reports every failure to write as a RuntimeError without an error number.
         if "write" in str(error).lower():
-            raise FileWriteError(_why_not_written(path, error)) from error
+            raise FileWriteError(why_not_written(path, error)) from error
         raise
     finally:
         with suppress(OSError):
@@ -61,10 +61,11 @@ def append_line(path: str | Path, line: str) -> None:
         with open(path, "ab", buffering=0) as file:
             file.write(line.encode("utf-8") + b"\n")
     except OSError as error:
-        raise FileWriteError(_why_not_written(Path(path), error)) from error
+        raise FileWriteError(why_not_written(Path(path), error)) from error
 
 
-def _why_not_written(path: Path, error: Exception) -> str:
+def why_not_written(path: Path, error: Exception) -> str:
+    """A sentence for the user from what the operating system or an image writer said."""
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (number is None and _disk_is_full(path)):
         return f"'{path}' cannot be written because the disk is full; free some space and try again. Nothing was lost."

@@ -173,6 +173,17 @@ class Cohort:
         with self.locked("naming the labels"):
             self._update_file(lambda file: replace(file, labels=dict(labels)))
 
+    def add_labels(self, names: list[str]) -> dict[str, int]:
+        """Give every name that has none a label value; returns the value of each name the cohort knows."""
+        with self.locked("naming the labels"):
+            known = read_json(self.folder / COHORT_FILE, CohortFile).labels
+            values = {name: value for value, name in known.items()}
+            for name in names:
+                values.setdefault(name, max(values.values(), default=0) + 1)
+            if len(values) > len(known):
+                self._update_file(lambda file: replace(file, labels={v: n for n, v in values.items()}))
+        return values
+
     def _update_file(self, change) -> None:
         path = self.folder / COHORT_FILE
         if not path.is_file():
@@ -231,10 +242,18 @@ class Cohort:
         return SparseAnnotation(labels, ledger, geometry)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
-        """Write a case's drawn slices and ledger. Labels first: a ledger never names labels that are not there."""
+        """Write a case's drawn slices and ledger, so that at no moment the ledger names labels that are not there.
+
+        Slices that are no longer drawn go from the labels only when the ledger has been written.
+        """
         self.case(name)
         labels = labels_from_values(annotation.drawn_labels(), f"The annotation of case '{name}'")
         with self.locked(f"saving the annotation of case '{name}'"):
+            old = self.annotation(name)
+            withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
+            if withdrawn.any():
+                write_image(self._annotation_path(name), np.where(withdrawn, old.labels, labels), annotation.geometry)
+                write_json(self._ledger_path(name), annotation.ledger)
             write_image(self._annotation_path(name), labels, annotation.geometry)
             write_json(self._ledger_path(name), annotation.ledger)
 

@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+from .atomic_files import why_not_written
 from .errors import BusyError, FileWriteError
 
 if os.name == "nt":
@@ -39,9 +40,7 @@ class FolderLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = open(self.path, "a+b")
         except OSError as error:
-            raise FileWriteError(
-                f"'{self.path.parent}' cannot be written to ({error.strerror}); choose another folder."
-            ) from error
+            raise FileWriteError(why_not_written(self.path, error)) from error
         deadline = time.monotonic() + self.wait_seconds
         while not _try_lock(file):
             if time.monotonic() >= deadline:
@@ -49,15 +48,18 @@ class FolderLock:
                 file.close()
                 raise BusyError(f"'{self.path.parent}' is in use: {holder}. Wait until it has finished, or cancel it.")
             time.sleep(0.02)
-        file.truncate(0)
         holder = {"process": os.getpid(), "computer": socket.gethostname(), "purpose": self.purpose}
-        file.write(json.dumps(holder).encode())
-        file.flush()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), json.dumps(holder).encode())
+        except OSError as error:
+            file.close()
+            raise FileWriteError(why_not_written(self.path, error)) from error
         self._file = file
         return self
 
     def __exit__(self, *_):
-        self._file.truncate(0)
+        os.ftruncate(self._file.fileno(), 0)
         _unlock(self._file)
         self._file.close()
         self._file = None

@@ -22,4 +22,6 @@ def drawn_from_reference(annotation: SparseAnnotation, reference: np.ndarray) ->
         ledger = ledger.with_state(
             entry.plane, entry.index, SliceState.DRAWN if reference[layer].any() else SliceState.EMPTY
         )
+    # Where a new slice crosses one that has been drawn before, what was drawn stays.
+    annotation.restore_drawn(labels)
     return SparseAnnotation(labels, ledger, annotation.geometry)

@@ -30,6 +30,7 @@ class Panel:
         self._started: float | None = None
         self._result = None
         self._applied_to = None
+        self._unfinished: list[str] = []
         self.table = WorklistTable(self.ui.worklistTable, self._jump)
         self.ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         self.ui.segmentationSelector.setMRMLScene(slicer.mrmlScene)
@@ -46,6 +47,7 @@ class Panel:
             self.ui.applyButton: self._apply,
             self.ui.undoButton: self._undo,
             self.ui.trainButton: self._train,
+            self.ui.continueButton: self._continue,
             self.ui.runButton: self._run,
             self.ui.cancelButton: self.logic.cancel,
             self.ui.environmentButton: self._environment,
@@ -132,7 +134,9 @@ class Panel:
     def _show_runs(self) -> None:
         chosen = self.ui.runSelector.currentText
         runs = []
-        self._try(lambda: runs.extend(self.logic.runs()), keep_message=True)
+        self._unfinished = []
+        self._try(lambda: self._unfinished.extend(self.logic.unfinishedRuns()), keep_message=True)
+        self._try(lambda: runs.extend(r for r in self.logic.runs() if r not in self._unfinished), keep_message=True)
         self.ui.runSelector.clear()
         self.ui.runSelector.addItems(runs)
         if runs:
@@ -163,6 +167,8 @@ class Panel:
         self._enable(
             self.ui.runButton, bool(runs and volumes) and not busy, at_work if busy else _("Train a model first.")
         )
+        can_continue = bool(self._unfinished and decided) and not busy
+        self._enable(self.ui.continueButton, can_continue, at_work if busy else _("No training was broken off."))
         self._enable(self.ui.cancelButton, busy, _("Nothing is being worked on."))
         self._enable(self.ui.applyButton, self._result is not None, _("Fill between slices, or run a model, first."))
         self._enable(self.ui.undoButton, self._applied_to is not None, _("Nothing has been applied."))
@@ -270,11 +276,17 @@ class Panel:
             self.say(_("The last Apply has been taken back."))
 
     def _train(self) -> None:
+        self._start_training("", {"iterations": self._parameters.iterations})
+
+    def _continue(self) -> None:
+        self._start_training(self._unfinished[-1], None)
+
+    def _start_training(self, run: str, settings: dict | None) -> None:
         self._begin(_("Starting the worker ..."))
-        settings = {"iterations": self._parameters.iterations}
         self.logic.train(
             self.volumes(),
-            settings=settings,
+            run,
+            settings,
             waitForCompletion=False,
             onDone=self._trained,
             onProgress=self._show_progress,
@@ -338,6 +350,6 @@ class Panel:
         self.ui.progressBar.value = 0 if error is not None else _PROGRESS_STEPS
         self.ui.progressLabel.text = ""
         if isinstance(error, CancelledError):
-            self.say(_("Cancelled. What was finished is kept; training goes on under the same name of the run."))
+            self.say(_("Cancelled. What was finished is kept; Continue goes on with a training."))
         elif error is not None:
             self.say(str(error), is_error=True)

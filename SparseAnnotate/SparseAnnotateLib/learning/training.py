@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ _BATCHES_AHEAD = 2
 _UNUSABLE_STEPS_IN_A_ROW = 10
 _LARGEST_GRADIENT = 12.0
 _VALIDATION_SLICES_AT_MOST = 24
+_VALIDATION_WINDOWS_AT_MOST = 100
 _PREPARING_SHARE = 0.02
 
 
@@ -68,12 +70,14 @@ def train(
     with FolderLock(run.path, f"training the run '{run_name}'"):
         if run.is_finished:
             raise RunError(f"The run '{run_name}' has finished already. Choose another name to train again.")
-        names = list(cases) if cases else cohort.annotated_cases()
-        plan = _continued_plan(cohort, run, settings, names) if run.is_begun else None
-        if plan is None:
-            plan = _new_plan(cohort, settings or TrainingSettings(), names)
-            run.write_plan(plan)
-        return _Training(cohort, run, plan, watch).run()
+        if run.is_begun:
+            plan = _continued_plan(cohort, run, settings, cases)
+        else:
+            plan = _new_plan(cohort, settings or TrainingSettings(), list(cases or cohort.annotated_cases()))
+        training = _Training(cohort, run, plan, watch)
+        # Not before the data has been found usable: a plan is what makes a run.
+        run.write_plan(plan)
+        return training.run()
 
 
 class _Training:
@@ -114,6 +118,8 @@ class _Training:
         self.validation_dice: float | None = None
         if run.checkpoint_path.is_file():
             self._restore()
+        else:
+            run.keep_metrics_until(0)
         self._started = time.monotonic()
 
     def run(self) -> RunCard:
@@ -126,6 +132,7 @@ class _Training:
         card = self._card()
         save_weights(self.run_folder.weights_path, self.model)
         self.run_folder.write_card(card)
+        shutil.rmtree(self.run_folder.labels_folder, ignore_errors=True)
         return card
 
     def _train(self) -> None:
@@ -217,13 +224,27 @@ class _Training:
 
     def _validate(self) -> None:
         """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
-        held_out = [(case, s) for case in self.cases for s in case.held_out][:_VALIDATION_SLICES_AT_MOST]
+        held_out = self._affordable([(case, s) for case in self.cases for s in case.held_out])
         if held_out:
             self.validation_dice = self._dice_on(held_out)
             self.run_folder.add_metrics(self.iteration, validation_dice=self.validation_dice)
             self.schedule.look(self.iteration, self.validation_dice)
         elif np.isfinite(self._mean_loss()):
             self.schedule.look(self.iteration, -self._mean_loss())
+
+    def _affordable(self, slices: list[tuple[TrainingCase, tuple[int, int]]]) -> list:
+        """Some of the slices, spread over all cases: on large volumes each takes many windows to predict."""
+        chosen, windows = [], 0
+        order = np.random.default_rng([self.settings.seed, 0xCA5E]).permutation(len(slices))
+        for case, (axis, index) in (slices[i] for i in order[:_VALIDATION_SLICES_AT_MOST]):
+            sides = [
+                (n, p) for a, (n, p) in enumerate(zip(case.image.shape, self.plan.patch, strict=True)) if a != axis
+            ]
+            windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in sides]))
+            if chosen and windows > _VALIDATION_WINDOWS_AT_MOST:
+                break
+            chosen.append((case, (axis, index)))
+        return chosen
 
     def _dice_on(self, slices: list[tuple[TrainingCase, tuple[int, int]]]) -> float:
         self.model.eval()
@@ -234,7 +255,10 @@ class _Training:
             low = max(0, min(index - half, case.image.shape[axis] - self.plan.patch[axis]))
             slab = tuple(slice(low, low + self.plan.patch[axis]) if a == axis else slice(None) for a in range(3))
             image, device = case.image[slab], self.plan.device
-            predicted = predicted_classes(self.model, image, self.plan.patch, device, prediction_precision(device))
+            precision = prediction_precision(device)
+            predicted = predicted_classes(
+                self.model, image, self.plan.patch, device, precision, _CancelOnly(self.watch)
+            )
             predicted = predicted[slice_layer(axis, index - low)]
             truth = case.labels[slice_layer(axis, index)]
             for c in range(1, len(counts)):
@@ -332,13 +356,24 @@ class _Batches:
         return self._augmentation(self._sampler.batch(iteration, self._size), iteration)
 
 
+class _CancelOnly(Watch):
+    """Lets a wish to cancel in, and no progress out."""
+
+    def __init__(self, whole: Watch):
+        super().__init__()
+        self._whole = whole
+
+    def check(self) -> None:
+        self._whole.check()
+
+
 def _new_plan(cohort: Cohort, settings: TrainingSettings, names: list[str]) -> RunPlan:
     if not names:
         raise BadInputError(
             f"No slice of the cohort '{cohort.name}' has been drawn yet, so there is nothing to learn from. "
             "Draw at least one slice and mark it as drawn."
         )
-    fingerprints, values, shapes, spacings = {}, set(cohort.labels), [], []
+    fingerprints, values, shapes, spacings = {}, set(), [], []
     anything_drawn = False
     for name in names:
         annotation = cohort.annotation(name)
@@ -371,7 +406,9 @@ def _new_plan(cohort: Cohort, settings: TrainingSettings, names: list[str]) -> R
     )
 
 
-def _continued_plan(cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, names: list[str]) -> RunPlan:
+def _continued_plan(
+    cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, names: Sequence[str] | None
+) -> RunPlan:
     plan = run.plan()
     if settings is not None and settings != plan.settings:
         old, new = asdict(plan.settings), asdict(settings)
@@ -381,7 +418,11 @@ def _continued_plan(cohort: Cohort, run: RunFolder, settings: TrainingSettings |
             "Go on with its own settings, or train under another name."
         )
     changed = [n for n, mark in plan.cases.items() if cohort.annotation(n).fingerprint() != mark]
-    changed += sorted(set(names) ^ set(plan.cases))
+    if names and set(names) != set(plan.cases):
+        raise RunError(
+            f"The run '{run.name}' was begun with other cases ({', '.join(sorted(plan.cases)[:3])} ...). "
+            "Go on with the same ones, or train under another name."
+        )
     if changed:
         raise RunError(
             f"The drawn slices of {', '.join(changed[:3])} have changed since the run '{run.name}' was begun, so it "

@@ -26,19 +26,29 @@ class TrainingCase:
 
     Attributes:
         name: the case.
-        image: (S, A, R) float16, normalised; mapped from disk, so a cohort may be larger than memory.
-        labels: (S, A, R) class indices; mean nothing off the drawn slices.
+        image_path, labels_path: where `image` and `labels` lie on disk.
         slices: drawn slices to learn from, as (axis, index).
         held_out: drawn slices kept back for validation, as (axis, index).
         by_class: for each class index other than 0, the `slices` that show it.
     """
 
     name: str
-    image: np.ndarray
-    labels: np.ndarray
+    image_path: Path
+    labels_path: Path
     slices: tuple[tuple[int, int], ...]
     held_out: tuple[tuple[int, int], ...] = ()
     by_class: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+
+    # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
+    @property
+    def image(self) -> np.ndarray:
+        """(S, A, R) float16, normalised; mapped from disk, so a cohort may be larger than memory."""
+        return np.load(self.image_path, mmap_mode="r")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(S, A, R) class indices, mapped from disk; they mean nothing off the drawn slices."""
+        return np.load(self.labels_path, mmap_mode="r")
 
 
 def normalise(image: np.ndarray, kind: str) -> np.ndarray:
@@ -61,6 +71,11 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
 
 def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
     """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder."""
+    return np.load(normalised_image_path(cohort, name, kind), mmap_mode="r")
+
+
+def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
+    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet."""
     path = cohort.image_path(name)
     status = path.stat()
     stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}"
@@ -72,7 +87,7 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
         except BadInputError as error:
             raise BadInputError(f"The image of case '{name}' cannot be used. {error}") from error
         _save_array(cached, geometry.to_standard_order(array))
-    return np.load(cached, mmap_mode="r")
+    return cached
 
 
 def training_cases(
@@ -104,13 +119,16 @@ def training_cases(
     held_out = _held_out(everything, validation_share, seed)
     cases = []
     for name, slices in drawn.items():
-        labels = np.load(folder / f"{name}.npy", mmap_mode="r")
+        labels_path = folder / f"{name}.npy"
+        labels = np.load(labels_path, mmap_mode="r")
         learned = tuple(s for s in slices if (name, s) not in held_out)
         kept = tuple(s for s in slices if (name, s) in held_out)
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
-        image = normalised_image(cohort, name, normalisation)
-        cases.append(TrainingCase(name, image, labels, learned, kept, {c: s for c, s in by_class.items() if s}))
+        image_path = normalised_image_path(cohort, name, normalisation)
+        cases.append(
+            TrainingCase(name, image_path, labels_path, learned, kept, {c: s for c, s in by_class.items() if s})
+        )
     return cases
 
 
@@ -156,12 +174,13 @@ class PatchSampler:
 
 def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
     """One patch of a case from `start`, of `size` voxels; beyond the volume the image is 0 and nothing supervised."""
-    inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, case.image.shape, strict=True))
+    case_image, case_labels = case.image, case.labels
+    inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, case_image.shape, strict=True))
     place = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
     image = np.zeros(size, dtype=np.float32)
-    labels = np.zeros(size, dtype=case.labels.dtype)
+    labels = np.zeros(size, dtype=case_labels.dtype)
     supervised = np.zeros(size, dtype=bool)
-    image[place], labels[place] = case.image[inside], case.labels[inside]
+    image[place], labels[place] = case_image[inside], case_labels[inside]
     # Held-out slices last: where they cross a learned one, their voxels are not learned from.
     for slices, counts in ((case.slices, True), (case.held_out, False)):
         for axis, index in slices:

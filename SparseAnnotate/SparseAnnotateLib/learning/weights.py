@@ -13,6 +13,7 @@ from safetensors.torch import save
 from ..core import RunError
 from ..core.atomic_files import write_bytes
 
+_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 
@@ -45,15 +46,23 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     tensors, metadata = _read(path)
     _into_model(path, model, {n[len(_MODEL) :]: t for n, t in tensors.items() if n.startswith(_MODEL)})
     parameters = _parameters(optimizer)
-    for name, tensor in tensors.items():
-        if name.startswith(_OPTIMIZER):
-            index, key = name[len(_OPTIMIZER) :].split(".", 1)
-            parameter = parameters[int(index)]
-            moved = tensor if key == "step" else tensor.to(parameter.device)
-            optimizer.state[parameter][key] = moved
+    kept = {name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)}
+    expected = {f"{index}.{key}" for index in range(len(parameters)) for key in _ADAM_STATE}
+    if kept and set(kept) != expected:
+        raise RunError(
+            f"'{path}' was made by another version of SparseAnnotate or for another network: the state of its "
+            "optimiser does not fit. Train again under another name."
+        )
+    for name, tensor in kept.items():
+        index, key = name.split(".")
+        parameter = parameters[int(index)]
+        optimizer.state[parameter][key] = tensor if key == "step" else tensor.to(parameter.device)
     try:
-        return json.loads(metadata["state"])
-    except (KeyError, ValueError) as error:
+        state = json.loads(metadata["state"])
+        if state["iteration"] > 0 and not kept:
+            raise KeyError("optimizer")
+        return state
+    except (TypeError, KeyError, ValueError) as error:
         raise RunError(f"'{path}' is not a checkpoint of SparseAnnotate. Train again under another name.") from error
 
 

@@ -6,7 +6,7 @@ from .annotations import (
     case_of,
     export_case,
     label_values,
-    shared_label_values,
+    position_in_scene,
     use_segmentation,
 )
 from .ledger_store import store_ledger, stored_ledger
@@ -42,8 +42,8 @@ __all__ = [
     "mark_slice",
     "mend_geometry",
     "new_segmentation",
+    "position_in_scene",
     "segment_names",
-    "shared_label_values",
     "store_ledger",
     "stored_ledger",
     "use_segmentation",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Sequence
 
+import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, SparseAnnotation
+from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
 from .ledger_store import stored_ledger
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
 from .volume_nodes import geometry_of, image_of, require_scalar_volume
@@ -93,37 +95,26 @@ def label_values(segmentation_node) -> dict[str, int]:
     return {name: value for value, name in enumerate(segment_names(segmentation_node), start=1)}
 
 
-def shared_label_values(segmentation_nodes: Sequence, known: dict[int, str] | None = None) -> dict[str, int]:
-    """One label value for each segment name over several segmentations; names known to a cohort keep their value."""
-    values = {name: value for value, name in (known or {}).items()}
-    for node in segmentation_nodes:
-        for name in segment_names(node):
-            if name not in values:
-                values[name] = max(values.values(), default=0) + 1
-    return values
+def position_in_scene(volume_node) -> int:
+    """Place of a volume among the volumes of the scene, from 0."""
+    return slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode").index(volume_node)
 
 
 def case_of(volume_node) -> str:
-    """Name of the volume's case in a cohort: from the node's name, unique in the scene, kept in the node."""
+    """Name of the volume's case in any cohort: the node's name and a mark of its own, kept in the node."""
     name = volume_node.GetAttribute(_CASE_ATTRIBUTE)
     others = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n is not volume_node]
     taken = {node.GetAttribute(_CASE_ATTRIBUTE): node for node in others}
     # A clone has its original's attributes, and comes after it in the scene.
-    if name and (name not in taken or _is_before(volume_node, taken[name])):
+    if name and (name not in taken or position_in_scene(volume_node) < position_in_scene(taken[name])):
         return name
     plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName()).strip(" .")
     plain = re.sub(r"\.\.+", ".", plain)
     plain = plain if plain and re.match(r"\w", plain) else f"volume {plain}".strip()
-    name, number = plain, 2
-    while name in taken:
-        name, number = f"{plain} {number}", number + 1
+    # Cohort folders outlive scenes: 'T1' of one patient must never meet 'T1' of another.
+    name = f"{plain} {uuid.uuid4().hex[:8]}"
     volume_node.SetAttribute(_CASE_ATTRIBUTE, name)
     return name
-
-
-def _is_before(node, other) -> bool:
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return nodes.index(node) < nodes.index(other)
 
 
 def export_case(cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None) -> str:
@@ -138,6 +129,10 @@ def export_case(cohort: Cohort, volume_node, segmentation_node, values: dict[str
     if volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) != stamp or name not in known:
         cohort.add_case(name, image_of(volume_node), geometry)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
-    if segmentation_node is not None and stored_ledger(segmentation_node).entries:
+    if segmentation_node is not None:
         cohort.save_annotation(name, annotation_of(volume_node, segmentation_node, values))
+    elif cohort.ledger(name).decided:
+        # Whatever was drawn and exported before has been taken back.
+        nothing = np.zeros(geometry.shape, dtype=np.uint8)
+        cohort.save_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name

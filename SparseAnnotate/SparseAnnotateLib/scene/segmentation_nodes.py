@@ -11,7 +11,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..core import BadInputError
-from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix, world_from_node
+from .volume_nodes import local_ijk_to_ras, matrix_array, require_scalar_volume, vtk_matrix, world_from_node
 
 BINARY_LABELMAP = "Binary labelmap"
 _ALIGNED_VOXELS = 1e-2
@@ -58,7 +58,7 @@ def geometry_problem(segmentation_node, volume_node) -> str | None:
     require_scalar_volume(volume_node)
     for segment_id in segment_ids(segmentation_node):
         layer = _layer(segmentation_node, segment_id)
-        if layer is not None and _offset(layer, segmentation_node, volume_node) is None:
+        if layer is not None and _alignment(layer, segmentation_node, volume_node) is None:
             return (
                 f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
                 f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
@@ -217,11 +217,10 @@ def _masks(segmentation_node, volume_node, region) -> Iterator[tuple[str, tuple[
         if layer is None:
             continue
         segment = segmentation.GetSegment(segment_id)
-        extent = layer.GetExtent()
-        offset = _offset(layer, segmentation_node, volume_node)
-        starts = [extent[2 * a] + offset[a] for a in (2, 1, 0)]
+        alignment = _alignment(layer, segmentation_node, volume_node)
+        starts = alignment.starts
         array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
-        array = array.reshape(tuple(reversed(layer.GetDimensions())))
+        array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
         common = [
             (max(s, part.start), min(s + n, part.stop)) for s, n, part in zip(starts, array.shape, region, strict=True)
         ]
@@ -240,21 +239,48 @@ def _layer(segmentation_node, segment_id: str):
     return layer
 
 
-def _offset(layer, segmentation_node, volume_node) -> tuple[int, int, int] | None:
-    """Whole voxels (i, j, k) from the layer's index to the volume's; None when the grids do not coincide."""
+@dataclass(frozen=True)
+class _Alignment:
+    """How a layer's array lies in the volume's, both (K, J, I): axes swapped, flipped, and moved by whole voxels."""
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    starts: tuple[int, int, int]
+
+    def turned(self, array: np.ndarray) -> np.ndarray:
+        """View of the layer's array with the volume's axes."""
+        return np.transpose(array, self.axes)[tuple(slice(None, None, -1 if f else 1) for f in self.flips)]
+
+
+def _alignment(layer, segmentation_node, volume_node) -> _Alignment | None:
+    """How the layer lies in the volume; None when its voxels are not voxels of the volume's grid.
+
+    Axes may be flipped: Slicer turns a left-handed volume round when it loads a scene, but not its segmentation.
+    """
     matrix = vtk.vtkMatrix4x4()
     layer.GetImageToWorldMatrix(matrix)
-    layer_to_world = world_from_node(segmentation_node) @ np.array(
-        [[matrix.GetElement(r, c) for c in range(4)] for r in range(4)]
-    )
-    volume_to_world = world_from_node(volume_node) @ local_ijk_to_ras(volume_node)
+    layer_to_world, volume_to_world = matrix_array(matrix), local_ijk_to_ras(volume_node)
+    if segmentation_node.GetTransformNodeID() != volume_node.GetTransformNodeID():
+        layer_to_world = world_from_node(segmentation_node) @ layer_to_world
+        volume_to_world = world_from_node(volume_node) @ volume_to_world
     between = np.linalg.solve(volume_to_world, layer_to_world)
-    offset = np.rint(between[:3, 3])
+    # From (i, j, k) to the order of arrays.
+    turn, offset = between[2::-1, 2::-1], between[2::-1, 3]
+    whole, whole_offset = np.rint(turn), np.rint(offset)
     size = max(*layer.GetDimensions(), *volume_node.GetImageData().GetDimensions())
-    aligned = np.abs(between[:3, :3] - np.eye(3)).max() * size < _ALIGNED_VOXELS
-    if not aligned or np.abs(between[:3, 3] - offset).max() > _ALIGNED_VOXELS:
+    counts = [np.abs(whole).sum(axis=axis) for axis in (0, 1)]
+    if not np.array_equal(counts, np.ones((2, 3))) or np.abs(turn - whole).max() * size > _ALIGNED_VOXELS:
         return None
-    return tuple(int(n) for n in offset)
+    if np.abs(offset - whole_offset).max() > _ALIGNED_VOXELS:
+        return None
+    axes = tuple(int(np.argmax(np.abs(row))) for row in whole)
+    signs = [int(whole[v, a]) for v, a in enumerate(axes)]
+    extent = layer.GetExtent()
+    ends = [(extent[2 * (2 - a)], extent[2 * (2 - a) + 1]) for a in axes]
+    starts = tuple(
+        int(o) + (low if sign > 0 else -high) for o, sign, (low, high) in zip(whole_offset, signs, ends, strict=True)
+    )
+    return _Alignment(axes, tuple(sign < 0 for sign in signs), starts)
 
 
 def _colour(name: str, value: int, like) -> tuple[float, float, float]:
@@ -272,5 +298,5 @@ def _overlap_sentence(segmentation_node, overlaps: list[Overlap]) -> str:
     more = f"; and {len(overlaps) - 3} more pairs" if len(overlaps) > 3 else ""
     return (
         f"Segments of '{segmentation_node.GetName()}' overlap on drawn slices: {pairs}{more}. A voxel can have one "
-        "label only: erase one of them there, or say which segments win."
+        "label only: erase one of them there."
     )

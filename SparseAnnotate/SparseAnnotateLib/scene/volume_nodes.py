@@ -64,11 +64,23 @@ def local_ijk_to_ras(node) -> np.ndarray:
 
 
 def geometry_of(node) -> VolumeGeometry:
-    """A volume's geometry in world coordinates. Raises BadInputError, naming the node."""
+    """A volume's geometry in its own coordinates, parent transforms left out. Raises BadInputError, naming the node.
+
+    Planes and slices are the volume's own: moving it by a transform must not turn its axial slices into others.
+    """
+    return _geometry(node, np.eye(4))
+
+
+def world_geometry_of(node) -> VolumeGeometry:
+    """A volume's geometry in the world, through its parent transforms. Raises BadInputError, naming the node."""
+    return _geometry(node, world_from_node(node))
+
+
+def _geometry(node, moved: np.ndarray) -> VolumeGeometry:
     require_scalar_volume(node)
     shape = tuple(reversed(node.GetImageData().GetDimensions()))
     try:
-        return VolumeGeometry.from_matrix(shape, world_from_node(node) @ local_ijk_to_ras(node))
+        return VolumeGeometry.from_matrix(shape, moved @ local_ijk_to_ras(node))
     except BadInputError as error:
         raise BadInputError(f"The volume '{node.GetName()}' cannot be used. {error}") from error
 

@@ -2,17 +2,17 @@
 
 from . import intervals, random_choice  # noqa: F401  (each registers its strategies)
 from .body_extent import body_extents
-from .recommend import Volume, default_strategy, recommend_slices
+from .recommend import DEFAULT_STRATEGY, Volume, recommend_slices
 from .strategy import Budget, RankedSlice, Stack, Strategy, register_strategy, strategy_descriptions, strategy_named
 
 __all__ = [
+    "DEFAULT_STRATEGY",
     "Budget",
     "RankedSlice",
     "Stack",
     "Strategy",
     "Volume",
     "body_extents",
-    "default_strategy",
     "recommend_slices",
     "register_strategy",
     "strategy_descriptions",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..core import SliceRef
-from .strategy import Budget, RankedSlice, Stack, register_strategy
+from .strategy import Budget, RankedSlice, Stack, indices_by_stack, register_strategy
 
 _GOLDEN_RATIO_STEP = (math.sqrt(5) - 1) / 2
 
@@ -28,13 +28,14 @@ class FixedInterval:
     ) -> list[RankedSlice]:
         """See `Strategy.rank`. Of the regular positions, those that a drawn slice already stands for are left out."""
         ranked = []
+        drawn_in = indices_by_stack(drawn)
         for stack, count in zip(candidates, budget.slices_for(candidates), strict=True):
             if not count:
                 continue
             interval = stack.extent / count
             phase = self.phase(stack)
             positions = [stack.first + min(int((i + phase) * interval), stack.extent - 1) for i in range(count)]
-            already = [s.index for s in drawn if s.volume == stack.volume and s.plane == stack.plane]
+            already = drawn_in.get((stack.volume, stack.plane), [])
             reason = f"one of {count}, every {interval:.3g} slices"
             for rank, position in enumerate(_missing(positions, already)):
                 ranked.append(RankedSlice(SliceRef(stack.volume, stack.plane, position), 1.0 / (rank + 1), reason))

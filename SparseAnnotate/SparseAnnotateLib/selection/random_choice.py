@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import SliceRef
-from .strategy import Budget, RankedSlice, Stack, register_strategy
+from .strategy import Budget, RankedSlice, Stack, indices_by_stack, register_strategy
 
 
 @register_strategy("random", "Slices at random, each equally likely.")
@@ -23,8 +23,9 @@ class RandomChoice:
     ) -> list[RankedSlice]:
         """See `Strategy.rank`."""
         ranked = []
+        drawn_in = indices_by_stack(drawn)
         for stack, count in zip(candidates, budget.slices_for(candidates), strict=True):
-            already = {s.index for s in drawn if s.volume == stack.volume and s.plane == stack.plane}
+            already = set(drawn_in.get((stack.volume, stack.plane), []))
             free = [i for i in range(stack.first, stack.last + 1) if i not in already]
             name = zlib.crc32(f"{stack.volume}/{stack.plane.value}".encode())
             order = np.random.default_rng([self._seed, name]).permutation(len(free))

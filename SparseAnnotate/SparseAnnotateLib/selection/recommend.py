@@ -11,6 +11,9 @@ from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceSta
 from .body_extent import body_extents
 from .strategy import Budget, Stack, strategy_named
 
+# For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
+DEFAULT_STRATEGY = "staggered"
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -20,25 +23,28 @@ class Volume:
         name, geometry: the volume.
         ledger: what is drawn and skipped already.
         extents: first and last slice (both included) worth drawing, per array axis; see `body_extents`.
+        position: its place in the whole cohort, from 0, also when slices are recommended for a part of it only.
     """
 
     name: str
     geometry: VolumeGeometry
     ledger: Ledger
     extents: tuple[tuple[int, int], ...]
+    position: int = 0
 
     @classmethod
     def of_image(
-        cls, name: str, image: np.ndarray, geometry: VolumeGeometry, ledger: Ledger, whole: bool = False
+        cls,
+        name: str,
+        image: np.ndarray,
+        geometry: VolumeGeometry,
+        ledger: Ledger,
+        whole: bool = False,
+        position: int = 0,
     ) -> Volume:
         """With the body's extent found in `image` (K, J, I), or with the whole volume."""
         extents = tuple((0, n - 1) for n in geometry.shape) if whole else body_extents(image)
-        return cls(name, geometry, ledger, extents)
-
-
-def default_strategy(volume_count: int) -> str:
-    """`staggered` for a cohort; `fixed_interval`, which is the same thing, for a single volume."""
-    return "staggered" if volume_count > 1 else "fixed_interval"
+        return cls(name, geometry, ledger, extents, position)
 
 
 def recommend_slices(
@@ -60,14 +66,14 @@ def recommend_slices(
     if not planes:
         raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
     stacks, drawn = [], set()
-    for position, volume in enumerate(volumes):
+    for volume in volumes:
         for plane in planes:
             axis = plane.array_axis(volume.geometry)
             first, last = volume.extents[axis]
-            stacks.append(Stack(volume.name, plane, volume.geometry.shape[axis], first, last, position))
+            stacks.append(Stack(volume.name, plane, volume.geometry.shape[axis], first, last, volume.position))
             decided = volume.ledger.indices(plane, SliceState.DRAWN, SliceState.EMPTY)
             drawn.update(SliceRef(volume.name, plane, index) for index in decided)
-    ranked = strategy_named(strategy or default_strategy(len(volumes)), seed).rank(stacks, budget, frozenset(drawn))
+    ranked = strategy_named(strategy or DEFAULT_STRATEGY, seed).rank(stacks, budget, frozenset(drawn))
     worklist: dict[str, list[LedgerEntry]] = {volume.name: [] for volume in volumes}
     for order, item in enumerate(ranked, start=1):
         entry = LedgerEntry(item.slice.plane, item.slice.index, SliceState.TODO, order, item.score, item.reason)

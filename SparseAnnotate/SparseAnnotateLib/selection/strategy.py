@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,6 +94,14 @@ class RankedSlice:
     reason: str
 
 
+def indices_by_stack(slices: Iterable[SliceRef]) -> dict[tuple[str, Plane], list[int]]:
+    """Sorted indices of the slices for each (volume, plane); sorted, because a set's order changes from run to run."""
+    found: dict[tuple[str, Plane], list[int]] = {}
+    for item in sorted(slices):
+        found.setdefault((item.volume, item.plane), []).append(item.index)
+    return found
+
+
 class Strategy(Protocol):
     """Chooses slices to draw."""
 
@@ -121,6 +129,8 @@ def strategy_named(name: str, seed: int = 0) -> Strategy:
     """The strategy of that name. Raises BadInputError when there is none."""
     if name not in _REGISTRY:
         raise BadInputError(f"There is no selection strategy '{name}'; choose one of {', '.join(_REGISTRY)}.")
+    if seed < 0:
+        raise BadInputError(f"The seed must not be negative, but is {seed}.")
     return _REGISTRY[name][0](seed)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from .. import __version__
 from ..core import CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core import Progress as Report
 from ..core.decathlon import case_name
+from ..core.images import read_geometry, read_labels
 from ..core.strict_json import to_plain, to_text
 from ..interpolation import interpolator_descriptions
 from ..learning import NETWORKS, TrainingSettings
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument("--total", type=int, help="slices in the whole cohort")
     recommend.add_argument("--planes", nargs="+", default=["axial"], help="axial, coronal, sagittal (default: axial)")
     strategies = "; ".join(f"{name}: {text}" for name, text in strategy_descriptions().items())
-    recommend.add_argument("--strategy", help=f"{strategies} Default: staggered, for one volume fixed_interval.")
+    recommend.add_argument("--strategy", help=f"{strategies} Default: staggered.")
     recommend.add_argument("--seed", type=int, default=0)
     recommend.add_argument("--whole", action="store_true", help="recommend air around the body, too")
 
@@ -141,7 +143,16 @@ def _create(options: argparse.Namespace, watch: Watch) -> list[dict[str, Any]]:
             f"{len(options.images)} images but {len(options.references)} references were given; "
             "give one reference for each image, in the same order."
         )
-    cohort = Cohort.create(options.cohort, options.cohort, labels)
+    names = [case_name(image) for image in options.images]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInputError(f"Several images are named '{twice[0]}'; each case needs a file name of its own.")
+    # Everything is looked at before anything is made.
+    for number, image in enumerate(options.images):
+        geometry = read_geometry(image)
+        if options.references:
+            read_labels(options.references[number], geometry)
+    cohort = Cohort.create(options.cohort, Path(options.cohort).name, labels)
     for number, image in enumerate(options.images):
         watch.step(number / len(options.images), f"adding {image}")
         reference = options.references[number] if options.references else None

@@ -174,16 +174,18 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     budget = Budget(request.density, request.per_volume, request.total)
     planes = [Plane.named(name) for name in request.planes]
     cases = cohort.select(request.cases)
+    position = {case.name: place for place, case in enumerate(cohort.cases)}
     volumes = []
     for number, case in enumerate(cases):
         watch.step(number / len(cases), f"looking at '{case.name}'")
         if request.whole:
             geometry = cohort.geometry(case.name)
             extents = tuple((0, n - 1) for n in geometry.shape)
-            volumes.append(Volume(case.name, geometry, cohort.ledger(case.name), extents))
+            volumes.append(Volume(case.name, geometry, cohort.ledger(case.name), extents, position[case.name]))
         else:
             image, geometry = cohort.image(case.name)
-            volumes.append(Volume.of_image(case.name, image, geometry, cohort.ledger(case.name)))
+            ledger = cohort.ledger(case.name)
+            volumes.append(Volume.of_image(case.name, image, geometry, ledger, position=position[case.name]))
     worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed)
     cohort.save_recommended(worklist)
     return recommended_list(worklist)

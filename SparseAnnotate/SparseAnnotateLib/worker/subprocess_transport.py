@@ -28,7 +28,7 @@ def worker_python() -> str:
     if not found:
         raise WorkerError(
             "Slicer's Python (PythonSlicer) was not found beside Slicer, so training cannot be started. "
-            "Name a Python in the settings of SparseAnnotate."
+            "Use a Slicer from its installer; builds of one's own may lack it."
         )
     return found
 

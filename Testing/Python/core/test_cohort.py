@@ -39,6 +39,31 @@ def test_only_drawn_slices_are_written(ball_cohort):
     assert stored.sum() == stored[5].sum()
 
 
+def test_a_ledger_that_cannot_be_written_leaves_every_slice_it_names_with_its_labels(ball_cohort, monkeypatch):
+    from SparseAnnotateLib.core import FileWriteError, cohort
+
+    before = ball_cohort.annotation("ball_0")
+    shown = before.drawn_labels()
+    fewer = SparseAnnotation.from_slices(before.labels, before.geometry, Plane.AXIAL, [10])
+
+    def full_disk(path, value):
+        raise FileWriteError("the disk is full")
+
+    monkeypatch.setattr(cohort, "write_json", full_disk)
+    with pytest.raises(FileWriteError):
+        ball_cohort.save_annotation("ball_0", fewer)
+    after = ball_cohort.annotation("ball_0")
+    assert after.ledger == before.ledger
+    np.testing.assert_array_equal(after.drawn_labels(), shown)
+
+
+def test_two_writers_that_name_labels_do_not_give_one_value_to_two_names(ball_cohort):
+    other = Cohort.open(ball_cohort.folder)
+    assert ball_cohort.add_labels(["liver"])["liver"] == 3
+    assert other.add_labels(["spleen"])["spleen"] == 4
+    assert Cohort.open(ball_cohort.folder).labels == {1: "shell", 2: "kernel", 3: "liver", 4: "spleen"}
+
+
 def test_recommended_slices_go_to_the_ledgers_and_decided_ones_stay(ball_cohort):
     ball_cohort.save_recommended({"ball_0": [LedgerEntry(Plane.AXIAL, i, order=i) for i in (2, 3)]})
     ledger = ball_cohort.ledger("ball_0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -212,4 +211,3 @@ def test_json_that_does_not_fit_is_refused_with_file_and_field(text, words):
 def test_a_missing_json_file_is_named(tmp_path):
     with pytest.raises(BadInputError, match=r"nowhere.json' does not exist"):
         read_json(tmp_path / "nowhere.json", Outer)
-    json.dumps(to_text({"a": [1, 2]}))

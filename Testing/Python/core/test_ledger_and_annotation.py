@@ -95,6 +95,14 @@ def test_restoring_drawn_slices_touches_nothing_else():
     assert (np.delete(result, [1, 6], axis=1) == 7).all()
 
 
+def test_the_oracle_changes_nothing_that_was_drawn_before():
+    by_hand = np.full(GEOMETRY.shape, 2, np.uint8)
+    ledger = Ledger().with_state(Plane.CORONAL, 3, SliceState.DRAWN).with_recommended([LedgerEntry(Plane.AXIAL, 1)])
+    drawn = drawn_from_reference(SparseAnnotation(by_hand, ledger, GEOMETRY), np.ones(GEOMETRY.shape, np.uint8))
+    assert (drawn.labels[:, 3] == 2).all()
+    assert (np.delete(drawn.labels[1], 3, axis=0) == 1).all()
+
+
 def test_the_oracle_draws_just_the_slices_that_are_to_do():
     reference = labels()
     reference[3] = 0

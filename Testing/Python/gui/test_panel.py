@@ -121,6 +121,13 @@ def test_training_can_be_cancelled_and_the_window_goes_on(panel):
     panel.wait()
     assert panel.message.startswith("Cancelled.")
     assert ui.trainButton.enabled
+    assert ui.runSelector.count == 0
+    ui.continueButton.click()
+    assert panel.logic.isBusy
+    wait_until(panel.application, lambda: "step" in ui.progressLabel.text)
+    ui.cancelButton.click()
+    panel.wait()
+    assert panel.logic.unfinishedRuns() == ["run 1"] == panel.logic.runs()
     # Room for a machine that is busy with the training itself.
     assert max(np.diff(ticks)) < 1.0
     assert len(ticks) > 20

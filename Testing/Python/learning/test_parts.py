@@ -206,8 +206,21 @@ def test_a_damaged_or_missing_checkpoint_is_said(tmp_path):
     path = tmp_path / "c.safetensors"
     with pytest.raises(RunError, match="cannot be read"):
         load_checkpoint(path, network, optimizer)
+    save_checkpoint(path, network, optimizer, {"iteration": 0})
+    assert load_checkpoint(path, network, optimizer) == {"iteration": 0}
+    save_checkpoint(path, network, optimizer, {"iteration": 3})
+    with pytest.raises(RunError, match="not a checkpoint of SparseAnnotate"):
+        load_checkpoint(path, network, optimizer)
+    network(torch.randn(1, 1, 16, 16, 32)).sum().backward()
+    optimizer.step()
     save_checkpoint(path, network, optimizer, {"iteration": 3})
     assert load_checkpoint(path, network, optimizer) == {"iteration": 3}
+    other = torch.optim.AdamW(network.parameters(), amsgrad=True)
+    network(torch.randn(1, 1, 16, 16, 32)).sum().backward()
+    other.step()
+    save_checkpoint(path, network, other, {"iteration": 3})
+    with pytest.raises(RunError, match="made by another version"):
+        load_checkpoint(path, network, optimizer)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(RunError, match="missing, damaged or cut off"):
         load_checkpoint(path, network, optimizer)

@@ -111,7 +111,7 @@ def test_a_segmentation_that_reaches_beyond_the_volume_is_cut_to_it(mrml):
 
 
 @pytest.mark.parametrize("move_both", [True, False])
-def test_a_parent_transform_turns_planes_and_keeps_the_result_on_the_volume(mrml, move_both):
+def test_a_parent_transform_keeps_slices_and_results_on_the_volume(mrml, move_both):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
 
@@ -122,8 +122,15 @@ def test_a_parent_transform_turns_planes_and_keeps_the_result_on_the_volume(mrml
         vtk_matrix(np.array([[1, 0, 0, 4], [0, 0, -1, 5], [0, 1, 0, 6], [0, 0, 0, 1]]))
     )
     volume.SetAndObserveTransformNodeID(transform.GetID())
-    geometry = scene.geometry_of(volume)
-    assert Plane.CORONAL.array_axis(geometry) == 0
+    # Its slices stay its own, whatever way the volume is turned.
+    assert Plane.AXIAL.array_axis(scene.geometry_of(volume)) == 0
+    red = mrml.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
+    red.UnRegister(None)
+    red.SetLayoutName("Test")
+    mrml.mrmlScene.AddNode(red)
+    scene.jump_to_slice(red, volume, Plane.AXIAL, 5)
+    assert red.GetOrientation() == "Coronal"
+    assert red.GetSliceToRAS().GetElement(1, 3) == pytest.approx(5 - 5.0)
     labels = random_labels()
     node = scene.new_segmentation("result", labels, {1: "a", 2: "b", 3: "c"}, volume)
     values = {"a": 1, "b": 2, "c": 3}
@@ -131,11 +138,14 @@ def test_a_parent_transform_turns_planes_and_keeps_the_result_on_the_volume(mrml
     np.testing.assert_array_equal(segment_array(mrml, node, "b", volume), labels == 2)
     if not move_both:
         node.SetAndObserveTransformNodeID(None)
+        oblique = np.eye(4)
+        oblique[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+        transform.SetMatrixTransformToParent(vtk_matrix(oblique))
         with pytest.raises(BadInputError, match="does not have the voxel grid of the volume"):
             scene.labels_of(node, volume, values)
 
 
-def test_a_transform_that_bends_space_is_refused(mrml, plain_volume):
+def test_a_transform_that_bends_space_bends_no_slice_and_is_refused_for_showing(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     transform = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "bend")
@@ -148,8 +158,10 @@ def test_a_transform_that_bends_space_is_refused(mrml, plain_volume):
     spline.SetCoefficientData(coefficients)
     transform.SetAndObserveTransformToParent(spline)
     plain_volume.SetAndObserveTransformNodeID(transform.GetID())
+    node = scene.new_segmentation("result", random_labels(), {1: "a"}, plain_volume)
+    np.testing.assert_array_equal(scene.labels_of(node, plain_volume, {"a": 1}), random_labels() == 1)
     with pytest.raises(BadInputError, match="non-linear transform 'bend'"):
-        scene.geometry_of(plain_volume)
+        scene.jump_to_slice(None, plain_volume, Plane.AXIAL, 1)
 
 
 def test_a_segmentation_on_another_grid_is_refused_and_can_be_mended(mrml, plain_volume):
@@ -286,12 +298,50 @@ def test_a_node_that_is_no_usable_volume_is_refused_by_name(mrml, node, words):
         scene.image_of(node(mrml))
 
 
-def test_cases_are_named_after_volumes_and_stay_apart(mrml):
+def test_cases_are_named_after_volumes_and_never_meet_another_case(mrml):
     from SparseAnnotateLib import scene
 
     volumes = [mrml.util.addVolumeFromArray(np.zeros(SHAPE), name=n) for n in ("T1: a/b", "T1: a/b", "..", "é")]
-    assert [scene.case_of(v) for v in volumes] == ["T1_ a_b", "T1_ a_b 2", "volume", "é"]
-    assert scene.case_of(volumes[1]) == "T1_ a_b 2"
+    names = [scene.case_of(v) for v in volumes]
+    assert [name[:-9] for name in names] == ["T1_ a_b", "T1_ a_b", "volume", "é"]
+    assert len(set(names)) == 4
+    assert [scene.case_of(v) for v in volumes] == names
+
+
+def test_slices_are_found_again_when_slicer_turns_a_left_handed_volume_round(mrml, embedded, tmp_path):
+    from SparseAnnotateLib import scene
+
+    array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    volume = mrml.util.addVolumeFromArray(array, np.diag([-1.0, 1.0, 2.0, 1.0]), "left-handed")
+    labels = random_labels(3, 1)
+    node = drawn_segmentation(mrml, volume, {"a": labels == 1})
+    scene.use_segmentation(volume, node)
+    ledger = Ledger().with_state(Plane.AXIAL, 2, SliceState.DRAWN).with_state(Plane.SAGITTAL, 4, SliceState.DRAWN)
+    scene.store_ledger(node, ledger)
+    before = scene.annotation_of(volume, node)
+    shown = {e.key: before.labels.take(e.index, axis=e.plane.array_axis(before.geometry)).sum() for e in ledger.entries}
+    embedded.save_scene(tmp_path / "s.mrb")
+    embedded.load_scene(tmp_path / "s.mrb")
+    volume = mrml.util.getNode("left-handed")
+    again = scene.annotation_of(volume, scene.annotated_segmentation(volume))
+    assert len(again.ledger.entries) == 2
+    for old, new in zip(ledger.entries, again.ledger.entries, strict=True):
+        assert new.plane is old.plane
+        layer = again.labels.take(new.index, axis=new.plane.array_axis(again.geometry))
+        assert layer.sum() == shown[old.key]
+
+
+def test_slices_of_a_volume_that_was_resampled_are_not_taken_for_others(mrml, plain_volume):
+    from SparseAnnotateLib import scene
+    from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
+
+    node = scene.annotated_segmentation(plain_volume, create=True)
+    scene.store_ledger(node, Ledger().with_state(Plane.AXIAL, 3, SliceState.EMPTY))
+    moved = OBLIQUE.copy()
+    moved[:3, 3] += 0.4 * OBLIQUE[:3, 2]
+    plain_volume.SetIJKToRASMatrix(vtk_matrix(moved))
+    with pytest.raises(BadInputError, match="no longer slices of the volume"):
+        scene.stored_ledger(node)
 
 
 def test_a_cloned_volume_has_its_own_case_and_segmentation(mrml, plain_volume):

@@ -126,17 +126,18 @@ def test_the_extent_of_a_large_image_is_right_to_its_sampling():
     assert 196 <= last <= 202
 
 
-def volume(name, ledger=None, image=None):
-    image = image if image is not None else noisy_image(ball(GEOMETRY.shape, 12))
-    return Volume.of_image(name, image, GEOMETRY, ledger or Ledger(), whole=True)
+def volume(name, ledger=None, position=0):
+    image = noisy_image(ball(GEOMETRY.shape, 12))
+    return Volume.of_image(name, image, GEOMETRY, ledger or Ledger(), whole=True, position=position)
 
 
-def test_several_volumes_are_staggered_by_default_and_one_is_not():
-    together = recommend_slices([volume("a"), volume("b")], [Plane.AXIAL], Budget(density=0.1))
+def test_volumes_are_staggered_by_default_also_when_they_come_one_at_a_time():
+    first, second = volume("a"), volume("b", position=1)
+    together = recommend_slices([first, second], [Plane.AXIAL], Budget(density=0.1))
     assert [e.index for e in together["a"]] == [5, 15, 25, 35, 45]
     assert [e.index for e in together["b"]] != [e.index for e in together["a"]]
-    alone = recommend_slices([volume("b")], [Plane.AXIAL], Budget(density=0.1))
-    assert [e.index for e in alone["b"]] == [5, 15, 25, 35, 45]
+    alone = recommend_slices([second], [Plane.AXIAL], Budget(density=0.1))
+    assert [e.index for e in alone["b"]] == [e.index for e in together["b"]]
 
 
 def test_the_worklist_is_numbered_through_and_says_why():

@@ -82,7 +82,8 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["predict", "COHORT", "--run", "r"], "does not exist"),
         (["evaluate", "COHORT"], "no fill of a case with reference labels"),
         (["draw", "COHORT"], "no recommended slice"),
-        (["create", "COHORT", "x.nrrd"], "already is a cohort"),
+        (["create", "COHORT", "IMAGE"], "already is a cohort"),
+        (["create", "NEW", "IMAGE", "IMAGE"], "Several images are named 'ball_0'"),
         (["create", "NEW", "x.nrrd"], "does not exist"),
         (["create", "NEW", "x.nrrd", "--labels", "liver"], "VALUE=NAME"),
         (["create", "NEW", "x.nrrd", "--references", "a", "b"], "1 images but 2 references"),
@@ -90,7 +91,9 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
 )
 def test_bad_input_is_said_in_a_sentence(ball_cohort, capsys, arguments, words):
     folders = {"COHORT": str(ball_cohort.folder), "NEW": str(ball_cohort.folder.parent / "new")}
+    folders["IMAGE"] = str(ball_cohort.image_path("ball_0"))
     assert main([folders.get(a, a) for a in arguments]) == 1
+    assert not (ball_cohort.folder.parent / "new").exists()
     assert words in " ".join(capsys.readouterr().err.split())
 
 
