@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -124,6 +125,23 @@ def test_an_unwritable_folder_is_said_in_words(tmp_path):
         append_line(tmp_path / "file" / "below.txt", "x")
     with pytest.raises(FileWriteError, match="cannot be written"):
         write_image(tmp_path / "file" / "image.nrrd", np.zeros(OBLIQUE.shape, np.uint8), OBLIQUE)
+
+
+def test_a_folder_without_permission_is_said_in_words(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0o500)
+    is_root = os.geteuid() == 0
+    if is_root:  # who may write anywhere
+        os.seteuid(65534)
+    try:
+        with pytest.raises(FileWriteError, match="no permission to write there"):
+            write_text(folder / "a.txt", "x")
+        with pytest.raises(FileWriteError, match="no permission to write there"), FolderLock(folder, "x"):
+            pass
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
 def test_a_full_disk_is_said_in_words_and_the_old_file_stays(tmp_path):

@@ -103,11 +103,37 @@ def test_wrong_usage_is_exit_code_2():
     assert caught.value.code == 2
 
 
-def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
-    command = [sys.executable, "-m", "SparseAnnotateLib.worker.command_line", "train", str(ball_cohort.folder)]
-    command += ["--run", "r", "--iterations", "300", *TRAIN, "--json"]
+def started(*arguments, **options):
+    command = [sys.executable, "-m", "SparseAnnotateLib.worker.command_line", *map(str, arguments), "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
+
+
+@pytest.mark.parametrize("bytes_left", [0, 200])
+def test_a_full_disk_is_a_sentence_and_the_ledgers_stay(ball_cohort, bytes_left):
+    import resource
+
+    before = ball_cohort.ledger("ball_0")
+    process = started(
+        *("recommend", ball_cohort.folder, "--density", "0.5", "--whole"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left)),
+    )
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the disk is full" in " ".join(error.decode().split())
+    assert ball_cohort.ledger("ball_0") == before
+
+
+def test_two_processes_on_one_cohort_lose_nothing_of_each_other(ball_cohort):
+    arguments = ("recommend", ball_cohort.folder, "--density", "0.5", "--whole", "--cases")
+    processes = [started(*arguments, f"ball_{n}") for n in range(2)]
+    assert [p.wait(60) for p in processes] == [0, 0]
+    assert all(len(ball_cohort.ledger(f"ball_{n}").todo) >= 5 for n in range(2))
+    assert all(len(ball_cohort.ledger(f"ball_{n}").decided) >= 5 for n in range(2))
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
+    process = started("train", ball_cohort.folder, "--run", "r", "--iterations", "300", *TRAIN)
     folder = ball_cohort.run_folder("r")
     deadline = time.monotonic() + 120
     while not (folder / "metrics.jsonl").is_file() and time.monotonic() < deadline:
