@@ -36,12 +36,12 @@ from SparseAnnotateLib.core.cohort import COHORT_FILE
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.interpolation import interpolator_named
 from SparseAnnotateLib.learning.run_folder import RunFolder
-from SparseAnnotateLib.selection import Budget, Volume, recommend_slices
+from SparseAnnotateLib.selection import DEFAULT_STRATEGY, Budget, Volume, recommend_slices, strategy_descriptions
 from SparseAnnotateLib.worker import Call, WorkerJobs
 
 PLANES = [plane.value for plane in Plane]
 _TORCH_REQUIREMENT = ">=2.8"  # what MONAI 1.6.1 asks for; with less, pip would replace torch by another build
-STRATEGIES = ["staggered", "fixed_interval", "random"]
+STRATEGIES = list(strategy_descriptions())
 
 
 class SparseAnnotate(ScriptedLoadableModule):
@@ -69,7 +69,7 @@ class SparseAnnotateParameterNode:
     allVolumes: bool = False
     plane: Annotated[str, Choice(PLANES)] = "axial"
     percent: Annotated[float, WithinRange(0.5, 100.0)] = 10.0
-    strategy: Annotated[str, Choice(STRATEGIES)] = "staggered"
+    strategy: Annotated[str, Choice(STRATEGIES)] = DEFAULT_STRATEGY
     iterations: Annotated[int, WithinRange(10, 100000)] = 600
     cohortFolder: str = ""
 
@@ -184,6 +184,10 @@ class SparseAnnotateLogic(ScriptedLoadableModuleLogic):
     def useSegmentation(self, volumeNode, segmentationNode) -> None:
         """Draw slices of the volume in this segmentation from now on; it must have the volume's voxel grid."""
         scene.use_segmentation(volumeNode, segmentationNode)
+
+    def mendGeometry(self, volumeNode, segmentationNode) -> None:
+        """Give a segmentation the volume's voxel grid, so that a slice painted in it is a slice of the volume."""
+        scene.mend_geometry(segmentationNode, volumeNode)
 
     def ledger(self, volumeNode) -> Ledger:
         """What is recommended, drawn, empty and skipped in a volume."""

@@ -79,10 +79,6 @@ class WorkerClient:
     def is_running(self) -> bool:
         return self._transport is not None and self._transport.is_running
 
-    @property
-    def open_calls(self) -> list[Call]:
-        return list(self._calls.values())
-
     def request(
         self,
         method: str,

@@ -238,3 +238,11 @@ def test_every_control_has_a_tool_tip(panel):
     controls = [c for c in vars(panel.ui).values() if isinstance(c, kinds)]
     assert len(controls) > 15
     assert [c.objectName for c in controls if not c.toolTip] == []
+
+
+def test_the_panel_offers_every_strategy_and_plane(panel):
+    from SparseAnnotateLib.core import Plane
+    from SparseAnnotateLib.selection import strategy_descriptions
+
+    for selector, names in ((panel.ui.strategySelector, strategy_descriptions()), (panel.ui.planeSelector, Plane)):
+        assert {selector.itemText(n) for n in range(selector.count)} == {str(name) for name in names}
