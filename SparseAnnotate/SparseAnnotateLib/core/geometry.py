@@ -61,6 +61,11 @@ class VolumeGeometry:
         return (float(lengths[2]), float(lengths[1]), float(lengths[0]))
 
     @property
+    def whole_extents(self) -> tuple[tuple[int, int], ...]:
+        """First and last index along each array axis."""
+        return tuple((0, n - 1) for n in self.shape)
+
+    @property
     def directions(self) -> np.ndarray:
         """(3, 3) float64; column a is the RAS unit vector along array axis a (0: K, 1: J, 2: I)."""
         columns = self.matrix[:3, :3]

@@ -6,14 +6,20 @@ import math
 from collections.abc import Sequence
 
 from ..core import SliceRef
-from .strategy import Budget, RankedSlice, Stack, indices_by_stack, register_strategy
+from .budget import Budget
+from .strategy import RankedSlice, Stack, indices_by_stack, register_strategy
 
 _GOLDEN_RATIO_STEP = (math.sqrt(5) - 1) / 2
 
 
 @register_strategy("fixed_interval", "Every n-th slice, at the same relative positions in every volume.")
 class FixedInterval:
-    """Slice floor((i + 1/2) n / k) for i = 0..k-1 of an extent of n slices (equal-interval annotation)."""
+    """Slice floor((i + 1/2) n / k) for i = 0..k-1 of an extent of n slices (equal-interval annotation).
+
+    Whatever shares the budget, it is spread evenly: content is not looked at.
+    """
+
+    needs = ()
 
     def __init__(self, seed: int = 0):
         del seed
@@ -29,7 +35,7 @@ class FixedInterval:
         """See `Strategy.rank`. Of the regular positions, those that a drawn slice already stands for are left out."""
         ranked = []
         drawn_in = indices_by_stack(drawn)
-        for stack, count in zip(candidates, budget.slices_for(candidates), strict=True):
+        for stack, count in zip(candidates, budget.slices_for(candidates, len(drawn)), strict=True):
             if not count:
                 continue
             interval = stack.extent / count

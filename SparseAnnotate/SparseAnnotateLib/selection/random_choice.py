@@ -8,12 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import SliceRef
-from .strategy import Budget, RankedSlice, Stack, indices_by_stack, register_strategy
+from .budget import Budget
+from .pool import Pool, ranked_by_pool
+from .quota import Quota
+from .strategy import RankedSlice, Stack, register_strategy
 
 
 @register_strategy("random", "Slices at random, each equally likely.")
 class RandomChoice:
     """Uniform choice without replacement; the same seed gives the same slices of a volume, whatever its cohort."""
+
+    needs = ()
 
     def __init__(self, seed: int = 0):
         self._seed = seed
@@ -22,13 +27,17 @@ class RandomChoice:
         self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
     ) -> list[RankedSlice]:
         """See `Strategy.rank`."""
-        ranked = []
-        drawn_in = indices_by_stack(drawn)
-        for stack, count in zip(candidates, budget.slices_for(candidates), strict=True):
-            already = set(drawn_in.get((stack.volume, stack.plane), []))
-            free = [i for i in range(stack.first, stack.last + 1) if i not in already]
-            name = zlib.crc32(f"{stack.volume}/{stack.plane.value}".encode())
-            order = np.random.default_rng([self._seed, name]).permutation(len(free))
-            chosen = sorted(free[i] for i in order[: max(0, count - len(already))])
-            ranked += [RankedSlice(SliceRef(stack.volume, stack.plane, i), 1.0, "chosen at random") for i in chosen]
-        return ranked
+        return ranked_by_pool(candidates, budget, drawn, self._chosen)
+
+    def _chosen(self, pool: Pool, quota: Quota) -> list[tuple[int, float, str]]:
+        lots = np.concatenate([self._lots(stack) for stack in pool.stacks])
+        chosen = []
+        for number in np.argsort(lots, kind="stable"):
+            if pool.candidate[number] and quota.allows(pool.volume[number]):
+                quota.take(pool.volume[number])
+                chosen.append(int(number))
+        return [(number, 1.0, "chosen at random") for number in sorted(chosen)]
+
+    def _lots(self, stack: Stack) -> np.ndarray:
+        name = zlib.crc32(f"{stack.volume}/{stack.plane.value}".encode())
+        return np.random.default_rng([self._seed, name]).random(stack.slice_count)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceState, VolumeGeometry
 from .body_extent import body_extents
-from .strategy import Budget, Stack, strategy_named
+from .budget import Budget
+from .strategy import Stack, strategy_named
 
 # For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
 DEFAULT_STRATEGY = "staggered"
@@ -24,6 +25,7 @@ class Volume:
         ledger: what is drawn and skipped already.
         extents: first and last slice (both included) worth drawing, per array axis; see `body_extents`.
         position: its place in the whole cohort, from 0, also when slices are recommended for a part of it only.
+        features, uncertainty, seconds: what is known of the slices of each plane; see `Stack`.
     """
 
     name: str
@@ -31,6 +33,9 @@ class Volume:
     ledger: Ledger
     extents: tuple[tuple[int, int], ...]
     position: int = 0
+    features: Mapping[Plane, np.ndarray] = field(default_factory=dict)
+    uncertainty: Mapping[Plane, np.ndarray] = field(default_factory=dict)
+    seconds: Mapping[Plane, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of_image(
@@ -43,8 +48,19 @@ class Volume:
         position: int = 0,
     ) -> Volume:
         """With the body's extent found in `image` (K, J, I), or with the whole volume."""
-        extents = tuple((0, n - 1) for n in geometry.shape) if whole else body_extents(image)
+        extents = geometry.whole_extents if whole else body_extents(image)
         return cls(name, geometry, ledger, extents, position)
+
+    def stack(self, plane: Plane) -> Stack:
+        """Its slices in one plane."""
+        axis = plane.array_axis(self.geometry)
+        first, last = self.extents[axis]
+        known = (self.features.get(plane), self.uncertainty.get(plane), self.seconds.get(plane))
+        return Stack(self.name, plane, self.geometry.shape[axis], first, last, self.position, *known)
+
+    def drawn(self, plane: Plane) -> list[SliceRef]:
+        """Its slices in one plane that are drawn, or looked at and empty."""
+        return [SliceRef(self.name, plane, index) for index in self.ledger.indices(plane)]
 
 
 def recommend_slices(
@@ -59,23 +75,35 @@ def recommend_slices(
     Slices drawn already count towards the budget; skipped ones may be recommended again.
 
     Raises:
-        BadInputError: when there is no volume or plane, or the strategy is unknown.
+        BadInputError: when there is no volume or plane, the strategy is unknown, the budget is larger than the
+            number of slices, or a volume lacks what the strategy needs to know.
     """
     if not volumes:
         raise BadInputError("There is no volume to recommend slices of. Choose at least one volume.")
     if not planes:
         raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
-    stacks, drawn = [], set()
-    for volume in volumes:
-        for plane in planes:
-            axis = plane.array_axis(volume.geometry)
-            first, last = volume.extents[axis]
-            stacks.append(Stack(volume.name, plane, volume.geometry.shape[axis], first, last, volume.position))
-            decided = volume.ledger.indices(plane, SliceState.DRAWN, SliceState.EMPTY)
-            drawn.update(SliceRef(volume.name, plane, index) for index in decided)
-    ranked = strategy_named(strategy or DEFAULT_STRATEGY, seed).rank(stacks, budget, frozenset(drawn))
+    chosen = strategy_named(strategy or DEFAULT_STRATEGY, seed)
+    planes = list(dict.fromkeys(planes))
+    budget = with_measured_seconds(budget, volumes)
+    stacks = [volume.stack(plane) for volume in volumes for plane in planes]
+    drawn = frozenset(item for volume in volumes for plane in planes for item in volume.drawn(plane))
+    budget.check_fits(stacks)
+    ranked = chosen.rank(stacks, budget, drawn)
     worklist: dict[str, list[LedgerEntry]] = {volume.name: [] for volume in volumes}
     for order, item in enumerate(ranked, start=1):
         entry = LedgerEntry(item.slice.plane, item.slice.index, SliceState.TODO, order, item.score, item.reason)
         worklist[item.slice.volume].append(entry)
     return worklist
+
+
+def with_measured_seconds(budget: Budget, volumes: Sequence[Volume]) -> Budget:
+    """A budget in minutes with the seconds a slice has taken so far, unless it says itself what a slice takes."""
+    if budget.minutes is None or budget.seconds_per_slice is not None:
+        return budget
+    return replace(budget, seconds_per_slice=mean_seconds(v.ledger for v in volumes))
+
+
+def mean_seconds(ledgers) -> float | None:
+    """Mean of the seconds spent on slices that were drawn with the clock running; None when none was."""
+    timed = [entry.seconds for ledger in ledgers for entry in ledger.decided if entry.seconds > 0]
+    return float(np.mean(timed)) if timed else None

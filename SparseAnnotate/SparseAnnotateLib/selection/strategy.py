@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from ..core import BadInputError, Plane, SliceRef
+
+if TYPE_CHECKING:
+    from .budget import Budget
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The slices of one volume in one plane that may be recommended.
+    """The slices of one volume in one plane that may be recommended, and what is known of each.
 
     Attributes:
         volume: name of the volume.
@@ -20,6 +24,9 @@ class Stack:
         slice_count: all slices of the volume in that plane.
         first, last: the extent that is worth drawing, both included (for example the body, without air).
         position: place of the volume in its cohort, from 0.
+        features: (slice_count, D) float32, what each slice looks like; see `slice_features`.
+        uncertainty: (slice_count,) float, how unsure models are of each slice, from 0.
+        seconds: (slice_count,) float, how long drawing each slice will take.
     """
 
     volume: str
@@ -28,6 +35,9 @@ class Stack:
     first: int
     last: int
     position: int = 0
+    features: np.ndarray | None = field(default=None, compare=False, repr=False)
+    uncertainty: np.ndarray | None = field(default=None, compare=False, repr=False)
+    seconds: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         if not 0 <= self.first <= self.last < self.slice_count:
@@ -35,54 +45,18 @@ class Stack:
                 f"The extent {self.first} to {self.last} does not lie within the {self.plane.value} slices "
                 f"0 to {self.slice_count - 1} of '{self.volume}'."
             )
+        for name in ("features", "uncertainty", "seconds"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.slice_count:
+                raise BadInputError(
+                    f"The {name} of '{self.volume}' are of {len(values)} slices, but it has {self.slice_count} "
+                    f"{self.plane.value} ones."
+                )
 
     @property
     def extent(self) -> int:
         """Number of slices within the extent."""
         return self.last - self.first + 1
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How many slices may be drawn; give just one of the three. Slices drawn already count towards it.
-
-    Attributes:
-        density: drawn slices / all slices of a volume in a plane, for every volume.
-        per_volume: slices in each volume and plane.
-        total: slices in the whole cohort, spread evenly.
-    """
-
-    density: float | None = None
-    per_volume: int | None = None
-    total: int | None = None
-
-    def __post_init__(self):
-        given = [x for x in (self.density, self.per_volume, self.total) if x is not None]
-        if len(given) != 1:
-            raise BadInputError("Give the budget as one of: density, slices per volume, slices in total.")
-        if self.density is not None and not 0.0 < self.density <= 1.0:
-            raise BadInputError(f"A density must be more than 0 and at most 1 (100 %), not {self.density:g}.")
-        if self.density is None and given[0] < 1:
-            raise BadInputError(f"The budget must be at least one slice, not {given[0]}.")
-
-    def slices_for(self, stacks: Sequence[Stack]) -> list[int]:
-        """Slices for each stack, at least one where the budget allows it and never more than its extent."""
-        if self.total is None:
-            wanted = [self.per_volume or max(1, math.floor(self.density * s.slice_count + 0.5)) for s in stacks]
-            return [min(n, s.extent) for n, s in zip(wanted, stacks, strict=True)]
-        counts = [0] * len(stacks)
-        left = min(self.total, sum(s.extent for s in stacks))
-        while left:
-            open_stacks = [n for n, s in enumerate(stacks) if counts[n] < s.extent]
-            # A remainder goes to stacks spread over the cohort, not to its first ones.
-            chosen = [
-                open_stacks[i * len(open_stacks) // min(left, len(open_stacks))]
-                for i in range(min(left, len(open_stacks)))
-            ]
-            for n in chosen:
-                counts[n] += 1
-            left -= len(chosen)
-        return counts
 
 
 @dataclass(frozen=True)
@@ -103,7 +77,13 @@ def indices_by_stack(slices: Iterable[SliceRef]) -> dict[tuple[str, Plane], list
 
 
 class Strategy(Protocol):
-    """Chooses slices to draw."""
+    """Chooses slices to draw.
+
+    Attributes:
+        needs: names of what each `Stack` must carry: 'features', 'uncertainty'.
+    """
+
+    needs: tuple[str, ...]
 
     def rank(
         self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()

@@ -23,7 +23,7 @@ from ..core.images import read_geometry, read_labels
 from ..core.strict_json import to_plain, to_text
 from ..interpolation import interpolator_descriptions
 from ..learning import NETWORKS, TrainingSettings
-from ..selection import strategy_descriptions
+from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Scope, strategy_descriptions
 from . import requests
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
@@ -66,15 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     recommend = _command(commands, "recommend", "recommend the slices to draw", _request, _show_table)
     recommend.set_defaults(request_name="recommend")
-    budget = recommend.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--density", type=float, help="share of each volume's slices, e.g. 0.1")
-    budget.add_argument("--per-volume", type=int, help="slices in each volume and plane")
-    budget.add_argument("--total", type=int, help="slices in the whole cohort")
-    recommend.add_argument("--planes", nargs="+", default=["axial"], help="axial, coronal, sagittal (default: axial)")
-    strategies = "; ".join(f"{name}: {text}" for name, text in strategy_descriptions().items())
-    recommend.add_argument("--strategy", help=f"{strategies} Default: staggered.")
-    recommend.add_argument("--seed", type=int, default=0)
-    recommend.add_argument("--whole", action="store_true", help="recommend air around the body, too")
+    _recommend_options(recommend)
 
     draw = _command(
         commands, "draw", "draw the worklist as the references show it (experiments)", _request, _show_table
@@ -111,6 +103,31 @@ def _parser() -> argparse.ArgumentParser:
     environment.set_defaults(function=_request, show=_show_environment, request_name="environment")
     _output_options(environment)
     return parser
+
+
+def _recommend_options(recommend: argparse.ArgumentParser) -> None:
+    budget = recommend.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--density", type=float, help="share of each volume's slices, e.g. 0.1")
+    budget.add_argument("--every", type=int, metavar="K", help="one of every K slices of each volume, rounded down")
+    budget.add_argument("--per-volume", type=int, help="slices in each volume and plane")
+    budget.add_argument("--total", type=int, help="slices in the whole cohort")
+    budget.add_argument("--minutes", type=float, help="minutes to spend drawing")
+    recommend.add_argument(
+        "--seconds-per-slice", type=float, help="with --minutes; by default as long as slices have taken so far"
+    )
+    recommend.add_argument("--planes", nargs="+", default=["axial"], help="axial, coronal, sagittal (default: axial)")
+    strategies = "; ".join(f"{name}: {text}" for name, text in strategy_descriptions().items())
+    recommend.add_argument("--strategy", help=f"{strategies} Default: {DEFAULT_STRATEGY}.")
+    scopes = "; ".join(f"{scope.value}: {text}" for scope, text in SCOPES.items())
+    recommend.add_argument(
+        "--scope", default=Scope.PLANE.value, help=f"what is looked at together. {scopes}. Default: plane."
+    )
+    recommend.add_argument("--minimum", type=int, help="slices of each volume at least, with --scope cohort")
+    recommend.add_argument("--maximum", type=int, help="slices of each volume at most, with --scope cohort")
+    features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
+    recommend.add_argument("--features", default=DEFAULT_FEATURES, help=f"what slices are compared by. {features}")
+    recommend.add_argument("--seed", type=int, default=0)
+    recommend.add_argument("--whole", action="store_true", help="recommend air around the body, too")
 
 
 def _command(commands, name: str, text: str, function: Callable, show: Callable) -> argparse.ArgumentParser:

@@ -15,8 +15,6 @@ from typing import Any
 from ..core import (
     BadInputError,
     Cohort,
-    LedgerEntry,
-    Plane,
     SparseAnnotation,
     Watch,
     compare_labels,
@@ -25,7 +23,7 @@ from ..core.images import read_labels, write_image
 from ..core.oracle import drawn_from_reference
 from ..interpolation import interpolator_named
 from ..learning import TrainingSettings
-from ..selection import Budget, Volume, recommend_slices
+from .recommendation import RecommendRequest, recommend
 
 LEARNING_PACKAGES = ("torch", "monai", "safetensors")
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
@@ -34,22 +32,6 @@ _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 @dataclass(frozen=True)
 class EnvironmentRequest:
     """What can be computed here, and on which device."""
-
-
-@dataclass(frozen=True)
-class RecommendRequest:
-    """Which slices to draw next. One of density, per_volume, total is the budget; whole: air is drawn, too."""
-
-    cohort: str
-    state: str | None = None
-    cases: tuple[str, ...] = ()
-    planes: tuple[str, ...] = ("axial",)
-    density: float | None = None
-    per_volume: int | None = None
-    total: int | None = None
-    strategy: str | None = None
-    seed: int = 0
-    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,18 +97,6 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Recommended:
-    """One slice of the worklist."""
-
-    order: int
-    case: str
-    plane: str
-    index: int
-    score: float
-    reason: str
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Agreement of one case with its reference; distances in mm (None when a structure is missing altogether)."""
 
@@ -166,39 +136,6 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
             f"Recommending and filling work; training needs packages that are not installed yet: {', '.join(missing)}."
         )
     return report
-
-
-def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
-    """Recommend slices, put them into the ledgers as to do, and return the worklist."""
-    cohort = _open(request)
-    budget = Budget(request.density, request.per_volume, request.total)
-    planes = [Plane.named(name) for name in request.planes]
-    cases = cohort.select(request.cases)
-    position = {case.name: place for place, case in enumerate(cohort.cases)}
-    volumes = []
-    for number, case in enumerate(cases):
-        watch.step(number / len(cases), f"looking at '{case.name}'")
-        if request.whole:
-            geometry = cohort.geometry(case.name)
-            extents = tuple((0, n - 1) for n in geometry.shape)
-            volumes.append(Volume(case.name, geometry, cohort.ledger(case.name), extents, position[case.name]))
-        else:
-            image, geometry = cohort.image(case.name)
-            ledger = cohort.ledger(case.name)
-            volumes.append(Volume.of_image(case.name, image, geometry, ledger, position=position[case.name]))
-    worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed)
-    cohort.save_recommended(worklist)
-    return recommended_list(worklist)
-
-
-def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended]:
-    """A worklist by volume as one list in drawing order."""
-    found = [
-        Recommended(e.order, case, e.plane.value, e.index, e.score, e.reason)
-        for case, entries in worklist.items()
-        for e in entries
-    ]
-    return sorted(found, key=lambda r: r.order)
 
 
 def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:

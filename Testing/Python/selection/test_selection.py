@@ -9,6 +9,7 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceRef, SliceState, VolumeGeometry
 from SparseAnnotateLib.selection import (
     Budget,
+    Scope,
     Stack,
     Volume,
     body_extents,
@@ -21,7 +22,9 @@ GEOMETRY = VolumeGeometry.from_spacing((50, 40, 30))
 
 
 def indices(name, count, slices=50, first=0, last=None, drawn=(), position=0, seed=0):
-    stack = Stack("v", Plane.AXIAL, slices, first, slices - 1 if last is None else last, position)
+    rng = np.random.default_rng(slices)
+    known = {"features": rng.normal(size=(slices, 8)), "uncertainty": rng.random(slices)}
+    stack = Stack("v", Plane.AXIAL, slices, first, slices - 1 if last is None else last, position, **known)
     refs = frozenset(SliceRef("v", Plane.AXIAL, i) for i in drawn)
     return [r.slice.index for r in strategy_named(name, seed).rank([stack], Budget(per_volume=count), refs)]
 
@@ -82,6 +85,70 @@ def test_budgets_count_slices_of_the_whole_volume_and_spread_a_total_evenly():
     assert Budget(density=0.001).slices_for(stacks) == [1, 1, 1, 1]
     assert Budget(total=10).slices_for(stacks) == [3, 2, 3, 2]
     assert sum(Budget(total=1000).slices_for(stacks)) == 120
+    assert Budget(every=12).slices_for(stacks) == [4, 4, 4, 4]
+    assert Budget(every=100).slices_for(stacks) == [1, 1, 1, 1]
+
+
+def test_minutes_become_slices_by_what_a_slice_takes_and_are_counted_from_now_on():
+    stacks = [Stack(f"v{n}", Plane.AXIAL, 50, 0, 49, n) for n in range(4)]
+    assert sum(Budget(minutes=10, seconds_per_slice=60).slices_for(stacks)) == 10
+    assert sum(Budget(minutes=10, seconds_per_slice=60).slices_for(stacks, drawn=7)) == 17
+    timed = Ledger().with_state(Plane.AXIAL, 3, SliceState.DRAWN, 120).with_state(Plane.AXIAL, 9, SliceState.EMPTY, 60)
+    found = recommend_slices([volume("a", timed)], [Plane.AXIAL], Budget(minutes=15), "random")
+    assert len(found["a"]) == 10
+    with pytest.raises(BadInputError, match="how long a slice takes"):
+        recommend_slices([volume("a")], [Plane.AXIAL], Budget(minutes=15))
+
+
+def test_a_minimum_and_maximum_per_volume_are_kept_when_slices_are_spread_evenly():
+    stacks = [Stack("large", Plane.AXIAL, 100, 0, 99), *(Stack(f"v{n}", Plane.AXIAL, 10, 0, 9, n) for n in range(3))]
+    assert Budget(density=0.2, scope=Scope.COHORT).slices_for(stacks) == [20, 2, 2, 2]
+    assert Budget(density=0.2, scope=Scope.COHORT, minimum=4).slices_for(stacks) == [14, 4, 4, 4]
+    assert Budget(density=0.2, scope=Scope.COHORT, maximum=8).slices_for(stacks) == [8, 6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (Budget(total=101), "larger than the 100 slices there are. Give at most 100"),
+        (Budget(per_volume=51), "larger than the 50 slices that the largest volume has. Give at most 50"),
+        (Budget(total=5, scope=Scope.COHORT, minimum=3), "At least 3 slices in each of 2 volumes are 6"),
+        (Budget(total=50, scope=Scope.COHORT, maximum=20), "At most 20 slices in each of 2 volumes are 40"),
+    ],
+)
+def test_a_budget_that_cannot_be_spent_is_refused_with_what_can(budget, words):
+    with pytest.raises(BadInputError, match=words):
+        recommend_slices([volume("a"), volume("b")], [Plane.AXIAL], budget)
+
+
+def test_a_budget_larger_than_the_body_says_how_many_slices_the_air_has():
+    image = noisy_image(ball(GEOMETRY.shape, 12))
+    with pytest.raises(BadInputError, match="within the body .with the air around it there are 50"):
+        recommend_slices([Volume.of_image("a", image, GEOMETRY, Ledger())], [Plane.AXIAL], Budget(total=45))
+
+
+def test_a_smaller_volume_of_a_cohort_gives_all_its_slices():
+    small = Volume("b", VolumeGeometry.from_spacing((3, 40, 30)), Ledger(), ((0, 2), (0, 39), (0, 29)))
+    worklist = recommend_slices([volume("a"), small], [Plane.AXIAL], Budget(per_volume=6))
+    assert [len(worklist[name]) for name in "ab"] == [6, 3]
+
+
+def test_a_volume_with_one_slice_has_that_one_recommended_by_every_strategy():
+    for name in strategy_descriptions():
+        assert indices(name, 1, slices=1) == [0]
+
+
+def test_planes_share_a_volumes_budget_when_chosen_over_the_volume():
+    for name in ("fixed_interval", "random"):
+        worklist = recommend_slices([volume("a")], list(Plane), Budget(per_volume=6, scope=Scope.VOLUME), name)
+        assert len(worklist["a"]) == 6
+    assert len(recommend_slices([volume("a")], list(Plane), Budget(per_volume=6))["a"]) == 18
+
+
+def test_a_scope_of_another_name_is_refused():
+    assert Scope.named(" Cohort ") is Scope.COHORT
+    with pytest.raises(BadInputError, match="plane, volume, cohort"):
+        Scope.named("world")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +159,15 @@ def test_budgets_count_slices_of_the_whole_volume_and_spread_a_total_evenly():
         ({"density": 0.0}, "more than 0"),
         ({"density": 1.5}, "at most 1"),
         ({"total": 0}, "at least one slice"),
+        ({"total": -3}, "at least one slice"),
+        ({"per_volume": 0}, "at least one slice"),
+        ({"every": 0}, "give 1 or more"),
+        ({"minutes": 0.0}, "more than 0 minutes"),
+        ({"minutes": 5.0, "seconds_per_slice": -1.0}, "more than 0 seconds"),
+        ({"density": 0.1, "minimum": 1}, "over the whole cohort"),
+        ({"density": 0.1, "scope": Scope.COHORT, "minimum": 3, "maximum": 2}, "more than the maximum"),
+        ({"density": 0.1, "scope": Scope.COHORT, "minimum": -1}, "must not be negative"),
+        ({"density": 0.1, "scope": Scope.COHORT, "maximum": 0}, "must be at least 1"),
     ],
 )
 def test_an_impossible_budget_is_refused(budget, words):

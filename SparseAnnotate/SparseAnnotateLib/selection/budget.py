@@ -1,0 +1,224 @@
+"""How many slices may be drawn, and over what they may be spread: a plane, a volume, the whole cohort."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..core import BadInputError
+from .strategy import Stack
+
+
+class Scope(StrEnum):
+    """What shares one budget, and is looked at together when slices are chosen."""
+
+    PLANE = "plane"
+    VOLUME = "volume"
+    COHORT = "cohort"
+
+    @classmethod
+    def named(cls, name: str) -> Scope:
+        """The scope of that name; BadInputError when there is none."""
+        try:
+            return cls(str(name).strip().lower())
+        except ValueError:
+            names = ", ".join(scope.value for scope in cls)
+            raise BadInputError(f"Slices cannot be chosen over '{name}'; choose one of {names}.") from None
+
+
+SCOPES = {
+    Scope.PLANE: "each plane of each volume by itself",
+    Scope.VOLUME: "the planes of a volume together",
+    Scope.COHORT: "all volumes together: a volume that shows what others show gets fewer slices",
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many slices may be drawn; give just one of the first five.
+
+    Slices drawn already count towards it, except with minutes, which are counted from now on.
+
+    Attributes:
+        density: drawn slices / all slices of a volume in a plane, for every volume.
+        every: one of every that many slices of a volume in a plane, rounded down (s_k in Zheng et al. 2020).
+        per_volume: slices in each volume and plane; in each volume when `scope` is a volume or the cohort.
+        total: slices in the whole cohort.
+        minutes: minutes to spend drawing from now on, at `seconds_per_slice`.
+        scope: what shares the budget.
+        minimum, maximum: slices of each volume, at least and at most, when the scope is the cohort.
+        seconds_per_slice: what one slice takes; only needed with minutes.
+    """
+
+    density: float | None = None
+    every: int | None = None
+    per_volume: int | None = None
+    total: int | None = None
+    minutes: float | None = None
+    scope: Scope = Scope.PLANE
+    minimum: int | None = None
+    maximum: int | None = None
+    seconds_per_slice: float | None = None
+
+    def __post_init__(self):
+        given = [x for x in (self.density, self.every, self.per_volume, self.total, self.minutes) if x is not None]
+        if len(given) != 1:
+            raise BadInputError(
+                "Give the budget as one of: density, one of every so many slices, slices per volume, slices in total, "
+                "minutes."
+            )
+        if self.density is not None and not 0.0 < self.density <= 1.0:
+            raise BadInputError(f"A density must be more than 0 and at most 1 (100 %), not {self.density:g}.")
+        if self.every is not None and self.every < 1:
+            raise BadInputError(f"One slice of every {self.every} cannot be drawn; give 1 or more.")
+        if self.minutes is not None and not (self.minutes > 0 and math.isfinite(self.minutes)):
+            raise BadInputError(f"The budget must be more than 0 minutes, not {self.minutes:g}.")
+        for count in (self.per_volume, self.total):
+            if count is not None and count < 1:
+                raise BadInputError(f"The budget must be at least one slice, not {count}.")
+        if self.seconds_per_slice is not None and not (
+            self.seconds_per_slice > 0 and math.isfinite(self.seconds_per_slice)
+        ):
+            raise BadInputError(f"A slice takes more than 0 seconds, not {self.seconds_per_slice:g}.")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        limits = [x for x in (self.minimum, self.maximum) if x is not None]
+        if limits and self.scope is not Scope.COHORT:
+            raise BadInputError(
+                "A minimum or maximum of slices per volume is for a choice over the whole cohort. "
+                "Choose over the cohort, or leave it out."
+            )
+        if self.minimum is not None and self.minimum < 0:
+            raise BadInputError(f"The minimum of slices per volume must not be negative, but is {self.minimum}.")
+        if self.maximum is not None and self.maximum < 1:
+            raise BadInputError(f"The maximum of slices per volume must be at least 1, but is {self.maximum}.")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise BadInputError(
+                f"The minimum of {self.minimum} slices per volume is more than the maximum of {self.maximum}."
+            )
+
+    def slices_for(self, stacks: Sequence[Stack], drawn: int = 0) -> list[int]:
+        """Slices for each stack when they are spread evenly, those drawn included; never more than its extent.
+
+        Each stack gets at least one where the budget allows it. `drawn` counts slices drawn already; it matters for
+        minutes only.
+        """
+        if self.density is not None or self.every is not None:
+            wanted = [self._share_of(s.slice_count) for s in stacks]
+            counts = [min(n, s.extent) for n, s in zip(wanted, stacks, strict=True)]
+        elif self.per_volume is not None:
+            counts = [0] * len(stacks)
+            for members in _members(stacks, self.scope if self.scope is Scope.PLANE else Scope.VOLUME):
+                spread = even_counts(self.per_volume, [stacks[n].extent for n in members])
+                for n, count in zip(members, spread, strict=True):
+                    counts[n] = count
+        else:
+            counts = even_counts(self._total(drawn), [s.extent for s in stacks])
+        return self._within_limits(stacks, counts)
+
+    def groups(self, stacks: Sequence[Stack], drawn: int = 0) -> list[tuple[list[int], int]]:
+        """What is chosen together: indices of the stacks, and how many slices of them, those drawn included."""
+        counts = self.slices_for(stacks, drawn)
+        return [(members, sum(counts[n] for n in members)) for members in _members(stacks, self.scope)]
+
+    def check_fits(self, stacks: Sequence[Stack]) -> None:
+        """Raise BadInputError when the budget asks for more slices than there are, or the limits cannot be kept."""
+        available = sum(s.extent for s in stacks)
+        everything = sum(s.slice_count for s in stacks)
+        within = f" within the body (with the air around it there are {everything})" if everything > available else ""
+        if self.total is not None and self.total > available:
+            raise BadInputError(
+                f"The budget of {self.total} slices is larger than the {available} slices there are{within}. "
+                f"Give at most {available}."
+            )
+        planes = _members(stacks, Scope.PLANE if self.scope is Scope.PLANE else Scope.VOLUME)
+        largest = max(sum(stacks[n].extent for n in members) for members in planes)
+        if self.per_volume is not None and self.per_volume > largest:
+            raise BadInputError(
+                f"The budget of {self.per_volume} slices per volume is larger than the {largest} slices that the "
+                f"largest volume has{within}. Give at most {largest}."
+            )
+        volumes = _members(stacks, Scope.VOLUME)
+        count = sum(self.slices_for(stacks)) if self.minutes is None and self.total is None else self.total
+        if count is None:
+            return
+        if self.minimum is not None and self.minimum * len(volumes) > count:
+            raise BadInputError(
+                f"At least {self.minimum} slices in each of {len(volumes)} volumes are {self.minimum * len(volumes)}, "
+                f"more than the budget of {count}. Give a smaller minimum, a larger budget or fewer volumes."
+            )
+        if self.maximum is not None and self.total is not None and self.maximum * len(volumes) < self.total:
+            raise BadInputError(
+                f"At most {self.maximum} slices in each of {len(volumes)} volumes are {self.maximum * len(volumes)}, "
+                f"fewer than the budget of {self.total}. Give a larger maximum or a smaller budget."
+            )
+
+    def _share_of(self, slice_count: int) -> int:
+        if self.every is not None:
+            return max(1, slice_count // self.every)
+        return max(1, math.floor(self.density * slice_count + 0.5))
+
+    def _total(self, drawn: int) -> int:
+        if self.total is not None:
+            return self.total
+        if self.seconds_per_slice is None:
+            raise BadInputError(
+                "It is not known yet how long a slice takes, so minutes cannot be turned into slices. Draw a few "
+                "slices with the module first, or say how many seconds a slice takes."
+            )
+        return drawn + max(1, int(self.minutes * 60.0 / self.seconds_per_slice))
+
+    def _within_limits(self, stacks: Sequence[Stack], counts: list[int]) -> list[int]:
+        if self.minimum is None and self.maximum is None:
+            return counts
+        volumes = _members(stacks, Scope.VOLUME)
+        extents = [sum(stacks[n].extent for n in members) for members in volumes]
+        most = [min(self.maximum or extent, extent) for extent in extents]
+        least = [min(self.minimum or 0, extent) for extent in extents]
+        wanted = [sum(counts[n] for n in members) for members in volumes]
+        total = min(sum(wanted), sum(most))
+        kept = [min(max(w, low), high) for w, low, high in zip(wanted, least, most, strict=True)]
+        kept = _moved_to(total, kept, least, most)
+        for members, count in zip(volumes, kept, strict=True):
+            for n, share in zip(members, even_counts(count, [stacks[n].extent for n in members]), strict=True):
+                counts[n] = share
+        return counts
+
+
+def even_counts(total: int, capacities: Sequence[int]) -> list[int]:
+    """`total` spread as evenly as the capacities allow; a remainder goes to places spread over all of them."""
+    counts = [0] * len(capacities)
+    left = min(total, sum(capacities))
+    while left:
+        free = [n for n, capacity in enumerate(capacities) if counts[n] < capacity]
+        each = min(left // len(free), min(capacities[n] - counts[n] for n in free))
+        # A remainder goes to stacks spread over the cohort, not to its first ones.
+        chosen = free if each else [free[i * len(free) // left] for i in range(left)]
+        for n in chosen:
+            counts[n] += max(each, 1)
+        left -= len(chosen) * max(each, 1)
+    return counts
+
+
+def _moved_to(total: int, counts: list[int], least: list[int], most: list[int]) -> list[int]:
+    """The counts changed one by one, the largest down or the smallest up, until they sum to `total`."""
+    counts = list(counts)
+    while sum(counts) > total and any(c > low for c, low in zip(counts, least, strict=True)):
+        counts[max(range(len(counts)), key=lambda n: (counts[n] > least[n], counts[n]))] -= 1
+    while sum(counts) < total and any(c < high for c, high in zip(counts, most, strict=True)):
+        counts[min(range(len(counts)), key=lambda n: (counts[n] >= most[n], counts[n]))] += 1
+    return counts
+
+
+def _members(stacks: Sequence[Stack], scope: Scope) -> list[list[int]]:
+    if scope is Scope.PLANE:
+        return [[n] for n in range(len(stacks))]
+    if scope is Scope.COHORT:
+        return [list(range(len(stacks)))]
+    volumes: dict[str, list[int]] = {}
+    for n, stack in enumerate(stacks):
+        volumes.setdefault(stack.volume, []).append(n)
+    return list(volumes.values())

@@ -1,0 +1,134 @@
+"""What is known of the slices of a cohort's images, kept in its cache by the content of the image files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, Plane, Watch
+from ..core.atomic_files import written_atomically
+from ..core.strict_json import read_json, write_json
+from .body_extent import body_extents
+from .slice_images import INTENSITY_SIZE, slice_images
+
+CACHE_VERSION = 1  # part of every name: what another version has left there is not read
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class ImageMark:
+    """Content hash of an image's files, and what they looked like when it was computed."""
+
+    files: tuple[tuple[str, int, int], ...]
+    mark: str
+
+
+@dataclass(frozen=True)
+class BodyExtents:
+    """First and last slice along each array axis that the body reaches."""
+
+    extents: tuple[tuple[int, int], ...]
+
+
+def image_mark(cohort: Cohort, name: str) -> str:
+    """Hash of the content of a case's image files; computed again only when size or time of a file has changed."""
+    files = _files_of(cohort.image_path(name))
+    looks = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    memo = cohort.cache_folder / "marks" / f"{name}.json"
+    if memo.is_file():
+        try:
+            known = read_json(memo, ImageMark)
+        except BadInputError:
+            known = None
+        if known is not None and known.files == looks:
+            return known.mark
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as content:
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+    mark = digest.hexdigest()[:24]
+    write_json(memo, ImageMark(looks, mark))
+    return mark
+
+
+def cohort_extents(cohort: Cohort, name: str) -> tuple[tuple[int, int], ...]:
+    """See `body_extents`."""
+    path = cohort.cache_folder / "extents" / f"{image_mark(cohort, name)}-{CACHE_VERSION}.json"
+    if path.is_file():
+        try:
+            return read_json(path, BodyExtents).extents
+        except BadInputError:
+            path.unlink()
+    extents = body_extents(cohort.image(name)[0])
+    write_json(path, BodyExtents(extents))
+    return extents
+
+
+def cohort_slice_images(
+    cohort: Cohort,
+    name: str,
+    planes: Sequence[Plane] = tuple(Plane),
+    size: int = INTENSITY_SIZE,
+    watch: Watch | None = None,
+) -> dict[Plane, np.ndarray]:
+    """See `slice_images`: for each plane (number of slices, size, size) float16."""
+    mark = image_mark(cohort, name)
+    geometry = cohort.geometry(name)
+    shapes = {plane: (plane.slice_count(geometry), size, size) for plane in planes}
+    paths = {plane: _path(cohort, f"slices-{size}", mark, plane) for plane in planes}
+    found = {plane: read_array(paths[plane], shape) for plane, shape in shapes.items()}
+    missing = [plane for plane, pictures in found.items() if pictures is None]
+    if missing:
+        image, geometry = cohort.image(name)
+        made = slice_images(image, geometry, missing, size, watch)
+        for plane, pictures in made.items():
+            write_array(paths[plane], pictures)
+        found.update(made)
+    return found
+
+
+def cached_array(cohort: Cohort, kind: str, name: str, plane: Plane, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `compute` gives for the slices of a case in a plane, (number of slices, ...), from the cache if it is there.
+
+    `kind` names what it is, with all it depends on besides the image; it becomes a folder's name.
+    """
+    path = _path(cohort, kind, image_mark(cohort, name), plane)
+    found = read_array(path, (plane.slice_count(cohort.geometry(name)), None))
+    if found is None:
+        found = compute()
+        write_array(path, found)
+    return found
+
+
+def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray | None:
+    """A cached array; None when there is none, or it is damaged or of another shape (None: any length)."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    fits = array.ndim == len(shape) and all(n in (m, None) for n, m in zip(shape, array.shape, strict=True))
+    return array if fits and np.isfinite(array).all() else None
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Keep an array in the cache. Raises FileWriteError."""
+    with written_atomically(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _path(cohort: Cohort, kind: str, mark: str, plane: Plane) -> Path:
+    return cohort.cache_folder / f"{kind}-{CACHE_VERSION}" / f"{mark}-{plane.value}.npy"
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The image's file; for a header whose voxels lie in a file beside it, every file of the same name."""
+    if path.name.lower().endswith((".nhdr", ".mhd")):
+        return sorted(
+            p for p in path.parent.iterdir() if p.is_file() and p.name.split(".")[0] == path.name.split(".")[0]
+        )
+    return [path]

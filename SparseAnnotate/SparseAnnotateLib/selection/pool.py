@@ -1,0 +1,84 @@
+"""Several stacks as one row of slices: what strategies that compare slices with each other work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from ..core import BadInputError, SliceRef
+from .budget import Budget
+from .quota import Quota
+from .strategy import RankedSlice, Stack, indices_by_stack
+
+
+class Pool:
+    """The slices of several stacks, numbered through; slice n of the pool is element n of each array.
+
+    Attributes:
+        stacks: what it is made of.
+        candidate: (N,) bool, slices that may be recommended: within the extent and not drawn.
+        inside: (N,) bool, slices within the extent.
+        drawn: (N,) bool.
+        volume: (N,) int, the volume each belongs to, numbered from 0.
+    """
+
+    def __init__(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef]):
+        self.stacks = list(stacks)
+        counts = [s.slice_count for s in stacks]
+        self._start = np.concatenate([[0], np.cumsum(counts)]).astype(int)
+        self._stack = np.repeat(np.arange(len(counts)), counts)
+        size = int(self._start[-1])
+        self.inside = np.zeros(size, dtype=bool)
+        self.drawn = np.zeros(size, dtype=bool)
+        drawn_in = indices_by_stack(drawn)
+        for start, stack in zip(self._start, stacks, strict=False):
+            self.inside[start + stack.first : start + stack.last + 1] = True
+            indices = drawn_in.get((stack.volume, stack.plane), [])
+            self.drawn[[start + i for i in indices if i < stack.slice_count]] = True
+        self.candidate = self.inside & ~self.drawn
+        names = {name: n for n, name in enumerate(dict.fromkeys(s.volume for s in stacks))}
+        self.volume = np.array([names[s.volume] for s in stacks], dtype=int)[self._stack]
+
+    def __len__(self) -> int:
+        return len(self.inside)
+
+    def slice(self, number: int) -> SliceRef:
+        """Which slice it is."""
+        stack = self.stacks[int(self._stack[number])]
+        return SliceRef(stack.volume, stack.plane, int(number - self._start[self._stack[number]]))
+
+    def gathered(self, name: str) -> np.ndarray:
+        """One of the stacks' arrays ('features', 'uncertainty', 'seconds') for the whole pool, (N, ...) float32.
+
+        Raises BadInputError when a stack does not carry it.
+        """
+        for stack in self.stacks:
+            if getattr(stack, name) is None:
+                raise BadInputError(f"This strategy needs the {name} of the slices of '{stack.volume}'.")
+        return np.concatenate([np.asarray(getattr(s, name), dtype=np.float32) for s in self.stacks])
+
+    def quota(self, count: int, budget: Budget) -> Quota:
+        """How many slices may be chosen: `count` with those drawn, within the budget's limits for each volume."""
+        volumes = int(self.volume.max()) + 1
+        already = np.bincount(self.volume[self.drawn], minlength=volumes).tolist()
+        capacities = np.bincount(self.volume[self.candidate], minlength=volumes).tolist()
+        return Quota(capacities, already, max(0, count - sum(already)), budget.minimum, budget.maximum)
+
+
+def ranked_by_pool(
+    candidates: Sequence[Stack],
+    budget: Budget,
+    drawn: frozenset[SliceRef],
+    choose: Callable[[Pool, Quota], Iterable[tuple[int, float, str]]],
+) -> list[RankedSlice]:
+    """What `choose` picks (slice of the pool, score, reason) from each pool of the budget's scope, best first."""
+    ranked = []
+    known = {(s.volume, s.plane) for s in candidates}
+    drawn_here = frozenset(d for d in drawn if (d.volume, d.plane) in known)
+    for members, count in budget.groups(candidates, len(drawn_here)):
+        pool = Pool([candidates[n] for n in members], drawn_here)
+        quota = pool.quota(count, budget)
+        if quota.left:
+            ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in choose(pool, quota)]
+    return ranked

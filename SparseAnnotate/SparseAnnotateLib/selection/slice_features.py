@@ -1,0 +1,67 @@
+"""Features of slices by name. `intensity` is computed here; the trained ones are in `learning`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core import BadInputError
+
+FEATURES = {
+    "intensity": "Small pictures of the slices and their principal components; nothing to train or download.",
+    "autoencoder": "The bottleneck of an autoencoder on frozen VGG-19 layers, trained on the slices (Zheng 2020).",
+    "mae": "A masked autoencoder (vision transformer) trained on the slices (Zhang 2025).",
+}
+DEFAULT_FEATURES = "intensity"
+_COMPONENTS = 64
+_FITTED_ON_AT_MOST = 20000
+
+
+def check_features(name: str) -> None:
+    """Raise BadInputError when there are no features of that name."""
+    if name not in FEATURES:
+        raise BadInputError(f"There are no features '{name}'; choose one of {', '.join(FEATURES)}.")
+
+
+def intensity_features(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Principal components of all slices of all stacks together.
+
+    Args:
+        pictures: for each stack (number of slices, size, size), from `slice_images`.
+
+    Returns:
+        for each stack (number of slices, D) float32, D at most 64. What all slices have in common is taken away: the
+        mean picture has the features 0.
+    """
+    # A picture without contrast shows nothing and must not pass for the opposite of the mean.
+    constant = np.concatenate([np.ptp(p.reshape(len(p), -1), axis=1) == 0 for p in pictures])
+    rows = np.concatenate([p.reshape(len(p), -1) for p in pictures]).astype(np.float32)
+    components = principal_components(rows, _COMPONENTS)
+    components[constant] = 0.0
+    return np.split(components, np.cumsum([len(p) for p in pictures])[:-1])
+
+
+def principal_components(rows: np.ndarray, count: int) -> np.ndarray:
+    """Scores of (N, D) float32 rows on their first principal components, (N, at most `count`) float32.
+
+    The sign of each component is fixed: its largest weight is positive.
+    """
+    fitted = rows[:: -(-len(rows) // _FITTED_ON_AT_MOST)]
+    mean = fitted.mean(axis=0)
+    centred = fitted - mean
+    if len(centred) < centred.shape[1]:
+        _, directions = np.linalg.eigh(centred @ centred.T)
+        basis = centred.T @ directions
+        lengths = np.linalg.norm(basis, axis=0)
+        basis = basis[:, lengths > 1e-4 * max(float(lengths.max()), 1e-30)]
+        basis /= np.linalg.norm(basis, axis=0)
+    else:
+        _, basis = np.linalg.eigh(centred.T @ centred)
+    basis = basis[:, ::-1][:, :count]
+    strongest = np.abs(basis).argmax(axis=0)
+    basis = basis * np.where(basis[strongest, np.arange(basis.shape[1])] < 0, -1.0, 1.0)
+    scores = (rows - mean) @ basis.astype(np.float32)
+    if not scores.shape[1]:
+        return np.zeros((len(rows), 1), dtype=np.float32)
+    return np.ascontiguousarray(scores, dtype=np.float32)
