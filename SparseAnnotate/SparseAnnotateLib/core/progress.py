@@ -55,6 +55,24 @@ class Watch:
         """Watch over part `number` of `count` equal parts of a whole; seconds left are stretched to the whole."""
         return _PartWatch(whole, number / count, 1 / count, prefix)
 
+    @staticmethod
+    def quiet(whole: Watch) -> Watch:
+        """Lets the wish to cancel of a whole in, and no progress out."""
+        return _QuietWatch(whole)
+
+
+class _QuietWatch(Watch):
+    def __init__(self, whole: Watch):
+        super().__init__()
+        self._whole = whole
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._whole.is_cancelled
+
+    def check(self) -> None:
+        self._whole.check()
+
 
 class _PartWatch(Watch):
     def __init__(self, whole: Watch, start: float, share: float, prefix: str):

@@ -8,7 +8,7 @@ from monai.inferers import sliding_window_inference
 
 from ..core import RemainingTime, Watch
 
-_LOGIT_BYTES = 1 << 30
+LOGIT_BYTES = 1 << 30
 # On a CPU windows cost too much to look at every voxel eight times.
 _OVERLAP = {"cpu": 0.25}
 _OVERLAP_ELSEWHERE = 0.5
@@ -33,27 +33,58 @@ def predicted_classes(
         image: (S, A, R) normalised, as in training.
         patch: window size; watch: progress and cancel (per window).
     """
-    watch = watch or Watch()
-    class_count = _class_count(model, patch, device)
-    result = np.zeros(image.shape, dtype=np.uint8 if class_count < 256 else np.uint16)
-    per_slice = image.shape[1] * image.shape[2] * class_count * 4
-    margin = patch[0] // 2
-    thickness = max(patch[0], int(_LOGIT_BYTES // per_slice) - 2 * margin)
-    starts = list(range(0, image.shape[0], thickness))
-    overlap = _OVERLAP.get(device, _OVERLAP_ELSEWHERE)
-    windows = _Windows(model, class_count, watch, device, precision, len(starts))
-    for number, start in enumerate(starts):
-        stop = min(start + thickness, image.shape[0])
-        low, high = max(0, start - margin), min(image.shape[0], stop + margin)
-        slab = torch.from_numpy(np.array(image[low:high], dtype=np.float32))[None, None]
-        windows.begin_slab(number, slab.shape[2:], patch, overlap)
+    slabs = Slabs(model, image, patch, device, precision, watch or Watch(), LOGIT_BYTES)
+    result = np.zeros(image.shape, dtype=np.uint8 if slabs.class_count < 256 else np.uint16)
+    for start, stop in slabs.ranges:
+        result[start:stop] = slabs.logits(start, stop).argmax(0).numpy().astype(result.dtype)
+    return result
+
+
+class Slabs:
+    """A volume worked off in slabs along its first axis; see `predicted_classes` for the arguments.
+
+    Attributes:
+        ranges: first slice of each slab, and the one after its last, so that the logits of one slab take
+            `logit_bytes` at most. class_count: classes, background included.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        image: np.ndarray,
+        patch: tuple[int, int, int],
+        device: str,
+        precision: str,
+        watch: Watch,
+        logit_bytes: int,
+    ):
+        self.class_count = _class_count(model, patch, device)
+        self._image, self._patch, self._device = image, patch, device
+        per_slice = image.shape[1] * image.shape[2] * self.class_count * 4
+        self._margin = patch[0] // 2
+        thickness = max(patch[0], int(logit_bytes // per_slice) - 2 * self._margin)
+        count = image.shape[0]
+        self.ranges = [(start, min(start + thickness, count)) for start in range(0, count, thickness)]
+        self._overlap = _OVERLAP.get(device, _OVERLAP_ELSEWHERE)
+        self._windows = _Windows(model, self.class_count, watch, device, precision, len(self.ranges))
+
+    def logits(self, start: int, stop: int) -> torch.Tensor:
+        """Logits of the slices from `start` to before `stop`, (classes, S, A, R) float32 on the CPU."""
+        low, high = max(0, start - self._margin), min(self._image.shape[0], stop + self._margin)
+        slab = torch.from_numpy(np.array(self._image[low:high], dtype=np.float32))[None, None]
+        self._windows.begin_slab(start / self._image.shape[0], slab.shape[2:], self._patch, self._overlap)
         with torch.inference_mode():
             logits = sliding_window_inference(
-                slab, patch, 1, windows, overlap=overlap, mode="gaussian", sw_device=device, device="cpu"
+                slab,
+                self._patch,
+                1,
+                self._windows,
+                overlap=self._overlap,
+                mode="gaussian",
+                sw_device=self._device,
+                device="cpu",
             )
-        classes = logits[0].argmax(0)[start - low : stop - low]
-        result[start:stop] = classes.numpy().astype(result.dtype)
-    return result
+        return logits[0][:, start - low : stop - low]
 
 
 class _Windows:
@@ -67,19 +98,19 @@ class _Windows:
             device,
             precision,
         )
-        self._slabs, self._slab, self._done, self._expected = slabs, 0, 0, 1
+        self._slabs, self._before, self._done, self._expected = slabs, 0.0, 0, 1
         self._remaining: RemainingTime | None = None
 
-    def begin_slab(self, number: int, shape, patch, overlap: float) -> None:
+    def begin_slab(self, before: float, shape, patch, overlap: float) -> None:
         steps = [max(1, int(p * (1 - overlap))) for p in patch]
         counts = [max(0, -(-(n - p) // s)) + 1 for n, p, s in zip(shape, patch, steps, strict=True)]
-        self._slab, self._done, self._expected = number, 0, int(np.prod(counts))
+        self._before, self._done, self._expected = before, 0, int(np.prod(counts))
         if self._remaining is None:
             self._remaining = RemainingTime(self._expected * self._slabs)
 
     def __call__(self, window: torch.Tensor) -> torch.Tensor:
-        done = self._slab * self._expected + self._done
-        fraction = min(1.0, (self._slab + self._done / self._expected) / self._slabs)
+        fraction = min(1.0, self._before + self._done / self._expected / self._slabs)
+        done = round(fraction * self._expected * self._slabs)
         self._watch.step(fraction, "predicting", self._remaining.after(done) if done else None)
         self._done += 1
         if float(window.amax()) == float(window.amin()):

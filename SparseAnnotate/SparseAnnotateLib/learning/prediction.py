@@ -42,8 +42,7 @@ class Predictor:
         image = normalised_image(self._cohort, case, self.card.normalisation)
         precision = prediction_precision(self.device)
         classes = predicted_classes(self._model, image, self.card.patch, self.device, precision, watch)
-        table = np.array([0, *self.card.classes], dtype=np.uint8 if max(self.card.classes) < 256 else np.uint16)
-        labels = annotation.geometry.from_standard_order(table[classes])
+        labels = annotation.geometry.from_standard_order(self.card.label_table[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
         return labels

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ..core import RunError
 from ..core.atomic_files import append_line, write_text
 from ..core.errors import BadInputError
@@ -71,6 +73,12 @@ class RunCard:
     versions: dict[str, str] = field(default_factory=dict)
     format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
     version: int = RUN_FORMAT
+
+    @property
+    def label_table(self) -> np.ndarray:
+        """(classes + 1,) uint8 or uint16: the label value of each class index, 0 for the background."""
+        values = [0, *self.classes]
+        return np.array(values, dtype=np.uint8 if max(values) < 256 else np.uint16)
 
 
 class RunFolder:

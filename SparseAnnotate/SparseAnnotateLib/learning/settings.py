@@ -31,6 +31,7 @@ class TrainingSettings:
         iterations: optimiser steps at most.
         learning_rate, weight_decay: of AdamW.
         warm_up, cool_down: share of the iterations over which the rate rises first and falls to zero last.
+        dropout: share of values dropped in the network while it learns; also what its uncertainty is sampled with.
         foreground_share: share of patches placed on a voxel of a structure; the others on any drawn voxel.
         flip: mirror patches at random along all three axes.
         normalisation: of each image: 'z_score', or 'percentile' (0.5 and 99.5 to 0 and 1).
@@ -51,6 +52,7 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     warm_up: float = 0.05
     cool_down: float = 0.5
+    dropout: float = 0.0
     foreground_share: float = 0.5
     flip: bool = True
     normalisation: Literal["z_score", "percentile"] = "z_score"
@@ -81,6 +83,8 @@ class TrainingSettings:
         for name in ("warm_up", "cool_down", "foreground_share", "validation_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise BadInputError(f"'{name}' is a share between 0 and 1, not {getattr(self, name):g}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise BadInputError(f"'dropout' is a share of at least 0 and less than 1, not {self.dropout:g}.")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise BadInputError("The learning rate must be positive, and the weight decay not negative.")
         if self.seed < 0:

@@ -98,7 +98,7 @@ class _Training:
             run.labels_folder,
             Watch.part_of(watch, 0, round(1 / _PREPARING_SHARE)),
         )
-        self.model = build_network(plan.network, len(plan.classes) + 1).to(plan.device)
+        self.model = build_network(plan.network, len(plan.classes) + 1, plan.settings.dropout).to(plan.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
@@ -257,7 +257,7 @@ class _Training:
             image, device = case.image[slab], self.plan.device
             precision = prediction_precision(device)
             predicted = predicted_classes(
-                self.model, image, self.plan.patch, device, precision, _CancelOnly(self.watch)
+                self.model, image, self.plan.patch, device, precision, Watch.quiet(self.watch)
             )
             predicted = predicted[slice_layer(axis, index - low)]
             truth = case.labels[slice_layer(axis, index)]
@@ -354,17 +354,6 @@ class _Batches:
 
     def _prepare(self, iteration: int) -> dict[str, torch.Tensor]:
         return self._augmentation(self._sampler.batch(iteration, self._size), iteration)
-
-
-class _CancelOnly(Watch):
-    """Lets a wish to cancel in, and no progress out."""
-
-    def __init__(self, whole: Watch):
-        super().__init__()
-        self._whole = whole
-
-    def check(self) -> None:
-        self._whole.check()
 
 
 def _new_plan(cohort: Cohort, settings: TrainingSettings, names: list[str]) -> RunPlan:

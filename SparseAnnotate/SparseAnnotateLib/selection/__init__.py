@@ -1,12 +1,14 @@
 """Which slices to draw: strategies behind one protocol, found by name in one registry."""
 
-from . import core_set, intervals, random_choice, representative  # noqa: F401  (each registers its strategies)
+from . import core_set, intervals, random_choice, representative, uncertainty  # noqa: F401  (each registers its strategies)
 from .body_extent import body_extents
 from .budget import SCOPES, Budget, Scope
-from .cohort_slices import cohort_extents, cohort_slice_images
+from .cohort_slices import cached_array, cohort_extents, cohort_slice_images, image_mark
 from .coverage import coverage, greedy_cover, unit_rows
+from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .recommend import DEFAULT_STRATEGY, Volume, recommend_slices
 from .slice_features import DEFAULT_FEATURES, FEATURES, check_features, intensity_features
+from .stopping import StoppingHint, stopping_hint
 from .strategy import RankedSlice, Stack, Strategy, register_strategy, strategy_descriptions, strategy_named
 
 __all__ = [
@@ -15,20 +17,27 @@ __all__ = [
     "FEATURES",
     "SCOPES",
     "Budget",
+    "CostModel",
+    "DrawingEffort",
     "RankedSlice",
     "Scope",
     "Stack",
+    "StoppingHint",
     "Strategy",
     "Volume",
     "body_extents",
+    "cached_array",
     "check_features",
     "cohort_extents",
     "cohort_slice_images",
     "coverage",
+    "drawing_effort",
     "greedy_cover",
+    "image_mark",
     "intensity_features",
     "recommend_slices",
     "register_strategy",
+    "stopping_hint",
     "strategy_descriptions",
     "strategy_named",
     "unit_rows",

@@ -126,6 +126,14 @@ def _recommend_options(recommend: argparse.ArgumentParser) -> None:
     recommend.add_argument("--maximum", type=int, help="slices of each volume at most, with --scope cohort")
     features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
     recommend.add_argument("--features", default=DEFAULT_FEATURES, help=f"what slices are compared by. {features}")
+    recommend.add_argument(
+        "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"
+    )
+    recommend.add_argument("--feature-steps", type=int, default=1000, help="steps in which features are learned")
+    recommend.add_argument("--runs", nargs="+", default=(), help="with --strategy uncertainty: the models to ask")
+    recommend.add_argument("--samples", type=int, default=8, help="predictions sampled of a single model")
+    recommend.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    recommend.add_argument("--picture", metavar="PNG", help="write a map of the slices and a coverage curve there")
     recommend.add_argument("--seed", type=int, default=0)
     recommend.add_argument("--whole", action="store_true", help="recommend air around the body, too")
 

@@ -12,25 +12,33 @@ from ..selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
     Budget,
+    CostModel,
+    DrawingEffort,
     Scope,
     Volume,
     check_features,
     cohort_extents,
     cohort_slice_images,
+    drawing_effort,
     intensity_features,
     recommend_slices,
     strategy_named,
 )
-
-_FEATURES_SHARE = 10  # of 10 parts of the progress, all but the last go into looking at images
+from .packages import LEARNING_PACKAGES, require_packages
 
 
 @dataclass(frozen=True)
 class RecommendRequest:
     """Which slices to draw next.
 
-    One of density, every, per_volume, total, minutes is the budget, spread as scope, minimum and maximum say (see
-    `Budget`). whole: air around the body may be drawn, too. features: what slices are compared by.
+    Attributes:
+        density, every, per_volume, total, minutes: the budget, one of them; see `Budget`, as for seconds_per_slice,
+            scope, minimum and maximum.
+        features: what slices are compared by; 'none': with the strategy 'uncertainty', not at all.
+        from_scratch, feature_steps: how features are learned; see `FeatureTraining`.
+        runs: the models that the strategy 'uncertainty' asks; samples: how often it asks a single one.
+        whole: air around the body may be drawn, too.
+        picture: where to write a picture of the choice (PNG), if anywhere.
     """
 
     cohort: str
@@ -48,8 +56,14 @@ class RecommendRequest:
     maximum: int | None = None
     strategy: str | None = None
     features: str = DEFAULT_FEATURES
+    from_scratch: bool = False
+    feature_steps: int = 1000
+    runs: tuple[str, ...] = ()
+    samples: int = 8
     seed: int = 0
+    device: str = "auto"
     whole: bool = False
+    picture: str | None = None
 
     def budget(self) -> Budget:
         """The budget asked for. Raises BadInputError when it is none."""
@@ -82,16 +96,27 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     """Recommend slices, put them into the ledgers as to do, and return the worklist."""
     cohort = Cohort.open(request.cohort, request.state)
     budget = request.budget()
-    planes = [Plane.named(name) for name in request.planes]
+    planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
     needs = strategy_named(request.strategy or DEFAULT_STRATEGY, request.seed).needs
-    check_features(request.features)
     names = [case.name for case in cohort.select(request.cases)]
-    volumes = _volumes(cohort, names, request.whole, Watch.part_of(watch, 0, _FEATURES_SHARE))
-    if "features" in needs:
-        features = cohort_features(cohort, names, planes, request.features, watch)
+    compares = "features" in needs or ("uncertainty" in needs and request.features != "none")
+    if compares or request.picture:
+        check_features(request.features)
+    steps = _Steps(watch, 1 + ("uncertainty" in needs) + bool(compares or request.picture) + 1)
+    volumes = _volumes(cohort, names, request.whole, steps.next())
+    features = None
+    if compares or request.picture:
+        features = cohort_features(cohort, names, planes, request, steps.next())
+    if compares:
         volumes = [replace(volume, features=features[volume.name]) for volume in volumes]
-    watch.step(1 - 1 / _FEATURES_SHARE, "choosing slices")
+    if "uncertainty" in needs:
+        volumes = _with_uncertainty(cohort, volumes, planes, request, steps.next())
+    steps.next().step(0.0, "choosing slices")
     worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed)
+    if request.picture:
+        from .selection_picture import write_picture
+
+        write_picture(request.picture, volumes, planes, worklist, features)
     cohort.save_recommended(worklist)
     return recommended_list(worklist)
 
@@ -107,10 +132,17 @@ def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended
 
 
 def cohort_features(
-    cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], kind: str, watch: Watch
+    cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], request: RecommendRequest, watch: Watch
 ) -> Mapping[str, Mapping[Plane, np.ndarray]]:
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
-    del kind
+    if request.features != DEFAULT_FEATURES:
+        require_packages((*LEARNING_PACKAGES, "einops"), f"The features '{request.features}'")
+        from ..learning.learned_features import FeatureTraining, learned_features
+
+        training = FeatureTraining(
+            request.from_scratch, request.feature_steps, seed=request.seed, device=request.device
+        )
+        return learned_features(cohort, names, planes, request.features, training, watch)
     pictures = []
     for number, name in enumerate(names):
         part = Watch.part_of(watch, number, len(names), f"'{name}': ")
@@ -129,3 +161,54 @@ def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) ->
         extents = geometry.whole_extents if whole else cohort_extents(cohort, name)
         volumes.append(Volume(name, geometry, cohort.ledger(name), extents, position[name]))
     return volumes
+
+
+def _with_uncertainty(
+    cohort: Cohort, volumes: Sequence[Volume], planes: Sequence[Plane], request: RecommendRequest, watch: Watch
+) -> list[Volume]:
+    """The volumes with what the runs say of their slices, and, where slices were timed, what each will take."""
+    require_packages()
+    from ..learning.uncertainty import UncertaintyEstimator
+
+    estimator = UncertaintyEstimator(cohort, request.runs, request.samples, request.seed, request.device)
+    cost = learned_cost(cohort) if request.minutes is not None and request.seconds_per_slice is None else None
+    found = []
+    for number, volume in enumerate(volumes):
+        part = Watch.part_of(watch, number, len(volumes), f"'{volume.name}': ")
+        case = estimator.of_case(volume.name, planes, part)
+        seconds = {}
+        for plane in planes if cost is not None else ():
+            effort = drawing_effort(case.labels, volume.geometry, plane.array_axis(volume.geometry))
+            seconds[plane] = cost.seconds(effort)
+        found.append(replace(volume, uncertainty=case.slices, seconds=seconds))
+    return found
+
+
+def learned_cost(cohort: Cohort) -> CostModel | None:
+    """What slices cost, from the seconds a person has spent on drawn ones; None when no slice was timed."""
+    contours, parts, seconds = [], [], []
+    for name in cohort.annotated_cases():
+        timed = [e for e in cohort.ledger(name).decided if e.seconds > 0]
+        if not timed:
+            continue
+        annotation = cohort.annotation(name)
+        for entry in timed:
+            axis = entry.plane.array_axis(annotation.geometry)
+            effort = drawing_effort(annotation.labels, annotation.geometry, axis, [entry.index])
+            contours.append(effort.contour_mm[0])
+            parts.append(effort.parts[0])
+            seconds.append(entry.seconds)
+    return CostModel.learned(DrawingEffort(np.array(contours), np.array(parts)), np.array(seconds))
+
+
+class _Steps:
+    """Gives each of several equal steps its part of the progress."""
+
+    def __init__(self, whole: Watch, count: int):
+        self._whole, self._count, self._done = whole, count, 0
+
+    def next(self) -> Watch:
+        """The watch of the next step."""
+        part = Watch.part_of(self._whole, self._done, self._count)
+        self._done += 1
+        return part

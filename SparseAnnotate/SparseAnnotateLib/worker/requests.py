@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
 from ..core import (
@@ -23,9 +22,9 @@ from ..core.images import read_labels, write_image
 from ..core.oracle import drawn_from_reference
 from ..interpolation import interpolator_named
 from ..learning import TrainingSettings
+from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .recommendation import RecommendRequest, recommend
 
-LEARNING_PACKAGES = ("torch", "monai", "safetensors")
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
 
@@ -114,7 +113,7 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
     import sys
 
     del request, watch
-    packages = {name: _version(name) for name in _REPORTED_PACKAGES}
+    packages = {name: installed_version(name) for name in _REPORTED_PACKAGES}
     missing = [name for name in LEARNING_PACKAGES if packages[name] is None]
     report: dict[str, Any] = {
         "python": platform.python_version(),
@@ -177,7 +176,7 @@ def fill(request: FillRequest, watch: Watch) -> list[CaseResult]:
 
 def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     """Train, and return the run's name with its card."""
-    require_learning_packages()
+    require_packages()
     from ..core.strict_json import to_plain
     from ..learning.training import train as train_run
 
@@ -187,7 +186,7 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
 
 def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     """Predict the cases asked for, or all, into the cohort's predictions."""
-    require_learning_packages()
+    require_packages()
     from ..learning.prediction import Predictor
 
     cohort = _open(request)
@@ -235,17 +234,6 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
 }
 
 
-def require_learning_packages() -> None:
-    """Raise BadInputError, saying what to install, when a package that training needs is missing."""
-    missing = [name for name in LEARNING_PACKAGES if _version(name) is None]
-    if missing:
-        raise BadInputError(
-            f"Training and running models need packages that are not installed: {', '.join(missing)}. "
-            "In Slicer, press 'Install packages' in the SparseAnnotate panel; elsewhere, 'pip install "
-            f"{' '.join(missing)}'."
-        )
-
-
 def _annotated(cohort: Cohort, names: tuple[str, ...]) -> list[str]:
     if names:
         return [cohort.case(name).name for name in names]
@@ -264,10 +252,3 @@ def _case_result(name: str, path: str, start: float, annotation: SparseAnnotatio
 
 def _open(request) -> Cohort:
     return Cohort.open(request.cohort, request.state)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -260,7 +260,7 @@ def test_prediction_covers_every_voxel_of_any_shape_in_slabs(shape, monkeypatch)
     image = np.random.default_rng(0).normal(size=shape).astype(np.float16)
     expected = image > 0
     np.testing.assert_array_equal(predicted_classes(Threshold(), image, (16, 16, 16), "cpu"), expected)
-    monkeypatch.setattr("SparseAnnotateLib.learning.inference._LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40)
+    monkeypatch.setattr("SparseAnnotateLib.learning.inference.LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40)
     np.testing.assert_array_equal(predicted_classes(Threshold(), image, (16, 16, 16), "cpu"), expected)
 
 

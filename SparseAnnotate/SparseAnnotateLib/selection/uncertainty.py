@@ -1,0 +1,103 @@
+"""Slices that models are unsure of, once models exist: rounds of active learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core import SliceRef
+from .budget import Budget
+from .coverage import greedy_cover, unit_rows
+from .knapsack import knapsack
+from .pool import Pool, ranked_by_pool
+from .quota import Quota
+from .strategy import RankedSlice, Stack, register_strategy
+
+_SHORTLIST = 3  # slices looked at for each that the minutes allow
+
+
+@register_strategy("uncertainty", "Slices that trained models are unsure of, and that are unlike each other.")
+class Uncertainty:
+    """Most uncertain slices first, or, with features, those that are uncertain and representative.
+
+    The two orders are joined by a Borda count: a slice gets a point for every slice it is ahead of, in either order
+    (Ozdemir et al. 2018). With a budget in minutes the slices are chosen by a 0-1 knapsack over the seconds each will
+    take (Kuo et al. 2018), from a shortlist of the best; its values are the points.
+    """
+
+    needs = ("uncertainty",)
+
+    def __init__(self, seed: int = 0):
+        del seed
+
+    def rank(
+        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+    ) -> list[RankedSlice]:
+        """See `Strategy.rank`; the score is the share of all points a slice could get."""
+        return ranked_by_pool(candidates, budget, drawn, lambda pool, quota: _chosen(pool, quota, budget))
+
+
+def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """(N,) float: for each of several scores (N,), how many items each item is ahead of, half for equals; summed."""
+    from scipy.stats import rankdata
+
+    return np.sum([rankdata(score) - 1.0 for score in scores], axis=0)
+
+
+def _chosen(pool: Pool, quota: Quota, budget: Budget) -> list[tuple[int, float, str]]:
+    uncertainty = pool.gathered("uncertainty")
+    candidates = np.flatnonzero(pool.candidate)
+    scores = [uncertainty[candidates]]
+    if all(stack.features is not None for stack in pool.stacks):
+        units = unit_rows(pool.gathered("features"))
+        covering = greedy_cover(units, pool.candidate, pool.inside, pool.drawn, lambda _: True, lambda _: None)
+        gains = np.zeros(len(pool))
+        gains[covering.order] = covering.gains
+        scores.append(gains[candidates])
+    points = np.zeros(len(pool))
+    points[candidates] = borda_points(scores)
+    ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
+    chosen = _within_minutes(pool, budget, ranked) if budget.minutes is not None else _within_quota(pool, quota, ranked)
+    most = max(1.0, len(scores) * (len(candidates) - 1.0))
+    return [(int(n), float(points[n] / most), _reason(float(uncertainty[n]))) for n in chosen]
+
+
+def _within_quota(pool: Pool, quota: Quota, ranked: np.ndarray) -> list[int]:
+    chosen = []
+    for number in ranked:
+        if quota.allows(pool.volume[number]):
+            quota.take(pool.volume[number])
+            chosen.append(int(number))
+    return chosen
+
+
+def _within_minutes(pool: Pool, budget: Budget, ranked: np.ndarray) -> np.ndarray:
+    capacity = budget.minutes * 60.0
+    if all(stack.seconds is not None for stack in pool.stacks):
+        seconds = pool.gathered("seconds")
+    else:
+        seconds = np.full(len(pool), budget.seconds_per_slice)
+    volumes = int(pool.volume.max()) + 1
+    already = np.bincount(pool.volume[pool.drawn], minlength=volumes)
+    room = np.bincount(pool.volume[ranked], minlength=volumes)
+    most = room if budget.maximum is None else np.minimum(room, np.maximum(0, budget.maximum - already))
+    least = np.minimum(most, np.maximum(0, (budget.minimum or 0) - already))
+    affordable = int(np.searchsorted(np.cumsum(np.sort(seconds[ranked])), capacity, side="right"))
+    place = np.empty(len(ranked), dtype=int)
+    # Enough of each volume to keep the minimum, besides the best of all.
+    for v in range(volumes):
+        own = pool.volume[ranked] == v
+        place[own] = np.arange(np.count_nonzero(own))
+    usual = max(1.0, float(np.median(seconds[ranked]))) if len(ranked) else 1.0
+    length = min(_SHORTLIST * max(1, int(capacity / usual)), max(affordable * _SHORTLIST, 1))
+    shortlist = ranked[(np.arange(len(ranked)) < length) | (place < least[pool.volume[ranked]])]
+    values = np.arange(len(shortlist), 0, -1)
+    taken = knapsack(values, seconds[shortlist], capacity, pool.volume[shortlist], least, most)
+    return shortlist[taken]
+
+
+def _reason(uncertainty: float) -> str:
+    if uncertainty <= 0:
+        return "models agree here"
+    return f"models disagree here (weighted area {uncertainty:.3g} mm²)"

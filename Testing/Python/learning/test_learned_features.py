@@ -1,0 +1,146 @@
+"""Features of slices that are learned: the networks, their training, their cache, and what is said without weights."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.learning import learned_features as module
+from SparseAnnotateLib.learning.learned_features import FeatureTraining, learned_features
+from SparseAnnotateLib.learning.slice_encoders import SliceAutoencoder, SliceMaskedAutoencoder
+
+SHORT = FeatureTraining(from_scratch=True, steps=3, batch=8, device="cpu")
+NAMES = ("ball_0", "ball_1")
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "mae"])
+def test_features_are_learned_once_and_then_found_in_the_cache(ball_cohort, kind, monkeypatch):
+    first = learned_features(ball_cohort, NAMES, [Plane.AXIAL, Plane.CORONAL], kind, SHORT)
+    assert first["ball_0"][Plane.AXIAL].shape[0] == 24
+    assert first["ball_1"][Plane.CORONAL].shape[0] == 28
+    assert np.isfinite(first["ball_1"][Plane.CORONAL]).all()
+    assert np.ptp(first["ball_0"][Plane.AXIAL], axis=0).max() > 0
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "build_encoder", None)
+        again = learned_features(ball_cohort, NAMES, [Plane.AXIAL], kind, SHORT)
+    np.testing.assert_array_equal(again["ball_0"][Plane.AXIAL], first["ball_0"][Plane.AXIAL])
+    # A plane that was not asked for before takes the network from the cache.
+    with monkeypatch.context() as patched:
+        patched.setattr(module._Encoder, "_train", None)
+        learned_features(ball_cohort, NAMES, [Plane.SAGITTAL], kind, SHORT)
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "mae"])
+def test_the_same_seed_learns_the_same_features(ball_cohort, kind):
+    first = learned_features(ball_cohort, NAMES, [Plane.AXIAL], kind, SHORT)["ball_0"][Plane.AXIAL]
+    for path in ball_cohort.cache_folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    second = learned_features(ball_cohort, NAMES, [Plane.AXIAL], kind, SHORT)["ball_0"][Plane.AXIAL]
+    np.testing.assert_array_equal(first, second)
+    other = FeatureTraining(from_scratch=True, steps=3, batch=8, device="cpu", seed=1)
+    third = learned_features(ball_cohort, NAMES, [Plane.AXIAL], kind, other)["ball_0"][Plane.AXIAL]
+    assert not np.allclose(first, third)
+
+
+def test_features_of_another_version_and_a_damaged_network_are_learned_anew(ball_cohort, monkeypatch):
+    first = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT)["ball_0"][Plane.AXIAL]
+    weights = next(ball_cohort.cache_folder.rglob("*.safetensors"))
+    weights.write_bytes(b"damaged")
+    for path in ball_cohort.cache_folder.rglob("mae-*/*.npy"):
+        path.unlink()
+    again = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT)["ball_0"][Plane.AXIAL]
+    np.testing.assert_array_equal(first, again)
+    monkeypatch.setattr(module, "_VERSION", 99)
+    learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT)
+    assert len(list(ball_cohort.cache_folder.rglob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("network", [SliceAutoencoder, SliceMaskedAutoencoder])
+def test_learning_restores_slices_better_than_their_mean(network):
+    torch.manual_seed(0)
+    encoder = network()
+    positions = torch.linspace(0, 1, encoder.size)
+    shifts = torch.rand(64, 1, 1, 1)
+    pictures = torch.sigmoid(20 * (positions - shifts)).expand(64, 1, encoder.size, encoder.size).contiguous()
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = encoder.loss(encoder.prepared(pictures), pictures)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.7 * float((pictures - pictures.mean(0)).square().mean())
+
+
+def test_progress_is_told_and_cancel_is_heard(ball_cohort):
+    reports = []
+    learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT, Watch(reports.append))
+    assert any("step 3 of 3" in r.message and "loss" in r.metrics for r in reports)
+    assert [r.fraction for r in reports] == sorted(r.fraction for r in reports)
+    watch = Watch(lambda progress: watch.cancel() if "step 2" in progress.message else None)
+    other = FeatureTraining(from_scratch=True, steps=9, batch=8, device="cpu")
+    with pytest.raises(CancelledError):
+        learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", other, watch)
+
+
+def test_slices_without_contrast_have_no_features_and_are_not_learned_from(ball_cohort):
+    image = noisy_image(ball())
+    image[:5] = 7.0
+    ball_cohort.add_case("cut", image, VolumeGeometry.from_spacing(image.shape))
+    features = learned_features(ball_cohort, ("cut",), [Plane.AXIAL], "mae", SHORT)["cut"][Plane.AXIAL]
+    assert not features[:5].any()
+    assert features[5:].any(axis=1).all()
+    ball_cohort.add_case("nothing", np.zeros((4, 5, 6), np.uint8), VolumeGeometry.from_spacing((4, 5, 6)))
+    with pytest.raises(BadInputError, match="nothing to learn from"):
+        learned_features(ball_cohort, ("nothing",), [Plane.AXIAL], "mae", SHORT)
+
+
+def fake_torchvision(monkeypatch, get_state_dict):
+    """A torchvision whose VGG-19 is one small convolution; its weights come from `get_state_dict`."""
+
+    def vgg19():
+        return SimpleNamespace(features=network.features, load_state_dict=network.load_state_dict)
+
+    network = nn.Module()
+    network.features = nn.Sequential(nn.Conv2d(3, 4, 32, stride=32))
+    weights = SimpleNamespace(url="https://example.org/vgg19.pth", get_state_dict=get_state_dict)
+    models = SimpleNamespace(vgg19=vgg19, VGG19_Weights=SimpleNamespace(IMAGENET1K_V1=weights))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=models))
+    return network
+
+
+def test_pretrained_convolutions_stay_as_they_are(ball_cohort, monkeypatch):
+    expected = {"features.0.weight": torch.full((4, 3, 32, 32), 0.01), "features.0.bias": torch.zeros(4)}
+    network = fake_torchvision(monkeypatch, lambda progress, check_hash: expected)
+    training = FeatureTraining(steps=3, batch=8, device="cpu")
+    found = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
+    assert found["ball_0"][Plane.AXIAL].shape == (24, 64)
+    torch.testing.assert_close(dict(network.state_dict()), expected)
+
+
+def test_without_network_access_a_sentence_says_what_to_do(ball_cohort, monkeypatch):
+    def offline(progress, check_hash):
+        raise URLError("no route to host")
+
+    fake_torchvision(monkeypatch, offline)
+    with pytest.raises(BadInputError, match="could not be fetched .*no route to host.*--from-scratch"):
+        learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", FeatureTraining(device="cpu"))
+
+
+def test_without_torchvision_nothing_is_learned_from_scratch_unasked(ball_cohort, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(BadInputError, match="torchvision, which is not installed.*'intensity'"):
+        learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", FeatureTraining(device="cpu"))
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(BadInputError, match="at least one step"):
+        FeatureTraining(steps=0)
