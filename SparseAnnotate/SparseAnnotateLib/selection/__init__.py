@@ -6,7 +6,9 @@ from .budget import SCOPES, Budget, Scope
 from .cohort_slices import cached_array, cohort_extents, cohort_slice_images, image_mark
 from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
-from .recommend import DEFAULT_STRATEGY, Volume, recommend_slices
+from .plane_advice import advised_plane, self_similarity
+from .planner import Advice, Plan, plan_annotation
+from .recommend import DEFAULT_STRATEGY, Volume, mean_seconds, recommend_slices
 from .slice_features import DEFAULT_FEATURES, FEATURES, check_features, intensity_features
 from .stopping import StoppingHint, stopping_hint
 from .strategy import RankedSlice, Stack, Strategy, register_strategy, strategy_descriptions, strategy_named
@@ -16,15 +18,18 @@ __all__ = [
     "DEFAULT_STRATEGY",
     "FEATURES",
     "SCOPES",
+    "Advice",
     "Budget",
     "CostModel",
     "DrawingEffort",
+    "Plan",
     "RankedSlice",
     "Scope",
     "Stack",
     "StoppingHint",
     "Strategy",
     "Volume",
+    "advised_plane",
     "body_extents",
     "cached_array",
     "check_features",
@@ -35,8 +40,11 @@ __all__ = [
     "greedy_cover",
     "image_mark",
     "intensity_features",
+    "mean_seconds",
+    "plan_annotation",
     "recommend_slices",
     "register_strategy",
+    "self_similarity",
     "stopping_hint",
     "strategy_descriptions",
     "strategy_named",

@@ -116,7 +116,7 @@ class Budget:
                 for n, count in zip(members, spread, strict=True):
                     counts[n] = count
         else:
-            counts = even_counts(self._total(drawn), [s.extent for s in stacks])
+            counts = even_counts(self.planned_total(drawn), [s.extent for s in stacks])
         return self._within_limits(stacks, counts)
 
     def groups(self, stacks: Sequence[Stack], drawn: int = 0) -> list[tuple[list[int], int]]:
@@ -161,7 +161,11 @@ class Budget:
             return max(1, slice_count // self.every)
         return max(1, math.floor(self.density * slice_count + 0.5))
 
-    def _total(self, drawn: int) -> int:
+    def planned_total(self, drawn: int = 0) -> int:
+        """Slices in total, for a budget of a total or of minutes; with minutes, `drawn` ones come on top.
+
+        Raises BadInputError when minutes are given and it is not known what a slice takes.
+        """
         if self.total is not None:
             return self.total
         if self.seconds_per_slice is None:

@@ -58,7 +58,12 @@ def _chosen(pool: Pool, quota: Quota, budget: Budget) -> list[tuple[int, float, 
     points = np.zeros(len(pool))
     points[candidates] = borda_points(scores)
     ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
-    chosen = _within_minutes(pool, budget, ranked) if budget.minutes is not None else _within_quota(pool, quota, ranked)
+    if budget.minutes is not None:
+        # Several pools share the minutes as they would share the slices.
+        share = min(1.0, quota.left / budget.planned_total())
+        chosen = _within_seconds(pool, budget, ranked, budget.minutes * 60.0 * share)
+    else:
+        chosen = _within_quota(pool, quota, ranked)
     most = max(1.0, len(scores) * (len(candidates) - 1.0))
     return [(int(n), float(points[n] / most), _reason(float(uncertainty[n]))) for n in chosen]
 
@@ -72,8 +77,7 @@ def _within_quota(pool: Pool, quota: Quota, ranked: np.ndarray) -> list[int]:
     return chosen
 
 
-def _within_minutes(pool: Pool, budget: Budget, ranked: np.ndarray) -> np.ndarray:
-    capacity = budget.minutes * 60.0
+def _within_seconds(pool: Pool, budget: Budget, ranked: np.ndarray, capacity: float) -> np.ndarray:
     if all(stack.seconds is not None for stack in pool.stacks):
         seconds = pool.gathered("seconds")
     else:
@@ -83,14 +87,12 @@ def _within_minutes(pool: Pool, budget: Budget, ranked: np.ndarray) -> np.ndarra
     room = np.bincount(pool.volume[ranked], minlength=volumes)
     most = room if budget.maximum is None else np.minimum(room, np.maximum(0, budget.maximum - already))
     least = np.minimum(most, np.maximum(0, (budget.minimum or 0) - already))
-    affordable = int(np.searchsorted(np.cumsum(np.sort(seconds[ranked])), capacity, side="right"))
     place = np.empty(len(ranked), dtype=int)
     # Enough of each volume to keep the minimum, besides the best of all.
     for v in range(volumes):
         own = pool.volume[ranked] == v
         place[own] = np.arange(np.count_nonzero(own))
-    usual = max(1.0, float(np.median(seconds[ranked]))) if len(ranked) else 1.0
-    length = min(_SHORTLIST * max(1, int(capacity / usual)), max(affordable * _SHORTLIST, 1))
+    length = _SHORTLIST * max(1, round(capacity / float(np.median(seconds[ranked]))))
     shortlist = ranked[(np.arange(len(ranked)) < length) | (place < least[pool.volume[ranked]])]
     values = np.arange(len(shortlist), 0, -1)
     taken = knapsack(values, seconds[shortlist], capacity, pool.volume[shortlist], least, most)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from .. import __version__
-from ..core import CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core import CancelledError, Cohort, Plane, SparseAnnotateError, Watch
 from ..core import Progress as Report
 from ..core.decathlon import case_name
 from ..core.images import read_geometry, read_labels
 from ..core.strict_json import to_plain, to_text
 from ..interpolation import interpolator_descriptions
 from ..learning import NETWORKS, TrainingSettings
-from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Scope, strategy_descriptions
+from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Plan, Scope, strategy_descriptions
 from . import requests
+from .planning import Agreement
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
 
@@ -64,6 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--labels", nargs="*", default=[], metavar="VALUE=NAME", help="names of labels, e.g. 1=liver")
     create.add_argument("--references", nargs="*", default=[], help="dense label files, in the order of the images")
 
+    plan = _command(commands, "plan", "say how to spend so many slices or minutes, and why", _request, _show_plan)
+    plan.set_defaults(request_name="plan")
+    budget = plan.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--slices", type=int, help="slices you can draw in the whole cohort")
+    budget.add_argument("--minutes", type=float, help="minutes you can spend drawing")
+    plan.add_argument("--seconds-per-slice", type=float, help="by default as long as slices have taken so far")
+    plan.add_argument("--planes", nargs="+", default=[p.value for p in Plane], help="planes to choose from")
+    plan.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the model to train (default: 3)")
+    plan.add_argument("--target", choices=("clear", "subtle"), help="whether the structure stands out clearly")
+
     recommend = _command(commands, "recommend", "recommend the slices to draw", _request, _show_table)
     recommend.set_defaults(request_name="recommend")
     _recommend_options(recommend)
@@ -84,7 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     networks = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
     train.add_argument("--network", help=networks)
     train.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch in voxels")
-    for name, kind in (("batch", int), ("iterations", int), ("learning_rate", float), ("seed", int)):
+    for name, kind in (
+        ("batch", int),
+        ("iterations", int),
+        ("learning_rate", float),
+        ("dropout", float),
+        ("seed", int),
+    ):
         default = getattr(defaults, name)
         text = "default: planned" if default is None else f"default: {default}"
         train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
@@ -98,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _command(commands, "evaluate", "compare results with reference labels", _request, _show_table)
     evaluate.set_defaults(request_name="evaluate")
     evaluate.add_argument("--run", help="a run's predictions; without it, the fill")
+
+    agreement = _command(
+        commands, "agreement", "tell whether more rounds still change the result", _request, _show_agreement
+    )
+    agreement.set_defaults(request_name="agreement")
+    agreement.add_argument("--runs", nargs="+", required=True, help="runs in the order of the rounds, all predicted")
 
     environment = commands.add_parser("environment", help="what can be computed here, on which device")
     environment.set_defaults(function=_request, show=_show_environment, request_name="environment")
@@ -256,6 +280,24 @@ def _show_card(card: dict[str, Any]) -> None:
         f"of {len(card['cases'])} cases, "
         f"{card['iterations']} steps in {card['seconds']:.0f} s on {card['device']}{held_out}."
     )
+
+
+def _show_plan(plan: Plan) -> None:
+    minutes = f", about {plan.minutes:.0f} minutes" if plan.minutes is not None else ""
+    several = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes" if len(plan.cases) > 1 else plan.cases[0]
+    Console(soft_wrap=True).print(
+        f"{plan.slices} {plan.plane.value} slices{minutes}: {several}, {plan.density:.1%} of each."
+    )
+    for item in plan.advice:
+        Console(soft_wrap=True).print(f"- {item.sentence} ({item.source})", highlight=False)
+    for sentence in plan.unknown:
+        Console(soft_wrap=True).print(f"? {sentence}", highlight=False)
+
+
+def _show_agreement(found: Agreement) -> None:
+    for (one, other), value in zip(pairwise(found.runs), found.dice, strict=True):
+        Console().print(f"'{one}' and '{other}': Dice {value:.3f} over {found.cases} cases")
+    Console(soft_wrap=True).print(found.sentence, highlight=False)
 
 
 def _show_environment(report: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from ..core.oracle import drawn_from_reference
 from ..interpolation import interpolator_named
 from ..learning import TrainingSettings
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
+from .planning import AgreementRequest, PlanRequest, agreement, plan
 from .recommendation import RecommendRequest, recommend
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
@@ -225,12 +226,14 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
 
 METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
+    "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
     "draw": (DrawRequest, draw),
     "fill": (FillRequest, fill),
     "train": (TrainRequest, train),
     "predict": (PredictRequest, predict),
     "evaluate": (EvaluateRequest, evaluate),
+    "agreement": (AgreementRequest, agreement),
 }
 
 

@@ -70,6 +70,14 @@ def test_minutes_are_spent_on_what_is_worth_most_for_its_time():
     assert len(chosen([stack(uncertainty)], Budget(minutes=2, seconds_per_slice=40))) == 3
 
 
+def test_volumes_share_the_minutes():
+    stacks = [stack([9, 8, 7, 6], "v"), stack([0.1, 0.2, 0.3], "w")]
+    found = chosen(stacks, Budget(minutes=4, seconds_per_slice=60))
+    assert sorted(r.slice.volume for r in found) == ["v", "v", "w", "w"]
+    found = chosen(stacks, Budget(minutes=4, seconds_per_slice=60, scope=Scope.COHORT))
+    assert sorted(r.slice.volume for r in found) == ["v", "v", "v", "v"]
+
+
 def test_minutes_keep_a_minimum_and_maximum_per_volume():
     stacks = [stack([9, 8, 7, 6], "v"), stack([0.1, 0.2, 0.3], "w")]
     budget = Budget(minutes=4, seconds_per_slice=60, scope=Scope.COHORT, minimum=1, maximum=2)

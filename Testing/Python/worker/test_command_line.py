@@ -10,7 +10,7 @@ import time
 import pytest
 
 from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import Cohort, VolumeGeometry
+from SparseAnnotateLib.core import Cohort, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.worker.command_line import main
 
@@ -54,6 +54,61 @@ def test_the_whole_job_on_a_folder(files, capsys):
     assert said_as_json(capsys, "recommend", cohort, "--density", "0.25", "--whole") == []
 
 
+def test_rounds_of_active_learning_on_a_folder(ball_cohort, capsys, tmp_path):
+    folder = ball_cohort.folder
+    said_as_json(capsys, "train", folder, "--run", "round 1", "--iterations", 20, "--dropout", 0.1, *TRAIN)
+    common = ("--strategy", "uncertainty", "--device", "cpu", "--whole", "--runs")
+    first = said_as_json(capsys, "recommend", folder, "--total", 16, "--samples", 2, *common, "round 1")
+    assert len(first) == 4  # 12 are drawn
+    assert all("models disagree here" in r["reason"] for r in first)
+    said_as_json(capsys, "draw", folder)
+    said_as_json(capsys, "train", folder, "--run", "round 2", "--iterations", 20, *TRAIN)
+    for run in ("round 1", "round 2"):
+        said_as_json(capsys, "predict", folder, "--run", run, "--device", "cpu")
+    agreement = said_as_json(capsys, "agreement", folder, "--runs", "round 1", "round 2")
+    assert len(agreement["dice"]) == 1
+    assert not agreement["stop"]
+    picture = tmp_path / "choice.png"
+    minutes = ("--minutes", 2, "--seconds-per-slice", 30, "--picture", picture)
+    second = said_as_json(capsys, "recommend", folder, *minutes, *common, "round 1", "round 2")
+    assert len(second) == 4
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_slices_cost_is_learned_from_the_seconds_in_the_ledgers(ball_cohort, capsys):
+    said_as_json(capsys, "train", ball_cohort.folder, "--run", "r", "--iterations", 2, *TRAIN)
+    for name in ("ball_0", "ball_1"):
+        annotation = ball_cohort.annotation(name)
+        ledger = annotation.ledger
+        for entry in ledger.decided:
+            ledger = ledger.with_state(entry.plane, entry.index, entry.state, seconds=60.0)
+        ball_cohort.save_annotation(name, SparseAnnotation(annotation.labels, ledger, annotation.geometry))
+    options = ("--strategy", "uncertainty", "--runs", "r", "--samples", 2, "--device", "cpu", "--whole")
+    found = said_as_json(capsys, "recommend", ball_cohort.folder, "--minutes", 3, *options)
+    assert len(found) == 3
+    plan = said_as_json(capsys, "plan", ball_cohort.folder, "--minutes", 10)
+    assert plan["slices"] == 10
+    assert plan["minutes"] == 10
+
+
+def test_a_plan_says_what_to_draw_and_why(ball_cohort, capsys):
+    plan = said_as_json(capsys, "plan", ball_cohort.folder, "--slices", 8, "--dimensions", 2, "--planes", "coronal")
+    assert (plan["plane"], plan["cases"], plan["slices_per_volume"]) == ("coronal", ["ball_0", "ball_1"], 4)
+    assert main(["plan", str(ball_cohort.folder), "--slices", "8"]) == 0
+    shown = capsys.readouterr().out
+    assert "Zhang et al. 2025" in shown
+    assert "? How long a slice takes is not known" in shown
+
+
+def test_representative_slices_of_a_cohort_with_learned_features(ball_cohort, capsys):
+    options = ("--strategy", "representative", "--scope", "cohort", "--minimum", 2, "--maximum", 9, "--whole")
+    features = ("--features", "autoencoder", "--from-scratch", "--feature-steps", 2, "--device", "cpu")
+    found = said_as_json(capsys, "recommend", ball_cohort.folder, "--total", 16, *options, *features)
+    assert len(found) == 4
+    assert "covers" in found[0]["reason"]
+    assert found == said_as_json(capsys, "recommend", ball_cohort.folder, "--total", 16, *options, *features)
+
+
 def test_without_json_there_is_a_table_for_people(ball_cohort, capsys):
     assert main(["fill", str(ball_cohort.folder)]) == 0
     assert "slices_drawn" in capsys.readouterr().out
@@ -81,6 +136,16 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["train", "COHORT", "--run", "r", "--patch", "5", "5", "5"], "multiple of 16"),
         (["predict", "COHORT", "--run", "r"], "does not exist"),
         (["evaluate", "COHORT"], "no fill of a case with reference labels"),
+        (["recommend", "COHORT", "--total", "9999"], "larger than the"),
+        (["recommend", "COHORT", "--total", "0"], "at least one slice"),
+        (["recommend", "COHORT", "--total", "-4"], "at least one slice"),
+        (["recommend", "COHORT", "--minutes", "9"], "how long a slice takes"),
+        (["recommend", "COHORT", "--total", "3", "--scope", "world"], "plane, volume, cohort"),
+        (["recommend", "COHORT", "--total", "3", "--strategy", "core_set", "--features", "best"], "no features 'best'"),
+        (["recommend", "COHORT", "--total", "3", "--strategy", "uncertainty"], "none is named"),
+        (["plan", "COHORT", "--minutes", "9"], "how long a slice takes"),
+        (["agreement", "COHORT", "--runs", "a"], "at least two runs"),
+        (["agreement", "COHORT", "--runs", "a", "b"], "No case has predictions of all of these runs: a, b"),
         (["draw", "COHORT"], "no recommended slice"),
         (["create", "COHORT", "IMAGE"], "already is a cohort"),
         (["create", "NEW", "IMAGE", "IMAGE"], "Several images are named 'ball_0'"),
