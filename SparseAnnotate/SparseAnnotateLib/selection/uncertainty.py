@@ -59,9 +59,7 @@ def _chosen(pool: Pool, quota: Quota, budget: Budget) -> list[tuple[int, float, 
     points[candidates] = borda_points(scores)
     ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
     if budget.minutes is not None:
-        # Several pools share the minutes as they would share the slices.
-        share = min(1.0, quota.left / budget.planned_total())
-        chosen = _within_seconds(pool, budget, ranked, budget.minutes * 60.0 * share)
+        chosen = _within_seconds(pool, budget, ranked, budget.minutes * 60.0 * pool.share)
     else:
         chosen = _within_quota(pool, quota, ranked)
     most = max(1.0, len(scores) * (len(candidates) - 1.0))
