@@ -21,11 +21,11 @@ class Pool:
         inside: (N,) bool, slices within the extent.
         drawn: (N,) bool.
         volume: (N,) int, the volume each belongs to, numbered from 0.
-        share: the pool's share of the whole budget, 0 to 1.
+        share: the pool's share of all slices that are to be chosen, 0 to 1.
     """
 
-    def __init__(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef], share: float = 1.0):
-        self.share = share
+    def __init__(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef]):
+        self.share = 1.0
         self.stacks = list(stacks)
         counts = [s.slice_count for s in stacks]
         self._start = np.concatenate([[0], np.cumsum(counts)]).astype(int)
@@ -78,11 +78,13 @@ def ranked_by_pool(
     ranked = []
     known = {(s.volume, s.plane) for s in candidates}
     drawn_here = frozenset(d for d in drawn if (d.volume, d.plane) in known)
-    groups = budget.groups(candidates, len(drawn_here))
-    total = sum(count for _, count in groups)
-    for members, count in groups:
-        pool = Pool([candidates[n] for n in members], drawn_here, count / max(1, total))
-        quota = pool.quota(count, budget)
+    pools = []
+    for members, count in budget.groups(candidates, len(drawn_here)):
+        pool = Pool([candidates[n] for n in members], drawn_here)
+        pools.append((pool, pool.quota(count, budget)))
+    total = sum(quota.left for _, quota in pools)
+    for pool, quota in pools:
         if quota.left:
+            pool.share = quota.left / total
             ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in choose(pool, quota)]
     return ranked
