@@ -38,6 +38,7 @@ class Panel:
         self.ui.cohortFolderSelector.filters = ctk.ctkPathLineEdit.Dirs
         actions = {
             self.ui.recommendButton: self._recommend,
+            self.ui.planButton: self._plan,
             self.ui.previousButton: lambda: self.table.choose_next(-1),
             self.ui.nextButton: lambda: self.table.choose_next(1),
             self.ui.drawnButton: lambda: self._mark(self.logic.markDrawn),
@@ -77,6 +78,10 @@ class Panel:
                 "plane": self.ui.planeSelector,
                 "percent": self.ui.percentSpinBox,
                 "strategy": self.ui.strategySelector,
+                "scope": self.ui.scopeSelector,
+                "features": self.ui.featuresSelector,
+                "planAmount": self.ui.planAmountSpinBox,
+                "planKind": self.ui.planKindSelector,
                 "iterations": self.ui.iterationsSpinBox,
             }
         )
@@ -158,6 +163,7 @@ class Panel:
         none_drawn = _("Draw a slice and mark it as drawn first.")
         at_work = _("Something is being worked on; wait for it or cancel it.")
         self._enable(self.ui.recommendButton, bool(volumes), no_volume)
+        self._enable(self.ui.planButton, bool(volumes) and not busy, at_work if busy else no_volume)
         for button in (self.ui.drawnButton, self.ui.emptyButton, self.ui.skipButton):
             self._enable(button, bool(items), _("Recommend slices first."))
         for button in (self.ui.previousButton, self.ui.nextButton):
@@ -211,17 +217,57 @@ class Panel:
                 self.say(str(error), is_error=True)
 
     def _recommend(self) -> None:
-        parameters = self._parameters
-        worklist = self.logic.recommendSlices(
+        parameters, run = self._parameters, self.ui.runSelector.currentText
+        self._begin(_("Choosing slices ..."))
+        self.logic.recommendSlices(
             self.volumes(),
             parameters.plane,
             density=parameters.percent / 100.0,
             strategy=parameters.strategy,
+            scope=parameters.scope,
+            features=parameters.features,
+            runs=[run] if run else [],
+            waitForCompletion=False,
+            onDone=self._recommended,
+            onProgress=self._show_progress,
         )
+        self.refresh()
+
+    def _recommended(self, worklist, error) -> None:
+        self._finish(error)
         self._result = None
         self.refresh()
-        self.table.choose(0)
-        self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+        if worklist is not None:
+            self.table.choose(0)
+            self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+
+    def _plan(self) -> None:
+        self._begin(_("Planning ..."))
+        budget = {self._parameters.planKind: self._parameters.planAmount}
+        self.logic.planAnnotation(self.volumes(), **budget, waitForCompletion=False, onDone=self._planned)
+        self.refresh()
+
+    def _planned(self, plan, error) -> None:
+        self._finish(error)
+        if plan is not None:
+            self.ui.planeSelector.setCurrentText(plan.plane.value)
+            self.ui.percentSpinBox.value = 100.0 * plan.density
+            self.ui.strategySelector.setCurrentText(plan.strategy)
+            reasons = [f"{item.sentence} ({item.source})" for item in plan.advice]
+            self.ui.adviceLabel.text = "\n".join([*reasons, *(f"? {sentence}" for sentence in plan.unknown)])
+            self.say(self._plan_text(plan))
+        self.refresh()
+
+    @staticmethod
+    def _plan_text(plan) -> str:
+        text = _("{slices} {plane} slices: {each} in each of {count} volume(s)").format(
+            slices=plan.slices, plane=plan.plane.value, each=plan.slices_per_volume, count=len(plan.cases)
+        )
+        if plan.minutes is not None:
+            text += _(", about {minutes:.0f} minutes").format(minutes=plan.minutes)
+        if plan.volume_share < 1.0:
+            text += _("; draw in these volumes only: {names}").format(names=", ".join(plan.cases))
+        return text + "."
 
     def _jump(self, item) -> None:
         self._started = time.monotonic()

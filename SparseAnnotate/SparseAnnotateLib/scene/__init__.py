@@ -23,8 +23,10 @@ from .segmentation_nodes import (
 )
 from .slice_views import jump_to_slice
 from .volume_nodes import geometry_of, image_of
+from .worklist import WorklistItem, store_recommended, worklist_of
 
 __all__ = [
+    "WorklistItem",
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
@@ -45,7 +47,9 @@ __all__ = [
     "position_in_scene",
     "segment_names",
     "store_ledger",
+    "store_recommended",
     "stored_ledger",
     "use_segmentation",
     "voxel_stamp",
+    "worklist_of",
 ]

@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     recommend.set_defaults(request_name="recommend")
     _recommend_options(recommend)
 
+    picture = _command(commands, "picture", "draw a map of the slices, drawn and to do", _request, print)
+    picture.set_defaults(request_name="picture")
+    picture.add_argument("--path", default="slices.png", help="PNG file to write (default: slices.png)")
+    picture.add_argument("--planes", nargs="+", default=(), help="by default those of the ledgers")
+    _feature_options(picture)
+    picture.add_argument("--whole", action="store_true", help="count air around the body, too")
+
     draw = _command(
         commands, "draw", "draw the worklist as the references show it (experiments)", _request, _show_table
     )
@@ -148,18 +155,22 @@ def _recommend_options(recommend: argparse.ArgumentParser) -> None:
     )
     recommend.add_argument("--minimum", type=int, help="slices of each volume at least, with --scope cohort")
     recommend.add_argument("--maximum", type=int, help="slices of each volume at most, with --scope cohort")
-    features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
-    recommend.add_argument("--features", default=DEFAULT_FEATURES, help=f"what slices are compared by. {features}")
-    recommend.add_argument(
-        "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"
-    )
-    recommend.add_argument("--feature-steps", type=int, default=1000, help="steps in which features are learned")
+    _feature_options(recommend)
     recommend.add_argument("--runs", nargs="+", default=(), help="with --strategy uncertainty: the models to ask")
     recommend.add_argument("--samples", type=int, default=8, help="predictions sampled of a single model")
-    recommend.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     recommend.add_argument("--picture", metavar="PNG", help="write a map of the slices and a coverage curve there")
-    recommend.add_argument("--seed", type=int, default=0)
     recommend.add_argument("--whole", action="store_true", help="recommend air around the body, too")
+
+
+def _feature_options(command: argparse.ArgumentParser) -> None:
+    features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
+    command.add_argument("--features", default=DEFAULT_FEATURES, help=f"what slices are compared by. {features}")
+    command.add_argument(
+        "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"
+    )
+    command.add_argument("--feature-steps", type=int, default=1000, help="steps in which features are learned")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
 def _command(commands, name: str, text: str, function: Callable, show: Callable) -> argparse.ArgumentParser:

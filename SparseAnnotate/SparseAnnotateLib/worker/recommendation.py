@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..core import Cohort, LedgerEntry, Plane, Watch
+from ..core import BadInputError, Cohort, LedgerEntry, Plane, Watch
 from ..selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
@@ -38,7 +38,7 @@ class RecommendRequest:
         from_scratch, feature_steps: how features are learned; see `FeatureTraining`.
         runs: the models that the strategy 'uncertainty' asks; samples: how often it asks a single one.
         whole: air around the body may be drawn, too.
-        picture: where to write a picture of the choice (PNG), if anywhere.
+        picture: where to write a picture of the choice (PNG), if anywhere; see `PictureRequest`.
     """
 
     cohort: str
@@ -81,6 +81,26 @@ class RecommendRequest:
 
 
 @dataclass(frozen=True)
+class PictureRequest:
+    """A picture (PNG) of what is drawn and recommended in the cohort; see `write_picture`.
+
+    Without planes: those of the ledgers. The other fields are those of `RecommendRequest`.
+    """
+
+    cohort: str
+    path: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    planes: tuple[str, ...] = ()
+    features: str = DEFAULT_FEATURES
+    from_scratch: bool = False
+    feature_steps: int = 1000
+    seed: int = 0
+    device: str = "auto"
+    whole: bool = False
+
+
+@dataclass(frozen=True)
 class Recommended:
     """One slice of the worklist."""
 
@@ -100,25 +120,39 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     needs = strategy_named(request.strategy or DEFAULT_STRATEGY, request.seed).needs
     names = [case.name for case in cohort.select(request.cases)]
     compares = "features" in needs or ("uncertainty" in needs and request.features != "none")
-    if compares or request.picture:
-        check_features(request.features)
-    steps = _Steps(watch, 1 + ("uncertainty" in needs) + bool(compares or request.picture) + 1)
+    steps = _Steps(watch, 2 + compares + ("uncertainty" in needs) + bool(request.picture))
     volumes = _volumes(cohort, names, request.whole, steps.next())
-    features = None
-    if compares or request.picture:
-        features = cohort_features(cohort, names, planes, request, steps.next())
     if compares:
+        features = cohort_features(cohort, names, planes, request, steps.next())
         volumes = [replace(volume, features=features[volume.name]) for volume in volumes]
     if "uncertainty" in needs:
         volumes = _with_uncertainty(cohort, volumes, planes, request, steps.next())
     steps.next().step(0.0, "choosing slices")
     worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed)
-    if request.picture:
-        from .selection_picture import write_picture
-
-        write_picture(request.picture, volumes, planes, worklist, features)
     cohort.save_recommended(worklist)
+    if request.picture:
+        shared = {f.name: getattr(request, f.name) for f in fields(PictureRequest) if f.name != "path"}
+        if shared["features"] == "none":
+            shared["features"] = DEFAULT_FEATURES
+        picture(PictureRequest(path=request.picture, **shared), steps.next())
     return recommended_list(worklist)
+
+
+def picture(request: PictureRequest, watch: Watch) -> str:
+    """Write the picture; returns its path."""
+    cohort = Cohort.open(request.cohort, request.state)
+    names = [case.name for case in cohort.select(request.cases)]
+    steps = _Steps(watch, 2)
+    volumes = _volumes(cohort, names, request.whole, steps.next())
+    found = [e.plane for volume in volumes for e in volume.ledger.entries]
+    planes = [Plane.named(name) for name in request.planes] or [plane for plane in Plane if plane in found]
+    if not planes:
+        raise BadInputError("Nothing is drawn or recommended yet, so there is nothing to show. Recommend slices first.")
+    features = cohort_features(cohort, names, planes, request, steps.next())
+    from .selection_picture import write_picture
+
+    write_picture(request.path, volumes, planes, {v.name: v.ledger.todo for v in volumes}, features)
+    return request.path
 
 
 def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended]:
@@ -132,9 +166,10 @@ def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended
 
 
 def cohort_features(
-    cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], request: RecommendRequest, watch: Watch
+    cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], request, watch: Watch
 ) -> Mapping[str, Mapping[Plane, np.ndarray]]:
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
+    check_features(request.features)
     if request.features != DEFAULT_FEATURES:
         require_packages((*LEARNING_PACKAGES, "einops"), f"The features '{request.features}'")
         from ..learning.learned_features import FeatureTraining, learned_features

@@ -24,7 +24,7 @@ from ..interpolation import interpolator_named
 from ..learning import TrainingSettings
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .planning import AgreementRequest, PlanRequest, agreement, plan
-from .recommendation import RecommendRequest, recommend
+from .recommendation import PictureRequest, RecommendRequest, picture, recommend
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
@@ -228,6 +228,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
+    "picture": (PictureRequest, picture),
     "draw": (DrawRequest, draw),
     "fill": (FillRequest, fill),
     "train": (TrainRequest, train),

@@ -55,7 +55,7 @@ def test_only_what_the_layout_names_stands_at_the_top():
 
 def slicer_facing_files() -> list[Path]:
     parts = [MODULE / "SparseAnnotate.py"]
-    for folder in ("scene", "gui"):
+    for folder in ("scene", "logic", "gui"):
         parts += sorted((MODULE / "SparseAnnotateLib" / folder).glob("*.py"))
     return parts
 
@@ -103,3 +103,19 @@ def test_every_class_of_the_ui_file_exists_in_slicer_with_the_properties_it_sets
         assert known is not None, f"{name} is not among the classes known of Slicer"
         for prop in widget.findall("property"):
             assert prop.get("name") in known, f"{name} has no property '{prop.get('name')}'"
+
+
+def test_the_choices_of_the_panel_are_those_there_are():
+    import xml.etree.ElementTree as ElementTree
+
+    from SparseAnnotateLib.selection import FEATURES, SCOPES, strategy_descriptions
+
+    root = ElementTree.parse(MODULE / "Resources" / "UI" / "SparseAnnotate.ui")
+    shown = {
+        widget.get("name"): [text.text for text in widget.findall("item/property/string")]
+        for widget in root.iter("widget")
+        if widget.get("class") == "QComboBox"
+    }
+    assert sorted(shown["strategySelector"]) == sorted(strategy_descriptions())
+    assert shown["scopeSelector"] == [scope.value for scope in SCOPES]
+    assert shown["featuresSelector"] == list(FEATURES)

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
-from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SliceState, WorkerError
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Plane,
+    SliceState,
+    SparseAnnotateError,
+    WorkerError,
+)
 
 PROJECT = Path(__file__).resolve().parents[3]
 MATRIX = np.array([[-1.0, 0, 0, 10], [0, 1, 0, 20], [0, 0, 2, -30], [0, 0, 0, 1]])
@@ -270,3 +277,51 @@ def test_calls_that_do_not_wait_report_their_end(mrml, tmp_path):
     logic.close()
     while any(client.is_running for client in logic._jobs.clients):
         application.processEvents()
+
+
+def test_content_aware_recommendations_come_from_the_worker_into_the_ledgers(mrml, logic, tmp_path):
+    volumes, labels = zip(*(add_ball(mrml, f"ball {n}", (12, 12 + 2 * n, 16)) for n in range(2)), strict=True)
+    options = {"strategy": "representative", "scope": "cohort", "minimum": 1, "wholeVolume": True}
+    first = logic.recommendSlices(volumes, total=6, **options)
+    assert [item.order for item in first] == list(range(1, 7))
+    assert {item.volumeNode for item in first} == set(volumes)
+    assert all("similar" in item.reason or "no other" in item.reason for item in first)
+    assert first == logic.recommendSlices(volumes, total=6, **options)
+    for volume, truth in zip(volumes, labels, strict=True):
+        draw(mrml, logic, volume, truth, [i for i in first if i.volumeNode is volume])
+    assert logic.recommendSlices(volumes, total=6, **options) == []
+    second = logic.recommendSlices(volumes, total=8, **options)
+    assert len(second) == 2
+    assert {i.index for i in second}.isdisjoint({i.index for i in first if i.volumeNode is second[0].volumeNode})
+    logic.writeSlicePicture(volumes, tmp_path / "slices.png")
+    assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")
+
+    plan = logic.planAnnotation(volumes, minutes=10)
+    assert plan.slices == 20  # every slice took 30 seconds
+    assert plan.cases == ("ball 0", "ball 1")
+    assert plan.minutes == 10
+    runs = [logic.train(volumes, settings={**QUICK_TRAINING, "seed": seed}) for seed in range(2)]
+    unsure = logic.recommendSlices(volumes, minutes=1, strategy="uncertainty", runs=runs, wholeVolume=True)
+    assert len(unsure) == 2
+    assert all("disagree" in item.reason for item in unsure)
+    for run in runs:
+        logic.segment(volumes, run)
+    agreement = logic.agreement(runs)
+    assert agreement["runs"] == runs
+    assert "1 more round needed" in agreement["sentence"]
+
+
+def test_what_cannot_be_recommended_is_said_and_the_ledger_stays(mrml, logic):
+    volume, _ = add_ball(mrml)
+    logic.recommendSlices([volume], density=0.2)
+    before = logic.ledger(volume)
+    for arguments, words in (
+        ({"density": 0.2, "strategy": "uncertainty"}, "none is named"),
+        ({"total": 1000, "strategy": "core_set"}, "larger than the"),
+        ({"minutes": 3}, "how long a slice takes"),
+        ({"density": 0.2, "scope": "world"}, "plane, volume, cohort"),
+        ({"density": 0.2, "strategy": "core_set", "features": "best"}, "no features 'best'"),
+    ):
+        with pytest.raises(SparseAnnotateError, match=words):
+            logic.recommendSlices([volume], **arguments)
+    assert logic.ledger(volume) == before

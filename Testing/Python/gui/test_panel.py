@@ -103,6 +103,41 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
     assert ui.runSelector.currentText == "run 1"
 
 
+def test_a_plan_sets_the_choices_and_a_strategy_of_the_worker_fills_the_worklist(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    ui.planKindSelector.setCurrentText("minutes")
+    ui.planButton.click()
+    panel.wait()
+    assert "how long a slice takes" in panel.message
+    ui.planKindSelector.setCurrentText("slices")
+    ui.planAmountSpinBox.value = 6
+    ui.planButton.click()
+    assert not ui.planButton.enabled
+    panel.wait()
+    assert panel.message.startswith("6 ")
+    assert "in each of 1 volume(s)" in panel.message
+    assert "Zhang et al. 2025" in ui.adviceLabel.text
+    assert ui.planeSelector.currentText in panel.message
+    assert ui.percentSpinBox.value == pytest.approx(100 * 6 / len(panel.labels), abs=10)
+    ui.planeSelector.setCurrentText("axial")
+    ui.percentSpinBox.value = 20.0
+    ui.strategySelector.setCurrentText("representative")
+    ui.scopeSelector.setCurrentText("cohort")
+    ui.recommendButton.click()
+    assert panel.logic.isBusy
+    panel.wait()
+    assert panel.message == "5 slices are to be drawn."
+    assert ui.worklistTable.rowCount == 5
+    assert ui.worklistTable.currentRow() == 0
+    assert "covers" in ui.worklistTable.item(0, 5).text()
+    ui.strategySelector.setCurrentText("uncertainty")
+    ui.recommendButton.click()
+    panel.wait()
+    assert "none is named" in panel.message
+    assert [e.index for e in panel.logic.ledger(volume).todo]
+
+
 def test_training_can_be_cancelled_and_the_window_goes_on(panel):
     from PySide6 import QtCore
 

@@ -1,0 +1,13 @@
+"""What the module can do in Slicer's scene, from the console and the panel; `SparseAnnotate.py` puts it together.
+
+Methods are camelCase, as in all of Slicer's API. Those that take long block until they are done, unless they are told
+`waitForCompletion=False`; then they return at once, and `onDone(result, error)` is called when the work has ended.
+"""
+
+from .drawing import DrawingLogic
+from .filling import FillingLogic
+from .installing import InstallingLogic
+from .modelling import ModellingLogic
+from .recommending import RecommendingLogic
+
+__all__ = ["DrawingLogic", "FillingLogic", "InstallingLogic", "ModellingLogic", "RecommendingLogic"]

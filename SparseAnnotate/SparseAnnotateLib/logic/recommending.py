@@ -1,0 +1,163 @@
+"""Which slices to draw: plans, recommendations, pictures of the choice, and whether to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import scene
+from ..core import LedgerEntry, Plane, Progress, SliceState
+from ..core.strict_json import from_plain
+from ..selection import (
+    DEFAULT_FEATURES,
+    DEFAULT_STRATEGY,
+    Budget,
+    Plan,
+    Scope,
+    Volume,
+    recommend_slices,
+    strategy_named,
+)
+from ..worker import Call
+from .session import SessionLogic
+
+
+class RecommendingLogic(SessionLogic):
+    """Recommending slices and planning."""
+
+    def recommendSlices(
+        self,
+        volumeNodes: Sequence,
+        plane: str | Sequence[str] = "axial",
+        density: float | None = None,
+        slicesPerVolume: int | None = None,
+        total: int | None = None,
+        strategy: str | None = None,
+        seed: int = 0,
+        wholeVolume: bool = False,
+        *,
+        every: int | None = None,
+        minutes: float | None = None,
+        secondsPerSlice: float | None = None,
+        scope: str = "plane",
+        minimum: int | None = None,
+        maximum: int | None = None,
+        features: str = DEFAULT_FEATURES,
+        fromScratch: bool = False,
+        runs: Sequence[str] = (),
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list[scene.WorklistItem] | Call | None:
+        """Recommend slices to draw and put them into the ledgers; returns the worklist.
+
+        Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`
+        and `minutes`. The strategy is `staggered` for several volumes. Air around the body is left out unless
+        `wholeVolume`. With `scope` "volume" the planes of a volume share the budget, with "cohort" all volumes do,
+        each with at least `minimum` and at most `maximum` slices.
+
+        The strategies `representative` and `core_set` compare slices by `features`, `uncertainty` asks the models
+        named in `runs`: the worker looks at the images for them, and what it finds is kept in the cohort folder.
+        """
+        planes = [plane] if isinstance(plane, str) else list(plane)
+        budget = Budget(
+            density, every, slicesPerVolume, total, minutes, Scope.named(scope), minimum, maximum, secondsPerSlice
+        )
+        if not strategy_named(strategy or DEFAULT_STRATEGY, seed).needs:
+            volumes = [self._volumeOf(node, wholeVolume) for node in volumeNodes]
+            recommended = recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)
+            scene.store_recommended(volumeNodes, recommended)
+            found = self._toDo(volumeNodes)
+            if not waitForCompletion and onDone is not None:
+                onDone(found, None)
+            return found
+        params = {
+            "planes": planes,
+            "density": density,
+            "every": every,
+            "per_volume": slicesPerVolume,
+            "total": total,
+            "minutes": minutes,
+            "seconds_per_slice": secondsPerSlice,
+            "scope": scope,
+            "minimum": minimum,
+            "maximum": maximum,
+            "strategy": strategy,
+            "features": features,
+            "from_scratch": fromScratch,
+            "runs": list(runs),
+            "seed": seed,
+            "whole": wholeVolume,
+        }
+
+        def finish(rows):
+            recommended: dict[str, list[LedgerEntry]] = {}
+            for r in rows:
+                entry = LedgerEntry(
+                    Plane.named(r["plane"]), r["index"], SliceState.TODO, r["order"], r["score"], r["reason"]
+                )
+                recommended.setdefault(r["case"], []).append(entry)
+            scene.store_recommended(volumeNodes, recommended)
+            return self._toDo(volumeNodes)
+
+        params = {**self._exported(volumeNodes), **params}
+        return self._request("recommend", params, finish, waitForCompletion, onDone, onProgress)
+
+    def planAnnotation(
+        self,
+        volumeNodes: Sequence,
+        slices: int | None = None,
+        minutes: float | None = None,
+        secondsPerSlice: float | None = None,
+        dimensions: int = 3,
+        target: str | None = None,
+        planes: Sequence[str] = tuple(plane.value for plane in Plane),
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+    ) -> Plan | Call:
+        """How to spend so many slices or minutes: plane, volumes and slices of each, with reasons and their sources.
+
+        `dimensions` (2 or 3) is that of the model to train; `target` says whether the structure is "clear" or
+        "subtle". The plan also says what it does not know.
+        """
+        names = {scene.case_of(node): node.GetName() for node in volumeNodes}
+        params = {
+            **self._exported(volumeNodes),
+            "planes": list(planes),
+            "slices": slices,
+            "minutes": minutes,
+            "seconds_per_slice": secondsPerSlice,
+            "dimensions": dimensions,
+            "target": target,
+        }
+
+        def finish(answer):
+            plan = from_plain(answer, Plan, "the worker's plan")
+            return replace(plan, cases=tuple(names[case] for case in plan.cases))
+
+        return self._request("plan", params, finish, waitForCompletion, onDone, None)
+
+    def agreement(self, runNames: Sequence[str]) -> dict[str, Any]:
+        """How much the predictions of these runs, in the order of the rounds, agree, and whether to go on drawing.
+
+        Each run must have been run (`segment`) on the same volumes. The answer holds "dice", "stop", "sentence".
+        """
+        params = {"cohort": str(self.cohortFolder), "runs": list(runNames)}
+        return self._request("agreement", params, lambda answer: answer, True, None, None)
+
+    def writeSlicePicture(self, volumeNodes: Sequence, path: str | Path, features: str = DEFAULT_FEATURES) -> None:
+        """Write a map of all slices, with the drawn and recommended ones marked, and how much they cover, as PNG."""
+        params = self._exported(volumeNodes)
+        self.cohort().save_recommended({scene.case_of(node): self.ledger(node).todo for node in volumeNodes})
+        params = {**params, "path": str(Path(path).expanduser().absolute()), "features": features}
+        self._request("picture", params, lambda answer: answer, True, None, None)
+
+    def _volumeOf(self, node, wholeVolume: bool) -> Volume:
+        geometry, name = scene.geometry_of(node), scene.case_of(node)
+        image, position = scene.image_of(node), scene.position_in_scene(node)
+        return Volume.of_image(name, image, geometry, self.ledger(node), wholeVolume, position)
+
+    def _toDo(self, volumeNodes: Sequence) -> list[scene.WorklistItem]:
+        return [item for item in self.worklist(volumeNodes) if item.state == SliceState.TODO]
