@@ -98,7 +98,7 @@ def _cohort_figures(cohort, training, test, budget, strategy, seed, iterations, 
         covered = _coverage(cohort, training, chosen, plane)
         common = {"cohort": str(cohort.folder), "state": state}
         requests.draw(requests.DrawRequest(**common, cases=training), Watch())
-        filled = float(np.mean([_fill_dice(cohort.annotation(name), cohort.reference(name)) for name in training]))
+        filled = float(np.mean([fill_dice(cohort.annotation(name), cohort.reference(name)) for name in training]))
         model = _model_dice(common, test, seed, iterations) if iterations else math.nan
         return len(chosen), *covered, filled, model, seconds
 
@@ -141,7 +141,7 @@ def _coverage(cohort: Cohort, names, chosen, plane: str) -> tuple[float, float]:
     return float(coverage(units, np.array(everywhere, dtype=int)).mean()), float(np.mean(within))
 
 
-def _fill_dice(annotation: SparseAnnotation, reference: np.ndarray) -> float:
+def fill_dice(annotation: SparseAnnotation, reference: np.ndarray) -> float:
     """Mean Dice of the labels; a structure that no drawn slice shows counts 0."""
     labels = annotation.drawn_labels()
     if annotation.label_values():
@@ -167,7 +167,7 @@ def _volume_rows(options, seeds) -> list[tuple]:
                     covered = _coverage(cohort, ("volume",), chosen, "axial")
                     indices = sorted(c.index for c in chosen)
                     drawn = SparseAnnotation.from_slices(reference, geometry, Plane.AXIAL, indices)
-                    figures = (len(chosen), *covered, _fill_dice(drawn, reference), math.nan, seconds)
+                    figures = (len(chosen), *covered, fill_dice(drawn, reference), math.nan, seconds)
                     rows.append((title, budget, strategy, seed, *figures))
     return rows
 

@@ -1,8 +1,8 @@
 """The main job on real MR, from volumes to segmentations, in an embedded MRML scene.
 
 Recommend slices, draw them, fill between them, train, run, measure. In place of a person an 'oracle' copies the
-reference labels onto the recommended slices. Leaves scene.mrb, screenshot.png, report.html, summary.json and the
-trained run in the output folder.
+reference labels onto the recommended slices. Leaves scene.mrb, screenshot.png, slices.png, report.html, summary.json
+and the trained run in the output folder.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def _run(options: argparse.Namespace, out: Path) -> None:
 
     with _timed(seconds, "recommend"):
         worklist = logic.recommendSlices(volumes, options.plane, density=_DENSITY)
+    with _timed(seconds, "map of the slices"):
+        logic.writeSlicePicture(volumes, out / "slices.png")
     print(f"{len(worklist)} slices of {len(cases)} volume(s) recommended; the first: {worklist[0].reason}.")
     with _timed(seconds, "draw"):
         _draw_as_the_reference_shows(logic, cases, worklist)
@@ -115,7 +117,8 @@ def _run(options: argparse.Namespace, out: Path) -> None:
     summary = demo_report.summary_of(rows, seconds, _peak_mib())
     demo_report.print_table(summary)
     facts = {"Data": options.data or "MNI152 T1 template (nilearn)", "Plane": options.plane, "Run": str(card)}
-    demo_report.write_html(out / "report.html", summary, picture, facts)
+    pictures = {"Slice views": picture, "The slices that were chosen": out / "slices.png"}
+    demo_report.write_html(out / "report.html", summary, pictures, facts)
     write_json(out / "summary.json", summary)
     print(f"Everything is in {out}")
 

@@ -73,8 +73,8 @@ def picture_of(volume, rows: dict[str, Any], path: Path) -> None:
     slice_pictures.save_png(path, pictures)
 
 
-def write_html(path: Path, summary: dict[str, Any], picture: Path | None, facts: dict[str, str]) -> None:
-    """A report in one file: figures, picture and how they came about."""
+def write_html(path: Path, summary: dict[str, Any], pictures: dict[str, Path | None], facts: dict[str, str]) -> None:
+    """A report in one file: figures, pictures (title to PNG; None: there is none) and how they came about."""
     head = "".join(f"<th>{html.escape(c)}</th>" for c in _COLUMNS)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in _cells(summary)
@@ -82,18 +82,21 @@ def write_html(path: Path, summary: dict[str, Any], picture: Path | None, facts:
     items = {**facts, "Peak memory": f"{summary['peak_mib']} MiB"}
     items |= {f"Seconds, {name}": f"{value:.1f}" for name, value in summary["seconds"].items()}
     rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in items.items())
-    image = ""
-    if picture is not None:
-        image = f'<img alt="Slice views" src="data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}">'
+    images = "".join(_image(title, picture) for title, picture in pictures.items() if picture is not None)
     path.write_text(
         "<!doctype html><html lang=en><meta charset=utf-8><title>SparseAnnotate demo</title><style>"
         "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
         "td,th{border:1px solid #ccc;padding:.25em .6em;text-align:right}img{max-width:100%;margin:1em 0}</style>"
         f"<h1>SparseAnnotate demo</h1><table><tr>{head}</tr>{body}</table>"
         "<p>All figures are over the whole volume, drawn slices included. A reference segmentation was copied onto the "
-        f"recommended slices, as a person would draw them.</p>{image}<h2>How</h2><table>{rows}</table></html>",
+        f"recommended slices, as a person would draw them.</p>{images}<h2>How</h2><table>{rows}</table></html>",
         encoding="utf-8",
     )
+
+
+def _image(title: str, picture: Path) -> str:
+    content = base64.b64encode(picture.read_bytes()).decode()
+    return f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="data:image/png;base64,{content}">'
 
 
 def _cells(summary: dict[str, Any]) -> list[list[str]]:

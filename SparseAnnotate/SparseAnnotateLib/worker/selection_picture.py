@@ -75,8 +75,10 @@ class _Rows:
 
 
 def _draw_map(axes, rows: _Rows) -> None:
-    flat = principal_components(np.concatenate(rows.features), 2)
+    features = np.concatenate(rows.features)
+    flat = principal_components(features, 2)
     places = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+    places[~features.any(axis=1)] = np.nan  # slices without contrast have no place
     axes.scatter(*places.T, s=6, color=_OTHER, linewidths=0, label="slices")
     if len(rows.stacks) <= _CURVES_AT_MOST:
         for start, stop in zip(rows.starts, rows.starts[1:], strict=False):
@@ -116,7 +118,7 @@ def _draw_positions(axes, rows: _Rows) -> None:
         axes.plot([first / count, (last + 1) / count], [line, line], color=_OTHER, linewidth=1)
         for numbers, colour, marker in ((rows.drawn, _DRAWN, "s"), (rows.chosen, _CHOSEN, "o")):
             own = numbers[(numbers >= start) & (numbers < start + count)] - start
-            axes.scatter((own + 0.5) / count, np.full(len(own), line), s=16, color=colour, marker=marker)
+            axes.scatter((own + 0.5) / count, np.full(len(own), line), s=16, color=colour, marker=marker, zorder=3)
     several = len({plane for _, plane in rows.stacks}) > 1
     names = [f"{v.name}, {p.value}" if several else v.name for v, p in shown]
     axes.set_yticks(range(len(shown)), names if len(shown) <= 24 else [""] * len(shown), fontsize=7)
