@@ -32,7 +32,10 @@ STRATEGIES = {
     "representative, cohort": {"scope": "cohort"},
     "core_set": {},
     "core_set, cohort": {"scope": "cohort"},
+    "representative, autoencoder": {"features": "autoencoder", "from_scratch": True},
+    "representative, mae": {"features": "mae"},
 }
+USUAL = [name for name in STRATEGIES if "autoencoder" not in name and "mae" not in name]  # the others take minutes
 BUDGETS = {"one": {"per_volume": 1}, "5 %": {"density": 0.05}, "10 %": {"density": 0.1}, "20 %": {"density": 0.2}}
 COLUMNS = (
     "data",
@@ -64,7 +67,7 @@ def main() -> None:
         seeds={"type": int, "nargs": "+", "default": [0, 1, 2, 3, 4]},
         iterations={"type": int, "default": 200, "help": "training steps of the quick model; 0: no model"},
         budgets={"nargs": "+", "default": list(BUDGETS), "choices": list(BUDGETS)},
-        strategies={"nargs": "+", "default": list(STRATEGIES), "choices": list(STRATEGIES)},
+        strategies={"nargs": "+", "default": USUAL, "choices": list(STRATEGIES)},
     )
     train_count, test_count, iterations = 40, 20, options.iterations
     seeds = options.seeds

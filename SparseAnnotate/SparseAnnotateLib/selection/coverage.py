@@ -17,7 +17,7 @@ from ..core import Watch
 
 _COVERED = 1.0 - 1e-12
 _BLOCK_ELEMENTS = 1 << 22  # 32 MiB of similarities at a time
-_FRESHENED_TOGETHER = 16
+_FRESHENED_TOGETHER = 8
 _DECIMALS = 9  # of gains that are compared: equal slices must tie, whatever the last bits of a product are
 
 
@@ -134,7 +134,7 @@ class _Active:
         self._where = np.flatnonzero(counted & (cover < _COVERED) & (units != 0).any(axis=1))
         self._features = np.ascontiguousarray(units[self._where].T)
         self._cover = cover[self._where]
-        self._open = len(self._where)
+        self._covered = float(self._cover.sum())
 
     def __len__(self) -> int:
         return len(self._where)
@@ -142,9 +142,8 @@ class _Active:
     def gains(self, numbers: np.ndarray) -> list[float]:
         """Growth of F with each of these slices by itself."""
         similarity = self._units[numbers] @ self._features
-        similarity -= self._cover
-        np.maximum(similarity, 0.0, out=similarity)
-        return np.round(similarity.sum(axis=1), _DECIMALS).tolist()
+        np.maximum(similarity, self._cover, out=similarity)
+        return np.round(similarity.sum(axis=1) - self._covered, _DECIMALS).tolist()
 
     def add(self, number: int, owner: np.ndarray) -> None:
         """Choose a slice: it covers what it is most similar to."""
@@ -152,8 +151,8 @@ class _Active:
         better = similarity > self._cover
         owner[self._where[better]] = number
         self._cover[better] = np.minimum(similarity[better], 1.0)
-        self._open = int(np.count_nonzero(self._cover < _COVERED))
-        if self._open < 0.9 * len(self._where):
-            kept = self._cover < _COVERED
+        kept = self._cover < _COVERED
+        if np.count_nonzero(kept) < 0.9 * len(kept):
             self._where, self._cover = self._where[kept], self._cover[kept]
             self._features = np.ascontiguousarray(self._features[:, kept])
+        self._covered = float(self._cover.sum())
