@@ -33,6 +33,7 @@ from SparseAnnotateLib.selection import (
 PLANES = [plane.value for plane in Plane]
 STRATEGIES = list(strategy_descriptions())
 BUDGETS = ["slices", "minutes"]
+SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
 
 
 class SparseAnnotate(ScriptedLoadableModule):
@@ -61,8 +62,9 @@ class SparseAnnotateParameterNode:
     plane: Annotated[str, Choice(PLANES)] = "axial"
     percent: Annotated[float, WithinRange(0.1, 100.0)] = 10.0
     strategy: Annotated[str, Choice(STRATEGIES)] = DEFAULT_STRATEGY
-    scope: Annotated[str, Choice([scope.value for scope in Scope])] = Scope.PLANE.value
+    scope: Annotated[str, Choice(SCOPES)] = SCOPES[0]
     features: Annotated[str, Choice(list(FEATURES))] = DEFAULT_FEATURES
+    fromScratch: bool = False
     planAmount: Annotated[int, WithinRange(1, 100000)] = 100
     planKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
     iterations: Annotated[int, WithinRange(10, 100000)] = 600

@@ -136,8 +136,8 @@ class Cohort:
             raise CohortError(f"The cohort '{self.name}' has no case '{name}'.") from None
 
     def select(self, names: list[str] | tuple[str, ...] | None) -> list[Case]:
-        """The cases of those names, or all."""
-        return [self.case(name) for name in names] if names else list(self.cases)
+        """The cases of those names, each once, or all."""
+        return [self.case(name) for name in dict.fromkeys(names)] if names else list(self.cases)
 
     def add_case(
         self,

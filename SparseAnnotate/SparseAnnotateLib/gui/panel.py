@@ -80,6 +80,7 @@ class Panel:
                 "strategy": self.ui.strategySelector,
                 "scope": self.ui.scopeSelector,
                 "features": self.ui.featuresSelector,
+                "fromScratch": self.ui.fromScratchCheckBox,
                 "planAmount": self.ui.planAmountSpinBox,
                 "planKind": self.ui.planKindSelector,
                 "iterations": self.ui.iterationsSpinBox,
@@ -162,7 +163,7 @@ class Panel:
         no_volume = _("Choose a volume first.")
         none_drawn = _("Draw a slice and mark it as drawn first.")
         at_work = _("Something is being worked on; wait for it or cancel it.")
-        self._enable(self.ui.recommendButton, bool(volumes), no_volume)
+        self._enable(self.ui.recommendButton, bool(volumes) and not busy, at_work if busy else no_volume)
         self._enable(self.ui.planButton, bool(volumes) and not busy, at_work if busy else no_volume)
         for button in (self.ui.drawnButton, self.ui.emptyButton, self.ui.skipButton):
             self._enable(button, bool(items), _("Recommend slices first."))
@@ -226,6 +227,7 @@ class Panel:
             strategy=parameters.strategy,
             scope=parameters.scope,
             features=parameters.features,
+            fromScratch=parameters.fromScratch,
             runs=[run] if run else [],
             waitForCompletion=False,
             onDone=self._recommended,
@@ -235,11 +237,15 @@ class Panel:
 
     def _recommended(self, worklist, error) -> None:
         self._finish(error)
-        self._result = None
+        if worklist is not None:
+            self._result = None
         self.refresh()
         if worklist is not None:
             self.table.choose(0)
-            self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+            if worklist:
+                self.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+            else:
+                self.say(_("Nothing more to draw: the drawn slices already use up the budget."))
 
     def _plan(self) -> None:
         self._begin(_("Planning ..."))

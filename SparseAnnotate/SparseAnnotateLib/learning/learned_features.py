@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
-from ..selection import cached_array, cohort_slice_images, image_mark
+from ..selection import cached_array, check_seed, cohort_slice_images, image_mark
 from .devices import chosen_device
 from .slice_encoders import build_encoder
 from .weights import load_weights, save_weights
@@ -41,6 +41,7 @@ class FeatureTraining:
     device: str = "auto"
 
     def __post_init__(self):
+        check_seed(self.seed)
         if self.steps < 1 or self.batch < 1:
             raise BadInputError(f"Features are learned in at least one step, not {self.steps}, of at least one slice.")
 
@@ -83,10 +84,12 @@ class _Encoder:
     """The trained network, made or loaded when the first slice needs it."""
 
     def __init__(self, cohort: Cohort, names: Sequence[str], kind: str, training: FeatureTraining, watch: Watch):
-        self._cohort, self._names, self._kind = cohort, list(names), kind
+        self._cohort, self._kind = cohort, kind
         self._training, self._watch = training, watch
         self._network: nn.Module | None = None
-        marks = sorted(image_mark(cohort, name) for name in names)
+        # In the order of their content: the same images teach the same, however they are named and listed.
+        by_mark = sorted({image_mark(cohort, name): name for name in names}.items())
+        marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
         self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         self.device = "cpu"
@@ -107,25 +110,28 @@ class _Encoder:
         return features
 
     def _made(self) -> nn.Module:
-        torch.manual_seed(self._training.seed)
         self.device = chosen_device(self._training.device).device
-        network = build_encoder(self._kind, self._training.from_scratch).to(self.device)
-        self._size = network.size
         path = self._cohort.cache_folder / "encoders" / f"{self._kind}-{self.key}.safetensors"
-        if not self._loaded(path, network):
+        network = self._loaded(path)
+        if network is None:
+            torch.manual_seed(self._training.seed)
+            network = build_encoder(self._kind, self._training.from_scratch).to(self.device)
+            self._size = network.size
             self._train(network)
             save_weights(path, network)
+        self._size = network.size
         return network.eval()
 
-    @staticmethod
-    def _loaded(path: Path, network: nn.Module) -> bool:
-        if path.is_file():
-            try:
-                load_weights(path, network)
-                return True
-            except RunError:
-                path.unlink()
-        return False
+    def _loaded(self, path: Path) -> nn.Module | None:
+        if not path.is_file():
+            return None
+        network = build_encoder(self._kind, self._training.from_scratch, pretrained=False)
+        try:
+            load_weights(path, network)
+        except RunError:
+            path.unlink()
+            return None
+        return network.to(self.device)
 
     def _pictures(self, name: str, planes: Sequence[Plane]) -> torch.Tensor:
         """(N, 1, size, size) float32."""

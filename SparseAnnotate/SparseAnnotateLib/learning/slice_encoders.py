@@ -5,7 +5,6 @@ All see square pictures (N, 1, size, size) between 0 and 1, as `selection.slice_
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -19,7 +18,7 @@ _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 8
 _FROM_SCRATCH = (
     "choose the features 'intensity', which need none, or ask for a small autoencoder trained from scratch "
-    "(--from-scratch)"
+    "('from scratch')"
 )
 
 
@@ -130,8 +129,10 @@ class SliceMaskedAutoencoder(nn.Module):
         return (error * hidden).sum() / hidden.sum()
 
 
-def vgg19_convolutions() -> nn.Module:
+def vgg19_convolutions(pretrained: bool = True) -> nn.Module:
     """VGG-19's convolutions (Simonyan and Zisserman 2015) with weights learned on ImageNet, through torchvision.
+
+    Not `pretrained`: without these weights, which then come from elsewhere.
 
     Raises BadInputError when torchvision is not installed or the weights cannot be fetched.
     """
@@ -143,6 +144,8 @@ def vgg19_convolutions() -> nn.Module:
             f"{what}; they come with the package torchvision, which is not installed. Install the torchvision that "
             f"belongs to the installed torch, or {_FROM_SCRATCH}."
         ) from error
+    if not pretrained:
+        return models.vgg19().features
     weights = models.VGG19_Weights.IMAGENET1K_V1
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
@@ -156,11 +159,11 @@ def vgg19_convolutions() -> nn.Module:
     return network.features
 
 
-def build_encoder(kind: str, from_scratch: bool, backbone: Callable[[], nn.Module] = vgg19_convolutions) -> nn.Module:
-    """The network behind the features of that name, untrained. Raises BadInputError as `vgg19_convolutions` does."""
+def build_encoder(kind: str, from_scratch: bool, pretrained: bool = True) -> nn.Module:
+    """The network behind the features of that name, untrained; see `vgg19_convolutions` for what it raises."""
     if kind == "mae":
         return SliceMaskedAutoencoder()
-    return SliceAutoencoder(None if from_scratch else backbone())
+    return SliceAutoencoder(None if from_scratch else vgg19_convolutions(pretrained))
 
 
 def _small_convolutions() -> nn.Module:

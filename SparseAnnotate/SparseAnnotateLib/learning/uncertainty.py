@@ -11,6 +11,7 @@ import torch
 
 from ..core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ..core.planes import slice_layer
+from ..selection import check_seed
 from .devices import chosen_device, prediction_precision
 from .inference import LOGIT_BYTES, Slabs
 from .networks import build_network
@@ -60,10 +61,11 @@ class UncertaintyEstimator:
                 "The strategy 'uncertainty' asks trained models, but none is named. Train one and name its run, or "
                 "choose another strategy."
             )
-        if len(run_names) == 1 and samples < 2:
-            raise BadInputError(f"The uncertainty of one run takes at least 2 samples, not {samples}.")
+        check_seed(seed)
         self._cohort, self._samples, self._seed = cohort, samples, seed
         self._folders = [RunFolder(cohort.run_folder(name)) for name in dict.fromkeys(run_names)]
+        if len(self._folders) == 1 and samples < 2:
+            raise BadInputError(f"The uncertainty of one run takes at least 2 samples, not {samples}.")
         self._cards = [folder.card() for folder in self._folders]
         for folder, card in zip(self._folders, self._cards, strict=True):
             if card.classes != self._cards[0].classes:

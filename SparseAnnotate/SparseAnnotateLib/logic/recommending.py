@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 from .. import scene
 from ..core import LedgerEntry, Plane, Progress, SliceState
 from ..core.strict_json import from_plain
@@ -17,6 +19,7 @@ from ..selection import (
     Plan,
     Scope,
     Volume,
+    mean_seconds,
     recommend_slices,
     strategy_named,
 )
@@ -46,7 +49,10 @@ class RecommendingLogic(SessionLogic):
         maximum: int | None = None,
         features: str = DEFAULT_FEATURES,
         fromScratch: bool = False,
+        featureSteps: int = 1000,
         runs: Sequence[str] = (),
+        samples: int = 8,
+        device: str = "auto",
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -66,6 +72,8 @@ class RecommendingLogic(SessionLogic):
             density, every, slicesPerVolume, total, minutes, Scope.named(scope), minimum, maximum, secondsPerSlice
         )
         if not strategy_named(strategy or DEFAULT_STRATEGY, seed).needs:
+            if budget.minutes is not None and budget.seconds_per_slice is None:
+                budget = replace(budget, seconds_per_slice=self._secondsPerSlice())
             volumes = [self._volumeOf(node, wholeVolume) for node in volumeNodes]
             recommended = recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)
             scene.store_recommended(volumeNodes, recommended)
@@ -87,7 +95,10 @@ class RecommendingLogic(SessionLogic):
             "strategy": strategy,
             "features": features,
             "from_scratch": fromScratch,
+            "feature_steps": featureSteps,
             "runs": list(runs),
+            "samples": samples,
+            "device": device,
             "seed": seed,
             "whole": wholeVolume,
         }
@@ -139,20 +150,38 @@ class RecommendingLogic(SessionLogic):
 
         return self._request("plan", params, finish, waitForCompletion, onDone, None)
 
-    def agreement(self, runNames: Sequence[str]) -> dict[str, Any]:
+    def agreement(
+        self, runNames: Sequence[str], waitForCompletion: bool = True, onDone: Callable | None = None
+    ) -> dict[str, Any] | Call:
         """How much the predictions of these runs, in the order of the rounds, agree, and whether to go on drawing.
 
         Each run must have been run (`segment`) on the same volumes. The answer holds "dice", "stop", "sentence".
         """
         params = {"cohort": str(self.cohortFolder), "runs": list(runNames)}
-        return self._request("agreement", params, lambda answer: answer, True, None, None)
+        return self._request("agreement", params, lambda answer: answer, waitForCompletion, onDone, None)
 
-    def writeSlicePicture(self, volumeNodes: Sequence, path: str | Path, features: str = DEFAULT_FEATURES) -> None:
+    def writeSlicePicture(
+        self,
+        volumeNodes: Sequence,
+        path: str | Path,
+        features: str = DEFAULT_FEATURES,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> str | Call:
         """Write a map of all slices, with the drawn and recommended ones marked, and how much they cover, as PNG."""
         params = self._exported(volumeNodes)
         self.cohort().save_recommended({scene.case_of(node): self.ledger(node).todo for node in volumeNodes})
         params = {**params, "path": str(Path(path).expanduser().absolute()), "features": features}
-        self._request("picture", params, lambda answer: answer, True, None, None)
+        return self._request("picture", params, lambda answer: answer, waitForCompletion, onDone, onProgress)
+
+    @staticmethod
+    def _secondsPerSlice() -> float | None:
+        """Mean of what slices have taken in all volumes of the scene."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        usable = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and node.GetImageData()]
+        segmentations = [scene.annotated_segmentation(node) for node in usable]
+        return mean_seconds(scene.stored_ledger(s) for s in segmentations if s is not None)
 
     def _volumeOf(self, node, wholeVolume: bool) -> Volume:
         geometry, name = scene.geometry_of(node), scene.case_of(node)

@@ -29,7 +29,7 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     """All slices in the ledgers of the volumes, in the order of the worklist."""
     items = []
     for node in volume_nodes:
-        segmentation = annotated_segmentation(node)
+        segmentation = annotated_segmentation(node) if node.GetScene() is not None else None
         for e in stored_ledger(segmentation).entries if segmentation is not None else ():
             items.append(
                 WorklistItem(node, e.plane.value, e.index, e.order, e.state.value, e.score, e.reason, e.seconds)
@@ -38,8 +38,13 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
 
 
 def store_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> None:
-    """Put recommended slices (case to entries) into the ledgers; volumes without any lose what was still to do."""
+    """Put recommended slices (case to entries) into the ledgers; volumes without any lose what was still to do.
+
+    Volumes that have been removed from the scene in the meantime are left out.
+    """
     for node in volume_nodes:
+        if node.GetScene() is None:
+            continue
         segmentation = annotated_segmentation(node, create=True)
         entries = recommended.get(case_of(node), [])
         store_ledger(segmentation, stored_ledger(segmentation).with_recommended(entries))

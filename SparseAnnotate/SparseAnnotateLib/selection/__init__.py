@@ -8,10 +8,10 @@ from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
 from .planner import Advice, Plan, plan_annotation
-from .recommend import DEFAULT_STRATEGY, Volume, mean_seconds, recommend_slices
-from .slice_features import DEFAULT_FEATURES, FEATURES, check_features, intensity_features
+from .recommend import DEFAULT_STRATEGY, Volume, check_recommendation, mean_seconds, recommend_slices
+from .slice_features import DEFAULT_FEATURES, FEATURES, centred, check_features, intensity_features
 from .stopping import StoppingHint, stopping_hint
-from .strategy import RankedSlice, Stack, Strategy, register_strategy, strategy_descriptions, strategy_named
+from .strategy import RankedSlice, Stack, Strategy, check_seed, register_strategy, strategy_descriptions, strategy_named
 
 __all__ = [
     "DEFAULT_FEATURES",
@@ -32,7 +32,10 @@ __all__ = [
     "advised_plane",
     "body_extents",
     "cached_array",
+    "centred",
     "check_features",
+    "check_recommendation",
+    "check_seed",
     "cohort_extents",
     "cohort_slice_images",
     "coverage",

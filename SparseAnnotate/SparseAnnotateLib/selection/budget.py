@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..core import BadInputError
-from .strategy import Stack
+from ..core import BadInputError, SliceRef
+from .strategy import Stack, indices_by_stack
 
 
 class Scope(StrEnum):
@@ -100,34 +101,24 @@ class Budget:
                 f"The minimum of {self.minimum} slices per volume is more than the maximum of {self.maximum}."
             )
 
-    def slices_for(self, stacks: Sequence[Stack], drawn: int = 0) -> list[int]:
-        """Slices for each stack when they are spread evenly, those drawn included; never more than its extent.
+    def slices_for(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef] = frozenset()) -> list[int]:
+        """Slices for each stack, those drawn included: as even as what is drawn already and the extents allow.
 
-        Each stack gets at least one where the budget allows it. `drawn` counts slices drawn already; it matters for
-        minutes only.
+        Each stack gets at least one where the budget allows it. Where more is drawn than a stack would get, the
+        others that share its budget get less.
         """
-        if self.density is not None or self.every is not None:
-            wanted = [self._share_of(s.slice_count) for s in stacks]
-            counts = [min(n, s.extent) for n, s in zip(wanted, stacks, strict=True)]
-        elif self.per_volume is not None:
-            counts = [0] * len(stacks)
-            for members in _members(stacks, self.scope if self.scope is Scope.PLANE else Scope.VOLUME):
-                spread = even_counts(self.per_volume, [stacks[n].extent for n in members])
-                for n, count in zip(members, spread, strict=True):
-                    counts[n] = count
-        else:
-            counts = even_counts(self.planned_total(drawn), [s.extent for s in stacks])
-        return self._within_limits(stacks, counts)
+        return self._spread(stacks, _Room(stacks, drawn))
 
-    def groups(self, stacks: Sequence[Stack], drawn: int = 0) -> list[tuple[list[int], int]]:
+    def groups(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef] = frozenset()) -> list[tuple[list[int], int]]:
         """What is chosen together: indices of the stacks, and how many slices of them, those drawn included."""
         counts = self.slices_for(stacks, drawn)
         return [(members, sum(counts[n] for n in members)) for members in _members(stacks, self.scope)]
 
-    def check_fits(self, stacks: Sequence[Stack]) -> None:
+    def check_fits(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef] = frozenset()) -> None:
         """Raise BadInputError when the budget asks for more slices than there are, or the limits cannot be kept."""
-        available = sum(s.extent for s in stacks)
+        room = _Room(stacks, drawn)
         everything = sum(s.slice_count for s in stacks)
+        available = sum(room.most)
         within = f" within the body (with the air around it there are {everything})" if everything > available else ""
         if self.total is not None and self.total > available:
             raise BadInputError(
@@ -135,26 +126,74 @@ class Budget:
                 f"Give at most {available}."
             )
         planes = _members(stacks, Scope.PLANE if self.scope is Scope.PLANE else Scope.VOLUME)
-        largest = max(sum(stacks[n].extent for n in members) for members in planes)
+        largest = max(sum(room.most[n] for n in members) for members in planes)
         if self.per_volume is not None and self.per_volume > largest:
             raise BadInputError(
                 f"The budget of {self.per_volume} slices per volume is larger than the {largest} slices that the "
                 f"largest volume has{within}. Give at most {largest}."
             )
-        volumes = _members(stacks, Scope.VOLUME)
-        count = sum(self.slices_for(stacks)) if self.minutes is None and self.total is None else self.total
-        if count is None:
+        if self.minutes is not None:
+            self.planned_total()
+        if self.minimum is None and self.maximum is None:
             return
-        if self.minimum is not None and self.minimum * len(volumes) > count:
+        volumes = _members(stacks, Scope.VOLUME)
+        count = sum(replace(self, minimum=None, maximum=None)._spread(stacks, room))
+        least, most = self._limits(room, volumes)
+        if self.minimum is not None and sum(least) > count:
             raise BadInputError(
-                f"At least {self.minimum} slices in each of {len(volumes)} volumes are {self.minimum * len(volumes)}, "
-                f"more than the budget of {count}. Give a smaller minimum, a larger budget or fewer volumes."
+                f"At least {self.minimum} slices in each of {len(volumes)} volumes, with those drawn already, are "
+                f"{sum(least)}, more than the budget of {count}. Give a smaller minimum, a larger budget or fewer "
+                "volumes."
             )
-        if self.maximum is not None and self.total is not None and self.maximum * len(volumes) < self.total:
+        if self.maximum is not None and self.total is not None and sum(most) < self.total:
             raise BadInputError(
-                f"At most {self.maximum} slices in each of {len(volumes)} volumes are {self.maximum * len(volumes)}, "
-                f"fewer than the budget of {self.total}. Give a larger maximum or a smaller budget."
+                f"At most {self.maximum} slices in each of {len(volumes)} volumes are {sum(most)}, fewer than the "
+                f"budget of {self.total}. Give a larger maximum or a smaller budget."
             )
+
+    def _spread(self, stacks: Sequence[Stack], room: _Room) -> list[int]:
+        if self.density is not None or self.every is not None:
+            wanted = [self._share_of(s.slice_count) for s in stacks]
+        elif self.per_volume is not None:
+            wanted = [0] * len(stacks)
+            for members in _members(stacks, self.scope if self.scope is Scope.PLANE else Scope.VOLUME):
+                for n, count in zip(
+                    members, even_counts(self.per_volume, [room.most[n] for n in members]), strict=True
+                ):
+                    wanted[n] = count
+        else:
+            wanted = even_counts(self.planned_total(sum(room.least)), room.most)
+        is_one_budget = self.total is not None or self.minutes is not None
+        for members in _members(stacks, Scope.COHORT if is_one_budget else self.scope):
+            least, most = [room.least[n] for n in members], [room.most[n] for n in members]
+            # Of density the extent alone is the limit: a thin body does not hand its share to others.
+            own = [min(wanted[n], room.most[n]) for n in members]
+            counts = _moved_to(sum(own), [max(o, low) for o, low in zip(own, least, strict=True)], least, most)
+            for n, count in zip(members, counts, strict=True):
+                wanted[n] = count
+        return self._within_limits(stacks, room, wanted)
+
+    def _within_limits(self, stacks: Sequence[Stack], room: _Room, counts: list[int]) -> list[int]:
+        if self.minimum is None and self.maximum is None:
+            return counts
+        volumes = _members(stacks, Scope.VOLUME)
+        least, most = self._limits(room, volumes)
+        wanted = [sum(counts[n] for n in members) for members in volumes]
+        clipped = [min(max(w, low), high) for w, low, high in zip(wanted, least, most, strict=True)]
+        for members, count in zip(volumes, _moved_to(min(sum(wanted), sum(most)), clipped, least, most), strict=True):
+            own = [counts[n] for n in members]
+            low, high = [room.least[n] for n in members], [room.most[n] for n in members]
+            for n, share in zip(members, _moved_to(count, own, low, high), strict=True):
+                counts[n] = share
+        return counts
+
+    def _limits(self, room: _Room, volumes: list[list[int]]) -> tuple[list[int], list[int]]:
+        """The least and the most slices of each volume, those drawn included."""
+        drawn = [sum(room.least[n] for n in members) for members in volumes]
+        extents = [sum(room.most[n] for n in members) for members in volumes]
+        least = [max(d, min(self.minimum or 0, extent)) for d, extent in zip(drawn, extents, strict=True)]
+        most = [max(d, min(self.maximum or extent, extent)) for d, extent in zip(drawn, extents, strict=True)]
+        return least, most
 
     def _share_of(self, slice_count: int) -> int:
         if self.every is not None:
@@ -175,21 +214,17 @@ class Budget:
             )
         return drawn + max(1, int(self.minutes * 60.0 / self.seconds_per_slice))
 
-    def _within_limits(self, stacks: Sequence[Stack], counts: list[int]) -> list[int]:
-        if self.minimum is None and self.maximum is None:
-            return counts
-        volumes = _members(stacks, Scope.VOLUME)
-        extents = [sum(stacks[n].extent for n in members) for members in volumes]
-        most = [min(self.maximum or extent, extent) for extent in extents]
-        least = [min(self.minimum or 0, extent) for extent in extents]
-        wanted = [sum(counts[n] for n in members) for members in volumes]
-        total = min(sum(wanted), sum(most))
-        kept = [min(max(w, low), high) for w, low, high in zip(wanted, least, most, strict=True)]
-        kept = _moved_to(total, kept, least, most)
-        for members, count in zip(volumes, kept, strict=True):
-            for n, share in zip(members, even_counts(count, [stacks[n].extent for n in members]), strict=True):
-                counts[n] = share
-        return counts
+
+class _Room:
+    """How many slices of each stack are drawn already (least), and how many can be drawn in all (most)."""
+
+    def __init__(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef]):
+        drawn_in = indices_by_stack(drawn)
+        indices = [drawn_in.get((s.volume, s.plane), []) for s in stacks]
+        self.least = [len(own) for own in indices]
+        self.most = [
+            s.extent + sum(not s.first <= i <= s.last for i in own) for s, own in zip(stacks, indices, strict=True)
+        ]
 
 
 def even_counts(total: int, capacities: Sequence[int]) -> list[int]:
@@ -208,12 +243,20 @@ def even_counts(total: int, capacities: Sequence[int]) -> list[int]:
 
 
 def _moved_to(total: int, counts: list[int], least: list[int], most: list[int]) -> list[int]:
-    """The counts changed one by one, the largest down or the smallest up, until they sum to `total`."""
+    """The counts changed one by one, the largest down or the smallest up within their limits, until they sum to it."""
     counts = list(counts)
-    while sum(counts) > total and any(c > low for c, low in zip(counts, least, strict=True)):
-        counts[max(range(len(counts)), key=lambda n: (counts[n] > least[n], counts[n]))] -= 1
-    while sum(counts) < total and any(c < high for c, high in zip(counts, most, strict=True)):
-        counts[min(range(len(counts)), key=lambda n: (counts[n] >= most[n], counts[n]))] += 1
+    for sign, limits in ((-1, least), (1, most)):
+        heap = [
+            (sign * c, n) for n, (c, limit) in enumerate(zip(counts, limits, strict=True)) if c * sign < limit * sign
+        ]
+        heapq.heapify(heap)
+        difference = sign * (total - sum(counts))
+        while heap and difference > 0:
+            _, n = heapq.heappop(heap)
+            counts[n] += sign
+            difference -= 1
+            if counts[n] * sign < limits[n] * sign:
+                heapq.heappush(heap, (sign * counts[n], n))
     return counts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +127,12 @@ def _path(cohort: Cohort, kind: str, mark: str, plane: Plane) -> Path:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The image's file; for a header whose voxels lie in a file beside it, every file of the same name."""
-    if path.name.lower().endswith((".nhdr", ".mhd")):
-        return sorted(
-            p for p in path.parent.iterdir() if p.is_file() and p.name.split(".")[0] == path.name.split(".")[0]
-        )
-    return [path]
+    """The image's file; for a header whose voxels lie elsewhere, that file and those of the header's name, too."""
+    if not path.name.lower().endswith((".nhdr", ".mhd")):
+        return [path]
+    stem = path.name.split(".")[0]
+    found = {p for p in path.parent.iterdir() if p.is_file() and p.name.split(".")[0] == stem}
+    header = path.read_text(encoding="latin-1")
+    named = re.findall(r"^(?:ElementDataFile *=|data ?file *:) *(.+?) *$", header, re.MULTILINE | re.IGNORECASE)
+    found.update(file for file in (path.parent / name for name in named) if file.is_file())
+    return sorted(found)

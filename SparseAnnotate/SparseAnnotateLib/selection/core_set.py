@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core import SliceRef
+from ..core import SliceRef, Watch
 from .budget import Budget
 from .pool import Pool, ranked_by_pool
 from .quota import Quota
 from .strategy import RankedSlice, Stack, register_strategy
+
+_ROUNDS_UNTOLD = 64
 
 
 @register_strategy("core_set", "Slices that differ most from what is drawn or chosen already (Sener 2018).")
@@ -27,13 +29,17 @@ class CoreSet:
         del seed
 
     def rank(
-        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
     ) -> list[RankedSlice]:
         """See `Strategy.rank`; the score is the distance to the nearest slice drawn or chosen before."""
-        return ranked_by_pool(candidates, budget, drawn, _chosen)
+        return ranked_by_pool(candidates, budget, drawn, _chosen, watch)
 
 
-def _chosen(pool: Pool, quota: Quota) -> list[tuple[int, float, str]]:
+def _chosen(pool: Pool, quota: Quota, watch: Watch) -> list[tuple[int, float, str]]:
     features = pool.gathered("features")
     squares = np.einsum("nd,nd->n", features, features)
 
@@ -45,7 +51,10 @@ def _chosen(pool: Pool, quota: Quota) -> list[tuple[int, float, str]]:
         nearest = np.minimum(nearest, squared_distance_to(features[n]))
     chosen: list[tuple[int, float, str]] = []
     possible = pool.candidate.copy()
+    total = quota.left
     while quota.left and possible.any():
+        if len(chosen) % _ROUNDS_UNTOLD == 0:
+            watch.step(len(chosen) / total, "choosing slices")
         if chosen or pool.drawn.any():
             number = int(np.argmax(np.where(possible, nearest, -1.0)))
             score = float(np.sqrt(nearest[number]))

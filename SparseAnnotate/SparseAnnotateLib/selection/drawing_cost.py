@@ -73,6 +73,18 @@ class CostModel:
         fixed, per_mm, per_part = nnls(terms / scale, seconds)[0] / scale
         return cls(float(fixed), float(per_mm), float(per_part), len(seconds))
 
+    @classmethod
+    def assumed(cls, effort: DrawingEffort, seconds_per_slice: float) -> CostModel:
+        """For when nothing has been timed: a third of the seconds fixed, a third by contour, a third by parts.
+
+        The mean over the slices of `effort` is `seconds_per_slice`. The thirds are ours, to begin with.
+        """
+        third = seconds_per_slice / 3.0
+        contour, parts = (float(term.mean()) if len(term) else 0.0 for term in (effort.contour_mm, effort.parts))
+        per_mm, per_part = (third / mean if mean else 0.0 for mean in (contour, parts))
+        fixed = seconds_per_slice - per_mm * contour - per_part * parts
+        return cls(fixed, per_mm, per_part, 0)
+
     def seconds(self, effort: DrawingEffort) -> np.ndarray:
         """(N,) float seconds, at least one each: looking at an empty slice takes time, too."""
         return np.maximum(self.fixed + self.per_mm * effort.contour_mm + self.per_part * effort.parts, 1.0)

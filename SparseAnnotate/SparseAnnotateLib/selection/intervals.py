@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..core import SliceRef
+from ..core import SliceRef, Watch
 from .budget import Budget
 from .strategy import RankedSlice, Stack, indices_by_stack, register_strategy
 
@@ -30,20 +30,27 @@ class FixedInterval:
         return 0.5
 
     def rank(
-        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
     ) -> list[RankedSlice]:
         """See `Strategy.rank`. Of the regular positions, those that a drawn slice already stands for are left out."""
         ranked = []
         drawn_in = indices_by_stack(drawn)
-        for stack, count in zip(candidates, budget.slices_for(candidates, len(drawn)), strict=True):
-            if not count:
+        for stack, count in zip(candidates, budget.slices_for(candidates, drawn), strict=True):
+            already = drawn_in.get((stack.volume, stack.plane), [])
+            # Slices drawn outside the extent have been paid for, but stand for none within it.
+            count -= sum(not stack.first <= index <= stack.last for index in already)
+            if count <= 0:
                 continue
             interval = stack.extent / count
             phase = self.phase(stack)
             positions = [stack.first + min(int((i + phase) * interval), stack.extent - 1) for i in range(count)]
-            already = drawn_in.get((stack.volume, stack.plane), [])
+            inside = [index for index in already if stack.first <= index <= stack.last]
             reason = f"one of {count}, every {interval:.3g} slices"
-            for rank, position in enumerate(_missing(positions, already)):
+            for rank, position in enumerate(_missing(positions, inside)):
                 ranked.append(RankedSlice(SliceRef(stack.volume, stack.plane, position), 1.0 / (rank + 1), reason))
         return ranked
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..core import BadInputError, Plane
-from .budget import Budget
+from .budget import Budget, even_counts
 from .plane_advice import advised_plane
 
 _SUBTLE_DENSITY = 0.2
@@ -33,7 +33,8 @@ class Plan:
     Attributes:
         plane: in which plane.
         cases: the volumes to draw in. volume_share: they are this share of all (s in Zhang et al. 2025).
-        slices_per_volume: slices of each. slices: of all together. density: share of a volume's slices (δ).
+        slices_per_volume: slices of each, at least; some get one more. slices: of all together.
+        density: share of a volume's slices (δ).
         minutes: what it will take; None when it is not known what a slice takes.
         strategy: how to choose the slices.
         advice: why. unknown: what the plan does not know, a sentence each.
@@ -61,7 +62,7 @@ def plan_annotation(
     """A plan for a budget of slices in total, or of minutes.
 
     Args:
-        slice_counts: for each volume the slices it has in each plane that may be drawn in.
+        slice_counts: for each volume how many slices it has in each plane that may be drawn in, air included.
         budget: total or minutes.
         dimensions: of the model that is to learn from the slices.
         target: whether the structure stands out clearly or is subtle, as a stroke lesion on T1; None: not known.
@@ -83,15 +84,15 @@ def plan_annotation(
     plane = _plane(next(iter(slice_counts.values())), similarity or {}, advice, unknown)
     counts = {name: by_plane[plane] for name, by_plane in slice_counts.items()}
     slices = _slices(budget, sum(counts.values()), unknown)
-    volumes, each = _spread(slices, counts, dimensions, target, advice, unknown)
-    drawn = sum(min(each, counts[name]) for name in volumes)
+    volumes, shares = _spread(slices, counts, dimensions, target, advice, unknown)
+    drawn = sum(shares)
     if len(volumes) > 1:
         advice.append(
             Advice(
                 "Draw at other positions in each volume: where all volumes are cut at the same places, a model never "
                 "sees what lies between.",
-                "our benchmark main_job: 10 % of the slices of 40 hippocampi gave Dice .830 staggered and .627 at the "
-                "same positions",
+                "measured on 40 hippocampi in Testing/Benchmarks: with 10 % of the slices Dice .830 staggered, .627 at "
+                "the same positions",
             )
         )
     seconds = budget.seconds_per_slice
@@ -99,7 +100,7 @@ def plan_annotation(
         plane=plane,
         cases=tuple(volumes),
         volume_share=len(volumes) / len(counts),
-        slices_per_volume=each,
+        slices_per_volume=min(shares),
         slices=drawn,
         density=drawn / sum(counts[name] for name in volumes),
         minutes=drawn * seconds / 60.0 if seconds is not None else None,
@@ -121,7 +122,7 @@ def _plane(planes: Mapping[Plane, int], similarity: Mapping[Plane, float], advic
     advice.append(
         Advice(
             f"Draw {best.value} slices: there, neighbouring slices are most alike ({figures}; 1 is equal).",
-            "self-similarity of your images, checked in our benchmark planes",
+            "self-similarity of your images; how far it can be trusted is measured in Testing/Benchmarks",
         )
     )
     if not clearly:
@@ -141,17 +142,16 @@ def _slices(budget: Budget, available: int, unknown: list) -> int:
     return min(wanted, available)
 
 
-def _spread(slices, counts, dimensions, target, advice, unknown) -> tuple[list[str], int]:
+def _spread(slices, counts, dimensions, target, advice, unknown) -> tuple[list[str], list[int]]:
     names = list(counts)
     usual = float(np.median(list(counts.values())))
     least = 1
     if dimensions == 3:
         least = max(1, math.ceil((_SUBTLE_DENSITY if target == "subtle" else _LOWEST_DENSITY) * usual))
-    elif target is None:
-        target = "clear"  # for 2D models it made no difference
     chosen = len(names) if slices >= least * len(names) else max(1, slices // least)
-    each = max(1, min(slices // chosen, int(max(counts.values()))))
     volumes = _evenly(names, chosen)
+    shares = even_counts(slices, [counts[name] for name in volumes])
+    each = str(min(shares)) if min(shares) == max(shares) else f"{min(shares)} to {max(shares)}"
     if len(names) == 1:
         advice.append(
             Advice(f"Draw {each} slices of the one volume there is.", "nothing to weigh: more volumes would help more")
@@ -188,7 +188,11 @@ def _spread(slices, counts, dimensions, target, advice, unknown) -> tuple[list[s
                 f"{_ZHANG}, sections 4.1.2 and 6",
             )
         )
-        if each < least:
+        unknown.append(
+            "The figure for subtle targets comes from one data set (stroke lesions) and may be due to its network: "
+            "another network followed the general trend (section 6)."
+        )
+        if min(shares) < least:
             unknown.append(
                 f"The budget gives {each} slices per volume, fewer than the {least} that a subtle target needs in 3D: "
                 "a 2D model may do better."
@@ -199,7 +203,7 @@ def _spread(slices, counts, dimensions, target, advice, unknown) -> tuple[list[s
             f"a 3D model needs about {_SUBTLE_DENSITY:.0%} of the slices of each volume."
         )
     unknown.append(f"{_ZHANG} compared 2D and 3D models on three data sets with axial slices only; yours may differ.")
-    return volumes, each
+    return volumes, shares
 
 
 def _evenly(names: Sequence[str], count: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ..core import BadInputError, SliceRef
+from ..core import BadInputError, SliceRef, Watch
 from .budget import Budget
 from .quota import Quota
 from .strategy import RankedSlice, Stack, indices_by_stack
@@ -21,11 +21,9 @@ class Pool:
         inside: (N,) bool, slices within the extent.
         drawn: (N,) bool.
         volume: (N,) int, the volume each belongs to, numbered from 0.
-        share: the pool's share of all slices that are to be chosen, 0 to 1.
     """
 
     def __init__(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef]):
-        self.share = 1.0
         self.stacks = list(stacks)
         counts = [s.slice_count for s in stacks]
         self._start = np.concatenate([[0], np.cumsum(counts)]).astype(int)
@@ -72,19 +70,19 @@ def ranked_by_pool(
     candidates: Sequence[Stack],
     budget: Budget,
     drawn: frozenset[SliceRef],
-    choose: Callable[[Pool, Quota], Iterable[tuple[int, float, str]]],
+    choose: Callable[[Pool, Quota, Watch], Iterable[tuple[int, float, str]]],
+    watch: Watch | None = None,
 ) -> list[RankedSlice]:
     """What `choose` picks (slice of the pool, score, reason) from each pool of the budget's scope, best first."""
+    watch = watch or Watch()
     ranked = []
     known = {(s.volume, s.plane) for s in candidates}
     drawn_here = frozenset(d for d in drawn if (d.volume, d.plane) in known)
-    pools = []
-    for members, count in budget.groups(candidates, len(drawn_here)):
+    groups = budget.groups(candidates, drawn_here)
+    for place, (members, count) in enumerate(groups):
         pool = Pool([candidates[n] for n in members], drawn_here)
-        pools.append((pool, pool.quota(count, budget)))
-    total = sum(quota.left for _, quota in pools)
-    for pool, quota in pools:
+        quota = pool.quota(count, budget)
         if quota.left:
-            pool.share = quota.left / total
-            ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in choose(pool, quota)]
+            part = Watch.part_of(watch, place, len(groups))
+            ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in choose(pool, quota, part)]
     return ranked

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core import SliceRef
+from ..core import SliceRef, Watch
 from .budget import Budget
 from .pool import Pool, ranked_by_pool
 from .quota import Quota
@@ -24,12 +24,16 @@ class RandomChoice:
         self._seed = seed
 
     def rank(
-        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
     ) -> list[RankedSlice]:
         """See `Strategy.rank`."""
-        return ranked_by_pool(candidates, budget, drawn, self._chosen)
+        return ranked_by_pool(candidates, budget, drawn, self._chosen, watch)
 
-    def _chosen(self, pool: Pool, quota: Quota) -> list[tuple[int, float, str]]:
+    def _chosen(self, pool: Pool, quota: Quota, watch: Watch) -> list[tuple[int, float, str]]:
         lots = np.concatenate([self._lots(stack) for stack in pool.stacks])
         chosen = []
         for number in np.argsort(lots, kind="stable"):

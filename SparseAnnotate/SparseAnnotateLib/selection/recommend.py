@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceState, VolumeGeometry
+from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceState, VolumeGeometry, Watch
 from .body_extent import body_extents
 from .budget import Budget
 from .strategy import Stack, strategy_named
@@ -69,31 +69,49 @@ def recommend_slices(
     budget: Budget,
     strategy: str | None = None,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> dict[str, list[LedgerEntry]]:
     """The worklist: for each volume its recommended slices, as ledger entries numbered over the whole cohort.
 
     Slices drawn already count towards the budget; skipped ones may be recommended again.
 
     Raises:
-        BadInputError: when there is no volume or plane, the strategy is unknown, the budget is larger than the
-            number of slices, or a volume lacks what the strategy needs to know.
+        BadInputError: as `check_recommendation`, and when a volume lacks what the strategy needs to know.
     """
-    if not volumes:
-        raise BadInputError("There is no volume to recommend slices of. Choose at least one volume.")
-    if not planes:
-        raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
-    chosen = strategy_named(strategy or DEFAULT_STRATEGY, seed)
-    planes = list(dict.fromkeys(planes))
-    budget = with_measured_seconds(budget, volumes)
-    stacks = [volume.stack(plane) for volume in volumes for plane in planes]
-    drawn = frozenset(item for volume in volumes for plane in planes for item in volume.drawn(plane))
-    budget.check_fits(stacks)
-    ranked = chosen.rank(stacks, budget, drawn)
+    check_recommendation(volumes, planes, budget, strategy, seed)
+    stacks, drawn = _stacks(volumes, planes), _drawn(volumes, planes)
+    ranked = strategy_named(strategy or DEFAULT_STRATEGY, seed).rank(
+        stacks, with_measured_seconds(budget, volumes), drawn, watch
+    )
     worklist: dict[str, list[LedgerEntry]] = {volume.name: [] for volume in volumes}
     for order, item in enumerate(ranked, start=1):
         entry = LedgerEntry(item.slice.plane, item.slice.index, SliceState.TODO, order, item.score, item.reason)
         worklist[item.slice.volume].append(entry)
     return worklist
+
+
+def check_recommendation(
+    volumes: Sequence[Volume], planes: Sequence[Plane], budget: Budget, strategy: str | None = None, seed: int = 0
+) -> None:
+    """Raise BadInputError for what can be told before anything is looked at.
+
+    No volume or plane; an unknown strategy; a budget larger than the number of slices, or in minutes without it being
+    known what a slice takes; limits that cannot be kept.
+    """
+    if not volumes:
+        raise BadInputError("There is no volume to recommend slices of. Choose at least one volume.")
+    if not planes:
+        raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
+    strategy_named(strategy or DEFAULT_STRATEGY, seed)
+    with_measured_seconds(budget, volumes).check_fits(_stacks(volumes, planes), _drawn(volumes, planes))
+
+
+def _stacks(volumes: Sequence[Volume], planes: Sequence[Plane]) -> list[Stack]:
+    return [volume.stack(plane) for volume in volumes for plane in dict.fromkeys(planes)]
+
+
+def _drawn(volumes: Sequence[Volume], planes: Sequence[Plane]) -> frozenset[SliceRef]:
+    return frozenset(item for volume in volumes for plane in planes for item in volume.drawn(plane))
 
 
 def with_measured_seconds(budget: Budget, volumes: Sequence[Volume]) -> Budget:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core import SliceRef
+from ..core import SliceRef, Watch
 from .budget import Budget
 from .coverage import greedy_cover, unit_rows
 from .pool import Pool, ranked_by_pool
@@ -22,13 +22,17 @@ class Representative:
         del seed
 
     def rank(
-        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
     ) -> list[RankedSlice]:
         """See `Strategy.rank`; the score is the growth of F, in slices."""
-        return ranked_by_pool(candidates, budget, drawn, _chosen)
+        return ranked_by_pool(candidates, budget, drawn, _chosen, watch)
 
 
-def _chosen(pool: Pool, quota: Quota) -> list[tuple[int, float, str]]:
+def _chosen(pool: Pool, quota: Quota, watch: Watch) -> list[tuple[int, float, str]]:
     units = unit_rows(pool.gathered("features"))
     covering = greedy_cover(
         units,
@@ -37,6 +41,7 @@ def _chosen(pool: Pool, quota: Quota) -> list[tuple[int, float, str]]:
         pool.drawn,
         lambda n: quota.allows(pool.volume[n]),
         lambda n: quota.take(pool.volume[n]),
+        watch,
     )
     chosen = zip(covering.order, covering.gains, strict=True)
     return [(n, gain, _reason(covering.covered_by(n))) for n, gain in chosen]

@@ -42,6 +42,18 @@ def intensity_features(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     return np.split(components, np.cumsum([len(p) for p in pictures])[:-1])
 
 
+def centred(features: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Learned features (number of slices, D) of several stacks with the mean over all of them taken away.
+
+    Networks give every slice a large part in common, beside which all cosines are close to 1. Slices without contrast
+    have the features 0 and keep them.
+    """
+    shown = [f.any(axis=1) for f in features]
+    rows = np.concatenate([f[s] for f, s in zip(features, shown, strict=True)])
+    mean = rows.mean(axis=0) if len(rows) else 0.0
+    return [np.where(s[:, None], f - mean, 0.0).astype(np.float32) for f, s in zip(features, shown, strict=True)]
+
+
 def principal_components(rows: np.ndarray, count: int) -> np.ndarray:
     """Scores of (N, D) float32 rows on their first principal components, (N, at most `count`) float32.
 

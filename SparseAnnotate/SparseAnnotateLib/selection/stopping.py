@@ -21,7 +21,7 @@ class StoppingHint:
 def stopping_hint(agreements: Sequence[float]) -> StoppingHint:
     """A hint from the agreement (mean Dice, 0-1) of each round's predictions with those of the round before.
 
-    Levelled off: the last two agreements are at least 0.8, and the last rose by less than 0.01 over the one before.
+    Levelled off: the last two agreements are at least 0.8, and differ by less than 0.01.
     The thought is that of stabilising predictions (Bloodgood and Vijay-Shanker 2009); the numbers are ours.
     """
     if len(agreements) < _ROUNDS:
@@ -31,6 +31,8 @@ def stopping_hint(agreements: Sequence[float]) -> StoppingHint:
     shown = f"the last two rounds agree with the ones before them by Dice {before:.3f} and {last:.3f}"
     if min(before, last) < _HIGH:
         return StoppingHint(False, f"Go on: {shown}, so drawing still changes the result much.")
+    if before - last >= _LITTLE:
+        return StoppingHint(False, f"Go on: {shown}, and agreement has fallen.")
     if last - before >= _LITTLE:
         return StoppingHint(False, f"Go on: {shown}, and agreement is still rising.")
     return StoppingHint(True, f"You may stop: {shown}; drawing more slices hardly changes the result any more.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..core import BadInputError, Plane, SliceRef
+from ..core import BadInputError, Plane, SliceRef, Watch
 
 if TYPE_CHECKING:
     from .budget import Budget
@@ -86,12 +86,20 @@ class Strategy(Protocol):
     needs: tuple[str, ...]
 
     def rank(
-        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
     ) -> list[RankedSlice]:
-        """The slices to draw, in the order to draw them; `drawn` ones count towards the budget and are left out."""
+        """The slices to draw, in the order to draw them; `drawn` ones count towards the budget and are left out.
+
+        Where many slices are compared, `watch` is told, and its wish to cancel is heard.
+        """
         ...
 
 
+_SEEDS = 1 << 31
 _REGISTRY: dict[str, tuple[Callable[[int], Strategy], str]] = {}
 
 
@@ -109,9 +117,14 @@ def strategy_named(name: str, seed: int = 0) -> Strategy:
     """The strategy of that name. Raises BadInputError when there is none."""
     if name not in _REGISTRY:
         raise BadInputError(f"There is no selection strategy '{name}'; choose one of {', '.join(_REGISTRY)}.")
-    if seed < 0:
-        raise BadInputError(f"The seed must not be negative, but is {seed}.")
+    check_seed(seed)
     return _REGISTRY[name][0](seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise BadInputError when it is no seed: negative, or beyond 31 bits."""
+    if not 0 <= seed < _SEEDS:
+        raise BadInputError(f"The seed must lie between 0 and {_SEEDS - 1}, but is {seed}.")
 
 
 def strategy_descriptions() -> dict[str, str]:

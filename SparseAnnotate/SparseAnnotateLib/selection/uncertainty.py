@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..core import SliceRef
-from .budget import Budget
+from ..core import SliceRef, Watch
+from .budget import Budget, Scope
 from .coverage import greedy_cover, unit_rows
 from .knapsack import knapsack
 from .pool import Pool, ranked_by_pool
 from .quota import Quota
 from .strategy import RankedSlice, Stack, register_strategy
 
-_SHORTLIST = 3  # slices looked at for each that the minutes allow
+_SHORTLIST = 3.0  # seconds looked at for each that there is
 
 
 @register_strategy("uncertainty", "Slices that trained models are unsure of, and that are unlike each other.")
@@ -22,8 +23,12 @@ class Uncertainty:
     """Most uncertain slices first, or, with features, those that are uncertain and representative.
 
     The two orders are joined by a Borda count: a slice gets a point for every slice it is ahead of, in either order
-    (Ozdemir et al. 2018). With a budget in minutes the slices are chosen by a 0-1 knapsack over the seconds each will
-    take (Kuo et al. 2018), from a shortlist of the best; its values are the points.
+    (Ozdemir et al. 2018).
+
+    A budget in minutes is one for all volumes, whatever the scope. It is spent by a 0-1 knapsack over the seconds each
+    slice will take (Kuo et al. 2018), on a shortlist: the best slices that take three times as long together. A slice
+    is worth its place in the shortlist, counted from the end, so that a few good slices are not given for many cheap
+    ones that hardly matter.
     """
 
     needs = ("uncertainty",)
@@ -32,10 +37,18 @@ class Uncertainty:
         del seed
 
     def rank(
-        self, candidates: Sequence[Stack], budget: Budget, drawn: frozenset[SliceRef] = frozenset()
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
     ) -> list[RankedSlice]:
         """See `Strategy.rank`; the score is the share of all points a slice could get."""
-        return ranked_by_pool(candidates, budget, drawn, lambda pool, quota: _chosen(pool, quota, budget))
+        if budget.minutes is not None:
+            budget = replace(budget, scope=Scope.COHORT)
+        return ranked_by_pool(
+            candidates, budget, drawn, lambda pool, quota, part: _chosen(pool, quota, budget, part), watch
+        )
 
 
 def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -45,13 +58,13 @@ def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
     return np.sum([rankdata(score) - 1.0 for score in scores], axis=0)
 
 
-def _chosen(pool: Pool, quota: Quota, budget: Budget) -> list[tuple[int, float, str]]:
+def _chosen(pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
     uncertainty = pool.gathered("uncertainty")
     candidates = np.flatnonzero(pool.candidate)
     scores = [uncertainty[candidates]]
     if all(stack.features is not None for stack in pool.stacks):
         units = unit_rows(pool.gathered("features"))
-        covering = greedy_cover(units, pool.candidate, pool.inside, pool.drawn, lambda _: True, lambda _: None)
+        covering = greedy_cover(units, pool.candidate, pool.inside, pool.drawn, lambda _: True, lambda _: None, watch)
         gains = np.zeros(len(pool))
         gains[covering.order] = covering.gains
         scores.append(gains[candidates])
@@ -59,7 +72,7 @@ def _chosen(pool: Pool, quota: Quota, budget: Budget) -> list[tuple[int, float, 
     points[candidates] = borda_points(scores)
     ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
     if budget.minutes is not None:
-        chosen = _within_seconds(pool, budget, ranked, budget.minutes * 60.0 * pool.share)
+        chosen = _within_seconds(pool, budget, ranked)
     else:
         chosen = _within_quota(pool, quota, ranked)
     most = max(1.0, len(scores) * (len(candidates) - 1.0))
@@ -75,7 +88,8 @@ def _within_quota(pool: Pool, quota: Quota, ranked: np.ndarray) -> list[int]:
     return chosen
 
 
-def _within_seconds(pool: Pool, budget: Budget, ranked: np.ndarray, capacity: float) -> np.ndarray:
+def _within_seconds(pool: Pool, budget: Budget, ranked: np.ndarray) -> np.ndarray:
+    capacity = budget.minutes * 60.0
     if all(stack.seconds is not None for stack in pool.stacks):
         seconds = pool.gathered("seconds")
     else:
@@ -90,8 +104,8 @@ def _within_seconds(pool: Pool, budget: Budget, ranked: np.ndarray, capacity: fl
     for v in range(volumes):
         own = pool.volume[ranked] == v
         place[own] = np.arange(np.count_nonzero(own))
-    length = _SHORTLIST * max(1, round(capacity / float(np.median(seconds[ranked]))))
-    shortlist = ranked[(np.arange(len(ranked)) < length) | (place < least[pool.volume[ranked]])]
+    among_the_best = np.cumsum(seconds[ranked]) <= _SHORTLIST * capacity
+    shortlist = ranked[among_the_best | (place < least[pool.volume[ranked]])]
     values = np.arange(len(shortlist), 0, -1)
     taken = knapsack(values, seconds[shortlist], capacity, pool.volume[shortlist], least, most)
     return shortlist[taken]

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the model to train (default: 3)")
     plan.add_argument("--target", choices=("clear", "subtle"), help="whether the structure stands out clearly")
 
-    recommend = _command(commands, "recommend", "recommend the slices to draw", _request, _show_table)
+    recommend = _command(commands, "recommend", "recommend the slices to draw", _request, _show_worklist)
     recommend.set_defaults(request_name="recommend")
     _recommend_options(recommend)
 
@@ -164,7 +164,11 @@ def _recommend_options(recommend: argparse.ArgumentParser) -> None:
 
 def _feature_options(command: argparse.ArgumentParser) -> None:
     features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
-    command.add_argument("--features", default=DEFAULT_FEATURES, help=f"what slices are compared by. {features}")
+    command.add_argument(
+        "--features",
+        default=DEFAULT_FEATURES,
+        help=f"what slices are compared by. {features} none: with uncertainty, not at all",
+    )
     command.add_argument(
         "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"
     )
@@ -291,6 +295,13 @@ def _show_card(card: dict[str, Any]) -> None:
         f"of {len(card['cases'])} cases, "
         f"{card['iterations']} steps in {card['seconds']:.0f} s on {card['device']}{held_out}."
     )
+
+
+def _show_worklist(rows: Sequence[Any]) -> None:
+    if rows:
+        _show_table(rows)
+    else:
+        Console().print("Nothing more to draw: the drawn slices already use up the budget, or it allows for none.")
 
 
 def _show_plan(plan: Plan) -> None:

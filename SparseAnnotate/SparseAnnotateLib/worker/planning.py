@@ -16,11 +16,11 @@ from ..selection import (
     Plan,
     StoppingHint,
     cohort_slice_images,
-    mean_seconds,
     plan_annotation,
     self_similarity,
     stopping_hint,
 )
+from .recommendation import with_cohort_seconds
 
 _LOOKED_AT = 5
 _USUAL_DENSITY = 0.1
@@ -72,8 +72,8 @@ def plan(request: PlanRequest, watch: Watch) -> Plan:
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
     planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
-    seconds = request.seconds_per_slice or mean_seconds(cohort.ledger(name) for name in names)
-    budget = Budget(total=request.slices, minutes=request.minutes, seconds_per_slice=seconds)
+    budget = Budget(total=request.slices, minutes=request.minutes, seconds_per_slice=request.seconds_per_slice)
+    budget = with_cohort_seconds(budget, cohort)
     geometries = {name: cohort.geometry(name) for name in names}
     counts = {name: {p: p.slice_count(geometry) for p in planes} for name, geometry in geometries.items()}
     similarity = {}

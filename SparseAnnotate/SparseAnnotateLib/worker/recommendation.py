@@ -16,15 +16,21 @@ from ..selection import (
     DrawingEffort,
     Scope,
     Volume,
+    centred,
     check_features,
+    check_recommendation,
     cohort_extents,
     cohort_slice_images,
     drawing_effort,
     intensity_features,
+    mean_seconds,
     recommend_slices,
     strategy_named,
 )
 from .packages import LEARNING_PACKAGES, require_packages
+
+NO_FEATURES = "none"
+_EFFORT_TERMS = ("contour_mm", "parts")
 
 
 @dataclass(frozen=True)
@@ -115,27 +121,38 @@ class Recommended:
 def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     """Recommend slices, put them into the ledgers as to do, and return the worklist."""
     cohort = Cohort.open(request.cohort, request.state)
-    budget = request.budget()
+    budget = with_cohort_seconds(request.budget(), cohort)
     planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
     needs = strategy_named(request.strategy or DEFAULT_STRATEGY, request.seed).needs
+    asks_models = "uncertainty" in needs
+    compares = "features" in needs or (asks_models and request.features != NO_FEATURES)
+    if compares or not asks_models:
+        check_features(request.features)
     names = [case.name for case in cohort.select(request.cases)]
-    compares = "features" in needs or ("uncertainty" in needs and request.features != "none")
-    steps = _Steps(watch, 2 + compares + ("uncertainty" in needs) + bool(request.picture))
+    steps = _Steps(watch, 2 + compares + asks_models + bool(request.picture))
     volumes = _volumes(cohort, names, request.whole, steps.next())
+    # Before hours of work, not after them.
+    check_recommendation(volumes, planes, budget, request.strategy, request.seed)
+    if asks_models:
+        volumes = _with_uncertainty(cohort, volumes, planes, request, steps.next())
     if compares:
         features = cohort_features(cohort, names, planes, request, steps.next())
         volumes = [replace(volume, features=features[volume.name]) for volume in volumes]
-    if "uncertainty" in needs:
-        volumes = _with_uncertainty(cohort, volumes, planes, request, steps.next())
-    steps.next().step(0.0, "choosing slices")
-    worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed)
+    worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed, steps.next())
     cohort.save_recommended(worklist)
     if request.picture:
         shared = {f.name: getattr(request, f.name) for f in fields(PictureRequest) if f.name != "path"}
-        if shared["features"] == "none":
+        if shared["features"] == NO_FEATURES:
             shared["features"] = DEFAULT_FEATURES
         picture(PictureRequest(path=request.picture, **shared), steps.next())
     return recommended_list(worklist)
+
+
+def with_cohort_seconds(budget: Budget, cohort: Cohort) -> Budget:
+    """The budget with what slices have taken in the whole cohort, unless it says itself what a slice takes."""
+    if budget.seconds_per_slice is not None:
+        return budget
+    return replace(budget, seconds_per_slice=mean_seconds(cohort.ledger(case.name) for case in cohort.cases))
 
 
 def picture(request: PictureRequest, watch: Watch) -> str:
@@ -151,7 +168,8 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     features = cohort_features(cohort, names, planes, request, steps.next())
     from .selection_picture import write_picture
 
-    write_picture(request.path, volumes, planes, {v.name: v.ledger.todo for v in volumes}, features)
+    todo = {v.name: [e for e in v.ledger.todo if e.plane in planes] for v in volumes}
+    write_picture(request.path, volumes, planes, todo, features)
     return request.path
 
 
@@ -177,12 +195,16 @@ def cohort_features(
         training = FeatureTraining(
             request.from_scratch, request.feature_steps, seed=request.seed, device=request.device
         )
-        return learned_features(cohort, names, planes, request.features, training, watch)
+        learned = learned_features(cohort, names, planes, request.features, training, watch)
+        return _by_case(names, planes, centred([learned[name][plane] for name in names for plane in planes]))
     pictures = []
     for number, name in enumerate(names):
         part = Watch.part_of(watch, number, len(names), f"'{name}': ")
         pictures.append(cohort_slice_images(cohort, name, planes, watch=part))
-    flat = intensity_features([p[plane] for p in pictures for plane in planes])
+    return _by_case(names, planes, intensity_features([p[plane] for p in pictures for plane in planes]))
+
+
+def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarray]):
     by_case = [flat[n : n + len(planes)] for n in range(0, len(flat), len(planes))]
     return {name: dict(zip(planes, found, strict=True)) for name, found in zip(names, by_case, strict=True)}
 
@@ -201,22 +223,28 @@ def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) ->
 def _with_uncertainty(
     cohort: Cohort, volumes: Sequence[Volume], planes: Sequence[Plane], request: RecommendRequest, watch: Watch
 ) -> list[Volume]:
-    """The volumes with what the runs say of their slices, and, where slices were timed, what each will take."""
+    """The volumes with what the runs say of their slices and, for a budget in minutes, what each will take."""
     require_packages()
     from ..learning.uncertainty import UncertaintyEstimator
 
     estimator = UncertaintyEstimator(cohort, request.runs, request.samples, request.seed, request.device)
-    cost = learned_cost(cohort) if request.minutes is not None and request.seconds_per_slice is None else None
-    found = []
+    cases = []
     for number, volume in enumerate(volumes):
         part = Watch.part_of(watch, number, len(volumes), f"'{volume.name}': ")
-        case = estimator.of_case(volume.name, planes, part)
-        seconds = {}
-        for plane in planes if cost is not None else ():
-            effort = drawing_effort(case.labels, volume.geometry, plane.array_axis(volume.geometry))
-            seconds[plane] = cost.seconds(effort)
-        found.append(replace(volume, uncertainty=case.slices, seconds=seconds))
-    return found
+        cases.append(estimator.of_case(volume.name, planes, part))
+    found = [replace(v, uncertainty=case.slices) for v, case in zip(volumes, cases, strict=True)]
+    if request.minutes is None:
+        return found
+    efforts = {
+        (v.name, plane): drawing_effort(case.labels, v.geometry, plane.array_axis(v.geometry))
+        for v, case in zip(volumes, cases, strict=True)
+        for plane in planes
+    }
+    cost = learned_cost(cohort) if request.seconds_per_slice is None else None
+    if cost is None:
+        together = DrawingEffort(*(np.concatenate([getattr(e, n) for e in efforts.values()]) for n in _EFFORT_TERMS))
+        cost = CostModel.assumed(together, request.seconds_per_slice)
+    return [replace(v, seconds={p: cost.seconds(efforts[(v.name, p)]) for p in planes}) for v in found]
 
 
 def learned_cost(cohort: Cohort) -> CostModel | None:

@@ -108,7 +108,7 @@ def test_every_class_of_the_ui_file_exists_in_slicer_with_the_properties_it_sets
 def test_the_choices_of_the_panel_are_those_there_are():
     import xml.etree.ElementTree as ElementTree
 
-    from SparseAnnotateLib.selection import FEATURES, SCOPES, strategy_descriptions
+    from SparseAnnotateLib.selection import FEATURES, strategy_descriptions
 
     root = ElementTree.parse(MODULE / "Resources" / "UI" / "SparseAnnotate.ui")
     shown = {
@@ -117,5 +117,5 @@ def test_the_choices_of_the_panel_are_those_there_are():
         if widget.get("class") == "QComboBox"
     }
     assert sorted(shown["strategySelector"]) == sorted(strategy_descriptions())
-    assert shown["scopeSelector"] == [scope.value for scope in SCOPES]
+    assert shown["scopeSelector"] == ["plane", "cohort"]
     assert shown["featuresSelector"] == list(FEATURES)

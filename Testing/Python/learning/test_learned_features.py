@@ -131,7 +131,7 @@ def test_without_network_access_a_sentence_says_what_to_do(ball_cohort, monkeypa
         raise URLError("no route to host")
 
     fake_torchvision(monkeypatch, offline)
-    with pytest.raises(BadInputError, match="could not be fetched .*no route to host.*--from-scratch"):
+    with pytest.raises(BadInputError, match="could not be fetched .*no route to host.*from scratch"):
         learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", FeatureTraining(device="cpu"))
 
 

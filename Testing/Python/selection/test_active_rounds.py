@@ -70,12 +70,22 @@ def test_minutes_are_spent_on_what_is_worth_most_for_its_time():
     assert len(chosen([stack(uncertainty)], Budget(minutes=2, seconds_per_slice=40))) == 3
 
 
-def test_volumes_share_the_minutes():
+def test_minutes_are_one_budget_for_all_volumes_and_planes():
     stacks = [stack([9, 8, 7, 6], "v"), stack([0.1, 0.2, 0.3], "w")]
-    found = chosen(stacks, Budget(minutes=4, seconds_per_slice=60))
-    assert sorted(r.slice.volume for r in found) == ["v", "v", "w", "w"]
-    found = chosen(stacks, Budget(minutes=4, seconds_per_slice=60, scope=Scope.COHORT))
-    assert sorted(r.slice.volume for r in found) == ["v", "v", "v", "v"]
+    for scope in Scope:
+        found = chosen(stacks, Budget(minutes=4, seconds_per_slice=60, scope=scope))
+        assert [r.slice.volume for r in found] == ["v"] * 4
+    assert len(chosen([stack([1.0, 2.0], n) for n in "abc"], Budget(minutes=1.9, seconds_per_slice=40))) == 2
+
+
+def test_a_slice_is_worth_its_place_so_that_cheap_ones_do_not_displace_the_best():
+    uncertainty = [9.0, 8.0, *np.linspace(1, 0, 18)]
+    seconds = np.array([60.0, 60.0, *[20.0] * 18])
+    found = chosen([stack(uncertainty, seconds=seconds)], Budget(minutes=2, seconds_per_slice=1))
+    taken = [r.slice.index for r in found]
+    assert seconds[taken].sum() <= 120
+    # The shortlist ends with the slices that take three times as long as there is: only those can be taken.
+    assert max(taken) < 2 + (3 * 120 - 120) / 20
 
 
 def test_minutes_keep_a_minimum_and_maximum_per_volume():
@@ -138,6 +148,8 @@ def test_a_hint_to_stop_comes_when_agreement_is_high_and_has_levelled_off():
     assert "2 more rounds needed" in stopping_hint([]).sentence
     assert not stopping_hint([0.5, 0.505]).stop
     assert "still rising" in stopping_hint([0.85, 0.9]).sentence
+    assert "has fallen" in stopping_hint([0.95, 0.81]).sentence
+    assert not stopping_hint([0.95, 0.81]).stop
     hint = stopping_hint([0.6, 0.9, 0.905])
     assert hint.stop
     assert "0.905" in hint.sentence

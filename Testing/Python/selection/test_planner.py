@@ -55,6 +55,14 @@ def test_minutes_become_slices_and_slices_minutes():
         plan_annotation(cohort(4), Budget(minutes=30))
 
 
+@pytest.mark.parametrize("total", [40, 79, 199, 319])
+def test_no_slice_of_the_budget_is_lost(total):
+    for dimensions in (2, 3):
+        plan = plan_annotation(cohort(40), Budget(total=total), dimensions)
+        assert plan.slices == total
+        assert plan.slices_per_volume == total // len(plan.cases)
+
+
 def test_each_piece_of_advice_has_its_source_and_what_is_not_known_is_said():
     plan = plan_annotation(cohort(40), Budget(total=100))
     assert all(a.sentence.endswith(".") and a.source for a in plan.advice)
@@ -72,7 +80,8 @@ def test_more_slices_than_there_are_is_everything():
 def test_volumes_of_different_sizes_and_a_single_slice_are_planned_for():
     counts = {"large": {Plane.AXIAL: 300}, "small": {Plane.AXIAL: 10}, "one": {Plane.AXIAL: 1}}
     plan = plan_annotation(counts, Budget(total=60), dimensions=2)
-    assert plan.slices == 20 + 10 + 1
+    assert plan.slices == 60
+    assert plan.slices_per_volume == 1
     assert plan_annotation({"one": {Plane.AXIAL: 1}}, Budget(total=1)).slices == 1
 
 

@@ -92,7 +92,8 @@ def test_budgets_count_slices_of_the_whole_volume_and_spread_a_total_evenly():
 def test_minutes_become_slices_by_what_a_slice_takes_and_are_counted_from_now_on():
     stacks = [Stack(f"v{n}", Plane.AXIAL, 50, 0, 49, n) for n in range(4)]
     assert sum(Budget(minutes=10, seconds_per_slice=60).slices_for(stacks)) == 10
-    assert sum(Budget(minutes=10, seconds_per_slice=60).slices_for(stacks, drawn=7)) == 17
+    drawn = frozenset(SliceRef("v1", Plane.AXIAL, i) for i in range(7))
+    assert Budget(minutes=10, seconds_per_slice=60).slices_for(stacks, drawn) == [3, 7, 3, 4]
     timed = Ledger().with_state(Plane.AXIAL, 3, SliceState.DRAWN, 120).with_state(Plane.AXIAL, 9, SliceState.EMPTY, 60)
     found = recommend_slices([volume("a", timed)], [Plane.AXIAL], Budget(minutes=15), "random")
     assert len(found["a"]) == 10
@@ -112,7 +113,9 @@ def test_a_minimum_and_maximum_per_volume_are_kept_when_slices_are_spread_evenly
     [
         (Budget(total=101), "larger than the 100 slices there are. Give at most 100"),
         (Budget(per_volume=51), "larger than the 50 slices that the largest volume has. Give at most 50"),
-        (Budget(total=5, scope=Scope.COHORT, minimum=3), "At least 3 slices in each of 2 volumes are 6"),
+        (Budget(total=5, scope=Scope.COHORT, minimum=3), "At least 3 slices in each of 2 volumes, .* 6, more"),
+        (Budget(density=0.02, scope=Scope.COHORT, minimum=3), "At least 3 slices .* more than the budget of 2"),
+        (Budget(minutes=2, seconds_per_slice=60, scope=Scope.COHORT, minimum=3), "more than the budget of 2"),
         (Budget(total=50, scope=Scope.COHORT, maximum=20), "At most 20 slices in each of 2 volumes are 40"),
     ],
 )
@@ -125,6 +128,31 @@ def test_a_budget_larger_than_the_body_says_how_many_slices_the_air_has():
     image = noisy_image(ball(GEOMETRY.shape, 12))
     with pytest.raises(BadInputError, match="within the body .with the air around it there are 50"):
         recommend_slices([Volume.of_image("a", image, GEOMETRY, Ledger())], [Plane.AXIAL], Budget(total=45))
+
+
+@given(
+    st.sampled_from(sorted(strategy_descriptions())),
+    st.sampled_from(list(Scope)),
+    st.integers(1, 30),
+    st.sets(st.integers(0, 19), max_size=15),
+    st.sets(st.integers(0, 19), max_size=15),
+    st.booleans(),
+)
+def test_what_is_recommended_and_drawn_never_exceeds_the_budget(name, scope, total, first, second, in_minutes):
+    rng = np.random.default_rng(0)
+    stacks = [
+        Stack(v, Plane.AXIAL, 20, 4, 15, n, features=rng.normal(size=(20, 4)), uncertainty=rng.random(20))
+        for n, v in enumerate("abc")
+    ]
+    drawn = frozenset(SliceRef(v, Plane.AXIAL, i) for v, own in (("a", first), ("b", second)) for i in own)
+    budget = (
+        Budget(minutes=total, seconds_per_slice=60, scope=scope) if in_minutes else Budget(total=total, scope=scope)
+    )
+    found = [r.slice for r in strategy_named(name).rank(stacks, budget, drawn)]
+    assert len(set(found)) == len(found)
+    assert not set(found) & drawn
+    free = 36 - sum(4 <= s.index <= 15 for s in drawn)
+    assert len(found) == min(total if in_minutes else max(0, total - len(drawn)), free)
 
 
 def test_a_smaller_volume_of_a_cohort_gives_all_its_slices():
@@ -178,6 +206,9 @@ def test_an_impossible_budget_is_refused(budget, words):
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
     with pytest.raises(BadInputError, match="fixed_interval, staggered, random"):
         strategy_named("best")
+    for seed in (-1, 1 << 31):
+        with pytest.raises(BadInputError, match="seed must lie between 0"):
+            strategy_named("random", seed)
 
 
 def test_the_body_extent_leaves_air_out():

@@ -150,6 +150,10 @@ def test_a_header_with_its_voxels_in_another_file_is_marked_by_both(tmp_path):
     cohort = Cohort.create(tmp_path / "cohort", "c")
     cohort.add_case("a", tmp_path / "image.mhd")
     before = cohort_slices.image_mark(cohort, "a")
-    raw = tmp_path / "image.raw"
+    raw = (tmp_path / "image.raw").rename(tmp_path / "voxels.bin")
+    header = tmp_path / "image.mhd"
+    header.write_text(header.read_text().replace("image.raw", "voxels.bin"))
+    assert cohort_slices.image_mark(cohort, "a") != before
+    before = cohort_slices.image_mark(cohort, "a")
     raw.write_bytes(raw.read_bytes()[::-1])
     assert cohort_slices.image_mark(cohort, "a") != before
