@@ -311,6 +311,16 @@ def test_content_aware_recommendations_come_from_the_worker_into_the_ledgers(mrm
     assert "1 more round needed" in agreement["sentence"]
 
 
+def test_a_volume_that_goes_while_slices_are_chosen_leaves_nothing_behind(mrml, logic):
+    from SparseAnnotateLib import scene
+
+    volume, _ = add_ball(mrml)
+    mrml.mrmlScene.RemoveNode(volume)
+    scene.store_recommended([volume], {})
+    assert scene.worklist_of([volume]) == []
+    assert not mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
 def test_what_cannot_be_recommended_is_said_and_the_ledger_stays(mrml, logic):
     volume, _ = add_ball(mrml)
     logic.recommendSlices([volume], density=0.2)

@@ -51,6 +51,29 @@ def test_the_same_seed_learns_the_same_features(ball_cohort, kind):
     assert not np.allclose(first, third)
 
 
+def test_the_order_in_which_cases_are_named_does_not_matter(ball_cohort):
+    first = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT)
+    files = [p for p in ball_cohort.cache_folder.rglob("*") if p.is_file()]
+    for path in files:
+        path.unlink()
+    second = learned_features(ball_cohort, NAMES[::-1], [Plane.AXIAL], "mae", SHORT)
+    for name in NAMES:
+        np.testing.assert_array_equal(first[name][Plane.AXIAL], second[name][Plane.AXIAL])
+
+
+def test_a_network_that_was_learned_needs_no_connection_any_more(ball_cohort, monkeypatch):
+    expected = {"features.0.weight": torch.full((4, 3, 32, 32), 0.01), "features.0.bias": torch.zeros(4)}
+    fake_torchvision(monkeypatch, lambda progress, check_hash: expected)
+    training = FeatureTraining(steps=2, batch=8, device="cpu")
+    learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
+
+    def offline(progress, check_hash):
+        raise URLError("no route to host")
+
+    fake_torchvision(monkeypatch, offline)
+    learned_features(ball_cohort, NAMES, [Plane.CORONAL], "autoencoder", training)
+
+
 def test_features_of_another_version_and_a_damaged_network_are_learned_anew(ball_cohort, monkeypatch):
     first = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT)["ball_0"][Plane.AXIAL]
     weights = next(ball_cohort.cache_folder.rglob("*.safetensors"))
@@ -141,6 +164,8 @@ def test_without_torchvision_nothing_is_learned_from_scratch_unasked(ball_cohort
         learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", FeatureTraining(device="cpu"))
 
 
-def test_no_steps_are_refused():
+def test_no_steps_and_no_seed_are_refused():
+    with pytest.raises(BadInputError, match="seed must lie between"):
+        FeatureTraining(seed=-1)
     with pytest.raises(BadInputError, match="at least one step"):
         FeatureTraining(steps=0)

@@ -134,6 +134,15 @@ def test_the_cost_of_a_slice_is_learned_from_the_seconds_spent():
     np.testing.assert_allclose(model.seconds(effort), seconds)
 
 
+def test_without_any_timed_slice_the_cost_is_assumed_from_contour_and_parts():
+    effort = DrawingEffort(np.array([0.0, 100.0, 200.0]), np.array([0.0, 1.0, 5.0]))
+    seconds = CostModel.assumed(effort, 60.0).seconds(effort)
+    assert seconds.mean() == pytest.approx(60.0)
+    np.testing.assert_allclose(seconds, [20, 20 + 20 + 10, 20 + 40 + 50])
+    empty = DrawingEffort(np.zeros(3), np.zeros(3))
+    assert CostModel.assumed(empty, 60.0).seconds(empty).tolist() == [60.0] * 3
+
+
 def test_few_timed_slices_give_their_mean_and_none_gives_nothing():
     effort = DrawingEffort(np.array([10.0, 500.0]), np.array([1.0, 9.0]))
     model = CostModel.learned(effort, np.array([20.0, 40.0]))

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from SparseAnnotateLib.core import Cohort, Plane, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.selection import cohort_extents, cohort_slice_images, cohort_slices, intensity_features
+from SparseAnnotateLib.selection import centred, cohort_extents, cohort_slice_images, cohort_slices, intensity_features
 from SparseAnnotateLib.selection.slice_features import principal_components
 from SparseAnnotateLib.selection.slice_images import slice_images
 
@@ -94,6 +94,14 @@ def test_principal_components_are_those_of_a_singular_value_decomposition(shape)
     found = principal_components(rows, 5)
     u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(np.abs(found), np.abs(u * s)[:, :5], rtol=1e-2, atol=1e-2)
+
+
+def test_learned_features_are_centred_over_all_slices_that_show_something():
+    first, second = np.array([[5.0, 1.0], [0.0, 0.0]]), np.array([[7.0, 3.0]])
+    found = centred([first, second])
+    np.testing.assert_array_equal(found[0], [[-1, -1], [0, 0]])
+    np.testing.assert_array_equal(found[1], [[1, 1]])
+    assert not centred([np.zeros((3, 2))])[0].any()
 
 
 @pytest.fixture

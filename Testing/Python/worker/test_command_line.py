@@ -91,6 +91,45 @@ def test_what_slices_cost_is_learned_from_the_seconds_in_the_ledgers(ball_cohort
     assert plan["minutes"] == 10
 
 
+def test_times_of_other_cases_count_and_a_case_named_twice_is_one(ball_cohort, capsys):
+    annotation = ball_cohort.annotation("ball_0")
+    ledger = annotation.ledger
+    for entry in ledger.decided:
+        ledger = ledger.with_state(entry.plane, entry.index, entry.state, seconds=30.0)
+    ball_cohort.save_annotation("ball_0", SparseAnnotation(annotation.labels, ledger, annotation.geometry))
+    twice = ("--cases", "ball_1", "ball_1", "--whole")
+    found = said_as_json(capsys, "recommend", ball_cohort.folder, "--minutes", 2, *twice, "--scope", "cohort")
+    assert len({r["index"] for r in found}) == len(found) == 4
+
+
+def test_a_picture_shows_the_planes_asked_for(ball_cohort, capsys, tmp_path):
+    assert main(["picture", str(ball_cohort.folder), "--planes", "sagittal", "--path", str(tmp_path / "a.png")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "a.png")
+    said_as_json(capsys, "recommend", ball_cohort.folder, "--per-volume", 9, "--planes", "axial", "coronal", "--whole")
+    for planes in (["axial"], ["coronal", "sagittal"]):
+        path = tmp_path / f"{planes[0]}.png"
+        assert main(["picture", str(ball_cohort.folder), "--path", str(path), "--planes", *planes]) == 0
+        assert path.read_bytes().startswith(b"\x89PNG")
+    empty = Cohort.create(tmp_path / "empty", "e")
+    empty.add_case("a", noisy_image(ball()), VolumeGeometry.from_spacing((24, 28, 32)))
+    assert main(["picture", str(empty.folder)]) == 1
+    assert "nothing to show" in capsys.readouterr().err
+
+
+def test_what_cannot_be_is_said_before_any_work(ball_cohort, capsys, monkeypatch):
+    monkeypatch.setattr("SparseAnnotateLib.worker.recommendation.cohort_features", None)
+    monkeypatch.setattr("SparseAnnotateLib.worker.recommendation._with_uncertainty", None)
+    for strategy in ("representative", "uncertainty"):
+        for budget in (("--total", "9999"), ("--minutes", "3")):
+            assert main(["recommend", str(ball_cohort.folder), *budget, "--strategy", strategy]) == 1
+    assert "how long a slice takes" in capsys.readouterr().err
+
+
+def test_when_there_is_nothing_more_to_draw_that_is_said(ball_cohort, capsys):
+    assert main(["recommend", str(ball_cohort.folder), "--total", "12", "--whole"]) == 0
+    assert "already use up the budget" in capsys.readouterr().out
+
+
 def test_a_plan_says_what_to_draw_and_why(ball_cohort, capsys):
     plan = said_as_json(capsys, "plan", ball_cohort.folder, "--slices", 8, "--dimensions", 2, "--planes", "coronal")
     assert (plan["plane"], plan["cases"], plan["slices_per_volume"]) == ("coronal", ["ball_0", "ball_1"], 4)
