@@ -133,7 +133,8 @@ def _recommended(cohort: Cohort, names, budget: str, strategy: str, seed: int, p
 
 def _coverage(cohort: Cohort, names, chosen, plane: str) -> tuple[float, float]:
     plane = Plane.named(plane)
-    features = recommendation.cohort_features(cohort, names, [plane], "intensity", Watch())
+    by_intensity = recommendation.RecommendRequest(cohort=str(cohort.folder))
+    features = recommendation.cohort_features(cohort, names, [plane], by_intensity, Watch())
     units = unit_rows(np.concatenate([features[name][plane] for name in names]))
     starts = np.cumsum([0] + [len(features[name][plane]) for name in names])
     picked = {name: [c.index for c in chosen if c.case == name] for name in names}
