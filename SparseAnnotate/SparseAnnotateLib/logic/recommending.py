@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 
 from .. import scene
-from ..core import LedgerEntry, Plane, Progress, SliceState
+from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.strict_json import from_plain
 from ..selection import (
     DEFAULT_FEATURES,
@@ -19,9 +19,9 @@ from ..selection import (
     Plan,
     Scope,
     Volume,
-    mean_seconds,
     recommend_slices,
     strategy_named,
+    with_measured_seconds,
 )
 from ..worker import Call
 from .session import SessionLogic
@@ -72,8 +72,8 @@ class RecommendingLogic(SessionLogic):
             density, every, slicesPerVolume, total, minutes, Scope.named(scope), minimum, maximum, secondsPerSlice
         )
         if not strategy_named(strategy or DEFAULT_STRATEGY, seed).needs:
-            if budget.minutes is not None and budget.seconds_per_slice is None:
-                budget = replace(budget, seconds_per_slice=self._secondsPerSlice())
+            if budget.minutes is not None:
+                budget = with_measured_seconds(budget, self._ledgersOfScene())
             volumes = [self._volumeOf(node, wholeVolume) for node in volumeNodes]
             recommended = recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)
             scene.store_recommended(volumeNodes, recommended)
@@ -176,12 +176,11 @@ class RecommendingLogic(SessionLogic):
         return self._request("picture", params, lambda answer: answer, waitForCompletion, onDone, onProgress)
 
     @staticmethod
-    def _secondsPerSlice() -> float | None:
-        """Mean of what slices have taken in all volumes of the scene."""
+    def _ledgersOfScene() -> list[Ledger]:
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         usable = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and node.GetImageData()]
         segmentations = [scene.annotated_segmentation(node) for node in usable]
-        return mean_seconds(scene.stored_ledger(s) for s in segmentations if s is not None)
+        return [scene.stored_ledger(s) for s in segmentations if s is not None]
 
     def _volumeOf(self, node, wholeVolume: bool) -> Volume:
         geometry, name = scene.geometry_of(node), scene.case_of(node)

@@ -8,7 +8,7 @@ from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
 from .planner import Advice, Plan, plan_annotation
-from .recommend import DEFAULT_STRATEGY, Volume, check_recommendation, mean_seconds, recommend_slices
+from .recommend import DEFAULT_STRATEGY, Volume, check_recommendation, recommend_slices, with_measured_seconds
 from .slice_features import DEFAULT_FEATURES, FEATURES, centred, check_features, intensity_features
 from .stopping import StoppingHint, stopping_hint
 from .strategy import RankedSlice, Stack, Strategy, check_seed, register_strategy, strategy_descriptions, strategy_named
@@ -43,7 +43,6 @@ __all__ = [
     "greedy_cover",
     "image_mark",
     "intensity_features",
-    "mean_seconds",
     "plan_annotation",
     "recommend_slices",
     "register_strategy",
@@ -52,4 +51,5 @@ __all__ = [
     "strategy_descriptions",
     "strategy_named",
     "unit_rows",
+    "with_measured_seconds",
 ]

@@ -2,73 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..core import SliceRef, Watch
+from ..core import Watch
 from .budget import Budget
-from .pool import Pool, ranked_by_pool
+from .pool import Pool, PoolStrategy
 from .quota import Quota
-from .strategy import RankedSlice, Stack, register_strategy
+from .strategy import register_strategy
 
 _ROUNDS_UNTOLD = 64
 
 
 @register_strategy("core_set", "Slices that differ most from what is drawn or chosen already (Sener 2018).")
-class CoreSet:
+class CoreSet(PoolStrategy):
     """Each slice is the one farthest, in feature space, from all that are drawn or chosen.
 
     With nothing drawn the first one is the slice nearest to the mean. The largest distance left is at most twice the
-    smallest that is possible with as many slices (Gonzalez 1985).
+    smallest that is possible with as many slices (Gonzalez 1985). The score is the distance to the nearest
+    slice drawn or chosen before.
     """
 
     needs = ("features",)
 
-    def __init__(self, seed: int = 0):
-        del seed
+    def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
+        features = pool.gathered("features")
+        squares = np.einsum("nd,nd->n", features, features)
 
-    def rank(
-        self,
-        candidates: Sequence[Stack],
-        budget: Budget,
-        drawn: frozenset[SliceRef] = frozenset(),
-        watch: Watch | None = None,
-    ) -> list[RankedSlice]:
-        """See `Strategy.rank`; the score is the distance to the nearest slice drawn or chosen before."""
-        return ranked_by_pool(candidates, budget, drawn, _chosen, watch)
+        def squared_distance_to(row: np.ndarray) -> np.ndarray:
+            return np.maximum(squares - 2.0 * (features @ row) + row @ row, 0.0)
 
-
-def _chosen(pool: Pool, quota: Quota, watch: Watch) -> list[tuple[int, float, str]]:
-    features = pool.gathered("features")
-    squares = np.einsum("nd,nd->n", features, features)
-
-    def squared_distance_to(row: np.ndarray) -> np.ndarray:
-        return np.maximum(squares - 2.0 * (features @ row) + row @ row, 0.0)
-
-    nearest = np.full(len(pool), np.inf, dtype=np.float32)
-    for n in np.flatnonzero(pool.drawn):
-        nearest = np.minimum(nearest, squared_distance_to(features[n]))
-    chosen: list[tuple[int, float, str]] = []
-    possible = pool.candidate.copy()
-    total = quota.left
-    while quota.left and possible.any():
-        if len(chosen) % _ROUNDS_UNTOLD == 0:
-            watch.step(len(chosen) / total, "choosing slices")
-        if chosen or pool.drawn.any():
-            number = int(np.argmax(np.where(possible, nearest, -1.0)))
-            score = float(np.sqrt(nearest[number]))
-            reason = f"differs from all drawn or chosen before it (distance {score:.2g})"
-        else:
-            to_mean = squared_distance_to(features[pool.inside].mean(axis=0))
-            # A constant slice has the features 0, which may be the mean, but is not ordinary.
-            ordinary = possible & (squares > 0) if (possible & (squares > 0)).any() else possible
-            number = int(np.argmin(np.where(ordinary, to_mean, np.inf)))
-            score, reason = float(np.sqrt(to_mean[number])), "the most ordinary slice"
-        possible[number] = False
-        if not quota.allows(pool.volume[number]):
-            continue
-        quota.take(pool.volume[number])
-        chosen.append((number, score, reason))
-        nearest = np.minimum(nearest, squared_distance_to(features[number]))
-    return chosen
+        nearest = np.full(len(pool), np.inf, dtype=np.float32)
+        for n in np.flatnonzero(pool.drawn):
+            nearest = np.minimum(nearest, squared_distance_to(features[n]))
+        chosen: list[tuple[int, float, str]] = []
+        possible = pool.candidate.copy()
+        total = quota.left
+        while quota.left and possible.any():
+            if len(chosen) % _ROUNDS_UNTOLD == 0:
+                watch.step(len(chosen) / total, "choosing slices")
+            if chosen or pool.drawn.any():
+                number = int(np.argmax(np.where(possible, nearest, -1.0)))
+                score = float(np.sqrt(nearest[number]))
+                reason = f"differs from all drawn or chosen before it (distance {score:.2g})"
+            else:
+                to_mean = squared_distance_to(features[pool.inside].mean(axis=0))
+                # A constant slice has the features 0, which may be the mean, but is not ordinary.
+                ordinary = possible & (squares > 0) if (possible & (squares > 0)).any() else possible
+                number = int(np.argmin(np.where(ordinary, to_mean, np.inf)))
+                score, reason = float(np.sqrt(to_mean[number])), "the most ordinary slice"
+            possible[number] = False
+            if not quota.allows(pool.volume[number]):
+                continue
+            quota.take(pool.volume[number])
+            chosen.append((number, score, reason))
+            nearest = np.minimum(nearest, squared_distance_to(features[number]))
+        return chosen

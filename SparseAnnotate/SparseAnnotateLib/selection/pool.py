@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -66,23 +67,35 @@ class Pool:
         return Quota(capacities, already, max(0, count - sum(already)), budget.minimum, budget.maximum)
 
 
-def ranked_by_pool(
-    candidates: Sequence[Stack],
-    budget: Budget,
-    drawn: frozenset[SliceRef],
-    choose: Callable[[Pool, Quota, Watch], Iterable[tuple[int, float, str]]],
-    watch: Watch | None = None,
-) -> list[RankedSlice]:
-    """What `choose` picks (slice of the pool, score, reason) from each pool of the budget's scope, best first."""
-    watch = watch or Watch()
-    ranked = []
-    known = {(s.volume, s.plane) for s in candidates}
-    drawn_here = frozenset(d for d in drawn if (d.volume, d.plane) in known)
-    groups = budget.groups(candidates, drawn_here)
-    for place, (members, count) in enumerate(groups):
-        pool = Pool([candidates[n] for n in members], drawn_here)
-        quota = pool.quota(count, budget)
-        if quota.left:
-            part = Watch.part_of(watch, place, len(groups))
-            ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in choose(pool, quota, part)]
-    return ranked
+class PoolStrategy(ABC):
+    """A strategy that compares slices with each other: it chooses from one pool for each part of the budget's scope."""
+
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, seed: int = 0):
+        self._seed = seed
+
+    def rank(
+        self,
+        candidates: Sequence[Stack],
+        budget: Budget,
+        drawn: frozenset[SliceRef] = frozenset(),
+        watch: Watch | None = None,
+    ) -> list[RankedSlice]:
+        """See `Strategy.rank`."""
+        watch = watch or Watch()
+        ranked = []
+        known = {(s.volume, s.plane) for s in candidates}
+        drawn_here = frozenset(d for d in drawn if (d.volume, d.plane) in known)
+        groups = budget.groups(candidates, drawn_here)
+        for place, (members, count) in enumerate(groups):
+            pool = Pool([candidates[n] for n in members], drawn_here)
+            quota = pool.quota(count, budget)
+            if quota.left:
+                chosen = self._chosen(pool, quota, budget, Watch.part_of(watch, place, len(groups)))
+                ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in chosen]
+        return ranked
+
+    @abstractmethod
+    def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> Iterable[tuple[int, float, str]]:
+        """Slices of the pool as the quota lets them in, best first: number, score, reason."""

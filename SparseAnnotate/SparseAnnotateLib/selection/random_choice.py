@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
 
-from ..core import SliceRef, Watch
+from ..core import Watch
 from .budget import Budget
-from .pool import Pool, ranked_by_pool
+from .pool import Pool, PoolStrategy
 from .quota import Quota
-from .strategy import RankedSlice, Stack, register_strategy
+from .strategy import Stack, register_strategy
 
 
 @register_strategy("random", "Slices at random, each equally likely.")
-class RandomChoice:
+class RandomChoice(PoolStrategy):
     """Uniform choice without replacement; the same seed gives the same slices of a volume, whatever its cohort."""
 
-    needs = ()
-
-    def __init__(self, seed: int = 0):
-        self._seed = seed
-
-    def rank(
-        self,
-        candidates: Sequence[Stack],
-        budget: Budget,
-        drawn: frozenset[SliceRef] = frozenset(),
-        watch: Watch | None = None,
-    ) -> list[RankedSlice]:
-        """See `Strategy.rank`."""
-        return ranked_by_pool(candidates, budget, drawn, self._chosen, watch)
-
-    def _chosen(self, pool: Pool, quota: Quota, watch: Watch) -> list[tuple[int, float, str]]:
+    def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
         lots = np.concatenate([self._lots(stack) for stack in pool.stacks])
         chosen = []
         for number in np.argsort(lots, kind="stable"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -81,7 +81,7 @@ def recommend_slices(
     check_recommendation(volumes, planes, budget, strategy, seed)
     stacks, drawn = _stacks(volumes, planes), _drawn(volumes, planes)
     ranked = strategy_named(strategy or DEFAULT_STRATEGY, seed).rank(
-        stacks, with_measured_seconds(budget, volumes), drawn, watch
+        stacks, with_measured_seconds(budget, (v.ledger for v in volumes)), drawn, watch
     )
     worklist: dict[str, list[LedgerEntry]] = {volume.name: [] for volume in volumes}
     for order, item in enumerate(ranked, start=1):
@@ -103,7 +103,8 @@ def check_recommendation(
     if not planes:
         raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
     strategy_named(strategy or DEFAULT_STRATEGY, seed)
-    with_measured_seconds(budget, volumes).check_fits(_stacks(volumes, planes), _drawn(volumes, planes))
+    measured = with_measured_seconds(budget, (v.ledger for v in volumes))
+    measured.check_fits(_stacks(volumes, planes), _drawn(volumes, planes))
 
 
 def _stacks(volumes: Sequence[Volume], planes: Sequence[Plane]) -> list[Stack]:
@@ -114,14 +115,9 @@ def _drawn(volumes: Sequence[Volume], planes: Sequence[Plane]) -> frozenset[Slic
     return frozenset(item for volume in volumes for plane in planes for item in volume.drawn(plane))
 
 
-def with_measured_seconds(budget: Budget, volumes: Sequence[Volume]) -> Budget:
-    """A budget in minutes with the seconds a slice has taken so far, unless it says itself what a slice takes."""
-    if budget.minutes is None or budget.seconds_per_slice is not None:
+def with_measured_seconds(budget: Budget, ledgers: Iterable[Ledger]) -> Budget:
+    """The budget with the mean of the seconds that timed slices took, unless it says itself what a slice takes."""
+    if budget.seconds_per_slice is not None:
         return budget
-    return replace(budget, seconds_per_slice=mean_seconds(v.ledger for v in volumes))
-
-
-def mean_seconds(ledgers) -> float | None:
-    """Mean of the seconds spent on slices that were drawn with the clock running; None when none was."""
     timed = [entry.seconds for ledger in ledgers for entry in ledger.decided if entry.seconds > 0]
-    return float(np.mean(timed)) if timed else None
+    return replace(budget, seconds_per_slice=float(np.mean(timed)) if timed else None)

@@ -11,7 +11,7 @@ from ..core import SliceRef, Watch
 from .budget import Budget, Scope
 from .coverage import greedy_cover, unit_rows
 from .knapsack import knapsack
-from .pool import Pool, ranked_by_pool
+from .pool import Pool, PoolStrategy
 from .quota import Quota
 from .strategy import RankedSlice, Stack, register_strategy
 
@@ -19,7 +19,7 @@ _SHORTLIST = 3.0  # seconds looked at for each that there is
 
 
 @register_strategy("uncertainty", "Slices that trained models are unsure of, and that are unlike each other.")
-class Uncertainty:
+class Uncertainty(PoolStrategy):
     """Most uncertain slices first, or, with features, those that are uncertain and representative.
 
     The two orders are joined by a Borda count: a slice gets a point for every slice it is ahead of, in either order
@@ -29,12 +29,11 @@ class Uncertainty:
     slice will take (Kuo et al. 2018), on a shortlist: the best slices that take three times as long together. A slice
     is worth its place in the shortlist, counted from the end, so that a few good slices are not given for many cheap
     ones that hardly matter.
+
+    The score is the share of all points a slice could get.
     """
 
     needs = ("uncertainty",)
-
-    def __init__(self, seed: int = 0):
-        del seed
 
     def rank(
         self,
@@ -43,12 +42,32 @@ class Uncertainty:
         drawn: frozenset[SliceRef] = frozenset(),
         watch: Watch | None = None,
     ) -> list[RankedSlice]:
-        """See `Strategy.rank`; the score is the share of all points a slice could get."""
+        """See `Strategy.rank`."""
         if budget.minutes is not None:
             budget = replace(budget, scope=Scope.COHORT)
-        return ranked_by_pool(
-            candidates, budget, drawn, lambda pool, quota, part: _chosen(pool, quota, budget, part), watch
-        )
+        return super().rank(candidates, budget, drawn, watch)
+
+    def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
+        uncertainty = pool.gathered("uncertainty")
+        candidates = np.flatnonzero(pool.candidate)
+        scores = [uncertainty[candidates]]
+        if all(stack.features is not None for stack in pool.stacks):
+            units = unit_rows(pool.gathered("features"))
+            covering = greedy_cover(
+                units, pool.candidate, pool.inside, pool.drawn, lambda _: True, lambda _: None, watch
+            )
+            gains = np.zeros(len(pool))
+            gains[covering.order] = covering.gains
+            scores.append(gains[candidates])
+        points = np.zeros(len(pool))
+        points[candidates] = borda_points(scores)
+        ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
+        if budget.minutes is not None:
+            chosen = _within_seconds(pool, budget, ranked)
+        else:
+            chosen = _within_quota(pool, quota, ranked)
+        most = max(1.0, len(scores) * (len(candidates) - 1.0))
+        return [(int(n), float(points[n] / most), _reason(float(uncertainty[n]))) for n in chosen]
 
 
 def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -56,27 +75,6 @@ def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
     from scipy.stats import rankdata
 
     return np.sum([rankdata(score) - 1.0 for score in scores], axis=0)
-
-
-def _chosen(pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
-    uncertainty = pool.gathered("uncertainty")
-    candidates = np.flatnonzero(pool.candidate)
-    scores = [uncertainty[candidates]]
-    if all(stack.features is not None for stack in pool.stacks):
-        units = unit_rows(pool.gathered("features"))
-        covering = greedy_cover(units, pool.candidate, pool.inside, pool.drawn, lambda _: True, lambda _: None, watch)
-        gains = np.zeros(len(pool))
-        gains[covering.order] = covering.gains
-        scores.append(gains[candidates])
-    points = np.zeros(len(pool))
-    points[candidates] = borda_points(scores)
-    ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
-    if budget.minutes is not None:
-        chosen = _within_seconds(pool, budget, ranked)
-    else:
-        chosen = _within_quota(pool, quota, ranked)
-    most = max(1.0, len(scores) * (len(candidates) - 1.0))
-    return [(int(n), float(points[n] / most), _reason(float(uncertainty[n]))) for n in chosen]
 
 
 def _within_quota(pool: Pool, quota: Quota, ranked: np.ndarray) -> list[int]:

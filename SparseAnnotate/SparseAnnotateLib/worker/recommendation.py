@@ -23,9 +23,9 @@ from ..selection import (
     cohort_slice_images,
     drawing_effort,
     intensity_features,
-    mean_seconds,
     recommend_slices,
     strategy_named,
+    with_measured_seconds,
 )
 from .packages import LEARNING_PACKAGES, require_packages
 
@@ -149,10 +149,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
 
 
 def with_cohort_seconds(budget: Budget, cohort: Cohort) -> Budget:
-    """The budget with what slices have taken in the whole cohort, unless it says itself what a slice takes."""
-    if budget.seconds_per_slice is not None:
-        return budget
-    return replace(budget, seconds_per_slice=mean_seconds(cohort.ledger(case.name) for case in cohort.cases))
+    """The budget with what slices have taken in the whole cohort; see `with_measured_seconds`."""
+    return with_measured_seconds(budget, (cohort.ledger(case.name) for case in cohort.cases))
 
 
 def picture(request: PictureRequest, watch: Watch) -> str:
