@@ -15,22 +15,21 @@ import torch
 from .. import __version__
 from ..core import BadInputError, CancelledError, Cohort, RemainingTime, RunError, Watch
 from ..core.folder_lock import FolderLock
-from ..core.planes import slice_layer
 from .augmentation import Augmentation
 from .devices import (
     chosen_device,
     planned_network,
     planned_patch_and_batch,
-    prediction_precision,
     training_precision,
 )
-from .inference import autocast, predicted_classes
+from .inference import autocast
 from .losses import SparseDiceCELoss
 from .networks import build_network
 from .run_folder import RunCard, RunFolder, RunPlan
 from .schedule import Schedule
 from .settings import DIVISOR, TrainingSettings
 from .training_data import PatchSampler, TrainingCase, training_cases
+from .validation import affordable_slices, dice_on_slices
 from .weights import load_checkpoint, save_checkpoint, save_weights
 
 _REPORT_SECONDS = 0.25
@@ -38,8 +37,6 @@ _LOSS_WINDOW = 50
 _BATCHES_AHEAD = 2
 _UNUSABLE_STEPS_IN_A_ROW = 10
 _LARGEST_GRADIENT = 12.0
-_VALIDATION_SLICES_AT_MOST = 24
-_VALIDATION_WINDOWS_AT_MOST = 100
 _PREPARING_SHARE = 0.02
 
 
@@ -224,48 +221,13 @@ class _Training:
 
     def _validate(self) -> None:
         """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
-        held_out = self._affordable([(case, s) for case in self.cases for s in case.held_out])
+        held_out = affordable_slices(self.cases, self.plan.patch, self.settings.seed)
         if held_out:
-            self.validation_dice = self._dice_on(held_out)
+            self.validation_dice = dice_on_slices(self.model, self.plan, held_out, Watch.quiet(self.watch))
             self.run_folder.add_metrics(self.iteration, validation_dice=self.validation_dice)
             self.schedule.look(self.iteration, self.validation_dice)
         elif np.isfinite(self._mean_loss()):
             self.schedule.look(self.iteration, -self._mean_loss())
-
-    def _affordable(self, slices: list[tuple[TrainingCase, tuple[int, int]]]) -> list:
-        """Some of the slices, spread over all cases: on large volumes each takes many windows to predict."""
-        chosen, windows = [], 0
-        order = np.random.default_rng([self.settings.seed, 0xCA5E]).permutation(len(slices))
-        for case, (axis, index) in (slices[i] for i in order[:_VALIDATION_SLICES_AT_MOST]):
-            sides = [
-                (n, p) for a, (n, p) in enumerate(zip(case.image.shape, self.plan.patch, strict=True)) if a != axis
-            ]
-            windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in sides]))
-            if chosen and windows > _VALIDATION_WINDOWS_AT_MOST:
-                break
-            chosen.append((case, (axis, index)))
-        return chosen
-
-    def _dice_on(self, slices: list[tuple[TrainingCase, tuple[int, int]]]) -> float:
-        self.model.eval()
-        counts = np.zeros((len(self.plan.classes) + 1, 2))
-        for case, (axis, index) in slices:
-            self.watch.check()
-            half = self.plan.patch[axis] // 2
-            low = max(0, min(index - half, case.image.shape[axis] - self.plan.patch[axis]))
-            slab = tuple(slice(low, low + self.plan.patch[axis]) if a == axis else slice(None) for a in range(3))
-            image, device = case.image[slab], self.plan.device
-            precision = prediction_precision(device)
-            predicted = predicted_classes(
-                self.model, image, self.plan.patch, device, precision, Watch.quiet(self.watch)
-            )
-            predicted = predicted[slice_layer(axis, index - low)]
-            truth = case.labels[slice_layer(axis, index)]
-            for c in range(1, len(counts)):
-                p, t = predicted == c, truth == c
-                counts[c] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
-        seen = counts[1:][counts[1:, 1] > 0]
-        return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else 1.0
 
     def _report(self, seconds_left: float | None) -> None:
         end = self.schedule.end
