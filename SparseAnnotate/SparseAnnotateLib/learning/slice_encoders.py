@@ -18,7 +18,7 @@ _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 8
 _FROM_SCRATCH = (
     "choose the features 'intensity', which need none, or ask for a small autoencoder trained from scratch "
-    "('from scratch')"
+    "(a check box in the panel, --from-scratch on the command line)"
 )
 
 
