@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..core import BadInputError, SparseAnnotation, VolumeGeometry, Watch
+
+if TYPE_CHECKING:
+    from .leave_one_out import HiddenScore
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,15 +20,29 @@ class Fill:
 
     Attributes:
         labels: (K, J, I), dtype of the annotation's labels; drawn slices are bit-exact.
-        confidence: (K, J, I) float16, 1 on drawn slices and falling with distance and disagreement, never 0.
+        confidence: (K, J, I) uint8 percent, 100 on drawn slices and falling with distance and disagreement, never 0.
+        warnings: sentences about what may be wrong with the fill, and where.
+        methods: label to the method that filled it, when there was a choice.
+        scores: leave-one-out of the methods there was a choice of.
     """
 
     labels: np.ndarray
     confidence: np.ndarray
+    warnings: tuple[str, ...] = ()
+    methods: Mapping[int, str] = field(default_factory=dict)
+    scores: tuple[HiddenScore, ...] = ()
 
 
 class Interpolator(Protocol):
-    """Fills masks between drawn slices."""
+    """Fills masks between drawn slices.
+
+    Attributes:
+        needs_image: True when it cannot fill without the image.
+        looks_at_image: True when it makes use of an image that is there.
+    """
+
+    needs_image: bool
+    looks_at_image: bool
 
     def fill(
         self,

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import os
 import queue
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from ..core import Progress, WorkerError
+from ..core.slicer_python import worker_python
 from .client import Call, WorkerClient
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
-
-
-def worker_python() -> str:
-    """The Python that runs the worker: Slicer's own `PythonSlicer` inside Slicer, this very Python elsewhere.
-
-    Raises WorkerError when neither is there.
-    """
-    found = shutil.which("PythonSlicer") or sys.executable
-    if not found:
-        raise WorkerError(
-            "Slicer's Python (PythonSlicer) was not found beside Slicer, so training cannot be started. "
-            "Use a Slicer from its installer; builds of one's own may lack it."
-        )
-    return found
 
 
 def worker_command(python: str | None = None) -> list[str]:

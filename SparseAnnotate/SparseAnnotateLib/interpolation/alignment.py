@@ -1,0 +1,172 @@
+"""Which pieces of a label on one drawn slice go on as which pieces on the next, and how far they have moved.
+
+A piece is a connected component, or several where they split or merge: components that overlap after the shift belong
+together. What overlaps nothing is joined with the nearest piece that is left, when that lies within reach: a tube that
+crosses the slices obliquely has moved by more than its own width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .drawn_stack import PlaneBox, joined, widened
+
+MARGIN = 2
+_EIGHT = np.ones((3, 3), dtype=bool)
+_SHIFT_GAIN = 0.02
+_SKIP_IOU = 0.5
+_REACH = 2.0
+_MAX_COMPONENTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a label that goes on from one drawn slice to the next; one side may be empty (None).
+
+    Attributes:
+        box: where it lies within the masks it was found in.
+        before, after: (rows, columns) bool masks over `box`, or None where the piece is absent.
+        shift: how far `after` lies from `before`, in pixels along rows and columns.
+    """
+
+    box: PlaneBox
+    before: np.ndarray | None
+    after: np.ndarray | None
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[float, float], gap_mm: float):
+    """Pieces of one label between two drawn slices.
+
+    Args:
+        before, after: (rows, columns) bool masks over the same box; None where the label is absent.
+        spacing: pixel size in mm. gap_mm: distance of the two slices in mm.
+    """
+    from scipy import ndimage  # here, because Slicer reads this file at every start
+
+    shape = (before if before is not None else after).shape
+    whole = tuple(slice(0, n) for n in shape)
+    (ones, count_one), (twos, count_two) = (
+        ndimage.label(mask, _EIGHT) if mask is not None else (None, 0) for mask in (before, after)
+    )
+    if count_one <= 1 and count_two <= 1:
+        return _matched(whole, before, after, spacing, gap_mm)
+    if max(count_one, count_two) > _MAX_COMPONENTS:
+        return [Piece(whole, before, after)]
+    first, second = _Components(ones, count_one), _Components(twos, count_two)
+    found = []
+    left_one, left_two = set(range(count_one)), set(range(count_two))
+    if count_one and count_two:
+        both = (ones > 0) & (twos > 0)
+        links = np.zeros((count_one, count_two), dtype=bool)
+        links[ones[both] - 1, twos[both] - 1] = True
+        for group_one, group_two in _groups(links):
+            if group_one and group_two:
+                box = widened(joined(first.box(group_one), second.box(group_two)), MARGIN, shape)
+                found += _matched(box, first.mask(group_one, box), second.mask(group_two, box), spacing, gap_mm)
+                left_one -= group_one
+                left_two -= group_two
+        pairs = sorted(
+            (_distance_mm(first.centre(i), second.centre(j), spacing), i, j) for i in left_one for j in left_two
+        )
+        for distance, i, j in pairs:
+            if i in left_one and j in left_two and distance <= _REACH * gap_mm:
+                box = widened(joined(first.box({i}), second.box({j})), MARGIN, shape)
+                found += _matched(box, first.mask({i}, box), second.mask({j}, box), spacing, gap_mm)
+                left_one.remove(i)
+                left_two.remove(j)
+    for i in sorted(left_one):
+        box = widened(first.box({i}), MARGIN, shape)
+        found.append(Piece(box, first.mask({i}, box), None))
+    for j in sorted(left_two):
+        box = widened(second.box({j}), MARGIN, shape)
+        found.append(Piece(box, None, second.mask({j}, box)))
+    return found
+
+
+class _Components:
+    """Connected components of a mask, by number from 0."""
+
+    def __init__(self, numbered: np.ndarray | None, count: int):
+        from scipy import ndimage
+
+        self._numbered = numbered
+        self._boxes = ndimage.find_objects(numbered) if count else []
+
+    def box(self, group: set[int]) -> PlaneBox:
+        box = None
+        for number in group:
+            box = joined(box, self._boxes[number])
+        return box
+
+    def mask(self, group: set[int], box: PlaneBox) -> np.ndarray:
+        part = self._numbered[box]
+        if len(group) == 1:
+            return part == next(iter(group)) + 1
+        return np.isin(part, [number + 1 for number in group])
+
+    def centre(self, number: int) -> tuple[float, float]:
+        box = self._boxes[number]
+        rows, columns = _centre(self._numbered[box] == number + 1)
+        return rows + box[0].start, columns + box[1].start
+
+
+def _matched(box, before, after, spacing, gap_mm: float) -> list[Piece]:
+    """One piece with its shift, or two where they lie too far apart to be the same."""
+    if before is None or after is None:
+        return [Piece(box, before, after)]
+    plain = _iou_shifted(before, after, (0, 0))
+    if plain >= _SKIP_IOU:
+        return [Piece(box, before, after)]
+    a, b = _centre(before), _centre(after)
+    if plain == 0 and _distance_mm(a, b, spacing) > _REACH * gap_mm:
+        return [Piece(box, before, None), Piece(box, None, after)]
+    shift = tuple(q - p for p, q in zip(a, b, strict=True))
+    whole = tuple(int(np.rint(s)) for s in shift)
+    if _iou_shifted(before, after, whole) > plain + _SHIFT_GAIN:
+        return [Piece(box, before, after, shift)]
+    return [Piece(box, before, after)]
+
+
+def _groups(links: np.ndarray) -> list[tuple[set[int], set[int]]]:
+    """Connected parts of the graph of overlapping components: (those before, those after)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ones, twos = links.shape
+    i, j = np.nonzero(links)
+    graph = coo_matrix((np.ones(len(i)), (i, j + ones)), shape=(ones + twos, ones + twos))
+    count, numbers = connected_components(graph, directed=False)
+    return [
+        (set(np.flatnonzero(numbers[:ones] == n).tolist()), set(np.flatnonzero(numbers[ones:] == n).tolist()))
+        for n in range(count)
+    ]
+
+
+def _centre(mask: np.ndarray) -> tuple[float, float]:
+    # Sums of whole numbers are exact, so a flipped mask has exactly the flipped centre.
+    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    total = int(rows.sum())
+    return (
+        int((rows * np.arange(len(rows))).sum()) / total,
+        int((columns * np.arange(len(columns))).sum()) / total,
+    )
+
+
+def _distance_mm(a, b, spacing) -> float:
+    return float(np.hypot((a[0] - b[0]) * spacing[0], (a[1] - b[1]) * spacing[1]))
+
+
+def _iou_shifted(before: np.ndarray, after: np.ndarray, shift: tuple[int, int]) -> float:
+    """IoU of `before`, moved by the shift, with `after`."""
+    (r0, r1), (c0, c1) = (_overlap(n, s) for n, s in zip(before.shape, shift, strict=True))
+    both = int(np.count_nonzero(before[r0, c0] & after[r1, c1]))
+    return both / (int(np.count_nonzero(before)) + int(np.count_nonzero(after)) - both)
+
+
+def _overlap(size: int, shift: int) -> tuple[slice, slice]:
+    if abs(shift) >= size:
+        return slice(0, 0), slice(0, 0)
+    return slice(max(-shift, 0), min(size - shift, size)), slice(max(shift, 0), min(size + shift, size))

@@ -1,0 +1,98 @@
+"""The best method for each structure, found by leave-one-out on the drawn slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core import BadInputError, SparseAnnotation, VolumeGeometry, Watch
+from .confidence import scaled
+from .interpolator import Fill, Interpolator, interpolator_named, register_interpolator
+from .leave_one_out import HiddenScore, best_methods, hidden_scores
+
+AUTO_METHODS = ("shape", "random_walk")
+_DISAGREEING = 0.5
+
+
+@register_interpolator("auto", "Tries the methods on hidden drawn slices and keeps the best for each structure.")
+class AutoInterpolator:
+    """Fills every label with the method that fills hidden drawn slices best.
+
+    Args:
+        methods: the methods to choose from, by name or ready-made, the simplest first.
+        scores: leave-one-out of these methods, measured before (on a whole cohort, for example); by default they are
+            measured on the annotation that is filled.
+    """
+
+    needs_image = False
+    looks_at_image = True
+
+    def __init__(
+        self, methods: Sequence[str] | dict[str, Interpolator] = AUTO_METHODS, scores: Sequence[HiddenScore] = ()
+    ):
+        if not methods:
+            raise BadInputError("There is no method to choose from; name at least one.")
+        if not isinstance(methods, dict):
+            methods = {name: interpolator_named(name) for name in methods}
+        self._methods = methods
+        self._scores = list(scores)
+
+    def measure(
+        self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
+    ) -> list[HiddenScore]:
+        """Leave-one-out of the methods on one annotation."""
+        return hidden_scores(self._usable(image), annotation, image, watch)
+
+    def fill(
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        geometry: VolumeGeometry,
+        watch: Watch | None = None,
+    ) -> Fill:
+        """See `Interpolator.fill`; without an image, methods that look at it are left out."""
+        annotation.require_drawn("the volume")
+        watch = watch or Watch()
+        methods = self._usable(image)
+        scores = self._scores
+        if not scores and len(methods) > 1:
+            scores = hidden_scores(methods, annotation, image, Watch.part_of(watch, 0, 2))
+        values = annotation.label_values()
+        chosen = best_methods(scores, values, list(methods))
+        needed = [name for name in methods if name in chosen.values()] or [next(iter(methods))]
+        fills = {}
+        for number, name in enumerate(needed):
+            part = Watch.part_of(Watch.part_of(watch, 1, 2), number, len(needed))
+            fills[name] = methods[name].fill(annotation, image, geometry, part)
+        filled = _joined(fills, chosen, scores, annotation) if len(fills) > 1 else next(iter(fills.values()))
+        warnings = tuple(dict.fromkeys(w for fill in fills.values() for w in fill.warnings))
+        return Fill(filled.labels, filled.confidence, warnings, chosen, tuple(scores))
+
+    def _usable(self, image: np.ndarray | None) -> dict[str, Interpolator]:
+        usable = {name: m for name, m in self._methods.items() if image is not None or not m.needs_image}
+        if not usable:
+            names = ", ".join(self._methods)
+            raise BadInputError(f"Filling by {names} looks at the image, and there is none. Fill by shape instead.")
+        return usable
+
+
+def _joined(fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[HiddenScore], annotation) -> Fill:
+    """Every label from its own method's fill; where two labels claim a voxel, the one that fared better has it.
+
+    Where the fills disagree, half of the confidence is taken.
+    """
+    dice = {(s.method, s.label): s.dice for s in scores}
+    first = next(iter(fills.values()))
+    labels = np.zeros_like(first.labels)
+    confidence = first.confidence.copy()
+    agree = np.ones(labels.shape, dtype=bool)
+    for fill in fills.values():
+        np.minimum(confidence, fill.confidence, out=confidence)
+        agree &= fill.labels == first.labels
+    for value, method in sorted(chosen.items(), key=lambda item: dice.get((item[1], item[0]), 0.0)):
+        labels[fills[method].labels == value] = value
+    annotation.restore_drawn(labels)
+    doubtful = ~agree & (confidence < 100)
+    confidence[doubtful] = scaled(confidence[doubtful], _DISAGREEING)
+    return Fill(labels, confidence)

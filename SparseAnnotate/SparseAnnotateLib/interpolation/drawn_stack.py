@@ -1,0 +1,143 @@
+"""The drawn slices along one array axis, and the gaps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import SparseAnnotation
+
+PlaneBox = tuple[slice, slice]
+
+FOREGROUND = 0
+"""In place of a label: all labels together."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Undrawn slices between two neighbouring drawn ones; `before` or `after` is None at the ends of the stack.
+
+    Attributes:
+        before, after: indices of the drawn slices beside the gap.
+        inner: at an end, the drawn slice on the far side of the only neighbour: it shows how the structure goes on.
+    """
+
+    before: int | None
+    after: int | None
+    depth: int
+    inner: int | None = None
+
+    @property
+    def first(self) -> int:
+        """Index of the first undrawn slice."""
+        return 0 if self.before is None else self.before + 1
+
+    @property
+    def stop(self) -> int:
+        """One past the last undrawn slice."""
+        return self.depth if self.after is None else self.after
+
+    @property
+    def count(self) -> int:
+        """Number of undrawn slices."""
+        return self.stop - self.first
+
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """The drawn slices beside the gap: one or two."""
+        return tuple(index for index in (self.before, self.after) if index is not None)
+
+    @property
+    def is_end(self) -> bool:
+        return self.before is None or self.after is None
+
+
+class DrawnStack:
+    """Drawn slices along one array axis.
+
+    Args:
+        labels: (K, J, I); read on the drawn slices only. axis: the array axis slices are stacked along.
+        indices: sorted indices of the drawn slices. spacing: voxel size (mm) along the array's axes.
+    """
+
+    def __init__(self, labels: np.ndarray, axis: int, indices: list[int], spacing: tuple[float, float, float]):
+        self.axis = axis
+        self.indices = list(indices)
+        self.depth = labels.shape[axis]
+        self.step = spacing[axis]
+        self.in_plane = tuple(s for a, s in enumerate(spacing) if a != axis)
+        moved = np.moveaxis(labels, axis, 0)
+        self.shape = moved.shape[1:]
+        self.slices: dict[int, np.ndarray] = {index: moved[index] for index in self.indices}
+        self._boxes: dict[int, dict[int, PlaneBox]] = {}
+
+    def with_slices(self, slices: dict[int, np.ndarray]) -> DrawnStack:
+        """The stack with other labels on its drawn slices."""
+        other = copy(self)
+        other.slices, other._boxes = slices, {}
+        return other
+
+    def boxes(self, index: int) -> dict[int, PlaneBox]:
+        """Bounding box, in the plane, of every label on a drawn slice, and of all together under FOREGROUND."""
+        if index not in self._boxes:
+            from scipy import ndimage  # here, because Slicer reads this file at every start
+
+            found = ndimage.find_objects(self.slices[index])
+            boxes = {value: box for value, box in enumerate(found, start=1) if box is not None}
+            whole = None
+            for box in boxes.values():
+                whole = joined(whole, box)
+            if whole is not None:
+                boxes[FOREGROUND] = whole
+            self._boxes[index] = boxes
+        return self._boxes[index]
+
+    def mask(self, index: int, value: int, box: PlaneBox) -> np.ndarray:
+        """(rows, columns) bool mask of a label (or of FOREGROUND) on a drawn slice, cut to a box."""
+        layer = self.slices[index][box]
+        return layer > 0 if value == FOREGROUND else layer == value
+
+    def gaps(self) -> Iterator[Gap]:
+        """All gaps that hold at least one undrawn slice, in order."""
+        places = [None, *self.indices, None]
+        for number in range(len(places) - 1):
+            before, after = places[number], places[number + 1]
+            inner = None
+            if before is None and len(self.indices) > 1:
+                inner = self.indices[1]
+            elif after is None and len(self.indices) > 1:
+                inner = self.indices[-2]
+            gap = Gap(before, after, self.depth, inner)
+            if gap.count > 0:
+                yield gap
+
+    def distance(self) -> np.ndarray:
+        """(depth,) int: slices from each position to the nearest drawn one."""
+        positions = np.arange(self.depth)[:, None]
+        return np.abs(positions - np.asarray(self.indices)[None]).min(axis=1)
+
+    def moved(self, array: np.ndarray) -> np.ndarray:
+        """View of a (K, J, I) array with the stack's axis first."""
+        return np.moveaxis(array, self.axis, 0)
+
+
+def drawn_stacks(annotation: SparseAnnotation) -> list[DrawnStack]:
+    """One stack for every array axis along which slices are drawn."""
+    spacing = annotation.geometry.spacing
+    drawn = annotation.drawn_by_axis()
+    return [DrawnStack(annotation.labels, axis, indices, spacing) for axis, indices in drawn.items()]
+
+
+def joined(first: PlaneBox | None, second: PlaneBox | None) -> PlaneBox | None:
+    """Smallest box around two boxes; None counts as nothing."""
+    if first is None or second is None:
+        return first or second
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+
+
+def widened(box: PlaneBox, margin: int, shape: tuple[int, ...]) -> PlaneBox:
+    """The box with a margin on every side, cut to the shape."""
+    return tuple(slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, shape, strict=True))

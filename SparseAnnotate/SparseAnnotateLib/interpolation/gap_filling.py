@@ -1,0 +1,116 @@
+"""What the methods that fill gap by gap share: going through the gaps, and filling again only what has changed."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..core import BadInputError, Plane, SparseAnnotation, VolumeGeometry, Watch
+from .confidence import enter_confidence
+from .crossings import contradictions
+from .drawn_stack import Gap
+from .interpolator import Fill
+from .label_fields import DrawnSlices
+
+_THREADS = max(1, min(4, os.cpu_count() or 1))
+
+
+class GapInterpolator(ABC):
+    """Base of the methods for which a gap depends on the drawn slices around it only."""
+
+    needs_image = False
+    looks_at_image = False
+
+    @abstractmethod
+    def _fill_gap(self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray) -> None:
+        """Fill one gap of the main stack, in place.
+
+        Args:
+            drawn: all drawn slices. gap: the gap. prepared: what `_prepare` gave.
+            out, confidence: (count, rows, columns) labels, drawn voxels of other planes entered, and percent.
+        """
+
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
+        """Whatever all gaps need, worked out once; nothing by default."""
+        return ()
+
+    def fill(
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        geometry: VolumeGeometry,
+        watch: Watch | None = None,
+    ) -> Fill:
+        """See `Interpolator.fill`."""
+        drawn = DrawnSlices.of(annotation)
+        confidence = np.empty(geometry.shape, dtype=np.uint8)
+        enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)
+        labels = annotation.drawn_labels()
+        self._fill_gaps(annotation, image, drawn, list(drawn.main.gaps()), labels, confidence, watch)
+        return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
+
+    def refill(
+        self,
+        previous: Fill,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        changed: Iterable[tuple[Plane, int]],
+        watch: Watch | None = None,
+    ) -> Fill:
+        """The fill after some slices have been drawn anew, from the one before: only gaps beside them are filled again.
+
+        Args:
+            previous: the fill of the annotation as it was; its arrays are changed and belong to the result.
+            annotation: the annotation as it is now; slices may have been drawn, drawn again, or taken back.
+            image: as for `fill`.
+            changed: (plane, index) of every slice that is not as it was.
+
+        Raises:
+            BadInputError: when the previous fill is one of another volume.
+        """
+        if previous.labels.shape != annotation.geometry.shape:
+            raise BadInputError("The fill to go on from belongs to a volume of another size; fill the whole volume.")
+        drawn = DrawnSlices.of(annotation)
+        axes = {plane.array_axis(annotation.geometry): plane for plane in Plane}
+        main_plane = axes[drawn.main.axis]
+        changed = list(changed)
+        gaps = list(drawn.main.gaps())
+        if all(plane is main_plane for plane, _ in changed):
+            gaps = [gap for gap in gaps if any(_touches(gap, index) for _, index in changed)]
+        labels, confidence = previous.labels, previous.confidence
+        fresh = drawn.main.moved(labels)
+        for gap in gaps:
+            fresh[gap.first : gap.stop] = 0
+        annotation.restore_drawn(labels)
+        for gap in gaps:
+            # With the drawn slices beside it: one of them may have been drawn, or taken back, just now.
+            region = [slice(None)] * 3
+            region[drawn.main.axis] = slice(max(gap.first - 1, 0), gap.stop + 1)
+            enter_confidence(confidence, drawn.stacks, tuple(region))
+        self._fill_gaps(annotation, image, drawn, gaps, labels, confidence, watch)
+        return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
+
+    def _fill_gaps(self, annotation, image, drawn, gaps: Sequence[Gap], labels, confidence, watch) -> None:
+        watch = watch or Watch()
+        prepared = self._prepare(annotation, drawn, image)
+        slab, trust = drawn.main.moved(labels), drawn.main.moved(confidence)
+
+        def one(gap: Gap) -> None:
+            watch.check()
+            part = slice(gap.first, gap.stop)
+            self._fill_gap(drawn, gap, prepared, slab[part], trust[part])
+
+        watch.step(0.0, "filling between drawn slices")
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for number, _ in enumerate(threads.map(one, gaps), start=1):
+                watch.step(number / len(gaps), f"filled {number} of {len(gaps)} gaps")
+        annotation.restore_drawn(labels)
+
+
+def _touches(gap: Gap, index: int) -> bool:
+    near = {*gap.neighbours, gap.inner}
+    return index in near or gap.first <= index < gap.stop

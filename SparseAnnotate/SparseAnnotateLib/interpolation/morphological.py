@@ -1,0 +1,116 @@
+"""ITK's morphological contour interpolation, which Slicer's own 'Fill between slices' uses, in a process of its own.
+
+Source: Zukić et al. 2016, 'N-dimensional Morphological Contour Interpolation' (Insight Journal); Albu et al. 2008,
+'A morphology-based approach for interslice interpolation of anatomical slices from volumetric images'.
+The filter can take very long on ragged outlines and has crashed: here it does so without harm, and has a time limit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ..core import BadInputError, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
+from ..core.slicer_python import worker_python
+from .confidence import enter_confidence, lower_where_sides_disagree
+from .crossings import contradictions
+from .drawn_stack import FOREGROUND, joined, widened
+from .interpolator import Fill, register_interpolator
+from .label_fields import DrawnSlices
+from .morphological_process import NO_FILTER
+
+TIME_LIMIT = 120.0
+_LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
+
+
+@register_interpolator("morphological", "ITK's filter behind Slicer's 'Fill between slices'; nothing beyond the ends.")
+class MorphologicalInterpolator:
+    """Fills with vtkITK's vtkITKMorphologicalContourInterpolator, which comes with Slicer.
+
+    Args:
+        time_limit: seconds after which the filter is given up.
+    """
+
+    needs_image = False
+    looks_at_image = False
+
+    def __init__(self, time_limit: float = TIME_LIMIT):
+        self.time_limit = time_limit
+
+    def fill(
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        geometry: VolumeGeometry,
+        watch: Watch | None = None,
+    ) -> Fill:
+        """See `Interpolator.fill`; the image is not looked at.
+
+        Raises SparseAnnotateError when the filter is not there, crashes, or takes longer than the time limit.
+        """
+        drawn = DrawnSlices.of(annotation)
+        main = drawn.main
+        labels = annotation.drawn_labels()
+        slab = main.moved(labels)
+        box = None
+        for stack in drawn.stacks:
+            for index in stack.indices:
+                found = stack.boxes(index).get(FOREGROUND)
+                if found is not None:
+                    box = joined(box, found if stack is main else (slice(0, main.shape[0]), slice(0, main.shape[1])))
+        if box is not None:
+            part = (slice(None), *widened(box, 1, main.shape))
+            # Along the axis of the slices; with several planes ITK looks along all of them.
+            slab[part] = self._run(np.ascontiguousarray(slab[part]), -1 if drawn.others else 2, watch or Watch())
+        annotation.restore_drawn(labels)
+        confidence = np.empty(geometry.shape, dtype=np.uint8)
+        enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)
+        if not drawn.others:
+            for gap in main.gaps():
+                lower_where_sides_disagree(main.moved(confidence)[gap.first : gap.stop], main, gap)
+        return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
+
+    def _run(self, labels: np.ndarray, axis: int, watch: Watch) -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder, "drawn.npy"), Path(folder, "filled.npy")
+            np.save(source, labels.astype(np.uint16))
+            module = "SparseAnnotateLib.interpolation.morphological_process"
+            process = subprocess.Popen(
+                [worker_python(), "-m", module, str(source), str(target), str(axis)],
+                cwd=_LIBRARY_FOLDER,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+            try:
+                self._wait(process, watch)
+            finally:
+                process.kill()
+                process.wait()
+            if process.returncode == NO_FILTER:
+                raise BadInputError(
+                    "ITK's morphological interpolation is not part of this Python: it comes with Slicer (vtkITK). "
+                    "Fill by shape instead, or run this inside Slicer."
+                )
+            if not target.is_file():
+                raise SparseAnnotateError(
+                    "ITK's morphological interpolation crashed on these drawn slices. Nothing is lost; "
+                    "fill by shape instead."
+                )
+            return np.load(target, allow_pickle=False).astype(labels.dtype)
+
+    def _wait(self, process: subprocess.Popen, watch: Watch) -> None:
+        begin = time.monotonic()
+        while process.poll() is None:
+            seconds = time.monotonic() - begin
+            if seconds > self.time_limit:
+                raise SparseAnnotateError(
+                    f"ITK's morphological interpolation was given up after {self.time_limit:.0f} s. "
+                    "Fill by shape instead, or allow it more time."
+                )
+            watch.step(min(seconds / self.time_limit, 1.0), "filling with ITK's morphological interpolation")
+            time.sleep(0.02)

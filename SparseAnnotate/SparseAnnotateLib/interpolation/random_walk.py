@@ -1,0 +1,231 @@
+"""Image-guided filling: labels walk from the drawn slices through the image, where the shape prior expects them.
+
+Sources: Grady 2006, 'Random walks for image segmentation': the probability that a walker starting at a voxel reaches a
+seed of a label first, edges of the image holding it back; the solution of a sparse linear system. Grady 2005,
+'Multilabel random walker image segmentation using prior models': a prior probability per voxel joins as further seeds.
+Here the prior is the shape-based fill and the intensities on the drawn slices; it weighs the more the narrower the gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import BadInputError, SparseAnnotation
+from ..core.images import require_finite
+from .confidence import scaled
+from .drawn_stack import DrawnStack, Gap, PlaneBox, widened
+from .gap_filling import GapInterpolator
+from .interpolator import register_interpolator
+from .label_fields import DrawnSlices, LabelField
+
+# All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
+_EDGE = 40.0  # beta of Grady 2006, for steps as high as the contrast of the structure
+_PRIOR = 1.0  # gamma of Grady 2005, times the square of half the gap
+_SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how unsure the shape prior is of an outline's place
+_INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the distance at which it is half of that
+_BAND, _BAND_GROWTH = 2.0, 3.0  # half-width of the band that is solved for, and its growth with the distance
+_MOST_UNKNOWNS = 3_000_000
+_BINS = 32
+_WEAKEST_EDGE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class _Slab:
+    """The image of a gap with the drawn slices beside it: (n, rows, columns), in main-stack order."""
+
+    image: np.ndarray
+    inner: slice  # the undrawn slices within `image`
+    ends: dict[int, int]  # place within `image` to the index of a drawn slice
+    distance: np.ndarray  # (count,) float32, pixels to the nearest drawn slice
+    drawn: np.ndarray | None  # (count, rows, columns) bool: drawn in another plane
+
+
+@register_interpolator("random_walk", "Lets the labels walk through the image, where its edges agree with the shapes.")
+class RandomWalkInterpolator(GapInterpolator):
+    """Random walks with a shape prior, label by label, in a band around its outline; memory is bounded by the band."""
+
+    needs_image = True
+    looks_at_image = True
+
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
+        if image is None:
+            raise BadInputError("Filling by random walk looks at the image, and there is none. Fill by shape instead.")
+        if image.shape != annotation.geometry.shape:
+            raise BadInputError(
+                f"The image has shape {image.shape}, but the annotation has shape {annotation.geometry.shape}."
+            )
+        require_finite(image, "The image to fill in")
+        image = drawn.main.moved(image)
+        low, high = np.percentile(np.stack([image[index] for index in drawn.main.indices]), (0.5, 99.5))
+        return image, float(low), float(max(high - low, 1e-12))
+
+    def _fill_gap(self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray) -> None:
+        image, low, scale = prepared
+        main, pixel = drawn.main, min(drawn.main.in_plane)
+        first = gap.first - (gap.before is not None)
+        stop = gap.stop + (gap.after is not None)
+        ends = {index - first: index for index in gap.neighbours}
+        distance = main.distance()[gap.first : gap.stop].astype(np.float32) * np.float32(main.step / pixel)
+        elsewhere = drawn.drawn_elsewhere(gap)
+        highest = np.zeros(out.shape, dtype=np.float32)
+        rest = np.ones(out.shape, dtype=np.float32)
+        winner = np.zeros_like(out)
+        width = _BAND + _BAND_GROWTH * distance
+        for value in drawn.labels_in(gap):
+            field = drawn.field(gap, value)
+            if field is None:
+                continue
+            box = widened(field.box, int(np.ceil(width.max())), main.shape)
+            part = (slice(None), *box)
+            slab = _Slab(
+                np.clip((image[(slice(first, stop), *box)].astype(np.float32) - low) / scale, 0, 1),
+                slice(gap.first - first, gap.stop - first),
+                ends,
+                distance,
+                elsewhere[part] if elsewhere is not None else None,
+            )
+            truth = {place: main.mask(index, value, box) for place, index in ends.items()}
+            distances = _spread_out(field, box, main.in_plane) / pixel
+            chance = _walk(slab, distances, truth, out[part] == value, width, main)
+            wins = chance > highest[part]
+            np.copyto(highest[part], chance, where=wins)
+            winner[part][wins] = value
+            rest[part] -= chance
+        np.copyto(winner, 0, where=highest <= rest)
+        keep = slice(None) if elsewhere is None else ~elsewhere
+        out[keep] = winner[keep]
+        confidence[keep] = scaled(confidence[keep], np.clip(np.maximum(highest, rest), 0, 1)[keep])
+
+
+def _walk(slab: _Slab, distances: np.ndarray, truth, drawn_value, width: np.ndarray, main: DrawnStack) -> np.ndarray:
+    """(count, rows, columns) float32: the probability of one label in the slab.
+
+    Args:
+        distances: (count, rows, columns) signed distance (pixels) that the shapes predict, positive inside.
+        truth: bool masks of the drawn slices, by their place in the slab. drawn_value: (count, rows, columns) bool,
+            what the drawn slices of other planes say. width: (count,) half-width of the band to solve for, in pixels.
+    """
+    unknown = np.abs(distances) < width[:, None, None]
+    while np.count_nonzero(unknown) > _MOST_UNKNOWNS:
+        width = 0.8 * width
+        unknown = np.abs(distances) < width[:, None, None]
+    chance = np.zeros(slab.image.shape, dtype=np.float32)
+    chance[slab.inner] = distances > 0
+    if slab.drawn is not None:
+        unknown &= ~slab.drawn
+        chance[slab.inner][slab.drawn] = drawn_value[slab.drawn]
+    for place, mask in truth.items():
+        chance[place] = mask
+    if not unknown.any():
+        return chance[slab.inner]
+    prior = _prior(slab, distances, truth, width, main)
+    free = np.zeros(slab.image.shape, dtype=bool)
+    free[slab.inner] = unknown
+    chance[free] = _solved(slab, free, chance, prior, _contrast(slab, truth, main), main)
+    return chance[slab.inner]
+
+
+def _solved(slab: _Slab, free: np.ndarray, chance: np.ndarray, prior: np.ndarray, contrast: float, main: DrawnStack):
+    """(unknowns,) float32: the random walker's probabilities of the free voxels, all others being seeds."""
+    from scipy.sparse import csr_matrix, diags_array  # here, because Slicer reads this file at every start
+    from scipy.sparse.linalg import cg
+
+    image, pixel = slab.image, min(main.in_plane)
+    weight = np.float32(_PRIOR / max(float(slab.distance.max()), 1.0) ** 2)
+    total = np.full(image.shape, weight, dtype=np.float32)
+    pull = np.zeros(image.shape, dtype=np.float32)
+    pull[slab.inner] = weight * prior
+    numbers = np.full(image.shape, -1, dtype=np.int32)
+    count = np.count_nonzero(free)
+    numbers[free] = np.arange(count, dtype=np.int32)
+    seeds = np.where(free, np.float32(0), chance)
+    rows, columns, values = [numbers[free]], [numbers[free]], []
+    for axis, step in enumerate((main.step, *main.in_plane)):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        edge = np.exp(-_EDGE * ((image[high] - image[low]) / contrast) ** 2) * (pixel / step) ** 2 + _WEAKEST_EDGE
+        edge = edge.astype(np.float32)
+        total[low] += edge
+        total[high] += edge
+        pull[low] += edge * seeds[high]
+        pull[high] += edge * seeds[low]
+        both = free[low] & free[high]
+        one, two = numbers[low][both], numbers[high][both]
+        rows += [one, two]
+        columns += [two, one]
+        values += [-edge[both]] * 2
+    diagonal = total[free]
+    matrix = csr_matrix(
+        (np.concatenate([diagonal, *values]), (np.concatenate(rows), np.concatenate(columns))), shape=(count, count)
+    )
+    start = np.zeros(image.shape, dtype=np.float32)
+    start[slab.inner] = prior
+    solution, _ = cg(matrix, pull[free], x0=start[free], rtol=1e-3, maxiter=300, M=diags_array(1 / diagonal))
+    return np.clip(solution, 0, 1)
+
+
+def _prior(slab: _Slab, distances: np.ndarray, truth, width: np.ndarray, main: DrawnStack) -> np.ndarray:
+    """(count, rows, columns) float32: what shape and intensity say; far from drawn slices the shape says less."""
+    away = slab.distance
+    spread = _SPREAD + _SPREAD_GROWTH * away**2 / (away + _SPREAD_START)
+    trust = _INTENSITY * away / (away + _INTENSITY_START)
+    odds = distances / spread[:, None, None]
+    ratios = _intensity_odds(slab, truth, float(width.max()), main)
+    if ratios is not None:
+        odds = odds + trust[:, None, None] * ratios[_binned(slab.image[slab.inner])]
+    return 1 / (1 + np.exp(-np.clip(odds, -20, 20)))
+
+
+def _binned(image: np.ndarray) -> np.ndarray:
+    return np.minimum((image * _BINS).astype(np.int32), _BINS - 1)
+
+
+def _intensity_odds(slab: _Slab, truth, width: float, main: DrawnStack) -> np.ndarray | None:
+    """(bins,) float32 log odds of the label by intensity, from the drawn slices beside the gap; None if unknown."""
+    inside, outside = np.zeros(_BINS), np.zeros(_BINS)
+    for layer, mask, away in _seen(slab, truth, main):
+        bins = _binned(layer)
+        inside += np.bincount(bins[mask], minlength=_BINS)
+        outside += np.bincount(bins[~mask & (away < width + 2)], minlength=_BINS)
+    if not inside.any() or not outside.any():
+        return None
+    kernel = np.array([1, 4, 6, 4, 1]) / 16
+    shares = [np.convolve(found, kernel, "same") / found.sum() + 0.01 for found in (inside, outside)]
+    return np.log(shares[0] / shares[1]).astype(np.float32)
+
+
+def _contrast(slab: _Slab, truth, main: DrawnStack) -> float:
+    """How far intensities inside the label and right around it lie apart, but no less than they scatter."""
+    found = []
+    for layer, mask, away in _seen(slab, truth, main):
+        around = ~mask & (away < 3)
+        if not around.any():
+            continue
+        centres = [float(np.median(layer[where])) for where in (mask, around)]
+        scatter = [np.median(np.abs(layer[w] - c)) for w, c in zip((mask, around), centres, strict=True)]
+        found.append(max(abs(centres[0] - centres[1]), 1.4826 * float(np.mean(scatter)), 0.02))
+    return float(np.mean(found)) if found else 0.2
+
+
+def _seen(slab: _Slab, truth, main: DrawnStack):
+    """Image, mask, and distance from the mask (pixels) of every drawn slice beside the gap that shows the label."""
+    from scipy import ndimage
+
+    sampling = [s / min(main.in_plane) for s in main.in_plane]
+    for place, mask in truth.items():
+        if mask.any():
+            yield slab.image[place], mask, ndimage.distance_transform_edt(~mask, sampling=sampling)
+
+
+def _spread_out(field: LabelField, box: PlaneBox, spacing: tuple[float, float]) -> np.ndarray:
+    """A field over a larger box (mm): beyond its own it falls by the distance from its border."""
+    places = []
+    for own, wide, step in zip(field.box, box, spacing, strict=True):
+        index = np.arange(wide.start, wide.stop)
+        nearest = np.clip(index, own.start, own.stop - 1)
+        places.append((nearest - own.start, np.abs(index - nearest) * np.float32(step)))
+    (rows, below), (columns, beside) = places
+    fall = np.hypot(below[:, None], beside[None]).astype(np.float32)
+    return np.maximum(field.values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall
