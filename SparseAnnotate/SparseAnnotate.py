@@ -32,6 +32,7 @@ from SparseAnnotateLib.selection import (
 
 PLANES = [plane.value for plane in Plane]
 STRATEGIES = list(strategy_descriptions())
+FILL_METHODS = ["auto", "shape", "random_walk", "morphological", "propagation"]
 BUDGETS = ["slices", "minutes"]
 SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
 
@@ -68,6 +69,7 @@ class SparseAnnotateParameterNode:
     planAmount: Annotated[int, WithinRange(1, 100000)] = 100
     planKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
     iterations: Annotated[int, WithinRange(10, 100000)] = 600
+    fillMethod: Annotated[str, Choice(FILL_METHODS)] = FILL_METHODS[0]
     cohortFolder: str = ""
 
 

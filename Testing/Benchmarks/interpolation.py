@@ -7,20 +7,11 @@ intersections and unions summed over the volumes of a set; over all labels toget
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from scipy import ndimage
-
-from benchmark_report import DATA, arguments, report
-from SparseAnnotateLib.core import Plane, SparseAnnotation, VolumeGeometry
-from SparseAnnotateLib.core.images import read_geometry, read_image, read_labels
-from SparseAnnotateLib.interpolation import interpolator_named
 
 DENSITIES = (0.05, 0.1, 0.2, 0.4)
 PEERS = ("nearest", "signed distance")
@@ -68,7 +59,9 @@ def labelled_sets(root: Path) -> dict[str, list[LabelledVolume]]:
     return {
         "hippocampus": [LabelledVolume(p, root / "msd_hippocampus" / "imagesTr" / p.name) for p in hippocampi],
         "spinal cord": _one(root / "spinal_cord", "t2_seg.nii.gz", "t2_image.nii.gz"),
-        "MS lesions": [LabelledVolume(p, next(iter(sorted(p.parent.glob("*[Ff][Ll][Aa][Ii][Rr]*"))), None)) for p in lesions],
+        "MS lesions": [
+            LabelledVolume(p, next(iter(sorted(p.parent.glob("*[Ff][Ll][Aa][Ii][Rr]*"))), None)) for p in lesions
+        ],
         "H&N organs": [LabelledVolume(p) for p in sorted((root / "hn_ct_masks").glob("*_oars.nii.gz"))],
         "pulmonary artery": _one(root / "ct_heart", "heart_pulmonary_artery.nii.gz", "heart_ct.nii.gz"),
         "brain tumour": _one(root / "brain_tumour", "brain1_label.nrrd", "brain1_image.nrrd"),

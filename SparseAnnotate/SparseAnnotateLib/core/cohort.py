@@ -7,6 +7,7 @@ A cohort made by SparseAnnotate::
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
     fills/<case>.nrrd            drawn slices and what was filled between them
+    fills/confidence/<case>.nrrd how far to trust the fill, in percent
     predictions/<run>/<case>.nrrd
     runs/<run>/                  config, card, metrics, weights, checkpoint
     cache/                       may be deleted at any time
@@ -271,6 +272,10 @@ class Cohort:
 
     def fill_path(self, name: str) -> Path:
         return self.state_folder / "fills" / f"{name}.nrrd"
+
+    def fill_confidence_path(self, name: str) -> Path:
+        """Percent, 100 on drawn slices: how far a case's fill can be trusted."""
+        return self.state_folder / "fills" / "confidence" / f"{name}.nrrd"
 
     def prediction_path(self, run: str, name: str) -> Path:
         return self.state_folder / "predictions" / run / f"{name}.nrrd"

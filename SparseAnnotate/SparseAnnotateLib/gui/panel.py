@@ -53,6 +53,7 @@ class Panel:
             self.ui.cancelButton: self.logic.cancel,
             self.ui.environmentButton: self._environment,
             self.ui.installButton: self._install,
+            self.ui.confidenceCheckBox: self._show_confidence,
         }
         for button, action in actions.items():
             button.connect("clicked()", lambda action=action: self._try(action))
@@ -83,6 +84,7 @@ class Panel:
                 "fromScratch": self.ui.fromScratchCheckBox,
                 "planAmount": self.ui.planAmountSpinBox,
                 "planKind": self.ui.planKindSelector,
+                "fillMethod": self.ui.fillMethodSelector,
                 "iterations": self.ui.iterationsSpinBox,
             }
         )
@@ -130,10 +132,10 @@ class Panel:
         node = self.ui.volumeSelector.currentNode()
         return [node] if node is not None else []
 
-    @staticmethod
-    def _loaded_volumes() -> list:
+    def _loaded_volumes(self) -> list:
         """Volumes that can be drawn on; vector, tensor and label volumes are kinds of scalar volumes in MRML."""
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        nodes = [node for node in nodes if not self.logic.isConfidence(node)]
         plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
         return [node for node in plain if not node.GetHideFromEditors() and node.GetImageData() is not None]
 
@@ -177,6 +179,8 @@ class Panel:
         can_continue = bool(self._unfinished and decided) and not busy
         self._enable(self.ui.continueButton, can_continue, at_work if busy else _("No training was broken off."))
         self._enable(self.ui.cancelButton, busy, _("Nothing is being worked on."))
+        has_confidence = self._result is not None and self.logic.confidenceNode(self._result) is not None
+        self._enable(self.ui.confidenceCheckBox, has_confidence, _("Fill between slices first."))
         self._enable(self.ui.applyButton, self._result is not None, _("Fill between slices, or run a model, first."))
         self._enable(self.ui.undoButton, self._applied_to is not None, _("Nothing has been applied."))
 
@@ -297,8 +301,13 @@ class Panel:
         item = self.table.chosen()
         volume = item.volumeNode if item is not None and item.volumeNode in drawn else drawn[0]
         self._begin(_("Filling ..."))
+        self.ui.fillLabel.text = ""
         self.logic.fillBetweenSlices(
-            volume, waitForCompletion=False, onDone=self._filled, onProgress=self._show_progress
+            volume,
+            self._parameters.fillMethod,
+            waitForCompletion=False,
+            onDone=self._filled,
+            onProgress=self._show_progress,
         )
         self.refresh()
 
@@ -306,8 +315,15 @@ class Panel:
         self._finish(error)
         if node is not None:
             self._result = node
+            report = self.logic.fillReport(node)
+            self.ui.fillLabel.text = "\n".join(sentence for sentence in (report.summary, *report.warnings) if sentence)
+            self._show_confidence()
             self.say(_("'{name}' shows the fill. Apply puts it into your segmentation.").format(name=node.GetName()))
         self.refresh()
+
+    def _show_confidence(self) -> None:
+        if self._result is not None and self.logic.confidenceNode(self._result) is not None:
+            self.logic.showConfidence(self._result, self.ui.confidenceCheckBox.checked)
 
     def _apply(self) -> None:
         volume = next((v for v in self._loaded_volumes() if self._belongs_to(v)), None)

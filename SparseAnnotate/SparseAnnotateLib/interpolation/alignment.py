@@ -16,7 +16,7 @@ from .drawn_stack import PlaneBox, joined, widened
 MARGIN = 2
 _EIGHT = np.ones((3, 3), dtype=bool)
 _SHIFT_GAIN = 0.02
-_SKIP_IOU = 0.5
+_SKIP_IOU = 0.3
 _REACH = 2.0
 _MAX_COMPONENTS = 200
 

@@ -21,7 +21,7 @@ class AutoInterpolator:
 
     Args:
         methods: the methods to choose from, by name or ready-made, the simplest first.
-        scores: leave-one-out of these methods, measured before (on a whole cohort, for example); by default they are
+        scores: leave-one-out of these methods, measured before (on a whole cohort, for example); when None they are
             measured on the annotation that is filled.
     """
 
@@ -29,14 +29,20 @@ class AutoInterpolator:
     looks_at_image = True
 
     def __init__(
-        self, methods: Sequence[str] | dict[str, Interpolator] = AUTO_METHODS, scores: Sequence[HiddenScore] = ()
+        self,
+        methods: Sequence[str] | dict[str, Interpolator] = AUTO_METHODS,
+        scores: Sequence[HiddenScore] | None = None,
     ):
         if not methods:
             raise BadInputError("There is no method to choose from; name at least one.")
         if not isinstance(methods, dict):
             methods = {name: interpolator_named(name) for name in methods}
         self._methods = methods
-        self._scores = list(scores)
+        self._scores = scores
+
+    def with_scores(self, scores: Sequence[HiddenScore]) -> AutoInterpolator:
+        """The same methods, chosen by scores that were measured before."""
+        return AutoInterpolator(self._methods, scores)
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -56,7 +62,7 @@ class AutoInterpolator:
         watch = watch or Watch()
         methods = self._usable(image)
         scores = self._scores
-        if not scores and len(methods) > 1:
+        if scores is None:
             scores = hidden_scores(methods, annotation, image, Watch.part_of(watch, 0, 2))
         values = annotation.label_values()
         chosen = best_methods(scores, values, list(methods))

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .. import scene
 from ..core import BadInputError, Progress
 from ..core.images import read_labels
-from ..interpolation import interpolator_named
+from ..interpolation import fill_summary, fill_warnings, interpolator_descriptions, interpolator_named
 from .session import SessionLogic
+
+LEARNED_METHODS = ("propagation",)
+"""Ways to fill that learn first: they run in the worker only."""
+
+
+@dataclass(frozen=True)
+class FillReport:
+    """How good a fill is: a sentence for the user ('' when it was not measured), and what to look at."""
+
+    summary: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class FillingLogic(SessionLogic):
@@ -19,35 +31,79 @@ class FillingLogic(SessionLogic):
         super().__init__(newTransport)
         self._editors: dict[str, Any] = {}
         self._appliedAt: dict[str, tuple] = {}
+        self._fillReports: dict[str, FillReport] = {}
 
     def fillBetweenSlices(
         self,
         volumeNode,
-        method: str = "shape",
+        method: str = "auto",
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ):
         """Fill between the drawn slices into a new segmentation node, which is returned: a preview to look at.
 
-        `applyFill` puts it into the segmentation that was drawn in.
+        `method` is one of `fillMethods`; 'auto' tries them on hidden drawn slices and keeps the best for each segment.
+        `fillReport` says how good the fill is, `confidenceNode` gives its confidence as a volume, and `applyFill` puts
+        it into the segmentation that was drawn in.
         """
         segmentation = scene.annotated_segmentation(volumeNode)
         annotation = scene.annotation_of(volumeNode, segmentation)
         annotation.require_labels(volumeNode.GetName())
-        if waitForCompletion:
-            image = scene.image_of(volumeNode)
-            labels = interpolator_named(method).fill(annotation, image, annotation.geometry).labels
-            return self._newResult(volumeNode, segmentation, "fill", labels, scene.label_values(segmentation))
-        values = self._export([volumeNode])
+        drawn = annotation.label_values()
+        own = scene.label_values(segmentation)
+        if waitForCompletion and method not in LEARNED_METHODS:
+            values = {name: value for name, value in own.items() if value in drawn}
+            filler = interpolator_named(method)
+            image = scene.image_of(volumeNode) if filler.looks_at_image else None
+            filled = filler.fill(annotation, image, annotation.geometry)
+            names = {value: name for name, value in values.items()}
+            report = FillReport(fill_summary(filled, names), tuple(fill_warnings(annotation, filled, names)))
+            return self._newFill(volumeNode, segmentation, filled.labels, filled.confidence, values, report)
+        stored = self._export([volumeNode])
+        # Segments that are on no drawn slice are none of the fill's business.
+        values = {name: value for name, value in stored.items() if own.get(name) in drawn}
         case = scene.case_of(volumeNode)
 
-        def finish(_):
-            labels = read_labels(self.cohort().fill_path(case), scene.geometry_of(volumeNode))
-            return self._newResult(volumeNode, segmentation, "fill", labels, values)
+        def finish(results):
+            cohort, geometry = self.cohort(), scene.geometry_of(volumeNode)
+            labels = read_labels(cohort.fill_path(case), geometry)
+            confidence = read_labels(cohort.fill_confidence_path(case), geometry)
+            report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
+            return self._newFill(volumeNode, segmentation, labels, confidence, values, report)
 
         params = {"cohort": str(self.cohortFolder), "cases": [case], "method": method}
-        return self._request("fill", params, finish, False, onDone, onProgress)
+        return self._request("fill", params, finish, waitForCompletion, onDone, onProgress)
+
+    @staticmethod
+    def fillMethods() -> dict[str, str]:
+        """Every way to fill, and what it does in one sentence."""
+        return interpolator_descriptions()
+
+    def fillReport(self, resultNode) -> FillReport:
+        """How good a fill is, and what to look at; empty for a node that is no fill of this session."""
+        return self._fillReports.get(resultNode.GetID(), FillReport())
+
+    def confidenceNode(self, resultNode):
+        """The volume with a fill's confidence in percent; None when there is none."""
+        return scene.confidence_of(resultNode)
+
+    def isConfidence(self, volumeNode) -> bool:
+        """True for the confidence of a fill: a volume, but nothing to draw on."""
+        return scene.is_confidence(volumeNode)
+
+    def showConfidence(self, resultNode, shown: bool = True) -> None:
+        """Lay a fill's confidence over the slice views, or take it away. Raises BadInputError when it has none."""
+        confidence = scene.confidence_of(resultNode)
+        if confidence is None:
+            raise BadInputError(f"'{resultNode.GetName()}' has no confidence to show; fill between slices first.")
+        scene.show_confidence(confidence, shown)
+
+    def _newFill(self, volumeNode, segmentation, labels, confidence, values, report: FillReport):
+        node = self._newResult(volumeNode, segmentation, "fill", labels, values)
+        scene.new_confidence(node, volumeNode, confidence)
+        self._fillReports[node.GetID()] = report
+        return node
 
     def applyFill(self, volumeNode, resultNode) -> None:
         """Put a fill, or a model's result, into the segmentation that was drawn in: one step that `undo` takes back.
@@ -88,3 +144,4 @@ class FillingLogic(SessionLogic):
         """Let go of everything that belongs to the scene; call it when the scene is closed."""
         self._editors.clear()
         self._appliedAt.clear()
+        self._fillReports.clear()

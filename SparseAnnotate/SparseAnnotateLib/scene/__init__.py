@@ -9,6 +9,7 @@ from .annotations import (
     position_in_scene,
     use_segmentation,
 )
+from .confidence import confidence_of, is_confidence, new_confidence, show_confidence
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .segmentation_nodes import (
@@ -31,11 +32,13 @@ __all__ = [
     "annotation_of",
     "apply_labels",
     "case_of",
+    "confidence_of",
     "editor_for",
     "export_case",
     "geometry_of",
     "geometry_problem",
     "image_of",
+    "is_confidence",
     "jump_to_slice",
     "label_values",
     "labels_of",
@@ -43,9 +46,11 @@ __all__ = [
     "mark_empty",
     "mark_slice",
     "mend_geometry",
+    "new_confidence",
     "new_segmentation",
     "position_in_scene",
     "segment_names",
+    "show_confidence",
     "store_ledger",
     "store_recommended",
     "stored_ledger",

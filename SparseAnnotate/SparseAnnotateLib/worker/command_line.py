@@ -26,6 +26,7 @@ from ..interpolation import interpolator_descriptions
 from ..learning import NETWORKS, TrainingSettings
 from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Plan, Scope, strategy_descriptions
 from . import requests
+from .filling import FillResult
 from .planning import Agreement
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
@@ -92,10 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     draw.set_defaults(request_name="draw")
 
-    fill = _command(commands, "fill", "fill between drawn slices", _request, _show_table)
+    fill = _command(commands, "fill", "fill between drawn slices", _request, _show_fills)
     fill.set_defaults(request_name="fill")
     methods = "; ".join(f"{name}: {text}" for name, text in interpolator_descriptions().items())
-    fill.add_argument("--method", default="shape", help=methods)
+    defaults = requests.FillRequest("")
+    fill.add_argument("--method", default=defaults.method, help=methods)
+    fill.add_argument("--methods", nargs="+", default=defaults.methods, help="what 'auto' may choose from")
+    fill.add_argument(
+        "--time-limit", type=float, default=defaults.time_limit, help="seconds a volume, for ITK's filter"
+    )
 
     train = _command(commands, "train", "train on drawn slices, or go on with a run", _train, _show_card)
     train.add_argument("--run", required=True, help="name of the run; one that was cancelled or killed goes on")
@@ -285,6 +291,16 @@ def _show_table(rows: Sequence[Any]) -> None:
     for row in rows:
         table.add_row(*(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
     Console().print(table)
+
+
+def _show_fills(rows: Sequence[FillResult]) -> None:
+    shown = ("case", "path", "seconds", "slices_drawn", "density")
+    _show_table([{name: getattr(row, name) for name in shown} for row in rows])
+    for summary in dict.fromkeys(row.summary for row in rows if row.summary):
+        Console(soft_wrap=True).print(summary, highlight=False)
+    for row in rows:
+        for sentence in row.warnings:
+            Console(soft_wrap=True).print(f"'{row.case}': {sentence}", highlight=False, markup=False)
 
 
 def _show_card(card: dict[str, Any]) -> None:

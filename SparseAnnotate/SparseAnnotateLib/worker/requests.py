@@ -18,10 +18,10 @@ from ..core import (
     Watch,
     compare_labels,
 )
-from ..core.images import read_labels, write_image
+from ..core.images import read_labels
 from ..core.oracle import drawn_from_reference
-from ..interpolation import interpolator_named
 from ..learning import TrainingSettings
+from .filling import FillRequest, fill
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .planning import AgreementRequest, PlanRequest, agreement, plan
 from .recommendation import PictureRequest, RecommendRequest, picture, recommend
@@ -41,16 +41,6 @@ class DrawRequest:
     cohort: str
     state: str | None = None
     cases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class FillRequest:
-    """Fill between drawn slices."""
-
-    cohort: str
-    state: str | None = None
-    cases: tuple[str, ...] = ()
-    method: str = "shape"
 
 
 @dataclass(frozen=True)
@@ -157,24 +147,6 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     return results
 
 
-def fill(request: FillRequest, watch: Watch) -> list[CaseResult]:
-    """Fill the cases asked for, or all annotated ones, into the cohort's fills."""
-    cohort = _open(request)
-    method = interpolator_named(request.method)
-    names = _annotated(cohort, request.cases)
-    results = []
-    for number, name in enumerate(names):
-        watch.step(number / len(names), f"filling '{name}'")
-        start = time.monotonic()
-        annotation = cohort.annotation(name)
-        annotation.require_labels(name)
-        image = cohort.image(name)[0] if getattr(method, "needs_image", False) else None
-        filled = method.fill(annotation, image, annotation.geometry, Watch.part_of(watch, number, len(names)))
-        write_image(cohort.fill_path(name), filled.labels, annotation.geometry)
-        results.append(_case_result(name, str(cohort.fill_path(name)), start, annotation))
-    return results
-
-
 def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     """Train, and return the run's name with its card."""
     require_packages()
@@ -236,17 +208,6 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "evaluate": (EvaluateRequest, evaluate),
     "agreement": (AgreementRequest, agreement),
 }
-
-
-def _annotated(cohort: Cohort, names: tuple[str, ...]) -> list[str]:
-    if names:
-        return [cohort.case(name).name for name in names]
-    annotated = cohort.annotated_cases()
-    if not annotated:
-        raise BadInputError(
-            f"No slice of the cohort '{cohort.name}' has been drawn yet. Draw at least one and mark it as drawn."
-        )
-    return annotated
 
 
 def _case_result(name: str, path: str, start: float, annotation: SparseAnnotation) -> CaseResult:
