@@ -5,6 +5,7 @@ from .auto import AUTO_METHODS, AutoInterpolator
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, Interpolator, interpolator_descriptions, interpolator_named, register_interpolator
 from .leave_one_out import HiddenScore, pooled
+from .morphological import MorphologicalInterpolator
 
 __all__ = [
     "AUTO_METHODS",
@@ -12,6 +13,7 @@ __all__ = [
     "Fill",
     "HiddenScore",
     "Interpolator",
+    "MorphologicalInterpolator",
     "fill_summary",
     "fill_warnings",
     "interpolator_descriptions",

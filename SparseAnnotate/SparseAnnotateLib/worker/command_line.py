@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     methods = "; ".join(f"{name}: {text}" for name, text in interpolator_descriptions().items())
     defaults = requests.FillRequest("")
     fill.add_argument("--method", default=defaults.method, help=methods)
+    fill.add_argument("--steps", type=int, default=defaults.steps, help="in which 'propagation' learns")
+    fill.add_argument("--device", default=defaults.device, help="for 'propagation': auto, cpu, cuda, cuda:1, mps")
     fill.add_argument("--methods", nargs="+", default=defaults.methods, help="what 'auto' may choose from")
     fill.add_argument(
         "--time-limit", type=float, default=defaults.time_limit, help="seconds a volume, for ITK's filter"

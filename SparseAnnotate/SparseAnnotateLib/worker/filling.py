@@ -14,11 +14,13 @@ from ..interpolation import (
     AutoInterpolator,
     HiddenScore,
     Interpolator,
+    MorphologicalInterpolator,
     fill_summary,
     fill_warnings,
     interpolator_named,
     pooled,
 )
+from .packages import require_packages
 
 _MOST_MEASURED = 20
 
@@ -32,6 +34,7 @@ class FillRequest:
         method: a registered way to fill.
         methods: what 'auto' may choose from, the simplest first.
         time_limit: seconds for one volume with ITK's filter.
+        steps: in which 'propagation' learns, when it has not learned on these cases yet. device: that it uses.
     """
 
     cohort: str
@@ -40,6 +43,8 @@ class FillRequest:
     method: str = "auto"
     methods: tuple[str, ...] = AUTO_METHODS
     time_limit: float = 120.0
+    steps: int = 200
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class FillResult:
         slices_drawn, density: of the annotation.
         summary: how good the fill would be with half the slices, in one sentence; '' when it was not measured.
         warnings: sentences to read before relying on it.
-        labels: for each label its name, the method it was filled with, and the leave-one-out Dice of every method tried.
+        labels: for each label its name, the method that filled it, and the leave-one-out Dice of every method tried.
     """
 
     case: str
@@ -75,12 +80,16 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     names = annotated(cohort, request.cases)
     for name in names:
         cohort.annotation(name).require_labels(name)
-    method = _method(request, watch)
-    shares = 2 if isinstance(method, AutoInterpolator) else 1
-    if isinstance(method, AutoInterpolator):
-        method = method.with_scores(_measured(cohort, names, method, Watch.part_of(watch, 0, shares)))
+    is_auto = request.method == "auto"
+    wanted = request.methods if is_auto else (request.method,)
+    parts = ("learn" if "propagation" in wanted else "", "measure" if is_auto else "", "fill")
+    watches = _shared_out(watch, [part for part in parts if part])
+    methods = {name: _made(name, request, cohort, names, watches.get("learn")) for name in wanted}
+    method = methods[request.method] if not is_auto else AutoInterpolator(methods)
+    if is_auto:
+        method = method.with_scores(_measured(cohort, names, method, watches["measure"]))
     results = []
-    filling = Watch.part_of(watch, shares - 1, shares)
+    filling = watches["fill"]
     for number, name in enumerate(names):
         filling.step(number / len(names), f"filling '{name}'")
         results.append(_filled(cohort, name, method, Watch.part_of(filling, number, len(names), f"'{name}': ")))
@@ -99,19 +108,25 @@ def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _method(request: FillRequest, watch: Watch) -> Interpolator:
+def _shared_out(watch: Watch, parts: Sequence[str]) -> dict[str, Watch]:
+    return {part: Watch.part_of(watch, number, len(parts)) for number, part in enumerate(parts)}
+
+
+def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str], watch: Watch | None) -> Interpolator:
     if request.time_limit <= 0:
         raise BadInputError(f"The time limit must be more than 0 seconds, not {request.time_limit:g}.")
-    if request.method == "auto":
-        return AutoInterpolator({name: _named(name, request, watch) for name in request.methods})
-    return _named(request.method, request, watch)
+    if name == "propagation":
+        require_packages(what="Filling by propagation")
+        from ..learning.propagation import trained_propagation
+        from ..learning.slice_propagation import PropagationSettings
 
-
-def _named(name: str, request: FillRequest, watch: Watch) -> Interpolator:
-    method = interpolator_named(name)
-    if hasattr(method, "time_limit"):
-        method.time_limit = request.time_limit
-    return method
+        settings = PropagationSettings(steps=request.steps, device=request.device)
+        return trained_propagation(cohort, names, settings, watch)
+    if name == "morphological":
+        return MorphologicalInterpolator(request.time_limit)
+    if name == "auto":
+        raise BadInputError("'auto' chooses from other methods and cannot be one of them.")
+    return interpolator_named(name)
 
 
 def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[HiddenScore]:
