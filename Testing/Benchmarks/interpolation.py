@@ -195,7 +195,7 @@ def main() -> None:
         sets={"nargs": "+", "help": "only these sets"},
         methods={"nargs": "+", "default": list(METHODS)},
         limit={"type": int, "default": 60, "help": "volumes of a set at most (default: 60; 0: all)"},
-        steps={"type": int, "default": 200, "help": "in which propagation learns (default: 200)"},
+        steps={"type": int, "default": 100, "help": "in which propagation learns (default: 100)"},
         labels={"action": "store_true", "help": "also print the IoU of every label"},
     )
     rows, notes = [], []

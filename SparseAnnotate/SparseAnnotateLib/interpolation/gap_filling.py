@@ -112,5 +112,9 @@ class GapInterpolator(ABC):
 
 
 def _touches(gap: Gap, index: int) -> bool:
-    near = {*gap.neighbours, gap.inner}
-    return index in near or gap.first <= index < gap.stop
+    """True when a gap may look different once the slice `index` is drawn, or not drawn any more."""
+    if gap.before is None:
+        return gap.inner is None or index <= gap.inner
+    if gap.after is None:
+        return gap.inner is None or index >= gap.inner
+    return gap.before <= index <= gap.after

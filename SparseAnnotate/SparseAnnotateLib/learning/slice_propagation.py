@@ -36,7 +36,7 @@ class PropagationSettings:
         channels: of the features that are compared. seed: of everything random. device: as in TrainingSettings.
     """
 
-    steps: int = 200
+    steps: int = 100
     batch: int = 4
     patch: int = 64
     slices: int = 3

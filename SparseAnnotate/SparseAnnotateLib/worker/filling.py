@@ -43,7 +43,7 @@ class FillRequest:
     method: str = "auto"
     methods: tuple[str, ...] = AUTO_METHODS
     time_limit: float = 120.0
-    steps: int = 200
+    steps: int = 100
     device: str = "auto"
 
 

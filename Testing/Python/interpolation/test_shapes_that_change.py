@@ -1,0 +1,249 @@
+"""What structures do between drawn slices: move, split, merge, touch, end; and what must hold whatever they do."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from small_volumes import ball
+from sparse_fills import annotation_of, axial, blobs, discs, filled
+from SparseAnnotateLib.core import BadInputError, Plane, VolumeGeometry
+from SparseAnnotateLib.interpolation.shape import ShapeInterpolator
+
+
+def test_an_oblique_tube_that_moves_by_more_than_its_width_does_not_vanish():
+    labels = discs((0, 20, 15), (10, 20, 33))
+    areas, centres = [], []
+    for layer in filled(axial(labels, [0, 10], (2.0, 1.0, 1.0))).labels:
+        areas.append(layer.sum())
+        centres.append(np.nonzero(layer)[1].mean())
+    assert min(areas) > 0.8 * labels[0].sum()
+    np.testing.assert_allclose(centres, 15 + 1.8 * np.arange(11), atol=1.0)
+
+
+def test_two_structures_too_far_apart_to_be_one_are_not_joined():
+    labels = discs((0, 10, 6), (4, 30, 54), shape=(5, 40, 60))
+    middle = filled(axial(labels, [0, 4])).labels[2]
+    assert not middle.any()
+
+
+def test_a_trunk_splits_into_two_branches_and_two_branches_merge():
+    labels = discs((0, 20, 30), (10, 20, 22), (10, 20, 38))
+    labels[0] = 0
+    labels[0, 16:25, 18:43] = 1
+    for drawn in (labels, labels[::-1].copy()):
+        layers = filled(axial(drawn, [0, 10])).labels
+        counts = [ndimage.label(layer)[1] for layer in layers]
+        assert sorted(counts) == counts if counts[0] == 1 else sorted(counts, reverse=True) == counts
+        assert set(counts) == {1, 2}
+        assert all(layer.any() for layer in layers)
+
+
+def test_a_branch_that_has_no_counterpart_ends_while_the_trunk_goes_on():
+    labels = discs((0, 20, 15), (0, 20, 45), (10, 20, 15))
+    layers = filled(axial(labels, [0, 10])).labels
+    assert layers[5, :, :30].sum() == labels[0, :, :30].sum()
+    assert layers[2, :, 30:].any()
+    assert not layers[6:, :, 30:].any()
+
+
+def test_touching_labels_that_move_together_neither_gap_nor_overlap():
+    labels = np.zeros((9, 40, 60), np.uint8)
+    labels[0, 10:30, 6:16], labels[0, 10:30, 16:26] = 1, 2
+    labels[8, 10:30, 26:36], labels[8, 10:30, 36:46] = 1, 2
+    layers = filled(axial(labels, [0, 8], (4.0, 1.0, 1.0))).labels
+    for index, layer in enumerate(layers):
+        whole = layer > 0
+        assert ndimage.binary_fill_holes(whole).sum() == whole.sum()
+        assert ndimage.label(whole)[1] == 1
+        assert [(layer == v).sum() for v in (1, 2)] == pytest.approx([200, 200], abs=45), index
+
+
+def test_a_structure_that_was_drawn_once_is_closed_like_a_ball():
+    labels = np.zeros((41, 40, 40), np.uint8)
+    labels[20] = np.hypot(*(np.indices((40, 40)) - 20)) < 8
+    areas = filled(axial(labels, [20])).labels.sum(axis=(1, 2)).astype(int)
+    assert (np.diff(areas[20:]) <= 0).all()
+    assert areas[25] > 0.5 * areas[20]
+    assert not areas[20 + 13 :].any()
+    np.testing.assert_array_equal(areas, areas[::-1])
+
+
+def test_a_structure_that_is_absent_and_present_again_is_absent_where_it_was_drawn_absent():
+    labels = discs((0, 20, 20), (10, 20, 20))
+    areas = filled(axial(labels, [0, 5, 10])).labels.sum(axis=(1, 2))
+    assert areas[5] == 0
+    assert areas[1] > 0
+    assert areas[9] > 0
+
+
+def test_only_the_surroundings_of_the_labels_are_touched():
+    labels = discs((0, 20, 15), (10, 22, 17))
+    layers = filled(axial(labels, [0, 10])).labels
+    rows, columns = np.nonzero(layers.any(axis=0))
+    assert rows.min() >= 16
+    assert rows.max() <= 26
+    assert columns.min() >= 11
+    assert columns.max() <= 21
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.tuples(st.integers(-3, 3), st.integers(-3, 3)))
+def test_translation_and_flip_of_the_input_translate_and_flip_the_output(seed, step, shift):
+    labels = blobs(seed)
+    drawn = list(range(0, 13, step + 1))
+    spacing = (2.0, 1.0, 1.5)
+    plain = filled(axial(labels, drawn, spacing)).labels
+    for axis in (1, 2):
+        flipped = filled(axial(np.flip(labels, axis).copy(), drawn, spacing)).labels
+        np.testing.assert_array_equal(np.flip(flipped, axis), plain)
+    turned = filled(axial(labels[::-1].copy(), [12 - i for i in drawn], spacing)).labels
+    np.testing.assert_array_equal(turned[::-1], plain)
+    moved = filled(axial(np.roll(labels, shift, (1, 2)), drawn, spacing)).labels
+    np.testing.assert_array_equal(np.roll(moved, [-s for s in shift], (1, 2)), plain)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.integers(0, 10_000), st.sets(st.integers(0, 12), min_size=1, max_size=6), st.sets(st.integers(0, 29), max_size=3)
+)
+def test_drawn_slices_and_the_set_of_labels_stay_and_the_result_is_always_the_same(seed, drawn, coronal):
+    labels = blobs(seed)
+    annotation = annotation_of(labels, {Plane.AXIAL: sorted(drawn), Plane.CORONAL: sorted(coronal)})
+    fills = [filled(annotation) for _ in range(2)]
+    mask = annotation.supervised_mask()
+    np.testing.assert_array_equal(fills[0].labels[mask], labels[mask])
+    assert set(np.unique(fills[0].labels)) - {0} == set(annotation.label_values())
+    np.testing.assert_array_equal(fills[0].labels, fills[1].labels)
+    np.testing.assert_array_equal(fills[0].confidence, fills[1].confidence)
+
+
+def test_after_one_slice_was_drawn_anew_only_the_gaps_beside_it_are_filled_again():
+    labels = blobs(7, shape=(25, 30, 34))
+    before = axial(labels, range(0, 25, 4))
+    fill = filled(before)
+    changed = labels.copy()
+    changed[12] = np.roll(labels[12], 5, 1)
+    after = axial(changed, range(0, 25, 4))
+    far = fill.labels.copy()
+    far[9:16] = 99
+    again = ShapeInterpolator().refill(type(fill)(far, fill.confidence.copy()), after, None, [(Plane.AXIAL, 12)])
+    whole = filled(after)
+    np.testing.assert_array_equal(again.labels, whole.labels)
+    np.testing.assert_array_equal(again.confidence, whole.confidence)
+    # What lies further away is taken over as it was, not filled again.
+    kept = np.full_like(labels, 7)
+    again = ShapeInterpolator().refill(type(fill)(kept, fill.confidence.copy()), after, None, [(Plane.AXIAL, 12)])
+    assert (again.labels[1:4] == 7).all()
+    assert not (again.labels[9:12] == 7).any()
+
+
+def test_a_slice_more_and_a_slice_less_are_filled_again_like_a_whole_fill():
+    labels = blobs(3, shape=(25, 30, 34))
+    for old, new, index in (
+        ([0, 8, 16, 24], [0, 8, 12, 16, 24], 12),
+        ([0, 8, 12, 16], [0, 8, 16], 12),
+        ([4, 12], [4, 12, 20], 20),
+    ):
+        previous, annotation = filled(axial(labels, old)), axial(labels, new)
+        again = ShapeInterpolator().refill(previous, annotation, None, [(Plane.AXIAL, index)])
+        whole = filled(annotation)
+        np.testing.assert_array_equal(again.labels, whole.labels)
+        np.testing.assert_array_equal(again.confidence, whole.confidence)
+
+
+def test_filling_again_with_another_plane_gives_what_a_whole_fill_gives():
+    labels = blobs(5)
+    annotation = annotation_of(labels, {Plane.AXIAL: [0, 4, 8, 12]})
+    previous = filled(annotation)
+    more = annotation_of(labels, {Plane.AXIAL: [0, 4, 8, 12], Plane.SAGITTAL: [15]})
+    again = ShapeInterpolator().refill(previous, more, None, [(Plane.SAGITTAL, 15)])
+    np.testing.assert_array_equal(again.labels, filled(more).labels)
+
+
+def test_a_fill_of_another_volume_cannot_be_gone_on_from():
+    labels = ball()
+    previous = filled(axial(labels, [5, 12]))
+    with pytest.raises(BadInputError, match="another size"):
+        ShapeInterpolator().refill(previous, axial(ball((20, 28, 32)), [5, 12]), None, [(Plane.AXIAL, 5)])
+
+
+def test_hundreds_of_labels_are_filled():
+    rng = np.random.default_rng(0)
+    seeds = rng.integers(0, 100, (300, 2))
+    rows, columns = np.indices((100, 100))
+    cells = np.argmin((rows[..., None] - seeds[:, 0]) ** 2 + (columns[..., None] - seeds[:, 1]) ** 2, axis=2) + 1
+    labels = np.stack([np.roll(cells, index // 2, 1) for index in range(9)]).astype(np.uint16)
+    labels[:, :, :6] = 0
+    fill = filled(axial(labels, [0, 4, 8])).labels
+    assert fill.dtype == np.uint16
+    # Where every slice shows a cell there is one, whichever.
+    assert (fill[:, 5:-5, 20:-5] > 0).all()
+    assert (fill == labels)[1:4].mean() > 0.75
+
+
+def test_slices_of_two_planes_that_contradict_each_other_are_named_and_the_last_drawn_voxel_stays():
+    labels = ball((24, 28, 32), 9.0)
+    labels[:, 14, :] = 0  # a coronal slice, drawn empty afterwards
+    annotation = annotation_of(labels, {Plane.AXIAL: [6, 12, 18], Plane.CORONAL: [14]})
+    fill = filled(annotation)
+    named = [w for w in fill.warnings if "contradict" in w]
+    assert len(named) == 3
+    assert "Axial slice 12 and coronal slice 14 contradict each other in 17 voxels" in named[0]
+    assert "drawn last, on coronal slice 14, stays" in named[0]
+    assert not fill.labels[:, 14, :].any()
+    # The notch that the coronal slice has cut into the axial ones is not taken for a split of the structure.
+    assert fill.labels[9, 13, 16]
+    assert fill.labels[9, 15, 16]
+
+
+def test_planes_that_agree_are_not_reported():
+    labels = ball((24, 28, 32), 9.0)
+    annotation = annotation_of(labels, {Plane.AXIAL: [6, 12, 18], Plane.CORONAL: [8, 14, 20], Plane.SAGITTAL: [16]})
+    assert filled(annotation).warnings == ()
+
+
+@pytest.mark.parametrize("plane", list(Plane))
+def test_anisotropic_oblique_volumes_are_filled_along_their_own_axes(plane):
+    labels = ball((20, 24, 28), 8.0)
+    turn = np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]]) @ np.diag([1.0, 0.7, 3.0])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    geometry = VolumeGeometry.from_matrix(labels.shape, matrix)
+    axis = plane.array_axis(geometry)
+    indices = list(range(1, labels.shape[axis], 3))
+    oblique = filled(annotation_of(labels, {plane: indices}, geometry=geometry)).labels
+    straight = VolumeGeometry.from_spacing(labels.shape, geometry.spacing)
+    same = next(p for p in Plane if p.array_axis(straight) == axis)
+    np.testing.assert_array_equal(oblique, filled(annotation_of(labels, {same: indices}, geometry=straight)).labels)
+
+
+def test_the_memory_a_large_volume_takes_is_little_more_than_its_labels():
+    import tracemalloc
+
+    labels = np.zeros((60, 256, 256), np.uint8)
+    labels[:, 100:150, 90:160] = 1
+    annotation = axial(labels, range(0, 60, 10))
+    tracemalloc.start()
+    filled(annotation)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Labels and confidence, a byte each, and the fields of a gap in the surroundings of the label.
+    assert peak < 3.0 * labels.nbytes
+
+
+def test_cancelling_between_gaps_takes_effect_at_once():
+    from SparseAnnotateLib.core import CancelledError, Watch
+
+    labels = blobs(1, shape=(60, 120, 120))
+    annotation = axial(labels, range(0, 60, 2))
+    watch = Watch(lambda progress: watch.cancel() if progress.fraction > 0.1 else None)
+    begin = time.monotonic()
+    with pytest.raises(CancelledError):
+        ShapeInterpolator().fill(annotation, None, annotation.geometry, watch)
+    assert time.monotonic() - begin < 60
