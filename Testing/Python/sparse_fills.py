@@ -47,3 +47,13 @@ def discs(*places, shape=(11, 40, 60), radius=4.0) -> np.ndarray:
     for index, row, column, *label in places:
         labels[index][np.hypot(rows - row, columns - column) < radius] = label[0] if label else 1
     return labels
+
+
+def bent_tube(shape=(21, 50, 50), swing=12.0, radius=4.0) -> np.ndarray:
+    """A tube that leaves the straight line between its ends: only the image shows where it goes."""
+    labels = np.zeros(shape, np.uint8)
+    rows, columns = np.indices(shape[1:])
+    for index in range(shape[0]):
+        column = 18 + swing * np.sin(np.pi * index / (shape[0] - 1))
+        labels[index][np.hypot(rows - 25, columns - column) < radius] = 1
+    return labels

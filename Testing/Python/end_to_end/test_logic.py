@@ -24,16 +24,6 @@ PROJECT = Path(__file__).resolve().parents[3]
 MATRIX = np.array([[-1.0, 0, 0, 10], [0, 1, 0, 20], [0, 0, 2, -30], [0, 0, 0, 1]])
 
 
-@pytest.fixture
-def logic(mrml, tmp_path):
-    from SparseAnnotate import SparseAnnotateLogic
-
-    logic = SparseAnnotateLogic()
-    logic.cohortFolder = tmp_path / "cohort"
-    yield logic
-    logic.close()
-
-
 def add_ball(mrml, name="ball", centre=None):
     labels = ball((24, 28, 32), centre=centre)
     return mrml.util.addVolumeFromArray(noisy_image(labels), MATRIX, name), labels

@@ -83,6 +83,8 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
     assert "being worked on" in ui.trainButton.toolTip
     panel.wait()
     assert "'ball fill' shows the fill" in panel.message
+    assert "twice as far as now" in ui.fillLabel.text
+    assert ui.confidenceCheckBox.enabled
     ui.applyButton.click()
     assert "drawn slices are as they were" in panel.message
     ui.undoButton.click()
@@ -101,6 +103,32 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
     assert ui.percentSpinBox.value == 20.0
     assert ui.worklistTable.rowCount == 5
     assert ui.runSelector.currentText == "run 1"
+
+
+def test_the_way_to_fill_is_chosen_and_its_confidence_shown(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    composite = panel.mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    choices = {ui.fillMethodSelector.itemText(n) for n in range(ui.fillMethodSelector.count)}
+    assert choices == set(panel.logic.fillMethods())
+    ui.percentSpinBox.value = 20.0
+    ui.recommendButton.click()
+    panel.draw_everything(volume)
+    ui.drawnButton.click()
+    assert not ui.confidenceCheckBox.enabled
+    assert "Fill between slices first" in ui.confidenceCheckBox.toolTip
+    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillButton.click()
+    panel.wait()
+    assert "Only one slice is drawn" in ui.fillLabel.text
+    ui.confidenceCheckBox.click()
+    confidence = panel.mrml.util.getNode("ball fill confidence")
+    assert composite.GetForegroundVolumeID() == confidence.GetID()
+    ui.confidenceCheckBox.click()
+    assert composite.GetForegroundVolumeID() is None
+    # A confidence is a volume, but none to draw on.
+    ui.allVolumesCheckBox.click()
+    assert [node.GetName() for node in panel.widget.panel.volumes()] == ["ball"]
 
 
 def test_a_plan_sets_the_choices_and_a_strategy_of_the_worker_fills_the_worklist(panel):

@@ -1,0 +1,131 @@
+"""Fills as previews in a scene: confidence, report, apply and undo as one step, other segments untouched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import BadInputError
+from SparseAnnotateLib.logic import filling
+
+
+@pytest.fixture
+def drawn(mrml, logic):
+    """A volume with a ball and a box, every fourth slice marked as drawn, and a segment that is on no drawn slice."""
+    labels = ball(radius=9.0)
+    labels[:, 2:6, 2:8] = 2
+    volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "scan")
+    segmentation = logic.segmentationNode(volume)
+    indices = list(range(2, 24, 4))
+    for name, value in (("ball", 1), ("box", 2)):
+        segmentation.GetSegmentation().AddEmptySegment(name, name)
+        mask = np.zeros_like(labels)
+        mask[indices] = labels[indices] == value
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, volume)
+    segmentation.GetSegmentation().AddEmptySegment("elsewhere", "elsewhere")
+    elsewhere = np.zeros_like(labels)
+    elsewhere[3:6, 20:24, 20:24] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(elsewhere, segmentation, "elsewhere", volume)
+    for index in indices:
+        logic.markDrawn(volume, "axial", index)
+    return volume, segmentation, labels, indices
+
+
+def arrays(mrml, segmentation, volume):
+    found = segmentation.GetSegmentation()
+    names = [found.GetNthSegment(n).GetName() for n in range(found.GetNumberOfSegments())]
+    return {name: mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, name, volume).copy() for name in names}
+
+
+@pytest.mark.parametrize("in_worker", [False, True])
+@pytest.mark.parametrize("method", ["auto", "shape", "random_walk", "morphological"])
+def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
+    mrml, logic, drawn, method, in_worker, monkeypatch
+):
+    volume, _, labels, indices = drawn
+    if in_worker:
+        monkeypatch.setattr(filling, "LEARNED_METHODS", (method,))
+    node = logic.fillBetweenSlices(volume, method)
+    assert any((logic.cohortFolder / "fills").glob("*.nrrd")) == in_worker
+    preview = arrays(mrml, node, volume)
+    assert set(preview) == {"ball", "box"}
+    for name, value in (("ball", 1), ("box", 2)):
+        np.testing.assert_array_equal(preview[name][indices], labels[indices] == value)
+        assert preview[name][8].any()
+    confidence = mrml.util.arrayFromVolume(logic.confidenceNode(node))
+    assert (confidence[indices] == 100).all()
+    assert 0 < confidence.min() < 100
+    assert ("twice as far as now" in logic.fillReport(node).summary) == (method == "auto")
+    assert logic.isConfidence(logic.confidenceNode(node))
+    assert not logic.isConfidence(volume)
+
+
+def test_learned_filling_runs_in_the_worker_even_when_it_is_waited_for(mrml, logic, drawn, monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(logic), "_request", lambda self, method, params, *rest: asked.append((method, params)))
+    logic.fillBetweenSlices(drawn[0], "propagation")
+    ((method, params),) = asked
+    assert method == "fill"
+    assert params["method"] == "propagation"
+
+
+def test_apply_is_one_step_that_leaves_other_segments_and_drawn_slices_as_they_were(mrml, logic, drawn):
+    volume, segmentation, _, indices = drawn
+    before = arrays(mrml, segmentation, volume)
+    node = logic.fillBetweenSlices(volume)
+    np.testing.assert_equal(arrays(mrml, segmentation, volume), before)
+    logic.applyFill(volume, node)
+    after = arrays(mrml, segmentation, volume)
+    np.testing.assert_array_equal(after["elsewhere"], before["elsewhere"])
+    for name in ("ball", "box"):
+        np.testing.assert_array_equal(after[name][indices], before[name][indices])
+        assert after[name].sum() > before[name].sum()
+    logic.undo(volume)
+    np.testing.assert_equal(arrays(mrml, segmentation, volume), before)
+
+
+def test_confidence_is_laid_over_the_slice_views_and_taken_away(mrml, logic, drawn):
+    volume = drawn[0]
+    composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    composite.SetLayoutName("Red")
+    node = logic.fillBetweenSlices(volume, "shape")
+    logic.showConfidence(node)
+    assert composite.GetForegroundVolumeID() == logic.confidenceNode(node).GetID()
+    assert 0 < composite.GetForegroundOpacity() < 1
+    logic.showConfidence(node, False)
+    assert composite.GetForegroundVolumeID() is None
+    with pytest.raises(BadInputError, match="has no confidence"):
+        logic.showConfidence(drawn[1])
+
+
+def test_confidence_lies_on_the_volume_and_is_saved_with_the_scene(mrml, logic, drawn, embedded, tmp_path):
+    volume = drawn[0]
+    node = logic.fillBetweenSlices(volume, "shape")
+    expected = mrml.util.arrayFromVolume(logic.confidenceNode(node)).copy()
+    name = node.GetName()
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    confidence = logic.confidenceNode(mrml.util.getNode(name))
+    volume = mrml.util.getNode("scan")
+    # Slicer turns left-handed volumes round when it loads them.
+    loaded = mrml.util.arrayFromVolume(confidence)
+    assert any(np.array_equal(loaded, turned) for turned in (expected, expected[::-1]))
+    assert logic.isConfidence(confidence)
+
+
+def test_contradicting_planes_are_said_in_the_report(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    mask = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", volume).copy()
+    mask[:, 14, :] = 0  # a coronal slice drawn empty, through the middle of the ball
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", volume)
+    logic.markDrawn(volume, "coronal", 14)
+    report = logic.fillReport(logic.fillBetweenSlices(volume, "shape"))
+    assert "contradict each other" in report.warnings[0]
+    assert "coronal slice 14" in report.warnings[0]
+
+
+def test_an_unknown_method_and_a_volume_without_drawing_are_refused(mrml, logic, drawn):
+    with pytest.raises(BadInputError, match="no way to fill called 'magic'"):
+        logic.fillBetweenSlices(drawn[0], "magic")
+    assert set(logic.fillMethods()) == {"auto", "shape", "random_walk", "morphological", "propagation"}

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from small_volumes import ball, noisy_image
+from sparse_fills import annotation_of, axial, bent_tube, blobs, filled
+from SparseAnnotateLib.core import BadInputError, Plane, metrics
+from SparseAnnotateLib.interpolation import random_walk
+from SparseAnnotateLib.interpolation.random_walk import RandomWalkInterpolator
+
+
+def test_the_image_shows_where_a_structure_goes_that_shapes_alone_cannot_know():
+    labels = bent_tube()
+    annotation = axial(labels, [0, 20])
+    image = noisy_image(labels)
+    by_shape, by_image = filled(annotation), filled(annotation, "random_walk", image)
+    scores = [metrics.dice(f.labels > 0, labels > 0) for f in (by_shape, by_image)]
+    assert scores[1] > scores[0] + 0.3
+    assert scores[1] > 0.8
+
+
+def test_an_image_that_shows_nothing_leaves_the_fill_to_the_shapes():
+    labels = ball(radius=9.0)
+    annotation = axial(labels, [6, 9, 12, 15, 18])
+    blank = np.zeros(labels.shape, np.float32)
+    by_shape, by_image = filled(annotation), filled(annotation, "random_walk", blank)
+    inside = slice(6, 19)
+    assert metrics.dice(by_image.labels[inside] > 0, by_shape.labels[inside] > 0) > 0.93
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1.0, 1e6])
+def test_the_unit_of_the_intensities_does_not_matter(factor):
+    labels = bent_tube()
+    image = noisy_image(labels) * np.float32(factor)
+    fill = filled(axial(labels, [0, 10, 20]), "random_walk", image + np.float32(3 * factor))
+    plain = filled(axial(labels, [0, 10, 20]), "random_walk", noisy_image(labels))
+    assert (fill.labels == plain.labels).mean() > 0.999
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, np.float64])
+def test_images_of_any_type_are_looked_at(kind):
+    labels = bent_tube()
+    image = np.clip(noisy_image(labels) + 60, 0, 255).astype(kind)
+    assert metrics.dice(filled(axial(labels, [0, 10, 20]), "random_walk", image).labels > 0, labels > 0) > 0.8
+
+
+def test_touching_labels_share_out_the_space_between_them():
+    labels = blobs(4)
+    labels[labels == 3] = 2
+    image = noisy_image(labels)
+    annotation = axial(labels, [0, 3, 6, 9, 12])
+    fill = filled(annotation, "random_walk", image)
+    assert set(np.unique(fill.labels)) == {0, 1, 2}
+    assert [metrics.dice(fill.labels == v, labels == v) for v in (1, 2)] > [0.8, 0.8]
+
+
+def test_drawn_slices_of_several_planes_stay_and_seed_the_walk():
+    labels = bent_tube()
+    image = noisy_image(labels)
+    one = filled(axial(labels, [0, 20]), "random_walk", image)
+    several = annotation_of(labels, {Plane.AXIAL: [0, 20], Plane.SAGITTAL: [24, 30], Plane.CORONAL: [25]})
+    fill = filled(several, "random_walk", image)
+    mask = several.supervised_mask()
+    np.testing.assert_array_equal(fill.labels[mask], labels[mask])
+    assert (fill.confidence[mask] == 100).all()
+    assert (fill.confidence[~mask] < 100).all()
+    assert metrics.dice(fill.labels > 0, labels > 0) >= metrics.dice(one.labels > 0, labels > 0) - 0.01
+
+
+def test_flip_and_translation_of_the_input_flip_and_translate_the_output_but_for_rounding():
+    labels = bent_tube()
+    image = noisy_image(labels)
+    plain = filled(axial(labels, [0, 7, 14, 20]), "random_walk", image).labels
+    for axis in (1, 2):
+        flipped = filled(
+            axial(np.flip(labels, axis).copy(), [0, 7, 14, 20]), "random_walk", np.flip(image, axis).copy()
+        )
+        assert (np.flip(flipped.labels, axis) != plain).sum() <= 0.01 * plain.sum()
+    moved = filled(axial(np.roll(labels, 3, 1), [0, 7, 14, 20]), "random_walk", np.roll(image, 3, 1)).labels
+    assert (np.roll(moved, -3, 1) != plain).sum() <= 0.01 * plain.sum()
+    again = filled(axial(labels, [0, 7, 14, 20]), "random_walk", image).labels
+    np.testing.assert_array_equal(again, plain)
+
+
+def test_a_band_too_large_for_memory_is_narrowed_and_the_fill_still_good(monkeypatch):
+    labels = bent_tube()
+    image = noisy_image(labels)
+    monkeypatch.setattr(random_walk, "_MOST_UNKNOWNS", 20_000)
+    sizes = []
+    solved = random_walk._solved
+
+    def counted(slab, free, *rest):
+        sizes.append(free.sum())
+        return solved(slab, free, *rest)
+
+    monkeypatch.setattr(random_walk, "_solved", counted)
+    fill = filled(axial(labels, [0, 20]), "random_walk", image)
+    assert 0 < max(sizes) <= 20_000
+    assert metrics.dice(fill.labels > 0, labels > 0) > 0.6
+
+
+def test_confidence_is_lower_where_the_walk_is_undecided():
+    labels = bent_tube()
+    faint = noisy_image(labels) - 85 * labels
+    fill = filled(axial(labels, [0, 20]), "random_walk", faint)
+    undecided = ndimage.binary_dilation(fill.labels[10] > 0) & (fill.labels[10] == 0)
+    assert fill.confidence[10][undecided].mean() < fill.confidence[10, 2, 2]
+    assert fill.confidence[10, 2, 2] < 100
+
+
+def test_bad_images_are_named():
+    labels = bent_tube()
+    annotation = axial(labels, [0, 20])
+    with pytest.raises(BadInputError, match="looks at the image, and there is none"):
+        filled(annotation, "random_walk")
+    image = noisy_image(labels)
+    image[3, 4, 5] = np.nan
+    with pytest.raises(BadInputError, match="NaN"):
+        filled(annotation, "random_walk", image)
+    with pytest.raises(BadInputError, match="has shape"):
+        filled(annotation, "random_walk", image[1:])
+
+
+def test_one_drawn_slice_goes_on_where_the_image_agrees():
+    labels = bent_tube()
+    fill = filled(axial(labels, [10]), RandomWalkInterpolator(), noisy_image(labels))
+    assert fill.labels[8].any()
+    assert metrics.dice(fill.labels[7:14] > 0, labels[7:14] > 0) > 0.7
+
+
+def test_empty_drawn_slices_fill_to_nothing():
+    nothing = np.zeros((9, 20, 20), np.uint8)
+    assert not filled(axial(nothing, [2, 6]), "random_walk", noisy_image(nothing)).labels.any()

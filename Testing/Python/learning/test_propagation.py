@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from small_volumes import ball, noisy_image
+from sparse_fills import annotation_of, axial, filled
+from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
+from SparseAnnotateLib.learning.propagation import PropagationInterpolator, trained_propagation
+from SparseAnnotateLib.learning.slice_propagation import PropagationSettings, SliceMatcher, _chain_loss, train_matcher
+
+QUICK = PropagationSettings(steps=12, batch=2, patch=32, channels=8, radius=3)
+
+
+def wandering(count=14, size=40, seed=0) -> tuple[np.ndarray, np.ndarray]:
+    """A textured structure that wanders by two pixels a slice, and its image."""
+    rng = np.random.default_rng(seed)
+    from scipy import ndimage
+
+    texture = ndimage.gaussian_filter(rng.normal(size=(size, size * 2)), 1.5)
+    texture = (texture - texture.min()) / np.ptp(texture)
+    mask = np.hypot(*(np.indices((size, size)) - np.array([20, 10])[:, None, None])) < 6
+    image = np.stack([texture[:, 20 - index : 20 - index + size] for index in range(count)])
+    labels = np.stack([np.roll(mask, index, 1) for index in range(count)]).astype(np.uint8)
+    return labels, image.astype(np.float32)
+
+
+def test_affinities_are_shares_of_a_window_and_carry_values_along():
+    matcher = SliceMatcher(8, 2).eval()
+    torch.manual_seed(0)
+    slices = torch.rand(2, 1, 12, 14)
+    features = matcher.encode(slices)
+    assert features.shape == (2, 8, 12, 14)
+    np.testing.assert_allclose(features.square().sum(1).detach(), 1.0, rtol=1e-4)
+    affinity = matcher.affinity(features, features)
+    assert affinity.shape == (2, 25, 12, 14)
+    np.testing.assert_allclose(affinity.sum(1).detach(), 1.0, rtol=1e-4)
+    # Nothing comes from beyond the border.
+    np.testing.assert_allclose(matcher.carried(affinity, torch.ones(2, 1, 12, 14)).detach(), 1.0, rtol=1e-4)
+    # A slice finds itself: most of every pixel comes from the middle of its window.
+    assert float((affinity.argmax(1) == 12).float().mean()) > 0.95
+
+
+def test_brightness_and_contrast_do_not_change_what_is_compared():
+    matcher = SliceMatcher(8, 2).eval()
+    slices = torch.rand(1, 1, 16, 16)
+    plain, other = matcher.encode(slices), matcher.encode(slices * 0.5 + 0.3)
+    np.testing.assert_allclose(plain.detach(), other.detach(), atol=0.05)
+
+
+def test_learning_lowers_the_error_and_is_the_same_with_the_same_seed():
+    _, image = wandering()
+    losses = []
+    watch = Watch(lambda progress: losses.append(progress.metrics["loss"]))
+    settings = PropagationSettings(steps=25, batch=2, patch=32, channels=8, radius=3)
+    one = train_matcher([lambda: image], settings, watch)
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    two = train_matcher([lambda: image], settings)
+    for left, right in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_reconstruction_can_stand_in_for_a_slice():
+    torch.manual_seed(0)
+    matcher = SliceMatcher(8, 2).eval()
+    chains = torch.rand(1, 3, 16, 16)
+    plain = _chain_loss(matcher, chains, np.zeros(3, bool)).item()
+    scheduled = _chain_loss(matcher, chains, np.ones(3, bool)).item()
+    assert plain != scheduled
+
+
+def test_labels_are_carried_along_a_structure_that_wanders():
+    labels, image = wandering()
+    annotation = axial(labels, [0, 13])
+    settings = PropagationSettings(steps=40, batch=2, patch=32, channels=8, radius=3)
+    carried = filled(annotation, PropagationInterpolator(settings=settings), image)
+    assert metrics.dice(carried.labels > 0, labels > 0) > 0.8
+    np.testing.assert_array_equal(carried.labels[[0, 13]], labels[[0, 13]])
+    assert carried.confidence[[0, 13]].min() == 100
+    assert carried.confidence[1:13].min() > 0
+    assert carried.confidence[1:13].max() < 100
+
+
+def test_one_drawn_slice_is_carried_to_both_ends_and_other_planes_stay():
+    labels, image = wandering()
+    annotation = annotation_of(labels, {Plane.AXIAL: [7], Plane.SAGITTAL: [17]})
+    fill = filled(annotation, PropagationInterpolator(settings=QUICK), image)
+    mask = annotation.supervised_mask()
+    np.testing.assert_array_equal(fill.labels[mask], labels[mask])
+    assert fill.labels[5].any()
+    assert fill.labels[9].any()
+
+
+def test_the_same_image_is_learned_once():
+    labels, image = wandering()
+    watch_messages = []
+    method = PropagationInterpolator(settings=QUICK)
+    for drawn in ([0, 13], [0, 6, 13]):
+        annotation = axial(labels, drawn)
+        method.fill(annotation, image, annotation.geometry, Watch(lambda p: watch_messages.append(p.message)))
+    assert sum("step 1 of" in message for message in watch_messages) == 1
+
+
+def test_what_a_cohort_has_taught_is_kept_and_a_damaged_file_made_anew(ball_cohort):
+    names = ball_cohort.annotated_cases()
+    messages = []
+    first = trained_propagation(ball_cohort, names, QUICK, Watch(lambda p: messages.append(p.message)))
+    count = len(messages)
+    assert count == QUICK.steps
+    trained_propagation(ball_cohort, names, QUICK, Watch(lambda p: messages.append(p.message)))
+    assert len(messages) == count
+    (path,) = (ball_cohort.cache_folder / "propagation").glob("*.safetensors")
+    path.write_bytes(b"not weights")
+    again = trained_propagation(ball_cohort, names, QUICK, Watch(lambda p: messages.append(p.message)))
+    assert len(messages) == 2 * count
+    for left, right in zip(first._matcher.parameters(), again._matcher.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_bad_input_is_said():
+    labels, image = wandering()
+    annotation = axial(labels, [0, 13])
+    method = PropagationInterpolator(settings=QUICK)
+    with pytest.raises(BadInputError, match="there is none"):
+        filled(annotation, method)
+    with pytest.raises(BadInputError, match="the same everywhere"):
+        filled(annotation, method, np.ones_like(image))
+    broken = image.copy()
+    broken[0, 0, 0] = np.inf
+    with pytest.raises(BadInputError, match="NaN or Inf"):
+        filled(annotation, method, broken)
+    with pytest.raises(BadInputError, match="two slices"):
+        train_matcher([lambda: image[:1]], QUICK)
+    with pytest.raises(BadInputError, match="at least 1"):
+        PropagationSettings(steps=0)
+    with pytest.raises(BadInputError, match="chain"):
+        PropagationSettings(slices=1)
+
+
+def test_learning_can_be_cancelled():
+    labels, image = wandering()
+    watch = Watch(lambda progress: watch.cancel())
+    annotation = axial(labels, [0, 13])
+    with pytest.raises(CancelledError):
+        PropagationInterpolator(settings=QUICK).fill(annotation, image, annotation.geometry, watch)
+
+
+def test_a_volume_smaller_than_the_patch_is_learned_from():
+    labels = ball((12, 14, 16), 5.0)
+    fill = filled(axial(labels, [3, 6, 9]), PropagationInterpolator(settings=QUICK), noisy_image(labels))
+    assert fill.labels[4].any()

@@ -1,0 +1,155 @@
+"""The request that fills: what it writes, chooses, says and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotateError,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
+from SparseAnnotateLib.core.images import read_image, read_labels, write_image
+from SparseAnnotateLib.worker import filling, requests
+from SparseAnnotateLib.worker.command_line import main
+from SparseAnnotateLib.worker.requests import FillRequest
+
+
+def filled(cohort: Cohort, watch: Watch | None = None, **options):
+    return requests.fill(FillRequest(str(cohort.folder), **options), watch or Watch())
+
+
+def test_a_fill_and_its_confidence_are_written_with_drawn_slices_as_they_were(ball_cohort):
+    results = filled(ball_cohort)
+    assert [r.case for r in results] == ball_cohort.annotated_cases()
+    for result in results:
+        annotation = ball_cohort.annotation(result.case)
+        drawn = annotation.supervised_mask()
+        labels = read_labels(result.path, annotation.geometry)
+        confidence, geometry = read_image(result.confidence_path)
+        assert geometry.resembles(annotation.geometry)
+        np.testing.assert_array_equal(labels[drawn], annotation.labels[drawn])
+        assert confidence.dtype == np.uint8
+        assert (confidence[drawn] == 100).all()
+        assert (confidence[~drawn] < 100).all()
+
+
+def test_auto_is_chosen_over_the_whole_cohort(ball_cohort):
+    results = filled(ball_cohort)
+    assert len({json.dumps(r.labels) for r in results}) == 1
+    assert [label["name"] for label in results[0].labels] == ["shell", "kernel"]
+    assert all(set(label["hidden_dice"]) == {"shape", "random_walk"} for label in results[0].labels)
+    shell = results[0].labels[0]
+    assert shell["method"] == max(shell["hidden_dice"], key=shell["hidden_dice"].get)
+    assert "twice as far as now, would fill to Dice: 'shell' " in results[0].summary
+
+
+def test_at_most_twenty_cases_are_tried(ball_cohort, monkeypatch):
+    monkeypatch.setattr(filling, "_MOST_MEASURED", 1)
+    messages = []
+    filled(ball_cohort, Watch(lambda progress: messages.append(progress.message)))
+    tried = {message.split(":")[0] for message in messages if "trying" in message}
+    assert tried == {f"'{ball_cohort.annotated_cases()[0]}'"}
+
+
+@pytest.mark.parametrize("method", ["shape", "random_walk", "morphological", "propagation"])
+def test_every_method_can_be_asked_for(ball_cohort, method):
+    (result,) = filled(ball_cohort, method=method, steps=2, cases=(ball_cohort.annotated_cases()[0],), device="cpu")
+    assert result.labels == []
+    assert result.summary == ""
+    assert read_image(result.path)[0].any()
+
+
+def test_auto_may_choose_from_learned_filling_too(ball_cohort):
+    case = ball_cohort.annotated_cases()[0]
+    (result,) = filled(ball_cohort, cases=(case,), methods=("shape", "propagation"), steps=2, device="cpu")
+    assert set(result.labels[0]["hidden_dice"]) == {"shape", "propagation"}
+
+
+def test_progress_never_goes_back_and_reaches_the_end(ball_cohort):
+    fractions = []
+    filled(ball_cohort, Watch(lambda progress: fractions.append(progress.fraction)))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+def test_cancel_keeps_the_fills_that_are_finished(ball_cohort):
+    cases = ball_cohort.annotated_cases()
+    watch = Watch(lambda progress: watch.cancel() if progress.message == f"filling '{cases[1]}'" else None)
+    with pytest.raises(CancelledError):
+        filled(ball_cohort, watch, method="shape")
+    assert ball_cohort.fill_path(cases[0]).is_file()
+    assert not ball_cohort.fill_path(cases[1]).exists()
+
+
+def with_broken_image(tmp_path) -> Cohort:
+    labels = ball(radius=9.0)
+    image = noisy_image(labels)
+    cohort = Cohort.create(tmp_path / "cohort", "c", {1: "ball"})
+
+    geometry = VolumeGeometry.from_spacing(labels.shape)
+    cohort.add_case("one", image, geometry)
+    cohort.save_annotation("one", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(4, 20, 3)))
+    image[2, 3, 4] = np.nan
+    write_image(cohort.image_path("one"), image, geometry, compress=False)
+    return cohort
+
+
+def test_an_image_with_nan_is_filled_by_shape_and_this_is_said(tmp_path):
+    cohort = with_broken_image(tmp_path)
+    (result,) = filled(cohort)
+    assert result.labels[0]["method"] == "shape"
+    assert result.warnings[0].startswith("Filled without looking at the image: The image")
+    assert "NaN" in result.warnings[0]
+    with pytest.raises(BadInputError, match="NaN"):
+        filled(cohort, method="random_walk")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"method": "magic"}, "no way to fill called 'magic'"),
+        ({"methods": ("magic",)}, "no way to fill called 'magic'"),
+        ({"methods": ("auto",)}, "cannot be one of them"),
+        ({"methods": ()}, "name at least one"),
+        ({"time_limit": 0.0}, "time limit must be more than 0"),
+        ({"cases": ("nobody",)}, "no case 'nobody'"),
+        ({"method": "propagation", "steps": 0}, "'steps' must be at least 1"),
+    ],
+)
+def test_wrong_requests_are_refused_in_a_sentence(ball_cohort, options, sentence):
+    with pytest.raises(SparseAnnotateError, match=sentence):
+        filled(ball_cohort, **options)
+
+
+def test_only_empty_slices_are_refused_before_anything_is_filled(ball_cohort):
+    cases = ball_cohort.annotated_cases()
+    annotation = ball_cohort.annotation(cases[1])
+    nothing = SparseAnnotation.from_slices(np.zeros_like(annotation.labels), annotation.geometry, Plane.AXIAL, [3])
+    ball_cohort.save_annotation(cases[1], nothing)
+    with pytest.raises(BadInputError, match="All drawn slices of"):
+        filled(ball_cohort)
+    assert not ball_cohort.fill_path(cases[0]).exists()
+
+
+def test_the_command_line_shows_the_summary_and_what_to_look_at(ball_cohort, capsys):
+    assert main(["fill", str(ball_cohort.folder), "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "twice as far as now" in shown
+    assert shown.count("twice as far as now") == 1
+    assert "confidence_path" not in shown
+    case = ball_cohort.annotated_cases()[0]
+    annotation = ball_cohort.annotation(case)
+    one = SparseAnnotation.from_slices(annotation.labels, annotation.geometry, Plane.AXIAL, [10])
+    ball_cohort.save_annotation(case, one)
+    assert main(["fill", str(ball_cohort.folder), "--cases", case, "--method", "shape", "--quiet"]) == 0
+    assert f"'{case}': Only one slice is drawn" in capsys.readouterr().out
