@@ -28,18 +28,25 @@ class SparseDiceCELoss(torch.nn.Module):
         Args:
             logits: (N, C, S, A, R) floating point.
             target: (N, 1, S, A, R) class indices, any dtype; ignored where not supervised.
-            supervised: (N, 1, S, A, R) bool.
+            supervised: (N, 1, S, A, R) bool; or floating-point weights, 0 where not supervised.
         """
         # Only supervised voxels are gathered, so whatever stands elsewhere, NaN included, cannot matter.
-        where = supervised[:, 0]
+        weights = supervised[:, 0]
+        where = weights if weights.dtype == torch.bool else weights > 0
         chosen = logits.movedim(1, -1)[where].float()
         if chosen.shape[0] == 0:
             return logits.flatten()[:1].sum() * 0.0
         truth = target[:, 0][where].long()
-        cross_entropy = functional.cross_entropy(chosen, truth)
         probability = torch.softmax(chosen, dim=1)[:, 1:]
         one_hot = functional.one_hot(truth, chosen.shape[1])[:, 1:].to(probability)
+        if weights.dtype == torch.bool:
+            cross_entropy = functional.cross_entropy(chosen, truth)
+            size = probability.sum(0) + one_hot.sum(0)
+        else:
+            weight = weights[where].float()
+            cross_entropy = (functional.cross_entropy(chosen, truth, reduction="none") * weight).sum() / weight.sum()
+            size = ((probability + one_hot) * weight[:, None]).sum(0)
+            probability = probability * weight[:, None]
         overlap = (probability * one_hot).sum(0)
-        size = probability.sum(0) + one_hot.sum(0)
         dice = (2 * overlap + self._smoothing) / (size + self._smoothing)
         return cross_entropy + (1 - dice).mean()

@@ -32,6 +32,8 @@ class TrainingSettings:
         learning_rate, weight_decay: of AdamW.
         warm_up, cool_down: share of the iterations over which the rate rises first and falls to zero last.
         dropout: share of values dropped in the network while it learns; also what its uncertainty is sampled with.
+        fill_weight: how much a filled voxel counts beside a drawn one, times its confidence; 0: nothing is learned from
+            fills. With more the cases must have been filled.
         foreground_share: share of patches placed on a voxel of a structure; the others on any drawn voxel.
         flip: mirror patches at random along all three axes.
         normalisation: of each image: 'z_score', or 'percentile' (0.5 and 99.5 to 0 and 1).
@@ -53,6 +55,7 @@ class TrainingSettings:
     warm_up: float = 0.05
     cool_down: float = 0.5
     dropout: float = 0.0
+    fill_weight: float = 0.0
     foreground_share: float = 0.5
     flip: bool = True
     normalisation: Literal["z_score", "percentile"] = "z_score"
@@ -80,7 +83,7 @@ class TrainingSettings:
         for name in at_least_one + (("batch",) if self.batch is not None else ()):
             if getattr(self, name) < 1:
                 raise BadInputError(f"'{name}' must be at least 1, not {getattr(self, name)}.")
-        for name in ("warm_up", "cool_down", "foreground_share", "validation_share"):
+        for name in ("warm_up", "cool_down", "fill_weight", "foreground_share", "validation_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise BadInputError(f"'{name}' is a share between 0 and 1, not {getattr(self, name):g}.")
         if not 0.0 <= self.dropout < 1.0:

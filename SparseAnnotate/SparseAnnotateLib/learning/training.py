@@ -94,6 +94,7 @@ class _Training:
             self.settings.seed,
             run.labels_folder,
             Watch.part_of(watch, 0, round(1 / _PREPARING_SHARE)),
+            self.settings.fill_weight,
         )
         self.model = build_network(plan.network, len(plan.classes) + 1, plan.settings.dropout).to(plan.device)
         self.optimizer = torch.optim.AdamW(

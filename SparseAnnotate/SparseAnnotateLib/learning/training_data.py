@@ -14,7 +14,7 @@ from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.atomic_files import written_atomically
-from ..core.images import require_finite
+from ..core.images import read_labels, require_finite
 from ..core.planes import slice_layer
 
 _FLOAT16_LARGEST = 60000.0
@@ -30,6 +30,7 @@ class TrainingCase:
         slices: drawn slices to learn from, as (axis, index).
         held_out: drawn slices kept back for validation, as (axis, index).
         by_class: for each class index other than 0, the `slices` that show it.
+        weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TrainingCase:
     slices: tuple[tuple[int, int], ...]
     held_out: tuple[tuple[int, int], ...] = ()
     by_class: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    weights_path: Path | None = None
 
     # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
     @property
@@ -47,8 +49,13 @@ class TrainingCase:
 
     @property
     def labels(self) -> np.ndarray:
-        """(S, A, R) class indices, mapped from disk; they mean nothing off the drawn slices."""
+        """(S, A, R) class indices, mapped from disk; without `weights` they mean nothing off the drawn slices."""
         return np.load(self.labels_path, mmap_mode="r")
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """(S, A, R) float16, mapped from disk: how much every voxel counts, 1 on drawn slices; None without fills."""
+        return np.load(self.weights_path, mmap_mode="r") if self.weights_path is not None else None
 
 
 def normalise(image: np.ndarray, kind: str) -> np.ndarray:
@@ -99,6 +106,7 @@ def training_cases(
     seed: int,
     folder: Path,
     watch: Watch,
+    fill_weight: float = 0.0,
 ) -> list[TrainingCase]:
     """The annotated cases, ready for patches.
 
@@ -107,6 +115,10 @@ def training_cases(
         classes: label value to class index.
         validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
         folder: where label maps are kept on disk while training.
+        fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
+
+    Raises:
+        BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or one of another annotation.
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
     for number, name in enumerate(names):
@@ -114,7 +126,11 @@ def training_cases(
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         drawn[name] = _standard_slices(annotation)
-        _save_array(folder / f"{name}.npy", _class_labels(annotation, classes))
+        labels = annotation.drawn_labels()
+        if fill_weight > 0:
+            labels, weights = _filled(cohort, name, annotation, fill_weight)
+            _save_array(folder / f"{name} weights.npy", annotation.geometry.to_standard_order(weights))
+        _save_array(folder / f"{name}.npy", _class_labels(labels, annotation, classes))
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
@@ -126,9 +142,9 @@ def training_cases(
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
         image_path = normalised_image_path(cohort, name, normalisation)
-        cases.append(
-            TrainingCase(name, image_path, labels_path, learned, kept, {c: s for c, s in by_class.items() if s})
-        )
+        shown = {c: s for c, s in by_class.items() if s}
+        weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
+        cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path))
     return cases
 
 
@@ -173,14 +189,20 @@ class PatchSampler:
 
 
 def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
-    """One patch of a case from `start`, of `size` voxels; beyond the volume the image is 0 and nothing supervised."""
+    """One patch of a case from `start`, of `size` voxels; beyond the volume the image is 0 and nothing supervised.
+
+    `supervised` is bool, or, where fills are learned from, the weights as float32.
+    """
     case_image, case_labels = case.image, case.labels
     inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, case_image.shape, strict=True))
     place = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
     image = np.zeros(size, dtype=np.float32)
     labels = np.zeros(size, dtype=case_labels.dtype)
-    supervised = np.zeros(size, dtype=bool)
+    weights = case.weights
+    supervised = np.zeros(size, dtype=bool if weights is None else np.float32)
     image[place], labels[place] = case_image[inside], case_labels[inside]
+    if weights is not None:
+        supervised[place] = weights[inside]
     # Held-out slices last: where they cross a learned one, their voxels are not learned from.
     for slices, counts in ((case.slices, True), (case.held_out, False)):
         for axis, index in slices:
@@ -191,12 +213,31 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
     return {"image": image[None], "label": labels[None], "supervised": supervised[None]}
 
 
-def _class_labels(annotation: SparseAnnotation, classes: dict[int, int]) -> np.ndarray:
-    drawn = annotation.drawn_labels()
-    table = np.zeros(max([int(drawn.max()), *classes]) + 1, dtype=np.uint8 if len(classes) < 256 else np.uint16)
+def _filled(
+    cohort: Cohort, name: str, annotation: SparseAnnotation, fill_weight: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of a case's fill, and how much each voxel counts, (K, J, I) float16."""
+    path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
+    if not path.is_file() or not confidence_path.is_file():
+        raise BadInputError(
+            f"The case '{name}' has not been filled, so nothing can be learned from its fill. Fill it first, or learn "
+            "from drawn slices alone (a fill weight of 0)."
+        )
+    labels = read_labels(path, annotation.geometry)
+    confidence = read_labels(confidence_path, annotation.geometry)
+    drawn = annotation.supervised_mask()
+    if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not (confidence[drawn] == 100).all():
+        raise BadInputError(f"The fill of case '{name}' is older than what has been drawn since. Fill it again.")
+    weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
+    weights[drawn] = 1.0
+    return labels, weights
+
+
+def _class_labels(labels: np.ndarray, annotation: SparseAnnotation, classes: dict[int, int]) -> np.ndarray:
+    table = np.zeros(max([int(labels.max()), *classes]) + 1, dtype=np.uint8 if len(classes) < 256 else np.uint16)
     for value, index in classes.items():
         table[value] = index
-    return annotation.geometry.to_standard_order(table[drawn])
+    return annotation.geometry.to_standard_order(table[labels])
 
 
 def _standard_slices(annotation: SparseAnnotation) -> list[tuple[int, int]]:

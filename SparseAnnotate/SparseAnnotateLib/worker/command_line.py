@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         ("iterations", int),
         ("learning_rate", float),
         ("dropout", float),
+        ("fill_weight", float),
         ("seed", int),
     ):
         default = getattr(defaults, name)

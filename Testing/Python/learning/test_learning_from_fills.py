@@ -1,0 +1,103 @@
+"""Filled voxels as a further source of labels, weighted by their confidence: only if asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from small_volumes import QUICK_TRAINING
+from SparseAnnotateLib.core import BadInputError, Plane, SparseAnnotation, Watch
+from SparseAnnotateLib.core.images import read_image
+from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.learning.losses import SparseDiceCELoss
+from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.learning.training_data import extract_patch, training_cases
+from SparseAnnotateLib.worker import requests
+
+
+def cases(cohort, folder, fill_weight):
+    names = cohort.annotated_cases()
+    return training_cases(cohort, names, {1: 1, 2: 2}, "z_score", 0.0, 0, folder, Watch(), fill_weight)
+
+
+def fill(cohort):
+    return requests.fill(requests.FillRequest(str(cohort.folder), method="shape"), Watch())
+
+
+def whole(case):
+    return extract_patch(case, (0, 0, 0), case.labels.shape)
+
+
+def test_a_filled_voxel_counts_by_its_confidence_and_a_drawn_one_fully(ball_cohort, tmp_path):
+    results = fill(ball_cohort)
+    case = cases(ball_cohort, tmp_path, 0.5)[0]
+    patch = whole(case)
+    annotation = ball_cohort.annotation(results[0].case)
+    turn = annotation.geometry.to_standard_order
+    drawn = turn(annotation.supervised_mask())
+    confidence = turn(read_image(results[0].confidence_path)[0])
+    assert patch["supervised"].dtype == np.float32
+    assert (patch["supervised"][0][drawn] == 1).all()
+    np.testing.assert_allclose(patch["supervised"][0][~drawn], 0.5 * confidence[~drawn] / 100, rtol=1e-3)
+    np.testing.assert_array_equal(patch["label"][0], turn(read_image(results[0].path)[0]))
+
+
+def test_without_a_weight_fills_are_not_looked_at(ball_cohort, tmp_path):
+    fill(ball_cohort)
+    patch = whole(cases(ball_cohort, tmp_path, 0.0)[0])
+    annotation = ball_cohort.annotation(ball_cohort.annotated_cases()[0])
+    assert patch["supervised"].dtype == bool
+    np.testing.assert_array_equal(
+        patch["supervised"][0], annotation.geometry.to_standard_order(annotation.supervised_mask())
+    )
+
+
+def test_held_out_slices_count_nothing_though_they_were_filled(ball_cohort, tmp_path):
+    fill(ball_cohort)
+    case = cases(ball_cohort, tmp_path, 1.0)[0]
+    from dataclasses import replace
+
+    held_out = replace(case, slices=case.slices[1:], held_out=case.slices[:1])
+    axis, index = case.slices[0]
+    assert not np.take(whole(held_out)["supervised"][0], index, axis).any()
+
+
+def test_a_case_that_was_not_filled_and_a_fill_older_than_the_drawing_are_refused(ball_cohort, tmp_path):
+    with pytest.raises(BadInputError, match="has not been filled"):
+        cases(ball_cohort, tmp_path, 0.5)
+    fill(ball_cohort)
+    name = ball_cohort.annotated_cases()[0]
+    annotation = ball_cohort.annotation(name)
+    labels = read_image(ball_cohort.fill_path(name))[0].copy()
+    indices = [*annotation.ledger.indices(Plane.AXIAL), 5]
+    ball_cohort.save_annotation(name, SparseAnnotation.from_slices(labels, annotation.geometry, Plane.AXIAL, indices))
+    with pytest.raises(BadInputError, match="older than what has been drawn"):
+        cases(ball_cohort, tmp_path, 0.5)
+
+
+def test_the_loss_weighs_voxels_and_ignores_those_without_weight():
+    torch.manual_seed(0)
+    loss = SparseDiceCELoss()
+    logits, target = torch.randn(2, 3, 4, 4, 4), torch.randint(0, 3, (2, 1, 4, 4, 4))
+    mask = torch.rand(2, 1, 4, 4, 4) > 0.5
+    torch.testing.assert_close(loss(logits, target, mask.float()), loss(logits, target, mask))
+    # A weight for all scales nothing in the cross-entropy; only the smoothing of Dice sees it.
+    exact = SparseDiceCELoss(smoothing=0.0)
+    torch.testing.assert_close(exact(logits, target, 0.25 * mask.float()), exact(logits, target, mask))
+    # A voxel of weight two counts like two voxels.
+    twice = mask.float()
+    twice[0] *= 2
+    doubled = [torch.cat([x[:1], x[:1], x[1:]]) for x in (logits, target, mask)]
+    torch.testing.assert_close(exact(logits, target, twice), exact(*doubled))
+    noisy = torch.where(mask, logits, torch.full_like(logits, float("nan")))
+    torch.testing.assert_close(loss(noisy, target, mask.float()), loss(logits, target, mask))
+
+
+def test_a_model_is_trained_on_fills(ball_cohort):
+    fill(ball_cohort)
+    settings = TrainingSettings(**QUICK_TRAINING, fill_weight=0.5)
+    card = train(ball_cohort, "r", settings)
+    assert card.iterations == QUICK_TRAINING["iterations"]
+    with pytest.raises(BadInputError, match="'fill_weight' is a share"):
+        TrainingSettings(fill_weight=2.0)
