@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..core import SparseAnnotation
+from .alignment import MARGIN
 from .crossings import without_crossings
-from .drawn_stack import FOREGROUND, DrawnStack, Gap, PlaneBox, drawn_stacks, joined
-from .shape_fields import PieceField, piece_fields
+from .drawn_stack import FOREGROUND, DrawnStack, Gap, PlaneBox, drawn_stacks, joined, widened
+from .shape_fields import PieceField, piece_fields, signed_distance
+
+# Slices of another plane count as much as the main stack's own when they are this much of its distance away.
+_CORRECTED_FOR = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,91 +70,101 @@ class DrawnSlices:
     def field(self, gap: Gap, value: int) -> LabelField | None:
         """Signed distance of one label within a gap of the main stack; None where it cannot be.
 
-        Fields of several planes are averaged, weighted by 1 / distance^2 to the plane's nearest drawn slice.
+        The main stack's slices say what is expected; the drawn slices of other planes correct it where they cross the
+        gap, the more the nearer they are in comparison with the main stack's own.
         """
         own = piece_fields(self.main, gap, value)
-        if self.others:
-            return self._of_several_planes(gap, own, value)
         box = None
         for piece in own:
             box = joined(box, piece.box)
+        for stack in self.others:
+            for index in stack.indices:
+                box = joined(box, self._reached(stack, index, value, gap))
         if box is None:
             return None
-        values = _nothing(gap, box)
+        values = np.full((gap.count, *(s.stop - s.start for s in box)), -np.inf, dtype=np.float32)
         _enter(values, box, own, gap.first)
+        if self.others:
+            away = (self.main.distance()[gap.first : gap.stop] * self.main.step).astype(np.float32)[:, None, None]
+            # Where no piece is near, all that is known is that the nearest drawn slice does not show the label.
+            np.copyto(values, -np.maximum(away, self.main.step / 2), where=np.isneginf(values))
+            for stack in self.others:
+                self._correct(values, box, stack, gap, value, away[:, :, 0])
         return LabelField(box, values)
 
-    def _of_several_planes(self, gap: Gap, own: list[PieceField], value: int) -> LabelField | None:
-        region = slice(gap.first, gap.stop)
-        box = None
-        for piece in own:
-            box = joined(box, piece.box)
-        others = [(stack, self._crossing(stack, value, region)) for stack in self.others]
-        for stack, fields in others:
-            for piece in fields:
-                box = joined(box, self._seen_from_main(stack, piece))
-        if box is None:
-            return None
-        total, weight = _nothing(gap, box, 0.0), _nothing(gap, box, 0.0)
-        values = _nothing(gap, box)
-        _enter(values, box, own, gap.first)
-        self._add(self.main, values, total, weight, region, box)
-        for stack, fields in others:
-            values = _nothing(gap, box)
-            self._enter_crossing(stack, fields, values, region, box)
-            self._add(stack, values, total, weight, region, box)
-        return LabelField(box, total / weight)
-
-    def _crossing(self, stack: DrawnStack, value: int, region: slice) -> list[PieceField]:
-        """Fields of another stack that reach into the region; kept, because every gap of the main stack asks again."""
-        key = (stack.axis, value)
-        if key not in self._cache:
-            self._cache[key] = [piece for gap in stack.gaps() for piece in piece_fields(stack, gap, value)]
+    def _reached(self, stack: DrawnStack, index: int, value: int, gap: Gap) -> PlaneBox | None:
+        """Box, in the main stack's plane, that a label on a drawn slice of another plane may reach within a gap."""
+        box = stack.boxes(index).get(value)
         place = _place(self.main.axis, stack.axis)
-        return [p for p in self._cache[key] if p.box[place].start < region.stop and p.box[place].stop > region.start]
-
-    def _seen_from_main(self, stack: DrawnStack, piece: PieceField) -> PlaneBox:
-        """Box, in the main stack's plane, of a piece in another stack."""
-        extent = {stack.axis: slice(piece.gap.first, piece.gap.stop)}
-        extent.update(zip((a for a in range(3) if a != stack.axis), piece.box, strict=True))
+        if box is None or box[place].start >= gap.stop or box[place].stop <= gap.first:
+            return None
+        reach = int(gap.count * self.main.step / stack.step) + 1
+        extent = dict(zip((a for a in range(3) if a != stack.axis), widened(box, MARGIN, stack.shape), strict=True))
+        extent[stack.axis] = slice(max(index - reach, 0), min(index + reach + 1, stack.depth))
         return tuple(extent[a] for a in range(3) if a != self.main.axis)
 
-    def _enter_crossing(self, stack: DrawnStack, fields, values: np.ndarray, region: slice, box: PlaneBox) -> None:
-        # Seen with the stack's axis first: (positions along it, main axis and third axis in the array's order).
-        place = _place(self.main.axis, stack.axis)
-        third = next(a for a in range(3) if a not in (stack.axis, self.main.axis))
-        own = np.moveaxis(values, 1 + _place(stack.axis, self.main.axis), 0)
-        if place == 1:
-            own = own.swapaxes(1, 2)
-        along, across = box[_place(stack.axis, self.main.axis)], box[_place(third, self.main.axis)]
-        window = (region, across) if place == 0 else (across, region)
-        for piece in fields:
-            inner = [slice(max(b.start, w.start), min(b.stop, w.stop)) for b, w in zip(piece.box, window, strict=True)]
-            if any(s.stop <= s.start for s in inner):
-                continue
-            source = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(inner, piece.box, strict=True))
-            target = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(inner, window, strict=True))
-            for index in range(max(piece.gap.first, along.start), min(piece.gap.stop, along.stop)):
-                part = own[(index - along.start, *target)]
-                np.maximum(part, piece.at(index)[source], out=part)
+    def _correct(self, values: np.ndarray, box: PlaneBox, stack: DrawnStack, gap: Gap, value: int, away) -> None:
+        """Draw a label's field towards what the slices of another plane show; in place.
 
-    def _add(self, stack: DrawnStack, values: np.ndarray, total, weight, region: slice, box: PlaneBox) -> None:
-        distance = stack.distance().astype(np.float32) * stack.step
-        if stack is self.main:
-            distance = distance[region][:, None, None]
-        elif _place(stack.axis, self.main.axis) == 0:
-            distance = distance[box[0]][None, :, None]
-        else:
-            distance = distance[box[1]][None, None, :]
-        share = 1.0 / (distance + np.float32(0.5 * stack.step)) ** 2
-        # Where no piece is near, all that is known is that the nearest drawn slice does not show the label.
-        known = np.where(np.isfinite(values), values, -np.maximum(distance, 0.5 * stack.step))
-        total += share * known
-        weight += share
+        Between two of these slices the corrections are blended, and they fade with the distance from them.
 
+        Args:
+            away: (count, 1) float32 distance (mm) to the main stack's nearest drawn slice.
+        """
+        place = _place(stack.axis, self.main.axis)
+        along, third = box[place], box[1 - place]
+        layers = np.moveaxis(values, 1 + place, 0)  # (along the stack, count, third axis)
+        corrections = {
+            index: self._shown(stack, index, value, gap, third, layers[index - along.start])
+            for index in stack.indices
+            if along.start <= index < along.stop
+        }
+        found = sorted(corrections)
+        if not found:
+            return
+        near = np.float32(_CORRECTED_FOR) * away
+        for position in range(along.start, along.stop):
+            later = bisect_left(found, position)
+            sides = [found[n] for n in (later - 1, later) if 0 <= n < len(found)]
+            if later < len(found) and found[later] == position:
+                sides = [position]
+            for index in sides:
+                others = [other for other in sides if other != index]
+                share = abs(position - others[0]) / abs(index - others[0]) if others else 1.0
+                distance = abs(position - index) * stack.step
+                weight = share * near**2 / (near**2 + distance**2)
+                layers[position - along.start] += weight.astype(np.float32) * corrections[index]
 
-def _nothing(gap: Gap, box: PlaneBox, value: float = -np.inf) -> np.ndarray:
-    return np.full((gap.count, *(s.stop - s.start for s in box)), value, dtype=np.float32)
+    def _shown(self, stack: DrawnStack, index: int, value: int, gap: Gap, third: slice, expected: np.ndarray):
+        """(count, third axis) float32: signed distance on a slice of another plane, minus what was expected there."""
+        truth = np.full(expected.shape, -np.inf, dtype=np.float32)
+        known = self._distance_on(stack, index, value)
+        if known is not None:
+            box, distance = known
+            if _place(self.main.axis, stack.axis) == 1:
+                box, distance = (box[1], box[0]), distance.T
+            window = (slice(gap.first, gap.stop), third)
+            part = [slice(max(b.start, w.start), min(b.stop, w.stop)) for b, w in zip(box, window, strict=True)]
+            if all(s.start < s.stop for s in part):
+                target = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(part, window, strict=True))
+                source = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(part, box, strict=True))
+                truth[target] = distance[source]
+        # That the label is not there says that the outline is somewhere between, not how far away.
+        absent = np.minimum(expected, -0.5 * min(stack.in_plane))
+        truth = np.where(np.isneginf(truth), absent, truth)
+        return np.where((truth > 0) | (expected > 0), truth - expected, 0).astype(np.float32)
+
+    def _distance_on(self, stack: DrawnStack, index: int, value: int) -> tuple[PlaneBox, np.ndarray] | None:
+        """Signed distance (mm) of a label on a drawn slice, in its box; kept, because every gap asks again."""
+        key = (stack.axis, index, value)
+        if key not in self._cache:
+            box = stack.boxes(index).get(value)
+            if box is not None:
+                box = widened(box, 2 * MARGIN, stack.shape)
+                self._cache[key] = box, signed_distance(stack.mask(index, value, box), stack.in_plane)
+            else:
+                self._cache[key] = None
+        return self._cache[key]
 
 
 def _enter(values: np.ndarray, box: PlaneBox, fields: list[PieceField], first: int) -> None:

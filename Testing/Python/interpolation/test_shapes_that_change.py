@@ -247,3 +247,25 @@ def test_cancelling_between_gaps_takes_effect_at_once():
     with pytest.raises(CancelledError):
         ShapeInterpolator().fill(annotation, None, annotation.geometry, watch)
     assert time.monotonic() - begin < 60
+
+
+def test_slices_of_a_second_plane_that_says_little_do_not_spoil_what_the_first_one_knows():
+    labels = np.zeros((40, 60, 40), np.uint8)
+    for index in range(40):
+        rows, columns = np.indices((60, 40))
+        labels[index][np.hypot(rows - 30 - 3 * np.sin(index / 6), columns - 20) < 4] = 1
+    axial_slices = list(range(2, 40, 6))
+    one = filled(annotation_of(labels, {Plane.AXIAL: axial_slices}))
+    # The tube runs between the coronal slices, which do not show it at all.
+    two = filled(annotation_of(labels, {Plane.AXIAL: axial_slices, Plane.CORONAL: [10, 50]}))
+    wrong = [(fill.labels != labels).sum() for fill in (one, two)]
+    assert wrong[1] <= 1.05 * wrong[0]
+
+
+def test_a_structure_that_only_a_second_plane_shows_is_filled_around_it():
+    labels = np.zeros((21, 30, 30), np.uint8)
+    labels[8:13, 12:18, 12:18] = 1
+    fill = filled(annotation_of(labels, {Plane.AXIAL: [0, 5, 15, 20], Plane.CORONAL: [15]})).labels
+    assert fill[10, 14, 15]
+    assert fill[10, 16, 15]
+    assert not fill[10, 24, 15]
