@@ -21,6 +21,7 @@ from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import Plane
+from SparseAnnotateLib.interpolation import interpolator_descriptions
 from SparseAnnotateLib.logic import DrawingLogic, FillingLogic, InstallingLogic, ModellingLogic, RecommendingLogic
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
@@ -32,7 +33,7 @@ from SparseAnnotateLib.selection import (
 
 PLANES = [plane.value for plane in Plane]
 STRATEGIES = list(strategy_descriptions())
-FILL_METHODS = ["auto", "shape", "random_walk", "morphological", "propagation"]
+FILL_METHODS = sorted(interpolator_descriptions(), key=lambda name: name != "auto")  # the default first
 BUDGETS = ["slices", "minutes"]
 SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
 

@@ -148,11 +148,12 @@ def _plain_distance(mask: np.ndarray, sampling) -> np.ndarray | None:
 
 
 def fillers(
-    name: str, annotations: Sequence[SparseAnnotation], images: Sequence[np.ndarray | None], steps: int
+    name: str, annotations: Sequence[SparseAnnotation], images: Sequence[np.ndarray | None], steps: int, learned: dict
 ) -> tuple[Filler, dict[str, float]]:
     """A method ready to fill the volumes of a set, and the seconds it took to get ready.
 
-    `auto` is chosen over the volumes of the set, as the request of the worker does; `propagation` learns on them.
+    `auto` is chosen over the volumes of the set, as the request of the worker does; `propagation` learns on them, and
+    keeps in `learned` what it has learned.
     """
     begin = time.monotonic()
     if name in ("nearest", "signed distance"):
@@ -163,29 +164,26 @@ def fillers(
         chosen = list(zip(annotations, images, strict=True))[::step]
         method = method.with_scores(pooled(s for a, i in chosen for s in method.measure(a, i)))
     elif name == "propagation":
-        method = _learned(annotations, images, steps)
+        method = _learned(annotations, images, steps, learned)
     else:
         method = interpolator_named(name)
     ready = {"ready": time.monotonic() - begin}
     return lambda annotation, image: method.fill(annotation, image, annotation.geometry).labels, ready
 
 
-_MATCHERS: dict[int, object] = {}
-
-
-def _learned(annotations, images, steps):
+def _learned(annotations, images, steps, learned: dict):
     from SparseAnnotateLib.learning.propagation import PropagationInterpolator
     from SparseAnnotateLib.learning.slice_propagation import PropagationSettings, train_matcher
     from SparseAnnotateLib.learning.training_data import normalise
 
     # The images alone teach it, so one training serves all densities of a set.
-    if id(images) not in _MATCHERS:
+    if "matcher" not in learned:
         axis = next(iter(annotations[0].drawn_by_axis()))
         volumes = [np.moveaxis(normalise(image, "percentile"), axis, 0) for image in images]
-        _MATCHERS[id(images)] = train_matcher(
+        learned["matcher"] = train_matcher(
             [lambda volume=volume: volume for volume in volumes], PropagationSettings(steps=steps)
         )
-    return PropagationInterpolator(_MATCHERS[id(images)])
+    return PropagationInterpolator(learned["matcher"])
 
 
 def main() -> None:
@@ -220,11 +218,11 @@ def _one_set(title: str, volumes: Sequence[LabelledVolume], options, notes: list
         if name == "propagation" and max(int(t.max()) for t, _ in truths) > TOO_MANY_LABELS:
             continue
         at_least = SMALL_BODIES if title == "EM bodies" else 0
-        union, mean, seconds, ready, by_label = [], [], 0.0, 0.0, []
+        union, mean, seconds, ready, by_label, learned = [], [], 0.0, 0.0, [], {}
         for density in DENSITIES:
             score = Score()
             annotations = [_drawn(truth, geometry, density) for truth, geometry in truths]
-            fill, took = fillers(name, annotations, images, options.steps)
+            fill, took = fillers(name, annotations, images, options.steps, learned)
             ready += took.get("ready", 0.0)
             try:
                 for annotation, image, (truth, _) in zip(annotations, images, truths, strict=True):

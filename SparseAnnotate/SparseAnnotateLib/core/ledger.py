@@ -92,6 +92,11 @@ class Ledger:
         wanted = states or (SliceState.DRAWN, SliceState.EMPTY)
         return sorted(e.index for e in self.entries if e.plane is plane and e.state in wanted)
 
+    def is_decided(self, plane: Plane, index: int) -> bool:
+        """True for a slice that is drawn or empty."""
+        entry = self.entry(plane, index)
+        return entry is not None and entry.state.is_decided
+
     @property
     def decided(self) -> list[LedgerEntry]:
         """Entries that are drawn or empty."""

@@ -16,7 +16,7 @@ def worker_python() -> str:
     found = shutil.which("PythonSlicer") or sys.executable
     if not found:
         raise WorkerError(
-            "Slicer's Python (PythonSlicer) was not found beside Slicer, so training cannot be started. "
+            "Slicer's Python (PythonSlicer) was not found beside Slicer, so nothing can be run beside the window. "
             "Use a Slicer from its installer; builds of one's own may lack it."
         )
     return found

@@ -130,7 +130,7 @@ class Panel:
         if self.ui.allVolumesCheckBox.checked:
             return self._loaded_volumes()
         node = self.ui.volumeSelector.currentNode()
-        return [node] if node is not None else []
+        return [node] if node is not None and not self.logic.isConfidence(node) else []
 
     def _loaded_volumes(self) -> list:
         """Volumes that can be drawn on; vector, tensor and label volumes are kinds of scalar volumes in MRML."""
@@ -179,8 +179,7 @@ class Panel:
         can_continue = bool(self._unfinished and decided) and not busy
         self._enable(self.ui.continueButton, can_continue, at_work if busy else _("No training was broken off."))
         self._enable(self.ui.cancelButton, busy, _("Nothing is being worked on."))
-        has_confidence = self._result is not None and self.logic.confidenceNode(self._result) is not None
-        self._enable(self.ui.confidenceCheckBox, has_confidence, _("Fill between slices first."))
+        self._enable(self.ui.confidenceCheckBox, self._has_confidence(), _("Fill between slices first."))
         self._enable(self.ui.applyButton, self._result is not None, _("Fill between slices, or run a model, first."))
         self._enable(self.ui.undoButton, self._applied_to is not None, _("Nothing has been applied."))
 
@@ -242,7 +241,7 @@ class Panel:
     def _recommended(self, worklist, error) -> None:
         self._finish(error)
         if worklist is not None:
-            self._result = None
+            self._take_result(None)
         self.refresh()
         if worklist is not None:
             self.table.choose(0)
@@ -314,15 +313,25 @@ class Panel:
     def _filled(self, node, error) -> None:
         self._finish(error)
         if node is not None:
-            self._result = node
+            self._take_result(node)
             report = self.logic.fillReport(node)
             self.ui.fillLabel.text = "\n".join(sentence for sentence in (report.summary, *report.warnings) if sentence)
-            self._show_confidence()
             self.say(_("'{name}' shows the fill. Apply puts it into your segmentation.").format(name=node.GetName()))
         self.refresh()
 
+    def _take_result(self, node) -> None:
+        """Another result is to be applied from now on, or none; the confidence shown is that of the result, if any."""
+        if self._has_confidence():
+            self.logic.showConfidence(self._result, False)
+        self._result = node
+        self._show_confidence()
+
+    def _has_confidence(self) -> bool:
+        shown = self._result is not None and self._result.GetScene() is not None
+        return shown and self.logic.confidenceNode(self._result) is not None
+
     def _show_confidence(self) -> None:
-        if self._result is not None and self.logic.confidenceNode(self._result) is not None:
+        if self._has_confidence():
             self.logic.showConfidence(self._result, self.ui.confidenceCheckBox.checked)
 
     def _apply(self) -> None:
@@ -383,7 +392,7 @@ class Panel:
     def _segmented(self, nodes, error) -> None:
         self._finish(error)
         if nodes:
-            self._result = nodes[0]
+            self._take_result(nodes[0])
             names = ", ".join(node.GetName() for node in nodes)
             self.say(_("New segmentations: {names}.").format(names=names))
         self.refresh()

@@ -2,7 +2,7 @@
 
 from . import auto, morphological, random_walk, shape  # noqa: F401  (register themselves)
 from .auto import AUTO_METHODS, AutoInterpolator
-from .findings import fill_summary, fill_warnings
+from .filling import FinishedFill, finished_fill, usable_image
 from .interpolator import Fill, Interpolator, interpolator_descriptions, interpolator_named, register_interpolator
 from .leave_one_out import HiddenScore, pooled
 from .morphological import MorphologicalInterpolator
@@ -11,13 +11,14 @@ __all__ = [
     "AUTO_METHODS",
     "AutoInterpolator",
     "Fill",
+    "FinishedFill",
     "HiddenScore",
     "Interpolator",
     "MorphologicalInterpolator",
-    "fill_summary",
-    "fill_warnings",
+    "finished_fill",
     "interpolator_descriptions",
     "interpolator_named",
     "pooled",
     "register_interpolator",
+    "usable_image",
 ]

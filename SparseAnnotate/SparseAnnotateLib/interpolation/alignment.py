@@ -7,6 +7,7 @@ crosses the slices obliquely has moved by more than its own width.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,21 +69,38 @@ def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[f
                 found += _matched(box, first.mask(group_one, box), second.mask(group_two, box), spacing, gap_mm)
                 left_one -= group_one
                 left_two -= group_two
-        pairs = sorted(
-            (_distance_mm(first.centre(i), second.centre(j), spacing), i, j) for i in left_one for j in left_two
-        )
-        for distance, i, j in pairs:
-            if i in left_one and j in left_two and distance <= _REACH * gap_mm:
-                box = widened(joined(first.box({i}), second.box({j})), MARGIN, shape)
-                found += _matched(box, first.mask({i}, box), second.mask({j}, box), spacing, gap_mm)
-                left_one.remove(i)
-                left_two.remove(j)
+        for i, j in _nearest_pairs(first, second, left_one, left_two, spacing, _REACH * gap_mm):
+            box = widened(joined(first.box({i}), second.box({j})), MARGIN, shape)
+            found += _matched(box, first.mask({i}, box), second.mask({j}, box), spacing, gap_mm)
+            left_one.remove(i)
+            left_two.remove(j)
     for i in sorted(left_one):
         box = widened(first.box({i}), MARGIN, shape)
         found.append(Piece(box, first.mask({i}, box), None))
     for j in sorted(left_two):
         box = widened(second.box({j}), MARGIN, shape)
         found.append(Piece(box, None, second.mask({j}, box)))
+    return found
+
+
+def _nearest_pairs(first, second, ones, twos, spacing, reach: float) -> list[tuple[int, int]]:
+    """Components that lie nearest to each other and within reach (mm), the nearest first, each once.
+
+    One that is equally near to two others is left alone: which of them is looked at first must not decide.
+    """
+    by_distance: dict[float, list[tuple[int, int]]] = {}
+    for i in ones:
+        for j in twos:
+            distance = round(_distance_mm(first.centre(i), second.centre(j), spacing), 6)
+            if distance <= reach:
+                by_distance.setdefault(distance, []).append((i, j))
+    ones, twos, found = set(ones), set(twos), []
+    for distance in sorted(by_distance):
+        free = [(i, j) for i, j in by_distance[distance] if i in ones and j in twos]
+        counts = Counter(("one", i) for i, _ in free) + Counter(("two", j) for _, j in free)
+        found += [(i, j) for i, j in free if counts["one", i] == counts["two", j] == 1]
+        ones -= {i for i, _ in free}
+        twos -= {j for _, j in free}
     return found
 
 

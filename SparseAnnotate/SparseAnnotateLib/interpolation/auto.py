@@ -98,6 +98,12 @@ def _joined(fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[Hid
         agree &= fill.labels == first.labels
     for value, method in sorted(chosen.items(), key=lambda item: dice.get((item[1], item[0]), 0.0)):
         labels[fills[method].labels == value] = value
+    # Where every method shows some label, nobody has said background: labels of two methods must not gape.
+    torn = labels == 0
+    for fill in fills.values():
+        torn &= fill.labels > 0
+    for method in sorted(fills, key=lambda name: sum(s.dice for s in scores if s.method == name)):
+        labels[torn] = fills[method].labels[torn]
     annotation.restore_drawn(labels)
     doubtful = ~agree & (confidence < 100)
     confidence[doubtful] = scaled(confidence[doubtful], _DISAGREEING)

@@ -36,8 +36,9 @@ class Contradiction:
         """What is wrong, where, and what to do."""
         (first, one), (second, two) = self.overwritten, self.kept
         return (
-            f"{first.capitalize()} slice {one} and {second} slice {two} contradict each other in {self.voxels} voxels "
-            f"where they cross. What was drawn last, on {second} slice {two}, stays; correct one of the two slices."
+            f"{first.capitalize()} slice {one} and {second} slice {two} seem to contradict each other in {self.voxels} "
+            f"voxels where they cross. What was drawn last, on {second} slice {two}, stays; correct one of the two, "
+            "unless the structure is as thin as that."
         )
 
 
@@ -49,7 +50,7 @@ def contradictions(annotation: SparseAnnotation) -> list[Contradiction]:
         for stack, other in ((one, two), (two, one)):
             for index in stack.indices:
                 layer = stack.slices[index]
-                for crossing, notch in _notches(layer, stack, other):
+                for crossing, _, notch in _notches(layer, stack, other):
                     count = int(np.count_nonzero(notch))
                     if count >= _FEWEST_VOXELS:
                         slices = (plane_of[stack.axis], index), (plane_of[other.axis], crossing)
@@ -58,32 +59,42 @@ def contradictions(annotation: SparseAnnotation) -> list[Contradiction]:
 
 
 def without_crossings(stack: DrawnStack, stacks: list[DrawnStack]) -> DrawnStack:
-    """The stack with the notches that crossing slices have cut into its drawn slices closed: outlines to blend."""
+    """The stack with the notches that crossing slices have cut into its labels closed: outlines to blend.
+
+    A label that lies on the line alone stays: it may be a structure one voxel thick.
+    """
     slices = {}
     for index in stack.indices:
         layer = stack.slices[index]
+        changed = layer.copy()
         for other in stacks:
             if other.axis == stack.axis:
                 continue
-            for crossing, notch in _notches(layer, stack, other):
+            lines = np.moveaxis(changed, _place(other, stack), 0)
+            for crossing, beside, notch in _notches(layer, stack, other):
+                notch = notch & (lines[beside] > 0)
                 if np.count_nonzero(notch) >= _FEWEST_VOXELS:
-                    layer = layer.copy() if layer is stack.slices[index] or layer.base is not None else layer
-                    lines = np.moveaxis(layer, _place(other, stack), 0)
-                    lines[crossing][notch] = lines[crossing - 1][notch]
-        slices[index] = layer
+                    lines[crossing][notch] = lines[beside][notch]
+        slices[index] = changed
     return stack.with_slices(slices)
 
 
 def _notches(layer: np.ndarray, stack: DrawnStack, other: DrawnStack):
-    """Crossings of a drawn slice with those of another stack: (index, bool line of voxels that were overwritten)."""
+    """Crossings of a drawn slice with those of another stack: index, a line beside it, and the voxels that differ.
+
+    Crossings side by side are compared with the lines beside all of them; at the border there is nothing to compare.
+    """
     lines = np.moveaxis(layer, _place(other, stack), 0)
     drawn = set(other.indices)
     for crossing in other.indices:
-        # Beside another crossing, or at the border, there is nothing of the slice's own to compare with.
-        if crossing == 0 or crossing == len(lines) - 1 or {crossing - 1, crossing + 1} & drawn:
-            continue
-        before, after = lines[crossing - 1], lines[crossing + 1]
-        yield crossing, (before == after) & (lines[crossing] != before)
+        before, after = crossing - 1, crossing + 1
+        while before in drawn:
+            before -= 1
+        while after in drawn:
+            after += 1
+        if before >= 0 and after < len(lines):
+            same = lines[before] == lines[after]
+            yield crossing, before, same & (lines[crossing] != lines[before])
 
 
 def _place(other: DrawnStack, stack: DrawnStack) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from ..core import SparseAnnotation
-from .drawn_stack import drawn_stacks
+from .drawn_stack import DrawnStack, drawn_stacks
 from .interpolator import Fill
 
 LOW_DICE = 0.7
 _MOST_NAMED = 5
+_MOST_SHOWN = 8
 
 
 def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str]) -> list[str]:
@@ -29,36 +30,46 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         sentences.append(
             "Only one slice is drawn: how the structures go on from there is a guess. Draw at least two more."
         )
-    elif len(stacks) == 1:
-        once = [v for v in values if sum(v in stack.boxes(index) for index in stack.indices) == 1]
-        if once:
-            widest = max(after - before for before, after in pairwise(stack.indices))
+    else:
+        thin = [value for value in values if max(_longest_run(stack, value) for stack in stacks) == 1]
+        if thin:
+            widest = max((after - before for before, after in pairwise(stack.indices)), default=stack.depth)
             sentences.append(
-                f"{_listed(once, names)} on one drawn slice only, so thinner than the distance of drawn slices "
-                f"({widest * stack.step:.3g} mm at most). Draw slices before and after it."
+                f"{_listed(thin, names)} on one drawn slice and not on those beside it, so thinner than the distance "
+                f"of drawn slices ({widest * stack.step:.3g} mm at most). Draw slices before and after it."
             )
     low = sorted((s.dice, s.label) for s in fill.scores if fill.methods.get(s.label) == s.method and s.dice < LOW_DICE)
     if low:
         figures = ", ".join(f"'{names.get(label, label)}' {dice:.2f}" for dice, label in low[:_MOST_NAMED])
         more = f" and {len(low) - _MOST_NAMED} more" if len(low) > _MOST_NAMED else ""
         sentences.append(
-            f"With half as many slices drawn the fill of these would agree badly with what you drew (Dice): {figures}"
-            f"{more}. Look at them, and draw more slices there."
+            f"On hidden drawn slices the fill of these is bad (Dice): {figures}{more}. Look at them, and draw more "
+            "slices there."
         )
     return sentences
 
 
 def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
-    """How good the fill would be with drawn slices twice as far apart, as one sentence; '' if it was not measured."""
-    chosen = [s for s in fill.scores if fill.methods.get(s.label) == s.method]
+    """How good the fill is on hidden drawn slices, as one sentence; '' if it was not measured."""
+    chosen = sorted((s for s in fill.scores if fill.methods.get(s.label) == s.method), key=lambda s: s.label)
     if not chosen:
         return ""
-    spacing = sum(s.spacing_mm for s in chosen) / len(chosen)
-    figures = ", ".join(
-        f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({s.method})" for s in sorted(chosen, key=lambda s: s.label)[:8]
+    spacing = sum(s.spacing_mm * s.slices for s in chosen) / sum(s.slices for s in chosen)
+    figures = ", ".join(f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({s.method})" for s in chosen[:_MOST_SHOWN])
+    more = f" and {len(chosen) - _MOST_SHOWN} more" if len(chosen) > _MOST_SHOWN else ""
+    return (
+        f"On hidden drawn slices, filled from neighbours {spacing:.3g} mm apart (twice the usual distance), the fill "
+        f"reaches Dice: {figures}{more}."
     )
-    more = f" and {len(chosen) - 8} more" if len(chosen) > 8 else ""
-    return f"Slices {spacing:.3g} mm apart, twice as far as now, would fill to Dice: {figures}{more}."
+
+
+def _longest_run(stack: DrawnStack, value: int) -> int:
+    """How many drawn slices in a row show a label, at most."""
+    longest = run = 0
+    for index in stack.indices:
+        run = run + 1 if value in stack.boxes(index) else 0
+        longest = max(longest, run)
+    return longest
 
 
 def _listed(values: list[int], names: Mapping[int, str]) -> str:

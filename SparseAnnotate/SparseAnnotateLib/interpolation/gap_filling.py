@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, VolumeGeometry, Watch
+from ..core.images import require_finite
+from ..core.planes import slice_layer
 from .confidence import enter_confidence
 from .crossings import contradictions
 from .drawn_stack import Gap
@@ -26,12 +28,15 @@ class GapInterpolator(ABC):
     looks_at_image = False
 
     @abstractmethod
-    def _fill_gap(self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray) -> None:
+    def _fill_gap(
+        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+    ) -> None:
         """Fill one gap of the main stack, in place.
 
         Args:
             drawn: all drawn slices. gap: the gap. prepared: what `_prepare` gave.
             out, confidence: (count, rows, columns) labels, drawn voxels of other planes entered, and percent.
+            watch: to be checked at least every second; called from several threads.
         """
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
@@ -47,6 +52,7 @@ class GapInterpolator(ABC):
     ) -> Fill:
         """See `Interpolator.fill`."""
         drawn = DrawnSlices.of(annotation)
+        self._check_image(annotation, image)
         confidence = np.empty(geometry.shape, dtype=np.uint8)
         enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)
         labels = annotation.drawn_labels()
@@ -75,17 +81,20 @@ class GapInterpolator(ABC):
         if previous.labels.shape != annotation.geometry.shape:
             raise BadInputError("The fill to go on from belongs to a volume of another size; fill the whole volume.")
         drawn = DrawnSlices.of(annotation)
-        axes = {plane.array_axis(annotation.geometry): plane for plane in Plane}
-        main_plane = axes[drawn.main.axis]
+        self._check_image(annotation, image)
         changed = list(changed)
         gaps = list(drawn.main.gaps())
-        if all(plane is main_plane for plane, _ in changed):
+        # With several planes a slice reaches further than its gap, and another one may have become the main one.
+        if not drawn.others and all(p.array_axis(annotation.geometry) == drawn.main.axis for p, _ in changed):
             gaps = [gap for gap in gaps if any(_touches(gap, index) for _, index in changed)]
         labels, confidence = previous.labels, previous.confidence
         fresh = drawn.main.moved(labels)
         for gap in gaps:
             fresh[gap.first : gap.stop] = 0
         annotation.restore_drawn(labels)
+        for plane, index in changed:
+            if annotation.ledger.is_decided(plane, index):
+                confidence[slice_layer(plane.array_axis(annotation.geometry), index)] = 100
         for gap in gaps:
             # With the drawn slices beside it: one of them may have been drawn, or taken back, just now.
             region = [slice(None)] * 3
@@ -93,6 +102,17 @@ class GapInterpolator(ABC):
             enter_confidence(confidence, drawn.stacks, tuple(region))
         self._fill_gaps(annotation, image, drawn, gaps, labels, confidence, watch)
         return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
+
+    def _check_image(self, annotation: SparseAnnotation, image: np.ndarray | None) -> None:
+        if not self.looks_at_image:
+            return
+        if image is None:
+            raise BadInputError("This way to fill looks at the image, and there is none. Fill by shape instead.")
+        if image.shape != annotation.geometry.shape:
+            raise BadInputError(
+                f"The image has shape {image.shape}, but the annotation has shape {annotation.geometry.shape}."
+            )
+        require_finite(image, "The image to fill in")
 
     def _fill_gaps(self, annotation, image, drawn, gaps: Sequence[Gap], labels, confidence, watch) -> None:
         watch = watch or Watch()
@@ -102,7 +122,7 @@ class GapInterpolator(ABC):
         def one(gap: Gap) -> None:
             watch.check()
             part = slice(gap.first, gap.stop)
-            self._fill_gap(drawn, gap, prepared, slab[part], trust[part])
+            self._fill_gap(drawn, gap, prepared, slab[part], trust[part], watch)
 
         watch.step(0.0, "filling between drawn slices")
         with ThreadPoolExecutor(_THREADS) as threads:

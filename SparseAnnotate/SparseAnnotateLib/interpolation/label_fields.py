@@ -30,7 +30,10 @@ class LabelField:
 
 @dataclass(frozen=True, eq=False)
 class DrawnSlices:
-    """All drawn slices of a volume: the stack with most of them, whose gaps are filled one by one, and the others."""
+    """All drawn slices of a volume: the main stack, whose gaps are filled one by one, and the others.
+
+    The main stack is the one with most slices that show a label: slices that miss a structure say little of its course.
+    """
 
     main: DrawnStack
     others: tuple[DrawnStack, ...] = ()
@@ -43,7 +46,7 @@ class DrawnSlices:
         stacks = drawn_stacks(annotation)
         if len(stacks) > 1:
             stacks = [without_crossings(stack, stacks) for stack in stacks]
-        main = max(stacks, key=lambda stack: len(stack.indices))
+        main = max(stacks, key=lambda stack: (sum(bool(stack.boxes(i)) for i in stack.indices), len(stack.indices)))
         return cls(main, tuple(s for s in stacks if s is not main))
 
     @property
@@ -152,7 +155,9 @@ class DrawnSlices:
         # That the label is not there says that the outline is somewhere between, not how far away.
         absent = np.minimum(expected, -0.5 * min(stack.in_plane))
         truth = np.where(np.isneginf(truth), absent, truth)
-        return np.where((truth > 0) | (expected > 0), truth - expected, 0).astype(np.float32)
+        # A distance within one plane is never less than the distance in space: where both are inside, it only lowers.
+        wrong = np.where(expected > 0, np.minimum(truth, expected) - expected, truth - expected)
+        return np.where((truth > 0) | (expected > 0), wrong, 0).astype(np.float32)
 
     def _distance_on(self, stack: DrawnStack, index: int, value: int) -> tuple[PlaneBox, np.ndarray] | None:
         """Signed distance (mm) of a label on a drawn slice, in its box; kept, because every gap asks again."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core import Ledger, Plane, SparseAnnotation, Watch
+from ..core import CancelledError, Ledger, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.planes import slice_layer
-from .drawn_stack import DrawnStack, drawn_stacks
+from .drawn_stack import DrawnStack
 from .interpolator import Interpolator
+from .label_fields import DrawnSlices
 
 _PRIOR_SLICES = 4
 
@@ -49,35 +50,44 @@ def hidden_scores(
 ) -> list[HiddenScore]:
     """Leave-one-out of every method on one annotation: one score for each method and label.
 
-    Nothing comes back when fewer than three slices of a plane are drawn: there is none to hide.
+    Nothing comes back when fewer than three slices of a plane are drawn: there is none to hide; and nothing for a
+    method that fails.
     """
     watch = watch or Watch()
     rounds = list(_rounds(annotation))
     found = []
     for number, (name, method) in enumerate(methods.items()):
-        tallies: dict[int, list[int]] = {value: [0, 0, 0] for value in annotation.label_values()}
-        spacings = []
-        for part, (stack, hidden, rest) in enumerate(rounds):
-            step = Watch.part_of(watch, 2 * number + part, 2 * len(methods), f"trying '{name}': ")
-            filled = method.fill(rest, image, annotation.geometry, step).labels
-            for index in hidden:
-                place = stack.indices.index(index)
-                spacings.append((stack.indices[place + 1] - stack.indices[place - 1]) * stack.step)
-                _count(tallies, annotation.labels, filled, slice_layer(stack.axis, index))
-        found += [
-            HiddenScore(name, value, both, either, slices, float(np.mean(spacings)))
-            for value, (both, either, slices) in tallies.items()
-            if slices
-        ]
+        part = Watch.part_of(watch, number, len(methods), f"trying '{name}': ")
+        try:
+            found += _scores_of(name, method, rounds, annotation, image, part)
+        except CancelledError:
+            raise
+        except SparseAnnotateError:
+            continue  # a method that fails here is not to be chosen; the others may do
     return found
 
 
+def _scores_of(name: str, method: Interpolator, rounds, annotation: SparseAnnotation, image, watch: Watch):
+    tallies: dict[int, list[int]] = {value: [0, 0, 0] for value in annotation.label_values()}
+    spacings = []
+    for number, (stack, hidden, rest) in enumerate(rounds):
+        filled = method.fill(rest, image, annotation.geometry, Watch.part_of(watch, number, len(rounds))).labels
+        for index in hidden:
+            place = stack.indices.index(index)
+            spacings.append((stack.indices[place + 1] - stack.indices[place - 1]) * stack.step)
+            _count(tallies, annotation.labels, filled, slice_layer(stack.axis, index))
+    return [
+        HiddenScore(name, value, both, either, slices, float(np.mean(spacings)))
+        for value, (both, either, slices) in tallies.items()
+        if slices
+    ]
+
+
 def _rounds(annotation: SparseAnnotation) -> Iterator[tuple[DrawnStack, list[int], SparseAnnotation]]:
-    """The stack with most drawn slices, which of them are hidden, and the annotation without them; at most two."""
-    stacks = drawn_stacks(annotation)
-    if not stacks:
+    """The main stack, which of them are hidden, and the annotation without them; at most two."""
+    if not annotation.drawn_by_axis():
         return
-    stack = max(stacks, key=lambda s: len(s.indices))
+    stack = DrawnSlices.of(annotation).main
     plane = next(p for p in Plane if p.array_axis(annotation.geometry) == stack.axis)
     inner = stack.indices[1:-1]
     for hidden in (inner[::2], inner[1::2]):
@@ -118,6 +128,8 @@ def pooled(scores: Iterable[HiddenScore]) -> list[HiddenScore]:
 def best_methods(scores: Sequence[HiddenScore], labels: Sequence[int], methods: Sequence[str]) -> dict[int, str]:
     """The method to fill each label with, by leave-one-out Dice; where two are equal, the later of `methods`.
 
+    Where some methods have scores, those without any have failed and are not chosen.
+
     A label that was on few or no hidden slices says little by itself: the figures of all labels together are added to
     its own with the weight of four slices. With no scores at all the last of `methods` is taken.
     """
@@ -126,6 +138,8 @@ def best_methods(scores: Sequence[HiddenScore], labels: Sequence[int], methods: 
     for score in own.values():
         for place, count in enumerate((score.both, score.either, score.slices)):
             total[score.method][place] += count
+    if own:
+        methods = [name for name in methods if total[name][2]]
     chosen = {}
     for value in labels:
         rank = []

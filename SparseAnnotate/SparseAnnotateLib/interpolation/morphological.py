@@ -24,6 +24,7 @@ from .label_fields import DrawnSlices
 from .morphological_process import NO_FILTER
 
 TIME_LIMIT = 120.0
+_ENDING_SECONDS = 5.0
 _LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 
@@ -75,13 +76,14 @@ class MorphologicalInterpolator:
         return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
 
     def _run(self, labels: np.ndarray, axis: int, watch: Watch) -> np.ndarray:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             source, target = Path(folder, "drawn.npy"), Path(folder, "filled.npy")
             np.save(source, labels.astype(np.uint16))
             module = "SparseAnnotateLib.interpolation.morphological_process"
             process = subprocess.Popen(
                 [worker_python(), "-m", module, str(source), str(target), str(axis)],
                 cwd=_LIBRARY_FOLDER,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -89,8 +91,14 @@ class MorphologicalInterpolator:
             try:
                 self._wait(process, watch)
             finally:
-                process.kill()
-                process.wait()
+                # Slicer's Python may be a launcher: killing it would leave the filter at work. The end of its input
+                # ends it.
+                process.stdin.close()
+                try:
+                    process.wait(_ENDING_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
             if process.returncode == NO_FILTER:
                 raise BadInputError(
                     "ITK's morphological interpolation is not part of this Python: it comes with Slicer (vtkITK). "

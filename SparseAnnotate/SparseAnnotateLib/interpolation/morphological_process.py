@@ -1,12 +1,14 @@
 """The process that runs ITK's filter: `python -m ...morphological_process DRAWN.npy FILLED.npy AXIS`.
 
-The arrays are (n, rows, columns) uint16 labels, 0 where nothing is drawn. The result appears whole or not at all.
+The arrays are (n, rows, columns) uint16 labels, 0 where nothing is drawn. The result appears whole or not at all. The
+process ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import numpy as np
 
@@ -37,6 +39,13 @@ def main(source: str, target: str, axis: str) -> int:
     return 0
 
 
+def _end_with_input() -> None:
+    """End at once when whoever started this closes its end of the input, or is gone."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(1)
+
+
 def _filter_class():
     """vtkITK's class, from Slicer or from its libraries without the application; None when neither is there."""
     try:
@@ -50,4 +59,5 @@ def _filter_class():
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_input, daemon=True).start()
     sys.exit(main(*sys.argv[1:]))

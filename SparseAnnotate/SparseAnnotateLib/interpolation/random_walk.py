@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotation
-from ..core.images import require_finite
+from ..core import SparseAnnotation, Watch
 from .confidence import scaled
 from .drawn_stack import DrawnStack, Gap, PlaneBox, widened
 from .gap_filling import GapInterpolator
 from .interpolator import register_interpolator
-from .label_fields import DrawnSlices, LabelField
+from .label_fields import DrawnSlices
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
 _EDGE = 20.0  # beta of Grady 2006, for steps as high as the contrast of the structure
@@ -26,6 +25,7 @@ _PRIOR = 1.0  # gamma of Grady 2005, times the square of half the gap
 _SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how unsure the shape prior is of an outline's place
 _INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the distance at which it is half of that
 _BAND, _BAND_GROWTH = 2.0, 2.5  # half-width of the band that is solved for, and its growth with the distance
+_WIDEST = 40.0
 _MOST_UNKNOWNS = 3_000_000
 _BINS = 32
 _WEAKEST_EDGE = 1e-5
@@ -33,13 +33,20 @@ _WEAKEST_EDGE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class _Slab:
-    """The image of a gap with the drawn slices beside it: (n, rows, columns), in main-stack order."""
+    """Slices of a gap, and the drawn slices beside it, in main-stack order.
+
+    Attributes:
+        image: (n, rows, columns) float32, intensities between 0 and 1.
+        inner: the undrawn slices within `image`. ends: place within `image` to the index of a drawn slice.
+        distance: (count,) float32, pixels from each undrawn slice to the nearest drawn one.
+        drawn: (count, rows, columns) bool, drawn in another plane; None with one plane only.
+    """
 
     image: np.ndarray
-    inner: slice  # the undrawn slices within `image`
-    ends: dict[int, int]  # place within `image` to the index of a drawn slice
-    distance: np.ndarray  # (count,) float32, pixels to the nearest drawn slice
-    drawn: np.ndarray | None  # (count, rows, columns) bool: drawn in another plane
+    inner: slice
+    ends: dict[int, int]
+    distance: np.ndarray
+    drawn: np.ndarray | None
 
 
 @register_interpolator("random_walk", "Lets the labels walk through the image, where its edges agree with the shapes.")
@@ -50,45 +57,35 @@ class RandomWalkInterpolator(GapInterpolator):
     looks_at_image = True
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
-        if image is None:
-            raise BadInputError("Filling by random walk looks at the image, and there is none. Fill by shape instead.")
-        if image.shape != annotation.geometry.shape:
-            raise BadInputError(
-                f"The image has shape {image.shape}, but the annotation has shape {annotation.geometry.shape}."
-            )
-        require_finite(image, "The image to fill in")
         image = drawn.main.moved(image)
         low, high = np.percentile(np.stack([image[index] for index in drawn.main.indices]), (0.5, 99.5))
         return image, float(low), float(max(high - low, 1e-12))
 
-    def _fill_gap(self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray) -> None:
-        image, low, scale = prepared
+    def _fill_gap(
+        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+    ) -> None:
         main, pixel = drawn.main, min(drawn.main.in_plane)
-        first = gap.first - (gap.before is not None)
-        stop = gap.stop + (gap.after is not None)
-        ends = {index - first: index for index in gap.neighbours}
         distance = main.distance()[gap.first : gap.stop].astype(np.float32) * np.float32(main.step / pixel)
+        width = np.minimum(_BAND + _BAND_GROWTH * distance, _WIDEST)
         elsewhere = drawn.drawn_elsewhere(gap)
         highest = np.zeros(out.shape, dtype=np.float32)
         rest = np.ones(out.shape, dtype=np.float32)
         winner = np.zeros_like(out)
-        width = _BAND + _BAND_GROWTH * distance
         for value in drawn.labels_in(gap):
+            watch.check()
             field = drawn.field(gap, value)
-            if field is None:
+            near = None if field is None else np.flatnonzero((field.values.max((1, 2)) / pixel) > -width)
+            if near is None or not near.size:
                 continue
-            box = widened(field.box, int(np.ceil(width.max())), main.shape)
-            part = (slice(None), *box)
-            slab = _Slab(
-                np.clip((image[(slice(first, stop), *box)].astype(np.float32) - low) / scale, 0, 1),
-                slice(gap.first - first, gap.stop - first),
-                ends,
-                distance,
-                elsewhere[part] if elsewhere is not None else None,
-            )
-            truth = {place: main.mask(index, value, box) for place, index in ends.items()}
-            distances = _spread_out(field, box, main.in_plane) / pixel
-            chance = _walk(slab, distances, truth, out[part] == value, width, main)
+            # A slice more on either side, where the label is not: the walk must end somewhere.
+            slices = slice(max(near[0] - 1, 0), min(near[-1] + 2, gap.count))
+            box = widened(field.box, int(np.ceil(width[slices].max())), main.shape)
+            part = (slices, *box)
+            drawn_here = elsewhere[part] if elsewhere is not None else None
+            slab = _slab(prepared, gap, slices, box, distance[slices], drawn_here)
+            truth = {place: main.mask(index, value, box) for place, index in slab.ends.items()}
+            distances = _spread_out(field.values[slices], field.box, box, main.in_plane) / pixel
+            chance = _walk(slab, distances, truth, out[part] == value, width[slices], main, watch)
             wins = chance > highest[part]
             np.copyto(highest[part], chance, where=wins)
             winner[part][wins] = value
@@ -99,7 +96,20 @@ class RandomWalkInterpolator(GapInterpolator):
         confidence[keep] = scaled(confidence[keep], np.clip(np.maximum(highest, rest), 0, 1)[keep])
 
 
-def _walk(slab: _Slab, distances: np.ndarray, truth, drawn_value, width: np.ndarray, main: DrawnStack) -> np.ndarray:
+def _slab(prepared, gap: Gap, slices: slice, box: PlaneBox, distance, drawn) -> _Slab:
+    """The slab around some of a gap's slices, with the drawn slices beside the gap if these reach them."""
+    image, low, scale = prepared
+    first = gap.first + slices.start - (gap.before is not None and slices.start == 0)
+    stop = gap.first + slices.stop + (gap.after is not None and slices.stop == gap.count)
+    inner = slice(gap.first + slices.start - first, gap.first + slices.stop - first)
+    ends = {index - first: index for index in gap.neighbours if first <= index < stop}
+    part = np.clip((image[(slice(first, stop), *box)].astype(np.float32) - low) / scale, 0, 1)
+    return _Slab(part, inner, ends, distance, drawn)
+
+
+def _walk(
+    slab: _Slab, distances: np.ndarray, truth, drawn_value, width: np.ndarray, main: DrawnStack, watch: Watch
+) -> np.ndarray:
     """(count, rows, columns) float32: the probability of one label in the slab.
 
     Args:
@@ -123,11 +133,19 @@ def _walk(slab: _Slab, distances: np.ndarray, truth, drawn_value, width: np.ndar
     prior = _prior(slab, distances, truth, width, main)
     free = np.zeros(slab.image.shape, dtype=bool)
     free[slab.inner] = unknown
-    chance[free] = _solved(slab, free, chance, prior, _contrast(slab, truth, main), main)
+    chance[free] = _solved(slab, free, chance, prior, _contrast(slab, truth, main), main, watch)
     return chance[slab.inner]
 
 
-def _solved(slab: _Slab, free: np.ndarray, chance: np.ndarray, prior: np.ndarray, contrast: float, main: DrawnStack):
+def _solved(
+    slab: _Slab,
+    free: np.ndarray,
+    chance: np.ndarray,
+    prior: np.ndarray,
+    contrast: float,
+    main: DrawnStack,
+    watch: Watch,
+) -> np.ndarray:
     """(unknowns,) float32: the random walker's probabilities of the free voxels, all others being seeds."""
     from scipy.sparse import csr_matrix, diags_array  # here, because Slicer reads this file at every start
     from scipy.sparse.linalg import cg
@@ -163,7 +181,15 @@ def _solved(slab: _Slab, free: np.ndarray, chance: np.ndarray, prior: np.ndarray
     )
     start = np.zeros(image.shape, dtype=np.float32)
     start[slab.inner] = prior
-    solution, _ = cg(matrix, pull[free], x0=start[free], rtol=1e-3, maxiter=300, M=diags_array(1 / diagonal))
+    solution, _ = cg(
+        matrix,
+        pull[free],
+        x0=start[free],
+        rtol=1e-3,
+        maxiter=300,
+        M=diags_array(1 / diagonal),
+        callback=lambda _: watch.check(),
+    )
     return np.clip(solution, 0, 1)
 
 
@@ -220,13 +246,13 @@ def _seen(slab: _Slab, truth, main: DrawnStack):
             yield slab.image[place], mask, ndimage.distance_transform_edt(~mask, sampling=sampling)
 
 
-def _spread_out(field: LabelField, box: PlaneBox, spacing: tuple[float, float]) -> np.ndarray:
-    """A field over a larger box (mm): beyond its own it falls by the distance from its border."""
+def _spread_out(values: np.ndarray, own: PlaneBox, box: PlaneBox, spacing: tuple[float, float]) -> np.ndarray:
+    """(n, rows, columns) signed distances (mm) over a larger box: beyond its own they fall by the distance from it."""
     places = []
-    for own, wide, step in zip(field.box, box, spacing, strict=True):
+    for small, wide, step in zip(own, box, spacing, strict=True):
         index = np.arange(wide.start, wide.stop)
-        nearest = np.clip(index, own.start, own.stop - 1)
-        places.append((nearest - own.start, np.abs(index - nearest) * np.float32(step)))
+        nearest = np.clip(index, small.start, small.stop - 1)
+        places.append((nearest - small.start, np.abs(index - nearest) * np.float32(step)))
     (rows, below), (columns, beside) = places
     fall = np.hypot(below[:, None], beside[None]).astype(np.float32)
-    return np.maximum(field.values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall
+    return np.maximum(values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core import Watch
 from .confidence import lower_where_sides_disagree
 from .drawn_stack import FOREGROUND, Gap, PlaneBox, joined
 from .gap_filling import GapInterpolator
@@ -15,41 +16,55 @@ from .label_fields import DrawnSlices
 class ShapeInterpolator(GapInterpolator):
     """Fills by signed distance; needs no image and nothing but numpy and scipy. See `shape_fields` for the sources."""
 
-    def _fill_gap(self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray) -> None:
-        fill_by_shape(drawn, gap, out)
+    def _fill_gap(
+        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+    ) -> None:
+        fill_by_shape(drawn, gap, out, watch)
         if not drawn.others:
             lower_where_sides_disagree(confidence, drawn.main, gap)
 
 
-def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray) -> None:
+def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -> None:
     """Fill one gap of the main stack, in place: `out` is (count, rows, columns) labels."""
-    fields = [(value, drawn.field(gap, value)) for value in drawn.labels_in(gap)]
-    fields = [(value, field) for value, field in fields if field is not None]
-    box = None
-    for _, field in fields:
-        box = joined(box, field.box)
-    if box is None:
-        return
-    if len(fields) == 1:
-        value, field = fields[0]
-        out[(slice(None), *box)][field.values > 0] = value
-        return
-    highest = np.full((gap.count, *(s.stop - s.start for s in box)), -np.inf, dtype=np.float32)
-    winner = np.zeros(highest.shape, dtype=out.dtype)
-    for value, field in fields:
+    box, highest, winner = None, None, None
+    several = False
+    for value in drawn.labels_in(gap):
+        watch.check()
+        field = drawn.field(gap, value)
+        if field is None:
+            continue
+        several = box is not None
+        whole = joined(box, field.box)
+        if whole != box:
+            highest = _grown(highest, box, whole, gap.count, -np.inf, np.float32)
+            winner = _grown(winner, box, whole, gap.count, 0, out.dtype)
+            box = whole
         part = (slice(None), *_local(field.box, box))
         wins = field.values > highest[part]
         np.copyto(highest[part], field.values, where=wins)
         winner[part][wins] = value
-    winner[(highest <= 0) & ~_no_background(drawn, gap, box, highest)] = 0
+    if box is None:
+        return
+    background = highest <= 0
+    if several:
+        background &= ~_no_background(drawn, gap, box, highest)
+    winner[background] = 0
     out[(slice(None), *box)] = winner
+
+
+def _grown(array: np.ndarray | None, box: PlaneBox | None, whole: PlaneBox, count: int, value, dtype) -> np.ndarray:
+    """An array over a larger box, `value` where it was not before."""
+    grown = np.full((count, *(s.stop - s.start for s in whole)), value, dtype=dtype)
+    if array is not None:
+        grown[(slice(None), *_local(box, whole))] = array
+    return grown
 
 
 def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndarray) -> np.ndarray:
     """(count, rows, columns) bool: where some label must be, though none is sure of it.
 
-    Labels that touch on both sides must not gape in between: there the outline of all labels together decides. It is
-    blended like a label, and where both neighbours show some label, background is no choice.
+    Labels that touch on both sides must not gape in between: near to a label the outline of all labels together
+    decides. It is blended like a label, and where both neighbours show some label, background is no choice.
     """
     near = highest > -2 * min(drawn.main.in_plane)
     whole = drawn.field(gap, FOREGROUND)
@@ -60,7 +75,7 @@ def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndar
         closed &= near
     if not gap.is_end:
         both = (drawn.main.slices[gap.before][box] > 0) & (drawn.main.slices[gap.after][box] > 0)
-        closed |= (both & near) if drawn.others else both
+        closed |= both & near
     return closed
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, RunError, SparseAnnotation, VolumeGeometry, Watch
-from ..core.images import require_finite
+from ..core import Cohort, RunError, SparseAnnotation, VolumeGeometry, Watch
 from ..interpolation import Fill, register_interpolator
 from ..interpolation.confidence import scaled
 from ..interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, joined, widened
@@ -28,7 +27,9 @@ _MARGIN = 24  # pixels around the drawn labels that a structure may wander into
 
 @register_interpolator("propagation", "Learns on the images how slices go on, and carries the drawn labels along.")
 class PropagationInterpolator(GapInterpolator):
-    """Carries labels along the slices of the plane with most drawn slices, with a network that matches slices.
+    """Carries labels along the slices of the main stack, with a network that matches slices.
+
+    A label that only slices of another plane show stays on these.
 
     Args:
         matcher: a trained SliceMatcher; by default one is trained on the image that is filled.
@@ -51,15 +52,17 @@ class PropagationInterpolator(GapInterpolator):
         watch: Watch | None = None,
     ) -> Fill:
         """See `Interpolator.fill`. Raises BadInputError without an image, or when it is the same everywhere."""
-        if image is None:
-            raise BadInputError("Filling by propagation looks at the image, and there is none. Fill by shape instead.")
-        require_finite(image, "The image to fill in")
         watch = watch or Watch()
         axis = DrawnSlices.of(annotation).main.axis
+        self._check_image(annotation, image)
         if self._matcher is None and (self._own is None or self._own[0] is not image or self._own[1] != axis):
             self._own = (image, axis, self._trained(image, axis, Watch.part_of(watch, 0, 2)))
             watch = Watch.part_of(watch, 1, 2)
         return super().fill(annotation, image, geometry, watch)
+
+    def refill(self, previous: Fill, annotation: SparseAnnotation, image, changed, watch: Watch | None = None) -> Fill:
+        """The whole fill again: what the network has learned stays."""
+        return self.fill(annotation, image, annotation.geometry, watch)
 
     def _trained(self, image: np.ndarray, axis: int, watch: Watch):
         from .slice_propagation import PropagationSettings, train_matcher
@@ -73,7 +76,9 @@ class PropagationInterpolator(GapInterpolator):
 
         return drawn.main.moved(normalise(image, "percentile"))
 
-    def _fill_gap(self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray) -> None:
+    def _fill_gap(
+        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+    ) -> None:
         box: PlaneBox | None = None
         for index in gap.neighbours:
             box = joined(box, drawn.main.boxes(index).get(FOREGROUND))
@@ -83,44 +88,54 @@ class PropagationInterpolator(GapInterpolator):
         values = np.array(
             [0, *(v for v in drawn.labels_in(gap) if any(v in drawn.main.boxes(i) for i in gap.neighbours))]
         )
-        chances, trust = self._carried(drawn, gap, prepared, box, values)
+        chances, trust = self._carried(drawn, gap, prepared, box, values, watch)
         part = (slice(None), *box)
         elsewhere = drawn.drawn_elsewhere(gap)
         keep = np.ones(chances.shape[:1] + chances.shape[2:], dtype=bool) if elsewhere is None else ~elsewhere[part]
         winner = values[chances.argmax(1)].astype(out.dtype)
         out[part][keep] = winner[keep]
-        sure = scaled(confidence[part], np.clip(chances.max(1) * (0.5 + 0.5 * trust), 0, 1))
+        sure = scaled(confidence[part], np.clip(chances.max(1).astype(np.float32) * (0.5 + 0.5 * trust), 0, 1))
         confidence[part][keep] = sure[keep]
 
-    def _carried(self, drawn: DrawnSlices, gap: Gap, image: np.ndarray, box: PlaneBox, values: np.ndarray):
-        """(count, labels, rows, columns) and (count, rows, columns) float32: the labels' chances, and the trust."""
+    def _carried(
+        self, drawn: DrawnSlices, gap: Gap, image: np.ndarray, box: PlaneBox, values: np.ndarray, watch: Watch
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust.
+
+        Features are encoded as they are needed, twice, so that memory does not grow with them; it does with the labels.
+        """
         import torch
 
         matcher = self._matcher if self._matcher is not None else self._own[2]
         device = next(matcher.parameters()).device
-        first, stop = min(gap.first, *gap.neighbours), max(gap.stop - 1, *gap.neighbours) + 1
-        slices = torch.from_numpy(np.asarray(image[(slice(first, stop), *box)], dtype=np.float32)).to(device)
+
+        def features(index: int) -> torch.Tensor:
+            layer = torch.from_numpy(np.asarray(image[index][box], dtype=np.float32))
+            return matcher.encode(layer.to(device)[None, None])
+
+        shape = [s.stop - s.start for s in box]
+        chances = np.zeros((gap.count, len(values), *shape), dtype=np.float16)
+        trust = np.zeros((gap.count, *shape), dtype=np.float32)
         with torch.inference_mode():
-            features = [matcher.encode(layer[None, None]) for layer in slices]
-            chances = torch.zeros((gap.count, len(values), *slices.shape[1:]))
-            trust = torch.zeros((gap.count, *slices.shape[1:]))
             for index in gap.neighbours:
                 layer = drawn.main.slices[index][box]
                 known = torch.from_numpy(np.stack([layer == v for v in values]).astype(np.float32))[None].to(device)
                 steps = range(gap.first, gap.stop) if index == gap.before else range(gap.stop - 1, gap.first - 1, -1)
-                consistent = torch.ones_like(known[:, :1])
-                before = index
-                for here in steps:
-                    known, consistent = _step(
-                        matcher, features[here - first], features[before - first], known, consistent
-                    )
-                    share = 1.0 if gap.is_end else 1.0 - abs(here - index) / (gap.count + 1)
-                    weight = share * (consistent[0, 0] + 1e-3)
-                    chances[here - gap.first] += (weight * known[0]).cpu()
-                    trust[here - gap.first] += weight.cpu()
+                consistent, before = torch.ones_like(known[:, :1]), features(index)
+                for position in steps:
+                    watch.check()
+                    here = features(position)
+                    known, consistent = _step(matcher, here, before, known, consistent)
                     before = here
-            chances /= trust[:, None]
-        return chances.numpy(), np.clip(trust.numpy(), 0, 1)
+                    share = 1.0 if gap.is_end else 1.0 - abs(position - index) / (gap.count + 1)
+                    weight = (share * (consistent[0, 0] + 1e-3)).cpu().numpy()
+                    # Means so far, so that half precision suffices.
+                    total = trust[position - gap.first] + weight
+                    chances[position - gap.first] += (
+                        (known[0].cpu().numpy() - chances[position - gap.first]) * (weight / total)
+                    ).astype(np.float16)
+                    trust[position - gap.first] = total
+        return chances, np.clip(trust, 0, 1)
 
 
 def _step(matcher, here, before, known, consistent):
@@ -159,7 +174,9 @@ def trained_propagation(
 
     settings = settings or PropagationSettings()
     axes = {name: DrawnSlices.of(cohort.annotation(name)).main.axis for name in names}
-    facts = sorted((image_mark(cohort, name), axis) for name, axis in axes.items())
+    # In the order of their content: the same images teach the same, however they are named and listed.
+    axes = dict(sorted(axes.items(), key=lambda item: (image_mark(cohort, item[0]), item[1])))
+    facts = [(image_mark(cohort, name), axis) for name, axis in axes.items()]
     key = hashlib.sha256(repr((_VERSION, settings, facts)).encode()).hexdigest()[:16]
     path = cohort.cache_folder / "propagation" / f"{key}.safetensors"
     matcher = SliceMatcher(settings.channels, settings.radius)

@@ -226,8 +226,8 @@ def _filled(
     labels = read_labels(path, annotation.geometry)
     confidence = read_labels(confidence_path, annotation.geometry)
     drawn = annotation.supervised_mask()
-    if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not (confidence[drawn] == 100).all():
-        raise BadInputError(f"The fill of case '{name}' is older than what has been drawn since. Fill it again.")
+    if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
+        raise BadInputError(f"The fill of case '{name}' is not one of what is drawn now. Fill it again.")
     weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
     weights[drawn] = 1.0
     return labels, weights

@@ -9,7 +9,7 @@ from typing import Any
 from .. import scene
 from ..core import BadInputError, Progress
 from ..core.images import read_labels
-from ..interpolation import fill_summary, fill_warnings, interpolator_descriptions, interpolator_named
+from ..interpolation import FinishedFill, finished_fill, interpolator_descriptions, interpolator_named
 from .session import SessionLogic
 
 LEARNED_METHODS = ("propagation",)
@@ -32,6 +32,7 @@ class FillingLogic(SessionLogic):
         self._editors: dict[str, Any] = {}
         self._appliedAt: dict[str, tuple] = {}
         self._fillReports: dict[str, FillReport] = {}
+        self._lastFills: dict[tuple[str, str], FinishedFill] = {}
 
     def fillBetweenSlices(
         self,
@@ -45,7 +46,8 @@ class FillingLogic(SessionLogic):
 
         `method` is one of `fillMethods`; 'auto' tries them on hidden drawn slices and keeps the best for each segment.
         `fillReport` says how good the fill is, `confidenceNode` gives its confidence as a volume, and `applyFill` puts
-        it into the segmentation that was drawn in.
+        it into the segmentation that was drawn in. When it waits, filling again by 'shape' or 'random_walk' after a
+        slice was drawn fills only the gaps beside that slice.
         """
         segmentation = scene.annotated_segmentation(volumeNode)
         annotation = scene.annotation_of(volumeNode, segmentation)
@@ -54,12 +56,17 @@ class FillingLogic(SessionLogic):
         own = scene.label_values(segmentation)
         if waitForCompletion and method not in LEARNED_METHODS:
             values = {name: value for name, value in own.items() if value in drawn}
-            filler = interpolator_named(method)
-            image = scene.image_of(volumeNode) if filler.looks_at_image else None
-            filled = filler.fill(annotation, image, annotation.geometry)
             names = {value: name for name, value in values.items()}
-            report = FillReport(fill_summary(filled, names), tuple(fill_warnings(annotation, filled, names)))
-            return self._newFill(volumeNode, segmentation, filled.labels, filled.confidence, values, report)
+            done = finished_fill(
+                interpolator_named(method),
+                annotation,
+                lambda: scene.image_of(volumeNode),
+                names,
+                previous=self._lastFills.pop((volumeNode.GetID(), method), None),
+            )
+            self._lastFills = {(volumeNode.GetID(), method): done}  # one, because of the memory it takes
+            report = FillReport(done.summary, done.warnings)
+            return self._newFill(volumeNode, segmentation, done.fill.labels, done.fill.confidence, values, report)
         stored = self._export([volumeNode])
         # Segments that are on no drawn slice are none of the fill's business.
         values = {name: value for name, value in stored.items() if own.get(name) in drawn}
@@ -145,3 +152,4 @@ class FillingLogic(SessionLogic):
         self._editors.clear()
         self._appliedAt.clear()
         self._fillReports.clear()
+        self._lastFills.clear()

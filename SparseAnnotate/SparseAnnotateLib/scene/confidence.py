@@ -9,6 +9,7 @@ from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 
 _CONFIDENCE_ROLE = "SparseAnnotate.Confidence"
 _CONFIDENCE_ATTRIBUTE = "SparseAnnotate.IsConfidence"
+_BEFORE_ATTRIBUTE = "SparseAnnotate.ForegroundBefore"
 _COLOURS = "vtkMRMLColorTableNodeRainbow"  # red where it is low
 _OPACITY = 0.4
 
@@ -49,11 +50,14 @@ def is_confidence(node) -> bool:
 
 
 def show_confidence(confidence_node, shown: bool) -> None:
-    """Lay a confidence volume over the slice views, or take it away."""
+    """Lay a confidence volume over the slice views, or take it away: then what lay there before is back."""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if shown:
+        if shown and composite.GetForegroundVolumeID() != confidence_node.GetID():
+            before = f"{composite.GetForegroundOpacity()} {composite.GetForegroundVolumeID() or ''}"
+            composite.SetAttribute(_BEFORE_ATTRIBUTE, before)
             composite.SetForegroundVolumeID(confidence_node.GetID())
             composite.SetForegroundOpacity(_OPACITY)
-        elif composite.GetForegroundVolumeID() == confidence_node.GetID():
-            composite.SetForegroundVolumeID(None)
-            composite.SetForegroundOpacity(0.0)
+        elif not shown and composite.GetForegroundVolumeID() == confidence_node.GetID():
+            opacity, _, volume_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "0.0 ").partition(" ")
+            composite.SetForegroundVolumeID(volume_id or None)
+            composite.SetForegroundOpacity(float(opacity))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import BadInputError, Cohort, Watch
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
 from ..interpolation import (
     AUTO_METHODS,
@@ -15,10 +15,10 @@ from ..interpolation import (
     HiddenScore,
     Interpolator,
     MorphologicalInterpolator,
-    fill_summary,
-    fill_warnings,
+    finished_fill,
     interpolator_named,
     pooled,
+    usable_image,
 )
 from .packages import require_packages
 
@@ -52,7 +52,7 @@ class FillResult:
     """What was filled in one case.
 
     Attributes:
-        case, path, confidence_path: the files written. seconds: it took.
+        case, path, confidence_path: the files written; '' for a case that could not be filled. seconds: it took.
         slices_drawn, density: of the annotation.
         summary: how good the fill would be with half the slices, in one sentence; '' when it was not measured.
         warnings: sentences to read before relying on it.
@@ -78,8 +78,8 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     """
     cohort = Cohort.open(request.cohort, request.state)
     names = annotated(cohort, request.cases)
-    for name in names:
-        cohort.annotation(name).require_labels(name)
+    if len(names) == 1:
+        cohort.annotation(names[0]).require_labels(names[0])
     is_auto = request.method == "auto"
     wanted = request.methods if is_auto else (request.method,)
     parts = ("learn" if "propagation" in wanted else "", "measure" if is_auto else "", "fill")
@@ -92,7 +92,20 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     filling = watches["fill"]
     for number, name in enumerate(names):
         filling.step(number / len(names), f"filling '{name}'")
-        results.append(_filled(cohort, name, method, Watch.part_of(filling, number, len(names), f"'{name}': ")))
+        part = Watch.part_of(filling, number, len(names), f"'{name}': ")
+        try:
+            results.append(_filled(cohort, name, method, part))
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            # One bad case must not keep the others from being filled.
+            if len(names) == 1:
+                raise
+            annotation = cohort.annotation(name)
+            drawn = len(annotation.ledger.decided)
+            results.append(
+                FillResult(name, "", "", 0.0, drawn, annotation.density(), warnings=[f"Not filled: {error}"])
+            )
     return results
 
 
@@ -135,32 +148,20 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     chosen = names[::step]
     scores = []
     for number, name in enumerate(chosen):
-        image, _ = _image(cohort, name, method)
+        image, _ = usable_image(method, lambda name=name: cohort.image(name)[0])
         part = Watch.part_of(watch, number, len(chosen), f"'{name}': ")
         scores += method.measure(cohort.annotation(name), image, part)
     return pooled(scores)
 
 
-def _image(cohort: Cohort, name: str, method: Interpolator):
-    """A case's image if the method looks at it, and why there is none though it would like to."""
-    if not method.looks_at_image:
-        return None, ""
-    try:
-        return cohort.image(name)[0], ""
-    except BadInputError as error:
-        if method.needs_image:
-            raise
-        return None, f"Filled without looking at the image: {error}"
-
-
 def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch) -> FillResult:
     start = time.monotonic()
     annotation = cohort.annotation(name)
-    image, problem = _image(cohort, name, method)
-    filled = method.fill(annotation, image, annotation.geometry, watch)
+    names = cohort.labels
+    done = finished_fill(method, annotation, lambda: cohort.image(name)[0], names, watch)
+    filled = done.fill
     write_image(cohort.fill_confidence_path(name), filled.confidence, annotation.geometry)
     write_image(cohort.fill_path(name), filled.labels, annotation.geometry)
-    names = cohort.labels
     labels = [
         {
             "label": value,
@@ -177,7 +178,7 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch) -> Fi
         round(time.monotonic() - start, 3),
         len(annotation.ledger.decided),
         annotation.density(),
-        fill_summary(filled, names),
-        [*([problem] if problem else []), *fill_warnings(annotation, filled, names)],
+        done.summary,
+        list(done.warnings),
         labels,
     )

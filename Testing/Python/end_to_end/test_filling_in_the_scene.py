@@ -56,7 +56,7 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
     confidence = mrml.util.arrayFromVolume(logic.confidenceNode(node))
     assert (confidence[indices] == 100).all()
     assert 0 < confidence.min() < 100
-    assert ("twice as far as now" in logic.fillReport(node).summary) == (method == "auto")
+    assert ("On hidden drawn slices" in logic.fillReport(node).summary) == (method == "auto")
     assert logic.isConfidence(logic.confidenceNode(node))
     assert not logic.isConfidence(volume)
 
@@ -97,6 +97,40 @@ def test_confidence_is_laid_over_the_slice_views_and_taken_away(mrml, logic, dra
     assert composite.GetForegroundVolumeID() is None
     with pytest.raises(BadInputError, match="has no confidence"):
         logic.showConfidence(drawn[1])
+
+
+def test_what_lay_over_the_slices_before_the_confidence_is_back_afterwards(mrml, logic, drawn):
+    composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    other = mrml.util.addVolumeFromArray(np.zeros((4, 5, 6), np.float32), np.eye(4), "PET")
+    composite.SetForegroundVolumeID(other.GetID())
+    composite.SetForegroundOpacity(0.7)
+    node = logic.fillBetweenSlices(drawn[0], "shape")
+    logic.showConfidence(node)
+    logic.showConfidence(node)
+    assert composite.GetForegroundVolumeID() == logic.confidenceNode(node).GetID()
+    logic.showConfidence(node, False)
+    assert composite.GetForegroundVolumeID() == other.GetID()
+    assert composite.GetForegroundOpacity() == 0.7
+
+
+def test_filling_again_after_one_slice_was_drawn_fills_only_beside_it(mrml, logic, drawn, monkeypatch):
+    from SparseAnnotateLib.interpolation.shape import ShapeInterpolator
+
+    volume, segmentation, labels, _ = drawn
+    logic.fillBetweenSlices(volume, "shape")
+    calls = []
+    refill = ShapeInterpolator.refill
+    monkeypatch.setattr(ShapeInterpolator, "refill", lambda *given: calls.append(given[4]) or refill(*given))
+    mask = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", volume).copy()
+    mask[12] = labels[12] == 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", volume)
+    logic.markDrawn(volume, "axial", 12)
+    again = arrays(mrml, logic.fillBetweenSlices(volume, "shape"), volume)
+    assert [(plane.value, index) for plane, index in calls[0]] == [("axial", 12)]
+    logic.forgetScene()
+    whole = arrays(mrml, logic.fillBetweenSlices(volume, "shape"), volume)
+    assert len(calls) == 1
+    np.testing.assert_equal(again, whole)
 
 
 def test_confidence_lies_on_the_volume_and_is_saved_with_the_scene(mrml, logic, drawn, embedded, tmp_path):

@@ -83,7 +83,7 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
     assert "being worked on" in ui.trainButton.toolTip
     panel.wait()
     assert "'ball fill' shows the fill" in panel.message
-    assert "twice as far as now" in ui.fillLabel.text
+    assert "On hidden drawn slices" in ui.fillLabel.text
     assert ui.confidenceCheckBox.enabled
     ui.applyButton.click()
     assert "drawn slices are as they were" in panel.message
@@ -126,7 +126,18 @@ def test_the_way_to_fill_is_chosen_and_its_confidence_shown(panel):
     assert composite.GetForegroundVolumeID() == confidence.GetID()
     ui.confidenceCheckBox.click()
     assert composite.GetForegroundVolumeID() is None
+    ui.confidenceCheckBox.click()
+    ui.fillButton.click()
+    panel.wait()
+    newer = panel.mrml.util.getNode("ball fill_1 confidence")
+    assert composite.GetForegroundVolumeID() == newer.GetID()
+    ui.recommendButton.click()
+    assert composite.GetForegroundVolumeID() is None
     # A confidence is a volume, but none to draw on.
+    ui.volumeSelector.setCurrentNode(confidence)
+    assert panel.widget.panel.volumes() == []
+    assert not ui.fillButton.enabled
+    ui.volumeSelector.setCurrentNode(volume)
     ui.allVolumesCheckBox.click()
     assert [node.GetName() for node in panel.widget.panel.volumes()] == ["ball"]
 

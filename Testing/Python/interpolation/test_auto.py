@@ -7,17 +7,20 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, discs, filled
-from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch
+from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotateError, Watch
 from SparseAnnotateLib.interpolation import (
     AutoInterpolator,
     Fill,
     HiddenScore,
-    fill_summary,
-    fill_warnings,
+    finished_fill,
     interpolator_named,
     pooled,
 )
 from SparseAnnotateLib.interpolation.leave_one_out import best_methods, hidden_scores
+
+
+def no_image():
+    raise BadInputError("There is no image.")
 
 
 class Painter:
@@ -128,30 +131,104 @@ def test_the_user_is_told_how_good_the_fill_is_and_what_is_too_thin_for_it():
     labels = discs(*((index, 20, 15) for index in range(11)))
     labels[5, 28:31, 40:43] = 2
     annotation = axial(labels, [0, 5, 10], (4.0, 1.0, 1.0))
-    fill = filled(annotation, "auto")
     names = {1: "vessel", 2: "lens"}
-    assert fill_summary(fill, names) == (
-        "Slices 40 mm apart, twice as far as now, would fill to Dice: 'vessel' 1.00 (shape), 'lens' 0.00 (shape)."
+    done = finished_fill(interpolator_named("auto"), annotation, no_image, names)
+    assert done.summary == (
+        "On hidden drawn slices, filled from neighbours 40 mm apart (twice the usual distance), the fill reaches Dice: "
+        "'vessel' 1.00 (shape), 'lens' 0.00 (shape)."
     )
-    thin, low = fill_warnings(annotation, fill, names)
-    assert thin.startswith("'lens' is on one drawn slice only, so thinner than the distance of drawn slices (20 mm")
+    thin, low = done.warnings[1:]
+    assert thin.startswith("'lens' is on one drawn slice and not on those beside it, so thinner than the distance")
+    assert "(20 mm at most)" in thin
     assert "'lens' 0.00" in low
     assert "'vessel'" not in low
 
 
+def test_a_thin_structure_that_is_there_twice_is_named_too():
+    labels = discs((0, 20, 15), (10, 20, 15))
+    done = finished_fill(interpolator_named("shape"), axial(labels, [0, 5, 10]), no_image, {1: "lens"})
+    assert "'lens' is on one drawn slice and not on those beside it" in done.warnings[0]
+    several = annotation_of(labels, {Plane.AXIAL: [0, 5, 10], Plane.CORONAL: [2, 30]})
+    assert "'lens'" in finished_fill(interpolator_named("shape"), several, no_image, {1: "lens"}).warnings[0]
+    seen = annotation_of(labels, {Plane.AXIAL: [0, 5, 10], Plane.CORONAL: [19, 20, 21]})
+    assert finished_fill(interpolator_named("shape"), seen, no_image, {1: "lens"}).warnings == ()
+
+
 def test_one_drawn_slice_and_only_empty_ones_are_said():
     labels = discs((5, 20, 20))
-    annotation = axial(labels, [5])
-    assert "Only one slice is drawn" in fill_warnings(annotation, filled(annotation, "auto"), {})[0]
-    empty = axial(np.zeros_like(labels), [2, 5])
-    assert "All drawn slices are empty" in fill_warnings(empty, filled(empty, "auto"), {})[0]
-    assert fill_summary(filled(annotation, "auto"), {}) == ""
+    shape = interpolator_named("shape")
+    once = finished_fill(shape, axial(labels, [5]), no_image, {})
+    assert "Only one slice is drawn" in once.warnings[0]
+    assert once.summary == ""
+    assert "All drawn slices are empty" in finished_fill(shape, axial(labels, [2, 8]), no_image, {}).warnings[0]
 
 
 def test_one_slice_in_each_of_two_planes_is_no_guess():
     labels = ball()
-    annotation = annotation_of(labels, {Plane.AXIAL: [12], Plane.CORONAL: [14]})
-    assert fill_warnings(annotation, filled(annotation, "auto"), {}) == []
+    annotation = annotation_of(labels, {Plane.AXIAL: [11, 12], Plane.CORONAL: [14]})
+    assert finished_fill(interpolator_named("auto"), annotation, no_image, {}).warnings[1:] == ()
+
+
+class Failing(Painter):
+    def fill(self, annotation, image, geometry, watch=None):
+        raise SparseAnnotateError("It was given up.")
+
+
+def test_a_method_that_fails_is_not_chosen():
+    fill = filled(
+        axial(ball(), [5, 9, 13, 17]), AutoInterpolator({"shape": interpolator_named("shape"), "bad": Failing(1)})
+    )
+    assert fill.methods == {1: "shape"}
+
+
+def test_labels_of_two_methods_do_not_gape_where_both_show_some_label():
+    class Halves(Painter):
+        def fill(self, annotation, image, geometry, watch=None):
+            labels = np.full_like(annotation.labels, 2)
+            labels[:, :, : self.value] = 1
+            annotation.restore_drawn(labels)
+            return Fill(labels, np.full(labels.shape, 50, np.uint8))
+
+    labels = np.ones((9, 8, 20), np.uint8)
+    labels[:, :, 10:] = 2
+    scores = [HiddenScore(m, v, b, 100, 4, 2.0) for m, v, b in (("a", 1, 45), ("a", 2, 5), ("b", 1, 5), ("b", 2, 40))]
+    method = AutoInterpolator({"a": Halves(8), "b": Halves(12)}, scores)
+    fill = filled(axial(labels, [0, 4, 8]), method)
+    assert fill.methods == {1: "a", 2: "b"}
+    assert (fill.labels > 0).all()
+
+
+def test_an_image_that_cannot_be_used_is_said_and_done_without_if_possible():
+    labels = bent_tube()
+    annotation = axial(labels, [0, 5, 10, 15, 20])
+
+    def broken():
+        raise BadInputError("The volume 'scan' holds NaN.")
+
+    done = finished_fill(interpolator_named("auto"), annotation, broken, {})
+    assert done.warnings[0] == "Filled without looking at the image: The volume 'scan' holds NaN."
+    assert done.fill.methods == {1: "shape"}
+    with pytest.raises(BadInputError, match="NaN"):
+        finished_fill(interpolator_named("random_walk"), annotation, broken, {})
+
+
+def test_a_fill_goes_on_from_the_one_before():
+    labels = bent_tube()
+    image = noisy_image(labels)
+    for name in ("shape", "random_walk"):
+        method = interpolator_named(name)
+        before = finished_fill(method, axial(labels, [0, 5, 10, 15, 20]), lambda: image, {})
+        calls = []
+        refill = method.refill
+        method.refill = lambda *given, calls=calls, refill=refill: calls.append(given[3]) or refill(*given)
+        changed = labels.copy()
+        changed[10] = np.roll(labels[10], 4, 0)
+        after = axial(changed, [0, 5, 10, 15])
+        done = finished_fill(method, after, lambda: image, {}, previous=before)
+        assert calls == [[(Plane.AXIAL, 20), (Plane.AXIAL, 10)]]
+        whole = filled(after, name, image)
+        assert (done.fill.labels == whole.labels).mean() > (0.999 if name == "random_walk" else 0.9999999)
+        np.testing.assert_array_equal(done.fill.labels[10], changed[10])
 
 
 @pytest.mark.parametrize("method", ["shape", "random_walk", "morphological", "auto"])

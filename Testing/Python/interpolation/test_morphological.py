@@ -62,6 +62,16 @@ def test_a_filter_that_takes_too_long_is_given_up_and_its_process_ended(monkeypa
     assert started[0].poll() is not None
 
 
+def test_the_filters_own_process_ends_with_its_input_even_behind_a_launcher():
+    code = (
+        "import threading, time; from SparseAnnotateLib.interpolation import morphological_process as p; "
+        "threading.Thread(target=p._end_with_input, daemon=True).start(); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=morphological._LIBRARY_FOLDER)
+    process.stdin.close()
+    assert process.wait(60) == 1
+
+
 def test_cancel_ends_the_filters_process(monkeypatch):
     started = sleeper(monkeypatch, "import time; time.sleep(600)")
     watch = Watch(lambda progress: watch.cancel())

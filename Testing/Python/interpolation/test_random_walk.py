@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, blobs, filled
-from SparseAnnotateLib.core import BadInputError, Plane, metrics
+from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
 from SparseAnnotateLib.interpolation import random_walk
 from SparseAnnotateLib.interpolation.random_walk import RandomWalkInterpolator
 
@@ -108,6 +108,34 @@ def test_confidence_is_lower_where_the_walk_is_undecided():
     undecided = ndimage.binary_dilation(fill.labels[10] > 0) & (fill.labels[10] == 0)
     assert fill.confidence[10][undecided].mean() < fill.confidence[10, 2, 2]
     assert fill.confidence[10, 2, 2] < 100
+
+
+def test_cancel_takes_effect_within_a_gap():
+    labels = bent_tube()
+    annotation = axial(labels, [0, 20])
+    calls = []
+
+    class Impatient(Watch):
+        def check(self):
+            calls.append(1)
+            if len(calls) > 3:
+                raise CancelledError("Cancelled.")
+
+    with pytest.raises(CancelledError):
+        RandomWalkInterpolator().fill(annotation, noisy_image(labels), annotation.geometry, Impatient())
+
+
+def test_hundreds_of_labels_walk():
+    rng = np.random.default_rng(0)
+    seeds = rng.integers(0, 100, (300, 2))
+    rows, columns = np.indices((100, 100))
+    cells = np.argmin((rows[..., None] - seeds[:, 0]) ** 2 + (columns[..., None] - seeds[:, 1]) ** 2, axis=2) + 1
+    labels = np.stack([np.roll(cells, index // 2, 1) for index in range(9)]).astype(np.uint16)
+    labels[:, :, :6] = 0
+    edges = sum(np.abs(np.diff(labels.astype(int), axis=a, append=0)) > 0 for a in (1, 2)).astype(np.float32)
+    fill = filled(axial(labels, [0, 4, 8]), "auto", 100 - 50 * edges)
+    assert set(fill.methods) == set(np.unique(labels[::4])) - {0}
+    assert (fill.labels == labels)[1:4].mean() > 0.75
 
 
 def test_bad_images_are_named():

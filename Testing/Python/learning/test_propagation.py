@@ -130,12 +130,22 @@ def test_bad_input_is_said():
     broken[0, 0, 0] = np.inf
     with pytest.raises(BadInputError, match="NaN or Inf"):
         filled(annotation, method, broken)
+    with pytest.raises(BadInputError, match="has shape"):
+        filled(annotation, method, image[1:])
     with pytest.raises(BadInputError, match="two slices"):
         train_matcher([lambda: image[:1]], QUICK)
     with pytest.raises(BadInputError, match="at least 1"):
         PropagationSettings(steps=0)
     with pytest.raises(BadInputError, match="chain"):
         PropagationSettings(slices=1)
+
+
+def test_filling_again_needs_no_fill_before():
+    labels, image = wandering()
+    annotation = axial(labels, [0, 13])
+    fill = filled(annotation, PropagationInterpolator(settings=QUICK), image)
+    again = PropagationInterpolator(settings=QUICK).refill(fill, annotation, image, [(Plane.AXIAL, 13)])
+    np.testing.assert_array_equal(again.labels, fill.labels)
 
 
 def test_learning_can_be_cancelled():

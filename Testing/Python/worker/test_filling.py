@@ -50,7 +50,7 @@ def test_auto_is_chosen_over_the_whole_cohort(ball_cohort):
     assert all(set(label["hidden_dice"]) == {"shape", "random_walk"} for label in results[0].labels)
     shell = results[0].labels[0]
     assert shell["method"] == max(shell["hidden_dice"], key=shell["hidden_dice"].get)
-    assert "twice as far as now, would fill to Dice: 'shell' " in results[0].summary
+    assert "apart (twice the usual distance), the fill reaches Dice: 'shell' " in results[0].summary
 
 
 def test_at_most_twenty_cases_are_tried(ball_cohort, monkeypatch):
@@ -131,21 +131,36 @@ def test_wrong_requests_are_refused_in_a_sentence(ball_cohort, options, sentence
         filled(ball_cohort, **options)
 
 
-def test_only_empty_slices_are_refused_before_anything_is_filled(ball_cohort):
+def test_a_case_with_only_empty_slices_is_filled_with_nothing_beside_others_and_refused_alone(ball_cohort):
     cases = ball_cohort.annotated_cases()
     annotation = ball_cohort.annotation(cases[1])
     nothing = SparseAnnotation.from_slices(np.zeros_like(annotation.labels), annotation.geometry, Plane.AXIAL, [3])
     ball_cohort.save_annotation(cases[1], nothing)
+    results = filled(ball_cohort)
+    assert read_image(results[0].path)[0].any()
+    assert not read_image(results[1].path)[0].any()
+    assert "All drawn slices are empty" in results[1].warnings[0]
     with pytest.raises(BadInputError, match="All drawn slices of"):
-        filled(ball_cohort)
-    assert not ball_cohort.fill_path(cases[0]).exists()
+        filled(ball_cohort, cases=(cases[1],))
+
+
+def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort):
+    cases = ball_cohort.annotated_cases()
+    image, geometry = ball_cohort.image(cases[0])
+    broken = image.copy()
+    broken[0, 0, 0] = np.nan
+    write_image(ball_cohort.image_path(cases[0]), broken, geometry, compress=False)
+    bad, good = filled(ball_cohort, method="random_walk")
+    assert bad.path == ""
+    assert bad.warnings[0].startswith("Not filled: The image")
+    assert read_image(good.path)[0].any()
 
 
 def test_the_command_line_shows_the_summary_and_what_to_look_at(ball_cohort, capsys):
     assert main(["fill", str(ball_cohort.folder), "--quiet"]) == 0
     shown = capsys.readouterr().out
-    assert "twice as far as now" in shown
-    assert shown.count("twice as far as now") == 1
+    assert "On hidden drawn slices" in shown
+    assert shown.count("On hidden drawn slices") == 1
     assert "confidence_path" not in shown
     case = ball_cohort.annotated_cases()[0]
     annotation = ball_cohort.annotation(case)

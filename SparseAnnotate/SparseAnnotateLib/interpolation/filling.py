@@ -1,0 +1,86 @@
+"""A fill with all that belongs to it: the image if it can be used, only what has changed, sentences for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import BadInputError, Plane, SparseAnnotation, Watch
+from ..core.planes import slice_layer
+from .findings import fill_summary, fill_warnings
+from .interpolator import Fill, Interpolator
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedFill:
+    """A fill, what it was made of, and what to tell the user.
+
+    Attributes:
+        fill: the result. annotation: what was filled.
+        summary: how good it is, in one sentence; '' when that was not measured. warnings: sentences.
+    """
+
+    fill: Fill
+    annotation: SparseAnnotation
+    summary: str
+    warnings: tuple[str, ...]
+
+
+def finished_fill(
+    method: Interpolator,
+    annotation: SparseAnnotation,
+    read_image: Callable[[], np.ndarray],
+    names: Mapping[int, str],
+    watch: Watch | None = None,
+    previous: FinishedFill | None = None,
+) -> FinishedFill:
+    """Fill an annotation.
+
+    Args:
+        method: how. annotation: what.
+        read_image: gives the (K, J, I) image; called only if the method looks at it.
+        names: the name of each label, for the sentences.
+        watch: takes progress out and the wish to cancel in.
+        previous: a fill by the same method of what was drawn before; methods that fill gap by gap then fill only those
+            that have changed. Its arrays belong to the result.
+    """
+    image, problem = usable_image(method, read_image)
+    refill = getattr(method, "refill", None)
+    if previous is not None and refill is not None and previous.annotation.geometry == annotation.geometry:
+        fill = refill(previous.fill, annotation, image, changed_slices(previous.annotation, annotation), watch)
+    else:
+        fill = method.fill(annotation, image, annotation.geometry, watch)
+    warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names))
+    return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
+
+
+def usable_image(method: Interpolator, read_image: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
+    """The image, if the method looks at it, and why there is none though it would like to.
+
+    Raises BadInputError when the method cannot do without it, and it cannot be used.
+    """
+    if not method.looks_at_image:
+        return None, ""
+    try:
+        return read_image(), ""
+    except BadInputError as error:
+        if method.needs_image:
+            raise
+        return None, f"Filled without looking at the image: {error}"
+
+
+def changed_slices(before: SparseAnnotation, after: SparseAnnotation) -> list[tuple[Plane, int]]:
+    """Slices that are drawn now and were not, or the other way round, or have other labels than they had."""
+    changed = []
+    for plane in Plane:
+        old, new = set(before.ledger.indices(plane)), set(after.ledger.indices(plane))
+        axis = plane.array_axis(after.geometry)
+        changed += [(plane, index) for index in sorted(old ^ new)]
+        changed += [
+            (plane, index)
+            for index in sorted(old & new)
+            if not np.array_equal(before.labels[slice_layer(axis, index)], after.labels[slice_layer(axis, index)])
+        ]
+    return changed
