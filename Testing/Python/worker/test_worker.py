@@ -80,7 +80,7 @@ def test_errors_of_ours_arrive_as_their_sentence(worker, tmp_path):
 def test_the_whole_job_through_requests(worker, ball_cohort):
     folder = str(ball_cohort.folder)
     assert len(worker.call("fill", {"cohort": folder})) == 2
-    assert [round(e["dice"], 1) for e in worker.call("evaluate", {"cohort": folder})] == [0.9, 0.9]
+    assert all(e["dice"] > 0.85 for e in worker.call("evaluate", {"cohort": folder}))
     reports = []
     settings = {**QUICK_TRAINING, "iterations": 30}
     card = worker.call("train", {"cohort": folder, "run": "r", "settings": settings}, reports.append)
