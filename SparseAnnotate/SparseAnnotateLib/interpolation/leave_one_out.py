@@ -3,6 +3,10 @@
 Every drawn slice but the first and the last is hidden once, every second one at a time, so that its neighbours on both
 sides are there: two fills measure them all. The gap across a hidden slice is twice as wide as those to be filled, so
 the figures are what the fill would reach if only half as many slices had been drawn.
+
+A method that is best across twice the gap need not be best across the gap itself: what looks at the image wins where
+gaps are wide, shapes where they are narrow. So, where enough slices are drawn, the middle of four gaps is tried, too,
+and the error at the gap itself is estimated from how it has fallen from four gaps to two.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ class HiddenScore:
         both: voxels that fill and drawing share. either: voxels of the fill plus voxels of the drawing.
         slices: hidden slices on which the label was drawn or filled.
         spacing_mm: mean distance of the drawn slices the hidden ones were filled from.
+        far_both, far_either: the same counts with slices four gaps apart; 0 where too few are drawn.
     """
 
     method: str
@@ -38,6 +43,8 @@ class HiddenScore:
     either: int
     slices: int
     spacing_mm: float
+    far_both: int = 0
+    far_either: int = 0
 
     @property
     def dice(self) -> float:
@@ -67,33 +74,55 @@ def hidden_scores(
     return found
 
 
-def _scores_of(name: str, method: Interpolator, rounds, annotation: SparseAnnotation, image, watch: Watch):
-    tallies: dict[int, list[int]] = {value: [0, 0, 0] for value in annotation.label_values()}
+@dataclass(frozen=True, eq=False)
+class _Round:
+    """Slices hidden at a time: those that are looked at, all those left, and whether these lie four gaps apart."""
+
+    stack: DrawnStack
+    looked_at: list[int]
+    rest: SparseAnnotation
+    is_far: bool
+
+
+def _scores_of(name: str, method: Interpolator, rounds: list[_Round], annotation, image, watch: Watch):
+    near: dict[int, list[int]] = {value: [0, 0, 0] for value in annotation.label_values()}
+    far: dict[int, list[int]] = {value: [0, 0, 0] for value in near}
     spacings = []
-    for number, (stack, hidden, rest) in enumerate(rounds):
-        filled = method.fill(rest, image, annotation.geometry, Watch.part_of(watch, number, len(rounds))).labels
-        for index in hidden:
-            place = stack.indices.index(index)
-            spacings.append((stack.indices[place + 1] - stack.indices[place - 1]) * stack.step)
-            _count(tallies, annotation.labels, filled, slice_layer(stack.axis, index))
+    for number, one in enumerate(rounds):
+        part = Watch.part_of(watch, number, len(rounds))
+        filled = method.fill(one.rest, image, annotation.geometry, part).labels
+        for index in one.looked_at:
+            _count(far if one.is_far else near, annotation.labels, filled, slice_layer(one.stack.axis, index))
+            if not one.is_far:
+                indices = one.stack.indices
+                place = indices.index(index)
+                spacings.append((indices[place + 1] - indices[place - 1]) * one.stack.step)
     return [
-        HiddenScore(name, value, both, either, slices, float(np.mean(spacings)))
-        for value, (both, either, slices) in tallies.items()
+        HiddenScore(name, value, both, either, slices, float(np.mean(spacings)), *far[value][:2])
+        for value, (both, either, slices) in near.items()
         if slices
     ]
 
 
-def _rounds(annotation: SparseAnnotation) -> Iterator[tuple[DrawnStack, list[int], SparseAnnotation]]:
-    """The main stack, which of them are hidden, and the annotation without them; at most two."""
+def _rounds(annotation: SparseAnnotation) -> Iterator[_Round]:
+    """Every inner slice of the main stack hidden once, in two rounds, and every fourth gap's middle in a third."""
     if not annotation.drawn_by_axis():
         return
     stack = DrawnSlices.of(annotation).main
     plane = next(p for p in Plane if p.array_axis(annotation.geometry) == stack.axis)
     inner = stack.indices[1:-1]
+
+    def without(hidden: Sequence[int]) -> SparseAnnotation:
+        kept = tuple(e for e in annotation.ledger.entries if not (e.plane is plane and e.index in hidden))
+        return SparseAnnotation(annotation.labels, Ledger(kept), annotation.geometry)
+
     for hidden in (inner[::2], inner[1::2]):
         if hidden:
-            kept = tuple(e for e in annotation.ledger.entries if not (e.plane is plane and e.index in hidden))
-            yield stack, hidden, SparseAnnotation(annotation.labels, Ledger(kept), annotation.geometry)
+            yield _Round(stack, hidden, without(hidden), False)
+    last = (len(stack.indices) - 1) // 4 * 4
+    middles = stack.indices[2:last:4]
+    if middles:
+        yield _Round(stack, middles, without([i for n, i in enumerate(stack.indices[:last]) if n % 4]), True)
 
 
 def _count(tallies: dict[int, list[int]], labels: np.ndarray, filled: np.ndarray, layer) -> None:
@@ -120,36 +149,51 @@ def pooled(scores: Iterable[HiddenScore]) -> list[HiddenScore]:
         slices = old.slices + score.slices
         spacing = (old.spacing_mm * old.slices + score.spacing_mm * score.slices) / slices
         found[key] = replace(
-            old, both=old.both + score.both, either=old.either + score.either, slices=slices, spacing_mm=spacing
+            old,
+            both=old.both + score.both,
+            either=old.either + score.either,
+            slices=slices,
+            spacing_mm=spacing,
+            far_both=old.far_both + score.far_both,
+            far_either=old.far_either + score.far_either,
         )
     return list(found.values())
 
 
 def best_methods(scores: Sequence[HiddenScore], labels: Sequence[int], methods: Sequence[str]) -> dict[int, str]:
-    """The method to fill each label with, by leave-one-out Dice; where two are equal, the later of `methods`.
-
-    Where some methods have scores, those without any have failed and are not chosen.
+    """The method to fill each label with, by the Dice expected at the gaps as they are; of two equal ones the later.
 
     A label that was on few or no hidden slices says little by itself: the figures of all labels together are added to
-    its own with the weight of four slices. With no scores at all the last of `methods` is taken.
+    its own with the weight of four slices. Where some methods have scores, those without any have failed and are not
+    chosen; with no scores at all the last of `methods` is taken.
     """
-    total = {name: [0, 0, 0] for name in methods}
-    own = {(s.method, s.label): s for s in scores if s.method in total}
-    for score in own.values():
-        for place, count in enumerate((score.both, score.either, score.slices)):
-            total[score.method][place] += count
+    own = {(s.method, s.label): s for s in scores if s.method in methods}
+    total = {name: np.sum([_counts(s) for s in own.values() if s.method == name], axis=0) for name in methods}
+    slices = {name: sum(s.slices for s in own.values() if s.method == name) for name in methods}
     if own:
-        methods = [name for name in methods if total[name][2]]
+        methods = [name for name in methods if slices[name]]
     chosen = {}
     for value in labels:
         rank = []
         for number, name in enumerate(methods):
-            both, either, slices = total[name]
-            weight = _PRIOR_SLICES / max(slices, 1)
-            score = own.get((name, value))
-            top, bottom = weight * both, weight * either
-            if score is not None:
-                top, bottom = top + score.both, bottom + score.either
-            rank.append((2 * top / bottom if bottom else 0.0, number, name))
+            counts = total[name] * (_PRIOR_SLICES / max(slices[name], 1))
+            if (name, value) in own:
+                counts = counts + _counts(own[name, value])
+            rank.append((-_expected_error(counts), number, name))
         chosen[value] = max(rank)[2]
     return chosen
+
+
+def _counts(score: HiddenScore) -> np.ndarray:
+    return np.array([score.both, score.either, score.far_both, score.far_either], dtype=float)
+
+
+def _expected_error(counts: np.ndarray) -> float:
+    """1 - Dice at the gap itself: it falls from two gaps to one by the same factor as it has from four to two."""
+    if np.ndim(counts) == 0 or not counts[1]:
+        return 1.0
+    error = 1.0 - 2.0 * counts[0] / counts[1]
+    if not counts[3]:
+        return float(error)
+    far = 1.0 - 2.0 * counts[2] / counts[3]
+    return float(error * np.clip(error / max(far, 1e-6), 0.1, 1.0))

@@ -42,10 +42,12 @@ def test_every_inner_slice_is_hidden_once_while_its_neighbours_are_shown():
     labels = discs(*((index, 20, 20) for index in range(11)))
     painter = Painter(1)
     (score,) = hidden_scores({"painter": painter}, axial(labels, [0, 2, 4, 6, 8, 10], (3, 1, 1)), None)
-    assert painter.shown == [[0, 4, 8, 10], [0, 2, 6, 10]]
+    assert painter.shown == [[0, 4, 8, 10], [0, 2, 6, 10], [0, 8, 10]]
     disc, layer = int(labels[0].sum()), labels[0].size
     assert (score.slices, score.both, score.either) == (4, 4 * disc, 4 * (disc + layer))
     assert score.dice == pytest.approx(2 * disc / (disc + layer))
+    # The middle of four gaps: slice 4, between 0 and 8.
+    assert (score.far_both, score.far_either) == (disc, disc + layer)
     assert score.spacing_mm == 12
 
 
@@ -83,6 +85,14 @@ def test_a_label_that_was_hardly_seen_follows_all_the_others():
     scores[-1] = score("b", 3, 100, 10)
     assert best_methods(scores, [2, 4], ["a", "b"]) == {2: "a", 4: "a"}
     assert best_methods([], [1], ["a", "b"]) == {1: "b"}
+
+
+def test_a_method_is_chosen_for_the_gaps_as_they_are_not_for_twice_as_wide_ones():
+    # Across two gaps the image is a little better; but shapes have gained by far more from four gaps to two.
+    shape, image = (HiddenScore(m, 1, both, 200, 4, 8.0, far, 200) for m, both, far in (("s", 84, 40), ("i", 85, 75)))
+    assert best_methods([shape, image], [1], ["s", "i"]) == {1: "s"}
+    near_only = [HiddenScore(s.method, 1, s.both, 200, 4, 8.0) for s in (shape, image)]
+    assert best_methods(near_only, [1], ["s", "i"]) == {1: "i"}
 
 
 def test_scores_of_several_volumes_are_summed():
