@@ -5,10 +5,11 @@ from .auto import AUTO_METHODS, AutoInterpolator
 from .filling import FinishedFill, finished_fill, usable_image
 from .interpolator import Fill, Interpolator, interpolator_descriptions, interpolator_named, register_interpolator
 from .leave_one_out import HiddenScore, pooled
-from .morphological import MorphologicalInterpolator
+from .morphological import TIME_LIMIT, MorphologicalInterpolator
 
 __all__ = [
     "AUTO_METHODS",
+    "TIME_LIMIT",
     "AutoInterpolator",
     "Fill",
     "FinishedFill",

@@ -70,7 +70,7 @@ def without_crossings(stack: DrawnStack, stacks: list[DrawnStack]) -> DrawnStack
         for other in stacks:
             if other.axis == stack.axis:
                 continue
-            lines = np.moveaxis(changed, _place(other, stack), 0)
+            lines = np.moveaxis(changed, stack.place_of(other.axis), 0)
             for crossing, beside, notch in _notches(layer, stack, other):
                 notch = notch & (lines[beside] > 0)
                 if np.count_nonzero(notch) >= _FEWEST_VOXELS:
@@ -84,7 +84,7 @@ def _notches(layer: np.ndarray, stack: DrawnStack, other: DrawnStack):
 
     Crossings side by side are compared with the lines beside all of them; at the border there is nothing to compare.
     """
-    lines = np.moveaxis(layer, _place(other, stack), 0)
+    lines = np.moveaxis(layer, stack.place_of(other.axis), 0)
     drawn = set(other.indices)
     for crossing in other.indices:
         before, after = crossing - 1, crossing + 1
@@ -95,7 +95,3 @@ def _notches(layer: np.ndarray, stack: DrawnStack, other: DrawnStack):
         if before >= 0 and after < len(lines):
             same = lines[before] == lines[after]
             yield crossing, before, same & (lines[crossing] != lines[before])
-
-
-def _place(other: DrawnStack, stack: DrawnStack) -> int:
-    return [a for a in range(3) if a != stack.axis].index(other.axis)

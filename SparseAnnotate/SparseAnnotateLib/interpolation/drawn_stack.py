@@ -119,6 +119,10 @@ class DrawnStack:
         positions = np.arange(self.depth)[:, None]
         return np.abs(positions - np.asarray(self.indices)[None]).min(axis=1)
 
+    def place_of(self, axis: int) -> int:
+        """Which of the two axes of a slice (0: rows, 1: columns) another array axis is."""
+        return [a for a in range(3) if a != self.axis].index(axis)
+
     def moved(self, array: np.ndarray) -> np.ndarray:
         """View of a (K, J, I) array with the stack's axis first."""
         return np.moveaxis(array, self.axis, 0)
@@ -141,3 +145,14 @@ def joined(first: PlaneBox | None, second: PlaneBox | None) -> PlaneBox | None:
 def widened(box: PlaneBox, margin: int, shape: tuple[int, ...]) -> PlaneBox:
     """The box with a margin on every side, cut to the shape."""
     return tuple(slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, shape, strict=True))
+
+
+def relative(box: PlaneBox, within: PlaneBox) -> PlaneBox:
+    """Where a box lies in an array that covers another box."""
+    return tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, within, strict=True))
+
+
+def common(first: PlaneBox, second: PlaneBox) -> PlaneBox | None:
+    """What two boxes share; None when they share nothing."""
+    shared = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return shared if all(s.start < s.stop for s in shared) else None

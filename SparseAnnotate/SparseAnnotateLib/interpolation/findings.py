@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from ..core import SparseAnnotation
-from .drawn_stack import DrawnStack, drawn_stacks
+from .drawn_stack import DrawnStack
 from .interpolator import Fill
+from .label_fields import DrawnSlices
 
 LOW_DICE = 0.7
 _MOST_NAMED = 5
@@ -21,8 +22,8 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         annotation: what was filled. fill: the result. names: the name of each label; its number where it has none.
     """
     sentences = list(fill.warnings)
-    stacks = drawn_stacks(annotation)
-    stack = max(stacks, key=lambda s: len(s.indices))
+    drawn = DrawnSlices.of(annotation)
+    stack, stacks = drawn.main, drawn.stacks
     values = annotation.label_values()
     if not values:
         return [*sentences, "All drawn slices are empty, so there is nothing to fill."]

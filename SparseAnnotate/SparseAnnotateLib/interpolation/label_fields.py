@@ -10,7 +10,7 @@ import numpy as np
 from ..core import SparseAnnotation
 from .alignment import MARGIN
 from .crossings import without_crossings
-from .drawn_stack import FOREGROUND, DrawnStack, Gap, PlaneBox, drawn_stacks, joined, widened
+from .drawn_stack import FOREGROUND, DrawnStack, Gap, PlaneBox, common, drawn_stacks, joined, relative, widened
 from .shape_fields import PieceField, piece_fields, signed_distance
 
 # Slices of another plane count as much as the main stack's own when they are this much of its distance away.
@@ -67,7 +67,7 @@ class DrawnSlices:
         shape = [gap.count, *self.main.shape]
         mask = np.zeros(shape, dtype=bool)
         for stack in self.others:
-            np.moveaxis(mask, 1 + _place(stack.axis, self.main.axis), 0)[stack.indices] = True
+            np.moveaxis(mask, 1 + self.main.place_of(stack.axis), 0)[stack.indices] = True
         return mask
 
     def field(self, gap: Gap, value: int) -> LabelField | None:
@@ -98,7 +98,7 @@ class DrawnSlices:
     def _reached(self, stack: DrawnStack, index: int, value: int, gap: Gap) -> PlaneBox | None:
         """Box, in the main stack's plane, that a label on a drawn slice of another plane may reach within a gap."""
         box = stack.boxes(index).get(value)
-        place = _place(self.main.axis, stack.axis)
+        place = stack.place_of(self.main.axis)
         if box is None or box[place].start >= gap.stop or box[place].stop <= gap.first:
             return None
         reach = int(gap.count * self.main.step / stack.step) + 1
@@ -114,7 +114,7 @@ class DrawnSlices:
         Args:
             away: (count, 1) float32 distance (mm) to the main stack's nearest drawn slice.
         """
-        place = _place(stack.axis, self.main.axis)
+        place = self.main.place_of(stack.axis)
         along, third = box[place], box[1 - place]
         layers = np.moveaxis(values, 1 + place, 0)  # (along the stack, count, third axis)
         corrections = {
@@ -144,14 +144,12 @@ class DrawnSlices:
         known = self._distance_on(stack, index, value)
         if known is not None:
             box, distance = known
-            if _place(self.main.axis, stack.axis) == 1:
+            if stack.place_of(self.main.axis) == 1:
                 box, distance = (box[1], box[0]), distance.T
             window = (slice(gap.first, gap.stop), third)
-            part = [slice(max(b.start, w.start), min(b.stop, w.stop)) for b, w in zip(box, window, strict=True)]
-            if all(s.start < s.stop for s in part):
-                target = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(part, window, strict=True))
-                source = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(part, box, strict=True))
-                truth[target] = distance[source]
+            shared = common(box, window)
+            if shared is not None:
+                truth[relative(shared, window)] = distance[relative(shared, box)]
         # That the label is not there says that the outline is somewhere between, not how far away.
         absent = np.minimum(expected, -0.5 * min(stack.in_plane))
         truth = np.where(np.isneginf(truth), absent, truth)
@@ -174,12 +172,7 @@ class DrawnSlices:
 
 def _enter(values: np.ndarray, box: PlaneBox, fields: list[PieceField], first: int) -> None:
     for piece in fields:
-        local = tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(piece.box, box, strict=True))
+        local = relative(piece.box, box)
         for number in range(len(values)):
             part = values[(number, *local)]
             np.maximum(part, piece.at(first + number), out=part)
-
-
-def _place(axis: int, stack_axis: int) -> int:
-    """Which of a stack's two in-plane axes an array axis is."""
-    return [a for a in range(3) if a != stack_axis].index(axis)

@@ -130,10 +130,11 @@ def _walk(
         chance[place] = mask
     if not unknown.any():
         return chance[slab.inner]
-    prior = _prior(slab, distances, truth, width, main)
+    seen = list(_seen(slab, truth, main))
+    prior = _prior(slab, distances, seen, float(width.max()))
     free = np.zeros(slab.image.shape, dtype=bool)
     free[slab.inner] = unknown
-    chance[free] = _solved(slab, free, chance, prior, _contrast(slab, truth, main), main, watch)
+    chance[free] = _solved(slab, free, chance, prior, _contrast(seen), main, watch)
     return chance[slab.inner]
 
 
@@ -193,13 +194,13 @@ def _solved(
     return np.clip(solution, 0, 1)
 
 
-def _prior(slab: _Slab, distances: np.ndarray, truth, width: np.ndarray, main: DrawnStack) -> np.ndarray:
+def _prior(slab: _Slab, distances: np.ndarray, seen, width: float) -> np.ndarray:
     """(count, rows, columns) float32: what shape and intensity say; far from drawn slices the shape says less."""
     away = slab.distance
     spread = _SPREAD + _SPREAD_GROWTH * away**2 / (away + _SPREAD_START)
     trust = _INTENSITY * away / (away + _INTENSITY_START)
     odds = distances / spread[:, None, None]
-    ratios = _intensity_odds(slab, truth, float(width.max()), main)
+    ratios = _intensity_odds(seen, width)
     if ratios is not None:
         odds = odds + trust[:, None, None] * ratios[_binned(slab.image[slab.inner])]
     return 1 / (1 + np.exp(-np.clip(odds, -20, 20)))
@@ -209,10 +210,10 @@ def _binned(image: np.ndarray) -> np.ndarray:
     return np.minimum((image * _BINS).astype(np.int32), _BINS - 1)
 
 
-def _intensity_odds(slab: _Slab, truth, width: float, main: DrawnStack) -> np.ndarray | None:
+def _intensity_odds(seen, width: float) -> np.ndarray | None:
     """(bins,) float32 log odds of the label by intensity, from the drawn slices beside the gap; None if unknown."""
     inside, outside = np.zeros(_BINS), np.zeros(_BINS)
-    for layer, mask, away in _seen(slab, truth, main):
+    for layer, mask, away in seen:
         bins = _binned(layer)
         inside += np.bincount(bins[mask], minlength=_BINS)
         outside += np.bincount(bins[~mask & (away < width + 2)], minlength=_BINS)
@@ -223,10 +224,10 @@ def _intensity_odds(slab: _Slab, truth, width: float, main: DrawnStack) -> np.nd
     return np.log(shares[0] / shares[1]).astype(np.float32)
 
 
-def _contrast(slab: _Slab, truth, main: DrawnStack) -> float:
+def _contrast(seen) -> float:
     """How far intensities inside the label and right around it lie apart, but no less than they scatter."""
     found = []
-    for layer, mask, away in _seen(slab, truth, main):
+    for layer, mask, away in seen:
         around = ~mask & (away < 3)
         if not around.any():
             continue

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core import Watch
 from .confidence import lower_where_sides_disagree
-from .drawn_stack import FOREGROUND, Gap, PlaneBox, joined
+from .drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative
 from .gap_filling import GapInterpolator
 from .interpolator import register_interpolator
 from .label_fields import DrawnSlices
@@ -39,7 +39,7 @@ def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -
             highest = _grown(highest, box, whole, gap.count, -np.inf, np.float32)
             winner = _grown(winner, box, whole, gap.count, 0, out.dtype)
             box = whole
-        part = (slice(None), *_local(field.box, box))
+        part = (slice(None), *relative(field.box, box))
         wins = field.values > highest[part]
         np.copyto(highest[part], field.values, where=wins)
         winner[part][wins] = value
@@ -56,7 +56,7 @@ def _grown(array: np.ndarray | None, box: PlaneBox | None, whole: PlaneBox, coun
     """An array over a larger box, `value` where it was not before."""
     grown = np.full((count, *(s.stop - s.start for s in whole)), value, dtype=dtype)
     if array is not None:
-        grown[(slice(None), *_local(box, whole))] = array
+        grown[(slice(None), *relative(box, whole))] = array
     return grown
 
 
@@ -70,14 +70,10 @@ def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndar
     whole = drawn.field(gap, FOREGROUND)
     closed = np.zeros(highest.shape, dtype=bool)
     if whole is not None:
-        common = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(whole.box, box, strict=True))
-        closed[(slice(None), *_local(common, box))] = whole.values[(slice(None), *_local(common, whole.box))] > 0
+        shared = common(whole.box, box)
+        closed[(slice(None), *relative(shared, box))] = whole.values[(slice(None), *relative(shared, whole.box))] > 0
         closed &= near
     if not gap.is_end:
         both = (drawn.main.slices[gap.before][box] > 0) & (drawn.main.slices[gap.after][box] > 0)
         closed |= both & near
     return closed
-
-
-def _local(box: PlaneBox, within: PlaneBox) -> PlaneBox:
-    return tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, within, strict=True))

@@ -32,7 +32,7 @@ class FillingLogic(SessionLogic):
         self._editors: dict[str, Any] = {}
         self._appliedAt: dict[str, tuple] = {}
         self._fillReports: dict[str, FillReport] = {}
-        self._lastFills: dict[tuple[str, str], FinishedFill] = {}
+        self._lastFills: dict[tuple[str, str, int], FinishedFill] = {}
 
     def fillBetweenSlices(
         self,
@@ -57,14 +57,16 @@ class FillingLogic(SessionLogic):
         if waitForCompletion and method not in LEARNED_METHODS:
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
+            # The image is part of what was filled: when its voxels have changed, nothing of the last fill holds.
+            key = (volumeNode.GetID(), method, volumeNode.GetImageData().GetMTime())
             done = finished_fill(
                 interpolator_named(method),
                 annotation,
                 lambda: scene.image_of(volumeNode),
                 names,
-                previous=self._lastFills.pop((volumeNode.GetID(), method), None),
+                previous=self._lastFills.pop(key, None),
             )
-            self._lastFills = {(volumeNode.GetID(), method): done}  # one, because of the memory it takes
+            self._lastFills = {key: done}  # one, because of the memory it takes
             report = FillReport(done.summary, done.warnings)
             return self._newFill(volumeNode, segmentation, done.fill.labels, done.fill.confidence, values, report)
         stored = self._export([volumeNode])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
 from ..interpolation import (
     AUTO_METHODS,
+    TIME_LIMIT,
     AutoInterpolator,
     HiddenScore,
     Interpolator,
@@ -34,7 +35,8 @@ class FillRequest:
         method: a registered way to fill.
         methods: what 'auto' may choose from, the simplest first.
         time_limit: seconds for one volume with ITK's filter.
-        steps: in which 'propagation' learns, when it has not learned on these cases yet. device: that it uses.
+        steps: in which 'propagation' learns, when it has not learned on these cases yet; None: its own default.
+        device: that it uses.
     """
 
     cohort: str
@@ -42,8 +44,8 @@ class FillRequest:
     cases: tuple[str, ...] = ()
     method: str = "auto"
     methods: tuple[str, ...] = AUTO_METHODS
-    time_limit: float = 120.0
-    steps: int = 100
+    time_limit: float = TIME_LIMIT
+    steps: int | None = None
     device: str = "auto"
 
 
@@ -133,7 +135,9 @@ def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str],
         from ..learning.propagation import trained_propagation
         from ..learning.slice_propagation import PropagationSettings
 
-        settings = PropagationSettings(steps=request.steps, device=request.device)
+        settings = PropagationSettings(device=request.device)
+        if request.steps is not None:
+            settings = replace(settings, steps=request.steps)
         return trained_propagation(cohort, names, settings, watch)
     if name == "morphological":
         return MorphologicalInterpolator(request.time_limit)

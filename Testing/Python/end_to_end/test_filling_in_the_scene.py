@@ -133,6 +133,21 @@ def test_filling_again_after_one_slice_was_drawn_fills_only_beside_it(mrml, logi
     np.testing.assert_equal(again, whole)
 
 
+def test_after_the_image_has_changed_nothing_of_the_last_fill_is_kept(mrml, logic, drawn, monkeypatch):
+    from SparseAnnotateLib.interpolation.random_walk import RandomWalkInterpolator
+
+    volume = drawn[0]
+    calls = []
+    refill = RandomWalkInterpolator.refill
+    monkeypatch.setattr(RandomWalkInterpolator, "refill", lambda *given: calls.append(given[4]) or refill(*given))
+    logic.fillBetweenSlices(volume, "random_walk")
+    logic.fillBetweenSlices(volume, "random_walk")
+    assert calls == [[]]
+    mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume)[::-1].copy())
+    logic.fillBetweenSlices(volume, "random_walk")
+    assert len(calls) == 1
+
+
 def test_confidence_lies_on_the_volume_and_is_saved_with_the_scene(mrml, logic, drawn, embedded, tmp_path):
     volume = drawn[0]
     node = logic.fillBetweenSlices(volume, "shape")
