@@ -13,7 +13,7 @@ import torch
 
 from benchmark_report import arguments, report
 from SparseAnnotateLib.learning.inference import autocast
-from SparseAnnotateLib.learning.losses import SparseDiceCELoss
+from SparseAnnotateLib.learning.losses import SparseLoss
 from SparseAnnotateLib.learning.networks import build_network
 
 CONFIGURATIONS = [
@@ -50,7 +50,7 @@ class Configuration:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self.precision):
             logits = self.model(image)
-        loss = SparseDiceCELoss()(logits, label.to(self.device), supervised.to(self.device))
+        loss = SparseLoss()(logits, label.to(self.device), supervised.to(self.device))
         loss.backward()
         self.optimizer.step()
         self.losses.append(loss.item())

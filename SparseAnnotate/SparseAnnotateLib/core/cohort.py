@@ -9,7 +9,8 @@ A cohort made by SparseAnnotate::
     fills/<case>.nrrd            drawn slices and what was filled between them
     fills/confidence/<case>.nrrd how far to trust the fill, in percent
     predictions/<run>/<case>.nrrd
-    runs/<run>/                  config, card, metrics, weights, checkpoint
+    predictions/<run>/{entropy,disagreement}/<case>.nrrd   how unsure it is, in percent, when asked for
+    runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
     cache/                       may be deleted at any time
 
 A folder in the Medical Segmentation Decathlon's layout is read as it comes; its labelsTr are references, never taken
@@ -279,6 +280,10 @@ class Cohort:
 
     def prediction_path(self, run: str, name: str) -> Path:
         return self.state_folder / "predictions" / run / f"{name}.nrrd"
+
+    def uncertainty_path(self, run: str, name: str, kind: str) -> Path:
+        """Percent: how unsure a run's prediction is, 'entropy' or 'disagreement'."""
+        return self.state_folder / "predictions" / run / kind / f"{name}.nrrd"
 
     def run_folder(self, run: str) -> Path:
         """Folder of a run. Raises BadInputError when the name cannot be part of a file name."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .errors import CancelledError
+
+_SLOWEST_PACE = 5.0
+_SURE_UNTIL = 0.98
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class Watch:
         return _PartWatch(whole, number / count, 1 / count, prefix)
 
     @staticmethod
+    def stage_of(whole: Watch, seconds: Sequence[float], number: int, prefix: str = "") -> Watch:
+        """Watch over stage `number` of work whose stages were expected to take `seconds` each.
+
+        The seconds left of the later stages are as expected, times how much longer this one takes than expected.
+        """
+        return _StageWatch(whole, seconds, number, prefix)
+
+    @staticmethod
     def quiet(whole: Watch) -> Watch:
         """Lets the wish to cancel of a whole in, and no progress out."""
         return _QuietWatch(whole)
@@ -91,6 +102,22 @@ class _PartWatch(Watch):
         if seconds_left is not None:
             rest = (1 - self._start - self._share) / self._share
             seconds_left += rest * (time.monotonic() - self._began + seconds_left)
+        self._whole.step(self._start + fraction * self._share, self._prefix + message, seconds_left, **metrics)
+
+
+class _StageWatch(_PartWatch):
+    def __init__(self, whole: Watch, seconds: Sequence[float], number: int, prefix: str):
+        total = max(sum(seconds), 1e-9)
+        super().__init__(whole, sum(seconds[:number]) / total, seconds[number] / total, prefix)
+        self._expected, self._later = max(seconds[number], 1e-9), sum(seconds[number + 1 :])
+        self._pace = 1.0
+
+    def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
+        if seconds_left is not None:
+            if fraction < _SURE_UNTIL:
+                pace = seconds_left / (1.0 - fraction) / self._expected
+                self._pace = min(max(pace, 1 / _SLOWEST_PACE), _SLOWEST_PACE)
+            seconds_left += self._later * self._pace
         self._whole.step(self._start + fraction * self._share, self._prefix + message, seconds_left, **metrics)
 
 

@@ -1,130 +1,256 @@
-"""A network over a whole volume: sliding window, Gaussian blending, bounded memory."""
+"""Networks over whole volumes: sliding windows with Gaussian blending, in 3D and slice by slice, in bounded memory."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
 from ..core import RemainingTime, Watch
+from .run_folder import VIEW_NAMES, Role
 
 LOGIT_BYTES = 1 << 30
 # On a CPU windows cost too much to look at every voxel eight times.
 _OVERLAP = {"cpu": 0.25}
 _OVERLAP_ELSEWHERE = 0.5
 _CERTAIN = 10.0
+_SLICES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network ready to predict, in eval mode on `device`.
+
+    Attributes:
+        role: '2d' looks at slices across `planes`, '3d' at the volume, 'final' at the volume and what the others say.
+        patch: window size. class_count: output channels, background included.
+        flip: axes of (S, A, R) to mirror the volume along, in all combinations; the predictions are averaged.
+    """
+
+    role: Role
+    network: torch.nn.Module
+    patch: tuple[int, ...]
+    class_count: int
+    device: str
+    precision: str = "fp32"
+    planes: tuple[int, ...] = ()
+    flip: tuple[int, ...] = ()
 
 
 def predicted_classes(
-    model: torch.nn.Module,
-    image: np.ndarray,
-    patch: tuple[int, int, int],
-    device: str,
-    precision: str = "fp32",
-    watch: Watch | None = None,
+    models: list[TrainedModel] | TrainedModel, image: np.ndarray, watch: Watch | None = None
 ) -> np.ndarray:
-    """Most likely class of every voxel, (S, A, R) uint8 or uint16.
-
-    The volume is worked off in slabs along its first axis, each with a margin of half a patch, so that the logits of
-    a large volume with many classes never stand in memory at once.
+    """Most likely class of every voxel, (S, A, R) uint8 or uint16; several models are averaged.
 
     Args:
-        model: in eval mode, on `device`.
-        image: (S, A, R) normalised, as in training.
-        patch: window size; watch: progress and cancel (per window).
+        image: (S, A, R) normalised, as in training. watch: progress and cancel (per window).
     """
-    slabs = Slabs(model, image, patch, device, precision, watch or Watch(), LOGIT_BYTES)
-    result = np.zeros(image.shape, dtype=np.uint8 if slabs.class_count < 256 else np.uint16)
-    for start, stop in slabs.ranges:
-        result[start:stop] = slabs.logits(start, stop).argmax(0).numpy().astype(result.dtype)
+    volume = VolumePrediction(models if isinstance(models, list) else [models], image, watch or Watch())
+    result = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
+    for start, stop in volume.ranges:
+        result[start:stop] = volume.probabilities(start, stop).argmax(0).numpy().astype(result.dtype)
     return result
 
 
-class Slabs:
-    """A volume worked off in slabs along its first axis; see `predicted_classes` for the arguments.
+def final_classes(model: TrainedModel, image: np.ndarray, sets: np.ndarray, watch: Watch) -> np.ndarray:
+    """Most likely class of every voxel by a final model, (S, A, R), from the image and (V, S, A, R) pseudo-labels."""
+    both = torch.cat(
+        [
+            torch.from_numpy(np.array(image, dtype=np.float32))[None],
+            mean_pseudo_label(torch.from_numpy(np.array(sets)), model.class_count),
+        ]
+    )
+    pace = _Pace(watch, image.shape[0] * 2 ** len(model.flip))
+    probabilities = _averaged_over_flips(model, both, pace, image.shape[0])
+    return probabilities.argmax(0).numpy().astype(class_dtype(model.class_count))
+
+
+def class_dtype(class_count: int) -> type:
+    """Smallest dtype that class indices fit in."""
+    return np.uint8 if class_count < 256 else np.uint16
+
+
+class VolumePrediction:
+    """What models say of a volume, worked off in slabs along its first axis, so that memory stays bounded.
+
+    A 2D model gives a view for each of its planes, a 3D model one; a final model takes all of these and gives the one
+    that counts.
+
+    Args:
+        models: of one run. image: (S, A, R) normalised.
+        weights: how much each view counts in what all say together; None: 2D views together as much as 3D.
+        logit_bytes: what the probabilities of one view and slab may take.
 
     Attributes:
-        ranges: first slice of each slab, and the one after its last, so that the logits of one slab take
-            `logit_bytes` at most. class_count: classes, background included.
+        ranges: first slice of each slab, and the one after its last.
+        view_names: 'axial', 'coronal', 'sagittal' (2D, slices across S, A, R), '3d', as far as there are such models.
     """
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        models: list[TrainedModel],
         image: np.ndarray,
-        patch: tuple[int, int, int],
-        device: str,
-        precision: str,
         watch: Watch,
-        logit_bytes: int,
+        weights: dict[str, float] | None = None,
+        logit_bytes: int = LOGIT_BYTES,
     ):
-        self.class_count = _class_count(model, patch, device)
-        self._image, self._patch, self._device = image, patch, device
+        self.class_count = models[0].class_count
+        self._weights = weights
+        self._image = image
+        self._final = next((m for m in models if m.role == "final"), None)
+        self._views: list[tuple[str, TrainedModel, int | None]] = []
+        for model in models:
+            if model.role == "2d":
+                self._views += [(VIEW_NAMES[axis], model, axis) for axis in model.planes]
+            elif model.role == "3d":
+                self._views.append(("3d", model, None))
+        self.view_names = tuple(name for name, _, _ in self._views)
         per_slice = image.shape[1] * image.shape[2] * self.class_count * 4
-        self._margin = patch[0] // 2
-        thickness = max(patch[0], int(logit_bytes // per_slice) - 2 * self._margin)
+        self._margin = max(m.patch[0] // 2 for m in models)
+        thickness = max(2 * self._margin, int(logit_bytes // per_slice) - 2 * self._margin)
         count = image.shape[0]
         self.ranges = [(start, min(start + thickness, count)) for start in range(0, count, thickness)]
-        self._overlap = _OVERLAP.get(device, _OVERLAP_ELSEWHERE)
-        self._windows = _Windows(model, self.class_count, watch, device, precision, len(self.ranges))
+        passes = sum(2 ** len(m.flip) for _, m, _ in self._views)
+        passes += 2 ** len(self._final.flip) if self._final is not None else 0
+        self._pace = _Pace(watch, count * passes)
 
-    def logits(self, start: int, stop: int) -> torch.Tensor:
-        """Logits of the slices from `start` to before `stop`, (classes, S, A, R) float32 on the CPU."""
+    def views(self, start: int, stop: int) -> dict[str, torch.Tensor]:
+        """Probabilities of the slices from `start` to before `stop` by each view, (classes, S, A, R) float32, CPU."""
         low, high = max(0, start - self._margin), min(self._image.shape[0], stop + self._margin)
-        slab = torch.from_numpy(np.array(self._image[low:high], dtype=np.float32))[None, None]
-        self._windows.begin_slab(start / self._image.shape[0], slab.shape[2:], self._patch, self._overlap)
-        with torch.inference_mode():
-            logits = sliding_window_inference(
-                slab,
-                self._patch,
-                1,
-                self._windows,
-                overlap=self._overlap,
-                mode="gaussian",
-                sw_device=self._device,
-                device="cpu",
-            )
-        return logits[0][:, start - low : stop - low]
+        slab = torch.from_numpy(np.array(self._image[low:high], dtype=np.float32))[None]
+        inside = slice(start - low, stop - low)
+        found = {}
+        for name, model, axis in self._views:
+            found[name] = _averaged_over_flips(model, slab, self._pace, stop - start, axis)[:, inside]
+        return found
+
+    def probabilities(self, start: int, stop: int) -> torch.Tensor:
+        """Joint probabilities of the slices from `start` to before `stop`, (classes, S, A, R) float32 on the CPU."""
+        return self.joint_and_views(start, stop)[0]
+
+    def joint_and_views(self, start: int, stop: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """`probabilities` and `views` of the same slices."""
+        if self._final is None:
+            views = self.views(start, stop)
+            return mean_view(views, self._weights), views
+        low, high = max(0, start - self._margin), min(self._image.shape[0], stop + self._margin)
+        inside = slice(start - low, stop - low)
+        views = self.views(low, high)
+        sets = torch.stack([view.argmax(0) for view in views.values()])
+        prior = mean_pseudo_label(sets, self.class_count, set_weights(self.view_names, self._weights))
+        image = torch.from_numpy(np.array(self._image[low:high], dtype=np.float32))[None]
+        joint = _averaged_over_flips(self._final, torch.cat([image, prior]), self._pace, stop - start)
+        return joint[:, inside], {name: view[:, inside] for name, view in views.items()}
+
+
+def set_weights(names: Sequence[str], weights: dict[str, float] | None) -> tuple[float, ...]:
+    """How much each view counts, in their order; they sum to 1. Without weights all views alike."""
+    found = [(weights or {}).get(name, 1.0) for name in names]
+    return tuple(weight / sum(found) for weight in found)
+
+
+def mean_view(views: dict[str, torch.Tensor], weights: dict[str, float] | None) -> torch.Tensor:
+    """Weighted mean probabilities; without weights the views of a 2D model count together as much as a 3D model."""
+    if weights is None and "3d" in views:
+        weights = {name: 1.0 if name == "3d" else 1.0 / max(len(views) - 1, 1) for name in views}
+    shares = set_weights(tuple(views), weights)
+    return sum(share * view for share, view in zip(shares, views.values(), strict=True))
+
+
+def mean_pseudo_label(sets: torch.Tensor, class_count: int, weights: Sequence[float]) -> torch.Tensor:
+    """A of Zheng 2020: (V, *spatial) class indices to the share of each class, (classes, *spatial) float32."""
+    shares = torch.tensor(weights, device=sets.device).reshape(-1, *([1] * (sets.ndim - 1)))
+    return torch.stack([((sets == value) * shares).sum(0) for value in range(class_count)])
+
+
+def _averaged_over_flips(
+    model: TrainedModel, slab: torch.Tensor, pace: _Pace, slices: int, axis: int | None = None
+) -> torch.Tensor:
+    """(channels, S, A, R) to mean probabilities (classes, S, A, R) over all combinations of mirroring."""
+    total = None
+    axes = [a for a in model.flip if a != axis]
+    for count in range(len(axes) + 1):
+        for mirrored in combinations(axes, count):
+            dims = [a + 1 for a in mirrored]
+            logits = _windowed(model, slab.flip(dims), pace, axis).flip(dims)
+            probabilities = torch.softmax(logits, 0)
+            total = probabilities if total is None else total.add_(probabilities)
+            pace.finish(slices * (2 if axis in model.flip else 1))
+    return total / 2 ** len(axes)
+
+
+def _windowed(model: TrainedModel, slab: torch.Tensor, pace: _Pace, axis: int | None) -> torch.Tensor:
+    """Logits of a slab, (classes, S, A, R) float32 on the CPU; slice by slice across `axis`, if given."""
+    overlap = _OVERLAP.get(model.device, _OVERLAP_ELSEWHERE)
+    windows = _Windows(model, pace)
+    with torch.inference_mode():
+        if axis is None:
+            return _sliding(slab[None], model, windows, overlap)[0]
+        slices = slab.movedim(axis + 1, 0)
+        parts = [_sliding(part, model, windows, overlap) for part in slices.split(_SLICES_AT_ONCE)]
+        return torch.cat(parts).movedim(0, axis + 1)
+
+
+def _sliding(inputs: torch.Tensor, model: TrainedModel, windows: _Windows, overlap: float) -> torch.Tensor:
+    # Blending stays on the graphics card, where it is fast, unless the slab does not fit there.
+    try:
+        logits = sliding_window_inference(
+            inputs,
+            model.patch,
+            _SLICES_AT_ONCE if model.role == "2d" else 1,
+            windows,
+            overlap=overlap,
+            mode="gaussian",
+            sw_device=model.device,
+            device=model.device,
+        )
+    except torch.OutOfMemoryError:
+        logits = sliding_window_inference(
+            inputs, model.patch, 1, windows, overlap=overlap, mode="gaussian", sw_device=model.device, device="cpu"
+        )
+    return logits.cpu()
+
+
+class _Pace:
+    """How far a prediction has come, in slices times passes."""
+
+    def __init__(self, watch: Watch, total: int):
+        self._watch, self._total, self._done = watch, max(total, 1), 0
+        self._remaining = RemainingTime(self._total)
+
+    def finish(self, slices: int) -> None:
+        self._done += slices
+        left = self._remaining.after(min(self._done, self._total))
+        self._watch.step(min(1.0, self._done / self._total), "predicting", left)
+
+    def check(self) -> None:
+        self._watch.check()
 
 
 class _Windows:
-    """The network as MONAI calls it, window by window, with progress and cancel in between."""
+    """The network as MONAI calls it, window by window, with a chance to cancel in between."""
 
-    def __init__(self, model, classes: int, watch: Watch, device: str, precision: str, slabs: int):
-        self._model, self._classes, self._watch, self._device, self._precision = (
-            model,
-            classes,
-            watch,
-            device,
-            precision,
-        )
-        self._slabs, self._before, self._done, self._expected = slabs, 0.0, 0, 1
-        self._remaining: RemainingTime | None = None
-
-    def begin_slab(self, before: float, shape, patch, overlap: float) -> None:
-        steps = [max(1, int(p * (1 - overlap))) for p in patch]
-        counts = [max(0, -(-(n - p) // s)) + 1 for n, p, s in zip(shape, patch, steps, strict=True)]
-        self._before, self._done, self._expected = before, 0, int(np.prod(counts))
-        if self._remaining is None:
-            self._remaining = RemainingTime(self._expected * self._slabs)
+    def __init__(self, model: TrainedModel, pace: _Pace):
+        self._model, self._pace, self._precision = model, pace, model.precision
 
     def __call__(self, window: torch.Tensor) -> torch.Tensor:
-        fraction = min(1.0, self._before + self._done / self._expected / self._slabs)
-        done = round(fraction * self._expected * self._slabs)
-        self._watch.step(fraction, "predicting", self._remaining.after(done) if done else None)
-        self._done += 1
-        if float(window.amax()) == float(window.amin()):
+        self._pace.check()
+        if float(window[:, :1].amax()) == float(window[:, :1].amin()):
             # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
             return self._background(window)
-        with autocast(self._device, self._precision):
-            logits = self._model(window).float()
+        with autocast(self._model.device, self._precision):
+            logits = self._model.network(window).float()
         if self._precision != "fp32" and not bool(torch.isfinite(logits).all()):
             self._precision = "fp32"
-            return self._model(window).float()
+            return self._model.network(window).float()
         return logits
 
     def _background(self, window: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros(1, self._classes, *window.shape[2:], device=window.device)
+        logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
         logits[:, 0] = _CERTAIN
         return logits
 
@@ -134,8 +260,3 @@ def autocast(device: str, precision: str) -> torch.autocast:
     kind = torch.device(device).type
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
     return torch.autocast(kind, dtype=dtype, enabled=precision != "fp32")
-
-
-def _class_count(model: torch.nn.Module, patch: tuple[int, int, int], device: str) -> int:
-    with torch.inference_mode():
-        return int(model(torch.zeros(1, 1, *(min(32, n) for n in patch), device=device)).shape[1])

@@ -1,21 +1,51 @@
-"""A trained run on volumes: label maps on their own grids."""
+"""A trained run on volumes: label maps on their own grids, and how sure the models are."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from dataclasses import dataclass
 
-from ..core import Cohort, Watch
+import numpy as np
+import torch
+
+from ..core import Cohort, VolumeGeometry, Watch
 from ..core.images import write_image
+from .clean_up import CleanUp, cleaned
 from .devices import chosen_device, prediction_precision
-from .inference import predicted_classes
+from .inference import TrainedModel, VolumePrediction, class_dtype
 from .networks import build_network
+from .pseudo_labels import agreement
 from .run_folder import RunCard, RunFolder
+from .trainer import network_shape
 from .training_data import normalised_image
 from .weights import load_weights
+
+_AXES = "SAR"
+
+
+@dataclass(frozen=True, eq=False)
+class CasePrediction:
+    """What a run says of a case, on its image's grid.
+
+    Attributes:
+        labels: (K, J, I) uint8 or uint16; drawn slices as drawn.
+        entropy: (K, J, I) uint8, entropy of the mean prediction in percent of the largest there is; None unless asked.
+        disagreement: (K, J, I) uint8, percent of the views that say something else than most; None unless asked for,
+            or when there is one view only.
+    """
+
+    labels: np.ndarray
+    entropy: np.ndarray | None = None
+    disagreement: np.ndarray | None = None
 
 
 class Predictor:
     """A finished run, loaded once, for any number of volumes.
+
+    Args:
+        cohort, run_name: the run. device: 'auto', 'cpu', 'cuda', ...
+        flips: average over the mirrored volume, too, along the axes that the run learned with; up to eight times
+            slower, a little better.
 
     Raises:
         RunError: when the run is not finished, damaged, or of another version or network.
@@ -27,28 +57,112 @@ class Predictor:
         labels = predictor.labels("case_07")
     """
 
-    def __init__(self, cohort: Cohort, run_name: str, device: str = "auto"):
+    def __init__(self, cohort: Cohort, run_name: str, device: str = "auto", flips: bool = False):
         self._cohort = cohort
         self._run = RunFolder(cohort.run_folder(run_name))
         self.card: RunCard = self._run.card()
         self.device = chosen_device(device).device
-        self._model = build_network(self.card.network, len(self.card.classes) + 1)
-        load_weights(self._run.weights_path, self._model)
-        self._model.to(self.device).eval()
+        self.note: str | None = None
+        self._flips = flips
+        self._models = loaded_models(self._run, self.card, self.device, flips=flips)
 
-    def labels(self, case: str, watch: Watch | None = None) -> np.ndarray:
+    def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
         """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""
+        return self.predict(case, watch, clean_up).labels
+
+    def predict(
+        self,
+        case: str,
+        watch: Watch | None = None,
+        clean_up: CleanUp | None = None,
+        uncertainty: bool = False,
+    ) -> CasePrediction:
+        """Labels of a case, and on demand how unsure they are. When a graphics card's memory runs out, on the CPU."""
+        watch = watch or Watch()
+        try:
+            return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
+        except torch.OutOfMemoryError:
+            if self.device == "cpu":
+                raise
+            self.note = f"The memory of '{self.device}' does not hold one window: predicting on the CPU, which is slow."
+            torch.cuda.empty_cache()
+            self.device = "cpu"
+            self._models = loaded_models(self._run, self.card, "cpu", flips=self._flips)
+            watch.step(0.0, self.note)
+            return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
+
+    def write(
+        self,
+        case: str,
+        watch: Watch | None = None,
+        clean_up: CleanUp | None = None,
+        uncertainty: bool = False,
+    ) -> str:
+        """Predict a case and write it to the cohort's predictions; returns the file's path.
+
+        With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it.
+        """
+        path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
+        found = self.predict(case, watch, clean_up, uncertainty)
+        for name in ("entropy", "disagreement"):
+            percent = getattr(found, name)
+            if percent is not None:
+                write_image(self._cohort.uncertainty_path(self._run.name, case, name), percent, geometry)
+        write_image(path, found.labels, geometry)
+        return str(path)
+
+    def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
         annotation = self._cohort.annotation(case)
+        geometry = annotation.geometry
         image = normalised_image(self._cohort, case, self.card.normalisation)
-        precision = prediction_precision(self.device)
-        classes = predicted_classes(self._model, image, self.card.patch, self.device, precision, watch)
-        labels = annotation.geometry.from_standard_order(self.card.label_table[classes])
+        volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
+        classes = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
+        entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
+        several = uncertainty and len(volume.view_names) > 1
+        disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
+        for start, stop in volume.ranges:
+            joint, views = volume.joint_and_views(start, stop)
+            classes[start:stop] = joint.argmax(0).numpy()
+            if entropy is not None:
+                entropy[start:stop] = entropy_percent(joint)
+            if disagreement is not None:
+                disagreement[start:stop] = 100 - agreement(np.stack([v.argmax(0).numpy() for v in views.values()]))
+        classes = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up)
+        labels = geometry.from_standard_order(self.card.label_table[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
-        return labels
+        drawn = annotation.supervised_mask() if uncertainty else None
+        return CasePrediction(labels, *(_on_own_grid(m, geometry, drawn) for m in (entropy, disagreement)))
 
-    def write(self, case: str, watch: Watch | None = None) -> str:
-        """Predict a case and write it to the cohort's predictions; returns the file's path."""
-        path = self._cohort.prediction_path(self._run.name, case)
-        write_image(path, self.labels(case, watch), self._cohort.geometry(case))
-        return str(path)
+
+def _on_own_grid(percent: np.ndarray | None, geometry: VolumeGeometry, drawn: np.ndarray | None) -> np.ndarray | None:
+    """A map in the image's axis order; what was drawn is certain."""
+    if percent is None:
+        return None
+    percent = np.ascontiguousarray(geometry.from_standard_order(percent))
+    percent[drawn] = 0
+    return percent
+
+
+def loaded_models(
+    folder: RunFolder, card: RunCard, device: str, dropout: float = 0.0, flips: bool = False
+) -> list[TrainedModel]:
+    """All models of a finished run on a device, in eval mode. Raises RunError."""
+    axes = tuple(_AXES.index(name) for name in card.flip) if flips else ()
+    precision = prediction_precision(device)
+    found = []
+    for model in card.models:
+        network = build_network(model.plan.network, network_shape(model.plan, card.class_count, dropout))
+        load_weights(folder.weights_path(model.plan.role), network)
+        network.to(device).eval()
+        plan = model.plan
+        found.append(
+            TrainedModel(plan.role, network, plan.patch, card.class_count, device, precision, plan.planes, axes)
+        )
+    return found
+
+
+def entropy_percent(probabilities: torch.Tensor) -> np.ndarray:
+    """Entropy of (classes, S, A, R) probabilities in percent of the largest there is, (S, A, R) uint8."""
+    share = -torch.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
+    return (100.0 * share).round().clamp(0, 100).to(torch.uint8).numpy()

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 _SMALLEST_PROGRESS = 0.002
+_POWER = 0.9
 
 
 @dataclass
 class Schedule:
-    """Warm-up, constant rate, linear cool-down to zero.
+    """Warm-up, then 'hold' (constant rate, linear cool-down to zero), 'poly' (power 0.9) or 'cosine' to zero.
 
-    Unlike a one-cycle or cosine plan it can end at any time with a proper cool-down: when the held-out slices show no
-    progress for `patience` looks, the cool-down begins there and then (early stop).
+    With 'hold' training can end at any time with a proper cool-down: when the held-out slices show no progress for
+    `patience` looks, the cool-down begins there and then (early stop). The two others stop early without one.
     """
 
     iterations: int
     warm_up: int
     cool_down: int
     patience: int
+    kind: Literal["hold", "poly", "cosine"] = "hold"
     cooling_from: int | None = None
     best: float | None = None
     looks_without_progress: int = 0
 
     @property
     def cooling_start(self) -> int:
-        """Iteration at which the cool-down begins."""
-        return self.iterations - self.cool_down if self.cooling_from is None else self.cooling_from
+        """Iteration at which the cool-down begins, or, without one, training ends."""
+        if self.cooling_from is not None:
+            return self.cooling_from
+        return self.iterations - self.cool_down if self.kind == "hold" else self.iterations
 
     @property
     def end(self) -> int:
         """Number of iterations that will have been done in the end."""
-        return min(self.iterations, self.cooling_start + self.cool_down)
+        return min(self.iterations, self.cooling_start + (self.cool_down if self.kind == "hold" else 0))
 
     @property
     def stopped_early(self) -> bool:
@@ -40,6 +46,9 @@ class Schedule:
     def rate(self, iteration: int) -> float:
         """Factor of the learning rate at an iteration (from 0)."""
         rising = (iteration + 1) / self.warm_up if iteration < self.warm_up else 1.0
+        if self.kind != "hold":
+            left = 1.0 - iteration / self.iterations
+            return min(rising, left**_POWER if self.kind == "poly" else 0.5 * (1.0 - math.cos(math.pi * left)))
         falling = (self.end - iteration) / max(self.end - self.cooling_start, 1)
         return min(rising, falling, 1.0) if iteration >= self.cooling_start else rising
 

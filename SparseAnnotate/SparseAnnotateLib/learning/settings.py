@@ -5,19 +5,68 @@ Importable without torch, so that the panel and the command line know the choice
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core import BadInputError
 
 DIVISOR = 16  # networks halve their input at most four times
 NETWORKS = {
-    "basic_unet_small": "3D U-Net with 16 to 128 features; the one a CPU can afford.",
-    "basic_unet": "3D U-Net with 32 to 256 features.",
-    "attention_unet": "3D U-Net with attention gates (Oktay 2018).",
-    "dynunet": "3D U-Net of the nnU-Net kind with residual blocks.",
-    "segresnet": "Residual encoder-decoder (Myronenko 2018).",
+    "basic_unet_small": "U-Net with 16 to 128 features; the one a CPU can afford.",
+    "basic_unet": "U-Net with 32 to 256 features.",
+    "attention_unet": "U-Net with attention gates (Oktay 2018).",
+    "dense_vox_net": "densely connected network (Yu 2017), the one of Zheng 2020.",
+    "dynunet": "U-Net of the nnU-Net kind; kernels and strides follow the spacing.",
+    "segresnet": "residual encoder-decoder (Myronenko 2018).",
+    "swin_unetr": "U-Net with a Swin transformer as encoder (Hatamizadeh 2022).",
+    "unetr": "U-Net with a vision transformer as encoder (Hatamizadeh 2022).",
 }
+LOSSES = {
+    "dice_ce": "Dice + cross-entropy.",
+    "ce": "cross-entropy (Zheng 2020, eq. 1 and 2).",
+    "weighted_ce": "cross-entropy with a weight for each class.",
+    "dice_focal": "Dice + focal loss, for rare structures.",
+    "tversky": "Tversky loss, which counts missed voxels more than wrong ones.",
+    "generalised_dice": "Dice whose classes count by their size.",
+    "boundary": "Dice + cross-entropy + boundary loss (Kervadec 2019), by distances within each drawn slice.",
+}
+RECIPES = {
+    "3d": "one 3D model on the drawn voxels.",
+    "2d": "one 2D model on the slices of all planes.",
+    "ensemble": "a 2D and a 3D model; their predictions along all planes and in 3D are averaged.",
+    "self_training": "the whole of Zheng 2020: 2D and 3D models, their pseudo-labels, and a final model that learns "
+    "from those.",
+}
+SCHEDULES = ("hold", "poly", "cosine")
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Random changes of patches.
+
+    Attributes:
+        flip: the axes to mirror along, of S, A, R; None: R, the body being about symmetric, or none where the names
+            of structures tell sides. Mirroring along the others makes anatomy that nobody has, and a model that cannot
+            tell front from back.
+        right_angles: chance of a rotation by 90, 180 or 270 degrees, in planes whose spacing and patch sides agree.
+        affine: chance of a small rotation, scaling and shear.
+        elastic: chance of an elastic deformation, together with the affine one.
+        bias_field: chance of a smooth change of brightness, as MR coils make.
+        intensity: chance of each change of brightness, contrast and noise.
+        mixup: chance that two patches are mixed (Zhang 2018).
+    """
+
+    flip: tuple[Literal["S", "A", "R"], ...] | None = None
+    right_angles: float = 0.0
+    affine: float = 0.0
+    elastic: float = 0.0
+    bias_field: float = 0.0
+    intensity: float = 0.5
+    mixup: float = 0.0
+
+    def __post_init__(self):
+        for name in ("right_angles", "affine", "elastic", "bias_field", "intensity", "mixup"):
+            _check_share(f"augmentation.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -25,17 +74,29 @@ class TrainingSettings:
     """How to train; 'auto' and None are filled in from the cohort and the device when the run begins.
 
     Attributes:
-        network: a name from NETWORKS, or 'auto' (small on a CPU).
-        patch: patch size in voxels (S, A, R), or None.
-        batch: patches per step, or None.
-        iterations: optimiser steps at most.
+        recipe: what is trained, a name from RECIPES.
+        network, network_2d: names from NETWORKS, or 'auto' (small on a CPU). The final model of 'self_training' is the
+            Y-shaped DenseVoxNet.
+        patch, patch_2d: patch size in voxels (S, A, R), and in pixels of slices, or None.
+        batch, batch_2d: patches per step, or None.
+        iterations: optimiser steps of each model at most.
+        iterations_2d, iterations_final: of the 2D and of the final model; None: as many.
+        loss: a name from LOSSES.
+        class_weights: of 'weighted_ce', background first; None: by how rare each class is in the drawn slices.
         learning_rate, weight_decay: of AdamW.
-        warm_up, cool_down: share of the iterations over which the rate rises first and falls to zero last.
+        schedule: 'hold' (warm up, hold, cool down), 'poly' (power 0.9) or 'cosine'.
+        warm_up, cool_down: share of the iterations over which the rate rises first and, with 'hold', falls to zero
+            last.
+        largest_gradient: the norm that gradients are clipped to.
         dropout: share of values dropped in the network while it learns; also what its uncertainty is sampled with.
         fill_weight: how much a filled voxel counts beside a drawn one, times its confidence; 0: nothing is learned from
             fills. With more the cases must have been filled.
-        foreground_share: share of patches placed on a voxel of a structure; the others on any drawn voxel.
-        flip: mirror patches at random along all three axes.
+        foreground_share: share of patches placed on a voxel of a structure, each structure equally often.
+        class_shares: share of patches placed on each label value instead (Zhang 2025, appendix G).
+        undrawn_share: share of patches placed anywhere, drawn or not; the others lie on any drawn voxel.
+        mean_teacher: weight of the agreement with a moving average of the model on undrawn voxels (Tarvainen 2017).
+        drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
+        random_share: share of the final model's iterations that fit random pseudo-labels; then the nearest ones.
         normalisation: of each image: 'z_score', or 'percentile' (0.5 and 99.5 to 0 and 1).
         validation_share: share of the drawn slices held out to watch the training; none below 20 drawn slices.
         validate_every: iterations between two looks at the held-out slices.
@@ -44,20 +105,37 @@ class TrainingSettings:
         seed: of everything random.
         device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
         precision: 'auto', 'fp32', 'bf16' or 'fp16' (mixed).
+        channels_last: the memory format graphics cards prefer; None: on graphics cards.
+        compile: use torch.compile, which pays off in long trainings on graphics cards.
     """
 
+    recipe: Literal["3d", "2d", "ensemble", "self_training"] = "3d"
     network: str = "auto"
+    network_2d: str = "auto"
     patch: tuple[int, int, int] | None = None
+    patch_2d: tuple[int, int] | None = None
     batch: int | None = None
+    batch_2d: int | None = None
     iterations: int = 600
+    iterations_2d: int | None = None
+    iterations_final: int | None = None
+    loss: str = "dice_ce"
+    class_weights: tuple[float, ...] | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    schedule: Literal["hold", "poly", "cosine"] = "hold"
     warm_up: float = 0.05
     cool_down: float = 0.5
+    largest_gradient: float = 12.0
     dropout: float = 0.0
     fill_weight: float = 0.0
     foreground_share: float = 0.5
-    flip: bool = True
+    class_shares: dict[int, float] | None = None
+    undrawn_share: float = 0.0
+    mean_teacher: float = 0.0
+    drawn_weight: float = 4.0
+    random_share: float = 0.5
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     normalisation: Literal["z_score", "percentile"] = "z_score"
     validation_share: float = 0.1
     validate_every: int = 100
@@ -66,29 +144,61 @@ class TrainingSettings:
     seed: int = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool | None = None
+    compile: bool = False
 
     def __post_init__(self):
-        if self.network != "auto" and self.network not in NETWORKS:
-            raise BadInputError(f"There is no network '{self.network}'; choose one of auto, {', '.join(NETWORKS)}.")
-        if self.patch is not None and (min(self.patch) < DIVISOR or any(n % DIVISOR for n in self.patch)):
-            raise BadInputError(
-                f"Each side of the patch must be a multiple of {DIVISOR} voxels, not {list(self.patch)}."
-            )
-        if self.patch is not None and max(self.patch) == DIVISOR:
-            raise BadInputError(
-                f"At least one side of the patch must be {2 * DIVISOR} voxels or more: after four halvings there must "
-                f"be more than one voxel left, which {list(self.patch)} does not give."
-            )
-        at_least_one = ("iterations", "validate_every", "patience", "checkpoint_every")
-        for name in at_least_one + (("batch",) if self.batch is not None else ()):
+        if self.recipe not in RECIPES:
+            raise BadInputError(f"There is no recipe '{self.recipe}'; choose one of {', '.join(RECIPES)}.")
+        for name in (self.network, self.network_2d):
+            if name != "auto" and name not in NETWORKS:
+                raise BadInputError(f"There is no network '{name}'; choose one of auto, {', '.join(NETWORKS)}.")
+        if self.loss not in LOSSES:
+            raise BadInputError(f"There is no loss '{self.loss}'; choose one of {', '.join(LOSSES)}.")
+        if self.class_weights is not None and min(self.class_weights, default=0.0) <= 0.0:
+            raise BadInputError("Each of the 'class_weights' must be more than 0, the background's first.")
+        for patch in (self.patch, self.patch_2d):
+            if patch is not None:
+                check_patch(patch)
+        counts = ["iterations", "validate_every", "patience", "checkpoint_every"]
+        optional = ("batch", "batch_2d", "iterations_2d", "iterations_final")
+        for name in [*counts, *(n for n in optional if getattr(self, n) is not None)]:
             if getattr(self, name) < 1:
                 raise BadInputError(f"'{name}' must be at least 1, not {getattr(self, name)}.")
-        for name in ("warm_up", "cool_down", "fill_weight", "foreground_share", "validation_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise BadInputError(f"'{name}' is a share between 0 and 1, not {getattr(self, name):g}.")
+        shares = ("warm_up", "cool_down", "fill_weight", "foreground_share", "undrawn_share", "validation_share")
+        for name in (*shares, "random_share"):
+            _check_share(name, getattr(self, name))
+        for value, share in (self.class_shares or {}).items():
+            _check_share(f"class_shares.{value}", share)
+        placed = sum(self.class_shares.values()) if self.class_shares is not None else self.foreground_share
+        if placed + self.undrawn_share > 1.0 + 1e-9:
+            raise BadInputError(
+                f"Patches on structures and anywhere make up more than all patches: {placed:g} + "
+                f"{self.undrawn_share:g}. Lower 'foreground_share', 'class_shares' or 'undrawn_share'."
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise BadInputError(f"'dropout' is a share of at least 0 and less than 1, not {self.dropout:g}.")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise BadInputError("The learning rate must be positive, and the weight decay not negative.")
+        if self.largest_gradient <= 0 or self.drawn_weight <= 0 or self.mean_teacher < 0:
+            raise BadInputError(
+                "'largest_gradient' and 'drawn_weight' must be positive, and 'mean_teacher' not negative."
+            )
         if self.seed < 0:
             raise BadInputError(f"The seed must not be negative, but is {self.seed}.")
+
+
+def check_patch(patch: tuple[int, ...]) -> None:
+    """Raise BadInputError unless the networks can halve a patch of this size four times."""
+    if min(patch) < DIVISOR or any(n % DIVISOR for n in patch):
+        raise BadInputError(f"Each side of the patch must be a multiple of {DIVISOR} voxels, not {list(patch)}.")
+    if max(patch) == DIVISOR:
+        raise BadInputError(
+            f"At least one side of the patch must be {2 * DIVISOR} voxels or more: after four halvings there must "
+            f"be more than one voxel left, which {list(patch)} does not give."
+        )
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise BadInputError(f"'{name}' is a share between 0 and 1, not {value:g}.")

@@ -1,43 +1,32 @@
-"""Training a 3D network on sparse annotation (Zheng et al. 2020, eq. 2; Cicek et al. 2016)."""
+"""Training a run on sparse annotation: base models, their pseudo-labels, and the final model (Zheng et al. 2020)."""
 
 from __future__ import annotations
 
+import math
 import shutil
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib import metadata
 
-import numpy as np
-import torch
-
 from .. import __version__
-from ..core import BadInputError, CancelledError, Cohort, RemainingTime, RunError, Watch
+from ..core import Cohort, RunError, Watch
 from ..core.folder_lock import FolderLock
-from .augmentation import Augmentation
-from .devices import (
-    chosen_device,
-    planned_network,
-    planned_patch_and_batch,
-    training_precision,
-)
-from .inference import autocast
-from .losses import SparseDiceCELoss
-from .networks import build_network
-from .run_folder import RunCard, RunFolder, RunPlan
-from .schedule import Schedule
-from .settings import DIVISOR, TrainingSettings
-from .training_data import PatchSampler, TrainingCase, training_cases
-from .validation import affordable_slices, dice_on_slices
-from .weights import load_checkpoint, save_checkpoint, save_weights
+from .devices import chosen_device, prediction_precision
+from .distributed import Ranks
+from .estimate import stage_seconds
+from .inference import TrainedModel, set_weights
+from .objectives import SelfTrainingObjective, SupervisedObjective
+from .planning import new_plan
+from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
+from .run_folder import ModelCard, ModelPlan, RunCard, RunFolder, RunPlan
+from .settings import TrainingSettings
+from .trainer import Trainer, built_network, trained_model
+from .training_data import TrainingCase, training_cases
+from .validation import affordable_slices, view_dice
+from .weights import load_weights
 
-_REPORT_SECONDS = 0.25
-_LOSS_WINDOW = 50
-_BATCHES_AHEAD = 2
-_UNUSABLE_STEPS_IN_A_ROW = 10
-_LARGEST_GRADIENT = 12.0
-_PREPARING_SHARE = 0.02
+_CREDIT = 0.05  # a view whose Dice is so much below the best counts 1/e
 
 
 def train(
@@ -49,313 +38,181 @@ def train(
 ) -> RunCard:
     """Train a run, or go on with it exactly where its last checkpoint stands.
 
+    Under torchrun all processes call this, and train together.
+
     Args:
         cohort: with drawn slices in at least one case.
-        run_name: a new run, or one that was cancelled or killed.
+        run_name: a new run, one that was only planned, or one that was cancelled or killed.
         settings: how to train; of a run that goes on, its own settings count and these must not differ.
-        cases: cases to learn from; all annotated ones by default.
+        cases: cases to learn from; all annotated ones by default, and then self-training takes the pseudo-labels of
+            all others, too.
         watch: progress (fraction, seconds left, loss) and cancel.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, an unusable image.
         BusyError: another process trains this run.
-        RunError: the run is finished, was begun otherwise, or its files do not fit.
+        RunError: the run is finished, was begun otherwise, its files do not fit, or the loss is no longer a number.
+        FileWriteError: the disk is full; the last checkpoint is kept.
         CancelledError: cancelled; a checkpoint of the last step has been kept.
     """
-    watch = watch or Watch()
+    watch, ranks = watch or Watch(), Ranks()
     run = RunFolder(cohort.run_folder(run_name))
-    with FolderLock(run.path, f"training the run '{run_name}'"):
-        if run.is_finished:
-            raise RunError(f"The run '{run_name}' has finished already. Choose another name to train again.")
-        if run.is_begun:
-            plan = _continued_plan(cohort, run, settings, cases)
-        else:
-            plan = _new_plan(cohort, settings or TrainingSettings(), list(cases or cohort.annotated_cases()))
-        training = _Training(cohort, run, plan, watch)
-        # Not before the data has been found usable: a plan is what makes a run.
+    # One of the processes that train together holds the lock for all.
+    lock = FolderLock(run.path, f"training the run '{run_name}'") if ranks.is_first else nullcontext()
+    with lock:
+        plan = ranks.shared(_plan(cohort, run, settings, cases) if ranks.is_first else None)
+        return _Run(cohort, run, plan, ranks, watch).train()
+
+
+def plan_run(
+    cohort: Cohort,
+    run_name: str | None,
+    settings: TrainingSettings | None = None,
+    cases: Sequence[str] | None = None,
+) -> RunPlan:
+    """What a run would do. Its plan is written to settings.json, which may be edited before `train` goes on with it.
+
+    Without a run's name nothing is written. Raises: as `train`.
+    """
+    if run_name is None:
+        return _first_plan(cohort, settings, cases)
+    run = RunFolder(cohort.run_folder(run_name))
+    with FolderLock(run.path, f"planning the run '{run_name}'"):
+        plan = _plan(cohort, run, settings, cases)
         run.write_plan(plan)
-        return training.run()
+    return plan
 
 
-class _Training:
-    """One training from its first step, or its checkpoint, to its card."""
+def _plan(cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, cases: Sequence[str] | None) -> RunPlan:
+    if run.is_finished:
+        raise RunError(f"The run '{run.name}' has finished already. Choose another name to train again.")
+    if run.is_begun:
+        return _continued_plan(cohort, run, settings, cases)
+    return _first_plan(cohort, settings, cases)
 
-    def __init__(self, cohort: Cohort, run: RunFolder, plan: RunPlan, watch: Watch):
-        self.run_folder, self.plan, self.watch = run, plan, watch
-        self.settings = plan.settings
-        self.precision = plan.precision
-        torch.manual_seed(self.settings.seed)
-        self.cases = training_cases(
-            cohort,
-            list(plan.cases),
-            {value: index for index, value in enumerate(plan.classes, start=1)},
-            self.settings.normalisation,
-            self.settings.validation_share,
-            self.settings.seed,
-            run.labels_folder,
-            Watch.part_of(watch, 0, round(1 / _PREPARING_SHARE)),
-            self.settings.fill_weight,
-        )
-        self.model = build_network(plan.network, len(plan.classes) + 1, plan.settings.dropout).to(plan.device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
-        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and plan.device != "cpu")
-        self.loss = SparseDiceCELoss()
-        total = self.settings.iterations
-        self.schedule = Schedule(
-            total,
-            max(1, round(self.settings.warm_up * total)),
-            round(self.settings.cool_down * total),
-            self.settings.patience,
-        )
-        self.iteration = 0
-        self.seconds_before = 0.0
-        self.losses: list[float] = []
-        self.unusable_steps = 0
-        self.validation_dice: float | None = None
-        if run.checkpoint_path.is_file():
-            self._restore()
-        else:
-            run.keep_metrics_until(0)
-        self._started = time.monotonic()
 
-    def run(self) -> RunCard:
-        """Train to the end. Leaves a checkpoint when cancelled."""
-        try:
-            self._train()
-        except CancelledError:
-            self._save_checkpoint()
-            raise
-        card = self._card()
-        save_weights(self.run_folder.weights_path, self.model)
-        self.run_folder.write_card(card)
-        shutil.rmtree(self.run_folder.labels_folder, ignore_errors=True)
+def _first_plan(cohort: Cohort, settings: TrainingSettings | None, cases: Sequence[str] | None) -> RunPlan:
+    annotated = set(cohort.annotated_cases()) if not cases else set()
+    names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
+    undrawn = [] if cases else [case.name for case in cohort.cases if case.name not in annotated]
+    return new_plan(cohort, settings or TrainingSettings(), names, undrawn)
+
+
+class _Run:
+    """One run from its plan to its card; models that are trained already are left."""
+
+    def __init__(self, cohort: Cohort, folder: RunFolder, plan: RunPlan, ranks: Ranks, watch: Watch):
+        self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
+        self._view_dice: dict[str, float] = {}
+
+    def train(self) -> RunCard:
+        cases = self._cases()
+        # Not before the data has been found usable: a plan is what makes a run.
+        if self.ranks.is_first:
+            self.folder.write_plan(self.plan)
+        shapes = [case.image.shape for case in cases]
+        seconds = self.ranks.shared(stage_seconds(self.plan, shapes) if self.ranks.is_first else None)
+        cards: list[ModelCard] = []
+        for model in self.plan.models:
+            if model.role == "final":
+                self._weigh_views(cases, cards)
+                cases = self._with_pseudo_labels(cases, cards, self._stage(seconds, "pseudo-labels"))
+            card = self.ranks.shared(self.folder.model_card(model.role) if self.ranks.is_first else None)
+            cards.append(card or self._trainer(model, cases, self._stage(seconds, model.role)).run())
+        if self.plan.models[-1].role != "final":
+            self._weigh_views(cases, cards)
+        card = self._card(cards, sum(len(case.slices) for case in cases))
+        if self.ranks.is_first:
+            self.folder.write_card(card)
+            shutil.rmtree(self.folder.labels_folder, ignore_errors=True)
+        self.ranks.wait()
         return card
 
-    def _train(self) -> None:
-        remaining = RemainingTime(self.schedule.end, self.iteration)
-        reported = 0.0
-        batches = _Batches(self.cases, self.plan, self.settings, self.iteration)
-        try:
-            while self.iteration < self.schedule.end:
-                try:
-                    loss = self._step(batches.take(self.iteration))
-                except torch.OutOfMemoryError:
-                    self._shrink()
-                    batches.close()
-                    batches = _Batches(self.cases, self.plan, self.settings, self.iteration)
-                    continue
-                self.iteration += 1
-                self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
-                self.run_folder.add_metrics(self.iteration, loss=loss, rate=self.schedule.rate(self.iteration - 1))
-                if self.iteration % self.settings.validate_every == 0 or self.iteration == self.schedule.end:
-                    self._validate()
-                if self.iteration % self.settings.checkpoint_every == 0:
-                    self._save_checkpoint()
-                now = time.monotonic()
-                left = remaining.after(self.iteration)
-                if now - reported > _REPORT_SECONDS or self.iteration == self.schedule.end:
-                    reported = now
-                    self._report(left)
-                self.watch.check()
-        finally:
-            batches.close()
-
-    def _step(self, batch: dict[str, torch.Tensor]) -> float:
-        """One optimiser step; returns the loss. A step whose loss or gradient is not finite changes nothing."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
-        torch.manual_seed((self.settings.seed + 1) * 1_000_003 + self.iteration)
-        self.model.train()
-        batch = {key: tensor.to(self.plan.device, non_blocking=True) for key, tensor in batch.items()}
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.plan.device, self.precision):
-            logits = self.model(batch["image"])
-        loss = self.loss(logits, batch["label"], batch["supervised"])
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        size = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
-        value = float(loss.detach())
-        if np.isfinite(value) and bool(torch.isfinite(size)):
-            self.unusable_steps = 0
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            return value
-        self._handle_unusable_step()
-        return value if np.isfinite(value) else float("nan")
-
-    def _handle_unusable_step(self) -> None:
-        """fp16 overflows now and then by design: its scale goes down. Otherwise go on in fp32, and at last give up."""
-        self.unusable_steps += 1
-        if self.scaler.is_enabled():
-            self.scaler.update(self.scaler.get_scale() / 2)
-        elif self.precision != "fp32":
-            self.precision = "fp32"
-        if self.unusable_steps < _UNUSABLE_STEPS_IN_A_ROW:
-            return
-        if self.precision != "fp32":
-            self.precision, self.unusable_steps = "fp32", 0
-            self.scaler = torch.amp.GradScaler(enabled=False)
-            return
-        raise RunError(
-            f"Training the run '{self.run_folder.name}' broke down at step {self.iteration}: the loss is no longer a "
-            "number. Check the images for extreme values, or train again with a smaller learning rate."
-        )
-
-    def _shrink(self) -> None:
-        """After 'out of memory': half the batch, then smaller patches; said in the plan."""
-        patch, batch = list(self.plan.patch), self.plan.batch
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()
-        if batch > 1:
-            batch //= 2
-        elif np.prod(patch) > 2 * DIVISOR**3:
-            patch[int(np.argmax(patch))] -= DIVISOR
-        else:
-            raise RunError(
-                f"The memory of '{self.plan.device}' does not hold a single small patch. "
-                "Close other programs that use it, choose a smaller network, or train on the CPU."
+    def _cases(self) -> list[TrainingCase]:
+        plan, settings = self.plan, self.plan.settings
+        found = None
+        if self.ranks.is_first:
+            found = training_cases(
+                self.cohort,
+                list(plan.cases),
+                {value: index for index, value in enumerate(plan.classes, start=1)},
+                settings.normalisation,
+                settings.validation_share,
+                settings.seed,
+                self.folder.labels_folder,
+                Watch.quiet(self.watch),
+                settings.fill_weight,
+                settings.loss == "boundary",
             )
-        self.plan = replace(self.plan, patch=tuple(patch), batch=batch)
-        self.run_folder.write_plan(self.plan)
+        return self.ranks.shared(found)
 
-    def _validate(self) -> None:
-        """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
-        held_out = affordable_slices(self.cases, self.plan.patch, self.settings.seed)
-        if held_out:
-            self.validation_dice = dice_on_slices(self.model, self.plan, held_out, Watch.quiet(self.watch))
-            self.run_folder.add_metrics(self.iteration, validation_dice=self.validation_dice)
-            self.schedule.look(self.iteration, self.validation_dice)
-        elif np.isfinite(self._mean_loss()):
-            self.schedule.look(self.iteration, -self._mean_loss())
+    def _stage(self, seconds: dict[str, float], name: str) -> Watch:
+        several = len(seconds) > 1
+        prefix = {"2d": "2D model, ", "3d": "3D model, ", "final": "final model, "}.get(name, "") if several else ""
+        return Watch.stage_of(self.watch, list(seconds.values()), list(seconds).index(name), prefix)
 
-    def _report(self, seconds_left: float | None) -> None:
-        end = self.schedule.end
-        figures = {"loss": self._mean_loss()}
-        if self.validation_dice is not None:
-            figures["validation_dice"] = self.validation_dice
-        fraction = _PREPARING_SHARE + (1 - _PREPARING_SHARE) * self.iteration / end
-        message = f"step {self.iteration} of {end} on {self.plan.device}"
-        self.watch.step(fraction, message, seconds_left, **figures)
+    def _trainer(self, model: ModelPlan, cases: list[TrainingCase], watch: Watch) -> Trainer:
+        if model.role == "final":
+            names = [name for m in self.plan.models for name in m.view_names]
+            weights = set_weights(names, self._view_weights())
+            objective = SelfTrainingObjective(self.plan, cases, self.ranks, weights)
+        else:
+            objective = SupervisedObjective(self.plan, cases, self.ranks)
+        return Trainer(self.folder, self.plan, model, objective, self.ranks, watch, self._replan)
 
-    def _save_checkpoint(self) -> None:
-        state = {
-            "iteration": self.iteration,
-            "seconds": self._seconds(),
-            "losses": self.losses,
-            "validation_dice": self.validation_dice,
-            "precision": self.precision,
-            "scale": self.scaler.get_scale() if self.scaler.is_enabled() else 1.0,
-            "schedule": self.schedule.state(),
-        }
-        save_checkpoint(self.run_folder.checkpoint_path, self.model, self.optimizer, state)
+    def _weigh_views(self, cases: list[TrainingCase], cards: list[ModelCard]) -> None:
+        """See how well each view of several does on held-out drawn slices."""
+        found = None
+        if self.ranks.is_first and sum(len(card.plan.view_names) for card in cards) > 1:
+            models = [self._trained(card) for card in cards]
+            patch = next((m.patch for m in models if m.role == "3d"), (models[0].patch[0],) * 3)
+            held_out = affordable_slices(cases, patch, self.plan.settings.seed)
+            found = view_dice(models, held_out, self.watch) if held_out else None
+        self._view_dice = self.ranks.shared(found) or {}
 
-    def _restore(self) -> None:
-        state = load_checkpoint(self.run_folder.checkpoint_path, self.model, self.optimizer)
-        try:
-            self.iteration, self.seconds_before = state["iteration"], state["seconds"]
-            self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
-            self.precision = state["precision"]
-            self.schedule.restore(state["schedule"])
-            if self.scaler.is_enabled():
-                self.scaler.update(float(state["scale"]))
-        except (KeyError, TypeError) as error:
-            raise RunError(
-                f"The checkpoint of the run '{self.run_folder.name}' was made by another version of SparseAnnotate. "
-                "Train again under another name."
-            ) from error
-        self.run_folder.keep_metrics_until(self.iteration)
+    def _view_weights(self) -> dict[str, float] | None:
+        best = max(self._view_dice.values(), default=0.0)
+        return {name: math.exp((dice - best) / _CREDIT) for name, dice in self._view_dice.items()} or None
 
-    def _mean_loss(self) -> float:
-        """Mean of the last steps' losses; NaN before the first usable step."""
-        finite = [loss for loss in self.losses if np.isfinite(loss)]
-        return float(np.mean(finite)) if finite else float("nan")
+    def _replan(self, model: ModelPlan, device: str, note: str) -> None:
+        plan = self.plan.with_model(model, note)
+        if device != plan.device:
+            plan = replace(plan, device=device, precision="fp32")
+        self.plan = plan
+        self.folder.write_plan(plan)
 
-    def _seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self._started
+    def _with_pseudo_labels(self, cases: list[TrainingCase], cards: list[ModelCard], watch: Watch):
+        models = [self._trained(card) for card in cards]
+        write_pseudo_labels(self.cohort, self.folder, self.plan, models, self.ranks, watch)
+        return with_pseudo_labels(self.cohort, self.folder, self.plan, cases, self.ranks)
 
-    def _card(self) -> RunCard:
+    def _trained(self, card: ModelCard) -> TrainedModel:
+        device = self.ranks.device(self.plan.device)
+        network = built_network(card.plan, self.plan)
+        load_weights(self.folder.weights_path(card.plan.role), network)
+        return trained_model(card.plan, self.plan, network.to(device), device, prediction_precision(device))
+
+    def _card(self, cards: list[ModelCard], slices: int) -> RunCard:
+        plan, settings = self.plan, self.plan.settings
+        scores = [card.validation_dice for card in cards]
         return RunCard(
-            network=self.plan.network,
-            patch=self.plan.patch,
-            classes=self.plan.classes,
-            label_names=self.plan.label_names,
-            normalisation=self.settings.normalisation,
-            iterations=self.iteration,
-            stopped_early=self.schedule.stopped_early,
-            seconds=round(self._seconds(), 1),
-            loss=self._mean_loss(),
-            validation_dice=self.validation_dice,
-            slices=sum(len(case.slices) for case in self.cases),
-            cases=tuple(self.plan.cases),
-            seed=self.settings.seed,
-            device=self.plan.device,
-            precision=self.precision,
+            models=tuple(cards),
+            classes=plan.classes,
+            label_names=plan.label_names,
+            normalisation=settings.normalisation,
+            flip=plan.flip,
+            view_dice=self._view_dice,
+            view_weights=self._view_weights() or {},
+            seconds=round(sum(card.seconds for card in cards), 1),
+            validation_dice=scores[-1] if settings.recipe != "ensemble" else None,
+            slices=slices,
+            cases=tuple(plan.cases),
+            seed=settings.seed,
+            device=plan.device,
+            precision=cards[-1].precision,
+            notes=plan.notes,
             versions=_versions(),
         )
-
-
-class _Batches:
-    """Batches prepared a little ahead in other threads; what they hold depends on seed and iteration only."""
-
-    def __init__(self, cases: list[TrainingCase], plan: RunPlan, settings: TrainingSettings, start: int):
-        self._sampler = PatchSampler(cases, plan.patch, settings.foreground_share, settings.seed)
-        self._augmentation = Augmentation(settings.flip, settings.seed)
-        self._size = plan.batch
-        self._pool = ThreadPoolExecutor(_BATCHES_AHEAD)
-        self._waiting = {n: self._pool.submit(self._prepare, n) for n in range(start, start + _BATCHES_AHEAD)}
-
-    def take(self, iteration: int) -> dict[str, torch.Tensor]:
-        batch = self._waiting.pop(iteration).result()
-        ahead = iteration + _BATCHES_AHEAD
-        self._waiting[ahead] = self._pool.submit(self._prepare, ahead)
-        return batch
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _prepare(self, iteration: int) -> dict[str, torch.Tensor]:
-        return self._augmentation(self._sampler.batch(iteration, self._size), iteration)
-
-
-def _new_plan(cohort: Cohort, settings: TrainingSettings, names: list[str]) -> RunPlan:
-    if not names:
-        raise BadInputError(
-            f"No slice of the cohort '{cohort.name}' has been drawn yet, so there is nothing to learn from. "
-            "Draw at least one slice and mark it as drawn."
-        )
-    fingerprints, values, shapes, spacings = {}, set(), [], []
-    anything_drawn = False
-    for name in names:
-        annotation = cohort.annotation(name)
-        annotation.require_drawn(name)
-        fingerprints[name] = annotation.fingerprint()
-        found = annotation.label_values()
-        anything_drawn = anything_drawn or bool(found)
-        values.update(found)
-        shapes.append(annotation.geometry.standard_shape)
-        spacings.append(annotation.geometry.standard_spacing)
-    if not anything_drawn:
-        raise BadInputError(
-            "All drawn slices are empty, so there is no structure to learn. Draw the structure on at least one slice."
-        )
-    device = chosen_device(settings.device).device
-    network = planned_network(settings.network, device)
-    spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
-    patch, batch = planned_patch_and_batch(shapes, spacing, network, device)
-    classes = tuple(sorted(values))
-    return RunPlan(
-        settings=settings,
-        network=network,
-        patch=settings.patch or patch,
-        batch=settings.batch or batch,
-        device=device,
-        precision=training_precision(settings.precision, device),
-        classes=classes,
-        label_names={value: cohort.labels.get(value, f"label {value}") for value in classes},
-        cases=fingerprints,
-    )
 
 
 def _continued_plan(

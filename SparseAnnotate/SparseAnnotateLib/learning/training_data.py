@@ -1,4 +1,4 @@
-"""Drawn slices as training patches: normalised images on disk, patches placed where a person has drawn."""
+"""Cases as training data: normalised images, labels, weights, distances and pseudo-labels, mapped from disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
+from scipy.ndimage import distance_transform_edt
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.atomic_files import written_atomically
@@ -27,10 +28,13 @@ class TrainingCase:
     Attributes:
         name: the case.
         image_path, labels_path: where `image` and `labels` lie on disk.
-        slices: drawn slices to learn from, as (axis, index).
+        slices: drawn slices to learn from, as (axis, index); none in a case that has only pseudo-labels.
         held_out: drawn slices kept back for validation, as (axis, index).
         by_class: for each class index other than 0, the `slices` that show it.
         weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
+        distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
+        sets_path: where `sets` lies on disk; None without pseudo-labels.
+        located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
     """
 
     name: str
@@ -40,6 +44,9 @@ class TrainingCase:
     held_out: tuple[tuple[int, int], ...] = ()
     by_class: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     weights_path: Path | None = None
+    distances_paths: dict[int, Path] = field(default_factory=dict)
+    sets_path: Path | None = None
+    located: dict[int, np.ndarray] = field(default_factory=dict)
 
     # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
     @property
@@ -56,6 +63,15 @@ class TrainingCase:
     def weights(self) -> np.ndarray | None:
         """(S, A, R) float16, mapped from disk: how much every voxel counts, 1 on drawn slices; None without fills."""
         return np.load(self.weights_path, mmap_mode="r") if self.weights_path is not None else None
+
+    @property
+    def sets(self) -> np.ndarray | None:
+        """(V, S, A, R) class indices, mapped from disk: the pseudo-labels of V base models; None without any."""
+        return np.load(self.sets_path, mmap_mode="r") if self.sets_path is not None else None
+
+    def distances(self, axis: int) -> np.ndarray:
+        """(n, C, *slice) float16, mapped from disk: of the `slices` across an axis, in order; see `slice_distances`."""
+        return np.load(self.distances_paths[axis], mmap_mode="r")
 
 
 def normalise(image: np.ndarray, kind: str) -> np.ndarray:
@@ -93,7 +109,7 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
             array = normalise(image, kind)
         except BadInputError as error:
             raise BadInputError(f"The image of case '{name}' cannot be used. {error}") from error
-        _save_array(cached, geometry.to_standard_order(array))
+        save_array(cached, geometry.to_standard_order(array))
     return cached
 
 
@@ -107,6 +123,7 @@ def training_cases(
     folder: Path,
     watch: Watch,
     fill_weight: float = 0.0,
+    with_distances: bool = False,
 ) -> list[TrainingCase]:
     """The annotated cases, ready for patches.
 
@@ -116,6 +133,7 @@ def training_cases(
         validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
         folder: where label maps are kept on disk while training.
         fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
+        with_distances: whether the distances to the boundaries are needed.
 
     Raises:
         BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or one of another annotation.
@@ -129,8 +147,8 @@ def training_cases(
         labels = annotation.drawn_labels()
         if fill_weight > 0:
             labels, weights = _filled(cohort, name, annotation, fill_weight)
-            _save_array(folder / f"{name} weights.npy", annotation.geometry.to_standard_order(weights))
-        _save_array(folder / f"{name}.npy", _class_labels(labels, annotation, classes))
+            save_array(folder / f"{name} weights.npy", annotation.geometry.to_standard_order(weights))
+        save_array(folder / f"{name}.npy", _class_labels(labels, annotation, classes))
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
@@ -144,73 +162,32 @@ def training_cases(
         image_path = normalised_image_path(cohort, name, normalisation)
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
-        cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path))
+        distances = _saved_distances(folder, name, labels, learned, len(classes) + 1) if with_distances else {}
+        cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances))
     return cases
 
 
-class PatchSampler:
-    """Draws patches around supervised voxels; iteration `n` gives the same patches whenever it is asked for.
+def slice_distances(labels: np.ndarray, class_count: int) -> np.ndarray:
+    """Signed distances (pixels) to the boundary of each class in a dense 2D slice, (C, height, width) float16.
 
-    A patch is placed on a voxel of a random structure on a random drawn slice that shows it (`foreground_share` of
-    the patches), or on any voxel of a random drawn slice. The voxel lies anywhere in the patch, not only in its centre.
+    Negative inside, 0 on the last pixel inside, 1 on the first outside (MONAI's BoundaryLoss); 0 everywhere for a class
+    that is not there. Within a drawn slice they are right, because all of it is drawn; in 3D they would not be.
     """
-
-    def __init__(self, cases: list[TrainingCase], patch: tuple[int, int, int], foreground_share: float, seed: int):
-        self._cases = cases
-        self._patch = patch
-        self._foreground_share = foreground_share
-        self._seed = seed
-        self._slices = [(case, s) for case in cases for s in case.slices]
-        classes = sorted({c for case in cases for c in case.by_class})
-        self._by_class = [[(case, s) for case in cases for s in case.by_class.get(c, ())] for c in classes]
-        self._class_of = classes
-
-    def batch(self, iteration: int, size: int) -> list[dict[str, np.ndarray]]:
-        """`size` patches: image (1, S, A, R) float32, label (1, S, A, R) uint8/uint16, supervised (1, S, A, R) bool."""
-        rng = np.random.default_rng([self._seed, iteration])
-        return [self._draw(rng) for _ in range(size)]
-
-    def _draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        if self._by_class and rng.random() < self._foreground_share:
-            which = int(rng.integers(len(self._by_class)))
-            case, (axis, index) = self._by_class[which][int(rng.integers(len(self._by_class[which])))]
-            inside = np.argwhere(case.labels[slice_layer(axis, index)] == self._class_of[which])
-            in_plane = inside[int(rng.integers(len(inside)))].tolist()
-        else:
-            case, (axis, index) = self._slices[int(rng.integers(len(self._slices)))]
-            in_plane = [int(rng.integers(n)) for a, n in enumerate(case.labels.shape) if a != axis]
-        voxel = in_plane
-        voxel.insert(axis, index)
-        start = []
-        for position, length, size in zip(voxel, self._patch, case.image.shape, strict=True):
-            low, high = max(0, position - length + 1), min(position, size - length)
-            start.append(int(rng.integers(low, high + 1)) if high >= low else -((length - size) // 2))
-        return extract_patch(case, start, self._patch)
+    result = np.zeros((class_count, *labels.shape), dtype=np.float16)
+    for value in np.unique(labels):
+        inside = labels == value
+        if not inside.all():
+            result[value] = np.where(inside, 1 - distance_transform_edt(inside), distance_transform_edt(~inside))
+    return result
 
 
-def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
-    """One patch of a case from `start`, of `size` voxels; beyond the volume the image is 0 and nothing supervised.
-
-    `supervised` is bool, or, where fills are learned from, the weights as float32.
-    """
-    case_image, case_labels = case.image, case.labels
-    inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, case_image.shape, strict=True))
-    place = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
-    image = np.zeros(size, dtype=np.float32)
-    labels = np.zeros(size, dtype=case_labels.dtype)
-    weights = case.weights
-    supervised = np.zeros(size, dtype=bool if weights is None else np.float32)
-    image[place], labels[place] = case_image[inside], case_labels[inside]
-    if weights is not None:
-        supervised[place] = weights[inside]
-    # Held-out slices last: where they cross a learned one, their voxels are not learned from.
-    for slices, counts in ((case.slices, True), (case.held_out, False)):
-        for axis, index in slices:
-            if inside[axis].start <= index < inside[axis].stop:
-                layer = list(place)
-                layer[axis] = index - start[axis]
-                supervised[tuple(layer)] = counts
-    return {"image": image[None], "label": labels[None], "supervised": supervised[None]}
+def _saved_distances(folder: Path, name: str, labels: np.ndarray, slices, class_count: int) -> dict[int, Path]:
+    paths = {}
+    for axis in sorted({axis for axis, _ in slices}):
+        layers = [slice_distances(labels[slice_layer(a, i)], class_count) for a, i in slices if a == axis]
+        paths[axis] = folder / f"{name} distances {axis}.npy"
+        save_array(paths[axis], np.stack(layers))
+    return paths
 
 
 def _filled(
@@ -253,7 +230,8 @@ def _held_out(slices: list, share: float, seed: int) -> set:
     return {slices[i] for i in order[:count]}
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as a .npy file, atomically."""
     with written_atomically(path) as temporary, open(temporary, "wb") as file:
         np.save(file, np.ascontiguousarray(array))
         file.flush()

@@ -12,12 +12,11 @@ import torch
 from ..core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ..core.planes import slice_layer
 from ..selection import check_seed
-from .devices import chosen_device, prediction_precision
-from .inference import LOGIT_BYTES, Slabs
-from .networks import build_network
+from .devices import chosen_device
+from .inference import LOGIT_BYTES, TrainedModel, VolumePrediction, class_dtype
+from .prediction import loaded_models
 from .run_folder import RunCard, RunFolder
 from .training_data import normalised_image
-from .weights import load_weights
 
 _INJECTED_DROPOUT = 0.2
 _FAR_PIXELS = 10.0
@@ -41,10 +40,11 @@ class CaseUncertainty:
 class UncertaintyEstimator:
     """One or several finished runs, loaded once, for any number of volumes.
 
-    With one run: the entropy of the mean of `samples` predictions, each with other values dropped (MC-dropout, Gal and
-    Ghahramani 2016), as a share of the largest entropy there is. A run that learned without dropout has it injected
-    afterwards (Ledda et al. 2023). With several runs: the variance of their predictions, mean over the classes (Yang
-    et al. 2017), as a share of the largest there is.
+    With one run of one model: the entropy of the mean of `samples` predictions, each with other values dropped
+    (MC-dropout, Gal and Ghahramani 2016), as a share of the largest entropy there is. A run that learned without
+    dropout has it injected afterwards (Ledda et al. 2023). With one run of 2D and 3D models: the entropy of the mean of
+    what they say along each plane and in 3D. With several runs: the variance of their predictions, mean over the
+    classes (Yang et al. 2017), as a share of the largest there is.
 
     A slice's figure is the sum over its voxels, weighted by their distance to the predicted boundaries in the slice
     (Gorriz et al. 2017), which grows up to 10 pixels and not farther: what is unsure far from any boundary is not just
@@ -64,9 +64,11 @@ class UncertaintyEstimator:
         check_seed(seed)
         self._cohort, self._samples, self._seed = cohort, samples, seed
         self._folders = [RunFolder(cohort.run_folder(name)) for name in dict.fromkeys(run_names)]
-        if len(self._folders) == 1 and samples < 2:
-            raise BadInputError(f"The uncertainty of one run takes at least 2 samples, not {samples}.")
         self._cards = [folder.card() for folder in self._folders]
+        # Views of one run that may disagree, instead of samples: 2D models give one for each plane.
+        self._heterogeneous = len(self._folders) == 1 and any(m.plan.role == "2d" for m in self._cards[0].models)
+        if len(self._folders) == 1 and not self._heterogeneous and samples < 2:
+            raise BadInputError(f"The uncertainty of one run takes at least 2 samples, not {samples}.")
         for folder, card in zip(self._folders, self._cards, strict=True):
             if card.classes != self._cards[0].classes:
                 raise BadInputError(
@@ -74,7 +76,7 @@ class UncertaintyEstimator:
                     "predictions cannot be compared."
                 )
         self._device = chosen_device(device).device
-        self._models = [self._model(f, c) for f, c in zip(self._folders, self._cards, strict=True)]
+        self._models = [self._loaded(f, c) for f, c in zip(self._folders, self._cards, strict=True)]
 
     def of_case(self, name: str, planes: Sequence[Plane], watch: Watch | None = None) -> CaseUncertainty:
         """The uncertainty of every slice of a case in these planes."""
@@ -85,41 +87,51 @@ class UncertaintyEstimator:
         slices = {plane: _weighted_areas(uncertainty, labels, geometry, plane.array_axis(geometry)) for plane in planes}
         return CaseUncertainty(slices, labels)
 
-    def _model(self, folder: RunFolder, card: RunCard) -> torch.nn.Module:
+    def _loaded(self, folder: RunFolder, card: RunCard) -> list[TrainedModel]:
         dropout = 0.0
-        if len(self._folders) == 1:
+        if len(self._folders) == 1 and not self._heterogeneous:
             dropout = folder.plan().settings.dropout or _INJECTED_DROPOUT
-        model = build_network(card.network, len(card.classes) + 1, dropout)
-        load_weights(folder.weights_path, model)
-        model.to(self._device).eval()
-        for module in model.modules():
-            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-                module.train(dropout > 0)
-        return model
+        models = loaded_models(folder, card, self._device, dropout)
+        if dropout > 0:
+            for model in models:
+                for module in model.network.modules():
+                    if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                        module.train()
+        return models
 
     def _volume(self, name: str, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
         """Uncertainty (S, A, R) float16, 0 to 1, and classes (S, A, R)."""
-        precision = prediction_precision(self._device)
         quiet = Watch.quiet(watch)
-        slabs = []
-        for model, card in zip(self._models, self._cards, strict=True):
+        volumes = []
+        for models, card in zip(self._models, self._cards, strict=True):
             image = normalised_image(self._cohort, name, card.normalisation)
-            slabs.append(Slabs(model, image, card.patch, self._device, precision, quiet, _SLAB_BYTES))
-        passes = slabs * self._samples if len(slabs) == 1 else slabs
-        ranges, shape = slabs[0].ranges, image.shape
-        uncertainty = np.zeros(shape, dtype=np.float16)
-        classes = np.zeros(shape, dtype=np.uint8 if slabs[0].class_count < 256 else np.uint16)
+            volumes.append(VolumePrediction(models, image, quiet, card.view_weights or None, _SLAB_BYTES))
+        ranges = volumes[0].ranges
+        uncertainty = np.zeros(image.shape, dtype=np.float16)
+        classes = np.zeros(image.shape, dtype=class_dtype(volumes[0].class_count))
         for place, (start, stop) in enumerate(ranges):
-            moments = _Moments()
-            for number, slab in enumerate(passes):
-                message = f"prediction {number + 1} of {len(passes)} on {self._device}"
-                watch.step((place + number / len(passes)) / len(ranges), message)
-                torch.manual_seed((self._seed * 1009 + number) * 1_000_003 + start)
-                moments.add(torch.softmax(slab.logits(start, stop), dim=0))
-            share = moments.variance_share() if len(slabs) > 1 else moments.entropy_share()
+            part = Watch.part_of(watch, place, len(ranges))
+            joint, moments = self._slab(volumes, start, stop, part)
+            share = moments.variance_share() if len(volumes) > 1 else moments.entropy_share()
             uncertainty[start:stop] = share.numpy()
-            classes[start:stop] = moments.total.argmax(0).numpy().astype(classes.dtype)
+            classes[start:stop] = joint.argmax(0).numpy().astype(classes.dtype)
         return uncertainty, classes
+
+    def _slab(self, volumes: list[VolumePrediction], start: int, stop: int, watch: Watch):
+        """What the models say together of a slab, and the moments of what each says."""
+        moments = _Moments()
+        if self._heterogeneous:
+            watch.step(0.0, f"predictions along {len(volumes[0].view_names)} views on {self._device}")
+            joint, views = volumes[0].joint_and_views(start, stop)
+            for view in views.values():
+                moments.add(view)
+            return joint, moments
+        passes = volumes if len(volumes) > 1 else volumes * self._samples
+        for number, volume in enumerate(passes):
+            watch.step(number / len(passes), f"prediction {number + 1} of {len(passes)} on {self._device}")
+            torch.manual_seed((self._seed * 1009 + number) * 1_000_003 + start)
+            moments.add(volume.probabilities(start, stop))
+        return moments.total, moments
 
 
 class _Moments:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 
 from ..core import Watch
 from ..core.planes import slice_layer
-from .devices import prediction_precision
-from .inference import predicted_classes
-from .run_folder import RunPlan
+from .inference import TrainedModel, VolumePrediction, final_classes, predicted_classes
 from .training_data import TrainingCase
 
 _SLICES_AT_MOST = 24
@@ -20,38 +18,88 @@ _WINDOWS_AT_MOST = 100
 HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
 
 
-def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, int, int], seed: int) -> list[HeldOutSlice]:
+def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], seed: int) -> list[HeldOutSlice]:
     """Some of the held-out slices, spread over all cases: on large volumes each takes many windows to predict."""
     slices = [(case, s) for case in cases for s in case.held_out]
     chosen, windows = [], 0
     order = np.random.default_rng([seed, 0xCA5E]).permutation(len(slices))
     for case, (axis, index) in (slices[i] for i in order[:_SLICES_AT_MOST]):
-        sides = [(n, p) for a, (n, p) in enumerate(zip(case.image.shape, patch, strict=True)) if a != axis]
-        windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in sides]))
+        sides = [n for a, n in enumerate(case.image.shape) if a != axis]
+        steps = [p for a, p in enumerate(patch) if a != axis] if len(patch) == 3 else patch
+        windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in zip(sides, steps, strict=True)]))
         if chosen and windows > _WINDOWS_AT_MOST:
             break
         chosen.append((case, (axis, index)))
     return chosen
 
 
-def dice_on_slices(model: torch.nn.Module, plan: RunPlan, slices: Sequence[HeldOutSlice], watch: Watch) -> float:
+def dice_on_slices(
+    model: TrainedModel, slices: Sequence[HeldOutSlice], watch: Watch, set_weights: Sequence[float] = ()
+) -> float:
     """Mean Dice over the structures that the slices, or the predictions on them, show; 1 when they show none.
 
-    The model is left in eval mode. Raises CancelledError.
+    A 2D model looks at the slices themselves, whatever its planes; a final one at the pseudo-labels of the cases,
+    weighted by `set_weights`. The network is left in eval mode. Raises CancelledError.
     """
-    model.eval()
-    counts = np.zeros((len(plan.classes) + 1, 2))
-    precision = prediction_precision(plan.device)
+    model.network.eval()
+    tally = _Tally(model.class_count)
     for case, (axis, index) in slices:
         watch.check()
-        half = plan.patch[axis] // 2
-        low = max(0, min(index - half, case.image.shape[axis] - plan.patch[axis]))
-        slab = tuple(slice(low, low + plan.patch[axis]) if a == axis else slice(None) for a in range(3))
-        predicted = predicted_classes(model, case.image[slab], plan.patch, plan.device, precision, watch)
-        predicted = predicted[slice_layer(axis, index - low)]
+        tally.add(_predicted_slice(model, case, axis, index, watch, set_weights), case.labels[slice_layer(axis, index)])
+    return tally.dice()
+
+
+def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> dict[str, float]:
+    """Mean Dice of each view of base models on held-out drawn slices."""
+    tallies: dict[str, _Tally] = {}
+    for case, (axis, index) in slices:
+        thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
+        slab, low = _slab_around(case, axis, index, thickness)
+        volume = VolumePrediction(models, case.image[slab], Watch.quiet(watch))
         truth = case.labels[slice_layer(axis, index)]
-        for c in range(1, len(counts)):
+        views: dict[str, list[np.ndarray]] = {}
+        for start, stop in volume.ranges:
+            for name, view in volume.views(start, stop).items():
+                views.setdefault(name, []).append(view.argmax(0).numpy())
+        for name, parts in views.items():
+            predicted = np.concatenate(parts)[slice_layer(axis, index - low)]
+            tallies.setdefault(name, _Tally(models[0].class_count)).add(predicted, truth)
+    return {name: tally.dice() for name, tally in tallies.items()}
+
+
+class _Tally:
+    """Overlap and size of each class, summed over slices."""
+
+    def __init__(self, class_count: int):
+        self._counts = np.zeros((class_count, 2))
+
+    def add(self, predicted: np.ndarray, truth: np.ndarray) -> None:
+        for c in range(1, len(self._counts)):
             p, t = predicted == c, truth == c
-            counts[c] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
-    seen = counts[1:][counts[1:, 1] > 0]
-    return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else 1.0
+            self._counts[c] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
+
+    def dice(self) -> float:
+        seen = self._counts[1:][self._counts[1:, 1] > 0]
+        return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else 1.0
+
+
+def _slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:
+    """The part of a volume around a slice, and its first index along the axis."""
+    low = max(0, min(index - thickness // 2, case.image.shape[axis] - thickness))
+    return tuple(slice(low, low + thickness) if a == axis else slice(None) for a in range(3)), low
+
+
+def _predicted_slice(
+    model: TrainedModel, case: TrainingCase, axis: int, index: int, watch: Watch, set_weights: Sequence[float]
+) -> np.ndarray:
+    if model.role == "2d":
+        one = replace(model, planes=(axis,))
+        layer = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
+        return predicted_classes(one, case.image[layer], Watch.quiet(watch)).squeeze(axis)
+    slab, low = _slab_around(case, axis, index, model.patch[axis])
+    if model.role == "3d":
+        predicted = predicted_classes(model, case.image[slab], Watch.quiet(watch))
+    else:
+        sets = case.sets[(slice(None), *slab)] - 1
+        predicted = final_classes(model, case.image[slab], sets, set_weights, Watch.quiet(watch))
+    return predicted[slice_layer(axis, index - low)]

@@ -14,7 +14,7 @@ from ..core import RunError
 from ..core.atomic_files import write_bytes
 
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MODEL, _OPTIMIZER, _TEACHER = "model.", "optimizer.", "teacher."
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
@@ -28,27 +28,46 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
     _into_model(path, model, tensors)
 
 
-def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Everything training needs to go on, in one file, so that its parts can never be of different moments."""
+def save_checkpoint(
+    path: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict,
+    teacher: torch.nn.Module | None = None,
+) -> None:
+    """Everything training needs to go on, in one file, so that its parts can never be of different moments.
+
+    `teacher` is the moving average of the model, where there is one. Raises FileWriteError; the last file is then kept.
+    """
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    if teacher is not None:
+        tensors |= {_TEACHER + name: tensor for name, tensor in teacher.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{_OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
     write_bytes(path, save(_plain(tensors), metadata={"state": json.dumps(state)}))
 
 
-def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Load a checkpoint into model and optimizer; returns its state.
+def load_checkpoint(
+    path: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    teacher: torch.nn.Module | None = None,
+) -> dict[str, Any]:
+    """Load a checkpoint into model, optimizer and, where there is one, teacher; returns its state.
 
     Raises:
         RunError: when the file is damaged or was made for another network or version.
     """
     tensors, metadata = _read(path)
-    _into_model(path, model, {n[len(_MODEL) :]: t for n, t in tensors.items() if n.startswith(_MODEL)})
+    for prefix, target in ((_MODEL, model), (_TEACHER, teacher)):
+        if target is not None:
+            _into_model(path, target, {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
     parameters = _parameters(optimizer)
     kept = {name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)}
-    expected = {f"{index}.{key}" for index in range(len(parameters)) for key in _ADAM_STATE}
-    if kept and set(kept) != expected:
+    # A parameter that no patch has reached yet has no state; one that has, has all of it.
+    indices = {name.split(".")[0] for name in kept if name.split(".")[0] in {str(n) for n in range(len(parameters))}}
+    if kept and set(kept) != {f"{index}.{key}" for index in indices for key in _ADAM_STATE}:
         raise RunError(
             f"'{path}' was made by another version of SparseAnnotate or for another network: the state of its "
             "optimiser does not fit. Train again under another name."

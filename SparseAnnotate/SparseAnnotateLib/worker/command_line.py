@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from .. import __version__
 from ..core import CancelledError, Cohort, Plane, SparseAnnotateError, Watch
-from ..core import Progress as Report
 from ..core.decathlon import case_name
 from ..core.images import read_geometry, read_labels
-from ..core.strict_json import to_plain, to_text
+from ..core.strict_json import from_plain, read_json, to_plain, to_text
 from ..interpolation import interpolator_descriptions
-from ..learning import NETWORKS, TrainingSettings
-from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Plan, Scope, strategy_descriptions
+from ..learning import LOSSES, NETWORKS, PRESETS, RECIPES, TrainingSettings
+from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Scope, strategy_descriptions
 from . import requests
-from .filling import FillResult
-from .planning import Agreement
+from .terminal_output import (
+    progress_bar,
+    show_agreement,
+    show_environment,
+    show_exchanged,
+    show_fills,
+    show_plan,
+    show_table,
+    show_training,
+    show_worklist,
+)
+from .training import chosen_settings
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
 
@@ -35,7 +42,7 @@ EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0 done, 1 an error in a sentence, 2 wrong usage, 130 cancelled."""
     options = _parser().parse_args(arguments)
-    watch_progress = _silent if options.json or options.quiet else _shown
+    watch_progress = _silent if options.json or options.quiet else progress_bar
     try:
         with watch_progress() as report, _cancelled_by_ctrl_c(report) as watch:
             result = options.function(options, watch)
@@ -62,12 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sparse-annotate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    create = _command(commands, "create", "make a cohort folder from image files", _create, _show_table)
+    create = _command(commands, "create", "make a cohort folder from image files", _create, show_table)
     create.add_argument("images", nargs="+", help="image files (NRRD, NIfTI, MetaImage); they stay where they are")
     create.add_argument("--labels", nargs="*", default=[], metavar="VALUE=NAME", help="names of labels, e.g. 1=liver")
     create.add_argument("--references", nargs="*", default=[], help="dense label files, in the order of the images")
 
-    plan = _command(commands, "plan", "say how to spend so many slices or minutes, and why", _request, _show_plan)
+    plan = _command(commands, "plan", "say how to spend so many slices or minutes, and why", _request, show_plan)
     plan.set_defaults(request_name="plan")
     budget = plan.add_mutually_exclusive_group(required=True)
     budget.add_argument("--slices", type=int, help="slices you can draw in the whole cohort")
@@ -77,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the model to train (default: 3)")
     plan.add_argument("--target", choices=("clear", "subtle"), help="whether the structure stands out clearly")
 
-    recommend = _command(commands, "recommend", "recommend the slices to draw", _request, _show_worklist)
+    recommend = _command(commands, "recommend", "recommend the slices to draw", _request, show_worklist)
     recommend.set_defaults(request_name="recommend")
     _recommend_options(recommend)
 
@@ -88,12 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     _feature_options(picture)
     picture.add_argument("--whole", action="store_true", help="count air around the body, too")
 
-    draw = _command(
-        commands, "draw", "draw the worklist as the references show it (experiments)", _request, _show_table
-    )
+    draw = _command(commands, "draw", "draw the worklist as the references show it (experiments)", _request, show_table)
     draw.set_defaults(request_name="draw")
 
-    fill = _command(commands, "fill", "fill between drawn slices", _request, _show_fills)
+    fill = _command(commands, "fill", "fill between drawn slices", _request, show_fills)
     fill.set_defaults(request_name="fill")
     methods = "; ".join(f"{name}: {text}" for name, text in interpolator_descriptions().items())
     defaults = requests.FillRequest("")
@@ -105,11 +110,17 @@ def _parser() -> argparse.ArgumentParser:
         "--time-limit", type=float, default=defaults.time_limit, help="seconds a volume, for ITK's filter"
     )
 
-    train = _command(commands, "train", "train on drawn slices, or go on with a run", _train, _show_card)
+    train = _command(commands, "train", "train on drawn slices, or go on with a run", _train, show_training)
     train.add_argument("--run", required=True, help="name of the run; one that was cancelled or killed goes on")
+    train.add_argument("--preset", choices=PRESETS, help="; ".join(f"{n}: {text}" for n, text in PRESETS.items()))
+    train.add_argument("--recipe", choices=RECIPES, help="; ".join(f"{n}: {text}" for n, text in RECIPES.items()))
+    train.add_argument("--settings", metavar="JSON", help="file with any of the training settings; options override it")
+    train.add_argument("--plan-only", action="store_true", help="write the plan, to be edited; say how long it takes")
     defaults = TrainingSettings()
     networks = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
-    train.add_argument("--network", help=networks)
+    train.add_argument("--network", help=f"of 3D models. {networks}")
+    train.add_argument("--network-2d", help="of 2D models, the same names")
+    train.add_argument("--loss", help="; ".join(f"{name}: {text}" for name, text in LOSSES.items()))
     train.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch in voxels")
     for name, kind in (
         ("batch", int),
@@ -117,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         ("learning_rate", float),
         ("dropout", float),
         ("fill_weight", float),
+        ("mean_teacher", float),
         ("seed", int),
     ):
         default = getattr(defaults, name)
@@ -124,23 +136,34 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     train.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
 
-    predict = _command(commands, "predict", "label volumes with a trained run", _request, _show_table)
+    curves = _command(commands, "curves", "draw loss and Dice of a run, finished or not", _request, print)
+    curves.set_defaults(request_name="curves")
+    curves.add_argument("--run", required=True)
+    curves.add_argument("--path", default="curves.png", help="PNG file to write (default: curves.png)")
+
+    predict = _command(commands, "predict", "label volumes with a trained run", _request, show_table)
     predict.set_defaults(request_name="predict")
     predict.add_argument("--run", required=True)
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    predict.add_argument("--flips", action="store_true", help="average over mirrored volumes, too: slower, better")
+    predict.add_argument("--uncertainty", action="store_true", help="write volumes of entropy and disagreement, too")
+    predict.add_argument("--largest-component", action="store_true", help="keep the largest piece of each structure")
+    predict.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by so much")
 
-    evaluate = _command(commands, "evaluate", "compare results with reference labels", _request, _show_table)
+    evaluate = _command(commands, "evaluate", "compare results with reference labels", _request, show_table)
     evaluate.set_defaults(request_name="evaluate")
     evaluate.add_argument("--run", help="a run's predictions; without it, the fill")
 
     agreement = _command(
-        commands, "agreement", "tell whether more rounds still change the result", _request, _show_agreement
+        commands, "agreement", "tell whether more rounds still change the result", _request, show_agreement
     )
     agreement.set_defaults(request_name="agreement")
     agreement.add_argument("--runs", nargs="+", required=True, help="runs in the order of the rounds, all predicted")
 
+    _exchange_commands(commands)
+
     environment = commands.add_parser("environment", help="what can be computed here, on which device")
-    environment.set_defaults(function=_request, show=_show_environment, request_name="environment")
+    environment.set_defaults(function=_request, show=show_environment, request_name="environment")
     _output_options(environment)
     return parser
 
@@ -197,6 +220,26 @@ def _command(commands, name: str, text: str, function: Callable, show: Callable)
     return command
 
 
+def _exchange_commands(commands) -> None:
+    """Data sets of nnU-Net and bundles of MONAI, there and back."""
+    for name, text in (
+        ("export-nnunet", "write the cohort as a raw data set of nnU-Net v2, undrawn voxels ignored"),
+        ("import-nnunet", "make a cohort of a raw data set of nnU-Net v2, or take its predictions over"),
+        ("export-bundle", "write a run's 3D model as a MONAI bundle"),
+        ("import-bundle", "take a MONAI bundle that was written so over as a run"),
+    ):
+        command = _command(commands, name, text, _request, show_exchanged)
+        command.set_defaults(request_name=name.replace("-", "_"))
+        command.add_argument("--folder", required=True, help="the data set or bundle")
+        if name.endswith("bundle"):
+            command.add_argument("--run", required=True)
+        if name == "import-nnunet":
+            command.add_argument(
+                "--predictions", metavar="FOLDER", help="nnU-Net's label files, for an existing cohort"
+            )
+            command.add_argument("--run", help="name to keep the predictions under")
+
+
 def _output_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -240,32 +283,25 @@ def _request(options: argparse.Namespace, watch: Watch) -> Any:
     return function(request_class(**given), watch)
 
 
-def _train(options: argparse.Namespace, watch: Watch) -> dict[str, Any]:
+def _train(options: argparse.Namespace, watch: Watch) -> Any:
     given = {f.name: getattr(options, f.name, None) for f in fields(TrainingSettings)}
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
-    settings = TrainingSettings(**given) if given else None
-    request = requests.TrainRequest(options.cohort, options.run, options.state, tuple(options.cases), settings)
-    return requests.train(request, watch)
+    given = {k: v for k, v in given.items() if v is not None}
+    settings = None
+    if options.settings:
+        given = {**_settings_file(options.settings), **given}
+    if given or options.preset:
+        base = chosen_settings(None, options.preset, options.device or "auto") or TrainingSettings()
+        settings = from_plain({**to_plain(base), **given}, TrainingSettings, "the training's options")
+    common = (options.cohort, options.run, options.state, tuple(options.cases), settings)
+    if options.plan_only:
+        return requests.plan_training(requests.PlanTrainingRequest(*common), watch)
+    return requests.train(requests.TrainRequest(*common), watch)
 
 
-@contextmanager
-def _shown():
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, left="")
-
-        def report(progress: Report) -> None:
-            left = "" if progress.seconds_left is None else f"{progress.seconds_left:.0f} s left"
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
-            description = f"{progress.message}  {figures}".strip()
-            bar.update(task, completed=progress.fraction, description=description, left=left)
-
-        yield report
+def _settings_file(path: str) -> dict[str, Any]:
+    """The fields of a JSON file, checked against those of the settings."""
+    read_json(path, TrainingSettings)
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @contextmanager
@@ -282,69 +318,6 @@ def _cancelled_by_ctrl_c(report):
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-def _show_table(rows: Sequence[Any]) -> None:
-    rows = [to_plain(row) for row in rows]
-    if not rows:
-        Console().print("Nothing to show.")
-        return
-    columns = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
-    Console().print(table)
-
-
-def _show_fills(rows: Sequence[FillResult]) -> None:
-    shown = ("case", "path", "seconds", "slices_drawn", "density")
-    _show_table([{name: getattr(row, name) for name in shown} for row in rows])
-    for summary in dict.fromkeys(row.summary for row in rows if row.summary):
-        Console(soft_wrap=True).print(summary, highlight=False)
-    for row in rows:
-        for sentence in row.warnings:
-            Console(soft_wrap=True).print(f"'{row.case}': {sentence}", highlight=False, markup=False)
-
-
-def _show_card(card: dict[str, Any]) -> None:
-    dice = card["validation_dice"]
-    held_out = f", Dice {dice:.3f} on held-out drawn slices" if dice is not None else ""
-    Console().print(
-        f"Run '{card['run']}': {card['network']} trained on {card['slices']} drawn slices "
-        f"of {len(card['cases'])} cases, "
-        f"{card['iterations']} steps in {card['seconds']:.0f} s on {card['device']}{held_out}."
-    )
-
-
-def _show_worklist(rows: Sequence[Any]) -> None:
-    if rows:
-        _show_table(rows)
-    else:
-        Console().print("Nothing more to draw: the drawn slices already use up the budget, or it allows for none.")
-
-
-def _show_plan(plan: Plan) -> None:
-    minutes = f", about {plan.minutes:.0f} minutes" if plan.minutes is not None else ""
-    several = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes" if len(plan.cases) > 1 else plan.cases[0]
-    Console(soft_wrap=True).print(
-        f"{plan.slices} {plan.plane.value} slices{minutes}: {several}, {plan.density:.1%} of each."
-    )
-    for item in plan.advice:
-        Console(soft_wrap=True).print(f"- {item.sentence} ({item.source})", highlight=False)
-    for sentence in plan.unknown:
-        Console(soft_wrap=True).print(f"? {sentence}", highlight=False)
-
-
-def _show_agreement(found: Agreement) -> None:
-    for (one, other), value in zip(pairwise(found.runs), found.dice, strict=True):
-        Console().print(f"'{one}' and '{other}': Dice {value:.3f} over {found.cases} cases")
-    Console(soft_wrap=True).print(found.sentence, highlight=False)
-
-
-def _show_environment(report: dict[str, Any]) -> None:
-    Console().print(report["message"])
-    for name, version in report["packages"].items():
-        Console().print(f"  {name} {version or 'not installed'}")
 
 
 if __name__ == "__main__":

@@ -20,11 +20,21 @@ from ..core import (
 )
 from ..core.images import read_labels
 from ..core.oracle import drawn_from_reference
-from ..learning import TrainingSettings
+from .exchange import (
+    ExportBundleRequest,
+    ExportNnunetRequest,
+    ImportBundleRequest,
+    ImportNnunetRequest,
+    export_bundle,
+    export_nnunet,
+    import_bundle,
+    import_nnunet,
+)
 from .filling import FillRequest, fill
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .planning import AgreementRequest, PlanRequest, agreement, plan
 from .recommendation import PictureRequest, RecommendRequest, picture, recommend
+from .training import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
@@ -44,25 +54,23 @@ class DrawRequest:
 
 
 @dataclass(frozen=True)
-class TrainRequest:
-    """Train a run, or go on with one that was cancelled or killed (without settings: with its own)."""
-
-    cohort: str
-    run: str
-    state: str | None = None
-    cases: tuple[str, ...] = ()
-    settings: TrainingSettings | None = None
-
-
-@dataclass(frozen=True)
 class PredictRequest:
-    """Label cases with a finished run."""
+    """Label cases with a finished run.
+
+    Attributes:
+        flips: average over mirrored volumes, too. uncertainty: write volumes of entropy and of disagreement.
+        largest_component, smoothing (mm): see `learning.clean_up.CleanUp`.
+    """
 
     cohort: str
     run: str
     state: str | None = None
     cases: tuple[str, ...] = ()
     device: str = "auto"
+    flips: bool = False
+    uncertainty: bool = False
+    largest_component: bool = False
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,28 +155,21 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     return results
 
 
-def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
-    """Train, and return the run's name with its card."""
-    require_packages()
-    from ..core.strict_json import to_plain
-    from ..learning.training import train as train_run
-
-    card = train_run(_open(request), request.run, request.settings, request.cases, watch)
-    return {"run": request.run, **to_plain(card)}
-
-
 def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     """Predict the cases asked for, or all, into the cohort's predictions."""
     require_packages()
+    from ..learning.clean_up import CleanUp
     from ..learning.prediction import Predictor
 
     cohort = _open(request)
     cases = cohort.select(request.cases)
-    predictor = Predictor(cohort, request.run, request.device)
+    clean_up = CleanUp(request.largest_component, request.smoothing)
+    predictor = Predictor(cohort, request.run, request.device, request.flips)
     results = []
     for number, case in enumerate(cases):
         start = time.monotonic()
-        path = predictor.write(case.name, Watch.part_of(watch, number, len(cases), f"'{case.name}': "))
+        part = Watch.part_of(watch, number, len(cases), f"'{case.name}': ")
+        path = predictor.write(case.name, part, clean_up, request.uncertainty)
         results.append(_case_result(case.name, path, start, cohort.annotation(case.name)))
     return results
 
@@ -203,10 +204,16 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "picture": (PictureRequest, picture),
     "draw": (DrawRequest, draw),
     "fill": (FillRequest, fill),
+    "plan_training": (PlanTrainingRequest, plan_training),
     "train": (TrainRequest, train),
+    "curves": (CurvesRequest, curves),
     "predict": (PredictRequest, predict),
     "evaluate": (EvaluateRequest, evaluate),
     "agreement": (AgreementRequest, agreement),
+    "export_nnunet": (ExportNnunetRequest, export_nnunet),
+    "import_nnunet": (ImportNnunetRequest, import_nnunet),
+    "export_bundle": (ExportBundleRequest, export_bundle),
+    "import_bundle": (ImportBundleRequest, import_bundle),
 }
 
 

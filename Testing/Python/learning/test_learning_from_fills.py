@@ -10,9 +10,10 @@ from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, Plane, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_image
 from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.losses import SparseDiceCELoss
+from SparseAnnotateLib.learning.losses import SparseLoss
+from SparseAnnotateLib.learning.patches import extract_patch
 from SparseAnnotateLib.learning.training import train
-from SparseAnnotateLib.learning.training_data import extract_patch, training_cases
+from SparseAnnotateLib.learning.training_data import training_cases
 from SparseAnnotateLib.worker import requests
 
 
@@ -78,12 +79,12 @@ def test_a_case_that_was_not_filled_and_a_fill_older_than_the_drawing_are_refuse
 
 def test_the_loss_weighs_voxels_and_ignores_those_without_weight():
     torch.manual_seed(0)
-    loss = SparseDiceCELoss()
+    loss = SparseLoss()
     logits, target = torch.randn(2, 3, 4, 4, 4), torch.randint(0, 3, (2, 1, 4, 4, 4))
     mask = torch.rand(2, 1, 4, 4, 4) > 0.5
     torch.testing.assert_close(loss(logits, target, mask.float()), loss(logits, target, mask))
     # A weight for all scales nothing in the cross-entropy; only the smoothing of Dice sees it.
-    exact = SparseDiceCELoss(smoothing=0.0)
+    exact = SparseLoss("ce")
     torch.testing.assert_close(exact(logits, target, 0.25 * mask.float()), exact(logits, target, mask))
     # A voxel of weight two counts like two voxels.
     twice = mask.float()
@@ -98,6 +99,6 @@ def test_a_model_is_trained_on_fills(ball_cohort):
     fill(ball_cohort)
     settings = TrainingSettings(**QUICK_TRAINING, fill_weight=0.5)
     card = train(ball_cohort, "r", settings)
-    assert card.iterations == QUICK_TRAINING["iterations"]
+    assert card.last.iterations == QUICK_TRAINING["iterations"]
     with pytest.raises(BadInputError, match="'fill_weight' is a share"):
         TrainingSettings(fill_weight=2.0)

@@ -25,15 +25,17 @@ from SparseAnnotateLib.core import (
 from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.learning.losses import SparseLoss
 from SparseAnnotateLib.learning.prediction import Predictor
 from SparseAnnotateLib.learning.run_folder import RunFolder
+from SparseAnnotateLib.learning.trainer import Trainer
 from SparseAnnotateLib.learning.training import train
 
 SETTINGS = TrainingSettings(**QUICK_TRAINING)
 
 
 def weights_of(cohort, run):
-    return cohort.run_folder(run).joinpath("weights.safetensors").read_bytes()
+    return cohort.run_folder(run).joinpath("3d", "weights.safetensors").read_bytes()
 
 
 def cancelled_at(iteration):
@@ -47,14 +49,14 @@ def cancelled_at(iteration):
 
 @pytest.fixture
 def every_step_reported(monkeypatch):
-    monkeypatch.setattr("SparseAnnotateLib.learning.training._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._REPORT_SECONDS", 0.0)
 
 
 def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
     settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 60, "validate_every": 30})
     card = train(ball_cohort, "r", settings)
     losses = [m["loss"] for m in RunFolder(ball_cohort.run_folder("r")).metrics() if "loss" in m]
-    assert len(losses) == card.iterations == 60
+    assert len(losses) == card.last.iterations == 60
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
     predictor = Predictor(ball_cohort, "r", "cpu")
     labels = predictor.labels("ball_0")
@@ -85,7 +87,7 @@ def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_
         train(ball_cohort, "parts", SETTINGS, watch=cancelled_at(iteration))
     assert not RunFolder(ball_cohort.run_folder("parts")).is_finished
     card = train(ball_cohort, "parts")
-    assert card.iterations == 6
+    assert card.last.iterations == 6
     assert weights_of(ball_cohort, "parts") == weights_of(ball_cohort, "whole")
     metrics = [RunFolder(ball_cohort.run_folder(run)).metrics() for run in ("whole", "parts")]
     assert metrics[0] == metrics[1]
@@ -104,7 +106,7 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{se
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     run = RunFolder(ball_cohort.run_folder("killed"))
     deadline = time.monotonic() + 120
-    while not run.checkpoint_path.is_file() and time.monotonic() < deadline:
+    while not run.checkpoint_path("3d").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -122,7 +124,7 @@ def test_a_volume_of_few_thick_slices_can_be_learned(tmp_path):
     cohort.add_case("a", noisy_image(labels), geometry)
     cohort.save_annotation("a", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [2, 5, 8]))
     card = train(cohort, "r", TrainingSettings(iterations=2, device="cpu", batch=1))
-    assert card.patch[0] == 16
+    assert card.last.plan.patch[0] == 16
     assert Predictor(cohort, "r", "cpu").labels("a").shape == labels.shape
 
 
@@ -183,7 +185,7 @@ def test_a_second_process_on_the_same_run_is_told_so(ball_cohort):
     ("change", "words"),
     [
         (lambda card: card.update(version=99), "made by another version of SparseAnnotate"),
-        (lambda card: card.update(network="segresnet"), "made for another network"),
+        (lambda card: card["models"][0]["plan"].update(network="segresnet"), "made for another network"),
         (lambda card: card.update(extra=1), "unknown field 'extra'"),
         (lambda card: card.pop("classes"), "lacks the field 'classes'"),
     ],
@@ -203,46 +205,42 @@ def test_a_checkpoint_of_another_network_is_refused(ball_cohort, every_step_repo
         train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
     run = RunFolder(ball_cohort.run_folder("r"))
     plan = json.loads(run.plan_path.read_text())
-    plan["network"] = "segresnet"
+    plan["models"][0]["network"] = "segresnet"
     run.plan_path.write_text(json.dumps(plan))
     with pytest.raises(RunError, match="made for another network"):
         train(ball_cohort, "r")
 
 
 def test_steps_that_are_no_numbers_change_nothing_and_end_in_a_sentence(ball_cohort, monkeypatch):
-    class Broken(torch.nn.Module):
-        def forward(self, logits, target, supervised):
-            return logits.sum() * float("nan")
-
-    monkeypatch.setattr("SparseAnnotateLib.learning.training.SparseDiceCELoss", Broken)
-    with pytest.raises(RunError, match="the loss is no longer a number"):
+    monkeypatch.setattr(SparseLoss, "__call__", lambda s, logits, t, m, d=None: logits.sum() * float("nan"))
+    with pytest.raises(RunError, match="the loss is no longer a number, last with patches of 'ball_"):
         train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 50}))
 
 
 def test_bf16_that_gives_nan_goes_on_in_fp32(ball_cohort, monkeypatch):
-    from SparseAnnotateLib.learning import training
+    from SparseAnnotateLib.learning import trainer
 
     def poisoned(device, precision):
         return Poison() if precision == "bf16" else torch.autocast("cpu", enabled=False)
 
     class Poison:
         def __enter__(self):
-            monkeypatch.setattr(training.SparseDiceCELoss, "forward", lambda s, x, t, m: x.sum() * float("nan"))
+            monkeypatch.setattr(SparseLoss, "__call__", lambda s, x, t, m, d=None: x.sum() * float("nan"))
 
         def __exit__(self, *_):
             return None
 
-    real = training.SparseDiceCELoss.forward
+    real = SparseLoss.__call__
 
     def healing(device, precision):
         if precision != "bf16":
-            monkeypatch.setattr(training.SparseDiceCELoss, "forward", real)
+            monkeypatch.setattr(SparseLoss, "__call__", real)
         return poisoned(device, precision)
 
-    monkeypatch.setattr(training, "autocast", healing)
+    monkeypatch.setattr(trainer, "autocast", healing)
     card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "precision": "bf16"}))
     assert card.precision == "fp32"
-    assert card.iterations == 6
+    assert card.last.iterations == 6
 
 
 def test_an_image_with_nan_is_refused_by_name(ball_cohort):
@@ -254,15 +252,15 @@ def test_an_image_with_nan_is_refused_by_name(ball_cohort):
 
 
 def test_memory_that_runs_out_halves_the_batch_and_is_said_in_the_plan(ball_cohort, monkeypatch):
-    from SparseAnnotateLib.learning import training
-
-    step = training._Training._step
+    step = Trainer._step
 
     def tight(self, batch):
         if batch["image"].shape[0] > 1:
             raise torch.OutOfMemoryError("no memory")
         return step(self, batch)
 
-    monkeypatch.setattr(training._Training, "_step", tight)
+    monkeypatch.setattr(Trainer, "_step", tight)
     train(ball_cohort, "r", SETTINGS)
-    assert RunFolder(ball_cohort.run_folder("r")).plan().batch == 1
+    plan = RunFolder(ball_cohort.run_folder("r")).plan()
+    assert plan.model("3d").batch == 1
+    assert any("1 patches a step instead of 2" in note for note in plan.notes)

@@ -71,7 +71,8 @@ def test_rounds_of_active_learning_on_a_folder(ball_cohort, capsys, tmp_path):
     picture = tmp_path / "choice.png"
     minutes = ("--minutes", 2, "--seconds-per-slice", 30, "--picture", picture)
     second = said_as_json(capsys, "recommend", folder, *minutes, *common, "round 1", "round 2")
-    assert len(second) == 4
+    # Two minutes of half a minute each; slices whose outlines look short cost less.
+    assert 4 <= len(second) <= 8
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -246,5 +247,5 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"goes on where it stopped" in error
-    assert (folder / "checkpoint.safetensors").is_file()
+    assert (folder / "3d" / "checkpoint.safetensors").is_file()
     assert len(Cohort.open(ball_cohort.folder).runs()) == 1

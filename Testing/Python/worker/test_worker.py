@@ -85,7 +85,7 @@ def test_the_whole_job_through_requests(worker, ball_cohort):
     settings = {**QUICK_TRAINING, "iterations": 30}
     card = worker.call("train", {"cohort": folder, "run": "r", "settings": settings}, reports.append)
     assert card["run"] == "r"
-    assert card["iterations"] == 30
+    assert card["models"][0]["iterations"] == 30
     fractions = [r.fraction for r in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
@@ -111,7 +111,7 @@ def test_one_worker_answers_about_itself_while_it_trains_and_cancel_answers_with
         with pytest.raises(CancelledError):
             call.value()
         # The answer does not wait for a step that takes its time; the checkpoint follows it.
-        checkpoint = ball_cohort.run_folder("long").joinpath("checkpoint.safetensors")
+        checkpoint = ball_cohort.run_folder("long").joinpath("3d", "checkpoint.safetensors")
         pump_until(worker, checkpoint.is_file)
 
 
@@ -120,7 +120,7 @@ def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another
         settings = {**QUICK_TRAINING, "iterations": 20}
         params = {"cohort": str(ball_cohort.folder), "run": "r", "settings": settings}
         call = worker.client.request("train", params)
-        checkpoint = ball_cohort.run_folder("r") / "checkpoint.safetensors"
+        checkpoint = ball_cohort.run_folder("r") / "3d" / "checkpoint.safetensors"
         pump_until(worker, checkpoint.is_file)
         worker.client.transport.process.send_signal(signal.SIGKILL)
         pump_until(worker, lambda: call.is_done)
@@ -129,7 +129,7 @@ def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another
         ):
             call.value()
         assert not worker.client.is_running
-        assert worker.call("train", {"cohort": str(ball_cohort.folder), "run": "r"})["iterations"] == 20
+        assert worker.call("train", {"cohort": str(ball_cohort.folder), "run": "r"})["models"][0]["iterations"] == 20
 
 
 def test_what_libraries_print_cannot_be_mistaken_for_a_message():

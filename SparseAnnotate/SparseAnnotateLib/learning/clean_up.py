@@ -1,0 +1,60 @@
+"""What may be done to a prediction before it is written: stray pieces removed, outlines smoothed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..core import BadInputError
+
+
+@dataclass(frozen=True)
+class CleanUp:
+    """How to clean a prediction, structure by structure.
+
+    Attributes:
+        largest_component: keep only the largest connected piece of each structure (faces touch).
+        smoothing: standard deviation (mm) of the Gaussian that each structure's share is smoothed by; 0: none.
+    """
+
+    largest_component: bool = False
+    smoothing: float = 0.0
+
+    def __post_init__(self):
+        if self.smoothing < 0:
+            raise BadInputError(f"The smoothing is a width in mm of at least 0, not {self.smoothing:g}.")
+
+
+def cleaned(classes: np.ndarray, class_count: int, spacing: Sequence[float], clean_up: CleanUp) -> np.ndarray:
+    """Class indices (S, A, R) after clean-up, same dtype; `spacing` in mm, in the same order.
+
+    Smoothing gives each voxel to the structure with the largest smoothed share around it, so that structures that
+    touch still do. It comes first: what it tears off is removed with the stray pieces.
+    """
+    if clean_up.smoothing > 0:
+        classes = _smoothed(classes, class_count, [clean_up.smoothing / s for s in spacing])
+    if clean_up.largest_component:
+        classes = classes.copy()
+        for value in range(1, class_count):
+            pieces, count = ndimage.label(classes == value)
+            if count > 1:
+                sizes = np.bincount(pieces.ravel())
+                sizes[0] = 0
+                classes[(pieces != sizes.argmax()) & (pieces > 0)] = 0
+    return classes
+
+
+def _smoothed(classes: np.ndarray, class_count: int, widths: list[float]) -> np.ndarray:
+    best = ndimage.gaussian_filter((classes == 0).astype(np.float32), widths)
+    result = np.zeros_like(classes)
+    for value in range(1, class_count):
+        inside = classes == value
+        if inside.any():
+            share = ndimage.gaussian_filter(inside.astype(np.float32), widths)
+            larger = share > best
+            result[larger] = value
+            np.maximum(best, share, out=best)
+    return result

@@ -1,0 +1,66 @@
+"""Several processes that train one model together, as torchrun starts them; or just one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.distributed.nn.functional import all_reduce
+
+
+class Ranks:
+    """This process among those that train together; without torchrun it is the only one.
+
+    Attributes:
+        number: of this process, from 0. count: of all.
+    """
+
+    def __init__(self):
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.number = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        if self.count > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if self._has_card() else "gloo")
+
+    @property
+    def is_first(self) -> bool:
+        return self.number == 0
+
+    def device(self, device: str) -> str:
+        """The device of this process: a graphics card of its own where there are enough."""
+        if self.count == 1 or not device.startswith("cuda"):
+            return device
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+    def share(self, count: int) -> range:
+        """Which of `count` things this process does."""
+        return range(self.number, count, self.count)
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over all processes, which gradients pass."""
+        return all_reduce(tensor) if self.count > 1 else tensor
+
+    def shared(self, value: Any) -> Any:
+        """What the first process has."""
+        if self.count == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def wrapped(self, model: torch.nn.Module, device: str) -> torch.nn.Module:
+        """The model with gradients averaged over all processes."""
+        if self.count == 1:
+            return model
+        cards = [torch.device(device)] if device.startswith("cuda") else None
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=cards, find_unused_parameters=True)
+
+    @staticmethod
+    def _has_card() -> bool:
+        return torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,0 +1,117 @@
+"""Pseudo-labels: what the base models say of every voxel, along each plane and in 3D (Zheng et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..core import Cohort, RunError, Watch
+from ..core.atomic_files import written_atomically
+from ..core.images import write_image
+from .distributed import Ranks
+from .inference import TrainedModel, VolumePrediction, class_dtype
+from .run_folder import RunFolder, RunPlan
+from .training_data import TrainingCase, normalised_image_path, save_array
+
+_LOCATED_AT_MOST = 5000
+
+
+def write_pseudo_labels(
+    cohort: Cohort, folder: RunFolder, plan: RunPlan, models: list[TrainedModel], ranks: Ranks, watch: Watch
+) -> None:
+    """Predict all cases of a run with its base models, into the run; those that are there already are left.
+
+    Each case gets its sets of class indices (`RunFolder.pseudo_labels_path`) and a map of how far they agree
+    (`RunFolder.agreement_path`), in which drawn slices stand as drawn.
+    """
+    names = [*plan.cases, *plan.undrawn_cases]
+    for number in ranks.share(len(names)):
+        name = names[number]
+        if folder.pseudo_labels_path(name).is_file():
+            continue
+        part = Watch.part_of(watch, number, len(names), f"pseudo-labels of '{name}': ")
+        image = np.load(normalised_image_path(cohort, name, plan.settings.normalisation), mmap_mode="r")
+        volume = VolumePrediction(models, image, part)
+        sets = np.zeros((len(volume.view_names), *image.shape), dtype=class_dtype(plan.class_count))
+        for start, stop in volume.ranges:
+            for place, view in enumerate(volume.views(start, stop).values()):
+                sets[place, start:stop] = view.argmax(0).numpy()
+        _write_agreement(cohort, folder, name, sets)
+        with written_atomically(folder.pseudo_labels_path(name)) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, sets=sets, views=np.array(volume.view_names))
+    ranks.wait()
+
+
+def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The sets of a case, (V, S, A, R) class indices, and the views they come from. Raises RunError."""
+    path = folder.pseudo_labels_path(case)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return content["sets"], tuple(str(name) for name in content["views"])
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"The pseudo-labels '{path}' cannot be read ({error}). Train again under another name."
+        ) from error
+
+
+def agreement(sets: np.ndarray) -> np.ndarray:
+    """Percent of the sets that say what most of them say: (V, S, A, R) to (S, A, R) uint8."""
+    most = np.zeros(sets.shape[1:], dtype=np.uint8)
+    for value in np.unique(sets):
+        np.maximum(most, (sets == value).sum(0, dtype=np.uint8), out=most)
+    return np.round(most * np.float32(100.0 / len(sets))).astype(np.uint8)
+
+
+def majority(sets: np.ndarray, class_count: int) -> np.ndarray:
+    """What most sets say, (V, S, A, R) to (S, A, R); of equals the lower class index."""
+    best, most = np.zeros(sets.shape[1:], dtype=sets.dtype), np.zeros(sets.shape[1:], dtype=np.uint8)
+    for value in range(class_count):
+        votes = (sets == value).sum(0, dtype=np.uint8)
+        best[votes > most] = value
+        np.maximum(most, votes, out=most)
+    return best
+
+
+def with_pseudo_labels(
+    cohort: Cohort, folder: RunFolder, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks
+) -> list[TrainingCase]:
+    """The cases to train a final model on: the drawn ones, and those without drawn slices."""
+    known = {case.name: case for case in cases}
+    found = []
+    for name in [*plan.cases, *plan.undrawn_cases]:
+        path = folder.labels_folder / f"{name} sets.npy"
+        sets, _ = read_pseudo_labels(folder, name)
+        if ranks.is_first:
+            save_array(path, sets + 1)  # 0 then says: outside the volume
+        case = known.get(name) or _undrawn_case(cohort, folder, plan, name, sets, ranks)
+        found.append(replace(case, sets_path=path, located=_located(majority(sets, plan.class_count), plan)))
+    ranks.wait()
+    return found
+
+
+def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, sets, ranks: Ranks) -> TrainingCase:
+    labels_path = folder.labels_folder / f"{name}.npy"
+    if ranks.is_first:
+        save_array(labels_path, np.zeros(sets.shape[1:], dtype=sets.dtype))
+    return TrainingCase(name, normalised_image_path(cohort, name, plan.settings.normalisation), labels_path, ())
+
+
+def _located(labels: np.ndarray, plan: RunPlan) -> dict[int, np.ndarray]:
+    """For each class some of its voxels, (n, 3) int64."""
+    found = {}
+    for value in range(1, plan.class_count):
+        places = np.flatnonzero(labels == value)
+        if len(places):
+            rng = np.random.default_rng([plan.settings.seed, value])
+            places = rng.choice(places, min(len(places), _LOCATED_AT_MOST), replace=False)
+            found[value] = np.stack(np.unravel_index(places, labels.shape), 1)
+    return found
+
+
+def _write_agreement(cohort: Cohort, folder: RunFolder, name: str, sets: np.ndarray) -> None:
+    geometry = cohort.geometry(name)
+    percent = np.ascontiguousarray(geometry.from_standard_order(agreement(sets)))
+    percent[cohort.annotation(name).supervised_mask()] = 100
+    write_image(folder.agreement_path(name), percent, geometry)

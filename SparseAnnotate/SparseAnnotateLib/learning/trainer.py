@@ -1,0 +1,394 @@
+"""The training loop: one model from its first step, or its checkpoint, to its weights."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core import CancelledError, RemainingTime, RunError, Watch
+from .augmentation import Augmentation
+from .distributed import Ranks
+from .inference import TrainedModel, autocast
+from .networks import NetworkShape, build_network
+from .patches import PatchSampler
+from .run_folder import ModelCard, ModelPlan, RunFolder, RunPlan
+from .schedule import Schedule
+from .settings import DIVISOR
+from .weights import load_checkpoint, save_checkpoint, save_weights
+
+_REPORT_SECONDS = 0.25
+_LOSS_WINDOW = 50
+_BATCHES_AHEAD = 2
+_UNUSABLE_STEPS_IN_A_ROW = 10
+_TEACHER_DECAY = 0.99
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+Batch = dict[str, torch.Tensor]
+
+
+class Objective(ABC):
+    """What a model learns: its patches, its loss, and how it is judged."""
+
+    @abstractmethod
+    def sampler(self, model: ModelPlan) -> PatchSampler:
+        """Where patches come from."""
+
+    @abstractmethod
+    def augmentation(self, model: ModelPlan) -> Augmentation:
+        """How patches are changed."""
+
+    @abstractmethod
+    def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
+        """The loss of a batch; `done` is the share of the iterations done, `teacher` a moving average of the model."""
+
+    @abstractmethod
+    def score(self, model: TrainedModel, watch: Watch) -> float | None:
+        """Dice on held-out drawn slices; None when none are held out."""
+
+
+class Trainer:
+    """Trains one model of a run.
+
+    Args:
+        folder: of the run. plan: of the run; role: which of its models.
+        objective: what it learns. ranks: the processes that train together.
+        watch: progress and cancel. say: takes a sentence the user should read, such as a smaller batch.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        plan: RunPlan,
+        model: ModelPlan,
+        objective: Objective,
+        ranks: Ranks,
+        watch: Watch,
+        replan: Callable[[ModelPlan, str, str], None],
+    ):
+        self.folder, self.plan, self.model_plan = folder, plan, model
+        self.objective, self.ranks, self.watch, self._replan = objective, ranks, watch, replan
+        self.settings = plan.settings
+        self.device, self.precision = ranks.device(plan.device), plan.precision
+        self.seed = self.settings.seed * 3 + ("3d", "2d", "final").index(model.role)
+        self._build()
+        total = model.iterations
+        self.schedule = Schedule(
+            total,
+            max(1, round(self.settings.warm_up * total)),
+            round(self.settings.cool_down * total),
+            self.settings.patience,
+            self.settings.schedule,
+        )
+        self.iteration = 0
+        self.seconds_before = 0.0
+        self.losses: list[float] = []
+        self.unusable_steps = 0
+        self.validation_dice: float | None = None
+        if folder.checkpoint_path(model.role).is_file():
+            self._restore()
+        elif ranks.is_first:
+            folder.keep_metrics_until(model.role, 0)
+        self._started = time.monotonic()
+
+    def run(self) -> ModelCard:
+        """Train to the end; the weights are then written. Leaves a checkpoint when cancelled."""
+        try:
+            self._train()
+        except CancelledError:
+            self._save_checkpoint()
+            raise
+        card = ModelCard(
+            plan=self.model_plan,
+            iterations=self.iteration,
+            stopped_early=self.schedule.stopped_early,
+            seconds=round(self._seconds(), 1),
+            loss=self._mean_loss(),
+            validation_dice=self.validation_dice,
+            precision=self.precision,
+        )
+        if self.ranks.is_first:
+            save_weights(self.folder.weights_path(self.model_plan.role), self.model)
+            self.folder.write_model_card(card)
+            self.folder.checkpoint_path(self.model_plan.role).unlink(missing_ok=True)
+        self.ranks.wait()
+        return card
+
+    def _build(self) -> None:
+        torch.manual_seed(self.seed)
+        network = built_network(self.model_plan, self.plan)
+        last = self.settings.channels_last
+        on_card = self.device.startswith("cuda")
+        self._format = torch.contiguous_format
+        if last or (last is None and on_card):
+            self._format = torch.channels_last_3d if len(self.model_plan.patch) == 3 else torch.channels_last
+        self.model = network.to(device=self.device, memory_format=self._format)
+        wrapped = self.ranks.wrapped(self.model, self.device)
+        self.runner = torch.compile(wrapped) if self.settings.compile else wrapped
+        self.teacher = None
+        if self.settings.mean_teacher > 0 and self.model_plan.role != "final":
+            average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
+            self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_card)
+
+    def _train(self) -> None:
+        remaining = RemainingTime(self.schedule.end, self.iteration)
+        reported = 0.0
+        batches = self._batches()
+        try:
+            while self.iteration < self.schedule.end:
+                try:
+                    loss = self._step(batches.take(self.iteration))
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    batches.close()
+                    self._shrink()
+                    batches = self._batches()
+                    continue
+                self.iteration += 1
+                self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
+                self._note(loss=loss, rate=self.schedule.rate(self.iteration - 1))
+                if self.iteration % self.settings.validate_every == 0 or self.iteration == self.schedule.end:
+                    self._validate()
+                if self.iteration % self.settings.checkpoint_every == 0:
+                    self._save_checkpoint()
+                now = time.monotonic()
+                left = remaining.after(self.iteration)
+                if now - reported > _REPORT_SECONDS or self.iteration == self.schedule.end:
+                    reported = now
+                    self._report(left)
+                self._check_cancelled()
+        finally:
+            batches.close()
+
+    def _batches(self) -> _Batches:
+        model = self.model_plan
+        numbers = list(self.ranks.share(model.batch))
+        return _Batches(self.objective.sampler(model), self.objective.augmentation(model), numbers, self.iteration)
+
+    def _step(self, batch: Batch) -> float:
+        """One optimiser step; returns the loss. A step whose loss or gradient is not finite changes nothing."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
+        torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
+        self.model.train()
+        batch = {key: tensor.to(self.device, non_blocking=True) for key, tensor in batch.items()}
+        batch["iteration"] = torch.tensor(self.iteration)
+        self.optimizer.zero_grad(set_to_none=True)
+        teacher = self._forward(self.teacher) if self.teacher is not None else None
+        loss = self.objective.loss(
+            self._forward(self.runner), batch, self.iteration / self.model_plan.iterations, teacher
+        )
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        size = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.largest_gradient)
+        value = float(loss.detach())
+        if np.isfinite(value) and bool(torch.isfinite(size)):
+            self.unusable_steps = 0
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.teacher is not None:
+                self.teacher.update_parameters(self.model)
+            return value
+        self._handle_unusable_step()
+        return value if np.isfinite(value) else float("nan")
+
+    def _forward(self, network: torch.nn.Module) -> Forward:
+        def forward(image: torch.Tensor) -> torch.Tensor:
+            with autocast(self.device, self.precision):
+                return network(image.contiguous(memory_format=self._format))
+
+        return forward
+
+    def _handle_unusable_step(self) -> None:
+        """fp16 overflows now and then by design: its scale goes down. Otherwise go on in fp32, and at last give up."""
+        self.unusable_steps += 1
+        if self.scaler.is_enabled():
+            self.scaler.update(self.scaler.get_scale() / 2)
+        elif self.precision != "fp32":
+            self.precision = "fp32"
+        if self.unusable_steps < _UNUSABLE_STEPS_IN_A_ROW:
+            return
+        if self.precision != "fp32":
+            self.precision, self.unusable_steps = "fp32", 0
+            self.scaler = torch.amp.GradScaler(enabled=False)
+            return
+        sampler = self.objective.sampler(self.model_plan)
+        names = sorted({patch.case for patch in sampler.patches(self.iteration, range(self.model_plan.batch))})
+        raise RunError(
+            f"Training the run '{self.folder.name}' broke down at step {self.iteration}: the loss is no longer a "
+            f"number, last with patches of {', '.join(repr(name) for name in names)}. The last good checkpoint is "
+            "kept. Check these images for extreme values, or train again with a smaller learning rate."
+        )
+
+    def _shrink(self) -> None:
+        """After 'out of memory': half the batch, then smaller patches, then the CPU; said in the plan."""
+        model, role = self.model_plan, self.model_plan.role
+        if self.ranks.count > 1:
+            raise RunError(
+                f"The memory of '{self.device}' does not hold the model '{role}' with {model.batch} patches of "
+                f"{list(model.patch)}. Several processes cannot shrink it together: plan a smaller batch or patch."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        patch, batch, device = list(model.patch), model.batch, self.plan.device
+        if batch > 1:
+            batch //= 2
+            note = f"Memory ran out: the model '{role}' goes on with {batch} patches a step instead of {model.batch}."
+        elif np.prod(patch) > 2 * DIVISOR ** len(patch):
+            patch[int(np.argmax(patch))] -= DIVISOR
+            note = f"Memory ran out: the model '{role}' goes on with patches of {patch} instead of {list(model.patch)}."
+        elif device != "cpu":
+            device = "cpu"
+            note = f"The memory of '{self.device}' does not hold one small patch: going on on the CPU, which is slow."
+        else:
+            raise RunError(
+                "The memory does not hold a single small patch. Close other programs, or choose a smaller network."
+            )
+        self.model_plan = replace(model, patch=tuple(patch), batch=batch)
+        self._replan(self.model_plan, device, note)
+        if device != self.plan.device:
+            self.plan = replace(self.plan, device=device, precision="fp32")
+            self._move_to_cpu()
+        self.watch.step(0.0, note)
+
+    def _move_to_cpu(self) -> None:
+        state, weights = self.optimizer.state_dict(), self.model.state_dict()
+        teacher = self.teacher.state_dict() if self.teacher is not None else None
+        self.device, self.precision = "cpu", "fp32"
+        self._build()
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(state)
+        if teacher is not None:
+            self.teacher.load_state_dict(teacher)
+
+    def _validate(self) -> None:
+        """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
+        score = None
+        if self.ranks.is_first:
+            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
+            score = self.objective.score(model, Watch.quiet(self.watch))
+        score = self.ranks.shared(score)
+        if score is not None:
+            self.validation_dice = score
+            self._note(validation_dice=score)
+            self.schedule.look(self.iteration, score)
+        elif np.isfinite(self._mean_loss()):
+            self.schedule.look(self.iteration, -self._mean_loss())
+
+    def _note(self, **figures: float) -> None:
+        if self.ranks.is_first:
+            self.folder.add_metrics(self.model_plan.role, self.iteration, **figures)
+
+    def _report(self, seconds_left: float | None) -> None:
+        end = self.schedule.end
+        figures = {"loss": self._mean_loss()}
+        if self.validation_dice is not None:
+            figures["validation_dice"] = self.validation_dice
+        message = f"step {self.iteration} of {end} on {self.device}"
+        self.watch.step(self.iteration / end, message, seconds_left, **figures)
+
+    def _check_cancelled(self) -> None:
+        if self.ranks.count == 1:
+            self.watch.check()
+        elif self.ranks.shared(self.watch.is_cancelled):
+            raise CancelledError("Cancelled.")
+
+    def _save_checkpoint(self) -> None:
+        if not self.ranks.is_first:
+            return
+        state = {
+            "iteration": self.iteration,
+            "seconds": self._seconds(),
+            "losses": self.losses,
+            "validation_dice": self.validation_dice,
+            "precision": self.precision,
+            "scale": self.scaler.get_scale() if self.scaler.is_enabled() else 1.0,
+            "schedule": self.schedule.state(),
+        }
+        path = self.folder.checkpoint_path(self.model_plan.role)
+        save_checkpoint(path, self.model, self.optimizer, state, self.teacher)
+
+    def _restore(self) -> None:
+        path = self.folder.checkpoint_path(self.model_plan.role)
+        state = load_checkpoint(path, self.model, self.optimizer, self.teacher)
+        try:
+            self.iteration, self.seconds_before = state["iteration"], state["seconds"]
+            self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
+            self.precision = state["precision"]
+            self.schedule.restore(state["schedule"])
+            if self.scaler.is_enabled():
+                self.scaler.update(float(state["scale"]))
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"The checkpoint of the run '{self.folder.name}' was made by another version of SparseAnnotate. "
+                "Train again under another name."
+            ) from error
+        if self.ranks.is_first:
+            self.folder.keep_metrics_until(self.model_plan.role, self.iteration)
+
+    def _mean_loss(self) -> float:
+        """Mean of the last steps' losses; NaN before the first usable step."""
+        finite = [loss for loss in self.losses if np.isfinite(loss)]
+        return float(np.mean(finite)) if finite else float("nan")
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self._started
+
+
+class _Batches:
+    """Batches prepared a little ahead in other threads; what they hold depends on seed and iteration only."""
+
+    def __init__(self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int):
+        self._sampler, self._augmentation, self._numbers = sampler, augmentation, numbers
+        self._pool = ThreadPoolExecutor(_BATCHES_AHEAD)
+        self._waiting: dict[int, Any] = {}
+        for iteration in range(start, start + _BATCHES_AHEAD):
+            self._waiting[iteration] = self._pool.submit(self._prepare, iteration)
+
+    def take(self, iteration: int) -> Batch:
+        batch = self._waiting.pop(iteration).result()
+        ahead = iteration + _BATCHES_AHEAD
+        self._waiting[ahead] = self._pool.submit(self._prepare, ahead)
+        return batch
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, iteration: int) -> Batch:
+        return self._augmentation(self._sampler.patches(iteration, self._numbers), iteration, self._numbers)
+
+
+def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> NetworkShape:
+    """What a planned model's network is built from."""
+    return NetworkShape(class_count, model.patch, model.strides, model.kernels, dropout)
+
+
+def built_network(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
+    """A fresh network of a run's model."""
+    return build_network(model.network, network_shape(model, plan.class_count, plan.settings.dropout))
+
+
+def trained_model(
+    model: ModelPlan, plan: RunPlan, network: torch.nn.Module, device: str, precision: str
+) -> TrainedModel:
+    """A network of a run, ready to predict."""
+    return TrainedModel(model.role, network.eval(), model.patch, plan.class_count, device, precision, model.planes)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the CPU, has run out of memory."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
