@@ -22,6 +22,7 @@ from slicer.util import VTKObservationMixin
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.interpolation import interpolator_descriptions
+from SparseAnnotateLib.learning import PRESETS
 from SparseAnnotateLib.logic import DrawingLogic, FillingLogic, InstallingLogic, ModellingLogic, RecommendingLogic
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
@@ -69,7 +70,8 @@ class SparseAnnotateParameterNode:
     fromScratch: bool = False
     planAmount: Annotated[int, WithinRange(1, 100000)] = 100
     planKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
-    iterations: Annotated[int, WithinRange(10, 100000)] = 600
+    preset: Annotated[str, Choice(list(PRESETS))] = "quick"
+    iterations: Annotated[int, WithinRange(0, 100000)] = 0  # 0: as the preset has it
     fillMethod: Annotated[str, Choice(FILL_METHODS)] = FILL_METHODS[0]
     cohortFolder: str = ""
 

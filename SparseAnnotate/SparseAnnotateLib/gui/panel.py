@@ -85,6 +85,7 @@ class Panel:
                 "planAmount": self.ui.planAmountSpinBox,
                 "planKind": self.ui.planKindSelector,
                 "fillMethod": self.ui.fillMethodSelector,
+                "preset": self.ui.presetSelector,
                 "iterations": self.ui.iterationsSpinBox,
             }
         )
@@ -353,17 +354,19 @@ class Panel:
             self.say(_("The last Apply has been taken back."))
 
     def _train(self) -> None:
-        self._start_training("", {"iterations": self._parameters.iterations})
+        steps = self._parameters.iterations
+        self._start_training("", {"iterations": steps} if steps else {}, self._parameters.preset)
 
     def _continue(self) -> None:
-        self._start_training(self._unfinished[-1], None)
+        self._start_training(self._unfinished[-1], {}, None)
 
-    def _start_training(self, run: str, settings: dict | None) -> None:
+    def _start_training(self, run: str, settings: dict, preset: str | None) -> None:
         self._begin(_("Starting the worker ..."))
         self.logic.train(
             self.volumes(),
             run,
             settings,
+            preset,
             waitForCompletion=False,
             onDone=self._trained,
             onProgress=self._show_progress,

@@ -56,14 +56,13 @@ def predicted_classes(
     return result
 
 
-def final_classes(model: TrainedModel, image: np.ndarray, sets: np.ndarray, watch: Watch) -> np.ndarray:
-    """Most likely class of every voxel by a final model, (S, A, R), from the image and (V, S, A, R) pseudo-labels."""
-    both = torch.cat(
-        [
-            torch.from_numpy(np.array(image, dtype=np.float32))[None],
-            mean_pseudo_label(torch.from_numpy(np.array(sets)), model.class_count),
-        ]
-    )
+def final_classes(
+    model: TrainedModel, image: np.ndarray, sets: np.ndarray, sure: np.ndarray, weights: Sequence[float], watch: Watch
+) -> np.ndarray:
+    """Most likely class of every voxel by a final model, (S, A, R), from image and pseudo-labels (`sets_of`)."""
+    both = (torch.from_numpy(np.array(array)) for array in (sets, sure))
+    prior = mean_pseudo_label(*both, model.class_count, weights)
+    both = torch.cat([torch.from_numpy(np.array(image, dtype=np.float32))[None], prior])
     pace = _Pace(watch, image.shape[0] * 2 ** len(model.flip))
     probabilities = _averaged_over_flips(model, both, pace, image.shape[0])
     return probabilities.argmax(0).numpy().astype(class_dtype(model.class_count))
@@ -140,8 +139,8 @@ class VolumePrediction:
         low, high = max(0, start - self._margin), min(self._image.shape[0], stop + self._margin)
         inside = slice(start - low, stop - low)
         views = self.views(low, high)
-        sets = torch.stack([view.argmax(0) for view in views.values()])
-        prior = mean_pseudo_label(sets, self.class_count, set_weights(self.view_names, self._weights))
+        weights = set_weights(self.view_names, self._weights)
+        prior = mean_pseudo_label(*sets_of(list(views.values())), self.class_count, weights)
         image = torch.from_numpy(np.array(self._image[low:high], dtype=np.float32))[None]
         joint = _averaged_over_flips(self._final, torch.cat([image, prior]), self._pace, stop - start)
         return joint[:, inside], {name: view[:, inside] for name, view in views.items()}
@@ -161,10 +160,30 @@ def mean_view(views: dict[str, torch.Tensor], weights: dict[str, float] | None) 
     return sum(share * view for share, view in zip(shares, views.values(), strict=True))
 
 
-def mean_pseudo_label(sets: torch.Tensor, class_count: int, weights: Sequence[float]) -> torch.Tensor:
-    """A of Zheng 2020: (V, *spatial) class indices to the share of each class, (classes, *spatial) float32."""
+def mean_pseudo_label(
+    sets: torch.Tensor, sure: torch.Tensor, class_count: int, weights: Sequence[float]
+) -> torch.Tensor:
+    """A of Zheng 2020: what the sets say on average, (classes, *spatial) float32.
+
+    Each set is kept as its most likely class and the probability of that one, which is all there is to know of two
+    classes; of more, the others share the rest.
+
+    Args:
+        sets: (V, *spatial) class indices. sure: (V, *spatial) uint8, their probabilities, 255 for 1.
+        weights: of the sets, summing to 1.
+    """
     shares = torch.tensor(weights, device=sets.device).reshape(-1, *([1] * (sets.ndim - 1)))
-    return torch.stack([((sets == value) * shares).sum(0) for value in range(class_count)])
+    certain = sure.float() * (shares / 255.0)
+    rest = (shares - certain) / (class_count - 1)
+    return torch.stack([torch.where(sets == value, certain, rest).sum(0) for value in range(class_count)])
+
+
+def sets_of(views: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each view's most likely class, (V, S, A, R) int64, and its probability, (V, S, A, R) uint8, 255 for 1."""
+    best = [view.max(0) for view in views]
+    return torch.stack([b.indices for b in best]), torch.stack(
+        [b.values.mul(255).round().to(torch.uint8) for b in best]
+    )
 
 
 def _averaged_over_flips(

@@ -88,7 +88,7 @@ def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
 def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
     """The configuration of MONAI's runner."""
     return {
-        "imports": ["$import glob", "$import torch", "$import safetensors.torch"],
+        "imports": ["$import glob", "$import torch", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
         "dataset_dir": "images",
         "output_dir": "$@bundle_root + '/predictions'",
@@ -96,7 +96,7 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
         "label_values": [0, *card.classes],
         "datalist": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
         "network_def": _definition(card, model),
-        "weights": f"$safetensors.torch.load_file(@bundle_root + '/{_WEIGHTS}')",
+        "weights": f"$load_file(@bundle_root + '/{_WEIGHTS}')",
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",

@@ -116,7 +116,8 @@ class SelfTrainingObjective(SupervisedObjective):
     def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
         sets = batch["sets"].long()  # 0 outside the volume, else class index + 1
         inside, sets = sets[:, :1] > 0, (sets - 1).clamp_min(0)
-        prior = mean_pseudo_label(sets.transpose(0, 1), self.plan.class_count, self._set_weights)
+        both = sets.transpose(0, 1), batch["sure"].transpose(0, 1)
+        prior = mean_pseudo_label(*both, self.plan.class_count, self._set_weights)
         prior = prior.transpose(0, 1) * inside
         logits = forward(torch.cat([batch["image"], prior], 1))
         drawn = batch["supervised"] > 0
@@ -147,8 +148,7 @@ def _alike(supervised: torch.Tensor) -> torch.Tensor:
     Slices across the drawn plane show a few drawn lines only; by their pixels they would count next to nothing.
     """
     weights = supervised.float()
-    counts = weights.sum((1, 2, 3), keepdim=True)
-    return weights * counts.amax() / counts.clamp_min(1.0)
+    return weights * weights[0].numel() / weights.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
 
 
 def _ramp(done: float) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..core import Cohort, VolumeGeometry, Watch
+from ..core import BadInputError, Cohort, VolumeGeometry, Watch
 from ..core.images import write_image
 from .clean_up import CleanUp, cleaned
 from .devices import chosen_device, prediction_precision
@@ -46,6 +47,7 @@ class Predictor:
         cohort, run_name: the run. device: 'auto', 'cpu', 'cuda', ...
         flips: average over the mirrored volume, too, along the axes that the run learned with; up to eight times
             slower, a little better.
+        roles: which of the run's models to ask ('2d', '3d', 'final'); all by default. The final one needs the others.
 
     Raises:
         RunError: when the run is not finished, damaged, or of another version or network.
@@ -57,14 +59,33 @@ class Predictor:
         labels = predictor.labels("case_07")
     """
 
-    def __init__(self, cohort: Cohort, run_name: str, device: str = "auto", flips: bool = False):
+    def __init__(
+        self,
+        cohort: Cohort,
+        run_name: str,
+        device: str = "auto",
+        flips: bool = False,
+        roles: Sequence[str] = (),
+    ):
         self._cohort = cohort
         self._run = RunFolder(cohort.run_folder(run_name))
         self.card: RunCard = self._run.card()
         self.device = chosen_device(device).device
         self.note: str | None = None
         self._flips = flips
-        self._models = loaded_models(self._run, self.card, self.device, flips=flips)
+        trained = [m.plan.role for m in self.card.models]
+        self._roles = tuple(roles or trained)
+        unknown = [role for role in self._roles if role not in trained]
+        if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
+            raise BadInputError(
+                f"The run '{run_name}' has the models {', '.join(trained)}; it cannot be asked as "
+                f"{', '.join(self._roles)}. A final model needs all others."
+            )
+        self._models = self._loaded()
+
+    def _loaded(self) -> list[TrainedModel]:
+        models = loaded_models(self._run, self.card, self.device, flips=self._flips)
+        return [model for model in models if model.role in self._roles]
 
     def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
         """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""
@@ -87,7 +108,7 @@ class Predictor:
             self.note = f"The memory of '{self.device}' does not hold one window: predicting on the CPU, which is slow."
             torch.cuda.empty_cache()
             self.device = "cpu"
-            self._models = loaded_models(self._run, self.card, "cpu", flips=self._flips)
+            self._models = self._loaded()
             watch.step(0.0, self.note)
             return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
 

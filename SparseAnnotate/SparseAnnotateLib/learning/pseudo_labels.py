@@ -11,7 +11,7 @@ from ..core import Cohort, RunError, Watch
 from ..core.atomic_files import written_atomically
 from ..core.images import write_image
 from .distributed import Ranks
-from .inference import TrainedModel, VolumePrediction, class_dtype
+from .inference import TrainedModel, VolumePrediction, class_dtype, sets_of
 from .run_folder import RunFolder, RunPlan
 from .training_data import TrainingCase, normalised_image_path, save_array
 
@@ -34,22 +34,25 @@ def write_pseudo_labels(
         part = Watch.part_of(watch, number, len(names), f"pseudo-labels of '{name}': ")
         image = np.load(normalised_image_path(cohort, name, plan.settings.normalisation), mmap_mode="r")
         volume = VolumePrediction(models, image, part)
-        sets = np.zeros((len(volume.view_names), *image.shape), dtype=class_dtype(plan.class_count))
+        shape = (len(volume.view_names), *image.shape)
+        sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
         for start, stop in volume.ranges:
-            for place, view in enumerate(volume.views(start, stop).values()):
-                sets[place, start:stop] = view.argmax(0).numpy()
+            sets[:, start:stop], sure[:, start:stop] = sets_of(list(volume.views(start, stop).values()))
         _write_agreement(cohort, folder, name, sets)
         with written_atomically(folder.pseudo_labels_path(name)) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, sets=sets, views=np.array(volume.view_names))
+            np.savez_compressed(file, sets=sets, sure=sure, views=np.array(volume.view_names))
     ranks.wait()
 
 
-def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The sets of a case, (V, S, A, R) class indices, and the views they come from. Raises RunError."""
+def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The sets of a case, (V, S, A, R) class indices and their probabilities, 255 for 1, and the views they come from.
+
+    Raises RunError.
+    """
     path = folder.pseudo_labels_path(case)
     try:
         with np.load(path, allow_pickle=False) as content:
-            return content["sets"], tuple(str(name) for name in content["views"])
+            return content["sets"], content["sure"], tuple(str(name) for name in content["views"])
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"The pseudo-labels '{path}' cannot be read ({error}). Train again under another name."
@@ -81,12 +84,14 @@ def with_pseudo_labels(
     known = {case.name: case for case in cases}
     found = []
     for name in [*plan.cases, *plan.undrawn_cases]:
-        path = folder.labels_folder / f"{name} sets.npy"
-        sets, _ = read_pseudo_labels(folder, name)
+        sets_path, sure_path = (folder.labels_folder / f"{name} {what}.npy" for what in ("sets", "sure"))
+        sets, sure, _ = read_pseudo_labels(folder, name)
         if ranks.is_first:
-            save_array(path, sets + 1)  # 0 then says: outside the volume
+            save_array(sets_path, sets + 1)  # 0 then says: outside the volume
+            save_array(sure_path, sure)
         case = known.get(name) or _undrawn_case(cohort, folder, plan, name, sets, ranks)
-        found.append(replace(case, sets_path=path, located=_located(majority(sets, plan.class_count), plan)))
+        located = _located(majority(sets, plan.class_count), plan)
+        found.append(replace(case, sets_path=sets_path, sure_path=sure_path, located=located))
     ranks.wait()
     return found
 

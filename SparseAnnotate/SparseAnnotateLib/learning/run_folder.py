@@ -107,6 +107,24 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class TrainingPlan:
+    """What a training would do.
+
+    Attributes:
+        minutes: expected, from a few real steps of each model. stages: seconds of each stage.
+        device: where. models: what is trained. notes: what the user should know.
+        path: the plan as a file that may be edited before training; None when no run was named.
+    """
+
+    minutes: float
+    stages: dict[str, float]
+    device: str
+    models: tuple[ModelPlan, ...]
+    notes: tuple[str, ...]
+    path: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a trained model is, beside its weights.
 

@@ -112,6 +112,8 @@ class _Run:
             self.folder.write_plan(self.plan)
         shapes = [case.image.shape for case in cases]
         seconds = self.ranks.shared(stage_seconds(self.plan, shapes) if self.ranks.is_first else None)
+        total = sum(seconds.values())
+        self.watch.step(0.0, f"about {total / 60:.0f} minutes on {self.plan.device}", total)
         cards: list[ModelCard] = []
         for model in self.plan.models:
             if model.role == "final":

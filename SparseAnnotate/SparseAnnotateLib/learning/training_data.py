@@ -33,7 +33,7 @@ class TrainingCase:
         by_class: for each class index other than 0, the `slices` that show it.
         weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
         distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
-        sets_path: where `sets` lies on disk; None without pseudo-labels.
+        sets_path, sure_path: where `sets` and `sure` lie on disk; None without pseudo-labels.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
     """
 
@@ -46,6 +46,7 @@ class TrainingCase:
     weights_path: Path | None = None
     distances_paths: dict[int, Path] = field(default_factory=dict)
     sets_path: Path | None = None
+    sure_path: Path | None = None
     located: dict[int, np.ndarray] = field(default_factory=dict)
 
     # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
@@ -66,8 +67,13 @@ class TrainingCase:
 
     @property
     def sets(self) -> np.ndarray | None:
-        """(V, S, A, R) class indices, mapped from disk: the pseudo-labels of V base models; None without any."""
+        """(V, S, A, R) class indices plus 1, mapped from disk: V sets of pseudo-labels; None without any."""
         return np.load(self.sets_path, mmap_mode="r") if self.sets_path is not None else None
+
+    @property
+    def sure(self) -> np.ndarray | None:
+        """(V, S, A, R) uint8, mapped from disk: the probability of each pseudo-label, 255 for 1."""
+        return np.load(self.sure_path, mmap_mode="r") if self.sure_path is not None else None
 
     def distances(self, axis: int) -> np.ndarray:
         """(n, C, *slice) float16, mapped from disk: of the `slices` across an axis, in order; see `slice_distances`."""

@@ -100,6 +100,6 @@ def _predicted_slice(
     if model.role == "3d":
         predicted = predicted_classes(model, case.image[slab], Watch.quiet(watch))
     else:
-        sets = case.sets[(slice(None), *slab)] - 1
-        predicted = final_classes(model, case.image[slab], sets, set_weights, Watch.quiet(watch))
+        sets, sure = case.sets[(slice(None), *slab)] - 1, case.sure[(slice(None), *slab)]
+        predicted = final_classes(model, case.image[slab], sets, sure, set_weights, Watch.quiet(watch))
     return predicted[slice_layer(axis, index - low)]

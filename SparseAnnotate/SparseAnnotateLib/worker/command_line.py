@@ -18,7 +18,7 @@ from .. import __version__
 from ..core import CancelledError, Cohort, Plane, SparseAnnotateError, Watch
 from ..core.decathlon import case_name
 from ..core.images import read_geometry, read_labels
-from ..core.strict_json import from_plain, read_json, to_plain, to_text
+from ..core.strict_json import read_json, to_plain, to_text
 from ..interpolation import interpolator_descriptions
 from ..learning import LOSSES, NETWORKS, PRESETS, RECIPES, TrainingSettings
 from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Scope, strategy_descriptions
@@ -34,7 +34,6 @@ from .terminal_output import (
     show_training,
     show_worklist,
 )
-from .training import chosen_settings
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
 
@@ -146,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--run", required=True)
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     predict.add_argument("--flips", action="store_true", help="average over mirrored volumes, too: slower, better")
+    predict.add_argument("--models", nargs="+", default=(), help="only these of the run's models: 2d, 3d, final")
     predict.add_argument("--uncertainty", action="store_true", help="write volumes of entropy and disagreement, too")
     predict.add_argument("--largest-component", action="store_true", help="keep the largest piece of each structure")
     predict.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by so much")
@@ -286,16 +286,21 @@ def _request(options: argparse.Namespace, watch: Watch) -> Any:
 def _train(options: argparse.Namespace, watch: Watch) -> Any:
     given = {f.name: getattr(options, f.name, None) for f in fields(TrainingSettings)}
     given = {k: v for k, v in given.items() if v is not None}
-    settings = None
     if options.settings:
         given = {**_settings_file(options.settings), **given}
-    if given or options.preset:
-        base = chosen_settings(None, options.preset, options.device or "auto") or TrainingSettings()
-        settings = from_plain({**to_plain(base), **given}, TrainingSettings, "the training's options")
-    common = (options.cohort, options.run, options.state, tuple(options.cases), settings)
+    given = {name: value for name, value in given.items() if name != "device" or options.preset is None}
+    request = {
+        "cohort": options.cohort,
+        "run": options.run,
+        "state": options.state,
+        "cases": tuple(options.cases),
+        "preset": options.preset,
+        "changes": given,
+        "device": options.device or "auto",
+    }
     if options.plan_only:
-        return requests.plan_training(requests.PlanTrainingRequest(*common), watch)
-    return requests.train(requests.TrainRequest(*common), watch)
+        return requests.plan_training(requests.PlanTrainingRequest(**request), watch)
+    return requests.train(requests.TrainRequest(**request), watch)
 
 
 def _settings_file(path: str) -> dict[str, Any]:

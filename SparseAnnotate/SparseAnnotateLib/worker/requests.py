@@ -58,7 +58,8 @@ class PredictRequest:
     """Label cases with a finished run.
 
     Attributes:
-        flips: average over mirrored volumes, too. uncertainty: write volumes of entropy and of disagreement.
+        flips: average over mirrored volumes, too. models: only these of the run's ('2d', '3d', 'final').
+        uncertainty: write volumes of entropy and of disagreement.
         largest_component, smoothing (mm): see `learning.clean_up.CleanUp`.
     """
 
@@ -68,6 +69,7 @@ class PredictRequest:
     cases: tuple[str, ...] = ()
     device: str = "auto"
     flips: bool = False
+    models: tuple[str, ...] = ()
     uncertainty: bool = False
     largest_component: bool = False
     smoothing: float = 0.0
@@ -164,7 +166,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     cohort = _open(request)
     cases = cohort.select(request.cases)
     clean_up = CleanUp(request.largest_component, request.smoothing)
-    predictor = Predictor(cohort, request.run, request.device, request.flips)
+    predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     results = []
     for number, case in enumerate(cases):
         start = time.monotonic()

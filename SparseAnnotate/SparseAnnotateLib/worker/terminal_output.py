@@ -13,11 +13,11 @@ from rich.table import Table
 
 from ..core import Progress as Report
 from ..core.strict_json import to_plain
+from ..learning.run_folder import TrainingPlan
 from ..selection import Plan
 from .exchange import Exchanged
 from .filling import FillResult
 from .planning import Agreement
-from .training import TrainingPlan
 
 
 @contextmanager

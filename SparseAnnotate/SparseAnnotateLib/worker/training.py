@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core import BadInputError, Cohort, Watch
-from ..core.strict_json import to_plain
+from ..core.strict_json import from_plain, to_plain
 from ..learning import TrainingSettings
 from ..learning.presets import preset_settings
-from ..learning.run_folder import ModelPlan, RunFolder
+from ..learning.run_folder import RunFolder, TrainingPlan
 from .packages import require_packages
 
 
@@ -21,7 +21,10 @@ from .packages import require_packages
 class TrainRequest:
     """Train a run, or go on with one that was planned, cancelled or killed (without settings: with its own).
 
-    `settings` or a `preset` may be given, not both; `device` is for the preset.
+    Attributes:
+        settings: all of them; or else
+        preset: a name from PRESETS, for `device`, and
+        changes: fields of the settings that differ from the preset's, or from the defaults.
     """
 
     cohort: str
@@ -30,12 +33,16 @@ class TrainRequest:
     cases: tuple[str, ...] = ()
     settings: TrainingSettings | None = None
     preset: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
 
 
 @dataclass(frozen=True)
 class PlanTrainingRequest:
-    """Say what a training would do and how long it would take here; with `run` the plan is written, to be edited."""
+    """Say what a training would do and how long it would take here; with `run` the plan is written, to be edited.
+
+    Attributes: as of TrainRequest.
+    """
 
     cohort: str
     run: str | None = None
@@ -43,25 +50,8 @@ class PlanTrainingRequest:
     cases: tuple[str, ...] = ()
     settings: TrainingSettings | None = None
     preset: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What a training would do.
-
-    Attributes:
-        minutes: expected, from a few real steps of each model. stages: seconds of each stage.
-        device: where. models: what is trained. notes: what the user should know.
-        path: the plan as a file that may be edited before training; None when no run was named.
-    """
-
-    minutes: float
-    stages: dict[str, float]
-    device: str
-    models: tuple[ModelPlan, ...]
-    notes: tuple[str, ...]
-    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     require_packages()
     from ..learning.training import train as train_run
 
-    settings = chosen_settings(request.settings, request.preset, request.device)
+    settings = chosen_settings(request)
     card = train_run(_open(request), request.run, settings, request.cases, watch)
     return {"run": request.run, **to_plain(card)}
 
@@ -90,7 +80,7 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
     from ..learning.estimate import stage_seconds
     from ..learning.training import plan_run
 
-    settings = chosen_settings(request.settings, request.preset, request.device)
+    settings = chosen_settings(request)
     cohort = _open(request)
     plan = plan_run(cohort, request.run, settings, request.cases)
     watch.step(0.5, f"timing a few steps on {plan.device}")
@@ -99,15 +89,23 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
     return TrainingPlan(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
 
 
-def chosen_settings(settings: TrainingSettings | None, preset: str | None, device: str) -> TrainingSettings | None:
-    """The settings asked for, those of a preset on a device, or None. Raises BadInputError when both are given."""
-    if preset is None:
-        return settings
-    if settings is not None:
-        raise BadInputError("Give either settings or a preset, not both.")
-    from ..learning.devices import chosen_device
+def chosen_settings(request: TrainRequest | PlanTrainingRequest) -> TrainingSettings | None:
+    """The settings that a request asks for; None when it names none.
 
-    return preset_settings(preset, chosen_device(device).device)
+    Raises BadInputError when settings stand beside a preset or changes, or a change is unknown or impossible.
+    """
+    if request.settings is not None:
+        if request.preset is not None or request.changes:
+            raise BadInputError("Give either all settings, or a preset and what differs from it.")
+        return request.settings
+    if request.preset is None and not request.changes:
+        return None
+    base = TrainingSettings(device=request.device)
+    if request.preset is not None:
+        from ..learning.devices import chosen_device
+
+        base = preset_settings(request.preset, chosen_device(request.device).device)
+    return from_plain({**to_plain(base), **request.changes}, TrainingSettings, "the training's settings")
 
 
 def curves(request: CurvesRequest, watch: Watch) -> str:

@@ -137,9 +137,12 @@ def test_views_of_a_2d_model_lie_where_the_volume_lies():
 
 def test_the_mean_pseudo_label_says_where_the_sets_agree():
     sets = np.array([[0, 1, 2], [0, 1, 1], [0, 1, 0], [0, 1, 1]], np.uint8)[:, None, None]
-    mean = mean_pseudo_label(torch.from_numpy(sets), 3, (0.25,) * 4)
+    certain = torch.full(sets.shape, 255, dtype=torch.uint8)
+    mean = mean_pseudo_label(torch.from_numpy(sets), certain, 3, (0.25,) * 4)
     torch.testing.assert_close(mean[:, 0, 0, 0], torch.tensor([1.0, 0.0, 0.0]))
     torch.testing.assert_close(mean[:, 0, 0, 2], torch.tensor([0.25, 0.5, 0.25]))
+    half = mean_pseudo_label(torch.from_numpy(sets), certain // 255 * 153, 3, (0.25,) * 4)
+    torch.testing.assert_close(half[:, 0, 0, 0], torch.tensor([0.6, 0.2, 0.2]))
     np.testing.assert_array_equal(agreement(sets)[0, 0], [100, 100, 50])
     np.testing.assert_array_equal(majority(sets, 3)[0, 0], [0, 1, 1])
 
@@ -158,9 +161,10 @@ def test_the_whole_of_zheng_2020_runs_and_leaves_what_it_made(self_trained):
     plan = run.plan()
     assert plan.undrawn_cases == ("ball_2",)
     for name in ("ball_0", "ball_1", "ball_2"):
-        sets, views = read_pseudo_labels(run, name)
-        assert sets.shape == (4, 24, 28, 32)
-        assert sets.dtype == np.uint8
+        sets, sure, views = read_pseudo_labels(run, name)
+        assert sets.shape == sure.shape == (4, 24, 28, 32)
+        assert sets.dtype == sure.dtype == np.uint8
+        assert sure.min() >= 85  # the most likely of three classes has at least a third
         assert views == ("axial", "coronal", "sagittal", "3d")
         percent = read_labels(run.agreement_path(name), cohort.geometry(name))
         assert (percent[cohort.annotation(name).supervised_mask()] == 100).all()
@@ -200,6 +204,7 @@ def objective_and_batch(cohort, tmp_path, weights=(0.25,) * 4, **more):
     return objective, {
         "image": torch.randn(2, 1, 8, 8, 8, generator=generator),
         "sets": sets,
+        "sure": torch.full(sets.shape, 255, dtype=torch.uint8),
         "label": label,
         "supervised": supervised,
         "iteration": torch.tensor(0),
@@ -250,6 +255,8 @@ def test_drawn_voxels_keep_their_truth_and_what_lies_outside_the_volume_counts_n
     objective.loss(model, batch, 0.9, None).backward()
     assert not leaf.grad[..., 6:].any()
     assert not seen[0][:, 1:, ..., 6:].any()  # nor is anything said of it
+    shown = torch.stack([(batch["sets"][..., :6] == value + 1).float().mean(1) for value in range(3)], 1)
+    torch.testing.assert_close(seen[0][:, 1:, ..., :6], shown)
     truth = torch.nn.functional.one_hot(batch["label"][:, 0, 2], 3).movedim(-1, 1).bool()[..., :6]
     assert (leaf.grad[:, :, 2, :, :6][truth] < 0).all()  # every drawn voxel pulls towards its truth
     # Four times as hard as a pseudo-labelled one, in the cross-entropy.

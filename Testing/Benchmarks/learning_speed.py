@@ -1,0 +1,142 @@
+"""Whether preparing patches keeps the device waiting, and what predicting a large volume takes.
+
+Steps: training on real data, patches cut, changed and sent to the device as in a run, against steps on one batch that
+lies on the device already. The two take turns in blocks, so that a busy machine slows both alike. On a CPU the threads
+that prepare patches share the cores with the network.
+
+Prediction: a volume of 512 x 512 x --slices by one 3D model, in a process of its own, whose peak memory is reported.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmark_report import arguments, report
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.learning import AugmentationSettings, TrainingSettings
+from SparseAnnotateLib.learning.devices import chosen_device, planned_network, prediction_precision
+from SparseAnnotateLib.learning.distributed import Ranks
+from SparseAnnotateLib.learning.inference import TrainedModel, predicted_classes
+from SparseAnnotateLib.learning.networks import NetworkShape, build_network
+from SparseAnnotateLib.learning.objectives import SupervisedObjective
+from SparseAnnotateLib.learning.planning import new_plan
+from SparseAnnotateLib.learning.run_folder import RunFolder
+from SparseAnnotateLib.learning.trainer import Trainer
+from SparseAnnotateLib.learning.training_data import training_cases
+
+BLOCK = 5
+FEW = AugmentationSettings()
+MANY = AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)
+
+
+def main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] == "--predict":
+        print(json.dumps(_prediction(*sys.argv[2:])))
+        return
+    options = arguments(
+        __doc__,
+        device={"default": "auto"},
+        blocks={"type": int, "default": 6, "help": f"of {BLOCK} steps each"},
+        slices={"type": int, "default": 300, "help": "of the predicted volume"},
+        parts={"nargs": "+", "default": ["steps", "prediction"]},
+    )
+    device = chosen_device(options.device).device
+    rows, notes = [], []
+    if "steps" in options.parts:
+        for name, augmentation in (("few changes", FEW), ("all changes", MANY)):
+            for recipe in ("3d", "2d"):
+                fixed, real = _steps(recipe, augmentation, device, 1 if options.quick else options.blocks)
+                rows.append((f"{recipe}, {name}", device, fixed, real, real / fixed))
+    if "prediction" in options.parts:
+        slices = 32 if options.quick else options.slices
+        command = [sys.executable, __file__, "--predict", device, str(slices)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        notes.append(
+            f"Prediction of 512 x 512 x {slices} on {device}: {found['seconds']:.0f} s, "
+            f"{found['gigabytes']:.1f} GB at most ({found['before']:.1f} GB of it before it began), patch "
+            f"{found['patch']}, {found['network']}."
+        )
+    report(
+        "Learning: seconds a step, on a batch that is there against batches from real data",
+        ("what", "device", "fixed batch", "real data", "ratio"),
+        rows,
+        options,
+        seeds=[0],
+        notes=notes,
+    )
+
+
+def _steps(recipe: str, augmentation: AugmentationSettings, device: str, blocks: int) -> tuple[float, float]:
+    """Median seconds of a step on a fixed batch, and on real data."""
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = _cohort(Path(folder))
+        names = [case.name for case in cohort.cases]
+        settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=device, iterations=10_000)
+        plan = new_plan(cohort, settings, names)
+        run = RunFolder(cohort.run_folder("r"))
+        cases = training_cases(cohort, names, {1: 1}, "z_score", 0.0, 0, run.labels_folder, Watch())
+        objective = SupervisedObjective(plan, cases, Ranks())
+        trainer = Trainer(run, plan, plan.models[0], objective, Ranks(), Watch(), lambda *_: None)
+        batches = trainer._batches()
+        batch = {key: tensor.to(device) for key, tensor in batches.take(0).items()}
+        times: dict[str, list[float]] = {"fixed": [], "real": []}
+        number = 1
+        for _ in range(blocks + 1):
+            for kind, found in times.items():
+                for _ in range(BLOCK):
+                    start = time.perf_counter()
+                    if kind == "real":
+                        trainer._step(batches.take(number))
+                        number += 1
+                    else:
+                        trainer._step(dict(batch))
+                    trainer.iteration += 1
+                    found.append(time.perf_counter() - start)
+        batches.close()
+        # The first block warms up.
+        return tuple(float(np.median(found[BLOCK:])) for found in times.values())
+
+
+def _cohort(folder: Path) -> Cohort:
+    """Four volumes of 128 x 160 x 160 with balls in them, every tenth slice drawn."""
+    cohort = Cohort.create(folder / "cohort", "balls", {1: "ball"})
+    geometry = VolumeGeometry.from_spacing((128, 160, 160))
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        grid = np.indices(geometry.shape) - rng.uniform(50, 90, (3, 1, 1, 1))
+        labels = (np.linalg.norm(grid, axis=0) < 30).astype(np.uint8)
+        image = (100 * labels + 20 * rng.normal(size=labels.shape)).astype(np.float32)
+        cohort.add_case(f"case {number}", image, geometry)
+        drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(5, 128, 10))
+        cohort.save_annotation(f"case {number}", drawn)
+    return cohort
+
+
+def _prediction(device: str, slices: str) -> dict:
+    """Seconds and peak memory of predicting a large volume."""
+    network = planned_network("auto", device)
+    patch = (48, 48, 48) if device == "cpu" else (128, 128, 128)
+    model = build_network(network, NetworkShape(3, patch)).to(device).eval()
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(int(slices), 512, 512)).astype(np.float16)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    start = time.monotonic()
+    predicted_classes(TrainedModel("3d", model, patch, 3, device, prediction_precision(device)), image)
+    seconds = time.monotonic() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    if device.startswith("cuda"):
+        peak += torch.cuda.max_memory_allocated() / 1e9
+    return {"seconds": seconds, "gigabytes": peak, "before": before, "patch": list(patch), "network": network}
+
+
+if __name__ == "__main__":
+    main()
