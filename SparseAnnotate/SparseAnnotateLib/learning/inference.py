@@ -11,6 +11,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from ..core import RemainingTime, Watch
+from .dense_crf import refined
 from .run_folder import VIEW_NAMES, Role
 
 LOGIT_BYTES = 1 << 30
@@ -29,6 +30,7 @@ class TrainedModel:
         role: '2d' looks at slices across `planes`, '3d' at the volume, 'final' at the volume and what the others say.
         patch: window size. class_count: output channels, background included.
         flip: axes of (S, A, R) to mirror the volume along, in all combinations; the predictions are averaged.
+        follows_edges: what a 2D model says of a slice is refined by a conditional random field (`dense_crf`).
     """
 
     role: Role
@@ -39,6 +41,7 @@ class TrainedModel:
     precision: str = "fp32"
     planes: tuple[int, ...] = ()
     flip: tuple[int, ...] = ()
+    follows_edges: bool = False
 
 
 def predicted_classes(
@@ -124,7 +127,10 @@ class VolumePrediction:
         inside = slice(start - low, stop - low)
         found = {}
         for name, model, axis in self._views:
-            found[name] = _averaged_over_flips(model, slab, self._pace, stop - start, axis)[:, inside]
+            view = _averaged_over_flips(model, slab, self._pace, stop - start, axis)
+            if model.follows_edges and axis is not None:
+                view = refined(view.movedim(axis + 1, 0), slab.movedim(axis + 1, 0)).movedim(0, axis + 1)
+            found[name] = view[:, inside]
         return found
 
     def probabilities(self, start: int, stop: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class Predictor:
         cohort, run_name: the run. device: 'auto', 'cpu', 'cuda', ...
         flips: average over the mirrored volume, too, along the axes that the run learned with; up to eight times
             slower, a little better.
+        follows_edges: refine what the 2D model says of each slice by a conditional random field.
         roles: which of the run's models to ask ('2d', '3d', 'final'); all by default. The final one needs the others.
 
     Raises:
@@ -65,6 +66,7 @@ class Predictor:
         run_name: str,
         device: str = "auto",
         flips: bool = False,
+        follows_edges: bool = False,
         roles: Sequence[str] = (),
     ):
         self._cohort = cohort
@@ -72,7 +74,7 @@ class Predictor:
         self.card: RunCard = self._run.card()
         self.device = chosen_device(device).device
         self.note: str | None = None
-        self._flips = flips
+        self._flips, self._follows_edges = flips, follows_edges
         trained = [m.plan.role for m in self.card.models]
         self._roles = tuple(roles or trained)
         unknown = [role for role in self._roles if role not in trained]
@@ -85,7 +87,8 @@ class Predictor:
 
     def _loaded(self) -> list[TrainedModel]:
         models = loaded_models(self._run, self.card, self.device, flips=self._flips)
-        return [model for model in models if model.role in self._roles]
+        chosen = [model for model in models if model.role in self._roles]
+        return [replace(model, follows_edges=self._follows_edges and model.role == "2d") for model in chosen]
 
     def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
         """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""

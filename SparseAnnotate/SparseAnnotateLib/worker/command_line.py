@@ -147,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--flips", action="store_true", help="average over mirrored volumes, too: slower, better")
     predict.add_argument("--models", nargs="+", default=(), help="only these of the run's models: 2d, 3d, final")
     predict.add_argument("--uncertainty", action="store_true", help="write volumes of entropy and disagreement, too")
+    predict.add_argument("--follows-edges", action="store_true", help="refine 2D models by a conditional random field")
     predict.add_argument("--largest-component", action="store_true", help="keep the largest piece of each structure")
     predict.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by so much")
 

@@ -60,6 +60,7 @@ class PredictRequest:
     Attributes:
         flips: average over mirrored volumes, too. models: only these of the run's ('2d', '3d', 'final').
         uncertainty: write volumes of entropy and of disagreement.
+        follows_edges: refine 2D predictions by a conditional random field.
         largest_component, smoothing (mm): see `learning.clean_up.CleanUp`.
     """
 
@@ -71,6 +72,7 @@ class PredictRequest:
     flips: bool = False
     models: tuple[str, ...] = ()
     uncertainty: bool = False
+    follows_edges: bool = False
     largest_component: bool = False
     smoothing: float = 0.0
 
@@ -166,7 +168,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     cohort = _open(request)
     cases = cohort.select(request.cases)
     clean_up = CleanUp(request.largest_component, request.smoothing)
-    predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
+    predictor = Predictor(cohort, request.run, request.device, request.flips, request.follows_edges, request.models)
     results = []
     for number, case in enumerate(cases):
         start = time.monotonic()

@@ -389,3 +389,33 @@ def test_metrics_hold_every_step_of_every_model(ball_cohort):
         assert [m["iteration"] for m in run.metrics(role) if "loss" in m] == list(range(1, 7))
     lines = run.metrics_path.read_text().splitlines()
     assert all(json.loads(line) for line in lines)
+
+
+def test_the_random_field_moves_a_blurred_outline_to_the_edge_of_the_image():
+    from SparseAnnotateLib.learning.dense_crf import refined
+
+    truth = torch.zeros(1, 1, 24, 24)
+    truth[..., 6:18, 6:18] = 1.0
+    image = 2.0 * truth + 0.1 * torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    # The model is two pixels off, and unsure of it.
+    inside = 0.2 + 0.6 * truth.roll((2, 2), (2, 3))
+    before = torch.cat([1 - inside, inside], 1)
+    after = refined(before, image)
+    torch.testing.assert_close(after.sum(1), torch.ones(1, 24, 24))
+    wrong = [((p.argmax(1) > 0) != (truth[:, 0] > 0)).sum().item() for p in (before, after)]
+    assert wrong[1] < 0.3 * wrong[0]
+    # Nothing to follow in an image without edges: a lone pixel gives way, the rest stays.
+    flat = refined(before, torch.zeros(1, 1, 24, 24))
+    assert (flat.argmax(1) == before.argmax(1)).float().mean() > 0.97
+
+
+def test_the_random_field_is_asked_for_by_name_and_changes_2d_predictions_only(ball_cohort):
+    settings = {**QUICK_TRAINING, "recipe": "ensemble", "patch_2d": (32, 32), "iterations": 20}
+    train(ball_cohort, "r", TrainingSettings(**settings))
+    ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
+    for roles, differs in ((("2d",), True), (("3d",), False)):
+        one, other = (
+            Predictor(ball_cohort, "r", "cpu", follows_edges=follows, roles=roles).predict("bare", uncertainty=True)
+            for follows in (False, True)
+        )
+        assert np.array_equal(one.entropy, other.entropy) != differs
