@@ -14,7 +14,7 @@ import torch
 from benchmark_report import arguments, report
 from SparseAnnotateLib.learning.inference import autocast
 from SparseAnnotateLib.learning.losses import SparseLoss
-from SparseAnnotateLib.learning.networks import build_network
+from SparseAnnotateLib.learning.networks import NetworkShape, build_network
 
 CONFIGURATIONS = [
     ("fp32", "contiguous"),
@@ -30,12 +30,12 @@ _REPEATED_STEPS = 10
 class Configuration:
     """One network in training, in one precision and memory format."""
 
-    def __init__(self, network: str, precision: str, memory_format: str, device: str):
+    def __init__(self, network: str, patch: tuple[int, ...], precision: str, memory_format: str, device: str):
         torch.manual_seed(0)
         self.label = f"{precision}, {memory_format}"
         self.precision, self.device = precision, device
         self.format = getattr(torch, f"{memory_format}_format" if memory_format == "contiguous" else memory_format)
-        self.model = build_network(network, 3).to(device=device, memory_format=self.format)
+        self.model = build_network(network, NetworkShape(3, tuple(patch))).to(device=device, memory_format=self.format)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=2e-3)
         self.seconds: list[float] = []
         self.losses: list[float] = []
@@ -67,8 +67,8 @@ def main() -> None:
     )
     steps = options.steps or (6 if options.quick else 80)
     chosen = CONFIGURATIONS
-    configurations = [Configuration(options.network, *c, options.device) for c in chosen]
-    twins = [Configuration(options.network, *c, options.device) for c in chosen]
+    configurations = [Configuration(options.network, options.patch, *c, options.device) for c in chosen]
+    twins = [Configuration(options.network, options.patch, *c, options.device) for c in chosen]
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in options.patch), indexing="ij"))
     same = [True] * len(chosen)

@@ -6,6 +6,6 @@ Only what can be imported where torch is not installed is imported here; the res
 
 from . import propagation  # noqa: F401  (registers itself; torch is imported when it is used)
 from .presets import PRESETS
-from .settings import LOSSES, NETWORKS, RECIPES, AugmentationSettings, TrainingSettings
+from .settings import FINAL_NETWORKS, LOSSES, NETWORKS, RECIPES, AugmentationSettings, TrainingSettings
 
-__all__ = ["LOSSES", "NETWORKS", "PRESETS", "RECIPES", "AugmentationSettings", "TrainingSettings"]
+__all__ = ["FINAL_NETWORKS", "LOSSES", "NETWORKS", "PRESETS", "RECIPES", "AugmentationSettings", "TrainingSettings"]

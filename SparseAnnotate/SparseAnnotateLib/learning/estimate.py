@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .inference import autocast
+from .networks import Y_SHAPED
 from .run_folder import ModelPlan, RunPlan
 from .trainer import built_network, is_out_of_memory
 
@@ -47,7 +48,7 @@ def _measured(model: ModelPlan, plan: RunPlan) -> tuple[float, float]:
     try:
         network = built_network(model, plan).to(plan.device)
         optimizer = torch.optim.AdamW(network.parameters())
-        channels = 1 + (plan.class_count if model.role == "final" else 0)
+        channels = 1 + (plan.class_count if model.network in Y_SHAPED else 0)
         image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
         steps, start = [], time.perf_counter()
         while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST:

@@ -12,6 +12,7 @@ from monai.inferers import sliding_window_inference
 
 from ..core import RemainingTime, Watch
 from .dense_crf import refined
+from .dense_vox_net import YShapedDenseVoxNet
 from .run_folder import VIEW_NAMES, Role
 
 LOGIT_BYTES = 1 << 30
@@ -65,10 +66,15 @@ def final_classes(
     """Most likely class of every voxel by a final model, (S, A, R), from image and pseudo-labels (`sets_of`)."""
     both = (torch.from_numpy(np.array(array)) for array in (sets, sure))
     prior = mean_pseudo_label(*both, model.class_count, weights)
-    both = torch.cat([torch.from_numpy(np.array(image, dtype=np.float32))[None], prior])
+    both = _with_prior(model, torch.from_numpy(np.array(image, dtype=np.float32))[None], prior)
     pace = _Pace(watch, image.shape[0] * 2 ** len(model.flip))
     probabilities = _averaged_over_flips(model, both, pace, image.shape[0])
     return probabilities.argmax(0).numpy().astype(class_dtype(model.class_count))
+
+
+def _with_prior(model: TrainedModel, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """What a final model is shown: (1, S, A, R) image, and (classes, S, A, R) prior, if it has an arm for that."""
+    return torch.cat([image, prior]) if isinstance(model.network, YShapedDenseVoxNet) else image
 
 
 def class_dtype(class_count: int) -> type:
@@ -79,8 +85,8 @@ def class_dtype(class_count: int) -> type:
 class VolumePrediction:
     """What models say of a volume, worked off in slabs along its first axis, so that memory stays bounded.
 
-    A 2D model gives a view for each of its planes, a 3D model one; a final model takes all of these and gives the one
-    that counts.
+    A 2D model gives a view for each of its planes, a 3D model one. A final model looks at the mean of these beside the
+    image; what it says counts as much as all of them, because it errs elsewhere than the models it learned from.
 
     Args:
         models: of one run. image: (S, A, R) normalised.
@@ -148,7 +154,8 @@ class VolumePrediction:
         weights = set_weights(self.view_names, self._weights)
         prior = mean_pseudo_label(*sets_of(list(views.values())), self.class_count, weights)
         image = torch.from_numpy(np.array(self._image[low:high], dtype=np.float32))[None]
-        joint = _averaged_over_flips(self._final, torch.cat([image, prior]), self._pace, stop - start)
+        final = _averaged_over_flips(self._final, _with_prior(self._final, image, prior), self._pace, stop - start)
+        joint = (final + mean_view(views, self._weights)) / 2
         return joint[:, inside], {name: view[:, inside] for name, view in views.items()}
 
 

@@ -15,11 +15,10 @@ from monai.networks.nets import UNETR, AttentionUnet, BasicUNet, DynUNet, SegRes
 
 from ..core import BadInputError
 from .dense_vox_net import DenseVoxNet, YShapedDenseVoxNet
-from .settings import NETWORKS
+from .settings import FINAL_NETWORKS
 
-Y_SHAPED = "y_shaped_dense_vox_net"
-Y_SHAPED_SMALL = "y_shaped_dense_vox_net_small"
-_DIVISORS = {"segresnet": 8, "attention_unet": 8, "dense_vox_net": 4, Y_SHAPED: 4, Y_SHAPED_SMALL: 4, "swin_unetr": 32}
+Y_SHAPED = ("y_shaped_dense_vox_net", "y_shaped_dense_vox_net_small")
+_DIVISORS = {"segresnet": 8, "attention_unet": 8, "dense_vox_net": 4, **dict.fromkeys(Y_SHAPED, 4), "swin_unetr": 32}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
 def network_definition(name: str, shape: NetworkShape) -> tuple[type[torch.nn.Module], dict[str, Any]]:
     """The class of a network and the arguments it is made with; raises as `build_network`."""
     if name not in _DEFINITIONS:
-        raise BadInputError(f"There is no network '{name}'; choose one of {', '.join(NETWORKS)}.")
+        raise BadInputError(f"There is no network '{name}'; choose one of {', '.join(FINAL_NETWORKS)}.")
     divisor = _DIVISORS.get(name, 16)
     if any(n % divisor for n in shape.patch):
         raise BadInputError(
@@ -138,6 +137,6 @@ _DEFINITIONS: dict[str, Callable[[NetworkShape], Definition]] = {
     "segresnet": _segresnet,
     "swin_unetr": _swin_unetr,
     "unetr": _unetr,
-    Y_SHAPED: lambda shape: (YShapedDenseVoxNet, _y_shaped(shape)),
-    Y_SHAPED_SMALL: lambda shape: (YShapedDenseVoxNet, {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)}),
+    Y_SHAPED[0]: lambda shape: (YShapedDenseVoxNet, _y_shaped(shape)),
+    Y_SHAPED[1]: lambda shape: (YShapedDenseVoxNet, {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)}),
 }

@@ -13,6 +13,7 @@ from .augmentation import Augmentation, mixed
 from .distributed import Ranks
 from .inference import TrainedModel, mean_pseudo_label
 from .losses import SparseLoss
+from .networks import Y_SHAPED
 from .patches import PatchSampler, Placing
 from .run_folder import ModelPlan, RunPlan
 from .trainer import Batch, Forward, Objective
@@ -96,6 +97,8 @@ class SupervisedObjective(Objective):
 class SelfTrainingObjective(SupervisedObjective):
     """The final model: image and mean pseudo-label to what the base models say (Zheng 2020, eq. 9).
 
+    A network without a second arm sees the image alone and learns from the same.
+
     First a random set of pseudo-labels for each patch and step, then the one nearest to what the model says, by
     cross-entropy (NN-fit). A drawn voxel keeps its truth and counts `drawn_weight`. The mean pseudo-label that the
     model is shown is what the base models say on drawn voxels, too: there the model learns how they err, and a volume
@@ -108,6 +111,7 @@ class SelfTrainingObjective(SupervisedObjective):
     def __init__(self, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks, set_weights: Sequence[float]):
         super().__init__(plan, cases, ranks)
         self._set_weights = tuple(set_weights)
+        self._sees_prior = plan.model("final").network in Y_SHAPED
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
@@ -119,7 +123,7 @@ class SelfTrainingObjective(SupervisedObjective):
         both = sets.transpose(0, 1), batch["sure"].transpose(0, 1)
         prior = mean_pseudo_label(*both, self.plan.class_count, self._set_weights)
         prior = prior.transpose(0, 1) * inside
-        logits = forward(torch.cat([batch["image"], prior], 1))
+        logits = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
         drawn = batch["supervised"] > 0
         if done < self.settings.random_share:
             generator = np.random.default_rng([self.settings.seed, int(batch["iteration"]), 0x9])

@@ -124,8 +124,8 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
 
     Returns:
         image (1, S, A, R) float32; label (1, S, A, R) uint8/uint16; supervised (1, S, A, R) bool, or, where fills are
-        learned from, the weights as float32. Where the case has them: sets (V, S, A, R), 0 beyond the volume, and sure
-        (V, S, A, R) uint8; distances (C, S, A, R) float32.
+        learned from, the weights as float32. Where the case has them: sets (V, S, A, R), class indices plus 1, 0 beyond
+        the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
     """
     shape = case.image.shape
     inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, shape, strict=True))
@@ -148,8 +148,11 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
                 layer[axis] = index - start[axis]
                 supervised[tuple(layer)] = counts
     patch["supervised"] = supervised[None]
-    if case.sets is not None:
-        patch["sets"], patch["sure"] = cut(case.sets), cut(case.sure)
+    if case.pseudo_path is not None:
+        sets, sure = case.pseudo_labels(inside)
+        for key, values in (("sets", sets + 1), ("sure", sure)):
+            patch[key] = np.zeros((len(values), *size), dtype=values.dtype)
+            patch[key][(..., *place)] = values
     return patch
 
 

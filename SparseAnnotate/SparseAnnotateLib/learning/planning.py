@@ -15,7 +15,7 @@ from .devices import (
     planned_slices_and_batch,
     training_precision,
 )
-from .networks import Y_SHAPED, Y_SHAPED_SMALL, patch_divisor
+from .networks import Y_SHAPED, patch_divisor
 from .run_folder import ModelPlan, RunPlan
 from .settings import TrainingSettings
 
@@ -135,8 +135,7 @@ def strides_and_kernels(
 def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str) -> ModelPlan:
     network = planned_network(settings.network, device)
     if role == "final":
-        # A CPU takes four times as long for a step of the large one as for one of its 3D model.
-        network = Y_SHAPED_SMALL if device == "cpu" else Y_SHAPED
+        network = planned_final_network(settings, device)
     patch, batch = planned_patch_and_batch(shapes, spacing, network, device, patch_divisor(network))
     patch = settings.patch or patch
     iterations = settings.iterations_final if role == "final" else None
@@ -144,6 +143,13 @@ def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str)
     return ModelPlan(
         role, network, tuple(patch), settings.batch or batch, iterations or settings.iterations, (), strides, kernels
     )
+
+
+def planned_final_network(settings: TrainingSettings, device: str) -> str:
+    """The network behind 'auto' for the final model; see TrainingSettings."""
+    if settings.network_final != "auto":
+        return settings.network_final
+    return planned_network(settings.network, device) if device == "cpu" else Y_SHAPED[0]
 
 
 def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:

@@ -16,6 +16,7 @@ from .run_folder import RunFolder, RunPlan
 from .training_data import TrainingCase, normalised_image_path, save_array
 
 _LOCATED_AT_MOST = 5000
+_AROUND = 16  # voxels
 
 
 def write_pseudo_labels(
@@ -84,16 +85,29 @@ def with_pseudo_labels(
     known = {case.name: case for case in cases}
     found = []
     for name in [*plan.cases, *plan.undrawn_cases]:
-        sets_path, sure_path = (folder.labels_folder / f"{name} {what}.npy" for what in ("sets", "sure"))
         sets, sure, _ = read_pseudo_labels(folder, name)
+        box = _box(sets)
+        path = folder.labels_folder / f"{name} pseudo-labels.npy"
         if ranks.is_first:
-            save_array(sets_path, sets + 1)  # 0 then says: outside the volume
-            save_array(sure_path, sure)
+            inside = (slice(None), *box)
+            save_array(path, np.stack([sets[inside], sure[inside].astype(sets.dtype)]))
         case = known.get(name) or _undrawn_case(cohort, folder, plan, name, sets, ranks)
+        start = tuple(side.start for side in box)
         located = _located(majority(sets, plan.class_count), plan)
-        found.append(replace(case, sets_path=sets_path, sure_path=sure_path, located=located))
+        found.append(replace(case, pseudo_path=path, pseudo_start=start, located=located))
     ranks.wait()
     return found
+
+
+def _box(sets: np.ndarray) -> tuple[slice, ...]:
+    """Where any set sees a structure, with some voxels around: all that is worth keeping uncompressed."""
+    seen = (sets > 0).any(0)
+    box = []
+    for axis in range(3):
+        indices = np.flatnonzero(seen.any(tuple(a for a in range(3) if a != axis)))
+        low, high = (indices[0], indices[-1] + 1) if len(indices) else (0, 1)
+        box.append(slice(max(0, int(low) - _AROUND), min(seen.shape[axis], int(high) + _AROUND)))
+    return tuple(box)
 
 
 def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, sets, ranks: Ranks) -> TrainingCase:

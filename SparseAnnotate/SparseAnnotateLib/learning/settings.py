@@ -21,6 +21,11 @@ NETWORKS = {
     "swin_unetr": "U-Net with a Swin transformer as encoder (Hatamizadeh 2022).",
     "unetr": "U-Net with a vision transformer as encoder (Hatamizadeh 2022).",
 }
+FINAL_NETWORKS = {
+    "y_shaped_dense_vox_net": "DenseVoxNet with two arms, image and mean pseudo-label (Zheng 2020).",
+    "y_shaped_dense_vox_net_small": "a narrower one, which a CPU can afford.",
+    **NETWORKS,
+}
 LOSSES = {
     "dice_ce": "Dice + cross-entropy.",
     "ce": "cross-entropy (Zheng 2020, eq. 1 and 2).",
@@ -75,8 +80,9 @@ class TrainingSettings:
 
     Attributes:
         recipe: what is trained, a name from RECIPES.
-        network, network_2d: names from NETWORKS, or 'auto' (small on a CPU). The final model of 'self_training' is the
-            Y-shaped DenseVoxNet.
+        network, network_2d: names from NETWORKS, or 'auto' (small on a CPU).
+        network_final: of the final model of 'self_training', a name from FINAL_NETWORKS; 'auto': the Y-shaped
+            DenseVoxNet, and on a CPU the network of the 3D model, which learns more in the steps that it affords.
         patch, patch_2d: patch size in voxels (S, A, R), and in pixels of slices, or None.
         batch, batch_2d: patches per step, or None.
         iterations: optimiser steps of each model at most.
@@ -112,6 +118,7 @@ class TrainingSettings:
     recipe: Literal["3d", "2d", "ensemble", "self_training"] = "3d"
     network: str = "auto"
     network_2d: str = "auto"
+    network_final: str = "auto"
     patch: tuple[int, int, int] | None = None
     patch_2d: tuple[int, int] | None = None
     batch: int | None = None
@@ -153,6 +160,10 @@ class TrainingSettings:
         for name in (self.network, self.network_2d):
             if name != "auto" and name not in NETWORKS:
                 raise BadInputError(f"There is no network '{name}'; choose one of auto, {', '.join(NETWORKS)}.")
+        if self.network_final != "auto" and self.network_final not in FINAL_NETWORKS:
+            raise BadInputError(
+                f"There is no final network '{self.network_final}'; choose one of auto, {', '.join(FINAL_NETWORKS)}."
+            )
         if self.loss not in LOSSES:
             raise BadInputError(f"There is no loss '{self.loss}'; choose one of {', '.join(LOSSES)}.")
         if self.class_weights is not None and min(self.class_weights, default=0.0) <= 0.0:

@@ -33,7 +33,8 @@ class TrainingCase:
         by_class: for each class index other than 0, the `slices` that show it.
         weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
         distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
-        sets_path, sure_path: where `sets` and `sure` lie on disk; None without pseudo-labels.
+        pseudo_path: where pseudo-labels lie on disk, as far as they are not plain background: (2, V, S, A, R), see
+            `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
     """
 
@@ -45,8 +46,8 @@ class TrainingCase:
     by_class: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     weights_path: Path | None = None
     distances_paths: dict[int, Path] = field(default_factory=dict)
-    sets_path: Path | None = None
-    sure_path: Path | None = None
+    pseudo_path: Path | None = None
+    pseudo_start: tuple[int, int, int] = (0, 0, 0)
     located: dict[int, np.ndarray] = field(default_factory=dict)
 
     # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
@@ -65,15 +66,25 @@ class TrainingCase:
         """(S, A, R) float16, mapped from disk: how much every voxel counts, 1 on drawn slices; None without fills."""
         return np.load(self.weights_path, mmap_mode="r") if self.weights_path is not None else None
 
-    @property
-    def sets(self) -> np.ndarray | None:
-        """(V, S, A, R) class indices plus 1, mapped from disk: V sets of pseudo-labels; None without any."""
-        return np.load(self.sets_path, mmap_mode="r") if self.sets_path is not None else None
+    def pseudo_labels(self, box: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The pseudo-labels of a box of the volume, by each of V base models.
 
-    @property
-    def sure(self) -> np.ndarray | None:
-        """(V, S, A, R) uint8, mapped from disk: the probability of each pseudo-label, 255 for 1."""
-        return np.load(self.sure_path, mmap_mode="r") if self.sure_path is not None else None
+        Returns class indices (V, *box) and their probabilities (V, *box) uint8, 255 for 1. Far from all structures,
+        where nothing is kept, it is background for certain.
+        """
+        kept = np.load(self.pseudo_path, mmap_mode="r")
+        shape = [side.stop - side.start for side in box]
+        sets = np.zeros((kept.shape[1], *shape), dtype=kept.dtype)
+        sure = np.full(sets.shape, 255, dtype=np.uint8)
+        there, here = [slice(None)], [slice(None)]
+        for side, start, count in zip(box, self.pseudo_start, kept.shape[2:], strict=True):
+            low, high = max(side.start, start), min(side.stop, start + count)
+            if low >= high:
+                return sets, sure
+            there.append(slice(low - start, high - start))
+            here.append(slice(low - side.start, high - side.start))
+        sets[tuple(here)], sure[tuple(here)] = kept[(0, *there)], kept[(1, *there)]
+        return sets, sure
 
     def distances(self, axis: int) -> np.ndarray:
         """(n, C, *slice) float16, mapped from disk: of the `slices` across an axis, in order; see `slice_distances`."""

@@ -100,6 +100,7 @@ def _predicted_slice(
     if model.role == "3d":
         predicted = predicted_classes(model, case.image[slab], Watch.quiet(watch))
     else:
-        sets, sure = case.sets[(slice(None), *slab)] - 1, case.sure[(slice(None), *slab)]
-        predicted = final_classes(model, case.image[slab], sets, sure, set_weights, Watch.quiet(watch))
+        box = tuple(slice(*side.indices(n)[:2]) for side, n in zip(slab, case.image.shape, strict=True))
+        pseudo = case.pseudo_labels(box)
+        predicted = final_classes(model, case.image[slab], *pseudo, set_weights, Watch.quiet(watch))
     return predicted[slice_layer(axis, index - low)]

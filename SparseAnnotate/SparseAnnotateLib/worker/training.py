@@ -17,9 +17,9 @@ from ..learning.run_folder import RunFolder, TrainingPlan
 from .packages import require_packages
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """Train a run, or go on with one that was planned, cancelled or killed (without settings: with its own).
+@dataclass(frozen=True, kw_only=True)
+class TrainingChoice:
+    """What to train on, and how.
 
     Attributes:
         settings: all of them; or else
@@ -27,8 +27,6 @@ class TrainRequest:
         changes: fields of the settings that differ from the preset's, or from the defaults.
     """
 
-    cohort: str
-    run: str
     state: str | None = None
     cases: tuple[str, ...] = ()
     settings: TrainingSettings | None = None
@@ -38,20 +36,19 @@ class TrainRequest:
 
 
 @dataclass(frozen=True)
-class PlanTrainingRequest:
-    """Say what a training would do and how long it would take here; with `run` the plan is written, to be edited.
+class TrainRequest(TrainingChoice):
+    """Train a run, or go on with one that was planned, cancelled or killed (without settings: with its own)."""
 
-    Attributes: as of TrainRequest.
-    """
+    cohort: str
+    run: str
+
+
+@dataclass(frozen=True)
+class PlanTrainingRequest(TrainingChoice):
+    """Say what a training would do and how long it would take here; with `run` the plan is written, to be edited."""
 
     cohort: str
     run: str | None = None
-    state: str | None = None
-    cases: tuple[str, ...] = ()
-    settings: TrainingSettings | None = None
-    preset: str | None = None
-    changes: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
     return TrainingPlan(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
 
 
-def chosen_settings(request: TrainRequest | PlanTrainingRequest) -> TrainingSettings | None:
+def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:
     """The settings that a request asks for; None when it names none.
 
     Raises BadInputError when settings stand beside a preset or changes, or a change is unknown or impossible.

@@ -26,7 +26,12 @@ from SparseAnnotateLib.learning.training import train
 from SparseAnnotateLib.learning.training_data import training_cases
 from SparseAnnotateLib.learning.uncertainty import UncertaintyEstimator
 
-QUICK = {**QUICK_TRAINING, "patch_2d": (32, 32), "batch_2d": 4}
+QUICK = {
+    **QUICK_TRAINING,
+    "patch_2d": (32, 32),
+    "batch_2d": 4,
+    "network_final": "y_shaped_dense_vox_net_small",
+}
 
 
 def settings(recipe, **more):
@@ -272,6 +277,13 @@ def test_drawn_voxels_keep_their_truth_and_what_lies_outside_the_volume_counts_n
     assert size[:, 2].mean() / size[:, 3].mean() == pytest.approx(4.0, rel=1e-4)
 
 
+def test_a_plain_network_as_the_final_model_sees_the_image_alone(ball_cohort):
+    card = train(ball_cohort, "r", settings("self_training", network_final="auto", device="cpu"))
+    assert card.last.plan.network == "basic_unet_small"
+    ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
+    assert Predictor(ball_cohort, "r", "cpu").labels("bare").shape == (24, 28, 32)
+
+
 def test_disagreement_of_the_base_models_is_the_uncertainty_of_such_a_run(self_trained):
     cohort, _ = self_trained
     found = UncertaintyEstimator(cohort, ["r"], samples=1, device="cpu").of_case("ball_2", [Plane.AXIAL])
@@ -380,3 +392,29 @@ def test_held_out_slices_of_many_planes_belong_to_nobody(ball_cohort, tmp_path):
     assert set(card.view_dice) == {"axial", "coronal", "sagittal", "3d"}
     assert max(card.view_weights.values()) == 1.0
     assert all(m.validation_dice is not None for m in card.models)
+
+
+def test_pseudo_labels_far_from_all_structures_take_no_room_and_are_background(self_trained, tmp_path):
+    from SparseAnnotateLib.learning.patches import extract_patch
+    from SparseAnnotateLib.learning.pseudo_labels import _box
+
+    cohort, _ = self_trained
+    sets = np.zeros((2, 60, 70, 80), np.uint8)
+    sets[1, 30:33, 40, 50] = 2
+    box = _box(sets)
+    assert box == (slice(14, 49), slice(24, 57), slice(34, 67))
+    sure = np.full(sets.shape, 200, np.uint8)
+    path = tmp_path / "kept.npy"
+    inside = (slice(None), *box)
+    np.save(path, np.stack([sets[inside], sure[inside]]))
+    case = replace(cases_of(cohort, tmp_path)[0], pseudo_path=path, pseudo_start=tuple(b.start for b in box))
+    for corner in ((28, 38, 48), (0, 0, 0), (40, 50, 60)):
+        part = tuple(slice(c, c + 12) for c in corner)
+        found, certain = case.pseudo_labels(part)
+        np.testing.assert_array_equal(found, sets[(slice(None), *part)])
+        kept = np.zeros(sets.shape, bool)
+        kept[inside] = True
+        np.testing.assert_array_equal(certain, np.where(kept, 200, 255)[(slice(None), *part)])
+    patch = extract_patch(case, (-4, 0, 0), (16, 16, 16))
+    assert (patch["sets"][:, :4] == 0).all()  # outside the volume
+    assert (patch["sets"][:, 4:] == 1).all()  # background
