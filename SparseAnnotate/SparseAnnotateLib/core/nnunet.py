@@ -51,15 +51,21 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         )
     if (folder / DATASET_FILE).exists():
         raise BadInputError(f"'{folder}' already holds a data set; choose another folder.")
-    annotations = {name: cohort.annotation(name) for name in names}
-    values = sorted({v for annotation in annotations.values() for v in annotation.label_values()})
+    values = sorted({value for name in names for value in cohort.annotation(name).label_values()})
+    labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
+    if len({"background", _IGNORE, *labels_of}) < len(values) + 2:
+        raise BadInputError(
+            f"In a data set of nnU-Net every structure has a name of its own, other than 'background' and '{_IGNORE}'. "
+            f"These do not: {', '.join(labels_of)}. Rename them."
+        )
     if not values:
         raise BadInputError("No structure has been drawn yet, so there is nothing that nnU-Net could learn.")
     table = np.zeros(max(values) + 1, dtype=np.uint8 if len(values) < 255 else np.uint16)
     table[values] = np.arange(1, len(values) + 1)
     drawn = 0
-    for number, (name, annotation) in enumerate(annotations.items()):
-        watch.step(number / len(annotations), f"writing '{name}'")
+    for number, name in enumerate(names):
+        watch.step(number / len(names), f"writing '{name}'")
+        annotation = cohort.annotation(name)
         image, geometry = cohort.image(name)
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
@@ -68,7 +74,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
             drawn += 1
             labels = np.where(supervised, table[annotation.drawn_labels()], len(values) + 1).astype(table.dtype)
             write_image(folder / "labelsTr" / f"{name}.nii.gz", labels, geometry)
-    numbers = {cohort.labels.get(value, f"label {value}"): int(table[value]) for value in values}
+    numbers = {name: int(table[value]) for name, value in zip(labels_of, values, strict=True)}
     write_json(
         folder / DATASET_FILE,
         {
@@ -131,7 +137,12 @@ def import_nnunet_predictions(cohort: Cohort, folder: str | Path, dataset_folder
         path = Path(folder) / f"{case.name}{dataset.ending}"
         if path.is_file():
             annotation = cohort.annotation(case.name)
-            labels = table[read_labels(path, annotation.geometry)]
+            predicted = read_labels(path, annotation.geometry)
+            if predicted.max() >= len(table):
+                raise BadInputError(
+                    f"'{path}' holds the label {predicted.max()}, which is no structure of '{dataset_folder}'."
+                )
+            labels = table[predicted]
             annotation.restore_drawn(labels)
             labels = labels.astype(np.uint8) if labels.max() < 256 else labels
             write_image(cohort.prediction_path(run, case.name), labels, annotation.geometry)

@@ -376,7 +376,8 @@ class Panel:
     def _trained(self, run, error) -> None:
         self._finish(error)
         if run is not None:
-            self.say(_("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run))
+            said = _("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run)
+            self.say(" ".join([said, *self.logic.runNotes(run)]))
         self.refresh()
         if run is not None:
             self.ui.runSelector.setCurrentText(run)

@@ -22,8 +22,9 @@ def refined(probabilities: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
     Args:
         probabilities: (N, classes, height, width) float32.
-        images: (N, 1, height, width) float32, with unit variance or nearly so.
+        images: (N, 1, height, width) float32, on any scale.
     """
+    images = images / images.std().clamp_min(1e-6)
     size = max(1, _PIXELS_AT_ONCE // (images.shape[-1] * images.shape[-2]))
     parts = zip(probabilities.split(size), images.split(size), strict=True)
     return torch.cat([_mean_field(p, image) for p, image in parts])

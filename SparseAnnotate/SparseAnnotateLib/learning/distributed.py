@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed
 from torch.distributed.nn.functional import all_reduce
+
+from ..core import RunError
+
+_PATIENCE_HOURS = 12
 
 
 class Ranks:
@@ -20,8 +25,19 @@ class Ranks:
     def __init__(self):
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.number = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        self._card = int(os.environ.get("LOCAL_RANK", "0"))
         if self.count > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if self._has_card() else "gloo")
+            cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if 0 < cards <= self._card:
+                raise RunError(
+                    f"{self._card + 1} processes or more were started here, but there are {cards} graphics cards. "
+                    "Start as many processes as there are cards."
+                )
+            if cards:
+                torch.cuda.set_device(self._card)
+            # The others wait while the first one prepares a large cohort or validates.
+            backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
+            distributed.init_process_group(backend, timeout=timedelta(hours=_PATIENCE_HOURS))
 
     @property
     def is_first(self) -> bool:
@@ -31,7 +47,7 @@ class Ranks:
         """The device of this process: a graphics card of its own where there are enough."""
         if self.count == 1 or not device.startswith("cuda"):
             return device
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        return f"cuda:{self._card}"
 
     def share(self, count: int) -> range:
         """Which of `count` things this process does."""
@@ -46,7 +62,7 @@ class Ranks:
         if self.count == 1:
             return value
         box = [value]
-        distributed.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
     def wait(self) -> None:
@@ -60,7 +76,3 @@ class Ranks:
             return model
         cards = [torch.device(device)] if device.startswith("cuda") else None
         return torch.nn.parallel.DistributedDataParallel(model, device_ids=cards, find_unused_parameters=True)
-
-    @staticmethod
-    def _has_card() -> bool:
-        return torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

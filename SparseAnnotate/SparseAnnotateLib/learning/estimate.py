@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .inference import autocast
+from .devices import prediction_precision
+from .inference import autocast, overlap_on
 from .networks import Y_SHAPED
 from .run_folder import ModelPlan, RunPlan
 from .trainer import built_network, is_out_of_memory
 
 _STEPS = 3
 _LONGEST = 20.0  # seconds that timing one model may take
-_WINDOWS = 1.5  # windows a voxel is seen by: they overlap
 _FALLBACK = 1.0
 
 
@@ -29,18 +29,31 @@ def stage_seconds(plan: RunPlan, shapes: Sequence[tuple[int, int, int]]) -> dict
         plan: of the run. shapes: of the cases it learns from.
     """
     seconds: dict[str, float] = {}
-    voxels = sum(math.prod(shape) for shape in shapes)
-    if shapes:
-        voxels *= 1 + len(plan.undrawn_cases) / len(shapes)
     labelling = 0.0
     for model in plan.models:
         step, predict = _measured(model, plan)
         if model.role == "final":
             seconds["pseudo-labels"] = labelling
         seconds[model.role] = step * model.iterations
-        views = len(model.planes) if model.role == "2d" else 1
-        labelling += views * _WINDOWS * voxels / math.prod(model.patch) * predict
+        others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
+        labelling += predict * others * sum(window_count(model, shape, plan.device) for shape in shapes)
     return seconds
+
+
+def window_count(model: ModelPlan, shape: tuple[int, int, int], device: str) -> int:
+    """How many windows a volume takes: along each plane of a 2D model, or in 3D."""
+    if model.role != "2d":
+        return _windows(shape, model.patch, device)
+    count = 0
+    for axis in model.planes:
+        within = [n for a, n in enumerate(shape) if a != axis]
+        count += shape[axis] * _windows(within, model.patch, device)
+    return count
+
+
+def _windows(sides: Sequence[int], patch: Sequence[int], device: str) -> int:
+    steps = [max(1, int(p * (1 - overlap_on(device)))) for p in patch]
+    return math.prod(1 + max(0, math.ceil((n - p) / s)) for n, p, s in zip(sides, patch, steps, strict=True))
 
 
 def _measured(model: ModelPlan, plan: RunPlan) -> tuple[float, float]:
@@ -59,12 +72,13 @@ def _measured(model: ModelPlan, plan: RunPlan) -> tuple[float, float]:
             optimizer.step()
             float(loss.detach())
             steps.append(time.perf_counter() - began)
-        with torch.inference_mode(), autocast(plan.device, plan.precision):
-            began = time.perf_counter()
+        with torch.inference_mode(), autocast(plan.device, prediction_precision(plan.device)):
             network.eval()
-            float(network(image[:1]).float().sum())
-            predict = time.perf_counter() - began
-    except (torch.OutOfMemoryError, RuntimeError) as error:
+            for _ in range(2):  # the first one warms up
+                began = time.perf_counter()
+                float(network(image[:1]).float().sum())
+                predict = time.perf_counter() - began
+    except (RuntimeError, MemoryError) as error:
         # The training itself makes patches smaller and says so.
         if not is_out_of_memory(error):
             raise

@@ -15,12 +15,13 @@ from .dense_crf import refined
 from .dense_vox_net import YShapedDenseVoxNet
 from .run_folder import VIEW_NAMES, Role
 
-LOGIT_BYTES = 1 << 30
+LOGIT_BYTES = 3 << 30
 # On a CPU windows cost too much to look at every voxel eight times.
 _OVERLAP = {"cpu": 0.25}
 _OVERLAP_ELSEWHERE = 0.5
 _CERTAIN = 10.0
 _SLICES_AT_ONCE = 16
+_WIDEST_MARGIN, _THINNEST_SLAB = 32, 16  # slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class VolumePrediction:
     Args:
         models: of one run. image: (S, A, R) normalised.
         weights: how much each view counts in what all say together; None: 2D views together as much as 3D.
-        logit_bytes: what the probabilities of one view and slab may take.
+        logit_bytes: what the probabilities of all views of a slab may take, as far as a slab is not too thin then.
 
     Attributes:
         ranges: first slice of each slab, and the one after its last.
@@ -118,8 +119,10 @@ class VolumePrediction:
                 self._views.append(("3d", model, None))
         self.view_names = tuple(name for name, _, _ in self._views)
         per_slice = image.shape[1] * image.shape[2] * self.class_count * 4
-        self._margin = max(m.patch[0] // 2 for m in models)
-        thickness = max(2 * self._margin, int(logit_bytes // per_slice) - 2 * self._margin)
+        self._margin = max(min(m.patch[0] // 2, _WIDEST_MARGIN) for m in models)
+        # All views, their mean and the network's own copy exist at once.
+        fitting = int(logit_bytes // (per_slice * (len(self._views) + 2)))
+        thickness = max(_THINNEST_SLAB, fitting - 2 * self._margin)
         count = image.shape[0]
         self.ranges = [(start, min(start + thickness, count)) for start in range(0, count, thickness)]
         passes = sum(2 ** len(m.flip) for _, m, _ in self._views)
@@ -217,7 +220,7 @@ def _averaged_over_flips(
 
 def _windowed(model: TrainedModel, slab: torch.Tensor, pace: _Pace, axis: int | None) -> torch.Tensor:
     """Logits of a slab, (classes, S, A, R) float32 on the CPU; slice by slice across `axis`, if given."""
-    overlap = _OVERLAP.get(model.device, _OVERLAP_ELSEWHERE)
+    overlap = overlap_on(model.device)
     windows = _Windows(model, pace)
     with torch.inference_mode():
         if axis is None:
@@ -271,9 +274,16 @@ class _Windows:
 
     def __call__(self, window: torch.Tensor) -> torch.Tensor:
         self._pace.check()
-        if float(window[:, :1].amax()) == float(window[:, :1].amin()):
-            # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
-            return self._background(window)
+        images = window[:, :1].flatten(1)
+        # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
+        blank = images.amax(1) == images.amin(1)
+        logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
+        logits[:, 0] = _CERTAIN
+        if not bool(blank.all()):
+            logits[~blank] = self._logits(window[~blank])
+        return logits
+
+    def _logits(self, window: torch.Tensor) -> torch.Tensor:
         with autocast(self._model.device, self._precision):
             logits = self._model.network(window).float()
         if self._precision != "fp32" and not bool(torch.isfinite(logits).all()):
@@ -281,10 +291,10 @@ class _Windows:
             return self._model.network(window).float()
         return logits
 
-    def _background(self, window: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
-        logits[:, 0] = _CERTAIN
-        return logits
+
+def overlap_on(device: str) -> float:
+    """Share of their sides that neighbouring windows have in common."""
+    return _OVERLAP.get(device, _OVERLAP_ELSEWHERE)
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

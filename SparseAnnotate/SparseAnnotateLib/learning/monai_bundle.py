@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,7 +10,9 @@ from typing import Any
 
 from .. import __version__
 from ..core import BadInputError, Cohort
+from ..core.atomic_files import write_bytes
 from ..core.strict_json import read_json, to_plain, write_json
+from .inference import overlap_on
 from .networks import build_network, network_definition
 from .run_folder import ModelPlan, RunCard, RunFolder
 from .trainer import network_shape
@@ -19,7 +20,6 @@ from .weights import load_weights
 
 _WEIGHTS = "models/model.safetensors"
 _RUN = "configs/sparse_annotate.json"
-_OVERLAP = 0.25
 _NORMALISATION = {
     "z_score": {"_target_": "NormalizeIntensityd", "keys": "image"},
     "percentile": {
@@ -37,8 +37,8 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     """Write a run's 3D model as a MONAI bundle.
 
     `python -m monai.bundle run --config_file FOLDER/configs/inference.json --bundle_root FOLDER --dataset_dir IMAGES`
-    then segments every image of a folder as `Predictor` does, drawn slices and clean-up apart. 2D models and the final
-    model of self-training, which needs all others at once, do not fit into a bundle.
+    then segments every image of a folder as `Predictor` does on a CPU, drawn slices and clean-up apart. 2D models and
+    the final model of self-training, which needs all others at once, do not fit into a bundle.
 
     Raises:
         BadInputError: the folder is a bundle already, or the run has no 3D model. RunError: the run is not finished.
@@ -51,8 +51,7 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     model = next((m for m in card.models if m.plan.role == "3d"), None)
     if model is None:
         raise BadInputError(f"The run '{run_name}' has no 3D model, and a MONAI bundle holds one. Train one.")
-    (folder / "models").mkdir(parents=True)
-    shutil.copyfile(run.weights_path("3d"), folder / _WEIGHTS)
+    write_bytes(folder / _WEIGHTS, run.weights_path("3d").read_bytes())
     write_json(folder / "configs" / "inference.json", _inference(card, model.plan))
     write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan))
     write_json(folder / _RUN, replace(card, models=(model,)))
@@ -78,8 +77,7 @@ def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
         raise BadInputError(f"There is a run '{run_name}' already; choose another name.")
     network = build_network(card.last.plan.network, network_shape(card.last.plan, card.class_count))
     load_weights(folder / _WEIGHTS, network)
-    run.weights_path("3d").parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / _WEIGHTS, run.weights_path("3d"))
+    write_bytes(run.weights_path("3d"), (folder / _WEIGHTS).read_bytes())
     run.write_model_card(card.last)
     run.write_card(card)
     return card
@@ -114,7 +112,7 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
             "_target_": "SlidingWindowInferer",
             "roi_size": list(model.patch),
             "sw_batch_size": 1,
-            "overlap": _OVERLAP,
+            "overlap": overlap_on("cpu"),
             "mode": "gaussian",
         },
         "postprocessing": {

@@ -111,11 +111,15 @@ class SelfTrainingObjective(SupervisedObjective):
     def __init__(self, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks, set_weights: Sequence[float]):
         super().__init__(plan, cases, ranks)
         self._set_weights = tuple(set_weights)
+        if self._loss.needs_distances:
+            self._loss = SparseLoss("dice_ce", None, ranks.total)  # pseudo-labels have no distances
         self._sees_prior = plan.model("final").network in Y_SHAPED
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
-        return PatchSampler(self.cases, model.patch, Placing(settings.foreground_share, None, 0.0), settings.seed)
+        # Half of the other patches lie anywhere: what the base models see far off must be unlearned, too.
+        placing = Placing(settings.foreground_share, None, (1.0 - settings.foreground_share) / 2)
+        return PatchSampler(self.cases, model.patch, placing, settings.seed)
 
     def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
         sets = batch["sets"].long()  # 0 outside the volume, else class index + 1
@@ -126,10 +130,9 @@ class SelfTrainingObjective(SupervisedObjective):
         logits = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
         drawn = batch["supervised"] > 0
         if done < self.settings.random_share:
-            generator = np.random.default_rng([self.settings.seed, int(batch["iteration"]), 0x9])
-            chosen = torch.from_numpy(generator.choice(sets.shape[1], len(sets), p=self._set_weights)).to(sets.device)
+            chosen = torch.tensor([self._random_set(batch, n) for n in batch["number"].tolist()], device=sets.device)
         else:
-            chosen = self._nearest(logits.detach(), sets, inside)
+            chosen = self._nearest(logits.detach(), sets, inside & ~drawn)
         pseudo = sets[torch.arange(len(sets), device=sets.device), chosen][:, None]
         target = torch.where(drawn, batch["label"].long(), pseudo)
         weights = torch.where(drawn, self.settings.drawn_weight, 1.0) * inside
@@ -138,6 +141,11 @@ class SelfTrainingObjective(SupervisedObjective):
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)
         return dice_on_slices(model, held_out, watch, self._set_weights) if held_out else None
+
+    def _random_set(self, batch: Batch, number: int) -> int:
+        """For a patch of an iteration by its number, the same in however many processes."""
+        rng = np.random.default_rng([self.settings.seed, int(batch["iteration"]), number, 0x9])
+        return int(rng.choice(len(self._set_weights), p=self._set_weights))
 
     def _nearest(self, logits: torch.Tensor, sets: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         """(N,) places of the sets with the smallest cross-entropy to what the model says."""

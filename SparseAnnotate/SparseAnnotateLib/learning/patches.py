@@ -107,11 +107,11 @@ class PatchSampler:
         return case, voxel
 
     def _voxel_of(self, wanted: int, rng: np.random.Generator) -> tuple[TrainingCase, list[int]]:
-        if self._located[wanted]:
+        slices = self._by_class[wanted]
+        if self._located[wanted] and (not slices or rng.random() < 0.5):
             case = self._located[wanted][int(rng.integers(len(self._located[wanted])))]
             voxels = case.located[wanted]
             return case, voxels[int(rng.integers(len(voxels)))].tolist()
-        slices = self._by_class[wanted]
         case, (axis, index) = slices[int(rng.integers(len(slices)))]
         inside = np.argwhere(case.labels[slice_layer(axis, index)] == wanted)
         voxel = inside[int(rng.integers(len(inside)))].tolist()
@@ -138,7 +138,7 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
 
     supervised = np.zeros(size, dtype=bool) if case.weights is None else cut(case.weights, np.float32)
     patch = {"image": cut(case.image, np.float32)[None], "label": cut(case.labels)[None]}
-    if case.distances_paths:
+    if case.distance_classes:
         patch["distances"] = _distances(case, start, size, inside, place)
     # Held-out slices last: where they cross a learned one, their voxels are not learned from.
     for slices, counts in ((case.slices, True), (case.held_out, False)):
@@ -158,10 +158,9 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
 
 def _distances(case: TrainingCase, start, size, inside, place) -> np.ndarray:
     """(C, S, A, R) float32: of each drawn slice that the patch shows, 0 elsewhere."""
-    result = None
+    result = np.zeros((case.distance_classes, *size), dtype=np.float32)
     for axis in case.distances_paths:
         distances = case.distances(axis)
-        result = np.zeros((distances.shape[1], *size), dtype=np.float32) if result is None else result
         for number, index in enumerate(i for a, i in case.slices if a == axis):
             if inside[axis].start <= index < inside[axis].stop:
                 layer = list(place)

@@ -66,7 +66,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
     flip = settings.augmentation.flip
     if flip is None:
-        sided = [name for name in names_of.values() if _SIDES & set(re.split(r"[\W_]+", name.lower()))]
+        sided = [name for name in names_of.values() if _SIDES & _words(name)]
         flip = () if sided else ("R",)
         if sided:
             notes.append(f"Patches are not mirrored, because '{sided[0]}' tells left from right.")
@@ -91,6 +91,11 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
         notes=tuple(notes),
     )
+
+
+def _words(name: str) -> set[str]:
+    """The words of a structure's name in lower case: 'LeftKidney', 'left_kidney' and 'L kidney' alike."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z](?=[A-Z][a-z])|[A-Z]+", name)}
 
 
 def usable_planes(spacing: Sequence[float], drawn_axes: set[int]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from .inference import TrainedModel, VolumePrediction, class_dtype, sets_of
 from .run_folder import RunFolder, RunPlan
 from .training_data import TrainingCase, normalised_image_path, save_array
 
-_LOCATED_AT_MOST = 5000
+_LOCATED_AT_MOST = 2000
 _AROUND = 16  # voxels
 
 
@@ -94,6 +94,8 @@ def with_pseudo_labels(
         case = known.get(name) or _undrawn_case(cohort, folder, plan, name, sets, ranks)
         start = tuple(side.start for side in box)
         located = _located(majority(sets, plan.class_count), plan)
+        # Of a fill nothing is learned here: what the base models made of it is in the pseudo-labels.
+        case = replace(case, weights_path=None, distances_paths={}, distance_classes=0)
         found.append(replace(case, pseudo_path=path, pseudo_start=start, located=located))
     ranks.wait()
     return found
@@ -118,14 +120,14 @@ def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, s
 
 
 def _located(labels: np.ndarray, plan: RunPlan) -> dict[int, np.ndarray]:
-    """For each class some of its voxels, (n, 3) int64."""
+    """For each class some of its voxels, (n, 3) int16."""
     found = {}
     for value in range(1, plan.class_count):
         places = np.flatnonzero(labels == value)
         if len(places):
             rng = np.random.default_rng([plan.settings.seed, value])
             places = rng.choice(places, min(len(places), _LOCATED_AT_MOST), replace=False)
-            found[value] = np.stack(np.unravel_index(places, labels.shape), 1)
+            found[value] = np.stack(np.unravel_index(places, labels.shape), 1).astype(np.int16)
     return found
 
 

@@ -18,6 +18,7 @@ from .settings import TrainingSettings, check_patch
 RUN_FORMAT = 2
 VIEW_NAMES = ("axial", "coronal", "sagittal")  # slices across S, A and R
 Role = Literal["2d", "3d", "final"]
+ROLES = (["3d"], ["2d"], ["2d", "3d"], ["2d", "3d", "final"])
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class ModelPlan:
         check_patch(self.patch)
         if self.batch < 1 or self.iterations < 1:
             raise BadInputError(f"Batch and iterations of the model '{self.role}' must be at least 1.")
+        if self.role == "2d" and (not self.planes or not set(self.planes) <= {0, 1, 2}):
+            raise BadInputError(f"The planes of a 2D model are some of 0, 1, 2 (axial ...), not {list(self.planes)}.")
         if len(self.patch) != (2 if self.role == "2d" else 3):
             raise BadInputError(f"The patch {list(self.patch)} does not have the sides of a '{self.role}' model.")
         if any(len(level) != len(self.patch) or min(level) < 1 for level in (*self.strides, *self.kernels)):
@@ -81,9 +84,9 @@ class RunPlan:
     settings: TrainingSettings
     models: tuple[ModelPlan, ...]
     device: str
-    precision: str
+    precision: Literal["fp32", "bf16", "fp16"]
     spacing: tuple[float, float, float]
-    flip: tuple[str, ...]
+    flip: tuple[Literal["S", "A", "R"], ...]
     classes: tuple[int, ...]
     label_names: dict[int, str]
     cases: dict[str, str]
@@ -91,6 +94,12 @@ class RunPlan:
     notes: tuple[str, ...] = ()
     format: Literal["SparseAnnotate run"] = "SparseAnnotate run"
     version: int = RUN_FORMAT
+
+    def __post_init__(self):
+        roles = [model.role for model in self.models]
+        if roles not in ROLES:
+            possible = "; ".join(", ".join(found) for found in ROLES)
+            raise BadInputError(f"A run's models are, in this order, one of: {possible}; not: {', '.join(roles)}.")
 
     @property
     def class_count(self) -> int:

@@ -39,8 +39,7 @@ RECIPES = {
     "3d": "one 3D model on the drawn voxels.",
     "2d": "one 2D model on the slices of all planes.",
     "ensemble": "a 2D and a 3D model; their predictions along all planes and in 3D are averaged.",
-    "self_training": "the whole of Zheng 2020: 2D and 3D models, their pseudo-labels, and a final model that learns "
-    "from those.",
+    "self_training": "2D and 3D models, their pseudo-labels, and a final model that learns from those (Zheng 2020).",
 }
 SCHEDULES = ("hold", "poly", "cosine")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,16 +18,16 @@ from ..core import CancelledError, RemainingTime, RunError, Watch
 from .augmentation import Augmentation
 from .distributed import Ranks
 from .inference import TrainedModel, autocast
-from .networks import NetworkShape, build_network
+from .networks import NetworkShape, build_network, patch_divisor
 from .patches import PatchSampler
 from .run_folder import ModelCard, ModelPlan, RunFolder, RunPlan
 from .schedule import Schedule
-from .settings import DIVISOR
 from .weights import load_checkpoint, save_checkpoint, save_weights
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD, _MOST_AHEAD = 2, 8
+_USELESS_STEPS = 10  # of a case that has had no usable one
 _UNUSABLE_STEPS_IN_A_ROW = 10
 _TEACHER_DECAY = 0.99
 
@@ -57,9 +59,9 @@ class Trainer:
     """Trains one model of a run.
 
     Args:
-        folder: of the run. plan: of the run; role: which of its models.
-        objective: what it learns. ranks: the processes that train together.
-        watch: progress and cancel. say: takes a sentence the user should read, such as a smaller batch.
+        folder, plan: of the run. model: which of its models.
+        objective: what it learns. ranks: the processes that train together. watch: progress and cancel.
+        replan: takes the model as it goes on, its device, and a sentence, when memory has run out.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Trainer:
         self.seconds_before = 0.0
         self.losses: list[float] = []
         self.unusable_steps = 0
+        self.looked_at = 0
+        self._steps_of: dict[str, list[int]] = {}
         self.validation_dice: float | None = None
         if folder.checkpoint_path(model.role).is_file():
             self._restore()
@@ -145,10 +149,12 @@ class Trainer:
         reported = 0.0
         batches = self._batches()
         try:
+            if self.looked_at != self.iteration and self._is_due():
+                self._validate()  # it was cancelled in the midst of this look
             while self.iteration < self.schedule.end:
                 try:
                     loss = self._step(batches.take(self.iteration))
-                except (torch.OutOfMemoryError, RuntimeError) as error:
+                except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
                     batches.close()
@@ -158,7 +164,7 @@ class Trainer:
                 self.iteration += 1
                 self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
                 self._note(loss=loss, rate=self.schedule.rate(self.iteration - 1))
-                if self.iteration % self.settings.validate_every == 0 or self.iteration == self.schedule.end:
+                if self._is_due():
                     self._validate()
                 if self.iteration % self.settings.checkpoint_every == 0:
                     self._save_checkpoint()
@@ -173,8 +179,12 @@ class Trainer:
 
     def _batches(self) -> _Batches:
         model = self.model_plan
-        numbers = list(self.ranks.share(model.batch))
-        return _Batches(self.objective.sampler(model), self.objective.augmentation(model), numbers, self.iteration)
+        sampler, augmentation = self.objective.sampler(model), self.objective.augmentation(model)
+        return _Batches(sampler, augmentation, self._numbers(), self.iteration, self.device.startswith("cuda"))
+
+    def _numbers(self) -> list[int]:
+        """Which patches of a step this process works on."""
+        return list(self.ranks.share(self.model_plan.batch))
 
     def _step(self, batch: Batch) -> float:
         """One optimiser step; returns the loss. A step whose loss or gradient is not finite changes nothing."""
@@ -184,6 +194,7 @@ class Trainer:
         self.model.train()
         batch = {key: tensor.to(self.device, non_blocking=True) for key, tensor in batch.items()}
         batch["iteration"] = torch.tensor(self.iteration)
+        batch["number"] = torch.tensor(self._numbers())
         self.optimizer.zero_grad(set_to_none=True)
         teacher = self._forward(self.teacher) if self.teacher is not None else None
         loss = self.objective.loss(
@@ -195,11 +206,13 @@ class Trainer:
         value = float(loss.detach())
         if np.isfinite(value) and bool(torch.isfinite(size)):
             self.unusable_steps = 0
+            self._count_steps(usable=True)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             if self.teacher is not None:
                 self.teacher.update_parameters(self.model)
             return value
+        self._count_steps(usable=False)
         self._handle_unusable_step()
         return value if np.isfinite(value) else float("nan")
 
@@ -217,14 +230,30 @@ class Trainer:
             self.scaler.update(self.scaler.get_scale() / 2)
         elif self.precision != "fp32":
             self.precision = "fp32"
+        never = [name for name, (good, bad) in self._steps_of.items() if not good and bad >= _USELESS_STEPS]
+        if never and self.precision == "fp32":
+            self._give_up(never)
         if self.unusable_steps < _UNUSABLE_STEPS_IN_A_ROW:
             return
         if self.precision != "fp32":
             self.precision, self.unusable_steps = "fp32", 0
             self.scaler = torch.amp.GradScaler(enabled=False)
             return
+        self._give_up(sorted(set(self._case_names())))
+
+    def _case_names(self) -> list[str]:
         sampler = self.objective.sampler(self.model_plan)
-        names = sorted({patch.case for patch in sampler.patches(self.iteration, range(self.model_plan.batch))})
+        return [patch.case for patch in sampler.patches(self.iteration, range(self.model_plan.batch))]
+
+    def _count_steps(self, usable: bool) -> None:
+        """Keep account of the cases whose patches make steps unusable; nothing to keep while all is well."""
+        if usable and not self._steps_of:
+            return
+        for name in set(self._case_names()):
+            counts = self._steps_of.setdefault(name, [0, 0])
+            counts[0 if usable else 1] += 1
+
+    def _give_up(self, names: list[str]) -> None:
         raise RunError(
             f"Training the run '{self.folder.name}' broke down at step {self.iteration}: the loss is no longer a "
             f"number, last with patches of {', '.join(repr(name) for name in names)}. The last good checkpoint is "
@@ -246,8 +275,8 @@ class Trainer:
         if batch > 1:
             batch //= 2
             note = f"Memory ran out: the model '{role}' goes on with {batch} patches a step instead of {model.batch}."
-        elif np.prod(patch) > 2 * DIVISOR ** len(patch):
-            patch[int(np.argmax(patch))] -= DIVISOR
+        elif self._can_shrink(patch):
+            patch[int(np.argmax(patch))] -= patch_divisor(model.network)
             note = f"Memory ran out: the model '{role}' goes on with patches of {patch} instead of {list(model.patch)}."
         elif device != "cpu":
             device = "cpu"
@@ -263,6 +292,11 @@ class Trainer:
             self._move_to_cpu()
         self.watch.step(0.0, note)
 
+    def _can_shrink(self, patch: list[int]) -> bool:
+        """Whether the network works on smaller patches with the weights it has."""
+        divisor = patch_divisor(self.model_plan.network)
+        return self.model_plan.network != "unetr" and np.prod(patch) > 2 * divisor ** len(patch)
+
     def _move_to_cpu(self) -> None:
         state, weights = self.optimizer.state_dict(), self.model.state_dict()
         teacher = self.teacher.state_dict() if self.teacher is not None else None
@@ -273,6 +307,11 @@ class Trainer:
         if teacher is not None:
             self.teacher.load_state_dict(teacher)
 
+    def _is_due(self) -> bool:
+        """Whether it is time to look at the held-out slices."""
+        every = self.settings.validate_every
+        return self.iteration > 0 and (self.iteration % every == 0 or self.iteration == self.schedule.end)
+
     def _validate(self) -> None:
         """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
         score = None
@@ -280,6 +319,7 @@ class Trainer:
             model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
             score = self.objective.score(model, Watch.quiet(self.watch))
         score = self.ranks.shared(score)
+        self.looked_at = self.iteration
         if score is not None:
             self.validation_dice = score
             self._note(validation_dice=score)
@@ -297,7 +337,9 @@ class Trainer:
         if self.validation_dice is not None:
             figures["validation_dice"] = self.validation_dice
         message = f"step {self.iteration} of {end} on {self.device}"
-        self.watch.step(self.iteration / end, message, seconds_left, **figures)
+        # Several processes stop together, see `_check_cancelled`.
+        with suppress(CancelledError) if self.ranks.count > 1 else nullcontext():
+            self.watch.step(self.iteration / end, message, seconds_left, **figures)
 
     def _check_cancelled(self) -> None:
         if self.ranks.count == 1:
@@ -314,7 +356,9 @@ class Trainer:
             "losses": self.losses,
             "validation_dice": self.validation_dice,
             "precision": self.precision,
-            "scale": self.scaler.get_scale() if self.scaler.is_enabled() else 1.0,
+            "looked_at": self.looked_at,
+            "unusable_steps": self.unusable_steps,
+            "scaler": self.scaler.state_dict(),
             "schedule": self.schedule.state(),
         }
         path = self.folder.checkpoint_path(self.model_plan.role)
@@ -328,8 +372,11 @@ class Trainer:
             self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
             self.precision = state["precision"]
             self.schedule.restore(state["schedule"])
-            if self.scaler.is_enabled():
-                self.scaler.update(float(state["scale"]))
+            self.looked_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
+            if self.precision == "fp32":
+                self.scaler = torch.amp.GradScaler(enabled=False)
+            elif state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
         except (KeyError, TypeError) as error:
             raise RunError(
                 f"The checkpoint of the run '{self.folder.name}' was made by another version of SparseAnnotate. "
@@ -350,16 +397,20 @@ class Trainer:
 class _Batches:
     """Batches prepared a little ahead in other threads; what they hold depends on seed and iteration only."""
 
-    def __init__(self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int):
-        self._sampler, self._augmentation, self._numbers = sampler, augmentation, numbers
-        self._pool = ThreadPoolExecutor(_BATCHES_AHEAD)
+    def __init__(
+        self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int, for_card: bool
+    ):
+        self._sampler, self._augmentation, self._numbers, self._pinned = sampler, augmentation, numbers, for_card
+        # A card is fed by as many threads as there are cores; on a CPU more would take the network's own.
+        self._ahead = max(_BATCHES_AHEAD, min(_MOST_AHEAD, os.cpu_count() or 1)) if for_card else _BATCHES_AHEAD
+        self._pool = ThreadPoolExecutor(self._ahead)
         self._waiting: dict[int, Any] = {}
-        for iteration in range(start, start + _BATCHES_AHEAD):
+        for iteration in range(start, start + self._ahead):
             self._waiting[iteration] = self._pool.submit(self._prepare, iteration)
 
     def take(self, iteration: int) -> Batch:
         batch = self._waiting.pop(iteration).result()
-        ahead = iteration + _BATCHES_AHEAD
+        ahead = iteration + self._ahead
         self._waiting[ahead] = self._pool.submit(self._prepare, ahead)
         return batch
 
@@ -367,7 +418,8 @@ class _Batches:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _prepare(self, iteration: int) -> Batch:
-        return self._augmentation(self._sampler.patches(iteration, self._numbers), iteration, self._numbers)
+        batch = self._augmentation(self._sampler.patches(iteration, self._numbers), iteration, self._numbers)
+        return {key: tensor.pin_memory() for key, tensor in batch.items()} if self._pinned else batch
 
 
 def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> NetworkShape:
@@ -389,6 +441,7 @@ def trained_model(
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device, or the CPU, has run out of memory."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    words = ("allocate memory", "out of memory", "not enough memory", "alloc_failed")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
     )

@@ -26,7 +26,9 @@ from .training_data import TrainingCase, training_cases
 from .validation import affordable_slices, view_dice
 from .weights import load_weights
 
-_CREDIT = 0.05  # a view whose Dice is so much below the best counts 1/e
+_CREDIT = 0.05  # a view whose Dice is so much below the best counts 1/e, if many slices say so
+_FEW_SLICES = 5
+_PREPARING_PARTS = 50
 
 
 def train(
@@ -35,6 +37,7 @@ def train(
     settings: TrainingSettings | None = None,
     cases: Sequence[str] | None = None,
     watch: Watch | None = None,
+    undrawn_cases: Sequence[str] = (),
 ) -> RunCard:
     """Train a run, or go on with it exactly where its last checkpoint stands.
 
@@ -47,6 +50,7 @@ def train(
         cases: cases to learn from; all annotated ones by default, and then self-training takes the pseudo-labels of
             all others, too.
         watch: progress (fraction, seconds left, loss) and cancel.
+        undrawn_cases: with `cases`, others without drawn slices whose pseudo-labels self-training takes.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, an unusable image.
@@ -60,7 +64,7 @@ def train(
     # One of the processes that train together holds the lock for all.
     lock = FolderLock(run.path, f"training the run '{run_name}'") if ranks.is_first else nullcontext()
     with lock:
-        plan = ranks.shared(_plan(cohort, run, settings, cases) if ranks.is_first else None)
+        plan = ranks.shared(_plan(cohort, run, settings, cases, undrawn_cases) if ranks.is_first else None)
         return _Run(cohort, run, plan, ranks, watch).train()
 
 
@@ -69,32 +73,41 @@ def plan_run(
     run_name: str | None,
     settings: TrainingSettings | None = None,
     cases: Sequence[str] | None = None,
+    undrawn_cases: Sequence[str] = (),
 ) -> RunPlan:
     """What a run would do. Its plan is written to settings.json, which may be edited before `train` goes on with it.
 
     Without a run's name nothing is written. Raises: as `train`.
     """
     if run_name is None:
-        return _first_plan(cohort, settings, cases)
+        return _first_plan(cohort, settings, cases, undrawn_cases)
     run = RunFolder(cohort.run_folder(run_name))
     with FolderLock(run.path, f"planning the run '{run_name}'"):
-        plan = _plan(cohort, run, settings, cases)
+        plan = _plan(cohort, run, settings, cases, undrawn_cases)
         run.write_plan(plan)
     return plan
 
 
-def _plan(cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, cases: Sequence[str] | None) -> RunPlan:
+def _plan(
+    cohort: Cohort,
+    run: RunFolder,
+    settings: TrainingSettings | None,
+    cases: Sequence[str] | None,
+    undrawn_cases: Sequence[str],
+) -> RunPlan:
     if run.is_finished:
         raise RunError(f"The run '{run.name}' has finished already. Choose another name to train again.")
     if run.is_begun:
         return _continued_plan(cohort, run, settings, cases)
-    return _first_plan(cohort, settings, cases)
+    return _first_plan(cohort, settings, cases, undrawn_cases)
 
 
-def _first_plan(cohort: Cohort, settings: TrainingSettings | None, cases: Sequence[str] | None) -> RunPlan:
+def _first_plan(
+    cohort: Cohort, settings: TrainingSettings | None, cases: Sequence[str] | None, undrawn_cases: Sequence[str]
+) -> RunPlan:
     annotated = set(cohort.annotated_cases()) if not cases else set()
     names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
-    undrawn = [] if cases else [case.name for case in cohort.cases if case.name not in annotated]
+    undrawn = undrawn_cases if cases else [case.name for case in cohort.cases if case.name not in annotated]
     return new_plan(cohort, settings or TrainingSettings(), names, undrawn)
 
 
@@ -104,8 +117,10 @@ class _Run:
     def __init__(self, cohort: Cohort, folder: RunFolder, plan: RunPlan, ranks: Ranks, watch: Watch):
         self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
         self._view_dice: dict[str, float] = {}
+        self._held_out = 0
 
     def train(self) -> RunCard:
+        self._share_patches()
         cases = self._cases()
         # Not before the data has been found usable: a plan is what makes a run.
         if self.ranks.is_first:
@@ -130,6 +145,14 @@ class _Run:
         self.ranks.wait()
         return card
 
+    def _share_patches(self) -> None:
+        """As many patches a step as processes, or a multiple: each works on its own, in its own memory."""
+        for model in self.plan.models:
+            shared = math.ceil(model.batch / self.ranks.count) * self.ranks.count
+            if shared != model.batch:
+                note = f"{self.ranks.count} processes: {shared} patches a step for the '{model.role}' model."
+                self.plan = self.plan.with_model(replace(model, batch=shared), note)
+
     def _cases(self) -> list[TrainingCase]:
         plan, settings = self.plan, self.plan.settings
         found = None
@@ -142,7 +165,7 @@ class _Run:
                 settings.validation_share,
                 settings.seed,
                 self.folder.labels_folder,
-                Watch.quiet(self.watch),
+                Watch.part_of(self.watch, 0, _PREPARING_PARTS),
                 settings.fill_weight,
                 settings.loss == "boundary",
             )
@@ -169,12 +192,13 @@ class _Run:
             models = [self._trained(card) for card in cards]
             patch = next((m.patch for m in models if m.role == "3d"), (models[0].patch[0],) * 3)
             held_out = affordable_slices(cases, patch, self.plan.settings.seed)
-            found = view_dice(models, held_out, self.watch) if held_out else None
-        self._view_dice = self.ranks.shared(found) or {}
+            found = (view_dice(models, held_out, self.watch), len(held_out)) if held_out else None
+        self._view_dice, self._held_out = self.ranks.shared(found) or ({}, 0)
 
     def _view_weights(self) -> dict[str, float] | None:
         best = max(self._view_dice.values(), default=0.0)
-        return {name: math.exp((dice - best) / _CREDIT) for name, dice in self._view_dice.items()} or None
+        trust = self._held_out / (self._held_out + _FEW_SLICES) / _CREDIT
+        return {name: math.exp((dice - best) * trust) for name, dice in self._view_dice.items()} or None
 
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:
         plan = self.plan.with_model(model, note)

@@ -33,6 +33,7 @@ class TrainingCase:
         by_class: for each class index other than 0, the `slices` that show it.
         weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
         distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
+        distance_classes: of how many classes patches carry distances; 0: none.
         pseudo_path: where pseudo-labels lie on disk, as far as they are not plain background: (2, V, S, A, R), see
             `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
@@ -46,6 +47,7 @@ class TrainingCase:
     by_class: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     weights_path: Path | None = None
     distances_paths: dict[int, Path] = field(default_factory=dict)
+    distance_classes: int = 0
     pseudo_path: Path | None = None
     pseudo_start: tuple[int, int, int] = (0, 0, 0)
     located: dict[int, np.ndarray] = field(default_factory=dict)
@@ -180,7 +182,8 @@ def training_cases(
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
         distances = _saved_distances(folder, name, labels, learned, len(classes) + 1) if with_distances else {}
-        cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances))
+        count = len(classes) + 1 if with_distances else 0
+        cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances, count))
     return cases
 
 

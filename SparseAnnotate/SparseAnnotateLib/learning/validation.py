@@ -12,7 +12,7 @@ from ..core.planes import slice_layer
 from .inference import TrainedModel, VolumePrediction, final_classes, predicted_classes
 from .training_data import TrainingCase
 
-_SLICES_AT_MOST = 24
+_SLICES_AT_LEAST, _SLICES_AT_MOST = 4, 24
 _WINDOWS_AT_MOST = 100
 
 HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
@@ -27,7 +27,7 @@ def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], see
         sides = [n for a, n in enumerate(case.image.shape) if a != axis]
         steps = [p for a, p in enumerate(patch) if a != axis] if len(patch) == 3 else patch
         windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in zip(sides, steps, strict=True)]))
-        if chosen and windows > _WINDOWS_AT_MOST:
+        if len(chosen) >= _SLICES_AT_LEAST and windows > _WINDOWS_AT_MOST:
             break
         chosen.append((case, (axis, index)))
     return chosen

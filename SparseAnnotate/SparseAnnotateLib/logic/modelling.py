@@ -65,7 +65,12 @@ class ModellingLogic(SessionLogic):
                 "No slice has been drawn on any of the chosen volumes, so there is nothing to learn from. "
                 "Draw at least one slice and mark it as drawn."
             )
-        return self._exported(drawn)
+        others = [node for node in volumeNodes if node not in drawn]
+        return {**self._exported(drawn), "undrawn_cases": self._exported(others)["cases"] if others else []}
+
+    def runNotes(self, runName: str) -> tuple[str, ...]:
+        """What the user should know about a trained run, as sentences."""
+        return RunFolder(self.cohort().run_folder(runName)).card().notes
 
     def unfinishedRuns(self) -> list[str]:
         """Names of the runs that were cancelled or killed, oldest first; `train` under their name goes on with them."""

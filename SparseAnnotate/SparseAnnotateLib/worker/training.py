@@ -22,6 +22,8 @@ class TrainingChoice:
     """What to train on, and how.
 
     Attributes:
+        cases: to learn from; none: all annotated ones, and the pseudo-labels of all others.
+        undrawn_cases: with `cases`, others whose pseudo-labels a final model learns from.
         settings: all of them; or else
         preset: a name from PRESETS, for `device`, and
         changes: fields of the settings that differ from the preset's, or from the defaults.
@@ -29,6 +31,7 @@ class TrainingChoice:
 
     state: str | None = None
     cases: tuple[str, ...] = ()
+    undrawn_cases: tuple[str, ...] = ()
     settings: TrainingSettings | None = None
     preset: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +70,7 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     from ..learning.training import train as train_run
 
     settings = chosen_settings(request)
-    card = train_run(_open(request), request.run, settings, request.cases, watch)
+    card = train_run(_open(request), request.run, settings, request.cases, watch, request.undrawn_cases)
     return {"run": request.run, **to_plain(card)}
 
 
@@ -79,7 +82,7 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
 
     settings = chosen_settings(request)
     cohort = _open(request)
-    plan = plan_run(cohort, request.run, settings, request.cases)
+    plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases)
     watch.step(0.5, f"timing a few steps on {plan.device}")
     stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases])
     path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None

@@ -79,7 +79,14 @@ def test_the_whole_job_from_the_console(mrml, logic, embedded, tmp_path):
     assert run == "run 1" == logic.runs()[0]
     assert logic.newRunName() == "run 2"
     assert reports[-1].fraction == 1.0
-    results = logic.segment([volumes[0], third], run)
+    results = logic.segment([volumes[0], third], run, uncertainty=True, largestComponent=True)
+    confidence = mrml.util.arrayFromVolume(logic.confidenceNode(results[0]))
+    assert (confidence[logic.ledger(volumes[0]).indices(Plane.AXIAL)] == 100).all()
+    assert confidence.min() < 100
+    plan = logic.trainingPlan(volumes, preset="best", settings={"iterations": 10})
+    assert [m.role for m in plan.models] == ["2d", "3d", "final"]
+    assert plan.minutes > 0
+    assert plan.path is None
     assert dice(array_of(mrml, results[1], third), truth) > 0.7
     drawn = logic.ledger(volumes[0]).indices(Plane.AXIAL)
     np.testing.assert_array_equal(array_of(mrml, results[0], volumes[0])[drawn], labels[0][drawn])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -89,10 +90,13 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
     assert "drawn slices are as they were" in panel.message
     ui.undoButton.click()
     assert "taken back" in panel.message
+    ui.presetSelector.setCurrentText("balanced")
     ui.trainButton.click()
     panel.wait()
     assert "'run 1' is trained" in panel.message
     assert ui.runSelector.currentText == "run 1"
+    card = panel.logic.cohort().run_folder("run 1") / "card.json"
+    assert [m["plan"]["role"] for m in json.loads(card.read_text())["models"]] == ["2d", "3d"]
     ui.runButton.click()
     panel.wait()
     assert panel.message == "New segmentations: ball run 1."
@@ -101,6 +105,7 @@ def test_the_whole_job_by_clicking(panel, tmp_path, embedded):
     embedded.save_scene(tmp_path / "scene.mrb")
     embedded.load_scene(tmp_path / "scene.mrb")
     assert ui.percentSpinBox.value == 20.0
+    assert ui.presetSelector.currentText == "balanced"
     assert ui.worklistTable.rowCount == 5
     assert ui.runSelector.currentText == "run 1"
 

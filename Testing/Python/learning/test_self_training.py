@@ -213,6 +213,7 @@ def objective_and_batch(cohort, tmp_path, weights=(0.25,) * 4, **more):
         "label": label,
         "supervised": supervised,
         "iteration": torch.tensor(0),
+        "number": torch.tensor([0, 1]),
     }
 
 

@@ -61,13 +61,14 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "two", TrainingSettings(**{setti
     )
     assert result.returncode == 0, result.stderr[-3000:]
     one, two = (RunFolder(ball_cohort.run_folder(name)) for name in ("one", "two"))
-    for role in ("2d", "3d"):
+    for role in ("2d", "3d", "final"):
         losses = [np.array([m["loss"] for m in run.metrics(role) if "loss" in m]) for run in (one, two)]
-        np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
+        # The final model learns from pseudo-labels of models that differ by rounding.
+        np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3 if role != "final" else 2e-2)
         first, second = (load_file(run.weights_path(role)) for run in (one, two))
         # Adam turns rounding errors of vanishing gradients into whole steps, so single weights may differ.
         differences = torch.cat([(first[name] - second[name]).abs().flatten() for name in first])
-        assert differences.mean() < 2e-4
+        assert differences.mean() < (2e-4 if role != "final" else 2e-3)
     assert two.is_finished
 
 
@@ -419,3 +420,172 @@ def test_the_random_field_is_asked_for_by_name_and_changes_2d_predictions_only(b
             for follows in (False, True)
         )
         assert np.array_equal(one.entropy, other.entropy) != differs
+
+
+def test_a_look_that_was_cancelled_is_taken_again(ball_cohort, monkeypatch):
+    labels = ball()
+    geometry = ball_cohort.geometry("ball_0")
+    ball_cohort.save_annotation("ball_0", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(24)))
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 9, "validation_share": 0.2})
+    whole = train(ball_cohort, "whole", settings)
+    from SparseAnnotateLib.core import CancelledError
+    from SparseAnnotateLib.learning import trainer
+
+    validate = trainer.Trainer._validate
+
+    def cancelled(self):
+        if self.iteration == 6:
+            raise CancelledError("Cancelled.")
+        validate(self)
+
+    monkeypatch.setattr(trainer.Trainer, "_validate", cancelled)
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "parts", settings)
+    monkeypatch.undo()
+    parts = train(ball_cohort, "parts")
+    looks = []
+    for name in ("whole", "parts"):
+        metrics = RunFolder(ball_cohort.run_folder(name)).metrics()
+        looks.append([(m["iteration"], m["validation_dice"]) for m in metrics if "loss" not in m])
+    assert [n for n, _ in looks[0]] == [3, 6, 9]
+    assert looks[0] == looks[1]
+    assert whole.validation_dice == parts.validation_dice
+
+
+def test_a_run_in_fp16_resumes_with_its_scaler(ball_cohort, tmp_path):
+    """The scaler of a graphics card works on a CPU, too, when it is asked to."""
+    from SparseAnnotateLib.learning.distributed import Ranks
+    from SparseAnnotateLib.learning.objectives import SupervisedObjective
+    from SparseAnnotateLib.learning.training_data import training_cases
+
+    plan = new_plan(ball_cohort, TrainingSettings(**{**QUICK_TRAINING, "precision": "fp16"}), ["ball_0"])
+    run = RunFolder(ball_cohort.run_folder("r"))
+    cases = training_cases(ball_cohort, ["ball_0"], {1: 1, 2: 2}, "z_score", 0.0, 0, run.labels_folder, Watch())
+
+    def trainer():
+        return Trainer(
+            run, plan, plan.models[0], SupervisedObjective(plan, cases, Ranks()), Ranks(), Watch(), lambda *_: None
+        )
+
+    one = trainer()
+    one.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    batches = one._batches()
+    one._step(batches.take(0))
+    batches.close()
+    one.iteration = 1
+    one._save_checkpoint()
+    build = Trainer._build
+
+    def with_scaler(self):
+        build(self)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_build", with_scaler)
+        again = trainer()
+    assert again.iteration == 1
+    assert again.scaler.state_dict() == one.scaler.state_dict()
+
+
+def test_one_bad_volume_among_good_ones_is_named(ball_cohort, monkeypatch):
+    from SparseAnnotateLib.learning.losses import SparseLoss
+
+    real = SparseLoss.__call__
+    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._USELESS_STEPS", 3)
+    step = Trainer._step
+    current = []
+
+    def seen(self, batch):
+        current[:] = self._case_names()
+        return step(self, batch)
+
+    def breaks(self, logits, *more):
+        value = real(self, logits, *more)
+        return value * float("nan") if "ball_1" in current else value
+
+    monkeypatch.setattr(Trainer, "_step", seen)
+    monkeypatch.setattr(SparseLoss, "__call__", breaks)
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 200, "batch": 1})
+    with pytest.raises(RunError, match=r"last with patches of 'ball_1'\. The last good"):
+        train(ball_cohort, "r", settings)
+
+
+def test_a_blank_slice_is_background_whatever_lies_beside_it():
+    from SparseAnnotateLib.learning.inference import TrainedModel, VolumePrediction
+
+    class Certain(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([-torch.ones_like(x), torch.ones_like(x)], 1)
+
+    image = np.zeros((8, 16, 16), np.float16)
+    image[3:5] = np.random.default_rng(0).normal(size=(2, 16, 16))
+    model = TrainedModel("2d", Certain(), (16, 16), 2, "cpu", planes=(0,))
+    view = VolumePrediction([model], image, Watch()).views(0, 8)["axial"].argmax(0).numpy()
+    assert view[3:5].all()
+    assert not view[:3].any()
+    assert not view[5:].any()
+
+
+@pytest.mark.parametrize("loss", ["boundary", "weighted_ce"])
+def test_every_part_of_self_training_takes_every_loss_and_fills(ball_cohort, loss):
+    from SparseAnnotateLib.worker import requests
+
+    requests.fill(requests.FillRequest(str(ball_cohort.folder), method="shape"), Watch())
+    ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
+    settings = {**QUICK_TRAINING, "recipe": "self_training", "iterations": 3, "undrawn_share": 0.2}
+    settings |= {"loss": loss, "fill_weight": 0.3 if loss != "boundary" else 0.0}
+    card = train(ball_cohort, "r", TrainingSettings(**settings))
+    assert [m.iterations for m in card.models] == [3, 3, 3]
+    assert all(np.isfinite(m.loss) for m in card.models)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": "half"}, "precision' must be one of 'fp32', 'bf16', 'fp16'"),
+        ({"flip": ["X"]}, "must be one of 'S', 'A', 'R'"),
+        ({"models": []}, "A run's models are, in this order, one of: 3d; 2d"),
+    ],
+)
+def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, words):
+    from SparseAnnotateLib.learning.training import plan_run
+
+    plan_run(ball_cohort, "r", SETTINGS)
+    path = RunFolder(ball_cohort.run_folder("r")).plan_path
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunError, match=words):
+        train(ball_cohort, "r")
+
+
+def test_memory_stays_bounded_however_many_classes_there_are():
+    from SparseAnnotateLib.learning.inference import LOGIT_BYTES, TrainedModel, VolumePrediction
+
+    class Shape:
+        """A volume of 512 x 512 x 600 that takes no memory."""
+
+        shape = (600, 512, 512)
+
+    def models(classes, patch):
+        flat = TrainedModel("2d", None, (patch, patch), classes, "cpu", planes=(0, 1, 2))
+        return [flat, TrainedModel("3d", None, (48, 48, 48), classes, "cpu")]
+
+    for classes, patch in ((3, 128), (5, 512)):
+        volume = VolumePrediction(models(classes, patch), Shape(), Watch())
+        start, stop = volume.ranges[0]
+        slices = stop - start + 2 * volume._margin
+        assert slices * 512 * 512 * classes * 4 * 6 <= 1.05 * LOGIT_BYTES
+    volume = VolumePrediction(models(101, 512)[1:], Shape(), Watch())
+    start, stop = volume.ranges[0]
+    assert (stop - start + 2 * volume._margin) * 512 * 512 * 101 * 4 < 8e9
+
+
+@pytest.mark.parametrize("name", ["LeftKidney", "left kidney", "kidney_L", "LKidney", "Eye-R", "RT lung"])
+def test_sides_are_told_by_the_names_people_give(ball_cohort, name):
+    ball_cohort.set_labels({1: name, 2: "kernel"})
+    assert new_plan(ball_cohort, SETTINGS, ["ball_0"]).flip == ()
+
+
+@pytest.mark.parametrize("name", ["liver", "clever", "Lens", "tumour", "RCA stent"])
+def test_other_names_leave_left_and_right_alike(ball_cohort, name):
+    ball_cohort.set_labels({1: name, 2: "kernel"})
+    assert new_plan(ball_cohort, SETTINGS, ["ball_0"]).flip == ("R",)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import Cohort, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.learning.run_folder import RunFolder
 from SparseAnnotateLib.worker.command_line import main
 
 TRAIN = ("--patch", "16", "16", "32", "--batch", "2", "--device", "cpu")
@@ -249,3 +251,70 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
     assert b"goes on where it stopped" in error
     assert (folder / "3d" / "checkpoint.safetensors").is_file()
     assert len(Cohort.open(ball_cohort.folder).runs()) == 1
+
+
+def test_a_training_is_planned_edited_trained_drawn_as_curves_and_predicted_in_every_way(ball_cohort, capsys, tmp_path):
+    folder = ball_cohort.folder
+    options = tmp_path / "options.json"
+    options.write_text(json.dumps({"recipe": "ensemble", "patch_2d": [32, 32], "batch_2d": 4, "iterations": 99}))
+    chosen = ("--run", "r", "--settings", options, "--iterations", 6, *TRAIN)
+    plan = said_as_json(capsys, "train", folder, *chosen, "--plan-only")
+    assert plan["minutes"] > 0
+    assert [m["role"] for m in plan["models"]] == ["2d", "3d"]
+    assert [m["iterations"] for m in plan["models"]] == [6, 6]  # an option overrides the file
+    path = Path(plan["path"])
+    written = json.loads(path.read_text())
+    written["models"][0]["iterations"] = 3
+    path.write_text(json.dumps(written))
+    card = said_as_json(capsys, "train", folder, "--run", "r")
+    assert [m["iterations"] for m in card["models"]] == [3, 6]
+    picture = tmp_path / "curves.png"
+    assert main(["curves", str(folder), "--run", "r", "--path", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    ways = ("--flips", "--uncertainty", "--follows-edges", "--largest-component", "--smoothing", 1.0, "--models", "2d")
+    predicted = said_as_json(capsys, "predict", folder, "--run", "r", "--device", "cpu", *ways)
+    assert len(predicted) == 2
+    assert ball_cohort.uncertainty_path("r", "ball_0", "disagreement").is_file()
+    assert main(["train", str(folder), "--run", "r"]) == 1
+    assert "has finished already" in capsys.readouterr().err
+
+
+def test_presets_and_what_differs_from_them(ball_cohort, capsys):
+    folder = ball_cohort.folder
+    small = ("--patch", "16", "16", "32", "--iterations", "4", "--device", "cpu")
+    card = said_as_json(capsys, "train", folder, "--run", "b", "--preset", "balanced", *small)
+    assert [m["plan"]["role"] for m in card["models"]] == ["2d", "3d"]
+    assert card["models"][1]["iterations"] == 4
+    for wrong, words in (
+        (("--loss", "hinge"), "There is no loss 'hinge'"),
+        (("--network", "resnet"), "There is no network 'resnet'"),
+        (("--settings", folder / "cohort.json"), "unknown field"),
+    ):
+        assert main(["train", str(folder), "--run", "w", *map(str, wrong)]) == 1
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", str(folder), "--run", "w", "--preset", "worst"])
+
+
+def test_data_sets_and_bundles_by_command(ball_cohort, capsys, tmp_path):
+    folder, raw, bundle = ball_cohort.folder, tmp_path / "Dataset012_Balls", tmp_path / "bundle"
+    said_as_json(capsys, "export-nnunet", folder, "--folder", raw)
+    found = said_as_json(capsys, "import-nnunet", tmp_path / "again", "--folder", raw)
+    assert found["cases"] == ["ball_0", "ball_1"]
+    assert Cohort.open(tmp_path / "again").annotated_cases() == ["ball_0", "ball_1"]
+    geometry = ball_cohort.geometry("ball_0")
+    for name in ("ball_0", "ball_1"):
+        write_image(tmp_path / "theirs" / f"{name}.nii.gz", ball(), geometry)
+    taken = said_as_json(
+        capsys, "import-nnunet", folder, "--folder", raw, "--predictions", tmp_path / "theirs", "--run", "theirs"
+    )
+    assert taken["cases"] == ["ball_0", "ball_1"]
+    wrong = ["import-nnunet", folder, "--folder", raw, "--predictions", raw / "labelsTr", "--run", "theirs"]
+    assert main([*map(str, wrong)]) == 1
+    assert "holds the label 3, which is no structure of" in capsys.readouterr().err
+    said_as_json(capsys, "train", folder, "--run", "r", "--iterations", 2, *TRAIN)
+    assert main(["export-bundle", str(folder), "--run", "r", "--folder", str(bundle)]) == 0
+    assert str(bundle) in capsys.readouterr().out.replace("\n", "")
+    said_as_json(capsys, "import-bundle", folder, "--run", "back", "--folder", bundle)
+    assert RunFolder(ball_cohort.run_folder("back")).is_finished
