@@ -57,11 +57,22 @@ def as_pythonqt(cls):
         if any(isinstance(vars(base).get(name), QtCore.Property) for base in cls.__mro__):
             continue
         members[name] = property(
-            lambda self, name=name: QtCore.QObject.property(self, name),
+            _reader(cls, name),
             lambda self, value, name=name: _set(self, name, value),
         )
     members["name"] = property(lambda self: QtCore.QObject.property(self, "objectName"))
     return type(cls.__name__, (cls,), members)
+
+
+def _reader(cls, name: str):
+    """How a property is read: by its C++ method where that has the same name.
+
+    Qt asks Python for virtual methods such as QProgressBar.text, finds the property, and would ask for ever.
+    """
+    method = getattr(cls, name, None)
+    if callable(method):
+        return lambda self: method(self)
+    return lambda self: QtCore.QObject.property(self, name)
 
 
 def _set(widget, name: str, value) -> None:

@@ -25,7 +25,6 @@ def preset_settings(name: str, device: str, seed: int = 0) -> TrainingSettings:
     return TrainingSettings(
         recipe=_RECIPES[name],
         iterations=iterations,
-        iterations_2d=int(1.5 * iterations),
         augmentation=AugmentationSettings(
             # In trainings as short as a CPU affords they cost more than they bring (Testing/Benchmarks/README.md).
             affine=0.3 if thorough and not on_cpu else 0.0,
