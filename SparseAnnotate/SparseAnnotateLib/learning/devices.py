@@ -96,6 +96,14 @@ def usable_memory_bytes(device: str) -> int:
     return available // 2
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the CPU, has run out of memory."""
+    words = ("allocate memory", "out of memory", "not enough memory", "alloc_failed")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
 def planned_network(network: str, device: str) -> str:
     """The network behind 'auto': the small one where there is no graphics card."""
     if network != "auto":

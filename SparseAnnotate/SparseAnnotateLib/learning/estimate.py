@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .devices import prediction_precision
+from .devices import is_out_of_memory, prediction_precision
 from .inference import autocast, overlap_on
+from .model_building import built_network
 from .networks import Y_SHAPED
 from .run_folder import ModelPlan, RunPlan
-from .trainer import built_network, is_out_of_memory
 
 _STEPS = 3
 _LONGEST = 20.0  # seconds that timing one model may take

@@ -13,9 +13,9 @@ from ..core import BadInputError, Cohort
 from ..core.atomic_files import write_bytes
 from ..core.strict_json import read_json, to_plain, write_json
 from .inference import overlap_on
+from .model_building import network_shape
 from .networks import build_network, network_definition
 from .run_folder import ModelPlan, RunCard, RunFolder
-from .trainer import network_shape
 from .weights import load_weights
 
 _WEIGHTS = "models/model.safetensors"

@@ -10,13 +10,14 @@ import torch
 
 from ..core import Watch
 from .augmentation import Augmentation, mixed
+from .batches import Batch
 from .distributed import Ranks
 from .inference import TrainedModel, mean_pseudo_label
 from .losses import SparseLoss
 from .networks import Y_SHAPED
+from .objective import Forward, Objective
 from .patches import PatchSampler, Placing
 from .run_folder import ModelPlan, RunPlan
-from .trainer import Batch, Forward, Objective
 from .training_data import TrainingCase
 from .validation import affordable_slices, dice_on_slices
 

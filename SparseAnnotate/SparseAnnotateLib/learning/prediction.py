@@ -14,10 +14,10 @@ from ..core.images import write_image
 from .clean_up import CleanUp, cleaned
 from .devices import chosen_device, prediction_precision
 from .inference import TrainedModel, VolumePrediction, class_dtype
+from .model_building import network_shape
 from .networks import build_network
 from .pseudo_labels import agreement
 from .run_folder import RunCard, RunFolder
-from .trainer import network_shape
 from .training_data import normalised_image
 from .weights import load_weights
 

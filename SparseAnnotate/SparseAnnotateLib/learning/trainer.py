@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..core import CancelledError, RemainingTime, RunError, Watch
-from .augmentation import Augmentation
+from .batches import Batch, Batches
+from .devices import is_out_of_memory
 from .distributed import Ranks
-from .inference import TrainedModel, autocast
-from .networks import NetworkShape, build_network, patch_divisor
-from .patches import PatchSampler
+from .inference import autocast
+from .model_building import built_network, trained_model
+from .networks import patch_divisor
+from .objective import Forward, Objective
 from .run_folder import ModelCard, ModelPlan, RunFolder, RunPlan
 from .schedule import Schedule
 from .weights import load_checkpoint, save_checkpoint, save_weights
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
-_BATCHES_AHEAD, _MOST_AHEAD = 2, 8
 _USELESS_STEPS = 10  # of a case that has had no usable one
 _UNUSABLE_STEPS_IN_A_ROW = 10
 _TEACHER_DECAY = 0.99
-
-Forward = Callable[[torch.Tensor], torch.Tensor]
-Batch = dict[str, torch.Tensor]
-
-
-class Objective(ABC):
-    """What a model learns: its patches, its loss, and how it is judged."""
-
-    @abstractmethod
-    def sampler(self, model: ModelPlan) -> PatchSampler:
-        """Where patches come from."""
-
-    @abstractmethod
-    def augmentation(self, model: ModelPlan) -> Augmentation:
-        """How patches are changed."""
-
-    @abstractmethod
-    def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
-        """The loss of a batch; `done` is the share of the iterations done, `teacher` a moving average of the model."""
-
-    @abstractmethod
-    def score(self, model: TrainedModel, watch: Watch) -> float | None:
-        """Dice on held-out drawn slices; None when none are held out."""
 
 
 class Trainer:
@@ -177,10 +151,10 @@ class Trainer:
         finally:
             batches.close()
 
-    def _batches(self) -> _Batches:
+    def _batches(self) -> Batches:
         model = self.model_plan
         sampler, augmentation = self.objective.sampler(model), self.objective.augmentation(model)
-        return _Batches(sampler, augmentation, self._numbers(), self.iteration, self.device.startswith("cuda"))
+        return Batches(sampler, augmentation, self._numbers(), self.iteration, self.device.startswith("cuda"))
 
     def _numbers(self) -> list[int]:
         """Which patches of a step this process works on."""
@@ -392,56 +366,3 @@ class Trainer:
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self._started
-
-
-class _Batches:
-    """Batches prepared a little ahead in other threads; what they hold depends on seed and iteration only."""
-
-    def __init__(
-        self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int, for_card: bool
-    ):
-        self._sampler, self._augmentation, self._numbers, self._pinned = sampler, augmentation, numbers, for_card
-        # A card is fed by as many threads as there are cores; on a CPU more would take the network's own.
-        self._ahead = max(_BATCHES_AHEAD, min(_MOST_AHEAD, os.cpu_count() or 1)) if for_card else _BATCHES_AHEAD
-        self._pool = ThreadPoolExecutor(self._ahead)
-        self._waiting: dict[int, Any] = {}
-        for iteration in range(start, start + self._ahead):
-            self._waiting[iteration] = self._pool.submit(self._prepare, iteration)
-
-    def take(self, iteration: int) -> Batch:
-        batch = self._waiting.pop(iteration).result()
-        ahead = iteration + self._ahead
-        self._waiting[ahead] = self._pool.submit(self._prepare, ahead)
-        return batch
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _prepare(self, iteration: int) -> Batch:
-        batch = self._augmentation(self._sampler.patches(iteration, self._numbers), iteration, self._numbers)
-        return {key: tensor.pin_memory() for key, tensor in batch.items()} if self._pinned else batch
-
-
-def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> NetworkShape:
-    """What a planned model's network is built from."""
-    return NetworkShape(class_count, model.patch, model.strides, model.kernels, dropout)
-
-
-def built_network(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
-    """A fresh network of a run's model."""
-    return build_network(model.network, network_shape(model, plan.class_count, plan.settings.dropout))
-
-
-def trained_model(
-    model: ModelPlan, plan: RunPlan, network: torch.nn.Module, device: str, precision: str
-) -> TrainedModel:
-    """A network of a run, ready to predict."""
-    return TrainedModel(model.role, network.eval(), model.patch, plan.class_count, device, precision, model.planes)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the CPU, has run out of memory."""
-    words = ("allocate memory", "out of memory", "not enough memory", "alloc_failed")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    )

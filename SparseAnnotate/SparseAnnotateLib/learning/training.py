@@ -16,12 +16,13 @@ from .devices import chosen_device, prediction_precision
 from .distributed import Ranks
 from .estimate import stage_seconds
 from .inference import TrainedModel, set_weights
+from .model_building import built_network, trained_model
 from .objectives import SelfTrainingObjective, SupervisedObjective
 from .planning import new_plan
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
 from .run_folder import ModelCard, ModelPlan, RunCard, RunFolder, RunPlan
 from .settings import TrainingSettings
-from .trainer import Trainer, built_network, trained_model
+from .trainer import Trainer
 from .training_data import TrainingCase, training_cases
 from .validation import affordable_slices, view_dice
 from .weights import load_weights

@@ -1,0 +1,37 @@
+"""What a model learns, as the training loop knows it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+
+from ..core import Watch
+from .augmentation import Augmentation
+from .batches import Batch
+from .inference import TrainedModel
+from .patches import PatchSampler
+from .run_folder import ModelPlan
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Objective(ABC):
+    """What a model learns: its patches, its loss, and how it is judged."""
+
+    @abstractmethod
+    def sampler(self, model: ModelPlan) -> PatchSampler:
+        """Where patches come from."""
+
+    @abstractmethod
+    def augmentation(self, model: ModelPlan) -> Augmentation:
+        """How patches are changed."""
+
+    @abstractmethod
+    def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
+        """The loss of a batch; `done` is the share of the iterations done, `teacher` a moving average of the model."""
+
+    @abstractmethod
+    def score(self, model: TrainedModel, watch: Watch) -> float | None:
+        """Dice on held-out drawn slices; None when none are held out."""
