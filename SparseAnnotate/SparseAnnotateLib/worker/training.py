@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core import BadInputError, Cohort, Watch
+from ..core.atomic_files import written_atomically
 from ..core.strict_json import from_plain, to_plain
 from ..learning import TrainingSettings
 from ..learning.presets import preset_settings
@@ -115,6 +116,7 @@ def curves(request: CurvesRequest, watch: Watch) -> str:
     metrics = run.metrics()
     if not metrics:
         raise BadInputError(f"The run '{request.run}' has no metrics yet ('{run.metrics_path}'). Train it first.")
+    require_packages(("matplotlib",), "Curves of a training")
     from matplotlib.figure import Figure
 
     roles = list(dict.fromkeys(m["model"] for m in metrics))
@@ -130,8 +132,8 @@ def curves(request: CurvesRequest, watch: Watch) -> str:
         rows[1][column].set_xlabel("step")
         rows[1][column].set_ylim(0, 1)
     path = Path(request.path).expanduser().absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     return str(path)
 
 

@@ -589,3 +589,13 @@ def test_sides_are_told_by_the_names_people_give(ball_cohort, name):
 def test_other_names_leave_left_and_right_alike(ball_cohort, name):
     ball_cohort.set_labels({1: name, 2: "kernel"})
     assert new_plan(ball_cohort, SETTINGS, ["ball_0"]).flip == ("R",)
+
+
+def test_the_memory_format_of_graphics_cards_learns_the_same(ball_cohort):
+    for name, last in (("plain", False), ("last", True)):
+        train(ball_cohort, name, TrainingSettings(**{**QUICK_TRAINING, "channels_last": last}))
+    losses = [
+        [m["loss"] for m in RunFolder(ball_cohort.run_folder(name)).metrics("3d") if "loss" in m]
+        for name in ("plain", "last")
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
