@@ -11,7 +11,9 @@ import torch
 from .augmentation import Augmentation
 from .patches import PatchSampler
 
-_BATCHES_AHEAD, _MOST_AHEAD = 2, 8
+_BATCHES_AHEAD = 2
+# A card is fed by as many threads as there are cores; on a CPU more would take the network's own.
+THREADS_FOR_CARDS = max(_BATCHES_AHEAD, min(8, os.cpu_count() or 1))
 
 Batch = dict[str, torch.Tensor]
 
@@ -23,8 +25,7 @@ class Batches:
         self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int, for_card: bool
     ):
         self._sampler, self._augmentation, self._numbers, self._pinned = sampler, augmentation, numbers, for_card
-        # A card is fed by as many threads as there are cores; on a CPU more would take the network's own.
-        self._ahead = max(_BATCHES_AHEAD, min(_MOST_AHEAD, os.cpu_count() or 1)) if for_card else _BATCHES_AHEAD
+        self._ahead = THREADS_FOR_CARDS if for_card else _BATCHES_AHEAD
         self._pool = ThreadPoolExecutor(self._ahead)
         self._waiting: dict[int, Any] = {}
         for iteration in range(start, start + self._ahead):

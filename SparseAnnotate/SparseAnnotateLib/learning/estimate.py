@@ -9,35 +9,63 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from .augmentation import Augmentation
+from .batches import THREADS_FOR_CARDS
 from .devices import is_out_of_memory, prediction_precision
 from .inference import autocast, overlap_on
 from .model_building import built_network
 from .networks import Y_SHAPED
+from .patches import Patch
 from .run_folder import ModelPlan, RunPlan
 
 _STEPS = 3
 _LONGEST = 20.0  # seconds that timing one model may take
 _FALLBACK = 1.0
+_WINDOWS_A_LOOK = 60  # of held-out slices, which are chosen so that there are about as many
 
 
-def stage_seconds(plan: RunPlan, shapes: Sequence[tuple[int, int, int]]) -> dict[str, float]:
+def stage_seconds(plan: RunPlan, shapes: Sequence[tuple[int, int, int]], held_out: bool = True) -> dict[str, float]:
     """Seconds of each stage of a run, in order: the roles of its models, and 'pseudo-labels' before the final one.
 
-    Measured with random patches on the run's device; what reading and changing patches takes beside that is not in it.
+    Measured with random patches on the run's device.
 
     Args:
-        plan: of the run. shapes: of the cases it learns from.
+        plan: of the run. shapes: of the cases it learns from. held_out: whether drawn slices are held out to look at.
     """
     seconds: dict[str, float] = {}
     labelling = 0.0
     for model in plan.models:
         step, predict = _measured(model, plan)
+        step += _waiting(step, _preparing(model, plan), plan)
         if model.role == "final":
             seconds["pseudo-labels"] = labelling
-        seconds[model.role] = step * model.iterations
+        looks = model.iterations / plan.settings.validate_every if held_out else 0.0
+        seconds[model.role] = step * model.iterations + looks * _WINDOWS_A_LOOK * predict
         others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
         labelling += predict * others * sum(window_count(model, shape, plan.device) for shape in shapes)
     return seconds
+
+
+def _preparing(model: ModelPlan, plan: RunPlan) -> float:
+    """Seconds that changing the patches of one step takes in one thread."""
+    patch = model.patch
+    arrays = {"image": np.random.default_rng(0).normal(size=(1, *patch)).astype(np.float32)}
+    arrays |= {"label": np.zeros((1, *patch), np.uint8), "supervised": np.ones((1, *patch), bool)}
+    if model.role == "final":
+        sets = sum(len(m.view_names) for m in plan.models)
+        arrays |= {name: np.ones((sets, *patch), np.uint8) for name in ("sets", "sure")}
+    augmentation = Augmentation(plan.settings.augmentation, plan.flip, patch, plan.spacing, 0)
+    some = [Patch(arrays, tuple(range(len(patch))), "")] * min(model.batch, 4)
+    began = time.perf_counter()
+    augmentation(some, 0, range(len(some)))
+    return (time.perf_counter() - began) * model.batch / len(some)
+
+
+def _waiting(step: float, preparing: float, plan: RunPlan) -> float:
+    """How much longer a step takes because its patches must be prepared: on a CPU, by the cores the network uses."""
+    if plan.device == "cpu":
+        return preparing / torch.get_num_threads()
+    return max(0.0, preparing / THREADS_FOR_CARDS - step)
 
 
 def window_count(model: ModelPlan, shape: tuple[int, int, int], device: str) -> int:

@@ -126,8 +126,8 @@ class _Run:
         # Not before the data has been found usable: a plan is what makes a run.
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
-        shapes = [case.image.shape for case in cases]
-        seconds = self.ranks.shared(stage_seconds(self.plan, shapes) if self.ranks.is_first else None)
+        shapes, held_out = [case.image.shape for case in cases], any(case.held_out for case in cases)
+        seconds = self.ranks.shared(stage_seconds(self.plan, shapes, held_out) if self.ranks.is_first else None)
         total = sum(seconds.values())
         self.watch.step(0.0, f"about {total / 60:.0f} minutes on {self.plan.device}", total)
         cards: list[ModelCard] = []
