@@ -59,12 +59,19 @@ class Watch:
         return _PartWatch(whole, number / count, 1 / count, prefix)
 
     @staticmethod
-    def stage_of(whole: Watch, seconds: Sequence[float], number: int, prefix: str = "") -> Watch:
+    def stage_of(
+        whole: Watch,
+        seconds: Sequence[float],
+        number: int,
+        prefix: str = "",
+        taken: dict[int, float] | None = None,
+    ) -> Watch:
         """Watch over stage `number` of work whose stages were expected to take `seconds` each.
 
-        The seconds left of the later stages are as expected, times how much longer this one takes than expected.
+        The seconds left of the later stages are as expected, times how much longer this one and those before it take
+        than expected; `taken` is shared by the stages of one work, and remembers that.
         """
-        return _StageWatch(whole, seconds, number, prefix)
+        return _StageWatch(whole, seconds, number, prefix, {} if taken is None else taken)
 
     @staticmethod
     def quiet(whole: Watch) -> Watch:
@@ -106,18 +113,19 @@ class _PartWatch(Watch):
 
 
 class _StageWatch(_PartWatch):
-    def __init__(self, whole: Watch, seconds: Sequence[float], number: int, prefix: str):
+    def __init__(self, whole: Watch, seconds: Sequence[float], number: int, prefix: str, taken: dict[int, float]):
         total = max(sum(seconds), 1e-9)
         super().__init__(whole, sum(seconds[:number]) / total, seconds[number] / total, prefix)
-        self._expected, self._later = max(seconds[number], 1e-9), sum(seconds[number + 1 :])
-        self._pace = 1.0
+        self._seconds, self._number, self._taken = seconds, number, taken
 
     def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
         if seconds_left is not None:
             if fraction < _SURE_UNTIL:
-                pace = seconds_left / (1.0 - fraction) / self._expected
-                self._pace = min(max(pace, 1 / _SLOWEST_PACE), _SLOWEST_PACE)
-            seconds_left += self._later * self._pace
+                self._taken[self._number] = seconds_left / (1.0 - fraction)
+            expected = sum(self._seconds[number] for number in self._taken)
+            pace = sum(self._taken.values()) / expected if expected > 0 else 1.0
+            pace = min(max(pace, 1 / _SLOWEST_PACE), _SLOWEST_PACE)
+            seconds_left += sum(self._seconds[self._number + 1 :]) * pace
         self._whole.step(self._start + fraction * self._share, self._prefix + message, seconds_left, **metrics)
 
 

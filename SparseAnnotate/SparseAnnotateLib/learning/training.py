@@ -119,6 +119,7 @@ class _Run:
         self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
         self._view_dice: dict[str, float] = {}
         self._held_out = 0
+        self._taken: dict[int, float] = {}
 
     def train(self) -> RunCard:
         self._share_patches()
@@ -175,7 +176,7 @@ class _Run:
     def _stage(self, seconds: dict[str, float], name: str) -> Watch:
         several = len(seconds) > 1
         prefix = {"2d": "2D model, ", "3d": "3D model, ", "final": "final model, "}.get(name, "") if several else ""
-        return Watch.stage_of(self.watch, list(seconds.values()), list(seconds).index(name), prefix)
+        return Watch.stage_of(self.watch, list(seconds.values()), list(seconds).index(name), prefix, self._taken)
 
     def _trainer(self, model: ModelPlan, cases: list[TrainingCase], watch: Watch) -> Trainer:
         if model.role == "final":
