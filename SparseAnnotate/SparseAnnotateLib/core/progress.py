@@ -137,6 +137,10 @@ class RemainingTime:
         self._marks = [(time.monotonic(), start)]
         self._window = window
 
+    def pause(self, seconds: float) -> None:
+        """Leave out time that went into something else than this work."""
+        self._marks = [(at + seconds, done) for at, done in self._marks]
+
     def after(self, done: int) -> float | None:
         """Seconds left when `done` of the total are done; None until two marks exist."""
         self._marks.append((time.monotonic(), done))

@@ -21,7 +21,7 @@ from .run_folder import ModelPlan, RunPlan
 _STEPS = 3
 _LONGEST = 20.0  # seconds that timing one model may take
 _FALLBACK = 1.0
-_WINDOWS_A_LOOK = 60  # of held-out slices, which are chosen so that there are about as many
+_WINDOWS_A_LOOK = 120  # at held-out slices, which are chosen so that there are about as many
 
 
 def stage_seconds(plan: RunPlan, shapes: Sequence[tuple[int, int, int]], held_out: bool = True) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -67,6 +68,7 @@ class Trainer:
         self.losses: list[float] = []
         self.unusable_steps = 0
         self.looked_at = 0
+        self._look_seconds = 0.0
         self._steps_of: dict[str, list[int]] = {}
         self.validation_dice: float | None = None
         if folder.checkpoint_path(model.role).is_file():
@@ -119,7 +121,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_card)
 
     def _train(self) -> None:
-        remaining = RemainingTime(self.schedule.end, self.iteration)
+        self._remaining = RemainingTime(self.schedule.end, self.iteration)
         reported = 0.0
         batches = self._batches()
         try:
@@ -143,7 +145,7 @@ class Trainer:
                 if self.iteration % self.settings.checkpoint_every == 0:
                     self._save_checkpoint()
                 now = time.monotonic()
-                left = remaining.after(self.iteration)
+                left = self._seconds_left()
                 if now - reported > _REPORT_SECONDS or self.iteration == self.schedule.end:
                     reported = now
                     self._report(left)
@@ -281,6 +283,12 @@ class Trainer:
         if teacher is not None:
             self.teacher.load_state_dict(teacher)
 
+    def _seconds_left(self) -> float | None:
+        """Of the steps to come at their pace, and of the looks to come at that of the last one."""
+        left, every = self._remaining.after(self.iteration), self.settings.validate_every
+        looks = math.ceil(self.schedule.end / every) - self.iteration // every
+        return None if left is None else left + looks * self._look_seconds
+
     def _is_due(self) -> bool:
         """Whether it is time to look at the held-out slices."""
         every = self.settings.validate_every
@@ -288,11 +296,13 @@ class Trainer:
 
     def _validate(self) -> None:
         """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
-        score = None
+        score, began = None, time.monotonic()
         if self.ranks.is_first:
             model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
             score = self.objective.score(model, Watch.quiet(self.watch))
         score = self.ranks.shared(score)
+        self._look_seconds = time.monotonic() - began
+        self._remaining.pause(self._look_seconds)
         self.looked_at = self.iteration
         if score is not None:
             self.validation_dice = score
