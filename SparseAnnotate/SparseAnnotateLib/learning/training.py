@@ -29,7 +29,6 @@ from .weights import load_weights
 
 _CREDIT = 0.05  # a view whose Dice is so much below the best counts 1/e, if many slices say so
 _FEW_SLICES = 5
-_PREPARING_PARTS = 50
 
 
 def train(
@@ -167,7 +166,8 @@ class _Run:
                 settings.validation_share,
                 settings.seed,
                 self.folder.labels_folder,
-                Watch.part_of(self.watch, 0, _PREPARING_PARTS),
+                # How long it takes beside the training is not known yet, so it moves no bar.
+                Watch(lambda progress: self.watch.step(0.0, progress.message)),
                 settings.fill_weight,
                 settings.loss == "boundary",
             )

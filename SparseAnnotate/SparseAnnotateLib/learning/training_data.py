@@ -159,7 +159,7 @@ def training_cases(
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
     for number, name in enumerate(names):
-        watch.step(number / len(names), f"preparing '{name}'")
+        watch.step(number / len(names), f"preparing '{name}', {number + 1} of {len(names)}")
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         drawn[name] = _standard_slices(annotation)
