@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import slicer
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
@@ -20,10 +21,17 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.interpolation import interpolator_descriptions
 from SparseAnnotateLib.learning import PRESETS
-from SparseAnnotateLib.logic import DrawingLogic, FillingLogic, InstallingLogic, ModellingLogic, RecommendingLogic
+from SparseAnnotateLib.logic import (
+    STARTS,
+    DrawingLogic,
+    FillingLogic,
+    InstallingLogic,
+    MeasuringLogic,
+    ModellingLogic,
+    RecommendingLogic,
+)
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
@@ -32,10 +40,9 @@ from SparseAnnotateLib.selection import (
     strategy_descriptions,
 )
 
-PLANES = [plane.value for plane in Plane]
 STRATEGIES = list(strategy_descriptions())
 FILL_METHODS = sorted(interpolator_descriptions(), key=lambda name: name != "auto")  # the default first
-BUDGETS = ["slices", "minutes"]
+BUDGETS = ["percent", "slices", "minutes"]
 SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
 
 
@@ -54,30 +61,54 @@ class SparseAnnotate(ScriptedLoadableModule):
         parent.acknowledgementText = _(
             "Built on the methods of Zheng et al. 2020 (AAAI) and the findings of Zhang et al. 2025 (MIDL)."
         )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Offer the tutorial's data in the Sample Data module."""
+    scene.register_sample_data(Path(__file__).parent / "Resources" / "Icons" / "SparseAnnotateHead.png")
 
 
 @parameterNodeWrapper
 class SparseAnnotateParameterNode:
     """All choices of the panel; saved with the scene."""
 
-    volume: vtkMRMLScalarVolumeNode
-    allVolumes: bool = False
-    plane: Annotated[str, Choice(PLANES)] = "axial"
-    percent: Annotated[float, WithinRange(0.1, 100.0)] = 10.0
+    volume: vtkMRMLScalarVolumeNode  # worked on
+    volumes: list[vtkMRMLScalarVolumeNode]  # the cohort
+    axial: bool = True
+    coronal: bool = False
+    sagittal: bool = False
+    budget: Annotated[float, WithinRange(0.1, 100000.0)] = 10.0
+    budgetKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
     strategy: Annotated[str, Choice(STRATEGIES)] = DEFAULT_STRATEGY
     scope: Annotated[str, Choice(SCOPES)] = SCOPES[0]
     features: Annotated[str, Choice(list(FEATURES))] = DEFAULT_FEATURES
     fromScratch: bool = False
-    planAmount: Annotated[int, WithinRange(1, 100000)] = 100
-    planKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
-    preset: Annotated[str, Choice(list(PRESETS))] = "quick"
-    iterations: Annotated[int, WithinRange(0, 100000)] = 0  # 0: as the preset has it
+    wholeVolume: bool = False
+    start: Annotated[str, Choice(STARTS)] = STARTS[1]
+    markers: bool = True
     fillMethod: Annotated[str, Choice(FILL_METHODS)] = FILL_METHODS[0]
+    beyond: Annotated[int, WithinRange(-1, 100000)] = -1  # as the shapes end
+    confidence: bool = False
+    preset: Annotated[str, Choice(list(PRESETS))] = "quick"
+    iterations: Annotated[int, WithinRange(0, 100000)] = 0  # as the preset has it
+    device: str = "auto"
+    run: str = ""
+    uncertainty: bool = False
+    measured: vtkMRMLSegmentationNode
+    reference: vtkMRMLSegmentationNode
     cohortFolder: str = ""
+    unfolded: str = "data,recommend"
 
 
 class SparseAnnotateLogic(
-    RecommendingLogic, DrawingLogic, FillingLogic, ModellingLogic, InstallingLogic, ScriptedLoadableModuleLogic
+    RecommendingLogic,
+    DrawingLogic,
+    FillingLogic,
+    ModellingLogic,
+    MeasuringLogic,
+    InstallingLogic,
+    ScriptedLoadableModuleLogic,
 ):
     """The scripting interface: everything the panel can do, from Slicer's Python console.
 
@@ -101,10 +132,16 @@ class SparseAnnotateLogic(
     def __init__(self, newTransport: Callable | None = None):
         """`newTransport` makes the connection to a worker for calls that do not wait; by default through QProcess."""
         ScriptedLoadableModuleLogic.__init__(self)
-        FillingLogic.__init__(self, newTransport or _qprocessTransport)
+        FillingLogic.__init__(self, newTransport or _qprocessTransport, _later)
 
     def getParameterNode(self):
         return SparseAnnotateParameterNode(super().getParameterNode())
+
+
+def _later(action: Callable[[], None]) -> None:
+    from SparseAnnotateLib.gui.event_loop import later
+
+    later(action)
 
 
 def _qprocessTransport():
@@ -129,11 +166,13 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = SparseAnnotateLogic()
         self.panel = Panel(self.resourcePath("UI/SparseAnnotate.ui"), self.logic)
         self.layout.addWidget(self.panel.widget)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndChange)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndChange)
-        self.enter()
+        scene_ = slicer.mrmlScene
+        self.addObserver(scene_, scene_.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene_, scene_.EndCloseEvent, self.onSceneEndChange)
+        self.addObserver(scene_, scene_.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene_, scene_.EndImportEvent, self.onSceneEndChange)
+        for event in (scene_.NodeAddedEvent, scene_.NodeRemovedEvent):
+            self.addObserver(scene_, event, self.onNodesChanged)
 
     def enter(self):
         if self.panel is not None:
@@ -150,9 +189,10 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
 
     def onSceneStartClose(self, caller, event):
-        self.logic.cancel()
+        if not self.panel.may_go_on_after_closing():
+            self.logic.cancel()
+        self.panel.forget_scene()
         self.logic.forgetScene()
-        self.panel.forget_results()
         self.exit()
 
     def onSceneStartImport(self, caller, event):
@@ -161,6 +201,9 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndChange(self, caller, event):
         if self.parent.isEntered:
             self.enter()
+
+    def onNodesChanged(self, caller, event):
+        self.panel.scene_changed()
 
     def onReload(self):
         self.cleanup()

@@ -17,6 +17,7 @@ from . import parameter_node, scripted_module
 PROJECT = Path(__file__).resolve().parents[2]
 _LOGICS = {
     "Volumes": "vtkSlicerVolumesLogic",
+    "Plots": "vtkSlicerPlotsLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",
@@ -33,6 +34,9 @@ class EmbeddedApplication:
 
     def testingEnabled(self) -> bool:
         return True
+
+    def applicationLogic(self):
+        return slicer._embedded.application_logic
 
     def processEvents(self) -> None:
         self.process_events()

@@ -1,6 +1,7 @@
-"""A stand-in for `slicer.parameterNodeWrapper`: the kinds of parameters the project uses, and no others.
+"""A stand-in for `slicer.parameterNodeWrapper`: the kinds of parameters the project may use, and no others.
 
-Values live in the vtkMRMLScriptedModuleNode itself, so they are saved with the scene as in Slicer.
+Values live in the vtkMRMLScriptedModuleNode itself, under the names that Slicer gives them, so they are saved with the
+scene as in Slicer; nodes are node references.
 """
 
 from __future__ import annotations
@@ -8,94 +9,154 @@ from __future__ import annotations
 import sys
 import types
 import typing
+import weakref
 from dataclasses import dataclass
-from pathlib import Path
 
 import slicer
 import vtk
 
-
-@dataclass(frozen=True)
-class Choice:
-    """The value must be one of `choices`."""
-
-    choices: list
+from .parameter_values import Choice, WithinRange, value_kind
 
 
 @dataclass(frozen=True)
-class WithinRange:
-    """The value must lie between minimum and maximum, both included."""
+class Parameter:
+    """One annotated member of a wrapped class."""
 
-    minimum: float
-    maximum: float
-
-
-class _Parameter:
-    """Descriptor that reads and writes one parameter of the wrapped node."""
-
-    def __init__(self, name: str, kind, default):
-        self.name, self.default = name, default
-        arguments = typing.get_args(kind)
-        self.kind = arguments[0] if arguments else kind
-        self.rules = arguments[1:]
-        self.is_node = isinstance(self.kind, type) and issubclass(self.kind, vtk.vtkObject)
-        if not self.is_node and self.kind not in (str, int, float, bool, Path):
-            raise TypeError(f"The stand-in has no serializer for {name}: {kind}.")
-
-    def __get__(self, wrapper, owner=None):
-        if wrapper is None:
-            return self
-        node = wrapper.parameterNode
-        if self.is_node:
-            return node.GetNodeReference(self.name)
-        if self.name not in node.GetParameterNames():
-            return self.default
-        text = node.GetParameter(self.name)
-        return text == "True" if self.kind is bool else self.kind(text)
-
-    def __set__(self, wrapper, value):
-        if self.is_node:
-            if value is not None and not isinstance(value, self.kind):
-                raise TypeError(f"{self.name} must be a {self.kind.__name__}.")
-            wrapper.parameterNode.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
-            return
-        if not isinstance(value, self.kind) and not (self.kind is float and isinstance(value, int)):
-            raise TypeError(f"{self.name} must be a {self.kind.__name__}, not {value!r}.")
-        for rule in self.rules:
-            if isinstance(rule, Choice) and value not in rule.choices:
-                raise ValueError(f"{self.name} must be one of {rule.choices}, not {value!r}.")
-            if isinstance(rule, WithinRange) and not rule.minimum <= value <= rule.maximum:
-                raise ValueError(f"{self.name} must be within {rule.minimum} and {rule.maximum}, not {value!r}.")
-        wrapper.parameterNode.SetParameter(self.name, str(value))
+    name: str
+    kind: typing.Any  # as annotated
+    stored: typing.Any  # reads and writes it, see parameter_values
+    default: typing.Any
 
 
-def parameterNodeWrapper(cls):
+def parameterNodeWrapper(cls=None):
     """Class decorator: annotated members become parameters of the node given to the constructor."""
-    parameters = {
-        name: _Parameter(name, kind, getattr(cls, name, None))
-        for name, kind in typing.get_type_hints(cls, include_extras=True).items()
-    }
+    if cls is None:
+        return parameterNodeWrapper
+    parameters = {}
+    for name, kind in typing.get_type_hints(cls, include_extras=True).items():
+        stored = value_kind(kind, f"{cls.__name__}.{name}")
+        parameters[name] = Parameter(name, kind, stored, getattr(cls, name, stored.default))
+    reserved = parameters.keys() & vars(ParameterNodeWrapper).keys()
+    if reserved:
+        raise ValueError(f"Cannot use reserved name '{min(reserved)}' in a parameterNodeWrapper")
+    members = {name: _attribute(name) for name in parameters}
+    return type(cls.__name__, (ParameterNodeWrapper, cls), {**members, "allParameters": parameters})
 
-    def initialise(self, parameterNode):
+
+def _attribute(name: str) -> property:
+    return property(lambda self: self.getValue(name), lambda self, value: self.setValue(name, value))
+
+
+class ParameterNodeWrapper:
+    """What `parameterNodeWrapper` adds to a class."""
+
+    allParameters: typing.ClassVar[dict[str, Parameter]] = {}
+
+    def __init__(self, parameterNode):
         self.parameterNode = parameterNode
+        self._guis: dict[int, tuple[dict, int]] = {}
+        self._updating_guis = False
+        for name, parameter in self.allParameters.items():
+            if not parameter.stored.has(parameterNode, name):
+                parameter.stored.write(parameterNode, name, parameter.default)
+        # As in Slicer values are remembered, and read again when the node says that it has changed.
+        self._values: dict[str, typing.Any] = {}
+        self._read()
+        this = weakref.ref(self)
+        # Before all other observers, which may want the values.
+        tag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: this()._read(), 1.0)
+        weakref.finalize(self, parameterNode.RemoveObserver, tag).atexit = False
 
-    def connect_parameters_to_gui(self, mapping) -> int:
+    def _read(self) -> None:
+        for name, parameter in self.allParameters.items():
+            if not parameter.stored.has(self.parameterNode, name):
+                parameter.stored.write(self.parameterNode, name, parameter.default)
+            self._values[name] = parameter.stored.read(self.parameterNode, name)
+
+    def getValue(self, name: str):
+        self._parameter(name)
+        return self._values[name]
+
+    def setValue(self, name: str, value) -> None:
+        stored = self._parameter(name).stored
+        with slicer.util.NodeModify(self.parameterNode):
+            stored.write(self.parameterNode, name, value)
+            self._values[name] = stored.read(self.parameterNode, name)
+
+    def default(self, name: str):
+        return self._parameter(name).default
+
+    @classmethod
+    def dataType(cls, name: str):
+        return cls.allParameters[name].kind
+
+    def _parameter(self, name: str) -> Parameter:
+        if name not in self.allParameters:
+            raise ValueError(f"Cannot find a param with the given name: {name}")
+        return self.allParameters[name]
+
+    def connectGui(self, gui) -> int:
+        """Bind every widget of an object that has a dynamic property SlicerParameterName; returns a tag."""
+        named = {widget.property("SlicerParameterName"): widget for widget in vars(gui).values()}
+        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+
+    def connectParametersToGui(self, mapping: dict) -> int:
+        """Bind parameters to widgets, both ways; returns a tag for `disconnectGui`.
+
+        Raises ValueError when there is no such parameter, RuntimeError when Slicer cannot bind it to the widget.
+        """
         from . import parameter_gui
 
-        return parameter_gui.connect(self, mapping)
+        connectors = {
+            name: parameter_gui.connector(widget, self._parameter(name).kind) for name, widget in mapping.items()
+        }
+        for name, bound in connectors.items():
+            bound.write(self.getValue(name))
+            bound.begin(lambda name=name, bound=bound: self._take(name, bound))
+        tag = len(self._guis) and max(self._guis) + 1
+        observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._update_guis())
+        self._guis[tag] = (connectors, observer)
+        return tag
 
-    def disconnect_gui(self, tag: int) -> None:
-        from . import parameter_gui
+    def _take(self, name: str, bound) -> None:
+        if not self._updating_guis:
+            with slicer.util.NodeModify(self):
+                self.setValue(name, bound.read())
 
-        parameter_gui.disconnect(tag)
+    def _update_guis(self) -> None:
+        if self._updating_guis:
+            return
+        self._updating_guis = True
+        try:
+            with slicer.util.NodeModify(self):
+                for connectors, _ in self._guis.values():
+                    for name, bound in connectors.items():
+                        bound.write(self.getValue(name))
+        finally:
+            self._updating_guis = False
 
-    members = {
-        **parameters,
-        "__init__": initialise,
-        "connectParametersToGui": connect_parameters_to_gui,
-        "disconnectGui": disconnect_gui,
-    }
-    return type(cls.__name__, (cls,), members)
+    def disconnectGui(self, tag: int) -> None:
+        """Let go of the widgets bound under this tag."""
+        connectors, observer = self._guis.pop(tag, ({}, None))
+        for bound in connectors.values():
+            bound.end()
+        if observer is not None:
+            self.RemoveObserver(observer)
+
+    def StartModify(self):
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, wasModifying):
+        return self.parameterNode.EndModify(wasModifying)
+
+    def AddObserver(self, event, callback, priority: float = 0.0) -> int:
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag: int) -> None:
+        self.parameterNode.RemoveObserver(tag)
+
+    def Modified(self) -> None:
+        self.parameterNode.Modified()
 
 
 def install() -> None:

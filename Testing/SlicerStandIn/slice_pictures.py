@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util import numpy_support
+
+from . import view_nodes
+from .offscreen_view import OffscreenView
 
 GL_PACKAGES = "libegl1 and libgl1-mesa-dri (Debian, Ubuntu), or mesa-libEGL and mesa-dri-drivers (Fedora)"
 _MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLModelSliceDisplayableManager")
 
 
+@cache
 def can_render() -> bool:
     """True when an off-screen window can be rendered; tried in another process, because a failing driver may abort."""
     script = (
@@ -27,25 +31,14 @@ def can_render() -> bool:
     return result.returncode == 0 and result.stdout.strip().endswith("1")
 
 
-class SliceView:
-    """One slice view with a volume in the background and all visible segmentations over it."""
+class SliceView(OffscreenView):
+    """One slice view: its background and foreground volumes, all visible segmentations, and models it cuts."""
 
     def __init__(self, name: str, size: tuple[int, int] = (480, 480)):
-        self.window = vtk.vtkRenderWindow()
-        self.window.SetOffScreenRendering(1)
-        self.window.SetMultiSamples(0)
-        self.window.SetSize(*size)
-        self.renderer = vtk.vtkRenderer()
+        super().__init__(size)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
-        self.window.AddRenderer(self.renderer)
-        self.interactor = vtk.vtkRenderWindowInteractor()
-        self.interactor.SetRenderWindow(self.window)
-        self.logic = slicer.vtkMRMLSliceLogic()
-        application_logic = slicer._embedded.application_logic
-        self.logic.SetMRMLApplicationLogic(application_logic)
-        application_logic.GetSliceLogics().AddItem(self.logic)
-        self.logic.SetMRMLScene(slicer.mrmlScene)
-        self.node = self.logic.AddSliceNode(name)
+        self._owns_logic = slicer._embedded.application_logic.GetSliceLogicByLayoutName(name) is None
+        self.logic = view_nodes.slice_logic(name)
         self.mapper = vtk.vtkImageMapper()
         self.mapper.SetColorWindow(255)
         self.mapper.SetColorLevel(127.5)
@@ -53,14 +46,8 @@ class SliceView:
         actor.SetMapper(self.mapper)
         actor.GetProperty().SetDisplayLocationToBackground()
         self.renderer.AddViewProp(actor)
-        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        for manager in _MANAGERS:
-            if not factory.IsDisplayableManagerRegistered(manager):
-                factory.RegisterDisplayableManager(manager)
-        self.managers = slicer.vtkMRMLDisplayableManagerGroup()
-        self.managers.SetRenderer(self.renderer)
-        self.managers.Initialize(factory, self.renderer)
-        self.managers.SetMRMLDisplayableNode(self.node)
+        self.add_managers(slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), _MANAGERS)
+        self.follow(self.logic.GetSliceNode())
         self.logic.ResizeSliceNode(*size)
 
     def show(self, volume_node) -> None:
@@ -68,24 +55,20 @@ class SliceView:
         self.logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
         self.logic.FitSliceToBackground()
 
+    def on_change(self, call: Callable[[], None]) -> None:
+        super().on_change(call)
+        self._observe(self.logic, vtk.vtkCommand.ModifiedEvent, call)
+
     def picture(self) -> np.ndarray:
-        """The rendered view as a (rows, columns, 3) uint8 array."""
+        self.follow(self.logic.GetSliceNode())
         self.logic.ResizeSliceNode(*self.window.GetSize())
         self.mapper.SetInputConnection(self.logic.GetImageDataConnection())
-        self.window.Render()
-        grab = vtk.vtkWindowToImageFilter()
-        grab.SetInput(self.window)
-        grab.ReadFrontBufferOff()
-        grab.Update()
-        image = grab.GetOutput()
-        width, height, _ = image.GetDimensions()
-        pixels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-        return pixels.reshape(height, width, -1)[::-1, :, :3].copy()
+        return super().picture()
 
     def close(self) -> None:
-        self.managers.SetMRMLDisplayableNode(None)
-        slicer._embedded.application_logic.GetSliceLogics().RemoveItem(self.logic)
-        self.window.Finalize()
+        super().close()
+        if self._owns_logic:
+            slicer._embedded.application_logic.GetSliceLogics().RemoveItem(self.logic)
 
 
 def save_png(path: str | Path, pictures: Sequence[Sequence[np.ndarray]]) -> None:

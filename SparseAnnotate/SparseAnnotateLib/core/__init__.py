@@ -5,6 +5,7 @@ Imports only what Slicer bundles. Nothing here knows of Slicer, Qt or torch.
 
 from .annotation import Provenance, SparseAnnotation
 from .cohort import Case, Cohort
+from .effort import Effort
 from .errors import (
     BadInputError,
     BusyError,
@@ -29,6 +30,7 @@ __all__ = [
     "CaseFigures",
     "Cohort",
     "CohortError",
+    "Effort",
     "FileWriteError",
     "LabelFigures",
     "Ledger",

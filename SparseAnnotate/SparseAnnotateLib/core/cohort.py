@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,8 +34,9 @@ from .decathlon import DATASET_FILE, read_decathlon
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
-from .images import labels_from_values, read_geometry, read_image, read_labels, write_image
+from .images import labels_from_values, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
+from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
 
 COHORT_FILE = "cohort.json"
@@ -130,6 +132,9 @@ class Cohort:
         """Label value to name, background left out."""
         return {value: name for value, name in sorted(self.file.labels.items()) if value != 0}
 
+    def has_case(self, name: str) -> bool:
+        return name in self._cases
+
     def case(self, name: str) -> Case:
         """The case of that name; CohortError when there is none."""
         try:
@@ -159,13 +164,23 @@ class Cohort:
         if isinstance(image, np.ndarray):
             if geometry is None:
                 raise BadInputError("An image given as an array needs its geometry.")
-            write_image(self.folder / "images" / f"{name}.nrrd", image, geometry, compress=False)
-            image_path = f"images/{name}.nrrd"
-        else:
-            read_geometry(image)
-            image_path = self._stored_path(image)
-        reference_path = self._stored_path(reference) if reference is not None else None
-        case = Case(name, image_path, reference_path)
+            for _ in self.adding_case(name, image, geometry, reference):
+                pass
+            return self.case(name)
+        read_geometry(image)
+        return self._enter_case(name, self._stored_path(image), reference)
+
+    def adding_case(
+        self, name: str, image: np.ndarray, geometry: VolumeGeometry, reference: str | Path | None = None
+    ) -> Iterator[float]:
+        """`add_case` of an array piece by piece: yields the share that is written; the case is there at the end."""
+        _check_name(name, "A case's name")
+        stored = f"images/{name}.nrrd"
+        yield from written_in_slabs(self.folder / stored, image, geometry)
+        self._enter_case(name, stored, reference)
+
+    def _enter_case(self, name: str, image_path: str, reference: str | Path | None) -> Case:
+        case = Case(name, image_path, self._stored_path(reference) if reference is not None else None)
         with self.locked(f"adding case '{name}'"):
             self._update_file(lambda file: replace(file, cases=(*(c for c in file.cases if c.name != name), case)))
         return case
@@ -248,16 +263,23 @@ class Cohort:
 
         Slices that are no longer drawn go from the labels only when the ledger has been written.
         """
+        for _ in self.saving_annotation(name, annotation):
+            pass
+
+    def saving_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
+        """`save_annotation` piece by piece: yields shares of what is written; all is saved at the end."""
         self.case(name)
         labels = labels_from_values(annotation.drawn_labels(), f"The annotation of case '{name}'")
+        path, geometry = self._annotation_path(name), annotation.geometry
         with self.locked(f"saving the annotation of case '{name}'"):
-            old = self.annotation(name)
-            withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
-            if withdrawn.any():
-                write_image(self._annotation_path(name), np.where(withdrawn, old.labels, labels), annotation.geometry)
-                write_json(self._ledger_path(name), annotation.ledger)
-            write_image(self._annotation_path(name), labels, annotation.geometry)
-            write_json(self._ledger_path(name), annotation.ledger)
+            before, after = self.ledger(name), annotation.ledger
+            if any(not after.is_decided(entry.plane, entry.index) for entry in before.decided):
+                old = self.annotation(name)
+                withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
+                yield from written_in_slabs(path, np.where(withdrawn, old.labels, labels), geometry, compress=True)
+                write_json(self._ledger_path(name), after)
+            yield from written_in_slabs(path, labels, geometry, compress=True)
+            write_json(self._ledger_path(name), after)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Put recommended slices into the ledgers of their cases; decided slices stay as they are."""

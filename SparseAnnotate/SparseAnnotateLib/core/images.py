@@ -78,12 +78,15 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
     return array.astype(np.uint8 if high <= 255 else np.uint16)
 
 
-def require_finite(array: np.ndarray, what: str) -> None:
-    """Raise BadInputError, starting with `what`, when a floating-point array holds NaN or Inf."""
+def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
+    """Raise BadInputError, starting with `what`, when a floating-point array holds NaN or Inf.
+
+    `first` is the index of the array's first slice, when it is part of a larger one.
+    """
     if array.dtype.kind != "f":
         return
     # The sum of a slice shows NaN and Inf without a mask the size of the volume.
-    for index, layer in enumerate(array):
+    for index, layer in enumerate(array, start=first):
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(layer.sum(dtype=np.float64)) or np.isfinite(layer).all():
                 continue

@@ -36,6 +36,7 @@ class LedgerEntry:
         score: how much the strategy wanted it, higher is more.
         reason: why it was recommended, in a few words.
         seconds: time a person spent on it.
+        started_from: what the drawing started from in place of an empty slice, in a few words; '' for nothing.
     """
 
     plane: Plane
@@ -45,6 +46,7 @@ class LedgerEntry:
     score: float = 0.0
     reason: str = ""
     seconds: float = 0.0
+    started_from: str = ""
 
     @property
     def key(self) -> tuple[Plane, int]:
@@ -76,6 +78,11 @@ class Ledger:
         new = replace(old, state=state, seconds=old.seconds + float(seconds or 0.0))
         return self._with_entry(new)
 
+    def with_start(self, plane: Plane, index: int, started_from: str) -> Ledger:
+        """A note of what the drawing of a slice started from."""
+        old = self.entry(plane, index) or LedgerEntry(plane, index)
+        return self._with_entry(replace(old, started_from=started_from))
+
     def with_recommended(self, recommended: list[LedgerEntry]) -> Ledger:
         """`recommended` in place of the slices that were still to do; decided and skipped ones stay as they are."""
         kept = {e.key: e for e in self.entries if e.state is not SliceState.TODO}
@@ -84,7 +91,9 @@ class Ledger:
             if old is None:
                 kept[entry.key] = replace(entry, state=SliceState.TODO)
             elif old.state is SliceState.SKIPPED:
-                kept[entry.key] = replace(entry, state=SliceState.TODO, seconds=old.seconds)
+                kept[entry.key] = replace(
+                    entry, state=SliceState.TODO, seconds=old.seconds, started_from=old.started_from
+                )
         return Ledger(tuple(kept.values()))
 
     def indices(self, plane: Plane, *states: SliceState) -> list[int]:

@@ -1,4 +1,4 @@
-"""The worklist as a table: order, volume, plane, slice, state, reason, time."""
+"""The worklist as a table: order, volume, plane, slice, reason, state, time."""
 
 from __future__ import annotations
 
@@ -7,48 +7,59 @@ from collections.abc import Callable, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from .event_loop import later
+from .session import duration
+
+_COLOURS = {"drawn": (64, 200, 90, 60), "empty": (64, 200, 90, 30), "to do": (255, 165, 25, 50)}
+_REASON = 4
+_ROWS_AT_ONCE = 200
+
 
 class WorklistTable:
-    """Fills a QTableWidget with worklist items and tells which one is chosen."""
+    """Fills a QTableWidget with worklist items and tells which one is chosen.
+
+    Rows that have not changed are left alone, and a long list is filled from the event loop, bit by bit.
+
+    Args:
+        on_chosen: called with the item whose row a person, or `choose`, has chosen.
+    """
 
     def __init__(self, table, on_chosen: Callable):
         self._table = table
         self._items: list = []
+        self._shown: list = []
         self._updating = False
-        titles = [_("#"), _("Volume"), _("Plane"), _("Slice"), _("State"), _("Reason"), _("Time")]
+        self._is_filling = False
+        titles = [_("#"), _("Volume"), _("Plane"), _("Slice"), _("Reason"), _("State"), _("Time")]
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         table.verticalHeader().setVisible(False)
+        table.setWordWrap(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setSectionResizeMode(5, qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(_REASON, qt.QHeaderView.Stretch)
         self._on_chosen = on_chosen
         table.connect("currentCellChanged(int,int,int,int)", self._cell_changed)
         # Clicking the row that is chosen already goes back to its slice.
         table.connect("cellClicked(int,int)", lambda row, _column: self._chosen(row))
 
     def show(self, items: Sequence) -> None:
-        """Show these items; the chosen row stays chosen."""
-        row = self._table.currentRow()
+        """Show these items; the chosen slice stays chosen."""
+        chosen = self.chosen()
+        self._items = list(items)
         self._updating = True
         try:
-            self._fill(list(items), row)
+            if self._table.rowCount != len(self._items):
+                self._table.setRowCount(len(self._items))
+                self._shown = (self._shown + [None] * len(self._items))[: len(self._items)]
+            row = self._row_of(chosen)
+            if row != self._table.currentRow():
+                self._table.setCurrentCell(row, 0)
         finally:
             self._updating = False
-
-    def _fill(self, items: list, row: int) -> None:
-        self._items = items
-        self._table.setRowCount(len(self._items))
-        for number, item in enumerate(self._items):
-            name = item.volumeNode.GetName()
-            time = f"{item.seconds:.0f} s" if item.seconds else ""
-            cells = (str(item.order or ""), name, item.plane, str(item.index), item.state, item.reason, time)
-            for column, text in enumerate(cells):
-                self._table.setItem(number, column, qt.QTableWidgetItem(text))
-        if 0 <= row < len(self._items):
-            self._table.setCurrentCell(row, 0)
+        self._fill()
 
     @property
     def items(self) -> list:
@@ -70,14 +81,51 @@ class WorklistTable:
         """Choose the row `step` below (or above, when negative) the chosen one."""
         self.choose(max(self._table.currentRow(), -1 if step > 0 else 0) + step)
 
-    def choose_next_to_do(self) -> None:
-        """Choose the next row that is still to do, from the chosen one on and around."""
+    def choose_next_to_do(self) -> bool:
+        """Choose the next row that is still to do, from the chosen one on and around; False when there is none."""
         count, start = len(self._items), self._table.currentRow() + 1
         for offset in range(count):
             row = (start + offset) % count
             if self._items[row].state == "to do":
                 self.choose(row)
+                return True
+        return False
+
+    def _row_of(self, item) -> int:
+        if item is None:
+            return -1
+        wanted = _key(item)
+        return next((row for row, other in enumerate(self._items) if _key(other) == wanted), -1)
+
+    def _fill(self) -> None:
+        """Set the next rows that differ, and the others a little later."""
+        self._is_filling = False
+        done = 0
+        for row, item in enumerate(self._items):
+            cells = _cells(item)
+            if self._shown[row] == cells:
+                continue
+            if done == _ROWS_AT_ONCE:
+                if not self._is_filling:
+                    self._is_filling = True
+                    later(self._go_on)
                 return
+            self._set_row(row, cells)
+            done += 1
+
+    def _go_on(self) -> None:
+        if self._is_filling:
+            self._fill()
+
+    def _set_row(self, row: int, cells: tuple) -> None:
+        colour = _COLOURS.get(cells[5])
+        for column, text in enumerate(cells):
+            cell = qt.QTableWidgetItem(text)
+            cell.setToolTip(text)
+            if colour is not None:
+                cell.setBackground(qt.QBrush(qt.QColor(*colour)))
+            self._table.setItem(row, column, cell)
+        self._shown[row] = cells
 
     def _cell_changed(self, row: int, _column: int, previous_row: int, _previous_column: int) -> None:
         if row != previous_row:
@@ -86,3 +134,16 @@ class WorklistTable:
     def _chosen(self, row: int) -> None:
         if not self._updating and 0 <= row < len(self._items):
             self._on_chosen(self._items[row])
+
+
+def _key(item) -> tuple:
+    return (item.volumeNode.GetID(), item.plane, item.index)
+
+
+def _cells(item) -> tuple:
+    name = item.volumeNode.GetName()
+    time = duration(item.seconds) if item.seconds else ""
+    reason = item.reason
+    if item.startedFrom:
+        reason += ("; " if reason else "") + _("started from {what}").format(what=item.startedFrom)
+    return (str(item.order or ""), name, item.plane, str(item.index), reason, item.state, time)

@@ -35,6 +35,7 @@ def finished_fill(
     names: Mapping[int, str],
     watch: Watch | None = None,
     previous: FinishedFill | None = None,
+    beyond: int | None = None,
 ) -> FinishedFill:
     """Fill an annotation.
 
@@ -44,14 +45,19 @@ def finished_fill(
         names: the name of each label, for the sentences.
         watch: takes progress out and the wish to cancel in.
         previous: a fill by the same method of what was drawn before; methods that fill gap by gap then fill only those
-            that have changed. Its arrays belong to the result.
+            that have changed. Its arrays belong to the result. It must have been cut to the same `beyond`.
+        beyond: how many slices beyond the outermost drawn ones keep what was filled; None: all.
     """
+    if beyond is not None and beyond < 0:
+        raise BadInputError(f"A fill goes 0 or more slices beyond the drawn ones, not {beyond}.")
     image, problem = usable_image(method, read_image)
     refill = getattr(method, "refill", None)
     if previous is not None and refill is not None and previous.annotation.geometry == annotation.geometry:
         fill = refill(previous.fill, annotation, image, changed_slices(previous.annotation, annotation), watch)
     else:
         fill = method.fill(annotation, image, annotation.geometry, watch)
+    if beyond is not None:
+        _empty_beyond(annotation, fill.labels, beyond)
     warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names))
     return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
 
@@ -84,3 +90,18 @@ def changed_slices(before: SparseAnnotation, after: SparseAnnotation) -> list[tu
             if not np.array_equal(before.labels[slice_layer(axis, index)], after.labels[slice_layer(axis, index)])
         ]
     return changed
+
+
+def _empty_beyond(annotation: SparseAnnotation, labels: np.ndarray, beyond: int) -> None:
+    """Empty (K, J, I) labels, in place, further than `beyond` slices outside the drawn ones along every drawn axis."""
+    kept = []
+    for axis, size in enumerate(labels.shape):
+        indices = annotation.drawn_by_axis().get(axis)
+        near = np.zeros(size, dtype=bool)
+        if indices:
+            near[max(0, indices[0] - beyond) : indices[-1] + beyond + 1] = True
+        kept.append(near)
+    # Slices of one plane may reach where those of another do not.
+    inside = kept[0][:, None, None] | kept[1][None, :, None] | kept[2][None, None, :]
+    labels[~inside] = 0
+    annotation.restore_drawn(labels)

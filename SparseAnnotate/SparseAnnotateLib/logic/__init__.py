@@ -4,10 +4,19 @@ Methods are camelCase, as in all of Slicer's API. Those that take long block unt
 `waitForCompletion=False`; then they return at once, and `onDone(result, error)` is called when the work has ended.
 """
 
-from .drawing import DrawingLogic
+from .drawing import STARTS, DrawingLogic
 from .filling import FillingLogic
 from .installing import InstallingLogic
+from .measuring import MeasuringLogic
 from .modelling import ModellingLogic
 from .recommending import RecommendingLogic
 
-__all__ = ["DrawingLogic", "FillingLogic", "InstallingLogic", "ModellingLogic", "RecommendingLogic"]
+__all__ = [
+    "STARTS",
+    "DrawingLogic",
+    "FillingLogic",
+    "InstallingLogic",
+    "MeasuringLogic",
+    "ModellingLogic",
+    "RecommendingLogic",
+]

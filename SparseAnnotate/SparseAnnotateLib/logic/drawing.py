@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import slicer
+import zlib
+from collections.abc import Callable
 
 from .. import scene
-from ..core import BadInputError, Plane, SliceState
-from .session import SessionLogic
+from ..core import Plane, SliceState
+from .changing import ChangingLogic
+
+STARTS = [start.value for start in scene.Start]
+"""What the drawing of a slice can start from."""
 
 
-class DrawingLogic(SessionLogic):
+class DrawingLogic(ChangingLogic):
     """The segmentation that is drawn in, and the ledger of its slices."""
 
     def segmentationNode(self, volumeNode):
@@ -19,6 +23,11 @@ class DrawingLogic(SessionLogic):
     def drawnIn(self, volumeNode):
         """The segmentation in which slices of the volume are drawn, or None when there is none yet."""
         return scene.annotated_segmentation(volumeNode)
+
+    def hasSegments(self, volumeNode) -> bool:
+        """True when there is a segment to draw in."""
+        segmentation = scene.annotated_segmentation(volumeNode)
+        return segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
 
     def useSegmentation(self, volumeNode, segmentationNode) -> None:
         """Draw slices of the volume in this segmentation from now on; it must have the volume's voxel grid."""
@@ -44,9 +53,65 @@ class DrawingLogic(SessionLogic):
         """Take back what was said of a slice."""
         return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.TODO).value
 
+    def geometryProblem(self, volumeNode, segmentationNode) -> str | None:
+        """Why slices painted in a segmentation are not slices of the volume, as a sentence; None when they are."""
+        return scene.geometry_problem(segmentationNode, volumeNode)
+
     def jumpToSlice(self, volumeNode, plane: str, index: int, sliceNode=None) -> None:
-        """Show a slice in a slice view: `sliceNode`, or Slicer's red one."""
-        sliceNode = sliceNode or slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
-        if sliceNode is None:
-            raise BadInputError("There is no slice view to show the slice in.")
-        scene.jump_to_slice(sliceNode, volumeNode, Plane.named(plane), index)
+        """Show a slice in a slice view: `sliceNode`, or the one for its plane. The other views cut through it."""
+        plane = Plane.named(plane)
+        scene.jump_to_slice(sliceNode or scene.slice_view_for(plane), volumeNode, plane, index)
+
+    def sliceShown(self, volumeNode, plane: str) -> int | None:
+        """Index of the slice of a volume that the plane's slice view shows; None when it shows none."""
+        return scene.slice_shown(volumeNode, Plane.named(plane))
+
+    def startSlice(self, volumeNode, plane: str, index: int, start: str) -> str:
+        """Put something onto a slice that is to be drawn, so that it need only be corrected; `undo` takes it back.
+
+        `start` is one of STARTS: the nearest drawn slice, the last fill, or the last result of a model, for each
+        segment that is drawn in; or nothing, which empties the slice. What it was is noted in the ledger, and returned.
+        """
+        plane, start = Plane.named(plane), scene.Start(start)
+        masks, source = scene.start_masks(volumeNode, plane, index, start)
+        segmentation = scene.annotated_segmentation(volumeNode)
+        names = scene.segment_names(segmentation)
+        whole = scene.whole_slice(masks, names, volumeNode, plane)
+        self._change(
+            volumeNode,
+            segmentation,
+            lambda editor: scene.put_slice(segmentation, volumeNode, plane, index, whole, editor),
+        )
+        scene.note_start(volumeNode, plane, index, source)
+        return source
+
+    def sliceMark(self, volumeNode, plane: str, index: int) -> int:
+        """A number that changes with what is drawn on a slice; 0 when nothing is."""
+        segmentation = scene.annotated_segmentation(volumeNode)
+        if segmentation is None:
+            return 0
+        mark = 0
+        for name, mask in sorted(scene.slice_masks(segmentation, volumeNode, Plane.named(plane), index).items()):
+            mark = zlib.crc32(mask.tobytes(), zlib.crc32(name.encode(), mark))
+        return mark
+
+    def sliceState(self, volumeNode, plane: str, index: int) -> str | None:
+        """What the ledger says of a slice: 'to do', 'drawn', 'empty', 'skipped'; None when it does not name it."""
+        entry = self.ledger(volumeNode).entry(Plane.named(plane), index)
+        return entry.state.value if entry is not None else None
+
+    def watchDrawing(self, segmentationNode, onChanged: Callable[[], None]) -> Callable[[], None]:
+        """Call `onChanged` whenever voxels of a segmentation change; returns a function that ends it."""
+        return scene.watch_voxels(segmentationNode, onChanged)
+
+    def segmentEditorNode(self):
+        """The node that holds the settings of the module's own Segment Editor."""
+        return scene.segment_editor_node()
+
+    def showMarkers(self, volumeNode) -> None:
+        """Show thin lines in the slice views where drawn (green) and recommended (orange) slices cross them."""
+        scene.show_markers(volumeNode, self.ledger(volumeNode))
+
+    def hideMarkers(self) -> None:
+        """Take the lines of `showMarkers` away."""
+        scene.hide_markers()

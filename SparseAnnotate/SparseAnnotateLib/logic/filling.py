@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+import slicer
 
 from .. import scene
 from ..core import BadInputError, Progress
 from ..core.images import read_labels
 from ..interpolation import FinishedFill, finished_fill, interpolator_descriptions, interpolator_named
-from .session import SessionLogic
+from .changing import ChangingLogic
 
 LEARNED_METHODS = ("propagation",)
 """Ways to fill that learn first: they run in the worker only."""
@@ -24,20 +25,19 @@ class FillReport:
     warnings: tuple[str, ...] = ()
 
 
-class FillingLogic(SessionLogic):
+class FillingLogic(ChangingLogic):
     """Fills as previews, and applying them as one step."""
 
-    def __init__(self, newTransport: Callable):
-        super().__init__(newTransport)
-        self._editors: dict[str, Any] = {}
-        self._appliedAt: dict[str, tuple] = {}
+    def __init__(self, newTransport: Callable, later: Callable | None = None):
+        super().__init__(newTransport, later)
         self._fillReports: dict[str, FillReport] = {}
-        self._lastFills: dict[tuple[str, str, int], FinishedFill] = {}
+        self._lastFills: dict[tuple, FinishedFill] = {}
 
     def fillBetweenSlices(
         self,
         volumeNode,
         method: str = "auto",
+        beyond: int | None = None,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -45,6 +45,7 @@ class FillingLogic(SessionLogic):
         """Fill between the drawn slices into a new segmentation node, which is returned: a preview to look at.
 
         `method` is one of `fillMethods`; 'auto' tries them on hidden drawn slices and keeps the best for each segment.
+        `beyond` is how many slices beyond the outermost drawn ones are filled at most; None: as the shapes end.
         `fillReport` says how good the fill is, `confidenceNode` gives its confidence as a volume, and `applyFill` puts
         it into the segmentation that was drawn in. When it waits, filling again by 'shape' or 'random_walk' after a
         slice was drawn fills only the gaps beside that slice.
@@ -58,31 +59,36 @@ class FillingLogic(SessionLogic):
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
             # The image is part of what was filled: when its voxels have changed, nothing of the last fill holds.
-            key = (volumeNode.GetID(), method, volumeNode.GetImageData().GetMTime())
+            key = (volumeNode.GetID(), method, beyond, volumeNode.GetImageData().GetMTime())
             done = finished_fill(
                 interpolator_named(method),
                 annotation,
                 lambda: scene.image_of(volumeNode),
                 names,
                 previous=self._lastFills.pop(key, None),
+                beyond=beyond,
             )
             self._lastFills = {key: done}  # one, because of the memory it takes
             report = FillReport(done.summary, done.warnings)
             return self._newFill(volumeNode, segmentation, done.fill.labels, done.fill.confidence, values, report)
-        stored = self._export([volumeNode])
-        # Segments that are on no drawn slice are none of the fill's business.
-        values = {name: value for name, value in stored.items() if own.get(name) in drawn}
-        case = scene.case_of(volumeNode)
+        case, labelOf = scene.case_of(volumeNode), {}
+
+        def prepare():
+            stored = yield from self._exportingLabels([volumeNode])
+            # Segments that are on no drawn slice are none of the fill's business.
+            labelOf.update({name: value for name, value in stored.items() if own.get(name) in drawn})
+            return {"cohort": str(self.cohortFolder), "cases": [case], "method": method, "beyond": beyond}
 
         def finish(results):
             cohort, geometry = self.cohort(), scene.geometry_of(volumeNode)
             labels = read_labels(cohort.fill_path(case), geometry)
+            yield Progress(1.0, "showing the fill")
             confidence = read_labels(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
-            return self._newFill(volumeNode, segmentation, labels, confidence, values, report)
+            yield None
+            return self._newFill(volumeNode, segmentation, labels, confidence, labelOf, report)
 
-        params = {"cohort": str(self.cohortFolder), "cases": [case], "method": method}
-        return self._request("fill", params, finish, waitForCompletion, onDone, onProgress)
+        return self._do("fill", prepare(), finish, waitForCompletion, onDone, onProgress)
 
     @staticmethod
     def fillMethods() -> dict[str, str]:
@@ -109,49 +115,59 @@ class FillingLogic(SessionLogic):
         scene.show_confidence(confidence, shown)
 
     def _newFill(self, volumeNode, segmentation, labels, confidence, values, report: FillReport):
-        node = self._newResult(volumeNode, segmentation, "fill", labels, values)
+        node = self._newResult(volumeNode, segmentation, scene.FILL, labels, values)
         scene.new_confidence(node, volumeNode, confidence)
         self._fillReports[node.GetID()] = report
         return node
 
-    def applyFill(self, volumeNode, resultNode) -> None:
+    def applyFill(self, volumeNode, resultNode) -> list[str]:
         """Put a fill, or a model's result, into the segmentation that was drawn in: one step that `undo` takes back.
 
-        Drawn slices stay as they are, and so do segments the result does not have.
+        Drawn slices stay as they are, and so do segments the result does not have. Returns the names of the result's
+        segments that the segmentation does not have, and that were therefore left out.
         """
         segmentation = scene.annotated_segmentation(volumeNode)
         if segmentation is None:
             raise BadInputError(f"'{volumeNode.GetName()}' has no segmentation that was drawn in, to apply this to.")
         annotation = scene.annotation_of(volumeNode, segmentation)
         values = scene.label_values(segmentation)
+        found = [name for name in scene.segment_names(resultNode) if name in values]
+        if not found:
+            raise BadInputError(
+                f"'{resultNode.GetName()}' and '{segmentation.GetName()}' have no segment of the same name, so nothing "
+                f"can be applied. The result has: {', '.join(scene.segment_names(resultNode))}. Name them alike."
+            )
         labels = scene.labels_of(resultNode, volumeNode, values)
         annotation.restore_drawn(labels)
-        found = {name: values[name] for name in scene.segment_names(resultNode) if name in values}
-        scene.apply_labels(segmentation, labels, found, volumeNode, self._editor(segmentation, volumeNode))
-        self._appliedAt[segmentation.GetID()] = scene.voxel_stamp(segmentation)
+        named = {name: values[name] for name in found}
+        self._change(volumeNode, segmentation, lambda _: scene.apply_labels(segmentation, labels, named, volumeNode))
+        return [name for name in scene.segment_names(resultNode) if name not in values]
 
-    def undo(self, volumeNode) -> None:
-        """Take back the last `applyFill` on this volume."""
-        segmentation = scene.annotated_segmentation(volumeNode)
-        editor = self._editors.get(segmentation.GetID()) if segmentation is not None else None
-        if editor is None or not editor.CanUndo():
-            raise BadInputError(f"There is nothing to take back on '{volumeNode.GetName()}'.")
-        if scene.voxel_stamp(segmentation) != self._appliedAt.get(segmentation.GetID()):
-            # Undo restores the whole segmentation as it was: what has been drawn since would be gone.
-            raise BadInputError(
-                f"The segmentation '{segmentation.GetName()}' has been changed since the last Apply, so taking it back "
-                "would lose what was drawn since. Erase what you do not want in the Segment Editor."
-            )
-        editor.Undo()
+    def latestResult(self, volumeNode, ofRun: bool):
+        """The newest fill of a volume (or, with `ofRun`, a model's newest result) in the scene; None without any."""
+        found = [node for node in scene.results_of(volumeNode) if (scene.made_by(node) != scene.FILL) == ofRun]
+        return found[-1] if found else None
 
-    def _editor(self, segmentation, volumeNode):
-        if segmentation.GetID() not in self._editors:
-            self._editors[segmentation.GetID()] = scene.editor_for(segmentation, volumeNode)
-        return self._editors[segmentation.GetID()]
+    def showOnly(self, resultNode) -> None:
+        """Show this result, and hide the other results of the same volume with their confidences."""
+        for node in scene.results_of(scene.volume_of(resultNode)):
+            node.GetDisplayNode().SetVisibility(node is resultNode)
+            if node is not resultNode and scene.confidence_of(node) is not None:
+                scene.show_confidence(scene.confidence_of(node), False)
+
+    def discard(self, resultNode) -> None:
+        """Remove a result that is not wanted, with its confidence; what was drawn is never removed."""
+        if scene.made_by(resultNode) is None:
+            raise BadInputError(f"'{resultNode.GetName()}' is no result of SparseAnnotate, so it is not removed here.")
+        confidence = scene.confidence_of(resultNode)
+        if confidence is not None:
+            scene.show_confidence(confidence, False)
+            slicer.mrmlScene.RemoveNode(confidence)
+        self._fillReports.pop(resultNode.GetID(), None)
+        slicer.mrmlScene.RemoveNode(resultNode)
 
     def forgetScene(self) -> None:
-        """Let go of everything that belongs to the scene; call it when the scene is closed."""
-        self._editors.clear()
-        self._appliedAt.clear()
+        """See `ChangingLogic.forgetScene`."""
+        super().forgetScene()
         self._fillReports.clear()
         self._lastFills.clear()

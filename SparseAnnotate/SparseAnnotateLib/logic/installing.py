@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BadInputError
-from ..worker import Call
+from ..worker import Job
 from .session import SessionLogic
 
 _TORCH_REQUIREMENT = ">=2.8"  # what MONAI 1.6.1 asks for; with less, pip would replace torch by another build
@@ -17,9 +17,9 @@ _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirement
 class InstallingLogic(SessionLogic):
     """The environment of the worker."""
 
-    def environment(self, waitForCompletion: bool = True, onDone: Callable | None = None) -> dict[str, Any] | Call:
+    def environment(self, waitForCompletion: bool = True, onDone: Callable | None = None) -> dict[str, Any] | Job:
         """What can be computed here: packages, devices (each tried with a real computation), and a sentence."""
-        return self._request("environment", {}, lambda report: report, waitForCompletion, onDone, None)
+        return self._do("environment", {}, lambda report: report, waitForCompletion, onDone, None)
 
     def installPackages(self) -> None:
         """Install what training needs into Slicer's Python: PyTorch by the PyTorch extension, then the rest by pip.

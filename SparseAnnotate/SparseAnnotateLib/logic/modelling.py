@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import scene
-from ..core import BadInputError, CaseFigures, Progress, compare_labels
+from ..core import BadInputError, Progress
 from ..core.cohort import COHORT_FILE
 from ..core.images import read_labels
 from ..core.strict_json import from_plain
 from ..learning.run_folder import RunFolder, TrainingPlan
+from ..learning.run_list import RunSummary, run_summaries
+from ..worker import Steps
 from .session import SessionLogic
 
 
@@ -23,6 +25,7 @@ class ModellingLogic(SessionLogic):
         runName: str = "",
         settings: dict[str, Any] | None = None,
         preset: str | None = None,
+        device: str = "auto",
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -33,8 +36,10 @@ class ModellingLogic(SessionLogic):
         example {"iterations": 300}. Under the name of a run that was planned, cancelled or killed it goes on.
         """
         name = runName or self.newRunName()
-        params = {**self._drawnOf(volumeNodes), "run": name, "preset": preset, "changes": dict(settings or {})}
-        return self._request("train", params, lambda card: card["run"], waitForCompletion, onDone, onProgress)
+        prepare = self._exportingDrawn(
+            volumeNodes, run=name, preset=preset, changes=dict(settings or {}), device=device
+        )
+        return self._do("train", prepare, lambda card: card["run"], waitForCompletion, onDone, onProgress)
 
     def trainingPlan(
         self,
@@ -42,6 +47,7 @@ class ModellingLogic(SessionLogic):
         runName: str = "",
         settings: dict[str, Any] | None = None,
         preset: str | None = None,
+        device: str = "auto",
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -50,15 +56,20 @@ class ModellingLogic(SessionLogic):
 
         With a run's name the plan is written to the run's settings.json, to be edited before `train` goes on with it.
         """
-        params = {**self._drawnOf(volumeNodes), "run": runName or None, "preset": preset, "changes": settings or {}}
+        prepare = self._exportingDrawn(
+            volumeNodes, run=runName or None, preset=preset, changes=dict(settings or {}), device=device
+        )
 
         def finish(found) -> TrainingPlan:
             return from_plain(found, TrainingPlan, "the worker's answer")
 
-        return self._request("plan_training", params, finish, waitForCompletion, onDone, onProgress)
+        return self._do("plan_training", prepare, finish, waitForCompletion, onDone, onProgress)
 
-    def _drawnOf(self, volumeNodes: Sequence) -> dict[str, Any]:
-        """The volumes with drawn slices, written into the cohort folder, as the beginning of a request."""
+    def _exportingDrawn(self, volumeNodes: Sequence, **parameters: Any) -> Steps:
+        """The request to learn from volumes: those with drawn slices are learned from, the others looked at.
+
+        Raises BadInputError, at once, when nothing has been drawn.
+        """
         drawn = [node for node in volumeNodes if self.ledger(node).decided]
         if not drawn:
             raise BadInputError(
@@ -66,18 +77,39 @@ class ModellingLogic(SessionLogic):
                 "Draw at least one slice and mark it as drawn."
             )
         others = [node for node in volumeNodes if node not in drawn]
-        return {**self._exported(drawn), "undrawn_cases": self._exported(others)["cases"] if others else []}
+
+        def steps():
+            undrawn = yield from self._exporting(others)
+            return (yield from self._exporting(drawn, undrawn_cases=undrawn["cases"], **parameters))
+
+        return steps()
 
     def runNotes(self, runName: str) -> tuple[str, ...]:
         """What the user should know about a trained run, as sentences."""
         return RunFolder(self.cohort().run_folder(runName)).card().notes
 
+    def runSummaries(self) -> list[RunSummary]:
+        """The runs in the cohort folder with date, cases and Dice, oldest first."""
+        return run_summaries(self.cohort()) if (self.cohortFolder / COHORT_FILE).is_file() else []
+
     def unfinishedRuns(self) -> list[str]:
         """Names of the runs that were cancelled or killed, oldest first; `train` under their name goes on with them."""
-        if not (self.cohortFolder / COHORT_FILE).is_file():
-            return []
-        cohort = self.cohort()
-        return [name for name in cohort.runs() if not RunFolder(cohort.run_folder(name)).is_finished]
+        return [run.name for run in self.runSummaries() if not run.is_finished]
+
+    def hasMetrics(self, runName: str) -> bool:
+        """True when a run has made a step, so that `showCurves` has something to show."""
+        return RunFolder(self.cohort().run_folder(runName)).metrics_path.is_file()
+
+    def showCurves(self, runName: str, inLayout: bool = False):
+        """Draw loss and Dice of a run, finished or not, into a chart node, which is returned.
+
+        Called again while the run is trained, the curves go on. With `inLayout` Slicer's layout is changed to one with
+        a plot view, where there is none. Raises BadInputError when there is nothing to show yet.
+        """
+        metrics = RunFolder(self.cohort().run_folder(runName)).metrics()
+        if not metrics:
+            raise BadInputError(f"The run '{runName}' has not made a step yet, so there is no curve to show.")
+        return scene.show_curves(runName, metrics, inLayout)
 
     def newRunName(self) -> str:
         """A name that no run has yet: 'run 1', 'run 2', ..."""
@@ -93,6 +125,7 @@ class ModellingLogic(SessionLogic):
         uncertainty: bool = False,
         largestComponent: bool = False,
         smoothing: float = 0.0,
+        device: str = "auto",
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -103,13 +136,17 @@ class ModellingLogic(SessionLogic):
         `largestComponent` keeps the largest piece of each segment; `smoothing` is in mm.
         """
         volumeNodes = list(volumeNodes)
-        params = self._exported(volumeNodes)
+        cases = [scene.case_of(node) for node in volumeNodes]
 
         def finish(_):
-            cohort, results = self.cohort(), []
+            cohort, results, gone = self.cohort(), [], []
             # The run's own names: segments it has never learned must not come out empty.
             values = {name: value for value, name in RunFolder(cohort.run_folder(runName)).card().label_names.items()}
-            for node, case in zip(volumeNodes, params["cases"], strict=True):
+            for node, case in zip(volumeNodes, cases, strict=True):
+                if node.GetScene() is None:
+                    gone.append(node.GetName())
+                    continue
+                yield Progress(1.0, f"showing the result of '{node.GetName()}'")
                 geometry = scene.geometry_of(node)
                 labels = read_labels(cohort.prediction_path(runName, case), geometry)
                 source = scene.annotated_segmentation(node)
@@ -117,16 +154,18 @@ class ModellingLogic(SessionLogic):
                 if uncertainty:
                     entropy = read_labels(cohort.uncertainty_path(runName, case, "entropy"), geometry)
                     scene.new_confidence(results[-1], node, 100 - entropy)
+            if not results:
+                raise BadInputError(
+                    f"The volumes {', '.join(gone)} were removed in the meantime; their results are kept in the folder."
+                )
             return results
 
-        params |= {"run": runName, "uncertainty": uncertainty}
-        params |= {"largest_component": largestComponent, "smoothing": float(smoothing)}
-        return self._request("predict", params, finish, waitForCompletion, onDone, onProgress)
-
-    def evaluate(self, resultNode, referenceNode, volumeNode) -> CaseFigures:
-        """Compare two segmentations of a volume, segment by segment of the same name: Dice, distances (mm), volumes."""
-        values = scene.label_values(referenceNode)
-        result = scene.labels_of(resultNode, volumeNode, values)
-        reference = scene.labels_of(referenceNode, volumeNode, values)
-        geometry = scene.geometry_of(volumeNode)
-        return compare_labels(volumeNode.GetName(), result, reference, geometry, list(values.values()))
+        prepare = self._exporting(
+            volumeNodes,
+            run=runName,
+            uncertainty=uncertainty,
+            largest_component=largestComponent,
+            smoothing=float(smoothing),
+            device=device,
+        )
+        return self._do("predict", prepare, finish, waitForCompletion, onDone, onProgress)

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import slicer
-
 from .. import scene
 from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.strict_json import from_plain
@@ -23,7 +21,7 @@ from ..selection import (
     strategy_named,
     with_measured_seconds,
 )
-from ..worker import Call
+from ..worker import Job
 from .session import SessionLogic
 
 
@@ -56,7 +54,7 @@ class RecommendingLogic(SessionLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
-    ) -> list[scene.WorklistItem] | Call | None:
+    ) -> list[scene.WorklistItem] | Job | None:
         """Recommend slices to draw and put them into the ledgers; returns the worklist.
 
         Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`
@@ -74,13 +72,19 @@ class RecommendingLogic(SessionLogic):
         if not strategy_named(strategy or DEFAULT_STRATEGY, seed).needs:
             if budget.minutes is not None:
                 budget = with_measured_seconds(budget, self._ledgersOfScene())
-            volumes = [self._volumeOf(node, wholeVolume) for node in volumeNodes]
-            recommended = recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)
-            scene.store_recommended(volumeNodes, recommended)
-            found = self._toDo(volumeNodes)
-            if not waitForCompletion and onDone is not None:
-                onDone(found, None)
-            return found
+
+            def look():
+                volumes = []
+                for number, node in enumerate(volumeNodes):
+                    volumes.append(self._volumeOf(node, wholeVolume))
+                    yield Progress(number / len(volumeNodes), f"looking at '{node.GetName()}'")
+                return recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)
+
+            def enter(recommended):
+                yield from scene.storing_recommended(volumeNodes, recommended)
+                return self._toDo(volumeNodes)
+
+            return self._do(None, look(), enter, waitForCompletion, onDone, onProgress, "recommend")
         params = {
             "planes": planes,
             "density": density,
@@ -110,11 +114,11 @@ class RecommendingLogic(SessionLogic):
                     Plane.named(r["plane"]), r["index"], SliceState.TODO, r["order"], r["score"], r["reason"]
                 )
                 recommended.setdefault(r["case"], []).append(entry)
-            scene.store_recommended(volumeNodes, recommended)
+            yield from scene.storing_recommended(volumeNodes, recommended)
             return self._toDo(volumeNodes)
 
-        params = {**self._exported(volumeNodes), **params}
-        return self._request("recommend", params, finish, waitForCompletion, onDone, onProgress)
+        prepare = self._exporting(volumeNodes, **params)
+        return self._do("recommend", prepare, finish, waitForCompletion, onDone, onProgress)
 
     def planAnnotation(
         self,
@@ -127,38 +131,39 @@ class RecommendingLogic(SessionLogic):
         planes: Sequence[str] = tuple(plane.value for plane in Plane),
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
-    ) -> Plan | Call:
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Plan | Job:
         """How to spend so many slices or minutes: plane, volumes and slices of each, with reasons and their sources.
 
         `dimensions` (2 or 3) is that of the model to train; `target` says whether the structure is "clear" or
         "subtle". The plan also says what it does not know.
         """
         names = {scene.case_of(node): node.GetName() for node in volumeNodes}
-        params = {
-            **self._exported(volumeNodes),
-            "planes": list(planes),
-            "slices": slices,
-            "minutes": minutes,
-            "seconds_per_slice": secondsPerSlice,
-            "dimensions": dimensions,
-            "target": target,
-        }
+        prepare = self._exporting(
+            volumeNodes,
+            planes=list(planes),
+            slices=slices,
+            minutes=minutes,
+            seconds_per_slice=secondsPerSlice,
+            dimensions=dimensions,
+            target=target,
+        )
 
         def finish(answer):
             plan = from_plain(answer, Plan, "the worker's plan")
             return replace(plan, cases=tuple(names[case] for case in plan.cases))
 
-        return self._request("plan", params, finish, waitForCompletion, onDone, None)
+        return self._do("plan", prepare, finish, waitForCompletion, onDone, onProgress)
 
     def agreement(
         self, runNames: Sequence[str], waitForCompletion: bool = True, onDone: Callable | None = None
-    ) -> dict[str, Any] | Call:
+    ) -> dict[str, Any] | Job:
         """How much the predictions of these runs, in the order of the rounds, agree, and whether to go on drawing.
 
         Each run must have been run (`segment`) on the same volumes. The answer holds "dice", "stop", "sentence".
         """
         params = {"cohort": str(self.cohortFolder), "runs": list(runNames)}
-        return self._request("agreement", params, lambda answer: answer, waitForCompletion, onDone, None)
+        return self._do("agreement", params, lambda answer: answer, waitForCompletion, onDone, None)
 
     def writeSlicePicture(
         self,
@@ -168,18 +173,19 @@ class RecommendingLogic(SessionLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
-    ) -> str | Call:
+    ) -> str | Job:
         """Write a map of all slices, with the drawn and recommended ones marked, and how much they cover, as PNG."""
-        params = self._exported(volumeNodes)
-        self.cohort().save_recommended({scene.case_of(node): self.ledger(node).todo for node in volumeNodes})
-        params = {**params, "path": str(Path(path).expanduser().absolute()), "features": features}
-        return self._request("picture", params, lambda answer: answer, waitForCompletion, onDone, onProgress)
+
+        def prepare():
+            params = yield from self._exporting(volumeNodes, path=str(Path(path).expanduser().absolute()))
+            self.cohort().save_recommended({scene.case_of(node): self.ledger(node).todo for node in volumeNodes})
+            return {**params, "features": features}
+
+        return self._do("picture", prepare(), lambda answer: answer, waitForCompletion, onDone, onProgress)
 
     @staticmethod
     def _ledgersOfScene() -> list[Ledger]:
-        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        usable = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and node.GetImageData()]
-        segmentations = [scene.annotated_segmentation(node) for node in usable]
+        segmentations = [scene.annotated_segmentation(node) for node in scene.volumes_of_scene()]
         return [scene.stored_ledger(s) for s in segmentations if s is not None]
 
     def _volumeOf(self, node, wholeVolume: bool) -> Volume:

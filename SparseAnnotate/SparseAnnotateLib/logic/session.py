@@ -9,9 +9,9 @@ from typing import Any
 import slicer
 
 from .. import scene
-from ..core import BadInputError, Cohort, Ledger
+from ..core import BadInputError, Cohort, Ledger, Plane, Progress
 from ..core.cohort import COHORT_FILE
-from ..worker import WorkerJobs
+from ..worker import Steps, WorkerJobs
 
 
 class SessionLogic:
@@ -19,11 +19,12 @@ class SessionLogic:
 
     Args:
         newTransport: makes the connection to a worker for calls that do not wait.
+        later: calls a function from the event loop, soon; without it, what is done in this process is done at once.
     """
 
-    def __init__(self, newTransport: Callable):
+    def __init__(self, newTransport: Callable, later: Callable | None = None):
         self._cohortFolder: Path | None = None
-        self._jobs = WorkerJobs(newTransport, while_waiting=lambda: slicer.app.processEvents())
+        self._jobs = WorkerJobs(newTransport, while_waiting=lambda: slicer.app.processEvents(), later=later)
 
     @property
     def cohortFolder(self) -> Path:
@@ -49,14 +50,36 @@ class SessionLogic:
         segmentation = scene.annotated_segmentation(volumeNode)
         return scene.stored_ledger(segmentation) if segmentation is not None else Ledger()
 
+    def hasDrawn(self, volumeNode) -> bool:
+        """True when a slice of the volume has been drawn, or marked as empty."""
+        return any(entry.state.is_decided for entry in self.ledger(volumeNode).entries)
+
+    def worklistItem(self, volumeNode, plane: str, index: int) -> scene.WorklistItem:
+        """A slice as an item of the worklist, whether or not the ledger names it."""
+        return scene.worklist_item(volumeNode, Plane.named(plane), index)
+
     def worklist(self, volumeNodes: Sequence) -> list[scene.WorklistItem]:
         """All slices in the ledgers of the volumes, in the order of the worklist."""
         return scene.worklist_of(volumeNodes)
 
+    def volumes(self) -> list:
+        """Volumes of the scene that can be drawn on; confidences of results are none."""
+        return [node for node in scene.volumes_of_scene() if not scene.is_confidence(node)]
+
     @property
     def isBusy(self) -> bool:
-        """True while a request that was not waited for is being worked on."""
+        """True while a call that was not waited for is being worked on."""
         return self._jobs.is_busy
+
+    @property
+    def atWork(self) -> str | None:
+        """What is being worked on, for example 'train'; None when nothing is."""
+        return self._jobs.at_work
+
+    @property
+    def workerIsRunning(self) -> bool:
+        """True while the worker process is there; it is started when it is needed."""
+        return self._jobs.is_running
 
     @property
     def workerLog(self) -> list[str]:
@@ -71,32 +94,40 @@ class SessionLogic:
         """End the worker process; a training at work saves its checkpoint."""
         self._jobs.close()
 
-    def _request(self, method, params, finish, waitForCompletion, onDone, onProgress):
+    def _do(self, method, prepare, finish, waitForCompletion, onDone, onProgress, name=""):
+        """A job of this logic: see WorkerJobs.start."""
         if waitForCompletion:
-            return finish(self._jobs.wait_for(method, params, onProgress))
-        return self._jobs.start(method, params, finish, onDone, onProgress)
+            return self._jobs.run(method, prepare, finish, onProgress)
+        return self._jobs.start(method, prepare, finish, onDone, onProgress, name)
 
-    def _export(self, volumeNodes: Sequence) -> dict[str, int]:
+    def _exporting(self, volumeNodes: Sequence, **parameters: Any) -> Steps:
+        """Write volumes and drawn slices into the cohort folder; returns the parameters of a request for them."""
+        yield from self._exportingLabels(volumeNodes)
+        return {"cohort": str(self.cohortFolder), "cases": [scene.case_of(node) for node in volumeNodes], **parameters}
+
+    def _exportingLabels(self, volumeNodes: Sequence) -> Steps:
         """Write volumes and drawn slices into the cohort folder; returns the label value of each segment name."""
         cohort = self.cohort()
         segmentations = {node.GetID(): scene.annotated_segmentation(node) for node in volumeNodes}
         drawn = [s for s in segmentations.values() if s is not None and scene.stored_ledger(s).decided]
         values = cohort.add_labels([name for node in drawn for name in scene.segment_names(node)])
-        for node in volumeNodes:
+        for number, node in enumerate(volumeNodes):
+            if node.GetScene() is None:
+                raise BadInputError(f"The volume '{node.GetName()}' was removed from the scene in the meantime.")
             segmentation = segmentations[node.GetID()]
-            scene.export_case(cohort, node, segmentation if segmentation in drawn else None, values)
+            segmentation = segmentation if segmentation in drawn and segmentation.GetScene() is not None else None
+            told = Progress(0.0, f"writing '{node.GetName()}' ({number + 1} of {len(volumeNodes)})")
+            for _ in scene.exporting_case(cohort, node, segmentation, values):
+                yield told
         return values
 
-    def _exported(self, volumeNodes: Sequence) -> dict[str, Any]:
-        """The volumes written into the cohort folder, as the beginning of a request."""
-        self._export(volumeNodes)
-        return {"cohort": str(self.cohortFolder), "cases": [scene.case_of(node) for node in volumeNodes]}
-
-    def _newResult(self, volumeNode, segmentation, what: str, labels, values: dict[str, int]):
+    def _newResult(self, volumeNode, segmentation, madeBy: str, labels, values: dict[str, int]):
         if volumeNode.GetScene() is None:
             raise BadInputError(
                 f"The volume '{volumeNode.GetName()}' was removed in the meantime; its result is kept in the folder."
             )
-        name = slicer.mrmlScene.GenerateUniqueName(f"{volumeNode.GetName()} {what}")
+        name = slicer.mrmlScene.GenerateUniqueName(f"{volumeNode.GetName()} {madeBy}")
         names = {value: segment for segment, value in values.items()}
-        return scene.new_segmentation(name, labels, names, volumeNode, like=segmentation)
+        node = scene.new_segmentation(name, labels, names, volumeNode, like=segmentation)
+        scene.name_result(node, madeBy)
+        return node

@@ -4,29 +4,43 @@ from .annotations import (
     annotated_segmentation,
     annotation_of,
     case_of,
-    export_case,
+    exporting_case,
     label_values,
     position_in_scene,
     use_segmentation,
 )
 from .confidence import confidence_of, is_confidence, new_confidence, show_confidence
+from .figures_table import new_figures_table
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
-from .segmentation_nodes import (
+from .results import FILL, made_by, name_result, results_of, volume_of
+from .sample_data import register_sample_data
+from .segment_editing import (
     apply_labels,
     editor_for,
+    put_slice,
+    segment_editor_node,
+    slice_masks,
+    voxel_stamp,
+    watch_voxels,
+)
+from .segmentation_nodes import (
     geometry_problem,
     labels_of,
     mend_geometry,
     new_segmentation,
     segment_names,
-    voxel_stamp,
 )
-from .slice_views import jump_to_slice
-from .volume_nodes import geometry_of, image_of
-from .worklist import WorklistItem, store_recommended, worklist_of
+from .slice_markers import hide_markers, show_markers
+from .slice_views import jump_to_slice, slice_shown, slice_view_for
+from .starting import Start, note_start, start_masks, whole_slice
+from .training_curves import forget_curves, show_curves
+from .volume_nodes import geometry_of, image_of, volumes_of_scene
+from .worklist import WorklistItem, storing_recommended, worklist_item, worklist_of
 
 __all__ = [
+    "FILL",
+    "Start",
     "WorklistItem",
     "annotated_segmentation",
     "annotation_of",
@@ -34,27 +48,48 @@ __all__ = [
     "case_of",
     "confidence_of",
     "editor_for",
-    "export_case",
+    "exporting_case",
+    "forget_curves",
     "geometry_of",
     "geometry_problem",
+    "hide_markers",
     "image_of",
     "is_confidence",
     "jump_to_slice",
     "label_values",
     "labels_of",
+    "made_by",
     "mark_decided",
     "mark_empty",
     "mark_slice",
     "mend_geometry",
+    "name_result",
     "new_confidence",
+    "new_figures_table",
     "new_segmentation",
+    "note_start",
     "position_in_scene",
+    "put_slice",
+    "register_sample_data",
+    "results_of",
+    "segment_editor_node",
     "segment_names",
     "show_confidence",
+    "show_curves",
+    "show_markers",
+    "slice_masks",
+    "slice_shown",
+    "slice_view_for",
+    "start_masks",
     "store_ledger",
-    "store_recommended",
     "stored_ledger",
+    "storing_recommended",
     "use_segmentation",
+    "volume_of",
+    "volumes_of_scene",
     "voxel_stamp",
+    "watch_voxels",
+    "whole_slice",
+    "worklist_item",
     "worklist_of",
 ]

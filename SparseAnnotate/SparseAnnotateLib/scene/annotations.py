@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
 from .ledger_store import stored_ledger
+from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
-from .volume_nodes import geometry_of, image_of, require_scalar_volume
+from .volume_nodes import geometry_of, require_scalar_volume
 
 _CASE_ATTRIBUTE = "SparseAnnotate.Case"
 _SEGMENTATION_ROLE = "SparseAnnotate.Segmentation"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
+# Times of changes are counted anew in every process, and attributes are saved with the scene.
+_PROCESS = uuid.uuid4().hex
 
 
 def annotated_segmentation(volume_node, create: bool = False):
@@ -103,10 +106,8 @@ def position_in_scene(volume_node) -> int:
 def case_of(volume_node) -> str:
     """Name of the volume's case in any cohort: the node's name and a mark of its own, kept in the node."""
     name = volume_node.GetAttribute(_CASE_ATTRIBUTE)
-    others = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n is not volume_node]
-    taken = {node.GetAttribute(_CASE_ATTRIBUTE): node for node in others}
     # A clone has its original's attributes, and comes after it in the scene.
-    if name and (name not in taken or position_in_scene(volume_node) < position_in_scene(taken[name])):
+    if name and _first_with(name) is volume_node:
         return name
     plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName()).strip(" .")
     plain = re.sub(r"\.\.+", ".", plain)
@@ -117,22 +118,33 @@ def case_of(volume_node) -> str:
     return name
 
 
-def export_case(cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None) -> str:
-    """Write a volume, and its drawn slices if it has any, into a cohort; returns the case's name.
+def _first_with(name: str):
+    """The first volume of the scene that goes by the name of this case."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((node for node in nodes if node.GetAttribute(_CASE_ATTRIBUTE) == name), None)
 
-    The image is written again only when it has changed since.
+
+def exporting_case(
+    cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None
+) -> Generator[float, None, str]:
+    """Write a volume, and its drawn slices if it has any, into a cohort, piece by piece; returns the case's name.
+
+    Yields shares of what is being written. What has not changed since it was last written is not written again.
     """
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
-    stamp = f"{cohort.folder}|{volume_node.GetImageData().GetMTime()}|{hash(geometry)}"
-    known = {case.name for case in cohort.cases}
-    if volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) != stamp or name not in known:
-        cohort.add_case(name, image_of(volume_node), geometry)
+    stamp = f"{_PROCESS}|{cohort.folder}|{volume_node.GetImageData().GetMTime()}|{hash(geometry)}"
+    if volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) != stamp or not cohort.has_case(name):
+        yield from cohort.adding_case(name, slicer.util.arrayFromVolume(volume_node), geometry)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
     if segmentation_node is not None:
-        cohort.save_annotation(name, annotation_of(volume_node, segmentation_node, values))
+        ledger = stored_ledger(segmentation_node)
+        drawn = f"{stamp}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
+        if segmentation_node.GetAttribute(_EXPORTED_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
+            yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
+            segmentation_node.SetAttribute(_EXPORTED_ATTRIBUTE, drawn)
     elif cohort.ledger(name).decided:
         # Whatever was drawn and exported before has been taken back.
         nothing = np.zeros(geometry.shape, dtype=np.uint8)
-        cohort.save_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
+        yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name

@@ -12,6 +12,7 @@ _CONFIDENCE_ATTRIBUTE = "SparseAnnotate.IsConfidence"
 _BEFORE_ATTRIBUTE = "SparseAnnotate.ForegroundBefore"
 _COLOURS = "vtkMRMLColorTableNodeRainbow"  # red where it is low
 _OPACITY = 0.4
+_SURE = 95  # percent
 
 
 def new_confidence(result_node, volume_node, percent: np.ndarray):
@@ -33,6 +34,10 @@ def new_confidence(result_node, volume_node, percent: np.ndarray):
     if display is not None:
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(0, 100)
+        # Where it is sure, the image is to be seen.
+        display.SetLowerThreshold(0)
+        display.SetUpperThreshold(_SURE)
+        display.SetApplyThreshold(True)
         if slicer.mrmlScene.GetNodeByID(_COLOURS) is not None:
             display.SetAndObserveColorNodeID(_COLOURS)
     result_node.SetNodeReferenceID(_CONFIDENCE_ROLE, node.GetID())

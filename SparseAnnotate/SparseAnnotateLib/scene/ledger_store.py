@@ -7,6 +7,7 @@ before (it turns left-handed volumes round when it loads them); the ledger's sli
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import slicer
@@ -29,12 +30,18 @@ def stored_ledger(segmentation_node) -> Ledger:
     if not text:
         return Ledger()
     name = segmentation_node.GetName()
-    ledger = parse_json(text, Ledger, f"the ledger stored in the segmentation '{name}'")
+    ledger = _parsed(text, Ledger, f"the ledger stored in the segmentation '{name}'")
     grid, volume = segmentation_node.GetAttribute(_GRID_ATTRIBUTE), _volume_of(segmentation_node)
     if not grid or volume is None:
         return ledger
-    made_for = parse_json(grid, VolumeGeometry, f"the grid stored in the segmentation '{name}'")
+    made_for = _parsed(grid, VolumeGeometry, f"the grid stored in the segmentation '{name}'")
     return _found_again(ledger, made_for, geometry_of(volume), name)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, cls, what: str):
+    """The panel reads the ledgers of hundreds of volumes with every click, and few of them have changed."""
+    return parse_json(text, cls, what)
 
 
 def store_ledger(segmentation_node, ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core import BadInputError, Ledger, Plane, SliceState
 from .annotations import annotated_segmentation, label_values
 from .ledger_store import store_ledger, stored_ledger
+from .segment_editing import slice_region
 from .segmentation_nodes import labels_of
 from .volume_nodes import geometry_of
 
@@ -47,7 +48,6 @@ def _has_labels(volume_node, plane: Plane, index: int) -> bool:
     Ledger().with_state(plane, index, SliceState.DRAWN).check_fits(
         geometry, f"The slice to mark in '{volume_node.GetName()}'"
     )
-    axis = plane.array_axis(geometry)
-    region = tuple(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(geometry.shape))
+    region = slice_region(geometry.shape, plane.array_axis(geometry), index)
     segmentation = annotated_segmentation(volume_node, create=True)
     return bool(labels_of(segmentation, volume_node, label_values(segmentation), region=region).any())

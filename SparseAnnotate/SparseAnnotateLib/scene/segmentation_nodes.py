@@ -116,7 +116,7 @@ def labels_of(
     order = [name for name in segment_names(segmentation_node) if name in values]
     if winners:
         order.sort(key=lambda name: -winners.index(name) if name in winners else -len(winners))
-    masks = {name: (box, mask) for name, box, mask in _masks(segmentation_node, volume_node, region)}
+    masks = {name: (box, mask) for name, box, mask in masks_of(segmentation_node, volume_node, region)}
     for name in order:
         if name not in masks:
             continue
@@ -150,8 +150,9 @@ def new_segmentation(
     layer = slicer.vtkOrientedImageData()
     layer.SetExtent(volume_node.GetImageData().GetExtent())
     layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
-    found = np.flatnonzero(np.bincount(labels.ravel()))
-    if not set(found.tolist()) <= {0, *names}:
+    highest = int(labels.max(initial=0))
+    # Seldom needed, and slow: a label that has no name.
+    if not set(range(1, highest + 1)) <= set(names):
         labels = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
     scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(labels).ravel(), deep=True)
     layer.GetPointData().SetScalars(scalars)
@@ -168,48 +169,7 @@ def new_segmentation(
     return node
 
 
-def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node, editor) -> None:
-    """Replace the named segments by the labels, as one step that `editor.Undo()` takes back.
-
-    Args:
-        labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
-        values: label value of each segment name to replace; all other segments stay bit-identical.
-        editor: a vtkSlicerSegmentEditorLogic on this segmentation.
-    """
-    segmentation = segmentation_node.GetSegmentation()
-    editor.SaveStateForUndo()
-    for segment_id in segment_ids(segmentation_node):
-        name = segmentation.GetSegment(segment_id).GetName()
-        if name not in values:
-            continue
-        # A layer shared with other segments must not be written to: they would lose what overlaps.
-        segmentation.SeparateSegmentLabelmap(segment_id)
-        mask = (labels == values[name]).astype(np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, segment_id, volume_node)
-
-
-def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
-    """Something that changes whenever a voxel of a segment is changed, or a segment comes or goes."""
-    segments = segment_ids(segmentation_node)
-    layers = [segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segments]
-    return tuple((s, layer.GetMTime() if layer is not None else 0) for s, layer in zip(segments, layers, strict=True))
-
-
-def editor_for(segmentation_node, volume_node):
-    """A vtkSlicerSegmentEditorLogic with undo, working on the segmentation without a window."""
-    editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
-    editor_node.SetHideFromEditors(True)
-    editor_node.SetSaveWithScene(False)
-    editor = slicer.vtkSlicerSegmentEditorLogic()
-    editor.SetMRMLScene(slicer.mrmlScene)
-    editor.SetSegmentEditorNode(editor_node)
-    editor.SetSegmentationHistory(slicer.vtkSegmentationHistory())
-    editor.SetSegmentationNode(segmentation_node)
-    editor.SetSourceVolumeNode(volume_node)
-    return editor
-
-
-def _masks(segmentation_node, volume_node, region) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
+def masks_of(segmentation_node, volume_node, region) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
     """For every segment with voxels in the region: name, box within the region, and bool mask within the box."""
     segmentation = segmentation_node.GetSegmentation()
     for segment_id in segment_ids(segmentation_node):

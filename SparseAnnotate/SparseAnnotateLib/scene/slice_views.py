@@ -2,24 +2,76 @@
 
 from __future__ import annotations
 
+import numpy as np
 import slicer
 
-from ..core import Plane
+from ..core import BadInputError, Plane
 from ..core.planes import slice_centre_ras
-from .volume_nodes import geometry_of, world_geometry_of
+from .volume_nodes import geometry_of, matrix_array, world_geometry_of
 
 _ORIENTATIONS = {Plane.AXIAL: "Axial", Plane.CORONAL: "Coronal", Plane.SAGITTAL: "Sagittal"}
+_PARALLEL = 0.999
+_VIEWS = {Plane.AXIAL: "Red", Plane.CORONAL: "Green", Plane.SAGITTAL: "Yellow"}
+
+
+def slice_view_for(plane: Plane):
+    """The slice view that shows this plane in Slicer's layouts; in a layout without it, another one that is shown.
+
+    Raises BadInputError when there is no slice view.
+    """
+    nodes = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    own = [nodes[name] for name in (_VIEWS[plane], *_VIEWS.values()) if name in nodes] + list(nodes.values())
+    if not own:
+        raise BadInputError("There is no slice view to show the slice in. Choose a layout with slice views.")
+    return next((node for node in own if node.IsMappedInLayout()), own[0])
 
 
 def jump_to_slice(slice_node, volume_node, plane: Plane, index: int) -> None:
-    """Show a volume in a slice view, turned to the volume's own plane (oblique, too), at the slice."""
+    """Show a volume in a slice view, turned to the volume's own plane (oblique, too), at the slice.
+
+    The other slice views show the volume as well, cut through the same point.
+    """
     axis, world = plane.array_axis(geometry_of(volume_node)), world_geometry_of(volume_node)
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if composite.GetLayoutName() == slice_node.GetLayoutName():
-            composite.SetBackgroundVolumeID(volume_node.GetID())
     # Under a parent transform the volume's axial slices may lie coronally in the world.
     shown = next(p for p in Plane if p.array_axis(world) == axis)
+    is_new = _show_volume(volume_node)
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        if node is not slice_node and node.GetLayoutName() in is_new:
+            node.RotateToVolumePlane(volume_node)
+            node.JumpSliceByCentering(*slice_centre_ras(world, axis, index))
     slice_node.SetOrientation(_ORIENTATIONS[shown])
     # RotateToVolumePlane turns to whichever of the volume's planes is nearest to the orientation just set.
     slice_node.RotateToVolumePlane(volume_node)
+    if is_new:
+        _fit(is_new)
     slice_node.JumpSliceByCentering(*slice_centre_ras(world, axis, index))
+
+
+def slice_shown(volume_node, plane: Plane) -> int | None:
+    """Index of the slice that the plane's view shows; None when it shows none of this volume, or is turned away."""
+    slice_node = slice_view_for(plane)
+    axis, world = plane.array_axis(geometry_of(volume_node)), world_geometry_of(volume_node)
+    to_ras = matrix_array(slice_node.GetSliceToRAS())
+    if abs(to_ras[:3, 2] @ np.asarray(world.directions)[:, axis]) < _PARALLEL:
+        return None
+    ijk = np.linalg.solve(world.matrix, to_ras[:, 3])
+    index = round(float(ijk[2 - axis]))
+    return index if 0 <= index < world.shape[axis] else None
+
+
+def _show_volume(volume_node) -> set[str]:
+    """Put a volume behind all slice views; returns the names of those that showed another one."""
+    changed = set()
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetBackgroundVolumeID() != volume_node.GetID():
+            composite.SetBackgroundVolumeID(volume_node.GetID())
+            changed.add(composite.GetLayoutName())
+    return changed
+
+
+def _fit(names: set[str]) -> None:
+    logics = slicer.app.applicationLogic().GetSliceLogics()
+    for number in range(logics.GetNumberOfItems()):
+        logic = logics.GetItemAsObject(number)
+        if logic.GetSliceNode() is not None and logic.GetSliceNode().GetLayoutName() in names:
+            logic.FitSliceToBackground()

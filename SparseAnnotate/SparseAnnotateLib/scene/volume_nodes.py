@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import slicer
 import vtk
@@ -20,6 +22,13 @@ def vtk_matrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy([float(x) for x in np.asarray(array).ravel()])
     return matrix
+
+
+def volumes_of_scene() -> list:
+    """Volumes with one value per voxel and image data; vector, tensor and label volumes are none, nor hidden ones."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    return [node for node in plain if not node.GetHideFromEditors() and node.GetImageData() is not None]
 
 
 def require_scalar_volume(node) -> None:
@@ -79,10 +88,17 @@ def world_geometry_of(node) -> VolumeGeometry:
 def _geometry(node, moved: np.ndarray) -> VolumeGeometry:
     require_scalar_volume(node)
     shape = tuple(reversed(node.GetImageData().GetDimensions()))
+    matrix = moved @ local_ijk_to_ras(node)
     try:
-        return VolumeGeometry.from_matrix(shape, moved @ local_ijk_to_ras(node))
+        return _geometry_from(shape, matrix.tobytes())
     except BadInputError as error:
         raise BadInputError(f"The volume '{node.GetName()}' cannot be used. {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _geometry_from(shape: tuple[int, int, int], matrix: bytes) -> VolumeGeometry:
+    """With hundreds of volumes the panel asks for it a thousand times with every click."""
+    return VolumeGeometry.from_matrix(shape, np.frombuffer(matrix).reshape(4, 4))
 
 
 def image_of(node) -> np.ndarray:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import LedgerEntry
+from ..core import Ledger, LedgerEntry, Plane, SliceState
 from .annotations import annotated_segmentation, case_of
 from .ledger_store import store_ledger, stored_ledger
 
 
 @dataclass(frozen=True)
 class WorklistItem:
-    """One slice of the worklist: its volume node, plane, index, state ('to do', 'drawn', ...), and why it is there."""
+    """One slice of the worklist: its volume node, plane, index, state ('to do', 'drawn', ...), and why it is there.
+
+    `seconds` were spent on it, and its drawing started from `startedFrom` ('' for nothing).
+    """
 
     volumeNode: Any
     plane: str
@@ -23,6 +26,7 @@ class WorklistItem:
     score: float
     reason: str
     seconds: float
+    startedFrom: str = ""
 
 
 def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
@@ -30,21 +34,36 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     items = []
     for node in volume_nodes:
         segmentation = annotated_segmentation(node) if node.GetScene() is not None else None
-        for e in stored_ledger(segmentation).entries if segmentation is not None else ():
-            items.append(
-                WorklistItem(node, e.plane.value, e.index, e.order, e.state.value, e.score, e.reason, e.seconds)
-            )
+        for entry in stored_ledger(segmentation).entries if segmentation is not None else ():
+            items.append(_item(node, entry))
     return sorted(items, key=lambda item: (item.order == 0, item.order, item.index))
 
 
-def store_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> None:
-    """Put recommended slices (case to entries) into the ledgers; volumes without any lose what was still to do.
+def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
+    """A slice as an item of the worklist, whether or not the ledger names it."""
+    segmentation = annotated_segmentation(volume_node)
+    ledger = stored_ledger(segmentation) if segmentation is not None else Ledger()
+    return _item(volume_node, ledger.entry(plane, index) or LedgerEntry(plane, index))
 
-    Volumes that have been removed from the scene in the meantime are left out.
+
+def _item(node, e: LedgerEntry) -> WorklistItem:
+    return WorklistItem(
+        node, e.plane.value, e.index, e.order, e.state.value, e.score, e.reason, e.seconds, e.started_from
+    )
+
+
+def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> Iterator[None]:
+    """Put recommended slices (case to entries) into the ledgers, volume by volume; yields after each.
+
+    Volumes without any lose what was still to do; those removed from the scene in the meantime are left out. The new
+    slices come after the decided ones in the worklist.
     """
+    decided = [item.order for item in worklist_of(volume_nodes) if SliceState(item.state).is_decided]
+    last = max(decided, default=0)
     for node in volume_nodes:
         if node.GetScene() is None:
             continue
         segmentation = annotated_segmentation(node, create=True)
-        entries = recommended.get(case_of(node), [])
+        entries = [replace(entry, order=entry.order + last) for entry in recommended.get(case_of(node), [])]
         store_ledger(segmentation, stored_ledger(segmentation).with_recommended(entries))
+        yield

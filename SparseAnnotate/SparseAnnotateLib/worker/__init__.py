@@ -4,13 +4,15 @@ Exported here is the client's side, which needs only the standard library; `requ
 """
 
 from .client import Call, Transport, WorkerClient
-from .jobs import WorkerJobs
+from .jobs import Job, Steps, WorkerJobs
 from .subprocess_transport import LIBRARY_FOLDER, BlockingWorker, SubprocessTransport, worker_command, worker_python
 
 __all__ = [
     "LIBRARY_FOLDER",
     "BlockingWorker",
     "Call",
+    "Job",
+    "Steps",
     "SubprocessTransport",
     "Transport",
     "WorkerClient",

@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--method", default=defaults.method, help=methods)
     fill.add_argument("--steps", type=int, default=defaults.steps, help="in which 'propagation' learns")
     fill.add_argument("--device", default=defaults.device, help="for 'propagation': auto, cpu, cuda, cuda:1, mps")
+    fill.add_argument("--beyond", type=int, metavar="N", help="slices beyond the outermost drawn ones, at most")
     fill.add_argument("--methods", nargs="+", default=defaults.methods, help="what 'auto' may choose from")
     fill.add_argument(
         "--time-limit", type=float, default=defaults.time_limit, help="seconds a volume, for ITK's filter"

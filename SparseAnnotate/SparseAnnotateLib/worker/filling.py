@@ -37,6 +37,7 @@ class FillRequest:
         time_limit: seconds for one volume with ITK's filter.
         steps: in which 'propagation' learns, when it has not learned on these cases yet; None: its own default.
         device: that it uses.
+        beyond: how many slices beyond the outermost drawn ones are filled at most; None: as the shapes end.
     """
 
     cohort: str
@@ -47,6 +48,7 @@ class FillRequest:
     time_limit: float = TIME_LIMIT
     steps: int | None = None
     device: str = "auto"
+    beyond: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         filling.step(number / len(names), f"filling '{name}'")
         part = Watch.part_of(filling, number, len(names), f"'{name}': ")
         try:
-            results.append(_filled(cohort, name, method, part))
+            results.append(_filled(cohort, name, method, part, request.beyond))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
@@ -158,11 +160,11 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     return pooled(scores)
 
 
-def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch) -> FillResult:
+def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, beyond: int | None) -> FillResult:
     start = time.monotonic()
     annotation = cohort.annotation(name)
     names = cohort.labels
-    done = finished_fill(method, annotation, lambda: cohort.image(name)[0], names, watch)
+    done = finished_fill(method, annotation, lambda: cohort.image(name)[0], names, watch, beyond=beyond)
     filled = done.fill
     write_image(cohort.fill_confidence_path(name), filled.confidence, annotation.geometry)
     write_image(cohort.fill_path(name), filled.labels, annotation.geometry)

@@ -20,6 +20,7 @@ from ..core import (
 )
 from ..core.images import read_labels
 from ..core.oracle import drawn_from_reference
+from .comparing import CompareRequest, compare
 from .exchange import (
     ExportBundleRequest,
     ExportNnunetRequest,
@@ -213,6 +214,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "curves": (CurvesRequest, curves),
     "predict": (PredictRequest, predict),
     "evaluate": (EvaluateRequest, evaluate),
+    "compare": (CompareRequest, compare),
     "agreement": (AgreementRequest, agreement),
     "export_nnunet": (ExportNnunetRequest, export_nnunet),
     "import_nnunet": (ImportNnunetRequest, import_nnunet),

@@ -63,9 +63,15 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
 
 def test_learned_filling_runs_in_the_worker_even_when_it_is_waited_for(mrml, logic, drawn, monkeypatch):
     asked = []
-    monkeypatch.setattr(type(logic), "_request", lambda self, method, params, *rest: asked.append((method, params)))
+    monkeypatch.setattr(type(logic._jobs), "run", lambda self, method, params, *rest: asked.append((method, params)))
     logic.fillBetweenSlices(drawn[0], "propagation")
-    ((method, params),) = asked
+    ((method, steps),) = asked
+    params = None
+    while params is None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            params = end.value
     assert method == "fill"
     assert params["method"] == "propagation"
 

@@ -313,7 +313,7 @@ def test_a_volume_that_goes_while_slices_are_chosen_leaves_nothing_behind(mrml, 
 
     volume, _ = add_ball(mrml)
     mrml.mrmlScene.RemoveNode(volume)
-    scene.store_recommended([volume], {})
+    assert list(scene.storing_recommended([volume], {})) == []
     assert scene.worklist_of([volume]) == []
     assert not mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
 

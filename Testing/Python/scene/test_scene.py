@@ -230,7 +230,8 @@ def test_applying_is_one_undo_step_and_leaves_other_segments_bit_identical(embed
         node.GetSegmentation().CollapseBinaryLabelmaps(False)
     result = random_labels(seed + 1, 2)
     editor = scene.editor_for(node, volume)
-    scene.apply_labels(node, result, {"a": 1, "b": 2}, volume, editor)
+    editor.SaveStateForUndo()
+    scene.apply_labels(node, result, {"a": 1, "b": 2}, volume)
     for name, expected in (("a", result == 1), ("b", result == 2), ("c", masks["c"]), ("d", masks["d"])):
         np.testing.assert_array_equal(segment_array(slicer, node, name, volume), expected, err_msg=name)
     assert editor.CanUndo()
@@ -363,7 +364,8 @@ def test_an_exported_case_has_image_slices_and_geometry_and_is_written_once(mrml
     scene.use_segmentation(volume, node)
     scene.store_ledger(node, Ledger().with_state(Plane.AXIAL, 4, SliceState.DRAWN))
     cohort = Cohort.create(tmp_path / "c", "c")
-    name = scene.export_case(cohort, volume, node, {"b": 1, "a": 2})
+    assert len(list(scene.exporting_case(cohort, volume, node, {"b": 1, "a": 2}))) > 1
+    name = scene.case_of(volume)
     image, geometry = cohort.image(name)
     np.testing.assert_array_equal(image, mrml.util.arrayFromVolume(volume))
     assert geometry.resembles(scene.geometry_of(volume))
@@ -372,9 +374,16 @@ def test_an_exported_case_has_image_slices_and_geometry_and_is_written_once(mrml
     expected = np.zeros_like(labels)
     np.moveaxis(expected, axis, 0)[4] = np.array([0, 2, 1])[np.moveaxis(labels, axis, 0)[4]]
     np.testing.assert_array_equal(stored, expected)
+    assert list(scene.exporting_case(cohort, volume, node, {"b": 1, "a": 2})) == []
+    drawn = segment_array(mrml, node, "a", volume).astype(np.uint8)
+    np.moveaxis(drawn, axis, 0)[4] = 0
+    mrml.util.updateSegmentBinaryLabelmapFromArray(drawn, node, "a", volume)
     written = cohort.image_path(name).stat().st_mtime_ns
-    scene.export_case(cohort, volume, node, {"b": 1, "a": 2})
+    assert list(scene.exporting_case(cohort, volume, node, {"b": 1, "a": 2}))
     assert cohort.image_path(name).stat().st_mtime_ns == written
+    assert cohort.annotation(name).label_values() == [1]
+    assert list(scene.exporting_case(cohort, volume, node, {"b": 3, "a": 2}))
+    assert cohort.annotation(name).label_values() == [3]
 
 
 @pytest.mark.parametrize("plane", list(Plane))

@@ -1,0 +1,61 @@
+"""What drawing has cost a person, and what it has spared them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .geometry import VolumeGeometry
+from .ledger import Ledger, SliceState
+from .planes import Plane
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The effort of drawing some volumes.
+
+    Attributes:
+        drawn: decided slices. to_do: slices still to be drawn.
+        all_slices: how many slices would have to be drawn without any help: all of one plane in each volume.
+        seconds: spent. seconds_per_slice: mean over the decided slices that were timed; None when none was.
+    """
+
+    drawn: int
+    to_do: int
+    all_slices: int
+    seconds: float
+    seconds_per_slice: float | None
+
+    @classmethod
+    def of(cls, ledgers: Iterable[tuple[Ledger, VolumeGeometry]], plane: Plane = Plane.AXIAL) -> Effort:
+        """The effort of volumes, each with its ledger and grid.
+
+        Without any help the slices of the plane with most decided ones would be drawn; of `plane`, in a volume where
+        nothing has been decided yet.
+        """
+        drawn = to_do = everything = 0
+        seconds, timed = 0.0, []
+        for ledger, geometry in ledgers:
+            decided = ledger.decided
+            drawn += len(decided)
+            to_do += sum(entry.state is SliceState.TODO for entry in ledger.entries)
+            seconds += ledger.seconds
+            timed += [entry.seconds for entry in decided if entry.seconds > 0]
+            most = max(Plane, key=lambda other: len(ledger.indices(other))) if decided else plane
+            everything += most.slice_count(geometry)
+        return cls(drawn, to_do, everything, seconds, sum(timed) / len(timed) if timed else None)
+
+    @property
+    def saved_slices(self) -> int:
+        """Slices that nobody has to draw."""
+        return max(0, self.all_slices - self.drawn - self.to_do)
+
+    @property
+    def minutes_left(self) -> float | None:
+        """Minutes that the slices still to do will take; None when no slice was timed."""
+        return None if self.seconds_per_slice is None else self.to_do * self.seconds_per_slice / 60.0
+
+    @property
+    def saved_minutes(self) -> float | None:
+        """Minutes that the saved slices would have taken; None when no slice was timed."""
+        return None if self.seconds_per_slice is None else self.saved_slices * self.seconds_per_slice / 60.0

@@ -1,0 +1,82 @@
+"""Writing a large image in slabs, so that whoever writes it can look after something else in between."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .atomic_files import written_atomically
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .images import require_finite
+
+_SLAB_BYTES = 1 << 24
+_GZIP = 16 + zlib.MAX_WBITS
+_TYPES = {
+    "i1": "int8",
+    "u1": "uint8",
+    "i2": "int16",
+    "u2": "uint16",
+    "i4": "int32",
+    "u4": "uint32",
+    "i8": "int64",
+    "u8": "uint64",
+    "f4": "float",
+    "f8": "double",
+}
+
+
+def written_in_slabs(
+    path: str | Path, array: np.ndarray, geometry: VolumeGeometry, compress: bool = False
+) -> Iterator[float]:
+    """Write a (K, J, I) array on its grid as a NRRD file, atomically; yields the share that is written.
+
+    The file is there when the iterator has come to its end, and not before; left early, nothing is written.
+
+    Raises:
+        BadInputError: when array and geometry do not fit, or a slab holds NaN or Inf. FileWriteError: when the file
+            cannot be written.
+    """
+    if array.shape != geometry.shape:
+        raise BadInputError(f"An array of shape {array.shape} does not fit a volume of shape {geometry.shape}.")
+    if array.dtype == bool:
+        array = array.view(np.uint8)
+    kind = f"{array.dtype.kind}{array.dtype.itemsize}"
+    if kind not in _TYPES:
+        raise BadInputError(
+            f"Voxels of the type '{array.dtype}' cannot be written. Convert the volume, to 'int16' say."
+        )
+    spacing, origin, direction = geometry.to_itk()
+    columns = np.asarray(direction, dtype=float).reshape(3, 3) * np.asarray(spacing, dtype=float)
+    header = [
+        "NRRD0004",
+        f"type: {_TYPES[kind]}",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(str(n) for n in reversed(array.shape))}",
+        f"space directions: {' '.join(_vector(column) for column in columns.T)}",
+        "kinds: domain domain domain",
+        "endian: little",
+        f"encoding: {'gzip' if compress else 'raw'}",
+        f"space origin: {_vector(origin)}",
+    ]
+    # Labels are mostly nothing: the fastest compression will do.
+    packer = zlib.compressobj(1, wbits=_GZIP) if compress else None
+    rows = max(1, _SLAB_BYTES // max(1, array[0].nbytes))
+    with written_atomically(path) as temporary, open(temporary, "wb") as file:
+        file.write(("\n".join(header) + "\n\n").encode("ascii"))
+        for first in range(0, len(array), rows):
+            slab = array[first : first + rows]
+            require_finite(slab, f"The image '{Path(path).stem}'", first)
+            raw = np.ascontiguousarray(slab, dtype=array.dtype.newbyteorder("<")).data
+            file.write(packer.compress(raw) if packer else raw)
+            yield min(1.0, (first + rows) / len(array))
+        if packer:
+            file.write(packer.flush())
+
+
+def _vector(values) -> str:
+    return f"({','.join(repr(float(v)) for v in values)})"

@@ -1,0 +1,127 @@
+"""Data: the volumes of the cohort, the segmentation that is drawn in, the planes."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ..core import BadInputError
+from .session import PanelSession
+from .step import Step
+from .volume_list import VolumeList
+
+PLANE_BOXES = {"axial": "axialCheckBox", "coronal": "coronalCheckBox", "sagittal": "sagittalCheckBox"}
+
+
+class DataStep(Step):
+    """What is worked on. A segmentation on another grid is said here, with a button that mends it.
+
+    Attributes:
+        problem: why the shown segmentation does not fit the volume, as a sentence; None when it does.
+    """
+
+    def __init__(self, session: PanelSession):
+        super().__init__(session, session.ui.dataSection)
+        self._refused = None
+        self.problem: str | None = None
+        self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed)
+        session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
+        session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
+        session.on_click(self.ui.mendButton, self._mend)
+        # Activated, not changed: when a node goes, the box shows another one, which nobody has chosen.
+        self.ui.segmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._use_segmentation)
+        for name in PLANE_BOXES.values():
+            getattr(self.ui, name).connect("toggled(bool)", lambda _checked: self._planes_changed())
+
+    def summary(self) -> str:
+        count = len(self.session.volumes)
+        if not count:
+            return _("no volume")
+        name = self.session.volume.GetName() if count == 1 else _("{count} volumes").format(count=count)
+        return f"{name}, {', '.join(self.session.planes) or _('no plane')}"
+
+    def connect(self) -> None:
+        self._refused = None
+        parameters = self.session.parameters
+        known = self.logic.volumes()
+        if parameters.volume is None and known:
+            checked = [node for node in parameters.volumes if node in known]
+            parameters.volume = checked[0] if checked else known[0]
+        if parameters.volume is not None and parameters.volume not in parameters.volumes:
+            parameters.volumes = [*parameters.volumes, parameters.volume]
+
+    def refresh(self) -> None:
+        session = self.session
+        volumes = self.logic.volumes()
+        if session.volume is None and volumes:
+            self.connect()
+        self.list.show(volumes, session.volumes, session.volume)
+        for button in (self.ui.allVolumesButton, self.ui.noVolumesButton):
+            session.enable(button, None if volumes else _("No volume is loaded."))
+        why = session.why_no_volume
+        for widget in (self.ui.segmentationSelector, *(getattr(self.ui, name) for name in PLANE_BOXES.values())):
+            session.enable(widget, why)
+        session.attempt(self._follow_segmentation, keep_message=True)
+        self._show_geometry()
+
+    def _follow_segmentation(self) -> None:
+        """Show the segmentation that belongs to the volume, or the one that was refused."""
+        shown = self._refused if self._refused is not None and self._refused.GetScene() is not None else None
+        if shown is None and self.session.volume is not None:
+            shown = self.logic.drawnIn(self.session.volume)
+        self.ui.segmentationSelector.setCurrentNode(shown)
+
+    def _show_geometry(self) -> None:
+        volume, segmentation = self.session.volume, self.ui.segmentationSelector.currentNode()
+        self.problem = None
+        if volume is not None and segmentation is not None:
+            self.problem = self.logic.geometryProblem(volume, segmentation)
+        self.ui.geometryFrame.visible = self.problem is not None
+        self.ui.geometryLabel.text = self.problem or ""
+
+    def _use_segmentation(self, node) -> None:
+        volume = self.session.volume
+        self._refused = None
+        if node is not None and volume is not None:
+            try:
+                self.session.attempt(lambda: self._take(volume, node))
+            finally:
+                self.session.refresh()
+
+    def _take(self, volume, node) -> None:
+        try:
+            self.logic.useSegmentation(volume, node)
+        except BadInputError:
+            if self.logic.geometryProblem(volume, node) is None:
+                raise
+            # It stays chosen, with what is wrong and the button that mends it beside it.
+            self._refused = node
+
+    def _mend(self) -> None:
+        volume, node = self.session.volume, self.ui.segmentationSelector.currentNode()
+        if volume is None or node is None:
+            raise BadInputError(_("Choose a volume and a segmentation first."))
+        self.logic.mendGeometry(volume, node)
+        self.logic.useSegmentation(volume, node)
+        self._refused = None
+        self.session.refresh()
+        self.session.say(
+            _("'{name}' now lies on the voxels of '{volume}'.").format(name=node.GetName(), volume=volume.GetName())
+        )
+
+    def _volumes_changed(self) -> None:
+        parameters, chosen, checked = self.session.parameters, self.list.chosen, self.list.checked
+        if parameters is None:
+            return
+        if chosen is not self.session.volume and chosen is not None:
+            self._refused = None
+            if chosen not in checked:
+                checked.append(chosen)
+        elif chosen not in checked:
+            chosen = checked[0] if checked else None
+        parameters.volumes = checked
+        parameters.volume = chosen
+        self.session.refresh()
+
+    def _planes_changed(self) -> None:
+        if self.session.parameters is not None:
+            self.session.refresh()

@@ -1,0 +1,127 @@
+"""Environment: what can be computed here, packages, the worker and its log, the folder for runs."""
+
+from __future__ import annotations
+
+import os
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..core.slicer_python import PYTHON_VARIABLE
+from .session import PanelSession
+from .step import Step
+
+_PYTHON_SETTING = "SparseAnnotate/WorkerPython"
+
+
+class EnvironmentStep(Step):
+    """Looks after what training needs."""
+
+    def __init__(self, session: PanelSession):
+        super().__init__(session, session.ui.environmentSection)
+        ui = self.ui
+        self._state = ""
+        ui.cohortFolderSelector.filters = ctk.ctkPathLineEdit.Dirs
+        ui.pythonSelector.filters = ctk.ctkPathLineEdit.Files
+        # A setting of this computer, not of a scene.
+        ui.pythonSelector.currentPath = str(qt.QSettings().value(_PYTHON_SETTING) or "")
+        self._use_python(ui.pythonSelector.currentPath)
+        session.on_click(ui.environmentButton, self.look)
+        session.on_click(ui.installButton, self._install)
+        session.on_click(ui.restartButton, self._restart)
+        session.on_click(ui.copyLogButton, self._copy_log)
+        ui.cohortFolderSelector.connect("currentPathChanged(QString)", self._folder_chosen)
+        ui.pythonSelector.connect("currentPathChanged(QString)", self._python_chosen)
+
+    def summary(self) -> str:
+        return self._state or _("not looked at yet")
+
+    def connect(self) -> None:
+        # By hand: a path of its own type would show an empty folder as '.'.
+        folder = self.session.parameters.cohortFolder
+        self.ui.cohortFolderSelector.currentPath = folder
+        self.logic.cohortFolder = folder
+
+    def refresh(self) -> None:
+        session, ui = self.session, self.ui
+        self.show_worker()
+        busy = session.why_busy
+        session.enable(ui.environmentButton, None)
+        session.enable(ui.installButton, busy)
+        session.enable(ui.cohortFolderSelector, busy)
+        self._show_log()
+
+    def show_worker(self) -> None:
+        """Say what the worker is at."""
+        text, why_not = _("not running; it starts when it is needed"), _("The worker is not running.")
+        if self.logic.workerIsRunning:
+            at_work = self.logic.atWork
+            text, why_not = _("at work: {job}").format(job=at_work) if at_work else _("ready"), None
+        self.ui.workerLabel.text = text
+        self.session.enable(self.ui.restartButton, why_not)
+
+    def _show_log(self) -> None:
+        lines = self.logic.workerLog
+        text = "\n".join(lines[-200:])
+        if self.ui.logText.plainText != text:
+            self.ui.logText.plainText = text
+        self.session.enable(self.ui.copyLogButton, None if lines else _("The worker has said nothing yet."))
+
+    def look(self) -> None:
+        """Ask the worker what can be computed here."""
+        self.ui.environmentLabel.text = _("Looking at this computer ...")
+        self.logic.environment(waitForCompletion=False, onDone=self._looked)
+        self.session.refresh()
+
+    def _looked(self, report, error) -> None:
+        if error is not None:
+            self.ui.environmentLabel.text = str(error)
+            self._state = _("the worker cannot be asked")
+            self.session.say(str(error), is_error=True)
+        else:
+            self.ui.environmentLabel.text = report["message"]
+            known = {name: version for name, version in report["packages"].items() if version}
+            versions = ", ".join(f"{name} {version}" for name, version in known.items())
+            self.ui.versionsLabel.text = f"Python {report['python']}, {versions}"
+            self._state = report["device"] or _("packages are missing")
+            tested = [f"{device['device']}: {device['message']}" for device in report["devices"]]
+            self.ui.environmentLabel.toolTip = "\n".join(tested)
+            self.on_devices([device["device"] for device in report["devices"] if device["works"]])
+        self.session.refresh()
+
+    def on_devices(self, names: list[str]) -> None:
+        """Replaced by the panel: the names of the devices that work are known."""
+
+    def _install(self) -> None:
+        self.logic.installPackages()
+        self.look()
+
+    def _restart(self) -> None:
+        self.logic.close()
+        self.session.refresh()
+        self.session.say(
+            _("The worker has been ended. It starts anew when it is needed; a training goes on with Continue.")
+        )
+
+    def _copy_log(self) -> None:
+        slicer.app.clipboard().setText("\n".join(self.logic.workerLog))
+        self.session.say(_("The worker's log is in the clipboard."))
+
+    def _folder_chosen(self, path: str) -> None:
+        if self.session.parameters is not None:
+            self.session.parameters.cohortFolder = path
+            self.logic.cohortFolder = path
+            self.session.refresh()
+
+    def _python_chosen(self, path: str) -> None:
+        qt.QSettings().setValue(_PYTHON_SETTING, path)
+        self._use_python(path)
+
+    @staticmethod
+    def _use_python(path: str) -> None:
+        if path:
+            os.environ[PYTHON_VARIABLE] = path
+        else:
+            os.environ.pop(PYTHON_VARIABLE, None)

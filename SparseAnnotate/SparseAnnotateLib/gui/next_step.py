@@ -1,0 +1,73 @@
+"""The one thing to do next, at every moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import slicer
+from slicer.i18n import tr as _
+
+from .step import Step
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """What to do next.
+
+    Attributes:
+        sentence: for the user. button: what the button beside it says; '' for none.
+        step: the step of the panel where it is done; None: elsewhere. action: does it.
+    """
+
+    sentence: str
+    button: str = ""
+    step: Step | None = None
+    action: Callable[[], None] | None = None
+
+
+def next_step(panel) -> NextStep:
+    """What to do next, from the state of the scene."""
+    session, logic = panel.session, panel.logic
+    volume = session.volume
+    if logic.isBusy:
+        return NextStep(_("Being worked on; you can go on drawing."), "", panel.train)
+    if volume is None:
+        if logic.volumes():
+            return NextStep(_("Check the volumes to work on."), _("Show"), panel.data)
+        return NextStep(_("Load a volume to begin."), _("Add data ..."), None, slicer.util.openAddDataDialog)
+    if panel.data.problem:
+        return NextStep(_("The segmentation does not fit the volume."), _("Show"), panel.data)
+    items = panel.draw.table.items
+    if not items:
+        if not session.planes:
+            return NextStep(_("Choose a plane to draw in."), _("Show"), panel.data)
+        return NextStep(_("Choose the slices to draw."), _("Recommend"), panel.recommend, panel.recommend.recommend)
+    if not logic.hasSegments(volume):
+        return NextStep(_("Add a segment for each structure in the Segment Editor."), _("Show"), panel.draw)
+    left = [item for item in items if item.state == "to do"]
+    if left:
+        return _drawing(panel, left)
+    fill = panel.fill.preview.node
+    runs = [run for run in logic.runSummaries() if run.is_finished and not run.problem]
+    result = panel.train.preview.node
+    if fill is None and result is None:
+        return NextStep(_("Fill between the drawn slices."), _("Fill"), panel.fill, panel.fill.fill)
+    if not runs:
+        return NextStep(_("Look at the fill. Apply or discard it, or train a model."), _("Show"), panel.fill)
+    if result is None:
+        return NextStep(
+            _("Run the model on this volume."), _("Run"), panel.train, lambda: panel.train.run([session.volume])
+        )
+    return NextStep(_("Look at the result. Apply it, or draw where the model is unsure."), _("Show"), panel.train)
+
+
+def _drawing(panel, left: list) -> NextStep:
+    chosen = panel.draw.table.chosen()
+    item = chosen if chosen is not None and chosen.state == "to do" else left[0]
+    where = {"plane": item.plane, "index": item.index, "name": item.volumeNode.GetName()}
+    if panel.draw.is_here(item):
+        text = _("Draw {plane} slice {index} of '{name}', then press Drawn (D) or Empty (E).")
+        return NextStep(text.format(**where), _("Drawn"), panel.draw, panel.draw.mark_drawn)
+    text = _("Draw {plane} slice {index} of '{name}'.")
+    return NextStep(text.format(**where), _("Go there"), panel.draw, panel.draw.go_to_next)

@@ -1,0 +1,72 @@
+"""A result that is shown before it is applied: Apply, Discard, and the overlay that says how far to trust it."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ..core import BadInputError
+from .session import PanelSession
+
+
+class Preview:
+    """The newest fill, or model's result, of the volume that is worked on.
+
+    Args:
+        of_run: whether results of models are meant, or fills. why_none: says what to do first.
+    """
+
+    def __init__(self, session: PanelSession, of_run: bool, apply_button, discard_button, overlay_box, why_none: str):
+        self._session, self._logic, self._of_run = session, session.logic, of_run
+        self._apply_button, self._discard_button, self._overlay_box = apply_button, discard_button, overlay_box
+        self._why_none = why_none
+        session.on_click(apply_button, self._apply)
+        session.on_click(discard_button, self._discard)
+        overlay_box.connect("toggled(bool)", lambda _on: session.attempt(self.show_overlay, keep_message=True))
+
+    @property
+    def node(self):
+        """The segmentation that shows the result; None when there is none."""
+        return self._session.latest_result(self._of_run)
+
+    def refresh(self) -> None:
+        why = None if self.node is not None else self._why_none
+        for button in (self._apply_button, self._discard_button):
+            self._session.enable(button, why)
+        has_overlay = self.node is not None and self._logic.confidenceNode(self.node) is not None
+        self._session.enable(self._overlay_box, None if has_overlay else self._why_none)
+
+    def replace(self, node) -> None:
+        """Another result has come: it is shown with its overlay, and the others are put out of sight."""
+        self._logic.showOnly(node)
+        self.show_overlay()
+        self._session.refresh()
+
+    def show_overlay(self) -> None:
+        """Lay over the slices how far the result can be trusted, or take that away."""
+        node = self.node
+        if node is not None and self._logic.confidenceNode(node) is not None:
+            self._logic.showConfidence(node, self._overlay_box.checked)
+
+    def _apply(self) -> None:
+        node, volume = self.node, self._session.volume
+        if node is None:
+            raise BadInputError(self._why_none)
+        left_out = self._logic.applyFill(volume, node)
+        self._session.refresh()
+        text = _("Applied to your segmentation; drawn slices are as they were.")
+        if left_out:
+            text += " " + _("Left out, because your segmentation has no such segment: {names}.").format(
+                names=", ".join(left_out)
+            )
+        self._session.say(text)
+
+    def _discard(self) -> None:
+        node = self.node
+        if node is None:
+            raise BadInputError(self._why_none)
+        name = node.GetName()
+        self._logic.discard(node)
+        if self.node is not None:
+            self.replace(self.node)
+        self._session.refresh()
+        self._session.say(_("'{name}' has been removed.").format(name=name))

@@ -1,0 +1,142 @@
+"""Recommend: the budget, how to choose, the planner's advice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slicer.i18n import tr as _
+
+from ..core import BadInputError
+from .data_step import PLANE_BOXES
+from .session import PanelSession
+from .step import Step
+
+
+class RecommendStep(Step):
+    """Puts slices into the worklist."""
+
+    def __init__(self, session: PanelSession):
+        super().__init__(session, session.ui.recommendSection)
+        self._plan = None
+        session.on_click(self.ui.recommendButton, self.recommend)
+        session.on_click(self.ui.adviceButton, self._ask)
+        session.on_click(self.ui.useAdviceButton, self._use)
+        self.ui.strategySelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
+        self.ui.featuresSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
+        self.ui.budgetKindSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
+
+    def summary(self) -> str:
+        parameters = self.session.parameters
+        amount = f"{parameters.budget:g} {'%' if parameters.budgetKind == 'percent' else parameters.budgetKind}"
+        return f"{amount}, {parameters.strategy}"
+
+    def disconnect(self) -> None:
+        self._plan = None
+        self.ui.adviceLabel.text = ""
+
+    def refresh(self) -> None:
+        session = self.session
+        why = session.why_busy or session.why_no_volume
+        session.enable(self.ui.adviceButton, why)
+        session.enable(self.ui.recommendButton, why or (None if session.planes else _("Choose a plane first.")))
+        session.enable(self.ui.useAdviceButton, None if self._plan is not None else _("Ask for advice first."))
+        self.ui.adviceLabel.visible = bool(self.ui.adviceLabel.text)
+        self._show_options()
+
+    def _show_options(self) -> None:
+        strategy, enable = self.ui.strategySelector.currentText, self.session.enable
+        compares = strategy in ("representative", "core_set", "uncertainty")
+        enable(
+            self.ui.featuresSelector,
+            None if compares else _("'{name}' does not compare slices.").format(name=strategy),
+        )
+        is_autoencoder = compares and self.ui.featuresSelector.currentText == "autoencoder"
+        enable(
+            self.ui.fromScratchCheckBox, None if is_autoencoder else _("Only when slices are compared by autoencoder.")
+        )
+        kind = self.ui.budgetKindSelector.currentText
+        self.ui.budgetSpinBox.decimals = 1 if kind == "percent" else 0
+        self.ui.budgetSpinBox.maximum = 100.0 if kind == "percent" else 100000.0
+        self.ui.budgetSpinBox.minimum = 0.1 if kind == "percent" else 1.0
+
+    def recommend(self, strategy: str | None = None, runs: Sequence[str] = ()) -> None:
+        """Recommend slices with the panel's choices; `strategy` and `runs` in place of the chosen ones."""
+        session, chosen = self.session, self.session.parameters
+        budget = {
+            "percent": {"density": chosen.budget / 100.0},
+            "slices": {"total": max(1, round(chosen.budget))},
+            "minutes": {"minutes": chosen.budget},
+        }[chosen.budgetKind]
+        if not session.planes:
+            raise BadInputError(_("Choose at least one plane to draw in, under Data."))
+        strategy = strategy or chosen.strategy
+        if strategy == "uncertainty" and not runs:
+            runs = [chosen.run] if chosen.run else []
+        session.start(
+            _("Choosing slices ..."),
+            lambda **how: self.logic.recommendSlices(
+                session.volumes,
+                session.planes,
+                strategy=strategy,
+                scope=chosen.scope,
+                features=chosen.features,
+                fromScratch=chosen.fromScratch,
+                wholeVolume=chosen.wholeVolume,
+                runs=runs,
+                **budget,
+                **how,
+            ),
+            self._recommended,
+        )
+
+    def _recommended(self, worklist) -> None:
+        self.session.refresh()
+        if worklist:
+            self.session.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+            self.on_recommended()
+        else:
+            self.session.say(_("Nothing more to draw: the drawn slices already use up the budget."))
+
+    def on_recommended(self) -> None:
+        """Replaced by the panel: goes on to drawing."""
+
+    def _ask(self) -> None:
+        chosen, session = self.session.parameters, self.session
+        if chosen.budgetKind == "minutes":
+            budget = {"minutes": chosen.budget}
+        elif chosen.budgetKind == "slices":
+            budget = {"slices": max(1, round(chosen.budget))}
+        else:
+            budget = {"slices": max(1, round(chosen.budget / 100.0 * session.effort(anew=True).all_slices))}
+        session.start(
+            _("Planning ..."), lambda **how: self.logic.planAnnotation(session.volumes, **budget, **how), self._advised
+        )
+
+    def _advised(self, plan) -> None:
+        self._plan = plan
+        text = _("Draw {slices} {plane} slices").format(slices=plan.slices, plane=plan.plane.value)
+        if len(plan.cases) > 1:
+            text += _(", {each} in each of {count} volumes").format(each=plan.slices_per_volume, count=len(plan.cases))
+        if plan.minutes is not None:
+            text += _(", about {minutes:.0f} minutes").format(minutes=plan.minutes)
+        reasons = [f"{item.sentence} ({item.source})" for item in plan.advice]
+        self.ui.adviceLabel.text = f"{text}. {plan.advice[0].sentence}" if plan.advice else f"{text}."
+        self.ui.adviceLabel.toolTip = "\n".join([*reasons, *plan.unknown])
+        self.session.refresh()
+        self.session.say(" ".join([_("'Use advice' sets the choices so."), *plan.unknown[:1]]))
+
+    def _use(self) -> None:
+        plan, parameters = self._plan, self.session.parameters
+        if plan is None:
+            raise BadInputError(_("Ask for advice first."))
+        for plane, name in PLANE_BOXES.items():
+            getattr(self.ui, name).checked = plane == plan.plane.value
+        # The kind first: it sets the range of the amount.
+        self.ui.budgetKindSelector.setCurrentText("slices")
+        self.ui.budgetSpinBox.value = plan.slices
+        self.ui.strategySelector.setCurrentText(plan.strategy)
+        if plan.volume_share < 1.0:
+            parameters.volumes = [node for node in self.session.volumes if node.GetName() in plan.cases]
+            parameters.volume = parameters.volumes[0]
+        self.session.refresh()
+        self.session.say(_("The choices are as advised. Recommend puts the slices into the worklist."))

@@ -1,0 +1,70 @@
+"""The trained runs as a table: name, date, volumes and slices learned from, Dice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import qt
+from slicer.i18n import tr as _
+
+
+class RunTable:
+    """Fills a QTableWidget with runs, the newest first, and tells which one is chosen."""
+
+    def __init__(self, table, on_chosen: Callable[[str], None]):
+        self._table, self._on_chosen = table, on_chosen
+        self._runs: list = []
+        self._updating = False
+        titles = [_("Run"), _("Date"), _("Learned from"), _("Dice")]
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
+        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        table.verticalHeader().setVisible(False)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setSectionResizeMode(2, qt.QHeaderView.Stretch)
+        table.connect("currentCellChanged(int,int,int,int)", lambda row, *_others: self._changed(row))
+
+    def show(self, runs: Sequence, chosen: str) -> None:
+        """Show these runs (RunSummary, oldest first); `chosen` by name."""
+        runs = list(reversed(runs))
+        self._updating = True
+        try:
+            if runs != self._runs:
+                self._runs = runs
+                self._table.setRowCount(len(runs))
+                for row, run in enumerate(runs):
+                    for column, text in enumerate(_cells(run)):
+                        cell = qt.QTableWidgetItem(text)
+                        cell.setToolTip(run.problem or text)
+                        self._table.setItem(row, column, cell)
+            names = [run.name for run in runs]
+            row = names.index(chosen) if chosen in names else -1
+            if row != self._table.currentRow():
+                self._table.setCurrentCell(row, 0)
+        finally:
+            self._updating = False
+
+    @property
+    def chosen(self):
+        """The RunSummary that is chosen, or None."""
+        row = self._table.currentRow()
+        return self._runs[row] if 0 <= row < len(self._runs) else None
+
+    def _changed(self, row: int) -> None:
+        if not self._updating and 0 <= row < len(self._runs):
+            self._on_chosen(self._runs[row].name)
+
+
+def _cells(run) -> tuple[str, ...]:
+    learned = _("{cases} volume(s)").format(cases=run.cases)
+    if run.slices is not None:
+        learned += ", " + _("{slices} slices").format(slices=run.slices)
+    if run.problem:
+        learned, dice = _("cannot be used"), ""
+    elif not run.is_finished:
+        dice = _("not finished")
+    else:
+        dice = f"{run.dice:.3f}" if run.dice is not None else _("not measured")
+    return (run.name, run.changed.strftime("%Y-%m-%d %H:%M"), learned, dice)

@@ -1,0 +1,228 @@
+"""Train and run: training, its curves, the runs there are, and running one on volumes."""
+
+from __future__ import annotations
+
+import time
+
+from slicer.i18n import tr as _
+
+from ..core import BadInputError, Progress
+from .preview import Preview
+from .run_table import RunTable
+from .session import PanelSession, duration
+from .step import Step
+
+_CURVES_EVERY = 3.0
+
+
+class TrainStep(Step):
+    """Trains in the worker; Train becomes Cancel."""
+
+    def __init__(self, session: PanelSession):
+        super().__init__(session, session.ui.trainSection)
+        ui = self.ui
+        self.runs = RunTable(ui.runTable, self._run_chosen)
+        self._training: str | None = None
+        self._trained_in = None
+        self._curves_at = 0.0
+        self._train_text = ui.trainButton.text
+        self.preview = Preview(
+            session,
+            of_run=True,
+            apply_button=ui.applyResultButton,
+            discard_button=ui.discardResultButton,
+            overlay_box=ui.uncertaintyCheckBox,
+            why_none=_("Run a model on this volume first."),
+        )
+        session.on_click(ui.trainButton, self._train_or_cancel)
+        session.on_click(ui.continueButton, self._continue)
+        session.on_click(ui.estimateButton, self._estimate)
+        session.on_click(ui.curvesButton, lambda: self._show_curves(open_view=True))
+        session.on_click(ui.runButton, lambda: self.run([session.volume]))
+        session.on_click(ui.runAllButton, lambda: self.run(session.volumes))
+        session.on_click(ui.nextSlicesButton, self._recommend_next)
+        ui.deviceSelector.connect("currentTextChanged(QString)", self._device_chosen)
+
+    def summary(self) -> str:
+        if self._training is not None:
+            return _("'{run}' is being trained").format(run=self._training)
+        runs = self.logic.runSummaries()
+        finished = [run for run in runs if run.is_finished]
+        if not finished:
+            return _("no model yet")
+        last = finished[-1]
+        told = _("{count} model(s)").format(count=len(finished))
+        return told if last.dice is None else told + ", " + _("last Dice {dice:.3f}").format(dice=last.dice)
+
+    def connect(self) -> None:
+        self.show_devices(["auto", "cpu"])
+
+    def show_devices(self, names: list[str]) -> None:
+        """Offer these devices; the one of the scene's choices stays chosen."""
+        wanted = self.session.parameters.device if self.session.parameters is not None else "auto"
+        names = list(dict.fromkeys([*names, wanted]))
+        selector = self.ui.deviceSelector
+        if [selector.itemText(n) for n in range(selector.count)] != names:
+            was = selector.blockSignals(True)
+            selector.clear()
+            selector.addItems(names)
+            selector.blockSignals(was)
+        selector.setCurrentText(wanted)
+
+    def refresh(self) -> None:
+        session, ui = self.session, self.ui
+        runs: list = []
+        session.attempt(lambda: runs.extend(self.logic.runSummaries()), keep_message=True)
+        self.runs.show(runs, session.parameters.run)
+        chosen = self.runs.chosen
+        busy, is_training = session.why_busy, self._training is not None
+        nothing = session.why_no_volume or session.why_nothing_drawn(session.volumes)
+        ui.trainButton.text = _("Cancel") if is_training else self._train_text
+        session.enable(ui.trainButton, None if is_training else busy or nothing)
+        session.enable(ui.estimateButton, busy or nothing)
+        broken_off = chosen is not None and not chosen.is_finished and not chosen.problem
+        session.enable(
+            ui.continueButton,
+            busy or nothing or (None if broken_off else _("Choose a run that was not finished in the table.")),
+        )
+        why_no_run = _("Train a model, or choose one in the table, first.")
+        finished = chosen is not None and chosen.is_finished and not chosen.problem
+        session.enable(ui.curvesButton, None if chosen is not None else why_no_run)
+        why = busy or session.why_no_volume or (None if finished else why_no_run)
+        for button in (ui.runButton, ui.runAllButton, ui.nextSlicesButton):
+            session.enable(button, why)
+        self.preview.refresh()
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def _train_or_cancel(self) -> None:
+        if self._training is not None:
+            self.logic.cancel()
+            return
+        chosen = self.session.parameters
+        settings = {"iterations": chosen.iterations} if chosen.iterations else {}
+        self._begin(self.logic.newRunName(), settings, chosen.preset)
+
+    def _continue(self) -> None:
+        if self.runs.chosen is None:
+            raise BadInputError(_("Choose a run that was not finished in the table."))
+        self._begin(self.runs.chosen.name, {}, None)
+
+    def _begin(self, run: str, settings: dict, preset: str | None) -> None:
+        session = self.session
+        self._training, self._trained_in = run, self.logic.cohortFolder
+        try:
+            session.start(
+                _("Starting the worker ..."),
+                lambda onDone, **how: self.logic.train(
+                    session.volumes,
+                    run,
+                    settings,
+                    preset,
+                    session.parameters.device,
+                    onDone=lambda result, error: self._ended(onDone, result, error),
+                    **how,
+                ),
+                self._trained,
+            )
+        except Exception:
+            self._training = None
+            raise
+
+    def _ended(self, go_on, result, error) -> None:
+        run, self._training = self._training, None
+        if self.session.parameters is not None and run is not None and self._is_at_hand:
+            self.session.parameters.run = run
+        go_on(result, error)
+
+    @property
+    def _is_at_hand(self) -> bool:
+        """False when another scene, with another folder, has been opened since the training began."""
+        return self.logic.cohortFolder == self._trained_in
+
+    def _trained(self, run) -> None:
+        if not self._is_at_hand:
+            told = _("'{run}' is trained. It is in the folder '{folder}'.")
+            self.session.say(told.format(run=run, folder=self._trained_in))
+            return
+        self._show_curves()
+        said = _("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run)
+        self.session.say(" ".join([said, *self.logic.runNotes(run)]))
+
+    def _estimate(self) -> None:
+        session, chosen = self.session, self.session.parameters
+        settings = {"iterations": chosen.iterations} if chosen.iterations else {}
+        session.start(
+            _("Timing a few steps ..."),
+            lambda **how: self.logic.trainingPlan(session.volumes, "", settings, chosen.preset, chosen.device, **how),
+            self._estimated,
+        )
+
+    def _estimated(self, plan) -> None:
+        models = ", ".join(model.role for model in plan.models)
+        self.ui.estimateLabel.text = _("about {time} on {device} ({models})").format(
+            time=duration(60 * plan.minutes), device=plan.device, models=models
+        )
+        self.session.say(" ".join(plan.notes))
+
+    def show_progress(self, progress: Progress) -> None:
+        """Follow the curves of the training at work."""
+        if self._training is None or not progress.metrics or time.monotonic() - self._curves_at < _CURVES_EVERY:
+            return
+        self._curves_at = time.monotonic()
+        self.session.attempt(self._show_curves, keep_message=True)
+
+    def _show_curves(self, open_view: bool = False) -> None:
+        """Draw the curves of the run at work, or the chosen one; the layout changes only when it is asked for."""
+        run = self._training or self.session.parameters.run
+        if not run:
+            raise BadInputError(_("Train a model, or choose one in the table, first."))
+        if open_view:
+            self.logic.showCurves(run, inLayout=True)
+        elif self.logic.hasMetrics(run):
+            self.logic.showCurves(run)
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def _run_chosen(self, name: str) -> None:
+        if self.session.parameters is not None:
+            self.session.parameters.run = name
+            self.session.refresh()
+
+    def run(self, volumes: list) -> None:
+        """Run the chosen model on volumes."""
+        session, chosen = self.session, self.runs.chosen
+        if chosen is None:
+            raise BadInputError(_("Train a model, or choose one in the table, first."))
+        session.start(
+            _("Starting the worker ..."),
+            lambda **how: self.logic.segment(
+                volumes,
+                chosen.name,
+                uncertainty=True,
+                device=session.parameters.device,
+                **how,
+            ),
+            self._segmented,
+        )
+
+    def _segmented(self, nodes) -> None:
+        for node in nodes:
+            self.logic.showOnly(node)
+        self.preview.show_overlay()
+        self.session.refresh()
+        names = [f"'{node.GetName()}'" for node in nodes]
+        more = _(" and {count} more").format(count=len(names) - 3) if len(names) > 3 else ""
+        self.session.say(_("New: {names}.").format(names=", ".join(names[:3]) + more))
+
+    def _recommend_next(self) -> None:
+        if self.runs.chosen is None:
+            raise BadInputError(_("Train a model, or choose one in the table, first."))
+        self.recommend_next(self.runs.chosen.name)
+
+    def recommend_next(self, run: str) -> None:
+        """Replaced by the panel: recommends slices that the run is unsure of."""
+
+    def _device_chosen(self, name: str) -> None:
+        if self.session.parameters is not None and name:
+            self.session.parameters.device = name

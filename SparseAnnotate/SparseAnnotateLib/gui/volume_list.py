@@ -1,0 +1,91 @@
+"""The cohort's volumes as a check list that stays quick with hundreds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import qt
+from slicer.i18n import tr as _
+
+
+class VolumeList:
+    """Fills a QListWidget with volumes; the checked ones are the cohort, the chosen one is worked on.
+
+    Args:
+        on_changed: called when a person has checked, unchecked or chosen a volume.
+    """
+
+    def __init__(self, widget, filter_edit, on_changed: Callable[[], None]):
+        self._widget, self._filter, self._on_changed = widget, filter_edit, on_changed
+        self._nodes: list = []
+        self._shown: list[tuple[str, str]] = []
+        self._updating = False
+        widget.connect("itemChanged(QListWidgetItem*)", lambda _item: self._changed())
+        widget.connect("currentRowChanged(int)", lambda _row: self._changed())
+        filter_edit.connect("textChanged(QString)", lambda _text: self._hide_others())
+
+    def show(self, nodes: Sequence, checked: Sequence, chosen) -> None:
+        """Show these volumes; `checked` are checked, `chosen` (or None) is the one worked on."""
+        self._updating = True
+        try:
+            wanted = [(node.GetID(), node.GetName()) for node in nodes]
+            if wanted != self._shown:
+                self._fill(nodes, wanted)
+            ids = {node.GetID() for node in checked}
+            for row, (node_id, _name) in enumerate(self._shown):
+                state = qt.Qt.Checked if node_id in ids else qt.Qt.Unchecked
+                item = self._widget.item(row)
+                if item.checkState() != state:
+                    item.setCheckState(state)
+            self._widget.setCurrentRow(self._row_of(chosen))
+        finally:
+            self._updating = False
+
+    def check_shown(self, is_checked: bool) -> None:
+        """Check, or uncheck, all volumes that the filter lets through."""
+        self._updating = True
+        for row in range(len(self._nodes)):
+            item = self._widget.item(row)
+            if not item.isHidden():
+                item.setCheckState(qt.Qt.Checked if is_checked else qt.Qt.Unchecked)
+        self._updating = False
+        self._changed()
+
+    @property
+    def checked(self) -> list:
+        """The nodes that are checked."""
+        return [node for row, node in enumerate(self._nodes) if self._widget.item(row).checkState() == qt.Qt.Checked]
+
+    @property
+    def chosen(self):
+        """The node that is worked on, or None."""
+        row = self._widget.currentRow
+        return self._nodes[row] if 0 <= row < len(self._nodes) else None
+
+    def _fill(self, nodes: Sequence, wanted: list[tuple[str, str]]) -> None:
+        self._nodes, self._shown = list(nodes), wanted
+        self._widget.clear()
+        # Made by the list itself: what Python makes, Python may take away.
+        self._widget.addItems([node.GetName() for node in nodes])
+        for row, node in enumerate(nodes):
+            item = self._widget.item(row)
+            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+            item.setCheckState(qt.Qt.Unchecked)
+            shape = " x ".join(str(n) for n in node.GetImageData().GetDimensions())
+            item.setToolTip(
+                _("{name}: {shape} voxels. Checked volumes make the cohort.").format(name=node.GetName(), shape=shape)
+            )
+        self._hide_others()
+
+    def _hide_others(self) -> None:
+        wanted = self._filter.text.strip().lower()
+        for row, (_node_id, name) in enumerate(self._shown):
+            self._widget.item(row).setHidden(bool(wanted) and wanted not in name.lower())
+
+    def _row_of(self, node) -> int:
+        node_id = node.GetID() if node is not None else None
+        return next((row for row, (shown, _name) in enumerate(self._shown) if shown == node_id), -1)
+
+    def _changed(self) -> None:
+        if not self._updating:
+            self._on_changed()

@@ -1,0 +1,57 @@
+"""The runs of a cohort at a glance. Importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from ..core import Cohort, SparseAnnotateError
+from .run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run.
+
+    Attributes:
+        name: of the run. is_finished: False for one that was planned, is at work, or was broken off.
+        changed: when it was last worked on.
+        cases: annotated cases it learns from; slices: drawn slices, None before it has finished.
+        dice: mean Dice on held-out drawn slices; None when it has not finished or none were held out.
+        problem: why it cannot be used, as a sentence; '' when it can.
+    """
+
+    name: str
+    is_finished: bool
+    changed: datetime
+    cases: int = 0
+    slices: int | None = None
+    dice: float | None = None
+    problem: str = ""
+
+
+def run_summaries(cohort: Cohort) -> list[RunSummary]:
+    """All runs of a cohort, oldest first."""
+    found = []
+    for name in cohort.runs():
+        folder = RunFolder(cohort.run_folder(name))
+        path = folder.card_path if folder.is_finished else folder.plan_path
+        if path.is_file():
+            found.append(_summary(folder.path, path, path.stat().st_mtime))
+    return found
+
+
+@lru_cache(maxsize=512)
+def _summary(folder_path: Path, path: Path, changed: float) -> RunSummary:
+    """The panel asks after every click, and a run's files hardly ever change."""
+    folder, when = RunFolder(folder_path), datetime.fromtimestamp(changed)
+    is_finished = path == folder.card_path
+    try:
+        if not is_finished:
+            return RunSummary(folder.name, False, when, len(folder.plan().cases))
+        card = folder.card()
+    except SparseAnnotateError as error:
+        return RunSummary(folder.name, is_finished, when, problem=str(error))
+    return RunSummary(folder.name, True, when, len(card.cases), card.slices, card.validation_dice)

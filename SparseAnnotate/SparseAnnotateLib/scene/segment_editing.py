@@ -1,0 +1,136 @@
+"""Changing what is drawn, and telling whether it was changed. Undo is the caller's matter: save a state before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import slicer
+from vtk.util import numpy_support
+
+from ..core import BadInputError, Plane
+from .segmentation_nodes import geometry_problem, masks_of, segment_ids
+from .volume_nodes import geometry_of, local_ijk_to_ras, vtk_matrix, world_from_node
+
+_EDITOR_TAG = "SparseAnnotate"
+
+
+def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node) -> None:
+    """Replace the named segments by the labels.
+
+    Args:
+        labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
+        values: label value of each segment name to replace; all other segments stay bit-identical.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    for segment_id in segment_ids(segmentation_node):
+        name = segmentation.GetSegment(segment_id).GetName()
+        if name not in values:
+            continue
+        # A layer shared with other segments must not be written to: they would lose what overlaps.
+        segmentation.SeparateSegmentLabelmap(segment_id)
+        mask = (labels == values[name]).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, segment_id, volume_node)
+
+
+def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
+    """Something that changes whenever a voxel of a segment is changed, or a segment comes or goes."""
+    segments = segment_ids(segmentation_node)
+    layers = [segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segments]
+    return tuple((s, layer.GetMTime() if layer is not None else 0) for s, layer in zip(segments, layers, strict=True))
+
+
+def editor_for(segmentation_node, volume_node):
+    """A vtkSlicerSegmentEditorLogic with undo, working on the segmentation without a window."""
+    editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor_node.SetHideFromEditors(True)
+    editor_node.SetSaveWithScene(False)
+    editor = slicer.vtkSlicerSegmentEditorLogic()
+    editor.SetMRMLScene(slicer.mrmlScene)
+    editor.SetSegmentEditorNode(editor_node)
+    editor.SetSegmentationHistory(slicer.vtkSegmentationHistory())
+    editor.SetSegmentationNode(segmentation_node)
+    editor.SetSourceVolumeNode(volume_node)
+    return editor
+
+
+def slice_masks(segmentation_node, volume_node, plane: Plane, index: int) -> dict[str, np.ndarray]:
+    """For every segment with voxels on a slice: its name, and its (rows, columns) bool mask there.
+
+    Only the slice is read, because this runs while somebody draws. Raises BadInputError when the grids differ.
+    """
+    problem = geometry_problem(segmentation_node, volume_node)
+    if problem:
+        raise BadInputError(problem)
+    geometry = geometry_of(volume_node)
+    region = slice_region(geometry.shape, plane.array_axis(geometry), index)
+    found = {}
+    for name, box, mask in masks_of(segmentation_node, volume_node, region):
+        whole = np.zeros([part.stop - part.start for part in region], dtype=bool)
+        whole[box] = mask
+        if whole.any():
+            found[name] = np.squeeze(whole, axis=plane.array_axis(geometry))
+    return found
+
+
+def slice_region(shape, axis: int, index: int) -> tuple[slice, slice, slice]:
+    """The part of a (K, J, I) array that one slice takes, as slices with start and stop."""
+    return tuple(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(shape))
+
+
+def put_slice(
+    segmentation_node, volume_node, plane: Plane, index: int, masks: Mapping[str, np.ndarray], editor
+) -> None:
+    """Replace the segments named in `masks` on one slice, and nothing else; undo is the caller's matter.
+
+    Args:
+        masks: segment name to (rows, columns) bool, in the order of the array's axes.
+        editor: a vtkSlicerSegmentEditorLogic on this segmentation.
+    """
+    geometry = geometry_of(volume_node)
+    axis = plane.array_axis(geometry)
+    region = slice_region(geometry.shape, axis, index)
+    for segment_id in segment_ids(segmentation_node):
+        name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
+        if name not in masks:
+            continue
+        mask = np.expand_dims(np.asarray(masks[name], dtype=np.uint8), axis)
+        for array, mode in (
+            (np.ones_like(mask), editor.ModificationModeRemove),
+            (mask, editor.ModificationModeAdd),
+        ):
+            if array.any():
+                piece = _layer_of(array, region, segmentation_node, volume_node)
+                # Past the editor's masks and overwriting: other segments stay as they are, overlapping or not.
+                editor.ModifySegmentByLabelmap(
+                    segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
+                )
+
+
+def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):
+    """Part of a volume's grid as an image in the segmentation's frame; `array` (K, J, I) uint8 has its shape."""
+    volume_to_world = world_from_node(volume_node) @ local_ijk_to_ras(volume_node)
+    layer = slicer.vtkOrientedImageData()
+    layer.SetExtent([bound for part in reversed(region) for bound in (part.start, part.stop - 1)])
+    layer.SetImageToWorldMatrix(vtk_matrix(np.linalg.solve(world_from_node(segmentation_node), volume_to_world)))
+    layer.GetPointData().SetScalars(numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+    return layer
+
+
+def watch_voxels(segmentation_node, on_changed: Callable[[], None]) -> Callable[[], None]:
+    """Call `on_changed` whenever voxels of a segment change; returns a function that ends it."""
+    segmentation = segmentation_node.GetSegmentation()
+    event = slicer.vtkSegmentation.SourceRepresentationModified
+    tag = segmentation.AddObserver(event, lambda *_: on_changed())
+    return lambda: segmentation.RemoveObserver(tag)
+
+
+def segment_editor_node():
+    """The module's own vtkMRMLSegmentEditorNode; there is one in a scene."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode"):
+        if node.GetSingletonTag() == _EDITOR_TAG:
+            return node
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+    node.UnRegister(None)
+    node.SetSingletonTag(_EDITOR_TAG)
+    return slicer.mrmlScene.AddNode(node)

@@ -1,0 +1,86 @@
+"""Markers of drawn and recommended slices: thin lines where they cross the other slice views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from ..core import Ledger, Plane, SliceState, VolumeGeometry
+from .volume_nodes import geometry_of
+
+_MARKERS_ATTRIBUTE = "SparseAnnotate.Markers"
+_KINDS = {
+    "drawn": ((SliceState.DRAWN, SliceState.EMPTY), (0.25, 0.8, 0.35)),
+    "to do": ((SliceState.TODO,), (1.0, 0.65, 0.1)),
+}
+
+
+def show_markers(volume_node, ledger: Ledger) -> None:
+    """Mark the slices of one volume, drawn ones green and recommended ones orange; those of others are taken away."""
+    geometry = geometry_of(volume_node)
+    for kind, (states, colour) in _KINDS.items():
+        node = _node(kind, colour)
+        node.SetAndObservePolyData(slice_frames(geometry, ledger, states))
+        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        node.GetDisplayNode().SetVisibility(True)
+
+
+def hide_markers() -> None:
+    """Take all markers away."""
+    for node in _nodes():
+        slicer.mrmlScene.RemoveNode(node)
+
+
+def slice_frames(geometry: VolumeGeometry, ledger: Ledger, states: Iterable[SliceState]) -> vtk.vtkPolyData:
+    """A rectangle (RAS, mm) for each slice in one of the states, through the middle of its voxels."""
+    corners = []
+    for plane in Plane:
+        axis = plane.array_axis(geometry)
+        across = [a for a in range(3) if a != axis]
+        for index in ledger.indices(plane, *states):
+            for first, second in ((0, 0), (1, 0), (1, 1), (0, 1)):
+                kji = np.empty(3)
+                kji[axis] = index
+                for place, end in zip(across, (first, second), strict=True):
+                    # To the rim of the outermost voxels.
+                    kji[place] = end * geometry.shape[place] - 0.5
+                corners.append((geometry.matrix @ [*kji[::-1], 1.0])[:3])
+    data = vtk.vtkPolyData()
+    points = vtk.vtkPoints()
+    points.SetData(numpy_support.numpy_to_vtk(np.array(corners, dtype=float).reshape(-1, 3), deep=True))
+    data.SetPoints(points)
+    faces = vtk.vtkCellArray()
+    for number in range(len(corners) // 4):
+        faces.InsertNextCell(4, range(4 * number, 4 * number + 4))
+    data.SetPolys(faces)
+    return data
+
+
+def _nodes() -> list:
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLModelNode") if node.GetAttribute(_MARKERS_ATTRIBUTE)]
+
+
+def _node(kind: str, colour: tuple[float, float, float]):
+    for node in _nodes():
+        if node.GetAttribute(_MARKERS_ATTRIBUTE) == kind:
+            return node
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLModelNode")
+    node.UnRegister(None)
+    node.SetName(f"Slices {kind}")
+    node.SetAttribute(_MARKERS_ATTRIBUTE, kind)
+    # Made anew from the ledger whenever the panel is shown.
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    node = slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetColor(*colour)
+    display.SetVisibility2D(True)
+    display.SetVisibility3D(False)
+    display.SetSliceIntersectionThickness(1)
+    return node

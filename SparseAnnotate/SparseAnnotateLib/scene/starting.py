@@ -1,0 +1,78 @@
+"""What the drawing of a slice can start from, so that a person corrects instead of drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+
+from ..core import BadInputError, Plane, SliceState
+from .annotations import annotated_segmentation
+from .ledger_store import store_ledger, stored_ledger
+from .results import FILL, made_by, results_of
+from .segment_editing import slice_masks
+from .volume_nodes import geometry_of
+
+
+class Start(StrEnum):
+    """What to begin with on a slice."""
+
+    NOTHING = "nothing"
+    NEAREST = "nearest drawn slice"
+    FILL = "fill"
+    PREDICTION = "prediction"
+
+
+def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[dict[str, np.ndarray], str]:
+    """What to put onto a slice: a mask for each segment that was drawn in, and where it comes from, in a few words.
+
+    Returns:
+        Segment name to (rows, columns) bool; and for example 'coronal slice 12' or 'run 1'.
+
+    Raises:
+        BadInputError: when the slice is decided already, or there is nothing to start from.
+    """
+    segmentation = annotated_segmentation(volume_node)
+    if segmentation is None:
+        raise BadInputError(f"'{volume_node.GetName()}' has no segmentation to draw in yet. Recommend slices first.")
+    ledger = stored_ledger(segmentation)
+    if ledger.is_decided(plane, index):
+        raise BadInputError(
+            f"The {plane.value} slice {index} of '{volume_node.GetName()}' is {ledger.entry(plane, index).state.value} "
+            "already, and what was decided is not overwritten. Choose a slice that is still to do."
+        )
+    if start is Start.NOTHING:
+        return {}, ""
+    if start is Start.NEAREST:
+        return _of_nearest(volume_node, segmentation, ledger.indices(plane, SliceState.DRAWN), plane, index)
+    found = [node for node in results_of(volume_node) if (made_by(node) == FILL) == (start is Start.FILL)]
+    if not found:
+        todo = "Fill between slices first." if start is Start.FILL else "Train a model and run it on this volume first."
+        raise BadInputError(f"There is no {start.value} of '{volume_node.GetName()}' to start from. {todo}")
+    masks = slice_masks(found[-1], volume_node, plane, index)
+    return masks, "fill" if start is Start.FILL else str(made_by(found[-1]))
+
+
+def note_start(volume_node, plane: Plane, index: int, started_from: str) -> None:
+    """Keep in the ledger what the drawing of a slice started from."""
+    segmentation = annotated_segmentation(volume_node)
+    store_ledger(segmentation, stored_ledger(segmentation).with_start(plane, index, started_from))
+
+
+def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plane) -> dict[str, np.ndarray]:
+    """Masks for all of `names`: what no mask is given for becomes empty."""
+    geometry = geometry_of(volume_node)
+    shape = [n for axis, n in enumerate(geometry.shape) if axis != plane.array_axis(geometry)]
+    nothing = np.zeros(shape, dtype=bool)
+    return {name: masks.get(name, nothing) for name in names}
+
+
+def _of_nearest(volume_node, segmentation, drawn: list[int], plane: Plane, index: int):
+    if not drawn:
+        raise BadInputError(
+            f"No {plane.value} slice of '{volume_node.GetName()}' has been drawn yet, so there is no nearest one to "
+            "start from. Draw the first one from nothing."
+        )
+    nearest = min(drawn, key=lambda other: abs(other - index))
+    return slice_masks(segmentation, volume_node, plane, nearest), f"{plane.value} slice {nearest}"

@@ -1,0 +1,133 @@
+"""How long the window stands still: the longest gap between ticks of a 20 ms timer while something is clicked.
+
+With hundreds of small volumes, and with one large one. A click is 'quick' when the gap stays below 0.1 s.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmark_report import PROJECT, arguments, report
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+sys.path.insert(0, str(PROJECT / "Testing"))
+_TICK = 0.02
+
+
+def main() -> None:
+    options = arguments(
+        __doc__,
+        volumes={"type": int, "default": 500, "help": "small volumes"},
+        shape={"type": int, "nargs": 3, "default": (600, 512, 512), "help": "of the large volume (K, J, I)"},
+    )
+    volumes, shape = (40, (60, 128, 128)) if options.quick else (options.volumes, tuple(options.shape))
+    from SlicerStandIn import embedded_slicer
+    from SlicerStandIn.panel_window import open_panel
+
+    application, widget = open_panel()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        widget.panel.ui.cohortFolderSelector.currentPath = str(Path(folder) / "cohort")
+        clicks = _Clicks(application, widget, rows)
+        _many(clicks, volumes)
+        embedded_slicer.clear_scene()
+        clicks.idle()
+        widget.panel.ui.cohortFolderSelector.currentPath = str(Path(folder) / "large")
+        _large(clicks, shape)
+        widget.cleanup()
+        clicks.idle()
+    size = " x ".join(str(n) for n in reversed(shape))
+    title = f"Longest gap between ticks of a timer; {volumes} volumes of 24^3, and one of {size}"
+    report(title, ("click", "longest gap s", "whole s"), rows, options, seeds=[0])
+
+
+class _Clicks:
+    """Clicks, and tells for how long the window stood still."""
+
+    def __init__(self, application, widget, rows: list):
+        from PySide6 import QtCore
+
+        self._application, self._rows = application, rows
+        self.panel, self.ui, self.logic = widget.panel, widget.panel.ui, widget.logic
+        self._ticks: list[float] = []
+        self._timer = QtCore.QTimer()
+        self._timer.setInterval(int(1000 * _TICK))
+        self._timer.timeout.connect(lambda: self._ticks.append(time.perf_counter()))
+
+    def idle(self) -> None:
+        """Until nothing is being worked on, and a little longer."""
+        until = time.perf_counter() + 0.5
+        while self.logic.isBusy or time.perf_counter() < until:
+            self._application.processEvents()
+
+    def measure(self, what: str, action) -> None:
+        self._ticks = [time.perf_counter()]
+        self._timer.start()
+        begin = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - begin
+        while self.logic.isBusy:
+            self._application.processEvents()
+            seconds = time.perf_counter() - begin
+        self.idle()
+        self._timer.stop()
+        self._rows.append((what, float(np.diff(self._ticks).max()) - _TICK, seconds))
+
+
+def _many(clicks: _Clicks, count: int) -> None:
+    import slicer
+
+    voxels = np.random.default_rng(0).integers(0, 100, (24, 24, 24)).astype(np.int16)
+    for number in range(count):
+        slicer.util.addVolumeFromArray(voxels, name=f"scan {number:03d}")
+    clicks.measure(f"{count} volumes: showing them", clicks.idle)
+    clicks.measure("check all", clicks.ui.allVolumesButton.click)
+    clicks.measure("recommend 10 %", clicks.ui.recommendButton.click)
+    clicks.measure("next", clicks.ui.nextButton.click)
+    for node in clicks.panel.session.volumes[:1]:
+        clicks.logic.segmentationNode(node).GetSegmentation().AddEmptySegment("a", "a")
+    clicks.measure("empty", clicks.ui.emptyButton.click)
+    clicks.measure("any refresh", clicks.panel.refresh)
+
+
+def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
+    import slicer
+
+    rng = np.random.default_rng(0)
+    centre = np.array(shape) / 2
+    k, j, i = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    ball = ((k - centre[0]) ** 2 + (j - centre[1]) ** 2 + (i - centre[2]) ** 2) < (min(shape) / 3) ** 2
+    image = rng.integers(0, 50, shape, dtype=np.int16)
+    image += ball.astype(np.int16) * 300
+    node = slicer.util.addVolumeFromArray(image, name="large")
+    ui = clicks.ui
+    clicks.idle()
+    clicks.measure("large volume: recommend", ui.recommendButton.click)
+    segmentation = clicks.logic.segmentationNode(node)
+    segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
+    drawn = np.zeros(shape, np.uint8)
+    for item in clicks.panel.draw.table.items:
+        drawn[item.index] = ball[item.index]
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentation, "ball", node)
+    clicks.idle()
+    clicks.measure("next slice", ui.nextButton.click)
+    clicks.measure("drawn", ui.drawnButton.click)
+    clicks.measure("start from the nearest slice", ui.startButton.click)
+    for item in clicks.panel.draw.table.items:
+        clicks.logic.markDrawn(item.volumeNode, item.plane, item.index)
+    clicks.panel.refresh()
+    ui.fillMethodSelector.setCurrentText("shape")
+    clicks.measure("fill (shape), with writing and showing", ui.fillButton.click)
+    clicks.measure("confidence", ui.confidenceCheckBox.click)
+    clicks.measure("apply", ui.applyButton.click)
+    clicks.measure("undo", ui.undoButton.click)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A person in front of the panel."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+
+
+@pytest.fixture
+def panel(mrml, tmp_path):
+    """The real panel, in an empty scene, with a cohort folder of its own."""
+    from PySide6 import QtCore
+
+    from SlicerStandIn import qt_facade, questions
+    from SlicerStandIn.panel_window import open_panel
+
+    questions.forget()
+    application, widget = open_panel()
+    widget.panel.ui.cohortFolderSelector.currentPath = str(tmp_path / "cohort")
+    person = Person(application, widget, mrml)
+    yield person
+    widget.cleanup()
+    person.until(lambda: not any(client.is_running for client in widget.logic._jobs.clients))
+    # Deleted as Slicer does with a module's widget when it quits; else it would go on following the next scenes.
+    widget.parent.deleteLater()
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+    assert not questions.told, "something unexpected was shown in a window of its own"
+    assert not qt_facade.slot_errors
+
+
+class Person:
+    """Clicks, draws and waits."""
+
+    def __init__(self, application, widget, mrml):
+        self.application, self.widget, self.mrml = application, widget, mrml
+        self.panel, self.ui, self.logic = widget.panel, widget.panel.ui, widget.logic
+
+    @property
+    def message(self) -> str:
+        """What the panel says."""
+        return self.ui.messageLabel.text
+
+    @property
+    def job(self) -> str:
+        """What the panel says of the work."""
+        return self.ui.jobLabel.text
+
+    @property
+    def items(self) -> list:
+        return self.panel.draw.table.items
+
+    def until(self, condition, seconds: float = 120.0) -> None:
+        """Let the window live until something has happened."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"it never came; the panel says: {self.message} {self.job}"
+            self.application.processEvents()
+
+    def idle(self) -> None:
+        """Let the window live until nothing is being worked on, and all that is due has been shown."""
+        self.until(lambda: not self.logic.isBusy)
+        self.application.processEvents()
+        self.until(lambda: not self.panel._soon.active)
+
+    def add_ball(self, name: str = "ball"):
+        """Load a volume with a ball in it, and wait until the panel has seen it."""
+        self.labels = ball()
+        node = self.mrml.util.addVolumeFromArray(noisy_image(self.labels), np.diag([-1.0, 1.0, 2.0, 1.0]), name)
+        self.idle()
+        return node
+
+    def recommend(self, percent: float = 20.0) -> None:
+        self.ui.budgetSpinBox.value = percent
+        self.ui.recommendButton.click()
+        self.idle()
+
+    def add_segment(self, volume, name: str = "ball") -> None:
+        """Add a segment, as the Segment Editor's button does."""
+        self.logic.segmentationNode(volume).GetSegmentation().AddEmptySegment(name, name)
+        self.panel.refresh()
+
+    def paint(self, index: int, name: str = "ball", plane_axis: int = 0) -> None:
+        """Paint what the ball shows on a slice, as one stroke in the panel's Segment Editor."""
+        stroke = np.zeros(self.labels.shape, dtype=bool)
+        layer = tuple(index if axis == plane_axis else slice(None) for axis in range(3))
+        stroke[layer] = self.labels[layer] > 0
+        self.ui.segmentEditorWidget.paint(stroke, name)
+        self.until(lambda: not self.panel.draw._stroke.active)
+
+    def draw_all(self, volume) -> None:
+        """Paint the whole worklist, slice by slice, and press Drawn each time."""
+        self.add_segment(volume)
+        for item in self.items:
+            assert self.panel.draw.table.chosen().index == item.index
+            self.paint(item.index)
+            self.ui.drawnButton.click()
+
+    def draw_one_slice_for_a_long_training(self):
+        volume = self.add_ball()
+        self.ui.iterationsSpinBox.value = 100000
+        self.recommend()
+        self.add_segment(volume)
+        item = self.panel.draw.table.chosen()
+        self.paint(item.index)
+        self.ui.drawnButton.click()
+        return volume

@@ -1,0 +1,450 @@
+"""What people do by mistake, and what happens to them: a sentence each time, and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+import numpy as np
+import pytest
+
+
+def buttons_of(panel) -> dict:
+    from PySide6.QtWidgets import QAbstractButton
+
+    return {
+        name: widget
+        for name, widget in vars(panel.ui).items()
+        if isinstance(widget, QAbstractButton) and name.endswith(("Button", "CheckBox"))
+    }
+
+
+# Pressing them asks questions, or installs something.
+ELSEWHERE = ("installButton", "nextStepButton", "environmentButton")
+
+
+def test_every_button_can_be_pressed_with_nothing_there(panel):
+    """Disabled buttons are pressed through their actions as well, as a key or a script would."""
+    from PySide6 import QtCore
+
+    for name, button in buttons_of(panel).items():
+        if name not in ELSEWHERE:
+            button.click()
+            button.enabled = True
+            QtCore.QMetaObject.invokeMethod(button, "click", QtCore.Qt.DirectConnection)
+            panel.idle()
+    assert panel.logic.volumes() == []
+    assert panel.panel.session.volume is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clicks_in_any_order_lose_no_drawn_voxel(panel, seed):
+    volume = panel.add_ball()
+    panel.recommend(15.0)
+    panel.add_segment(volume)
+    panel.paint(panel.items[0].index)
+    panel.ui.drawnButton.click()
+    drawn = panel.items[0].index
+    segmentation = panel.logic.segmentationNode(volume)
+    panel.ui.fillMethodSelector.setCurrentText("shape")
+    panel.ui.iterationsSpinBox.value = 2
+    order = random.Random(seed)
+    names = sorted(set(buttons_of(panel)) - set(ELSEWHERE) - {"toDoButton", "emptyButton", "noVolumesButton"})
+    for _ in range(25):
+        name = order.choice(names)
+        button = getattr(panel.ui, name)
+        panel.panel.open(order.choice(list(panel.panel.steps.values())))
+        button.click()
+        if order.random() < 0.5:
+            panel.idle()
+        assert panel.logic.sliceState(volume, "axial", drawn) == "drawn"
+    panel.logic.cancel()
+    panel.idle()
+    found = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", volume)
+    np.testing.assert_array_equal(found[drawn], panel.labels[drawn] > 0)
+
+
+def test_every_control_has_a_tooltip_and_says_why_it_cannot_be_used(panel):
+    from PySide6 import QtWidgets
+
+    kinds = (
+        QtWidgets.QAbstractButton,
+        QtWidgets.QComboBox,
+        QtWidgets.QAbstractSpinBox,
+        QtWidgets.QTableWidget,
+        QtWidgets.QListWidget,
+        QtWidgets.QLineEdit,
+    )
+    panel.ui.moreGroup.collapsed = False
+    controls = {name: c for name, c in vars(panel.ui).items() if isinstance(c, kinds) and not name.endswith("Section")}
+    assert len(controls) > 50
+    assert [name for name, control in controls.items() if not control.toolTip and name != "moreGroup"] == []
+    helps = {name: control.property("helpText") or control.toolTip for name, control in controls.items()}
+    disabled = [name for name, control in controls.items() if not control.enabled]
+    assert {"recommendButton", "fillButton", "trainButton", "runButton", "measureButton"} < set(disabled)
+    assert [name for name in disabled if controls[name].toolTip == helps[name]] == []
+    panel.add_ball()
+    assert panel.ui.recommendButton.enabled
+    assert "Choose the slices to draw" in panel.ui.recommendButton.toolTip
+    assert panel.ui.fillButton.toolTip == "Draw a slice and mark it as drawn first."
+
+
+def test_the_volume_the_segmentation_and_the_result_can_be_deleted_at_any_time(panel):
+    ui, scene_ = panel.ui, panel.mrml.mrmlScene
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.draw_all(volume)
+    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillButton.click()
+    panel.idle()
+    scene_.RemoveNode(panel.mrml.util.getNode("ball fill"))
+    panel.idle()
+    assert not ui.applyButton.enabled
+    ui.fillButton.click()
+    scene_.RemoveNode(panel.logic.segmentationNode(volume))
+    panel.idle()
+    assert panel.items == []
+    assert ui.recommendButton.enabled
+    panel.recommend(25.0)
+    assert len(panel.items) == 6
+    ui.recommendButton.click()
+    ui.fillButton.click()
+    scene_.RemoveNode(volume)
+    panel.idle()
+    assert panel.items == []
+    assert ui.nextStepLabel.text == "Load a volume to begin."
+
+
+def test_a_volume_removed_while_it_is_filled_is_said(panel):
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.draw_all(volume)
+    panel.ui.fillButton.click()
+    panel.until(lambda: panel.logic._jobs._open is None or panel.logic._jobs._open.call is not None)
+    panel.mrml.mrmlScene.RemoveNode(volume)
+    panel.idle()
+    assert "was removed in the meantime" in panel.message
+    assert panel.logic.volumes() == []
+
+
+def test_a_segmentation_on_another_grid_is_said_and_mended(panel):
+    from SparseAnnotateLib import scene
+
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(20.0)
+    own = panel.logic.segmentationNode(volume)
+    other = panel.mrml.util.addVolumeFromArray(np.zeros((12, 14, 16)), np.diag([-2.0, 2.0, 4.0, 1.0]), name="coarse")
+    coarse = np.zeros((12, 14, 16), np.uint8)
+    coarse[4:8, 4:8, 4:8] = 1
+    foreign = scene.new_segmentation("foreign", coarse, {1: "x"}, other)
+    panel.idle()
+    ui.segmentationSelector.setCurrentNode(foreign)
+    ui.segmentationSelector.nodeActivated.emit(foreign)
+    assert not ui.geometryFrame.isHidden()
+    assert "does not have the voxel grid of the volume 'ball'" in ui.geometryLabel.text
+    assert panel.logic.segmentationNode(volume) is own
+    assert "does not fit" in ui.nextStepLabel.text
+    ui.mendButton.click()
+    assert "now lies on the voxels of 'ball'" in panel.message
+    assert ui.geometryFrame.isHidden()
+    assert panel.logic.segmentationNode(volume) is foreign
+    segment_id = foreign.GetSegmentation().GetNthSegmentID(0)
+    assert panel.mrml.util.arrayFromSegmentBinaryLabelmap(foreign, segment_id, volume).any()
+
+
+def test_errors_are_sentences_in_the_panel(panel):
+    ui = panel.ui
+    panel.add_ball()
+    panel.recommend(10.0)
+    ui.drawnButton.click()
+    assert "has no segment. Add one for each structure" in panel.message
+    assert "color" in ui.messageLabel.styleSheet
+    for name in ("axialCheckBox", "coronalCheckBox", "sagittalCheckBox"):
+        getattr(ui, name).checked = False
+    assert not ui.recommendButton.enabled
+    assert ui.recommendButton.toolTip == "Choose a plane first."
+    panel.panel.session.attempt(panel.panel.recommend.recommend)
+    assert "Choose at least one plane" in panel.message
+    ui.axialCheckBox.checked = True
+    panel.add_segment(panel.panel.session.volume)
+    panel.paint(panel.panel.draw.table.chosen().index)
+    ui.emptyButton.click()
+    assert "is not empty: something is drawn on it" in panel.message
+
+
+def test_a_segment_that_is_renamed_or_removed_after_training_is_said(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.draw_all(volume)
+    ui.iterationsSpinBox.value = 2
+    ui.trainButton.click()
+    panel.idle()
+    segmentation = panel.logic.segmentationNode(volume).GetSegmentation()
+    segmentation.GetSegment("ball").SetName("globe")
+    ui.runButton.click()
+    panel.idle()
+    assert panel.message.startswith("New: ")
+    ui.applyResultButton.click()
+    assert "have no segment of the same name" in panel.message
+    assert "The result has: ball" in panel.message
+    segmentation.AddEmptySegment("other", "other")
+    segmentation.RemoveSegment("ball")
+    ui.applyResultButton.click()
+    assert "have no segment of the same name" in panel.message
+    assert [e.index for e in panel.logic.ledger(volume).decided]
+
+
+@pytest.mark.parametrize("moment", ["recommended", "drawn", "filling", "filled", "training", "measured"])
+def test_the_scene_can_be_closed_at_each_step(panel, embedded, moment):
+    from SlicerStandIn import questions
+
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    if moment != "recommended":
+        panel.draw_all(volume)
+        ui.fillMethodSelector.setCurrentText("shape")
+    if moment in ("filling", "filled"):
+        ui.fillButton.click()
+    if moment == "filled":
+        panel.idle()
+        ui.applyButton.click()
+    if moment == "training":
+        ui.iterationsSpinBox.value = 100000
+        ui.trainButton.click()
+        panel.until(lambda: "step" in panel.job)
+        questions.answers.append(False)
+    folder = panel.logic.cohortFolder
+    embedded.clear_scene()
+    panel.idle()
+    assert len(questions.asked) == (moment == "training")
+    assert ui.nextStepLabel.text == "Load a volume to begin."
+    assert panel.items == []
+    for name in ("applyButton", "undoButton", "fillButton", "trainButton"):
+        assert not getattr(ui, name).enabled
+    if moment == "training":
+        ui.cohortFolderSelector.currentPath = str(folder)
+        assert panel.logic.unfinishedRuns() == ["run 1"]
+    panel.add_ball("again")
+    panel.recommend(25.0)
+    assert len(panel.items) == 6
+
+
+def test_a_training_may_outlive_the_scene(panel, embedded):
+    from SlicerStandIn import questions
+
+    panel.draw_one_slice_for_a_long_training()
+    panel.ui.iterationsSpinBox.value = 10
+    panel.ui.trainButton.click()
+    panel.until(lambda: panel.logic._jobs._open.call is not None)
+    questions.answers.append(True)
+    folder = panel.logic.cohortFolder
+    embedded.clear_scene()
+    assert "go on in the background" in questions.asked[0]
+    assert panel.logic.isBusy
+    panel.idle()
+    assert f"'run 1' is trained. It is in the folder '{folder}'." == panel.message
+    panel.ui.cohortFolderSelector.currentPath = str(folder)
+    assert [run.name for run in panel.logic.runSummaries() if run.is_finished] == ["run 1"]
+
+
+def test_a_worker_that_is_killed_is_said_its_log_can_be_copied_and_it_starts_anew(panel):
+    ui = panel.ui
+    panel.draw_one_slice_for_a_long_training()
+    ui.trainButton.click()
+    panel.until(lambda: "step" in panel.job)
+    assert "at work: train" in ui.workerLabel.text
+    panel.logic._jobs.clients[0].transport.process.kill()
+    panel.idle()
+    assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
+    assert "goes on from its last checkpoint" in panel.message
+    assert "not running" in ui.workerLabel.text
+    assert ui.trainButton.text == "Train"
+    assert panel.panel.train.runs.chosen.name == "run 1"
+    ui.continueButton.click()
+    panel.until(lambda: "step" in panel.job)
+    ui.cancelButton.click()
+    panel.idle()
+    assert panel.message.startswith("Cancelled.")
+    panel.logic._jobs.clients[0].log.append("the last word")
+    panel.panel.refresh()
+    ui.copyLogButton.click()
+    assert "the last word" in panel.mrml.app.clipboard().text()
+    ui.restartButton.click()
+    panel.until(lambda: not panel.logic.workerIsRunning)
+    ui.environmentButton.click()
+    panel.until(lambda: "torch" in ui.versionsLabel.text)
+    assert "cpu" in [ui.deviceSelector.itemText(n) for n in range(ui.deviceSelector.count)]
+
+
+def test_slicer_without_torch_says_what_to_install(panel, monkeypatch):
+    from SparseAnnotateLib.gui.qprocess_transport import QProcessTransport
+
+    without = (
+        "import runpy\n"
+        "from importlib import metadata\n"
+        "found = metadata.version\n"
+        "def version(name):\n"
+        "    if name in ('torch', 'monai', 'safetensors'):\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "metadata.version = version\n"
+        "runpy.run_module('SparseAnnotateLib.worker', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", without]
+    monkeypatch.setattr(panel.logic._jobs._client, "_new_transport", lambda: QProcessTransport(command))
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.draw_all(volume)
+    ui.trainButton.click()
+    panel.idle()
+    assert "not installed: torch, monai, safetensors" in panel.message
+    assert "press 'Install packages'" in panel.message
+    ui.fillButton.click()
+    panel.idle()
+    assert "shows the fill" in panel.message
+    ui.environmentButton.click()
+    panel.until(lambda: "Recommending and filling work" in ui.environmentLabel.text)
+    panel.panel.open(panel.panel.data)
+    assert ui.environmentSection.text == "Environment: packages are missing"
+
+
+def test_installing_without_a_network_is_said_and_the_panel_goes_on(panel, monkeypatch):
+    import subprocess
+    import types
+
+    packaging = types.ModuleType("slicer.packaging")
+
+    def refuse(*arguments, **options):
+        raise subprocess.CalledProcessError(1, ["pip"], "could not find a version; is there a network?")
+
+    packaging.pip_ensure, packaging.load_requirements = refuse, lambda path: []
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setattr(panel.mrml, "packaging", packaging, raising=False)
+    panel.ui.installButton.click()
+    assert "were not installed" in panel.message
+    assert panel.ui.installButton.enabled
+
+
+def test_a_worker_that_cannot_be_started_is_said(panel, tmp_path):
+    ui = panel.ui
+    ui.pythonSelector.currentPath = str(tmp_path / "no python")
+    try:
+        ui.environmentButton.click()
+        panel.idle()
+        assert "no python' does not exist" in panel.message
+    finally:
+        ui.pythonSelector.currentPath = ""
+    ui.environmentButton.click()
+    panel.until(lambda: "torch" in ui.versionsLabel.text)
+
+
+def test_two_windows_on_one_folder_do_not_disturb_each_other(panel):
+    """The other window is another logic with a worker of its own, on the same folder."""
+    from SparseAnnotate import SparseAnnotateLogic
+
+    volume = panel.draw_one_slice_for_a_long_training()
+    panel.ui.trainButton.click()
+    panel.until(lambda: "step" in panel.job)
+    other = SparseAnnotateLogic()
+    other.cohortFolder = panel.logic.cohortFolder
+    assert other.runs() == ["run 1"]
+    ended = []
+    other.train([volume], "run 1", waitForCompletion=False, onDone=lambda result, error: ended.append(error))
+    panel.until(lambda: ended)
+    assert "run 1" in str(ended[0])
+    assert "is in use" in str(ended[0])
+    assert panel.logic.isBusy
+    other.train([volume], "", {"iterations": 2}, waitForCompletion=False, onDone=lambda *end: ended.append(end))
+    panel.until(lambda: len(ended) == 2)
+    assert ended[1] == ("run 2", None)
+    panel.ui.trainButton.click()
+    panel.idle()
+    assert [run.name for run in panel.logic.runSummaries()] == ["run 1", "run 2"]
+    assert panel.ui.runTable.rowCount == 2
+    other.close()
+    panel.until(lambda: not other.workerIsRunning)
+
+
+def test_five_hundred_volumes_are_listed_found_and_recommended(panel):
+    ui = panel.ui
+    voxels = np.random.default_rng(0).integers(0, 100, (8, 9, 10)).astype(np.int16)
+    for number in range(500):
+        panel.mrml.util.addVolumeFromArray(voxels, name=f"scan {number:03d}")
+    panel.idle()
+    assert ui.volumeList.count == 500
+    ui.volumeFilter.text = "scan 12"
+    assert sum(not ui.volumeList.item(row).isHidden() for row in range(500)) == 10
+    ui.volumeFilter.text = ""
+    ui.allVolumesButton.click()
+    assert len(panel.panel.session.volumes) == 500
+    gaps = panel_gaps(panel, lambda: panel.recommend(25.0))
+    assert panel.message == "1000 slices are to be drawn."
+    panel.until(lambda: ui.worklistTable.item(999, 1) is not None)
+    assert ui.worklistTable.item(999, 1).text() == "scan 499"
+    assert len(gaps) > 5
+    ui.nextButton.click()
+    assert panel.panel.draw.table.chosen() == panel.items[1]
+
+
+def panel_gaps(panel, action) -> np.ndarray:
+    """Seconds between the ticks of a timer of 20 ms while something is done."""
+    from PySide6 import QtCore
+
+    ticks = []
+    timer = QtCore.QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start(20)
+    action()
+    timer.stop()
+    return np.diff(ticks)
+
+
+def test_the_window_goes_on_while_a_training_runs(panel):
+    panel.draw_one_slice_for_a_long_training()
+
+    def train_for_a_while():
+        panel.ui.trainButton.click()
+        panel.until(lambda: "step 5" in panel.job or "step 6" in panel.job or "step 7" in panel.job)
+        until = time.monotonic() + 2.0
+        panel.until(lambda: time.monotonic() > until)
+        panel.ui.trainButton.click()
+        panel.idle()
+
+    gaps = panel_gaps(panel, train_for_a_while)
+    assert panel.message.startswith("Cancelled.")
+    assert len(gaps) > 50
+    # Room for a machine that is busy with the training itself.
+    assert gaps.max() < 1.0
+
+
+def test_the_panel_fits_a_screen_700_pixels_high_and_a_narrow_column(panel):
+    from PySide6.QtWidgets import QWidget
+
+    panel.add_ball()
+    panel.recommend(20.0)
+    column = panel.panel.widget
+    for name, step in panel.panel.steps.items():
+        panel.panel.open(step)
+        panel.idle()
+        assert QWidget.minimumSizeHint(column).width() <= 420, name
+        # The Segment Editor is as tall as its effects are; what stands above it must be in sight.
+        needed = QWidget.sizeHint(column).height()
+        if name == "draw":
+            needed -= QWidget.sizeHint(panel.ui.editorFrame).height()
+        assert needed <= 640, name
+
+
+def test_a_scene_saved_with_unknown_choices_still_opens(panel):
+    """A scene of another version: a strategy, a preset or a step that this one does not have."""
+    panel.add_ball()
+    node = panel.widget.logic.getParameterNode().parameterNode
+    panel.widget.exit()
+    node.SetParameter("unfolded", "data,future")
+    panel.widget.enter()
+    assert not panel.ui.dataSection.collapsed
+    assert panel.ui.trainSection.collapsed

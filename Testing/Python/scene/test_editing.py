@@ -1,0 +1,153 @@
+"""Changing single slices, markers, curves and tables in the scene."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SparseAnnotateLib.core import BadInputError, CaseFigures, LabelFigures, Ledger, Plane, SliceState
+
+SHAPE = (9, 11, 13)
+PLAIN = np.diag([-1.0, 1.0, 2.0, 1.0])
+OBLIQUE = np.array([[0.0, -0.8, 1.2, 7.5], [0.9, 0.0, 0.0, -3.25], [0.0, 0.6, 1.6, 100.125], [0.0, 0.0, 0.0, 1.0]])
+
+
+@pytest.fixture(params=["plain", "oblique", "moved"])
+def drawn(mrml, request):
+    """A volume, plain, oblique or under a transform, with two overlapping segments."""
+    from SparseAnnotateLib import scene
+
+    matrix = PLAIN if request.param == "plain" else OBLIQUE
+    volume = mrml.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), matrix, "volume")
+    if request.param == "moved":
+        transform = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        move = np.array([[0, -1.0, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
+        transform.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(move))
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+    node = scene.annotated_segmentation(volume, create=True)
+    rng = np.random.default_rng(0)
+    masks = {"a": rng.random(SHAPE) < 0.4, "b": rng.random(SHAPE) < 0.4}
+    for name, mask in masks.items():
+        node.GetSegmentation().AddEmptySegment(name, name)
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, name, volume)
+    return volume, node, masks
+
+
+def arrays(mrml, node, volume) -> dict[str, np.ndarray]:
+    return {name: mrml.util.arrayFromSegmentBinaryLabelmap(node, name, volume).astype(bool) for name in "ab"}
+
+
+@pytest.mark.parametrize("plane", list(Plane))
+def test_one_slice_of_one_segment_is_replaced_and_nothing_else(drawn, mrml, plane):
+    from SparseAnnotateLib import scene
+
+    volume, node, masks = drawn
+    axis = plane.array_axis(scene.geometry_of(volume))
+    new = np.random.default_rng(1).random([n for a, n in enumerate(SHAPE) if a != axis]) < 0.5
+    editor = scene.editor_for(node, volume)
+    editor.SaveStateForUndo()
+    scene.put_slice(node, volume, plane, 4, {"a": new}, editor)
+    layer = tuple(4 if a == axis else slice(None) for a in range(3))
+    expected = {name: mask.copy() for name, mask in masks.items()}
+    expected["a"][layer] = new
+    for name, mask in arrays(mrml, node, volume).items():
+        np.testing.assert_array_equal(mask, expected[name], err_msg=name)
+    found = scene.slice_masks(node, volume, plane, 4)
+    np.testing.assert_array_equal(found["a"], new)
+    np.testing.assert_array_equal(found["b"], masks["b"][layer])
+    editor.Undo()
+    for name, mask in arrays(mrml, node, volume).items():
+        np.testing.assert_array_equal(mask, masks[name], err_msg=name)
+
+
+def test_a_slice_view_tells_which_slice_it_shows(drawn, mrml):
+    from SlicerStandIn import view_nodes
+    from SparseAnnotateLib import scene
+
+    view_nodes.add_slice_views()
+    volume, _, _ = drawn
+    for plane in Plane:
+        view = scene.slice_view_for(plane)
+        scene.jump_to_slice(view, volume, plane, 3)
+        assert scene.slice_shown(volume, plane) == 3
+        view.SetSliceOffset(view.GetSliceOffset() + 1000.0)
+        assert scene.slice_shown(volume, plane) is None
+
+
+def test_voxels_are_watched_until_the_watching_ends(drawn, mrml):
+    from SparseAnnotateLib import scene
+
+    volume, node, _ = drawn
+    seen = []
+    stop = scene.watch_voxels(node, lambda: seen.append(1))
+    mrml.util.updateSegmentBinaryLabelmapFromArray(np.zeros(SHAPE, np.uint8), node, "a", volume)
+    assert seen
+    stop()
+    count = len(seen)
+    mrml.util.updateSegmentBinaryLabelmapFromArray(np.ones(SHAPE, np.uint8), node, "a", volume)
+    assert len(seen) == count
+
+
+def test_markers_lie_in_the_middle_of_their_slices(drawn, mrml):
+    from SparseAnnotateLib import scene
+    from SparseAnnotateLib.core.planes import slice_centre_ras
+
+    volume, _, _ = drawn
+    ledger = Ledger().with_state(Plane.CORONAL, 4, SliceState.EMPTY).with_state(Plane.AXIAL, 2, SliceState.TODO)
+    scene.show_markers(volume, ledger)
+    geometry = scene.geometry_of(volume)
+    for name, plane, index in (("Slices drawn", Plane.CORONAL, 4), ("Slices to do", Plane.AXIAL, 2)):
+        node = mrml.util.getNode(name)
+        corners = np.array([node.GetPolyData().GetPoint(n) for n in range(node.GetPolyData().GetNumberOfPoints())])
+        assert len(corners) == 4
+        centre = slice_centre_ras(geometry, plane.array_axis(geometry), index)
+        np.testing.assert_allclose(corners.mean(axis=0), centre, atol=1e-4)
+        assert node.GetTransformNodeID() == volume.GetTransformNodeID()
+        assert not node.GetSaveWithScene()
+    scene.hide_markers()
+    assert not [n for n in mrml.util.getNodesByClass("vtkMRMLModelNode") if n.GetName().startswith("Slices ")]
+
+
+def test_curves_go_on_in_the_same_chart_and_those_of_another_run_replace_them(mrml):
+    from SparseAnnotateLib import scene
+
+    lines = [{"model": "2d", "iteration": n, "loss": 1.0 / n} for n in range(1, 5)]
+    lines[-1]["validation_dice"] = 0.75
+    chart = scene.show_curves("run 1", lines)
+    names = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert names == ["2d loss", "2d Dice"]
+    more = [*lines, {"model": "3d", "iteration": 1, "loss": 0.5}]
+    assert scene.show_curves("run 1", more) is chart
+    assert chart.GetNumberOfPlotSeriesNodes() == 3
+    assert scene.show_curves("run 2", more[-1:]) is chart
+    assert chart.GetTitle() == "run 2"
+    assert [chart.GetNthPlotSeriesNode(n).GetName() for n in range(chart.GetNumberOfPlotSeriesNodes())] == ["3d loss"]
+    assert len(mrml.util.getNodesByClass("vtkMRMLTableNode")) == 1
+    many = [{"model": "3d", "iteration": n, "loss": 0.5} for n in range(20_000)]
+    scene.show_curves("run 2", many)
+    (table,) = mrml.util.getNodesByClass("vtkMRMLTableNode")
+    assert 500 <= table.GetNumberOfRows() < 1000
+
+
+def test_figures_come_as_a_table_with_infinite_distances_as_they_are(mrml):
+    from SparseAnnotateLib import scene
+
+    rows = tuple(LabelFigures(n, 0.5, 0.4, np.inf, np.inf, np.inf, 1.5, 2.5) for n in (1, 2))
+    node = scene.new_figures_table("measured", CaseFigures("x", rows), {1: "liver", 2: "spleen"})
+    assert node.GetNumberOfRows() == 2
+    assert node.GetCellText(1, 0) == "spleen"
+    assert node.GetTable().GetValueByName(0, "HD95 (mm)").ToDouble() == np.inf
+
+
+def test_a_slice_is_not_started_before_there_is_something_to_start_from(drawn, mrml):
+    from SparseAnnotateLib import scene
+
+    volume, _, _ = drawn
+    for start, words in (
+        ("nearest drawn slice", "No axial slice"),
+        ("fill", "no fill"),
+        ("prediction", "no prediction"),
+    ):
+        with pytest.raises(BadInputError, match=words):
+            scene.start_masks(volume, Plane.AXIAL, 3, scene.Start(start))
+    assert scene.start_masks(volume, Plane.AXIAL, 3, scene.Start.NOTHING) == ({}, "")
