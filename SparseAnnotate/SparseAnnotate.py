@@ -173,6 +173,10 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene_, scene_.EndImportEvent, self.onSceneEndChange)
         for event in (scene_.NodeAddedEvent, scene_.NodeRemovedEvent):
             self.addObserver(scene_, event, self.onNodesChanged)
+        # Slicer's own widgets choose nodes anew at the end of a batch, after what is loaded has been shown.
+        self.addObserver(scene_, scene_.EndBatchProcessEvent, self.onNodesChanged)
+        if self.parent.isEntered:  # after a reload Slicer does not enter again
+            self.enter()
 
     def enter(self):
         if self.panel is not None:
@@ -186,6 +190,7 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()
         self.removeObservers()
         if self.logic is not None:
+            self.logic.forgetCalls()
             self.logic.close()
 
     def onSceneStartClose(self, caller, event):

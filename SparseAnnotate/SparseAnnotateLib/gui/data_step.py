@@ -8,6 +8,7 @@ from ..core import BadInputError
 from .session import PanelSession
 from .step import Step
 from .volume_list import VolumeList
+from .words import said
 
 PLANE_BOXES = {"axial": "axialCheckBox", "coronal": "coronalCheckBox", "sagittal": "sagittalCheckBox"}
 
@@ -22,6 +23,7 @@ class DataStep(Step):
     def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.dataSection)
         self._refused = None
+        self._known: set[str] = set()
         self.problem: str | None = None
         self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed)
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
@@ -33,11 +35,11 @@ class DataStep(Step):
             getattr(self.ui, name).connect("toggled(bool)", lambda _checked: self._planes_changed())
 
     def summary(self) -> str:
-        count = len(self.session.volumes)
-        if not count:
+        volumes = self.session.volumes
+        if not volumes:
             return _("no volume")
-        name = self.session.volume.GetName() if count == 1 else _("{count} volumes").format(count=count)
-        return f"{name}, {', '.join(self.session.planes) or _('no plane')}"
+        name = volumes[0].GetName() if len(volumes) == 1 else _("{count} volumes").format(count=len(volumes))
+        return f"{name}, {', '.join(map(said, self.session.planes)) or _('no plane')}"
 
     def connect(self) -> None:
         self._refused = None
@@ -52,7 +54,8 @@ class DataStep(Step):
     def refresh(self) -> None:
         session = self.session
         volumes = self.logic.volumes()
-        if session.volume is None and volumes:
+        known, self._known = self._known, {node.GetID() for node in volumes}
+        if session.volume is None and not self._known <= known:
             self.connect()
         self.list.show(volumes, session.volumes, session.volume)
         for button in (self.ui.allVolumesButton, self.ui.noVolumesButton):
@@ -68,7 +71,11 @@ class DataStep(Step):
         shown = self._refused if self._refused is not None and self._refused.GetScene() is not None else None
         if shown is None and self.session.volume is not None:
             shown = self.logic.drawnIn(self.session.volume)
-        self.ui.segmentationSelector.setCurrentNode(shown)
+        selector = self.ui.segmentationSelector
+        if selector.currentNode() is not shown:
+            was = selector.blockSignals(True)
+            selector.setCurrentNode(shown)
+            selector.blockSignals(was)
 
     def _show_geometry(self) -> None:
         volume, segmentation = self.session.volume, self.ui.segmentationSelector.currentNode()
@@ -81,11 +88,9 @@ class DataStep(Step):
     def _use_segmentation(self, node) -> None:
         volume = self.session.volume
         self._refused = None
-        if node is not None and volume is not None:
-            try:
-                self.session.attempt(lambda: self._take(volume, node))
-            finally:
-                self.session.refresh()
+        if node is not None and volume is not None and self.logic.drawnIn(volume) is not node:
+            self.session.attempt(lambda: self._take(volume, node))
+        self.session.refresh()
 
     def _take(self, volume, node) -> None:
         try:
@@ -100,12 +105,16 @@ class DataStep(Step):
         volume, node = self.session.volume, self.ui.segmentationSelector.currentNode()
         if volume is None or node is None:
             raise BadInputError(_("Choose a volume and a segmentation first."))
-        self.logic.mendGeometry(volume, node)
-        self.logic.useSegmentation(volume, node)
+        if self.logic.geometryProblem(volume, node) is None:
+            raise BadInputError(_("'{name}' fits the volume; there is nothing to mend.").format(name=node.GetName()))
+        mended = self.logic.mendGeometry(volume, node)
+        self.logic.useSegmentation(volume, mended)
         self._refused = None
         self.session.refresh()
         self.session.say(
-            _("'{name}' now lies on the voxels of '{volume}'.").format(name=node.GetName(), volume=volume.GetName())
+            _("'{copy}' is a copy on the voxels of '{volume}'; '{name}' stays as it is.").format(
+                copy=mended.GetName(), volume=volume.GetName(), name=node.GetName()
+            )
         )
 
     def _volumes_changed(self) -> None:

@@ -10,9 +10,11 @@ from ..core import BadInputError
 from .drawing_clock import DrawingClock
 from .session import PanelSession, duration
 from .step import Step
+from .words import said
 from .worklist_table import WorklistTable
 
 _STROKE_PAUSE_MS = 250
+_SCROLL_PAUSE_MS = 100
 
 
 class DrawStep(Step):
@@ -25,12 +27,20 @@ class DrawStep(Step):
         self._here = None
         self._mark_before = 0
         self._offered = None
-        self._stop_watching = lambda: None
+        self._stop_watching, self._watched = (lambda: None), None
+        self._seen: dict[tuple, dict] = {}
+        self._volume_shown = None
         # A stroke changes the segmentation many times; it is looked at when it has ended.
         self._stroke = qt.QTimer()
         self._stroke.setSingleShot(True)
         self._stroke.setInterval(_STROKE_PAUSE_MS)
         self._stroke.connect("timeout()", lambda: session.attempt(self._look, keep_message=True))
+        # Where a slice view has been scrolled to: what is there already is no new painting.
+        self._scrolled = qt.QTimer()
+        self._scrolled.setSingleShot(True)
+        self._scrolled.setInterval(_SCROLL_PAUSE_MS)
+        self._scrolled.connect("timeout()", lambda: session.attempt(lambda: self._remember(False), True))
+        self._stop_following = lambda: None
         session.on_click(self.ui.previousButton, lambda: self.table.choose_next(-1))
         session.on_click(self.ui.nextButton, lambda: self.table.choose_next(1))
         session.on_click(self.ui.drawnButton, self.mark_drawn)
@@ -57,13 +67,16 @@ class DrawStep(Step):
         editor.setupViewObservations()
         editor.installKeyboardShortcuts()
         self.logic.segmentEditor = editor
+        self._stop_following = self.logic.watchViews(self._scrolled.start)
         self.clock.go_on()
 
     def disconnect(self) -> None:
         self.clock.pause()
         self._stroke.stop()
-        self._stop_watching()
-        self._stop_watching = lambda: None
+        self._scrolled.stop()
+        self._watch(None)
+        self._stop_following()
+        self._stop_following = lambda: None
         self.logic.segmentEditor = None
         self.logic.hideMarkers()
         editor = self.ui.segmentEditorWidget
@@ -74,7 +87,8 @@ class DrawStep(Step):
 
     def forget_scene(self) -> None:
         """The scene goes: no slice of it is worked on any more."""
-        self._here = self._offered = None
+        self._here = self._offered = self._volume_shown = None
+        self._seen = {}
         self.ui.segmentEditorWidget.setSegmentationNode(None)
         self.ui.segmentEditorWidget.setSourceVolumeNode(None)
 
@@ -85,7 +99,7 @@ class DrawStep(Step):
 
     def refresh(self) -> None:
         session = self.session
-        session.attempt(lambda: self.table.show(self.logic.worklist(session.volumes)), keep_message=True)
+        session.attempt(lambda: self.table.show(session.worklist), keep_message=True)
         session.attempt(self._show_editor, keep_message=True)
         session.attempt(self._show_effort, keep_message=True)
         session.attempt(self.show_markers, keep_message=True)
@@ -95,19 +109,20 @@ class DrawStep(Step):
         why_not_chosen = why_none or (None if chosen is not None else _("Choose a slice in the worklist first."))
         for button in (self.ui.previousButton, self.ui.nextButton):
             session.enable(button, why_none)
-        for button in (self.ui.drawnButton, self.ui.emptyButton, self.ui.skipButton):
+        for button in (self.ui.drawnButton, self.ui.emptyButton):
             session.enable(button, why_not_chosen)
         is_to_do = chosen is not None and chosen.state == "to do"
         session.enable(self.ui.toDoButton, why_not_chosen or (_("This slice is still to do.") if is_to_do else None))
         decided = chosen is not None and chosen.state in ("drawn", "empty")
-        session.enable(
-            self.ui.startButton,
-            why_not_chosen or (_("This slice is decided already; mark it 'To do' first.") if decided else None),
-        )
+        for button in (self.ui.skipButton, self.ui.startButton):
+            session.enable(
+                button,
+                why_not_chosen or (_("This slice is decided already; mark it 'To do' first.") if decided else None),
+            )
         self._show_offer()
 
     def _show_effort(self) -> None:
-        effort = self.session.effort(anew=True)
+        effort = self.session.effort
         if effort.drawn + effort.to_do == 0:
             self.ui.drawnLabel.text = _("No slice has been recommended yet.")
             return
@@ -122,15 +137,35 @@ class DrawStep(Step):
         segmentation = self.logic.drawnIn(volume) if volume is not None else None
         editor = self.ui.segmentEditorWidget
         if editor.segmentationNode() is not segmentation:
+            effect = editor.activeEffect()
+            effect_name = effect.name if effect is not None else ""
+            segment_name = self.logic.segmentName(editor.segmentationNode(), editor.currentSegmentID())
             editor.setSegmentationNode(segmentation)
-            self._stop_watching()
-            self._stop_watching = lambda: None
+            self.logic.segmentEditorLeaves()
+            if segmentation is not None:
+                editor.setSourceVolumeNode(volume)
+                # Slices of many volumes are drawn with the same tool.
+                segment_id = self.logic.segmentId(segmentation, segment_name)
+                if segment_id:
+                    editor.setCurrentSegmentID(segment_id)
+                if effect_name:
+                    editor.setActiveEffectByName(effect_name)
         if segmentation is not None and editor.sourceVolumeNode() is not volume:
             editor.setSourceVolumeNode(volume)
-        if segmentation is not None:
-            self._stop_watching()
-            self._stop_watching = self.logic.watchDrawing(segmentation, self._stroke.start)
+        self._watch(segmentation)
+        if volume is not self._volume_shown:
+            self._volume_shown = volume
+            self.logic.showOnlyVolume(volume, self.logic.volumes())
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
+
+    def _watch(self, segmentation) -> None:
+        """Look at what is painted in this segmentation from now on, or in none."""
+        if segmentation is self._watched:
+            return
+        self._stop_watching()
+        self._stop_watching, self._watched = (lambda: None), segmentation
+        if segmentation is not None:
+            self._stop_watching = self.logic.watchDrawing(segmentation, self._stroke.start, self.session.refresh_soon)
 
     def show_markers(self) -> None:
         """Show or hide the lines of drawn and recommended slices in the slice views."""
@@ -145,7 +180,7 @@ class DrawStep(Step):
     # --- going to slices ------------------------------------------------------------------------------------------
 
     def _go_to(self, item) -> None:
-        self._offer_what_is_left()
+        self.session.attempt(self._offer_what_is_left, keep_message=True)
         session = self.session
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
@@ -154,6 +189,7 @@ class DrawStep(Step):
         self.logic.jumpToSlice(item.volumeNode, item.plane, item.index)
         self._here = item
         self._mark_before = self.logic.sliceMark(item.volumeNode, item.plane, item.index)
+        self._remember()
         self.clock.start()
         session.refresh()
 
@@ -164,12 +200,7 @@ class DrawStep(Step):
 
     def is_here(self, item) -> bool:
         """True when this slice is the one that was gone to."""
-        here = self._here
-        return here is not None and (here.volumeNode, here.plane, here.index) == (
-            item.volumeNode,
-            item.plane,
-            item.index,
-        )
+        return self._here is not None and _same(self._here, item)
 
     def mark_drawn(self) -> None:
         """Say that the chosen slice is drawn, and go to the next one."""
@@ -178,27 +209,61 @@ class DrawStep(Step):
     def _look(self) -> None:
         """After a stroke: offer a slice that has been painted as drawn."""
         self.clock.tick()
-        self._offered = self._painted()
+        self._offered = self._painted() or self._offered
+        self._remember()
         self._show_offer()
 
     def _painted(self):
-        """The slice that has been painted and is not marked: the chosen one, or another one in the slice views."""
-        volume, here = self.session.volume, self._here
+        """The slice that has just been painted and is not decided: the one in the slice views that changed most.
+
+        A stroke changes one voxel line of every slice that crosses it, and many voxels of its own slice.
+        """
+        volume = self.session.volume
         # What the module itself has changed is no painting.
         if volume is None or self.logic.canUndo(volume):
             return None
-        if here is not None and here.volumeNode is volume and not self._is_decided(here):
-            mark = self.logic.sliceMark(volume, here.plane, here.index)
-            if mark not in (self._mark_before, 0):
-                return here
-        for plane in self.session.planes:
-            index = self.logic.sliceShown(volume, plane)
-            if index is None or (here is not None and (plane, index) == (here.plane, here.index)):
-                continue
-            item = self.logic.worklistItem(volume, plane, index)
-            if not self._is_decided(item) and self.logic.sliceMark(volume, plane, index):
-                return item
-        return None
+        changed = {}
+        for plane, index in self._in_sight():
+            before = self._seen.get((volume.GetID(), plane, index))
+            if before is not None:
+                changed[plane, index] = self.logic.changedVoxels(volume, plane, index, before)
+        plane, index = max(changed, key=changed.get, default=(None, None))
+        if plane is None or not changed[plane, index]:
+            return None
+        item = self.logic.worklistItem(volume, plane, index)
+        return item if not self._is_decided(item) and self.logic.sliceMark(volume, plane, index) else None
+
+    def _in_sight(self) -> list[tuple[str, int]]:
+        """The slices of the volume that the slice views show, in the planes that are drawn in."""
+        volume, here = self.session.volume, self._here
+        planes = dict.fromkeys([*([here.plane] if here is not None else []), *self.session.planes])
+        shown = [(plane, self.logic.sliceShown(volume, plane)) for plane in planes]
+        return [(plane, index) for plane, index in shown if index is not None]
+
+    def _remember(self, anew: bool = True) -> None:
+        """Keep what is drawn on the slices in sight, to tell what the next stroke changes.
+
+        Without `anew`, what is known of them stays: a stroke may just have been made.
+        """
+        volume = self.session.volume
+        if volume is None or self.logic.drawnIn(volume) is None:
+            return
+        known, self._seen = self._seen, {}
+        for plane, index in self._in_sight():
+            key = (volume.GetID(), plane, index)
+            is_kept = key in known and not anew
+            self._seen[key] = known[key] if is_kept else self.logic.sliceMasks(volume, plane, index)
+
+    def why_not_apply(self) -> str | None:
+        """Why a result may not be applied: a slice is painted that nobody has marked, and would be overwritten."""
+        self._offer_what_is_left()
+        item = self._offered
+        if item is None or item.volumeNode is not self.session.volume or self._is_decided(item):
+            return None
+        return _(
+            "{plane} slice {index} has been painted, but not marked as drawn: what is on it would be overwritten. "
+            "Mark it, or erase it, first."
+        ).format(plane=said(item.plane).capitalize(), index=item.index)
 
     def _offer_what_is_left(self) -> None:
         """When a painted slice is left without a word, it is still offered from where one goes."""
@@ -217,7 +282,7 @@ class DrawStep(Step):
         self.ui.offerFrame.visible = item is not None
         if item is not None:
             self.ui.offerLabel.text = _("{plane} slice {index} of '{name}' has been painted.").format(
-                plane=item.plane.capitalize(), index=item.index, name=item.volumeNode.GetName()
+                plane=said(item.plane).capitalize(), index=item.index, name=item.volumeNode.GetName()
             )
 
     def _accept(self) -> None:
@@ -242,12 +307,25 @@ class DrawStep(Step):
 
     def _mark(self, mark) -> None:
         item = self._chosen()
+        shown = self.logic.sliceShown(item.volumeNode, item.plane)
+        if shown not in (None, item.index) and mark != self.logic.markSkipped:
+            raise BadInputError(
+                _(
+                    "The slice view shows {plane} slice {shown}, but slice {index} is chosen in the worklist, and "
+                    "nothing was marked. Click it there to go back to it."
+                ).format(plane=said(item.plane), shown=shown, index=item.index)
+            )
         seconds = self.clock.seconds if self.is_here(item) else None
         state = mark(item.volumeNode, item.plane, item.index, seconds)
-        self._here = self._offered = None
+        self.clock.start()
+        if self._offered is not None and _same(self._offered, item):
+            self._offered = None
+        self._here = None
         self.session.refresh()
         is_more = self.table.choose_next_to_do()
-        text = _("{plane} slice {index}: {state}.").format(plane=item.plane.capitalize(), index=item.index, state=state)
+        text = _("{plane} slice {index}: {state}.").format(
+            plane=said(item.plane).capitalize(), index=item.index, state=said(state)
+        )
         self.session.say(text if is_more else text + " " + _("That was the last one; fill between them, or train."))
 
     def _take_back(self) -> None:
@@ -255,10 +333,11 @@ class DrawStep(Step):
         self.logic.markToDo(item.volumeNode, item.plane, item.index)
         self._here = item
         self._mark_before = self.logic.sliceMark(item.volumeNode, item.plane, item.index)
+        self.clock.start()
         self.session.refresh()
         self.session.say(
             _("{plane} slice {index} is to do again; what is drawn on it stays.").format(
-                plane=item.plane.capitalize(), index=item.index
+                plane=said(item.plane).capitalize(), index=item.index
             )
         )
 
@@ -271,3 +350,8 @@ class DrawStep(Step):
         self.session.refresh()
         told = _("Started from {what}: correct it, then press Drawn. Undo takes it back.").format(what=source)
         self.session.say(told if source else _("The slice is empty now. Undo takes it back."))
+
+
+def _same(one, other) -> bool:
+    """True when two items of the worklist are the same slice."""
+    return (one.volumeNode, one.plane, one.index) == (other.volumeNode, other.plane, other.index)

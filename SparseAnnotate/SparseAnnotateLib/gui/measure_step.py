@@ -51,7 +51,7 @@ class MeasureStep(Step):
         self.ui.figuresTable.visible = self.ui.figuresTable.rowCount > 0
 
     def _show_effort(self) -> None:
-        effort = self.session.effort()
+        effort = self.session.effort
         self._saved = _("{slices} slices saved").format(slices=effort.saved_slices) if effort.drawn else ""
         text = _("{drawn} of {all} slices drawn").format(drawn=effort.drawn, all=effort.all_slices)
         if effort.seconds:

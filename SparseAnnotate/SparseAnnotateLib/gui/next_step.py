@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .step import Step
+from .words import said
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def next_step(panel) -> NextStep:
 def _drawing(panel, left: list) -> NextStep:
     chosen = panel.draw.table.chosen()
     item = chosen if chosen is not None and chosen.state == "to do" else left[0]
-    where = {"plane": item.plane, "index": item.index, "name": item.volumeNode.GetName()}
+    where = {"plane": said(item.plane), "index": item.index, "name": item.volumeNode.GetName()}
     if panel.draw.is_here(item):
         text = _("Draw {plane} slice {index} of '{name}', then press Drawn (D) or Empty (E).")
         return NextStep(text.format(**where), _("Drawn"), panel.draw, panel.draw.mark_drawn)

@@ -63,6 +63,9 @@ class Panel:
         self.train.recommend_next = lambda run: self.recommend.recommend("uncertainty", [run])
         self.environment.on_devices = lambda names: self.train.show_devices(["auto", *names])
         self.session.on_progress = self._show_progress
+        self.session.refresh_soon = self.scene_changed
+        for preview in (self.fill.preview, self.train.preview):
+            preview.why_not_apply = self.draw.why_not_apply
         self.shortcuts = Shortcuts(self.ui, self.widget)
         self.session.on_click(self.ui.nextStepButton, self._do_next)
         self.session.on_click(self.ui.cancelButton, logic.cancel)
@@ -85,8 +88,8 @@ class Panel:
         self.session.parameters = parameters
         bound = {
             **PLANE_BOXES,
+            "budgetKind": "budgetKindSelector",  # first: it sets the range of the amount
             "budget": "budgetSpinBox",
-            "budgetKind": "budgetKindSelector",
             "strategy": "strategySelector",
             "scope": "scopeSelector",
             "features": "featuresSelector",
@@ -103,16 +106,16 @@ class Panel:
             "measured": "measuredSelector",
             "reference": "referenceSelector",
         }
-        # The range of the amount depends on its kind, and must be there before the amount.
-        ui.budgetKindSelector.setCurrentText(parameters.budgetKind)
-        ui.budgetSpinBox.maximum = 100000.0
+        budget = parameters.budget
         self._connection = parameters.connectParametersToGui(
             {name: getattr(ui, widget) for name, widget in bound.items()}
         )
         for step in self.steps.values():
             self.session.attempt(step.connect, keep_message=True)
+        ui.budgetSpinBox.value = budget
         self.shortcuts.install()
         self.refresh()
+        self.session.do_pending()
 
     def disconnect_parameters(self) -> None:
         """Let go of the parameter node, and of everything that reaches into the rest of Slicer."""
@@ -127,14 +130,14 @@ class Panel:
     def forget_scene(self) -> None:
         """The scene goes: nothing of it can be drawn, applied or undone any more."""
         self.draw.forget_scene()
-        self.session.say("")
+        self.session.forget_scene()
 
     def may_go_on_after_closing(self) -> bool:
         """Ask, once, what becomes of a job when the scene is closed; True when a training is to go on.
 
         Anything else than a training has no place for its result any more, and is cancelled.
         """
-        if self.logic.atWork != "train":
+        if self.logic.atWork != "train" or not self.logic.workerIsAsked:
             return False
         return slicer.util.confirmYesNoDisplay(
             _(
@@ -156,10 +159,14 @@ class Panel:
         if self._is_refreshing or self.session.parameters is None:
             return
         self._is_refreshing = True
+        self.session.look_anew()
         try:
             for step in self.steps.values():
-                step.refresh()
-                step.show_title()
+                # A volume that cannot be used is said, and must not keep the other steps from being shown.
+                self.session.attempt(step.refresh, keep_message=True)
+                self.session.attempt(step.show_title, keep_message=True)
+            if self.session.problems:
+                self.session.say(self.session.problems[0], is_error=True)
             self.session.attempt(self._show_next, keep_message=True)
             self.session.enable(self.ui.cancelButton, None if self.logic.isBusy else _("Nothing is being worked on."))
         finally:

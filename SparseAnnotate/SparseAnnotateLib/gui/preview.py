@@ -28,6 +28,9 @@ class Preview:
         """The segmentation that shows the result; None when there is none."""
         return self._session.latest_result(self._of_run)
 
+    def why_not_apply(self) -> str | None:
+        """Replaced by the panel: why nothing may be applied now, as a sentence; None when it may."""
+
     def refresh(self) -> None:
         why = None if self.node is not None else self._why_none
         for button in (self._apply_button, self._discard_button):
@@ -51,6 +54,9 @@ class Preview:
         node, volume = self.node, self._session.volume
         if node is None:
             raise BadInputError(self._why_none)
+        why_not = self.why_not_apply()
+        if why_not:
+            raise BadInputError(why_not)
         left_out = self._logic.applyFill(volume, node)
         self._session.refresh()
         text = _("Applied to your segmentation; drawn slices are as they were.")

@@ -107,7 +107,7 @@ class RecommendStep(Step):
         elif chosen.budgetKind == "slices":
             budget = {"slices": max(1, round(chosen.budget))}
         else:
-            budget = {"slices": max(1, round(chosen.budget / 100.0 * session.effort(anew=True).all_slices))}
+            budget = {"slices": max(1, round(chosen.budget / 100.0 * session.effort.all_slices))}
         session.start(
             _("Planning ..."), lambda **how: self.logic.planAnnotation(session.volumes, **budget, **how), self._advised
         )

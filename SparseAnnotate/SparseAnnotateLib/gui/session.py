@@ -24,7 +24,9 @@ class PanelSession:
     def __init__(self, ui, logic, refresh: Callable[[], None]):
         self.ui, self.logic, self.refresh = ui, logic, refresh
         self.parameters = None
-        self._effort = None
+        self._effort = self._worklist = None
+        self._pending: list[Callable[[], None]] = []
+        self.problems: list[str] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
         ui.jobFrame.visible = False
 
@@ -52,11 +54,42 @@ class PanelSession:
         names = ("axial", "coronal", "sagittal")
         return [name for name in names if self.parameters is not None and getattr(self.parameters, name)]
 
-    def effort(self, anew: bool = False):
-        """What drawing has cost so far; counted once for all steps, because it looks at every volume."""
-        if anew or self._effort is None:
-            self._effort = self.logic.effort(self.volumes, (self.planes or ["axial"])[0])
+    def look_anew(self) -> None:
+        """The scene may have changed: what is read from all its ledgers, once for all steps, is read again."""
+        self._effort = self._worklist = None
+        self.problems = []
+
+    @property
+    def readable(self) -> list:
+        """The cohort's volumes whose ledger can be read; what is wrong with the others is in `problems`."""
+        self._worklist = self._worklist if self._worklist is not None else self._read_worklist()
+        return self._readable
+
+    def _read_worklist(self) -> list:
+        self._readable = []
+        for node in self.volumes:
+            try:
+                self.logic.ledger(node)
+            except SparseAnnotateError as error:
+                # One broken volume must not keep a person from the others.
+                self.problems.append(str(error))
+            else:
+                self._readable.append(node)
+        return self.logic.worklist(self._readable)
+
+    @property
+    def effort(self):
+        """What drawing has cost so far."""
+        if self._effort is None:
+            self._effort = self.logic.effort(self.readable, (self.planes or ["axial"])[0])
         return self._effort
+
+    @property
+    def worklist(self) -> list:
+        """The worklist of the cohort."""
+        if self._worklist is None:
+            self._worklist = self._read_worklist()
+        return self._worklist
 
     def latest_result(self, of_run: bool):
         """The newest fill, or model's result, of the volume that is worked on; None when there is none."""
@@ -107,7 +140,7 @@ class PanelSession:
 
     def why_nothing_drawn(self, volumes: list) -> str | None:
         """Why there is nothing to fill or learn from in the volumes; None when there is."""
-        if any(self.logic.hasDrawn(node) for node in volumes):
+        if any(item.state in ("drawn", "empty") and item.volumeNode in volumes for item in self.worklist):
             return None
         return _("Draw a slice and mark it as drawn first.")
 
@@ -124,7 +157,12 @@ class PanelSession:
         def ended(result, error) -> None:
             self._ended(error)
             self.refresh()
-            if error is None:
+            if error is not None:
+                return
+            if self.parameters is None:
+                # Another module is shown: what is to be done in the scene waits until this one is shown again.
+                self._pending.append(lambda: done(result))
+            else:
                 self.attempt(lambda: done(result))
 
         self.ui.progressBar.value = 0
@@ -132,10 +170,21 @@ class PanelSession:
         self.ui.jobFrame.visible = True
         try:
             begin(waitForCompletion=False, onDone=ended, onProgress=self._show)
-        except SparseAnnotateError:
+        except Exception:
             self.ui.jobFrame.visible = False
             raise
         self.refresh()
+
+    def do_pending(self) -> None:
+        """Do what has waited until the panel is shown."""
+        pending, self._pending = self._pending, []
+        for action in pending:
+            self.attempt(action)
+
+    def forget_scene(self) -> None:
+        """The scene goes: nothing of it can be worked on any more."""
+        self._pending = []
+        self.say("")
 
     def _show(self, progress: Progress) -> None:
         self.ui.progressBar.value = int(progress.fraction * _PROGRESS_STEPS)
@@ -146,6 +195,9 @@ class PanelSession:
             text += ", " + _("loss {loss:.3f}").format(loss=progress.metrics["loss"])
         self.ui.jobLabel.text = text
         self.on_progress(progress)
+
+    def refresh_soon(self) -> None:
+        """Replaced by the panel: refreshes once, after everything that changes now has changed."""
 
     def on_progress(self, progress: Progress) -> None:
         """Replaced by the panel, whose steps show more of a job than the bar does."""

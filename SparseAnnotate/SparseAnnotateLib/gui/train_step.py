@@ -37,7 +37,7 @@ class TrainStep(Step):
         session.on_click(ui.trainButton, self._train_or_cancel)
         session.on_click(ui.continueButton, self._continue)
         session.on_click(ui.estimateButton, self._estimate)
-        session.on_click(ui.curvesButton, lambda: self._show_curves(open_view=True))
+        session.on_click(ui.curvesButton, self._open_curves)
         session.on_click(ui.runButton, lambda: self.run([session.volume]))
         session.on_click(ui.runAllButton, lambda: self.run(session.volumes))
         session.on_click(ui.nextSlicesButton, self._recommend_next)
@@ -145,7 +145,9 @@ class TrainStep(Step):
             told = _("'{run}' is trained. It is in the folder '{folder}'.")
             self.session.say(told.format(run=run, folder=self._trained_in))
             return
-        self._show_curves()
+        self.session.parameters.run = run
+        self._show_curves(run)
+        self.session.refresh()
         said = _("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run)
         self.session.say(" ".join([said, *self.logic.runNotes(run)]))
 
@@ -170,17 +172,19 @@ class TrainStep(Step):
         if self._training is None or not progress.metrics or time.monotonic() - self._curves_at < _CURVES_EVERY:
             return
         self._curves_at = time.monotonic()
-        self.session.attempt(self._show_curves, keep_message=True)
+        if self.session.parameters is not None and self._is_at_hand:
+            self.session.attempt(lambda: self._show_curves(self._training), keep_message=True)
 
-    def _show_curves(self, open_view: bool = False) -> None:
-        """Draw the curves of the run at work, or the chosen one; the layout changes only when it is asked for."""
+    def _show_curves(self, run: str) -> None:
+        """Draw the curves of a run; the layout stays as it is."""
+        if self.logic.hasMetrics(run):
+            self.logic.showCurves(run)
+
+    def _open_curves(self) -> None:
         run = self._training or self.session.parameters.run
         if not run:
             raise BadInputError(_("Train a model, or choose one in the table, first."))
-        if open_view:
-            self.logic.showCurves(run, inLayout=True)
-        elif self.logic.hasMetrics(run):
-            self.logic.showCurves(run)
+        self.logic.showCurves(run, inLayout=True)
 
     # --- running --------------------------------------------------------------------------------------------------
 

@@ -9,10 +9,11 @@ from slicer.i18n import tr as _
 
 from .event_loop import later
 from .session import duration
+from .words import said
 
 _COLOURS = {"drawn": (64, 200, 90, 60), "empty": (64, 200, 90, 30), "to do": (255, 165, 25, 50)}
 _REASON = 4
-_ROWS_AT_ONCE = 200
+_ROWS_AT_ONCE = 100
 
 
 class WorklistTable:
@@ -118,7 +119,7 @@ class WorklistTable:
             self._fill()
 
     def _set_row(self, row: int, cells: tuple) -> None:
-        colour = _COLOURS.get(cells[5])
+        colour = _COLOURS.get(self._items[row].state)
         for column, text in enumerate(cells):
             cell = qt.QTableWidgetItem(text)
             cell.setToolTip(text)
@@ -145,5 +146,5 @@ def _cells(item) -> tuple:
     time = duration(item.seconds) if item.seconds else ""
     reason = item.reason
     if item.startedFrom:
-        reason += ("; " if reason else "") + _("started from {what}").format(what=item.startedFrom)
-    return (str(item.order or ""), name, item.plane, str(item.index), reason, item.state, time)
+        reason += ("; " if reason else "") + _("started from {what}").format(what=said(item.startedFrom))
+    return (str(item.order or ""), name, said(item.plane), str(item.index), reason, said(item.state), time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .. import scene
@@ -18,28 +19,39 @@ class ChangingLogic(SessionLogic):
         self.segmentEditor: Any = None
         """A qMRMLSegmentEditorWidget that is on the screen: changes of its segmentation are steps of its undo."""
         self._editors: dict[str, Any] = {}
-        self._changed: dict[str, tuple[tuple, Callable[[], None]]] = {}
+        self._changed: dict[str, _Change] = {}
 
     def undo(self, volumeNode) -> None:
         """Take back the last change that the module has made in the segmentation of this volume."""
         segmentation = scene.annotated_segmentation(volumeNode)
-        stamp, takeBack = self._changed.get(segmentation.GetID() if segmentation is not None else "", (None, None))
-        if takeBack is None:
+        change = self._changed.get(segmentation.GetID()) if segmentation is not None else None
+        if change is None:
             raise BadInputError(f"There is nothing to take back on '{volumeNode.GetName()}'.")
-        if scene.voxel_stamp(segmentation) != stamp:
+        if scene.voxel_stamp(segmentation) != change.stamp:
             # Undo restores the whole segmentation as it was: what has been drawn since would be gone.
             raise BadInputError(
                 f"The segmentation '{segmentation.GetName()}' has been changed since, so taking the last step back "
                 "here would lose what was drawn since. Use Undo in the Segment Editor, step by step."
             )
-        takeBack()
+        if change.widget is not None and change.widget.segmentationNode() is not segmentation:
+            raise BadInputError(
+                f"The Segment Editor works on another segmentation now, and remembers no steps of '"
+                f"{segmentation.GetName()}' any more. Erase what you do not want."
+            )
         del self._changed[segmentation.GetID()]
+        change.takeBack()
 
     def canUndo(self, volumeNode) -> bool:
         """True when the module has changed the segmentation of this volume, and nobody has since."""
         segmentation = scene.annotated_segmentation(volumeNode)
-        stamp = self._changed.get(segmentation.GetID(), (None, None))[0] if segmentation is not None else None
-        return stamp is not None and scene.voxel_stamp(segmentation) == stamp
+        change = self._changed.get(segmentation.GetID()) if segmentation is not None else None
+        if change is None or scene.voxel_stamp(segmentation) != change.stamp:
+            return False
+        return change.widget is None or change.widget.segmentationNode() is segmentation
+
+    def segmentEditorLeaves(self) -> None:
+        """Call it when the Segment Editor goes to another segmentation: it forgets the steps of the one before."""
+        self._changed = {key: change for key, change in self._changed.items() if change.widget is None}
 
     def forgetScene(self) -> None:
         """Let go of everything that belongs to the scene; call it when the scene is closed."""
@@ -49,14 +61,26 @@ class ChangingLogic(SessionLogic):
     def _change(self, volumeNode, segmentation, change: Callable[[Any], None]) -> None:
         """Make a change as one step of undo; `change` is given a vtkSlicerSegmentEditorLogic."""
         identifier = segmentation.GetID()
-        if identifier not in self._editors:
-            self._editors[identifier] = scene.editor_for(segmentation, volumeNode)
-        editor, widget = self._editors[identifier], self.segmentEditor
+        editor = self._editors.get(identifier)
+        # A scene that was closed may have had another segmentation of that ID.
+        if editor is None or editor.GetSegmentationNode() is not segmentation:
+            editor = self._editors[identifier] = scene.editor_for(segmentation, volumeNode)
+        widget = self.segmentEditor
         if widget is not None and widget.segmentationNode() is segmentation:
             widget.saveStateForUndo()
             takeBack = widget.undo
         else:
+            widget = None
             editor.SaveStateForUndo()
             takeBack = editor.Undo
         change(editor)
-        self._changed[identifier] = (scene.voxel_stamp(segmentation), takeBack)
+        self._changed[identifier] = _Change(scene.voxel_stamp(segmentation), takeBack, widget)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """The stamp of a segmentation after a change, what takes the change back, and the Segment Editor that can."""
+
+    stamp: tuple
+    takeBack: Callable[[], None]
+    widget: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .. import scene
 from ..core import Plane, SliceState
@@ -33,9 +33,12 @@ class DrawingLogic(ChangingLogic):
         """Draw slices of the volume in this segmentation from now on; it must have the volume's voxel grid."""
         scene.use_segmentation(volumeNode, segmentationNode)
 
-    def mendGeometry(self, volumeNode, segmentationNode) -> None:
-        """Give a segmentation the volume's voxel grid, so that a slice painted in it is a slice of the volume."""
-        scene.mend_geometry(segmentationNode, volumeNode)
+    def mendGeometry(self, volumeNode, segmentationNode):
+        """A copy of a segmentation on the volume's voxel grid, so that a slice painted in it is a slice of the volume.
+
+        The segmentation itself stays as it is: what is finer than the volume, or outside it, is not in the copy.
+        """
+        return scene.mended_copy(segmentationNode, volumeNode)
 
     def markDrawn(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Say that a slice is completely drawn; without any label on it, it counts as empty. Returns its state."""
@@ -70,13 +73,14 @@ class DrawingLogic(ChangingLogic):
         """Put something onto a slice that is to be drawn, so that it need only be corrected; `undo` takes it back.
 
         `start` is one of STARTS: the nearest drawn slice, the last fill, or the last result of a model, for each
-        segment that is drawn in; or nothing, which empties the slice. What it was is noted in the ledger, and returned.
+        segment that is drawn in; or nothing, which empties the slice. Where a decided slice of another plane crosses
+        it, everything stays. What it was started from is noted in the ledger, and returned.
         """
         plane, start = Plane.named(plane), scene.Start(start)
         masks, source = scene.start_masks(volumeNode, plane, index, start)
         segmentation = scene.annotated_segmentation(volumeNode)
         names = scene.segment_names(segmentation)
-        whole = scene.whole_slice(masks, names, volumeNode, plane)
+        whole = scene.whole_slice(masks, names, volumeNode, plane, index)
         self._change(
             volumeNode,
             segmentation,
@@ -87,11 +91,8 @@ class DrawingLogic(ChangingLogic):
 
     def sliceMark(self, volumeNode, plane: str, index: int) -> int:
         """A number that changes with what is drawn on a slice; 0 when nothing is."""
-        segmentation = scene.annotated_segmentation(volumeNode)
-        if segmentation is None:
-            return 0
         mark = 0
-        for name, mask in sorted(scene.slice_masks(segmentation, volumeNode, Plane.named(plane), index).items()):
+        for name, mask in sorted(self.sliceMasks(volumeNode, plane, index).items()):
             mark = zlib.crc32(mask.tobytes(), zlib.crc32(name.encode(), mark))
         return mark
 
@@ -100,9 +101,42 @@ class DrawingLogic(ChangingLogic):
         entry = self.ledger(volumeNode).entry(Plane.named(plane), index)
         return entry.state.value if entry is not None else None
 
-    def watchDrawing(self, segmentationNode, onChanged: Callable[[], None]) -> Callable[[], None]:
-        """Call `onChanged` whenever voxels of a segmentation change; returns a function that ends it."""
-        return scene.watch_voxels(segmentationNode, onChanged)
+    def watchDrawing(
+        self, segmentationNode, onVoxels: Callable[[], None], onSegments: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call `onVoxels` whenever voxels of a segmentation change, `onSegments` when segments come, go or are named
+        anew; returns a function that ends it."""
+        return scene.watch_segmentation(segmentationNode, onVoxels, onSegments)
+
+    def watchViews(self, onMoved: Callable[[], None]) -> Callable[[], None]:
+        """Call `onMoved` whenever a slice view shows another slice; returns a function that ends it."""
+        return scene.watch_slice_views(onMoved)
+
+    def sliceMasks(self, volumeNode, plane: str, index: int) -> dict:
+        """What is drawn on a slice: a (rows, columns) bool mask for each segment that has voxels there."""
+        segmentation = scene.annotated_segmentation(volumeNode)
+        return (
+            scene.slice_masks(segmentation, volumeNode, Plane.named(plane), index) if segmentation is not None else {}
+        )
+
+    def changedVoxels(self, volumeNode, plane: str, index: int, before: dict) -> int:
+        """In how many voxels a slice differs from what `sliceMasks` said before."""
+        now = self.sliceMasks(volumeNode, plane, index)
+        nothing = False
+        return sum(int((now.get(name, nothing) ^ before.get(name, nothing)).sum()) for name in {*now, *before})
+
+    def segmentName(self, segmentationNode, segmentId: str) -> str:
+        """Name of a segment; '' when there is none."""
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentationNode and segmentId else None
+        return segment.GetName() if segment is not None else ""
+
+    def segmentId(self, segmentationNode, name: str) -> str:
+        """ID of the segment of that name; '' when there is none."""
+        return segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name) if name else ""
+
+    def showOnlyVolume(self, volumeNode, volumeNodes: Sequence) -> None:
+        """Show what was drawn in one volume, and its newest result, and nothing of the other volumes."""
+        scene.show_only_volume(volumeNode, volumeNodes)
 
     def segmentEditorNode(self):
         """The node that holds the settings of the module's own Segment Editor."""

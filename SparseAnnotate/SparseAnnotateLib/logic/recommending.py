@@ -76,6 +76,8 @@ class RecommendingLogic(SessionLogic):
             def look():
                 volumes = []
                 for number, node in enumerate(volumeNodes):
+                    if node.GetScene() is None:
+                        continue
                     volumes.append(self._volumeOf(node, wholeVolume))
                     yield Progress(number / len(volumeNodes), f"looking at '{node.GetName()}'")
                 return recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)

@@ -50,10 +50,6 @@ class SessionLogic:
         segmentation = scene.annotated_segmentation(volumeNode)
         return scene.stored_ledger(segmentation) if segmentation is not None else Ledger()
 
-    def hasDrawn(self, volumeNode) -> bool:
-        """True when a slice of the volume has been drawn, or marked as empty."""
-        return any(entry.state.is_decided for entry in self.ledger(volumeNode).entries)
-
     def worklistItem(self, volumeNode, plane: str, index: int) -> scene.WorklistItem:
         """A slice as an item of the worklist, whether or not the ledger names it."""
         return scene.worklist_item(volumeNode, Plane.named(plane), index)
@@ -77,6 +73,11 @@ class SessionLogic:
         return self._jobs.at_work
 
     @property
+    def workerIsAsked(self) -> bool:
+        """True while the worker is at a call, and nothing more is needed of the scene before its result."""
+        return self._jobs.is_asked
+
+    @property
     def workerIsRunning(self) -> bool:
         """True while the worker process is there; it is started when it is needed."""
         return self._jobs.is_running
@@ -94,6 +95,10 @@ class SessionLogic:
         """End the worker process; a training at work saves its checkpoint."""
         self._jobs.close()
 
+    def forgetCalls(self) -> None:
+        """Tell nobody any more how a call ends that is being worked on: who waits for it goes."""
+        self._jobs.forget()
+
     def _do(self, method, prepare, finish, waitForCompletion, onDone, onProgress, name=""):
         """A job of this logic: see WorkerJobs.start."""
         if waitForCompletion:
@@ -102,8 +107,9 @@ class SessionLogic:
 
     def _exporting(self, volumeNodes: Sequence, **parameters: Any) -> Steps:
         """Write volumes and drawn slices into the cohort folder; returns the parameters of a request for them."""
+        cases = [scene.case_of(node) for node in volumeNodes]
         yield from self._exportingLabels(volumeNodes)
-        return {"cohort": str(self.cohortFolder), "cases": [scene.case_of(node) for node in volumeNodes], **parameters}
+        return {"cohort": str(self.cohortFolder), "cases": cases, **parameters}
 
     def _exportingLabels(self, volumeNodes: Sequence) -> Steps:
         """Write volumes and drawn slices into the cohort folder; returns the label value of each segment name."""

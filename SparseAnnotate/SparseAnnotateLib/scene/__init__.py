@@ -13,7 +13,7 @@ from .confidence import confidence_of, is_confidence, new_confidence, show_confi
 from .figures_table import new_figures_table
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
-from .results import FILL, made_by, name_result, results_of, volume_of
+from .results import FILL, made_by, name_result, results_of, show_only_volume, volume_of
 from .sample_data import register_sample_data
 from .segment_editing import (
     apply_labels,
@@ -22,17 +22,17 @@ from .segment_editing import (
     segment_editor_node,
     slice_masks,
     voxel_stamp,
-    watch_voxels,
+    watch_segmentation,
 )
 from .segmentation_nodes import (
     geometry_problem,
     labels_of,
-    mend_geometry,
+    mended_copy,
     new_segmentation,
     segment_names,
 )
 from .slice_markers import hide_markers, show_markers
-from .slice_views import jump_to_slice, slice_shown, slice_view_for
+from .slice_views import jump_to_slice, slice_shown, slice_view_for, watch_slice_views
 from .starting import Start, note_start, start_masks, whole_slice
 from .training_curves import forget_curves, show_curves
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
@@ -62,7 +62,7 @@ __all__ = [
     "mark_decided",
     "mark_empty",
     "mark_slice",
-    "mend_geometry",
+    "mended_copy",
     "name_result",
     "new_confidence",
     "new_figures_table",
@@ -77,6 +77,7 @@ __all__ = [
     "show_confidence",
     "show_curves",
     "show_markers",
+    "show_only_volume",
     "slice_masks",
     "slice_shown",
     "slice_view_for",
@@ -88,7 +89,8 @@ __all__ = [
     "volume_of",
     "volumes_of_scene",
     "voxel_stamp",
-    "watch_voxels",
+    "watch_segmentation",
+    "watch_slice_views",
     "whole_slice",
     "worklist_item",
     "worklist_of",

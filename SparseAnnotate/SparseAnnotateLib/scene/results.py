@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import slicer
+
+from .annotations import annotated_segmentation
+from .confidence import confidence_of, show_confidence
 
 FILL = "fill"
 _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
@@ -28,3 +33,20 @@ def volume_of(segmentation_node):
     """The volume a segmentation lies on; None when it has gone."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     return segmentation_node.GetNodeReference(role)
+
+
+def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
+    """Show the annotation and the newest result of one volume, and hide those of the others with their confidences.
+
+    In a cohort scans lie on each other: what was drawn in one would be seen over the next.
+    """
+    for node in volume_nodes:
+        results = results_of(node)
+        annotation = annotated_segmentation(node)
+        for shown in [*results, *([annotation] if annotation is not None else [])]:
+            newest = node is volume_node and shown in (annotation, results[-1] if results else None)
+            if shown.GetDisplayNode() is not None:
+                shown.GetDisplayNode().SetVisibility(newest)
+            confidence = confidence_of(shown)
+            if confidence is not None and not newest:
+                show_confidence(confidence, False)

@@ -29,8 +29,13 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
             continue
         # A layer shared with other segments must not be written to: they would lose what overlaps.
         segmentation.SeparateSegmentLabelmap(segment_id)
-        mask = (labels == values[name]).astype(np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, segment_id, volume_node)
+        mask = labels == values[name]
+        region = _box_of(mask)
+        # Only the part that holds the segment: a whole volume for each would take seconds.
+        piece = _layer_of(mask[region].astype(np.uint8), region, segmentation_node, volume_node)
+        slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
+            piece, segmentation_node, segment_id, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
+        )
 
 
 def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
@@ -107,6 +112,15 @@ def put_slice(
                 )
 
 
+def _box_of(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest part of a (K, J, I) bool array that holds everything; one voxel when there is nothing."""
+    box = []
+    for axis in range(3):
+        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 1))
+    return tuple(box)
+
+
 def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):
     """Part of a volume's grid as an image in the segmentation's frame; `array` (K, J, I) uint8 has its shape."""
     volume_to_world = world_from_node(volume_node) @ local_ijk_to_ras(volume_node)
@@ -117,12 +131,28 @@ def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):
     return layer
 
 
-def watch_voxels(segmentation_node, on_changed: Callable[[], None]) -> Callable[[], None]:
-    """Call `on_changed` whenever voxels of a segment change; returns a function that ends it."""
+def watch_segmentation(
+    segmentation_node, on_voxels: Callable[[], None], on_segments: Callable[[], None]
+) -> Callable[[], None]:
+    """Call `on_voxels` whenever voxels of a segment change, `on_segments` when segments come, go or are named anew.
+
+    Returns a function that ends it.
+    """
     segmentation = segmentation_node.GetSegmentation()
-    event = slicer.vtkSegmentation.SourceRepresentationModified
-    tag = segmentation.AddObserver(event, lambda *_: on_changed())
-    return lambda: segmentation.RemoveObserver(tag)
+    kinds = slicer.vtkSegmentation
+    events = {
+        kinds.SourceRepresentationModified: on_voxels,
+        kinds.SegmentAdded: on_segments,
+        kinds.SegmentRemoved: on_segments,
+        kinds.SegmentModified: on_segments,
+    }
+    tags = [segmentation.AddObserver(event, lambda *_, call=call: call()) for event, call in events.items()]
+
+    def stop() -> None:
+        for tag in tags:
+            segmentation.RemoveObserver(tag)
+
+    return stop
 
 
 def segment_editor_node():

@@ -62,22 +62,27 @@ def geometry_problem(segmentation_node, volume_node) -> str | None:
             return (
                 f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
                 f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
-                "Set the segmentation's geometry to the volume's (in the Segment Editor, the button beside "
-                "'Source volume')."
+                "'Mend' in the SparseAnnotate panel makes a copy of it on the volume's voxels."
             )
     return None
 
 
-def mend_geometry(segmentation_node, volume_node) -> None:
-    """Resample every segment to the volume's grid (nearest neighbour) and paint on that grid from now on."""
-    arrays = {
-        segment_id: slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
-        for segment_id in segment_ids(segmentation_node)
-        if _layer(segmentation_node, segment_id) is not None
-    }
-    segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    for segment_id, array in arrays.items():
-        slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation_node, segment_id, volume_node)
+def mended_copy(segmentation_node, volume_node):
+    """A new segmentation on the volume's grid, with every segment resampled to it (nearest neighbour)."""
+    require_scalar_volume(volume_node)
+    name = slicer.mrmlScene.GenerateUniqueName(f"{segmentation_node.GetName()} on {volume_node.GetName()}")
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    copy.CreateDefaultDisplayNodes()
+    copy.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    copy.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    segmentation = segmentation_node.GetSegmentation()
+    for segment_id in segment_ids(segmentation_node):
+        segment = segmentation.GetSegment(segment_id)
+        copy.GetSegmentation().AddEmptySegment(segment_id, segment.GetName(), segment.GetColor())
+        if _layer(segmentation_node, segment_id) is not None:
+            array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(array, copy, segment_id, volume_node)
+    return copy
 
 
 def labels_of(
@@ -123,10 +128,13 @@ def labels_of(
         box, mask = masks[name]
         target = labels[box]
         if not winners:
-            taken = target[mask & (where[box] if where is not None else True)]
-            for value in np.unique(taken[taken > 0]).tolist():
+            clash = (target > 0) & mask
+            if where is not None:
+                clash &= where[box]
+            taken = target[clash] if clash.any() else ()
+            for value in np.unique(taken).tolist():
                 overlaps[names[value], name] = int(np.count_nonzero(taken == value))
-        target[mask] = values[name]
+        np.copyto(target, np.asarray(values[name], dtype=target.dtype), where=mask)
     if overlaps:
         raise BadInputError(_overlap_sentence(segmentation_node, [Overlap(*k, n) for k, n in overlaps.items()]))
     return labels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import slicer
 
@@ -57,6 +59,20 @@ def slice_shown(volume_node, plane: Plane) -> int | None:
     ijk = np.linalg.solve(world.matrix, to_ras[:, 3])
     index = round(float(ijk[2 - axis]))
     return index if 0 <= index < world.shape[axis] else None
+
+
+def watch_slice_views(on_moved: Callable[[], None]) -> Callable[[], None]:
+    """Call `on_moved` whenever a slice view shows another slice; returns a function that ends it."""
+    tags = [
+        (node, node.AddObserver("ModifiedEvent", lambda *_: on_moved()))
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    ]
+
+    def stop() -> None:
+        for node, tag in tags:
+            node.RemoveObserver(tag)
+
+    return stop
 
 
 def _show_volume(volume_node) -> set[str]:

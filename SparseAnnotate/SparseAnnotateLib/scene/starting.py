@@ -54,18 +54,32 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     return masks, "fill" if start is Start.FILL else str(made_by(found[-1]))
 
 
+def decided_across(volume_node, plane: Plane) -> np.ndarray:
+    """(rows, columns) bool: where decided slices of other planes cross the slices of a plane."""
+    geometry = geometry_of(volume_node)
+    axis = plane.array_axis(geometry)
+    across = [a for a in range(3) if a != axis]
+    decided = np.zeros([geometry.shape[a] for a in across], dtype=bool)
+    ledger = stored_ledger(annotated_segmentation(volume_node))
+    for other in Plane:
+        if other is not plane:
+            where = [ledger.indices(other) if a == other.array_axis(geometry) else slice(None) for a in across]
+            decided[tuple(where)] = True
+    return decided
+
+
 def note_start(volume_node, plane: Plane, index: int, started_from: str) -> None:
     """Keep in the ledger what the drawing of a slice started from."""
     segmentation = annotated_segmentation(volume_node)
     store_ledger(segmentation, stored_ledger(segmentation).with_start(plane, index, started_from))
 
 
-def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plane) -> dict[str, np.ndarray]:
-    """Masks for all of `names`: what no mask is given for becomes empty."""
-    geometry = geometry_of(volume_node)
-    shape = [n for axis, n in enumerate(geometry.shape) if axis != plane.array_axis(geometry)]
-    nothing = np.zeros(shape, dtype=bool)
-    return {name: masks.get(name, nothing) for name in names}
+def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plane, index: int) -> dict[str, np.ndarray]:
+    """Masks for all of `names` on a slice: empty where none is given, and as drawn where a decided slice crosses it."""
+    decided = decided_across(volume_node, plane)
+    drawn = slice_masks(annotated_segmentation(volume_node), volume_node, plane, index)
+    nothing = np.zeros(decided.shape, dtype=bool)
+    return {name: np.where(decided, drawn.get(name, nothing), masks.get(name, nothing)).astype(bool) for name in names}
 
 
 def _of_nearest(volume_node, segmentation, drawn: list[int], plane: Plane, index: int):

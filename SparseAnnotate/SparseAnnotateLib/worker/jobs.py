@@ -131,6 +131,18 @@ class WorkerJobs:
             if self._open.call is not None:
                 self._client.cancel(self._open.call)
 
+    @property
+    def is_asked(self) -> bool:
+        """True while the worker is at the started job: nothing more is needed of this process."""
+        return self._open is not None and self._open.call is not None
+
+    def forget(self) -> None:
+        """Tell nobody any more how the started job ends."""
+        if self._open is not None:
+            self._open.on_done = self._open.on_progress = None
+            if self._open.call is not None:
+                self._open.call.on_progress = None
+
     def close(self) -> None:
         """End the worker processes; a training at work saves its checkpoint."""
         if self._open is not None:
@@ -152,8 +164,8 @@ class WorkerJobs:
             return
         try:
             job.call = self._client.request(method, params, job.on_progress, answered)
-        except SparseAnnotateError as error:
-            self._end(job, error=error)
+        except Exception as problem:
+            self._end(job, error=self._told(job, problem))
 
     def _finish(self, job: Job, finish: Callable[[Any], Any], answer: Any) -> None:
         job.call = None

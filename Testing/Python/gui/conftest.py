@@ -19,6 +19,7 @@ def panel(mrml, tmp_path):
     from SlicerStandIn.panel_window import open_panel
 
     questions.forget()
+    qt_facade.slot_errors.clear()
     application, widget = open_panel()
     widget.panel.ui.cohortFolderSelector.currentPath = str(tmp_path / "cohort")
     person = Person(application, widget, mrml)
@@ -81,7 +82,7 @@ class Person:
     def add_segment(self, volume, name: str = "ball") -> None:
         """Add a segment, as the Segment Editor's button does."""
         self.logic.segmentationNode(volume).GetSegmentation().AddEmptySegment(name, name)
-        self.panel.refresh()
+        self.idle()
 
     def paint(self, index: int, name: str = "ball", plane_axis: int = 0) -> None:
         """Paint what the ball shows on a slice, as one stroke in the panel's Segment Editor."""

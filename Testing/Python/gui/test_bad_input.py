@@ -147,11 +147,13 @@ def test_a_segmentation_on_another_grid_is_said_and_mended(panel):
     assert panel.logic.segmentationNode(volume) is own
     assert "does not fit" in ui.nextStepLabel.text
     ui.mendButton.click()
-    assert "now lies on the voxels of 'ball'" in panel.message
+    mended = panel.mrml.util.getNode("foreign on ball")
+    assert panel.message == "'foreign on ball' is a copy on the voxels of 'ball'; 'foreign' stays as it is."
     assert ui.geometryFrame.isHidden()
-    assert panel.logic.segmentationNode(volume) is foreign
-    segment_id = foreign.GetSegmentation().GetNthSegmentID(0)
-    assert panel.mrml.util.arrayFromSegmentBinaryLabelmap(foreign, segment_id, volume).any()
+    assert panel.logic.segmentationNode(volume) is mended
+    segment_id = mended.GetSegmentation().GetNthSegmentID(0)
+    assert panel.mrml.util.arrayFromSegmentBinaryLabelmap(mended, segment_id, volume).any()
+    assert (panel.mrml.util.arrayFromSegmentBinaryLabelmap(foreign, segment_id, other) == coarse).all()
 
 
 def test_errors_are_sentences_in_the_panel(panel):
@@ -448,3 +450,124 @@ def test_a_scene_saved_with_unknown_choices_still_opens(panel):
     panel.widget.enter()
     assert not panel.ui.dataSection.collapsed
     assert panel.ui.trainSection.collapsed
+
+
+def test_a_slice_is_not_marked_while_another_one_is_on_the_screen(panel):
+    volume = panel.add_ball()
+    panel.recommend(20.0)
+    panel.add_segment(volume)
+    chosen = panel.panel.draw.table.chosen().index
+    panel.mrml.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").JumpSliceByOffsetting(0, 0, 2.0 * (chosen + 1))
+    panel.until(lambda: not panel.panel.draw._scrolled.active)
+    panel.paint(chosen + 1)
+    for button in (panel.ui.drawnButton, panel.ui.emptyButton):
+        button.click()
+        assert f"shows axial slice {chosen + 1}, but slice {chosen} is chosen" in panel.message
+        assert panel.logic.sliceState(volume, "axial", chosen) == "to do"
+    assert f"Axial slice {chosen + 1} of" in panel.ui.offerLabel.text
+    panel.ui.offerButton.click()
+    assert panel.logic.sliceState(volume, "axial", chosen + 1) == "drawn"
+
+
+def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.add_segment(volume)
+    for _ in range(3):
+        panel.paint(panel.panel.draw.table.chosen().index)
+        ui.drawnButton.click()
+    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillButton.click()
+    panel.idle()
+    here = panel.panel.draw.table.chosen().index
+    panel.paint(here)
+    before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
+    ui.applyButton.click()
+    assert f"Axial slice {here} has been painted, but not marked" in panel.message
+    after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
+    np.testing.assert_array_equal(before, after)
+    ui.drawnButton.click()
+    ui.applyButton.click()
+    assert "drawn slices are as they were" in panel.message
+
+
+def test_a_training_that_ends_while_another_module_is_shown_is_told_on_return(panel):
+    panel.draw_one_slice_for_a_long_training()
+    panel.ui.iterationsSpinBox.value = 2
+    panel.ui.trainButton.click()
+    panel.until(lambda: panel.logic._jobs._open.call is not None)
+    panel.widget.exit()
+    panel.until(lambda: not panel.logic.isBusy)
+    panel.widget.enter()
+    assert "'run 1' is trained" in panel.message
+    assert panel.panel.train.runs.chosen.name == "run 1"
+
+
+def test_slices_recommended_while_another_module_is_shown_are_gone_to_on_return(panel):
+    panel.add_ball()
+    panel.ui.recommendButton.click()
+    panel.widget.exit()
+    panel.until(lambda: not panel.logic.isBusy)
+    assert panel.items == []
+    panel.widget.enter()
+    assert len(panel.items) == 2
+    assert panel.panel.draw.table.chosen() == panel.items[0]
+
+
+def test_a_volume_whose_grid_has_changed_is_said_and_the_others_go_on(panel):
+    broken, fine = panel.add_ball("broken"), panel.add_ball("fine")
+    panel.ui.allVolumesButton.click()
+    panel.recommend(10.0)
+    broken.SetSpacing(1.0, 1.0, 2.7)
+    panel.panel.refresh()
+    assert "voxel grid of the volume has changed" in panel.message
+    assert {item.volumeNode for item in panel.items} == {fine}
+    panel.widget.exit()
+    panel.widget.enter()
+    panel.panel.draw.table.choose(1)
+    panel.add_segment(fine)
+    panel.paint(panel.panel.draw.table.chosen().index)
+    panel.ui.drawnButton.click()
+    assert [item.state for item in panel.items].count("drawn") == 1
+
+
+def test_a_volume_removed_while_slices_are_chosen_is_left_out(panel):
+    panel.add_ball("gone")
+    panel.add_ball("there")
+    panel.ui.allVolumesButton.click()
+    panel.ui.recommendButton.click()
+    panel.mrml.mrmlScene.RemoveNode(panel.mrml.util.getNode("gone"))
+    panel.idle()
+    assert {item.volumeNode.GetName() for item in panel.items} == {"there"}
+
+
+def test_a_budget_of_many_slices_is_shown_again_as_it_was(panel):
+    panel.add_ball()
+    panel.ui.budgetKindSelector.setCurrentText("slices")
+    panel.ui.budgetSpinBox.value = 500
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.ui.budgetSpinBox.value == 500
+    assert panel.ui.budgetKindSelector.currentText == "slices"
+
+
+def test_no_checked_volume_is_said_and_none_is_checked_by_itself(panel):
+    panel.add_ball()
+    panel.ui.noVolumesButton.click()
+    assert panel.ui.nextStepLabel.text == "Check the volumes to work on."
+    panel.panel.refresh()
+    assert panel.panel.session.volumes == []
+    panel.add_ball("another")
+    assert panel.panel.session.volume is not None
+
+
+def test_the_panel_says_nothing_to_anybody_after_it_has_gone(panel):
+    panel.draw_one_slice_for_a_long_training()
+    panel.ui.trainButton.click()
+    panel.until(lambda: "step" in panel.job)
+    said = []
+    panel.panel.session.say = lambda *text: said.append(text)
+    panel.widget.cleanup()
+    panel.until(lambda: not any(client.is_running for client in panel.logic._jobs.clients))
+    assert said == []

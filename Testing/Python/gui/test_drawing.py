@@ -145,6 +145,7 @@ def test_a_painted_slice_outside_the_worklist_is_offered_too(panel, plane):
     axis = {"axial": 0, "coronal": 1, "sagittal": 2}[plane]
     index = next(n for n in (12, 13, 14) if n not in [item.index for item in panel.items])
     panel.logic.jumpToSlice(volume, plane, index)
+    panel.until(lambda: not panel.panel.draw._scrolled.active)
     panel.paint(index, plane_axis=axis)
     assert f"{plane.capitalize()} slice {index} of 'ball' has been painted." == ui.offerLabel.text
     ui.offerButton.click()
@@ -258,3 +259,91 @@ def test_jumping_turns_the_view_of_the_plane_and_shows_the_volume_in_all(drawing
     red.SetSliceOffset(there + 6)
     drawing.ui.worklistTable.cellClicked.emit(drawing.ui.worklistTable.currentRow(), 2)
     assert red.GetSliceOffset() == pytest.approx(there)
+
+
+@pytest.mark.parametrize("start", ["nothing", "nearest drawn slice"])
+def test_starting_leaves_decided_slices_of_other_planes_as_they_are(drawing, start):
+    volume = drawing.volume
+    first = drawing.items[0].index
+    before = array(drawing)
+    if start == "nearest drawn slice":
+        assert drawing.logic.markDrawn(volume, "coronal", 12) == "drawn"
+    drawing.logic.startSlice(volume, "coronal", 13, start)
+    after = array(drawing)
+    np.testing.assert_array_equal(after[first], before[first])
+    others = np.delete(after[:, 13], first, axis=0)
+    expected = np.zeros_like(others) if start == "nothing" else np.delete(before[:, 12], first, axis=0)
+    np.testing.assert_array_equal(others, expected)
+
+
+def test_a_stroke_in_one_plane_is_no_painting_of_the_planes_it_crosses(panel):
+    volume = panel.add_ball()
+    for name in ("axialCheckBox", "coronalCheckBox"):
+        getattr(panel.ui, name).checked = True
+    panel.recommend(10.0)
+    panel.add_segment(volume)
+    item = panel.panel.draw.table.chosen()
+    panel.paint(item.index, plane_axis={"axial": 0, "coronal": 1}[item.plane])
+    assert panel.ui.offerLabel.text.startswith(f"{item.plane.capitalize()} slice {item.index} ")
+    panel.ui.drawnButton.click()
+    assert panel.ui.offerFrame.isHidden()
+
+
+def test_undo_is_not_promised_when_the_editor_has_forgotten_the_step(panel):
+    one, two = panel.add_ball("one"), panel.add_ball("two")
+    panel.ui.allVolumesButton.click()
+    panel.recommend(10.0)
+    for volume in (one, two):
+        panel.add_segment(volume)
+    panel.volume = one
+    panel.ui.startSelector.setCurrentText("nothing")
+    panel.ui.startButton.click()
+    assert panel.ui.undoButton.enabled
+    row = next(n for n, item in enumerate(panel.items) if item.volumeNode is two)
+    panel.panel.draw.table.choose(row)
+    panel.panel.draw.table.choose(0)
+    assert panel.panel.session.volume is one
+    assert not panel.ui.undoButton.enabled
+
+
+def test_only_the_volume_that_is_worked_on_shows_its_drawing_and_the_tool_stays(panel):
+    one, two = panel.add_ball("one"), panel.add_ball("two")
+    panel.ui.allVolumesButton.click()
+    panel.recommend(10.0)
+    for volume in (one, two):
+        panel.add_segment(volume)
+    editor = panel.ui.segmentEditorWidget
+    editor.setActiveEffectByName("Paint")
+    row = next(n for n, item in enumerate(panel.items) if item.volumeNode is two)
+    panel.panel.draw.table.choose(row)
+    assert editor.activeEffect().name == "Paint"
+    assert editor.currentSegmentID() == "ball"
+    visible = {v: bool(panel.logic.segmentationNode(v).GetDisplayNode().GetVisibility()) for v in (one, two)}
+    assert visible == {one: False, two: True}
+    panel.panel.draw.table.choose(0)
+    visible = {v: bool(panel.logic.segmentationNode(v).GetDisplayNode().GetVisibility()) for v in (one, two)}
+    assert visible == {one: True, two: False}
+
+
+def test_time_is_booked_once_when_a_slice_is_taken_back_and_drawn_again(panel, monkeypatch):
+    moment = [100.0]
+    monkeypatch.setattr(panel.panel.draw.clock, "_now", lambda: moment[0])
+    volume = panel.add_ball()
+    panel.recommend(4.0)
+    panel.add_segment(volume)
+    panel.panel.draw.table.choose(0)
+    moment[0] += 50.0
+    panel.ui.drawnButton.click()
+    panel.ui.toDoButton.click()
+    moment[0] += 1.0
+    panel.ui.drawnButton.click()
+    assert [item.seconds for item in panel.items] == [51.0]
+
+
+def test_a_segment_added_in_the_editor_changes_what_is_to_do_next(panel):
+    panel.add_ball()
+    panel.recommend(10.0)
+    assert "Add a segment" in panel.ui.nextStepLabel.text
+    panel.ui.segmentEditorWidget.parts.add_button.click()
+    panel.idle()
+    assert panel.ui.nextStepLabel.text.startswith("Draw axial slice")

@@ -79,13 +79,22 @@ def test_voxels_are_watched_until_the_watching_ends(drawn, mrml):
 
     volume, node, _ = drawn
     seen = []
-    stop = scene.watch_voxels(node, lambda: seen.append(1))
+    segments = []
+    stop = scene.watch_segmentation(node, lambda: seen.append(1), lambda: segments.append(1))
     mrml.util.updateSegmentBinaryLabelmapFromArray(np.zeros(SHAPE, np.uint8), node, "a", volume)
     assert seen
     stop()
     count = len(seen)
     mrml.util.updateSegmentBinaryLabelmapFromArray(np.ones(SHAPE, np.uint8), node, "a", volume)
     assert len(seen) == count
+    stop = scene.watch_segmentation(node, lambda: seen.append(1), lambda: segments.append(1))
+    segments.clear()
+    node.GetSegmentation().AddEmptySegment("c", "c")
+    assert segments
+    stop()
+    segments.clear()
+    node.GetSegmentation().RemoveSegment("c")
+    assert segments == []
 
 
 def test_markers_lie_in_the_middle_of_their_slices(drawn, mrml):

@@ -176,10 +176,12 @@ def test_a_segmentation_on_another_grid_is_refused_and_can_be_mended(mrml, plain
     assert "spreads over several slices" in scene.geometry_problem(node, plain_volume)
     with pytest.raises(BadInputError, match="does not have the voxel grid"):
         scene.use_segmentation(plain_volume, node)
-    scene.mend_geometry(node, plain_volume)
-    assert scene.geometry_problem(node, plain_volume) is None
-    labels = scene.labels_of(node, plain_volume, {"a": 1})
+    mended = scene.mended_copy(node, plain_volume)
+    assert scene.geometry_problem(mended, plain_volume) is None
+    labels = scene.labels_of(mended, plain_volume, {"a": 1})
     np.testing.assert_array_equal(labels[3:9, 4:8, 4:8], 1)
+    # What is finer than the volume is not in the copy, and still in the original.
+    np.testing.assert_array_equal(segment_array(mrml, node, "a", other), mask)
 
 
 def test_overlapping_segments_are_reported_with_names_and_voxels_never_flattened(volume, mrml):
