@@ -182,7 +182,7 @@ def _paint(p: _Photographer, masks: dict[str, np.ndarray], item) -> None:
         stroke = np.zeros_like(mask)
         stroke[layer] = mask[layer]
         p.ui.segmentEditorWidget.paint(stroke, name)
-    p.until(lambda: not p.panel.draw._stroke.active)
+    p.until(lambda: not p.panel.draw.painting.is_waiting)
 
 
 def _show_alone(p: _Photographer, node) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
 from .drawing_clock import DrawingClock
+from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
 from .step import Step
 from .words import said
 from .worklist_table import WorklistTable
-
-_STROKE_PAUSE_MS = 250
-_SCROLL_PAUSE_MS = 100
 
 
 class DrawStep(Step):
@@ -27,20 +24,8 @@ class DrawStep(Step):
         self._here = None
         self._mark_before = 0
         self._offered = None
-        self._stop_watching, self._watched = (lambda: None), None
-        self._seen: dict[tuple, dict] = {}
         self._volume_shown = None
-        # A stroke changes the segmentation many times; it is looked at when it has ended.
-        self._stroke = qt.QTimer()
-        self._stroke.setSingleShot(True)
-        self._stroke.setInterval(_STROKE_PAUSE_MS)
-        self._stroke.connect("timeout()", lambda: session.attempt(self._look, keep_message=True))
-        # Where a slice view has been scrolled to: what is there already is no new painting.
-        self._scrolled = qt.QTimer()
-        self._scrolled.setSingleShot(True)
-        self._scrolled.setInterval(_SCROLL_PAUSE_MS)
-        self._scrolled.connect("timeout()", lambda: session.attempt(lambda: self._remember(False), True))
-        self._stop_following = lambda: None
+        self.painting = PaintingWatch(session, self._stroke_ended)
         session.on_click(self.ui.previousButton, lambda: self.table.choose_next(-1))
         session.on_click(self.ui.nextButton, lambda: self.table.choose_next(1))
         session.on_click(self.ui.drawnButton, self.mark_drawn)
@@ -67,16 +52,12 @@ class DrawStep(Step):
         editor.setupViewObservations()
         editor.installKeyboardShortcuts()
         self.logic.segmentEditor = editor
-        self._stop_following = self.logic.watchViews(self._scrolled.start)
+        self.painting.connect()
         self.clock.go_on()
 
     def disconnect(self) -> None:
         self.clock.pause()
-        self._stroke.stop()
-        self._scrolled.stop()
-        self._watch(None)
-        self._stop_following()
-        self._stop_following = lambda: None
+        self.painting.disconnect()
         self.logic.segmentEditor = None
         self.logic.hideMarkers()
         editor = self.ui.segmentEditorWidget
@@ -88,7 +69,7 @@ class DrawStep(Step):
     def forget_scene(self) -> None:
         """The scene goes: no slice of it is worked on any more."""
         self._here = self._offered = self._volume_shown = None
-        self._seen = {}
+        self.painting.forget_scene()
         self.ui.segmentEditorWidget.setSegmentationNode(None)
         self.ui.segmentEditorWidget.setSourceVolumeNode(None)
 
@@ -152,20 +133,11 @@ class DrawStep(Step):
                     editor.setActiveEffectByName(effect_name)
         if segmentation is not None and editor.sourceVolumeNode() is not volume:
             editor.setSourceVolumeNode(volume)
-        self._watch(segmentation)
+        self.painting.watch(segmentation)
         if volume is not self._volume_shown:
             self._volume_shown = volume
             self.logic.showOnlyVolume(volume, self.logic.volumes())
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
-
-    def _watch(self, segmentation) -> None:
-        """Look at what is painted in this segmentation from now on, or in none."""
-        if segmentation is self._watched:
-            return
-        self._stop_watching()
-        self._stop_watching, self._watched = (lambda: None), segmentation
-        if segmentation is not None:
-            self._stop_watching = self.logic.watchDrawing(segmentation, self._stroke.start, self.session.refresh_soon)
 
     def show_markers(self) -> None:
         """Show or hide the lines of drawn and recommended slices in the slice views."""
@@ -189,7 +161,7 @@ class DrawStep(Step):
         self.logic.jumpToSlice(item.volumeNode, item.plane, item.index)
         self._here = item
         self._mark_before = self.logic.sliceMark(item.volumeNode, item.plane, item.index)
-        self._remember()
+        self.painting.remember()
         self.clock.start()
         session.refresh()
 
@@ -206,53 +178,11 @@ class DrawStep(Step):
         """Say that the chosen slice is drawn, and go to the next one."""
         self._mark(self.logic.markDrawn)
 
-    def _look(self) -> None:
-        """After a stroke: offer a slice that has been painted as drawn."""
+    def _stroke_ended(self, painted) -> None:
+        """Offer a slice that has been painted as drawn."""
         self.clock.tick()
-        self._offered = self._painted() or self._offered
-        self._remember()
+        self._offered = painted or self._offered
         self._show_offer()
-
-    def _painted(self):
-        """The slice that has just been painted and is not decided: the one in the slice views that changed most.
-
-        A stroke changes one voxel line of every slice that crosses it, and many voxels of its own slice.
-        """
-        volume = self.session.volume
-        # What the module itself has changed is no painting.
-        if volume is None or self.logic.canUndo(volume):
-            return None
-        changed = {}
-        for plane, index in self._in_sight():
-            before = self._seen.get((volume.GetID(), plane, index))
-            if before is not None:
-                changed[plane, index] = self.logic.changedVoxels(volume, plane, index, before)
-        plane, index = max(changed, key=changed.get, default=(None, None))
-        if plane is None or not changed[plane, index]:
-            return None
-        item = self.logic.worklistItem(volume, plane, index)
-        return item if not self._is_decided(item) and self.logic.sliceMark(volume, plane, index) else None
-
-    def _in_sight(self) -> list[tuple[str, int]]:
-        """The slices of the volume that the slice views show, in the planes that are drawn in."""
-        volume, here = self.session.volume, self._here
-        planes = dict.fromkeys([*([here.plane] if here is not None else []), *self.session.planes])
-        shown = [(plane, self.logic.sliceShown(volume, plane)) for plane in planes]
-        return [(plane, index) for plane, index in shown if index is not None]
-
-    def _remember(self, anew: bool = True) -> None:
-        """Keep what is drawn on the slices in sight, to tell what the next stroke changes.
-
-        Without `anew`, what is known of them stays: a stroke may just have been made.
-        """
-        volume = self.session.volume
-        if volume is None or self.logic.drawnIn(volume) is None:
-            return
-        known, self._seen = self._seen, {}
-        for plane, index in self._in_sight():
-            key = (volume.GetID(), plane, index)
-            is_kept = key in known and not anew
-            self._seen[key] = known[key] if is_kept else self.logic.sliceMasks(volume, plane, index)
 
     def why_not_apply(self) -> str | None:
         """Why a result may not be applied: a slice is painted that nobody has marked, and would be overwritten."""

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
+
+
+@pytest.fixture
+def facade(mrml):
+    """The stand-in with its windows; nothing asked, nothing answered."""
+    from SlicerStandIn import qt_facade, questions
+
+    qt_facade.install()
+    questions.forget()
+    qt_facade.slot_errors.clear()
+    yield qt_facade
+    assert qt_facade.slot_errors == []
+    assert list(qt_facade.answers) == []
+
+
+@pytest.fixture
+def qt(facade):
+    import qt
+
+    return qt
+
+
+@pytest.fixture
+def ctk(facade):
+    import ctk
+
+    return ctk
 
 
 @pytest.fixture
@@ -29,6 +57,8 @@ def panel(mrml, tmp_path):
     # Deleted as Slicer does with a module's widget when it quits; else it would go on following the next scenes.
     widget.parent.deleteLater()
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+    # Qt's objects must not be left to be collected in the middle of somebody else's work.
+    gc.collect()
     assert not questions.told, "something unexpected was shown in a window of its own"
     assert not qt_facade.slot_errors
 
@@ -90,7 +120,7 @@ class Person:
         layer = tuple(index if axis == plane_axis else slice(None) for axis in range(3))
         stroke[layer] = self.labels[layer] > 0
         self.ui.segmentEditorWidget.paint(stroke, name)
-        self.until(lambda: not self.panel.draw._stroke.active)
+        self.until(lambda: not self.panel.draw.painting.is_waiting)
 
     def draw_all(self, volume) -> None:
         """Paint the whole worklist, slice by slice, and press Drawn each time."""

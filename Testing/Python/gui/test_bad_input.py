@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -235,195 +233,6 @@ def test_the_scene_can_be_closed_at_each_step(panel, embedded, moment):
     assert len(panel.items) == 6
 
 
-def test_a_training_may_outlive_the_scene(panel, embedded):
-    from SlicerStandIn import questions
-
-    panel.draw_one_slice_for_a_long_training()
-    panel.ui.iterationsSpinBox.value = 10
-    panel.ui.trainButton.click()
-    panel.until(lambda: panel.logic._jobs._open.call is not None)
-    questions.answers.append(True)
-    folder = panel.logic.cohortFolder
-    embedded.clear_scene()
-    assert "go on in the background" in questions.asked[0]
-    assert panel.logic.isBusy
-    panel.idle()
-    assert f"'run 1' is trained. It is in the folder '{folder}'." == panel.message
-    panel.ui.cohortFolderSelector.currentPath = str(folder)
-    assert [run.name for run in panel.logic.runSummaries() if run.is_finished] == ["run 1"]
-
-
-def test_a_worker_that_is_killed_is_said_its_log_can_be_copied_and_it_starts_anew(panel):
-    ui = panel.ui
-    panel.draw_one_slice_for_a_long_training()
-    ui.trainButton.click()
-    panel.until(lambda: "step" in panel.job)
-    assert "at work: train" in ui.workerLabel.text
-    panel.logic._jobs.clients[0].transport.process.kill()
-    panel.idle()
-    assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
-    assert "goes on from its last checkpoint" in panel.message
-    assert "not running" in ui.workerLabel.text
-    assert ui.trainButton.text == "Train"
-    assert panel.panel.train.runs.chosen.name == "run 1"
-    ui.continueButton.click()
-    panel.until(lambda: "step" in panel.job)
-    ui.cancelButton.click()
-    panel.idle()
-    assert panel.message.startswith("Cancelled.")
-    panel.logic._jobs.clients[0].log.append("the last word")
-    panel.panel.refresh()
-    ui.copyLogButton.click()
-    assert "the last word" in panel.mrml.app.clipboard().text()
-    ui.restartButton.click()
-    panel.until(lambda: not panel.logic.workerIsRunning)
-    ui.environmentButton.click()
-    panel.until(lambda: "torch" in ui.versionsLabel.text)
-    assert "cpu" in [ui.deviceSelector.itemText(n) for n in range(ui.deviceSelector.count)]
-
-
-def test_slicer_without_torch_says_what_to_install(panel, monkeypatch):
-    from SparseAnnotateLib.gui.qprocess_transport import QProcessTransport
-
-    without = (
-        "import runpy\n"
-        "from importlib import metadata\n"
-        "found = metadata.version\n"
-        "def version(name):\n"
-        "    if name in ('torch', 'monai', 'safetensors'):\n"
-        "        raise metadata.PackageNotFoundError(name)\n"
-        "    return found(name)\n"
-        "metadata.version = version\n"
-        "runpy.run_module('SparseAnnotateLib.worker', run_name='__main__')\n"
-    )
-    command = [sys.executable, "-c", without]
-    monkeypatch.setattr(panel.logic._jobs._client, "_new_transport", lambda: QProcessTransport(command))
-    ui = panel.ui
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.draw_all(volume)
-    ui.trainButton.click()
-    panel.idle()
-    assert "not installed: torch, monai, safetensors" in panel.message
-    assert "press 'Install packages'" in panel.message
-    ui.fillButton.click()
-    panel.idle()
-    assert "shows the fill" in panel.message
-    ui.environmentButton.click()
-    panel.until(lambda: "Recommending and filling work" in ui.environmentLabel.text)
-    panel.panel.open(panel.panel.data)
-    assert ui.environmentSection.text == "Environment: packages are missing"
-
-
-def test_installing_without_a_network_is_said_and_the_panel_goes_on(panel, monkeypatch):
-    import subprocess
-    import types
-
-    packaging = types.ModuleType("slicer.packaging")
-
-    def refuse(*arguments, **options):
-        raise subprocess.CalledProcessError(1, ["pip"], "could not find a version; is there a network?")
-
-    packaging.pip_ensure, packaging.load_requirements = refuse, lambda path: []
-    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    monkeypatch.setattr(panel.mrml, "packaging", packaging, raising=False)
-    panel.ui.installButton.click()
-    assert "were not installed" in panel.message
-    assert panel.ui.installButton.enabled
-
-
-def test_a_worker_that_cannot_be_started_is_said(panel, tmp_path):
-    ui = panel.ui
-    ui.pythonSelector.currentPath = str(tmp_path / "no python")
-    try:
-        ui.environmentButton.click()
-        panel.idle()
-        assert "no python' does not exist" in panel.message
-    finally:
-        ui.pythonSelector.currentPath = ""
-    ui.environmentButton.click()
-    panel.until(lambda: "torch" in ui.versionsLabel.text)
-
-
-def test_two_windows_on_one_folder_do_not_disturb_each_other(panel):
-    """The other window is another logic with a worker of its own, on the same folder."""
-    from SparseAnnotate import SparseAnnotateLogic
-
-    volume = panel.draw_one_slice_for_a_long_training()
-    panel.ui.trainButton.click()
-    panel.until(lambda: "step" in panel.job)
-    other = SparseAnnotateLogic()
-    other.cohortFolder = panel.logic.cohortFolder
-    assert other.runs() == ["run 1"]
-    ended = []
-    other.train([volume], "run 1", waitForCompletion=False, onDone=lambda result, error: ended.append(error))
-    panel.until(lambda: ended)
-    assert "run 1" in str(ended[0])
-    assert "is in use" in str(ended[0])
-    assert panel.logic.isBusy
-    other.train([volume], "", {"iterations": 2}, waitForCompletion=False, onDone=lambda *end: ended.append(end))
-    panel.until(lambda: len(ended) == 2)
-    assert ended[1] == ("run 2", None)
-    panel.ui.trainButton.click()
-    panel.idle()
-    assert [run.name for run in panel.logic.runSummaries()] == ["run 1", "run 2"]
-    assert panel.ui.runTable.rowCount == 2
-    other.close()
-    panel.until(lambda: not other.workerIsRunning)
-
-
-def test_five_hundred_volumes_are_listed_found_and_recommended(panel):
-    ui = panel.ui
-    voxels = np.random.default_rng(0).integers(0, 100, (8, 9, 10)).astype(np.int16)
-    for number in range(500):
-        panel.mrml.util.addVolumeFromArray(voxels, name=f"scan {number:03d}")
-    panel.idle()
-    assert ui.volumeList.count == 500
-    ui.volumeFilter.text = "scan 12"
-    assert sum(not ui.volumeList.item(row).isHidden() for row in range(500)) == 10
-    ui.volumeFilter.text = ""
-    ui.allVolumesButton.click()
-    assert len(panel.panel.session.volumes) == 500
-    gaps = panel_gaps(panel, lambda: panel.recommend(25.0))
-    assert panel.message == "1000 slices are to be drawn."
-    panel.until(lambda: ui.worklistTable.item(999, 1) is not None)
-    assert ui.worklistTable.item(999, 1).text() == "scan 499"
-    assert len(gaps) > 5
-    ui.nextButton.click()
-    assert panel.panel.draw.table.chosen() == panel.items[1]
-
-
-def panel_gaps(panel, action) -> np.ndarray:
-    """Seconds between the ticks of a timer of 20 ms while something is done."""
-    from PySide6 import QtCore
-
-    ticks = []
-    timer = QtCore.QTimer()
-    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
-    timer.start(20)
-    action()
-    timer.stop()
-    return np.diff(ticks)
-
-
-def test_the_window_goes_on_while_a_training_runs(panel):
-    panel.draw_one_slice_for_a_long_training()
-
-    def train_for_a_while():
-        panel.ui.trainButton.click()
-        panel.until(lambda: "step 5" in panel.job or "step 6" in panel.job or "step 7" in panel.job)
-        until = time.monotonic() + 2.0
-        panel.until(lambda: time.monotonic() > until)
-        panel.ui.trainButton.click()
-        panel.idle()
-
-    gaps = panel_gaps(panel, train_for_a_while)
-    assert panel.message.startswith("Cancelled.")
-    assert len(gaps) > 50
-    # Room for a machine that is busy with the training itself.
-    assert gaps.max() < 1.0
-
-
 def test_the_panel_fits_a_screen_700_pixels_high_and_a_narrow_column(panel):
     from PySide6.QtWidgets import QWidget
 
@@ -458,7 +267,7 @@ def test_a_slice_is_not_marked_while_another_one_is_on_the_screen(panel):
     panel.add_segment(volume)
     chosen = panel.panel.draw.table.chosen().index
     panel.mrml.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").JumpSliceByOffsetting(0, 0, 2.0 * (chosen + 1))
-    panel.until(lambda: not panel.panel.draw._scrolled.active)
+    panel.until(lambda: not panel.panel.draw.painting.is_waiting)
     panel.paint(chosen + 1)
     for button in (panel.ui.drawnButton, panel.ui.emptyButton):
         button.click()
@@ -490,29 +299,6 @@ def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
     ui.drawnButton.click()
     ui.applyButton.click()
     assert "drawn slices are as they were" in panel.message
-
-
-def test_a_training_that_ends_while_another_module_is_shown_is_told_on_return(panel):
-    panel.draw_one_slice_for_a_long_training()
-    panel.ui.iterationsSpinBox.value = 2
-    panel.ui.trainButton.click()
-    panel.until(lambda: panel.logic._jobs._open.call is not None)
-    panel.widget.exit()
-    panel.until(lambda: not panel.logic.isBusy)
-    panel.widget.enter()
-    assert "'run 1' is trained" in panel.message
-    assert panel.panel.train.runs.chosen.name == "run 1"
-
-
-def test_slices_recommended_while_another_module_is_shown_are_gone_to_on_return(panel):
-    panel.add_ball()
-    panel.ui.recommendButton.click()
-    panel.widget.exit()
-    panel.until(lambda: not panel.logic.isBusy)
-    assert panel.items == []
-    panel.widget.enter()
-    assert len(panel.items) == 2
-    assert panel.panel.draw.table.chosen() == panel.items[0]
 
 
 def test_a_volume_whose_grid_has_changed_is_said_and_the_others_go_on(panel):
@@ -560,14 +346,3 @@ def test_no_checked_volume_is_said_and_none_is_checked_by_itself(panel):
     assert panel.panel.session.volumes == []
     panel.add_ball("another")
     assert panel.panel.session.volume is not None
-
-
-def test_the_panel_says_nothing_to_anybody_after_it_has_gone(panel):
-    panel.draw_one_slice_for_a_long_training()
-    panel.ui.trainButton.click()
-    panel.until(lambda: "step" in panel.job)
-    said = []
-    panel.panel.session.say = lambda *text: said.append(text)
-    panel.widget.cleanup()
-    panel.until(lambda: not any(client.is_running for client in panel.logic._jobs.clients))
-    assert said == []

@@ -145,7 +145,7 @@ def test_a_painted_slice_outside_the_worklist_is_offered_too(panel, plane):
     axis = {"axial": 0, "coronal": 1, "sagittal": 2}[plane]
     index = next(n for n in (12, 13, 14) if n not in [item.index for item in panel.items])
     panel.logic.jumpToSlice(volume, plane, index)
-    panel.until(lambda: not panel.panel.draw._scrolled.active)
+    panel.until(lambda: not panel.panel.draw.painting.is_waiting)
     panel.paint(index, plane_axis=axis)
     assert f"{plane.capitalize()} slice {index} of 'ball' has been painted." == ui.offerLabel.text
     ui.offerButton.click()

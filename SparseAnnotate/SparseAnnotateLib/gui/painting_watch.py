@@ -1,0 +1,112 @@
+"""Telling which slice somebody has just painted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+
+from .session import PanelSession
+
+_STROKE_PAUSE_MS = 250
+_SCROLL_PAUSE_MS = 100
+
+
+class PaintingWatch:
+    """Looks at the slices in the slice views after each stroke.
+
+    A stroke changes one line of voxels of every slice that crosses it, and many of its own slice: that which changed
+    most was painted. What the module itself puts into the segmentation is no painting.
+
+    Args:
+        on_stroke: called when a stroke has ended, with the slice that was painted as an item of the worklist; None
+            when none was, or it is decided already.
+    """
+
+    def __init__(self, session: PanelSession, on_stroke: Callable):
+        self._session, self._logic, self._on_stroke = session, session.logic, on_stroke
+        self._seen: dict[tuple, dict] = {}
+        self._stop_watching, self._watched = (lambda: None), None
+        self._stop_following = lambda: None
+        # A stroke changes the segmentation many times; it is looked at when it has ended.
+        self._stroke = self._timer(_STROKE_PAUSE_MS, self._look)
+        # Where a slice view has been scrolled to: what is there already is no new painting.
+        self._scrolled = self._timer(_SCROLL_PAUSE_MS, lambda: self.remember(anew=False))
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while something has changed that has not been looked at yet."""
+        return self._stroke.active or self._scrolled.active
+
+    def connect(self) -> None:
+        """The panel is shown: follow the slice views."""
+        self._stop_following = self._logic.watchViews(self._scrolled.start)
+
+    def disconnect(self) -> None:
+        """The panel is left: look at nothing."""
+        self._stroke.stop()
+        self._scrolled.stop()
+        self.watch(None)
+        self._stop_following()
+        self._stop_following = lambda: None
+
+    def forget_scene(self) -> None:
+        """The scene goes."""
+        self._seen = {}
+
+    def watch(self, segmentation) -> None:
+        """Look at what is painted in this segmentation from now on; None: in none."""
+        if segmentation is self._watched:
+            return
+        self._stop_watching()
+        self._stop_watching, self._watched = (lambda: None), segmentation
+        if segmentation is not None:
+            self._stop_watching = self._logic.watchDrawing(segmentation, self._stroke.start, self._session.refresh_soon)
+
+    def remember(self, anew: bool = True) -> None:
+        """Keep what is drawn on the slices in sight, to tell what the next stroke changes.
+
+        Without `anew`, what is known of them stays: a stroke may just have been made.
+        """
+        volume = self._session.volume
+        if volume is None or self._logic.drawnIn(volume) is None:
+            return
+        known, self._seen = self._seen, {}
+        for plane, index in self._in_sight():
+            key = (volume.GetID(), plane, index)
+            is_kept = key in known and not anew
+            self._seen[key] = known[key] if is_kept else self._logic.sliceMasks(volume, plane, index)
+
+    def _look(self) -> None:
+        painted = self._painted()
+        self.remember()
+        self._on_stroke(painted)
+
+    def _painted(self):
+        volume, logic = self._session.volume, self._logic
+        if volume is None or logic.canUndo(volume):
+            return None
+        changed = {}
+        for plane, index in self._in_sight():
+            before = self._seen.get((volume.GetID(), plane, index))
+            if before is not None:
+                changed[plane, index] = logic.changedVoxels(volume, plane, index, before)
+        plane, index = max(changed, key=changed.get, default=(None, None))
+        if plane is None or not changed[plane, index]:
+            return None
+        item = logic.worklistItem(volume, plane, index)
+        return item if item.state not in ("drawn", "empty") and logic.sliceMark(volume, plane, index) else None
+
+    def _in_sight(self) -> list[tuple[str, int]]:
+        """The slices of the volume that the slice views show, in the planes that are drawn in."""
+        volume = self._session.volume
+        planes = dict.fromkeys([*self._session.planes, *(item.plane for item in self._session.worklist)])
+        shown = [(plane, self._logic.sliceShown(volume, plane)) for plane in planes]
+        return [(plane, index) for plane, index in shown if index is not None]
+
+    def _timer(self, milliseconds: int, action: Callable[[], None]):
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", lambda: self._session.attempt(action, keep_message=True))
+        return timer
