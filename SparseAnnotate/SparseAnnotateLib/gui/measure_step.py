@@ -6,6 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
+from .plain_table import make_plain
 from .session import PanelSession, duration
 from .step import Step
 
@@ -17,12 +18,7 @@ class MeasureStep(Step):
         super().__init__(session, session.ui.measureSection)
         table = self.ui.figuresTable
         titles = [_("Structure"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)"), _("Reference (ml)")]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        table.verticalHeader().setVisible(False)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        make_plain(table, titles, 0)
         self._told = self._saved = ""
         session.on_click(self.ui.measureButton, self._measure)
         for selector in (self.ui.measuredSelector, self.ui.referenceSelector):

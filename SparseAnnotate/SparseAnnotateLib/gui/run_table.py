@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from .plain_table import make_plain
+
 
 class RunTable:
     """Fills a QTableWidget with runs, the newest first, and tells which one is chosen."""
@@ -16,14 +18,7 @@ class RunTable:
         self._runs: list = []
         self._updating = False
         titles = [_("Run"), _("Date"), _("Learned from"), _("Dice")]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        table.verticalHeader().setVisible(False)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setSectionResizeMode(2, qt.QHeaderView.Stretch)
+        make_plain(table, titles, 2)
         table.connect("currentCellChanged(int,int,int,int)", lambda row, *_others: self._changed(row))
 
     def show(self, runs: Sequence, chosen: str) -> None:

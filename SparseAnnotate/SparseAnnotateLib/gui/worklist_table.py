@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .event_loop import later
+from .plain_table import make_plain
 from .session import duration
 from .words import said
 
@@ -32,15 +33,7 @@ class WorklistTable:
         self._updating = False
         self._is_filling = False
         titles = [_("#"), _("Volume"), _("Plane"), _("Slice"), _("Reason"), _("State"), _("Time")]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        table.verticalHeader().setVisible(False)
-        table.setWordWrap(False)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setSectionResizeMode(_REASON, qt.QHeaderView.Stretch)
+        make_plain(table, titles, _REASON)
         self._on_chosen = on_chosen
         table.connect("currentCellChanged(int,int,int,int)", self._cell_changed)
         # Clicking the row that is chosen already goes back to its slice.
