@@ -7,7 +7,7 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
-from ..core import CancelledError, Progress, SparseAnnotateError
+from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
 
 _PROGRESS_STEPS = 1000
 _ERROR_STYLE = "color: #d64541;"
@@ -133,6 +133,11 @@ class PanelSession:
         """Why nothing else can be begun, as a sentence; None when it can."""
         return _("Something is being worked on; wait for it or cancel it.") if self.logic.isBusy else None
 
+    def require_idle(self) -> None:
+        """Raise BadInputError when something is being worked on."""
+        if self.logic.isBusy:
+            raise BadInputError(self.why_busy)
+
     @property
     def why_no_volume(self) -> str | None:
         """Why nothing can be done with a volume; None when it can."""
@@ -165,12 +170,14 @@ class PanelSession:
             else:
                 self.attempt(lambda: done(result))
 
+        self.require_idle()
         self.ui.progressBar.value = 0
         self.ui.jobLabel.text = text
         self.ui.jobFrame.visible = True
         try:
             begin(waitForCompletion=False, onDone=ended, onProgress=self._show)
         except Exception:
+            # Whatever it was is told by whoever called; the bar must not stay.
             self.ui.jobFrame.visible = False
             raise
         self.refresh()

@@ -110,6 +110,7 @@ class TrainStep(Step):
 
     def _begin(self, run: str, settings: dict, preset: str | None) -> None:
         session = self.session
+        session.require_idle()
         self._training, self._trained_in = run, self.logic.cohortFolder
         try:
             session.start(
@@ -126,6 +127,7 @@ class TrainStep(Step):
                 self._trained,
             )
         except Exception:
+            # Told by whoever called; but nothing is being trained.
             self._training = None
             raise
 

@@ -34,7 +34,7 @@ from .segmentation_nodes import (
 from .slice_markers import hide_markers, show_markers
 from .slice_views import jump_to_slice, slice_shown, slice_view_for, watch_slice_views
 from .starting import Start, note_start, start_masks, whole_slice
-from .training_curves import forget_curves, show_curves
+from .training_curves import show_curves
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
 from .worklist import WorklistItem, storing_recommended, worklist_item, worklist_of
 
@@ -49,7 +49,6 @@ __all__ = [
     "confidence_of",
     "editor_for",
     "exporting_case",
-    "forget_curves",
     "geometry_of",
     "geometry_problem",
     "hide_markers",

@@ -49,15 +49,6 @@ def show_curves(run: str, metrics: Sequence[Mapping], in_layout: bool = False):
     return chart
 
 
-def forget_curves() -> None:
-    """Remove the chart with its series and tables."""
-    for chart in slicer.util.getNodesByClass("vtkMRMLPlotChartNode"):
-        if chart.GetAttribute(_CHART_ATTRIBUTE):
-            for series_id in _series_ids(chart):
-                _remove(chart, series_id)
-            slicer.mrmlScene.RemoveNode(chart)
-
-
 def _chart():
     for node in slicer.util.getNodesByClass("vtkMRMLPlotChartNode"):
         if node.GetAttribute(_CHART_ATTRIBUTE):

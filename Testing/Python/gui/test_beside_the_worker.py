@@ -229,3 +229,23 @@ def test_a_training_may_outlive_the_scene(panel, embedded):
     assert f"'run 1' is trained. It is in the folder '{folder}'." == panel.message
     panel.ui.cohortFolderSelector.currentPath = str(folder)
     assert [run.name for run in panel.logic.runSummaries() if run.is_finished] == ["run 1"]
+
+
+def test_a_second_job_is_refused_and_the_first_one_stays_in_sight(panel):
+    panel.draw_one_slice_for_a_long_training()
+    panel.ui.trainButton.click()
+    panel.until(lambda: "step" in panel.job)
+    session = panel.panel.session
+    actions = (
+        panel.panel.fill.fill,
+        panel.panel.recommend.recommend,
+        lambda: panel.panel.train._begin("run 2", {}, None),
+    )
+    for action in actions:
+        session.attempt(action)
+        assert "being worked on" in panel.message
+        assert panel.ui.trainButton.text == "Cancel"
+        assert not panel.ui.jobFrame.isHidden()
+    panel.ui.trainButton.click()
+    panel.idle()
+    assert panel.message.startswith("Cancelled.")
