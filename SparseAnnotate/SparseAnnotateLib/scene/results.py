@@ -40,13 +40,15 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
 
     In a cohort scans lie on each other: what was drawn in one would be seen over the next.
     """
-    for node in volume_nodes:
-        results = results_of(node)
-        annotation = annotated_segmentation(node)
-        for shown in [*results, *([annotation] if annotation is not None else [])]:
-            newest = node is volume_node and shown in (annotation, results[-1] if results else None)
-            if shown.GetDisplayNode() is not None:
-                shown.GetDisplayNode().SetVisibility(newest)
-            confidence = confidence_of(shown)
-            if confidence is not None and not newest:
-                show_confidence(confidence, False)
+    wanted = {annotated_segmentation(volume_node), *results_of(volume_node)[-1:]} if volume_node is not None else set()
+    known = set(volume_nodes)
+    # Once over the segmentations, not over those of each volume: there may be hundreds.
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        volume = volume_of(node)
+        if volume not in known or (made_by(node) is None and annotated_segmentation(volume) is not node):
+            continue
+        if node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(node in wanted)
+        confidence = confidence_of(node)
+        if confidence is not None and node not in wanted:
+            show_confidence(confidence, False)
