@@ -13,6 +13,7 @@ import numpy as np
 from .errors import BadInputError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_TIE_DIGITS = 3  # of the sum of three cosines; files round to about seven
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,15 @@ class VolumeGeometry:
         return self.difference_from(other) is None
 
     def nearest_anatomical_axes(self) -> tuple[int, int, int]:
-        """Array axis closest to left-right, posterior-anterior and inferior-superior, each axis used once."""
+        """Array axis closest to left-right, posterior-anterior and inferior-superior, each axis used once.
+
+        At 45 degrees two axes are equally close: then I, J, K are taken in this order, whatever the rounding of the
+        file that the matrix came from.
+        """
         cosines = np.abs(self.directions)
-        return max(permutations(range(3)), key=lambda axes: sum(cosines[r, a] for r, a in enumerate(axes)))
+        # The first of equals wins.
+        candidates = permutations((2, 1, 0))
+        return max(candidates, key=lambda axes: round(sum(cosines[r, a] for r, a in enumerate(axes)), _TIE_DIGITS))
 
     def to_standard_order(self, array: np.ndarray) -> np.ndarray:
         """View of a (K, J, I) array with its last three axes ordered S, A, R and pointing that way; no voxel resampled.

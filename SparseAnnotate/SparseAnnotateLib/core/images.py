@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from .geometry import VolumeGeometry
 from .nifti_length import is_cut_off
 
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
+FACT_PREFIX = "SparseAnnotate "
 
 
 def read_geometry(path: str | Path) -> VolumeGeometry:
@@ -97,8 +99,23 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
         )
 
 
-def write_image(path: str | Path, array: np.ndarray, geometry: VolumeGeometry, compress: bool = True) -> None:
+def read_facts(path: str | Path) -> dict[str, str]:
+    """What `write_image` noted in a NRRD file beside the voxels; empty for files of other programs and formats."""
+    reader = _reader(Path(path))
+    keys = [key for key in reader.GetMetaDataKeys() if key.startswith(FACT_PREFIX)]
+    return {key.removeprefix(FACT_PREFIX): reader.GetMetaData(key) for key in keys}
+
+
+def write_image(
+    path: str | Path,
+    array: np.ndarray,
+    geometry: VolumeGeometry,
+    compress: bool = True,
+    facts: Mapping[str, str] | None = None,
+) -> None:
     """Write a (K, J, I) array on its grid, atomically; the ending chooses the format (NRRD keeps geometry exact).
+
+    `facts` are kept in the header of a NRRD file, for `read_facts`: for example what a result was made from.
 
     Raises:
         BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
@@ -114,6 +131,8 @@ def write_image(path: str | Path, array: np.ndarray, geometry: VolumeGeometry, c
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction)
+    for name, text in (facts or {}).items():
+        image.SetMetaData(FACT_PREFIX + name, text)
     with written_atomically(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=compress)
 

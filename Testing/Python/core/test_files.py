@@ -14,7 +14,14 @@ import SimpleITK as sitk
 from SparseAnnotateLib.core import BadInputError, BusyError, FileWriteError, VolumeGeometry
 from SparseAnnotateLib.core.atomic_files import append_line, write_bytes, write_text, written_atomically
 from SparseAnnotateLib.core.folder_lock import FolderLock
-from SparseAnnotateLib.core.images import labels_from_values, read_geometry, read_image, read_labels, write_image
+from SparseAnnotateLib.core.images import (
+    labels_from_values,
+    read_facts,
+    read_geometry,
+    read_image,
+    read_labels,
+    write_image,
+)
 from SparseAnnotateLib.core.strict_json import parse_json, read_json, to_text, write_json
 
 OBLIQUE = VolumeGeometry.from_matrix(
@@ -34,6 +41,14 @@ def test_an_image_comes_back_bit_for_bit_with_its_geometry(tmp_path, dtype, endi
     assert geometry == read_geometry(tmp_path / f"image.{ending}")
     if ending == "nrrd":
         np.testing.assert_allclose(geometry.matrix, OBLIQUE.matrix, atol=1e-12)
+
+
+def test_facts_about_a_result_come_back_from_its_file_and_a_foreign_file_has_none(tmp_path):
+    labels = np.ones(OBLIQUE.shape, np.uint8)
+    write_image(tmp_path / "fill.nrrd", labels, OBLIQUE, facts={"annotation": "0f3a", "method": "Füllung: auto"})
+    assert read_facts(tmp_path / "fill.nrrd") == {"annotation": "0f3a", "method": "Füllung: auto"}
+    sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "foreign.nrrd"))
+    assert read_facts(tmp_path / "foreign.nrrd") == {}
 
 
 def save(path, array, is_vector=False):

@@ -116,3 +116,14 @@ def test_an_impossible_geometry_is_refused_in_words(shape, matrix, words):
 def test_an_unknown_plane_is_refused_with_the_known_ones():
     with pytest.raises(BadInputError, match="axial, coronal, sagittal"):
         Plane.named("oblique")
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, -1e-7])
+@pytest.mark.parametrize("turned", [(0, 1), (0, 2), (1, 2)])
+def test_a_volume_turned_by_exactly_45_degrees_keeps_its_planes_whatever_the_rounding(turned, noise):
+    first, second = turned
+    matrix = np.eye(4)
+    half = np.sqrt(0.5)
+    matrix[[first, first, second, second], [first, second, first, second]] = half + noise, -half, half, half - noise
+    geometry = VolumeGeometry.from_matrix((4, 5, 6), matrix)
+    assert geometry.nearest_anatomical_axes() == (2, 1, 0)
