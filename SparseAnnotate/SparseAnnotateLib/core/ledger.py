@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -37,6 +38,8 @@ class LedgerEntry:
         reason: why it was recommended, in a few words.
         seconds: time a person spent on it.
         started_from: what the drawing started from in place of an empty slice, in a few words; '' for nothing.
+        structures: names of the structures that existed when the slice was decided: it says nothing of those added
+            later. None: not known (older ledgers, imported slices).
     """
 
     plane: Plane
@@ -47,6 +50,7 @@ class LedgerEntry:
     reason: str = ""
     seconds: float = 0.0
     started_from: str = ""
+    structures: tuple[str, ...] | None = None
 
     @property
     def key(self) -> tuple[Plane, int]:
@@ -72,11 +76,26 @@ class Ledger:
         """The entry of a slice, or None when the ledger does not name it."""
         return self._by_key.get((plane, index))
 
-    def with_state(self, plane: Plane, index: int, state: SliceState, seconds: float | None = None) -> Ledger:
-        """The slice set to `state`; seconds, when given, are added to those spent before."""
+    def with_state(
+        self,
+        plane: Plane,
+        index: int,
+        state: SliceState,
+        seconds: float | None = None,
+        structures: Iterable[str] | None = None,
+    ) -> Ledger:
+        """The slice set to `state`; seconds, when given, are added to those spent before.
+
+        `structures` are the names of all that exist at this moment; kept for decided slices only.
+        """
         old = self.entry(plane, index) or LedgerEntry(plane, index)
-        new = replace(old, state=state, seconds=old.seconds + float(seconds or 0.0))
+        known = tuple(structures) if structures is not None and state.is_decided else None
+        new = replace(old, state=state, seconds=old.seconds + float(seconds or 0.0), structures=known)
         return self._with_entry(new)
+
+    def decided_before(self, structure: str) -> list[LedgerEntry]:
+        """Decided slices that were marked before a structure of this name existed."""
+        return [e for e in self.decided if e.structures is not None and structure not in e.structures]
 
     def with_start(self, plane: Plane, index: int, started_from: str) -> Ledger:
         """A note of what the drawing of a slice started from."""

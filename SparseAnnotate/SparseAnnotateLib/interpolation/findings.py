@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from ..core import SparseAnnotation
+from ..core.late_structures import late_structure_sentences
 from .drawn_stack import DrawnStack
 from .interpolator import Fill
 from .label_fields import DrawnSlices
@@ -21,7 +22,7 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
     Args:
         annotation: what was filled. fill: the result. names: the name of each label; its number where it has none.
     """
-    sentences = list(fill.warnings)
+    sentences = [*fill.warnings, *late_structure_sentences(annotation, names)]
     drawn = DrawnSlices.of(annotation)
     stack, stacks = drawn.main, drawn.stacks
     values = annotation.label_values()

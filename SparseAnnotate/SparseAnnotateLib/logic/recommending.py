@@ -187,8 +187,8 @@ class RecommendingLogic(SessionLogic):
 
     @staticmethod
     def _ledgersOfScene() -> list[Ledger]:
-        segmentations = [scene.annotated_segmentation(node) for node in scene.volumes_of_scene()]
-        return [scene.stored_ledger(s) for s in segmentations if s is not None]
+        drawn = [(scene.annotated_segmentation(node), node) for node in scene.volumes_of_scene()]
+        return [scene.stored_ledger(segmentation, node) for segmentation, node in drawn if segmentation is not None]
 
     def _volumeOf(self, node, wholeVolume: bool) -> Volume:
         geometry, name = scene.geometry_of(node), scene.case_of(node)

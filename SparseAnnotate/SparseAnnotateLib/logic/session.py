@@ -48,7 +48,7 @@ class SessionLogic:
     def ledger(self, volumeNode) -> Ledger:
         """What is recommended, drawn, empty and skipped in a volume."""
         segmentation = scene.annotated_segmentation(volumeNode)
-        return scene.stored_ledger(segmentation) if segmentation is not None else Ledger()
+        return scene.stored_ledger(segmentation, volumeNode) if segmentation is not None else Ledger()
 
     def worklistItem(self, volumeNode, plane: str, index: int) -> scene.WorklistItem:
         """A slice as an item of the worklist, whether or not the ledger names it."""
@@ -114,14 +114,13 @@ class SessionLogic:
     def _exportingLabels(self, volumeNodes: Sequence) -> Steps:
         """Write volumes and drawn slices into the cohort folder; returns the label value of each segment name."""
         cohort = self.cohort()
-        segmentations = {node.GetID(): scene.annotated_segmentation(node) for node in volumeNodes}
-        drawn = [s for s in segmentations.values() if s is not None and scene.stored_ledger(s).decided]
-        values = cohort.add_labels([name for node in drawn for name in scene.segment_names(node)])
+        drawn = {node.GetID(): scene.annotated_segmentation(node) for node in volumeNodes if self.ledger(node).decided}
+        values = cohort.add_labels([name for node in drawn.values() for name in scene.segment_names(node)])
         for number, node in enumerate(volumeNodes):
             if node.GetScene() is None:
                 raise BadInputError(f"The volume '{node.GetName()}' was removed from the scene in the meantime.")
-            segmentation = segmentations[node.GetID()]
-            segmentation = segmentation if segmentation in drawn and segmentation.GetScene() is not None else None
+            segmentation = drawn.get(node.GetID())
+            segmentation = segmentation if segmentation is not None and segmentation.GetScene() is not None else None
             told = Progress(0.0, f"writing '{node.GetName()}' ({number + 1} of {len(volumeNodes)})")
             for _ in scene.exporting_case(cohort, node, segmentation, values):
                 yield told

@@ -13,6 +13,7 @@ from .confidence import confidence_of, is_confidence, new_confidence, show_confi
 from .figures_table import new_figures_table
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
+from .matching import mended_copy
 from .results import FILL, made_by, name_result, results_of, show_only_volume, volume_of
 from .sample_data import register_sample_data
 from .segment_editing import (
@@ -27,7 +28,6 @@ from .segment_editing import (
 from .segmentation_nodes import (
     geometry_problem,
     labels_of,
-    mended_copy,
     new_segmentation,
     segment_names,
 )

@@ -13,11 +13,16 @@ from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
+from .sequence_frames import Frame, frame_of
 from .volume_nodes import geometry_of, require_scalar_volume
 
 _CASE_ATTRIBUTE = "SparseAnnotate.Case"
 _SEGMENTATION_ROLE = "SparseAnnotate.Segmentation"
+_SELF_ROLE = "SparseAnnotate.Self"
+_FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
+_EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
+_LONGEST_CASE_BYTES = 100
 # Times of changes are counted anew in every process, and attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
@@ -26,15 +31,20 @@ def annotated_segmentation(volume_node, create: bool = False):
     """The segmentation in which slices of the volume are drawn; the volume node refers to it.
 
     Returns None when there is none yet, or, with `create`, makes one. A segmentation that merely lies on the volume is
-    never taken by itself: it may be a reference or a result. See `use_segmentation`.
+    never taken by itself: it may be a reference or a result. See `use_segmentation`. Each frame of a sequence has one
+    of its own.
     """
     require_scalar_volume(volume_node)
-    node = volume_node.GetNodeReference(_SEGMENTATION_ROLE)
-    if node is not None and _lies_on_another_volume(node, volume_node):
+    frame = frame_of(volume_node)
+    node = volume_node.GetNodeReference(_role(frame))
+    if node is not None and _is_clone(volume_node, node):
         node = None
     if node is not None or not create:
         return node
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} annotation")
+    name = (
+        f"{volume_node.GetName()} annotation" if frame is None else f"{volume_node.GetName()} {frame.value} annotation"
+    )
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
@@ -42,10 +52,17 @@ def annotated_segmentation(volume_node, create: bool = False):
     return node
 
 
-def _lies_on_another_volume(segmentation_node, volume_node) -> bool:
-    """True for the segmentation of a volume's original: cloning a volume copies its references."""
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    other = segmentation_node.GetNodeReference(role)
+def _role(frame: Frame | None) -> str:
+    return _SEGMENTATION_ROLE if frame is None else f"{_SEGMENTATION_ROLE}.{frame.key}"
+
+
+def _is_clone(volume_node, segmentation_node) -> bool:
+    """True for a clone of the volume that the segmentation was chosen for: cloning copies a node's references."""
+    chosen_for = volume_node.GetNodeReference(_SELF_ROLE)
+    if chosen_for is not None:
+        return chosen_for is not volume_node
+    # Scenes of the first version.
+    other = segmentation_node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
     return (
         other is not None
         and other is not volume_node
@@ -54,18 +71,28 @@ def _lies_on_another_volume(segmentation_node, volume_node) -> bool:
 
 
 def use_segmentation(volume_node, segmentation_node) -> None:
-    """Draw slices of the volume in this segmentation from now on.
+    """Draw slices of the volume in this segmentation from now on. Several volumes on one grid may share it.
 
-    Raises BadInputError when the segmentation has another voxel grid than the volume.
+    Raises BadInputError when it is stored as surfaces, has another voxel grid than the volume, or slices of another
+    frame of a sequence have been marked in it.
     """
     require_scalar_volume(volume_node)
     problem = geometry_problem(segmentation_node, volume_node)
     if problem:
         raise BadInputError(problem)
-    stored_ledger(segmentation_node).check_fits(
-        geometry_of(volume_node), f"The ledger of '{segmentation_node.GetName()}'"
-    )
-    volume_node.SetNodeReferenceID(_SEGMENTATION_ROLE, segmentation_node.GetID())
+    ledger = stored_ledger(segmentation_node, volume_node)
+    frame, drawn_on = frame_of(volume_node), segmentation_node.GetAttribute(_FRAME_ATTRIBUTE)
+    if ledger.decided and drawn_on and drawn_on != (str(frame) if frame else None):
+        shown = f"the {frame}" if frame else "no sequence"
+        raise BadInputError(
+            f"Slices of the {drawn_on} have been marked in the segmentation '{segmentation_node.GetName()}', and "
+            f"'{volume_node.GetName()}' shows {shown} now. Go back to that frame, or choose another segmentation."
+        )
+    ledger.check_fits(geometry_of(volume_node), f"The ledger of '{segmentation_node.GetName()}'")
+    if frame is not None:
+        segmentation_node.SetAttribute(_FRAME_ATTRIBUTE, str(frame))
+    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
+    volume_node.SetNodeReferenceID(_role(frame), segmentation_node.GetID())
 
 
 def annotation_of(
@@ -80,11 +107,16 @@ def annotation_of(
     slices and `winners` does not say which counts.
     """
     if segmentation_node is None:
+        frame = frame_of(volume_node)
+        shown = f", which shows the {frame}, on this frame" if frame else ""
         raise BadInputError(
-            f"Nothing has been drawn on the volume '{volume_node.GetName()}' yet. Recommend slices, draw them in a "
-            "segmentation, and mark them as drawn."
+            f"Nothing has been drawn on the volume '{volume_node.GetName()}'{shown} yet. Recommend slices, draw them "
+            "in a segmentation, and mark them as drawn."
         )
-    geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node)
+    problem = geometry_problem(segmentation_node, volume_node)
+    if problem:
+        raise BadInputError(problem)
+    geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node, volume_node)
     ledger.check_fits(geometry, f"The ledger of '{segmentation_node.GetName()}'")
     values = values or label_values(segmentation_node)
     # Only what is on drawn slices counts, so only there can an overlap do harm.
@@ -104,24 +136,37 @@ def position_in_scene(volume_node) -> int:
 
 
 def case_of(volume_node) -> str:
-    """Name of the volume's case in any cohort: the node's name and a mark of its own, kept in the node."""
-    name = volume_node.GetAttribute(_CASE_ATTRIBUTE)
+    """Name of the volume's case in any cohort: the node's name and a mark of its own, kept in the node.
+
+    Each frame of a sequence is a case, whose name is kept in the sequence.
+    """
+    frame = frame_of(volume_node)
+    keeper, attribute = volume_node, _CASE_ATTRIBUTE
+    if frame is not None:
+        keeper, attribute = frame.sequence, f"{_CASE_ATTRIBUTE}.{frame.key}"
+    name = keeper.GetAttribute(attribute)
     # A clone has its original's attributes, and comes after it in the scene.
-    if name and _first_with(name) is volume_node:
+    if name and _is_short(name) and _first_with(keeper, attribute, name) is keeper:
         return name
-    plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName()).strip(" .")
+    plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName() + (f" {frame.value}" if frame else "")).strip(" .")
     plain = re.sub(r"\.\.+", ".", plain)
     plain = plain if plain and re.match(r"\w", plain) else f"volume {plain}".strip()
+    # Several files are made of it, in folders that may lie deep.
+    plain = plain.encode()[:_LONGEST_CASE_BYTES].decode(errors="ignore").strip(" .")
     # Cohort folders outlive scenes: 'T1' of one patient must never meet 'T1' of another.
     name = f"{plain} {uuid.uuid4().hex[:8]}"
-    volume_node.SetAttribute(_CASE_ATTRIBUTE, name)
+    keeper.SetAttribute(attribute, name)
     return name
 
 
-def _first_with(name: str):
-    """The first volume of the scene that goes by the name of this case."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return next((node for node in nodes if node.GetAttribute(_CASE_ATTRIBUTE) == name), None)
+def _is_short(name: str) -> bool:
+    return len(name.encode()) <= _LONGEST_CASE_BYTES + 9
+
+
+def _first_with(keeper, attribute: str, name: str):
+    """The first node of the scene, of the kind of this one, that goes by the name of this case."""
+    nodes = slicer.util.getNodesByClass(keeper.GetClassName())
+    return next((node for node in nodes if node.GetAttribute(attribute) == name), None)
 
 
 def exporting_case(
@@ -133,16 +178,16 @@ def exporting_case(
     """
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
-    stamp = f"{_PROCESS}|{cohort.folder}|{volume_node.GetImageData().GetMTime()}|{hash(geometry)}"
+    stamp = f"{_PROCESS}|{cohort.folder}|{name}|{volume_node.GetImageData().GetMTime()}|{hash(geometry)}"
     if volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) != stamp or not cohort.has_case(name):
         yield from cohort.adding_case(name, slicer.util.arrayFromVolume(volume_node), geometry)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
     if segmentation_node is not None:
-        ledger = stored_ledger(segmentation_node)
-        drawn = f"{stamp}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
-        if segmentation_node.GetAttribute(_EXPORTED_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
+        ledger = stored_ledger(segmentation_node, volume_node)
+        drawn = f"{stamp}|{segmentation_node.GetID()}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
+        if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
             yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
-            segmentation_node.SetAttribute(_EXPORTED_ATTRIBUTE, drawn)
+            volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
     elif cohort.ledger(name).decided:
         # Whatever was drawn and exported before has been taken back.
         nothing = np.zeros(geometry.shape, dtype=np.uint8)

@@ -1,8 +1,4 @@
-"""The ledger inside the scene: attributes of the segmentation node, so that it is saved and copied with it.
-
-With the ledger goes the voxel grid it was made for. Slicer may store a volume's axes in another order or direction than
-before (it turns left-handed volumes round when it loads them); the ledger's slices are then found again by position.
-"""
+"""The ledger inside the scene: attributes of the segmentation node, so that it is saved and copied with it."""
 
 from __future__ import annotations
 
@@ -10,32 +6,122 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import slicer
 
-from ..core import BadInputError, Ledger, VolumeGeometry
-from ..core.planes import Plane, slice_centre_ras
+from ..core import BadInputError, Ledger, LedgerEntry, Plane, VolumeGeometry
 from ..core.strict_json import parse_json, to_text
+from .ledger_anchor import LedgerAnchor, anchor_of, mapped_entry, relation_to_volume, relation_within
+from .segment_regions import slice_region, voxels_in
 from .volume_nodes import geometry_of
 
 _LEDGER_ATTRIBUTE = "SparseAnnotate.Ledger"
-_GRID_ATTRIBUTE = "SparseAnnotate.Grid"
+_ANCHOR_ATTRIBUTE = "SparseAnnotate.Anchor"
+_OLD_GRID_ATTRIBUTE = "SparseAnnotate.Grid"  # of the volume, in scenes of the first version
 
 
-def stored_ledger(segmentation_node) -> Ledger:
-    """The segmentation's ledger, for its volume's grid as it is now; an empty one when none is stored.
+def stored_ledger(segmentation_node, volume_node) -> Ledger:
+    """The segmentation's ledger in slices of the volume as it is now; an empty one when none is stored.
 
-    Raises BadInputError when it is damaged, or its slices are no longer slices of the volume.
+    Raises BadInputError when it is damaged, or its decided slices are no longer slices of the volume.
+    """
+    return _read(segmentation_node, volume_node)[0]
+
+
+def has_ledger(segmentation_node) -> bool:
+    """True when slices have been recommended or marked in a segmentation."""
+    return bool(segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE))
+
+
+def copied_ledger(segmentation_node, volume_node, local: np.ndarray) -> Ledger:
+    """The ledger of a segmentation for a copy of it on the volume's grid: slices that are whole slices of the volume.
+
+    Args:
+        local: (4, 4) voxel index of the volume's array to the coordinates of the segmentation, where the copy's voxels
+            come from.
     """
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
-    if not text:
+    anchor = _stored_anchor(segmentation_node, segmentation_node.GetName()) if text else None
+    if anchor is None:
         return Ledger()
+    ledger = _parsed(text, Ledger, f"the ledger stored in the segmentation '{segmentation_node.GetName()}'")
+    ledger = _with_segment_names(ledger, segmentation_node)
+    geometry = geometry_of(volume_node)
+    planes = {plane.array_axis(geometry): plane for plane in Plane}
+    relation = relation_within(anchor, segmentation_node, local, geometry.shape)
+    if relation is None:
+        return Ledger()
+    entries = []
+    for entry in ledger.entries:
+        plane, index = mapped_entry(entry, relation, anchor, planes)
+        if 0 <= index < plane.slice_count(geometry):
+            entries.append(replace(entry, plane=plane, index=index))
+    return Ledger(tuple(entries))
+
+
+def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
+    """Store a ledger of slices of the volume in the segmentation node. Raises BadInputError when there is no node."""
+    if segmentation_node is None:
+        raise BadInputError("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
+    before, known = _read(segmentation_node, volume_node)
+    counts = {}
+    for entry in ledger.decided:
+        key = _key(entry)
+        is_kept = key in known and before.entry(entry.plane, entry.index) == entry
+        counts[key] = known[key] if is_kept else _drawn_on(segmentation_node, volume_node, entry)
+    anchor = anchor_of(segmentation_node, volume_node, counts)
+    segmentation_node.SetAttribute(_ANCHOR_ATTRIBUTE, to_text(anchor))
+    segmentation_node.SetAttribute(_LEDGER_ATTRIBUTE, to_text(_with_segment_ids(ledger, segmentation_node)))
+    segmentation_node.RemoveAttribute(_OLD_GRID_ATTRIBUTE)
+
+
+def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int]]:
+    """The ledger, and how many voxels are known to be drawn on its decided slices, by 'plane index'."""
+    text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
+    if not text:
+        return Ledger(), {}
     name = segmentation_node.GetName()
     ledger = _parsed(text, Ledger, f"the ledger stored in the segmentation '{name}'")
-    grid, volume = segmentation_node.GetAttribute(_GRID_ATTRIBUTE), _volume_of(segmentation_node)
-    if not grid or volume is None:
-        return ledger
-    made_for = _parsed(grid, VolumeGeometry, f"the grid stored in the segmentation '{name}'")
-    return _found_again(ledger, made_for, geometry_of(volume), name)
+    ledger = _with_segment_names(ledger, segmentation_node)
+    anchor = _stored_anchor(segmentation_node, name)
+    if anchor is None or not ledger.entries:
+        return ledger, {}
+    planes = {plane.array_axis(geometry_of(volume_node)): plane for plane in Plane}
+
+    def matches(relation: np.ndarray) -> int:
+        found = 0
+        for entry in ledger.decided:
+            if _key(entry) in anchor.counts:
+                plane, index = mapped_entry(entry, relation, anchor, planes)
+                moved = replace(entry, plane=plane, index=index)
+                found += anchor.counts[_key(entry)] == _drawn_on(segmentation_node, volume_node, moved)
+        return found
+
+    try:
+        relation = relation_to_volume(anchor, segmentation_node, volume_node, matches)
+    except BadInputError:
+        if ledger.decided:
+            raise
+        # Recommended only: nothing is lost, and other slices can be recommended.
+        return Ledger(), {}
+    if np.array_equal(relation, np.eye(4)) and all(anchor.planes[p.value] == axis for axis, p in planes.items()):
+        return ledger, anchor.counts
+    entries, counts = [], {}
+    for entry in ledger.entries:
+        plane, index = mapped_entry(entry, relation, anchor, planes)
+        entries.append(replace(entry, plane=plane, index=index))
+        if _key(entry) in anchor.counts:
+            counts[_key(entries[-1])] = anchor.counts[_key(entry)]
+    return Ledger(tuple(entries)), counts
+
+
+def _stored_anchor(segmentation_node, name: str) -> LedgerAnchor | None:
+    text = segmentation_node.GetAttribute(_ANCHOR_ATTRIBUTE)
+    if text:
+        return _parsed(text, LedgerAnchor, f"what ties the ledger to the segmentation '{name}'")
+    text = segmentation_node.GetAttribute(_OLD_GRID_ATTRIBUTE)
+    if not text:
+        return None
+    grid = _parsed(text, VolumeGeometry, f"the grid stored in the segmentation '{name}'")
+    return LedgerAnchor(grid.shape, {plane.value: plane.array_axis(grid) for plane in Plane}, grid.ijk_to_ras)
 
 
 @lru_cache(maxsize=4096)
@@ -44,37 +130,49 @@ def _parsed(text: str, cls, what: str):
     return parse_json(text, cls, what)
 
 
-def store_ledger(segmentation_node, ledger: Ledger) -> None:
-    """Store the ledger in the segmentation node. Raises BadInputError when there is no node."""
-    if segmentation_node is None:
-        raise BadInputError("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
-    segmentation_node.SetAttribute(_LEDGER_ATTRIBUTE, to_text(ledger))
-    volume = _volume_of(segmentation_node)
-    if volume is not None:
-        segmentation_node.SetAttribute(_GRID_ATTRIBUTE, to_text(geometry_of(volume)))
+def _drawn_on(segmentation_node, volume_node, entry: LedgerEntry) -> int:
+    """Voxels of all segments together on a slice of the volume."""
+    geometry = geometry_of(volume_node)
+    if not 0 <= entry.index < entry.plane.slice_count(geometry):
+        return -1
+    region = slice_region(geometry.shape, entry.plane.array_axis(geometry), entry.index)
+    return voxels_in(segmentation_node, volume_node, region)
 
 
-def _volume_of(segmentation_node):
-    node = segmentation_node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
-    return node if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and node.GetImageData() else None
+def _key(entry: LedgerEntry) -> str:
+    return f"{entry.plane.value} {entry.index}"
 
 
-def _found_again(ledger: Ledger, old: VolumeGeometry, new: VolumeGeometry, name: str) -> Ledger:
-    if old == new or not ledger.entries:
+def _with_segment_ids(ledger: Ledger, segmentation_node) -> Ledger:
+    """Structures by segment ID, which stays when a segment is renamed."""
+    segmentation = segmentation_node.GetSegmentation()
+
+    def known(names):
+        return tuple(segmentation.GetSegmentIdBySegmentName(name) or name for name in names)
+
+    return _with_structures(ledger, known)
+
+
+def _with_segment_names(ledger: Ledger, segmentation_node) -> Ledger:
+    segmentation = segmentation_node.GetSegmentation()
+
+    def known(identifiers):
+        segments = [segmentation.GetSegment(identifier) for identifier in identifiers]
+        return tuple(segment.GetName() for segment in segments if segment is not None)
+
+    return _with_structures(ledger, known)
+
+
+def _with_structures(ledger: Ledger, known) -> Ledger:
+    if all(entry.structures is None for entry in ledger.entries):
         return ledger
-    to_new = np.linalg.inv(new.matrix)
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
     entries = []
     for entry in ledger.entries:
-        centre = slice_centre_ras(old, entry.plane.array_axis(old), entry.index)
-        ijk = (to_new @ np.array([*centre, 1.0]))[:3]
-        axis = entry.plane.array_axis(new)
-        index = ijk[2 - axis]
-        parallel = abs(old.directions[:, entry.plane.array_axis(old)] @ new.directions[:, axis])
-        same_length = Plane.slice_count(entry.plane, old) == Plane.slice_count(entry.plane, new)
-        if parallel < 1 - 1e-4 or abs(index - round(index)) > 0.05 or not same_length:
-            raise BadInputError(
-                f"The voxel grid of the volume has changed since slices were marked in the segmentation '{name}', so "
-                "they are no longer slices of the volume. Go back to the volume as it was, or begin a new segmentation."
-            )
-        entries.append(replace(entry, index=round(float(index))))
+        if entry.structures is None:
+            entries.append(entry)
+            continue
+        if entry.structures not in found:
+            found[entry.structures] = known(entry.structures)
+        entries.append(replace(entry, structures=found[entry.structures]))
     return Ledger(tuple(entries))

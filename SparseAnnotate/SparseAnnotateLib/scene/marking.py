@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..core import BadInputError, Ledger, Plane, SliceState
 from .annotations import annotated_segmentation, label_values
 from .ledger_store import store_ledger, stored_ledger
-from .segment_editing import slice_region
-from .segmentation_nodes import labels_of
+from .segment_regions import slice_region
+from .segmentation_nodes import geometry_problem, labels_of, segment_ids
 from .volume_nodes import geometry_of
 
 
@@ -17,9 +17,11 @@ def mark_slice(volume_node, plane: Plane, index: int, state: SliceState, seconds
     """
     geometry = geometry_of(volume_node)
     segmentation = annotated_segmentation(volume_node, create=True)
-    ledger = stored_ledger(segmentation).with_state(plane, int(index), state, seconds)
+    segments = [segmentation.GetSegmentation().GetSegment(s) for s in segment_ids(segmentation)]
+    structures = [segment.GetName() for segment in segments]
+    ledger = stored_ledger(segmentation, volume_node).with_state(plane, int(index), state, seconds, structures)
     ledger.check_fits(geometry, f"The slice to mark in '{volume_node.GetName()}'")
-    store_ledger(segmentation, ledger)
+    store_ledger(segmentation, volume_node, ledger)
     return state
 
 
@@ -50,4 +52,7 @@ def _has_labels(volume_node, plane: Plane, index: int) -> bool:
     )
     region = slice_region(geometry.shape, plane.array_axis(geometry), index)
     segmentation = annotated_segmentation(volume_node, create=True)
+    problem = geometry_problem(segmentation, volume_node)
+    if problem:
+        raise BadInputError(problem)
     return bool(labels_of(segmentation, volume_node, label_values(segmentation), region=region).any())

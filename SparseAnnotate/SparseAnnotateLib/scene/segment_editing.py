@@ -9,14 +9,16 @@ import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError, Plane
-from .segmentation_nodes import geometry_problem, masks_of, segment_ids
-from .volume_nodes import geometry_of, local_ijk_to_ras, vtk_matrix, world_from_node
+from .segment_regions import slice_region
+from .segmentation_nodes import geometry_problem, layers_of, masks_of, segment_ids
+from .volume_nodes import geometry_of
+from .voxel_grids import layer_alignment, volume_layer
 
 _EDITOR_TAG = "SparseAnnotate"
 
 
 def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node) -> None:
-    """Replace the named segments by the labels.
+    """Replace the named segments by the labels, within the volume; voxels outside it stay.
 
     Args:
         labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
@@ -29,13 +31,34 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
             continue
         # A layer shared with other segments must not be written to: they would lose what overlaps.
         segmentation.SeparateSegmentLabelmap(segment_id)
-        mask = labels == values[name]
+        mask, start = _with_outside(labels == values[name], segmentation_node, segment_id, volume_node)
         region = _box_of(mask)
         # Only the part that holds the segment: a whole volume for each would take seconds.
-        piece = _layer_of(mask[region].astype(np.uint8), region, segmentation_node, volume_node)
+        moved = tuple(slice(part.start + s, part.stop + s) for part, s in zip(region, start, strict=True))
+        piece = _layer_of(mask[region].astype(np.uint8), moved, segmentation_node, volume_node)
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
             piece, segmentation_node, segment_id, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
         )
+
+
+def _with_outside(mask: np.ndarray, segmentation_node, segment_id: str, volume_node):
+    """A (K, J, I) bool mask of the volume, enlarged by what the segment holds outside; and its first voxel."""
+    start = (0, 0, 0)
+    layer = layers_of(segmentation_node).get(segment_id)
+    if layer is None:
+        return mask, start
+    alignment = layer_alignment(layer, segmentation_node, volume_node)
+    array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
+    array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
+    low = np.minimum(alignment.starts, 0)
+    high = np.maximum(np.add(alignment.starts, array.shape), mask.shape)
+    if not low.any() and np.array_equal(high, mask.shape):
+        return mask, start
+    value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
+    whole = np.zeros(high - low, dtype=bool)
+    whole[tuple(slice(s, s + n) for s, n in zip(alignment.starts - low, array.shape, strict=True))] = array == value
+    whole[tuple(slice(-s, n - s) for s, n in zip(low, mask.shape, strict=True))] = mask
+    return whole, tuple(int(s) for s in low)
 
 
 def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
@@ -78,11 +101,6 @@ def slice_masks(segmentation_node, volume_node, plane: Plane, index: int) -> dic
     return found
 
 
-def slice_region(shape, axis: int, index: int) -> tuple[slice, slice, slice]:
-    """The part of a (K, J, I) array that one slice takes, as slices with start and stop."""
-    return tuple(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(shape))
-
-
 def put_slice(
     segmentation_node, volume_node, plane: Plane, index: int, masks: Mapping[str, np.ndarray], editor
 ) -> None:
@@ -123,10 +141,8 @@ def _box_of(mask: np.ndarray) -> tuple[slice, slice, slice]:
 
 def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):
     """Part of a volume's grid as an image in the segmentation's frame; `array` (K, J, I) uint8 has its shape."""
-    volume_to_world = world_from_node(volume_node) @ local_ijk_to_ras(volume_node)
-    layer = slicer.vtkOrientedImageData()
-    layer.SetExtent([bound for part in reversed(region) for bound in (part.start, part.stop - 1)])
-    layer.SetImageToWorldMatrix(vtk_matrix(np.linalg.solve(world_from_node(segmentation_node), volume_to_world)))
+    extent = [bound for part in reversed(region) for bound in (part.start, part.stop - 1)]
+    layer = volume_layer(extent, segmentation_node, volume_node)
     layer.GetPointData().SetScalars(numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
     return layer
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-import vtk
 from vtk.util import numpy_support
 
 from ..core import BadInputError
-from .volume_nodes import local_ijk_to_ras, matrix_array, require_scalar_volume, vtk_matrix, world_from_node
+from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
+from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
+from .voxel_grids import layer_alignment, layer_ijk_to_local, whole_voxel_relation
 
-BINARY_LABELMAP = "Binary labelmap"
-_ALIGNED_VOXELS = 1e-2
+_STATUS_TAG = "Segmentation.Status"
+_PALETTE = ((0.9, 0.45, 0.35), (0.35, 0.65, 0.9), (0.5, 0.8, 0.4), (0.95, 0.8, 0.3), (0.7, 0.5, 0.85))
 
 
 @dataclass(frozen=True)
@@ -56,33 +57,54 @@ def segment_names(segmentation_node) -> list[str]:
 def geometry_problem(segmentation_node, volume_node) -> str | None:
     """Why slices painted in the segmentation are not slices of the volume, as a sentence; None when they are."""
     require_scalar_volume(volume_node)
-    for segment_id in segment_ids(segmentation_node):
-        layer = _layer(segmentation_node, segment_id)
-        if layer is not None and _alignment(layer, segmentation_node, volume_node) is None:
-            return (
+    kept_as = other_representation(segmentation_node)
+    if kept_as is not None:
+        return (
+            f"The segmentation '{segmentation_node.GetName()}' is stored as '{kept_as}', not as a binary labelmap, so "
+            "its slices have no voxels that could be drawn on. 'Match to volume grid' in the SparseAnnotate panel "
+            f"makes a copy of it on the voxels of '{volume_node.GetName()}'."
+        )
+    return _grid_problem(segmentation_node, volume_node)
+
+
+def _grid_problem(segmentation_node, volume_node) -> str | None:
+    """Why the binary labelmaps do not lie on the volume's voxels, as a sentence; None when they do."""
+    require_scalar_volume(volume_node)
+    for layer in _distinct(layers_of(segmentation_node)):
+        if layer_alignment(layer, segmentation_node, volume_node) is None:
+            return _transform_problem(segmentation_node, volume_node) or (
                 f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
                 f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
-                "'Mend' in the SparseAnnotate panel makes a copy of it on the volume's voxels."
+                "'Match to volume grid' in the SparseAnnotate panel makes a copy of it on the volume's voxels."
             )
     return None
 
 
-def mended_copy(segmentation_node, volume_node):
-    """A new segmentation on the volume's grid, with every segment resampled to it (nearest neighbour)."""
-    require_scalar_volume(volume_node)
-    name = slicer.mrmlScene.GenerateUniqueName(f"{segmentation_node.GetName()} on {volume_node.GetName()}")
-    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    copy.CreateDefaultDisplayNodes()
-    copy.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    copy.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    segmentation = segmentation_node.GetSegmentation()
-    for segment_id in segment_ids(segmentation_node):
-        segment = segmentation.GetSegment(segment_id)
-        copy.GetSegmentation().AddEmptySegment(segment_id, segment.GetName(), segment.GetColor())
-        if _layer(segmentation_node, segment_id) is not None:
-            array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
-            slicer.util.updateSegmentBinaryLabelmapFromArray(array, copy, segment_id, volume_node)
-    return copy
+def _transform_problem(segmentation_node, volume_node) -> str | None:
+    """The sentence for a segmentation on the volume's voxels, which only a parent transform has moved apart."""
+    if not lies_on_voxels(segmentation_node, volume_node):
+        return None
+    parents = [node.GetParentTransformNode() for node in (segmentation_node, volume_node)]
+    names = [f"under the transform '{parent.GetName()}'" if parent else "under no transform" for parent in parents]
+    return (
+        f"The segmentation '{segmentation_node.GetName()}' is {names[0]}, but the volume '{volume_node.GetName()}' is "
+        f"{names[1]}, so they no longer lie on each other. Put both under the same transform in the Data module, or "
+        "press 'Match to volume grid' in the SparseAnnotate panel, which makes a copy on the volume's voxels."
+    )
+
+
+def lies_on_voxels(segmentation_node, volume_node) -> bool:
+    """True when all segments lie on the volume's voxels as long as parent transforms are left out."""
+    size = max(volume_node.GetImageData().GetDimensions())
+    return all(
+        whole_voxel_relation(local_ijk_to_ras(volume_node), layer_ijk_to_local(layer), size) is not None
+        for layer in _distinct(layers_of(segmentation_node))
+    )
+
+
+def _distinct(layers: dict) -> list:
+    """The layers, each once: segments share them."""
+    return list({id(layer): layer for layer in layers.values()}.values())
 
 
 def labels_of(
@@ -93,7 +115,7 @@ def labels_of(
     where: np.ndarray | None = None,
     region: tuple[slice, slice, slice] | None = None,
 ) -> np.ndarray:
-    """Segments as one label array on the volume's grid.
+    """Segments as one label array on the volume's grid. Surfaces and the like are converted to voxels.
 
     Args:
         values: label value of each segment name; segments that are not named are left out.
@@ -109,7 +131,7 @@ def labels_of(
     Raises:
         BadInputError: no segments, another grid, or segments that overlap.
     """
-    problem = geometry_problem(segmentation_node, volume_node)
+    problem = None if other_representation(segmentation_node) else _grid_problem(segmentation_node, volume_node)
     if problem:
         raise BadInputError(problem)
     shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
@@ -156,7 +178,7 @@ def new_segmentation(
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     layer = slicer.vtkOrientedImageData()
-    layer.SetExtent(volume_node.GetImageData().GetExtent())
+    layer.SetExtent([bound for n in reversed(labels.shape) for bound in (0, n - 1)])
     layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
     highest = int(labels.max(initial=0))
     # Seldom needed, and slow: a label that has no name.
@@ -168,10 +190,7 @@ def new_segmentation(
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
     # All segments share one layer: one copy of the voxels, whatever the number of structures.
     for value, segment_name in names.items():
-        segment = slicer.vtkSegment()
-        segment.SetName(segment_name)
-        segment.SetLabelValue(int(value))
-        segment.SetColor(*_colour(segment_name, int(value), like))
+        segment = _segment_like(segment_name, int(value), like)
         segment.AddRepresentation(BINARY_LABELMAP, layer)
         segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(segment_name))
     return node
@@ -179,13 +198,16 @@ def new_segmentation(
 
 def masks_of(segmentation_node, volume_node, region) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
     """For every segment with voxels in the region: name, box within the region, and bool mask within the box."""
-    segmentation = segmentation_node.GetSegmentation()
-    for segment_id in segment_ids(segmentation_node):
-        layer = _layer(segmentation_node, segment_id)
-        if layer is None:
-            continue
+    if other_representation(segmentation_node) is None:
+        segmentation, layers = segmentation_node.GetSegmentation(), layers_of(segmentation_node)
+    else:
+        segmentation = binary_labelmap_copy(segmentation_node, volume_node)
+        layers = {segment_id: segmentation.GetSegment(segment_id) for segment_id in segment_ids(segmentation_node)}
+        layers = {segment_id: segment.GetRepresentation(BINARY_LABELMAP) for segment_id, segment in layers.items()}
+        layers = {segment_id: layer for segment_id, layer in layers.items() if not _is_empty(layer)}
+    for segment_id, layer in layers.items():
         segment = segmentation.GetSegment(segment_id)
-        alignment = _alignment(layer, segmentation_node, volume_node)
+        alignment = layer_alignment(layer, segmentation_node, volume_node)
         starts = alignment.starts
         array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
         array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
@@ -199,66 +221,33 @@ def masks_of(segmentation_node, volume_node, region) -> Iterator[tuple[str, tupl
         yield segment.GetName(), box, array[inner] == segment.GetLabelValue()
 
 
-def _layer(segmentation_node, segment_id: str):
-    """The image that holds a segment's voxels (shared or not); None when the segment is empty."""
-    layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
-    if layer is None or layer.IsEmpty() or layer.GetPointData().GetScalars() is None:
-        return None
-    return layer
+def layers_of(segmentation_node) -> dict:
+    """Segment ID to the image that holds the segment's voxels (shared or not); empty segments are left out."""
+    found = {}
+    for segment_id in segment_ids(segmentation_node):
+        layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
+        if not _is_empty(layer):
+            found[segment_id] = layer
+    return found
 
 
-@dataclass(frozen=True)
-class _Alignment:
-    """How a layer's array lies in the volume's, both (K, J, I): axes swapped, flipped, and moved by whole voxels."""
-
-    axes: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-    starts: tuple[int, int, int]
-
-    def turned(self, array: np.ndarray) -> np.ndarray:
-        """View of the layer's array with the volume's axes."""
-        return np.transpose(array, self.axes)[tuple(slice(None, None, -1 if f else 1) for f in self.flips)]
+def _is_empty(layer) -> bool:
+    return layer is None or layer.IsEmpty() or layer.GetPointData().GetScalars() is None
 
 
-def _alignment(layer, segmentation_node, volume_node) -> _Alignment | None:
-    """How the layer lies in the volume; None when its voxels are not voxels of the volume's grid.
-
-    Axes may be flipped: Slicer turns a left-handed volume round when it loads a scene, but not its segmentation.
-    """
-    matrix = vtk.vtkMatrix4x4()
-    layer.GetImageToWorldMatrix(matrix)
-    layer_to_world, volume_to_world = matrix_array(matrix), local_ijk_to_ras(volume_node)
-    if segmentation_node.GetTransformNodeID() != volume_node.GetTransformNodeID():
-        layer_to_world = world_from_node(segmentation_node) @ layer_to_world
-        volume_to_world = world_from_node(volume_node) @ volume_to_world
-    between = np.linalg.solve(volume_to_world, layer_to_world)
-    # From (i, j, k) to the order of arrays.
-    turn, offset = between[2::-1, 2::-1], between[2::-1, 3]
-    whole, whole_offset = np.rint(turn), np.rint(offset)
-    size = max(*layer.GetDimensions(), *volume_node.GetImageData().GetDimensions())
-    counts = [np.abs(whole).sum(axis=axis) for axis in (0, 1)]
-    if not np.array_equal(counts, np.ones((2, 3))) or np.abs(turn - whole).max() * size > _ALIGNED_VOXELS:
-        return None
-    if np.abs(offset - whole_offset).max() > _ALIGNED_VOXELS:
-        return None
-    axes = tuple(int(np.argmax(np.abs(row))) for row in whole)
-    signs = [int(whole[v, a]) for v, a in enumerate(axes)]
-    extent = layer.GetExtent()
-    ends = [(extent[2 * (2 - a)], extent[2 * (2 - a) + 1]) for a in axes]
-    starts = tuple(
-        int(o) + (low if sign > 0 else -high) for o, sign, (low, high) in zip(whole_offset, signs, ends, strict=True)
-    )
-    return _Alignment(axes, tuple(sign < 0 for sign in signs), starts)
-
-
-def _colour(name: str, value: int, like) -> tuple[float, float, float]:
-    if like is not None:
-        segmentation = like.GetSegmentation()
-        segment_id = segmentation.GetSegmentIdBySegmentName(name)
-        if segment_id:
-            return segmentation.GetSegment(segment_id).GetColor()
-    palette = ((0.9, 0.45, 0.35), (0.35, 0.65, 0.9), (0.5, 0.8, 0.4), (0.95, 0.8, 0.3), (0.7, 0.5, 0.85))
-    return palette[(value - 1) % len(palette)]
+def _segment_like(name: str, value: int, like):
+    """A new segment with the colour, terminology and tags of the segment of that name in another segmentation."""
+    segment = slicer.vtkSegment()
+    source_id = like.GetSegmentation().GetSegmentIdBySegmentName(name) if like is not None else ""
+    if source_id:
+        segment.DeepCopyMetadata(like.GetSegmentation().GetSegment(source_id))
+        # How far a person has come with the drawing says nothing of the result.
+        segment.RemoveTag(_STATUS_TAG)
+    else:
+        segment.SetColor(*_PALETTE[(value - 1) % len(_PALETTE)])
+    segment.SetName(name)
+    segment.SetLabelValue(value)
+    return segment
 
 
 def _overlap_sentence(segmentation_node, overlaps: list[Overlap]) -> str:

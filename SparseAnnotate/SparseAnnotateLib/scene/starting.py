@@ -36,7 +36,7 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
         raise BadInputError(f"'{volume_node.GetName()}' has no segmentation to draw in yet. Recommend slices first.")
-    ledger = stored_ledger(segmentation)
+    ledger = stored_ledger(segmentation, volume_node)
     if ledger.is_decided(plane, index):
         raise BadInputError(
             f"The {plane.value} slice {index} of '{volume_node.GetName()}' is {ledger.entry(plane, index).state.value} "
@@ -60,7 +60,7 @@ def decided_across(volume_node, plane: Plane) -> np.ndarray:
     axis = plane.array_axis(geometry)
     across = [a for a in range(3) if a != axis]
     decided = np.zeros([geometry.shape[a] for a in across], dtype=bool)
-    ledger = stored_ledger(annotated_segmentation(volume_node))
+    ledger = stored_ledger(annotated_segmentation(volume_node), volume_node)
     for other in Plane:
         if other is not plane:
             where = [ledger.indices(other) if a == other.array_axis(geometry) else slice(None) for a in across]
@@ -71,7 +71,8 @@ def decided_across(volume_node, plane: Plane) -> np.ndarray:
 def note_start(volume_node, plane: Plane, index: int, started_from: str) -> None:
     """Keep in the ledger what the drawing of a slice started from."""
     segmentation = annotated_segmentation(volume_node)
-    store_ledger(segmentation, stored_ledger(segmentation).with_start(plane, index, started_from))
+    ledger = stored_ledger(segmentation, volume_node).with_start(plane, index, started_from)
+    store_ledger(segmentation, volume_node, ledger)
 
 
 def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plane, index: int) -> dict[str, np.ndarray]:

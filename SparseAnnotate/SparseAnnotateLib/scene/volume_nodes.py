@@ -66,10 +66,17 @@ def world_from_node(node) -> np.ndarray:
 
 
 def local_ijk_to_ras(node) -> np.ndarray:
-    """(4, 4) matrix from voxel index to RAS, parent transforms left out."""
+    """(4, 4) matrix from voxel index of the volume's array to RAS, parent transforms left out.
+
+    The array begins at 0. The image's extent need not: a cropped image may begin at 10, and IJK counts from there.
+    """
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return matrix_array(matrix)
+    array = matrix_array(matrix)
+    image = node.GetImageData()
+    if image is not None:
+        array[:3, 3] = (array @ [*image.GetExtent()[::2], 1.0])[:3]
+    return array
 
 
 def geometry_of(node) -> VolumeGeometry:

@@ -34,7 +34,7 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     items = []
     for node in volume_nodes:
         segmentation = annotated_segmentation(node) if node.GetScene() is not None else None
-        for entry in stored_ledger(segmentation).entries if segmentation is not None else ():
+        for entry in stored_ledger(segmentation, node).entries if segmentation is not None else ():
             items.append(_item(node, entry))
     return sorted(items, key=lambda item: (item.order == 0, item.order, item.index))
 
@@ -42,7 +42,7 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
 def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
     """A slice as an item of the worklist, whether or not the ledger names it."""
     segmentation = annotated_segmentation(volume_node)
-    ledger = stored_ledger(segmentation) if segmentation is not None else Ledger()
+    ledger = stored_ledger(segmentation, volume_node) if segmentation is not None else Ledger()
     return _item(volume_node, ledger.entry(plane, index) or LedgerEntry(plane, index))
 
 
@@ -65,5 +65,5 @@ def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[L
             continue
         segmentation = annotated_segmentation(node, create=True)
         entries = [replace(entry, order=entry.order + last) for entry in recommended.get(case_of(node), [])]
-        store_ledger(segmentation, stored_ledger(segmentation).with_recommended(entries))
+        store_ledger(segmentation, node, stored_ledger(segmentation, node).with_recommended(entries))
         yield

@@ -141,7 +141,9 @@ def test_a_parent_transform_keeps_slices_and_results_on_the_volume(mrml, move_bo
         oblique = np.eye(4)
         oblique[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
         transform.SetMatrixTransformToParent(vtk_matrix(oblique))
-        with pytest.raises(BadInputError, match="does not have the voxel grid of the volume"):
+        with pytest.raises(
+            BadInputError, match="under no transform, but the volume 'volume' is under the transform 'turn'"
+        ):
             scene.labels_of(node, volume, values)
 
 
@@ -249,11 +251,11 @@ def test_the_ledger_is_saved_with_the_scene(mrml, plain_volume, embedded, tmp_pa
     node = scene.annotated_segmentation(plain_volume, create=True)
     entry = LedgerEntry(Plane.AXIAL, 3, order=1, score=0.1, reason='models "disagree": 100 %; <here> & there')
     ledger = Ledger((entry,)).with_state(Plane.CORONAL, 5, SliceState.EMPTY, 12.25)
-    scene.store_ledger(node, ledger)
+    scene.store_ledger(node, plain_volume, ledger)
     embedded.save_scene(tmp_path / "s.mrb")
     embedded.load_scene(tmp_path / "s.mrb")
     volume = mrml.util.getNode("volume")
-    assert scene.stored_ledger(scene.annotated_segmentation(volume)) == ledger
+    assert scene.stored_ledger(scene.annotated_segmentation(volume), volume) == ledger
 
 
 def test_a_damaged_ledger_is_said(mrml, plain_volume):
@@ -262,7 +264,7 @@ def test_a_damaged_ledger_is_said(mrml, plain_volume):
     node = scene.annotated_segmentation(plain_volume, create=True)
     node.SetAttribute("SparseAnnotate.Ledger", '{"entries": [')
     with pytest.raises(BadInputError, match="ledger stored in the segmentation 'volume annotation' is not valid JSON"):
-        scene.stored_ledger(node)
+        scene.stored_ledger(node, plain_volume)
 
 
 def test_a_segmentation_that_merely_lies_on_the_volume_is_not_drawn_in(mrml, plain_volume):
@@ -320,7 +322,7 @@ def test_slices_are_found_again_when_slicer_turns_a_left_handed_volume_round(mrm
     node = drawn_segmentation(mrml, volume, {"a": labels == 1})
     scene.use_segmentation(volume, node)
     ledger = Ledger().with_state(Plane.AXIAL, 2, SliceState.DRAWN).with_state(Plane.SAGITTAL, 4, SliceState.DRAWN)
-    scene.store_ledger(node, ledger)
+    scene.store_ledger(node, volume, ledger)
     before = scene.annotation_of(volume, node)
     shown = {e.key: before.labels.take(e.index, axis=e.plane.array_axis(before.geometry)).sum() for e in ledger.entries}
     embedded.save_scene(tmp_path / "s.mrb")
@@ -339,12 +341,12 @@ def test_slices_of_a_volume_that_was_resampled_are_not_taken_for_others(mrml, pl
     from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
 
     node = scene.annotated_segmentation(plain_volume, create=True)
-    scene.store_ledger(node, Ledger().with_state(Plane.AXIAL, 3, SliceState.EMPTY))
+    scene.store_ledger(node, plain_volume, Ledger().with_state(Plane.AXIAL, 3, SliceState.EMPTY))
     moved = OBLIQUE.copy()
     moved[:3, 3] += 0.4 * OBLIQUE[:3, 2]
     plain_volume.SetIJKToRASMatrix(vtk_matrix(moved))
     with pytest.raises(BadInputError, match="no longer slices of the volume"):
-        scene.stored_ledger(node)
+        scene.stored_ledger(node, plain_volume)
 
 
 def test_a_cloned_volume_has_its_own_case_and_segmentation(mrml, plain_volume):
@@ -364,7 +366,7 @@ def test_an_exported_case_has_image_slices_and_geometry_and_is_written_once(mrml
     labels = random_labels(2, 2)
     node = drawn_segmentation(mrml, volume, {"a": labels == 1, "b": labels == 2})
     scene.use_segmentation(volume, node)
-    scene.store_ledger(node, Ledger().with_state(Plane.AXIAL, 4, SliceState.DRAWN))
+    scene.store_ledger(node, volume, Ledger().with_state(Plane.AXIAL, 4, SliceState.DRAWN))
     cohort = Cohort.create(tmp_path / "c", "c")
     assert len(list(scene.exporting_case(cohort, volume, node, {"b": 1, "a": 2}))) > 1
     name = scene.case_of(volume)

@@ -1,0 +1,186 @@
+"""Which voxels of a segmentation the slices of its ledger are, whatever becomes of the volume they were drawn on.
+
+A ledger counts slices of a volume. Between two looks the volume may be loaded again, turned round by Slicer (which does
+so with left-handed ones), moved with its segmentation by a hardened transform, or replaced as the reference. So the
+ledger is tied to the segmentation three times: to the voxels of its layers, to places in its coordinates, and to its
+reference geometry. Mostly they agree. Where they do not, what is drawn on the slices decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+
+from ..core import BadInputError, LedgerEntry, Plane
+from .segmentation_nodes import layers_of
+from .volume_nodes import geometry_of
+from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, whole_voxel_relation
+
+Rows = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class LedgerAnchor:
+    """Where the grid that a ledger counts in lies in the segmentation; its voxels are those of the volume's array.
+
+    Attributes:
+        shape: voxels (K, J, I). planes: array axis of each plane.
+        local: (4, 4) rows, from voxel index (i, j, k, 1) to the segmentation's own coordinates (mm).
+        layers: segment ID to (4, 4) rows, to voxel indices of the layer that holds the segment.
+        reference: (4, 4) rows, to voxel indices of the segmentation's reference geometry; None where they differ.
+        counts: voxels drawn on each decided slice, by 'plane index'.
+    """
+
+    shape: tuple[int, int, int]
+    planes: dict[str, int]
+    local: Rows
+    layers: dict[str, Rows] = field(default_factory=dict)
+    reference: Rows | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def anchor_of(segmentation_node, volume_node, counts: dict[str, int]) -> LedgerAnchor:
+    """The anchor of a ledger that counts slices of the volume as it is now."""
+    geometry = geometry_of(volume_node)
+    local = volume_ijk_to_segmentation(segmentation_node, volume_node)
+    size = max(geometry.shape)
+    layers, seen = {}, set()
+    for segment_id, layer in layers_of(segmentation_node).items():
+        relation = None if id(layer) in seen else whole_voxel_relation(layer_ijk_to_local(layer), local, size)
+        seen.add(id(layer))
+        if relation is not None:
+            layers[segment_id] = _rows(relation)
+    reference = reference_ijk_to_local(segmentation_node)
+    to_reference = whole_voxel_relation(reference, local, size) if reference is not None else None
+    return LedgerAnchor(
+        geometry.shape,
+        {plane.value: plane.array_axis(geometry) for plane in Plane},
+        _rows(local),
+        layers,
+        _rows(to_reference) if to_reference is not None else None,
+        counts,
+    )
+
+
+def reference_ijk_to_local(segmentation_node) -> np.ndarray | None:
+    """(4, 4) matrix from voxel index of the reference geometry to the segmentation's coordinates; None without any."""
+    converter = slicer.vtkSegmentationConverter
+    name = converter.GetReferenceImageGeometryParameterName()
+    text = segmentation_node.GetSegmentation().GetConversionParameter(name)
+    image = slicer.vtkOrientedImageData()
+    if not text or not converter.DeserializeImageGeometry(text, image, False):
+        return None
+    return layer_ijk_to_local(image)
+
+
+def relation_to_volume(
+    anchor: LedgerAnchor,
+    segmentation_node,
+    volume_node,
+    matches: Callable[[np.ndarray], int],
+) -> np.ndarray:
+    """(4, 4) int matrix from voxel indices that the ledger counts in to those of the volume's array now.
+
+    Args:
+        matches: says on how many decided slices, for such a matrix, as much is drawn as there was.
+
+    Raises:
+        BadInputError: when the slices are no longer slices of the volume, or it cannot be told which they are.
+    """
+    volume_from = volume_ijk_to_segmentation(segmentation_node, volume_node)
+    shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
+    size = max(*anchor.shape, *shape)
+
+    def fitting(source_from: np.ndarray | None) -> np.ndarray | None:
+        found = whole_voxel_relation(volume_from, source_from, size) if source_from is not None else None
+        return found if found is not None and _fills(found, anchor.shape, shape) else None
+
+    by_layers = [
+        fitting(layer @ np.array(anchor.layers[segment_id]))
+        for segment_id, layer in _anchored_layers(anchor, segmentation_node).items()
+    ]
+    candidates = _distinct([fitting(np.array(anchor.local)), *by_layers])
+    if not candidates and anchor.reference is not None:
+        # Nothing may have been drawn yet; the reference geometry is moved with the segmentation, too.
+        reference = reference_ijk_to_local(segmentation_node)
+        candidates = _distinct([fitting(reference @ np.array(anchor.reference))] if reference is not None else [])
+    if not candidates:
+        raise BadInputError(
+            f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
+            f"'{volume_node.GetName()}', whose voxel grid has another size, position or orientation than the one they "
+            "were marked on. Choose the volume they were drawn on, or begin a new segmentation."
+        )
+    scores = [matches(candidate) for candidate in candidates] if len(candidates) > 1 else [0]
+    best = [candidate for candidate, score in zip(candidates, scores, strict=True) if score == max(scores)]
+    if len(best) > 1 and by_layers:
+        raise BadInputError(
+            f"It cannot be told which slices of the volume '{volume_node.GetName()}' were marked in the segmentation "
+            f"'{segmentation_node.GetName()}': one of them has been moved by whole slices or turned round since. Undo "
+            "that, or begin a new segmentation."
+        )
+    return best[0]
+
+
+def relation_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, shape) -> np.ndarray | None:
+    """(4, 4) int matrix from voxel indices that the ledger counts in to those of a grid that lies within; else None.
+
+    Args:
+        local: (4, 4) voxel index of that grid to the segmentation's coordinates. shape: its voxels (K, J, I).
+    """
+    sources = [
+        layer @ np.array(anchor.layers[segment_id])
+        for segment_id, layer in _anchored_layers(anchor, segmentation_node).items()
+    ]
+    for source in sources or [np.array(anchor.local)]:
+        found = whole_voxel_relation(local, source, max(*anchor.shape, *shape))
+        if found is not None:
+            low, high = _box(found, anchor.shape)
+            if (low <= 0).all() and (high >= np.array([n - 1 for n in reversed(shape)])).all():
+                return found
+    return None
+
+
+def mapped_entry(entry: LedgerEntry, relation: np.ndarray, anchor: LedgerAnchor, planes: dict[int, Plane]):
+    """Plane and index of an entry after the grid has been turned by a relation; `planes` are those of the axes now."""
+    old_axis = anchor.planes[entry.plane.value]
+    row = int(np.argmax(np.abs(relation[:3, 2 - old_axis])))
+    index = relation[row, 2 - old_axis] * entry.index + relation[row, 3]
+    return planes[2 - row], int(index)
+
+
+def _anchored_layers(anchor: LedgerAnchor, segmentation_node) -> dict[str, np.ndarray]:
+    """Matrix of each layer that the anchor knows and that still holds something, by segment ID."""
+    found = {}
+    for segment_id in anchor.layers:
+        layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
+        if layer is not None and not layer.IsEmpty():
+            found[segment_id] = layer_ijk_to_local(layer)
+    return found
+
+
+def _fills(relation: np.ndarray, old: Sequence[int], new: Sequence[int]) -> bool:
+    """True when the box of one grid is exactly the box of the other."""
+    low, high = _box(relation, old)
+    return np.array_equal(low, [0, 0, 0]) and np.array_equal(high, [n - 1 for n in reversed(new)])
+
+
+def _box(relation: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest voxel index (i, j, k) of a grid of that shape (K, J, I), in the other grid."""
+    last = np.array([*[n - 1 for n in reversed(shape)], 1])
+    ends = np.stack([relation @ [0, 0, 0, 1], relation @ last])[:, :3]
+    return ends.min(axis=0), ends.max(axis=0)
+
+
+def _distinct(relations) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for relation in relations:
+        if relation is not None and not any(np.array_equal(relation, other) for other in found):
+            found.append(relation)
+    return found
+
+
+def _rows(matrix: np.ndarray) -> Rows:
+    return tuple(tuple(float(x) for x in row) for row in matrix)

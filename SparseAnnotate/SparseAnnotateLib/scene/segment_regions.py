@@ -1,0 +1,19 @@
+"""Parts of a volume's array, and how much is drawn there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .segmentation_nodes import geometry_problem, masks_of
+
+
+def slice_region(shape, axis: int, index: int) -> tuple[slice, slice, slice]:
+    """The part of a (K, J, I) array that one slice takes, as slices with start and stop."""
+    return tuple(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(shape))
+
+
+def voxels_in(segmentation_node, volume_node, region) -> int:
+    """Voxels of all segments together in a part of the volume; 0 when the segmentation does not lie on its voxels."""
+    if geometry_problem(segmentation_node, volume_node) is not None:
+        return 0
+    return sum(int(np.count_nonzero(mask)) for _, _, mask in masks_of(segmentation_node, volume_node, region))

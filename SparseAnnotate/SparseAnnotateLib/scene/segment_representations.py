@@ -1,0 +1,76 @@
+"""Segments that are stored as surfaces, contours or fractions, not as binary labelmaps: told, and converted."""
+
+from __future__ import annotations
+
+import slicer
+
+from ..core import BadInputError
+from .volume_nodes import require_scalar_volume
+from .voxel_grids import volume_layer
+
+BINARY_LABELMAP = "Binary labelmap"
+
+
+def other_representation(segmentation_node) -> str | None:
+    """Name of the representation that segments are kept in when it is not a binary labelmap; None when it is one.
+
+    A segment without a binary labelmap may be empty, or may hold a surface or contours: only the first is no structure.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    source = segmentation.GetSourceRepresentationName()
+    for number in range(segmentation.GetNumberOfSegments()):
+        names = _representations(segmentation.GetNthSegment(number))
+        if source and source != BINARY_LABELMAP and source in names:
+            return source
+        if names and BINARY_LABELMAP not in names:
+            return names[0]
+    return None
+
+
+def binary_labelmap_copy(segmentation_node, volume_node):
+    """A vtkSegmentation with a binary labelmap of every segment, made on the volume's voxels; the node stays as it is.
+
+    Its coordinates are the node's own. Raises BadInputError, naming the node, when Slicer cannot convert a segment.
+    """
+    require_scalar_volume(volume_node)
+    kept_as = other_representation(segmentation_node)
+    copy = slicer.vtkSegmentation()
+    copy.DeepCopy(segmentation_node.GetSegmentation())
+    if kept_as is None:
+        return copy
+    converter = slicer.vtkSegmentationConverter
+    size = volume_node.GetImageData().GetDimensions()
+    grid = volume_layer([bound for n in size for bound in (0, n - 1)], segmentation_node, volume_node)
+    copy.SetConversionParameter(
+        converter.GetReferenceImageGeometryParameterName(), converter.SerializeImageGeometry(grid)
+    )
+    # The volume's own voxels are wanted, not finer ones.
+    copy.SetConversionParameter("Oversampling factor", "1")
+    segments = [copy.GetNthSegment(number) for number in range(copy.GetNumberOfSegments())]
+    filled = [segment for segment in segments if _representations(segment)]
+    copy.SetSourceRepresentationName(kept_as)
+    copy.RemoveRepresentation(BINARY_LABELMAP)
+    done = copy.CreateRepresentation(BINARY_LABELMAP)
+    missing = [segment.GetName() for segment in filled if segment.GetRepresentation(BINARY_LABELMAP) is None]
+    if not done or missing:
+        names = ", ".join(f"'{name}'" for name in missing[:5]) or "its segments"
+        raise BadInputError(
+            f"The segmentation '{segmentation_node.GetName()}' is stored as '{kept_as}', and Slicer cannot convert "
+            f"{names} to a binary labelmap. Convert it in the Segmentations module (the extension SlicerRT brings "
+            "conversions of contours), or choose another segmentation."
+        )
+    copy.SetSourceRepresentationName(BINARY_LABELMAP)
+    return copy
+
+
+def _representations(segment) -> list[str]:
+    """Names of the representations in which a segment holds something."""
+    names: list[str] = []
+    segment.GetContainedRepresentationNames(names)
+    return [name for name in names if not _is_empty(segment.GetRepresentation(name))]
+
+
+def _is_empty(data) -> bool:
+    if data is None:
+        return True
+    return bool(data.IsEmpty()) if hasattr(data, "IsEmpty") else data.GetNumberOfPoints() == 0

@@ -1,0 +1,47 @@
+"""Frames of a sequence (4D): one volume node shows them one after the other, and each has its own drawn slices."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import slicer
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The frame of a sequence that a volume node shows now.
+
+    Attributes:
+        sequence: its node, which outlives the frame: what is stored in the volume node goes with the next frame.
+        value: place in the sequence, as text, for example '12.5'. index_name, unit: of that value.
+    """
+
+    sequence: Any
+    value: str
+    index_name: str
+    unit: str
+
+    @property
+    def key(self) -> str:
+        """Short text that may be part of an attribute's name or a reference role."""
+        return hashlib.sha1(self.value.encode()).hexdigest()[:8]
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"frame {self.index_name} = {self.value}{unit} of the sequence '{self.sequence.GetName()}'"
+
+
+def frame_of(volume_node) -> Frame | None:
+    """The frame that a volume shows; None for a volume that belongs to no sequence."""
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        if not browser.IsProxyNodeID(volume_node.GetID()):
+            continue
+        sequence, master = browser.GetSequenceNode(volume_node), browser.GetMasterSequenceNode()
+        if sequence is None or master is None or master.GetNumberOfDataNodes() == 0:
+            continue
+        # Nothing is selected in a new browser, which shows the first frame.
+        number = max(0, browser.GetSelectedItemNumber())
+        return Frame(sequence, master.GetNthIndexValue(number), master.GetIndexName() or "index", master.GetIndexUnit())
+    return None

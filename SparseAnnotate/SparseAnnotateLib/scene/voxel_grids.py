@@ -1,0 +1,102 @@
+"""How the voxel grids of a volume and a segmentation lie in each other: the same voxels, turned, flipped or moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+
+from .volume_nodes import local_ijk_to_ras, matrix_array, vtk_matrix, world_from_node
+
+_ALIGNED_VOXELS = 1e-2
+
+
+def volume_ijk_to_segmentation(segmentation_node, volume_node) -> np.ndarray:
+    """(4, 4) matrix from voxel index of the volume's array to the segmentation's own coordinates (mm).
+
+    Under one parent transform, which may bend space, both share their coordinates. Raises BadInputError, naming the
+    node, when they have different parents of which one bends space.
+    """
+    matrix = local_ijk_to_ras(volume_node)
+    if segmentation_node.GetTransformNodeID() == volume_node.GetTransformNodeID():
+        return matrix
+    return np.linalg.solve(world_from_node(segmentation_node), world_from_node(volume_node) @ matrix)
+
+
+def layer_ijk_to_local(layer) -> np.ndarray:
+    """(4, 4) matrix from voxel index of a vtkOrientedImageData to the coordinates of its segmentation (mm)."""
+    matrix = vtk.vtkMatrix4x4()
+    layer.GetImageToWorldMatrix(matrix)
+    return matrix_array(matrix)
+
+
+def whole_voxel_relation(target_from: np.ndarray, source_from: np.ndarray, size: int) -> np.ndarray | None:
+    """(4, 4) int matrix from voxel index of a source grid to that of a target grid; None when voxels are not shared.
+
+    Args:
+        target_from, source_from: (4, 4) voxel index (i, j, k, 1) to mm, both to the same coordinates.
+        size: voxels along the longest axis of the two: over that length the grids may differ by a hundredth of a voxel.
+    """
+    try:
+        between = np.linalg.solve(target_from, source_from)
+    except np.linalg.LinAlgError:
+        return None
+    whole = np.rint(between)
+    turn = np.abs(whole[:3, :3])
+    counts = [turn.sum(axis=axis) for axis in (0, 1)]
+    if not np.array_equal(counts, np.ones((2, 3))):
+        return None
+    if np.abs(between[:3, :3] - whole[:3, :3]).max() * size > _ALIGNED_VOXELS:
+        return None
+    if np.abs(between[:3, 3] - whole[:3, 3]).max() > _ALIGNED_VOXELS:
+        return None
+    return whole.astype(int)
+
+
+@dataclass(frozen=True)
+class GridAlignment:
+    """How a layer's array lies in the volume's, both (K, J, I): axes swapped, flipped, and moved by whole voxels."""
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    starts: tuple[int, int, int]
+
+    def turned(self, array: np.ndarray) -> np.ndarray:
+        """View of the layer's array with the volume's axes."""
+        return np.transpose(array, self.axes)[tuple(slice(None, None, -1 if f else 1) for f in self.flips)]
+
+
+def layer_alignment(layer, segmentation_node, volume_node) -> GridAlignment | None:
+    """How the layer lies in the volume; None when its voxels are not voxels of the volume's grid.
+
+    Axes may be flipped: Slicer turns a left-handed volume round when it loads a scene, but not its segmentation.
+    """
+    volume_from = volume_ijk_to_segmentation(segmentation_node, volume_node)
+    size = max(*layer.GetDimensions(), *volume_node.GetImageData().GetDimensions())
+    relation = whole_voxel_relation(volume_from, layer_ijk_to_local(layer), size)
+    if relation is None:
+        return None
+    # From (i, j, k) to the order of arrays.
+    turn, offset = relation[2::-1, 2::-1], relation[2::-1, 3]
+    axes = tuple(int(np.argmax(np.abs(row))) for row in turn)
+    signs = [int(turn[v, a]) for v, a in enumerate(axes)]
+    extent = layer.GetExtent()
+    ends = [(extent[2 * (2 - a)], extent[2 * (2 - a) + 1]) for a in axes]
+    starts = tuple(
+        int(o) + (low if sign > 0 else -high) for o, sign, (low, high) in zip(offset, signs, ends, strict=True)
+    )
+    return GridAlignment(axes, tuple(sign < 0 for sign in signs), starts)
+
+
+def volume_layer(array_extent, segmentation_node, volume_node):
+    """An empty vtkOrientedImageData in the segmentation's coordinates, on the voxels of the volume.
+
+    Args:
+        array_extent: (first, last) voxel along I, J and K, as six numbers; voxels outside the volume are possible.
+    """
+    layer = slicer.vtkOrientedImageData()
+    layer.SetExtent([int(bound) for bound in array_extent])
+    layer.SetImageToWorldMatrix(vtk_matrix(volume_ijk_to_segmentation(segmentation_node, volume_node)))
+    return layer
