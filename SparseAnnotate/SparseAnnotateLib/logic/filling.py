@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import slicer
@@ -10,6 +10,7 @@ import slicer
 from .. import scene
 from ..core import BadInputError, Progress
 from ..core.images import read_labels
+from ..core.strict_json import parse_json, to_text
 from ..interpolation import FinishedFill, finished_fill, interpolator_descriptions, interpolator_named
 from .changing import ChangingLogic
 
@@ -30,7 +31,7 @@ class FillingLogic(ChangingLogic):
 
     def __init__(self, newTransport: Callable, later: Callable | None = None):
         super().__init__(newTransport, later)
-        self._fillReports: dict[str, FillReport] = {}
+        self._applyReports: dict[str, tuple[str, ...]] = {}
         self._lastFills: dict[tuple, FinishedFill] = {}
 
     def fillBetweenSlices(
@@ -41,20 +42,23 @@ class FillingLogic(ChangingLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
+        *,
+        device: str = "auto",
     ):
         """Fill between the drawn slices into a new segmentation node, which is returned: a preview to look at.
 
         `method` is one of `fillMethods`; 'auto' tries them on hidden drawn slices and keeps the best for each segment.
         `beyond` is how many slices beyond the outermost drawn ones are filled at most; None: as the shapes end.
-        `fillReport` says how good the fill is, `confidenceNode` gives its confidence as a volume, and `applyFill` puts
-        it into the segmentation that was drawn in. When it waits, filling again by 'shape' or 'random_walk' after a
-        slice was drawn fills only the gaps beside that slice.
+        `device` is what 'propagation' learns on. `fillReport` says how good the fill is, `confidenceNode` gives its
+        confidence as a volume, and `applyFill` puts it into the segmentation that was drawn in. When it waits, filling
+        again by 'shape' or 'random_walk' after a slice was drawn fills only the gaps beside that slice.
         """
         segmentation = scene.annotated_segmentation(volumeNode)
         annotation = scene.annotation_of(volumeNode, segmentation)
         annotation.require_labels(volumeNode.GetName())
         drawn = annotation.label_values()
         own = scene.label_values(segmentation)
+        origin = scene.origin_now(volumeNode, annotation, {value: name for name, value in own.items()})
         if waitForCompletion and method not in LEARNED_METHODS:
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
@@ -70,14 +74,22 @@ class FillingLogic(ChangingLogic):
             )
             self._lastFills = {key: done}  # one, because of the memory it takes
             report = FillReport(done.summary, done.warnings)
-            return self._newFill(volumeNode, segmentation, done.fill.labels, done.fill.confidence, values, report)
+            return self._newFill(
+                volumeNode, segmentation, done.fill.labels, done.fill.confidence, values, report, origin
+            )
         case, labelOf = scene.case_of(volumeNode), {}
 
         def prepare():
             stored = yield from self._exportingLabels([volumeNode])
             # Segments that are on no drawn slice are none of the fill's business.
             labelOf.update({name: value for name, value in stored.items() if own.get(name) in drawn})
-            return {"cohort": str(self.cohortFolder), "cases": [case], "method": method, "beyond": beyond}
+            return {
+                "cohort": str(self.cohortFolder),
+                "cases": [case],
+                "method": method,
+                "beyond": beyond,
+                "device": device,
+            }
 
         def finish(results):
             cohort, geometry = self.cohort(), scene.geometry_of(volumeNode)
@@ -86,7 +98,7 @@ class FillingLogic(ChangingLogic):
             confidence = read_labels(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
             yield None
-            return self._newFill(volumeNode, segmentation, labels, confidence, labelOf, report)
+            return self._newFill(volumeNode, segmentation, labels, confidence, labelOf, report, origin)
 
         return self._do("fill", prepare(), finish, waitForCompletion, onDone, onProgress)
 
@@ -96,8 +108,9 @@ class FillingLogic(ChangingLogic):
         return interpolator_descriptions()
 
     def fillReport(self, resultNode) -> FillReport:
-        """How good a fill is, and what to look at; empty for a node that is no fill of this session."""
-        return self._fillReports.get(resultNode.GetID(), FillReport())
+        """How good a fill is, and what to look at; it is saved with the scene. Empty for a node that is no fill."""
+        text = scene.noted_report(resultNode)
+        return parse_json(text, FillReport, f"the report of '{resultNode.GetName()}'") if text else FillReport()
 
     def confidenceNode(self, resultNode):
         """The volume with a fill's confidence in percent; None when there is none."""
@@ -114,34 +127,80 @@ class FillingLogic(ChangingLogic):
             raise BadInputError(f"'{resultNode.GetName()}' has no confidence to show; fill between slices first.")
         scene.show_confidence(confidence, shown)
 
-    def _newFill(self, volumeNode, segmentation, labels, confidence, values, report: FillReport):
-        node = self._newResult(volumeNode, segmentation, scene.FILL, labels, values)
+    def _newFill(self, volumeNode, segmentation, labels, confidence, values, report: FillReport, origin):
+        node = self._newResult(volumeNode, segmentation, scene.FILL, labels, values, origin)
         scene.new_confidence(node, volumeNode, confidence)
-        self._fillReports[node.GetID()] = report
+        scene.note_report(node, to_text(report))
         return node
 
-    def applyFill(self, volumeNode, resultNode) -> list[str]:
+    def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
         """Put a fill, or a model's result, into the segmentation that was drawn in: one step that `undo` takes back.
 
-        Drawn slices stay as they are, and so do segments the result does not have. Returns the names of the result's
-        segments that the segmentation does not have, and that were therefore left out.
+        Drawn slices stay as they are, voxels outside the volume, and segments the result does not have. Nor is a
+        structure touched that others have drawn on slices that are not marked, as a finished one of another tool is:
+        name it in `structures` to replace it. `applyReport` says what was left as it is, and why.
+
+        Returns the names of the result's segments that were left out.
+
+        Raises:
+            BadInputError: when nothing would be applied, slices are painted that nobody has marked, or the result was
+                made from another image.
         """
         segmentation = scene.annotated_segmentation(volumeNode)
         if segmentation is None:
             raise BadInputError(f"'{volumeNode.GetName()}' has no segmentation that was drawn in, to apply this to.")
         annotation = scene.annotation_of(volumeNode, segmentation)
         values = scene.label_values(segmentation)
-        found = [name for name in scene.segment_names(resultNode) if name in values]
-        if not found:
+        found = self._toApply(resultNode, segmentation, structures)
+        now = scene.origin_now(volumeNode, annotation, {value: name for name, value in values.items()})
+        if scene.image_has_changed(resultNode, now):
             raise BadInputError(
-                f"'{resultNode.GetName()}' and '{segmentation.GetName()}' have no segment of the same name, so nothing "
-                f"can be applied. The result has: {', '.join(scene.segment_names(resultNode))}. Name them alike."
+                f"'{resultNode.GetName()}' was made from other voxels than '{volumeNode.GetName()}' has now. Fill, or "
+                "run the model, again."
+            )
+        drawings = scene.unmarked_drawings(segmentation, volumeNode, annotation, found)
+        kept = [d for d in drawings.values() if structures is None or not d.is_finished]
+        applied = [name for name in found if name not in {d.structure for d in kept}]
+        report = [drawing.sentence for drawing in kept]
+        if not applied or (structures is not None and kept):
+            raise BadInputError(" ".join(report))
+        since = scene.drawn_since(resultNode, now)
+        if since:
+            report.append(
+                f"'{resultNode.GetName()}' does not know what has been drawn, changed or taken back since it was made "
+                f"({since})."
             )
         labels = scene.labels_of(resultNode, volumeNode, values)
         annotation.restore_drawn(labels)
-        named = {name: values[name] for name in found}
+        named = {name: values[name] for name in applied}
         self._change(volumeNode, segmentation, lambda _: scene.apply_labels(segmentation, labels, named, volumeNode))
-        return [name for name in scene.segment_names(resultNode) if name not in values]
+        identifiers = {values[name]: self.segmentId(segmentation, name) for name in applied}
+        scene.remember_applied(segmentation, volumeNode, labels, identifiers)
+        self._applyReports[segmentation.GetID()] = tuple(report)
+        return [name for name in scene.segment_names(resultNode) if name not in applied]
+
+    def applyReport(self, volumeNode) -> tuple[str, ...]:
+        """What is to be known of the last `applyFill` on a volume, as sentences."""
+        segmentation = scene.annotated_segmentation(volumeNode)
+        return self._applyReports.get(segmentation.GetID(), ()) if segmentation is not None else ()
+
+    @staticmethod
+    def _toApply(resultNode, segmentation, structures: Sequence[str] | None) -> list[str]:
+        """Names of the segments that the result and the segmentation share, or of those that are asked for."""
+        offered, known = scene.segment_names(resultNode), scene.segment_names(segmentation)
+        missing = [name for name in structures or () if name not in offered or name not in known]
+        if missing:
+            raise BadInputError(
+                f"'{missing[0]}' is not a segment of both '{resultNode.GetName()}' and '{segmentation.GetName()}', "
+                "so it cannot be applied."
+            )
+        found = [name for name in offered if name in known and (structures is None or name in structures)]
+        if not found:
+            raise BadInputError(
+                f"'{resultNode.GetName()}' and '{segmentation.GetName()}' have no segment of the same name, so nothing "
+                f"can be applied. The result has: {', '.join(offered)}. Name them alike."
+            )
+        return found
 
     def latestResult(self, volumeNode, ofRun: bool):
         """The newest fill of a volume (or, with `ofRun`, a model's newest result) in the scene; None without any."""
@@ -163,11 +222,10 @@ class FillingLogic(ChangingLogic):
         if confidence is not None:
             scene.show_confidence(confidence, False)
             slicer.mrmlScene.RemoveNode(confidence)
-        self._fillReports.pop(resultNode.GetID(), None)
         slicer.mrmlScene.RemoveNode(resultNode)
 
     def forgetScene(self) -> None:
         """See `ChangingLogic.forgetScene`."""
         super().forgetScene()
-        self._fillReports.clear()
+        self._applyReports.clear()
         self._lastFills.clear()

@@ -137,6 +137,19 @@ class ModellingLogic(SessionLogic):
         """
         volumeNodes = list(volumeNodes)
         cases = [scene.case_of(node) for node in volumeNodes]
+        origins = {}
+
+        def prepare():
+            parameters = yield from self._exporting(
+                volumeNodes,
+                run=runName,
+                uncertainty=uncertainty,
+                largest_component=largestComponent,
+                smoothing=float(smoothing),
+                device=device,
+            )
+            origins.update({node.GetID(): self._originNow(node) for node in volumeNodes})
+            return parameters
 
         def finish(_):
             cohort, results, gone = self.cohort(), [], []
@@ -150,7 +163,7 @@ class ModellingLogic(SessionLogic):
                 geometry = scene.geometry_of(node)
                 labels = read_labels(cohort.prediction_path(runName, case), geometry)
                 source = scene.annotated_segmentation(node)
-                results.append(self._newResult(node, source, runName, labels, values))
+                results.append(self._newResult(node, source, runName, labels, values, origins[node.GetID()]))
                 if uncertainty:
                     entropy = read_labels(cohort.uncertainty_path(runName, case, "entropy"), geometry)
                     scene.new_confidence(results[-1], node, 100 - entropy)
@@ -160,12 +173,4 @@ class ModellingLogic(SessionLogic):
                 )
             return results
 
-        prepare = self._exporting(
-            volumeNodes,
-            run=runName,
-            uncertainty=uncertainty,
-            largest_component=largestComponent,
-            smoothing=float(smoothing),
-            device=device,
-        )
-        return self._do("predict", prepare, finish, waitForCompletion, onDone, onProgress)
+        return self._do("predict", prepare(), finish, waitForCompletion, onDone, onProgress)

@@ -126,7 +126,15 @@ class SessionLogic:
                 yield told
         return values
 
-    def _newResult(self, volumeNode, segmentation, madeBy: str, labels, values: dict[str, int]):
+    def _originNow(self, volumeNode):
+        """What a result for this volume that is made now is made from."""
+        segmentation = scene.annotated_segmentation(volumeNode)
+        if segmentation is None or not self.ledger(volumeNode).decided:
+            return scene.origin_now(volumeNode, None, {})
+        names = {value: name for name, value in scene.label_values(segmentation).items()}
+        return scene.origin_now(volumeNode, scene.annotation_of(volumeNode, segmentation), names)
+
+    def _newResult(self, volumeNode, segmentation, madeBy: str, labels, values: dict[str, int], origin):
         if volumeNode.GetScene() is None:
             raise BadInputError(
                 f"The volume '{volumeNode.GetName()}' was removed in the meantime; its result is kept in the folder."
@@ -135,4 +143,5 @@ class SessionLogic:
         names = {value: segment for segment, value in values.items()}
         node = scene.new_segmentation(name, labels, names, volumeNode, like=segmentation)
         scene.name_result(node, madeBy)
+        scene.note_origin(node, origin)
         return node

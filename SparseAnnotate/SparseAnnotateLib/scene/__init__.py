@@ -9,12 +9,27 @@ from .annotations import (
     position_in_scene,
     use_segmentation,
 )
+from .applied import remember_applied
+from .applying import UnmarkedDrawing, unmarked_drawings
 from .confidence import confidence_of, is_confidence, new_confidence, show_confidence
 from .figures_table import new_figures_table
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import mended_copy
-from .results import FILL, made_by, name_result, results_of, show_only_volume, volume_of
+from .results import (
+    FILL,
+    drawn_since,
+    image_has_changed,
+    made_by,
+    name_result,
+    note_origin,
+    note_report,
+    noted_report,
+    origin_now,
+    results_of,
+    show_only_volume,
+    volume_of,
+)
 from .sample_data import register_sample_data
 from .segment_editing import (
     apply_labels,
@@ -29,6 +44,7 @@ from .segmentation_nodes import (
     geometry_problem,
     labels_of,
     new_segmentation,
+    segment_ids,
     segment_names,
 )
 from .slice_markers import hide_markers, show_markers
@@ -41,17 +57,20 @@ from .worklist import WorklistItem, storing_recommended, worklist_item, worklist
 __all__ = [
     "FILL",
     "Start",
+    "UnmarkedDrawing",
     "WorklistItem",
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
     "case_of",
     "confidence_of",
+    "drawn_since",
     "editor_for",
     "exporting_case",
     "geometry_of",
     "geometry_problem",
     "hide_markers",
+    "image_has_changed",
     "image_of",
     "is_confidence",
     "jump_to_slice",
@@ -66,12 +85,18 @@ __all__ = [
     "new_confidence",
     "new_figures_table",
     "new_segmentation",
+    "note_origin",
+    "note_report",
     "note_start",
+    "noted_report",
+    "origin_now",
     "position_in_scene",
     "put_slice",
     "register_sample_data",
+    "remember_applied",
     "results_of",
     "segment_editor_node",
+    "segment_ids",
     "segment_names",
     "show_confidence",
     "show_curves",
@@ -84,6 +109,7 @@ __all__ = [
     "store_ledger",
     "stored_ledger",
     "storing_recommended",
+    "unmarked_drawings",
     "use_segmentation",
     "volume_of",
     "volumes_of_scene",

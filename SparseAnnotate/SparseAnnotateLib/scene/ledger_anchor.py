@@ -8,8 +8,9 @@ reference geometry. Mostly they agree. Where they do not, what is drawn on the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations, product
 
 import numpy as np
 import slicer
@@ -81,11 +82,13 @@ def relation_to_volume(
     segmentation_node,
     volume_node,
     matches: Callable[[np.ndarray], int],
+    outcome: Callable[[np.ndarray], Hashable],
 ) -> np.ndarray:
     """(4, 4) int matrix from voxel indices that the ledger counts in to those of the volume's array now.
 
     Args:
         matches: says on how many decided slices, for such a matrix, as much is drawn as there was.
+        outcome: the decided slices that come of such a matrix; where they are the same, it does not matter which.
 
     Raises:
         BadInputError: when the slices are no longer slices of the volume, or it cannot be told which they are.
@@ -107,21 +110,47 @@ def relation_to_volume(
         # Nothing may have been drawn yet; the reference geometry is moved with the segmentation, too.
         reference = reference_ijk_to_local(segmentation_node)
         candidates = _distinct([fitting(reference @ np.array(anchor.reference))] if reference is not None else [])
+    is_sure = bool(candidates)
     if not candidates:
-        raise BadInputError(
-            f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
-            f"'{volume_node.GetName()}', whose voxel grid has another size, position or orientation than the one they "
-            "were marked on. Choose the volume they were drawn on, or begin a new segmentation."
-        )
-    scores = [matches(candidate) for candidate in candidates] if len(candidates) > 1 else [0]
+        # Moved, and its layers written anew by a save: only what is drawn can tell how the volume was turned.
+        candidates = _ways_to_turn(anchor.shape, shape) if any(anchor.counts.values()) else []
+    if not candidates:
+        raise BadInputError(_lost(segmentation_node, volume_node))
+    scores = [matches(candidate) for candidate in candidates] if len(candidates) > 1 or not is_sure else [0]
     best = [candidate for candidate, score in zip(candidates, scores, strict=True) if score == max(scores)]
-    if len(best) > 1 and by_layers:
+    if not is_sure and max(scores) < len(anchor.counts):
+        raise BadInputError(_lost(segmentation_node, volume_node))
+    if len({outcome(candidate) for candidate in best}) > 1 and (by_layers or not is_sure):
         raise BadInputError(
             f"It cannot be told which slices of the volume '{volume_node.GetName()}' were marked in the segmentation "
             f"'{segmentation_node.GetName()}': one of them has been moved by whole slices or turned round since. Undo "
             "that, or begin a new segmentation."
         )
     return best[0]
+
+
+def _lost(segmentation_node, volume_node) -> str:
+    return (
+        f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
+        f"'{volume_node.GetName()}', whose voxel grid has another size, position or orientation than the one they were "
+        "marked on. Choose the volume they were drawn on, or begin a new segmentation."
+    )
+
+
+def _ways_to_turn(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:
+    """All (4, 4) int matrices that turn and flip a grid of one shape (K, J, I) into a grid of the other."""
+    found = []
+    size = [n - 1 for n in reversed(old)]
+    for axes in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            relation = np.eye(4, dtype=int)
+            relation[:3] = 0
+            for source, (target, sign) in enumerate(zip(axes, signs, strict=True)):
+                relation[target, source] = sign
+                relation[target, 3] = 0 if sign > 0 else size[source]
+            if _fills(relation, old, new):
+                found.append(relation)
+    return found
 
 
 def relation_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, shape) -> np.ndarray | None:

@@ -95,8 +95,11 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int]]:
                 found += anchor.counts[_key(entry)] == _drawn_on(segmentation_node, volume_node, moved)
         return found
 
+    def outcome(relation: np.ndarray) -> frozenset:
+        return frozenset((*mapped_entry(entry, relation, anchor, planes), entry.state) for entry in ledger.entries)
+
     try:
-        relation = relation_to_volume(anchor, segmentation_node, volume_node, matches)
+        relation = relation_to_volume(anchor, segmentation_node, volume_node, matches, outcome)
     except BadInputError:
         if ledger.decided:
             raise

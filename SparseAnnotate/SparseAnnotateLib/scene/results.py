@@ -1,16 +1,44 @@
-"""Results of filling and of trained models: segmentation nodes that say what made them, for which volume."""
+"""Results of filling and of trained models: segmentation nodes that say what made them, from what, for which volume."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import slicer
 
+from ..core import SparseAnnotation
+from ..core.planes import slice_layer
+from ..core.strict_json import parse_json, to_text
 from .annotations import annotated_segmentation
 from .confidence import confidence_of, show_confidence
+from .sequence_frames import frame_of
 
 FILL = "fill"
 _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
+_ORIGIN_ATTRIBUTE = "SparseAnnotate.MadeFrom"
+_REPORT_ATTRIBUTE = "SparseAnnotate.Report"
+# Times of changes are counted anew in every process, and attributes are saved with the scene.
+_PROCESS = uuid.uuid4().hex
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class ResultOrigin:
+    """What a result was made from.
+
+    Attributes:
+        frame: of a sequence, in words; '' for a volume that belongs to none.
+        image: a mark of the image's voxels, good in this process only.
+        slices: 'plane index' to a mark of what was drawn on a decided slice.
+    """
+
+    frame: str = ""
+    image: str = ""
+    slices: dict[str, int] = field(default_factory=dict)
 
 
 def name_result(result_node, made_by: str) -> None:
@@ -23,10 +51,54 @@ def made_by(node) -> str | None:
     return node.GetAttribute(_MADE_BY_ATTRIBUTE)
 
 
+def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]) -> ResultOrigin:
+    """What a result that is made now is made from; `names` are those of the annotation's label values."""
+    frame = frame_of(volume_node)
+    image = f"{_PROCESS}|{volume_node.GetImageData().GetMTime()}"
+    return ResultOrigin(str(frame) if frame else "", image, _slice_marks(annotation, names) if annotation else {})
+
+
+def note_origin(result_node, origin: ResultOrigin) -> None:
+    """Keep what a result was made from in its node."""
+    result_node.SetAttribute(_ORIGIN_ATTRIBUTE, to_text(origin))
+
+
+def note_report(result_node, report: str) -> None:
+    """Keep what was said of a result, as JSON text, in its node."""
+    result_node.SetAttribute(_REPORT_ATTRIBUTE, report)
+
+
+def noted_report(result_node) -> str:
+    """What `note_report` has kept; '' when nothing was said."""
+    return result_node.GetAttribute(_REPORT_ATTRIBUTE) or ""
+
+
+def image_has_changed(result_node, now: ResultOrigin) -> bool:
+    """True when the volume has other voxels than those the result was made from, as far as this process can tell."""
+    origin = _origin_of(result_node)
+    return origin is not None and origin.image.startswith(_PROCESS) and origin.image != now.image
+
+
+def drawn_since(result_node, now: ResultOrigin) -> str:
+    """Which decided slices are others than when the result was made, in words; '' when none is, or it is not known."""
+    origin = _origin_of(result_node)
+    if origin is None:
+        return ""
+    keys = [key for key in {**origin.slices, **now.slices} if origin.slices.get(key) != now.slices.get(key)]
+    shown = ", ".join(keys[:_MOST_NAMED])
+    return f"{shown} and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else shown
+
+
 def results_of(volume_node) -> list:
-    """All results for a volume that are in the scene, the oldest first."""
+    """All results for a volume, and the frame it shows, that are in the scene, the oldest first."""
+    frame = frame_of(volume_node)
+    shown = str(frame) if frame else ""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    return [node for node in nodes if made_by(node) is not None and volume_of(node) is volume_node]
+    found = [node for node in nodes if made_by(node) is not None and volume_of(node) is volume_node]
+    if not shown:
+        return found
+    origins = [(node, _origin_of(node)) for node in found]
+    return [node for node, origin in origins if origin is None or origin.frame == shown]
 
 
 def volume_of(segmentation_node):
@@ -52,3 +124,22 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
         confidence = confidence_of(node)
         if confidence is not None and node not in wanted:
             show_confidence(confidence, False)
+
+
+def _origin_of(result_node) -> ResultOrigin | None:
+    text = result_node.GetAttribute(_ORIGIN_ATTRIBUTE)
+    return parse_json(text, ResultOrigin, f"what '{result_node.GetName()}' was made from") if text else None
+
+
+def _slice_marks(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict[str, int]:
+    """A number for each decided slice that changes with what is drawn there, whatever the values of the labels are."""
+    marks = {}
+    for entry in annotation.ledger.decided:
+        layer = annotation.labels[slice_layer(entry.plane.array_axis(annotation.geometry), entry.index)]
+        mark = 0
+        for name, value in sorted(
+            (names.get(value, str(value)), value) for value in np.unique(layer).tolist() if value
+        ):
+            mark = zlib.crc32(np.packbits(layer == value).tobytes(), zlib.crc32(name.encode(), mark))
+        marks[f"{entry.plane.value} {entry.index}"] = mark
+    return marks

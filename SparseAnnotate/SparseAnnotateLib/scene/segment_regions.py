@@ -12,6 +12,11 @@ def slice_region(shape, axis: int, index: int) -> tuple[slice, slice, slice]:
     return tuple(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(shape))
 
 
+def whole_region(shape) -> tuple[slice, slice, slice]:
+    """All of a (K, J, I) array, as slices with start and stop."""
+    return tuple(slice(0, n) for n in shape)
+
+
 def voxels_in(segmentation_node, volume_node, region) -> int:
     """Voxels of all segments together in a part of the volume; 0 when the segmentation does not lie on its voxels."""
     if geometry_problem(segmentation_node, volume_node) is not None:

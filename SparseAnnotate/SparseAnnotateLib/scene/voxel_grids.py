@@ -76,13 +76,15 @@ def layer_alignment(layer, segmentation_node, volume_node) -> GridAlignment | No
     volume_from = volume_ijk_to_segmentation(segmentation_node, volume_node)
     size = max(*layer.GetDimensions(), *volume_node.GetImageData().GetDimensions())
     relation = whole_voxel_relation(volume_from, layer_ijk_to_local(layer), size)
-    if relation is None:
-        return None
+    return alignment_of(relation, layer.GetExtent()) if relation is not None else None
+
+
+def alignment_of(relation: np.ndarray, extent) -> GridAlignment:
+    """How an array lies in another grid: `relation` leads there, `extent` is (first, last) voxel along I, J and K."""
     # From (i, j, k) to the order of arrays.
     turn, offset = relation[2::-1, 2::-1], relation[2::-1, 3]
     axes = tuple(int(np.argmax(np.abs(row))) for row in turn)
     signs = [int(turn[v, a]) for v, a in enumerate(axes)]
-    extent = layer.GetExtent()
     ends = [(extent[2 * (2 - a)], extent[2 * (2 - a) + 1]) for a in axes]
     starts = tuple(
         int(o) + (low if sign > 0 else -high) for o, sign, (low, high) in zip(offset, signs, ends, strict=True)

@@ -208,7 +208,10 @@ def test_the_readme_example_runs(mrml, logic, tmp_path, monkeypatch):
     segmentation = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
-    mrml.util.updateSegmentBinaryLabelmapFromArray(labels, segmentation, "ball", volume)
+    drawn = np.zeros_like(labels)
+    for item in logic.recommendSlices([volume], plane="coronal", density=0.1):
+        drawn[:, item.index] = labels[:, item.index]
+    mrml.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentation, "ball", volume)
     monkeypatch.setattr(mrml.app, "defaultScenePath", str(tmp_path))
     # The example's training is shortened, nothing else.
     example = example.replace('"iterations": 600', '"iterations": 4, "patch": [16, 16, 32]')

@@ -305,9 +305,12 @@ def test_a_volume_whose_grid_has_changed_is_said_and_the_others_go_on(panel):
     broken, fine = panel.add_ball("broken"), panel.add_ball("fine")
     panel.ui.allVolumesButton.click()
     panel.recommend(10.0)
+    first = next(item for item in panel.items if item.volumeNode is broken)
+    panel.add_segment(broken)
+    panel.logic.markEmpty(broken, first.plane, first.index)
     broken.SetSpacing(1.0, 1.0, 2.7)
     panel.panel.refresh()
-    assert "voxel grid of the volume has changed" in panel.message
+    assert "no longer slices of the volume 'broken'" in panel.message
     assert {item.volumeNode for item in panel.items} == {fine}
     panel.widget.exit()
     panel.widget.enter()

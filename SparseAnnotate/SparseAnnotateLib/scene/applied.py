@@ -1,0 +1,85 @@
+"""What the module itself has last put into a segmentation, to tell it from what others have drawn there since."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ..core import BadInputError
+from ..core.strict_json import parse_json, to_text
+from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
+from .voxel_grids import alignment_of
+
+# The last and those before it: the Segment Editor's undo may have brought one of them back.
+_ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1", "SparseAnnotate.Applied.2")
+
+Part = tuple[tuple[slice, ...], np.ndarray]
+"""Part of a volume's array, and a bool mask there."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Labels that were put into a segmentation.
+
+    Attributes:
+        anchor: the grid of the labels. segments: segment ID of each label value.
+        start, shape: first voxel and size (K, J, I) of the box that holds all labels.
+        data: the box as uint16, compressed, in base64.
+    """
+
+    anchor: LedgerAnchor
+    segments: dict[int, str]
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    data: str
+
+
+def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segments: dict[int, str]) -> None:
+    """Keep in the segmentation node what was put into it.
+
+    Args:
+        labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
+    """
+    box = []
+    for axis in range(3):
+        found = np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+    piece = np.ascontiguousarray(labels[tuple(box)], dtype="<u2")
+    data = base64.b64encode(zlib.compress(piece.tobytes(), 1)).decode("ascii")
+    anchor = anchor_of(segmentation_node, volume_node, {})
+    applied = Applied(anchor, segments, tuple(part.start for part in box), piece.shape, data)
+    for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
+        if segmentation_node.GetAttribute(newer):
+            segmentation_node.SetAttribute(older, segmentation_node.GetAttribute(newer))
+    segmentation_node.SetAttribute(_ATTRIBUTES[0], to_text(applied))
+
+
+def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
+    """What was put into a segmentation lately, the last first: for each segment ID where, and the mask there.
+
+    What cannot be told any more where on the volume it was is left out.
+    """
+    texts = [segmentation_node.GetAttribute(name) for name in _ATTRIBUTES]
+    found = [_masks(text, segmentation_node, volume_node) for text in texts if text]
+    return [masks for masks in found if masks]
+
+
+def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:
+    try:
+        applied = parse_json(text, Applied, f"what was applied to '{segmentation_node.GetName()}'")
+        relation = relation_to_volume(applied.anchor, segmentation_node, volume_node, lambda _: 0, np.ndarray.tobytes)
+        raw = zlib.decompress(base64.b64decode(applied.data))
+        labels = np.frombuffer(raw, dtype="<u2").reshape(applied.shape)
+    except (BadInputError, ValueError, zlib.error):
+        return {}
+    if not labels.size:
+        return {segment_id: ((slice(0, 0),) * 3, labels > 0) for segment_id in applied.segments.values()}
+    ends = [(s, s + n - 1) for s, n in zip(applied.start, applied.shape, strict=True)]
+    alignment = alignment_of(relation, [bound for pair in reversed(ends) for bound in pair])
+    turned = alignment.turned(labels)
+    region = tuple(slice(s, s + n) for s, n in zip(alignment.starts, turned.shape, strict=True))
+    return {segment_id: (region, turned == value) for value, segment_id in applied.segments.items()}
