@@ -1,0 +1,303 @@
+"""Applying a result replaces what was filled, and nothing that others have drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import BadInputError
+
+SHAPE = (24, 28, 32)
+MATRIX = np.array([[1.0, 0, 0, 10], [0, 1, 0, 20], [0, 0, 2, -30], [0, 0, 0, 1]])
+INDICES = [4, 8, 12, 16, 20]
+
+
+def paint(mrml, segmentation, volume, mask, name):
+    segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
+    segment_id = segment_id or segmentation.GetSegmentation().AddEmptySegment(name, name)
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segment_id, volume)
+
+
+def array_of(mrml, node, volume, name):
+    segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+    return mrml.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume).astype(bool)
+
+
+def on_slices(labels, indices):
+    drawn = np.zeros_like(labels)
+    drawn[indices] = labels[indices]
+    return drawn
+
+
+@pytest.fixture
+def drawn(mrml, logic):
+    """A finished organ of another tool beside a tumour that is drawn on five slices."""
+    organ, tumour = ball(SHAPE, 9.0, (12, 14, 12)), ball(SHAPE, 6.0, (12, 14, 26))
+    organ[tumour > 0] = 0
+    volume = mrml.util.addVolumeFromArray(noisy_image(organ + 2 * tumour), MATRIX, "CT")
+    segmentation = logic.segmentationNode(volume)
+    paint(mrml, segmentation, volume, organ, "organ")
+    paint(mrml, segmentation, volume, on_slices(tumour, INDICES), "tumour")
+    for index in INDICES:
+        logic.markDrawn(volume, "axial", index)
+    return volume, segmentation, organ > 0, tumour > 0
+
+
+def test_a_finished_structure_beside_the_sparse_one_stays_and_this_is_said(mrml, logic, drawn):
+    volume, segmentation, organ, tumour = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    assert logic.applyFill(volume, result) == ["organ"]
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "organ"), organ)
+    assert array_of(mrml, segmentation, volume, "tumour").sum() > 1.5 * tumour[INDICES].sum()
+    (sentence,) = logic.applyReport(volume)
+    assert "'organ' is left as it is: it seems to be finished" in sentence
+
+
+def test_a_finished_structure_is_replaced_when_it_is_asked_for(mrml, logic, drawn):
+    volume, segmentation, organ, _ = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    before = array_of(mrml, segmentation, volume, "tumour")
+    assert logic.applyFill(volume, result, ["organ"]) == ["tumour"]
+    np.testing.assert_array_equal(
+        array_of(mrml, segmentation, volume, "organ"), array_of(mrml, result, volume, "organ")
+    )
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour"), before)
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "organ")[INDICES], organ[INDICES])
+
+
+def test_structures_that_one_of_the_two_does_not_have_are_refused_by_name(logic, drawn):
+    result = logic.fillBetweenSlices(drawn[0], "shape")
+    with pytest.raises(BadInputError, match="'spleen' is not a segment of both"):
+        logic.applyFill(drawn[0], result, ["spleen"])
+
+
+def test_a_painted_slice_that_is_not_marked_stops_apply_even_when_asked_by_name(mrml, logic, drawn):
+    volume, segmentation, _, tumour = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    painted = on_slices(tumour, [*INDICES, 11])
+    paint(mrml, segmentation, volume, painted, "tumour")
+    for asked in (["tumour"], None):
+        with pytest.raises(BadInputError, match="'tumour' has been changed on axial slice 11, which nobody has marked"):
+            logic.applyFill(volume, result, asked)
+        np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour"), painted > 0)
+    logic.markDrawn(volume, "axial", 11)
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[11], tumour[11])
+
+
+def test_a_painted_slice_that_was_undone_stops_nothing(mrml, logic, drawn):
+    volume, segmentation, _, tumour = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 11]), "tumour")
+    with pytest.raises(BadInputError, match="axial slice 11"):
+        logic.applyFill(volume, result)
+    paint(mrml, segmentation, volume, on_slices(tumour, INDICES), "tumour")
+    logic.applyFill(volume, result)
+
+
+def test_what_was_applied_before_is_replaced_again_and_again(mrml, logic, drawn, embedded, tmp_path):
+    volume, segmentation, _, _ = drawn
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "random_walk"))
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    logic.forgetScene()
+    volume = mrml.util.getNode("CT")
+    segmentation = logic.drawnIn(volume)
+    result = logic.fillBetweenSlices(volume, "shape")
+    logic.applyFill(volume, result)
+    np.testing.assert_array_equal(
+        array_of(mrml, segmentation, volume, "tumour"), array_of(mrml, result, volume, "tumour")
+    )
+
+
+def test_what_the_segment_editor_s_undo_has_brought_back_counts_as_applied(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    before = array_of(mrml, segmentation, volume, "tumour")
+    first = logic.fillBetweenSlices(volume, "shape")
+    logic.applyFill(volume, first)
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "random_walk"))
+    for state in (array_of(mrml, first, volume, "tumour"), before):
+        logic.undo(volume) if state is not before else paint(mrml, segmentation, volume, before, "tumour")
+        np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour"), state)
+        logic.applyFill(volume, first)
+
+
+def test_a_correction_of_an_applied_fill_is_not_overwritten_unmarked(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    logic.applyFill(volume, result)
+    corrected = array_of(mrml, segmentation, volume, "tumour")
+    corrected[10] = False
+    paint(mrml, segmentation, volume, corrected, "tumour")
+    with pytest.raises(BadInputError, match="'tumour' has been changed on axial slice 10"):
+        logic.applyFill(volume, result)
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour"), corrected)
+
+
+def test_voxels_outside_the_volume_stay(mrml, logic):
+    large = ball((40, 44, 48), 14.0)
+    large[36:39, 2:5, 2:5] = 1
+    whole = mrml.util.addVolumeFromArray(noisy_image(large), MATRIX, "whole")
+    matrix = MATRIX.copy()
+    matrix[:3, 3] = (MATRIX @ [10, 9, 8, 1])[:3]
+    crop = mrml.util.addVolumeFromArray(noisy_image(large)[8:32, 9:37, 10:42].copy(), matrix, "crop")
+    segmentation = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(whole)
+    paint(mrml, segmentation, whole, on_slices(large, [10, 14, 18, 22, 26, 30, 37]), "a")
+    logic.useSegmentation(crop, segmentation)
+    for index in (2, 6, 10, 14, 18, 22):
+        logic.markDrawn(crop, "axial", index)
+    before = array_of(mrml, segmentation, whole, "a")
+    logic.applyFill(crop, logic.fillBetweenSlices(crop, "shape"))
+    after = array_of(mrml, segmentation, whole, "a")
+    outside = np.ones(large.shape, bool)
+    outside[8:32, 9:37, 10:42] = False
+    np.testing.assert_array_equal(after[outside], before[outside])
+    assert after[~outside].sum() > before[~outside].sum()
+    logic.undo(crop)
+    np.testing.assert_array_equal(array_of(mrml, segmentation, whole, "a"), before)
+
+
+def test_a_result_says_what_was_drawn_since_and_is_refused_when_the_image_is_another(mrml, logic, drawn):
+    volume, segmentation, _, tumour = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 10]), "tumour")
+    logic.markDrawn(volume, "axial", 10)
+    logic.applyFill(volume, result)
+    assert "does not know what has been drawn, changed or taken back since it was made (axial 10)" in " ".join(
+        logic.applyReport(volume)
+    )
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[10], tumour[10])
+    result = logic.fillBetweenSlices(volume, "shape")
+    logic.applyFill(volume, result)
+    assert not any("does not know" in sentence for sentence in logic.applyReport(volume))
+    mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume)[::-1].copy())
+    with pytest.raises(BadInputError, match="made from other voxels than 'CT' has now"):
+        logic.applyFill(volume, result)
+
+
+def test_a_fill_s_report_is_saved_with_the_scene(mrml, logic, drawn, embedded, tmp_path):
+    result = logic.fillBetweenSlices(drawn[0])
+    report, name = logic.fillReport(result), result.GetName()
+    assert report.summary
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    assert logic.fillReport(mrml.util.getNode(name)) == report
+
+
+def test_a_structure_that_was_added_later_is_named_with_the_slices_that_say_nothing_of_it(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    late = ball(SHAPE, 4.0, (12, 4, 28))
+    paint(mrml, segmentation, volume, on_slices(late, [10, 14]), "late")
+    for index in (10, 14):
+        logic.markDrawn(volume, "axial", index)
+    warnings = " ".join(logic.fillReport(logic.fillBetweenSlices(volume, "shape")).warnings)
+    assert "'late' was added after 5 slices had been marked as drawn (axial 4, axial 8, axial 12" in warnings
+    assert "'tumour' was added" not in warnings
+    segmentation.GetSegmentation().GetSegment("late").SetName("renamed")
+    assert "'renamed' was added after 5 slices" in " ".join(
+        logic.fillReport(logic.fillBetweenSlices(volume, "shape")).warnings
+    )
+    paint(mrml, segmentation, volume, on_slices(late, [8, 10, 12, 14]), "renamed")
+    for index in INDICES:
+        logic.markDrawn(volume, "axial", index)
+    warnings = " ".join(logic.fillReport(logic.fillBetweenSlices(volume, "shape")).warnings)
+    assert "was added after" not in warnings
+
+
+def test_two_volumes_on_one_grid_share_a_segmentation_when_this_is_chosen(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    flair = mrml.util.addVolumeFromArray(noisy_image(ball(SHAPE), 1), MATRIX, "FLAIR")
+    logic.useSegmentation(flair, segmentation)
+    assert logic.drawnIn(flair) is segmentation is logic.drawnIn(volume)
+    assert logic.segmentationNode(flair) is segmentation
+    assert len(logic.ledger(flair).decided) == len(INDICES)
+    fill = logic.fillBetweenSlices(flair, "shape")
+    assert array_of(mrml, fill, flair, "tumour").any()
+    logic.applyFill(flair, fill)
+
+
+def test_everything_works_under_one_transform_that_bends_space_and_two_are_refused(mrml, logic, drawn):
+    import vtk
+
+    volume, segmentation, _, _ = drawn
+    bend = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "bend")
+    spline = mrml.vtkOrientedBSplineTransform()
+    coefficients = vtk.vtkImageData()
+    coefficients.SetDimensions(4, 4, 4)
+    coefficients.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    spline.SetCoefficientData(coefficients)
+    bend.SetAndObserveTransformToParent(spline)
+    for node in (volume, segmentation):
+        node.SetAndObserveTransformNodeID(bend.GetID())
+    fill = logic.fillBetweenSlices(volume, "shape")
+    logic.applyFill(volume, fill)
+    logic.startSlice(volume, "axial", 10, "fill")
+    segmentation.SetAndObserveTransformNodeID(None)
+    with pytest.raises(BadInputError, match="non-linear transform 'bend'"):
+        logic.fillBetweenSlices(volume, "shape")
+
+
+@pytest.fixture
+def film(mrml):
+    """A sequence of two frames and the volume node that shows them."""
+    logic = mrml.vtkSlicerSequencesLogic()
+    logic.SetMRMLScene(mrml.mrmlScene)
+    frames = [ball(SHAPE, 8.0), ball(SHAPE, 8.0, (12, 14, 24))]
+    sequence = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
+    sequence.SetIndexName("time")
+    for number, labels in enumerate(frames):
+        node = mrml.util.addVolumeFromArray(noisy_image(labels), MATRIX, "CT")
+        sequence.SetDataNodeAtValue(node, str(10 * number))
+        mrml.mrmlScene.RemoveNode(node)
+    browser = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+
+    def show(number):
+        browser.SetSelectedItemNumber(number)
+        logic.UpdateProxyNodesFromSequences(browser)
+        return browser.GetProxyNode(sequence)
+
+    return show, frames
+
+
+def test_each_frame_of_a_sequence_has_its_own_drawing_case_and_results(mrml, logic, film):
+    show, frames = film
+    volume = show(0)
+    segmentation = logic.segmentationNode(volume)
+    paint(mrml, segmentation, volume, on_slices(frames[0], INDICES), "ball")
+    for index in INDICES:
+        logic.markDrawn(volume, "axial", index)
+    fill = logic.fillBetweenSlices(volume, "shape")
+    volume = show(1)
+    assert logic.worklist([volume]) == []
+    assert logic.latestResult(volume, ofRun=False) is None
+    with pytest.raises(BadInputError, match="which shows the frame time = 10 s of the sequence 'heart', on this frame"):
+        logic.fillBetweenSlices(volume, "shape")
+    with pytest.raises(BadInputError, match="Slices of the frame time = 0 s of the sequence 'heart' have been marked"):
+        logic.useSegmentation(volume, segmentation)
+    other = logic.segmentationNode(volume)
+    assert other is not segmentation
+    paint(mrml, other, volume, on_slices(frames[1], INDICES), "ball")
+    logic.markDrawn(volume, "axial", 12)
+
+    def exported():
+        list(logic._exportingLabels([volume]))
+        from SparseAnnotateLib import scene
+
+        case = scene.case_of(volume)
+        cohort = logic.cohort()
+        return case, cohort.image(case)[0], cohort.annotation(case).drawn_labels() > 0
+
+    second, image, labels = exported()
+    assert image[labels].mean() == pytest.approx(100, abs=10)
+    volume = show(0)
+    assert logic.drawnIn(volume) is segmentation
+    assert len(logic.ledger(volume).decided) == len(INDICES)
+    assert logic.latestResult(volume, ofRun=False) is fill
+    first, image, labels = exported()
+    assert image[labels].mean() == pytest.approx(100, abs=10)
+    assert first != second
+    assert exported()[0] == first
