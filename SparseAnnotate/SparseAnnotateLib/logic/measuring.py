@@ -73,9 +73,14 @@ class MeasuringLogic(SessionLogic):
 
     @staticmethod
     def _common(resultNode, referenceNode) -> dict[str, int]:
-        """Label value of each segment of the reference. Raises BadInputError when the result has none of them."""
-        values = scene.label_values(referenceNode)
-        if not set(values) & set(scene.segment_names(resultNode)):
+        """Label value of each segment of either of them: one that is only in the result is measured, too.
+
+        Raises BadInputError when they have no segment in common.
+        """
+        names = scene.segment_names(referenceNode)
+        offered = scene.segment_names(resultNode)
+        values = {name: value for value, name in enumerate(dict.fromkeys([*names, *offered]), start=1)}
+        if not set(names) & set(offered):
             raise BadInputError(
                 f"'{resultNode.GetName()}' and '{referenceNode.GetName()}' have no segment of the same name, so there "
                 "is nothing to compare. Name the segments alike."
