@@ -83,6 +83,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
             "numTraining": drawn,
             "file_ending": ".nii.gz",
         },
+        checksum=False,
     )
     return folder
 

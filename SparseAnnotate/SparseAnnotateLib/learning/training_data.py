@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
 from scipy.ndimage import distance_transform_edt
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
-from ..core.atomic_files import written_atomically
+from ..core.array_files import is_whole_array, save_array
 from ..core.images import read_labels, require_finite
 from ..core.planes import slice_layer
 
@@ -117,12 +116,12 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
 
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
-    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet."""
+    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
     path = cohort.image_path(name)
     status = path.stat()
     stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}"
     cached = cohort.cache_folder / "normalised" / f"{name}-{hashlib.sha1(stamp.encode()).hexdigest()[:12]}.npy"
-    if not cached.is_file():
+    if not is_whole_array(cached):
         image, geometry = cohort.image(name)
         try:
             array = normalise(image, kind)
@@ -248,11 +247,3 @@ def _held_out(slices: list, share: float, seed: int) -> set:
         return set()
     order = np.random.default_rng([seed, 0x5EED]).permutation(len(slices))
     return {slices[i] for i in order[:count]}
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an array as a .npy file, atomically."""
-    with written_atomically(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.ascontiguousarray(array))
-        file.flush()
-        os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import os
 import tracemalloc
@@ -63,10 +64,8 @@ def test_any_bit_flipped_in_compressed_voxels_is_noticed(tmp_path, ending, data)
         header = content.index(b"\n\n") + 2 if ending == "nrrd" else content.index(b"LOCAL\n") + 6
     try:
         voxels.write_bytes(flipped(content, data.draw(st.integers(8 * header, 8 * len(content) - 1))))
-        try:
+        with contextlib.suppress(BadInputError):
             np.testing.assert_array_equal(read_image(path)[0], VOXELS)
-        except BadInputError:
-            pass
     finally:
         voxels.write_bytes(content)
 
