@@ -22,7 +22,7 @@ IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
 def read_geometry(path: str | Path) -> VolumeGeometry:
     """Geometry from a file's header alone. Raises BadInputError as `read_image` does, but for the voxels."""
     with _opened(Path(path), header_only=True) as reader:
-        return _geometry(reader)
+        return _geometry(reader, path)
 
 
 def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
@@ -43,7 +43,7 @@ def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
             raise BadInputError(unreadable(path, error)) from error
         array = sitk.GetArrayFromImage(image)
         array = array.reshape(array.shape[-3:])
-        geometry = _geometry(reader)
+        geometry = _geometry(reader, path)
     require_finite(array, f"The image '{path}'")
     return array, geometry
 
@@ -137,10 +137,13 @@ def _opened(path: Path, header_only: bool = False) -> Iterator:
         yield reader
 
 
-def _geometry(reader) -> VolumeGeometry:
+def _geometry(reader, path: str | Path) -> VolumeGeometry:
     size, spacing, origin = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
     direction = np.asarray(reader.GetDirection()).reshape(len(size), len(size))[:3, :3]
-    return VolumeGeometry.from_itk(size[:3], spacing[:3], origin[:3], direction)
+    try:
+        return VolumeGeometry.from_itk(size[:3], spacing[:3], origin[:3], direction)
+    except BadInputError as error:
+        raise BadInputError(f"The file '{path}' cannot be used. {error}") from error
 
 
 def _require_scalar_volume(reader, path: Path) -> None:

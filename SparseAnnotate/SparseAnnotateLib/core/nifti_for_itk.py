@@ -73,6 +73,8 @@ def squared_for_itk(path: Path, header_only: bool) -> Iterator[Path | None]:
 def _with_sform(start: bytes, header: NiftiHeader, matrix: np.ndarray) -> bytes:
     content = bytearray(start)
     struct.pack_into(header.order + header.sform_format, content, header.sform_place, *matrix[:3].ravel())
+    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
+    struct.pack_into(header.order + header.sizes_format, content, header.sizes_place, *sizes)
     # Of the two matrices ITK is to take this one.
     struct.pack_into(header.order + header.code_format, content, header.code_place, 0)
     return bytes(content)

@@ -26,8 +26,8 @@ class NiftiHeader:
         length: bytes of header and voxels together. offset: where the voxels begin.
         size: number of voxels along (i, j, k).
         sform_code: 0 where the file has no sform. sform: (3, 4) rows of the matrix, in the file's own unit, RAS.
-        order: '<' or '>', as `struct` has it. sform_place, sform_format, code_place, code_format: where the sform and
-            the code of the qform stand, and as what.
+        order: '<' or '>', as `struct` has it. sform_place, sform_format, sizes_place, sizes_format, code_place,
+            code_format: where the sform, the voxel sizes and the code of the qform stand, and as what.
     """
 
     length: int
@@ -38,6 +38,8 @@ class NiftiHeader:
     order: str
     sform_place: int
     sform_format: str
+    sizes_place: int
+    sizes_format: str
     code_place: int
     code_format: str
 
@@ -85,10 +87,10 @@ def _parsed(header: bytes) -> NiftiHeader | None:
 
         if len(header) >= 348 and read("i", 0)[0] == 348:
             dimensions, (bits,), (offset,) = read("8h", 40), read("h", 72), read("f", 108)
-            sform_place, sform_format, code_place, code_format = 280, "12f", 252, "h"
+            places = (280, "12f", 80, "3f", 252, "h")
         elif len(header) >= 540 and read("i", 0)[0] == 540:
             dimensions, (bits,), (offset,) = read("8q", 16), read("h", 14), read("q", 168)
-            sform_place, sform_format, code_place, code_format = 400, "12d", 344, "i"
+            places = (400, "12d", 112, "3d", 344, "i")
         else:
             continue
         if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
@@ -98,12 +100,9 @@ def _parsed(header: bytes) -> NiftiHeader | None:
             int(offset) + math.prod(sizes) * bits // 8,
             int(offset),
             (*sizes, 1, 1)[:3],
-            read(f"2{code_format}", code_place)[1],
-            np.array(read(sform_format, sform_place), dtype=float).reshape(3, 4),
+            read(f"2{places[5]}", places[4])[1],
+            np.array(read(places[1], places[0]), dtype=float).reshape(3, 4),
             order,
-            sform_place,
-            sform_format,
-            code_place,
-            code_format,
+            *places,
         )
     return None

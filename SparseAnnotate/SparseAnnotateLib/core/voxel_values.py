@@ -36,19 +36,21 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
     return array.astype(np.uint8 if high <= 255 else np.uint16)
 
 
-def unnamed_labels_sentence(values: Iterable[int], names: Mapping[int, str], what: str) -> str | None:
+def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[int, str], what: str) -> str | None:
     """A sentence, starting with `what`, on label values that a list of names does not have; None when all are named.
 
-    `names` (value to name) may be empty: then nobody has named any label, and there is nothing to say.
+    `values`: a label map, or the values in it. `names` (value to name) may be empty: then nobody has named any label,
+    and there is nothing to tell.
     """
-    known = {int(value) for value in names} | {0}
-    missing = sorted({int(value) for value in values} - known)
-    if len(known) == 1 or not missing:
+    found = np.unique(values).tolist() if isinstance(values, np.ndarray) else values
+    named = {int(value): name for value, name in names.items() if int(value) != 0}
+    missing = sorted({int(value) for value in found} - set(named) - {0})
+    if not named or not missing:
         return None
     shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
-    named = ", ".join(f"{value} = {name}" for value, name in sorted(names.items()) if int(value) != 0)
-    values_are = "value" if len(missing) == 1 else "values"
-    return f"{what} holds the label {values_are} {shown}, which the list of labels does not name ({named})."
+    known = ", ".join(f"{value} = {name}" for value, name in sorted(named.items()))
+    value_or_values = "value" if len(missing) == 1 else "values"
+    return f"{what} holds the label {value_or_values} {shown}, which the list of labels does not name ({known})."
 
 
 def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:

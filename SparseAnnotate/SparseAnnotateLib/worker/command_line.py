@@ -18,7 +18,7 @@ from .. import __version__
 from ..core import CancelledError, Cohort, Plane, SparseAnnotateError, Watch
 from ..core.decathlon import case_name
 from ..core.images import read_geometry, read_labels
-from ..core.strict_json import read_json, read_json_text, to_plain, to_text
+from ..core.strict_json import read_json, to_plain, to_text
 from ..interpolation import interpolator_descriptions
 from ..learning import LOSSES, NETWORKS, PRESETS, RECIPES, TrainingSettings
 from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Scope, strategy_descriptions
@@ -308,7 +308,7 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
 def _settings_file(path: str) -> dict[str, Any]:
     """The fields of a JSON file, checked against those of the settings."""
     read_json(path, TrainingSettings)
-    return json.loads(read_json_text(path))
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @contextmanager
