@@ -31,6 +31,8 @@ class SparseAnnotation:
         labels: (K, J, I) uint8 or uint16. Off the drawn slices the values mean nothing and are never read.
         ledger: the drawn, empty, skipped and recommended slices.
         geometry: the volume's grid.
+        undecided: (K, J, I) bool, voxels of drawn slices that nobody has decided, as other programs' labels may have
+            them; None when there are none. Their labels are 0 and mean nothing.
 
     Raises:
         BadInputError: when labels and geometry differ in shape, or the ledger names a slice outside the volume.
@@ -39,6 +41,7 @@ class SparseAnnotation:
     labels: np.ndarray
     ledger: Ledger
     geometry: VolumeGeometry
+    undecided: np.ndarray | None = None
 
     def __post_init__(self):
         if self.labels.shape != self.geometry.shape:
@@ -46,6 +49,17 @@ class SparseAnnotation:
                 f"The labels have shape {self.labels.shape}, but the volume has shape {self.geometry.shape}."
             )
         self.ledger.check_fits(self.geometry, "The ledger")
+        if self.undecided is None:
+            return
+        if self.undecided.shape != self.geometry.shape:
+            raise BadInputError(
+                f"The undecided voxels have shape {self.undecided.shape}, but the volume has shape "
+                f"{self.geometry.shape}."
+            )
+        undecided = self.undecided.astype(bool) & self._on_drawn_slices()
+        object.__setattr__(self, "undecided", undecided if undecided.any() else None)
+        if undecided.any() and self.labels[undecided].any():
+            object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
 
     @classmethod
     def from_slices(cls, labels: np.ndarray, geometry: VolumeGeometry, plane: Plane, indices) -> SparseAnnotation:
@@ -64,10 +78,9 @@ class SparseAnnotation:
 
     def supervised_mask(self) -> np.ndarray:
         """(K, J, I) bool: True on every voxel that a person has decided."""
-        mask = np.zeros(self.geometry.shape, dtype=bool)
-        for axis, indices in self.drawn_by_axis().items():
-            for index in indices:
-                mask[slice_layer(axis, index)] = True
+        mask = self._on_drawn_slices()
+        if self.undecided is not None:
+            mask &= ~self.undecided
         return mask
 
     def drawn_labels(self) -> np.ndarray:
@@ -77,11 +90,12 @@ class SparseAnnotation:
         return drawn
 
     def restore_drawn(self, labels: np.ndarray) -> None:
-        """Copy the drawn slices into another label array, in place: a drawn voxel is sacred."""
+        """Copy the drawn slices into another label array, in place: a drawn voxel is sacred; undecided ones stay."""
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 layer = slice_layer(axis, index)
-                labels[layer] = self.labels[layer]
+                decided = True if self.undecided is None else ~self.undecided[layer]
+                np.copyto(labels[layer], self.labels[layer], where=decided, casting="unsafe")
 
     def label_values(self) -> list[int]:
         """Sorted labels other than 0 that occur on drawn slices."""
@@ -116,14 +130,23 @@ class SparseAnnotation:
             )
 
     def fingerprint(self) -> str:
-        """Short text that changes whenever a drawn slice or its labels change."""
+        """Short text that changes whenever a drawn slice, its labels or its undecided voxels change."""
         digest = hashlib.sha1()
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 digest.update(f"{axis}:{index}:".encode())
                 digest.update(np.ascontiguousarray(self.labels[slice_layer(axis, index)], dtype=np.uint16).tobytes())
+        if self.undecided is not None:
+            digest.update(np.packbits(self.undecided).tobytes())
         return digest.hexdigest()[:16]
 
     def provenance(self, elsewhere: Provenance) -> np.ndarray:
-        """(K, J, I) uint8 of Provenance values: drawn on the drawn slices, `elsewhere` on all others."""
+        """(K, J, I) uint8 of Provenance values: drawn where a person has decided, `elsewhere` on all other voxels."""
         return np.where(self.supervised_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)
+
+    def _on_drawn_slices(self) -> np.ndarray:
+        mask = np.zeros(self.geometry.shape, dtype=bool)
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                mask[slice_layer(axis, index)] = True
+        return mask

@@ -5,6 +5,7 @@ A cohort made by SparseAnnotate::
     cohort.json                  name, labels, cases (image path, reference path)
     images/<case>.nrrd           when the cohort holds its own images
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
+    annotations/undecided/<case>.nrrd   voxels of drawn slices that nobody has decided, if there are any
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
     fills/<case>.nrrd            drawn slices and what was filled between them
     fills/confidence/<case>.nrrd how far to trust the fill, in percent
@@ -38,6 +39,7 @@ from .images import labels_from_values, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
+from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
 
 COHORT_FILE = "cohort.json"
 _LOCK_SECONDS = 10.0
@@ -256,7 +258,8 @@ class Cohort:
             )
         else:
             labels = np.zeros(geometry.shape, dtype=np.uint8)
-        return SparseAnnotation(labels, ledger, geometry)
+        undecided = read_undecided(self._undecided_path(name), path, geometry)
+        return SparseAnnotation(labels, ledger, geometry, undecided)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that at no moment the ledger names labels that are not there.
@@ -271,15 +274,22 @@ class Cohort:
         self.case(name)
         labels = labels_from_values(annotation.drawn_labels(), f"The annotation of case '{name}'")
         path, geometry = self._annotation_path(name), annotation.geometry
+        undecided, undecided_path = annotation.undecided, self._undecided_path(name)
         with self.locked(f"saving the annotation of case '{name}'"):
             before, after = self.ledger(name), annotation.ledger
+            if undecided is not None:
+                # Until all is written, what is undecided before or afterwards must not count as decided.
+                old = self.annotation(name).undecided if undecided_path.is_file() else None
+                both = undecided if old is None else undecided | old
+                yield from writing_undecided(undecided_path, both, geometry)
             if any(not after.is_decided(entry.plane, entry.index) for entry in before.decided):
                 old = self.annotation(name)
                 withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
                 yield from written_in_slabs(path, np.where(withdrawn, old.labels, labels), geometry, compress=True)
                 write_json(self._ledger_path(name), after)
-            yield from written_in_slabs(path, labels, geometry, compress=True)
+            yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
             write_json(self._ledger_path(name), after)
+            yield from writing_undecided(undecided_path, undecided, geometry)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Put recommended slices into the ledgers of their cases; decided slices stay as they are."""
@@ -330,6 +340,9 @@ class Cohort:
 
     def _annotation_path(self, name: str) -> Path:
         return self.state_folder / "annotations" / f"{name}.nrrd"
+
+    def _undecided_path(self, name: str) -> Path:
+        return self._annotation_path(name).parent / "undecided" / self._annotation_path(name).name
 
     def _ledger_path(self, name: str) -> Path:
         return self.state_folder / "ledgers" / f"{name}.json"

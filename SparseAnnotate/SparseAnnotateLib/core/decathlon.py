@@ -4,41 +4,69 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from .errors import CohortError
+from .errors import BadInputError, CohortError
 from .images import IMAGE_ENDINGS
+from .strict_json import read_json_text
 
 DATASET_FILE = "dataset.json"
+_MAC_PREFIX = "._"
 
 
 def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, str, str | None]]]:
     """Name, labels and cases (name, image path, reference path or None) of a Decathlon folder; paths relative to it.
 
     Test images are cases without a reference. dataset.json comes from others: only what is needed is read, and
-    fields it may have besides are let be.
+    fields it may have besides are let be. It may have been written on Windows.
 
     Raises:
-        CohortError: when dataset.json is not JSON or lacks its list of training images.
+        CohortError: when dataset.json is not JSON, lacks its list of training images, or is nnU-Net's.
     """
     path = folder / DATASET_FILE
+    content = read_dataset_file(path)
+    if isinstance(content, dict) and "training" not in content and {"channel_names", "file_ending"} & set(content):
+        raise CohortError(
+            f"'{folder}' is a raw data set of nnU-Net. Make a cohort of it with 'sparse-annotate import-nnunet COHORT "
+            f"--folder {folder}', where COHORT is a new folder."
+        )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         labels = {int(value): str(name) for value, name in content["labels"].items() if int(value) != 0}
         cases = []
         for item in content["training"]:
-            image, label = _relative(item["image"]), item.get("label")
-            cases.append((case_name(image), image, _relative(label) if label else None))
+            image, label = stored_file(folder, item["image"]), item.get("label")
+            cases.append((case_name(image), image, stored_file(folder, label) if label else None))
         for item in content.get("test", []):
-            image = _relative(item["image"] if isinstance(item, dict) else item)
+            image = stored_file(folder, item["image"] if isinstance(item, dict) else item)
             cases.append((case_name(image), image, None))
-        return str(content.get("name", folder.name)), labels, cases
-    except OSError as error:
-        raise CohortError(f"'{path}' cannot be read ({error.strerror}).") from error
+        return str(content.get("name", folder.name)), labels, [c for c in cases if not is_left_by_macos(c[1])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CohortError(
             f"'{path}' is not a data set file in the Medical Segmentation Decathlon's layout: it needs 'labels' "
             f"(number to name) and 'training' (a list of image and label paths). (Reader: {error!r})"
         ) from error
+
+
+def read_dataset_file(path: Path) -> Any:
+    """The content of a dataset.json, with or without a byte order mark. Raises CohortError when it is not JSON."""
+    try:
+        return json.loads(read_json_text(path))
+    except (BadInputError, ValueError, RecursionError) as error:
+        raise CohortError(f"'{path}' cannot be used: {error}") from error
+
+
+def stored_file(folder: Path, text: str) -> str:
+    """A path in a dataset.json as one of this system: relative to the folder, or absolute.
+
+    When no file is called exactly so, blanks around it are left out, and backslashes separate folders.
+    """
+    text = str(text)
+    plain = text.strip()
+    for name in (text, plain, plain.replace("\\", "/")):
+        name = name.removeprefix("./")
+        if (folder / name).is_file():
+            return name
+    return name
 
 
 def case_name(path: str | Path) -> str:
@@ -50,5 +78,6 @@ def case_name(path: str | Path) -> str:
     return Path(name).stem
 
 
-def _relative(path: str) -> str:
-    return str(path).removeprefix("./")
+def is_left_by_macos(path: str | Path) -> bool:
+    """True for '._' files, which macOS puts beside files on disks of others: they hold no image."""
+    return Path(path).name.startswith(_MAC_PREFIX)

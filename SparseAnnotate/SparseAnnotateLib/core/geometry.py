@@ -14,6 +14,10 @@ from .errors import BadInputError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TIE_DIGITS = 3  # of the sum of three cosines; files round to about seven
+_RIGHT_ANGLE = 1e-3  # cosine up to which two axes count as at right angles
+_NEARLY_RIGHT_ANGLE = 1e-2  # and up to which what is missing is taken for rounding, when no voxel moves by more than
+_MOVED_VOXELS = 0.1
+_SAME_PLACE_VOXELS = 1e-2
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,8 @@ class VolumeGeometry:
         lengths = np.linalg.norm(columns, axis=0)
         if lengths.min() <= 0:
             raise BadInputError("The IJK-to-RAS matrix has an axis of length zero: the voxel spacing must be positive.")
-        directions = columns / lengths
-        if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
-            raise BadInputError(
-                "The volume's axes are not at right angles (a sheared or gantry-tilted volume). "
-                "Resample it to a rectangular grid first, in Slicer with the module 'Resample Scalar Volume'."
-            )
+        if _skew(columns) > _RIGHT_ANGLE:
+            raise BadInputError(f"The volume's axes are {skew_sentence(columns)}")
         object.__setattr__(self, "ijk_to_ras", tuple(tuple(float(x) for x in row) for row in matrix))
 
     @property
@@ -87,11 +87,18 @@ class VolumeGeometry:
 
     @classmethod
     def from_itk(cls, size, spacing, origin, direction) -> VolumeGeometry:
-        """From ITK's (i, j, k) size, spacing (mm), origin and 3x3 row-major direction, all in LPS."""
+        """From ITK's (i, j, k) size, spacing (mm), origin and 3x3 row-major direction, all in LPS.
+
+        Axes that are nearly at right angles, as rounding leaves them, are put at right angles: see `squared_matrix`.
+        """
         lps = np.eye(4)
         lps[:3, :3] = np.asarray(direction, dtype=float).reshape(3, 3) @ np.diag(spacing)
         lps[:3, 3] = origin
-        return cls(tuple(reversed([int(n) for n in size])), _rows(_LPS_TO_RAS @ lps))
+        shape = tuple(reversed([int(n) for n in size]))
+        if np.isfinite(lps).all() and _skew(lps[:3, :3]) > _RIGHT_ANGLE:
+            squared = squared_matrix(lps, shape)
+            lps = lps if squared is None else squared
+        return cls(shape, _rows(_LPS_TO_RAS @ lps))
 
     def to_itk(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """ITK's (spacing, origin, direction) in LPS; the inverse of `from_itk`."""
@@ -100,7 +107,7 @@ class VolumeGeometry:
         direction = lps[:3, :3] / spacing
         return tuple(spacing), tuple(lps[:3, 3]), tuple(direction.ravel())
 
-    def difference_from(self, other: VolumeGeometry, tolerance_voxels: float = 1e-2) -> str | None:
+    def difference_from(self, other: VolumeGeometry, tolerance_voxels: float = _SAME_PLACE_VOXELS) -> str | None:
         """What differs between the two grids, as words for a sentence; None when they overlay each other.
 
         Corners of the two volumes may lie at most `tolerance_voxels` of the smallest spacing apart.
@@ -120,6 +127,27 @@ class VolumeGeometry:
     def resembles(self, other: VolumeGeometry) -> bool:
         """True when the two grids overlay each other voxel by voxel."""
         return self.difference_from(other) is None
+
+    def with_same_voxels(self, array: np.ndarray, own: VolumeGeometry) -> np.ndarray | None:
+        """View of an array on the grid `own` with this grid's axes; no voxel is resampled.
+
+        The two grids must have the same voxels: axes may be swapped and flipped. None when they have not.
+        """
+        between = np.linalg.solve(self.matrix, own.matrix)[2::-1, 2::-1]
+        whole = np.rint(between)
+        if not all(np.array_equal(np.abs(whole).sum(axis), np.ones(3)) for axis in (0, 1)):
+            return None
+        axes = [int(np.argmax(np.abs(row))) for row in whole]
+        flips = [whole[place, axis] < 0 for place, axis in enumerate(axes)]
+        turned = own.matrix
+        for flip, axis in zip(flips, axes, strict=True):
+            if flip:
+                turned[:3, 3] += turned[:3, 2 - axis] * (own.shape[axis] - 1)
+                turned[:3, 2 - axis] *= -1
+        turned[:3, :3] = turned[:3, [2 - axis for axis in axes[::-1]]]
+        if not VolumeGeometry.from_matrix([own.shape[axis] for axis in axes], turned).resembles(self):
+            return None
+        return np.transpose(array, axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
 
     def nearest_anatomical_axes(self) -> tuple[int, int, int]:
         """Array axis closest to left-right, posterior-anterior and inferior-superior, each axis used once.
@@ -172,6 +200,40 @@ class VolumeGeometry:
         axes = (superior, anterior, right)
         flips = tuple(self.directions[r, a] < 0 for r, a in zip((2, 1, 0), axes, strict=True))
         return axes, flips
+
+
+def squared_matrix(matrix: np.ndarray, shape) -> np.ndarray | None:
+    """A (4, 4) matrix from voxel index (i, j, k, 1) to mm with its axes put at right angles: the nearest rotation.
+
+    Voxel sizes and the middle of the volume stay. None when the axes are further from right angles than by rounding,
+    or a voxel of the `shape` (K, J, I) would move by more than a tenth of the smallest voxel size.
+    """
+    columns = matrix[:3, :3]
+    if not np.isfinite(matrix).all() or not columns.any(axis=0).all() or _skew(columns) > _NEARLY_RIGHT_ANGLE:
+        return None
+    lengths = np.linalg.norm(columns, axis=0)
+    left, _, right = np.linalg.svd(columns / lengths)
+    middle = np.array([*((n - 1) / 2 for n in reversed(shape)), 1.0])
+    squared = np.eye(4)
+    squared[:3, :3] = left @ right * lengths
+    squared[:3, 3] = (matrix @ middle)[:3] - squared[:3, :3] @ middle[:3]
+    moved = np.abs((squared - matrix)[:3, :3]) @ middle[:3]
+    return squared if np.linalg.norm(moved) <= _MOVED_VOXELS * lengths.min() else None
+
+
+def skew_sentence(columns: np.ndarray) -> str:
+    """The end of a sentence on axes that are not at right angles, from a matrix whose (3, 3) columns they are."""
+    degrees = np.rad2deg(np.arcsin(min(_skew(columns), 1.0)))
+    return (
+        f"not at right angles: they are off by up to {degrees:.2g} degrees (a sheared or gantry-tilted volume). "
+        "Resample it to a rectangular grid first, in Slicer with the module 'Resample Scalar Volume'."
+    )
+
+
+def _skew(columns: np.ndarray) -> float:
+    """Largest cosine between two of the columns, 0 when they are at right angles."""
+    directions = columns / np.linalg.norm(columns, axis=0)
+    return float(np.abs(directions.T @ directions - np.eye(3)).max())
 
 
 def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:

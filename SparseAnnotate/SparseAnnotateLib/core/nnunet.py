@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from .annotation import SparseAnnotation
-from .cohort import Cohort
-from .decathlon import DATASET_FILE
+from .cohort import COHORT_FILE, Cohort
+from .decathlon import DATASET_FILE, is_left_by_macos
 from .errors import BadInputError
+from .geometry import VolumeGeometry
 from .images import read_geometry, read_labels, write_image
-from .ledger import Ledger, SliceState
-from .planes import Plane, slice_layer
+from .known_slices import drawn_from_known, explains, with_ledger
+from .ledger import Ledger
+from .nnunet_dataset import CHANNEL, IGNORE, NnunetDataset, nnunet_images, read_nnunet_dataset
 from .progress import Watch
-from .strict_json import write_json
+from .strict_json import read_json, write_json
 
-_IGNORE = "ignore"
+LEDGER_FOLDER = "SparseAnnotate_ledgers"
+"""Beside what nnU-Net reads: which of the labelled slices were drawn in which plane, for the way back."""
 
-
-@dataclass(frozen=True)
-class NnunetDataset:
-    """What dataset.json of a raw data set says: label value to name, the ignored value if any, and the file ending."""
-
-    labels: dict[int, str]
-    ignored: int | None
-    ending: str
+_MADE = ("annotations", "ledgers")
 
 
 def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[str], watch: Watch) -> Path:
     """Write cases as a raw data set: drawn slices with their labels, everything else as 'ignore'.
 
     Cases without drawn slices become test images. nnU-Net wants labels without gaps: they are numbered anew in the
-    order of their values, and dataset.json keeps their names.
+    order of their values, and dataset.json keeps their names. Ledgers go along, which nnU-Net does not look at.
 
     Args:
         folder: named Dataset<three digits>_<name>, as nnU-Net wants it; must not hold a data set yet.
@@ -53,9 +49,9 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         raise BadInputError(f"'{folder}' already holds a data set; choose another folder.")
     values = sorted({value for name in names for value in cohort.annotation(name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
-    if len({"background", _IGNORE, *labels_of}) < len(values) + 2:
+    if len({"background", IGNORE, *labels_of}) < len(values) + 2:
         raise BadInputError(
-            f"In a data set of nnU-Net every structure has a name of its own, other than 'background' and '{_IGNORE}'. "
+            f"In a data set of nnU-Net every structure has a name of its own, other than 'background' and '{IGNORE}'. "
             f"These do not: {', '.join(labels_of)}. Rename them."
         )
     if not values:
@@ -69,20 +65,23 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         image, geometry = cohort.image(name)
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
-        write_image(folder / f"images{kind}" / f"{name}_0000.nii.gz", image, geometry)
+        write_image(folder / f"images{kind}" / f"{name}{CHANNEL}.nii.gz", image, geometry)
         if supervised.any():
             drawn += 1
             labels = np.where(supervised, table[annotation.drawn_labels()], len(values) + 1).astype(table.dtype)
             write_image(folder / "labelsTr" / f"{name}.nii.gz", labels, geometry)
+        if annotation.ledger.entries:
+            write_json(folder / LEDGER_FOLDER / f"{name}.json", annotation.ledger)
     numbers = {name: int(table[value]) for name, value in zip(labels_of, values, strict=True)}
     write_json(
         folder / DATASET_FILE,
         {
             "channel_names": {"0": "image"},
-            "labels": {"background": 0, **numbers, _IGNORE: len(values) + 1},
+            "labels": {"background": 0, **numbers, IGNORE: len(values) + 1},
             "numTraining": drawn,
             "file_ending": ".nii.gz",
         },
+        checksum=False,
     )
     return folder
 
@@ -90,96 +89,192 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
 def import_nnunet_dataset(folder: str | Path, cohort_folder: str | Path, watch: Watch) -> tuple[Cohort, list[str]]:
     """Make a cohort of a raw data set; images stay where they are.
 
-    Slices without an ignored voxel are drawn slices. Labels without any ignored voxel are dense and become references.
+    Where the data set has an ignore label, the known voxels are what was drawn: on the slices of the ledger that
+    `export_nnunet_dataset` left beside it, if it still fits; else on those that `drawn_from_known` finds. Single
+    ignored voxels of these slices are undecided. Without an ignore label the labels are dense and become references.
+    Everything is looked at before the cohort is made; what goes wrong afterwards takes it away again.
     Returns the cohort, and sentences on what could not be taken over.
 
     Raises:
-        BadInputError: no raw data set, several channels, or labels that are regions.
+        BadInputError: no raw data set, several channels, labels that are regions, or files that cannot be used.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder, cohort_folder = Path(folder).expanduser().absolute(), Path(cohort_folder).expanduser().absolute()
     dataset = read_nnunet_dataset(folder)
-    cohort = Cohort.create(cohort_folder, Path(cohort_folder).name, dataset.labels)
-    images = sorted((folder / "imagesTr").glob(f"*_0000{dataset.ending}"))
-    images += sorted((folder / "imagesTs").glob(f"*_0000{dataset.ending}"))
-    warnings = []
-    for number, path in enumerate(images):
-        name = path.name[: -len(f"_0000{dataset.ending}")]
-        watch.step(number / len(images), f"reading '{name}'")
-        labels_path = folder / "labelsTr" / f"{name}{dataset.ending}"
-        geometry = read_geometry(path)
-        labels = read_labels(labels_path, geometry) if labels_path.is_file() else None
-        dense = labels is not None and (dataset.ignored is None or not (labels == dataset.ignored).any())
-        cohort.add_case(name, path, reference=labels_path if dense else None)
-        if labels is not None and not dense:
-            annotation, left = _annotation(labels, dataset.ignored, geometry)
-            cohort.save_annotation(name, annotation)
-            if left:
-                warnings.append(f"'{name}': {left} labelled voxels do not lie on a fully labelled slice; left out.")
+    images = nnunet_images(folder, dataset)
+    if (cohort_folder / COHORT_FILE).exists():
+        Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
+    warnings = _labels_without_image(folder, dataset, images)
+    for number, (name, path) in enumerate(images.items()):
+        watch.step(0.5 * number / len(images), f"checking '{name}'")
+        _, _, found = _case(folder, dataset, name, path)
+        warnings += found
+    is_new = not cohort_folder.exists()
+    if any((cohort_folder / name).exists() for name in _MADE):
+        raise BadInputError(
+            f"'{cohort_folder}' holds annotations or ledgers already, of a cohort without its '{COHORT_FILE}'. Choose "
+            "another folder."
+        )
+    cohort = Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
+    try:
+        for number, (name, path) in enumerate(images.items()):
+            watch.step(0.5 + 0.5 * number / len(images), f"reading '{name}'")
+            annotation, reference, _ = _case(folder, dataset, name, path)
+            cohort.add_case(name, path, reference=reference)
+            if annotation is not None:
+                cohort.save_annotation(name, annotation)
+    except BaseException:
+        _take_away(cohort_folder, is_new)
+        raise
     return cohort, warnings
 
 
-def import_nnunet_predictions(cohort: Cohort, folder: str | Path, dataset_folder: str | Path, run: str, watch: Watch):
-    """Take nnU-Net's predictions over as those of `run`; returns the names of the cases that had one.
+def import_nnunet_predictions(
+    cohort: Cohort, folder: str | Path, dataset_folder: str | Path, run: str, watch: Watch
+) -> tuple[list[str], list[str]]:
+    """Take nnU-Net's predictions over as those of `run`; returns the names of the cases that had one, and sentences.
 
-    Labels go back to the cohort's values by their names in the data set's dataset.json; drawn slices stay as drawn.
+    Labels go back to the cohort's values by their names in the data set's dataset.json, see `_values_by_name`; drawn
+    slices stay as drawn. All predictions are looked at before the first is written.
 
-    Raises BadInputError when there is no prediction of any case.
+    Raises BadInputError when there is no prediction of any case, or one holds a structure that the cohort has not.
     """
     dataset = read_nnunet_dataset(Path(dataset_folder))
-    values = {name: value for value, name in cohort.labels.items()}
-    table = np.zeros(max(dataset.labels) + 1, dtype=np.uint16)
-    for number, name in dataset.labels.items():
-        digits = name.rsplit(" ", 1)[-1]
-        table[number] = values.get(name, int(digits) if digits.isdigit() else number)
-    found = []
-    for number, case in enumerate(cohort.cases):
-        watch.step(number / len(cohort.cases), f"reading '{case.name}'")
-        path = Path(folder) / f"{case.name}{dataset.ending}"
-        if path.is_file():
-            annotation = cohort.annotation(case.name)
-            predicted = read_labels(path, annotation.geometry)
-            if predicted.max() >= len(table):
-                raise BadInputError(
-                    f"'{path}' holds the label {predicted.max()}, which is no structure of '{dataset_folder}'."
-                )
-            labels = table[predicted]
-            annotation.restore_drawn(labels)
-            labels = labels.astype(np.uint8) if labels.max() < 256 else labels
-            write_image(cohort.prediction_path(run, case.name), labels, annotation.geometry)
-            found.append(case.name)
+    paths = {case.name: Path(folder) / f"{case.name}{dataset.ending}" for case in cohort.cases}
+    found = [name for name, path in paths.items() if path.is_file()]
     if not found:
-        raise BadInputError(f"'{folder}' holds no prediction named like a case, for example '{path.name}'.")
-    return found
+        example = next(iter(paths.values()), Path("case" + dataset.ending)).name
+        raise BadInputError(f"'{folder}' holds no prediction named like a case, for example '{example}'.")
+    occurring: dict[int, Path] = {}
+    for number, name in enumerate(found):
+        watch.step(0.5 * number / len(found), f"checking '{name}'")
+        for value in np.unique(read_labels(paths[name], cohort.geometry(name))).tolist():
+            occurring.setdefault(value, paths[name])
+    table, warnings = _values_by_name(cohort, dataset, occurring)
+    for number, name in enumerate(found):
+        watch.step(0.5 + 0.5 * number / len(found), f"reading '{name}'")
+        annotation = cohort.annotation(name)
+        labels = table[read_labels(paths[name], annotation.geometry)]
+        annotation.restore_drawn(labels)
+        labels = labels.astype(np.uint8) if labels.max() < 256 else labels
+        write_image(cohort.prediction_path(run, name), labels, annotation.geometry)
+    return found, warnings
 
 
-def read_nnunet_dataset(folder: Path) -> NnunetDataset:
-    """dataset.json of a raw data set. Raises BadInputError when it is none, or one that cannot be taken over."""
-    path = folder / DATASET_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        channels, ending, labels = content["channel_names"], str(content["file_ending"]), dict(content["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int, Path]) -> tuple[np.ndarray, list[str]]:
+    """The cohort's value of each label of a data set, as a table, and sentences on names that were matched loosely.
+
+    A name is the cohort's when it is the same; or the same but for upper and lower case, if there is only one such. A
+    label that has no name in the cohort is exported as 'label <value>' and comes back by that.
+    `occurring`: labels of the predictions, and a file of each; only these need a value.
+    """
+    values = {name: value for value, name in cohort.labels.items()}
+    table, warnings = np.zeros(max([*occurring, 0]) + 1, dtype=np.uint16), []
+    drawn: set[int] | None = None
+    for number, path in sorted(occurring.items()):
+        if number == 0:
+            continue
+        name = dataset.labels.get(number)
+        if name is None:
+            raise BadInputError(f"'{path}' holds the label {number}, which the data set's '{DATASET_FILE}' lacks.")
+        alike = [own for own in values if own.casefold() == name.casefold()]
+        theirs = [other for other in dataset.labels.values() if other.casefold() == name.casefold()]
+        unnamed = re.fullmatch(r"label (\d{1,5})", name)
+        if list(cohort.labels.values()).count(name) > 1:
+            raise BadInputError(f"The cohort has several structures named '{name}'. Rename all but one of them.")
+        if name in values:
+            table[number] = values[name]
+        elif len(alike) == len(theirs) == 1:
+            table[number] = values[alike[0]]
+            warnings.append(f"'{name}' was taken for '{alike[0]}', which differs in upper and lower case only.")
+        elif unnamed and int(unnamed[1]) not in cohort.labels:
+            if drawn is None:
+                drawn = {v for case in cohort.annotated_cases() for v in cohort.annotation(case).label_values()}
+            if int(unnamed[1]) in drawn:
+                table[number] = int(unnamed[1])
+        if not table[number]:
+            names = ", ".join(f"'{own}'" for own in values) or "none"
+            raise BadInputError(
+                f"'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Name them "
+                f"alike, in '{DATASET_FILE}' or in '{COHORT_FILE}', and import again."
+            )
+    return table, warnings
+
+
+def _case(
+    folder: Path, dataset: NnunetDataset, name: str, image: Path
+) -> tuple[SparseAnnotation | None, Path | None, list[str]]:
+    """What a data set says of one case: its annotation, or the path of its reference, and sentences."""
+    geometry = read_geometry(image)
+    path = folder / "labelsTr" / f"{name}{dataset.ending}"
+    if not path.is_file():
+        missing = [f"'{name}' has no label file in 'labelsTr'."] if image.parent.name == "imagesTr" else []
+        ledger, found = _ledger(folder, name)
+        if ledger is None or ledger.decided or not _lies_within(ledger, geometry):
+            return None, None, missing + found
+        return SparseAnnotation(np.zeros(geometry.shape, np.uint8), ledger, geometry), None, missing + found
+    labels = read_labels(path, geometry)
+    values = np.unique(labels).tolist()
+    unknown = sorted(set(values) - {0, dataset.ignored} - set(dataset.labels))
+    if unknown:
         raise BadInputError(
-            f"'{folder}' is not a raw data set of nnU-Net v2: '{path}' cannot be used ({error!r})."
-        ) from error
-    if len(channels) != 1:
-        raise BadInputError(
-            f"'{path}' has {len(channels)} channels; SparseAnnotate works on images with one. Make a data set of one."
+            f"'{path}' holds {', '.join(map(str, unknown))}, which '{DATASET_FILE}' does not name. Name them there."
         )
-    if any(not isinstance(value, int) for value in labels.values()):
-        raise BadInputError(f"'{path}' has labels that are regions; SparseAnnotate knows one label a voxel.")
-    ignored = labels.pop(_IGNORE, None)
-    return NnunetDataset({value: name for name, value in labels.items() if value != 0}, ignored, ending)
+    if dataset.ignored is None:
+        return None, path, []
+    known = labels != dataset.ignored
+    ledger, warnings = _ledger(folder, name)
+    if ledger is not None and explains(ledger, labels, known, geometry):
+        annotation = with_ledger(ledger, labels, known, geometry)
+    else:
+        annotation = drawn_from_known(labels, known, geometry)
+        if ledger is not None:
+            warnings.append(
+                f"'{name}': its labels are not those of the ledger in '{LEDGER_FOLDER}' any more; left out."
+            )
+    left = int(np.count_nonzero(known & ~annotation.supervised_mask()))
+    if left:
+        warnings.append(f"'{name}': {left} labelled voxels do not lie on a fully labelled slice; left out.")
+    if annotation.undecided is not None:
+        count = int(np.count_nonzero(annotation.undecided))
+        warnings.append(f"'{name}': {count} ignored voxels of its labelled slices stay undecided.")
+    return annotation, None, warnings
 
 
-def _annotation(labels: np.ndarray, ignored: int, geometry) -> tuple[SparseAnnotation, int]:
-    """The fully labelled slices of a label map as drawn ones, and how many labelled voxels lie on none."""
-    known = labels != ignored
-    ledger = Ledger()
-    for plane in Plane:
-        axis = plane.array_axis(geometry)
-        for index in np.flatnonzero(known.all(axis=tuple(a for a in range(3) if a != axis))).tolist():
-            empty = not labels[slice_layer(axis, index)].any()
-            ledger = ledger.with_state(plane, index, SliceState.EMPTY if empty else SliceState.DRAWN)
-    annotation = SparseAnnotation(np.where(known, labels, 0).astype(labels.dtype), ledger, geometry)
-    return annotation, int(np.count_nonzero(known & ~annotation.supervised_mask()))
+def _ledger(folder: Path, name: str) -> tuple[Ledger | None, list[str]]:
+    """The ledger that was exported beside a case, if there is one that can be read."""
+    path = folder / LEDGER_FOLDER / f"{name}.json"
+    if not path.is_file():
+        return None, []
+    try:
+        return read_json(path, Ledger), []
+    except BadInputError as error:
+        return None, [f"The ledger of '{name}' was left out. {error}"]
+
+
+def _lies_within(ledger: Ledger, geometry: VolumeGeometry) -> bool:
+    try:
+        ledger.check_fits(geometry, "The ledger")
+    except BadInputError:
+        return False
+    return True
+
+
+def _labels_without_image(folder: Path, dataset: NnunetDataset, images: dict[str, Path]) -> list[str]:
+    paths = sorted((folder / "labelsTr").glob(f"*{dataset.ending}"))
+    names = [path.name.removesuffix(dataset.ending) for path in paths if not is_left_by_macos(path)]
+    return [
+        f"'{name}' has labels but no image '{name}{CHANNEL}{dataset.ending}'; left out."
+        for name in names
+        if name not in images
+    ]
+
+
+def _take_away(cohort_folder: Path, is_new: bool) -> None:
+    """Remove a cohort that was only half made; from a folder that held other things, what makes it a cohort."""
+    with suppress(OSError):
+        if is_new:
+            shutil.rmtree(cohort_folder)
+        else:
+            for name in _MADE:
+                shutil.rmtree(cohort_folder / name, ignore_errors=True)
+            (cohort_folder / COHORT_FILE).unlink()

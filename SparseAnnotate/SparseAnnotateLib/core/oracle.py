@@ -15,13 +15,16 @@ from .planes import slice_layer
 def drawn_from_reference(annotation: SparseAnnotation, reference: np.ndarray) -> SparseAnnotation:
     """The annotation with every slice still to do drawn (or marked empty) as the reference, (K, J, I), shows it."""
     labels = annotation.labels.astype(np.promote_types(annotation.labels.dtype, reference.dtype), copy=True)
+    undecided = None if annotation.undecided is None else annotation.undecided.copy()
     ledger = annotation.ledger
     for entry in annotation.ledger.todo:
         layer = slice_layer(entry.plane.array_axis(annotation.geometry), entry.index)
         labels[layer] = reference[layer]
+        if undecided is not None:
+            undecided[layer] = False
         ledger = ledger.with_state(
             entry.plane, entry.index, SliceState.DRAWN if reference[layer].any() else SliceState.EMPTY
         )
     # Where a new slice crosses one that has been drawn before, what was drawn stays.
     annotation.restore_drawn(labels)
-    return SparseAnnotation(labels, ledger, annotation.geometry)
+    return SparseAnnotation(labels, ledger, annotation.geometry, undecided)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ import numpy as np
 from .atomic_files import written_atomically
 from .errors import BadInputError
 from .geometry import VolumeGeometry
-from .images import require_finite
+from .nrrd_checksum import CHECKSUM_LINE, ChecksummedFile
+from .voxel_values import require_finite
 
+FACT_PREFIX = "SparseAnnotate "
 _SLAB_BYTES = 1 << 24
 _GZIP = 16 + zlib.MAX_WBITS
 _TYPES = {
@@ -30,11 +32,16 @@ _TYPES = {
 
 
 def written_in_slabs(
-    path: str | Path, array: np.ndarray, geometry: VolumeGeometry, compress: bool = False
+    path: str | Path,
+    array: np.ndarray,
+    geometry: VolumeGeometry,
+    compress: bool = False,
+    facts: Mapping[str, str] | None = None,
 ) -> Iterator[float]:
     """Write a (K, J, I) array on its grid as a NRRD file, atomically; yields the share that is written.
 
     The file is there when the iterator has come to its end, and not before; left early, nothing is written.
+    `facts` are kept in the header, for `images.read_facts`. A checksum over the whole file is verified on reading.
 
     Raises:
         BadInputError: when array and geometry do not fit, or a slab holds NaN or Inf. FileWriteError: when the file
@@ -53,6 +60,7 @@ def written_in_slabs(
     columns = np.asarray(direction, dtype=float).reshape(3, 3) * np.asarray(spacing, dtype=float)
     header = [
         "NRRD0004",
+        CHECKSUM_LINE,
         f"type: {_TYPES[kind]}",
         "dimension: 3",
         "space: left-posterior-superior",
@@ -62,21 +70,27 @@ def written_in_slabs(
         "endian: little",
         f"encoding: {'gzip' if compress else 'raw'}",
         f"space origin: {_vector(origin)}",
+        *(f"{FACT_PREFIX}{name}:={_escaped(text)}" for name, text in (facts or {}).items()),
     ]
     # Labels are mostly nothing: the fastest compression will do.
     packer = zlib.compressobj(1, wbits=_GZIP) if compress else None
     rows = max(1, _SLAB_BYTES // max(1, array[0].nbytes))
     with written_atomically(path) as temporary, open(temporary, "wb") as file:
-        file.write(("\n".join(header) + "\n\n").encode("ascii"))
+        checked = ChecksummedFile(file, ("\n".join(header) + "\n\n").encode("utf-8"))
         for first in range(0, len(array), rows):
             slab = array[first : first + rows]
             require_finite(slab, f"The image '{Path(path).stem}'", first)
             raw = np.ascontiguousarray(slab, dtype=array.dtype.newbyteorder("<")).data
-            file.write(packer.compress(raw) if packer else raw)
+            checked.write(packer.compress(raw) if packer else raw)
             yield min(1.0, (first + rows) / len(array))
         if packer:
-            file.write(packer.flush())
+            checked.write(packer.flush())
+        checked.finish()
 
 
 def _vector(values) -> str:
     return f"({','.join(repr(float(v)) for v in values)})"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

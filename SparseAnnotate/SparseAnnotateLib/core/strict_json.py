@@ -13,41 +13,62 @@ from typing import Any, TypeVar
 
 from .atomic_files import write_text
 from .errors import BadInputError
+from .json_checksum import FIELD, flipped_bit, with_checksum
 
 T = TypeVar("T")
 
 
 def read_json(path: str | Path, cls: type[T]) -> T:
-    """Read a JSON file into the dataclass `cls`.
+    """Read a JSON file into the dataclass `cls`; a file from Windows may begin with a byte order mark.
 
     Raises:
-        BadInputError: when the file is missing, is not JSON, or a field is unknown, missing or of the wrong type;
-            the sentence names file and field.
+        BadInputError: when the file is missing, damaged, is not JSON, or a field is unknown, missing or of the wrong
+            type; the sentence names file and field.
+    """
+    source = f"the file '{path}'"
+    value = _parsed(read_json_text(path), source)
+    if isinstance(value, dict) and FIELD not in {field.name for field in dataclasses.fields(cls)}:
+        value.pop(FIELD, None)
+    return from_plain(value, cls, source)
+
+
+def read_json_text(path: str | Path) -> str:
+    """The text of a JSON file, also of one that others wrote, without a byte order mark.
+
+    Raises:
+        BadInputError: when the file is missing or no UTF-8 text, or has a checksum and one flipped bit explains why it
+            does not fit. A file that was edited since it was written is read.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        place = flipped_bit(content)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInputError(f"The file '{path}' does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"The file '{path}' cannot be read ({error}).") from error
-    return parse_json(text, cls, f"the file '{path}'")
+    if place is not None:
+        line = content.count(b"\n", 0, place) + 1
+        raise BadInputError(
+            f"The file '{path}' is damaged: its checksum does not fit, and one wrong bit in line {line} explains it. "
+            f"Put back a copy of it. If you changed that line on purpose, take out the line '{FIELD}' at its end, too."
+        )
+    return text
 
 
 def parse_json(text: str, cls: type[T], source: str) -> T:
     """Parse JSON text into the dataclass `cls`; `source` names the text in error sentences."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadInputError(
-            f"{_capital(source)} is not valid JSON (line {error.lineno}: {error.msg}); it may be cut off."
-        ) from error
-    return from_plain(value, cls, source)
+    return from_plain(_parsed(text, source), cls, source)
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write a dataclass (or plain value) as indented JSON, atomically. Raises FileWriteError."""
-    write_text(path, to_text(value, indent=2) + "\n")
+def write_json(path: str | Path, value: Any, checksum: bool = True) -> None:
+    """Write a dataclass (or plain value) as indented JSON, atomically. Raises FileWriteError.
+
+    `checksum`: as the last field, verified by `read_json`; without it files for other programs, or to be edited.
+    """
+    text = to_text(value, indent=2) + "\n"
+    write_text(path, with_checksum(text) if checksum else text)
 
 
 def to_text(value: Any, indent: int | None = None) -> str:
@@ -156,6 +177,17 @@ def _dataclass_from(value, cls, source, field):
         elif description.default is dataclasses.MISSING and description.default_factory is dataclasses.MISSING:
             raise BadInputError(f"{_capital(source)} lacks the field '{prefix}{name}'.")
     return cls(**arguments)
+
+
+def _parsed(text: str, source: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInputError(
+            f"{_capital(source)} is not valid JSON (line {error.lineno}: {error.msg}); it may be cut off."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{_capital(source)} cannot be read as JSON ({error}).") from error
 
 
 def _wrong(source, field, must, value) -> BadInputError:

@@ -58,7 +58,9 @@ def finished_fill(
         fill = method.fill(annotation, image, annotation.geometry, watch)
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
+    undecided = _left_undecided(annotation, fill)
     warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names))
+    warnings += (undecided,) if undecided else ()
     return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
 
 
@@ -88,8 +90,26 @@ def changed_slices(before: SparseAnnotation, after: SparseAnnotation) -> list[tu
             (plane, index)
             for index in sorted(old & new)
             if not np.array_equal(before.labels[slice_layer(axis, index)], after.labels[slice_layer(axis, index)])
+            or not np.array_equal(_undecided_on(before, axis, index), _undecided_on(after, axis, index))
         ]
     return changed
+
+
+def _undecided_on(annotation: SparseAnnotation, axis: int, index: int) -> np.ndarray:
+    return np.zeros(1, bool) if annotation.undecided is None else annotation.undecided[slice_layer(axis, index)]
+
+
+def _left_undecided(annotation: SparseAnnotation, fill: Fill) -> str:
+    """Take undecided voxels of drawn slices out of a fill, in place, and say so; '' when there are none."""
+    if annotation.undecided is None:
+        return ""
+    fill.labels[annotation.undecided] = 0
+    fill.confidence[annotation.undecided] = 1
+    count = int(np.count_nonzero(annotation.undecided))
+    return (
+        f"{count} {'voxel' if count == 1 else 'voxels'} of the drawn slices were left undecided (ignored). The fill "
+        "takes them for background, with a confidence of 1 %: draw them where a structure goes on there."
+    )
 
 
 def _empty_beyond(annotation: SparseAnnotation, labels: np.ndarray, beyond: int) -> None:

@@ -96,7 +96,7 @@ def _scores_of(name: str, method: Interpolator, rounds: list[_Round], annotation
         part = Watch.part_of(watch, number, len(rounds))
         filled = method.fill(one.rest, image, annotation.geometry, part).labels
         for index in one.looked_at:
-            _count(far if one.is_far else near, annotation.labels, filled, slice_layer(one.stack.axis, index))
+            _count(far if one.is_far else near, annotation, filled, slice_layer(one.stack.axis, index))
             if not one.is_far:
                 indices = one.stack.indices
                 place = indices.index(index)
@@ -118,7 +118,7 @@ def _rounds(annotation: SparseAnnotation) -> Iterator[_Round]:
 
     def without(hidden: Sequence[int]) -> SparseAnnotation:
         kept = tuple(e for e in annotation.ledger.entries if not (e.plane is plane and e.index in hidden))
-        return SparseAnnotation(annotation.labels, Ledger(kept), annotation.geometry)
+        return SparseAnnotation(annotation.labels, Ledger(kept), annotation.geometry, annotation.undecided)
 
     for hidden in (inner[::2], inner[1::2]):
         if hidden:
@@ -129,9 +129,12 @@ def _rounds(annotation: SparseAnnotation) -> Iterator[_Round]:
         yield _Round(stack, middles, without([i for n, i in enumerate(stack.indices[:last]) if n % 4]), True)
 
 
-def _count(tallies: dict[int, list[int]], labels: np.ndarray, filled: np.ndarray, layer) -> None:
-    truth, guess = labels[layer], filled[layer]
-    top = int(max(truth.max(), guess.max())) + 1
+def _count(tallies: dict[int, list[int]], annotation: SparseAnnotation, filled: np.ndarray, layer) -> None:
+    truth, guess = annotation.labels[layer], filled[layer]
+    if annotation.undecided is not None:
+        decided = ~annotation.undecided[layer]
+        truth, guess = truth[decided], guess[decided]
+    top = int(max(truth.max(initial=0), guess.max(initial=0))) + 1
     drawn, made = np.bincount(truth.ravel(), minlength=top), np.bincount(guess.ravel(), minlength=top)
     both = np.bincount(truth[truth == guess].ravel(), minlength=top)
     for value, tally in tallies.items():

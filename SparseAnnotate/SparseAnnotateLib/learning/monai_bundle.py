@@ -52,8 +52,8 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     if model is None:
         raise BadInputError(f"The run '{run_name}' has no 3D model, and a MONAI bundle holds one. Train one.")
     write_bytes(folder / _WEIGHTS, run.weights_path("3d").read_bytes())
-    write_json(folder / "configs" / "inference.json", _inference(card, model.plan))
-    write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan))
+    write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
+    write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan), checksum=False)
     write_json(folder / _RUN, replace(card, models=(model,)))
     return folder
 

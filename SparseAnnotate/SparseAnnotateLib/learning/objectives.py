@@ -89,7 +89,7 @@ class SupervisedObjective(Objective):
         counts = np.ones(self.plan.class_count)
         for case in self.cases:
             for axis, index in case.slices:
-                labels = np.take(case.labels, index, axis)
+                labels = np.take(case.labels, index, axis)[case.decided_on(axis, index)]
                 counts += np.bincount(labels.ravel(), minlength=len(counts))[: len(counts)]
         weights = np.sqrt(counts.sum() / counts)
         return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -147,6 +147,8 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
                 layer = list(place)
                 layer[axis] = index - start[axis]
                 supervised[tuple(layer)] = counts
+    if case.undecided_path is not None:
+        supervised[cut(case.undecided)] = 0
     patch["supervised"] = supervised[None]
     if case.pseudo_path is not None:
         sets, sure = case.pseudo_labels(inside)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..core import Cohort, RunError, Watch
+from ..core.array_files import save_array
 from ..core.atomic_files import written_atomically
 from ..core.images import write_image
 from .distributed import Ranks
 from .inference import TrainedModel, VolumePrediction, class_dtype, sets_of
 from .run_folder import RunFolder, RunPlan
-from .training_data import TrainingCase, normalised_image_path, save_array
+from .training_data import TrainingCase, normalised_image_path
 
 _LOCATED_AT_MOST = 2000
 _AROUND = 16  # voxels
@@ -54,7 +57,7 @@ def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, np.nda
     try:
         with np.load(path, allow_pickle=False) as content:
             return content["sets"], content["sure"], tuple(str(name) for name in content["views"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(
             f"The pseudo-labels '{path}' cannot be read ({error}). Train again under another name."
         ) from error

@@ -258,8 +258,9 @@ class RunFolder:
         path = self.model_card_path(role)
         return self._read(path, ModelCard) if path.is_file() else None
 
-    def write_plan(self, plan: RunPlan) -> None:
-        write_json(self.plan_path, plan)
+    def write_plan(self, plan: RunPlan, to_edit: bool = False) -> None:
+        """Write settings.json: as a plan that people may edit, or, once training has begun, with a checksum."""
+        write_json(self.plan_path, plan, checksum=not to_edit)
 
     def write_card(self, card: RunCard) -> None:
         write_json(self.card_path, card)
@@ -290,7 +291,7 @@ class RunFolder:
 
     def _read(self, path: Path, cls):
         try:
-            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            content = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
             version = content.get("version", RUN_FORMAT) if isinstance(content, dict) else RUN_FORMAT
         except (OSError, ValueError):
             version = RUN_FORMAT

@@ -84,7 +84,7 @@ def plan_run(
     run = RunFolder(cohort.run_folder(run_name))
     with FolderLock(run.path, f"planning the run '{run_name}'"):
         plan = _plan(cohort, run, settings, cases, undrawn_cases)
-        run.write_plan(plan)
+        run.write_plan(plan, to_edit=True)
     return plan
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
 from scipy.ndimage import distance_transform_edt
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
-from ..core.atomic_files import written_atomically
+from ..core.array_files import is_whole_array, save_array
 from ..core.images import read_labels, require_finite
 from ..core.planes import slice_layer
 
@@ -37,6 +36,7 @@ class TrainingCase:
         pseudo_path: where pseudo-labels lie on disk, as far as they are not plain background: (2, V, S, A, R), see
             `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
+        undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided.
     """
 
     name: str
@@ -51,6 +51,7 @@ class TrainingCase:
     pseudo_path: Path | None = None
     pseudo_start: tuple[int, int, int] = (0, 0, 0)
     located: dict[int, np.ndarray] = field(default_factory=dict)
+    undecided_path: Path | None = None
 
     # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
     @property
@@ -67,6 +68,17 @@ class TrainingCase:
     def weights(self) -> np.ndarray | None:
         """(S, A, R) float16, mapped from disk: how much every voxel counts, 1 on drawn slices; None without fills."""
         return np.load(self.weights_path, mmap_mode="r") if self.weights_path is not None else None
+
+    @property
+    def undecided(self) -> np.ndarray | None:
+        """(S, A, R) bool, mapped from disk: voxels of drawn slices that nobody has decided; None without any."""
+        return np.load(self.undecided_path, mmap_mode="r") if self.undecided_path is not None else None
+
+    def decided_on(self, axis: int, index: int) -> np.ndarray:
+        """(rows, columns) bool: the voxels of a drawn slice that a person has decided; all, as a rule."""
+        undecided = self.undecided
+        layer = slice_layer(axis, index)
+        return np.ones(self.labels[layer].shape, dtype=bool) if undecided is None else ~undecided[layer]
 
     def pseudo_labels(self, box: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The pseudo-labels of a box of the volume, by each of V base models.
@@ -117,12 +129,12 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
 
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
-    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet."""
+    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
     path = cohort.image_path(name)
     status = path.stat()
     stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}"
     cached = cohort.cache_folder / "normalised" / f"{name}-{hashlib.sha1(stamp.encode()).hexdigest()[:12]}.npy"
-    if not cached.is_file():
+    if not is_whole_array(cached):
         image, geometry = cohort.image(name)
         try:
             array = normalise(image, kind)
@@ -158,6 +170,7 @@ def training_cases(
         BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or one of another annotation.
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
+    undecided: dict[str, Path] = {}
     for number, name in enumerate(names):
         watch.step(number / len(names), f"preparing '{name}', {number + 1} of {len(names)}")
         annotation = cohort.annotation(name)
@@ -168,6 +181,9 @@ def training_cases(
             labels, weights = _filled(cohort, name, annotation, fill_weight)
             save_array(folder / f"{name} weights.npy", annotation.geometry.to_standard_order(weights))
         save_array(folder / f"{name}.npy", _class_labels(labels, annotation, classes))
+        if annotation.undecided is not None:
+            undecided[name] = folder / "undecided" / f"{name}.npy"
+            save_array(undecided[name], annotation.geometry.to_standard_order(annotation.undecided))
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
@@ -183,7 +199,8 @@ def training_cases(
         weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
         distances = _saved_distances(folder, name, labels, learned, len(classes) + 1) if with_distances else {}
         count = len(classes) + 1 if with_distances else 0
-        cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances, count))
+        case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances, count)
+        cases.append(replace(case, undecided_path=undecided.get(name)))
     return cases
 
 
@@ -227,6 +244,8 @@ def _filled(
         raise BadInputError(f"The fill of case '{name}' is not one of what is drawn now. Fill it again.")
     weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
     weights[drawn] = 1.0
+    if annotation.undecided is not None:
+        weights[annotation.undecided] = 0.0
     return labels, weights
 
 
@@ -248,11 +267,3 @@ def _held_out(slices: list, share: float, seed: int) -> set:
         return set()
     order = np.random.default_rng([seed, 0x5EED]).permutation(len(slices))
     return {slices[i] for i in order[:count]}
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an array as a .npy file, atomically."""
-    with written_atomically(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.ascontiguousarray(array))
-        file.flush()
-        os.fsync(file.fileno())

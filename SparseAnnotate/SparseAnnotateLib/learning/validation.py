@@ -45,7 +45,9 @@ def dice_on_slices(
     tally = _Tally(model.class_count)
     for case, (axis, index) in slices:
         watch.check()
-        tally.add(_predicted_slice(model, case, axis, index, watch, set_weights), case.labels[slice_layer(axis, index)])
+        decided = case.decided_on(axis, index)
+        predicted = _predicted_slice(model, case, axis, index, watch, set_weights)
+        tally.add(predicted[decided], case.labels[slice_layer(axis, index)][decided])
     return tally.dice()
 
 
@@ -56,13 +58,14 @@ def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch:
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
         slab, low = _slab_around(case, axis, index, thickness)
         volume = VolumePrediction(models, case.image[slab], Watch.quiet(watch))
-        truth = case.labels[slice_layer(axis, index)]
+        decided = case.decided_on(axis, index)
+        truth = case.labels[slice_layer(axis, index)][decided]
         views: dict[str, list[np.ndarray]] = {}
         for start, stop in volume.ranges:
             for name, view in volume.views(start, stop).items():
                 views.setdefault(name, []).append(view.argmax(0).numpy())
         for name, parts in views.items():
-            predicted = np.concatenate(parts)[slice_layer(axis, index - low)]
+            predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
             tallies.setdefault(name, _Tally(models[0].class_count)).add(predicted, truth)
     return {name: tally.dice() for name, tally in tallies.items()}
 

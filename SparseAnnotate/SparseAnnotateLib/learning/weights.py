@@ -1,8 +1,14 @@
-"""Weights and training state as safetensors: data, never code."""
+"""Weights and training state as safetensors: data, never code.
+
+A checksum in the header, of the whole file with its own digits set to 0, is verified on loading. Files without one,
+from others or older, are loaded as they are.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +21,14 @@ from ..core.atomic_files import write_bytes
 
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 _MODEL, _OPTIMIZER, _TEACHER = "model.", "optimizer.", "teacher."
+_NO_DIGITS = b"00000000"
+_CHECKSUM = re.compile(rb'"checksum":"(.{8})"', re.DOTALL)
+_CHUNK = 1 << 22
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
     """A model's weights as one safetensors file, atomically."""
-    write_bytes(path, save(_plain(model.state_dict())))
+    write_bytes(path, _with_checksum(model.state_dict(), {}))
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
@@ -45,7 +54,7 @@ def save_checkpoint(
     for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{_OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
-    write_bytes(path, save(_plain(tensors), metadata={"state": json.dumps(state)}))
+    write_bytes(path, _with_checksum(tensors, {"state": json.dumps(state)}))
 
 
 def load_checkpoint(
@@ -98,10 +107,34 @@ def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Ten
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
+        _require_checksum(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise RunError(f"'{path}' cannot be read: it is missing, damaged or cut off. ({error})") from error
+
+
+def _with_checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
+    content = save(_plain(tensors), metadata={**metadata, "checksum": _NO_DIGITS.decode()})
+    place = _CHECKSUM.search(content).start(1)
+    digits = f"{zlib.crc32(content):08x}".encode("ascii")
+    return content[:place] + digits + content[place + len(digits) :]
+
+
+def _require_checksum(path: Path) -> None:
+    """Raise RunError when a file has a checksum that does not fit; OSError."""
+    with open(path, "rb") as file:
+        length = file.read(8)
+        header = file.read(min(int.from_bytes(length, "little"), path.stat().st_size))
+        found = _CHECKSUM.search(header)
+        if found is None:
+            return
+        blank = header[: found.start(1)] + _NO_DIGITS + header[found.end(1) :]
+        own = zlib.crc32(blank, zlib.crc32(length))
+        while chunk := file.read(_CHUNK):
+            own = zlib.crc32(chunk, own)
+    if found.group(1) != f"{own:08x}".encode("ascii"):
+        raise RunError(f"'{path}' cannot be read: it is missing, damaged or cut off. (Its checksum does not fit.)")
 
 
 def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import BadInputError, Cohort, Plane, Watch
-from ..core.atomic_files import written_atomically
+from ..core.array_files import load_array, save_array
 from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
@@ -108,9 +108,8 @@ def cached_array(cohort: Cohort, kind: str, name: str, plane: Plane, compute: Ca
 
 def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray | None:
     """A cached array; None when there is none, or it is damaged or of another shape (None: any length)."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    array = load_array(path)
+    if array is None:
         return None
     fits = array.ndim == len(shape) and all(n in (m, None) for n, m in zip(shape, array.shape, strict=True))
     return array if fits and np.isfinite(array).all() else None
@@ -118,8 +117,7 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray | None:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Keep an array in the cache. Raises FileWriteError."""
-    with written_atomically(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    save_array(path, array)
 
 
 def _path(cohort: Cohort, kind: str, mark: str, plane: Plane) -> Path:

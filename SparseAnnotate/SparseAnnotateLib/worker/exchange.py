@@ -77,8 +77,8 @@ def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
         raise BadInputError("Predictions need a folder of them and the name of the run to keep them under: give both.")
     if request.predictions is not None:
         cohort = _open(request)
-        names = import_nnunet_predictions(cohort, request.predictions, request.folder, request.run, watch)
-        return Exchanged(str(cohort.prediction_path(request.run, names[0]).parent), tuple(names))
+        names, sentences = import_nnunet_predictions(cohort, request.predictions, request.folder, request.run, watch)
+        return Exchanged(str(cohort.prediction_path(request.run, names[0]).parent), tuple(names), tuple(sentences))
     cohort, warnings = import_nnunet_dataset(request.folder, request.cohort, watch)
     return Exchanged(str(cohort.folder), tuple(case.name for case in cohort.cases), tuple(warnings))
 

@@ -6,6 +6,7 @@ Big arrays travel as files in the cohort folder. torch is imported only inside t
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ..core import (
 )
 from ..core.images import read_labels
 from ..core.oracle import drawn_from_reference
+from ..core.voxel_values import unnamed_labels_sentence
 from .comparing import CompareRequest, compare
 from .exchange import (
     ExportBundleRequest,
@@ -154,7 +156,11 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     for number, name in enumerate(todo):
         watch.step(number / len(todo), f"drawing '{name}'")
         start = time.monotonic()
-        annotation = drawn_from_reference(cohort.annotation(name), cohort.reference(name))
+        reference = cohort.reference(name)
+        unnamed = unnamed_labels_sentence(reference, cohort.labels, f"The reference of case '{name}'")
+        if unnamed:
+            logging.getLogger(__name__).warning(unnamed)
+        annotation = drawn_from_reference(cohort.annotation(name), reference)
         cohort.save_annotation(name, annotation)
         results.append(_case_result(name, "", start, annotation))
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,9 +12,26 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    CohortError,
+    Ledger,
+    LedgerEntry,
+    Plane,
+    SliceState,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
 from SparseAnnotateLib.core.images import read_image, read_labels, write_image
-from SparseAnnotateLib.core.nnunet import export_nnunet_dataset, import_nnunet_dataset, import_nnunet_predictions
+from SparseAnnotateLib.core.nnunet import (
+    LEDGER_FOLDER,
+    export_nnunet_dataset,
+    import_nnunet_dataset,
+    import_nnunet_predictions,
+)
 from SparseAnnotateLib.learning import TrainingSettings
 from SparseAnnotateLib.learning.monai_bundle import export_bundle, import_bundle
 from SparseAnnotateLib.learning.prediction import Predictor
@@ -66,8 +84,9 @@ def test_nnunet_s_predictions_come_back_with_the_cohort_s_values_and_what_was_dr
     wrong = np.full(geometry.shape, 2, np.uint8)
     for name in ("drawn", "bare"):
         write_image(tmp_path / "out" / f"{name}.nii.gz", wrong, geometry)
-    names = import_nnunet_predictions(oblique_cohort, tmp_path / "out", folder, "nnU-Net", Watch())
+    names, warnings = import_nnunet_predictions(oblique_cohort, tmp_path / "out", folder, "nnU-Net", Watch())
     assert names == ["drawn", "bare"]
+    assert warnings == []
     bare, drawn = (read_labels(oblique_cohort.prediction_path("nnU-Net", n), geometry) for n in ("bare", "drawn"))
     assert (bare == 7).all()
     annotation = oblique_cohort.annotation("drawn")
@@ -77,24 +96,257 @@ def test_nnunet_s_predictions_come_back_with_the_cohort_s_values_and_what_was_dr
         import_nnunet_predictions(oblique_cohort, tmp_path, folder, "nnU-Net", Watch())
 
 
-def test_dense_labels_become_references_and_scribbles_are_said(tmp_path):
-    folder = tmp_path / "Dataset007_Theirs"
-    geometry = VolumeGeometry.from_spacing((24, 28, 32))
-    scribbled = np.full((24, 28, 32), 2, np.uint8)
-    scribbled[5] = ball()[5]
-    scribbled[9, 3:5, 3:5] = 1
-    for name, labels in (("dense", ball()), ("scribbled", scribbled)):
-        write_image(folder / "imagesTr" / f"{name}_0000.nii.gz", noisy_image(ball()), geometry)
-        write_image(folder / "labelsTr" / f"{name}.nii.gz", labels, geometry)
-    content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "ball": 1, "ignore": 2}}
-    (folder / "dataset.json").write_text(json.dumps({**content, "numTraining": 2, "file_ending": ".nii.gz"}))
+GRID = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
+
+
+def raw_data_set(folder, labels_of, labels=None, ignore=True):
+    """A raw data set of nnU-Net with a noisy ball for each case; `labels_of`: case to label array, or None."""
+    for name, found in labels_of.items():
+        write_image(folder / "imagesTr" / f"{name}_0000.nii.gz", noisy_image(ball()), GRID)
+        if found is not None:
+            write_image(folder / "labelsTr" / f"{name}.nii.gz", found, GRID)
+    labels = labels or {"background": 0, "ball": 1, **({"ignore": 2} if ignore else {})}
+    content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def sparse(indices=(3, 9, 15), axis=0):
+    found = np.full(GRID.shape, 2, np.uint8)
+    for index in indices:
+        layer = tuple(index if a == axis else slice(None) for a in range(3))
+        found[layer] = ball()[layer]
+    return found
+
+
+def test_without_an_ignore_label_labels_become_references(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"dense": ball()}, ignore=False)
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
-    assert cohort.has_reference("dense")
+    assert warnings == []
+    np.testing.assert_array_equal(cohort.reference("dense"), ball())
     assert not cohort.ledger("dense").decided
-    assert not cohort.has_reference("scribbled")
+
+
+def test_with_an_ignore_label_a_whole_volume_is_drawn_and_scribbles_are_said(tmp_path):
+    scribbled = sparse([5])
+    scribbled[9, 3:5, 3:5] = 1
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"whole": ball(), "scribbled": scribbled})
+    cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert not cohort.has_reference("whole")
+    assert cohort.ledger("whole").indices(Plane.AXIAL) == list(range(24))
+    assert not cohort.ledger("whole").indices(Plane.CORONAL)
+    np.testing.assert_array_equal(cohort.annotation("whole").labels, ball())
     assert cohort.ledger("scribbled").indices(Plane.AXIAL) == [5]
     assert len(warnings) == 1
     assert "'scribbled': 4 labelled voxels do not lie on a fully labelled slice" in warnings[0]
+
+
+def test_ignored_voxels_of_annotated_slices_stay_undecided_and_are_ignored_again(tmp_path):
+    labels = sparse()
+    labels[:, :6, :6] = 2
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": labels})
+    cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert cohort.ledger("a").indices(Plane.AXIAL) == [3, 9, 15]
+    annotation = cohort.annotation("a")
+    np.testing.assert_array_equal(annotation.supervised_mask(), labels != 2)
+    assert annotation.undecided.sum() == 3 * 36
+    assert warnings == ["'a': 108 ignored voxels of its labelled slices stay undecided."]
+    again = export_nnunet_dataset(cohort, tmp_path / "Dataset008_Again", ["a"], Watch())
+    np.testing.assert_array_equal(read_labels(again / "labelsTr" / "a.nii.gz", GRID), labels)
+
+
+def states(ledger):
+    return {entry.key: entry.state for entry in ledger.decided}
+
+
+@pytest.mark.parametrize("with_ledgers", [True, False])
+def test_whole_crossing_empty_and_undecided_slices_come_back_from_an_export(tmp_path, with_ledgers):
+    cohort = Cohort.create(tmp_path / "cohort", "c", {1: "ball"})
+    crossing = SparseAnnotation.from_slices(ball(), GRID, Plane.AXIAL, [0, 6, 12])
+    ledger = crossing.ledger
+    for index in (3, 16):
+        state = SliceState.DRAWN if ball()[:, :, index].any() else SliceState.EMPTY
+        ledger = ledger.with_state(Plane.SAGITTAL, index, state)
+    undecided = np.zeros(GRID.shape, bool)
+    undecided[6, :4, :4] = True
+    cases = {
+        "crossing": SparseAnnotation(ball(), ledger, GRID),
+        "whole": SparseAnnotation.from_slices(ball(), GRID, Plane.AXIAL, range(24)),
+        "whole the other way": SparseAnnotation.from_slices(ball(), GRID, Plane.SAGITTAL, range(32)),
+        "undecided": SparseAnnotation(ball(), crossing.ledger, GRID, undecided),
+        "to do": SparseAnnotation(ball(), Ledger((LedgerEntry(Plane.CORONAL, 4, order=1),)), GRID),
+    }
+    for name, annotation in cases.items():
+        cohort.add_case(name, noisy_image(ball()), GRID)
+        cohort.save_annotation(name, annotation)
+    folder = export_nnunet_dataset(cohort, tmp_path / "Dataset501_X", list(cases), Watch())
+    if not with_ledgers:
+        shutil.rmtree(folder / LEDGER_FOLDER)
+    again, _ = import_nnunet_dataset(folder, tmp_path / "again", Watch())
+    for name, annotation in cases.items():
+        back = again.annotation(name)
+        np.testing.assert_array_equal(back.drawn_labels(), annotation.drawn_labels())
+        np.testing.assert_array_equal(back.supervised_mask(), annotation.supervised_mask())
+        if with_ledgers:
+            assert back.ledger == annotation.ledger
+        elif name != "whole the other way":
+            assert states(back.ledger) == states(annotation.ledger)
+
+
+def test_a_ledger_that_no_longer_fits_its_labels_is_left_out_and_said(tmp_path):
+    cohort = Cohort.create(tmp_path / "cohort", "c", {1: "ball"})
+    for name in ("more", "damaged", "filled in"):
+        cohort.add_case(name, noisy_image(ball()), GRID)
+        cohort.save_annotation(name, SparseAnnotation.from_slices(ball(), GRID, Plane.AXIAL, [0, 6]))
+    folder = export_nnunet_dataset(cohort, tmp_path / "Dataset501_X", ["more", "damaged", "filled in"], Watch())
+    write_image(folder / "labelsTr" / "more.nii.gz", sparse((0, 6, 10)), GRID)
+    (folder / LEDGER_FOLDER / "damaged.json").write_text("{")
+    drawn_on = sparse((0, 6))
+    drawn_on[0, 5, 5] = 1
+    write_image(folder / "labelsTr" / "filled in.nii.gz", drawn_on, GRID)
+    again, warnings = import_nnunet_dataset(folder, tmp_path / "again", Watch())
+    assert again.ledger("more").indices(Plane.AXIAL) == [0, 6, 10]
+    assert again.ledger("damaged").indices(Plane.AXIAL) == [0, 6]
+    assert states(again.ledger("filled in")) == {(Plane.AXIAL, 0): "drawn", (Plane.AXIAL, 6): "drawn"}
+    assert len(warnings) == 3
+    assert "The ledger of 'damaged' was left out" in warnings[0]
+    assert all("not those of the ledger" in warning for warning in warnings[1:])
+
+
+@pytest.mark.parametrize("wrong", ["size", "damaged", "no image", "value"])
+def test_nothing_is_made_when_one_case_cannot_be_imported(tmp_path, wrong):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
+    path = folder / "labelsTr" / "b.nii.gz"
+    right = path.read_bytes()
+    if wrong == "size":
+        write_image(path, sparse()[:-1], VolumeGeometry.from_spacing((23, 28, 32), (2.0, 1.0, 1.0)))
+    elif wrong == "damaged":
+        path.write_bytes(right[: len(right) // 2])
+    elif wrong == "value":
+        write_image(path, np.where(sparse() == 1, 7, 2).astype(np.uint8), GRID)
+    else:
+        for image in (folder / "imagesTr").iterdir():
+            image.rename(image.with_name(image.name.replace("_0000", "_0001")))
+    with pytest.raises(BadInputError):
+        import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert not (tmp_path / "ours").exists()
+    path.write_bytes(right)
+    for image in (folder / "imagesTr").iterdir():
+        image.rename(image.with_name(image.name.replace("_0001", "_0000")))
+    cohort, _ = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert [case.name for case in cohort.cases] == ["a", "b"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_import_that_is_cancelled_while_it_writes_leaves_nothing_behind(tmp_path, is_there):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
+    if is_there:
+        (tmp_path / "ours").mkdir()
+        (tmp_path / "ours" / "notes.txt").write_text("mine")
+
+    def cancel(progress):
+        if progress.fraction >= 0.75:
+            watch.cancel()
+
+    watch = Watch(cancel)
+    with pytest.raises(CancelledError):
+        import_nnunet_dataset(folder, tmp_path / "ours", watch)
+    left = [p.name for p in (tmp_path / "ours").iterdir() if p.name != ".lock"] if is_there else []
+    assert left == (["notes.txt"] if is_there else [])
+    assert (tmp_path / "ours").exists() == is_there
+
+
+def test_a_folder_with_drawings_but_no_cohort_file_is_not_written_to(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    (tmp_path / "ours" / "ledgers").mkdir(parents=True)
+    with pytest.raises(BadInputError, match="of a cohort without its 'cohort.json'"):
+        import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    with pytest.raises(CohortError, match="already is a cohort"):
+        import_nnunet_dataset(folder, Cohort.create(tmp_path / "old", "old").folder, Watch())
+
+
+def test_files_that_macos_leaves_beside_images_are_no_images(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    for path in list(folder.rglob("*.nii.gz")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X")
+    (folder / "imagesTr" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert [case.name for case in cohort.cases] == ["a"]
+    assert warnings == []
+
+
+def test_images_without_labels_and_labels_without_image_are_said(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "bare": None, "gone": sparse()})
+    (folder / "imagesTr" / "gone_0000.nii.gz").unlink()
+    cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert [case.name for case in cohort.cases] == ["a", "bare"]
+    assert warnings == [
+        "'gone' has labels but no image 'gone_0000.nii.gz'; left out.",
+        "'bare' has no label file in 'labelsTr'.",
+    ]
+
+
+def predictions_of(cohort, tmp_path, labels, values):
+    """What an import of predictions that hold `values` says, and the values that it gives."""
+    content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, **labels}, "file_ending": ".nii.gz"}
+    (tmp_path / "set").mkdir(exist_ok=True)
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(content))
+    predicted = np.zeros(GRID.shape, np.uint8)
+    for place, value in enumerate(values):
+        predicted[place] = value
+    write_image(tmp_path / "out" / "a.nii.gz", predicted, GRID)
+    _, warnings = import_nnunet_predictions(cohort, tmp_path / "out", tmp_path / "set", "nn", Watch())
+    return warnings, np.unique(read_labels(cohort.prediction_path("nn", "a"), GRID)).tolist()
+
+
+def test_predicted_structures_are_matched_by_name_and_never_by_the_digits_in_it(tmp_path):
+    cohort = Cohort.create(tmp_path / "cohort", "c", {1: "spleen", 3: "liver", 4: "Kidney"})
+    cohort.add_case("a", noisy_image(ball()), GRID)
+    assert predictions_of(cohort, tmp_path, {"liver": 1, "spleen": 2}, [1, 2]) == ([], [0, 1, 3])
+    warnings, values = predictions_of(cohort, tmp_path, {"Liver": 1, "kidney": 2}, [1, 2])
+    assert values == [0, 3, 4]
+    assert warnings == [
+        "'Liver' was taken for 'liver', which differs in upper and lower case only.",
+        "'kidney' was taken for 'Kidney', which differs in upper and lower case only.",
+    ]
+    before = cohort.prediction_path("nn", "a").read_bytes()
+    for labels in ({"vertebra 3": 1}, {"label 3": 1}, {"label 9": 1}, {"3": 1}, {"Liver": 1, "LIVER": 2}):
+        with pytest.raises(BadInputError, match="which the cohort does not have; it has: 'spleen', 'liver', 'Kidney'"):
+            predictions_of(cohort, tmp_path, labels, list(labels.values()))
+    with pytest.raises(BadInputError, match="holds the label 2, which the data set's 'dataset.json' lacks"):
+        predictions_of(cohort, tmp_path, {"liver": 1, "spleen": 3}, [1, 2])
+    assert cohort.prediction_path("nn", "a").read_bytes() == before
+    # What no prediction shows needs no place in the cohort.
+    assert predictions_of(cohort, tmp_path, {"liver": 1, "lung": 2}, [1]) == ([], [0, 3])
+
+
+def test_structures_without_a_name_come_back_by_their_value(tmp_path):
+    cohort = Cohort.create(tmp_path / "cohort", "c", {1: "spleen"})
+    cohort.add_case("a", noisy_image(ball()), GRID)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(5 * ball(), GRID, Plane.AXIAL, [12]))
+    folder = export_nnunet_dataset(cohort, tmp_path / "Dataset501_X", ["a"], Watch())
+    labels = json.loads((folder / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "label 5": 1, "ignore": 2}
+    write_image(tmp_path / "out" / "a.nii.gz", ball(), GRID)
+    import_nnunet_predictions(cohort, tmp_path / "out", folder, "nn", Watch())
+    np.testing.assert_array_equal(read_labels(cohort.prediction_path("nn", "a"), GRID), 5 * ball())
+    cohort.set_labels({1: "spleen", 5: "liver"})
+    with pytest.raises(BadInputError, match="holds the structure 'label 5', which the cohort does not have"):
+        import_nnunet_predictions(cohort, tmp_path / "out", folder, "nn", Watch())
+
+
+def test_a_data_set_written_on_windows_is_read(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    content = (folder / "dataset.json").read_bytes()
+    (folder / "dataset.json").write_bytes(b"\xef\xbb\xbf" + content.replace(b", ", b",\r\n"))
+    cohort, _ = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+    assert cohort.ledger("a").indices(Plane.AXIAL) == [3, 9, 15]
+
+
+def test_a_raw_data_set_given_as_a_cohort_is_told_how_to_become_one(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    with pytest.raises(CohortError, match="is a raw data set of nnU-Net. Make a cohort of it with .*import-nnunet"):
+        Cohort.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +355,8 @@ def test_dense_labels_become_references_and_scribbles_are_said(tmp_path):
         ({"channel_names": {"0": "T1", "1": "T2"}}, "has 2 channels"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "labels that are regions"),
         ({"labels": None}, "is not a raw data set of nnU-Net v2"),
+        ({"labels": {"background": 0, "a": 1, "b": 1}}, "need different values"),
+        ({"labels": {"background": 0, "a": -1}}, "need different values from 0 on"),
     ],
 )
 def test_data_sets_that_cannot_be_taken_over_are_refused(tmp_path, change, words):

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from SparseAnnotateLib.core import Cohort, Plane, VolumeGeometry
+from SparseAnnotateLib.core.array_files import save_array
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.selection import centred, cohort_extents, cohort_slice_images, cohort_slices, intensity_features
 from SparseAnnotateLib.selection.slice_features import principal_components
@@ -132,7 +133,7 @@ def test_pictures_are_kept_by_the_content_of_the_image(cohort, monkeypatch, tmp_
 def test_what_another_version_has_cached_is_not_read(cohort, monkeypatch):
     first = cohort_slice_images(cohort, "a", [Plane.AXIAL])[Plane.AXIAL]
     files = [p for p in cached(cohort) if p.suffix == ".npy"]
-    np.save(files[0], np.zeros_like(first))
+    save_array(files[0], np.zeros_like(first))
     assert not cohort_slice_images(cohort, "a", [Plane.AXIAL])[Plane.AXIAL].any()
     monkeypatch.setattr(cohort_slices, "CACHE_VERSION", 2)
     np.testing.assert_array_equal(cohort_slice_images(cohort, "a", [Plane.AXIAL])[Plane.AXIAL], first)

@@ -1,0 +1,62 @@
+"""Whether an image file is whole: its checksums are right, and all its voxels are there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .errors import BadInputError
+from .metaimage_length import META_ENDINGS, metaimage_damage
+from .nifti_header import NIFTI_ENDINGS, nifti_damage
+from .nrrd_checksum import checksum_differs
+from .nrrd_length import NRRD_ENDINGS, nrrd_damage
+
+_KEPT_FROM = 1 << 22  # bytes; smaller files are checked each time
+_SETTLED_SECONDS = 2.0  # a file may change twice within one tick of the clock that its time is read from
+_CHECKS = ((NRRD_ENDINGS, nrrd_damage), (META_ENDINGS, metaimage_damage), (NIFTI_ENDINGS, nifti_damage))
+_whole: set[tuple] = set()
+
+
+def require_whole(path: Path) -> None:
+    """Raise BadInputError when an image file is damaged or cut off; it is read once for that, from end to end.
+
+    What only the program that wrote it could know is not noticed: a changed voxel in a file without a checksum.
+    """
+    check = next((check for endings, check in _CHECKS if path.name.lower().endswith(endings)), None)
+    if check is None:
+        return
+    try:
+        status = path.stat()
+        looks = (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if looks in _whole:
+            return
+        problem = check(path)
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        raise BadInputError(unreadable(path, problem))
+    # The voxels of a header may lie in other files.
+    own_voxels = not path.name.lower().endswith((".nhdr", ".mhd"))
+    if own_voxels and status.st_size >= _KEPT_FROM and time.time() - status.st_mtime > _SETTLED_SECONDS:
+        _whole.add(looks)
+
+
+def require_whole_header(path: Path) -> None:
+    """The same of the header alone, as far as a file has a checksum of it: costs next to nothing."""
+    if not path.name.lower().endswith(NRRD_ENDINGS):
+        return
+    try:
+        differs = checksum_differs(path, header_only=True)
+    except OSError as error:
+        raise BadInputError(unreadable(path, error)) from error
+    if differs:
+        raise BadInputError(unreadable(path, "its header is not what SparseAnnotate wrote: its checksum does not fit"))
+
+
+def unreadable(path: Path, reason: Exception | str) -> str:
+    """A sentence on a file that cannot be used, from what a reader said of it."""
+    lines = [line for line in str(reason).strip().splitlines() if line.strip()]
+    return (
+        f"The file '{path}' cannot be read as an image; it may be damaged or cut off. "
+        f"Copy it again from its source. (Reader: {lines[-1].strip() if lines else type(reason).__name__})"
+    )

@@ -1,0 +1,78 @@
+"""Which slices of a label map with ignored voxels a person has drawn."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from .annotation import SparseAnnotation
+from .geometry import VolumeGeometry
+from .ledger import Ledger, SliceState
+from .planes import Plane, slice_layer
+
+_MOSTLY = 0.5
+
+
+def drawn_from_known(labels: np.ndarray, known: np.ndarray, geometry: VolumeGeometry) -> SparseAnnotation:
+    """The annotation whose drawn slices hold the known voxels, (K, J, I) bool, of a label map.
+
+    A volume that is known as a whole is drawn on all axial slices. Otherwise these are tried, for one plane, two and
+    all three: the slices without an ignored voxel, and those of which more than half is known, whose other voxels are
+    then undecided. Slices across the drawn ones are mostly ignored, unless very many slices are drawn. The choice is
+    taken that explains the known voxels best: with the smallest sum of known voxels that lie on none of its slices,
+    undecided voxels, and slices. Known voxels that lie on no slice are left out.
+    """
+    if known.all():
+        return _annotation(labels, known, geometry, {Plane.AXIAL: list(range(Plane.AXIAL.slice_count(geometry)))})
+    shares = {}
+    for plane in Plane:
+        axis = plane.array_axis(geometry)
+        shares[plane] = known.mean(axis=tuple(a for a in range(3) if a != axis))
+    best, least = {}, None
+    for is_drawn in (lambda share: share == 1.0, lambda share: share > _MOSTLY):
+        for count in (1, 2, 3):
+            for planes in combinations(Plane, count):
+                slices = {plane: np.flatnonzero(is_drawn(shares[plane])).tolist() for plane in planes}
+                inside = _inside(slices, geometry)
+                cost = int(np.count_nonzero(known != inside)) + sum(map(len, slices.values()))
+                if least is None or cost < least:
+                    best, least = slices, cost
+    return _annotation(labels, known, geometry, best)
+
+
+def explains(ledger: Ledger, labels: np.ndarray, known: np.ndarray, geometry: VolumeGeometry) -> bool:
+    """True when the slices drawn in a ledger hold all known voxels, are mostly known, and have no label where empty."""
+    for entry in ledger.entries:
+        if not 0 <= entry.index < entry.plane.slice_count(geometry):
+            return False
+        layer = slice_layer(entry.plane.array_axis(geometry), entry.index)
+        if entry.state.is_decided and known[layer].mean() <= _MOSTLY:
+            return False
+        if entry.state is SliceState.EMPTY and (labels[layer].astype(bool) & known[layer]).any():
+            return False
+    slices = {plane: ledger.indices(plane) for plane in Plane}
+    return not (known & ~_inside(slices, geometry)).any()
+
+
+def with_ledger(ledger: Ledger, labels: np.ndarray, known: np.ndarray, geometry: VolumeGeometry) -> SparseAnnotation:
+    """The annotation of a ledger; voxels of its drawn slices that are not known are undecided."""
+    return SparseAnnotation(np.where(known, labels, 0).astype(labels.dtype), ledger, geometry, ~known)
+
+
+def _annotation(labels, known, geometry, slices: dict[Plane, list[int]]) -> SparseAnnotation:
+    ledger = Ledger()
+    for plane, indices in slices.items():
+        axis = plane.array_axis(geometry)
+        for index in indices:
+            layer = slice_layer(axis, index)
+            empty = not (labels[layer].astype(bool) & known[layer]).any()
+            ledger = ledger.with_state(plane, index, SliceState.EMPTY if empty else SliceState.DRAWN)
+    return with_ledger(ledger, labels, known, geometry)
+
+
+def _inside(slices: dict[Plane, list[int]], geometry: VolumeGeometry) -> np.ndarray:
+    inside = np.zeros(geometry.shape, dtype=bool)
+    for plane, indices in slices.items():
+        np.moveaxis(inside, plane.array_axis(geometry), 0)[indices] = True
+    return inside

@@ -1,0 +1,97 @@
+"""Whether a MetaImage (.mha, .mhd) is all there. ITK reads one whose compressed voxels are damaged without a word."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from .packed_stream import zlib_length
+
+META_ENDINGS = (".mha", ".mhd")
+_BYTES = {
+    "MET_CHAR": 1,
+    "MET_UCHAR": 1,
+    "MET_SHORT": 2,
+    "MET_USHORT": 2,
+    "MET_INT": 4,
+    "MET_UINT": 4,
+    "MET_LONG": 4,
+    "MET_ULONG": 4,
+    "MET_LONG_LONG": 8,
+    "MET_ULONG_LONG": 8,
+    "MET_FLOAT": 4,
+    "MET_DOUBLE": 8,
+}
+_LONGEST_HEADER = 1 << 16
+
+
+def metaimage_damage(path: Path) -> str:
+    """What is wrong with the voxels of a MetaImage, in words for a sentence; '' when they are all there.
+
+    Headers that say something else than what is checked here are left to ITK. Raises OSError.
+    """
+    fields, start = _header(path)
+    files = _data_files(path, fields)
+    expected = _expected_bytes(fields)
+    if files is None or expected is None:
+        return ""
+    for file in files:
+        if not file.is_file():
+            return f"the file '{file}', which holds its voxels, is missing"
+    if fields.get("CompressedData", "").lower() == "true":
+        if len(files) != 1:
+            return ""
+        most = _whole_number(fields.get("CompressedDataSize", ""))
+        with open(files[0], "rb") as file:
+            file.seek(start if files[0] == path else 0)
+            length, problem = zlib_length(file, most)
+        return problem or ("" if length >= expected else "it holds fewer voxels than its header says")
+    skipped = _whole_number(fields.get("HeaderSize", "")) or 0
+    length = sum(file.stat().st_size - skipped for file in files) - (start if files[0] == path else 0)
+    return "" if length >= expected else "the file is shorter than its header says"
+
+
+def _header(path: Path) -> tuple[dict[str, str], int]:
+    """The fields, and where what follows them begins; names of files of a list under 'LIST'."""
+    with open(path, "rb") as file:
+        content = file.read(_LONGEST_HEADER)
+    fields, place = {}, 0
+    while place < len(content) and "ElementDataFile" not in fields:
+        end = content.find(b"\n", place)
+        end = len(content) if end < 0 else end
+        name, equals, text = content[place:end].decode("latin-1").partition("=")
+        if equals:
+            fields[name.strip()] = text.strip()
+        place = end + 1
+    if fields.get("ElementDataFile", "").upper().startswith("LIST"):
+        fields["LIST"] = content[place:].decode("utf-8", "replace").strip()
+    return fields, place
+
+
+def _data_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
+    name = fields.get("ElementDataFile")
+    if name is None or (fields.get("BinaryData", "True").lower() == "false"):
+        return None
+    if name.upper() == "LOCAL":
+        return [path]
+    if "LIST" in fields:
+        return [path.parent / line.strip() for line in fields["LIST"].splitlines() if line.strip()]
+    words = name.rsplit(" ", 3)
+    if "%" not in name:
+        return [path.parent / name]
+    if len(words) != 4 or not all(word.lstrip("-").isdigit() for word in words[1:]):
+        return None
+    first, last, step = map(int, words[1:])
+    return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
+
+
+def _expected_bytes(fields: dict[str, str]) -> int | None:
+    sizes = [_whole_number(word) for word in fields.get("DimSize", "").split()]
+    size = _BYTES.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
+    if not sizes or None in sizes or size is None:
+        return None
+    return math.prod(sizes) * size * (_whole_number(fields.get("ElementNumberOfChannels", "1")) or 1)
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None

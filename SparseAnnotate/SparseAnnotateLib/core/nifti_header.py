@@ -1,0 +1,108 @@
+"""What a NIfTI file's own header says: how long the file must be, and how its axes lie."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .packed_stream import GZIP_MAGIC, gzip_length
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+_HEADER_BYTES = 540
+_LARGEST = 1 << 62
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiHeader:
+    """The part of a NIfTI-1 or NIfTI-2 header that is needed here.
+
+    Attributes:
+        length: bytes of header and voxels together. offset: where the voxels begin.
+        size: number of voxels along (i, j, k).
+        sform_code: 0 where the file has no sform. sform: (3, 4) rows of the matrix, in the file's own unit, RAS.
+        order: '<' or '>', as `struct` has it. sform_place, sform_format, sizes_place, sizes_format, code_place,
+            code_format: where the sform, the voxel sizes and the code of the qform stand, and as what.
+    """
+
+    length: int
+    offset: int
+    size: tuple[int, int, int]
+    sform_code: int
+    sform: np.ndarray
+    order: str
+    sform_place: int
+    sform_format: str
+    sizes_place: int
+    sizes_format: str
+    code_place: int
+    code_format: str
+
+
+def is_gzip(path: Path) -> bool:
+    """True for a file that begins as gzip does, whatever its name. Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+def nifti_header(path: Path) -> NiftiHeader | None:
+    """The header of a NIfTI file, compressed or not; None when it has none that can be read."""
+    try:
+        with gzip.open(path) if is_gzip(path) else open(path, "rb") as file:
+            return _parsed(file.read(_HEADER_BYTES))
+    except (EOFError, OSError, zlib.error):
+        return None
+
+
+def nifti_damage(path: Path) -> str:
+    """What is wrong with a .nii or .nii.gz file, in words for a sentence; '' when it is whole. Raises OSError.
+
+    ITK reads one that is cut off without a word and puts zeros for the rest.
+    """
+    header = nifti_header(path)
+    if not is_gzip(path):
+        length, problem = path.stat().st_size, ""
+        if header is None:
+            return "it begins neither as a NIfTI file nor as a compressed one"
+    else:
+        with open(path, "rb") as file:
+            length, problem = gzip_length(file, header.length if header else None)
+    if problem:
+        return problem
+    if header is None:
+        return "it has no NIfTI header"
+    return "" if length >= header.length else "the file is shorter than its header says"
+
+
+def _parsed(header: bytes) -> NiftiHeader | None:
+    for order in "<>":
+
+        def read(kind: str, place: int, order=order):
+            return struct.unpack_from(order + kind, header, place)
+
+        if len(header) >= 348 and read("i", 0)[0] == 348:
+            dimensions, (bits,), (offset,) = read("8h", 40), read("h", 72), read("f", 108)
+            places = (280, "12f", 80, "3f", 252, "h")
+        elif len(header) >= 540 and read("i", 0)[0] == 540:
+            dimensions, (bits,), (offset,) = read("8q", 16), read("h", 14), read("q", 168)
+            places = (400, "12d", 112, "3d", 344, "i")
+        else:
+            continue
+        if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
+            return None
+        sizes = [max(1, n) for n in dimensions[1 : 1 + dimensions[0]]]
+        return NiftiHeader(
+            int(offset) + math.prod(sizes) * bits // 8,
+            int(offset),
+            (*sizes, 1, 1)[:3],
+            read(f"2{places[5]}", places[4])[1],
+            np.array(read(places[1], places[0]), dtype=float).reshape(3, 4),
+            order,
+            *places,
+        )
+    return None

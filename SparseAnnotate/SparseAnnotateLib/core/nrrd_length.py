@@ -1,0 +1,103 @@
+"""Whether the voxels of a NRRD file are all there: attached (.nrrd) or in files of their own (.nhdr)."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from .nrrd_checksum import checksum_differs
+from .packed_stream import bzip2_length, gzip_length
+
+NRRD_ENDINGS = (".nrrd", ".nhdr")
+_LONGEST_HEADER = 1 << 20
+_BYTES = (
+    (r"(u?int8(_t)?|(un)?signed char|uchar|char)", 1),
+    (r"(u?int16(_t)?|((un)?signed )?short( int)?|ushort)", 2),
+    (r"(u?int32(_t)?|((un)?signed )?int|uint|float)", 4),
+    (r"(u?int64(_t)?|((un)?signed )?long ?long( int)?|u?longlong|double)", 8),
+)
+
+
+def nrrd_damage(path: Path) -> str:
+    """What is wrong with a NRRD file, in words for a sentence; '' when it is whole. Raises OSError.
+
+    Headers that say something else than what is checked here are left to ITK.
+    """
+    if checksum_differs(path):
+        return "it is not what SparseAnnotate wrote: its checksum does not fit"
+    fields, start = _header(path)
+    files, expected = _data_files(path, fields), _expected_bytes(fields)
+    if files is None or expected is None:
+        return ""
+    for file in files:
+        if not file.is_file():
+            return f"the file '{file}', which holds its voxels, is missing"
+    lines, skipped = _whole_number(fields, "lineskip"), _whole_number(fields, "byteskip")
+    packing = fields.get("encoding", "").lower()
+    length = 0
+    for file in files:
+        size = file.stat().st_size - (start if file == path else 0)
+        if packing == "raw":
+            length += size - max(skipped, 0)
+        elif packing in ("gzip", "gz", "bzip2", "bz2"):
+            with open(file, "rb") as content:
+                content.seek(start if file == path else 0)
+                for _ in range(lines):
+                    content.readline()
+                each = expected // len(files) + max(skipped, 0)
+                found, problem = gzip_length(content, each) if packing.startswith("gz") else bzip2_length(content)
+            if problem:
+                return problem
+            length += found - max(skipped, 0)
+        else:
+            return ""
+    return "" if length >= expected else "the file is shorter than its header says"
+
+
+def _header(path: Path) -> tuple[dict[str, str], int]:
+    """The fields, names in lower case without blanks, and where the voxels begin; a list of files under 'list'."""
+    with open(path, "rb") as file:
+        content = file.read(_LONGEST_HEADER)
+    end = re.search(rb"\r?\n\r?\n", content)
+    start = end.end() if end else len(content)
+    lines = content[: end.start() if end else None].decode("utf-8", "replace").splitlines()
+    fields: dict[str, str] = {}
+    for number, line in enumerate(lines):
+        name, colon, text = line.partition(": ")
+        if colon and not line.startswith("#") and ":=" not in line[: len(name) + 2]:
+            name = name.lower().replace(" ", "")
+            fields[name] = text.strip()
+            if name == "datafile" and text.upper().startswith("LIST"):
+                fields["list"] = "\n".join(lines[number + 1 :])
+                break
+    return fields, start
+
+
+def _data_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
+    name = fields.get("datafile")
+    if name is None:
+        return [path]
+    if "list" in fields:
+        return [path.parent / line.strip() for line in fields["list"].splitlines() if line.strip()]
+    words = name.split()
+    if "%" not in name:
+        return [path.parent / name]
+    if len(words) < 4 or not all(word.lstrip("-").isdigit() for word in words[1:4]):
+        return None
+    first, last, step = map(int, words[1:4])
+    return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
+
+
+def _expected_bytes(fields: dict[str, str]) -> int | None:
+    sizes = fields.get("sizes", "").split()
+    kind = fields.get("type", "").lower()
+    size = next((size for pattern, size in _BYTES if re.fullmatch(pattern, kind)), None)
+    if not sizes or size is None or not all(word.isascii() and word.isdigit() for word in sizes):
+        return None
+    return math.prod(map(int, sizes)) * size
+
+
+def _whole_number(fields: dict[str, str], name: str) -> int:
+    text = fields.get(name, "0")
+    return int(text) if text.lstrip("-").isdigit() else 0

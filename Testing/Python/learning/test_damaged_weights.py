@@ -1,0 +1,93 @@
+"""Weights, checkpoints, pseudo-labels and cached images with a flipped bit."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from SparseAnnotateLib.core import RunError
+from SparseAnnotateLib.learning.pseudo_labels import read_pseudo_labels
+from SparseAnnotateLib.learning.run_folder import RunFolder
+from SparseAnnotateLib.learning.training_data import normalised_image, normalised_image_path
+from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << (bit % 8)
+    return bytes(changed)
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 1)
+
+
+def test_no_flipped_bit_of_weights_is_believed(tmp_path):
+    path, right = tmp_path / "w.safetensors", network()
+    save_weights(path, right)
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        path.write_bytes(flipped(content, bit))
+        found = torch.nn.Linear(2, 1)
+        with contextlib.suppress(RunError):
+            load_weights(path, found)
+            assert all(torch.equal(a, b) for a, b in zip(found.parameters(), right.parameters(), strict=True)), bit
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(st.data())
+def test_no_flipped_bit_of_a_checkpoint_is_believed(tmp_path, data):
+    path, model = tmp_path / "c.safetensors", network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    save_checkpoint(path, model, optimizer, {"iteration": 3, "note": '\'"checksum":"00000000"\''})
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, data.draw(st.integers(0, 8 * len(content) - 1))))
+    other = torch.nn.Linear(2, 1)
+    with contextlib.suppress(RunError):
+        assert load_checkpoint(path, other, torch.optim.AdamW(other.parameters()))["iteration"] == 3
+        assert all(torch.equal(a, b) for a, b in zip(other.parameters(), model.parameters(), strict=True))
+
+
+def test_weights_of_others_and_older_ones_without_a_checksum_are_loaded(tmp_path):
+    path, right = tmp_path / "w.safetensors", network()
+    save_file(right.state_dict(), path)
+    found = torch.nn.Linear(2, 1)
+    load_weights(path, found)
+    assert torch.equal(found.weight, right.weight)
+    save_weights(path, right)
+    assert torch.equal(load_file(path)["weight"], right.weight)
+
+
+def test_no_flipped_bit_of_pseudo_labels_is_believed(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    path = run.pseudo_labels_path("a")
+    path.parent.mkdir(parents=True)
+    sets = np.arange(24, dtype=np.uint8).reshape(1, 2, 3, 4)
+    np.savez_compressed(path, sets=sets, sure=sets + 1, views=np.array(["axial"]))
+    content = path.read_bytes()
+    for bit in range(0, 8 * len(content), 3):
+        path.write_bytes(flipped(content, bit))
+        with contextlib.suppress(RunError):
+            found, sure, views = read_pseudo_labels(run, "a")
+            np.testing.assert_array_equal(found, sets)
+            np.testing.assert_array_equal(sure, sets + 1)
+            assert views == ("axial",)
+    path.write_bytes(content[:-30])
+    with pytest.raises(RunError, match="cannot be read"):
+        read_pseudo_labels(run, "a")
+
+
+def test_a_damaged_image_in_the_cache_is_made_again(ball_cohort):
+    right = np.array(normalised_image(ball_cohort, "ball_0", "z_score"))
+    path = normalised_image_path(ball_cohort, "ball_0", "z_score")
+    path.write_bytes(flipped(path.read_bytes(), 8 * 5000))
+    assert np.array_equal(normalised_image(ball_cohort, "ball_0", "z_score"), right)
