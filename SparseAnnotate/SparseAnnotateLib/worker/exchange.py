@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core import BadInputError, Cohort, Watch
 from ..core.nnunet import export_nnunet_dataset, import_nnunet_dataset, import_nnunet_predictions
@@ -26,11 +26,13 @@ class ImportNnunetRequest:
     Attributes:
         folder: the raw data set. predictions: folder of nnU-Net's label files, for a cohort that exists.
         run: name under which they are kept.
+        state, cases: with predictions; a data set is imported as a whole, as a new cohort.
     """
 
     cohort: str
     folder: str
     state: str | None = None
+    cases: tuple[str, ...] = ()
     predictions: str | None = None
     run: str | None = None
 
@@ -76,9 +78,15 @@ def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
     if (request.predictions is None) != (request.run is None):
         raise BadInputError("Predictions need a folder of them and the name of the run to keep them under: give both.")
     if request.predictions is not None:
-        cohort = _open(request)
+        whole = _open(request)
+        chosen = tuple(whole.select(request.cases))
+        cohort = Cohort(whole.folder, whole.state_folder, replace(whole.file, cases=chosen))
         names = import_nnunet_predictions(cohort, request.predictions, request.folder, request.run, watch)
         return Exchanged(str(cohort.prediction_path(request.run, names[0]).parent), tuple(names))
+    if request.state or request.cases:
+        raise BadInputError(
+            "A data set is imported as a whole, as a new cohort: a state folder or cases go with predictions only."
+        )
     cohort, warnings = import_nnunet_dataset(request.folder, request.cohort, watch)
     return Exchanged(str(cohort.folder), tuple(case.name for case in cohort.cases), tuple(warnings))
 
