@@ -87,8 +87,16 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     return folder
 
 
-def import_nnunet_dataset(folder: str | Path, cohort_folder: str | Path, watch: Watch) -> tuple[Cohort, list[str]]:
-    """Make a cohort of a raw data set; images stay where they are.
+def import_nnunet_dataset(
+    folder: str | Path,
+    cohort_folder: str | Path,
+    watch: Watch,
+    cases: Sequence[str] = (),
+    state_folder: str | Path | None = None,
+) -> tuple[Cohort, list[str]]:
+    """Make a cohort of a raw data set, or of some of its cases; images stay where they are.
+
+    With a `state_folder` the annotations and ledgers go there instead of into the cohort folder.
 
     Slices without an ignored voxel are drawn slices. Labels without any ignored voxel are dense and become references.
     Returns the cohort, and sentences on what could not be taken over.
@@ -98,9 +106,16 @@ def import_nnunet_dataset(folder: str | Path, cohort_folder: str | Path, watch: 
     """
     folder = Path(folder).expanduser().absolute()
     dataset = read_nnunet_dataset(folder)
-    cohort = Cohort.create(cohort_folder, Path(cohort_folder).name, dataset.labels)
     images = sorted((folder / "imagesTr").glob(f"*_0000{dataset.ending}"))
     images += sorted((folder / "imagesTs").glob(f"*_0000{dataset.ending}"))
+    names = [path.name[: -len(f"_0000{dataset.ending}")] for path in images]
+    unknown = [name for name in cases if name not in names]
+    if unknown:
+        raise BadInputError(f"The data set '{folder}' has no case '{unknown[0]}'.")
+    images = [path for path, name in zip(images, names, strict=True) if not cases or name in cases]
+    cohort = Cohort.create(cohort_folder, Path(cohort_folder).name, dataset.labels)
+    if state_folder is not None:
+        cohort = Cohort.open(cohort_folder, state_folder)
     warnings = []
     for number, path in enumerate(images):
         name = path.name[: -len(f"_0000{dataset.ending}")]

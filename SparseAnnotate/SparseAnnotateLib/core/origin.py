@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .annotation import SparseAnnotation
 from .image_fingerprint import content_fingerprint
+from .ledger import Ledger, SliceState
 from .planes import Plane
 
 UNKNOWN = "nothing is known of what it was made from (by another program, or an older version); taken as it is"
@@ -56,6 +57,13 @@ class Origin:
     @property
     def is_known(self) -> bool:
         return bool(self.annotation or self.image or self.run_content)
+
+    def ledger(self) -> Ledger:
+        """The slices that were drawn when the result was made, and nothing else of them."""
+        ledger = Ledger()
+        for plane, index in sorted(_slices_from_text(self.drawn)):
+            ledger = ledger.with_state(Plane(plane), int(index), SliceState.DRAWN)
+        return ledger
 
     def without_annotation(self) -> Origin:
         """The same without the drawn slices: for comparing results of several rounds of drawing."""

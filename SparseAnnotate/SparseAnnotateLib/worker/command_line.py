@@ -21,7 +21,8 @@ EXIT_OK, EXIT_ERROR, EXIT_CANCELLED, EXIT_CLOSED_PIPE = 0, 1, 130, 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code.
 
-    0 done, 1 an error in a sentence, 2 wrong usage, 130 or 143 cancelled by a signal, 141 nobody reads the output.
+    0 done, 1 an error in a sentence, 2 wrong usage, 130 or 143 cancelled by a signal, 141 nobody reads the output. With
+    an error, stdout has what is known nevertheless; or, with '--json', the error when nothing is.
     """
     from .process_environment import complete_environment, restart_in_utf8
 
@@ -73,8 +74,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         text = str(error)
         if isinstance(error, FileWriteError):
             text += _other_state_folder(options, text)
+        known = getattr(error, "shown", None)
         if options.json:
-            _write_json({"error": text, "type": type(error).__name__})
+            _write_json({"error": text, "type": type(error).__name__} if known is None else known)
+        elif known is not None:
+            _shown(options.show, known)
         _show_error(text)
         return EXIT_ERROR
     if options.json:

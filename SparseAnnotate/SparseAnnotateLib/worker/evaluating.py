@@ -35,10 +35,11 @@ class Evaluation:
         undrawn_dice: the same over the voxels that nobody drew.
         hd95_mm: mean 95 % Hausdorff distance in mm; infinite (in JSON: null beside a Dice) when a structure is in one
             of them only.
-        slices_drawn, density: of the annotation.
+        slices_drawn, density: of the annotation that the result was made from.
         labels: figures of each structure; see `LabelFigures`.
         absent: names of the structures that neither has; they are in no mean.
-        notes: what to know about the figures, as sentences.
+        stale: what has changed since the result was made; '' when nothing has.
+        notes: what else to know about the figures, as sentences.
     """
 
     case: str
@@ -49,59 +50,72 @@ class Evaluation:
     density: float
     labels: list[dict[str, Any]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    stale: str = ""
     notes: list[str] = field(default_factory=list)
+
+
+class OutOfDateError(BadInputError):
+    """Results that were made from something else than there is now; `shown` has the figures they have nevertheless."""
+
+    def __init__(self, message: str, shown: list[Evaluation]):
+        super().__init__(message)
+        self.shown = shown
 
 
 def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     """Figures of every case that has both a result and a reference.
 
-    Raises BadInputError when there is none, a case asked for lacks one of them, or a result is out of date.
+    Raises:
+        BadInputError: when there is none, or a case asked for lacks one of them.
+        OutOfDateError: when slices have been drawn, an image replaced or a run trained again since a result was made.
     """
     cohort = Cohort.open(request.cohort, request.state)
     cases = _cases(cohort, request)
-    notes, changes = {}, {}
-    content = run_fingerprint(cohort.run_folder(request.run)) if request.run else ""
-    # All of them before the first is measured, which may take hours.
+    run = (
+        Origin(run=request.run, run_content=run_fingerprint(cohort.run_folder(request.run)))
+        if request.run
+        else Origin()
+    )
+    results, changes = [], {}
     for number, name in enumerate(cases):
-        watch.step(0.2 * number / len(cases), f"checking '{name}'")
-        origin = Origin.from_facts(read_facts(_path_of(cohort, request.run, name)))
-        if not origin.is_known:
-            notes[name] = [f"Of this result {UNKNOWN}."]
-            continue
-        now = cohort.origin(name)
-        change = origin.changes(replace(now, run=request.run or "", run_content=content))
+        watch.step(number / len(cases), f"measuring '{name}'")
+        path, annotation = _path_of(cohort, request.run, name), cohort.annotation(name)
+        made = Origin.from_facts(read_facts(path))
+        now = replace(cohort.origin(name, annotation), run=run.run, run_content=run.run_content)
+        change = made.changes(now)
         if change:
             changes[name] = change
+        if made.drawn and made.annotation != now.annotation:
+            # The figures of an old result are those of the slices that were drawn then.
+            annotation = replace(annotation, ledger=made.ledger())
+        notes = [] if made.is_known else [f"Of this result {UNKNOWN}."]
+        results.append(_evaluation(cohort, name, path, annotation, change, notes))
     if changes:
         what, again = ("prediction", "Predict") if request.run else ("fill", "Fill")
-        raise BadInputError(
-            stale_sentence(what, changes, f"{again} again, or name the cases to compare that are up to date.")
-        )
-    results = []
-    for number, name in enumerate(cases):
-        watch.step(0.2 + 0.8 * number / len(cases), f"measuring '{name}'")
-        annotation = cohort.annotation(name)
-        results.append(_evaluation(cohort, name, _path_of(cohort, request.run, name), annotation, notes.get(name, [])))
+        remedy = f"{again} again, or name only cases that are up to date."
+        raise OutOfDateError(stale_sentence(what, changes, remedy), results)
     return results
 
 
-def _evaluation(cohort: Cohort, name: str, path: Path, annotation: SparseAnnotation, notes: list[str]) -> Evaluation:
+def _evaluation(
+    cohort: Cohort, name: str, path: Path, annotation: SparseAnnotation, stale: str, notes: list[str]
+) -> Evaluation:
     result, reference = read_labels(path, annotation.geometry), cohort.reference(name)
     found = np.union1d(np.unique(result), np.unique(reference)).tolist()
     drawn = annotation.supervised_mask()
     figures = compare_labels(name, result, reference, annotation.geometry, [*found, *cohort.labels], drawn)
     labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
     absent = [cohort.labels.get(value, str(value)) for value in figures.absent]
-    count = len(annotation.ledger.decided)
     return Evaluation(
         name,
         figures.dice,
         figures.undrawn_dice,
         figures.hd95_mm,
-        count,
+        len(annotation.ledger.decided),
         annotation.density(),
         labels,
         absent,
+        stale,
         notes,
     )
 

@@ -26,7 +26,7 @@ class ImportNnunetRequest:
     Attributes:
         folder: the raw data set. predictions: folder of nnU-Net's label files, for a cohort that exists.
         run: name under which they are kept.
-        state, cases: with predictions; a data set is imported as a whole, as a new cohort.
+        cases: only these. state: where annotations and ledgers, or the predictions, go instead.
     """
 
     cohort: str
@@ -83,11 +83,7 @@ def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
         cohort = Cohort(whole.folder, whole.state_folder, replace(whole.file, cases=chosen))
         names = import_nnunet_predictions(cohort, request.predictions, request.folder, request.run, watch)
         return Exchanged(str(cohort.prediction_path(request.run, names[0]).parent), tuple(names))
-    if request.state or request.cases:
-        raise BadInputError(
-            "A data set is imported as a whole, as a new cohort: a state folder or cases go with predictions only."
-        )
-    cohort, warnings = import_nnunet_dataset(request.folder, request.cohort, watch)
+    cohort, warnings = import_nnunet_dataset(request.folder, request.cohort, watch, request.cases, request.state)
     return Exchanged(str(cohort.folder), tuple(case.name for case in cohort.cases), tuple(warnings))
 
 

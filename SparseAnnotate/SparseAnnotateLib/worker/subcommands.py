@@ -226,7 +226,7 @@ def _command(commands, name: str, text: str, show: Callable, function: Callable 
         )
     if "cases" in taken:
         command.add_argument("--cases", nargs="+", default=(), help="only these cases")
-    command.set_defaults(function=function or _request, show=show, request_name=request_name, refuse=command.error)
+    command.set_defaults(function=function or _request, show=show, request_name=request_name)
     _output_options(command)
     return command
 
@@ -239,8 +239,7 @@ def _exchange_commands(commands) -> None:
         ("export-bundle", "write a run's 3D model as a MONAI bundle"),
         ("import-bundle", "take a MONAI bundle that was written so over as a run"),
     ):
-        function = _import_nnunet if name == "import-nnunet" else None
-        command = _command(commands, name, text, show_exchanged, function)
+        command = _command(commands, name, text, show_exchanged)
         command.add_argument("--folder", required=True, help="the data set or bundle")
         if name.endswith("bundle"):
             command.add_argument("--run", required=True)
@@ -274,12 +273,6 @@ def _request(options: argparse.Namespace, watch: Watch) -> Any:
     given = {f.name: getattr(options, f.name) for f in fields(request_class)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return function(request_class(**given), watch)
-
-
-def _import_nnunet(options: argparse.Namespace, watch: Watch) -> Any:
-    if options.predictions is None and (options.state or options.cases):
-        options.refuse("--state and --cases go with --predictions; a data set is imported as a whole, as a new cohort")
-    return _request(options, watch)
 
 
 def _train(options: argparse.Namespace, watch: Watch) -> Any:

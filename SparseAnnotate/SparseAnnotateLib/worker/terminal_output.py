@@ -34,11 +34,13 @@ def show_table(rows: Sequence[Any]) -> None:
 
 
 def show_evaluations(rows: Sequence[Evaluation]) -> None:
-    table = Table("case", "dice", "undrawn_dice", "hd95_mm", "slices_drawn", "density", "absent")
+    table = Table("case", "dice", "undrawn_dice", "hd95_mm", "slices_drawn", "density", "absent", "stale")
     for row in rows:
         absent = ", ".join(row.absent) or "-"
         figures = (_figure(row.dice), _figure(row.undrawn_dice), _figure(row.hd95_mm))
-        table.add_row(Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}", Text(absent))
+        table.add_row(
+            Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}", Text(absent), Text(row.stale or "-")
+        )
     Console(emoji=False).print(table)
     known = [row.dice for row in rows if row.dice is not None]
     if known:
