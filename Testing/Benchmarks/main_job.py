@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmark_report import DATA, arguments, report
-from SparseAnnotateLib.core import Cohort, Watch
+from SparseAnnotateLib.core import Cohort, Watch, mean_of_known
 from SparseAnnotateLib.learning import TrainingSettings
 from SparseAnnotateLib.worker import requests
 
@@ -97,7 +97,7 @@ def _one(options, training, test, density, strategy, seed, iterations) -> tuple:
         strategy,
         seed,
         len(recommended),
-        float(np.mean([case.dice for case in filled])),
+        mean_of_known(case.dice for case in filled) or 0.0,
         " ".join(f"{value:.3f}" for value in labels.mean(axis=0)),
         float(labels.mean()),
         card["seconds"],

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmark_report import DATA, arguments, report
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, mean_of_known
 from SparseAnnotateLib.core.metrics import dice
 from SparseAnnotateLib.interpolation import interpolator_named
 from SparseAnnotateLib.learning import TrainingSettings
@@ -111,7 +111,7 @@ def _model_dice(common: dict[str, str], test, seed: int, iterations: int) -> flo
     requests.train(requests.TrainRequest(**common, run="quick", settings=settings), Watch())
     requests.predict(requests.PredictRequest(**common, run="quick", cases=test), Watch())
     figures = requests.evaluate(requests.EvaluateRequest(**common, run="quick", cases=test), Watch())
-    return float(np.mean([case.dice for case in figures]))
+    return mean_of_known(case.dice for case in figures) or 0.0
 
 
 def _recommended(cohort: Cohort, names, budget: str, strategy: str, seed: int, plane: str):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import CaseFigures, Plane
+from SparseAnnotateLib.core import CaseFigures, Plane, mean_of_known
 
 from . import slice_pictures
 
@@ -26,8 +26,8 @@ def summary_of(rows: list[dict[str, Any]], seconds: dict[str, float], peak_mib: 
     return {
         "cases": rows,
         "mean": {
-            "fill_dice": float(np.mean([row["fill"]["dice"] for row in rows])),
-            "model_dice": float(np.mean([row["model"]["dice"] for row in rows])),
+            "fill_dice": mean_of_known(row["fill"]["dice"] for row in rows),
+            "model_dice": mean_of_known(row["model"]["dice"] for row in rows),
         },
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "peak_mib": round(peak_mib),
@@ -36,7 +36,8 @@ def summary_of(rows: list[dict[str, Any]], seconds: dict[str, float], peak_mib: 
 
 def figures(case: CaseFigures) -> dict[str, float | None]:
     """Mean Dice and 95 % Hausdorff distance of a case, as summary.json holds them."""
-    return {"dice": case.dice, "hd95_mm": case.hd95_mm if math.isfinite(case.hd95_mm) else None}
+    distance = case.hd95_mm
+    return {"dice": case.dice, "hd95_mm": distance if distance is not None and math.isfinite(distance) else None}
 
 
 def print_table(summary: dict[str, Any]) -> None:
@@ -111,8 +112,12 @@ def _cells(summary: dict[str, Any]) -> list[list[str]]:
             ]
         )
     mean = summary["mean"]
-    rows.append(["mean", "", "", f"{mean['fill_dice']:.3f}", "", f"{mean['model_dice']:.3f}", ""])
+    rows.append(["mean", "", "", _figure(mean["fill_dice"]), "", _figure(mean["model_dice"]), ""])
     return rows
+
+
+def _figure(mean: float | None) -> str:
+    return "missing" if mean is None else f"{mean:.3f}"
 
 
 def _centre_of(segmentation, volume) -> list[int]:

@@ -16,7 +16,7 @@ from .errors import (
     SparseAnnotateError,
     WorkerError,
 )
-from .evaluation import CaseFigures, LabelFigures, compare_labels
+from .evaluation import CaseFigures, LabelFigures, compare_labels, mean_of_known
 from .geometry import VolumeGeometry
 from .ledger import Ledger, LedgerEntry, SliceState
 from .planes import Plane, SliceRef
@@ -48,4 +48,5 @@ __all__ = [
     "Watch",
     "WorkerError",
     "compare_labels",
+    "mean_of_known",
 ]

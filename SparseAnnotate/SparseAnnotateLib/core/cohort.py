@@ -14,6 +14,8 @@ A cohort made by SparseAnnotate::
     runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
     cache/                       may be deleted at any time
 
+<case> stands for the case's name, or for its beginning and a mark when it is long; see `case_names.file_stem`.
+
 A folder in the Medical Segmentation Decathlon's layout is read as it comes; its labelsTr are references, never taken
 for drawn slices. What SparseAnnotate writes then goes to its sub-folder 'SparseAnnotate', or to a state folder given.
 """
@@ -21,48 +23,28 @@ for drawn slices. What SparseAnnotate writes then goes to its sub-folder 'Sparse
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from .annotation import SparseAnnotation
-from .decathlon import DATASET_FILE, read_decathlon
+from .case_names import LONGEST_STEM, check_name, file_stem, normal_name, same_on_some_system
+from .cohort_file import COHORT_FILE, Case, CohortFile, check_labels, path_in, read_cohort_file, stored_path
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
+from .image_fingerprint import image_fingerprint
 from .images import labels_from_values, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
+from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
 from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
 
-COHORT_FILE = "cohort.json"
 _LOCK_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Case:
-    """One volume of a cohort; paths relative to the cohort folder, or absolute. Reference: dense labels, if any."""
-
-    name: str
-    image: str
-    reference: str | None = None
-
-
-@dataclass(frozen=True)
-class CohortFile:
-    """What cohort.json holds."""
-
-    name: str
-    labels: dict[int, str] = field(default_factory=dict)
-    cases: tuple[Case, ...] = ()
-    format: Literal["SparseAnnotate cohort"] = "SparseAnnotate cohort"
-    version: Literal[1] = 1
 
 
 class Cohort:
@@ -79,43 +61,39 @@ class Cohort:
         self.folder = folder
         self.state_folder = state_folder
         self.file = file
-        self._cases = {case.name: case for case in file.cases}
+        self._name_cases()
 
     @classmethod
     def open(cls, folder: str | Path, state_folder: str | Path | None = None) -> Cohort:
-        """Open a cohort folder, or a folder in the Decathlon's layout.
+        """Open a cohort folder, or a folder in the Decathlon's layout. Its images are not looked at; see `select`.
 
         Args:
             folder: the folder with cohort.json or dataset.json.
             state_folder: where annotations, ledgers and runs are kept, instead of in the folder itself.
 
         Raises:
-            CohortError: when the folder is no cohort, an image is missing, or two cases share a name.
+            CohortError: when the folder is no cohort, or two cases share a name.
             BadInputError: when cohort.json is damaged.
         """
-        folder = Path(folder).expanduser().absolute()
-        if (folder / COHORT_FILE).is_file():
-            file, state = read_json(folder / COHORT_FILE, CohortFile), folder
-        elif (folder / DATASET_FILE).is_file():
-            name, labels, cases = read_decathlon(folder)
-            file = CohortFile(name, labels, tuple(Case(*case) for case in cases))
-            state = folder / "SparseAnnotate"
-        else:
-            raise CohortError(
-                f"'{folder}' is not a cohort: it has neither '{COHORT_FILE}' nor '{DATASET_FILE}'. "
-                "Make one with 'sparse-annotate create', or choose another folder."
-            )
-        cohort = cls(folder, Path(state_folder).expanduser().absolute() if state_folder else state, file)
-        cohort._check_cases()
-        return cohort
+        folder = _absolute(folder)
+        file, state = read_cohort_file(folder)
+        return cls(folder, _absolute(state_folder) if state_folder else state, file)
 
     @classmethod
-    def create(cls, folder: str | Path, name: str, labels: dict[int, str] | None = None) -> Cohort:
-        """Make an empty cohort. Raises CohortError when the folder already is one."""
-        folder = Path(folder).expanduser().absolute()
+    def create(
+        cls, folder: str | Path, name: str, labels: dict[int, str] | None = None, cases: Sequence[Case] = ()
+    ) -> Cohort:
+        """Make a cohort, without cases or with all of them at once.
+
+        Raises CohortError when the folder already is one, BadInputError when labels or names cannot be used.
+        """
+        folder = _absolute(folder)
         if (folder / COHORT_FILE).exists():
             raise CohortError(f"'{folder}' already is a cohort; open it instead, or choose another folder.")
-        cohort = cls(folder, folder, CohortFile(name, dict(labels or {})))
+        check_labels(labels or {})
+        for case in cases:
+            check_name(case.name)
+        cohort = cls(folder, folder, CohortFile(name, dict(labels or {}), tuple(cases)))
         write_json(folder / COHORT_FILE, cohort.file)
         return cohort
 
@@ -135,18 +113,45 @@ class Cohort:
         return {value: name for value, name in sorted(self.file.labels.items()) if value != 0}
 
     def has_case(self, name: str) -> bool:
-        return name in self._cases
+        return normal_name(name) in self._cases
 
     def case(self, name: str) -> Case:
-        """The case of that name; CohortError when there is none."""
-        try:
-            return self._cases[name]
-        except KeyError:
-            raise CohortError(f"The cohort '{self.name}' has no case '{name}'.") from None
+        """The case of that name.
 
-    def select(self, names: list[str] | tuple[str, ...] | None) -> list[Case]:
-        """The cases of those names, each once, or all."""
-        return [self.case(name) for name in dict.fromkeys(names)] if names else list(self.cases)
+        Raises CohortError when there is none, or another one whose files Windows or macOS would take for its own.
+        """
+        case = self._cases.get(normal_name(name))
+        if case is None:
+            raise CohortError(f"The cohort '{self.name}' has no case '{name}'.")
+        twin = self._twins.get(case.name)
+        if twin is not None:
+            raise CohortError(
+                f"The cohort '{self.name}' has the cases '{case.name}' and '{twin}', which differ in upper and lower "
+                "case only: Windows and macOS take their files for one. Rename one of them."
+            )
+        return case
+
+    def select(self, names: Sequence[str] | None, with_references: bool = False) -> list[Case]:
+        """The cases of those names, each once, or all; their images, and references if asked for, are there.
+
+        Raises CohortError when there is no such case, or files of these cases are missing; others do not matter.
+        """
+        chosen = [self.case(name) for name in (names or [case.name for case in self.cases])]
+        chosen = list({case.name: case for case in chosen}.values())
+        missing = []
+        for case in chosen:
+            needed = [case.image, case.reference] if with_references else [case.image]
+            missing += [(case.name, path) for path in needed if path and not self._path(path).is_file()]
+        if missing:
+            shown = ", ".join(f"'{self._path(path)}' (case '{name}')" for name, path in missing[:3])
+            shown += " ..." if len(missing) > 3 else ""
+            files = "file is" if len(missing) == 1 else "files are"
+            raise CohortError(
+                f"{len(missing)} {files} missing from the cohort '{self.name}': {shown}. "
+                f"Put them back, or take their cases out of '{COHORT_FILE}'. If the files were moved, create the "
+                "cohort again, or mend their paths there."
+            )
+        return chosen
 
     def add_case(
         self,
@@ -161,8 +166,9 @@ class Cohort:
 
         Raises:
             BadInputError: when the name cannot be part of a file name, or the image cannot be used.
+            CohortError: when the name differs from another case's in upper and lower case only.
         """
-        _check_name(name, "A case's name")
+        name = self._new_name(name)
         if isinstance(image, np.ndarray):
             if geometry is None:
                 raise BadInputError("An image given as an array needs its geometry.")
@@ -170,22 +176,39 @@ class Cohort:
                 pass
             return self.case(name)
         read_geometry(image)
-        return self._enter_case(name, self._stored_path(image), reference)
+        return self._enter_case(name, stored_path(self.folder, image), reference)
 
     def adding_case(
         self, name: str, image: np.ndarray, geometry: VolumeGeometry, reference: str | Path | None = None
     ) -> Iterator[float]:
         """`add_case` of an array piece by piece: yields the share that is written; the case is there at the end."""
-        _check_name(name, "A case's name")
-        stored = f"images/{name}.nrrd"
+        name = self._new_name(name)
+        stored = f"images/{self._stem(name)}.nrrd"
         yield from written_in_slabs(self.folder / stored, image, geometry)
         self._enter_case(name, stored, reference)
 
     def _enter_case(self, name: str, image_path: str, reference: str | Path | None) -> Case:
-        case = Case(name, image_path, self._stored_path(reference) if reference is not None else None)
+        case = Case(name, image_path, stored_path(self.folder, reference) if reference is not None else None)
         with self.locked(f"adding case '{name}'"):
             self._update_file(lambda file: replace(file, cases=(*(c for c in file.cases if c.name != name), case)))
         return case
+
+    def add_cases(self, cases: Sequence[Case], labels: dict[int, str] | None = None) -> None:
+        """Add cases whose paths are as they are stored, and the labels they bring, all at once.
+
+        Raises CohortError when there is a case of that name already, BadInputError when labels do not go together.
+        """
+        with self.locked(f"adding {len(cases)} cases"):
+            for case in cases:
+                if self.has_case(self._new_name(case.name)):
+                    raise CohortError(f"The cohort '{self.name}' already has a case '{case.name}'.")
+            self._update_file(
+                lambda file: replace(
+                    file,
+                    cases=(*file.cases, *cases),
+                    labels={**file.labels, **(labels or {})},
+                )
+            )
 
     def set_labels(self, labels: dict[int, str]) -> None:
         """Name the labels (value to name)."""
@@ -210,9 +233,33 @@ class Cohort:
                 f"'{self.folder}' is a folder in the Decathlon's layout, which SparseAnnotate only reads; "
                 "make a cohort of your own to change its cases or labels."
             )
-        self.file = change(read_json(path, CohortFile))
+        self.file = change(read_cohort_file(self.folder)[0])
         write_json(path, self.file)
-        self._cases = {case.name: case for case in self.file.cases}
+        self._name_cases()
+
+    def _name_cases(self) -> None:
+        self._cases = {normal_name(case.name): case for case in self.file.cases}
+        by_key: dict[str, list[str]] = {}
+        for case in self.file.cases:
+            by_key.setdefault(same_on_some_system(case.name), []).append(case.name)
+        self._twins = {
+            name: next(other for other in group if other != name)
+            for group in by_key.values()
+            if len(set(group)) > 1
+            for name in group
+        }
+
+    def _new_name(self, name: str) -> str:
+        name = normal_name(name)
+        check_name(name)
+        key = same_on_some_system(name)
+        twin = next((c.name for c in self.cases if c.name != name and same_on_some_system(c.name) == key), None)
+        if twin is not None:
+            raise CohortError(
+                f"The cohort '{self.name}' has a case '{twin}', which differs from '{name}' in upper and lower case "
+                "only: Windows and macOS would take their files for one. Choose another name."
+            )
+        return name
 
     # --- images and labels ----------------------------------------------------------------------------------------
 
@@ -221,11 +268,18 @@ class Cohort:
 
     def geometry(self, name: str) -> VolumeGeometry:
         """Geometry of a case's image, from the file's header alone."""
-        return read_geometry(self.image_path(name))
+        with self._naming(f"The image of case '{name}'"):
+            return read_geometry(self.image_path(name))
 
     def image(self, name: str) -> tuple[np.ndarray, VolumeGeometry]:
         """A case's image: (K, J, I) array in the file's dtype, and geometry."""
-        return read_image(self.image_path(name))
+        with self._naming(f"The image of case '{name}'"):
+            return read_image(self.image_path(name))
+
+    def image_fingerprint(self, name: str) -> str:
+        """Short text from the content of a case's image file, the same wherever the cohort is copied to."""
+        with self._naming(f"The image of case '{name}'"):
+            return image_fingerprint(self.image_path(name))
 
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None
@@ -235,7 +289,9 @@ class Cohort:
         path = self.case(name).reference
         if path is None:
             raise CohortError(f"The case '{name}' has no reference labels to compare with.")
-        return read_labels(self._path(path), self.geometry(name))
+        geometry = self.geometry(name)
+        with self._naming(f"The reference of case '{name}'"):
+            return read_labels(self._path(path), geometry)
 
     # --- annotation and ledger ------------------------------------------------------------------------------------
 
@@ -250,7 +306,8 @@ class Cohort:
         ledger.check_fits(geometry, f"The ledger of case '{name}'")
         path = self._annotation_path(name)
         if path.is_file():
-            labels = read_labels(path, geometry)
+            with self._naming(f"The annotation of case '{name}'"):
+                labels = read_labels(path, geometry)
         elif ledger.decided:
             raise CohortError(
                 f"The ledger of case '{name}' names drawn slices, but their labels '{path}' are missing. "
@@ -303,24 +360,32 @@ class Cohort:
 
     # --- results --------------------------------------------------------------------------------------------------
 
+    def origin(self, name: str, annotation: SparseAnnotation | None = None, method: str = "", run: str = "") -> Origin:
+        """What a result of this case would be made from now: its drawn slices, its image, and a run's models.
+
+        `annotation`: the case's, when it has been read already.
+        """
+        annotation = self.annotation(name) if annotation is None else annotation
+        content = run_fingerprint(self.run_folder(run)) if run else ""
+        return Origin.of(annotation, self.image_fingerprint(name), method, run, content)
+
     def fill_path(self, name: str) -> Path:
-        return self.state_folder / "fills" / f"{name}.nrrd"
+        return self.state_folder / "fills" / f"{self._stem(name)}.nrrd"
 
     def fill_confidence_path(self, name: str) -> Path:
         """Percent, 100 on drawn slices: how far a case's fill can be trusted."""
-        return self.state_folder / "fills" / "confidence" / f"{name}.nrrd"
+        return self.state_folder / "fills" / "confidence" / f"{self._stem(name)}.nrrd"
 
     def prediction_path(self, run: str, name: str) -> Path:
-        return self.state_folder / "predictions" / run / f"{name}.nrrd"
+        return self.state_folder / "predictions" / _run_name(run) / f"{self._stem(name)}.nrrd"
 
     def uncertainty_path(self, run: str, name: str, kind: str) -> Path:
         """Percent: how unsure a run's prediction is, 'entropy' or 'disagreement'."""
-        return self.state_folder / "predictions" / run / kind / f"{name}.nrrd"
+        return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
 
     def run_folder(self, run: str) -> Path:
         """Folder of a run. Raises BadInputError when the name cannot be part of a file name."""
-        _check_name(run, "A run's name")
-        return self.state_folder / "runs" / run
+        return self.state_folder / "runs" / _run_name(run)
 
     def runs(self) -> list[str]:
         """Names of the runs, oldest first."""
@@ -339,44 +404,44 @@ class Cohort:
     # --- paths ----------------------------------------------------------------------------------------------------
 
     def _annotation_path(self, name: str) -> Path:
-        return self.state_folder / "annotations" / f"{name}.nrrd"
+        return self.state_folder / "annotations" / f"{self._stem(name)}.nrrd"
 
     def _undecided_path(self, name: str) -> Path:
         return self._annotation_path(name).parent / "undecided" / self._annotation_path(name).name
 
     def _ledger_path(self, name: str) -> Path:
-        return self.state_folder / "ledgers" / f"{name}.json"
+        return self.state_folder / "ledgers" / f"{self._stem(name)}.json"
+
+    def _stem(self, name: str) -> str:
+        """What the case's files are called; a long name that was used as it is in older cohorts still is."""
+        stem = file_stem(name)
+        plain = normal_name(name)
+        if stem != plain and len(plain.encode()) < 240 and (self.state_folder / "ledgers" / f"{plain}.json").is_file():
+            return plain
+        return stem
 
     def _path(self, stored: str) -> Path:
-        return self.folder / stored
+        return path_in(self.folder, stored)
 
-    def _stored_path(self, path: str | Path) -> str:
-        path = Path(path).expanduser().absolute()
-        with suppress(ValueError):
-            return Path(os.path.relpath(path.relative_to(self.folder), ".")).as_posix()
-        return path.as_posix()
-
-    def _check_cases(self) -> None:
-        if len(self._cases) != len(self.cases):
-            names = [case.name for case in self.cases]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise CohortError(f"The cohort '{self.name}' names these cases twice: {', '.join(twice[:5])}.")
-        missing = []
-        for case in self.cases:
-            _check_name(case.name, "A case's name")
-            missing += [self._path(p) for p in (case.image, case.reference) if p and not self._path(p).is_file()]
-        if missing:
-            shown = ", ".join(f"'{path}'" for path in missing[:3]) + (" ..." if len(missing) > 3 else "")
-            files = "file is" if len(missing) == 1 else "files are"
-            raise CohortError(
-                f"{len(missing)} {files} missing from the cohort '{self.name}': {shown}. "
-                f"Put them back, or take their cases out of '{COHORT_FILE}'."
-            )
+    @contextmanager
+    def _naming(self, what: str):
+        """Names the case in errors about its files: their paths need not."""
+        try:
+            yield
+        except BadInputError as error:
+            raise BadInputError(f"{what} cannot be used. {error}") from error
 
 
-def _check_name(name: str, what: str) -> None:
-    if not re.fullmatch(r"[\w][\w .+()-]*", name) or name != name.strip() or ".." in name:
+def _absolute(folder: str | Path) -> Path:
+    # Without a home folder, '~' is left as it is rather than an error.
+    return Path(os.path.expanduser(folder)).absolute()
+
+
+def _run_name(run: str) -> str:
+    name = normal_name(run)
+    check_name(name, "A run")
+    if len(name.encode()) > LONGEST_STEM:
         raise BadInputError(
-            f"{what} may hold letters, digits, spaces and _ . + - ( ) only, and begin with a letter or digit; "
-            f"'{name}' does not."
+            f"The name of a run may have {LONGEST_STEM} bytes; '{name}' has more. Choose a shorter one."
         )
+    return name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,14 @@ from .geometry import VolumeGeometry
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """Agreement of one label in one volume. Distances in mm (infinite when just one of the masks is empty)."""
+    """Agreement of one label that is in the result, the reference or both.
+
+    Attributes:
+        dice, iou: 0 when just one of them has the label.
+        hd95_mm, hausdorff_mm, average_boundary_mm: distances in mm; infinite when just one of them has the label.
+        volume_ml, reference_volume_ml: in ml; 0 where the label is absent.
+        undrawn_dice: Dice over the voxels that nobody drew; None when not asked for, or when neither has it there.
+    """
 
     label: int
     dice: float
@@ -23,38 +32,66 @@ class LabelFigures:
     average_boundary_mm: float
     volume_ml: float
     reference_volume_ml: float
+    undrawn_dice: float | None = None
+
+    @classmethod
+    def from_plain(cls, row: Mapping[str, Any]) -> LabelFigures:
+        """From a row of the worker's answer: JSON has no infinity, so an infinite distance comes as null."""
+        distances = ("hd95_mm", "hausdorff_mm", "average_boundary_mm")
+        return cls(**{k: math.inf if v is None and k in distances else v for k, v in row.items()})
 
 
 @dataclass(frozen=True)
 class CaseFigures:
-    """Agreement of one volume: every label, and their plain mean."""
+    """Agreement of one volume.
+
+    Attributes:
+        case: its name.
+        labels: figures of every label compared that the result or the reference holds.
+        absent: labels compared that neither holds: right, but no measure of anything, so in no mean.
+    """
 
     case: str
     labels: tuple[LabelFigures, ...]
+    absent: tuple[int, ...] = ()
 
     @property
-    def dice(self) -> float:
-        """Mean Dice over the labels."""
-        return _mean([f.dice for f in self.labels])
+    def dice(self) -> float | None:
+        """Mean Dice over the labels; None when neither the result nor the reference holds any of them."""
+        return mean_of_known(f.dice for f in self.labels)
 
     @property
-    def hd95_mm(self) -> float:
-        """Mean 95 % Hausdorff distance over the labels, in mm."""
-        return _mean([f.hd95_mm for f in self.labels])
+    def hd95_mm(self) -> float | None:
+        """Mean 95 % Hausdorff distance over the labels, in mm; infinite, or None, as for the single label and Dice."""
+        return mean_of_known(f.hd95_mm for f in self.labels)
+
+    @property
+    def undrawn_dice(self) -> float | None:
+        """Mean Dice over the labels on undrawn voxels; None when no label has one."""
+        return mean_of_known(f.undrawn_dice for f in self.labels)
 
 
 def compare_labels(
-    case: str, result: np.ndarray, reference: np.ndarray, geometry: VolumeGeometry, labels: list[int] | None = None
+    case: str,
+    result: np.ndarray,
+    reference: np.ndarray,
+    geometry: VolumeGeometry,
+    labels: Iterable[int] | None = None,
+    drawn: np.ndarray | None = None,
 ) -> CaseFigures:
     """Figures of a (K, J, I) label map against a reference on the same grid.
 
-    `labels` defaults to every label other than 0 that the reference holds.
+    Args:
+        labels: the label values to compare; values not among them count for nothing, wherever they are. None: every
+            value other than 0 that the result or the reference holds. Whoever names labels should name those of the
+            result too: a structure that is only predicted counts only if its label is compared.
+        drawn: (K, J, I) bool, voxels that a person decided: with it, Dice is also given over all others.
     """
-    if labels is None:
-        labels = [int(v) for v in np.unique(reference) if v]
+    present = np.union1d(np.unique(result), np.unique(reference)).tolist()
+    wanted = sorted({int(v) for v in (present if labels is None else labels)} - {0})
     millilitres = math.prod(geometry.spacing) / 1000.0
     figures = []
-    for label in labels:
+    for label in (value for value in wanted if value in present):
         p, r = result == label, reference == label
         boundary = metrics.boundary_figures(p, r, geometry.spacing)
         figures.append(
@@ -67,10 +104,18 @@ def compare_labels(
                 average_boundary_mm=boundary.average,
                 volume_ml=float(p.sum()) * millilitres,
                 reference_volume_ml=float(r.sum()) * millilitres,
+                undrawn_dice=None if drawn is None else dice_if_any(p & ~drawn, r & ~drawn),
             )
         )
-    return CaseFigures(case, tuple(figures))
+    return CaseFigures(case, tuple(figures), tuple(value for value in wanted if value not in present))
 
 
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
+def dice_if_any(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Dice of two bool masks; None when both are empty, which measures nothing."""
+    return metrics.dice(one, other) if one.any() or other.any() else None
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are there; None when none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

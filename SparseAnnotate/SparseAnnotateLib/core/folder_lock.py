@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .atomic_files import why_not_written
@@ -16,12 +19,16 @@ if os.name == "nt":
 else:
     import fcntl
 
+_HELD_BY_ANOTHER = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK, getattr(errno, "EDEADLOCK", -1)}
+_without_locks: set[str] = set()
+
 
 class FolderLock:
     """An exclusive lock on a folder, held by an open file in it.
 
     Use as a context manager. Waits up to `wait_seconds` for another holder, then raises BusyError with a sentence
-    that names who holds it. A process that dies gives the lock back by dying.
+    that names who holds it. A process that dies gives the lock back by dying. On a file system that knows no locks
+    (some network file systems) it warns once and locks nothing.
 
     Example::
 
@@ -42,7 +49,7 @@ class FolderLock:
         except OSError as error:
             raise FileWriteError(why_not_written(self.path, error)) from error
         deadline = time.monotonic() + self.wait_seconds
-        while not _try_lock(file):
+        while not self._try_lock(file):
             if time.monotonic() >= deadline:
                 holder = self._holder()
                 file.close()
@@ -59,10 +66,34 @@ class FolderLock:
         return self
 
     def __exit__(self, *_):
-        os.ftruncate(self._file.fileno(), 0)
-        _unlock(self._file)
-        self._file.close()
-        self._file = None
+        try:
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), 0)
+                _unlock(self._file)
+        finally:
+            # Closing the file gives the lock back in any case.
+            self._file.close()
+            self._file = None
+
+    def _try_lock(self, file) -> bool:
+        try:
+            _lock(file)
+            return True
+        except OSError as error:
+            if error.errno in _HELD_BY_ANOTHER:
+                return False
+            self._warn_once(error)
+            return True
+
+    def _warn_once(self, error: OSError) -> None:
+        folder = str(self.path.parent)
+        if folder not in _without_locks:
+            _without_locks.add(folder)
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            logging.getLogger(__name__).warning(
+                f"The file system of '{folder}' has no locks ({reason}), so nothing keeps two processes from changing "
+                "the same files: let only one work there at a time."
+            )
 
     def _holder(self) -> str:
         try:
@@ -72,17 +103,14 @@ class FolderLock:
             return "another process is working there"
 
 
-def _try_lock(file) -> bool:
-    try:
-        if os.name == "nt":
-            # Far beyond the text in the file, so that others can still read who holds it.
-            file.seek(1 << 30)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError:
-        return False
+def _lock(file) -> None:
+    """Lock the file, or raise OSError at once."""
+    if os.name == "nt":
+        # Far beyond the text in the file, so that others can still read who holds it.
+        file.seek(1 << 30)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _unlock(file) -> None:

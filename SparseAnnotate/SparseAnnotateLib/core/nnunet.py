@@ -86,8 +86,16 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     return folder
 
 
-def import_nnunet_dataset(folder: str | Path, cohort_folder: str | Path, watch: Watch) -> tuple[Cohort, list[str]]:
-    """Make a cohort of a raw data set; images stay where they are.
+def import_nnunet_dataset(
+    folder: str | Path,
+    cohort_folder: str | Path,
+    watch: Watch,
+    cases: Sequence[str] = (),
+    state_folder: str | Path | None = None,
+) -> tuple[Cohort, list[str]]:
+    """Make a cohort of a raw data set, or of some of its cases; images stay where they are.
+
+    With a `state_folder` the annotations and ledgers go there instead of into the cohort folder.
 
     Where the data set has an ignore label, the known voxels are what was drawn: on the slices of the ledger that
     `export_nnunet_dataset` left beside it, if it still fits; else on those that `drawn_from_known` finds. Single
@@ -101,6 +109,10 @@ def import_nnunet_dataset(folder: str | Path, cohort_folder: str | Path, watch: 
     folder, cohort_folder = Path(folder).expanduser().absolute(), Path(cohort_folder).expanduser().absolute()
     dataset = read_nnunet_dataset(folder)
     images = nnunet_images(folder, dataset)
+    unknown = [name for name in cases if name not in images]
+    if unknown:
+        raise BadInputError(f"The data set '{folder}' has no case '{unknown[0]}'.")
+    images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
     warnings = _labels_without_image(folder, dataset, images)
@@ -115,6 +127,8 @@ def import_nnunet_dataset(folder: str | Path, cohort_folder: str | Path, watch: 
             "another folder."
         )
     cohort = Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
+    if state_folder is not None:
+        cohort = Cohort.open(cohort_folder, state_folder)
     try:
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), f"reading '{name}'")

@@ -127,12 +127,14 @@ class Predictor:
         With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it.
         """
         path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
+        # Before the work, so that what changes during it shows afterwards.
+        facts = self._cohort.origin(case, run=self._run.name).facts()
         found = self.predict(case, watch, clean_up, uncertainty)
         for name in ("entropy", "disagreement"):
             percent = getattr(found, name)
             if percent is not None:
-                write_image(self._cohort.uncertainty_path(self._run.name, case, name), percent, geometry)
-        write_image(path, found.labels, geometry)
+                write_image(self._cohort.uncertainty_path(self._run.name, case, name), percent, geometry, facts=facts)
+        write_image(path, found.labels, geometry, facts=facts)
         return str(path)
 
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import RunError
 from ..core.atomic_files import append_line, write_text
+from ..core.case_names import file_stem
 from ..core.errors import BadInputError
 from ..core.strict_json import read_json, to_text, write_json
 from .settings import TrainingSettings, check_patch
@@ -236,11 +237,11 @@ class RunFolder:
 
     def pseudo_labels_path(self, case: str) -> Path:
         """Compressed class indices by every base model, (V, S, A, R)."""
-        return self.path / "pseudo_labels" / f"{case}.npz"
+        return self.path / "pseudo_labels" / f"{file_stem(case)}.npz"
 
     def agreement_path(self, case: str) -> Path:
         """Percent of the base models that say what most of them say, on the grid of the case's image."""
-        return self.path / "agreement" / f"{case}.nrrd"
+        return self.path / "agreement" / f"{file_stem(case)}.nrrd"
 
     def plan(self) -> RunPlan:
         """The run's plan. Raises RunError when it is missing, damaged or of another version."""

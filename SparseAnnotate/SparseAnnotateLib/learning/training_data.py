@@ -14,7 +14,8 @@ from scipy.ndimage import distance_transform_edt
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.array_files import is_whole_array, save_array
-from ..core.images import read_labels, require_finite
+from ..core.images import read_facts, read_labels, require_finite
+from ..core.origin import Origin, stale_sentence
 from ..core.planes import slice_layer
 
 _FLOAT16_LARGEST = 60000.0
@@ -242,6 +243,9 @@ def _filled(
     drawn = annotation.supervised_mask()
     if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
         raise BadInputError(f"The fill of case '{name}' is not one of what is drawn now. Fill it again.")
+    change = Origin.from_facts(read_facts(path)).changes(cohort.origin(name, annotation))
+    if change:
+        raise BadInputError(stale_sentence("fill", {name: change}, "Fill it again."))
     weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
     weights[drawn] = 1.0
     if annotation.undecided is not None:

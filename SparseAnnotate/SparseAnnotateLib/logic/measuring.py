@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +58,11 @@ class MeasuringLogic(SessionLogic):
         def finish(answer):
             for path in paths.values():
                 path.unlink(missing_ok=True)
-            figures = CaseFigures(volumeNode.GetName(), tuple(_figures(row) for row in answer["labels"]))
+            figures = CaseFigures(
+                volumeNode.GetName(),
+                tuple(LabelFigures.from_plain(row) for row in answer["labels"]),
+                tuple(answer["absent"]),
+            )
             names = {value: name for name, value in values.items()}
             table = scene.new_figures_table(f"{resultNode.GetName()} measured", figures, names)
             return Measurement(figures, names, table)
@@ -86,8 +89,3 @@ class MeasuringLogic(SessionLogic):
                 "is nothing to compare. Name the segments alike."
             )
         return values
-
-
-def _figures(row: dict[str, Any]) -> LabelFigures:
-    # JSON has no infinity: a distance to a mask that is empty comes as null.
-    return LabelFigures(**{name: math.inf if value is None else value for name, value in row.items()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Plane, Watch
 from ..core.array_files import load_array, save_array
+from ..core.case_names import file_stem
+from ..core.image_fingerprint import image_files
 from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
@@ -37,9 +38,9 @@ class BodyExtents:
 
 def image_mark(cohort: Cohort, name: str) -> str:
     """Hash of the content of a case's image files; computed again only when size or time of a file has changed."""
-    files = _files_of(cohort.image_path(name))
+    files = image_files(cohort.image_path(name))
     looks = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    memo = cohort.cache_folder / "marks" / f"{name}.json"
+    memo = cohort.cache_folder / "marks" / f"{file_stem(name)}.json"
     if memo.is_file():
         try:
             known = read_json(memo, ImageMark)
@@ -122,15 +123,3 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def _path(cohort: Cohort, kind: str, mark: str, plane: Plane) -> Path:
     return cohort.cache_folder / f"{kind}-{CACHE_VERSION}" / f"{mark}-{plane.value}.npy"
-
-
-def _files_of(path: Path) -> list[Path]:
-    """The image's file; for a header whose voxels lie elsewhere, that file and those of the header's name, too."""
-    if not path.name.lower().endswith((".nhdr", ".mhd")):
-        return [path]
-    stem = path.name.split(".")[0]
-    found = {p for p in path.parent.iterdir() if p.is_file() and p.name.split(".")[0] == stem}
-    header = path.read_text(encoding="latin-1")
-    named = re.findall(r"^(?:ElementDataFile *=|data ?file *:) *(.+?) *$", header, re.MULTILINE | re.IGNORECASE)
-    found.update(file for file in (path.parent / name for name in named) if file.is_file())
-    return sorted(found)

@@ -14,7 +14,8 @@ class CompareRequest:
     """Compare two label files on the same grid.
 
     Attributes:
-        result, reference: paths. labels: the label values to compare; all of the reference's by default.
+        result, reference: paths.
+        labels: the label values to compare, of both; by default all that either of them holds.
     """
 
     result: str

@@ -98,7 +98,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         filling.step(number / len(names), f"filling '{name}'")
         part = Watch.part_of(filling, number, len(names), f"'{name}': ")
         try:
-            results.append(_filled(cohort, name, method, part, request.beyond))
+            results.append(_filled(cohort, name, method, part, request))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
@@ -160,14 +160,16 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     return pooled(scores)
 
 
-def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, beyond: int | None) -> FillResult:
+def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, request: FillRequest) -> FillResult:
     start = time.monotonic()
     annotation = cohort.annotation(name)
     names = cohort.labels
-    done = finished_fill(method, annotation, lambda: cohort.image(name)[0], names, watch, beyond=beyond)
+    # Before the work, so that what changes during it shows afterwards.
+    facts = cohort.origin(name, annotation, method=request.method).facts()
+    done = finished_fill(method, annotation, lambda: cohort.image(name)[0], names, watch, beyond=request.beyond)
     filled = done.fill
-    write_image(cohort.fill_confidence_path(name), filled.confidence, annotation.geometry)
-    write_image(cohort.fill_path(name), filled.labels, annotation.geometry)
+    write_image(cohort.fill_confidence_path(name), filled.confidence, annotation.geometry, facts=facts)
+    write_image(cohort.fill_path(name), filled.labels, annotation.geometry, facts=facts)
     labels = [
         {
             "label": value,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Plane, Watch
-from ..core.images import read_labels
+from ..core import BadInputError, Cohort, Plane, Watch, mean_of_known
+from ..core.images import read_facts, read_labels
 from ..core.metrics import dice
+from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..selection import (
     Budget,
     Plan,
@@ -58,6 +60,7 @@ class Agreement:
     Attributes:
         runs: in the order of the rounds. dice: between the first and second, the second and third, ...
         cases: cases that all of them have predicted. stop, sentence: see `stopping_hint`.
+        empty: for each value of `dice`, how many cases are left out because neither run sees any structure in them.
     """
 
     runs: tuple[str, ...]
@@ -65,6 +68,7 @@ class Agreement:
     cases: int
     stop: bool
     sentence: str
+    empty: tuple[int, ...] = ()
 
 
 def plan(request: PlanRequest, watch: Watch) -> Plan:
@@ -101,21 +105,47 @@ def agreement(request: AgreementRequest, watch: Watch) -> Agreement:
             f"No case has predictions of all of these runs: {', '.join(request.runs)}. Run each of them on the same "
             "cases first."
         )
-    by_case = []
+    now = {run: Origin(run=run, run_content=run_fingerprint(cohort.run_folder(run))) for run in request.runs}
+    _require_up_to_date(cohort, names, now, watch)
+    by_case: list[list[float | None]] = []
     for number, name in enumerate(names):
-        watch.step(number / len(names), f"comparing '{name}'")
+        watch.step(0.2 + 0.8 * number / len(names), f"comparing '{name}'")
         geometry = cohort.geometry(name)
         labels = [read_labels(cohort.prediction_path(run, name), geometry) for run in request.runs]
         by_case.append([_mean_dice(one, other) for one, other in pairwise(labels)])
-    agreements = tuple(float(value) for value in np.mean(by_case, axis=0))
-    hint: StoppingHint = stopping_hint(agreements)
-    return Agreement(tuple(request.runs), agreements, len(names), hint.stop, hint.sentence)
+    agreements, empty = [], []
+    for (one, other), values in zip(pairwise(request.runs), zip(*by_case, strict=True), strict=True):
+        mean = mean_of_known(values)
+        if mean is None:
+            raise BadInputError(
+                f"Neither '{one}' nor '{other}' sees any structure in the cases compared, so their agreement says "
+                "nothing. Train longer, or draw more slices that show structures."
+            )
+        agreements.append(mean)
+        empty.append(values.count(None))
+    hint: StoppingHint = stopping_hint(tuple(agreements))
+    return Agreement(tuple(request.runs), tuple(agreements), len(names), hint.stop, hint.sentence, tuple(empty))
 
 
-def _mean_dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean over all labels that either of them has; 1 when neither has any."""
+def _require_up_to_date(cohort: Cohort, names: list[str], now: Mapping[str, Origin], watch: Watch) -> None:
+    """Raise BadInputError when the image of a prediction, or its run, is another one now.
+
+    More drawn slices are what sets rounds apart, and do not matter here.
+    """
+    for number, name in enumerate(names):
+        watch.step(0.2 * number / len(names), f"checking '{name}'")
+        image = cohort.image_fingerprint(name)
+        for run, origin in now.items():
+            made = Origin.from_facts(read_facts(cohort.prediction_path(run, name)))
+            change = made.without_annotation().changes(replace(origin, image=image))
+            if change:
+                raise BadInputError(stale_sentence(f"prediction by '{run}'", {name: change}, "Predict again."))
+
+
+def _mean_dice(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Mean over all labels that either of them has; None when neither has any, which is no agreement on anything."""
     values = np.union1d(np.unique(one), np.unique(other))
-    return float(np.mean([dice(one == v, other == v) for v in values if v] or [1.0]))
+    return mean_of_known(dice(one == v, other == v) for v in values if v)
 
 
 def _similarity(cohort: Cohort, names: list[str], planes, density: float, watch: Watch) -> dict[Plane, float]:

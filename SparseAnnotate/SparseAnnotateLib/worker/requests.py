@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..core import (
@@ -17,12 +17,12 @@ from ..core import (
     Cohort,
     SparseAnnotation,
     Watch,
-    compare_labels,
 )
-from ..core.images import read_labels
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .comparing import CompareRequest, compare
+from .creating import CreateRequest, create
+from .evaluating import EvaluateRequest, Evaluation, evaluate
 from .exchange import (
     ExportBundleRequest,
     ExportNnunetRequest,
@@ -81,16 +81,6 @@ class PredictRequest:
 
 
 @dataclass(frozen=True)
-class EvaluateRequest:
-    """Compare with the reference labels: the predictions of `run`, or the fill when no run is named."""
-
-    cohort: str
-    run: str | None = None
-    state: str | None = None
-    cases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class CaseResult:
     """What was done to one case: the file written, and the seconds it took."""
 
@@ -99,18 +89,6 @@ class CaseResult:
     seconds: float
     slices_drawn: int
     density: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Agreement of one case with its reference; distances in mm (None when a structure is missing altogether)."""
-
-    case: str
-    dice: float
-    hd95_mm: float
-    slices_drawn: int
-    density: float
-    labels: list[dict[str, Any]] = field(default_factory=list)
 
 
 def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
@@ -149,6 +127,7 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     results = []
     chosen = [c.name for c in cohort.select(request.cases) if cohort.has_reference(c.name)]
     todo = [name for name in chosen if cohort.ledger(name).todo]
+    cohort.select(todo, with_references=True)
     if not todo:
         raise BadInputError(
             "There is no recommended slice that a reference shows. Recommend slices first, in cases with a reference."
@@ -176,6 +155,8 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     cases = cohort.select(request.cases)
     clean_up = CleanUp(request.largest_component, request.smoothing)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.follows_edges, request.models)
+    for sentence in _without_effect(request, predictor.card):
+        logging.getLogger(__name__).warning(sentence)
     results = []
     for number, case in enumerate(cases):
         start = time.monotonic()
@@ -185,31 +166,11 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     return results
 
 
-def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
-    """Figures of every case that has both a result and a reference."""
-    cohort = _open(request)
-    results = []
-
-    def path_of(name: str):
-        return cohort.prediction_path(request.run, name) if request.run else cohort.fill_path(name)
-
-    cases = [c.name for c in cohort.select(request.cases) if cohort.has_reference(c.name) and path_of(c.name).is_file()]
-    if not cases:
-        what = f"prediction of the run '{request.run}'" if request.run else "fill"
-        raise BadInputError(f"There is no {what} of a case with reference labels to compare. Make one first.")
-    for number, name in enumerate(cases):
-        watch.step(number / len(cases), f"measuring '{name}'")
-        annotation = cohort.annotation(name)
-        result = read_labels(path_of(name), annotation.geometry)
-        figures = compare_labels(name, result, cohort.reference(name), annotation.geometry)
-        drawn = len(annotation.ledger.decided)
-        labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
-        results.append(Evaluation(name, figures.dice, figures.hd95_mm, drawn, annotation.density(), labels))
-    return results
-
+__all__ = ["METHODS", "Evaluation"]
 
 METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
+    "create": (CreateRequest, create),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
     "picture": (PictureRequest, picture),
@@ -227,6 +188,17 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "export_bundle": (ExportBundleRequest, export_bundle),
     "import_bundle": (ImportBundleRequest, import_bundle),
 }
+
+
+def _without_effect(request: PredictRequest, card) -> list[str]:
+    """What is asked of a run that cannot do it."""
+    found = []
+    roles = set(request.models) or {model.plan.role for model in card.models}
+    if request.follows_edges and "2d" not in roles:
+        found.append("Following edges has no effect: it refines 2D models, and none is asked.")
+    if request.flips and not card.flip:
+        found.append(f"Averaging over mirrored volumes has no effect: '{request.run}' was trained without mirroring.")
+    return found
 
 
 def _case_result(name: str, path: str, start: float, annotation: SparseAnnotation) -> CaseResult:

@@ -1,124 +1,134 @@
-"""What the command line shows in a terminal: a progress bar, tables and sentences."""
+"""What the command line shows in a terminal: tables and sentences."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from ..core import Progress as Report
 from ..core.strict_json import to_plain
 from ..learning.run_folder import TrainingPlan
 from ..selection import Plan
+from .evaluating import Evaluation
 from .exchange import Exchanged
 from .filling import FillResult
 from .planning import Agreement
 
 
-@contextmanager
-def progress_bar():
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, left="")
-
-        def report(progress: Report) -> None:
-            left = "" if progress.seconds_left is None else f"{progress.seconds_left:.0f} s left"
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
-            description = f"{progress.message}  {figures}".strip()
-            bar.update(task, completed=progress.fraction, description=description, left=left)
-
-        yield report
-
-
 def show_table(rows: Sequence[Any]) -> None:
     rows = [to_plain(row) for row in rows]
     if not rows:
-        Console().print("Nothing to show.")
+        show_line("Nothing to show.")
         return
     columns = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns))
-    Console().print(table)
+        # As text: a name like 'scan[1]' is no instruction to the terminal.
+        table.add_row(*(Text(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c])) for c in columns))
+    Console(emoji=False).print(table)
+
+
+def show_evaluations(rows: Sequence[Evaluation]) -> None:
+    table = Table("case", "dice", "undrawn_dice", "hd95_mm", "slices_drawn", "density", "absent", "stale")
+    for row in rows:
+        absent = ", ".join(row.absent) or "-"
+        figures = (_figure(row.dice), _figure(row.undrawn_dice), _figure(row.hd95_mm))
+        table.add_row(
+            Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}", Text(absent), Text(row.stale or "-")
+        )
+    Console(emoji=False).print(table)
+    known = [row.dice for row in rows if row.dice is not None]
+    if known:
+        none = len(rows) - len(known)
+        left_out = f"; {none} without any structure left out" if none else ""
+        show_line(f"Mean Dice {sum(known) / len(known):.4g} over {len(known)} of {len(rows)} cases{left_out}.")
+    if any(row.absent for row in rows):
+        show_line("'absent': structures that neither the result nor the reference has; they are in no mean.")
+    for note in dict.fromkeys(note for row in rows for note in row.notes):
+        cases = [row.case for row in rows if note in row.notes]
+        shown = ", ".join(cases[:3]) + (f" and {len(cases) - 3} more" if len(cases) > 3 else "")
+        show_line(f"{shown}: {note}")
+
+
+def _figure(value: float | None) -> str:
+    """A figure of a case; None: there is nothing to measure."""
+    if value is None:
+        return "no structure"
+    return "infinite" if math.isinf(value) else f"{value:.4g}"
 
 
 def show_fills(rows: Sequence[FillResult]) -> None:
     shown = ("case", "path", "seconds", "slices_drawn", "density")
     show_table([{name: getattr(row, name) for name in shown} for row in rows])
     for summary in dict.fromkeys(row.summary for row in rows if row.summary):
-        Console(soft_wrap=True).print(summary, highlight=False)
+        show_line(summary)
     for row in rows:
         for sentence in row.warnings:
-            Console(soft_wrap=True).print(f"'{row.case}': {sentence}", highlight=False, markup=False)
+            show_line(f"'{row.case}': {sentence}")
 
 
 def show_training(result: dict[str, Any] | TrainingPlan) -> None:
-    console = Console(soft_wrap=True)
     if isinstance(result, TrainingPlan):
         for model in result.models:
             patch = " x ".join(map(str, model.patch))
-            console.print(
-                f"{model.role}: {model.network}, {model.iterations} steps of {model.batch} patches of {patch}"
-            )
-        console.print(f"About {result.minutes:.0f} minutes on {result.device}. Plan: {result.path}", highlight=False)
+            show_line(f"{model.role}: {model.network}, {model.iterations} steps of {model.batch} patches of {patch}")
+        show_line(f"About {result.minutes:.0f} minutes on {result.device}. Plan: {result.path}")
         notes = result.notes
     else:
         dice = result["validation_dice"]
         held_out = f", Dice {dice:.3f} on held-out drawn slices" if dice is not None else ""
         networks = ", ".join(f"{m['plan']['network']} ({m['plan']['role']})" for m in result["models"])
         steps = sum(m["iterations"] for m in result["models"])
-        console.print(
+        show_line(
             f"Run '{result['run']}': {networks} trained on {result['slices']} drawn slices of "
             f"{len(result['cases'])} cases, {steps} steps in {result['seconds']:.0f} s on {result['device']}{held_out}."
         )
         notes = result["notes"]
     for sentence in notes:
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        show_line(f"- {sentence}")
 
 
 def show_exchanged(result: Exchanged) -> None:
-    console = Console(soft_wrap=True)
-    console.print(f"{result.path}: {len(result.cases)} cases" if result.cases else result.path, highlight=False)
+    show_line(f"{result.path}: {len(result.cases)} cases" if result.cases else result.path)
     for sentence in result.warnings:
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        show_line(f"- {sentence}")
 
 
 def show_worklist(rows: Sequence[Any]) -> None:
     if rows:
         show_table(rows)
     else:
-        Console().print("Nothing more to draw: the drawn slices already use up the budget, or it allows for none.")
+        show_line("Nothing more to draw: the drawn slices already use up the budget, or it allows for none.")
 
 
 def show_plan(plan: Plan) -> None:
     minutes = f", about {plan.minutes:.0f} minutes" if plan.minutes is not None else ""
     several = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes" if len(plan.cases) > 1 else plan.cases[0]
-    Console(soft_wrap=True).print(
-        f"{plan.slices} {plan.plane.value} slices{minutes}: {several}, {plan.density:.1%} of each."
-    )
+    show_line(f"{plan.slices} {plan.plane.value} slices{minutes}: {several}, {plan.density:.1%} of each.")
     for item in plan.advice:
-        Console(soft_wrap=True).print(f"- {item.sentence} ({item.source})", highlight=False)
+        show_line(f"- {item.sentence} ({item.source})")
     for sentence in plan.unknown:
-        Console(soft_wrap=True).print(f"? {sentence}", highlight=False)
+        show_line(f"? {sentence}")
 
 
 def show_agreement(found: Agreement) -> None:
-    for (one, other), value in zip(pairwise(found.runs), found.dice, strict=True):
-        Console().print(f"'{one}' and '{other}': Dice {value:.3f} over {found.cases} cases")
-    Console(soft_wrap=True).print(found.sentence, highlight=False)
+    for (one, other), value, empty in zip(pairwise(found.runs), found.dice, found.empty, strict=True):
+        cases = f"{found.cases - empty} of {found.cases}" if empty else str(found.cases)
+        show_line(f"'{one}' and '{other}': Dice {value:.3f} over {cases} cases")
+    show_line(found.sentence)
 
 
 def show_environment(report: dict[str, Any]) -> None:
-    Console().print(report["message"])
+    show_line(report["message"])
     for name, version in report["packages"].items():
-        Console().print(f"  {name} {version or 'not installed'}")
+        show_line(f"  {name} {version or 'not installed'}")
+
+
+def show_line(text: str) -> None:
+    """A line as it is: names may hold what a terminal's library takes for instructions, '[red]' or ':x:'."""
+    Console(soft_wrap=True, emoji=False).print(text, highlight=False, markup=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -71,10 +72,28 @@ def test_recommended_slices_go_to_the_ledgers_and_decided_ones_stay(ball_cohort)
     assert ledger.entry(Plane.AXIAL, 2).state is SliceState.EMPTY
 
 
-def test_a_missing_image_is_named_with_what_to_do(ball_cohort):
+def test_a_missing_image_is_named_with_its_case_and_what_to_do(ball_cohort):
     (ball_cohort.folder / "images" / "ball_1.nrrd").unlink()
-    with pytest.raises(CohortError, match=r"1 file is missing .*ball_1.nrrd'. Put them back, or take their cases out"):
-        Cohort.open(ball_cohort.folder)
+    words = r"1 file is missing .*ball_1.nrrd' \(case 'ball_1'\). Put them back, or take their cases out"
+    for names in (None, ["ball_1"], ["ball_0", "ball_1"]):
+        with pytest.raises(CohortError, match=words):
+            Cohort.open(ball_cohort.folder).select(names)
+
+
+def test_cases_that_are_not_asked_for_may_be_missing(ball_cohort):
+    (ball_cohort.folder / "images" / "ball_1.nrrd").unlink()
+    (ball_cohort.folder / ball_cohort.case("ball_0").reference).unlink()
+    cohort = Cohort.open(ball_cohort.folder)
+    assert [case.name for case in cohort.select(["ball_0"])] == ["ball_0"]
+    with pytest.raises(CohortError, match=r"1 file is missing .*reference_0.nrrd' \(case 'ball_0'\)"):
+        cohort.select(["ball_0"], with_references=True)
+
+
+def test_an_image_that_cannot_be_used_is_named_by_its_case(ball_cohort):
+    ball_cohort.image_path("ball_1").write_bytes(b"no image")
+    for read in (ball_cohort.image, ball_cohort.geometry, ball_cohort.annotation):
+        with pytest.raises(BadInputError, match=r"^The image of case 'ball_1' cannot be used\. .*ball_1.nrrd"):
+            read("ball_1")
 
 
 def test_a_folder_that_is_no_cohort_is_refused_with_what_was_looked_for(tmp_path):
@@ -95,26 +114,106 @@ def test_labels_that_went_missing_are_not_taken_for_background(ball_cohort):
         ball_cohort.annotation("ball_0")
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "", " x", "..", "a\\b"])
+@pytest.mark.parametrize("name", ["../up", "a/b", "", " x", "..", "a\\b", "con", "a\nb", "end."])
 def test_a_name_that_could_leave_the_folder_is_refused(ball_cohort, name):
-    with pytest.raises(BadInputError, match="begin with a letter or digit"):
+    with pytest.raises(BadInputError, match="A case cannot be called"):
         ball_cohort.add_case(name, noisy_image(ball()), GEOMETRY)
-    with pytest.raises(BadInputError, match="begin with a letter or digit"):
+    with pytest.raises(BadInputError, match="A run cannot be called"):
         ball_cohort.run_folder(name)
+    with pytest.raises(BadInputError, match="A run cannot be called"):
+        ball_cohort.prediction_path(name, "ball_0")
 
 
-def test_images_may_lie_elsewhere_or_inside(tmp_path):
-    write_image(tmp_path / "elsewhere.nrrd", noisy_image(ball()), GEOMETRY)
-    cohort = Cohort.create(tmp_path / "cohort", "c")
-    cohort.add_case("a", tmp_path / "elsewhere.nrrd")
-    write_image(tmp_path / "cohort" / "inside" / "b.nrrd", noisy_image(ball()), GEOMETRY)
-    cohort.add_case("b", tmp_path / "cohort" / "inside" / "b.nrrd")
-    assert [case.image for case in Cohort.open(tmp_path / "cohort").cases] == [
-        (tmp_path / "elsewhere.nrrd").as_posix(),
-        "inside/b.nrrd",
-    ]
+def test_images_may_lie_elsewhere_in_the_project_or_inside_and_the_project_may_move(tmp_path):
+    project = tmp_path / "project"
+    write_image(project / "scans" / "elsewhere.nrrd", noisy_image(ball()), GEOMETRY)
+    cohort = Cohort.create(project / "cohort", "c")
+    cohort.add_case("a", project / "scans" / "elsewhere.nrrd")
+    write_image(project / "cohort" / "inside" / "b.nrrd", noisy_image(ball()), GEOMETRY)
+    cohort.add_case("b", project / "cohort" / "inside" / "b.nrrd")
+    stored = ["../scans/elsewhere.nrrd", "inside/b.nrrd"]
+    assert [case.image for case in Cohort.open(project / "cohort").cases] == stored
     with pytest.raises(CohortError, match="already is a cohort"):
-        Cohort.create(tmp_path / "cohort", "c")
+        Cohort.create(project / "cohort", "c")
+    project.rename(tmp_path / "moved")
+    assert len(Cohort.open(tmp_path / "moved" / "cohort").select(None)) == 2
+
+
+def test_an_image_far_away_is_stored_with_its_whole_path(tmp_path):
+    write_image(tmp_path / "scan.nrrd", noisy_image(ball()), GEOMETRY)
+    cohort = Cohort.create(tmp_path / "a" / "b" / "c", "c")
+    assert cohort.add_case("x", tmp_path / "scan.nrrd").image == (tmp_path / "scan.nrrd").as_posix()
+
+
+def test_paths_written_on_windows_are_understood(ball_cohort):
+    path = ball_cohort.folder / "cohort.json"
+    content = json.loads(path.read_text())
+    content["cases"][0]["image"] = "images\\ball_0.nrrd"
+    content["cases"][1]["image"] = "D:\\scans\\ball_1.nrrd"
+    path.write_text(json.dumps(content))
+    cohort = Cohort.open(ball_cohort.folder)
+    assert cohort.geometry("ball_0").shape == (24, 28, 32)
+    with pytest.raises(CohortError, match=r"'D:/scans/ball_1.nrrd' \(case 'ball_1'\)"):
+        cohort.select(None)
+
+
+def test_cases_that_differ_in_upper_and_lower_case_only_are_not_made_and_not_used(ball_cohort):
+    with pytest.raises(CohortError, match="has a case 'ball_0', which differs from 'Ball_0' in upper and lower case"):
+        ball_cohort.add_case("Ball_0", noisy_image(ball()), GEOMETRY)
+    path = ball_cohort.folder / "cohort.json"
+    content = json.loads(path.read_text())
+    content["cases"].append({**content["cases"][0], "name": "BALL_0"})
+    path.write_text(json.dumps(content))
+    cohort = Cohort.open(ball_cohort.folder)
+    assert cohort.case("ball_1").name == "ball_1"
+    for name in ("ball_0", "BALL_0"):
+        with pytest.raises(CohortError, match="Windows and macOS take their files for one"):
+            cohort.select([name])
+
+
+def test_accents_as_macos_spells_them_are_the_same_name(ball_cohort):
+    plain, apart = unicodedata.normalize("NFC", "Müller"), unicodedata.normalize("NFD", "Müller")
+    ball_cohort.add_case(apart, noisy_image(ball()), GEOMETRY)
+    assert Cohort.open(ball_cohort.folder).cases[-1].name == plain
+    drawn = SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, [12])
+    ball_cohort.save_annotation(apart, drawn)
+    assert Cohort.open(ball_cohort.folder).annotation(plain).fingerprint() == drawn.fingerprint()
+
+
+def test_a_case_with_a_name_longer_than_a_file_s_can_be_worked_on(ball_cohort):
+    long, other = "x" * 300, "x" * 301
+    for name, index in ((long, 11), (other, 12)):
+        ball_cohort.add_case(name, noisy_image(ball()), GEOMETRY)
+        ball_cohort.save_annotation(name, SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, [index]))
+    again = Cohort.open(ball_cohort.folder)
+    assert again.ledger(long).indices(Plane.AXIAL) == [11]
+    assert again.ledger(other).indices(Plane.AXIAL) == [12]
+
+
+def test_what_was_drawn_under_a_long_name_before_it_was_shortened_is_still_found(ball_cohort):
+    name = "y" * 150
+    ball_cohort.add_case(name, noisy_image(ball()), GEOMETRY)
+    ball_cohort.save_annotation(name, SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, [12]))
+    for folder, ending in (("annotations", "nrrd"), ("ledgers", "json")):
+        (file,) = (ball_cohort.folder / folder).glob(f"yyy*.{ending}")
+        file.rename(file.with_name(f"{name}.{ending}"))
+    assert Cohort.open(ball_cohort.folder).annotation(name).ledger.indices(Plane.AXIAL) == [12]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({0: "air"}, "0 is the background"),
+        ({-1: "x"}, "from 1 to 65535"),
+        ({65536: "x"}, "from 1 to 65535"),
+        ({1: " "}, "needs a name"),
+        ({1: "liver", 2: "liver"}, "Two labels are named 'liver'"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused_and_nothing_is_made(tmp_path, labels, words):
+    with pytest.raises(BadInputError, match=words):
+        Cohort.create(tmp_path / "c", "c", labels)
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.fixture
@@ -150,6 +249,19 @@ def test_the_decathlon_layout_is_read_as_it_comes_and_labels_are_references(deca
     assert elsewhere.annotated_cases() == []
     with pytest.raises(CohortError, match="only reads"):
         cohort.set_labels({1: "x"})
+
+
+def test_images_of_one_name_in_folders_of_patients_are_named_by_the_folders(decathlon):
+    for patient in ("s1", "s2"):
+        write_image(decathlon / patient / "T1.nii.gz", noisy_image(ball()), GEOMETRY)
+    content = json.loads((decathlon / "dataset.json").read_text())
+    content["training"] += [{"image": f"./{patient}/T1.nii.gz"} for patient in ("s1", "s2")]
+    (decathlon / "dataset.json").write_text(json.dumps(content))
+    assert [case.name for case in Cohort.open(decathlon).cases] == ["a", "b", "s1", "s2", "c"]
+    content["training"].append({"image": "./s2/T1.nii.gz"})
+    (decathlon / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(CohortError, match="cannot be told apart"):
+        Cohort.open(decathlon)
 
 
 def test_a_decathlon_file_without_its_lists_is_refused(decathlon):

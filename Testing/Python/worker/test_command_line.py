@@ -174,7 +174,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["recommend", "COHORT", "--total", "3", "--strategy", "best"], "no selection strategy 'best'"),
         (["fill", "COHORT", "--method", "magic"], "no way to fill called 'magic'"),
         (["fill", "COHORT", "--cases", "nobody"], "no case 'nobody'"),
-        (["train", "COHORT", "--run", "../up"], "A run's name may hold"),
+        (["train", "COHORT", "--run", "../up"], "A run cannot be called"),
         (["train", "COHORT", "--run", "r", "--patch", "5", "5", "5"], "multiple of 16"),
         (["predict", "COHORT", "--run", "r"], "does not exist"),
         (["evaluate", "COHORT"], "no fill of a case with reference labels"),
@@ -189,7 +189,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["agreement", "COHORT", "--runs", "a"], "at least two runs"),
         (["agreement", "COHORT", "--runs", "a", "b"], "No case has predictions of all of these runs: a, b"),
         (["draw", "COHORT"], "no recommended slice"),
-        (["create", "COHORT", "IMAGE"], "already is a cohort"),
+        (["create", "COHORT", "OTHER"], "already has a case 'ball_0', of another file"),
         (["create", "NEW", "IMAGE", "IMAGE"], "Several images are named 'ball_0'"),
         (["create", "NEW", "x.nrrd"], "does not exist"),
         (["create", "NEW", "x.nrrd", "--labels", "liver"], "VALUE=NAME"),
@@ -199,6 +199,8 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
 def test_bad_input_is_said_in_a_sentence(ball_cohort, capsys, arguments, words):
     folders = {"COHORT": str(ball_cohort.folder), "NEW": str(ball_cohort.folder.parent / "new")}
     folders["IMAGE"] = str(ball_cohort.image_path("ball_0"))
+    folders["OTHER"] = str(ball_cohort.folder.parent / "other" / "ball_0.nrrd")
+    write_image(folders["OTHER"], *ball_cohort.image("ball_1"))
     assert main([folders.get(a, a) for a in arguments]) == 1
     assert not (ball_cohort.folder.parent / "new").exists()
     assert words in " ".join(capsys.readouterr().err.split())

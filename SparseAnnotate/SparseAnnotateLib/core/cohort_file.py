@@ -1,0 +1,119 @@
+"""cohort.json, or dataset.json of the Medical Segmentation Decathlon: which cases a cohort has, and where they lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PureWindowsPath
+from typing import Literal
+
+import numpy as np
+
+from .case_names import names_of_files, normal_name, twins, usable_case_name
+from .decathlon import DATASET_FILE, case_name, read_decathlon
+from .errors import BadInputError, CohortError
+from .strict_json import read_json
+
+COHORT_FILE = "cohort.json"
+_LARGEST_LABEL = np.iinfo(np.uint16).max
+_LEVELS_UP = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One volume of a cohort; paths relative to the cohort folder, or absolute. Reference: dense labels, if any."""
+
+    name: str
+    image: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class CohortFile:
+    """What cohort.json holds."""
+
+    name: str
+    labels: dict[int, str] = field(default_factory=dict)
+    cases: tuple[Case, ...] = ()
+    format: Literal["SparseAnnotate cohort"] = "SparseAnnotate cohort"
+    version: Literal[1] = 1
+
+
+def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
+    """The cohort in a folder, and where its annotations, ledgers and runs are kept.
+
+    Raises:
+        CohortError: the folder is no cohort, or names a case twice. BadInputError: cohort.json is damaged.
+    """
+    if (folder / COHORT_FILE).is_file():
+        file, state = read_json(folder / COHORT_FILE, CohortFile), folder
+        cases = tuple(replace(case, name=normal_name(case.name)) for case in file.cases)
+    elif (folder / DATASET_FILE).is_file():
+        name, labels, found = read_decathlon(folder)
+        file, state = CohortFile(name, labels), folder / "SparseAnnotate"
+        cases = _named_cases(found)
+    else:
+        raise CohortError(
+            f"'{folder}' is not a cohort: it has neither '{COHORT_FILE}' nor '{DATASET_FILE}'. "
+            "Make one with 'sparse-annotate create', or choose another folder."
+        )
+    twice = sorted({one for one, other in twins([case.name for case in cases]) if one == other})
+    if twice:
+        raise CohortError(f"The cohort '{file.name}' names these cases twice: {', '.join(twice[:5])}.")
+    return replace(file, cases=cases), state
+
+
+def check_labels(labels: Mapping[int, str]) -> None:
+    """Raise BadInputError when a value cannot be a label of a structure, or a name is empty or stands twice."""
+    for value, name in labels.items():
+        if not 1 <= value <= _LARGEST_LABEL:
+            why = "0 is the background" if value == 0 else f"labels are whole numbers from 1 to {_LARGEST_LABEL}"
+            raise BadInputError(f"The value {value} cannot be the label of '{name}': {why}.")
+        if not name.strip():
+            raise BadInputError(f"The label {value} needs a name, for example {value}=liver.")
+    names = [normal_name(name.strip()) for name in labels.values()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInputError(f"Two labels are named '{twice}'; every structure needs a name of its own.")
+
+
+def path_in(folder: Path, stored: str) -> Path:
+    """Where a stored path leads: relative to the cohort folder, or absolute; written on Windows or not."""
+    path = folder / stored
+    if "\\" in stored and os.name != "nt" and not path.exists():
+        plain = stored.replace("\\", "/")
+        return Path(plain) if PureWindowsPath(stored).is_absolute() else folder / plain
+    return path
+
+
+def stored_path(folder: Path, path: str | Path) -> str:
+    """A path as cohort.json keeps it: relative where both lie in one project folder, so that it may move as a whole.
+
+    That is: in the cohort folder, or in a folder that holds it, at most two levels up; else absolute.
+    """
+    path = Path(os.path.expanduser(path)).absolute()
+    # Folders may be reached by links: '..' then leads elsewhere than the text of the path says.
+    for start, inner in ((folder, path), (folder.resolve(), path.parent.resolve() / path.name)):
+        with suppress(ValueError):
+            return inner.relative_to(start).as_posix()
+    base, inner = folder.resolve(), path.parent.resolve() / path.name
+    for up in range(1, _LEVELS_UP + 1):
+        if up > len(base.parents) - 1:
+            break
+        with suppress(ValueError):
+            return (Path(*[".."] * up) / inner.relative_to(base.parents[up - 1])).as_posix()
+    return path.as_posix()
+
+
+def _named_cases(found) -> tuple[Case, ...]:
+    """The cases of a Decathlon folder; images of one name in folders of patients are named by the folders."""
+    names = [usable_case_name(name) for name, _, _ in found]
+    if twins(names):
+        images = [image for _, image, _ in found]
+        try:
+            names = names_of_files(images, [case_name(image) for image in images])
+        except BadInputError as error:
+            raise CohortError(f"Two images in '{DATASET_FILE}' cannot be told apart. {error}") from error
+    return tuple(Case(name, image, label) for name, (_, image, label) in zip(names, found, strict=True))

@@ -1,0 +1,90 @@
+"""Taking image files into a cohort folder, so that they travel with it: by hard links where that costs no disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from .atomic_files import why_not_written, written_atomically
+from .cohort_file import stored_path
+from .errors import FileWriteError
+from .image_fingerprint import image_files
+from .images import IMAGE_ENDINGS
+
+Way = Literal["link", "copy", "leave"]
+"""What is done with image files outside the cohort folder.
+
+'link': a hard link in the cohort folder, a second name of the same file, which takes no disk; where the file system
+cannot, the file is left. 'copy': a link or else a copy. 'leave': only the path is kept.
+"""
+
+
+def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, made: list[Path]) -> str:
+    """The path that cohort.json keeps for an image file, after the file has been taken into `folder`/`kind` or not.
+
+    Args:
+        path: of an image. folder: of the cohort. kind: 'images' or 'references'.
+        stem: what the case's files are called.
+        made: gets the files that were made, for whoever has to take them back.
+
+    Raises FileWriteError when a copy cannot be written.
+    """
+    path = Path(os.path.expanduser(path)).absolute()
+    stored = stored_path(folder, path)
+    inside = not stored.startswith("..") and not Path(stored).is_absolute()
+    if way == "leave" or inside:
+        return stored
+    files = image_files(path)
+    ending = next((e for e in IMAGE_ENDINGS if path.name.lower().endswith(e)), path.suffix)
+    if len(files) > 1:
+        # A header names its file of voxels: both keep their names, in a folder of their own.
+        target = _free(folder / kind / stem, lambda place: place.exists())
+        places = {file: target / file.name for file in files}
+    else:
+        target = _free(folder / kind / f"{stem}{ending}", lambda place: place.exists() and not place.samefile(path))
+        places = {path: target}
+    for file, place in places.items():
+        if place.exists():
+            continue
+        if _linked(file, place):
+            made.append(place)
+        elif way == "copy":
+            with written_atomically(place) as temporary:
+                shutil.copyfile(file, temporary)
+            made.append(place)
+        else:
+            return stored
+    return places[path].relative_to(folder).as_posix()
+
+
+def take_back(made: list[Path]) -> None:
+    """Remove files that were taken in, and folders that are empty then."""
+    for path in made:
+        with suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()
+
+
+def _linked(file: Path, place: Path) -> bool:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileWriteError(why_not_written(place, error)) from error
+    try:
+        os.link(file.resolve(), place)
+        return True
+    except (OSError, NotImplementedError):
+        return False
+
+
+def _free(place: Path, is_taken) -> Path:
+    """The path, or one like it that no other file has."""
+    number = 1
+    free = place
+    while is_taken(free):
+        number += 1
+        free = place.with_name(f"{number} {place.name}")
+    return free

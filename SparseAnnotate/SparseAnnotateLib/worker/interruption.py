@@ -1,0 +1,71 @@
+"""What Ctrl-C and SIGTERM do to the command line: stop when it suits, at the second time at once, in a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """The signals that end the program, from its first moment to its last.
+
+    Until `cancel` is set there is nothing to be kept, and the process ends at once. Then the first signal calls
+    `cancel`, the second raises KeyboardInterrupt, the third ends the process.
+
+    Example::
+
+        with Interruption() as interruption:
+            interruption.cancel = watch.cancel
+            ...
+    """
+
+    def __init__(self):
+        self.cancel: Callable[[], None] | None = None
+        self.number = 0
+        self._times = 0
+        self._before: dict[int, object] = {}
+        self._process = os.getpid()
+
+    @staticmethod
+    def is_program(name: str) -> bool:
+        """True when the process was started as the program `name`."""
+        return os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] == name
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the signal: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.number or signal.SIGINT)
+
+    def install(self) -> None:
+        """Catch the signals from now on."""
+        if self._before or threading.current_thread() is not threading.main_thread():
+            return
+        self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+
+    def __enter__(self) -> Interruption:
+        self.number, self._times = 0, 0
+        self.install()
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before, self.cancel = {}, None
+
+    def _on_signal(self, number: int, _) -> None:
+        if os.getpid() != self._process:
+            os._exit(128 + number)  # in a process that was forked from this one, to load data say
+        self.number = self.number or number
+        self._times += 1
+        if self.cancel is None or self._times > 2:
+            os.write(2, b"Cancelled.\n")
+            os._exit(128 + number)
+        if self._times == 1:
+            self.cancel()
+        else:
+            raise KeyboardInterrupt

@@ -1,0 +1,72 @@
+"""Progress on the terminal: a bar for people who look, a line now and then for log files."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..core import Progress as Report
+
+_SHARE = 0.1
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 60.0
+
+
+def reported_progress() -> AbstractContextManager[Callable[[Report], None]]:
+    """Gives a function that shows reports on stderr: as a bar on a terminal, as lines elsewhere."""
+    return progress_bar() if sys.stderr.isatty() else progress_lines()
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Report], None]]:
+    """A bar that is gone at the end."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, left="")
+
+        def report(progress: Report) -> None:
+            left = "" if progress.seconds_left is None else f"{progress.seconds_left:.0f} s left"
+            bar.update(task, completed=progress.fraction, description=_description(progress), left=left)
+
+        yield report
+
+
+@contextmanager
+def progress_lines() -> Iterator[Callable[[Report], None]]:
+    """Plain lines: at the start, whenever something new begins, and every 10 % or minute in between."""
+    begun: set[str] = set()
+    last_time, last_share = -_LONGEST_SECONDS, -1.0
+
+    def report(progress: Report) -> None:
+        nonlocal last_time, last_share
+        now = time.monotonic()
+        # 'case_07', 'step 3 of 12': the same kind of work, whatever it counts.
+        kind = re.sub(r"'[^']*'|\d+", "", progress.message)
+        is_due = now - last_time >= _LONGEST_SECONDS or (
+            progress.fraction >= last_share + _SHARE and now - last_time >= _SHORTEST_SECONDS
+        )
+        if kind in begun and not is_due:
+            return
+        begun.add(kind)
+        last_time, last_share = now, progress.fraction
+        left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
+        with suppress(OSError):
+            sys.stderr.write(f"{progress.fraction:4.0%} {_description(progress)}{left}\n")
+            sys.stderr.flush()
+
+    yield report
+
+
+def _description(progress: Report) -> str:
+    figures = "  ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
+    return f"{progress.message}  {figures}".strip()

@@ -1,0 +1,85 @@
+"""Whether reference files stand in the order of their images, told by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ..core.case_names import same_on_some_system
+from ..core.decathlon import case_name
+
+
+def order_problem(images: Sequence[str], references: Sequence[str]) -> tuple[str | None, list[tuple[str, str]]]:
+    """How references fit their images by name.
+
+    Returns a sentence when a reference belongs to another image than the one it stands with, else None; and the pairs
+    (image, reference) whose names have nothing to do with each other.
+    """
+    best = [_images_like(number, images, references) for number in range(len(references))]
+    moved = [(number, found[0]) for number, found in enumerate(best) if len(found) == 1 and found != [number]]
+    if moved:
+        shown = "; ".join(f"'{_short(references[r])}' to '{_short(images[i])}'" for r, i in moved[:3])
+        return (
+            "The references do not stand in the order of the images. By their names these belong together: "
+            f"{shown}{' ...' if len(moved) > 3 else ''}. Give one reference for each image, in the same order.",
+            [],
+        )
+    return None, [(images[n], references[n]) for n, found in enumerate(best) if n not in found]
+
+
+def _images_like(number: int, images: Sequence[str], references: Sequence[str]) -> list[int]:
+    """The images whose names fit that of a reference best; empty when none does, or too little can be told."""
+    name = _key(references[number])
+    names = [_key(image) for image in images]
+    equal = [n for n, image in enumerate(names) if image == name]
+    if equal:
+        return equal if len(equal) == 1 else _by_tokens(number, images, references)
+    begun = [(len(image), n) for n, image in enumerate(names) if _begins_with(name, image) or _begins_with(image, name)]
+    longest = max(begun, default=(0, 0))[0]
+    found = [n for length, n in begun if length == longest]
+    return found if len(found) == 1 else _by_tokens(number, images, references)
+
+
+def _by_tokens(number: int, images: Sequence[str], references: Sequence[str]) -> list[int]:
+    """By the words and numbers in names and folders that differ within the images, and within the references.
+
+    Only when this gives each reference an image of its own: one number in common may be chance.
+    """
+    of_images, of_references = _telling(images), _telling(references)
+    choices = []
+    for own in of_references:
+        scores = [len(own & other) for other in of_images]
+        top = max(scores, default=0)
+        choices.append([n for n, score in enumerate(scores) if top and score == top])
+    if any(len(choice) != 1 for choice in choices) or len({choice[0] for choice in choices}) < len(choices):
+        return []
+    return choices[number]
+
+
+def _telling(paths: Sequence[str]) -> list[set[str]]:
+    parts = [Path(path).absolute().parts for path in paths]
+    shared = 0
+    for column in zip(*parts, strict=False):
+        if any(one != other for one, other in pairwise(column)):
+            break
+        shared += 1
+    found = []
+    for path, own in zip(paths, parts, strict=True):
+        text = " ".join((*own[shared:-1], case_name(path)))
+        found.append({t.lstrip("0") or "0" for t in re.findall(r"[^\W\d_]+|\d+", same_on_some_system(text))})
+    everywhere = set.intersection(*found) if len(found) > 1 else set()
+    return [tokens - everywhere for tokens in found]
+
+
+def _begins_with(text: str, beginning: str) -> bool:
+    return bool(beginning) and text.startswith(beginning) and not text[len(beginning) :][:1].isalnum()
+
+
+def _key(path: str) -> str:
+    return same_on_some_system(case_name(path))
+
+
+def _short(path: str) -> str:
+    return "/".join(Path(path).parts[-2:])
