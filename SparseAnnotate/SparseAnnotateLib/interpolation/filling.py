@@ -58,7 +58,7 @@ def finished_fill(
         fill = method.fill(annotation, image, annotation.geometry, watch)
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
-    warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names))
+    warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names, ends=beyond is None))
     return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
 
 
