@@ -2,8 +2,8 @@
 
 A piece is a connected component, or several where they split or merge: components that overlap after the shift belong
 together. What overlaps nothing is joined with the nearest piece that is left, when that lies within reach: a tube that
-crosses the slices obliquely has moved by more than its own width. The only piece on one slice and the only one on the
-other are taken for the same from farther away, because nothing else is there to be confused with them.
+crosses the slices obliquely has moved by more than its own width. When one piece is left on either slice, the two may
+lie farther apart, if their shapes are alike: nothing else is there to be confused with them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MARGIN = 2
 _EIGHT = np.ones((3, 3), dtype=bool)
 _SHIFT_GAIN = 0.02
 _SKIP_IOU = 0.3
-# In distances of the drawn slices: how far a piece may have moved to the nearest one that is left, and, being the only
-# one on either slice and no more than so many times as large, to the only other one.
-_REACH, _REACH_ALONE, _ALIKE = 2.0, 4.0, 4.0
+# In distances of the drawn slices: how far a piece may have moved to the nearest one that is left, and, being the last
+# one on its slice, to the last one on the other, if their shapes have this IoU when laid over each other.
+_REACH, _REACH_ALONE, _ALIKE = 2.0, 4.0, 0.5
 _MAX_COMPONENTS = 200
 
 
@@ -57,7 +57,7 @@ def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[f
     )
     if count_one <= 1 and count_two <= 1:
         # There is nothing else that it could have gone to or come from.
-        far = _REACH_ALONE if count_one and count_two and _alike_in_size(before, after) else _REACH
+        far = _REACH_ALONE if count_one and count_two and _alike(before, after) else _REACH
         return _matched(whole, before, after, spacing, far * gap_mm)
     if max(count_one, count_two) > _MAX_COMPONENTS:
         return [Piece(whole, before, after)]
@@ -80,6 +80,12 @@ def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[f
             found += _matched(box, first.mask({i}, box), second.mask({j}, box), spacing, _REACH * gap_mm)
             left_one.remove(i)
             left_two.remove(j)
+        if len(left_one) == len(left_two) == 1:
+            box = widened(joined(first.box(left_one), second.box(left_two)), MARGIN, shape)
+            masks = first.mask(left_one, box), second.mask(left_two, box)
+            if _alike(*masks):
+                found += _matched(box, *masks, spacing, _REACH_ALONE * gap_mm)
+                left_one, left_two = set(), set()
     for i in sorted(left_one):
         box = widened(first.box({i}), MARGIN, shape)
         found.append(Piece(box, first.mask({i}, box), None))
@@ -137,9 +143,10 @@ class _Components:
         return rows + box[0].start, columns + box[1].start
 
 
-def _alike_in_size(before: np.ndarray, after: np.ndarray) -> bool:
-    one, two = np.count_nonzero(before), np.count_nonzero(after)
-    return max(one, two) <= _ALIKE * min(one, two)
+def _alike(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether two pieces have about the same shape, wherever they lie."""
+    shift = (q - p for p, q in zip(_centre(before), _centre(after), strict=True))
+    return _iou_shifted(before, after, tuple(int(np.rint(s)) for s in shift)) >= _ALIKE
 
 
 def _matched(box, before, after, spacing, reach: float) -> list[Piece]:

@@ -55,6 +55,14 @@ def test_a_disc_goes_along_however_far_it_moves_between_drawn_slices(method, ste
     assert not any("missing" in warning for warning in done.warnings)
 
 
+@pytest.mark.parametrize("method", ["shape", "random_walk"])
+def test_a_disc_goes_along_beside_another_piece_of_its_structure_that_stays(method):
+    labels = moving_disc(2.5)
+    labels |= discs(*((index, 10, 60) for index in range(21)), shape=labels.shape)
+    fill = finished(method, axial(labels, [0, 10, 20]), noisy_image(labels)).fill.labels
+    assert 2 * np.count_nonzero(fill & labels) / (fill.sum() + labels.sum()) > 0.95
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_disc_that_jumps_too_far_is_named_with_the_gap(method):
     labels = discs(*((index, 10, 8) for index in range(5)), (8, 50, 100), shape=(9, 60, 110))
