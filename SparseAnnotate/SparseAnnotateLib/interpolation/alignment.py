@@ -2,7 +2,8 @@
 
 A piece is a connected component, or several where they split or merge: components that overlap after the shift belong
 together. What overlaps nothing is joined with the nearest piece that is left, when that lies within reach: a tube that
-crosses the slices obliquely has moved by more than its own width.
+crosses the slices obliquely has moved by more than its own width. When one piece is left on either slice, the two may
+lie farther apart, if their shapes are alike: nothing else is there to be confused with them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ MARGIN = 2
 _EIGHT = np.ones((3, 3), dtype=bool)
 _SHIFT_GAIN = 0.02
 _SKIP_IOU = 0.3
-_REACH = 2.0
+# In distances of the drawn slices: how far a piece may have moved to the nearest one that is left, and, being the last
+# one on its slice, to the last one on the other, if their shapes have this IoU when laid over each other.
+_REACH, _REACH_ALONE, _ALIKE = 2.0, 4.0, 0.5
 _MAX_COMPONENTS = 200
 
 
@@ -53,7 +56,9 @@ def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[f
         ndimage.label(mask, _EIGHT) if mask is not None else (None, 0) for mask in (before, after)
     )
     if count_one <= 1 and count_two <= 1:
-        return _matched(whole, before, after, spacing, gap_mm)
+        # There is nothing else that it could have gone to or come from.
+        far = _REACH_ALONE if count_one and count_two and _alike(before, after) else _REACH
+        return _matched(whole, before, after, spacing, far * gap_mm)
     if max(count_one, count_two) > _MAX_COMPONENTS:
         return [Piece(whole, before, after)]
     first, second = _Components(ones, count_one), _Components(twos, count_two)
@@ -66,14 +71,21 @@ def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[f
         for group_one, group_two in _groups(links):
             if group_one and group_two:
                 box = widened(joined(first.box(group_one), second.box(group_two)), MARGIN, shape)
-                found += _matched(box, first.mask(group_one, box), second.mask(group_two, box), spacing, gap_mm)
+                masks = first.mask(group_one, box), second.mask(group_two, box)
+                found += _matched(box, *masks, spacing, _REACH * gap_mm)
                 left_one -= group_one
                 left_two -= group_two
         for i, j in _nearest_pairs(first, second, left_one, left_two, spacing, _REACH * gap_mm):
             box = widened(joined(first.box({i}), second.box({j})), MARGIN, shape)
-            found += _matched(box, first.mask({i}, box), second.mask({j}, box), spacing, gap_mm)
+            found += _matched(box, first.mask({i}, box), second.mask({j}, box), spacing, _REACH * gap_mm)
             left_one.remove(i)
             left_two.remove(j)
+        if len(left_one) == len(left_two) == 1:
+            box = widened(joined(first.box(left_one), second.box(left_two)), MARGIN, shape)
+            masks = first.mask(left_one, box), second.mask(left_two, box)
+            if _alike(*masks):
+                found += _matched(box, *masks, spacing, _REACH_ALONE * gap_mm)
+                left_one, left_two = set(), set()
     for i in sorted(left_one):
         box = widened(first.box({i}), MARGIN, shape)
         found.append(Piece(box, first.mask({i}, box), None))
@@ -131,15 +143,21 @@ class _Components:
         return rows + box[0].start, columns + box[1].start
 
 
-def _matched(box, before, after, spacing, gap_mm: float) -> list[Piece]:
-    """One piece with its shift, or two where they lie too far apart to be the same."""
+def _alike(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether two pieces have about the same shape, wherever they lie."""
+    shift = (q - p for p, q in zip(_centre(before), _centre(after), strict=True))
+    return _iou_shifted(before, after, tuple(int(np.rint(s)) for s in shift)) >= _ALIKE
+
+
+def _matched(box, before, after, spacing, reach: float) -> list[Piece]:
+    """One piece with its shift, or two where they lie farther apart (mm) than reach and cannot be the same."""
     if before is None or after is None:
         return [Piece(box, before, after)]
     plain = _iou_shifted(before, after, (0, 0))
     if plain >= _SKIP_IOU:
         return [Piece(box, before, after)]
     a, b = _centre(before), _centre(after)
-    if plain == 0 and _distance_mm(a, b, spacing) > _REACH * gap_mm:
+    if plain == 0 and _distance_mm(a, b, spacing) > reach:
         return [Piece(box, before, None), Piece(box, None, after)]
     shift = tuple(q - p for p, q in zip(a, b, strict=True))
     whole = tuple(int(np.rint(s)) for s in shift)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..core import BadInputError, SparseAnnotation, VolumeGeometry, Watch
 from .confidence import scaled
 from .interpolator import Fill, Interpolator, interpolator_named, register_interpolator
+from .label_fields import DrawnSlices
 from .leave_one_out import HiddenScore, best_methods, hidden_scores
 
 AUTO_METHODS = ("shape", "random_walk")
@@ -96,13 +98,16 @@ def _joined(fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[Hid
     for fill in fills.values():
         np.minimum(confidence, fill.confidence, out=confidence)
         agree &= fill.labels == first.labels
-    for value, method in sorted(chosen.items(), key=lambda item: dice.get((item[1], item[0]), 0.0)):
+    # The last one has it; of equals that is the first in the order of what is drawn, whatever their numbers.
+    last_first = [value for value in reversed(DrawnSlices.of(annotation).in_order()) if value in chosen]
+    for value in sorted(last_first, key=lambda value: dice.get((chosen[value], value), 0.0)):
+        method = chosen[value]
         labels[fills[method].labels == value] = value
     # Where every method shows some label, nobody has said background: labels of two methods must not gape.
     torn = labels == 0
     for fill in fills.values():
         torn &= fill.labels > 0
-    for method in sorted(fills, key=lambda name: sum(s.dice for s in scores if s.method == name)):
+    for method in sorted(fills, key=lambda name: math.fsum(s.dice for s in scores if s.method == name)):
         labels[torn] = fills[method].labels[torn]
     annotation.restore_drawn(labels)
     doubtful = ~agree & (confidence < 100)

@@ -73,11 +73,12 @@ class DrawnStack:
         self.shape = moved.shape[1:]
         self.slices: dict[int, np.ndarray] = {index: moved[index] for index in self.indices}
         self._boxes: dict[int, dict[int, PlaneBox]] = {}
+        self._sizes: dict[int, np.ndarray] = {}
 
     def with_slices(self, slices: dict[int, np.ndarray]) -> DrawnStack:
         """The stack with other labels on its drawn slices."""
         other = copy(self)
-        other.slices, other._boxes = slices, {}
+        other.slices, other._boxes, other._sizes = slices, {}, {}
         return other
 
     def boxes(self, index: int) -> dict[int, PlaneBox]:
@@ -94,6 +95,13 @@ class DrawnStack:
                 boxes[FOREGROUND] = whole
             self._boxes[index] = boxes
         return self._boxes[index]
+
+    def sizes(self, index: int) -> np.ndarray:
+        """(largest label + 1,) int: how many voxels of a drawn slice each label has."""
+        if index not in self._sizes:
+            box = self.boxes(index).get(FOREGROUND)
+            self._sizes[index] = np.bincount(self.slices[index][box].ravel() if box else np.empty(0, int))
+        return self._sizes[index]
 
     def mask(self, index: int, value: int, box: PlaneBox) -> np.ndarray:
         """(rows, columns) bool mask of a label (or of FOREGROUND) on a drawn slice, cut to a box."""

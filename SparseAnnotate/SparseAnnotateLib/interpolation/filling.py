@@ -59,7 +59,7 @@ def finished_fill(
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
     undecided = _left_undecided(annotation, fill)
-    warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names))
+    warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names, ends=beyond is None))
     warnings += (undecided,) if undecided else ()
     return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
 

@@ -10,17 +10,19 @@ from ..core.late_structures import late_structure_sentences
 from .drawn_stack import DrawnStack
 from .interpolator import Fill
 from .label_fields import DrawnSlices
+from .lost_structures import lost_sentences, lost_structures
 
 LOW_DICE = 0.7
 _MOST_NAMED = 5
 _MOST_SHOWN = 8
 
 
-def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str]) -> list[str]:
-    """Sentences about contradicting slices, structures thinner than the gap, and fills that fare badly when tested.
+def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str], ends: bool = True) -> list[str]:
+    """Sentences about contradicting slices, structures thinner than the gap or lost in it, and fills that test badly.
 
     Args:
         annotation: what was filled. fill: the result. names: the name of each label; its number where it has none.
+        ends: whether it was to be filled beyond the outermost drawn slices as far as the structures go.
     """
     sentences = [*fill.warnings, *late_structure_sentences(annotation, names)]
     drawn = DrawnSlices.of(annotation)
@@ -40,6 +42,7 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
                 f"{_listed(thin, names)} on one drawn slice and not on those beside it, so thinner than the distance "
                 f"of drawn slices ({widest * stack.step:.3g} mm at most). Draw slices before and after it."
             )
+    sentences += lost_sentences(lost_structures(annotation, fill.labels, ends), names)
     low = sorted((s.dice, s.label) for s in fill.scores if fill.methods.get(s.label) == s.method and s.dice < LOW_DICE)
     if low:
         figures = ", ".join(f"'{names.get(label, label)}' {dice:.2f}" for dice, label in low[:_MOST_NAMED])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,11 +55,32 @@ class DrawnSlices:
         return (self.main, *self.others)
 
     def labels_in(self, gap: Gap) -> list[int]:
-        """Sorted labels that may be within a gap of the main stack."""
-        found = {value for index in gap.neighbours for value in self.main.boxes(index)}
-        for stack in self.others:
-            found.update(value for index in stack.indices for value in stack.boxes(index))
-        return sorted(found - {FOREGROUND})
+        """Labels that may be within a gap of the main stack, in the order of `in_order`."""
+        return self._ordered([(self.main, gap.neighbours), *((stack, stack.indices) for stack in self.others)])
+
+    def in_order(self) -> list[int]:
+        """All labels, in an order that their drawings give and not their numbers: where two are equal, the first wins.
+
+        Fewest voxels first; of equally many, the more compact one; of these, the one that is met first.
+        """
+        return self._ordered([(stack, stack.indices) for stack in self.stacks])
+
+    @staticmethod
+    def _ordered(drawn: Sequence[tuple[DrawnStack, Sequence[int]]]) -> list[int]:
+        layers = [(stack, index) for stack, indices in drawn for index in indices]
+        found = {value for stack, index in layers for value in stack.boxes(index)} - {FOREGROUND}
+        sizes = np.zeros(max(found, default=0) + 1, dtype=int)
+        for stack, index in layers:
+            here = stack.sizes(index)
+            sizes[: len(here)] += here
+        by_size: dict[int, list[int]] = {}
+        for value in sorted(found):
+            by_size.setdefault(int(sizes[value]), []).append(value)
+        ordered = []
+        for size in sorted(by_size):
+            same = by_size[size]
+            ordered += same if len(same) == 1 else sorted(same, key=lambda value: _outline(layers, value))
+        return ordered
 
     def drawn_elsewhere(self, gap: Gap) -> np.ndarray | None:
         """(count, rows, columns) bool: voxels of a gap that are drawn in another plane; None with one plane only."""
@@ -168,6 +190,21 @@ class DrawnSlices:
             else:
                 self._cache[key] = None
         return self._cache[key]
+
+
+def _outline(layers: Sequence[tuple[DrawnStack, int]], value: int) -> tuple:
+    """What two labels of the same size differ in: how far they spread on each slice, and their first voxel."""
+    spread, first = 0, None
+    for number, (stack, index) in enumerate(layers):
+        box = stack.boxes(index).get(value)
+        if box is None:
+            continue
+        places = np.nonzero(stack.mask(index, value, box))
+        # Sums of whole numbers are exact, so a flipped drawing has exactly the same spread.
+        spread += sum(int(p.size * (p * p).sum() - p.sum() ** 2) for p in places)
+        if first is None:
+            first = (number, int(places[0][0]) + box[0].start, int(places[1][0]) + box[1].start)
+    return spread, first
 
 
 def _enter(values: np.ndarray, box: PlaneBox, fields: list[PieceField], first: int) -> None:

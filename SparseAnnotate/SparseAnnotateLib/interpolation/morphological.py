@@ -66,7 +66,12 @@ class MorphologicalInterpolator:
         if box is not None:
             part = (slice(None), *widened(box, 1, main.shape))
             # Along the axis of the slices; with several planes ITK looks along all of them.
-            slab[part] = self._run(np.ascontiguousarray(slab[part]), -1 if drawn.others else 2, watch or Watch())
+            axis = -1 if drawn.others else 2
+            order = np.array([0, *drawn.in_order()], dtype=labels.dtype)
+            # The filter lets one of two labels have a voxel by their numbers: it gets those of the drawing's order.
+            place = np.zeros(int(order.max()) + 1, dtype=labels.dtype)
+            place[order] = np.arange(len(order))
+            slab[part] = order[self._run(place[slab[part]], axis, watch or Watch())]
         annotation.restore_drawn(labels)
         confidence = np.empty(geometry.shape, dtype=np.uint8)
         enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)

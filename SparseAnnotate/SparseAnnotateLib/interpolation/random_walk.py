@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import SparseAnnotation, Watch
+from ..core.intensities import Intensities
 from .confidence import scaled
 from .drawn_stack import DrawnStack, Gap, PlaneBox, widened
 from .gap_filling import GapInterpolator
@@ -57,9 +58,14 @@ class RandomWalkInterpolator(GapInterpolator):
     looks_at_image = True
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
-        image = drawn.main.moved(image)
-        low, high = np.percentile(np.stack([image[index] for index in drawn.main.indices]), (0.5, 99.5))
-        return image, float(low), float(max(high - low, 1e-12))
+        intensities, image = Intensities.of(image), drawn.main.moved(image)
+        layers = np.stack([image[index] for index in drawn.main.indices])
+        if intensities.is_clipped or intensities.is_scaled:
+            layers = intensities.shown_in(layers)
+        low, high = np.percentile(layers, (0.5, 99.5))
+        if low == high:
+            low, high = layers.min(), layers.max()
+        return image, intensities, float(low), float(high) - float(low) or 1.0
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -98,12 +104,12 @@ class RandomWalkInterpolator(GapInterpolator):
 
 def _slab(prepared, gap: Gap, slices: slice, box: PlaneBox, distance, drawn) -> _Slab:
     """The slab around some of a gap's slices, with the drawn slices beside the gap if these reach them."""
-    image, low, scale = prepared
+    image, intensities, low, scale = prepared
     first = gap.first + slices.start - (gap.before is not None and slices.start == 0)
     stop = gap.first + slices.stop + (gap.after is not None and slices.stop == gap.count)
     inner = slice(gap.first + slices.start - first, gap.first + slices.stop - first)
     ends = {index - first: index for index in gap.neighbours if first <= index < stop}
-    part = np.clip((image[(slice(first, stop), *box)].astype(np.float32) - low) / scale, 0, 1)
+    part = np.clip((intensities.of_part(image[(slice(first, stop), *box)]) - low) / scale, 0, 1)
     return _Slab(part, inner, ends, distance, drawn)
 
 

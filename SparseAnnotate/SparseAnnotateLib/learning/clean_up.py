@@ -50,11 +50,22 @@ def cleaned(classes: np.ndarray, class_count: int, spacing: Sequence[float], cle
 def _smoothed(classes: np.ndarray, class_count: int, widths: list[float]) -> np.ndarray:
     best = ndimage.gaussian_filter((classes == 0).astype(np.float32), widths)
     result = np.zeros_like(classes)
-    for value in range(1, class_count):
-        inside = classes == value
-        if inside.any():
-            share = ndimage.gaussian_filter(inside.astype(np.float32), widths)
-            larger = share > best
-            result[larger] = value
-            np.maximum(best, share, out=best)
+    for value in _smallest_first(classes, class_count):
+        share = ndimage.gaussian_filter((classes == value).astype(np.float32), widths)
+        larger = share > best
+        result[larger] = value
+        np.maximum(best, share, out=best)
     return result
+
+
+def _smallest_first(classes: np.ndarray, class_count: int) -> list[int]:
+    """The structures that are there: of equal shares the first has the voxel, and the number must not decide."""
+    sizes = np.zeros(class_count, dtype=int)
+    for layer in classes:
+        sizes += np.bincount(layer.ravel(), minlength=class_count)
+    same = {size for size in sizes.tolist() if np.count_nonzero(sizes == size) > 1}
+
+    def key(value: int) -> tuple[int, int]:
+        return int(sizes[value]), int(np.argmax(classes == value)) if sizes[value] in same else 0
+
+    return sorted((value for value in range(1, class_count) if sizes[value]), key=key)

@@ -85,6 +85,7 @@ class PropagationInterpolator(GapInterpolator):
         if box is None:
             return
         box = widened(box, _MARGIN, drawn.main.shape)
+        # In the order of the drawing: of equal chances the first label has the voxel.
         values = np.array(
             [0, *(v for v in drawn.labels_in(gap) if any(v in drawn.main.boxes(i) for i in gap.neighbours))]
         )

@@ -15,10 +15,13 @@ from scipy.ndimage import distance_transform_edt
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.array_files import is_whole_array, save_array
 from ..core.images import read_facts, read_labels, require_finite
+from ..core.intensities import Intensities
 from ..core.origin import Origin, stale_sentence
 from ..core.planes import slice_layer
 
 _FLOAT16_LARGEST = 60000.0
+_SAMPLES = 1 << 18
+_VERSION = 2  # part of every name in the cache: what another version has normalised is not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,19 +112,43 @@ class TrainingCase:
 def normalise(image: np.ndarray, kind: str) -> np.ndarray:
     """A (K, J, I) image as float16 with zero mean and unit variance ('z_score'), or 0.5-99.5 % to 0-1 ('percentile').
 
-    Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Raises BadInputError
-    for a constant image.
+    Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Padding far outside of
+    what the image shows does not count, and is drawn near; see `Intensities`.
+
+    Raises BadInputError for a constant image.
     """
-    tensor = torch.as_tensor(np.ascontiguousarray(image, dtype=np.float32))[None]
-    if float(tensor.max()) == float(tensor.min()):
+    intensities = Intensities.of(image)
+    tensor = torch.as_tensor(np.ascontiguousarray(intensities.of_part(image)))[None]
+    low, high = float(tensor.min()), float(tensor.max())
+    if low == high:
         raise BadInputError("The image is the same everywhere, so there is nothing to learn from.")
-    if kind == "z_score":
+    if intensities.is_clipped:
+        start, width = _start_and_width(intensities.shown_in(image).astype(np.float64), kind)
+        tensor = (tensor - start) / width
+    elif kind == "z_score":
         tensor = NormalizeIntensity()(tensor)
+    elif _is_nearly_constant(tensor):
+        tensor = (tensor - low) / (high - low)
     else:
         tensor = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0.0, b_max=1.0)(tensor)
     array = np.asarray(tensor[0].clamp(-_FLOAT16_LARGEST, _FLOAT16_LARGEST), dtype=np.float16)
     require_finite(array[:1], "The normalised image")
     return array
+
+
+def _start_and_width(values: np.ndarray, kind: str) -> tuple[float, float]:
+    """What becomes 0, and the distance that becomes 1."""
+    if kind == "z_score":
+        return float(values.mean()), float(values.std()) or 1.0
+    low, high = np.percentile(values, (0.5, 99.5))
+    return float(low), float(high - low) or float(np.ptp(values)) or 1.0
+
+
+def _is_nearly_constant(tensor: torch.Tensor) -> bool:
+    """Whether more than 99 % of the voxels are one grey value, so that percentiles tell nothing apart."""
+    values = tensor.numpy().ravel()
+    middle = np.median(values[:: max(1, values.size // _SAMPLES)])
+    return bool(np.count_nonzero(values != middle) < 0.01 * values.size)
 
 
 def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
@@ -133,7 +160,7 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
     path = cohort.image_path(name)
     status = path.stat()
-    stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}"
+    stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}|{_VERSION}"
     cached = cohort.cache_folder / "normalised" / f"{name}-{hashlib.sha1(stamp.encode()).hexdigest()[:12]}.npy"
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)

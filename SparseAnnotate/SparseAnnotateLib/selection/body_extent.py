@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.intensities import Intensities
+
 _SAMPLES_PER_AXIS = 96
 _SMALLEST_SHARE_OF_LARGEST_SLICE = 0.02
 
@@ -21,14 +23,16 @@ def body_extents(image: np.ndarray) -> tuple[tuple[int, int], ...]:
     from scipy import ndimage
 
     steps = [max(1, n // _SAMPLES_PER_AXIS) for n in image.shape]
-    sample = np.asarray(image[tuple(slice(None, None, step) for step in steps)], dtype=np.float32)
+    intensities, sample = Intensities.of(image), image[tuple(slice(None, None, step) for step in steps)]
+    padding, shown, sample = intensities.is_padding(sample), intensities.shown_in(sample), intensities.of_part(sample)
     whole = tuple((0, n - 1) for n in image.shape)
     # A few very bright voxels must not push the threshold above the body.
-    low, high = np.percentile(sample, [0.5, 99.5])
+    low, high = np.percentile(shown, [0.5, 99.5])
     if high <= low:
         return whole
-    clipped = sitk.GetImageFromArray(np.clip(sample, low, high))
-    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(clipped, 0, 1)).astype(bool)
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.Execute(sitk.GetImageFromArray(np.clip(shown, low, high).reshape(1, -1)))
+    bright = (np.clip(sample, low, high) > np.float32(otsu.GetThreshold())) & ~padding
     parts, count = ndimage.label(bright)
     if not count:
         return whole

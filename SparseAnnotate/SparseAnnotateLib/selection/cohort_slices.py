@@ -17,7 +17,7 @@ from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
 
-CACHE_VERSION = 1  # part of every name: what another version has left there is not read
+CACHE_VERSION = 2  # part of every name: what another version has left there is not read
 _CHUNK = 1 << 22
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import Plane, VolumeGeometry, Watch
+from ..core.intensities import Intensities
 
 INTENSITY_SIZE = 32
 _SLAB_VOXELS = 1 << 23  # 32 MiB of float32 at a time
@@ -32,7 +33,8 @@ def slice_images(
         for each plane (number of slices, size, size) float16, in the order of the volume's own slice indices.
     """
     watch = watch or Watch()
-    low, high = _robust_range(image)
+    intensities = Intensities.of(image)
+    low, high = _robust_range(image, intensities)
     standard = geometry.to_standard_order(image)
     weights = [_averaging(n, size) for n in standard.shape]
     found: dict[Plane, np.ndarray] = {
@@ -45,7 +47,7 @@ def slice_images(
     for number, start in enumerate(starts):
         watch.step(number / len(starts), "looking at slices")
         stop = min(start + thickness, standard.shape[0])
-        slab = np.array(standard[start:stop], dtype=np.float32, order="C")
+        slab = np.ascontiguousarray(intensities.of_part(standard[start:stop]))
         slab -= low
         slab /= high - low
         np.clip(slab, 0.0, 1.0, out=slab)
@@ -66,9 +68,9 @@ def _own_order(pictures: np.ndarray, plane: Plane, geometry: VolumeGeometry) -> 
     return pictures[::-1] if index else pictures
 
 
-def _robust_range(image: np.ndarray) -> tuple[float, float]:
+def _robust_range(image: np.ndarray, intensities: Intensities) -> tuple[float, float]:
     step = max(1, round((image.size / _SAMPLES) ** (1 / 3)))
-    sample = np.asarray(image[::step, ::step, ::step], dtype=np.float64)
+    sample = intensities.shown_in(image[::step, ::step, ::step]).astype(np.float64)
     low, high = np.percentile(sample, [0.5, 99.5])
     return (low, high) if high > low else (float(sample.min()), float(sample.max()))
 

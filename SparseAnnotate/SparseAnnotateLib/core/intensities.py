@@ -1,0 +1,112 @@
+"""Intensities that can be computed with: what an image shows, without padding that is far outside of it, as float32.
+
+Programs pad images with -32768, 1e300, or the largest float there is. One such voxel would take the whole range: the
+rest would be a single grey value, or overflow. Images without such values come out as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_SAMPLES = 1 << 18
+# What lies farther from the densest half of all different values than so many times their range is no intensity.
+_ABSURD = 1e4
+# Nor is the lowest or highest of many values, if it is not 0, when nothing is in between over so many times the range
+# of all others; for the limits of integer types, which nobody measures by chance, less is enough.
+_EMPTY, _EMPTY_BEFORE_LIMIT, _MANY = 20.0, 2.0, 16
+_LIMITS = {-(2.0**15), 2.0**15 - 1, 2.0**16 - 1, -(2.0**31), 2.0**31 - 1, 2.0**32 - 1}
+# Padding stays a little darker or brighter than all else, because what is beside it may be worth seeing.
+_MARGIN = 0.25
+# Within these float32 is exact enough, and so are squares and sums.
+_SMALLEST, _LARGEST, _FARTHEST_OFFSET = 1e-12, 1e12, 1e3
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """How the voxels of one image become float32.
+
+    Attributes:
+        shown: lowest and highest of the values that are no padding.
+        low, high: the range that values are clipped to: that of the image itself, or somewhat wider than `shown`.
+        is_clipped: whether there are values outside.
+        is_scaled: whether low to high become 0 to 1; otherwise values stay as they are.
+    """
+
+    shown: tuple[float, float]
+    low: float
+    high: float
+    is_clipped: bool
+    is_scaled: bool
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> Intensities:
+        """Of an image of any real dtype and shape, with at least one voxel, finite."""
+        lowest, highest = float(image.min()), float(image.max())
+        # Below the largest float64, so that differences of two values are finite.
+        values = np.unique(np.append(_sample(image), (lowest, highest)).astype(np.float64) / 4)
+        low, high = shown = tuple(4 * end for end in _shown_range(values))
+        is_clipped = low > lowest or high < highest
+        if is_clipped:
+            margin = _MARGIN * (high / 4 - low / 4) * 4
+            low, high = max(low - margin, lowest), min(high + margin, highest)
+        size, width = max(abs(low), abs(high)), high / 2 - low / 2
+        fits = size == 0 or (_SMALLEST <= size <= _LARGEST and (width == 0 or size <= 2 * _FARTHEST_OFFSET * width))
+        return cls(shown, low, high, is_clipped, not fits)
+
+    def of_part(self, part: np.ndarray) -> np.ndarray:
+        """Some of the image's voxels as float32, a copy of the same shape, clipped and scaled."""
+        if self.is_scaled:
+            # Halved, because the range itself may be more than float64 holds.
+            half = np.clip(part.astype(np.float64), self.low, self.high) / 2 - self.low / 2
+            return (half / ((self.high / 2 - self.low / 2) or 1.0)).astype(np.float32)
+        if self.is_clipped:
+            part = np.clip(part.astype(np.float64), self.low, self.high)
+        return part.astype(np.float32)
+
+    def is_padding(self, part: np.ndarray) -> np.ndarray:
+        """Which of some voxels hold no intensity, bool of the same shape."""
+        return (part < self.shown[0]) | (part > self.shown[1]) if self.is_clipped else np.zeros(part.shape, dtype=bool)
+
+    def shown_in(self, part: np.ndarray) -> np.ndarray:
+        """What some voxels show, (n,) float32 without padding, for statistics; all of it when it is all padding."""
+        values = part[~self.is_padding(part)] if self.is_clipped else part.ravel()
+        return self.of_part(values if values.size else part.ravel())
+
+
+def _sample(image: np.ndarray) -> np.ndarray:
+    step = max(1, round((image.size / _SAMPLES) ** (1 / max(image.ndim, 1))))
+    return image[(slice(None, None, step),) * image.ndim].ravel()
+
+
+def _shown_range(values: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest of sorted, different values (n,) float64, those left out that cannot be intensities."""
+    half = max(2, -(-len(values) // 2))
+    if len(values) <= half:
+        return float(values[0]), float(values[-1])
+    widths = values[half - 1 :] - values[: len(values) - half + 1]
+    start = int(widths.argmin())
+    reach = min(_ABSURD * widths[start], np.finfo(np.float64).max / 4)
+    centre_low, centre_high = values[start], values[start + half - 1]
+    values = values[(values >= centre_low - reach) & (values <= centre_high + reach)]
+    # Both ends at once, and then each by itself: the one would hide the other.
+    for drop_low, drop_high in ((True, True), (True, False), (False, True)):
+        rest = values[int(drop_low) : len(values) - int(drop_high)]
+        if len(rest) < 2:
+            continue
+        width = rest[-1] - rest[0]
+        below, above = rest[0] - values[0], values[-1] - rest[-1]
+        many = len(rest) >= _MANY
+        if (not drop_low or _is_apart(values[0], below, width, many)) and (
+            not drop_high or _is_apart(values[-1], above, width, many)
+        ):
+            values = rest
+            break
+    return float(values[0]), float(values[-1])
+
+
+def _is_apart(value: float, empty: float, width: float, many: bool) -> bool:
+    if 4 * value in _LIMITS:
+        return empty > _EMPTY_BEFORE_LIMIT * width
+    return many and value != 0 and empty > _EMPTY * width
