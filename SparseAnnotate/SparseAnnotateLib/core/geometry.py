@@ -6,6 +6,7 @@ RAS (Slicer) in memory, LPS (ITK) in files. This module is the only place that c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -155,10 +156,7 @@ class VolumeGeometry:
         At 45 degrees two axes are equally close: then I, J, K are taken in this order, whatever the rounding of the
         file that the matrix came from.
         """
-        cosines = np.abs(self.directions)
-        # The first of equals wins.
-        candidates = permutations((2, 1, 0))
-        return max(candidates, key=lambda axes: round(sum(cosines[r, a] for r, a in enumerate(axes)), _TIE_DIGITS))
+        return _nearest_axes(self.ijk_to_ras)
 
     def to_standard_order(self, array: np.ndarray) -> np.ndarray:
         """View of a (K, J, I) array with its last three axes ordered S, A, R and pointing that way; no voxel resampled.
@@ -246,3 +244,13 @@ def _times(shape) -> str:
 
 def _mm(spacing) -> str:
     return " x ".join(f"{s:.4g}" for s in reversed(spacing)) + " mm"
+
+
+@lru_cache(maxsize=4096)
+def _nearest_axes(ijk_to_ras: tuple[tuple[float, ...], ...]) -> tuple[int, int, int]:
+    """With hundreds of volumes they are asked for thousands of times, and the matrices stay."""
+    columns = np.array(ijk_to_ras)[:3, :3]
+    cosines = np.abs(columns / np.linalg.norm(columns, axis=0))[:, ::-1]
+    # The first of equals wins.
+    candidates = permutations((2, 1, 0))
+    return max(candidates, key=lambda axes: round(sum(cosines[r, a] for r, a in enumerate(axes)), _TIE_DIGITS))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import BadInputError, Cohort, Plane
+from ..core.late_structures import late_structure_sentences
 from .devices import (
     chosen_device,
     planned_network,
@@ -20,6 +21,7 @@ from .run_folder import ModelPlan, RunPlan
 from .settings import TrainingSettings
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
+_MOST_LATE = 5
 _THICK = 3.0  # from this ratio of spacings on, a plane's slices are too distorted to learn from
 _UNLIKE = 2.0
 _LEVELS = 5
@@ -42,12 +44,13 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
             f"No slice of the cohort '{cohort.name}' has been drawn yet, so there is nothing to learn from. "
             "Draw at least one slice and mark it as drawn."
         )
-    fingerprints, values, shapes, spacings, drawn_axes, slices = {}, set(), [], [], set(), 0
+    fingerprints, values, shapes, spacings, drawn_axes, slices, late = {}, set(), [], [], set(), 0, []
     for name in names:
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         fingerprints[name] = annotation.fingerprint()
         values.update(annotation.label_values())
+        late += [f"'{name}': {sentence}" for sentence in late_structure_sentences(annotation, cohort.labels)]
         shapes.append(annotation.geometry.standard_shape)
         spacings.append(annotation.geometry.standard_spacing)
         for axis, indices in annotation.drawn_by_axis().items():
@@ -63,6 +66,9 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
     notes = [] if chosen.device != "cpu" or settings.device == "cpu" else [chosen.message]
     notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
+    notes += late[:_MOST_LATE]
+    if len(late) > _MOST_LATE:
+        notes.append(f"The same is true of {len(late) - _MOST_LATE} more structures of other cases.")
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
     flip = settings.augmentation.flip
     if flip is None:

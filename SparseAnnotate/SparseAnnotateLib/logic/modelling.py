@@ -80,7 +80,10 @@ class ModellingLogic(SessionLogic):
 
         def steps():
             undrawn = yield from self._exporting(others)
-            return (yield from self._exporting(drawn, undrawn_cases=undrawn["cases"], **parameters))
+            request = yield from self._exporting(drawn, undrawn_cases=undrawn["cases"], **parameters)
+            if parameters.get("changes", {}).get("fill_weight"):
+                yield from self._exportingFills(drawn)
+            return request
 
         return steps()
 

@@ -126,6 +126,19 @@ class SessionLogic:
                 yield told
         return values
 
+    def _exportingFills(self, volumeNodes: Sequence) -> Steps:
+        """Write the fills that are in the scene into the cohort folder, where they are those of what is drawn now."""
+        cohort = self.cohort()
+        values = {name: value for value, name in cohort.labels.items()}
+        for node in volumeNodes:
+            yield Progress(0.0, f"writing the fill of '{node.GetName()}'")
+            segmentation = scene.annotated_segmentation(node)
+            annotation = scene.annotation_of(
+                node, segmentation, {n: values[n] for n in scene.segment_names(segmentation)}
+            )
+            for _ in scene.exporting_fill(cohort, node, annotation, values):
+                yield None
+
     def _originNow(self, volumeNode):
         """What a result for this volume that is made now is made from."""
         segmentation = scene.annotated_segmentation(volumeNode)

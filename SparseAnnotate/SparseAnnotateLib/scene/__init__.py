@@ -19,6 +19,7 @@ from .matching import mended_copy
 from .results import (
     FILL,
     drawn_since,
+    exporting_fill,
     image_has_changed,
     made_by,
     name_result,
@@ -67,6 +68,7 @@ __all__ = [
     "drawn_since",
     "editor_for",
     "exporting_case",
+    "exporting_fill",
     "geometry_of",
     "geometry_problem",
     "hide_markers",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Generator, Sequence
 
@@ -10,6 +9,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
+from ..core.case_names import name_problem, usable_case_name
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
@@ -22,7 +22,6 @@ _SELF_ROLE = "SparseAnnotate.Self"
 _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 _EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
-_LONGEST_CASE_BYTES = 100
 # Times of changes are counted anew in every process, and attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
@@ -146,21 +145,13 @@ def case_of(volume_node) -> str:
         keeper, attribute = frame.sequence, f"{_CASE_ATTRIBUTE}.{frame.key}"
     name = keeper.GetAttribute(attribute)
     # A clone has its original's attributes, and comes after it in the scene.
-    if name and _is_short(name) and _first_with(keeper, attribute, name) is keeper:
+    if name and name_problem(name) is None and _first_with(keeper, attribute, name) is keeper:
         return name
-    plain = re.sub(r"[^\w .+()-]", "_", volume_node.GetName() + (f" {frame.value}" if frame else "")).strip(" .")
-    plain = re.sub(r"\.\.+", ".", plain)
-    plain = plain if plain and re.match(r"\w", plain) else f"volume {plain}".strip()
-    # Several files are made of it, in folders that may lie deep.
-    plain = plain.encode()[:_LONGEST_CASE_BYTES].decode(errors="ignore").strip(" .")
+    plain = usable_case_name(volume_node.GetName() + (f" {frame.value}" if frame else ""))
     # Cohort folders outlive scenes: 'T1' of one patient must never meet 'T1' of another.
     name = f"{plain} {uuid.uuid4().hex[:8]}"
     keeper.SetAttribute(attribute, name)
     return name
-
-
-def _is_short(name: str) -> bool:
-    return len(name.encode()) <= _LONGEST_CASE_BYTES + 9
 
 
 def _first_with(keeper, attribute: str, name: str):

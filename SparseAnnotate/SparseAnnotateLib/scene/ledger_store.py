@@ -84,7 +84,8 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int]]:
     anchor = _stored_anchor(segmentation_node, name)
     if anchor is None or not ledger.entries:
         return ledger, {}
-    planes = {plane.array_axis(geometry_of(volume_node)): plane for plane in Plane}
+    geometry = geometry_of(volume_node)
+    planes = {plane.array_axis(geometry): plane for plane in Plane}
 
     def matches(relation: np.ndarray) -> int:
         found = 0

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import slicer
 
-from ..core import SparseAnnotation
+from ..core import Cohort, SparseAnnotation
 from ..core.planes import slice_layer
+from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
-from .annotations import annotated_segmentation
+from .annotations import annotated_segmentation, case_of
 from .confidence import confidence_of, show_confidence
+from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
 
 FILL = "fill"
@@ -101,6 +103,24 @@ def results_of(volume_node) -> list:
     return [node for node, origin in origins if origin is None or origin.frame == shown]
 
 
+def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, values: Mapping[str, int]) -> Iterator:
+    """Write the newest fill of a volume into a cohort, if it is one of what is drawn now; yields between its files.
+
+    Args:
+        annotation: as it has been written. values: label value of each segment name, in the cohort.
+    """
+    names = {value: name for name, value in values.items()}
+    now, case = origin_now(volume_node, annotation, names), case_of(volume_node)
+    fills = [node for node in results_of(volume_node) if made_by(node) == FILL and confidence_of(node) is not None]
+    if not fills or drawn_since(fills[-1], now) or image_has_changed(fills[-1], now):
+        return
+    facts = cohort.origin(case, annotation).facts()
+    labels = labels_of(fills[-1], volume_node, dict(values))
+    percent = slicer.util.arrayFromVolume(confidence_of(fills[-1]))
+    for path, array in ((cohort.fill_confidence_path(case), percent), (cohort.fill_path(case), labels)):
+        yield from written_in_slabs(path, array, annotation.geometry, compress=True, facts=facts)
+
+
 def volume_of(segmentation_node):
     """The volume a segmentation lies on; None when it has gone."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -114,10 +134,10 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
     """
     wanted = {annotated_segmentation(volume_node), *results_of(volume_node)[-1:]} if volume_node is not None else set()
     known = set(volume_nodes)
+    drawn = {annotated_segmentation(node) for node in known}
     # Once over the segmentations, not over those of each volume: there may be hundreds.
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        volume = volume_of(node)
-        if volume not in known or (made_by(node) is None and annotated_segmentation(volume) is not node):
+        if node not in drawn and (made_by(node) is None or volume_of(node) not in known):
             continue
         if node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetVisibility(node in wanted)

@@ -35,7 +35,11 @@ class Frame:
 
 def frame_of(volume_node) -> Frame | None:
     """The frame that a volume shows; None for a volume that belongs to no sequence."""
-    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+    kind = "vtkMRMLSequenceBrowserNode"
+    # Asked for with every look at every volume, and mostly there is none.
+    if slicer.mrmlScene.GetNumberOfNodesByClass(kind) == 0:
+        return None
+    for browser in slicer.util.getNodesByClass(kind):
         if not browser.IsProxyNodeID(volume_node.GetID()):
             continue
         sequence, master = browser.GetSequenceNode(volume_node), browser.GetMasterSequenceNode()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import BadInputError
+from small_volumes import QUICK_TRAINING, ball, noisy_image
+from SparseAnnotateLib.core import BadInputError, SparseAnnotateError
 from SparseAnnotateLib.logic import filling
 
 
@@ -184,3 +184,32 @@ def test_an_unknown_method_and_a_volume_without_drawing_are_refused(mrml, logic,
     with pytest.raises(BadInputError, match="no way to fill called 'magic'"):
         logic.fillBetweenSlices(drawn[0], "magic")
     assert set(logic.fillMethods()) == {"auto", "shape", "random_walk", "morphological", "propagation"}
+
+
+def test_a_fill_from_the_console_is_learned_from_and_one_of_other_drawings_is_not(mrml, logic, drawn):
+    volume, segmentation, labels, _ = drawn
+    settings = {**QUICK_TRAINING, "fill_weight": 0.5}
+    with pytest.raises(SparseAnnotateError, match="has not been filled"):
+        logic.train([volume], "first", settings)
+    logic.fillBetweenSlices(volume, "shape")
+    assert logic.train([volume], "second", settings) == "second"
+    mask = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", volume).copy()
+    mask[12] = labels[12] == 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", volume)
+    logic.markDrawn(volume, "axial", 12)
+    with pytest.raises(SparseAnnotateError, match="not one of what is drawn now|out of date"):
+        logic.train([volume], "third", settings)
+    logic.fillBetweenSlices(volume, "shape")
+    assert logic.train([volume], "third", settings) == "third"
+
+
+def test_what_training_does_not_know_of_a_structure_added_later_is_in_its_notes(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    segmentation.GetSegmentation().AddEmptySegment("late", "late")
+    late = np.zeros(mrml.util.arrayFromVolume(volume).shape, np.uint8)
+    late[11, 2:4, 2:4] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(late, segmentation, "late", volume)
+    logic.markDrawn(volume, "axial", 11)
+    notes = logic.trainingPlan([volume], settings=QUICK_TRAINING).notes
+    (sentence,) = [note for note in notes if "'late' was added after" in note]
+    assert "so it counts as absent there" in sentence

@@ -308,7 +308,7 @@ def test_cases_are_named_after_volumes_and_never_meet_another_case(mrml):
 
     volumes = [mrml.util.addVolumeFromArray(np.zeros(SHAPE), name=n) for n in ("T1: a/b", "T1: a/b", "..", "é")]
     names = [scene.case_of(v) for v in volumes]
-    assert [name[:-9] for name in names] == ["T1_ a_b", "T1_ a_b", "volume", "é"]
+    assert [name[:-9] for name in names] == ["T1_ a_b", "T1_ a_b", "case", "é"]
     assert len(set(names)) == 4
     assert [scene.case_of(v) for v in volumes] == names
 
