@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import BadInputError
+from .voxel_boxes import bounding_box
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
@@ -53,7 +54,7 @@ def boundary_distances(prediction: np.ndarray, reference: np.ndarray, spacing) -
     if not (prediction.any() and reference.any()):
         raise BadInputError("The distance between boundaries is undefined when a mask is empty.")
     # Cutting to the box changes nothing: beyond the border counts as background in either case.
-    box = _bounding_box(prediction | reference)
+    box = bounding_box(prediction | reference)
     prediction, reference = _boundary(prediction[box]), _boundary(reference[box])
     to_reference = ndimage.distance_transform_edt(~reference, sampling=spacing)[prediction]
     to_prediction = ndimage.distance_transform_edt(~prediction, sampling=spacing)[reference]
@@ -151,12 +152,6 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     return mask & ~ndimage.binary_erosion(mask)
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    from scipy import ndimage
-
-    return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 def _require_same_shape(prediction, reference) -> None:

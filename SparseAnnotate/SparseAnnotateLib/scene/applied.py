@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import BadInputError
 from ..core.strict_json import parse_json, to_text
+from ..core.voxel_boxes import bounding_box
 from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
 from .voxel_grids import alignment_of
 
@@ -44,11 +45,8 @@ def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segment
     Args:
         labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
     """
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
-    piece = np.ascontiguousarray(labels[tuple(box)], dtype="<u2")
+    box = bounding_box(labels) or (slice(0, 0),) * 3
+    piece = np.ascontiguousarray(labels[box], dtype="<u2")
     data = base64.b64encode(zlib.compress(piece.tobytes(), 1)).decode("ascii")
     anchor = anchor_of(segmentation_node, volume_node, {})
     applied = Applied(anchor, segments, tuple(part.start for part in box), piece.shape, data)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
+from ..core.planes import slice_layer
+from ..core.voxel_boxes import enclosing_box
 from .applied import Part, applied_masks
 from .segment_regions import whole_region
 from .segmentation_nodes import masks_of
@@ -66,36 +68,40 @@ def unmarked_drawings(
     """
     plane = _main_plane(annotation)
     axis = plane.array_axis(annotation.geometry)
-    decided = annotation.supervised_mask()
-    region = whole_region(annotation.geometry.shape)
-    segmentation = segmentation_node.GetSegmentation()
+    whole = whole_region(annotation.geometry.shape)
     applied = applied_masks(segmentation_node, volume_node)
-    now = {name: (box, mask) for name, box, mask in masks_of(segmentation_node, volume_node, region) if name in names}
+    segmentation = segmentation_node.GetSegmentation()
+    now = {name: (box, mask) for name, box, mask in masks_of(segmentation_node, volume_node, whole) if name in names}
     found = {}
     for name in names:
         segment_id = segmentation.GetSegmentIdBySegmentName(name)
-        known = [None, *(masks[segment_id] for masks in reversed(applied) if segment_id in masks)]
-        for part in reversed(known):
-            changed = _difference(annotation.geometry.shape, now.get(name), part) & ~decided
-            if part is known[-1]:
-                since_last = changed
-            if not changed.any():
-                break
-        else:
-            indices = np.flatnonzero(since_last.any(axis=tuple(a for a in range(3) if a != axis)))
-            drawn = tuple(int(index) for index in indices)
-            is_finished = _is_finished(drawn, set(annotation.ledger.indices(plane)))
-            found[name] = UnmarkedDrawing(name, plane, drawn, int(np.count_nonzero(since_last)), is_finished)
+        known = [masks[segment_id] for masks in applied if segment_id in masks]
+        states = [_undecided_difference(annotation, now.get(name), state) for state in [*known, None]]
+        if not all(states):
+            continue
+        # Since it was last applied; what was there before counts as known as well.
+        box, changed = states[0]
+        drawn = np.flatnonzero(changed.any(axis=tuple(a for a in range(3) if a != axis))) + box[axis].start
+        indices = tuple(int(index) for index in drawn)
+        is_finished = _is_finished(indices, set(annotation.ledger.indices(plane)))
+        found[name] = UnmarkedDrawing(name, plane, indices, int(np.count_nonzero(changed)), is_finished)
     return found
 
 
-def _difference(shape, one: Part | None, other: Part | None) -> np.ndarray:
-    """(K, J, I) bool: where two masks, each with its part of the volume, differ; None is nowhere."""
-    changed = np.zeros(shape, dtype=bool)
-    for part in (one, other):
-        if part is not None:
-            changed[part[0]] ^= part[1]
-    return changed
+def _undecided_difference(annotation: SparseAnnotation, one: Part | None, other: Part | None) -> Part | None:
+    """Where two masks, each with its part of the volume, differ off the decided slices; None when they do nowhere."""
+    parts = [part for part in (one, other) if part is not None and part[1].size]
+    box = enclosing_box(part[0] for part in parts)
+    if box is None:
+        return None
+    changed = np.zeros([side.stop - side.start for side in box], dtype=bool)
+    for place, mask in parts:
+        changed[tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(place, box, strict=True))] ^= mask
+    for axis, indices in annotation.drawn_by_axis().items():
+        for index in indices:
+            if box[axis].start <= index < box[axis].stop:
+                changed[slice_layer(axis, index - box[axis].start)] = False
+    return (box, changed) if changed.any() else None
 
 
 def _main_plane(annotation: SparseAnnotation) -> Plane:

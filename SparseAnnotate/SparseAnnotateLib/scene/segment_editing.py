@@ -9,6 +9,7 @@ import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError, Plane
+from ..core.voxel_boxes import bounding_box
 from .segment_regions import slice_region
 from .segmentation_nodes import geometry_problem, layers_of, masks_of, segment_ids
 from .volume_nodes import geometry_of
@@ -32,7 +33,7 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
         # A layer shared with other segments must not be written to: they would lose what overlaps.
         segmentation.SeparateSegmentLabelmap(segment_id)
         mask, start = _with_outside(labels == values[name], segmentation_node, segment_id, volume_node)
-        region = _box_of(mask)
+        region = bounding_box(mask) or (slice(0, 1),) * 3
         # Only the part that holds the segment: a whole volume for each would take seconds.
         moved = tuple(slice(part.start + s, part.stop + s) for part, s in zip(region, start, strict=True))
         piece = _layer_of(mask[region].astype(np.uint8), moved, segmentation_node, volume_node)
@@ -128,15 +129,6 @@ def put_slice(
                 editor.ModifySegmentByLabelmap(
                     segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
                 )
-
-
-def _box_of(mask: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest part of a (K, J, I) bool array that holds everything; one voxel when there is nothing."""
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 1))
-    return tuple(box)
 
 
 def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):

@@ -10,6 +10,7 @@ import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError
+from ..core.voxel_boxes import bounding_box
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 from .voxel_grids import layer_alignment, layer_ijk_to_local, whole_voxel_relation
@@ -177,14 +178,16 @@ def new_segmentation(
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    layer = slicer.vtkOrientedImageData()
-    layer.SetExtent([bound for n in reversed(labels.shape) for bound in (0, n - 1)])
-    layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
     highest = int(labels.max(initial=0))
     # Seldom needed, and slow: a label that has no name.
     if not set(range(1, highest + 1)) <= set(names):
         labels = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(labels).ravel(), deep=True)
+    # Only the part that holds something: what is done with it later takes less time, too.
+    box = bounding_box(labels) or (slice(0, 1),) * 3
+    layer = slicer.vtkOrientedImageData()
+    layer.SetExtent([bound for part in reversed(box) for bound in (part.start, part.stop - 1)])
+    layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(labels[box]).ravel(), deep=True)
     layer.GetPointData().SetScalars(scalars)
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)

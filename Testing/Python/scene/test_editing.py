@@ -160,3 +160,19 @@ def test_a_slice_is_not_started_before_there_is_something_to_start_from(drawn, m
         with pytest.raises(BadInputError, match=words):
             scene.start_masks(volume, Plane.AXIAL, 3, scene.Start(start))
     assert scene.start_masks(volume, Plane.AXIAL, 3, scene.Start.NOTHING) == ({}, "")
+
+
+def test_a_drawing_without_a_reference_volume_is_hidden_with_its_volume(mrml):
+    from SparseAnnotateLib import scene
+
+    volumes = [mrml.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), PLAIN, name) for name in ("one", "two")]
+    loaded = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "loaded from a file")
+    loaded.CreateDefaultDisplayNodes()
+    scene.use_segmentation(volumes[0], loaded)
+    own = scene.annotated_segmentation(volumes[1], create=True)
+    scene.show_only_volume(volumes[1], volumes)
+    assert not loaded.GetDisplayNode().GetVisibility()
+    assert own.GetDisplayNode().GetVisibility()
+    scene.show_only_volume(volumes[0], volumes)
+    assert loaded.GetDisplayNode().GetVisibility()
+    assert not own.GetDisplayNode().GetVisibility()
