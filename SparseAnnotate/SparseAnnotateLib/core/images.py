@@ -92,7 +92,7 @@ def write_image(
         BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
     """
     if str(path).lower().endswith(".nrrd"):
-        for _ in written_in_slabs(path, array, geometry, compress, facts):
+        for _ in written_in_slabs(path, array, geometry, compress, facts, require_numbers=False):
             pass
         return
     import SimpleITK as sitk

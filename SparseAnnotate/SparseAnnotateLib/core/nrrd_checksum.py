@@ -14,7 +14,7 @@ from pathlib import Path
 _NO_DIGITS = "0" * 16
 CHECKSUM_LINE = f"# SparseAnnotate checksum: {_NO_DIGITS}"
 _FOUND = re.compile(rb"SparseAnnotate checksum: (.{16})", re.DOTALL)
-_LONGEST_HEADER = 1 << 20
+_LONGEST_HEADER, _HEADER_CHUNK = 1 << 20, 1 << 13
 _CHUNK = 1 << 22
 
 
@@ -48,8 +48,10 @@ def checksum_differs(path: Path, header_only: bool = False) -> bool:
     `header_only`: the voxels are not looked at.
     """
     with open(path, "rb") as file:
-        start = file.read(_LONGEST_HEADER)
-        end = start.find(b"\n\n")
+        start, end = b"", -1
+        while end < 0 and len(start) < _LONGEST_HEADER and (chunk := file.read(_HEADER_CHUNK)):
+            start += chunk
+            end = start.find(b"\n\n")
         found = _FOUND.search(start, 0, end if end >= 0 else len(start))
         if found is None:
             return False

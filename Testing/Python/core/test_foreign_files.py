@@ -98,6 +98,12 @@ def test_other_values_are_shown_and_never_rounded(whole, off):
         labels_from_values(array, "x")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_no_label(bad):
+    with pytest.raises(BadInputError, match="not whole numbers"):
+        labels_from_values(np.array([0.0, bad]), "x")
+
+
 def test_labels_stored_as_scaled_integers_are_read(tmp_path):
     path = tmp_path / "scaled.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(255 * LABELS.astype(np.int16)), str(path))
