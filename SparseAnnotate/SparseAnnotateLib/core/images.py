@@ -13,6 +13,7 @@ from .errors import BadInputError
 from .file_damage import require_whole, require_whole_header, unreadable
 from .geometry import VolumeGeometry
 from .nifti_for_itk import named_for_itk, squared_for_itk
+from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
 from .slab_writing import FACT_PREFIX, written_in_slabs
 from .voxel_values import labels_from_values, require_finite
 
@@ -92,7 +93,7 @@ def write_image(
         BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
     """
     if str(path).lower().endswith(".nrrd"):
-        for _ in written_in_slabs(path, array, geometry, compress, facts):
+        for _ in written_in_slabs(path, array, geometry, compress, facts, require_numbers=False):
             pass
         return
     import SimpleITK as sitk
@@ -134,6 +135,9 @@ def _opened(path: Path, header_only: bool = False) -> Iterator:
             except RuntimeError:
                 raise BadInputError(unreadable(path, error)) from error
         _require_scalar_volume(reader, path)
+        contradiction = nifti_contradiction(path) if path.name.lower().endswith(NIFTI_ENDINGS) else ""
+        if contradiction:
+            raise BadInputError(f"The file '{path}' {contradiction}")
         yield reader
 
 

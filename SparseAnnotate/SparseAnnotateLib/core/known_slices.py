@@ -20,8 +20,9 @@ def drawn_from_known(labels: np.ndarray, known: np.ndarray, geometry: VolumeGeom
     A volume that is known as a whole is drawn on all axial slices. Otherwise these are tried, for one plane, two and
     all three: the slices without an ignored voxel, and those of which more than half is known, whose other voxels are
     then undecided. Slices across the drawn ones are mostly ignored, unless very many slices are drawn. The choice is
-    taken that explains the known voxels best: with the smallest sum of known voxels that lie on none of its slices,
-    undecided voxels, and slices. Known voxels that lie on no slice are left out.
+    taken that explains the known voxels best: with the fewest known voxels that lie on none of its slices and undecided
+    voxels together, where a further plane must explain more voxels than the longest side of the volume has; of equals
+    the axial one. Known voxels that lie on no slice are left out.
     """
     if known.all():
         return _annotation(labels, known, geometry, {Plane.AXIAL: list(range(Plane.AXIAL.slice_count(geometry)))})
@@ -35,7 +36,7 @@ def drawn_from_known(labels: np.ndarray, known: np.ndarray, geometry: VolumeGeom
             for planes in combinations(Plane, count):
                 slices = {plane: np.flatnonzero(is_drawn(shares[plane])).tolist() for plane in planes}
                 inside = _inside(slices, geometry)
-                cost = int(np.count_nonzero(known != inside)) + sum(map(len, slices.values()))
+                cost = int(np.count_nonzero(known != inside)) + count * max(geometry.shape)
                 if least is None or cost < least:
                     best, least = slices, cost
     return _annotation(labels, known, geometry, best)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from .packed_stream import zlib_length
@@ -79,10 +80,13 @@ def _data_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
     words = name.rsplit(" ", 3)
     if "%" not in name:
         return [path.parent / name]
-    if len(words) != 4 or not all(word.lstrip("-").isdigit() for word in words[1:]):
+    if len(words) != 4 or not all(re.fullmatch(r"[0-9]{1,6}", word) for word in words[1:]):
         return None
     first, last, step = map(int, words[1:])
-    return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
+    try:
+        return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
+    except (TypeError, ValueError, KeyError):
+        return None
 
 
 def _expected_bytes(fields: dict[str, str]) -> int | None:
@@ -94,4 +98,4 @@ def _expected_bytes(fields: dict[str, str]) -> int | None:
 
 
 def _whole_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

@@ -16,6 +16,7 @@ from .packed_stream import GZIP_MAGIC, gzip_length
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 _HEADER_BYTES = 540
 _LARGEST = 1 << 62
+_SAME_SIZE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +25,19 @@ class NiftiHeader:
 
     Attributes:
         length: bytes of header and voxels together. offset: where the voxels begin.
-        size: number of voxels along (i, j, k).
-        sform_code: 0 where the file has no sform. sform: (3, 4) rows of the matrix, in the file's own unit, RAS.
+        is_nifti: False for Analyze 7.5, whose header is the same but for a mark, and says nothing of left and right.
+        size: number of voxels along (i, j, k). voxel_sizes: along the same, in the file's own unit.
+        qform_code, sform_code: 0 where the file has none. sform: (3, 4) rows of the matrix, in the file's unit, RAS.
         order: '<' or '>', as `struct` has it. sform_place, sform_format, sizes_place, sizes_format, code_place,
             code_format: where the sform, the voxel sizes and the code of the qform stand, and as what.
     """
 
     length: int
     offset: int
+    is_nifti: bool
     size: tuple[int, int, int]
+    voxel_sizes: tuple[float, float, float]
+    qform_code: int
     sform_code: int
     sform: np.ndarray
     order: str
@@ -79,6 +84,31 @@ def nifti_damage(path: Path) -> str:
     return "" if length >= header.length else "the file is shorter than its header says"
 
 
+def nifti_contradiction(path: Path) -> str:
+    """What a NIfTI file's header leaves open or says in two ways, as the end of a sentence; '' when it is clear.
+
+    ITK warns of these and reads the file as it thinks best.
+    """
+    header = nifti_header(path)
+    if header is None:
+        return ""
+    if not header.is_nifti:
+        return (
+            "has no NIfTI header but one of Analyze 7.5, which does not say where left and right are, or is damaged. "
+            "Convert it to NIfTI or NRRD with a program that knows, or copy it again from its source."
+        )
+    scales = np.linalg.norm(header.sform[:, :3], axis=0)
+    if header.sform_code > 0 and header.qform_code == 0 and np.isfinite(scales).all():
+        sizes = np.abs(header.voxel_sizes)
+        if not np.allclose(scales, sizes, rtol=_SAME_SIZE, atol=0):
+            shown = [" x ".join(f"{n:.4g}" for n in found) for found in (sizes, scales)]
+            return (
+                f"says its voxel size in two ways, as {shown[0]} (pixdim) and as {shown[1]} (sform). Find out which is "
+                "right, and save it again with both alike."
+            )
+    return ""
+
+
 def _parsed(header: bytes) -> NiftiHeader | None:
     for order in "<>":
 
@@ -87,10 +117,10 @@ def _parsed(header: bytes) -> NiftiHeader | None:
 
         if len(header) >= 348 and read("i", 0)[0] == 348:
             dimensions, (bits,), (offset,) = read("8h", 40), read("h", 72), read("f", 108)
-            places = (280, "12f", 80, "3f", 252, "h")
+            places, mark = (280, "12f", 80, "3f", 252, "h"), header[344:347] in (b"n+1", b"ni1")
         elif len(header) >= 540 and read("i", 0)[0] == 540:
             dimensions, (bits,), (offset,) = read("8q", 16), read("h", 14), read("q", 168)
-            places = (400, "12d", 112, "3d", 344, "i")
+            places, mark = (400, "12d", 112, "3d", 344, "i"), header[4:7] in (b"n+2", b"ni2")
         else:
             continue
         if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
@@ -99,8 +129,10 @@ def _parsed(header: bytes) -> NiftiHeader | None:
         return NiftiHeader(
             int(offset) + math.prod(sizes) * bits // 8,
             int(offset),
+            mark,
             (*sizes, 1, 1)[:3],
-            read(f"2{places[5]}", places[4])[1],
+            read(places[3], places[2]),
+            *read(f"2{places[5]}", places[4]),
             np.array(read(places[1], places[0]), dtype=float).reshape(3, 4),
             order,
             *places,

@@ -116,20 +116,26 @@ def import_nnunet_dataset(
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
     warnings = _labels_without_image(folder, dataset, images)
+    unknown = [name for name in cases if name not in images]
+    if unknown:
+        raise BadInputError(f"The data set '{folder}' has no case '{unknown[0]}'.")
+    images = {name: path for name, path in images.items() if not cases or name in cases}
     for number, (name, path) in enumerate(images.items()):
         watch.step(0.5 * number / len(images), f"checking '{name}'")
         _, _, found = _case(folder, dataset, name, path)
         warnings += found
-    is_new = not cohort_folder.exists()
-    if any((cohort_folder / name).exists() for name in _MADE):
+    state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
+    if any((state / name).exists() for name in _MADE):
         raise BadInputError(
-            f"'{cohort_folder}' holds annotations or ledgers already, of a cohort without its '{COHORT_FILE}'. Choose "
+            f"'{state}' holds annotations or ledgers already, of a cohort without its '{COHORT_FILE}'. Choose "
             "another folder."
         )
+    new_folders = [path for path in (cohort_folder, state) if not path.exists()]
     cohort = Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
     if state_folder is not None:
         cohort = Cohort.open(cohort_folder, state_folder)
     try:
+        cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), f"reading '{name}'")
             annotation, reference, _ = _case(folder, dataset, name, path)
@@ -137,7 +143,7 @@ def import_nnunet_dataset(
             if annotation is not None:
                 cohort.save_annotation(name, annotation)
     except BaseException:
-        _take_away(cohort_folder, is_new)
+        _take_away(cohort_folder, state, new_folders)
         raise
     return cohort, warnings
 
@@ -189,7 +195,10 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
             continue
         name = dataset.labels.get(number)
         if name is None:
-            raise BadInputError(f"'{path}' holds the label {number}, which the data set's '{DATASET_FILE}' lacks.")
+            raise BadInputError(
+                f"'{path}' holds the label {number}, which is no structure of the data set: its '{DATASET_FILE}' names "
+                f"{', '.join(map(str, sorted(dataset.labels)))}."
+            )
         alike = [own for own in values if own.casefold() == name.casefold()]
         theirs = [other for other in dataset.labels.values() if other.casefold() == name.casefold()]
         unnamed = re.fullmatch(r"label (\d{1,5})", name)
@@ -283,12 +292,9 @@ def _labels_without_image(folder: Path, dataset: NnunetDataset, images: dict[str
     ]
 
 
-def _take_away(cohort_folder: Path, is_new: bool) -> None:
-    """Remove a cohort that was only half made; from a folder that held other things, what makes it a cohort."""
+def _take_away(cohort_folder: Path, state: Path, new_folders: Sequence[Path]) -> None:
+    """Remove a cohort that was only half made; from folders that held other things, what was put there."""
     with suppress(OSError):
-        if is_new:
-            shutil.rmtree(cohort_folder)
-        else:
-            for name in _MADE:
-                shutil.rmtree(cohort_folder / name, ignore_errors=True)
-            (cohort_folder / COHORT_FILE).unlink()
+        (cohort_folder / COHORT_FILE).unlink()
+    for folder in (*(state / name for name in _MADE), *new_folders):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
 """The checksum in the header of every NRRD file written here: of the header, and of the whole file.
 
-It stands in a comment, `# SparseAnnotate checksum: <header><file>`, two CRC-32 of eight digits each, both computed with
-the sixteen digits set to 0. Programs that change the file and write it again leave comments out, and with them a
-checksum that would no longer be true.
+It stands in a comment, `# SparseAnnotate checksum: <header><file><length>`: two CRC-32 of eight hexadecimal digits each
+and the file's length in sixteen, all computed with these digits set to 0. Programs that change the file and write it
+again leave comments out, and with them a checksum that would no longer be true. Bytes appended to a file are let be.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 import zlib
 from pathlib import Path
 
-_NO_DIGITS = "0" * 16
+_NO_DIGITS = "0" * 32
 CHECKSUM_LINE = f"# SparseAnnotate checksum: {_NO_DIGITS}"
-_FOUND = re.compile(rb"SparseAnnotate checksum: (.{16})", re.DOTALL)
-_LONGEST_HEADER = 1 << 20
+_FOUND = re.compile(rb"SparseAnnotate checksum: (.{32})", re.DOTALL)
+_LONGEST_HEADER, _HEADER_CHUNK = 1 << 20, 1 << 13
 _CHUNK = 1 << 22
 
 
@@ -29,17 +29,19 @@ class ChecksummedFile:
         self._file = file
         self._place = header.index(CHECKSUM_LINE.encode()) + len(CHECKSUM_LINE) - len(_NO_DIGITS)
         self._header = self._whole = zlib.crc32(header)
+        self._length = len(header)
         file.write(header)
 
     def write(self, content) -> None:
         """Append bytes, or anything with a buffer of them."""
         self._whole = zlib.crc32(content, self._whole)
+        self._length += memoryview(content).nbytes
         self._file.write(content)
 
     def finish(self) -> None:
         """Enter the checksum in place of the zeros; nothing may be written afterwards."""
         self._file.seek(self._place)
-        self._file.write(f"{self._header:08x}{self._whole:08x}".encode("ascii"))
+        self._file.write(f"{self._header:08x}{self._whole:08x}{self._length:016x}".encode("ascii"))
 
 
 def checksum_differs(path: Path, header_only: bool = False) -> bool:
@@ -48,18 +50,25 @@ def checksum_differs(path: Path, header_only: bool = False) -> bool:
     `header_only`: the voxels are not looked at.
     """
     with open(path, "rb") as file:
-        start = file.read(_LONGEST_HEADER)
-        end = start.find(b"\n\n")
+        start, end = b"", -1
+        while end < 0 and len(start) < _LONGEST_HEADER and (chunk := file.read(_HEADER_CHUNK)):
+            start += chunk
+            end = start.find(b"\n\n")
         found = _FOUND.search(start, 0, end if end >= 0 else len(start))
         if found is None:
             return False
+        said = found.group(1)
         start = start[: found.start(1)] + _NO_DIGITS.encode("ascii") + start[found.end(1) :]
         header = zlib.crc32(start[: end + 2])
-        if end < 0 or found.group(1)[:8] != f"{header:08x}".encode("ascii"):
+        if end < 0 or said[:8] != f"{header:08x}".encode("ascii"):
             return True
         if header_only:
             return False
-        whole = zlib.crc32(start[end + 2 :], header)
-        while chunk := file.read(_CHUNK):
+        if re.fullmatch(rb"[0-9a-f]{16}", said[16:]) is None:
+            return True
+        left, whole = int(said[16:], 16) - end - 2, header
+        file.seek(end + 2)
+        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
             whole = zlib.crc32(chunk, whole)
-        return found.group(1)[8:] != f"{whole:08x}".encode("ascii")
+            left -= len(chunk)
+        return left != 0 or said[8:16] != f"{whole:08x}".encode("ascii")

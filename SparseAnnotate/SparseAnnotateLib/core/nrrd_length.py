@@ -83,21 +83,24 @@ def _data_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
     words = name.split()
     if "%" not in name:
         return [path.parent / name]
-    if len(words) < 4 or not all(word.lstrip("-").isdigit() for word in words[1:4]):
+    if len(words) < 4 or not all(re.fullmatch(r"[0-9]{1,6}", word) for word in words[1:4]):
         return None
     first, last, step = map(int, words[1:4])
-    return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
+    try:
+        return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
+    except (TypeError, ValueError, KeyError):
+        return None
 
 
 def _expected_bytes(fields: dict[str, str]) -> int | None:
     sizes = fields.get("sizes", "").split()
     kind = fields.get("type", "").lower()
     size = next((size for pattern, size in _BYTES if re.fullmatch(pattern, kind)), None)
-    if not sizes or size is None or not all(word.isascii() and word.isdigit() for word in sizes):
+    if not sizes or size is None or not all(re.fullmatch(r"[0-9]{1,18}", word) for word in sizes):
         return None
     return math.prod(map(int, sizes)) * size
 
 
 def _whole_number(fields: dict[str, str], name: str) -> int:
     text = fields.get(name, "0")
-    return int(text) if text.lstrip("-").isdigit() else 0
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0

@@ -37,11 +37,13 @@ def written_in_slabs(
     geometry: VolumeGeometry,
     compress: bool = False,
     facts: Mapping[str, str] | None = None,
+    require_numbers: bool = True,
 ) -> Iterator[float]:
     """Write a (K, J, I) array on its grid as a NRRD file, atomically; yields the share that is written.
 
     The file is there when the iterator has come to its end, and not before; left early, nothing is written.
     `facts` are kept in the header, for `images.read_facts`. A checksum over the whole file is verified on reading.
+    `require_numbers`: refuse NaN and Inf.
 
     Raises:
         BadInputError: when array and geometry do not fit, or a slab holds NaN or Inf. FileWriteError: when the file
@@ -79,7 +81,8 @@ def written_in_slabs(
         checked = ChecksummedFile(file, ("\n".join(header) + "\n\n").encode("utf-8"))
         for first in range(0, len(array), rows):
             slab = array[first : first + rows]
-            require_finite(slab, f"The image '{Path(path).stem}'", first)
+            if require_numbers:
+                require_finite(slab, f"The image '{Path(path).stem}'", first)
             raw = np.ascontiguousarray(slab, dtype=array.dtype.newbyteorder("<")).data
             checked.write(packer.compress(raw) if packer else raw)
             yield min(1.0, (first + rows) / len(array))

@@ -20,7 +20,8 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
         return array
     if array.dtype.kind == "f":
         rounded = np.rint(array)
-        far = np.abs(array - rounded) > _ROUNDING
+        with np.errstate(invalid="ignore"):
+            far = ~(np.abs(array - rounded) <= _ROUNDING)  # NaN and Inf, too
         if far.any():
             place = tuple(int(n) for n in np.unravel_index(int(far.argmax()), far.shape))
             raise BadInputError(

@@ -96,7 +96,10 @@ def changed_slices(before: SparseAnnotation, after: SparseAnnotation) -> list[tu
 
 
 def _undecided_on(annotation: SparseAnnotation, axis: int, index: int) -> np.ndarray:
-    return np.zeros(1, bool) if annotation.undecided is None else annotation.undecided[slice_layer(axis, index)]
+    layer = slice_layer(axis, index)
+    return (
+        np.zeros_like(annotation.labels[layer], bool) if annotation.undecided is None else annotation.undecided[layer]
+    )
 
 
 def _left_undecided(annotation: SparseAnnotation, fill: Fill) -> str:

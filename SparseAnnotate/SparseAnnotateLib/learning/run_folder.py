@@ -274,15 +274,18 @@ class RunFolder:
         append_line(self.metrics_path, to_text({"model": role, "iteration": iteration, **figures}))
 
     def metrics(self, role: Role | None = None) -> list[dict]:
-        """All lines of metrics.jsonl, or those of one model; a last line cut off by a crash is left out."""
-        lines = self.metrics_path.read_text().splitlines() if self.metrics_path.is_file() else []
+        """All lines of metrics.jsonl, or those of one model; what follows a line that cannot be read is left out."""
+        text = self.metrics_path.read_text(encoding="utf-8", errors="replace") if self.metrics_path.is_file() else ""
         found = []
-        for line in lines:
+        for line in text.splitlines():
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
+                figures = json.loads(line)
+                known = figures["model"], int(figures["iteration"])
+            except (ValueError, KeyError, TypeError):
                 break
-        return [m for m in found if role is None or m["model"] == role]
+            if role is None or known[0] == role:
+                found.append(figures)
+        return found
 
     def keep_metrics_until(self, role: Role, iteration: int) -> None:
         """Drop the lines written after the checkpoint that training resumes from: they come again."""

@@ -225,32 +225,42 @@ def training_cases(
         image_path = normalised_image_path(cohort, name, normalisation)
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
-        distances = _saved_distances(folder, name, labels, learned, len(classes) + 1) if with_distances else {}
-        count = len(classes) + 1 if with_distances else 0
-        case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances, count)
-        cases.append(replace(case, undecided_path=undecided.get(name)))
+        case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
+        case = replace(case, undecided_path=undecided.get(name))
+        if with_distances:
+            paths = _saved_distances(folder, case, len(classes) + 1)
+            case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)
+        cases.append(case)
     return cases
 
 
-def slice_distances(labels: np.ndarray, class_count: int) -> np.ndarray:
+def slice_distances(labels: np.ndarray, class_count: int, decided: np.ndarray | None = None) -> np.ndarray:
     """Signed distances (pixels) to the boundary of each class in a dense 2D slice, (C, height, width) float16.
 
     Negative inside, 0 on the last pixel inside, 1 on the first outside (MONAI's BoundaryLoss); 0 everywhere for a class
     that is not there. Within a drawn slice they are right, because all of it is drawn; in 3D they would not be.
+    A structure may go on where nobody has `decided`, (height, width) bool: outside it is no further than that.
     """
     result = np.zeros((class_count, *labels.shape), dtype=np.float16)
     for value in np.unique(labels):
         inside = labels == value
         if not inside.all():
-            result[value] = np.where(inside, 1 - distance_transform_edt(inside), distance_transform_edt(~inside))
+            outside = distance_transform_edt(~inside)
+            if decided is not None and not decided.all():
+                outside = np.minimum(outside, distance_transform_edt(decided))
+            result[value] = np.where(inside, 1 - distance_transform_edt(inside), outside)
     return result
 
 
-def _saved_distances(folder: Path, name: str, labels: np.ndarray, slices, class_count: int) -> dict[int, Path]:
-    paths = {}
-    for axis in sorted({axis for axis, _ in slices}):
-        layers = [slice_distances(labels[slice_layer(a, i)], class_count) for a, i in slices if a == axis]
-        paths[axis] = folder / f"{name} distances {axis}.npy"
+def _saved_distances(folder: Path, case: TrainingCase, class_count: int) -> dict[int, Path]:
+    paths, labels = {}, case.labels
+    for axis in sorted({axis for axis, _ in case.slices}):
+        layers = [
+            slice_distances(labels[slice_layer(a, i)], class_count, case.decided_on(a, i))
+            for a, i in case.slices
+            if a == axis
+        ]
+        paths[axis] = folder / f"{case.name} distances {axis}.npy"
         save_array(paths[axis], np.stack(layers))
     return paths
 

@@ -174,6 +174,14 @@ def test_the_checksum_says_that_a_raw_voxel_has_changed(tmp_path):
         read_image(path)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_was_appended_to_a_file_written_here_is_let_be(tmp_path, compress):
+    path = tmp_path / "image.nrrd"
+    write_image(path, VOXELS, GEOMETRY, compress)
+    path.write_bytes(path.read_bytes() + bytes(4096))
+    np.testing.assert_array_equal(read_image(path)[0], VOXELS)
+
+
 def test_a_file_that_another_program_changed_and_wrote_again_is_read(tmp_path):
     path = tmp_path / "image.nrrd"
     write_image(path, VOXELS, GEOMETRY, facts={"annotation": "0f3a"})

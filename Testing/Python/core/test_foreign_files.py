@@ -98,6 +98,12 @@ def test_other_values_are_shown_and_never_rounded(whole, off):
         labels_from_values(array, "x")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_no_label(bad):
+    with pytest.raises(BadInputError, match="not whole numbers"):
+        labels_from_values(np.array([0.0, bad]), "x")
+
+
 def test_labels_stored_as_scaled_integers_are_read(tmp_path):
     path = tmp_path / "scaled.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(255 * LABELS.astype(np.int16)), str(path))
@@ -150,12 +156,12 @@ def test_grids_of_other_voxels_are_not_turned():
     assert plain.with_same_voxels(array, VolumeGeometry.from_matrix(SHAPE, turned)) is None
 
 
-def saved_with(path, columns, shape=SHAPE):
-    """A NIfTI file whose sform has these (3, 3) columns, in RAS, and no qform."""
+def saved_with(path, columns, shape=SHAPE, sizes=None):
+    """A NIfTI file whose sform has these (3, 3) columns, in RAS, and no qform; `sizes`: other voxel sizes."""
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(np.prod(shape), dtype=np.int16).reshape(shape)), str(path))
     content = bytearray(gzip.decompress(path.read_bytes()))
     matrix = np.column_stack([columns, [5.0, 6.0, 7.0]])
-    struct.pack_into("<3f", content, 80, *np.linalg.norm(columns, axis=0))
+    struct.pack_into("<3f", content, 80, *(np.linalg.norm(columns, axis=0) if sizes is None else sizes))
     struct.pack_into("<2h", content, 252, 0, 1)
     struct.pack_into("<12f", content, 280, *matrix.ravel())
     path.write_bytes(gzip.compress(bytes(content)))
@@ -225,3 +231,21 @@ def test_a_damaged_file_with_sheared_axes_is_damaged(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(BadInputError, match="damaged or cut off"):
         read_image(path)
+
+
+def test_a_header_that_says_its_voxel_size_in_two_ways_is_refused(tmp_path):
+    path = saved_with(tmp_path / "a.nii.gz", np.diag([0.8, 0.8, 2.5]), sizes=(1, 1, 1))
+    with pytest.raises(BadInputError, match=r"as 1 x 1 x 1 \(pixdim\) and as 0.8 x 0.8 x 2.5 \(sform\)"):
+        read_geometry(path)
+    path = saved_with(tmp_path / "a.nii.gz", np.diag([0.8, 0.8, 2.5]), sizes=(0.801, 0.8, 2.5))
+    assert read_geometry(path).shape == SHAPE
+
+
+def test_a_file_that_has_lost_its_nifti_mark_is_not_taken_for_one_without_orientation(tmp_path):
+    path = saved_with(tmp_path / "a.nii.gz", np.diag([1.0, 1.0, 2.5]))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[345] ^= 4
+    path.write_bytes(gzip.compress(bytes(content)))
+    for read in (read_geometry, read_image):
+        with pytest.raises(BadInputError, match=r"a.nii.gz' has no NIfTI header but one of Analyze 7.5"):
+            read(path)

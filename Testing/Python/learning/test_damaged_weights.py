@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import RunError
+from SparseAnnotateLib.learning import TrainingSettings
 from SparseAnnotateLib.learning.pseudo_labels import read_pseudo_labels
 from SparseAnnotateLib.learning.run_folder import RunFolder
+from SparseAnnotateLib.learning.training import plan_run, train
 from SparseAnnotateLib.learning.training_data import normalised_image, normalised_image_path
 from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
 
@@ -91,3 +94,20 @@ def test_a_damaged_image_in_the_cache_is_made_again(ball_cohort):
     path = normalised_image_path(ball_cohort, "ball_0", "z_score")
     path.write_bytes(flipped(path.read_bytes(), 8 * 5000))
     assert np.array_equal(normalised_image(ball_cohort, "ball_0", "z_score"), right)
+
+
+def test_a_plan_to_edit_has_no_checksum_and_one_that_is_trained_by_has(ball_cohort):
+    settings = TrainingSettings(**QUICK_TRAINING)
+    plan_run(ball_cohort, "r", settings)
+    path = RunFolder(ball_cohort.run_folder("r")).plan_path
+    text = path.read_text()
+    assert "checksum" not in text
+    path.write_text(text.replace('"iterations": 6', '"iterations": 4'))
+    # One bit of difference, and it counts.
+    card = train(ball_cohort, "r")
+    assert card.last.iterations == 4
+    trained_by = path.read_bytes()
+    assert b'"checksum": "' in trained_by
+    path.write_bytes(trained_by.replace(b'"iterations": 4', b'"iterations": 5', 1))
+    with pytest.raises(RunError, match="one wrong bit in line"):
+        RunFolder(ball_cohort.run_folder("r")).plan()

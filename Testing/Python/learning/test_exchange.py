@@ -104,7 +104,8 @@ def raw_data_set(folder, labels_of, labels=None, ignore=True):
     for name, found in labels_of.items():
         write_image(folder / "imagesTr" / f"{name}_0000.nii.gz", noisy_image(ball()), GRID)
         if found is not None:
-            write_image(folder / "labelsTr" / f"{name}.nii.gz", found, GRID)
+            grid = VolumeGeometry.from_spacing(found.shape, GRID.spacing)
+            write_image(folder / "labelsTr" / f"{name}.nii.gz", found, grid)
     labels = labels or {"background": 0, "ball": 1, **({"ignore": 2} if ignore else {})}
     content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz"}
     (folder / "dataset.json").write_text(json.dumps(content))
@@ -237,6 +238,19 @@ def test_nothing_is_made_when_one_case_cannot_be_imported(tmp_path, wrong):
     assert [case.name for case in cohort.cases] == ["a", "b"]
 
 
+def test_some_cases_are_imported_and_their_drawings_kept_elsewhere(tmp_path):
+    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()[:-1], "c": sparse()})
+    cohort, _ = import_nnunet_dataset(folder, tmp_path / "ours", Watch(), ["a", "c"], tmp_path / "state")
+    assert [case.name for case in cohort.cases] == ["a", "c"]
+    assert Cohort.open(tmp_path / "ours", tmp_path / "state").annotated_cases() == ["a", "c"]
+    assert sorted(p.name for p in (tmp_path / "ours").iterdir() if p.name != ".lock") == ["cohort.json"]
+    with pytest.raises(BadInputError, match="has no case 'd'"):
+        import_nnunet_dataset(folder, tmp_path / "other", Watch(), ["d"])
+    with pytest.raises(BadInputError, match="state' holds annotations or ledgers already"):
+        import_nnunet_dataset(folder, tmp_path / "other", Watch(), ["a"], tmp_path / "state")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_an_import_that_is_cancelled_while_it_writes_leaves_nothing_behind(tmp_path, is_there):
     folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
@@ -313,7 +327,9 @@ def test_predicted_structures_are_matched_by_name_and_never_by_the_digits_in_it(
     for labels in ({"vertebra 3": 1}, {"label 3": 1}, {"label 9": 1}, {"3": 1}, {"Liver": 1, "LIVER": 2}):
         with pytest.raises(BadInputError, match="which the cohort does not have; it has: 'spleen', 'liver', 'Kidney'"):
             predictions_of(cohort, tmp_path, labels, list(labels.values()))
-    with pytest.raises(BadInputError, match="holds the label 2, which the data set's 'dataset.json' lacks"):
+    with pytest.raises(
+        BadInputError, match="holds the label 2, which is no structure of the data set: its .* names 1, 3"
+    ):
         predictions_of(cohort, tmp_path, {"liver": 1, "spleen": 3}, [1, 2])
     assert cohort.prediction_path("nn", "a").read_bytes() == before
     # What no prediction shows needs no place in the cohort.
