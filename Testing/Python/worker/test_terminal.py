@@ -274,3 +274,13 @@ def test_a_drawn_slice_may_be_of_any_name(far_names, capsys):
     for case in far_names.cases:
         assert far_names.fill_path(case.name).is_file()
         assert np.array_equal(far_names.annotation(case.name).drawn_labels(), drawn.drawn_labels())
+
+
+def test_a_picture_shows_cases_of_any_name(tmp_path, recwarn):
+    cohort = Cohort.create(tmp_path / "cohort", "c")
+    for name in ("a$^^$b", "x" * 240):
+        cohort.add_case(name, noisy_image(ball()), GEOMETRY)
+    assert main(["recommend", str(cohort.folder), "--total", "4", "--json"]) == 0
+    assert main(["picture", str(cohort.folder), "--path", str(tmp_path / "p.png")]) == 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert not [w for w in recwarn if "layout" in str(w.message)]
