@@ -12,6 +12,7 @@ from pathlib import Path
 from .errors import FileWriteError
 
 _LOW_DISK_BYTES = 1 << 20
+_NAME_KEPT = 48  # characters: 192 bytes at most
 
 
 @contextmanager
@@ -24,7 +25,8 @@ def written_atomically(path: str | Path):
         FileWriteError: when the folder cannot be made or the file cannot be written; `path` is then unchanged.
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.writing.{path.name}")
+    # The end of the name is enough, and a long name with more before it would be none.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.writing.{path.name[-_NAME_KEPT:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

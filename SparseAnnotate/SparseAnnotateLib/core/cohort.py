@@ -3,7 +3,7 @@
 A cohort made by SparseAnnotate::
 
     cohort.json                  name, labels, cases (image path, reference path)
-    images/<case>.nrrd           when the cohort holds its own images
+    images/, references/         <case> and an image ending; when they lie in the cohort folder
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
     annotations/undecided/<case>.nrrd   voxels of drawn slices that nobody has decided, if there are any
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
@@ -31,8 +31,18 @@ from pathlib import Path
 import numpy as np
 
 from .annotation import SparseAnnotation
-from .case_names import LONGEST_STEM, check_name, file_stem, normal_name, same_on_some_system
-from .cohort_file import COHORT_FILE, Case, CohortFile, check_labels, path_in, read_cohort_file, stored_path
+from .case_names import check_name, normal_name, same_on_some_system
+from .cohort_file import (
+    COHORT_FILE,
+    Case,
+    CohortFile,
+    check_labels,
+    merged_labels,
+    path_in,
+    read_cohort_file,
+    stored_path,
+)
+from .cohort_layout import CohortLayout
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -47,7 +57,7 @@ from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
 _LOCK_SECONDS = 10.0
 
 
-class Cohort:
+class Cohort(CohortLayout):
     """A cohort folder that is open. Use `Cohort.open` or `Cohort.create`.
 
     Example::
@@ -58,8 +68,8 @@ class Cohort:
     """
 
     def __init__(self, folder: Path, state_folder: Path, file: CohortFile):
+        super().__init__(state_folder)
         self.folder = folder
-        self.state_folder = state_folder
         self.file = file
         self._name_cases()
 
@@ -184,6 +194,8 @@ class Cohort:
         """`add_case` of an array piece by piece: yields the share that is written; the case is there at the end."""
         name = self._new_name(name)
         stored = f"images/{self._stem(name)}.nrrd"
+        while any(case.image == stored and case.name != name for case in self.cases):
+            stored = stored.replace("images/", "images/2 ")
         yield from written_in_slabs(self.folder / stored, image, geometry)
         self._enter_case(name, stored, reference)
 
@@ -196,19 +208,17 @@ class Cohort:
     def add_cases(self, cases: Sequence[Case], labels: dict[int, str] | None = None) -> None:
         """Add cases whose paths are as they are stored, and the labels they bring, all at once.
 
-        Raises CohortError when there is a case of that name already, BadInputError when labels do not go together.
+        Raises CohortError when there is a case of that name already, or labels do not go together.
         """
         with self.locked(f"adding {len(cases)} cases"):
+            # As the file is now: another process may have added cases since it was read.
+            self.file = read_cohort_file(self.folder)[0]
+            self._name_cases()
+            labels = merged_labels(self.file, labels or {})
             for case in cases:
                 if self.has_case(self._new_name(case.name)):
                     raise CohortError(f"The cohort '{self.name}' already has a case '{case.name}'.")
-            self._update_file(
-                lambda file: replace(
-                    file,
-                    cases=(*file.cases, *cases),
-                    labels={**file.labels, **(labels or {})},
-                )
-            )
+            self._update_file(lambda file: replace(file, cases=(*file.cases, *cases), labels=labels))
 
     def set_labels(self, labels: dict[int, str]) -> None:
         """Name the labels (value to name)."""
@@ -369,56 +379,14 @@ class Cohort:
         content = run_fingerprint(self.run_folder(run)) if run else ""
         return Origin.of(annotation, self.image_fingerprint(name), method, run, content)
 
-    def fill_path(self, name: str) -> Path:
-        return self.state_folder / "fills" / f"{self._stem(name)}.nrrd"
-
-    def fill_confidence_path(self, name: str) -> Path:
-        """Percent, 100 on drawn slices: how far a case's fill can be trusted."""
-        return self.state_folder / "fills" / "confidence" / f"{self._stem(name)}.nrrd"
-
-    def prediction_path(self, run: str, name: str) -> Path:
-        return self.state_folder / "predictions" / _run_name(run) / f"{self._stem(name)}.nrrd"
-
-    def uncertainty_path(self, run: str, name: str, kind: str) -> Path:
-        """Percent: how unsure a run's prediction is, 'entropy' or 'disagreement'."""
-        return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
-
-    def run_folder(self, run: str) -> Path:
-        """Folder of a run. Raises BadInputError when the name cannot be part of a file name."""
-        return self.state_folder / "runs" / _run_name(run)
-
-    def runs(self) -> list[str]:
-        """Names of the runs, oldest first."""
-        folder = self.state_folder / "runs"
-        found = [p for p in folder.iterdir() if (p / "settings.json").is_file()] if folder.is_dir() else []
-        return [p.name for p in sorted(found, key=lambda p: ((p / "settings.json").stat().st_mtime, p.name))]
-
-    @property
-    def cache_folder(self) -> Path:
-        return self.state_folder / "cache"
-
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; a second process waits, then is told who holds it."""
         return FolderLock(self.state_folder, purpose, wait_seconds=_LOCK_SECONDS)
 
     # --- paths ----------------------------------------------------------------------------------------------------
 
-    def _annotation_path(self, name: str) -> Path:
-        return self.state_folder / "annotations" / f"{self._stem(name)}.nrrd"
-
     def _undecided_path(self, name: str) -> Path:
         return self._annotation_path(name).parent / "undecided" / self._annotation_path(name).name
-
-    def _ledger_path(self, name: str) -> Path:
-        return self.state_folder / "ledgers" / f"{self._stem(name)}.json"
-
-    def _stem(self, name: str) -> str:
-        """What the case's files are called; a long name that was used as it is in older cohorts still is."""
-        stem = file_stem(name)
-        plain = normal_name(name)
-        if stem != plain and len(plain.encode()) < 240 and (self.state_folder / "ledgers" / f"{plain}.json").is_file():
-            return plain
-        return stem
 
     def _path(self, stored: str) -> Path:
         return path_in(self.folder, stored)
@@ -435,13 +403,3 @@ class Cohort:
 def _absolute(folder: str | Path) -> Path:
     # Without a home folder, '~' is left as it is rather than an error.
     return Path(os.path.expanduser(folder)).absolute()
-
-
-def _run_name(run: str) -> str:
-    name = normal_name(run)
-    check_name(name, "A run")
-    if len(name.encode()) > LONGEST_STEM:
-        raise BadInputError(
-            f"The name of a run may have {LONGEST_STEM} bytes; '{name}' has more. Choose a shorter one."
-        )
-    return name

@@ -79,6 +79,19 @@ def check_labels(labels: Mapping[int, str]) -> None:
         raise BadInputError(f"Two labels are named '{twice}'; every structure needs a name of its own.")
 
 
+def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]:
+    """A cohort's labels and others. Raises CohortError when one value would have two names or one name two values."""
+    for value, name in labels.items():
+        if file.labels.get(value, name) != name:
+            raise CohortError(
+                f"In '{file.name}' the label {value} is '{file.labels[value]}', so it cannot be '{name}'."
+            )
+    merged = {**file.labels, **labels}
+    if labels:
+        check_labels({value: name for value, name in merged.items() if value != 0})
+    return merged
+
+
 def path_in(folder: Path, stored: str) -> Path:
     """Where a stored path leads: relative to the cohort folder, or absolute; written on Windows or not."""
     path = folder / stored

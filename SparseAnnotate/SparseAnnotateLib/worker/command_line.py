@@ -43,15 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _INTERRUPTION:
             return _run(arguments)
-    except KeyboardInterrupt:
-        print("Stopped at once. What was finished is kept.", file=sys.stderr)
+    except (KeyboardInterrupt, Exception):
+        # An interruption in the middle of an import comes as an error of that import.
+        if not _INTERRUPTION.number:
+            raise
+        print("Cancelled at once. What was finished is kept.", file=sys.stderr)
         return _INTERRUPTION.exit_code
     finally:
         logger.removeHandler(handler)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    from ..core import CancelledError, FileWriteError, SparseAnnotateError, Watch
+    from ..core import CancelledError, FileWriteError, SparseAnnotateError
     from .progress_output import reported_progress
     from .subcommands import parser
     from .unused_options import unused_options
@@ -62,11 +65,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     silent = options.json or options.quiet
     try:
         with nullcontext(None) if silent else reported_progress() as report:
-            watch = Watch(report)
-            _INTERRUPTION.cancel = watch.cancel
-            if _INTERRUPTION.number:
-                watch.cancel()
-            result = options.function(options, watch)
+            _INTERRUPTION.begin()
+            result = options.function(options, _begun_watch(report))
     except CancelledError:
         print("Cancelled. What was finished is kept; a training goes on where it stopped.", file=sys.stderr)
         return _INTERRUPTION.exit_code
@@ -84,6 +84,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.json:
         return _write_json(result, indent=2)
     return _shown(options.show, result)
+
+
+def _begun_watch(report):
+    """A watch that is asked to cancel by signals from its first step on: before, nothing has to be kept."""
+    from ..core import Watch
+
+    class BegunWatch(Watch):
+        def check(self) -> None:
+            _INTERRUPTION.cancel = self.cancel
+            super().check()
+
+    return BegunWatch(report)
 
 
 def _other_state_folder(options, text: str) -> str:

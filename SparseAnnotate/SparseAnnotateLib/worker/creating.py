@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..core import BadInputError, Case, Cohort, CohortError, Watch
 from ..core.case_names import check_name, file_stem, names_of_files, normal_name, twins
-from ..core.cohort_file import COHORT_FILE, check_labels
+from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
 from ..core.decathlon import DATASET_FILE, case_name
 from ..core.geometry import VolumeGeometry
 from ..core.image_intake import Way, take_back, taken_in
@@ -63,7 +63,8 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
         )
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None
     new = [number for number, name in enumerate(names) if known is None or not _is_there(known, request, number, name)]
-    labels = _new_labels(known, request.labels) if known is not None else request.labels
+    if known is not None:
+        merged_labels(known.file, request.labels)
     _check_files(request, names, new, watch)
     made: list[Path] = []
     is_kept = False
@@ -73,10 +74,10 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
             watch.step(0.5 + 0.5 * place / len(new), f"adding '{names[number]}'")
             cases.append(_case(request, folder, names[number], number, made))
         if known is None:
-            cohort = Cohort.create(folder, folder.name, labels, cases)
+            cohort = Cohort.create(folder, folder.name, request.labels, cases)
         else:
             cohort = known
-            known.add_cases(cases, labels)
+            known.add_cases(cases, request.labels)
         is_kept = True
     finally:
         if not is_kept:
@@ -144,17 +145,6 @@ def _is_there(known: Cohort, request: CreateRequest, number: int, name: str) -> 
             f"'{COHORT_FILE}'."
         )
     return True
-
-
-def _new_labels(known: Cohort, labels: dict[int, str]) -> dict[int, str]:
-    for value, name in labels.items():
-        if known.labels.get(value, name) != name:
-            raise CohortError(
-                f"In '{known.name}' the label {value} is '{known.labels[value]}', so it cannot be '{name}'."
-            )
-    both = {**known.labels, **labels}
-    check_labels(both)
-    return both
 
 
 def _check_files(request: CreateRequest, names: Sequence[str], new: Sequence[int], watch: Watch) -> None:

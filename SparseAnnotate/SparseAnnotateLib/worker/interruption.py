@@ -14,12 +14,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """The signals that end the program, from its first moment to its last.
 
-    Until `cancel` is set there is nothing to be kept, and the process ends at once. Then the first signal calls
-    `cancel`, the second raises KeyboardInterrupt, the third ends the process.
+    Before the program has begun, while it is loaded, a signal ends the process. From then on the first one raises
+    KeyboardInterrupt, until `cancel` is set, because there is something to be kept: then the first calls `cancel` and
+    the second raises KeyboardInterrupt. When even that does not help, the next ends the process.
 
     Example::
 
         with Interruption() as interruption:
+            interruption.begin()
             interruption.cancel = watch.cancel
             ...
     """
@@ -30,6 +32,7 @@ class Interruption:
         self._times = 0
         self._before: dict[int, object] = {}
         self._process = os.getpid()
+        self._has_begun = False
 
     @staticmethod
     def is_program(name: str) -> bool:
@@ -40,6 +43,10 @@ class Interruption:
     def exit_code(self) -> int:
         """128 and the number of the signal: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + (self.number or signal.SIGINT)
+
+    def begin(self) -> None:
+        """From now on the program has begun: what it is doing is ended by exceptions."""
+        self._has_begun = True
 
     def install(self) -> None:
         """Catch the signals from now on."""
@@ -55,17 +62,17 @@ class Interruption:
     def __exit__(self, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before, self.cancel = {}, None
+        self._before, self.cancel, self._has_begun = {}, None, False
 
     def _on_signal(self, number: int, _) -> None:
         if os.getpid() != self._process:
             os._exit(128 + number)  # in a process that was forked from this one, to load data say
         self.number = self.number or number
         self._times += 1
-        if self.cancel is None or self._times > 2:
+        patience = 0 if not self._has_begun else 1 if self.cancel is None else 2
+        if self._times > patience:
             os.write(2, b"Cancelled.\n")
             os._exit(128 + number)
-        if self._times == 1:
-            self.cancel()
-        else:
+        if self._times == patience:
             raise KeyboardInterrupt
+        self.cancel()

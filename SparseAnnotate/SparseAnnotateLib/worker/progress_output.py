@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..core import Progress as Report
 
-_SHARE = 0.1
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 60.0
 
 
@@ -45,20 +44,19 @@ def progress_bar() -> Iterator[Callable[[Report], None]]:
 def progress_lines() -> Iterator[Callable[[Report], None]]:
     """Plain lines: at the start, whenever something new begins, and every 10 % or minute in between."""
     begun: set[str] = set()
-    last_time, last_share = -_LONGEST_SECONDS, -1.0
+    last_time, last_tenth = -_LONGEST_SECONDS, 0
 
     def report(progress: Report) -> None:
-        nonlocal last_time, last_share
+        nonlocal last_time, last_tenth
         now = time.monotonic()
         # 'case_07', 'step 3 of 12': the same kind of work, whatever it counts.
         kind = re.sub(r"'[^']*'|\d+", "", progress.message)
-        is_due = now - last_time >= _LONGEST_SECONDS or (
-            progress.fraction >= last_share + _SHARE and now - last_time >= _SHORTEST_SECONDS
-        )
+        tenth = int(progress.fraction * 10 + 1e-9)
+        is_due = now - last_time >= _LONGEST_SECONDS or (tenth > last_tenth and now - last_time >= _SHORTEST_SECONDS)
         if kind in begun and not is_due:
             return
         begun.add(kind)
-        last_time, last_share = now, progress.fraction
+        last_time, last_tenth = now, tenth
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
         with suppress(OSError):
             sys.stderr.write(f"{progress.fraction:4.0%} {_description(progress)}{left}\n")

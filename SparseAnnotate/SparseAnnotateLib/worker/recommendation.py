@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, LedgerEntry, Plane, Watch
+from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, SparseAnnotateError, Watch
 from ..selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
@@ -30,6 +31,7 @@ from ..selection import (
 from .packages import LEARNING_PACKAGES, require_packages
 
 NO_FEATURES = "none"
+_LOG = logging.getLogger(__name__)
 _EFFORT_TERMS = ("contour_mm", "parts")
 
 
@@ -150,7 +152,16 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
 
 def with_cohort_seconds(budget: Budget, cohort: Cohort) -> Budget:
     """The budget with what slices have taken in the whole cohort; see `with_measured_seconds`."""
-    return with_measured_seconds(budget, (cohort.ledger(case.name) for case in cohort.cases))
+    return with_measured_seconds(budget, _usable_ledgers(cohort))
+
+
+def _usable_ledgers(cohort: Cohort) -> Iterator[Ledger]:
+    """The ledgers of all cases; one that is damaged must not stop what was asked for of other cases."""
+    for case in cohort.cases:
+        try:
+            yield cohort.ledger(case.name)
+        except SparseAnnotateError as error:
+            _LOG.warning(f"The times of case '{case.name}' are left out. {error}")
 
 
 def picture(request: PictureRequest, watch: Watch) -> str:
@@ -248,11 +259,15 @@ def _with_uncertainty(
 def learned_cost(cohort: Cohort) -> CostModel | None:
     """What slices cost, from the seconds a person has spent on drawn ones; None when no slice was timed."""
     contours, parts, seconds = [], [], []
-    for name in cohort.annotated_cases():
-        timed = [e for e in cohort.ledger(name).decided if e.seconds > 0]
-        if not timed:
+    for case in cohort.cases:
+        try:
+            timed = [e for e in cohort.ledger(case.name).decided if e.seconds > 0]
+            if not timed:
+                continue
+            annotation = cohort.annotation(case.name)
+        except SparseAnnotateError as error:
+            _LOG.warning(f"The times of case '{case.name}' are left out. {error}")
             continue
-        annotation = cohort.annotation(name)
         for entry in timed:
             axis = entry.plane.array_axis(annotation.geometry)
             effort = drawing_effort(annotation.labels, annotation.geometry, axis, [entry.index])

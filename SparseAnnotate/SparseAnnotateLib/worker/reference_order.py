@@ -10,6 +10,9 @@ from pathlib import Path
 from ..core.case_names import same_on_some_system
 from ..core.decathlon import case_name
 
+_WORDS = r"[^\W_]+"
+_LETTERS_OR_DIGITS = r"[^\W\d_]+|\d+"
+
 
 def order_problem(images: Sequence[str], references: Sequence[str]) -> tuple[str | None, list[tuple[str, str]]]:
     """How references fit their images by name.
@@ -47,18 +50,19 @@ def _by_tokens(number: int, images: Sequence[str], references: Sequence[str]) ->
 
     Only when this gives each reference an image of its own: one number in common may be chance.
     """
-    of_images, of_references = _telling(images), _telling(references)
-    choices = []
-    for own in of_references:
-        scores = [len(own & other) for other in of_images]
-        top = max(scores, default=0)
-        choices.append([n for n, score in enumerate(scores) if top and score == top])
-    if any(len(choice) != 1 for choice in choices) or len({choice[0] for choice in choices}) < len(choices):
-        return []
-    return choices[number]
+    for pattern in (_WORDS, _LETTERS_OR_DIGITS):
+        of_images, of_references = _telling(images, pattern), _telling(references, pattern)
+        choices = []
+        for own in of_references:
+            scores = [len(own & other) for other in of_images]
+            top = max(scores, default=0)
+            choices.append([n for n, score in enumerate(scores) if top and score == top])
+        if all(len(choice) == 1 for choice in choices) and len({choice[0] for choice in choices}) == len(choices):
+            return choices[number]
+    return []
 
 
-def _telling(paths: Sequence[str]) -> list[set[str]]:
+def _telling(paths: Sequence[str], pattern: str) -> list[set[str]]:
     parts = [Path(path).absolute().parts for path in paths]
     shared = 0
     for column in zip(*parts, strict=False):
@@ -68,7 +72,8 @@ def _telling(paths: Sequence[str]) -> list[set[str]]:
     found = []
     for path, own in zip(paths, parts, strict=True):
         text = " ".join((*own[shared:-1], case_name(path)))
-        found.append({t.lstrip("0") or "0" for t in re.findall(r"[^\W\d_]+|\d+", same_on_some_system(text))})
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", same_on_some_system(text))
+        found.append(set(re.findall(pattern, plain)))
     everywhere = set.intersection(*found) if len(found) > 1 else set()
     return [tokens - everywhere for tokens in found]
 

@@ -16,6 +16,7 @@ from .packages import require_packages
 
 _CHOSEN, _DRAWN, _OTHER = "#1f5fd0", "#d1495b", "#b8b8b8"
 _LABELLED_AT_MOST = 25
+_LONGEST_NAME = 40
 _CURVE_POINTS = 200
 _CURVES_AT_MOST = 12
 _ROWS_AT_MOST = 60
@@ -120,8 +121,14 @@ def _draw_positions(axes, rows: _Rows) -> None:
             own = numbers[(numbers >= start) & (numbers < start + count)] - start
             axes.scatter((own + 0.5) / count, np.full(len(own), line), s=16, color=colour, marker=marker, zorder=3)
     several = len({plane for _, plane in rows.stacks}) > 1
-    names = [f"{v.name}, {p.value}" if several else v.name for v, p in shown]
+    names = [f"{_shown(v.name)}, {p.value}" if several else _shown(v.name) for v, p in shown]
     axes.set_yticks(range(len(shown)), names if len(shown) <= 24 else [""] * len(shown), fontsize=7)
     axes.invert_yaxis()
     rest = f" (the first {len(shown)} of {len(rows.stacks)})" if len(shown) < len(rows.stacks) else ""
     axes.set(title=f"Where in the volumes{rest}", xlabel="position along the volume", xlim=(0, 1))
+
+
+def _shown(name: str) -> str:
+    """A case's name beside the picture: no formula between dollar signs, and not wider than the picture."""
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return short.replace("$", r"\$")

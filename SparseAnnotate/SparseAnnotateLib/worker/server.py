@@ -16,6 +16,7 @@ from typing import IO, Any
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
 from ..core.strict_json import from_plain
 from . import jsonrpc
+from .process_environment import complete_environment
 from .requests import METHODS
 
 _CANCEL_ANSWER_SECONDS = 1.5
@@ -141,6 +142,7 @@ class Server:
 
 def main() -> None:
     """Serve stdin and stdout."""
+    complete_environment()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # Nothing a library starts or prints may touch the two pipes; on Windows a child that inherits stdin would hang.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -34,25 +34,27 @@ def show_table(rows: Sequence[Any]) -> None:
 
 
 def show_evaluations(rows: Sequence[Evaluation]) -> None:
-    table = Table("case", "dice", "undrawn_dice", "hd95_mm", "slices_drawn", "density", "absent", "stale")
+    table = Table("case")
+    for name in ("dice", "undrawn_dice", "hd95_mm", "slices_drawn", "density"):
+        table.add_column(name, no_wrap=True, min_width=12)
     for row in rows:
-        absent = ", ".join(row.absent) or "-"
         figures = (_figure(row.dice), _figure(row.undrawn_dice), _figure(row.hd95_mm))
-        table.add_row(
-            Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}", Text(absent), Text(row.stale or "-")
-        )
+        table.add_row(Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}")
     Console(emoji=False).print(table)
     known = [row.dice for row in rows if row.dice is not None]
     if known:
         none = len(rows) - len(known)
         left_out = f"; {none} without any structure left out" if none else ""
         show_line(f"Mean Dice {sum(known) / len(known):.4g} over {len(known)} of {len(rows)} cases{left_out}.")
-    if any(row.absent for row in rows):
-        show_line("'absent': structures that neither the result nor the reference has; they are in no mean.")
+    for names in dict.fromkeys(tuple(row.absent) for row in rows if row.absent):
+        cases = [row.case for row in rows if tuple(row.absent) == names]
+        show_line(f"In neither result nor reference of {_some(cases)}, and so in no mean: {', '.join(names)}.")
     for note in dict.fromkeys(note for row in rows for note in row.notes):
-        cases = [row.case for row in rows if note in row.notes]
-        shown = ", ".join(cases[:3]) + (f" and {len(cases) - 3} more" if len(cases) > 3 else "")
-        show_line(f"{shown}: {note}")
+        show_line(f"{_some([row.case for row in rows if note in row.notes])}: {note}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _figure(value: float | None) -> str:

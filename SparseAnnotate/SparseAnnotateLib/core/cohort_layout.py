@@ -1,0 +1,68 @@
+"""What the files of a cohort's cases and runs are called; the folders are those of `Cohort`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .case_names import LONGEST_STEM, check_name, file_stem, normal_name
+from .errors import BadInputError
+
+_LONGEST_PLAIN = 230
+
+
+class CohortLayout:
+    """Paths of what is kept in a state folder; nothing here looks whether it is there."""
+
+    def __init__(self, state_folder: Path):
+        self.state_folder = state_folder
+
+    def fill_path(self, name: str) -> Path:
+        return self.state_folder / "fills" / f"{self._stem(name)}.nrrd"
+
+    def fill_confidence_path(self, name: str) -> Path:
+        """Percent, 100 on drawn slices: how far a case's fill can be trusted."""
+        return self.state_folder / "fills" / "confidence" / f"{self._stem(name)}.nrrd"
+
+    def prediction_path(self, run: str, name: str) -> Path:
+        return self.state_folder / "predictions" / _run_name(run) / f"{self._stem(name)}.nrrd"
+
+    def uncertainty_path(self, run: str, name: str, kind: str) -> Path:
+        """Percent: how unsure a run's prediction is, 'entropy' or 'disagreement'."""
+        return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
+
+    def run_folder(self, run: str) -> Path:
+        """Folder of a run. Raises BadInputError when the name cannot be part of a file name."""
+        return self.state_folder / "runs" / _run_name(run)
+
+    def runs(self) -> list[str]:
+        """Names of the runs, oldest first."""
+        folder = self.state_folder / "runs"
+        found = [p for p in folder.iterdir() if (p / "settings.json").is_file()] if folder.is_dir() else []
+        return [p.name for p in sorted(found, key=lambda p: ((p / "settings.json").stat().st_mtime, p.name))]
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.state_folder / "cache"
+
+    def _annotation_path(self, name: str) -> Path:
+        return self.state_folder / "annotations" / f"{self._stem(name)}.nrrd"
+
+    def _ledger_path(self, name: str) -> Path:
+        return self.state_folder / "ledgers" / f"{self._stem(name)}.json"
+
+    def _stem(self, name: str) -> str:
+        """What the case's files are called; a long name that was used as it is in older cohorts still is."""
+        stem, plain = file_stem(name), normal_name(name)
+        if stem == plain or len(plain.encode()) > _LONGEST_PLAIN:
+            return stem
+        return plain if (self.state_folder / "ledgers" / f"{plain}.json").is_file() else stem
+
+
+def _run_name(run: str) -> str:
+    name = normal_name(run)
+    check_name(name, "A run")
+    if len(name.encode()) > LONGEST_STEM:
+        raise BadInputError(
+            f"The name of a run may have {LONGEST_STEM} bytes; '{name}' has more. Choose a shorter one."
+        )
+    return name

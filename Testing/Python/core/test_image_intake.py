@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import FileWriteError, VolumeGeometry
+from SparseAnnotateLib.core.image_intake import take_back, taken_in
+from SparseAnnotateLib.core.images import read_image, write_image
+
+GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def scan(tmp_path):
+    write_image(tmp_path / "scans" / "p.nii.gz", noisy_image(ball()), GEOMETRY)
+    return tmp_path / "scans" / "p.nii.gz"
+
+
+@pytest.fixture
+def no_links(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_a_link_takes_no_disk_and_can_be_taken_back(tmp_path, scan):
+    made = []
+    stored = taken_in(scan, tmp_path / "c", "images", "p", "link", made)
+    assert stored == "images/p.nii.gz"
+    assert (tmp_path / "c" / stored).samefile(scan)
+    # Once more, after a try that failed: the same file.
+    assert taken_in(scan, tmp_path / "c", "images", "p", "link", []) == stored
+    take_back(made)
+    assert not (tmp_path / "c" / "images").exists()
+    assert scan.is_file()
+
+
+def test_a_link_of_a_link_is_one_of_the_file(tmp_path, scan):
+    link = tmp_path / "link.nii.gz"
+    link.symlink_to(scan)
+    stored = taken_in(link, tmp_path / "c", "images", "link", "link", [])
+    assert not (tmp_path / "c" / stored).is_symlink()
+    assert (tmp_path / "c" / stored).samefile(scan)
+
+
+def test_without_links_a_file_is_left_or_copied_as_asked(tmp_path, scan, no_links):
+    assert taken_in(scan, tmp_path / "c", "images", "p", "link", []) == "../scans/p.nii.gz"
+    assert taken_in(scan, tmp_path / "c", "images", "p", "leave", []) == "../scans/p.nii.gz"
+    made = []
+    assert taken_in(scan, tmp_path / "c", "images", "p", "copy", made) == "images/p.nii.gz"
+    assert made[0].read_bytes() == scan.read_bytes()
+    assert not made[0].samefile(scan)
+
+
+def test_a_file_of_another_case_is_never_written_over(tmp_path, scan):
+    write_image(tmp_path / "c" / "images" / "p.nii.gz", noisy_image(ball(), 3), GEOMETRY)
+    before = (tmp_path / "c" / "images" / "p.nii.gz").read_bytes()
+    stored = taken_in(scan, tmp_path / "c", "images", "p", "link", [])
+    assert stored == "images/2 p.nii.gz"
+    assert (tmp_path / "c" / "images" / "p.nii.gz").read_bytes() == before
+
+
+def test_what_lies_in_the_cohort_folder_stays_there(tmp_path):
+    write_image(tmp_path / "c" / "mine" / "p.nrrd", noisy_image(ball()), GEOMETRY)
+    assert taken_in(tmp_path / "c" / "mine" / "p.nrrd", tmp_path / "c", "images", "p", "copy", []) == "mine/p.nrrd"
+
+
+def test_a_header_comes_with_its_voxels(tmp_path):
+    write_image(tmp_path / "s" / "p.mhd", noisy_image(ball()), GEOMETRY, compress=False)
+    stored = taken_in(tmp_path / "s" / "p.mhd", tmp_path / "c", "images", "case", "link", [])
+    assert stored == "images/case/p.mhd"
+    (tmp_path / "s").rename(tmp_path / "gone")
+    assert (read_image(tmp_path / "c" / stored)[0] == noisy_image(ball())).all()
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path, scan):
+    (tmp_path / "c").write_text("a file")
+    with pytest.raises(FileWriteError, match="cannot be written"):
+        taken_in(scan, tmp_path / "c", "images", "p", "link", [])
