@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..core.atomic_files import written_atomically
 from ..core.images import read_labels, require_finite
 from ..core.intensities import Intensities
 from ..core.planes import slice_layer
+from ..selection import image_mark
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
@@ -145,10 +145,7 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet."""
-    path = cohort.image_path(name)
-    status = path.stat()
-    stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}|{_VERSION}"
-    cached = cohort.cache_folder / "normalised" / f"{name}-{hashlib.sha1(stamp.encode()).hexdigest()[:12]}.npy"
+    cached = cohort.cache_folder / "normalised" / f"{image_mark(cohort, name)}-{kind}-{_VERSION}.npy"
     if not cached.is_file():
         image, geometry = cohort.image(name)
         try:
@@ -177,7 +174,7 @@ def training_cases(
         names: cases to learn from; each must have a drawn slice.
         classes: label value to class index.
         validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
-        folder: where label maps are kept on disk while training.
+        folder: where label maps are kept on disk while training, see `kept_path`.
         fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
         with_distances: whether the distances to the boundaries are needed.
 
@@ -193,13 +190,13 @@ def training_cases(
         labels = annotation.drawn_labels()
         if fill_weight > 0:
             labels, weights = _filled(cohort, name, annotation, fill_weight)
-            save_array(folder / f"{name} weights.npy", annotation.geometry.to_standard_order(weights))
-        save_array(folder / f"{name}.npy", _class_labels(labels, annotation, classes))
+            save_array(kept_path(folder, "weights", name), annotation.geometry.to_standard_order(weights))
+        save_array(kept_path(folder, "labels", name), _class_labels(labels, annotation, classes))
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
     for name, slices in drawn.items():
-        labels_path = folder / f"{name}.npy"
+        labels_path = kept_path(folder, "labels", name)
         labels = np.load(labels_path, mmap_mode="r")
         learned = tuple(s for s in slices if (name, s) not in held_out)
         kept = tuple(s for s in slices if (name, s) in held_out)
@@ -207,11 +204,16 @@ def training_cases(
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
         image_path = normalised_image_path(cohort, name, normalisation)
         shown = {c: s for c, s in by_class.items() if s}
-        weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
+        weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         distances = _saved_distances(folder, name, labels, learned, len(classes) + 1) if with_distances else {}
         count = len(classes) + 1 if with_distances else 0
         cases.append(TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path, distances, count))
     return cases
+
+
+def kept_path(folder: Path, kind: str, name: str) -> Path:
+    """Where an array of a case is kept while training: in a folder for its kind, so that no two names can meet."""
+    return folder / kind / f"{name}.npy"
 
 
 def slice_distances(labels: np.ndarray, class_count: int) -> np.ndarray:
@@ -232,7 +234,7 @@ def _saved_distances(folder: Path, name: str, labels: np.ndarray, slices, class_
     paths = {}
     for axis in sorted({axis for axis, _ in slices}):
         layers = [slice_distances(labels[slice_layer(a, i)], class_count) for a, i in slices if a == axis]
-        paths[axis] = folder / f"{name} distances {axis}.npy"
+        paths[axis] = kept_path(folder, f"distances-{axis}", name)
         save_array(paths[axis], np.stack(layers))
     return paths
 
