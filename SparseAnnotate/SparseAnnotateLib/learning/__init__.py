@@ -7,5 +7,8 @@ Only what can be imported where torch is not installed is imported here; the res
 from . import propagation  # noqa: F401  (registers itself; torch is imported when it is used)
 from .presets import PRESETS
 from .settings import FINAL_NETWORKS, LOSSES, NETWORKS, RECIPES, AugmentationSettings, TrainingSettings
+from .user_name import ensure_user_name
+
+ensure_user_name()  # before any module imports MONAI
 
 __all__ = ["FINAL_NETWORKS", "LOSSES", "NETWORKS", "PRESETS", "RECIPES", "AugmentationSettings", "TrainingSettings"]

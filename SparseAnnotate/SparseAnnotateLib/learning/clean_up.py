@@ -16,7 +16,8 @@ class CleanUp:
     """How to clean a prediction, structure by structure.
 
     Attributes:
-        largest_component: keep only the largest connected piece of each structure (faces touch).
+        largest_component: keep only the largest connected piece of each structure (faces touch), and those that a
+            person has drawn a part of.
         smoothing: standard deviation (mm) of the Gaussian that each structure's share is smoothed by; 0: none.
     """
 
@@ -28,14 +29,25 @@ class CleanUp:
             raise BadInputError(f"The smoothing is a width in mm of at least 0, not {self.smoothing:g}.")
 
 
-def cleaned(classes: np.ndarray, class_count: int, spacing: Sequence[float], clean_up: CleanUp) -> np.ndarray:
+def cleaned(
+    classes: np.ndarray,
+    class_count: int,
+    spacing: Sequence[float],
+    clean_up: CleanUp,
+    drawn: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
     """Class indices (S, A, R) after clean-up, same dtype; `spacing` in mm, in the same order.
+
+    `drawn`, if a person has drawn slices of the volume: the classes there, and which voxels these are (bool). They stay
+    as drawn, and what is connected to a drawn structure is no stray piece.
 
     Smoothing gives each voxel to the structure with the largest smoothed share around it, so that structures that
     touch still do. It comes first: what it tears off is removed with the stray pieces.
     """
     if clean_up.smoothing > 0:
         classes = _smoothed(classes, class_count, [clean_up.smoothing / s for s in spacing])
+    if drawn is not None:
+        classes = np.where(drawn[1], drawn[0], classes).astype(classes.dtype)
     if clean_up.largest_component:
         classes = classes.copy()
         for value in range(1, class_count):
@@ -43,7 +55,11 @@ def cleaned(classes: np.ndarray, class_count: int, spacing: Sequence[float], cle
             if count > 1:
                 sizes = np.bincount(pieces.ravel())
                 sizes[0] = 0
-                classes[(pieces != sizes.argmax()) & (pieces > 0)] = 0
+                kept = np.zeros(count + 1, dtype=bool)
+                kept[[0, sizes.argmax()]] = True
+                if drawn is not None:
+                    kept[pieces[drawn[1]]] = True
+                classes[~kept[pieces]] = 0
     return classes
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..core import BadInputError
 from .settings import DIVISOR
 
+DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second graphics card, or mps for an Apple GPU."
 _CPU_PATCH_VOXELS = 48**3
 _GPU_PATCH_VOXELS = 128**3
 _CPU_SLICE_SIDE, _GPU_SLICE_SIDE = 128, 512
@@ -45,8 +47,8 @@ def smoke_test(device: str) -> DeviceReport:
         result.backward()
         agrees = math.isclose(result.item(), expected, rel_tol=1e-2, abs_tol=0.5) and bool(leaf.grad.isfinite().all())
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return DeviceReport(device, device, False, f"'{device}' cannot be used: {line}")
+        line = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        return DeviceReport(device, device, False, f"'{device}' cannot be used (PyTorch says: {line}).")
     if not agrees:
         return DeviceReport(device, name, False, f"'{device}' ({name}) gives wrong results and is not used.")
     return DeviceReport(device, name, True, f"'{device}' ({name}) works.")
@@ -60,17 +62,46 @@ def device_reports() -> list[DeviceReport]:
     return [smoke_test(name) for name in [*names, "cpu"]]
 
 
+def named_device(wanted: str) -> str:
+    """The device that a person means, as PyTorch writes it: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
+
+    Capitals do not matter; 'gpu' is 'cuda', or 'mps' on a Mac; a CPU or an Apple GPU has no number.
+
+    Raises:
+        BadInputError: for any other word, and for a graphics card that is not there.
+    """
+    found = re.fullmatch(r"(auto|cpu|cuda|mps|gpu)(?::(\d+))?", wanted.strip().lower())
+    kind, number = found.groups() if found else (None, None)
+    if kind is None or (kind not in ("cuda", "gpu") and number not in (None, "0")) or (kind == "auto" and number):
+        raise BadInputError(f"There is no device '{wanted}'. {_choices()}")
+    if kind == "gpu":
+        kind = "mps" if not torch.cuda.is_available() and torch.backends.mps.is_available() else "cuda"
+    count = torch.cuda.device_count()
+    if kind == "cuda" and count and number is not None and int(number) >= count:
+        cards = "one graphics card" if count == 1 else f"{count} graphics cards"
+        raise BadInputError(f"There is no device '{wanted}': PyTorch sees {cards} here, counted from 0. {_choices()}")
+    return f"{kind}:{int(number)}" if kind == "cuda" and number is not None else kind
+
+
+def _choices() -> str:
+    works = ", ".join(f"'{report.device}'" for report in device_reports() if report.works)
+    return f"Choose another device: {works} can be used here, or 'auto' for the best. ({DEVICE_FORMS})"
+
+
 def chosen_device(wanted: str = "auto") -> DeviceReport:
     """The device to use. 'auto' falls back to the CPU and says why; a device asked for by name must work.
 
     Raises:
-        BadInputError: when the device asked for does not work.
+        BadInputError: when the device asked for is none (see `named_device`) or does not work.
     """
-    if wanted != "auto":
-        report = smoke_test(wanted)
+    device = named_device(wanted)
+    if device != "auto":
+        report = smoke_test(device)
         if not report.works:
-            raise BadInputError(f"{report.message} Choose another device, for example 'cpu'.")
-        return report
+            raise BadInputError(f"{report.message} {_choices()}")
+        if device == wanted:
+            return report
+        return replace(report, message=f"'{wanted}' is taken for '{device}'. {report.message}")
     reports = device_reports()
     best = next(r for r in reports if r.works or r.device == "cpu")
     if best.device != "cpu":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ..core import Watch
 from .augmentation import Augmentation
 from .batches import THREADS_FOR_CARDS
 from .devices import is_out_of_memory, prediction_precision
@@ -24,18 +25,23 @@ _FALLBACK = 1.0
 _WINDOWS_A_LOOK = 120  # at held-out slices, which are chosen so that there are about as many
 
 
-def stage_seconds(plan: RunPlan, shapes: Sequence[tuple[int, int, int]], held_out: bool = True) -> dict[str, float]:
+def stage_seconds(
+    plan: RunPlan, shapes: Sequence[tuple[int, int, int]], held_out: bool = True, watch: Watch | None = None
+) -> dict[str, float]:
     """Seconds of each stage of a run, in order: the roles of its models, and 'pseudo-labels' before the final one.
 
     Measured with random patches on the run's device.
 
     Args:
         plan: of the run. shapes: of the cases it learns from. held_out: whether drawn slices are held out to look at.
+        watch: cancels between two steps, which raises CancelledError; nothing of the timing is kept.
     """
+    watch = watch or Watch()
     seconds: dict[str, float] = {}
     labelling = 0.0
     for model in plan.models:
-        step, predict = _measured(model, plan)
+        step, predict = _measured(model, plan, watch)
+        watch.check()
         step += _waiting(step, _preparing(model, plan), plan)
         if model.role == "final":
             seconds["pseudo-labels"] = labelling
@@ -84,15 +90,17 @@ def _windows(sides: Sequence[int], patch: Sequence[int], device: str) -> int:
     return math.prod(1 + max(0, math.ceil((n - p) / s)) for n, p, s in zip(sides, patch, steps, strict=True))
 
 
-def _measured(model: ModelPlan, plan: RunPlan) -> tuple[float, float]:
+def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, float]:
     """Median seconds of a training step, and of predicting one patch."""
     try:
+        watch.check()
         network = built_network(model, plan).to(plan.device)
         optimizer = torch.optim.AdamW(network.parameters())
         channels = 1 + (plan.class_count if model.network in Y_SHAPED else 0)
         image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
         steps, start = [], time.perf_counter()
         while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST:
+            watch.check()
             began = time.perf_counter()
             with autocast(plan.device, plan.precision):
                 loss = network(image).float().square().mean()
@@ -103,6 +111,7 @@ def _measured(model: ModelPlan, plan: RunPlan) -> tuple[float, float]:
         with torch.inference_mode(), autocast(plan.device, prediction_precision(plan.device)):
             network.eval()
             for _ in range(2):  # the first one warms up
+                watch.check()
                 began = time.perf_counter()
                 float(network(image[:1]).float().sum())
                 predict = time.perf_counter() - began

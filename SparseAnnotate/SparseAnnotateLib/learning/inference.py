@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
-from ..core import RemainingTime, Watch
+from ..core import RemainingTime, RunError, Watch
 from .dense_crf import refined
 from .dense_vox_net import YShapedDenseVoxNet
 from .run_folder import VIEW_NAMES, Role
@@ -288,7 +288,12 @@ class _Windows:
             logits = self._model.network(window).float()
         if self._precision != "fp32" and not bool(torch.isfinite(logits).all()):
             self._precision = "fp32"
-            return self._model.network(window).float()
+            logits = self._model.network(window).float()
+        if not bool(torch.isfinite(logits).all()):
+            raise RunError(
+                f"The '{self._model.role}' model gives values that are not numbers for this image. Check the image for "
+                "extreme values; if it has none, train again with a smaller learning rate."
+            )
         return logits
 
 

@@ -31,6 +31,7 @@ class FeatureTraining:
 
     Attributes:
         from_scratch: the autoencoder without VGG-19's weights.
+        download_weights: whether these weights may be downloaded when this computer has no copy of them.
         steps, batch: of AdamW. seed: of everything random. device: as in TrainingSettings.
     """
 
@@ -39,6 +40,7 @@ class FeatureTraining:
     batch: int = 64
     seed: int = 0
     device: str = "auto"
+    download_weights: bool = False
 
     def __post_init__(self):
         check_seed(self.seed)
@@ -115,7 +117,8 @@ class _Encoder:
         network = self._loaded(path)
         if network is None:
             torch.manual_seed(self._training.seed)
-            network = build_encoder(self._kind, self._training.from_scratch).to(self.device)
+            asked = self._training
+            network = build_encoder(self._kind, asked.from_scratch, download=asked.download_weights).to(self.device)
             self._size = network.size
             self._train(network)
             save_weights(path, network)

@@ -64,7 +64,9 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     _check_classes(settings, classes)
     chosen = chosen_device(settings.device)
     spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
-    notes = [] if chosen.device != "cpu" or settings.device == "cpu" else [chosen.message]
+    # What the person wrote is told only when something else has been made of it.
+    as_asked = settings.device == chosen.device or (settings.device == "auto" and chosen.device != "cpu")
+    notes = [] if as_asked else [chosen.message]
     notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
     notes += late[:_MOST_LATE]
     if len(late) > _MOST_LATE:

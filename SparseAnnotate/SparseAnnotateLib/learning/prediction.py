@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..core import BadInputError, Cohort, VolumeGeometry, Watch
+from ..core import BadInputError, Cohort, SparseAnnotation, VolumeGeometry, Watch
 from ..core.images import write_image
 from .clean_up import CleanUp, cleaned
 from .devices import chosen_device, prediction_precision
@@ -153,12 +153,24 @@ class Predictor:
                 entropy[start:stop] = entropy_percent(joint)
             if disagreement is not None:
                 disagreement[start:stop] = 100 - agreement(np.stack([v.argmax(0).numpy() for v in views.values()]))
-        classes = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up)
+        drawn = self._drawn_classes(annotation, classes.dtype) if clean_up.largest_component else None
+        classes = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn)
         labels = geometry.from_standard_order(self.card.label_table[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
         drawn = annotation.supervised_mask() if uncertainty else None
         return CasePrediction(labels, *(_on_own_grid(m, geometry, drawn) for m in (entropy, disagreement)))
+
+    def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> tuple[np.ndarray, np.ndarray] | None:
+        """What a person has drawn as class indices, and where; both (S, A, R). None when nothing is drawn."""
+        if not annotation.drawn_by_axis():
+            return None
+        labels = annotation.drawn_labels()
+        # A label that the run does not know is no structure to it.
+        index_of = np.zeros(max(int(labels.max()), *self.card.classes) + 1, dtype=dtype)
+        index_of[list(self.card.classes)] = np.arange(1, self.card.class_count)
+        turn = annotation.geometry.to_standard_order
+        return turn(index_of[labels]), turn(annotation.supervised_mask())
 
 
 def _on_own_grid(percent: np.ndarray | None, geometry: VolumeGeometry, drawn: np.ndarray | None) -> np.ndarray | None:

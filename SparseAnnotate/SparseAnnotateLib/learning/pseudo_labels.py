@@ -16,7 +16,7 @@ from ..core.images import write_image
 from .distributed import Ranks
 from .inference import TrainedModel, VolumePrediction, class_dtype, sets_of
 from .run_folder import RunFolder, RunPlan
-from .training_data import TrainingCase, normalised_image_path
+from .training_data import TrainingCase, kept_path, normalised_image_path
 
 _LOCATED_AT_MOST = 2000
 _AROUND = 16  # voxels
@@ -90,7 +90,7 @@ def with_pseudo_labels(
     for name in [*plan.cases, *plan.undrawn_cases]:
         sets, sure, _ = read_pseudo_labels(folder, name)
         box = _box(sets)
-        path = folder.labels_folder / f"{name} pseudo-labels.npy"
+        path = kept_path(folder.labels_folder, "pseudo-labels", name)
         if ranks.is_first:
             inside = (slice(None), *box)
             save_array(path, np.stack([sets[inside], sure[inside].astype(sets.dtype)]))
@@ -116,7 +116,7 @@ def _box(sets: np.ndarray) -> tuple[slice, ...]:
 
 
 def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, sets, ranks: Ranks) -> TrainingCase:
-    labels_path = folder.labels_folder / f"{name}.npy"
+    labels_path = kept_path(folder.labels_folder, "labels", name)
     if ranks.is_first:
         save_array(labels_path, np.zeros(sets.shape[1:], dtype=sets.dtype))
     return TrainingCase(name, normalised_image_path(cohort, name, plan.settings.normalisation), labels_path, ())

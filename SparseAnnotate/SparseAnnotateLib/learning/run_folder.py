@@ -80,6 +80,7 @@ class RunPlan:
         cases: case name to the fingerprint of its drawn slices.
         undrawn_cases: cases without drawn slices that the final model learns from by their pseudo-labels.
         notes: what the user should know, as sentences.
+        images, fills: case name to a mark of the content of its image and, where fills are learned from, of its fill.
     """
 
     settings: TrainingSettings
@@ -93,6 +94,8 @@ class RunPlan:
     cases: dict[str, str]
     undrawn_cases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    images: dict[str, str] = field(default_factory=dict)
+    fills: dict[str, str] = field(default_factory=dict)
     format: Literal["SparseAnnotate run"] = "SparseAnnotate run"
     version: int = RUN_FORMAT
 

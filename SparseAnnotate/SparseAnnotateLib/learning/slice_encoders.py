@@ -5,6 +5,7 @@ All see square pictures (N, 1, size, size) between 0 and 1, as `selection.slice_
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -16,6 +17,7 @@ from ..core import BadInputError
 _BOTTLENECK = 64
 _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 8
+_VGG19_SIZE = "548 MB"
 _FROM_SCRATCH = (
     "choose the features 'intensity', which need none, or ask for a small autoencoder trained from scratch "
     "(a check box in the panel, --from-scratch on the command line)"
@@ -129,12 +131,14 @@ class SliceMaskedAutoencoder(nn.Module):
         return (error * hidden).sum() / hidden.sum()
 
 
-def vgg19_convolutions(pretrained: bool = True) -> nn.Module:
+def vgg19_convolutions(pretrained: bool = True, download: bool = False) -> nn.Module:
     """VGG-19's convolutions (Simonyan and Zisserman 2015) with weights learned on ImageNet, through torchvision.
 
-    Not `pretrained`: without these weights, which then come from elsewhere.
+    Args:
+        pretrained: False: without these weights, which then come from elsewhere.
+        download: whether they may be fetched when this computer has no copy of them.
 
-    Raises BadInputError when torchvision is not installed or the weights cannot be fetched.
+    Raises BadInputError when torchvision is not installed, or the weights are missing and cannot or may not be fetched.
     """
     what = "The features 'autoencoder' stand on a VGG-19 network with weights learned on ImageNet"
     try:
@@ -147,6 +151,12 @@ def vgg19_convolutions(pretrained: bool = True) -> nn.Module:
     if not pretrained:
         return models.vgg19().features
     weights = models.VGG19_Weights.IMAGENET1K_V1
+    if not download and not _kept_copy(weights.url).is_file():
+        raise BadInputError(
+            f"{what}. This computer has no copy of them yet, and nothing is downloaded unless you ask for it: "
+            f"{_VGG19_SIZE} from '{weights.url}', once. Allow it (--download-weights on the command line, "
+            f"downloadWeights=True in the console), or {_FROM_SCRATCH}."
+        )
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
@@ -159,11 +169,16 @@ def vgg19_convolutions(pretrained: bool = True) -> nn.Module:
     return network.features
 
 
-def build_encoder(kind: str, from_scratch: bool, pretrained: bool = True) -> nn.Module:
+def _kept_copy(url: str) -> Path:
+    """Where torch keeps a file that it has downloaded."""
+    return Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+
+
+def build_encoder(kind: str, from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
     """The network behind the features of that name, untrained; see `vgg19_convolutions` for what it raises."""
     if kind == "mae":
         return SliceMaskedAutoencoder()
-    return SliceAutoencoder(None if from_scratch else vgg19_convolutions(pretrained))
+    return SliceAutoencoder(None if from_scratch else vgg19_convolutions(pretrained, download))
 
 
 def _small_convolutions() -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from dataclasses import asdict, replace
 from importlib import metadata
 
 from .. import __version__
-from ..core import Cohort, RunError, Watch
+from ..core import CancelledError, Cohort, RunError, Watch
 from ..core.folder_lock import FolderLock
+from ..core.images import read_image
+from ..selection import image_mark
 from .devices import chosen_device, prediction_precision
 from .distributed import Ranks
 from .estimate import stage_seconds
@@ -99,7 +102,23 @@ def _plan(
         raise RunError(f"The run '{run.name}' has finished already. Choose another name to train again.")
     if run.is_begun:
         return _continued_plan(cohort, run, settings, cases)
-    return _first_plan(cohort, settings, cases, undrawn_cases)
+    plan = _first_plan(cohort, settings, cases, undrawn_cases)
+    return replace(plan, images=_image_marks(cohort, plan), fills=_fill_marks(cohort, plan))
+
+
+def _image_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
+    return {name: image_mark(cohort, name) for name in (*plan.cases, *plan.undrawn_cases)}
+
+
+def _fill_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
+    """Of the fills that are there; a missing one is reported when it is to be read."""
+    marks = {}
+    for name in plan.cases if plan.settings.fill_weight > 0 else ():
+        files = (cohort.fill_path(name), cohort.fill_confidence_path(name))
+        if all(file.is_file() for file in files):
+            voxels = b"".join(read_image(file)[0].tobytes() for file in files)
+            marks[name] = hashlib.sha256(voxels).hexdigest()[:24]
+    return marks
 
 
 def _first_plan(
@@ -127,7 +146,7 @@ class _Run:
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
         shapes, held_out = [case.image.shape for case in cases], any(case.held_out for case in cases)
-        seconds = self.ranks.shared(stage_seconds(self.plan, shapes, held_out) if self.ranks.is_first else None)
+        seconds = self._stage_seconds(shapes, held_out)
         total = sum(seconds.values())
         self.watch.step(0.0, f"about {total / 60:.0f} minutes on {self.plan.device}", total)
         cards: list[ModelCard] = []
@@ -145,6 +164,20 @@ class _Run:
             shutil.rmtree(self.folder.labels_folder, ignore_errors=True)
         self.ranks.wait()
         return card
+
+    def _stage_seconds(self, shapes: list[tuple[int, int, int]], held_out: bool) -> dict[str, float]:
+        """How long each stage will take. The processes that train together are cancelled together."""
+        found = None
+        if self.ranks.is_first:
+            try:
+                found = stage_seconds(self.plan, shapes, held_out, Watch.quiet(self.watch))
+            except CancelledError:
+                if self.ranks.count == 1:
+                    raise
+        found = self.ranks.shared(found)
+        if found is None:
+            raise CancelledError("Cancelled.")
+        return found
 
     def _share_patches(self) -> None:
         """As many patches a step as processes, or a multiple: each works on its own, in its own memory."""
@@ -260,11 +293,19 @@ def _continued_plan(
             f"The run '{run.name}' was begun with other cases ({', '.join(sorted(plan.cases)[:3])} ...). "
             "Go on with the same ones, or train under another name."
         )
-    if changed:
-        raise RunError(
-            f"The drawn slices of {', '.join(changed[:3])} have changed since the run '{run.name}' was begun, so it "
-            "cannot go on as it was. Train under another name."
-        )
+    sources = [("drawn slices of", "have", changed)]
+    for what, have, old, marks in (
+        ("image of", "has", plan.images, _image_marks),
+        ("fill of", "has", plan.fills, _fill_marks),
+    ):
+        new = marks(cohort, plan) if old else {}
+        sources.append((what, have, [name for name in old if new.get(name) != old[name]]))
+    for what, have, names_changed in sources:
+        if names_changed:
+            raise RunError(
+                f"The {what} {', '.join(names_changed[:3])} {have} changed since the run '{run.name}' was begun, so it "
+                "cannot go on as it was. Train under another name."
+            )
     chosen_device(plan.device)
     return plan
 

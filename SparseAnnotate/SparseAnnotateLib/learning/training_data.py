@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +13,12 @@ from scipy.ndimage import distance_transform_edt
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.array_files import is_whole_array, save_array
+from ..core.case_names import file_stem
 from ..core.images import read_facts, read_labels, require_finite
 from ..core.intensities import Intensities
 from ..core.origin import Origin, stale_sentence
 from ..core.planes import slice_layer
+from ..selection import image_mark
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
@@ -158,10 +159,7 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
-    path = cohort.image_path(name)
-    status = path.stat()
-    stamp = f"{path}|{status.st_size}|{status.st_mtime_ns}|{kind}|{_VERSION}"
-    cached = cohort.cache_folder / "normalised" / f"{name}-{hashlib.sha1(stamp.encode()).hexdigest()[:12]}.npy"
+    cached = cohort.cache_folder / "normalised" / f"{image_mark(cohort, name)}-{kind}-{_VERSION}.npy"
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)
         try:
@@ -190,7 +188,7 @@ def training_cases(
         names: cases to learn from; each must have a drawn slice.
         classes: label value to class index.
         validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
-        folder: where label maps are kept on disk while training.
+        folder: where label maps are kept on disk while training, see `kept_path`.
         fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
         with_distances: whether the distances to the boundaries are needed.
 
@@ -207,16 +205,16 @@ def training_cases(
         labels = annotation.drawn_labels()
         if fill_weight > 0:
             labels, weights = _filled(cohort, name, annotation, fill_weight)
-            save_array(folder / f"{name} weights.npy", annotation.geometry.to_standard_order(weights))
-        save_array(folder / f"{name}.npy", _class_labels(labels, annotation, classes))
+            save_array(kept_path(folder, "weights", name), annotation.geometry.to_standard_order(weights))
+        save_array(kept_path(folder, "labels", name), _class_labels(labels, annotation, classes))
         if annotation.undecided is not None:
-            undecided[name] = folder / "undecided" / f"{name}.npy"
+            undecided[name] = kept_path(folder, "undecided", name)
             save_array(undecided[name], annotation.geometry.to_standard_order(annotation.undecided))
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
     for name, slices in drawn.items():
-        labels_path = folder / f"{name}.npy"
+        labels_path = kept_path(folder, "labels", name)
         labels = np.load(labels_path, mmap_mode="r")
         learned = tuple(s for s in slices if (name, s) not in held_out)
         kept = tuple(s for s in slices if (name, s) in held_out)
@@ -224,7 +222,7 @@ def training_cases(
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
         image_path = normalised_image_path(cohort, name, normalisation)
         shown = {c: s for c, s in by_class.items() if s}
-        weights_path = folder / f"{name} weights.npy" if fill_weight > 0 else None
+        weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
         case = replace(case, undecided_path=undecided.get(name))
         if with_distances:
@@ -232,6 +230,11 @@ def training_cases(
             case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)
         cases.append(case)
     return cases
+
+
+def kept_path(folder: Path, kind: str, name: str) -> Path:
+    """Where an array of a case is kept while training: in a folder for its kind, so that no two names can meet."""
+    return folder / kind / f"{file_stem(name)}.npy"
 
 
 def slice_distances(labels: np.ndarray, class_count: int, decided: np.ndarray | None = None) -> np.ndarray:
@@ -260,7 +263,7 @@ def _saved_distances(folder: Path, case: TrainingCase, class_count: int) -> dict
             for a, i in case.slices
             if a == axis
         ]
-        paths[axis] = folder / f"{case.name} distances {axis}.npy"
+        paths[axis] = kept_path(folder, f"distances-{axis}", case.name)
         save_array(paths[axis], np.stack(layers))
     return paths
 

@@ -39,7 +39,7 @@ class BodyExtents:
 def image_mark(cohort: Cohort, name: str) -> str:
     """Hash of the content of a case's image files; computed again only when size or time of a file has changed."""
     files = image_files(cohort.image_path(name))
-    looks = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    looks = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     memo = cohort.cache_folder / "marks" / f"{file_stem(name)}.json"
     if memo.is_file():
         try:

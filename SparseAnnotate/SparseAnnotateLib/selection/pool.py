@@ -57,6 +57,11 @@ class Pool:
         for stack in self.stacks:
             if getattr(stack, name) is None:
                 raise BadInputError(f"This strategy needs the {name} of the slices of '{stack.volume}'.")
+            if not np.isfinite(getattr(stack, name)).all():
+                raise BadInputError(
+                    f"The {name} of some {stack.plane.value} slices of '{stack.volume}' are not numbers, so its slices "
+                    "cannot be compared. Check the image for extreme values, or compare by other features."
+                )
         return np.concatenate([np.asarray(getattr(s, name), dtype=np.float32) for s in self.stacks])
 
     def quota(self, count: int, budget: Budget) -> Quota:

@@ -43,7 +43,7 @@ class RecommendRequest:
         density, every, per_volume, total, minutes: the budget, one of them; see `Budget`, as for seconds_per_slice,
             scope, minimum and maximum.
         features: what slices are compared by; 'none': with the strategy 'uncertainty', not at all.
-        from_scratch, feature_steps: how features are learned; see `FeatureTraining`.
+        from_scratch, download_weights, feature_steps: how features are learned; see `FeatureTraining`.
         runs: the models that the strategy 'uncertainty' asks; samples: how often it asks a single one.
         whole: air around the body may be drawn, too.
         picture: where to write a picture of the choice (PNG), if anywhere; see `PictureRequest`.
@@ -65,6 +65,7 @@ class RecommendRequest:
     strategy: str | None = None
     features: str = DEFAULT_FEATURES
     from_scratch: bool = False
+    download_weights: bool = False
     feature_steps: int = 1000
     runs: tuple[str, ...] = ()
     samples: int = 8
@@ -102,6 +103,7 @@ class PictureRequest:
     planes: tuple[str, ...] = ()
     features: str = DEFAULT_FEATURES
     from_scratch: bool = False
+    download_weights: bool = False
     feature_steps: int = 1000
     seed: int = 0
     device: str = "auto"
@@ -202,7 +204,11 @@ def cohort_features(
         from ..learning.learned_features import FeatureTraining, learned_features
 
         training = FeatureTraining(
-            request.from_scratch, request.feature_steps, seed=request.seed, device=request.device
+            request.from_scratch,
+            request.feature_steps,
+            seed=request.seed,
+            device=request.device,
+            download_weights=request.download_weights,
         )
         learned = learned_features(cohort, names, planes, request.features, training, watch)
         return _by_case(names, planes, centred([learned[name][plane] for name in names for plane in planes]))

@@ -209,6 +209,9 @@ def _feature_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"
     )
+    command.add_argument(
+        "--download-weights", action="store_true", help="let autoencoder download VGG-19's weights (548 MB), once"
+    )
     command.add_argument("--feature-steps", type=int, default=1000, help="steps in which features are learned")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

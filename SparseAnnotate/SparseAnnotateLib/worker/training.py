@@ -70,6 +70,7 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     require_packages()
     from ..learning.training import train as train_run
 
+    watch.check()  # importing takes seconds
     settings = chosen_settings(request)
     card = train_run(_open(request), request.run, settings, request.cases, watch, request.undrawn_cases)
     return {"run": request.run, **to_plain(card)}
@@ -85,7 +86,7 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
     cohort = _open(request)
     plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases)
     watch.step(0.5, f"timing a few steps on {plan.device}")
-    stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases])
+    stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases], True, watch)
     path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None
     return TrainingPlan(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
 

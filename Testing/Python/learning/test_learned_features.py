@@ -16,6 +16,7 @@ from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, VolumeG
 from SparseAnnotateLib.learning import learned_features as module
 from SparseAnnotateLib.learning.learned_features import FeatureTraining, learned_features
 from SparseAnnotateLib.learning.slice_encoders import SliceAutoencoder, SliceMaskedAutoencoder
+from SparseAnnotateLib.worker import requests
 
 SHORT = FeatureTraining(from_scratch=True, steps=3, batch=8, device="cpu")
 NAMES = ("ball_0", "ball_1")
@@ -65,7 +66,8 @@ def test_a_network_that_was_learned_needs_no_connection_any_more(ball_cohort, mo
     expected = {"features.0.weight": torch.full((4, 3, 32, 32), 0.01), "features.0.bias": torch.zeros(4)}
     fake_torchvision(monkeypatch, lambda progress, check_hash: expected)
     training = FeatureTraining(steps=2, batch=8, device="cpu")
-    learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
+    asked = FeatureTraining(steps=2, batch=8, device="cpu", download_weights=True)
+    learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", asked)
 
     def offline(progress, check_hash):
         raise URLError("no route to host")
@@ -143,7 +145,7 @@ def fake_torchvision(monkeypatch, get_state_dict):
 def test_pretrained_convolutions_stay_as_they_are(ball_cohort, monkeypatch):
     expected = {"features.0.weight": torch.full((4, 3, 32, 32), 0.01), "features.0.bias": torch.zeros(4)}
     network = fake_torchvision(monkeypatch, lambda progress, check_hash: expected)
-    training = FeatureTraining(steps=3, batch=8, device="cpu")
+    training = FeatureTraining(steps=3, batch=8, device="cpu", download_weights=True)
     found = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
     assert found["ball_0"][Plane.AXIAL].shape == (24, 64)
     torch.testing.assert_close(dict(network.state_dict()), expected)
@@ -154,8 +156,48 @@ def test_without_network_access_a_sentence_says_what_to_do(ball_cohort, monkeypa
         raise URLError("no route to host")
 
     fake_torchvision(monkeypatch, offline)
+    asked = FeatureTraining(device="cpu", download_weights=True)
     with pytest.raises(BadInputError, match="could not be fetched .*no route to host.*from scratch"):
-        learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", FeatureTraining(device="cpu"))
+        learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", asked)
+
+
+def test_nothing_is_downloaded_unless_it_was_asked_for(ball_cohort, monkeypatch, tmp_path):
+    calls = []
+
+    def kept(progress, check_hash):
+        calls.append(1)
+        return {"features.0.weight": torch.full((4, 3, 32, 32), 0.01), "features.0.bias": torch.zeros(4)}
+
+    fake_torchvision(monkeypatch, kept)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    training = FeatureTraining(steps=3, batch=8, device="cpu")
+    with pytest.raises(BadInputError) as refused:
+        learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
+    assert not calls
+    for told in ("548 MB from 'https://example.org/vgg19.pth'", "--download-weights", "'intensity'", "--from-scratch"):
+        assert told in str(refused.value)
+    # A copy that is here already is used without asking.
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "vgg19.pth").touch()
+    learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
+    assert calls
+
+
+def test_the_request_says_whether_weights_may_be_downloaded(ball_cohort, monkeypatch):
+    asked = []
+
+    def learned(cohort, names, planes, kind, training, watch):
+        asked.append(training.download_weights)
+        raise BadInputError("That is all.")
+
+    monkeypatch.setattr(module, "learned_features", learned)
+    for may in (False, True):
+        request = requests.RecommendRequest(
+            str(ball_cohort.folder), total=2, strategy="representative", features="autoencoder", download_weights=may
+        )
+        with pytest.raises(BadInputError, match="That is all"):
+            requests.recommend(request, Watch())
+    assert asked == [False, True]
 
 
 def test_without_torchvision_nothing_is_learned_from_scratch_unasked(ball_cohort, monkeypatch):

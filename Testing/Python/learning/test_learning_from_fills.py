@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import BadInputError, Plane, SparseAnnotation, Watch
-from SparseAnnotateLib.core.images import read_image
+from SparseAnnotateLib.core import BadInputError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.learning import TrainingSettings
 from SparseAnnotateLib.learning.losses import SparseLoss
 from SparseAnnotateLib.learning.patches import extract_patch
-from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.learning.training import plan_run, train
 from SparseAnnotateLib.learning.training_data import training_cases
 from SparseAnnotateLib.worker import requests
 
@@ -75,6 +75,40 @@ def test_a_case_that_was_not_filled_and_a_fill_older_than_the_drawing_are_refuse
     ball_cohort.save_annotation(name, SparseAnnotation.from_slices(labels, annotation.geometry, Plane.AXIAL, indices))
     with pytest.raises(BadInputError, match="not one of what is drawn now"):
         cases(ball_cohort, tmp_path, 0.5)
+
+
+def test_cases_whose_names_look_like_those_of_files_have_files_of_their_own(ball_cohort, tmp_path):
+    names = ["ball_0", "ball_0 weights", "ball_0 distances 0", "weights", "labels", "ball_0 pseudo-labels"]
+    for number, name in enumerate(names[1:], start=1):
+        annotation = ball_cohort.annotation("ball_1")
+        ball_cohort.add_case(name, ball_cohort.image("ball_1")[0] + number, annotation.geometry)
+        ball_cohort.save_annotation(name, annotation)
+    fill(ball_cohort)
+    folder, classes = tmp_path / "kept", {1: 1, 2: 2}
+    found = training_cases(ball_cohort, names, classes, "z_score", 0.0, 0, folder, Watch(), 0.5, with_distances=True)
+    paths = [p for c in found for p in (c.labels_path, c.weights_path, *c.distances_paths.values())]
+    assert len(set(paths)) == len(paths) == 3 * len(names)
+    for case in found:
+        alone = training_cases(ball_cohort, [case.name], classes, "z_score", 0.0, 0, tmp_path / "1", Watch(), 0.5, True)
+        assert case.weights.dtype == np.float16
+        for kind in ("labels", "weights", "image"):
+            np.testing.assert_array_equal(getattr(case, kind), getattr(alone[0], kind))
+        np.testing.assert_array_equal(case.distances(0), alone[0].distances(0))
+
+
+def test_a_run_does_not_go_on_with_another_fill(ball_cohort):
+    fill(ball_cohort)
+    settings = TrainingSettings(**QUICK_TRAINING, fill_weight=0.5)
+    plan_run(ball_cohort, "r", settings)
+    name = ball_cohort.annotated_cases()[0]
+    path, annotation = ball_cohort.fill_path(name), ball_cohort.annotation(name)
+    labels = np.where(annotation.supervised_mask(), annotation.labels, 1).astype(np.uint8)
+    kept = path.read_bytes()
+    write_image(path, labels, annotation.geometry)
+    with pytest.raises(RunError, match=f"The fill of {name} has changed"):
+        train(ball_cohort, "r")
+    path.write_bytes(kept)
+    assert train(ball_cohort, "r").last.iterations == QUICK_TRAINING["iterations"]
 
 
 def test_the_loss_weighs_voxels_and_ignores_those_without_weight():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -19,10 +21,17 @@ from SparseAnnotateLib.core import (
 from SparseAnnotateLib.core.planes import slice_layer
 from SparseAnnotateLib.learning import NETWORKS, AugmentationSettings, TrainingSettings
 from SparseAnnotateLib.learning.augmentation import Augmentation
-from SparseAnnotateLib.learning.devices import chosen_device, planned_patch, planned_patch_and_batch, smoke_test
+from SparseAnnotateLib.learning.devices import (
+    chosen_device,
+    named_device,
+    planned_patch,
+    planned_patch_and_batch,
+    smoke_test,
+)
 from SparseAnnotateLib.learning.inference import TrainedModel, predicted_classes
 from SparseAnnotateLib.learning.networks import NetworkShape, build_network
 from SparseAnnotateLib.learning.patches import Patch, PatchSampler, Placing
+from SparseAnnotateLib.learning.planning import new_plan
 from SparseAnnotateLib.learning.schedule import Schedule
 from SparseAnnotateLib.learning.training_data import normalise, normalised_image, training_cases
 from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
@@ -241,6 +250,56 @@ def test_the_cpu_passes_the_smoke_test_and_a_device_that_is_not_there_does_not()
     with pytest.raises(BadInputError, match="Choose another device"):
         chosen_device("cuda:77")
     assert chosen_device("auto").works
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "CUDA", "cuda:9", "gpu", "GPU:1", "mps"])
+def test_a_device_that_does_not_work_is_refused_with_those_that_do(wanted, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("a graphics card is here")
+    with pytest.raises(BadInputError) as refused:
+        chosen_device(wanted)
+    assert re.fullmatch(
+        r"'(cuda|mps)(:\d)?' cannot be used \(PyTorch says: [^.]*\)\. Choose another device: 'cpu' can be used here, "
+        r"or 'auto' for the best\. \(A device is written auto, cpu, cuda, cuda:1 for the second graphics card, or mps "
+        r"for an Apple GPU\.\)",
+        str(refused.value),
+    )
+
+
+@pytest.mark.parametrize("wanted", ["", " ", "tpu", "cuda:", "cuda:x", "cuda:-1", "cpu:1", "auto:0", "cuda:1:2", "xpu"])
+def test_a_word_that_is_no_device_is_refused_in_one_sentence(wanted):
+    with pytest.raises(BadInputError) as refused:
+        chosen_device(wanted)
+    assert str(refused.value).startswith(f"There is no device '{wanted}'. Choose another device: 'cpu'")
+    assert len(str(refused.value)) < 250
+
+
+def test_devices_are_understood_as_people_write_them(monkeypatch):
+    assert [named_device(word) for word in ("auto", "CPU", " cpu ", "cpu:0", "Cuda", "cuda:01", "MPS", "mps:0")] == [
+        *("auto", "cpu", "cpu", "cpu", "cuda", "cuda:1", "mps", "mps")
+    ]
+    assert named_device("gpu:1") == "cuda:1"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert named_device("GPU") == "mps"
+    report = chosen_device("CPU")
+    assert (report.device, report.works) == ("cpu", True)
+    assert report.message.startswith("'CPU' is taken for 'cpu'. 'cpu' (")
+
+
+def test_a_graphics_card_that_is_not_there_is_told_by_their_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert named_device("cuda:1") == "cuda:1"
+    with pytest.raises(BadInputError, match="no device 'cuda:9': PyTorch sees 2 graphics cards here, counted from 0"):
+        named_device("cuda:9")
+
+
+def test_a_plan_says_what_was_made_of_the_device_that_was_asked_for(ball_cohort):
+    plans = [new_plan(ball_cohort, TrainingSettings(device=word), ["ball_0", "ball_1"]) for word in ("cpu", "CPU")]
+    assert [plan.device for plan in plans] == ["cpu", "cpu"]
+    assert not any("taken for" in note for note in plans[0].notes)
+    assert plans[1].notes[0].startswith("'CPU' is taken for 'cpu'.")
 
 
 def test_planned_patches_are_multiples_of_16_within_the_limit_and_shorten_the_longest_millimetres_first():

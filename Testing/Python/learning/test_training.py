@@ -24,7 +24,7 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.core.images import read_labels, write_image
-from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.learning import TrainingSettings, estimate
 from SparseAnnotateLib.learning.losses import SparseLoss
 from SparseAnnotateLib.learning.prediction import Predictor
 from SparseAnnotateLib.learning.run_folder import RunFolder
@@ -171,6 +171,55 @@ def test_a_run_goes_on_neither_with_other_settings_nor_with_other_slices(ball_co
     ball_cohort.save_annotation("ball_0", more)
     with pytest.raises(RunError, match="drawn slices of ball_0 have changed"):
         train(ball_cohort, "r")
+
+
+def test_a_run_does_not_go_on_with_other_images(ball_cohort, every_step_reported):
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
+    path, geometry = ball_cohort.image_path("ball_1"), ball_cohort.geometry("ball_1")
+    kept = path.read_bytes()
+    write_image(path, 3 * noisy_image(ball(), 7), geometry)
+    with pytest.raises(RunError, match="The image of ball_1 has changed since the run 'r' was begun"):
+        train(ball_cohort, "r")
+    path.write_bytes(kept)
+    assert train(ball_cohort, "r").last.iterations == 6
+
+
+def test_a_run_does_not_go_on_with_the_pseudo_labels_of_other_images(ball_cohort):
+    undrawn = noisy_image(ball(), 9)
+    ball_cohort.add_case("undrawn", undrawn, ball_cohort.geometry("ball_0"))
+    settings = TrainingSettings(**{**QUICK_TRAINING, "recipe": "self_training", "patch_2d": (16, 32), "batch_2d": 2})
+    watch = Watch(lambda progress: watch.cancel() if "final model" in progress.message else None)
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", settings, watch=watch)
+    assert RunFolder(ball_cohort.run_folder("r")).pseudo_labels_path("undrawn").is_file()
+    ball_cohort.add_case("undrawn", undrawn + 50.0 * ball(radius=5.0), ball_cohort.geometry("ball_0"))
+    with pytest.raises(RunError, match="The image of undrawn has changed"):
+        train(ball_cohort, "r")
+
+
+def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball_cohort, monkeypatch):
+    train(ball_cohort, "whole", SETTINGS)
+    watch, steps = Watch(), []
+    built = estimate.built_network
+
+    def seen(*_):
+        steps.append(1)
+        watch.cancel()
+
+    def cancelling(*arguments):
+        network = built(*arguments)
+        network.register_forward_hook(seen)
+        return network
+
+    monkeypatch.setattr(estimate, "built_network", cancelling)
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", SETTINGS, watch=watch)
+    assert len(steps) == 1
+    monkeypatch.undo()
+    # With the same words or without any: the run begins as if nothing had been.
+    train(ball_cohort, "r", SETTINGS)
+    assert weights_of(ball_cohort, "r") == weights_of(ball_cohort, "whole")
 
 
 def test_a_second_process_on_the_same_run_is_told_so(ball_cohort):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -603,6 +604,69 @@ def test_the_memory_format_of_graphics_cards_learns_the_same(ball_cohort):
         for name in ("plain", "last")
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows always has a user name")
+def test_a_user_without_name_and_home_can_import_what_training_needs():
+    script = f"""
+import os, pwd, sys
+def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {{number}}")
+pwd.getpwuid = unknown
+sys.path[:0] = {sys.path!r}
+import SparseAnnotateLib.learning.training, SparseAnnotateLib.learning.prediction
+print(os.environ["LOGNAME"])
+"""
+    clean = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=clean, cwd="/", capture_output=True, text=True)
+    assert done.stdout.strip() == f"user{os.getuid()}", done.stderr
+
+
+def test_a_network_that_gives_no_numbers_predicts_nothing(ball_cohort):
+    train(ball_cohort, "r", SETTINGS)
+    predictor = Predictor(ball_cohort, "r", "cpu")
+    network = predictor._models[0].network
+    for parameter in network.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(RunError, match="The '3d' model gives values that are not numbers"):
+        predictor.labels("ball_0")
+
+
+def test_a_piece_that_a_person_has_drawn_a_part_of_is_no_stray_piece():
+    classes = np.zeros((9, 12, 12), np.uint8)
+    classes[:, 1:6, 1:6] = 1  # the largest
+    classes[3:6, 8:10, 8:10] = 1  # drawn on slice 4
+    classes[1, 11, 0] = 1  # stray
+    mask = np.zeros(classes.shape, bool)
+    mask[4] = True
+    drawn = classes.copy()
+    drawn[4, 1:6, 1:6] = 2  # the person sees another structure in the midst of the first
+    clean_up = CleanUp(largest_component=True)
+    found = cleaned(classes, 3, (1, 1, 1), clean_up, (np.where(mask, drawn, 0), mask))
+    np.testing.assert_array_equal(found[4], drawn[4])
+    assert (found[[3, 5], 8:10, 8:10] == 1).all()
+    assert not found[1, 11, 0]
+    # Without anything drawn the largest piece stays alone.
+    assert not cleaned(classes, 3, (1, 1, 1), clean_up)[:, 8:].any()
+
+
+@pytest.mark.parametrize("follows_edges", [False, True])
+@pytest.mark.parametrize("flips", [False, True])
+def test_drawn_slices_stay_as_drawn_whatever_is_done_to_a_prediction(ball_cohort, flips, follows_edges):
+    settings = TrainingSettings(**{**QUICK_TRAINING, "recipe": "ensemble", "patch_2d": (16, 32), "batch_2d": 2})
+    train(ball_cohort, "r", settings)
+    annotation = ball_cohort.annotation("ball_0")
+    labels = annotation.labels.copy()
+    labels[2, 0, 0], labels[6, :3, :3] = 2, 1  # pieces that no clean-up would leave
+    labels[10, 5, 5] = 77  # a label that the run does not know
+    ball_cohort.save_annotation("ball_0", replace(annotation, labels=labels))
+    predictor = Predictor(ball_cohort, "r", "cpu", flips, follows_edges)
+    drawn = annotation.supervised_mask()
+    for clean_up in (CleanUp(), CleanUp(True), CleanUp(True, 3.0)):
+        found = predictor.predict("ball_0", clean_up=clean_up, uncertainty=True)
+        np.testing.assert_array_equal(found.labels[drawn], labels[drawn])
+        assert not found.entropy[drawn].any()
+        assert not found.disagreement[drawn].any()
 
 
 def test_smoothing_a_prediction_does_not_depend_on_which_number_a_structure_has():

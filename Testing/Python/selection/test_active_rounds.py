@@ -44,6 +44,16 @@ def test_without_features_the_most_uncertain_slices_come_first():
     assert [r.slice.index for r in chosen([stack([0.1, 5.0, 0.0, 3.0])], Budget(per_volume=3), drawn=[1])] == [3, 0]
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_instead_of_ranked(bad):
+    with pytest.raises(BadInputError, match="uncertainty of some axial slices of 'v' are not numbers"):
+        chosen([stack([1.0, bad, 3.0])], Budget(per_volume=2))
+    features = np.array([[1.0, 0.0], [bad, 1.0], [0.0, 1.0]], np.float32)
+    for name in ("representative", "core_set"):
+        with pytest.raises(BadInputError, match="features of some axial slices"):
+            strategy_named(name).rank([Stack("v", Plane.AXIAL, 3, 0, 2, features=features)], Budget(per_volume=1))
+
+
 def test_a_borda_count_adds_the_points_of_both_orders():
     assert borda_points([np.array([5.0, 1.0, 9.0]), np.array([0.3, 0.1, 0.2])]).tolist() == [3, 0, 3]
     assert borda_points([np.array([5.0, 5.0, 9.0])]).tolist() == [0.5, 0.5, 2]
