@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import launcher_environment
 from .embedded_slicer import EmbeddedApplication
 from .pythonqt_rules import as_pythonqt, show
 from .slicer_facts import all_facts
@@ -62,6 +64,13 @@ class WindowedApplication(EmbeddedApplication):
 
     def layoutManager(self):
         return self._layout_manager
+
+    def startupEnvironment(self) -> QtCore.QProcessEnvironment:
+        """The environment that Slicer's launcher was started in."""
+        environment = QtCore.QProcessEnvironment()
+        for name, value in (launcher_environment.BEFORE or os.environ).items():
+            environment.insert(name, value)
+        return environment
 
     def settings(self):
         return as_pythonqt(QtCore.QSettings)()

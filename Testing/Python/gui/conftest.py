@@ -44,10 +44,13 @@ def panel(mrml, tmp_path):
     from PySide6 import QtCore
 
     from SlicerStandIn import qt_facade, questions
+    from SlicerStandIn.launcher_environment import launched
     from SlicerStandIn.panel_window import open_panel
 
     questions.forget()
     qt_facade.slot_errors.clear()
+    environment = launched(tmp_path / "Slicer")
+    environment.__enter__()
     application, widget = open_panel()
     widget.panel.ui.cohortFolderSelector.currentPath = str(tmp_path / "cohort")
     person = Person(application, widget, mrml)
@@ -59,6 +62,7 @@ def panel(mrml, tmp_path):
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
     # Qt's objects must not be left to be collected in the middle of somebody else's work.
     gc.collect()
+    environment.__exit__(None, None, None)
     assert not questions.told, "something unexpected was shown in a window of its own"
     assert not qt_facade.slot_errors
 
