@@ -61,14 +61,16 @@ def _is_own(program: str) -> bool:
     """True for Slicer's Python, this very Python, and everything else that lies in Slicer's folder."""
     place = Path(shutil.which(program) or program).absolute()
     own = [Path(found).absolute() for found in (shutil.which("PythonSlicer"), sys.executable) if found]
-    home = os.environ.get("SLICER_HOME")
-    return place in own or bool(home and Path(home) in place.parents)
+    home, folder = os.environ.get("SLICER_HOME"), place.parent.resolve()
+    return place in own or bool(home and Path(home).resolve() in (folder, *folder.parents))
 
 
 def _before_slicer() -> dict[str, str]:
     """The environment that Slicer was started in; empty outside Slicer, which nothing here imports."""
     util = getattr(sys.modules.get("slicer"), "util", None)
     try:
-        return dict(util.startupEnvironment())
+        before = dict(util.startupEnvironment())
     except AttributeError:
         return {}
+    # Qt keeps the 'Path' of Windows as it is written; `os.environ` has it in capitals.
+    return {name.upper() if os.name == "nt" else name: value for name, value in before.items()}
