@@ -9,10 +9,19 @@ from .annotations import (
     position_in_scene,
     use_segmentation,
 )
-from .confidence import confidence_of, is_confidence, new_confidence, show_confidence
-from .figures_table import new_figures_table
+from .confidence import (
+    confidence_of,
+    hide_orphaned_overlays,
+    is_confidence,
+    new_confidence,
+    show_confidence,
+    showing_confidence,
+)
+from .confidence_overlay import confidence_overlay, overlay_in_views
+from .figures_table import StoredFigures, figures_of, new_figures_table
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
+from .node_names import watch_names
 from .results import FILL, made_by, name_result, results_of, show_only_volume, volume_of
 from .sample_data import register_sample_data
 from .segment_editing import (
@@ -31,8 +40,17 @@ from .segmentation_nodes import (
     new_segmentation,
     segment_names,
 )
-from .slice_markers import hide_markers, show_markers
-from .slice_views import jump_to_slice, slice_shown, slice_view_for, watch_slice_views
+from .segments_alike import add_segments_like
+from .slice_markers import hide_markers, place_markers, show_markers
+from .slice_views import (
+    jump_to_slice,
+    show_volume,
+    slice_shown,
+    slice_view_for,
+    volumes_shown,
+    watch_layers,
+    watch_slice_views,
+)
 from .starting import Start, note_start, start_masks, whole_slice
 from .training_curves import show_curves
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
@@ -41,17 +59,22 @@ from .worklist import WorklistItem, storing_recommended, worklist_item, worklist
 __all__ = [
     "FILL",
     "Start",
+    "StoredFigures",
     "WorklistItem",
+    "add_segments_like",
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
     "case_of",
     "confidence_of",
+    "confidence_overlay",
     "editor_for",
     "exporting_case",
+    "figures_of",
     "geometry_of",
     "geometry_problem",
     "hide_markers",
+    "hide_orphaned_overlays",
     "image_of",
     "is_confidence",
     "jump_to_slice",
@@ -67,6 +90,8 @@ __all__ = [
     "new_figures_table",
     "new_segmentation",
     "note_start",
+    "overlay_in_views",
+    "place_markers",
     "position_in_scene",
     "put_slice",
     "register_sample_data",
@@ -77,6 +102,8 @@ __all__ = [
     "show_curves",
     "show_markers",
     "show_only_volume",
+    "show_volume",
+    "showing_confidence",
     "slice_masks",
     "slice_shown",
     "slice_view_for",
@@ -87,7 +114,10 @@ __all__ = [
     "use_segmentation",
     "volume_of",
     "volumes_of_scene",
+    "volumes_shown",
     "voxel_stamp",
+    "watch_layers",
+    "watch_names",
     "watch_segmentation",
     "watch_slice_views",
     "whole_slice",
