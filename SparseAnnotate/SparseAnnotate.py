@@ -31,6 +31,7 @@ from SparseAnnotateLib.logic import (
     MeasuringLogic,
     ModellingLogic,
     RecommendingLogic,
+    ViewingLogic,
 )
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
@@ -108,6 +109,7 @@ class SparseAnnotateLogic(
     ModellingLogic,
     MeasuringLogic,
     InstallingLogic,
+    ViewingLogic,
     ScriptedLoadableModuleLogic,
 ):
     """The scripting interface: everything the panel can do, from Slicer's Python console.
@@ -167,7 +169,8 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.resourcePath("UI/SparseAnnotate.ui"), self.logic)
         self.layout.addWidget(self.panel.widget)
         scene_ = slicer.mrmlScene
-        self.addObserver(scene_, scene_.StartCloseEvent, self.onSceneStartClose)
+        # Before all others: nothing may follow nodes any more when the first of them goes.
+        self.addObserver(scene_, scene_.StartCloseEvent, self.onSceneStartClose, priority=1.0)
         self.addObserver(scene_, scene_.EndCloseEvent, self.onSceneEndChange)
         self.addObserver(scene_, scene_.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene_, scene_.EndImportEvent, self.onSceneEndChange)
@@ -211,6 +214,8 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.scene_changed()
 
     def onReload(self):
+        # What is made anew begins at the top: scrolled down as before, nothing of it would be seen.
+        self.panel.scroll_to_top()
         self.cleanup()
         # Slicer reloads this file only; the library must go, too, or its old code stays.
         for name in [n for n in sys.modules if n.split(".")[0] == "SparseAnnotateLib"]:

@@ -53,6 +53,7 @@ class ctkCollapsibleButton(_Folding, QtWidgets.QAbstractButton):
         self.setChecked(True)
         self._height_before = QtWidgets.QWidget.maximumHeight(self)
         self._flat = False
+        self._collapsed_height = 14
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
         self.setBackgroundRole(QtGui.QPalette.ColorRole.Window)
         self._set_bar()
@@ -67,10 +68,14 @@ class ctkCollapsibleButton(_Folding, QtWidgets.QAbstractButton):
         self.update()
 
     flat = QtCore.Property(bool, lambda self: self._flat, _set_flat)
+    # Room that a folded section keeps below its title.
+    collapsedHeight = QtCore.Property(
+        int, lambda self: self._collapsed_height, lambda self, height: setattr(self, "_collapsed_height", height)
+    )
 
     def _toggled(self, opened: bool) -> None:
         self._fold()
-        self._limit_height(not opened, self._bar)
+        self._limit_height(not opened, self._bar + self._collapsed_height)
         self.contentsCollapsed.emit(not opened)
 
     def _set_bar(self) -> None:

@@ -41,6 +41,9 @@ class EmbeddedApplication:
     def processEvents(self) -> None:
         self.process_events()
 
+    def layoutManager(self):
+        """None, as in Slicer without its main window."""
+
 
 def start(folder: str | Path | None = None) -> None:
     """Put a scene, module logics and the scripted-module classes in place; does nothing the second time.

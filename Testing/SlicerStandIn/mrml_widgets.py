@@ -10,6 +10,9 @@ from PySide6 import QtCore, QtWidgets
 
 from .questions import ask
 
+console_errors: list[str] = []
+"""What Slicer's widgets would write to its console in red; a test should look here."""
+
 _NODE, _ACTION = QtCore.Qt.ItemDataRole.UserRole, QtCore.Qt.ItemDataRole.UserRole + 1
 
 

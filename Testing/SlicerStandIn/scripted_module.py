@@ -9,6 +9,8 @@ from pathlib import Path
 
 import slicer
 
+from . import sample_data_module
+
 
 class ScriptedLoadableModule:
     """What Slicer knows of a module before it is opened."""
@@ -121,3 +123,4 @@ def install() -> None:
     for name, content in (("ScriptedLoadableModule", module), ("i18n", translation)):
         sys.modules[f"slicer.{name}"] = content
         setattr(slicer, name, content)
+    sample_data_module.install()

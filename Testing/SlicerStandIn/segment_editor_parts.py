@@ -16,6 +16,7 @@ EFFECTS = (
 # Keys that Slicer's slice views act on while the mouse is over them; they are no shortcuts.
 VIEW_KEYS = ("Up", "Down", "Left", "Right", "+", "-", "B", "F", "G", "R", "V")
 _COLUMNS = 2
+_TABLE_HEIGHT = 80
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ def build(editor: QtWidgets.QWidget) -> EditorParts:
     row = tools.rowCount()
     for column, button in enumerate((parts.undo_button, parts.redo_button)):
         tools.addWidget(button, row, column)
-    work = QtWidgets.QHBoxLayout()
-    work.addLayout(tools)
-    work.addWidget(parts.table, 1)
+    tools.setColumnStretch(_COLUMNS, 1)  # where Slicer has the options of the active effect
     layout = QtWidgets.QVBoxLayout(editor)
-    for part in (selectors, actions, work):
-        layout.addLayout(part)
+    layout.addLayout(selectors)
+    layout.addLayout(actions)
+    layout.addWidget(parts.table)
+    layout.addLayout(tools)
     return parts
 
 
@@ -121,6 +122,7 @@ def _button(kind: type, text: str):
 def _table() -> QtWidgets.QTableWidget:
     table = QtWidgets.QTableWidget(0, 2)
     table.setHorizontalHeaderLabels(["Color", "Name"])
+    table.setFixedHeight(_TABLE_HEIGHT)
     table.setAutoScroll(False)  # the colours stay in sight
     table.verticalHeader().setVisible(False)
     table.horizontalHeader().setStretchLastSection(True)

@@ -15,7 +15,7 @@ from PySide6.QtCore import Qt
 from vtk.util import numpy_support
 
 from . import segment_editor_parts
-from .mrml_widgets import Observations, qMRMLWidget
+from .mrml_widgets import Observations, console_errors, qMRMLWidget
 from .segment_editor_parts import EFFECTS
 
 _SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified")
@@ -54,8 +54,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._observed = Observations(self)
         self._observed.add(self._logic, self._logic.SegmentationHistoryChangedEvent, self._show_undo)
         self.parts = segment_editor_parts.build(self)
-        self.parts.segmentation_box.currentNodeChanged.connect(self.setSegmentationNode)
-        self.parts.source_box.currentNodeChanged.connect(self.setSourceVolumeNode)
+        self.parts.segmentation_box.currentNodeChanged.connect(
+            lambda node: self.setSegmentationNode(node) if self._node is not None else None
+        )
+        self.parts.source_box.currentNodeChanged.connect(
+            lambda node: self.setSourceVolumeNode(node) if self.segmentationNode() is not None else None
+        )
         self.parts.add_button.clicked.connect(lambda: self._logic.AddEmptySegment("", 0))
         self.parts.remove_button.clicked.connect(lambda: self._logic.RemoveSelectedSegment())
         self.parts.effects.buttonClicked.connect(lambda button: self.setActiveEffectByName(button.objectName()))
@@ -114,6 +118,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return self._node.GetSegmentationNode() if self._node is not None else None
 
     def setSegmentationNode(self, node) -> None:
+        if self._node is None:
+            if node is not None:
+                console_errors.append("setSegmentationNode failed: need to set segment editor node first")
+            return
         if node is not self.segmentationNode():
             self._logic.SetSegmentationNode(node)
             self.setActiveEffectByName("")
@@ -125,6 +133,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return self._node.GetSourceVolumeNode() if self._node is not None else None
 
     def setSourceVolumeNode(self, node) -> None:
+        if self.segmentationNode() is None:
+            if node is not None:
+                console_errors.append(
+                    "setSourceVolumeNode failed: need to set segment editor and segmentation nodes first"
+                )
+            return
         self._logic.SetSourceVolumeNode(node)
 
     def sourceVolumeNodeID(self) -> str:

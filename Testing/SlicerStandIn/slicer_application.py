@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import launcher_environment
 from .embedded_slicer import EmbeddedApplication
+from .plot_widgets import qMRMLPlotWidget
 from .pythonqt_rules import as_pythonqt, show
 from .slicer_facts import all_facts
 
@@ -22,6 +25,9 @@ class qSlicerLayoutManager(QtCore.QObject):
         super().__init__()
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLScene(slicer.mrmlScene)
+        self._plots: dict = {}
+        # As in Slicer, a view's widget is there from the beginning, not when somebody asks for it.
+        slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, lambda *_: self._plot_widgets())
 
     def layoutLogic(self):
         return self._logic
@@ -34,6 +40,20 @@ class qSlicerLayoutManager(QtCore.QObject):
         self.layoutChanged.emit(number)
 
     layout = QtCore.Property(int, _number, setLayout)
+
+    def _plot_widgets(self) -> list:
+        nodes = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
+        self._plots = {node: widget for node, widget in self._plots.items() if node in nodes}
+        for node in nodes:
+            if node not in self._plots:
+                self._plots[node] = as_pythonqt(qMRMLPlotWidget)()
+                self._plots[node].setMRMLPlotViewNode(node)
+        return [self._plots[node] for node in nodes]
+
+    plotViewCount = QtCore.Property(int, lambda self: len(self._plot_widgets()))
+
+    def plotWidget(self, number: int):
+        return self._plot_widgets()[number]
 
     def sliceViewNames(self) -> list[str]:
         return [node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")]
@@ -62,6 +82,13 @@ class WindowedApplication(EmbeddedApplication):
 
     def layoutManager(self):
         return self._layout_manager
+
+    def startupEnvironment(self) -> QtCore.QProcessEnvironment:
+        """The environment that Slicer's launcher was started in."""
+        environment = QtCore.QProcessEnvironment()
+        for name, value in (launcher_environment.BEFORE or os.environ).items():
+            environment.insert(name, value)
+        return environment
 
     def settings(self):
         return as_pythonqt(QtCore.QSettings)()

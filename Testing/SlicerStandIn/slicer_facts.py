@@ -26,7 +26,9 @@ _QT_CLASSES = """
     QVBoxLayout QWidget
 """
 _CTK_CLASSES = "ctkCollapsibleButton ctkCollapsibleGroupBox ctkPathLineEdit ctkSearchBox"
-_MRML_CLASSES = "qMRMLNodeComboBox qMRMLSegmentEditorWidget qMRMLWidget qSlicerLayoutManager"
+_MRML_CLASSES = """
+    qMRMLNodeComboBox qMRMLPlotView qMRMLPlotWidget qMRMLSegmentEditorWidget qMRMLWidget qSlicerLayoutManager
+"""
 _MODULES = [
     *("qt", "ctk", "slicer", "slicer.i18n", "slicer.modules", "slicer.packaging", "slicer.parameterNodeWrapper"),
     *("slicer.util", "slicer.app", "slicer.app.layoutManager()"),
@@ -40,6 +42,7 @@ _ABSTRACT = {
 # Classes that nobody has looked at: their base class, and the methods and properties that Slicer's own scripts use.
 _NOT_LISTED = {
     "qt.QClipboard": ("qt.QObject", "clear setText text", ""),
+    "qt.QScrollBar": ("qt.QWidget", "setValue", "maximum minimum value"),
     "slicer.qSlicerScriptedLoadableModuleWidget": ("slicer.qMRMLWidget", "", "isEntered"),
 }
 # What a line tells, and its name in the long list.

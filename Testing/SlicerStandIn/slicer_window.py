@@ -10,10 +10,11 @@ from PySide6.QtCore import Qt
 
 from . import embedded_slicer, slice_pictures, view_nodes
 from .painting import EditorBrush
+from .pythonqt_rules import as_pythonqt
 from .slice_view_widget import SliceViewWidget
 from .three_d_view_widget import ThreeDViewWidget
 
-_COLUMN_WIDTH = 460
+_COLUMN_WIDTH = 460  # to begin with
 _ICON = embedded_slicer.PROJECT / "SparseAnnotate" / "Resources" / "Icons" / "SparseAnnotate.png"
 
 
@@ -47,6 +48,7 @@ class SlicerWindow(QtWidgets.QMainWindow):
         splitter.setStretchFactor(0, 0)
         splitter.setStretchFactor(1, 1)
         splitter.setCollapsible(0, False)
+        splitter.setSizes([_COLUMN_WIDTH, 2 * _COLUMN_WIDTH])
         self.setCentralWidget(splitter)
         self._add_menu()
         self._observed = slicer.mrmlScene.AddObserver(
@@ -117,14 +119,17 @@ class SlicerWindow(QtWidgets.QMainWindow):
 
 
 class _ModuleScrollArea(QtWidgets.QScrollArea):
-    """Scrolls downwards only and is at least as wide as what it holds, like Slicer's."""
+    """Scrolls downwards only and is at least as wide as what it holds would like to be, as Slicer's is.
+
+    Slicer asks the size hint: what a .ui file gives as a minimum does not count.
+    """
 
     def __init__(self, panel: QtWidgets.QWidget):
         super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        holder = QtWidgets.QWidget()
+        holder = as_pythonqt(QtWidgets.QWidget)()
         layout = QtWidgets.QVBoxLayout(holder)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(panel)
@@ -139,8 +144,10 @@ class _ModuleScrollArea(QtWidgets.QScrollArea):
         return super().eventFilter(watched, event)
 
     def _fit(self) -> None:
-        bar = self.verticalScrollBar().sizeHint().width()
-        self.setMinimumWidth(max(_COLUMN_WIDTH, self.widget().minimumSizeHint().width() + bar))
+        # By the class: to code of the project these are properties.
+        bar = QtWidgets.QWidget.sizeHint(self.verticalScrollBar()).width()
+        hint = QtWidgets.QWidget.sizeHint(self.widget()).width()
+        self.setMinimumWidth(hint + bar + 2 * QtWidgets.QScrollArea.frameWidth(self))
 
 
 def _module_column(panel: QtWidgets.QWidget, title: str) -> QtWidgets.QWidget:
@@ -166,5 +173,5 @@ def _module_column(panel: QtWidgets.QWidget, title: str) -> QtWidgets.QWidget:
     layout.setSpacing(0)
     layout.addLayout(header)
     layout.addWidget(line)
-    layout.addWidget(_ModuleScrollArea(panel), 1)
+    layout.addWidget(as_pythonqt(_ModuleScrollArea)(panel), 1)
     return column

@@ -6,7 +6,7 @@ import types
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from . import ctk_widgets, mrml_widgets
+from . import ctk_widgets, mrml_widgets, table_widget
 from .pythonqt_rules import as_pythonqt
 from .segment_editor_widget import qMRMLSegmentEditorWidget
 from .slicer_facts import facts_of_class
@@ -20,6 +20,7 @@ WIDGETS = {
         ctk_widgets.ctkSearchBox,
         mrml_widgets.qMRMLNodeComboBox,
         mrml_widgets.qMRMLWidget,
+        table_widget.QTableWidget,
         qMRMLSegmentEditorWidget,
     )
 }

@@ -24,8 +24,10 @@ class DataStep(Step):
         super().__init__(session, session.ui.dataSection)
         self._refused = None
         self._known: set[str] = set()
+        self._watched: set[str] = set()
         self.problem: str | None = None
-        self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed)
+        self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed, self._show_volume)
+        self._stop_watching_names = lambda: None
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
         session.on_click(self.ui.mendButton, self._mend)
@@ -47,14 +49,25 @@ class DataStep(Step):
         known = self.logic.volumes()
         if parameters.volume is None and known:
             checked = [node for node in parameters.volumes if node in known]
-            parameters.volume = checked[0] if checked else known[0]
+            shown = [node for node in self.logic.volumesShown() if node in known]
+            parameters.volume = (checked or shown or known)[0]
         if parameters.volume is not None and parameters.volume not in parameters.volumes:
             parameters.volumes = [*parameters.volumes, parameters.volume]
+
+    def disconnect(self) -> None:
+        self._watch_names([])
+
+    def _watch_names(self, volumes: list) -> None:
+        self._stop_watching_names()
+        self._watched = {node.GetID() for node in volumes}
+        self._stop_watching_names = self.logic.watchNames(volumes, self.session.refresh_soon)
 
     def refresh(self) -> None:
         session = self.session
         volumes = self.logic.volumes()
         known, self._known = self._known, {node.GetID() for node in volumes}
+        if self._watched != self._known:
+            self._watch_names(volumes)
         if session.volume is None and not self._known <= known:
             self.connect()
         self.list.show(volumes, session.volumes, session.volume)
@@ -130,6 +143,11 @@ class DataStep(Step):
         parameters.volumes = checked
         parameters.volume = chosen
         self.session.refresh()
+
+    def _show_volume(self) -> None:
+        # A click on the volume that is worked on brings it back into the slice views.
+        if self.session.volume is not None:
+            self.session.attempt(lambda: self.logic.showVolume(self.session.volume), keep_message=True)
 
     def _planes_changed(self) -> None:
         if self.session.parameters is not None:

@@ -26,6 +26,9 @@ class DrawStep(Step):
         self._offered = None
         self._volume_shown = None
         self.painting = PaintingWatch(session, self._stroke_ended)
+        self._has_keys = False
+        self._stop_following_layers = lambda: None
+        self.section.connect("contentsCollapsed(bool)", lambda _folded: self._take_or_leave_the_mouse())
         session.on_click(self.ui.previousButton, lambda: self.table.choose_next(-1))
         session.on_click(self.ui.nextButton, lambda: self.table.choose_next(1))
         session.on_click(self.ui.drawnButton, self.mark_drawn)
@@ -50,7 +53,8 @@ class DrawStep(Step):
         editor.setMRMLScene(slicer.mrmlScene)
         editor.setMRMLSegmentEditorNode(self.logic.segmentEditorNode())
         editor.setupViewObservations()
-        editor.installKeyboardShortcuts()
+        self._take_or_leave_the_mouse()
+        self._stop_following_layers = self.logic.watchLayers(self._place_markers)
         self.logic.segmentEditor = editor
         self.painting.connect()
         self.clock.go_on()
@@ -60,18 +64,36 @@ class DrawStep(Step):
         self.painting.disconnect()
         self.logic.segmentEditor = None
         self.logic.hideMarkers()
+        self._stop_following_layers()
+        self._stop_following_layers = lambda: None
+        self._leave_the_mouse()
+        self.ui.segmentEditorWidget.removeViewObservations()
+
+    def _take_or_leave_the_mouse(self) -> None:
+        """What cannot be seen must neither paint nor take keys."""
+        if self.section.collapsed or self.session.parameters is None:
+            self._leave_the_mouse()
+        elif not self._has_keys:
+            self.ui.segmentEditorWidget.installKeyboardShortcuts()
+            self._has_keys = True
+
+    def _leave_the_mouse(self) -> None:
         editor = self.ui.segmentEditorWidget
-        # Otherwise a stroke in another module would paint here.
-        editor.setActiveEffect(None)
-        editor.uninstallKeyboardShortcuts()
-        editor.removeViewObservations()
+        # An effect stays active when its widget is hidden: the next click into a slice view would paint.
+        if editor.activeEffect() is not None:
+            editor.setActiveEffect(None)
+        if self._has_keys:
+            editor.uninstallKeyboardShortcuts()
+            self._has_keys = False
 
     def forget_scene(self) -> None:
         """The scene goes: no slice of it is worked on any more."""
         self._here = self._offered = self._volume_shown = None
+        self.painting.watch(None)
         self.painting.forget_scene()
-        self.ui.segmentEditorWidget.setSegmentationNode(None)
-        self.ui.segmentEditorWidget.setSourceVolumeNode(None)
+        self._leave_the_mouse()
+        # Without a node the editor does not follow nodes that go one after the other.
+        self.ui.segmentEditorWidget.setMRMLSegmentEditorNode(None)
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
@@ -117,30 +139,45 @@ class DrawStep(Step):
         volume = self.session.volume
         segmentation = self.logic.drawnIn(volume) if volume is not None else None
         editor = self.ui.segmentEditorWidget
+        # The panel is as narrow as the editor can be, not as wide as it would like to be.
+        self.ui.editorFrame.minimumWidth = editor.minimumSizeHint.width()
         if editor.segmentationNode() is not segmentation:
             effect = editor.activeEffect()
             effect_name = effect.name if effect is not None else ""
             segment_name = self.logic.segmentName(editor.segmentationNode(), editor.currentSegmentID())
             editor.setSegmentationNode(segmentation)
             self.logic.segmentEditorLeaves()
-            if segmentation is not None:
+            # The editor takes no volume as long as it has no segmentation.
+            if segmentation is not None and editor.segmentationNode() is segmentation:
                 editor.setSourceVolumeNode(volume)
                 # Slices of many volumes are drawn with the same tool.
                 segment_id = self.logic.segmentId(segmentation, segment_name)
                 if segment_id:
                     editor.setCurrentSegmentID(segment_id)
-                if effect_name:
+                if effect_name and not self.section.collapsed:
                     editor.setActiveEffectByName(effect_name)
-        if segmentation is not None and editor.sourceVolumeNode() is not volume:
+        is_ready = segmentation is not None and editor.segmentationNode() is segmentation
+        if is_ready and editor.sourceVolumeNode() is not volume:
             editor.setSourceVolumeNode(volume)
         self.painting.watch(segmentation)
         if volume is not self._volume_shown:
             self._volume_shown = volume
             self.logic.showOnlyVolume(volume, self.logic.volumes())
+            self.show_volume()
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
 
+    def show_volume(self) -> None:
+        """Show the volume that is worked on in the slice views."""
+        if self.session.volume is not None:
+            self.logic.showVolume(self.session.volume)
+
+    def _place_markers(self) -> None:
+        """A slice view shows another volume now."""
+        if self.session.volume is not None:
+            self.session.attempt(lambda: self.logic.placeMarkers(self.session.volume), keep_message=True)
+
     def show_markers(self) -> None:
-        """Show or hide the lines of drawn and recommended slices in the slice views."""
+        """Show or hide the lines of drawn and recommended slices in the slice views that show the volume."""
         if self.session.parameters is None:
             return
         volume = self.session.volume

@@ -54,7 +54,11 @@ class FillStep(Step):
         session.start(
             _("Filling ..."),
             lambda **how: self.logic.fillBetweenSlices(
-                volume, chosen.fillMethod, beyond=None if chosen.beyond < 0 else chosen.beyond, **how
+                volume,
+                chosen.fillMethod,
+                beyond=None if chosen.beyond < 0 else chosen.beyond,
+                device=chosen.device,
+                **how,
             ),
             self._filled,
         )

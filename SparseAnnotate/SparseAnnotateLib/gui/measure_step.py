@@ -6,9 +6,12 @@ import qt
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
-from .plain_table import make_plain
+from .plain_table import fit_columns, make_plain
 from .session import PanelSession, duration
 from .step import Step
+
+_SHOWN = {"Dice": ".3f", "HD95 (mm)": ".2f", "Volume (ml)": ".2f", "Reference volume (ml)": ".2f"}
+"""Columns of the table node that are shown, and the form of their numbers."""
 
 
 class MeasureStep(Step):
@@ -17,28 +20,37 @@ class MeasureStep(Step):
     def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.measureSection)
         table = self.ui.figuresTable
-        titles = [_("Structure"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)"), _("Reference (ml)")]
+        titles = [_("Structure"), _("Dice"), _("HD95\n(mm)"), _("Volume\n(ml)"), _("Reference\n(ml)")]
         make_plain(table, titles, 0)
-        self._told = self._saved = ""
+        self._mean = self._saved = ""
+        self._shown = None
         session.on_click(self.ui.measureButton, self._measure)
         for selector in (self.ui.measuredSelector, self.ui.referenceSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._enable())
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._chosen())
 
     def summary(self) -> str:
-        return self._told or self._saved
+        return self._mean or self._saved
 
     def disconnect(self) -> None:
-        self._told = ""
-        self.ui.figuresTable.setRowCount(0)
+        self._show(None)
 
     def refresh(self) -> None:
         session = self.session
         session.attempt(self._show_effort, keep_message=True)
+        session.attempt(self._chosen, keep_message=True)
+
+    @property
+    def _pair(self) -> list:
+        return [selector.currentNode() for selector in (self.ui.measuredSelector, self.ui.referenceSelector)]
+
+    def _chosen(self) -> None:
+        """Show the figures that the scene has of the chosen pair, from this session or an earlier one."""
+        pair = self._pair if self.session.parameters is not None else [None]
+        self._show(self.logic.figuresOf(*pair) if all(pair) else None)
         self._enable()
 
     def _enable(self) -> None:
-        session = self.session
-        chosen = [selector.currentNode() for selector in (self.ui.measuredSelector, self.ui.referenceSelector)]
+        session, chosen = self.session, self._pair
         why = session.why_busy or session.why_no_volume
         session.enable(
             self.ui.measureButton,
@@ -66,20 +78,27 @@ class MeasureStep(Step):
             _("Measuring ..."), lambda **how: self.logic.measure(result, reference, volume, **how), self._measured
         )
 
-    def _measured(self, found) -> None:
+    def _show(self, figures) -> None:
+        """Show figures in the table; None: none."""
+        if figures == self._shown:
+            return
+        self._shown = figures
         table = self.ui.figuresTable
-        table.setRowCount(len(found.figures.labels))
-        for row, figures in enumerate(found.figures.labels):
-            cells = (
-                found.names.get(figures.label, str(figures.label)),
-                f"{figures.dice:.3f}",
-                f"{figures.hd95_mm:.2f}",
-                f"{figures.volume_ml:.2f}",
-                f"{figures.reference_volume_ml:.2f}",
-            )
-            for column, text in enumerate(cells):
-                table.setItem(row, column, qt.QTableWidgetItem(text))
-        self._told = _("mean Dice {dice:.3f}").format(dice=found.figures.dice)
+        table.setRowCount(len(figures.structures) if figures is not None else 0)
+        self._mean = ""
+        if figures is None:
+            return
+        for row, structure in enumerate(figures.structures):
+            numbers = [f"{figures.columns[name][row]:{form}}" for name, form in _SHOWN.items()]
+            for column, text in enumerate([structure, *numbers]):
+                cell = qt.QTableWidgetItem(text)
+                cell.setToolTip(text)
+                table.setItem(row, column, cell)
+        fit_columns(table)
+        if figures.mean_dice is not None:
+            self._mean = _("mean Dice {dice:.3f}").format(dice=figures.mean_dice)
+
+    def _measured(self, found) -> None:
         self.session.refresh()
         self.session.say(
             _("Mean Dice {dice:.3f}; all figures are in the table '{table}'.").format(

@@ -40,18 +40,20 @@ def next_step(panel) -> NextStep:
     if panel.data.problem:
         return NextStep(_("The segmentation does not fit the volume."), _("Show"), panel.data)
     items = panel.draw.table.items
-    if not items:
-        if not session.planes:
-            return NextStep(_("Choose a plane to draw in."), _("Show"), panel.data)
-        return NextStep(_("Choose the slices to draw."), _("Recommend"), panel.recommend, panel.recommend.recommend)
-    if not logic.hasSegments(volume):
+    runs = [run for run in logic.runSummaries() if run.is_finished and not run.problem]
+    result = panel.train.preview.node
+    if not any(item.volumeNode is volume for item in items):
+        if result is None:
+            return _beginning(panel, volume, bool(items), bool(runs))
+    elif not logic.hasSegments(volume):
+        others = [node for node in session.volumes if node is not volume and logic.hasSegments(node)]
+        if others:
+            return _same_segments(panel, volume, others[0])
         return NextStep(_("Add a segment for each structure in the Segment Editor."), _("Show"), panel.draw)
     left = [item for item in items if item.state == "to do"]
     if left:
         return _drawing(panel, left)
     fill = panel.fill.preview.node
-    runs = [run for run in logic.runSummaries() if run.is_finished and not run.problem]
-    result = panel.train.preview.node
     if fill is None and result is None:
         return NextStep(_("Fill between the drawn slices."), _("Fill"), panel.fill, panel.fill.fill)
     if not runs:
@@ -61,6 +63,30 @@ def next_step(panel) -> NextStep:
             _("Run the model on this volume."), _("Run"), panel.train, lambda: panel.train.run([session.volume])
         )
     return NextStep(_("Look at the result. Apply it, or draw where the model is unsure."), _("Show"), panel.train)
+
+
+def _beginning(panel, volume, is_another_recommended: bool, is_trained: bool) -> NextStep:
+    """For a volume in which no slice has been recommended or drawn yet."""
+    name = {"name": volume.GetName()}
+    if is_trained:
+        text = _("Run the model on '{name}', or recommend slices for it.").format(**name)
+        return NextStep(text, _("Run"), panel.train, lambda: panel.train.run([volume]))
+    if not panel.session.planes:
+        return NextStep(_("Choose a plane to draw in."), _("Show"), panel.data)
+    if not is_another_recommended:
+        return NextStep(_("Choose the slices to draw."), _("Recommend"), panel.recommend, panel.recommend.recommend)
+    text = _("Recommend slices for '{name}', or choose a slice in the worklist.").format(**name)
+    return NextStep(text, _("Recommend"), panel.recommend, lambda: panel.recommend.recommend(volumes=[volume]))
+
+
+def _same_segments(panel, volume, other) -> NextStep:
+    def add() -> None:
+        added = panel.logic.addSegmentsLike(volume, other)
+        panel.session.refresh()
+        panel.session.say(_("Added to '{name}': {names}.").format(name=volume.GetName(), names=", ".join(added)))
+
+    text = _("'{name}' has no segments yet. Add those of '{other}' to it.")
+    return NextStep(text.format(name=volume.GetName(), other=other.GetName()), _("Add segments"), panel.draw, add)
 
 
 def _drawing(panel, left: list) -> NextStep:

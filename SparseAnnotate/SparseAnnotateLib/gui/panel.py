@@ -12,6 +12,7 @@ from .draw_step import DrawStep
 from .environment_step import EnvironmentStep
 from .fill_step import FillStep
 from .measure_step import MeasureStep
+from .module_column import scroll_to, scroll_to_top
 from .next_step import next_step
 from .recommend_step import RecommendStep
 from .session import PanelSession
@@ -20,6 +21,7 @@ from .step import Step
 from .train_step import TrainStep
 
 _SOON_MS = 100
+_LAYOUT_MS = 50  # until what was unfolded has its place
 
 
 class Panel:
@@ -60,7 +62,7 @@ class Panel:
             "environment": self.environment,
         }
         self.recommend.on_recommended = self._go_on_to_drawing
-        self.train.recommend_next = lambda run: self.recommend.recommend("uncertainty", [run])
+        self.train.recommend_next = lambda run: self.recommend.recommend("uncertainty", [run], is_next=True)
         self.environment.on_devices = lambda names: self.train.show_devices(["auto", *names])
         self.session.on_progress = self._show_progress
         self.session.refresh_soon = self.scene_changed
@@ -70,12 +72,17 @@ class Panel:
         self.session.on_click(self.ui.nextStepButton, self._do_next)
         self.session.on_click(self.ui.cancelButton, logic.cancel)
         for step in self.steps.values():
-            step.section.connect("contentsCollapsed(bool)", lambda _folded: self._keep_folding())
+            step.section.connect("contentsCollapsed(bool)", lambda folded, step=step: self._folded(step, folded))
         # Many nodes come and go one after the other when volumes are loaded: the panel is refreshed once, afterwards.
         self._soon = qt.QTimer()
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON_MS)
         self._soon.connect("timeout()", self.refresh)
+        self._unfolded = None
+        self._scrolling = qt.QTimer()
+        self._scrolling.setSingleShot(True)
+        self._scrolling.setInterval(_LAYOUT_MS)
+        self._scrolling.connect("timeout()", self._scroll)
 
     # --- the choices of the scene ---------------------------------------------------------------------------------
 
@@ -120,6 +127,7 @@ class Panel:
     def disconnect_parameters(self) -> None:
         """Let go of the parameter node, and of everything that reaches into the rest of Slicer."""
         self._soon.stop()
+        self._scrolling.stop()
         self.shortcuts.remove()
         if self.session.parameters is not None:
             for step in self.steps.values():
@@ -130,6 +138,7 @@ class Panel:
     def forget_scene(self) -> None:
         """The scene goes: nothing of it can be drawn, applied or undone any more."""
         self.draw.forget_scene()
+        self.train.forget_scene()
         self.session.forget_scene()
 
     def may_go_on_after_closing(self) -> bool:
@@ -167,6 +176,7 @@ class Panel:
                 self.session.attempt(step.show_title, keep_message=True)
             if self.session.problems:
                 self.session.say(self.session.problems[0], is_error=True)
+            self.session.attempt(self.logic.hideOrphanedOverlays, keep_message=True)
             self.session.attempt(self._show_next, keep_message=True)
             self.session.enable(self.ui.cancelButton, None if self.logic.isBusy else _("Nothing is being worked on."))
         finally:
@@ -194,12 +204,27 @@ class Panel:
         """Unfold a step and fold the others."""
         for other in self.steps.values():
             other.section.collapsed = other is not step
+        self._scroll_soon(step)
 
-    def _keep_folding(self) -> None:
+    def scroll_to_top(self) -> None:
+        """Show the beginning of the panel."""
+        scroll_to_top(self.widget)
+
+    def _scroll_soon(self, step: Step) -> None:
+        self._unfolded = step.section
+        self._scrolling.start()
+
+    def _scroll(self) -> None:
+        if not self._unfolded.collapsed:
+            scroll_to(self._unfolded)
+
+    def _folded(self, step: Step, folded: bool) -> None:
         if self.session.parameters is not None:
+            if not folded:
+                self._scroll_soon(step)
             unfolded = [name for name, step in self.steps.items() if not step.section.collapsed]
             self.session.parameters.unfolded = ",".join(unfolded)
 
-    def _go_on_to_drawing(self) -> None:
+    def _go_on_to_drawing(self, volume) -> None:
         self.open(self.draw)
-        self.draw.table.choose_next_to_do()
+        self.draw.table.choose_first_to_do(volume)

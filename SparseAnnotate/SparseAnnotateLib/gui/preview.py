@@ -48,7 +48,13 @@ class Preview:
         """Lay over the slices how far the result can be trusted, or take that away."""
         node = self.node
         if node is not None and self._logic.confidenceNode(node) is not None:
-            self._logic.showConfidence(node, self._overlay_box.checked)
+            self._logic.showConfidence(
+                node, self._overlay_box.checked, waitForCompletion=False, onDone=self._overlay_shown
+            )
+
+    def _overlay_shown(self, _nothing, error) -> None:
+        if error is not None:
+            self._session.say(str(error), is_error=True)
 
     def _apply(self) -> None:
         node, volume = self.node, self._session.volume

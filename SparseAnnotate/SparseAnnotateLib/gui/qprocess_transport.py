@@ -7,6 +7,7 @@ from collections.abc import Callable
 import qt
 
 from ..core import WorkerError
+from ..core.slicer_python import environment_for
 from ..worker import LIBRARY_FOLDER, worker_command
 
 # Processes that were asked to end and are still saving their checkpoint: Qt kills a process whose object goes.
@@ -35,6 +36,10 @@ class QProcessTransport:
         self._on_end = on_end
         process = qt.QProcess()
         process.setWorkingDirectory(str(LIBRARY_FOLDER))
+        environment = qt.QProcessEnvironment()
+        for name, value in environment_for(program).items():
+            environment.insert(name, value)
+        process.setProcessEnvironment(environment)
         process.connect("readyReadStandardOutput()", lambda: self._read_lines(on_line))
         process.connect("readyReadStandardError()", lambda: self._read_log(on_log))
         process.connect("finished(int,QProcess::ExitStatus)", self._finished)

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError
 from .data_step import PLANE_BOXES
-from .session import PanelSession
+from .session import PanelSession, duration
 from .step import Step
 
 
@@ -59,14 +59,23 @@ class RecommendStep(Step):
         self.ui.budgetSpinBox.maximum = 100.0 if kind == "percent" else 100000.0
         self.ui.budgetSpinBox.minimum = 0.1 if kind == "percent" else 1.0
 
-    def recommend(self, strategy: str | None = None, runs: Sequence[str] = ()) -> None:
-        """Recommend slices with the panel's choices; `strategy` and `runs` in place of the chosen ones."""
+    def recommend(
+        self, strategy: str | None = None, runs: Sequence[str] = (), volumes: Sequence = (), is_next: bool = False
+    ) -> None:
+        """Recommend slices with the panel's choices.
+
+        Args:
+            strategy, runs, volumes: in place of the chosen ones.
+            is_next: the budget is for slices in addition to those drawn already.
+        """
         session, chosen = self.session, self.session.parameters
+        volumes = list(volumes) or session.volumes
+        kind = "slices" if is_next and chosen.budgetKind == "percent" else chosen.budgetKind
         budget = {
-            "percent": {"density": chosen.budget / 100.0},
-            "slices": {"total": max(1, round(chosen.budget))},
-            "minutes": {"minutes": chosen.budget},
-        }[chosen.budgetKind]
+            "percent": lambda: {"density": chosen.budget / 100.0},
+            "slices": lambda: {"more" if is_next else "total": self._slices},
+            "minutes": lambda: {"minutes": chosen.budget},
+        }[kind]()
         if not session.planes:
             raise BadInputError(_("Choose at least one plane to draw in, under Data."))
         strategy = strategy or chosen.strategy
@@ -75,7 +84,7 @@ class RecommendStep(Step):
         session.start(
             _("Choosing slices ..."),
             lambda **how: self.logic.recommendSlices(
-                session.volumes,
+                volumes,
                 session.planes,
                 strategy=strategy,
                 scope=chosen.scope,
@@ -83,31 +92,41 @@ class RecommendStep(Step):
                 fromScratch=chosen.fromScratch,
                 wholeVolume=chosen.wholeVolume,
                 runs=runs,
+                device=chosen.device,
                 **budget,
                 **how,
             ),
-            self._recommended,
+            lambda worklist: self._recommended(worklist, volumes, is_next),
         )
 
-    def _recommended(self, worklist) -> None:
+    @property
+    def _slices(self) -> int:
+        """The budget of percent or slices as a number of slices."""
+        chosen = self.session.parameters
+        share = self.session.effort.all_slices / 100.0 if chosen.budgetKind == "percent" else 1.0
+        return max(1, round(chosen.budget * share))
+
+    def _recommended(self, worklist, volumes: list, is_next: bool) -> None:
         self.session.refresh()
         if worklist:
             self.session.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
-            self.on_recommended()
+            self.on_recommended(volumes[0] if len(volumes) == 1 else None)
+        elif is_next:
+            self.session.say(_("Nothing more to draw: every slice has been drawn already."))
         else:
-            self.session.say(_("Nothing more to draw: the drawn slices already use up the budget."))
+            self.session.say(
+                _("No more slices: those already drawn use up the budget. Raise the budget, then press Recommend.")
+            )
 
-    def on_recommended(self) -> None:
-        """Replaced by the panel: goes on to drawing."""
+    def on_recommended(self, volume) -> None:
+        """Replaced by the panel: continues with drawing, in `volume` first when slices were recommended only there."""
 
     def _ask(self) -> None:
         chosen, session = self.session.parameters, self.session
         if chosen.budgetKind == "minutes":
             budget = {"minutes": chosen.budget}
-        elif chosen.budgetKind == "slices":
-            budget = {"slices": max(1, round(chosen.budget))}
         else:
-            budget = {"slices": max(1, round(chosen.budget / 100.0 * session.effort.all_slices))}
+            budget = {"slices": self._slices}
         session.start(
             _("Planning ..."), lambda **how: self.logic.planAnnotation(session.volumes, **budget, **how), self._advised
         )
@@ -118,7 +137,7 @@ class RecommendStep(Step):
         if len(plan.cases) > 1:
             text += _(", {each} in each of {count} volumes").format(each=plan.slices_per_volume, count=len(plan.cases))
         if plan.minutes is not None:
-            text += _(", about {minutes:.0f} minutes").format(minutes=plan.minutes)
+            text += _(", about {time}").format(time=duration(60 * plan.minutes))
         reasons = [f"{item.sentence} ({item.source})" for item in plan.advice]
         self.ui.adviceLabel.text = f"{text}. {plan.advice[0].sentence}" if plan.advice else f"{text}."
         self.ui.adviceLabel.toolTip = "\n".join([*reasons, *plan.unknown])

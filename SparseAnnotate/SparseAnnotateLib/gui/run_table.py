@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import qt
 from slicer.i18n import tr as _
 
-from .plain_table import make_plain
+from .plain_table import fit_columns, make_plain
 
 
 class RunTable:
@@ -34,6 +34,7 @@ class RunTable:
                         cell = qt.QTableWidgetItem(text)
                         cell.setToolTip(run.problem or text)
                         self._table.setItem(row, column, cell)
+                fit_columns(self._table)
             names = [run.name for run in runs]
             row = names.index(chosen) if chosen in names else -1
             if row != self._table.currentRow():

@@ -16,6 +16,8 @@ class Step:
         self.session, self.ui, self.logic = session, session.ui, session.logic
         self.section = section
         self._title = section.text
+        # ctk leaves a strip below the title of a folded section.
+        section.collapsedHeight = 0
         section.connect("contentsCollapsed(bool)", lambda _folded: self.show_title())
 
     def summary(self) -> str:

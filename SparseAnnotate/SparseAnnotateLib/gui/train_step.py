@@ -25,6 +25,7 @@ class TrainStep(Step):
         self._training: str | None = None
         self._trained_in = None
         self._curves_at = 0.0
+        self._estimated_for = None
         self._train_text = ui.trainButton.text
         self.preview = Preview(
             session,
@@ -87,7 +88,9 @@ class TrainStep(Step):
         )
         why_no_run = _("Train a model, or choose one in the table, first.")
         finished = chosen is not None and chosen.is_finished and not chosen.problem
-        session.enable(ui.curvesButton, None if chosen is not None else why_no_run)
+        session.enable(ui.curvesButton, None if is_training or chosen is not None else why_no_run)
+        if self._estimated_for is not None and self._estimated_for != self._to_estimate():
+            self._drop_estimate()
         why = busy or session.why_no_volume or (None if finished else why_no_run)
         for button in (ui.runButton, ui.runAllButton, ui.nextSlicesButton):
             session.enable(button, why)
@@ -156,17 +159,40 @@ class TrainStep(Step):
     def _estimate(self) -> None:
         session, chosen = self.session, self.session.parameters
         settings = {"iterations": chosen.iterations} if chosen.iterations else {}
+        self._drop_estimate()
+        asked = self._to_estimate()
         session.start(
             _("Timing a few steps ..."),
             lambda **how: self.logic.trainingPlan(session.volumes, "", settings, chosen.preset, chosen.device, **how),
-            self._estimated,
+            lambda plan: self._estimated(plan, asked),
         )
 
-    def _estimated(self, plan) -> None:
+    def forget_scene(self) -> None:
+        """The scene goes, and with it what the estimate was made for."""
+        self._drop_estimate()
+
+    def _to_estimate(self) -> tuple:
+        """All that an estimate depends on; one that was made for something else is stale."""
+        chosen, session = self.session.parameters, self.session
+        drawn = [
+            (item.volumeNode.GetID(), item.plane, item.index)
+            for item in session.worklist
+            if item.state in ("drawn", "empty")
+        ]
+        volumes = [node.GetID() for node in session.volumes]
+        return chosen.preset, chosen.iterations, chosen.device, volumes, sorted(drawn), str(self.logic.cohortFolder)
+
+    def _drop_estimate(self) -> None:
+        self._estimated_for = None
+        self.ui.estimateLabel.text = _("not estimated yet")
+
+    def _estimated(self, plan, asked: tuple) -> None:
+        self._estimated_for = asked
         models = ", ".join(model.role for model in plan.models)
         self.ui.estimateLabel.text = _("about {time} on {device} ({models})").format(
             time=duration(60 * plan.minutes), device=plan.device, models=models
         )
+        self.session.refresh()
         self.session.say(" ".join(plan.notes))
 
     def show_progress(self, progress: Progress) -> None:

@@ -13,15 +13,17 @@ class VolumeList:
 
     Args:
         on_changed: called when a person has checked, unchecked or chosen a volume.
+        on_clicked: called when a person has clicked a volume, also one that is chosen already.
     """
 
-    def __init__(self, widget, filter_edit, on_changed: Callable[[], None]):
+    def __init__(self, widget, filter_edit, on_changed: Callable[[], None], on_clicked: Callable[[], None]):
         self._widget, self._filter, self._on_changed = widget, filter_edit, on_changed
         self._nodes: list = []
         self._shown: list[tuple[str, str]] = []
         self._updating = False
         widget.connect("itemChanged(QListWidgetItem*)", lambda _item: self._changed())
         widget.connect("currentRowChanged(int)", lambda _row: self._changed())
+        widget.connect("itemClicked(QListWidgetItem*)", lambda _item: on_clicked())
         filter_edit.connect("textChanged(QString)", lambda _text: self._hide_others())
 
     def show(self, nodes: Sequence, checked: Sequence, chosen) -> None:

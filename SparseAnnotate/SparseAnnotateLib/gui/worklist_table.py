@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import qt
 from slicer.i18n import tr as _
 
 from .event_loop import later
-from .plain_table import make_plain
+from .plain_table import fit_columns, make_plain
 from .session import duration
 from .words import said
 
@@ -32,6 +32,7 @@ class WorklistTable:
         self._shown: list = []
         self._updating = False
         self._is_filling = False
+        self._is_fitted = False  # to the first rows of a list that is still being filled
         titles = [_("#"), _("Volume"), _("Plane"), _("Slice"), _("Reason"), _("State"), _("Time")]
         make_plain(table, titles, _REASON)
         self._on_chosen = on_chosen
@@ -78,12 +79,20 @@ class WorklistTable:
     def choose_next_to_do(self) -> bool:
         """Choose the next row that is still to do, from the chosen one on and around; False when there is none."""
         count, start = len(self._items), self._table.currentRow() + 1
-        for offset in range(count):
-            row = (start + offset) % count
-            if self._items[row].state == "to do":
-                self.choose(row)
-                return True
-        return False
+        return self._choose_to_do([(start + offset) % count for offset in range(count)])
+
+    def choose_first_to_do(self, volume=None) -> bool:
+        """Choose the first row that is still to do, of `volume` if it has one; False when there is none."""
+        rows = range(len(self._items))
+        others = [volume is not None and item.volumeNode is not volume for item in self._items]
+        return self._choose_to_do(sorted(rows, key=lambda row: others[row]))
+
+    def _choose_to_do(self, rows: Iterable[int]) -> bool:
+        """Choose the first of these rows that is still to do; False when none is."""
+        row = next((row for row in rows if self._items[row].state == "to do"), None)
+        if row is not None:
+            self.choose(row)
+        return row is not None
 
     def _row_of(self, item) -> int:
         if item is None:
@@ -100,12 +109,14 @@ class WorklistTable:
             if self._shown[row] == cells:
                 continue
             if done == _ROWS_AT_ONCE:
-                if not self._is_filling:
-                    self._is_filling = True
-                    later(self._go_on)
-                return
+                self._is_filling = True
+                later(self._go_on)
+                break
             self._set_row(row, cells)
             done += 1
+        if done and not (self._is_filling and self._is_fitted):
+            self._is_fitted = self._is_filling
+            fit_columns(self._table)
 
     def _go_on(self) -> None:
         if self._is_filling:

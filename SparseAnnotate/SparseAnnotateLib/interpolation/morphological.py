@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import BadInputError, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
-from ..core.slicer_python import worker_python
+from ..core.slicer_python import environment_for, worker_python
 from .confidence import enter_confidence, lower_where_sides_disagree
 from .crossings import contradictions
 from .drawn_stack import FOREGROUND, joined, widened
@@ -85,9 +85,11 @@ class MorphologicalInterpolator:
             source, target = Path(folder, "drawn.npy"), Path(folder, "filled.npy")
             np.save(source, labels.astype(np.uint16))
             module = "SparseAnnotateLib.interpolation.morphological_process"
+            python = worker_python()
             process = subprocess.Popen(
-                [worker_python(), "-m", module, str(source), str(target), str(axis)],
+                [python, "-m", module, str(source), str(target), str(axis)],
                 cwd=_LIBRARY_FOLDER,
+                env=environment_for(python),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

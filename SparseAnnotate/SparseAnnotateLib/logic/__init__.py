@@ -10,6 +10,7 @@ from .installing import InstallingLogic
 from .measuring import MeasuringLogic
 from .modelling import ModellingLogic
 from .recommending import RecommendingLogic
+from .viewing import ViewingLogic
 
 __all__ = [
     "STARTS",
@@ -19,4 +20,5 @@ __all__ = [
     "MeasuringLogic",
     "ModellingLogic",
     "RecommendingLogic",
+    "ViewingLogic",
 ]

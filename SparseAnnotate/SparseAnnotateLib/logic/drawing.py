@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from .. import scene
-from ..core import Plane, SliceState
+from ..core import BadInputError, Plane, SliceState
 from .changing import ChangingLogic
 
 STARTS = [start.value for start in scene.Start]
@@ -133,6 +133,16 @@ class DrawingLogic(ChangingLogic):
     def segmentId(self, segmentationNode, name: str) -> str:
         """ID of the segment of that name; '' when there is none."""
         return segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name) if name else ""
+
+    def addSegmentsLike(self, volumeNode, otherVolumeNode) -> list[str]:
+        """Add to a volume's segmentation the segments of another volume's that it lacks, empty; returns their names.
+
+        Names, colours and terminology are the same, so that one model learns them from both volumes.
+        """
+        other = scene.annotated_segmentation(otherVolumeNode)
+        if other is None:
+            raise BadInputError(f"'{otherVolumeNode.GetName()}' has no segmentation that is drawn in.")
+        return scene.add_segments_like(scene.annotated_segmentation(volumeNode, create=True), other)
 
     def showOnlyVolume(self, volumeNode, volumeNodes: Sequence) -> None:
         """Show what was drawn in one volume, and its newest result, and nothing of the other volumes."""

@@ -39,17 +39,16 @@ class FillingLogic(ChangingLogic):
         volumeNode,
         method: str = "auto",
         beyond: int | None = None,
+        device: str = "auto",
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
-        *,
-        device: str = "auto",
     ):
         """Fill between the drawn slices into a new segmentation node, which is returned: a preview to look at.
 
         `method` is one of `fillMethods`; 'auto' tries them on hidden drawn slices and keeps the best for each segment.
         `beyond` is how many slices beyond the outermost drawn ones are filled at most; None: as the shapes end.
-        `device` is what 'propagation' learns on. `fillReport` says how good the fill is, `confidenceNode` gives its
+        `device` is what a method that learns uses. `fillReport` says how good the fill is, `confidenceNode` gives its
         confidence as a volume, and `applyFill` puts it into the segmentation that was drawn in. When it waits, filling
         again by 'shape' or 'random_walk' after a slice was drawn fills only the gaps beside that slice.
         """
@@ -120,12 +119,27 @@ class FillingLogic(ChangingLogic):
         """True for the confidence of a fill: a volume, but nothing to draw on."""
         return scene.is_confidence(volumeNode)
 
-    def showConfidence(self, resultNode, shown: bool = True) -> None:
-        """Lay a fill's confidence over the slice views, or take it away. Raises BadInputError when it has none."""
+    def showConfidence(
+        self,
+        resultNode,
+        shown: bool = True,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+    ) -> None:
+        """Show in the slice views where a result is not to be trusted, or take that away.
+
+        It is shown near the boundaries of the result, where the confidence is low. Raises BadInputError when the result
+        has no confidence.
+        """
         confidence = scene.confidence_of(resultNode)
         if confidence is None:
             raise BadInputError(f"'{resultNode.GetName()}' has no confidence to show; fill between slices first.")
-        scene.show_confidence(confidence, shown)
+        if not shown:
+            scene.show_confidence(confidence, False)
+            return
+        self._do(
+            None, scene.showing_confidence(confidence), lambda _: None, waitForCompletion, onDone, None, "confidence"
+        )
 
     def _newFill(self, volumeNode, segmentation, labels, confidence, values, report: FillReport, origin):
         node = self._newResult(volumeNode, segmentation, scene.FILL, labels, values, origin)

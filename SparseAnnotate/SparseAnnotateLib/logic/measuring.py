@@ -64,10 +64,19 @@ class MeasuringLogic(SessionLogic):
                 tuple(answer["absent"]),
             )
             names = {value: name for name, value in values.items()}
-            table = scene.new_figures_table(f"{resultNode.GetName()} measured", figures, names)
+            table = scene.new_figures_table(
+                f"{resultNode.GetName()} measured", figures, names, resultNode, referenceNode
+            )
             return Measurement(figures, names, table)
 
         return self._do("compare", prepare(), finish, waitForCompletion, onDone, onProgress)
+
+    def figuresOf(self, resultNode, referenceNode) -> scene.StoredFigures | None:
+        """The newest figures of this pair that `measure` has put into the scene, also in an earlier session.
+
+        None when it has not been measured, or one of the two has been changed since.
+        """
+        return scene.figures_of(resultNode, referenceNode)
 
     def effort(self, volumeNodes: Sequence, plane: str = "axial") -> Effort:
         """Slices and seconds spent on the volumes, and what is saved; see `Effort.of`."""

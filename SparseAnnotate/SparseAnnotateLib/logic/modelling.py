@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import scene
 from ..core import BadInputError, Progress
 from ..core.cohort import COHORT_FILE
 from ..core.images import read_labels
+from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..learning.run_folder import RunFolder, TrainingPlan
 from ..learning.run_list import RunSummary, run_summaries
@@ -156,6 +159,7 @@ class ModellingLogic(SessionLogic):
 
         def finish(_):
             cohort, results, gone = self.cohort(), [], []
+            yield from importing("SimpleITK")
             # The run's own names: segments it has never learned must not come out empty.
             values = {name: value for value, name in RunFolder(cohort.run_folder(runName)).card().label_names.items()}
             for node, case in zip(volumeNodes, cases, strict=True):
@@ -165,11 +169,16 @@ class ModellingLogic(SessionLogic):
                 yield Progress(1.0, f"showing the result of '{node.GetName()}'")
                 geometry = scene.geometry_of(node)
                 labels = read_labels(cohort.prediction_path(runName, case), geometry)
+                yield None
                 source = scene.annotated_segmentation(node)
                 results.append(self._newResult(node, source, runName, labels, values, origins[node.GetID()]))
+                yield None
                 if uncertainty:
-                    entropy = read_labels(cohort.uncertainty_path(runName, case, "entropy"), geometry)
-                    scene.new_confidence(results[-1], node, 100 - entropy)
+                    percent = read_labels(cohort.uncertainty_path(runName, case, "entropy"), geometry)
+                    yield None
+                    np.subtract(100, percent, out=percent)
+                    scene.new_confidence(results[-1], node, percent)
+                    yield None
             if not results:
                 raise BadInputError(
                     f"The volumes {', '.join(gone)} were removed in the meantime; their results are kept in the folder."

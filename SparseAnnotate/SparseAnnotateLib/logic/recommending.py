@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import scene
 from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
+from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..selection import (
     DEFAULT_FEATURES,
@@ -41,6 +42,7 @@ class RecommendingLogic(SessionLogic):
         *,
         every: int | None = None,
         minutes: float | None = None,
+        more: int | None = None,
         secondsPerSlice: float | None = None,
         scope: str = "plane",
         minimum: int | None = None,
@@ -57,17 +59,18 @@ class RecommendingLogic(SessionLogic):
     ) -> list[scene.WorklistItem] | Job | None:
         """Recommend slices to draw and put them into the ledgers; returns the worklist.
 
-        Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`
-        and `minutes`. The strategy is `staggered` for several volumes. Air around the body is left out unless
-        `wholeVolume`. With `scope` "volume" the planes of a volume share the budget, with "cohort" all volumes do,
-        each with at least `minimum` and at most `maximum` slices.
+        Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`,
+        `minutes` and `more`. Slices drawn already count towards it, except with the last two: minutes are counted from
+        now on, and `more` slices come in addition to those drawn. The strategy is `staggered` for several volumes. Air
+        around the body is left out unless `wholeVolume`. With `scope` "volume" the planes of a volume share the budget,
+        with "cohort" all volumes do, each with at least `minimum` and at most `maximum` slices.
 
         The strategies `representative` and `core_set` compare slices by `features`, `uncertainty` asks the models
         named in `runs`: the worker looks at the images for them, and what it finds is kept in the cohort folder.
         """
         planes = [plane] if isinstance(plane, str) else list(plane)
         budget = Budget(
-            density, every, slicesPerVolume, total, minutes, Scope.named(scope), minimum, maximum, secondsPerSlice
+            density, every, slicesPerVolume, total, minutes, Scope.named(scope), minimum, maximum, secondsPerSlice, more
         )
         if not strategy_named(strategy or DEFAULT_STRATEGY, seed).needs:
             if budget.minutes is not None:
@@ -75,6 +78,8 @@ class RecommendingLogic(SessionLogic):
 
             def look():
                 volumes = []
+                # Once in a session, and together a second.
+                yield from importing("SimpleITK", "scipy.ndimage")
                 for number, node in enumerate(volumeNodes):
                     if node.GetScene() is None:
                         continue
@@ -94,6 +99,7 @@ class RecommendingLogic(SessionLogic):
             "per_volume": slicesPerVolume,
             "total": total,
             "minutes": minutes,
+            "more": more,
             "seconds_per_slice": secondsPerSlice,
             "scope": scope,
             "minimum": minimum,

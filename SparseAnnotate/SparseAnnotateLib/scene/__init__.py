@@ -11,11 +11,20 @@ from .annotations import (
 )
 from .applied import remember_applied
 from .applying import UnmarkedDrawing, unmarked_drawings
-from .confidence import confidence_of, is_confidence, new_confidence, show_confidence
-from .figures_table import new_figures_table
+from .confidence import (
+    confidence_of,
+    hide_orphaned_overlays,
+    is_confidence,
+    new_confidence,
+    show_confidence,
+    showing_confidence,
+)
+from .confidence_overlay import confidence_overlay, overlay_in_views
+from .figures_table import StoredFigures, figures_of, new_figures_table
 from .ledger_store import store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import mended_copy
+from .node_names import watch_names
 from .results import (
     FILL,
     drawn_since,
@@ -48,8 +57,17 @@ from .segmentation_nodes import (
     segment_ids,
     segment_names,
 )
-from .slice_markers import hide_markers, show_markers
-from .slice_views import jump_to_slice, slice_shown, slice_view_for, watch_slice_views
+from .segments_alike import add_segments_like
+from .slice_markers import hide_markers, place_markers, show_markers
+from .slice_views import (
+    jump_to_slice,
+    show_volume,
+    slice_shown,
+    slice_view_for,
+    volumes_shown,
+    watch_layers,
+    watch_slice_views,
+)
 from .starting import Start, note_start, start_masks, whole_slice
 from .training_curves import show_curves
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
@@ -58,20 +76,25 @@ from .worklist import WorklistItem, storing_recommended, worklist_item, worklist
 __all__ = [
     "FILL",
     "Start",
+    "StoredFigures",
     "UnmarkedDrawing",
     "WorklistItem",
+    "add_segments_like",
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
     "case_of",
     "confidence_of",
+    "confidence_overlay",
     "drawn_since",
     "editor_for",
     "exporting_case",
     "exporting_fill",
+    "figures_of",
     "geometry_of",
     "geometry_problem",
     "hide_markers",
+    "hide_orphaned_overlays",
     "image_has_changed",
     "image_of",
     "is_confidence",
@@ -92,6 +115,8 @@ __all__ = [
     "note_start",
     "noted_report",
     "origin_now",
+    "overlay_in_views",
+    "place_markers",
     "position_in_scene",
     "put_slice",
     "register_sample_data",
@@ -104,6 +129,8 @@ __all__ = [
     "show_curves",
     "show_markers",
     "show_only_volume",
+    "show_volume",
+    "showing_confidence",
     "slice_masks",
     "slice_shown",
     "slice_view_for",
@@ -115,7 +142,10 @@ __all__ = [
     "use_segmentation",
     "volume_of",
     "volumes_of_scene",
+    "volumes_shown",
     "voxel_stamp",
+    "watch_layers",
+    "watch_names",
     "watch_segmentation",
     "watch_slice_views",
     "whole_slice",

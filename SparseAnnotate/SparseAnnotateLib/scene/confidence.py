@@ -1,18 +1,26 @@
-"""The confidence of a fill as a volume of its own, and as a coloured overlay in the slice views."""
+"""The confidence of a result as a volume of its own, and laid over the slice views."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import slicer
 
+from .confidence_overlay import (
+    OVERLAY_ATTRIBUTE,
+    filling_overlay,
+    overlay_in_views,
+    overlay_node,
+    overlays_in_views,
+)
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 
 _CONFIDENCE_ROLE = "SparseAnnotate.Confidence"
 _CONFIDENCE_ATTRIBUTE = "SparseAnnotate.IsConfidence"
 _BEFORE_ATTRIBUTE = "SparseAnnotate.ForegroundBefore"
 _COLOURS = "vtkMRMLColorTableNodeRainbow"  # red where it is low
-_OPACITY = 0.4
-_SURE = 95  # percent
+_OPACITY = 0.6
 
 
 def new_confidence(result_node, volume_node, percent: np.ndarray):
@@ -34,10 +42,6 @@ def new_confidence(result_node, volume_node, percent: np.ndarray):
     if display is not None:
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(0, 100)
-        # Where it is sure, the image is to be seen.
-        display.SetLowerThreshold(0)
-        display.SetUpperThreshold(_SURE)
-        display.SetApplyThreshold(True)
         if slicer.mrmlScene.GetNodeByID(_COLOURS) is not None:
             display.SetAndObserveColorNodeID(_COLOURS)
     result_node.SetNodeReferenceID(_CONFIDENCE_ROLE, node.GetID())
@@ -49,20 +53,55 @@ def confidence_of(result_node):
     return result_node.GetNodeReference(_CONFIDENCE_ROLE)
 
 
+def _result_with(confidence_node):
+    """The result that a confidence belongs to; None when it has gone."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return next((node for node in nodes if confidence_of(node) is confidence_node), None)
+
+
 def is_confidence(node) -> bool:
     """True for a volume that was made by `new_confidence`: nothing to draw on."""
     return node.GetAttribute(_CONFIDENCE_ATTRIBUTE) is not None
 
 
 def show_confidence(confidence_node, shown: bool) -> None:
-    """Lay a confidence volume over the slice views, or take it away: then what lay there before is back."""
+    """Lay the overlay of a confidence over the slice views, or take it away: then what lay there before is back."""
+    if shown:
+        for _ in showing_confidence(confidence_node):
+            pass
+        return
+    overlay = overlay_in_views(confidence_node)
+    if overlay is not None:
+        _take_away(overlay)
+
+
+def hide_orphaned_overlays() -> None:
+    """Take overlays away whose result, or confidence, has been removed from the scene."""
+    for overlay in overlays_in_views():
+        confidence = slicer.mrmlScene.GetNodeByID(overlay.GetAttribute(OVERLAY_ATTRIBUTE))
+        if confidence is None or _result_with(confidence) is None:
+            _take_away(overlay)
+
+
+def _take_away(overlay) -> None:
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if shown and composite.GetForegroundVolumeID() != confidence_node.GetID():
-            before = f"{composite.GetForegroundOpacity()} {composite.GetForegroundVolumeID() or ''}"
-            composite.SetAttribute(_BEFORE_ATTRIBUTE, before)
-            composite.SetForegroundVolumeID(confidence_node.GetID())
-            composite.SetForegroundOpacity(_OPACITY)
-        elif not shown and composite.GetForegroundVolumeID() == confidence_node.GetID():
+        if composite.GetForegroundVolumeID() == overlay.GetID():
             opacity, _, volume_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "0.0 ").partition(" ")
             composite.SetForegroundVolumeID(volume_id or None)
             composite.SetForegroundOpacity(float(opacity))
+    slicer.mrmlScene.RemoveNode(overlay)
+
+
+def showing_confidence(confidence_node) -> Iterator[None]:
+    """As `show_confidence`, piece by piece; yields between them. Ends when the overlay is taken away in between."""
+    result = _result_with(confidence_node)
+    if result is None:
+        return
+    overlay = overlay_node(confidence_node)
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetForegroundVolumeID() != overlay.GetID():
+            before = f"{composite.GetForegroundOpacity()} {composite.GetForegroundVolumeID() or ''}"
+            composite.SetAttribute(_BEFORE_ATTRIBUTE, before)
+            composite.SetForegroundVolumeID(overlay.GetID())
+            composite.SetForegroundOpacity(_OPACITY)
+    yield from filling_overlay(overlay, confidence_node, result)

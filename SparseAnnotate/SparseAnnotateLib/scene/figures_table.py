@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import slicer
 import vtk
 
 from ..core import CaseFigures
+from .segment_editing import voxel_stamp
 
+_RESULT_ROLE, _REFERENCE_ROLE = "SparseAnnotate.Measured", "SparseAnnotate.Reference"
+_STALE_ATTRIBUTE, _MEAN_ATTRIBUTE = "SparseAnnotate.ChangedSince", "SparseAnnotate.MeanDice"
+# What was measured, by table node. Times of changes mean nothing in a scene that is opened again: this is not saved.
+_measured: dict[Any, str] = {}
 _COLUMNS = {
     "Dice": "dice",
     "HD95 (mm)": "hd95_mm",
@@ -19,11 +26,22 @@ _COLUMNS = {
 }
 
 
-def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str]):
+@dataclass(frozen=True)
+class StoredFigures:
+    """Figures as a table node holds them: structures, and for each the figures by column; the mean Dice if known."""
+
+    table_node: Any
+    structures: tuple[str, ...]
+    columns: Mapping[str, tuple[float, ...]]
+    mean_dice: float | None
+
+
+def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str], result_node=None, reference_node=None):
     """A table node with one row for each structure.
 
     Args:
         names: label value to segment name.
+        result_node, reference_node: the segmentations that were compared; see `figures_of`.
     """
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
     table = vtk.vtkTable()
@@ -39,4 +57,53 @@ def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str])
             column.InsertNextValue(float(getattr(row, field)))
         table.AddColumn(column)
     node.SetAndObserveTable(table)
+    node.SetAttribute(_MEAN_ATTRIBUTE, repr(float(figures.dice)))
+    if result_node is not None and reference_node is not None:
+        node.SetNodeReferenceID(_RESULT_ROLE, result_node.GetID())
+        node.SetNodeReferenceID(_REFERENCE_ROLE, reference_node.GetID())
+        _measured[node] = _stamp(result_node, reference_node)
     return node
+
+
+def figures_of(result_node, reference_node) -> StoredFigures | None:
+    """The newest figures of a pair of segmentations in the scene.
+
+    None when the pair has not been measured, or one of them has been changed since. A change in a session that has
+    been closed is noticed only when this was called there after it.
+    """
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    pair = (result_node, reference_node)
+    own = [t for t in tables if (t.GetNodeReference(_RESULT_ROLE), t.GetNodeReference(_REFERENCE_ROLE)) == pair]
+    if not own or not _is_current(own[-1], *pair):
+        return None
+    node = own[-1]
+    table, mean = node.GetTable(), node.GetAttribute(_MEAN_ATTRIBUTE)
+    rows = range(table.GetNumberOfRows())
+    names = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
+    columns = {
+        name: tuple(_number(table.GetValueByName(row, name)) for row in rows) for name in _COLUMNS if name in names
+    }
+    structures = tuple(table.GetValueByName(row, "Structure").ToString() for row in rows)
+    return StoredFigures(node, structures, columns, float(mean) if mean else None)
+
+
+def _is_current(node, result_node, reference_node) -> bool:
+    for gone in [table for table in _measured if table.GetScene() is None]:
+        del _measured[gone]
+    now = _stamp(result_node, reference_node)
+    # Figures that came with a scene belong to the segmentations as they came with it.
+    if _measured.setdefault(node, now) != now:
+        node.SetAttribute(_STALE_ATTRIBUTE, "1")
+    return node.GetAttribute(_STALE_ATTRIBUTE) is None
+
+
+def _stamp(*segmentation_nodes) -> str:
+    return str([voxel_stamp(node) for node in segmentation_nodes])
+
+
+def _number(value) -> float:
+    # A file has infinity as text.
+    try:
+        return float(value.ToString())
+    except ValueError:
+        return float("nan")

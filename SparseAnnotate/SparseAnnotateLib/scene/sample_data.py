@@ -19,7 +19,6 @@ def register_sample_data(thumbnail: Path) -> None:
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="SparseAnnotate",
         sampleName="SparseAnnotateHead",
-        sampleDescription="Head MR for the tutorial",
         uris=f"{slicer.util.TESTING_DATA_URL}SHA256/{_SHA256}",
         fileNames="MR-head.nrrd",
         checksums=f"SHA256:{_SHA256}",

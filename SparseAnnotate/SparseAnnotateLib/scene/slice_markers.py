@@ -10,6 +10,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..core import Ledger, Plane, SliceState, VolumeGeometry
+from .slice_views import views_showing
 from .volume_nodes import geometry_of
 
 _MARKERS_ATTRIBUTE = "SparseAnnotate.Markers"
@@ -20,17 +21,36 @@ _KINDS = {
 
 
 def show_markers(volume_node, ledger: Ledger) -> None:
-    """Mark the slices of one volume, drawn ones green and recommended ones orange; those of others are taken away."""
+    """Mark the slices of one volume, drawn ones green and recommended ones orange; those of others are taken away.
+
+    They are seen in the slice views that show the volume now; see `place_markers`.
+    """
     geometry = geometry_of(volume_node)
     for kind, (states, colour) in _KINDS.items():
         node = _node(kind, colour)
         node.SetAndObservePolyData(slice_frames(geometry, ledger, states))
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-        node.GetDisplayNode().SetVisibility(True)
+    place_markers(volume_node)
+
+
+def place_markers(volume_node) -> None:
+    """Let the markers be seen only in the slice views that show the volume: over another one they would mislead."""
+    views = views_showing(volume_node)
+    for node in _nodes():
+        display = node.GetDisplayNode()
+        if list(display.GetViewNodeIDs()) != views or bool(display.GetVisibility()) != bool(views):
+            with slicer.util.NodeModify(display):
+                display.RemoveAllViewNodeIDs()
+                for view in views:
+                    display.AddViewNodeID(view)
+                # Without any view a display node is seen in all of them.
+                display.SetVisibility(bool(views))
 
 
 def hide_markers() -> None:
-    """Take all markers away."""
+    """Take all markers away. A scene that is being closed takes them away by itself."""
+    if slicer.mrmlScene.IsClosing():
+        return
     for node in _nodes():
         slicer.mrmlScene.RemoveNode(node)
 

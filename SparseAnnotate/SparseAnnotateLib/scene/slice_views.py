@@ -1,4 +1,4 @@
-"""Slice views: going to a slice of a volume."""
+"""Slice views: the volume they show, and going to a slice of it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,34 @@ def jump_to_slice(slice_node, volume_node, plane: Plane, index: int) -> None:
     slice_node.JumpSliceByCentering(*slice_centre_ras(world, axis, index))
 
 
+def show_volume(volume_node) -> None:
+    """Show a volume in all slice views; those that showed another one are turned and fitted to it."""
+    changed = _show_volume(volume_node)
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        if node.GetLayoutName() in changed:
+            node.RotateToVolumePlane(volume_node)
+    _fit(changed)
+
+
+def volumes_shown() -> list:
+    """The volumes in the background of the slice views, each once."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    found = (slicer.mrmlScene.GetNodeByID(node.GetBackgroundVolumeID() or "") for node in composites)
+    return list(dict.fromkeys(node for node in found if node is not None))
+
+
+def views_showing(volume_node) -> list[str]:
+    """IDs of the slice views in which a volume is seen, in the background or over another one."""
+    own = volume_node.GetID()
+    names = {
+        node.GetLayoutName()
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        if node.GetBackgroundVolumeID() == own
+        or (node.GetForegroundVolumeID() == own and node.GetForegroundOpacity() > 0.0)
+    }
+    return [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() in names]
+
+
 def slice_shown(volume_node, plane: Plane) -> int | None:
     """Index of the slice that the plane's view shows; None when it shows none of this volume, or is turned away."""
     slice_node = slice_view_for(plane)
@@ -63,10 +91,17 @@ def slice_shown(volume_node, plane: Plane) -> int | None:
 
 def watch_slice_views(on_moved: Callable[[], None]) -> Callable[[], None]:
     """Call `on_moved` whenever a slice view shows another slice; returns a function that ends it."""
-    tags = [
-        (node, node.AddObserver("ModifiedEvent", lambda *_: on_moved()))
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")
-    ]
+    return _watch("vtkMRMLSliceNode", on_moved)
+
+
+def watch_layers(on_changed: Callable[[], None]) -> Callable[[], None]:
+    """Call `on_changed` whenever a slice view may show another volume; returns a function that ends it."""
+    return _watch("vtkMRMLSliceCompositeNode", on_changed)
+
+
+def _watch(class_name: str, on_changed: Callable[[], None]) -> Callable[[], None]:
+    nodes = slicer.util.getNodesByClass(class_name)
+    tags = [(node, node.AddObserver("ModifiedEvent", lambda *_: on_changed())) for node in nodes]
 
     def stop() -> None:
         for node, tag in tags:

@@ -9,11 +9,12 @@ import vtk
 
 _CHART_ATTRIBUTE = "SparseAnnotate.Chart"
 _COLOURS = {
-    "loss": (0.45, 0.45, 0.5),
     "2d": (0.2, 0.5, 0.85),
     "3d": (0.9, 0.45, 0.2),
     "final": (0.3, 0.65, 0.35),
 }
+_OTHER_COLOUR = (0.45, 0.45, 0.5)
+_LINE_WIDTH = 2
 _MOST_POINTS = 500
 
 
@@ -46,7 +47,18 @@ def show_curves(run: str, metrics: Sequence[Mapping], in_layout: bool = False):
             _remove(chart, series_id)
     if in_layout:
         slicer.modules.plots.logic().ShowChartInLayout(chart)
+    _fit_views(chart)
     return chart
+
+
+def _fit_views(chart) -> None:
+    """A plot view does not fit its axes when its tables change: what is new would lie outside."""
+    layout = slicer.app.layoutManager()
+    for number in range(layout.plotViewCount if layout is not None else 0):
+        widget = layout.plotWidget(number)
+        node = widget.mrmlPlotViewNode()
+        if node is not None and node.GetPlotChartNodeID() == chart.GetID():
+            widget.plotView().fitToContent()
 
 
 def _chart():
@@ -71,11 +83,13 @@ def _series(chart, name: str, points, model: str, is_loss: bool):
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName("step")
         series.SetYColumnName(name)
-        series.SetPlotType(series.PlotTypeScatter)
-        series.SetLineStyle(series.LineStyleDot if is_loss else series.LineStyleSolid)
-        series.SetMarkerStyle(series.MarkerStyleNone if is_loss else series.MarkerStyleCircle)
-        series.SetColor(*_COLOURS.get(model, _COLOURS["loss"]))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    # Also of a series that came with a scene. The loss is a line; Dice is measured now and then: points, joined.
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetLineStyle(series.LineStyleSolid if is_loss else series.LineStyleDash)
+    series.SetLineWidth(_LINE_WIDTH)
+    series.SetMarkerStyle(series.MarkerStyleNone if is_loss else series.MarkerStyleCircle)
+    series.SetColor(*_COLOURS.get(model, _OTHER_COLOUR))
     _fill_table(series.GetTableNode(), name, points[:: max(1, len(points) // _MOST_POINTS)])
     return series
 

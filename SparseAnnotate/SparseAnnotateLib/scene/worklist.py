@@ -9,6 +9,7 @@ from typing import Any
 from ..core import Ledger, LedgerEntry, Plane, SliceState
 from .annotations import annotated_segmentation, case_of
 from .ledger_store import store_ledger, stored_ledger
+from .volume_nodes import volumes_of_scene
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[L
     """Put recommended slices (case to entries) into the ledgers, volume by volume; yields after each.
 
     Volumes without any lose what was still to do; those removed from the scene in the meantime are left out. The new
-    slices come after the decided ones in the worklist.
+    slices come after the decided ones in the worklist, and after all those of other volumes: slices of two volumes that
+    are recommended one after the other are not mixed.
     """
-    decided = [item.order for item in worklist_of(volume_nodes) if SliceState(item.state).is_decided]
-    last = max(decided, default=0)
+    others = [node for node in volumes_of_scene() if node not in volume_nodes]
+    kept = [item.order for item in worklist_of(volume_nodes) if SliceState(item.state).is_decided]
+    last = max([*kept, *(item.order for item in worklist_of(others))], default=0)
     for node in volume_nodes:
         if node.GetScene() is None:
             continue

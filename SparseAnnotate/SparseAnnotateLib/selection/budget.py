@@ -38,9 +38,9 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How many slices may be drawn; give just one of the first five.
+    """How many slices may be drawn; give just one of the first five, or `more`.
 
-    Slices drawn already count towards it, except with minutes, which are counted from now on.
+    Slices drawn already count towards it, except with minutes and `more`, which are counted from now on.
 
     Attributes:
         density: drawn slices / all slices of a volume in a plane, for every volume.
@@ -51,6 +51,7 @@ class Budget:
         scope: what shares the budget.
         minimum, maximum: slices of each volume, at least and at most, when the scope is the cohort.
         seconds_per_slice: what one slice takes; only needed with minutes.
+        more: slices in the whole cohort in addition to those drawn; fewer where there are not as many left.
     """
 
     density: float | None = None
@@ -62,13 +63,14 @@ class Budget:
     minimum: int | None = None
     maximum: int | None = None
     seconds_per_slice: float | None = None
+    more: int | None = None
 
     def __post_init__(self):
-        given = [x for x in (self.density, self.every, self.per_volume, self.total, self.minutes) if x is not None]
-        if len(given) != 1:
+        kinds = (self.density, self.every, self.per_volume, self.total, self.minutes, self.more)
+        if sum(kind is not None for kind in kinds) != 1:
             raise BadInputError(
                 "Give the budget as one of: density, one of every so many slices, slices per volume, slices in total, "
-                "minutes."
+                "minutes, more slices than are drawn."
             )
         if self.density is not None and not 0.0 < self.density <= 1.0:
             raise BadInputError(f"A density must be more than 0 and at most 1 (100 %), not {self.density:g}.")
@@ -76,7 +78,7 @@ class Budget:
             raise BadInputError(f"One slice of every {self.every} cannot be drawn; give 1 or more.")
         if self.minutes is not None and not (self.minutes > 0 and math.isfinite(self.minutes)):
             raise BadInputError(f"The budget must be more than 0 minutes, not {self.minutes:g}.")
-        for count in (self.per_volume, self.total):
+        for count in (self.per_volume, self.total, self.more):
             if count is not None and count < 1:
                 raise BadInputError(f"The budget must be at least one slice, not {count}.")
         if self.seconds_per_slice is not None and not (
@@ -163,7 +165,7 @@ class Budget:
                     wanted[n] = count
         else:
             wanted = even_counts(self.planned_total(sum(room.least)), room.most)
-        is_one_budget = self.total is not None or self.minutes is not None
+        is_one_budget = (self.total, self.minutes, self.more) != (None, None, None)
         for members in _members(stacks, Scope.COHORT if is_one_budget else self.scope):
             least, most = [room.least[n] for n in members], [room.most[n] for n in members]
             # Of density the extent alone is the limit: a thin body does not hand its share to others.
@@ -201,12 +203,14 @@ class Budget:
         return max(1, math.floor(self.density * slice_count + 0.5))
 
     def planned_total(self, drawn: int = 0) -> int:
-        """Slices in total, for a budget of a total or of minutes; with minutes, `drawn` ones come on top.
+        """Slices in total, for a budget of a total, of minutes or of more; with the last two, `drawn` come on top.
 
         Raises BadInputError when minutes are given and it is not known what a slice takes.
         """
         if self.total is not None:
             return self.total
+        if self.more is not None:
+            return drawn + self.more
         if self.seconds_per_slice is None:
             raise BadInputError(
                 "It is not known yet how long a slice takes, so minutes cannot be turned into slices. Draw a few "

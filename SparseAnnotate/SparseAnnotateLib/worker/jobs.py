@@ -14,7 +14,7 @@ from .subprocess_transport import BlockingWorker
 Steps = Generator[Progress | None, None, Any]
 """Work in small pieces: yields between them, with a Progress where there is something to tell, returns its result."""
 
-_BESIDE_OTHERS = ("environment",)
+_BESIDE_OTHERS = ("environment", "confidence")
 _PIECES_SECONDS = 0.03
 
 
@@ -114,12 +114,13 @@ class WorkerJobs:
 
         Raises WorkerError when another job is at work.
         """
-        if self.is_busy and method not in _BESIDE_OTHERS:
+        kind = method or name
+        if self.is_busy and kind not in _BESIDE_OTHERS:
             raise WorkerError(
                 f"The job '{self._open.method}' is being worked on. Wait until it has finished, or cancel it."
             )
-        job = Job(method or name, on_done, on_progress)
-        if method not in _BESIDE_OTHERS:
+        job = Job(kind, on_done, on_progress)
+        if kind not in _BESIDE_OTHERS:
             self._open = job
         self._go_on(job, prepare, lambda params: self._ask(job, method, params, finish))
         return job

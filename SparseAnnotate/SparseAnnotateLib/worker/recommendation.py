@@ -40,8 +40,8 @@ class RecommendRequest:
     """Which slices to draw next.
 
     Attributes:
-        density, every, per_volume, total, minutes: the budget, one of them; see `Budget`, as for seconds_per_slice,
-            scope, minimum and maximum.
+        density, every, per_volume, total, minutes, more: the budget, one of them; see `Budget`, as for
+            seconds_per_slice, scope, minimum and maximum.
         features: what slices are compared by; 'none': with the strategy 'uncertainty', not at all.
         from_scratch, download_weights, feature_steps: how features are learned; see `FeatureTraining`.
         runs: the models that the strategy 'uncertainty' asks; samples: how often it asks a single one.
@@ -58,6 +58,7 @@ class RecommendRequest:
     per_volume: int | None = None
     total: int | None = None
     minutes: float | None = None
+    more: int | None = None
     seconds_per_slice: float | None = None
     scope: str = "plane"
     minimum: int | None = None
@@ -86,6 +87,7 @@ class RecommendRequest:
             self.minimum,
             self.maximum,
             self.seconds_per_slice,
+            self.more,
         )
 
 

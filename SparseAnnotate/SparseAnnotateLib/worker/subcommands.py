@@ -179,6 +179,7 @@ def _recommend_options(recommend: argparse.ArgumentParser) -> None:
     budget.add_argument("--every", type=int, metavar="K", help="one of every K slices of each volume, rounded down")
     budget.add_argument("--per-volume", type=int, help="slices in each volume and plane")
     budget.add_argument("--total", type=int, help="slices in the whole cohort")
+    budget.add_argument("--more", type=int, help="slices in the whole cohort, in addition to those drawn already")
     budget.add_argument("--minutes", type=float, help="minutes to spend drawing")
     recommend.add_argument(
         "--seconds-per-slice", type=float, help="with --minutes; by default as long as slices have taken so far"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ..core import Progress, WorkerError
-from ..core.slicer_python import worker_python
+from ..core.slicer_python import environment_for, worker_python
 from .client import Call, WorkerClient
 
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
@@ -46,6 +46,7 @@ class SubprocessTransport:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=LIBRARY_FOLDER,
+                env=environment_for(self._command[0]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

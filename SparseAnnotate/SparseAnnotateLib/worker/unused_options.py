@@ -48,7 +48,7 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
     if not asks_models:
         found += _sentence(options, ["runs", "samples"], where)
     if not compares:
-        found += _sentence(options, ["features", "from_scratch", "feature_steps"], where)
+        found += _sentence(options, ["features", "from_scratch", "download_weights", "feature_steps"], where)
         if not asks_models:
             found += _sentence(options, ["device"], where)
     elif not asks_models or options.features != NO_FEATURES:
@@ -62,7 +62,7 @@ def _of_features(options: argparse.Namespace) -> list[str]:
     where = f"--features {options.features or 'intensity'}"
     found = []
     if options.features != "autoencoder":
-        found += _sentence(options, ["from_scratch"], where)
+        found += _sentence(options, ["from_scratch", "download_weights"], where)
     if options.features not in ("autoencoder", "mae"):
         found += _sentence(options, ["feature_steps"], where)
     return found

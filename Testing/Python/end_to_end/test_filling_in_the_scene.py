@@ -97,7 +97,8 @@ def test_confidence_is_laid_over_the_slice_views_and_taken_away(mrml, logic, dra
     composite.SetLayoutName("Red")
     node = logic.fillBetweenSlices(volume, "shape")
     logic.showConfidence(node)
-    assert composite.GetForegroundVolumeID() == logic.confidenceNode(node).GetID()
+    overlay = mrml.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+    assert overlay.GetName() == f"{logic.confidenceNode(node).GetName()} overlay"
     assert 0 < composite.GetForegroundOpacity() < 1
     logic.showConfidence(node, False)
     assert composite.GetForegroundVolumeID() is None
@@ -113,7 +114,8 @@ def test_what_lay_over_the_slices_before_the_confidence_is_back_afterwards(mrml,
     node = logic.fillBetweenSlices(drawn[0], "shape")
     logic.showConfidence(node)
     logic.showConfidence(node)
-    assert composite.GetForegroundVolumeID() == logic.confidenceNode(node).GetID()
+    overlay = mrml.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+    assert overlay.GetName() == f"{logic.confidenceNode(node).GetName()} overlay"
     logic.showConfidence(node, False)
     assert composite.GetForegroundVolumeID() == other.GetID()
     assert composite.GetForegroundOpacity() == 0.7

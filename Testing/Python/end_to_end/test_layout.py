@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -83,12 +82,10 @@ def test_pictures_and_files_that_the_readme_names_are_there():
 def test_sample_data_is_offered_when_slicer_has_started(embedded, monkeypatch):
     import slicer
 
-    registered, connected = [], []
-    module = types.ModuleType("SampleData")
-    module.SampleDataLogic = types.SimpleNamespace(
-        registerCustomSampleDataSource=lambda **source: registered.append(source)
-    )
-    monkeypatch.setitem(sys.modules, "SampleData", module)
+    from SlicerStandIn import sample_data_module
+
+    connected = []
+    sample_data_module.sources.clear()
     monkeypatch.setattr(slicer.app, "connect", lambda *arguments: connected.append(arguments), raising=False)
     from SparseAnnotate import SparseAnnotate
 
@@ -96,7 +93,7 @@ def test_sample_data_is_offered_when_slicer_has_started(embedded, monkeypatch):
     ((signal, offer),) = connected
     assert signal == "startupCompleted()"
     offer()
-    (source,) = registered
+    (source,) = sample_data_module.sources
     assert source["category"] == "SparseAnnotate"
     assert source["uris"].endswith(source["checksums"].replace("SHA256:", "SHA256/"))
     assert Path(source["thumbnailFileName"]).is_file()

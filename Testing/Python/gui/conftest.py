@@ -39,15 +39,25 @@ def ctk(facade):
 
 
 @pytest.fixture
-def panel(mrml, tmp_path):
+def launched(tmp_path):
+    """The environment that Slicer's launcher gives to Slicer."""
+    from SlicerStandIn import launcher_environment
+
+    with launcher_environment.launched(tmp_path / "Slicer"):
+        yield
+
+
+@pytest.fixture
+def panel(mrml, tmp_path, launched):
     """The real panel, in an empty scene, with a cohort folder of its own."""
     from PySide6 import QtCore
 
-    from SlicerStandIn import qt_facade, questions
+    from SlicerStandIn import mrml_widgets, qt_facade, questions
     from SlicerStandIn.panel_window import open_panel
 
     questions.forget()
     qt_facade.slot_errors.clear()
+    mrml_widgets.console_errors.clear()
     application, widget = open_panel()
     widget.panel.ui.cohortFolderSelector.currentPath = str(tmp_path / "cohort")
     person = Person(application, widget, mrml)
@@ -61,6 +71,7 @@ def panel(mrml, tmp_path):
     gc.collect()
     assert not questions.told, "something unexpected was shown in a window of its own"
     assert not qt_facade.slot_errors
+    assert not mrml_widgets.console_errors
 
 
 class Person:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
 import numpy as np
+import pytest
 
 
 def test_a_worker_that_is_killed_is_said_its_log_can_be_copied_and_it_starts_anew(panel):
@@ -249,3 +251,34 @@ def test_a_second_job_is_refused_and_the_first_one_stays_in_sight(panel):
     panel.ui.trainButton.click()
     panel.idle()
     assert panel.message.startswith("Cancelled.")
+
+
+OTHER_PYTHON = """#!/bin/sh
+if [ -n "$PYTHONHOME$PYTHONPATH$PYTHONNOUSERSITE$LD_LIBRARY_PATH" ]; then
+    echo "Fatal Python error: init_fs_encoding: failed to get the Python codec" >&2
+    exit 1
+fi
+exec "{python}" "$@"
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the other Python is a shell script")
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_another_python_can_be_the_worker_although_slicer_has_an_environment_of_its_own(
+    panel, tmp_path, monkeypatch, is_waited_for
+):
+    other = tmp_path / "other" / "python"
+    other.parent.mkdir()
+    other.write_text(OTHER_PYTHON.format(python=sys.executable))
+    other.chmod(0o755)
+    assert os.environ["PYTHONHOME"]
+    try:
+        panel.ui.pythonSelector.currentPath = str(other)
+        if is_waited_for:
+            assert panel.logic.environment()["packages"]["torch"]
+            panel.logic.close()
+        else:
+            panel.ui.environmentButton.click()
+            panel.until(lambda: "torch" in panel.ui.versionsLabel.text)
+    finally:
+        panel.ui.pythonSelector.currentPath = ""

@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 
 
+def overlay_id(panel, result) -> str:
+    """ID of the volume that shows how far a result can be trusted in the slice views."""
+    from SparseAnnotateLib import scene
+
+    return scene.overlay_in_views(panel.logic.confidenceNode(result)).GetID()
+
+
 def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedded):
     ui = panel.ui
     assert ui.nextStepLabel.text == "Load a volume to begin."
@@ -90,8 +97,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert not panel.mrml.util.getNode("ball fill").GetDisplayNode().GetVisibility()
     ui.uncertaintyCheckBox.click()
     composites = panel.mrml.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    confidence = panel.logic.confidenceNode(result)
-    assert {node.GetForegroundVolumeID() for node in composites} == {confidence.GetID()}
+    assert {node.GetForegroundVolumeID() for node in composites} == {overlay_id(panel, result)}
 
     # The circle closes: what the model is unsure of is drawn next.
     ui.budgetSpinBox.value = 30.0
@@ -193,16 +199,16 @@ def test_filling_shows_how_far_it_can_be_trusted_and_goes_no_further_than_wanted
     assert filled[drawn[0] + 1].any()
     ui.confidenceCheckBox.click()
     composites = panel.mrml.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    assert {c.GetForegroundVolumeID() for c in composites} == {panel.logic.confidenceNode(first).GetID()}
+    assert {c.GetForegroundVolumeID() for c in composites} == {overlay_id(panel, first)}
     ui.fillButton.click()
     panel.idle()
     second = panel.mrml.util.getNode("ball fill_1")
-    assert {c.GetForegroundVolumeID() for c in composites} == {panel.logic.confidenceNode(second).GetID()}
+    assert {c.GetForegroundVolumeID() for c in composites} == {overlay_id(panel, second)}
     ui.discardButton.click()
     assert second.GetScene() is None
     assert panel.panel.fill.preview.node is first
     assert first.GetDisplayNode().GetVisibility()
-    assert {c.GetForegroundVolumeID() for c in composites} == {panel.logic.confidenceNode(first).GetID()}
+    assert {c.GetForegroundVolumeID() for c in composites} == {overlay_id(panel, first)}
     ui.confidenceCheckBox.click()
     assert {c.GetForegroundVolumeID() for c in composites} == {None}
     # A confidence is a volume, but none to draw on.

@@ -101,6 +101,15 @@ def test_minutes_become_slices_by_what_a_slice_takes_and_are_counted_from_now_on
         recommend_slices([volume("a")], [Plane.AXIAL], Budget(minutes=15))
 
 
+@given(st.integers(1, 40), st.sets(st.integers(0, 49)), st.sampled_from(sorted(strategy_descriptions())))
+def test_more_slices_come_in_addition_to_those_drawn_and_no_more_than_are_left(more, drawn, name):
+    stack = Stack("v", Plane.AXIAL, 50, 0, 49, features=np.eye(50), uncertainty=np.linspace(0, 1, 50))
+    refs = frozenset(SliceRef("v", Plane.AXIAL, index) for index in drawn)
+    found = strategy_named(name, 0).rank([stack], Budget(more=more), refs)
+    assert len(found) == min(more, 50 - len(drawn))
+    assert not {r.slice for r in found} & refs
+
+
 def test_a_minimum_and_maximum_per_volume_are_kept_when_slices_are_spread_evenly():
     stacks = [Stack("large", Plane.AXIAL, 100, 0, 99), *(Stack(f"v{n}", Plane.AXIAL, 10, 0, 9, n) for n in range(3))]
     assert Budget(density=0.2, scope=Scope.COHORT).slices_for(stacks) == [20, 2, 2, 2]

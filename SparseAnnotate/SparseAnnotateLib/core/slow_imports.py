@@ -1,0 +1,29 @@
+"""Importing large packages piece by piece, so that a window goes on in between."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+
+_SCIPY = ("numpy.testing", "numpy.f2py", "scipy", "scipy._lib._array_api", "scipy.special._ufuncs")
+PACKAGES = {"SimpleITK": ("SimpleITK",), "scipy.ndimage": (*_SCIPY, "scipy.ndimage._filters", "scipy.ndimage")}
+"""Large packages, and the modules that they import themselves, in the order in which they do."""
+
+
+def importing(*packages: str) -> Iterator[None]:
+    """Import packages of PACKAGES; yields after each module.
+
+    The first import of scipy's image functions alone takes a quarter of a second.
+    """
+    for package in packages:
+        for module in PACKAGES[package]:
+            if package in sys.modules:
+                break
+            try:
+                importlib.import_module(module)
+            except ImportError:
+                # Another version may lack a part; what matters is that the package itself is there.
+                if module == package:
+                    raise
+            yield

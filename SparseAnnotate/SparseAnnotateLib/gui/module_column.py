@@ -1,0 +1,33 @@
+"""The column of Slicer's window that the panel is scrolled in."""
+
+from __future__ import annotations
+
+import qt
+
+
+def scroll_to(section) -> None:
+    """Scroll so far that a section is seen; when it does not fit into the column, its title is at the top."""
+    area = _scroll_area(section)
+    if area is None:
+        return
+    bar, view = area.verticalScrollBar(), area.viewport()
+    top = section.mapTo(view, qt.QPoint(0, 0)).y()
+    bottom = top + section.height
+    if top < 0 or section.height > view.height:
+        bar.setValue(bar.value + top)
+    elif bottom > view.height:
+        bar.setValue(bar.value + bottom - view.height)
+
+
+def scroll_to_top(widget) -> None:
+    """Scroll the column that holds a widget to its top."""
+    area = _scroll_area(widget)
+    if area is not None:
+        area.verticalScrollBar().setValue(0)
+
+
+def _scroll_area(widget):
+    """The scroll area around a widget; None when there is none."""
+    while widget is not None and not widget.inherits("QScrollArea"):
+        widget = widget.parent()
+    return widget

@@ -1,0 +1,28 @@
+"""The same structures in the segmentations of several volumes."""
+
+from __future__ import annotations
+
+from .segmentation_nodes import segment_ids, segment_names
+
+
+def add_segments_like(segmentation_node, other_node) -> list[str]:
+    """Add an empty segment for each segment of another segmentation whose name is missing; returns their names.
+
+    The new segments have the other ones' names, colours and tags, terminology among them. Raises BadInputError when the
+    other segmentation has no segment, or two of the same name.
+    """
+    segment_names(other_node)
+    segmentation, other = segmentation_node.GetSegmentation(), other_node.GetSegmentation()
+    known = {segmentation.GetSegment(segment_id).GetName() for segment_id in segment_ids(segmentation_node)}
+    added = []
+    for segment_id in segment_ids(other_node):
+        source = other.GetSegment(segment_id)
+        if source.GetName() in known:
+            continue
+        new = segmentation.GetSegment(segmentation.AddEmptySegment(segment_id, source.GetName(), source.GetColor()))
+        value = new.GetLabelValue()
+        new.DeepCopyMetadata(source)
+        # Which number stands for the segment in its voxels is a matter of each segmentation.
+        new.SetLabelValue(value)
+        added.append(source.GetName())
+    return added

@@ -1,0 +1,151 @@
+"""A person who works on more than one volume: what the slice views show, what to do next, names that change."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def two(panel):
+    """Two volumes; slices of the first are recommended, and it has a coloured segment."""
+    panel.first, panel.second = panel.add_ball("first"), panel.add_ball("second")
+    panel.recommend(20.0)
+    panel.add_segment(panel.first, "liver")
+    panel.logic.segmentationNode(panel.first).GetSegmentation().GetSegment("liver").SetColor(0.25, 0.5, 0.75)
+    panel.idle()
+    return panel
+
+
+def choose(panel, volume) -> None:
+    """Click a volume in the list."""
+    names = [panel.ui.volumeList.item(row).text() for row in range(panel.ui.volumeList.count)]
+    panel.ui.volumeList.setCurrentRow(names.index(volume.GetName()))
+    panel.idle()
+
+
+def shown(panel) -> list[str]:
+    return [node.GetName() for node in panel.logic.volumesShown()]
+
+
+def markers_seen(panel) -> bool:
+    nodes = panel.mrml.util.getNodesByClass("vtkMRMLModelNode")
+    return any(node.GetDisplayNode().GetVisibility() for node in nodes if node.GetName().startswith("Slices "))
+
+
+def test_the_volume_that_is_worked_on_is_the_one_that_is_seen(two):
+    assert shown(two) == ["first"]
+    choose(two, two.second)
+    assert shown(two) == ["second"]
+    choose(two, two.first)
+    assert shown(two) == ["first"]
+    assert markers_seen(two)
+
+
+def test_markers_are_not_laid_over_a_volume_that_somebody_else_has_put_there(two):
+    from SlicerStandIn import view_nodes
+
+    assert markers_seen(two)
+    view_nodes.show_volume(two.second)
+    assert not markers_seen(two)
+    two.panel.refresh()
+    assert shown(two) == ["second"], "the panel must not take the views away from a person"
+    assert not markers_seen(two)
+    # A click on the volume that is worked on brings it back.
+    two.ui.volumeList.itemClicked.emit(two.ui.volumeList.item(0))
+    assert shown(two) == ["first"]
+    assert markers_seen(two)
+
+
+def test_another_module_keeps_the_views_as_they_are(two):
+    from SlicerStandIn import view_nodes
+
+    two.widget.exit()
+    view_nodes.show_volume(two.second)
+    two.add_ball("third")
+    assert shown(two) == ["second"]
+    two.widget.enter()
+    two.idle()
+    assert shown(two) == ["second"]
+    assert not markers_seen(two)
+
+
+def test_work_begins_with_the_volume_that_is_seen(panel):
+    from SlicerStandIn import view_nodes
+
+    panel.widget.exit()
+    panel.add_ball("first")
+    second = panel.add_ball("second")
+    view_nodes.show_volume(second)
+    panel.widget.enter()
+    panel.idle()
+    assert panel.panel.session.volume is second
+    assert shown(panel) == ["second"]
+
+
+def test_a_second_volume_is_led_from_recommending_to_the_same_segments_to_drawing(two):
+    ui = two.ui
+    orders = [(item.volumeNode.GetName(), item.index) for item in two.items]
+    choose(two, two.second)
+    assert "Recommend slices for 'second'" in ui.nextStepLabel.text
+    ui.nextStepButton.click()
+    two.idle()
+    # Those of the first volume are as they were.
+    assert [(name, index) for name, index in orders if name == "first"] == [
+        (item.volumeNode.GetName(), item.index) for item in two.items if item.volumeNode is two.first
+    ]
+    names = [item.volumeNode.GetName() for item in two.items]
+    assert names == sorted(names), "slices of two volumes are not mixed"
+    assert two.panel.session.volume is two.second
+    assert two.panel.draw.table.chosen().volumeNode is two.second
+    assert ui.editorFrame.enabled
+    assert ui.nextStepLabel.text == "'second' has no segments yet. Add those of 'first' to it."
+    ui.nextStepButton.click()
+    two.idle()
+    assert two.message == "Added to 'second': liver."
+    segment = two.logic.segmentationNode(two.second).GetSegmentation().GetSegment("liver")
+    assert segment.GetColor() == (0.25, 0.5, 0.75)
+    assert "Draw axial slice" in ui.nextStepLabel.text
+
+
+def test_a_volume_that_is_renamed_has_its_new_name_everywhere(two):
+    ui = two.ui
+    two.first.SetName("liver CT")
+    two.idle()
+    assert ui.volumeList.item(0).text() == "liver CT"
+    assert {ui.worklistTable.item(row, 1).text() for row in range(ui.worklistTable.rowCount)} == {"liver CT"}
+    assert "'liver CT'" in ui.nextStepLabel.text
+    two.widget.exit()
+    two.first.SetName("while away")
+    two.widget.enter()
+    two.idle()
+    assert ui.volumeList.item(0).text() == "while away"
+
+
+def test_nothing_is_written_to_the_console_in_red_when_nodes_go(two, mrml):
+    scene = mrml.mrmlScene
+    scene.RemoveNode(two.logic.segmentationNode(two.first))
+    two.idle()
+    choose(two, two.second)
+    scene.RemoveNode(two.second)
+    two.idle()
+    scene.RemoveNode(two.first)
+    two.idle()
+    # The fixture looks for messages.
+    assert two.panel.session.volume is None
+
+
+def test_the_segment_editor_lets_go_of_its_nodes_before_a_scene_is_closed(two, mrml, embedded):
+    seen = []
+    editor, scene = two.ui.segmentEditorWidget, mrml.mrmlScene
+
+    def look(*_) -> None:
+        if scene.IsClosing():
+            seen.append(editor.mrmlSegmentEditorNode())
+
+    tag = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, look)
+    embedded.clear_scene()
+    scene.RemoveObserver(tag)
+    assert seen
+    assert set(seen) == {None}
+    two.idle()
+    assert editor.mrmlSegmentEditorNode() is not None
