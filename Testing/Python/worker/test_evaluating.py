@@ -184,3 +184,14 @@ def test_rounds_with_other_drawings_are_compared_and_predictions_for_another_ima
     write_image(ball_cohort.image_path("ball_0"), noisy_image(ball(), 9), GEOMETRY)
     with pytest.raises(BadInputError, match="by 'a' of one case is out of date .*Predict again"):
         compared(ball_cohort, "a", "b")
+
+
+def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path):
+    from SparseAnnotateLib.learning.training_data import training_cases
+
+    filled(ball_cohort)
+    write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
+    with pytest.raises(BadInputError, match=r"'ball_1': the image has been replaced by another one\)\. Fill it again"):
+        training_cases(
+            ball_cohort, ["ball_0", "ball_1"], {1: 1, 2: 2}, "z_score", 0.0, 0, tmp_path / "l", Watch(), fill_weight=0.5
+        )
