@@ -137,9 +137,10 @@ class FillingLogic(ChangingLogic):
         if not shown:
             scene.show_confidence(confidence, False)
             return
-        self._do(
-            None, scene.showing_confidence(confidence), lambda _: None, waitForCompletion, onDone, None, "confidence"
-        )
+        steps = scene.showing_confidence(confidence)
+        # The overlay is there at once, so that it can be taken away; what it shows comes piece by piece.
+        next(steps, None)
+        self._do(None, steps, lambda _: None, waitForCompletion, onDone, None, "confidence")
 
     def _newFill(self, volumeNode, segmentation, labels, confidence, values, report: FillReport, origin):
         node = self._newResult(volumeNode, segmentation, scene.FILL, labels, values, origin)

@@ -168,3 +168,28 @@ def test_figures_are_shown_again_when_a_scene_is_opened_or_the_pair_is_chosen_ag
     util.updateSegmentBinaryLabelmapFromArray(np.zeros_like(labels), util.getNode("one"), "ball", volume)
     drawn.panel.refresh()
     assert ui.figuresTable.rowCount == 0, "figures of a segmentation that has been changed since"
+
+
+def test_an_overlay_that_is_taken_away_at_once_stays_away(drawn):
+    from SparseAnnotateLib import scene
+
+    ui = drawn.ui
+    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillButton.click()
+    drawn.idle()
+    confidence = drawn.logic.confidenceNode(drawn.panel.fill.preview.node)
+    ui.confidenceCheckBox.click()
+    assert scene.overlay_in_views(confidence) is not None
+    ui.confidenceCheckBox.click()
+    assert scene.overlay_in_views(confidence) is None
+    for _ in range(20):
+        drawn.application.processEvents()
+    assert scene.overlay_in_views(confidence) is None
+    # While something else is being worked on, it is shown, too.
+    ui.iterationsSpinBox.value = 100000
+    ui.trainButton.click()
+    ui.confidenceCheckBox.click()
+    overlay = scene.overlay_in_views(confidence)
+    drawn.until(lambda: (drawn.mrml.util.arrayFromVolume(overlay) < 100).any())
+    ui.cancelButton.click()
+    drawn.idle()
