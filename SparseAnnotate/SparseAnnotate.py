@@ -85,6 +85,7 @@ class SparseAnnotateParameterNode:
     scope: Annotated[str, Choice(SCOPES)] = SCOPES[0]
     features: Annotated[str, Choice(list(FEATURES))] = DEFAULT_FEATURES
     fromScratch: bool = False
+    downloadWeights: bool = False
     wholeVolume: bool = False
     start: Annotated[str, Choice(STARTS)] = STARTS[1]
     markers: bool = True

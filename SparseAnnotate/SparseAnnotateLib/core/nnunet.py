@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .annotation import SparseAnnotation
+from .case_names import file_stem
 from .cohort import COHORT_FILE, Cohort
 from .decathlon import DATASET_FILE, is_left_by_macos
 from .errors import BadInputError
@@ -65,13 +66,13 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         image, geometry = cohort.image(name)
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
-        write_image(folder / f"images{kind}" / f"{name}{CHANNEL}.nii.gz", image, geometry)
+        write_image(folder / f"images{kind}" / f"{file_stem(name)}{CHANNEL}.nii.gz", image, geometry)
         if supervised.any():
             drawn += 1
             labels = np.where(supervised, table[annotation.drawn_labels()], len(values) + 1).astype(table.dtype)
-            write_image(folder / "labelsTr" / f"{name}.nii.gz", labels, geometry)
+            write_image(folder / "labelsTr" / f"{file_stem(name)}.nii.gz", labels, geometry)
         if annotation.ledger.entries:
-            write_json(folder / LEDGER_FOLDER / f"{name}.json", annotation.ledger)
+            write_json(folder / LEDGER_FOLDER / f"{file_stem(name)}.json", annotation.ledger)
     numbers = {name: int(table[value]) for name, value in zip(labels_of, values, strict=True)}
     write_json(
         folder / DATASET_FILE,
@@ -159,7 +160,7 @@ def import_nnunet_predictions(
     Raises BadInputError when there is no prediction of any case, or one holds a structure that the cohort has not.
     """
     dataset = read_nnunet_dataset(Path(dataset_folder))
-    paths = {case.name: Path(folder) / f"{case.name}{dataset.ending}" for case in cohort.cases}
+    paths = {case.name: Path(folder) / f"{file_stem(case.name)}{dataset.ending}" for case in cohort.cases}
     found = [name for name, path in paths.items() if path.is_file()]
     if not found:
         example = next(iter(paths.values()), Path("case" + dataset.ending)).name

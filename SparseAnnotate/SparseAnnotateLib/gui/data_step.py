@@ -14,7 +14,7 @@ PLANE_BOXES = {"axial": "axialCheckBox", "coronal": "coronalCheckBox", "sagittal
 
 
 class DataStep(Step):
-    """What is worked on. A segmentation on another grid is said here, with a button that mends it.
+    """What is worked on. A segmentation on another grid is told here, with a button that copies it to this one.
 
     Attributes:
         problem: why the shown segmentation does not fit the volume, as a sentence; None when it does.
@@ -111,7 +111,7 @@ class DataStep(Step):
         except BadInputError:
             if self.logic.geometryProblem(volume, node) is None:
                 raise
-            # It stays chosen, with what is wrong and the button that mends it beside it.
+            # It stays chosen, with what is wrong and the button that copies it beside it.
             self._refused = node
 
     def _mend(self) -> None:
@@ -119,16 +119,17 @@ class DataStep(Step):
         if volume is None or node is None:
             raise BadInputError(_("Choose a volume and a segmentation first."))
         if self.logic.geometryProblem(volume, node) is None:
-            raise BadInputError(_("'{name}' fits the volume; there is nothing to mend.").format(name=node.GetName()))
-        mended = self.logic.mendGeometry(volume, node)
-        self.logic.useSegmentation(volume, mended)
+            raise BadInputError(_("'{name}' lies on the voxels of the volume already.").format(name=node.GetName()))
+        copy = self.logic.mendGeometry(volume, node)
+        self.logic.useSegmentation(volume, copy)
         self._refused = None
         self.session.refresh()
-        self.session.say(
-            _("'{copy}' is a copy on the voxels of '{volume}'; '{name}' stays as it is.").format(
-                copy=mended.GetName(), volume=volume.GetName(), name=node.GetName()
-            )
+        text = _("'{copy}' is a copy on the voxels of '{volume}'; '{name}' is unchanged.").format(
+            copy=copy.GetName(), volume=volume.GetName(), name=node.GetName()
         )
+        if self.logic.hasLedger(node) and not self.logic.hasLedger(copy):
+            text += " " + _("Its marked slices are not slices of this volume, and were not copied.")
+        self.session.say(text)
 
     def _volumes_changed(self) -> None:
         parameters, chosen, checked = self.session.parameters, self.list.chosen, self.list.checked

@@ -189,7 +189,7 @@ class DrawStep(Step):
     # --- going to slices ------------------------------------------------------------------------------------------
 
     def _go_to(self, item) -> None:
-        self.session.attempt(self._offer_what_is_left, keep_message=True)
+        self.session.attempt(self.offer_what_is_left, keep_message=True)
         session = self.session
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
@@ -221,30 +221,26 @@ class DrawStep(Step):
         self._offered = painted or self._offered
         self._show_offer()
 
-    def why_not_apply(self) -> str | None:
-        """Why a result may not be applied: a slice is painted that nobody has marked, and would be overwritten."""
-        self._offer_what_is_left()
-        item = self._offered
-        if item is None or item.volumeNode is not self.session.volume or self._is_decided(item):
-            return None
-        return _(
-            "{plane} slice {index} has been painted, but not marked as drawn: what is on it would be overwritten. "
-            "Mark it, or erase it, first."
-        ).format(plane=said(item.plane).capitalize(), index=item.index)
-
-    def _offer_what_is_left(self) -> None:
+    def offer_what_is_left(self) -> None:
         """When a painted slice is left without a word, it is still offered from where one goes."""
         if self._here is not None and self._here.volumeNode.GetScene() is not None:
-            mark = self.logic.sliceMark(self._here.volumeNode, self._here.plane, self._here.index)
-            if mark not in (self._mark_before, 0) and not self._is_decided(self._here):
+            if self._is_painted(self._here) and not self._is_decided(self._here):
                 self._offered = self._here
+            self._show_offer()
+
+    def _is_painted(self, item) -> bool:
+        """False when nothing is on the slice, or what was there already when one went to it: painting was undone."""
+        before = self._mark_before if self.is_here(item) else 0
+        return self.logic.sliceMark(item.volumeNode, item.plane, item.index) not in (before, 0)
 
     def _is_decided(self, item) -> bool:
         return self.logic.sliceState(item.volumeNode, item.plane, item.index) in ("drawn", "empty")
 
     def _show_offer(self) -> None:
         item = self._offered
-        if item is not None and (item.volumeNode.GetScene() is None or self._is_decided(item)):
+        if item is not None and (
+            item.volumeNode.GetScene() is None or self._is_decided(item) or not self._is_painted(item)
+        ):
             item = self._offered = None
         self.ui.offerFrame.visible = item is not None
         if item is not None:

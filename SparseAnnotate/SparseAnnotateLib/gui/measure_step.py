@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import qt
 from slicer.i18n import tr as _
 
@@ -89,7 +91,7 @@ class MeasureStep(Step):
         if figures is None:
             return
         for row, structure in enumerate(figures.structures):
-            numbers = [f"{figures.columns[name][row]:{form}}" for name, form in _SHOWN.items()]
+            numbers = [_number(figures.columns[name][row], form) for name, form in _SHOWN.items()]
             for column, text in enumerate([structure, *numbers]):
                 cell = qt.QTableWidgetItem(text)
                 cell.setToolTip(text)
@@ -100,8 +102,19 @@ class MeasureStep(Step):
 
     def _measured(self, found) -> None:
         self.session.refresh()
-        self.session.say(
-            _("Mean Dice {dice:.3f}; all figures are in the table '{table}'.").format(
-                dice=found.figures.dice, table=found.tableNode.GetName()
-            )
+        figures = found.figures
+        if figures.dice is None:
+            self.session.say(_("Neither of the two holds any structure, so there is nothing to measure."))
+            return
+        text = _("Mean Dice {dice:.3f}; all figures are in the table '{table}'.").format(
+            dice=figures.dice, table=found.tableNode.GetName()
         )
+        if figures.absent:
+            names = ", ".join(found.names[value] for value in figures.absent)
+            text += " " + _("Not counted, because neither of the two holds them: {names}.").format(names=names)
+        self.session.say(text)
+
+
+def _number(value: float, form: str) -> str:
+    """A figure as text; a distance to a structure that is not there has no number."""
+    return "∞" if math.isinf(value) else f"{value:{form}}"

@@ -62,6 +62,8 @@ class PaintingWatch:
         self._stop_watching, self._watched = (lambda: None), segmentation
         if segmentation is not None:
             self._stop_watching = self._logic.watchDrawing(segmentation, self._stroke.start, self._session.refresh_soon)
+            # What is on its slices already is no new painting.
+            self.remember()
 
     def remember(self, anew: bool = True) -> None:
         """Keep what is drawn on the slices in sight, to tell what the next stroke changes.

@@ -67,7 +67,7 @@ class Panel:
         self.session.on_progress = self._show_progress
         self.session.refresh_soon = self.scene_changed
         for preview in (self.fill.preview, self.train.preview):
-            preview.why_not_apply = self.draw.why_not_apply
+            preview.before_apply = self.draw.offer_what_is_left
         self.shortcuts = Shortcuts(self.ui, self.widget)
         self.session.on_click(self.ui.nextStepButton, self._do_next)
         self.session.on_click(self.ui.cancelButton, logic.cancel)
@@ -101,6 +101,7 @@ class Panel:
             "scope": "scopeSelector",
             "features": "featuresSelector",
             "fromScratch": "fromScratchCheckBox",
+            "downloadWeights": "downloadWeightsCheckBox",
             "wholeVolume": "wholeVolumeCheckBox",
             "start": "startSelector",
             "markers": "markersCheckBox",

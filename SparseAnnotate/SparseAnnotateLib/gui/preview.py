@@ -28,8 +28,8 @@ class Preview:
         """The segmentation that shows the result; None when there is none."""
         return self._session.latest_result(self._of_run)
 
-    def why_not_apply(self) -> str | None:
-        """Replaced by the panel: why nothing may be applied now, as a sentence; None when it may."""
+    def before_apply(self) -> None:
+        """Replaced by the panel: a slice that was painted without a word is offered to be marked."""
 
     def refresh(self) -> None:
         why = None if self.node is not None else self._why_none
@@ -60,17 +60,16 @@ class Preview:
         node, volume = self.node, self._session.volume
         if node is None:
             raise BadInputError(self._why_none)
-        why_not = self.why_not_apply()
-        if why_not:
-            raise BadInputError(why_not)
+        self.before_apply()
         left_out = self._logic.applyFill(volume, node)
         self._session.refresh()
-        text = _("Applied to your segmentation; drawn slices are as they were.")
-        if left_out:
-            text += " " + _("Left out, because your segmentation has no such segment: {names}.").format(
-                names=", ".join(left_out)
-            )
-        self._session.say(text)
+        text = [_("Applied to your segmentation; drawn slices are unchanged.")]
+        own = self._logic.drawnIn(volume)
+        unknown = [name for name in left_out if not self._logic.segmentId(own, name)]
+        if unknown:
+            names = ", ".join(unknown)
+            text.append(_("Left out, because your segmentation has no such segment: {names}.").format(names=names))
+        self._session.say(" ".join([*text, *self._logic.applyReport(volume)]))
 
     def _discard(self) -> None:
         node = self.node

@@ -22,6 +22,7 @@ class RecommendStep(Step):
         session.on_click(self.ui.adviceButton, self._ask)
         session.on_click(self.ui.useAdviceButton, self._use)
         self.ui.strategySelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
+        self.ui.fromScratchCheckBox.connect("toggled(bool)", lambda _on: self._show_options())
         self.ui.featuresSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
         self.ui.budgetKindSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
 
@@ -51,9 +52,10 @@ class RecommendStep(Step):
             None if compares else _("'{name}' does not compare slices.").format(name=strategy),
         )
         is_autoencoder = compares and self.ui.featuresSelector.currentText == "autoencoder"
-        enable(
-            self.ui.fromScratchCheckBox, None if is_autoencoder else _("Only when slices are compared by autoencoder.")
-        )
+        why_not = None if is_autoencoder else _("Only when slices are compared by autoencoder.")
+        enable(self.ui.fromScratchCheckBox, why_not)
+        is_small = is_autoencoder and self.ui.fromScratchCheckBox.checked
+        enable(self.ui.downloadWeightsCheckBox, _("Not needed from scratch.") if is_small else why_not)
         kind = self.ui.budgetKindSelector.currentText
         self.ui.budgetSpinBox.decimals = 1 if kind == "percent" else 0
         self.ui.budgetSpinBox.maximum = 100.0 if kind == "percent" else 100000.0
@@ -90,6 +92,7 @@ class RecommendStep(Step):
                 scope=chosen.scope,
                 features=chosen.features,
                 fromScratch=chosen.fromScratch,
+                downloadWeights=chosen.downloadWeights,
                 wholeVolume=chosen.wholeVolume,
                 runs=runs,
                 device=chosen.device,

@@ -304,7 +304,10 @@ class Trainer:
         self._look_seconds = time.monotonic() - began
         self._remaining.pause(self._look_seconds)
         self.looked_at = self.iteration
-        if score is not None:
+        if score is not None and math.isnan(score):
+            # Neither the held-out slices nor the predictions show any structure: right, but no measure of anything.
+            self.schedule.look(self.iteration, 1.0)
+        elif score is not None:
             self.validation_dice = score
             self._note(validation_dice=score)
             self.schedule.look(self.iteration, score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], see
 def dice_on_slices(
     model: TrainedModel, slices: Sequence[HeldOutSlice], watch: Watch, set_weights: Sequence[float] = ()
 ) -> float:
-    """Mean Dice over the structures that the slices, or the predictions on them, show; 1 when they show none.
+    """Mean Dice over the structures that the slices, or the predictions on them, show; NaN when they show none.
 
     A 2D model looks at the slices themselves, whatever its planes; a final one at the pseudo-labels of the cases,
     weighted by `set_weights`. The network is left in eval mode. Raises CancelledError.
@@ -52,7 +53,7 @@ def dice_on_slices(
 
 
 def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> dict[str, float]:
-    """Mean Dice of each view of base models on held-out drawn slices."""
+    """Mean Dice of each view of base models on held-out drawn slices; none of views that show no structure there."""
     tallies: dict[str, _Tally] = {}
     for case, (axis, index) in slices:
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
@@ -67,7 +68,8 @@ def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch:
         for name, parts in views.items():
             predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
             tallies.setdefault(name, _Tally(models[0].class_count)).add(predicted, truth)
-    return {name: tally.dice() for name, tally in tallies.items()}
+    scores = {name: tally.dice() for name, tally in tallies.items()}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 class _Tally:
@@ -83,7 +85,7 @@ class _Tally:
 
     def dice(self) -> float:
         seen = self._counts[1:][self._counts[1:, 1] > 0]
-        return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else 1.0
+        return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else math.nan
 
 
 def _slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:

@@ -36,9 +36,15 @@ class DrawingLogic(ChangingLogic):
     def mendGeometry(self, volumeNode, segmentationNode):
         """A copy of a segmentation on the volume's voxel grid, so that a slice painted in it is a slice of the volume.
 
-        The segmentation itself stays as it is: what is finer than the volume, or outside it, is not in the copy.
+        It has everything the segmentation has, at the same place; see `scene.mended_copy`. The segmentation itself
+        stays as it is: what is finer than the volume, or outside it, is not in the copy, nor are marked slices that
+        are no slices of the volume.
         """
         return scene.mended_copy(segmentationNode, volumeNode)
+
+    def hasLedger(self, segmentationNode) -> bool:
+        """True when slices have been recommended or marked in a segmentation."""
+        return scene.has_ledger(segmentationNode)
 
     def markDrawn(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Say that a slice is completely drawn; without any label on it, it counts as empty. Returns its state."""

@@ -49,6 +49,7 @@ class RecommendingLogic(SessionLogic):
         maximum: int | None = None,
         features: str = DEFAULT_FEATURES,
         fromScratch: bool = False,
+        downloadWeights: bool = False,
         featureSteps: int = 1000,
         runs: Sequence[str] = (),
         samples: int = 8,
@@ -67,6 +68,8 @@ class RecommendingLogic(SessionLogic):
 
         The strategies `representative` and `core_set` compare slices by `features`, `uncertainty` asks the models
         named in `runs`: the worker looks at the images for them, and what it finds is kept in the cohort folder.
+        The features `autoencoder` need VGG-19's weights (548 MB), which are downloaded only with `downloadWeights`, or
+        are made `fromScratch`.
         """
         planes = [plane] if isinstance(plane, str) else list(plane)
         budget = Budget(
@@ -107,6 +110,7 @@ class RecommendingLogic(SessionLogic):
             "strategy": strategy,
             "features": features,
             "from_scratch": fromScratch,
+            "download_weights": downloadWeights,
             "feature_steps": featureSteps,
             "runs": list(runs),
             "samples": samples,

@@ -21,7 +21,7 @@ from .confidence import (
 )
 from .confidence_overlay import confidence_overlay, overlay_in_views
 from .figures_table import StoredFigures, figures_of, new_figures_table
-from .ledger_store import store_ledger, stored_ledger
+from .ledger_store import has_ledger, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import mended_copy
 from .node_names import watch_names
@@ -93,6 +93,7 @@ __all__ = [
     "figures_of",
     "geometry_of",
     "geometry_problem",
+    "has_ledger",
     "hide_markers",
     "hide_orphaned_overlays",
     "image_has_changed",

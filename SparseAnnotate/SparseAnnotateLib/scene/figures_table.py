@@ -57,7 +57,8 @@ def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str],
             column.InsertNextValue(float(getattr(row, field)))
         table.AddColumn(column)
     node.SetAndObserveTable(table)
-    node.SetAttribute(_MEAN_ATTRIBUTE, repr(float(figures.dice)))
+    if figures.dice is not None:
+        node.SetAttribute(_MEAN_ATTRIBUTE, repr(float(figures.dice)))
     if result_node is not None and reference_node is not None:
         node.SetNodeReferenceID(_RESULT_ROLE, result_node.GetID())
         node.SetNodeReferenceID(_REFERENCE_ROLE, reference_node.GetID())

@@ -6,12 +6,11 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..core import Plane, Watch
-from ..core.strict_json import read_json
+from ..core.strict_json import read_json, read_json_text
 from ..interpolation import interpolator_descriptions
 from ..learning import LOSSES, NETWORKS, PRESETS, RECIPES, TrainingSettings
 from ..selection import DEFAULT_FEATURES, DEFAULT_STRATEGY, FEATURES, SCOPES, Scope, strategy_descriptions
@@ -302,4 +301,4 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
 def _settings_file(path: str) -> dict[str, Any]:
     """The fields of a JSON file, checked against those of the settings."""
     read_json(path, TrainingSettings)
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return json.loads(read_json_text(path))

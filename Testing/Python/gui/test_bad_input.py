@@ -146,7 +146,7 @@ def test_a_segmentation_on_another_grid_is_said_and_mended(panel):
     assert "does not fit" in ui.nextStepLabel.text
     ui.mendButton.click()
     mended = panel.mrml.util.getNode("foreign on ball")
-    assert panel.message == "'foreign on ball' is a copy on the voxels of 'ball'; 'foreign' stays as it is."
+    assert panel.message == "'foreign on ball' is a copy on the voxels of 'ball'; 'foreign' is unchanged."
     assert ui.geometryFrame.isHidden()
     assert panel.logic.segmentationNode(volume) is mended
     segment_id = mended.GetSegmentation().GetNthSegmentID(0)
@@ -293,12 +293,13 @@ def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
     panel.paint(here)
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
-    assert f"Axial slice {here} has been painted, but not marked" in panel.message
+    assert f"'ball' has been changed on axial slice {here}, which nobody has marked as drawn" in panel.message
+    assert f"Axial slice {here} of" in panel.ui.offerLabel.text
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     np.testing.assert_array_equal(before, after)
     ui.drawnButton.click()
     ui.applyButton.click()
-    assert "drawn slices are as they were" in panel.message
+    assert "drawn slices are unchanged" in panel.message
 
 
 def test_a_volume_whose_grid_has_changed_is_said_and_the_others_go_on(panel):
@@ -349,3 +350,46 @@ def test_no_checked_volume_is_said_and_none_is_checked_by_itself(panel):
     assert panel.panel.session.volumes == []
     panel.add_ball("another")
     assert panel.panel.session.volume is not None
+
+
+def test_a_painted_slice_that_was_undone_is_offered_no_more_and_stops_nothing(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.add_segment(volume)
+    for _ in range(3):
+        panel.paint(panel.panel.draw.table.chosen().index)
+        ui.drawnButton.click()
+    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillButton.click()
+    panel.idle()
+    here = panel.panel.draw.table.chosen().index
+    panel.paint(here)
+    assert f"Axial slice {here} of" in panel.ui.offerLabel.text
+    ui.segmentEditorWidget.undo()
+    panel.idle()
+    panel.until(lambda: not panel.panel.draw.painting.is_waiting)
+    assert ui.offerFrame.isHidden()
+    ui.applyButton.click()
+    assert "drawn slices are unchanged" in panel.message
+
+
+def test_a_finished_structure_is_left_as_it_is_and_this_is_said_in_the_panel(panel):
+    ui = panel.ui
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.draw_all(volume)
+    panel.add_segment(volume, "organ")
+    organ = np.zeros_like(panel.labels)
+    organ[:, 2:6, 2:6] = 1
+    segmentation = panel.logic.segmentationNode(volume)
+    panel.mrml.util.updateSegmentBinaryLabelmapFromArray(organ, segmentation, "organ", volume)
+    panel.idle()
+    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillButton.click()
+    panel.idle()
+    ui.applyButton.click()
+    assert "'organ' is left as it is: it seems to be finished" in panel.message
+    assert "no such segment" not in panel.message
+    after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "organ", volume)
+    np.testing.assert_array_equal(after, organ)

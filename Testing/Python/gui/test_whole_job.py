@@ -58,7 +58,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert "On hidden drawn slices" in ui.fillLabel.text
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
-    assert "drawn slices are as they were" in panel.message
+    assert "drawn slices are unchanged" in panel.message
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     assert after.sum() > before.sum()
     np.testing.assert_array_equal(after[drawn[:4]], before[drawn[:4]])
