@@ -18,7 +18,7 @@ from .devices import (
 )
 from .networks import Y_SHAPED, patch_divisor
 from .run_folder import ModelPlan, RunPlan
-from .settings import TrainingSettings
+from .settings import DIVISOR, TrainingSettings, large_enough_patch
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
 _MOST_LATE = 5
@@ -86,6 +86,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
             models.append(_flat_model(settings, shapes, planes, chosen.device))
         else:
             models.append(_solid_model(role, settings, shapes, spacing, chosen.device))
+    notes += [_patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
         settings=settings,
         models=tuple(models),
@@ -99,6 +100,11 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
         notes=tuple(notes),
     )
+
+
+def _patch_note(patch: tuple[int, ...]) -> str:
+    asked, used = (" x ".join(map(str, sides)) for sides in (patch, large_enough_patch(patch)))
+    return f"Patches are {used} instead of {asked}, of which four halvings would leave a single voxel."
 
 
 def _words(name: str) -> set[str]:
@@ -150,7 +156,7 @@ def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str)
     if role == "final":
         network = planned_final_network(settings, device)
     patch, batch = planned_patch_and_batch(shapes, spacing, network, device, patch_divisor(network))
-    patch = settings.patch or patch
+    patch = large_enough_patch(settings.patch or patch)
     iterations = settings.iterations_final if role == "final" else None
     strides, kernels = strides_and_kernels(patch, spacing)
     return ModelPlan(
@@ -168,7 +174,7 @@ def planned_final_network(settings: TrainingSettings, device: str) -> str:
 def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
     patch, batch = planned_slices_and_batch(shapes, planes, device, patch_divisor(network))
-    patch = settings.patch_2d or patch
+    patch = large_enough_patch(settings.patch_2d or patch)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
     iterations = settings.iterations_2d or settings.iterations
     return ModelPlan("2d", network, tuple(patch), settings.batch_2d or batch, iterations, planes, strides, kernels)

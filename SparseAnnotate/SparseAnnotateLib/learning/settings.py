@@ -169,7 +169,7 @@ class TrainingSettings:
             raise BadInputError("Each of the 'class_weights' must be more than 0, the background's first.")
         for patch in (self.patch, self.patch_2d):
             if patch is not None:
-                check_patch(patch)
+                check_patch_sides(patch)
         counts = ["iterations", "validate_every", "patience", "checkpoint_every"]
         optional = ("batch", "batch_2d", "iterations_2d", "iterations_final")
         for name in [*counts, *(n for n in optional if getattr(self, n) is not None)]:
@@ -198,10 +198,20 @@ class TrainingSettings:
             raise BadInputError(f"The seed must not be negative, but is {self.seed}.")
 
 
-def check_patch(patch: tuple[int, ...]) -> None:
-    """Raise BadInputError unless the networks can halve a patch of this size four times."""
+def check_patch_sides(patch: tuple[int, ...]) -> None:
+    """Raise BadInputError unless the sides of a patch can be halved four times."""
     if min(patch) < DIVISOR or any(n % DIVISOR for n in patch):
         raise BadInputError(f"Each side of the patch must be a multiple of {DIVISOR} voxels, not {list(patch)}.")
+
+
+def large_enough_patch(patch: tuple[int, ...]) -> tuple[int, ...]:
+    """The patch, or the smallest larger one that is more than a single voxel after four halvings."""
+    return patch if max(patch) > DIVISOR else (*patch[:-1], 2 * DIVISOR)
+
+
+def check_patch(patch: tuple[int, ...]) -> None:
+    """Raise BadInputError unless the networks can halve a patch of this size four times, and have something left."""
+    check_patch_sides(patch)
     if max(patch) == DIVISOR:
         raise BadInputError(
             f"At least one side of the patch must be {2 * DIVISOR} voxels or more: after four halvings there must "

@@ -60,7 +60,7 @@ def test_an_unknown_network_is_refused():
     ("wrong", "words"),
     [
         ({"patch": (20, 16, 16)}, "multiple of 16"),
-        ({"patch": (16, 16, 16)}, "At least one side"),
+        ({"patch": (8, 16, 16)}, "multiple of 16"),
         ({"iterations": 0}, "'iterations' must be at least 1"),
         ({"batch": 0}, "'batch' must be at least 1"),
         ({"validation_share": 1.5}, "'validation_share' is a share"),
@@ -300,6 +300,16 @@ def test_a_plan_says_what_was_made_of_the_device_that_was_asked_for(ball_cohort)
     assert [plan.device for plan in plans] == ["cpu", "cpu"]
     assert not any("taken for" in note for note in plans[0].notes)
     assert plans[1].notes[0].startswith("'CPU' is taken for 'cpu'.")
+
+
+def test_a_patch_too_small_for_the_network_is_enlarged_and_this_is_in_the_notes(ball_cohort):
+    settings = TrainingSettings(device="cpu", recipe="ensemble", patch=(16, 16, 16), patch_2d=(16, 16))
+    plan = new_plan(ball_cohort, settings, ["ball_0"])
+    assert {model.role: model.patch for model in plan.models} == {"2d": (16, 32), "3d": (16, 16, 32)}
+    assert "Patches are 16 x 16 x 32 instead of 16 x 16 x 16, of which four halvings would leave a single voxel." in (
+        plan.notes
+    )
+    assert any(note.startswith("Patches are 16 x 32 instead of 16 x 16,") for note in plan.notes)
 
 
 def test_planned_patches_are_multiples_of_16_within_the_limit_and_shorten_the_longest_millimetres_first():
