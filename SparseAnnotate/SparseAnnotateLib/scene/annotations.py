@@ -35,8 +35,8 @@ def annotated_segmentation(volume_node, create: bool = False):
     """
     require_scalar_volume(volume_node)
     frame = frame_of(volume_node)
-    node = volume_node.GetNodeReference(_role(frame))
-    if node is not None and _is_clone(volume_node, node):
+    node = _keeper(volume_node, frame).GetNodeReference(_role(frame))
+    if node is not None and frame is None and _is_clone(volume_node, node):
         node = None
     if node is not None or not create:
         return node
@@ -51,15 +51,20 @@ def annotated_segmentation(volume_node, create: bool = False):
     return node
 
 
+def _keeper(volume_node, frame: Frame | None):
+    """The node that refers to the drawing: of a frame the sequence, which several volume nodes may show."""
+    return volume_node if frame is None else frame.sequence
+
+
 def _role(frame: Frame | None) -> str:
     return _SEGMENTATION_ROLE if frame is None else f"{_SEGMENTATION_ROLE}.{frame.key}"
 
 
 def _is_clone(volume_node, segmentation_node) -> bool:
     """True for a clone of the volume that the segmentation was chosen for: cloning copies a node's references."""
-    chosen_for = volume_node.GetNodeReference(_SELF_ROLE)
-    if chosen_for is not None:
-        return chosen_for is not volume_node
+    chosen_for = volume_node.GetNodeReferenceID(_SELF_ROLE)
+    if chosen_for:
+        return chosen_for != volume_node.GetID()
     # Scenes of the first version.
     other = segmentation_node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
     return (
@@ -80,18 +85,24 @@ def use_segmentation(volume_node, segmentation_node) -> None:
     if problem:
         raise BadInputError(problem)
     ledger = stored_ledger(segmentation_node, volume_node)
-    frame, drawn_on = frame_of(volume_node), segmentation_node.GetAttribute(_FRAME_ATTRIBUTE)
-    if ledger.decided and drawn_on and drawn_on != (str(frame) if frame else None):
-        shown = f"the {frame}" if frame else "no sequence"
+    frame, drawn_on = frame_of(volume_node), segmentation_node.GetAttribute(_FRAME_ATTRIBUTE) or ""
+    shown = str(frame) if frame else ""
+    # What was drawn before the volume became part of a sequence may be chosen for the frame it belongs to.
+    is_its_own = volume_node.GetNodeReference(_SEGMENTATION_ROLE) is segmentation_node
+    if ledger.decided and drawn_on != shown and (drawn_on or not is_its_own):
+        of = f"the {drawn_on}" if drawn_on else "a volume that is no frame of a sequence"
         raise BadInputError(
-            f"Slices of the {drawn_on} have been marked in the segmentation '{segmentation_node.GetName()}', and "
-            f"'{volume_node.GetName()}' shows {shown} now. Go back to that frame, or choose another segmentation."
+            f"Slices of {of} have been marked in the segmentation '{segmentation_node.GetName()}', but "
+            f"'{volume_node.GetName()}' shows {f'the {shown}' if shown else 'no frame of a sequence'}. Choose another "
+            "segmentation, or the volume or frame that it was drawn on."
         )
     ledger.check_fits(geometry_of(volume_node), f"The ledger of '{segmentation_node.GetName()}'")
     if frame is not None:
-        segmentation_node.SetAttribute(_FRAME_ATTRIBUTE, str(frame))
-    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
-    volume_node.SetNodeReferenceID(_role(frame), segmentation_node.GetID())
+        segmentation_node.SetAttribute(_FRAME_ATTRIBUTE, shown)
+    else:
+        segmentation_node.RemoveAttribute(_FRAME_ATTRIBUTE)
+        volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
+    _keeper(volume_node, frame).SetNodeReferenceID(_role(frame), segmentation_node.GetID())
 
 
 def annotation_of(
@@ -107,10 +118,9 @@ def annotation_of(
     """
     if segmentation_node is None:
         frame = frame_of(volume_node)
-        shown = f", which shows the {frame}, on this frame" if frame else ""
+        what = f"The {frame}" if frame else f"The volume '{volume_node.GetName()}'"
         raise BadInputError(
-            f"Nothing has been drawn on the volume '{volume_node.GetName()}'{shown} yet. Recommend slices, draw them "
-            "in a segmentation, and mark them as drawn."
+            f"{what} has no drawn slices yet. Recommend slices, draw them in a segmentation, and mark them as drawn."
         )
     problem = geometry_problem(segmentation_node, volume_node)
     if problem:
@@ -180,7 +190,7 @@ def exporting_case(
             yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
     elif cohort.ledger(name).decided:
-        # Whatever was drawn and exported before has been taken back.
+        # What was drawn and exported before is no longer drawn.
         nothing = np.zeros(geometry.shape, dtype=np.uint8)
         yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name

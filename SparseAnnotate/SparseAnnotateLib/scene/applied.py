@@ -6,6 +6,7 @@ import base64
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from ..core.voxel_boxes import bounding_box
 from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
 from .voxel_grids import alignment_of
 
-# The last and those before it: the Segment Editor's undo may have brought one of them back.
-_ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1", "SparseAnnotate.Applied.2")
+# The last and the one before it, which the Segment Editor's undo may have brought back.
+_ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1")
 
 Part = tuple[tuple[slice, ...], np.ndarray]
 """Part of a volume's array, and a bool mask there."""
@@ -29,13 +30,14 @@ class Applied:
     Attributes:
         anchor: the grid of the labels. segments: segment ID of each label value.
         start, shape: first voxel and size (K, J, I) of the box that holds all labels.
-        data: the box as uint16, compressed, in base64.
+        dtype: of the labels, 'u1' or 'u2'. data: the box, compressed, in base64.
     """
 
     anchor: LedgerAnchor
     segments: dict[int, str]
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
+    dtype: Literal["u1", "u2"]
     data: str
 
 
@@ -46,14 +48,26 @@ def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segment
         labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
     """
     box = bounding_box(labels) or (slice(0, 0),) * 3
-    piece = np.ascontiguousarray(labels[box], dtype="<u2")
+    dtype = "u1" if max(segments, default=0) < 256 else "u2"
+    # Other labels than those that were applied are of no use here.
+    wanted = np.zeros(int(labels[box].max(initial=0)) + 1, dtype=f"<{dtype}")
+    for value in segments:
+        wanted[value : value + 1] = value
+    piece = np.ascontiguousarray(wanted[labels[box]])
     data = base64.b64encode(zlib.compress(piece.tobytes(), 1)).decode("ascii")
     anchor = anchor_of(segmentation_node, volume_node, {})
-    applied = Applied(anchor, segments, tuple(part.start for part in box), piece.shape, data)
+    applied = Applied(anchor, segments, tuple(part.start for part in box), piece.shape, dtype, data)
     for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
         if segmentation_node.GetAttribute(newer):
             segmentation_node.SetAttribute(older, segmentation_node.GetAttribute(newer))
     segmentation_node.SetAttribute(_ATTRIBUTES[0], to_text(applied))
+
+
+def copy_applied(source_node, target_node) -> None:
+    """Keep what was put into a segmentation for a copy of it that has the same coordinates and segment IDs."""
+    for name in _ATTRIBUTES:
+        if source_node.GetAttribute(name):
+            target_node.SetAttribute(name, source_node.GetAttribute(name))
 
 
 def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
@@ -71,7 +85,7 @@ def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:
         applied = parse_json(text, Applied, f"what was applied to '{segmentation_node.GetName()}'")
         relation = relation_to_volume(applied.anchor, segmentation_node, volume_node, lambda _: 0, np.ndarray.tobytes)
         raw = zlib.decompress(base64.b64decode(applied.data))
-        labels = np.frombuffer(raw, dtype="<u2").reshape(applied.shape)
+        labels = np.frombuffer(raw, dtype=f"<{applied.dtype}").reshape(applied.shape)
     except (BadInputError, ValueError, zlib.error):
         return {}
     if not labels.size:

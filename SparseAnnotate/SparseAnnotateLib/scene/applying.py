@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import Plane, SparseAnnotation
 from ..core.planes import slice_layer
-from ..core.voxel_boxes import enclosing_box
+from ..core.voxel_boxes import Box, enclosing_box
 from .applied import Part, applied_masks
 from .segment_regions import whole_region
 from .segmentation_nodes import masks_of
@@ -44,11 +44,11 @@ class UnmarkedDrawing:
 
     @property
     def sentence(self) -> str:
-        """Why the structure is left as it is, and what to do."""
+        """Why the structure was not changed, and what to do."""
         if self.is_finished:
             return (
-                f"'{self.structure}' is left as it is: it seems to be finished, because it is drawn on {self.slices}, "
-                "which are not marked. To replace it, apply it by name."
+                f"'{self.structure}' was not changed: it seems to be finished, because it is drawn on {self.slices}, "
+                "which are not marked. To replace it, name it in the console (applyFill with 'structures')."
             )
         return (
             f"'{self.structure}' has been changed on {self.slices}, which nobody has marked as drawn: it would be "
@@ -66,26 +66,34 @@ def unmarked_drawings(
     Args:
         annotation: of the segmentation, on the volume's grid. names: structures to look at.
     """
-    plane = _main_plane(annotation)
-    axis = plane.array_axis(annotation.geometry)
-    whole = whole_region(annotation.geometry.shape)
+    geometry = annotation.geometry
     applied = applied_masks(segmentation_node, volume_node)
     segmentation = segmentation_node.GetSegmentation()
-    now = {name: (box, mask) for name, box, mask in masks_of(segmentation_node, volume_node, whole) if name in names}
+    masks = masks_of(segmentation_node, volume_node, whole_region(geometry.shape))
+    now = {name: (box, mask) for name, box, mask in masks if name in names}
     found = {}
     for name in names:
         segment_id = segmentation.GetSegmentIdBySegmentName(name)
         known = [masks[segment_id] for masks in applied if segment_id in masks]
+        # Nothing off the drawn slices is a known state as well; undo may have brought back any of them.
         states = [_undecided_difference(annotation, now.get(name), state) for state in [*known, None]]
         if not all(states):
             continue
-        # Since it was last applied; what was there before counts as known as well.
-        box, changed = states[0]
-        drawn = np.flatnonzero(changed.any(axis=tuple(a for a in range(3) if a != axis))) + box[axis].start
-        indices = tuple(int(index) for index in drawn)
-        is_finished = _is_finished(indices, set(annotation.ledger.indices(plane)))
-        found[name] = UnmarkedDrawing(name, plane, indices, int(np.count_nonzero(changed)), is_finished)
+        box, changed = min(states, key=lambda state: np.count_nonzero(state[1]))
+        by_plane = {plane: _slices_of(changed, box, plane.array_axis(geometry)) for plane in Plane}
+        # A painted slice of any plane crosses many slices of the others.
+        plane = min(by_plane, key=lambda plane: (len(by_plane[plane]), -len(annotation.ledger.indices(plane))))
+        is_finished = not known and len(by_plane[plane]) > _FEW_SLICES and _is_finished(annotation, now[name])
+        if is_finished:
+            plane = _main_plane(annotation)
+        found[name] = UnmarkedDrawing(name, plane, by_plane[plane], int(np.count_nonzero(changed)), is_finished)
     return found
+
+
+def _slices_of(mask: np.ndarray, box: Box, axis: int) -> tuple[int, ...]:
+    """Indices of the slices across an axis of the volume on which a part of it holds something."""
+    layers = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    return tuple(int(layer) + box[axis].start for layer in layers)
 
 
 def _undecided_difference(annotation: SparseAnnotation, one: Part | None, other: Part | None) -> Part | None:
@@ -109,6 +117,10 @@ def _main_plane(annotation: SparseAnnotation) -> Plane:
     return max(Plane, key=lambda plane: len(annotation.ledger.indices(plane)))
 
 
-def _is_finished(indices: Sequence[int], decided: set[int]) -> bool:
-    span = [index for index in range(indices[0], indices[-1] + 1) if index not in decided]
-    return len(indices) > _FEW_SLICES and len(indices) > _FINISHED_SHARE * len(span)
+def _is_finished(annotation: SparseAnnotation, part: Part) -> bool:
+    """True when a structure is on more than half of the undecided slices between its first and its last one."""
+    plane = _main_plane(annotation)
+    indices = _slices_of(part[1], part[0], plane.array_axis(annotation.geometry))
+    decided = set(annotation.ledger.indices(plane))
+    undecided = [index for index in range(indices[0], indices[-1] + 1) if index not in decided]
+    return len(set(indices) - decided) > _FINISHED_SHARE * len(undecided)

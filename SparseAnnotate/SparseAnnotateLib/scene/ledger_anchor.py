@@ -97,43 +97,52 @@ def relation_to_volume(
     shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
     size = max(*anchor.shape, *shape)
 
-    def fitting(source_from: np.ndarray | None) -> np.ndarray | None:
-        found = whole_voxel_relation(volume_from, source_from, size) if source_from is not None else None
-        return found if found is not None and _fills(found, anchor.shape, shape) else None
+    def related(source_from: np.ndarray | None) -> np.ndarray | None:
+        return whole_voxel_relation(volume_from, source_from, size) if source_from is not None else None
 
-    by_layers = [
-        fitting(layer @ np.array(anchor.layers[segment_id]))
-        for segment_id, layer in _anchored_layers(anchor, segmentation_node).items()
-    ]
-    candidates = _distinct([fitting(np.array(anchor.local)), *by_layers])
-    if not candidates and anchor.reference is not None:
-        # Nothing may have been drawn yet; the reference geometry is moved with the segmentation, too.
+    by_place = related(np.array(anchor.local))
+    layers = _anchored_layers(anchor, segmentation_node)
+    by_layers = [related(layer @ np.array(anchor.layers[segment_id])) for segment_id, layer in layers.items()]
+    if not layers and anchor.reference is not None:
+        # Nothing is drawn: the reference geometry is moved with the segmentation, too.
         reference = reference_ijk_to_local(segmentation_node)
-        candidates = _distinct([fitting(reference @ np.array(anchor.reference))] if reference is not None else [])
-    is_sure = bool(candidates)
-    if not candidates:
-        # Moved, and its layers written anew by a save: only what is drawn can tell how the volume was turned.
-        candidates = _ways_to_turn(anchor.shape, shape) if any(anchor.counts.values()) else []
-    if not candidates:
+        by_layers = [related(reference @ np.array(anchor.reference))] if reference is not None else []
+    moved = _distinct(found for found in by_layers if not np.array_equal(found, by_place))
+    stays = by_place is not None and _fills(by_place, anchor.shape, shape)
+    if stays and (not moved or not anchor.counts):
+        return by_place
+    # A save may have written the layers anew, or they were moved: what is drawn on the slices tells.
+    candidates = [by_place, *moved] if stays else [found for found in moved if _fills(found, anchor.shape, shape)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates and any(anchor.counts.values()):
+        candidates = _ways_to_turn(anchor.shape, shape)
+    scores = [matches(candidate) for candidate in candidates]
+    best = [found for found, score in zip(candidates, scores, strict=True) if score == max(scores)]
+    if not best or not _fills(best[0], anchor.shape, shape) or (not stays and max(scores) < len(anchor.counts)):
         raise BadInputError(_lost(segmentation_node, volume_node))
-    scores = [matches(candidate) for candidate in candidates] if len(candidates) > 1 or not is_sure else [0]
-    best = [candidate for candidate, score in zip(candidates, scores, strict=True) if score == max(scores)]
-    if not is_sure and max(scores) < len(anchor.counts):
-        raise BadInputError(_lost(segmentation_node, volume_node))
-    if len({outcome(candidate) for candidate in best}) > 1 and (by_layers or not is_sure):
+    if len({outcome(found) for found in best}) > 1:
         raise BadInputError(
-            f"It cannot be told which slices of the volume '{volume_node.GetName()}' were marked in the segmentation "
-            f"'{segmentation_node.GetName()}': one of them has been moved by whole slices or turned round since. Undo "
-            "that, or begin a new segmentation."
+            f"Cannot determine which slices of the volume '{volume_node.GetName()}' were marked in the segmentation "
+            f"'{segmentation_node.GetName()}': one of them has been moved by whole slices, or turned round. Undo that, "
+            "or start a new segmentation."
         )
     return best[0]
 
 
 def _lost(segmentation_node, volume_node) -> str:
+    parents = [node.GetParentTransformNode() for node in (segmentation_node, volume_node)]
+    if parents[0] is not parents[1]:
+        shown = [f"under the transform '{parent.GetName()}'" if parent else "under no transform" for parent in parents]
+        return (
+            f"The segmentation '{segmentation_node.GetName()}' is {shown[0]}, but the volume '{volume_node.GetName()}' "
+            f"is {shown[1]}, so its marked slices are no longer slices of the volume. Put both under the same "
+            "transform in the Data module, or press 'Match to volume grid' in the SparseAnnotate panel."
+        )
     return (
         f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
-        f"'{volume_node.GetName()}', whose voxel grid has another size, position or orientation than the one they were "
-        "marked on. Choose the volume they were drawn on, or begin a new segmentation."
+        f"'{volume_node.GetName()}': one of them has another size, position or orientation than when they were marked. "
+        "Undo that, choose the volume they were drawn on, or start a new segmentation."
     )
 
 
@@ -154,7 +163,7 @@ def _ways_to_turn(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:
 
 
 def relation_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, shape) -> np.ndarray | None:
-    """(4, 4) int matrix from voxel indices that the ledger counts in to those of a grid that lies within; else None.
+    """(4, 4) int matrix from voxel indices that the ledger counts in to those of a grid with the same voxels; or None.
 
     Args:
         local: (4, 4) voxel index of that grid to the segmentation's coordinates. shape: its voxels (K, J, I).
@@ -166,10 +175,16 @@ def relation_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, 
     for source in sources or [np.array(anchor.local)]:
         found = whole_voxel_relation(local, source, max(*anchor.shape, *shape))
         if found is not None:
-            low, high = _box(found, anchor.shape)
-            if (low <= 0).all() and (high >= np.array([n - 1 for n in reversed(shape)])).all():
-                return found
+            return found
     return None
+
+
+def covers_slices(relation: np.ndarray, anchor: LedgerAnchor, axis: int, shape: Sequence[int]) -> bool:
+    """True when the ledger's slices reach over whole slices, stacked along `axis`, of a grid of that shape."""
+    low, high = _box(relation, anchor.shape)
+    across = [place for place in range(3) if place != 2 - axis]
+    last = np.array([n - 1 for n in reversed(shape)])
+    return bool((low[across] <= 0).all() and (high[across] >= last[across]).all())
 
 
 def mapped_entry(entry: LedgerEntry, relation: np.ndarray, anchor: LedgerAnchor, planes: dict[int, Plane]):
@@ -184,6 +199,8 @@ def _anchored_layers(anchor: LedgerAnchor, segmentation_node) -> dict[str, np.nd
     """Matrix of each layer that the anchor knows and that still holds something, by segment ID."""
     found = {}
     for segment_id in anchor.layers:
+        if segmentation_node.GetSegmentation().GetSegment(segment_id) is None:
+            continue
         layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
         if layer is not None and not layer.IsEmpty():
             found[segment_id] = layer_ijk_to_local(layer)

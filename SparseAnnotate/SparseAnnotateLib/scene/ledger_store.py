@@ -9,7 +9,14 @@ import numpy as np
 
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, VolumeGeometry
 from ..core.strict_json import parse_json, to_text
-from .ledger_anchor import LedgerAnchor, anchor_of, mapped_entry, relation_to_volume, relation_within
+from .ledger_anchor import (
+    LedgerAnchor,
+    anchor_of,
+    covers_slices,
+    mapped_entry,
+    relation_to_volume,
+    relation_within,
+)
 from .segment_regions import slice_region, voxels_in
 from .volume_nodes import geometry_of
 
@@ -52,7 +59,8 @@ def copied_ledger(segmentation_node, volume_node, local: np.ndarray) -> Ledger:
     entries = []
     for entry in ledger.entries:
         plane, index = mapped_entry(entry, relation, anchor, planes)
-        if 0 <= index < plane.slice_count(geometry):
+        is_whole = covers_slices(relation, anchor, plane.array_axis(geometry), geometry.shape)
+        if is_whole and 0 <= index < plane.slice_count(geometry):
             entries.append(replace(entry, plane=plane, index=index))
     return Ledger(tuple(entries))
 
@@ -61,29 +69,31 @@ def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
     """Store a ledger of slices of the volume in the segmentation node. Raises BadInputError when there is no node."""
     if segmentation_node is None:
         raise BadInputError("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
-    before, known = _read(segmentation_node, volume_node)
-    counts = {}
+    before, known, identifiers = _read(segmentation_node, volume_node)
+    counts, kept = {}, {}
     for entry in ledger.decided:
         key = _key(entry)
-        is_kept = key in known and before.entry(entry.plane, entry.index) == entry
-        counts[key] = known[key] if is_kept else _drawn_on(segmentation_node, volume_node, entry)
+        if key in known and before.entry(entry.plane, entry.index) == entry:
+            counts[key], kept[key] = known[key], identifiers[key]
+        else:
+            counts[key] = _drawn_on(segmentation_node, volume_node, entry)
     anchor = anchor_of(segmentation_node, volume_node, counts)
     segmentation_node.SetAttribute(_ANCHOR_ATTRIBUTE, to_text(anchor))
-    segmentation_node.SetAttribute(_LEDGER_ATTRIBUTE, to_text(_with_segment_ids(ledger, segmentation_node)))
+    segmentation_node.SetAttribute(_LEDGER_ATTRIBUTE, to_text(_with_segment_ids(ledger, segmentation_node, kept)))
     segmentation_node.RemoveAttribute(_OLD_GRID_ATTRIBUTE)
 
 
-def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int]]:
-    """The ledger, and how many voxels are known to be drawn on its decided slices, by 'plane index'."""
+def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[str, tuple[str, ...] | None]]:
+    """The ledger; and by 'plane index', for decided slices, voxels known to be drawn, and IDs of the structures."""
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
     if not text:
-        return Ledger(), {}
+        return Ledger(), {}, {}
     name = segmentation_node.GetName()
-    ledger = _parsed(text, Ledger, f"the ledger stored in the segmentation '{name}'")
-    ledger = _with_segment_names(ledger, segmentation_node)
+    stored = _parsed(text, Ledger, f"the ledger stored in the segmentation '{name}'")
+    ledger = _with_segment_names(stored, segmentation_node)
     anchor = _stored_anchor(segmentation_node, name)
     if anchor is None or not ledger.entries:
-        return ledger, {}
+        return ledger, {}, {}
     geometry = geometry_of(volume_node)
     planes = {plane.array_axis(geometry): plane for plane in Plane}
 
@@ -105,22 +115,23 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int]]:
         if ledger.decided:
             raise
         # Recommended only: nothing is lost, and other slices can be recommended.
-        return Ledger(), {}
+        return Ledger(), {}, {}
     if np.array_equal(relation, np.eye(4)) and all(anchor.planes[p.value] == axis for axis, p in planes.items()):
-        return ledger, anchor.counts
-    entries, counts = [], {}
-    for entry in ledger.entries:
+        return ledger, anchor.counts, {_key(entry): entry.structures for entry in stored.entries}
+    entries, counts, identifiers = [], {}, {}
+    for entry, old in zip(ledger.entries, stored.entries, strict=True):
         plane, index = mapped_entry(entry, relation, anchor, planes)
         entries.append(replace(entry, plane=plane, index=index))
+        identifiers[_key(entries[-1])] = old.structures
         if _key(entry) in anchor.counts:
             counts[_key(entries[-1])] = anchor.counts[_key(entry)]
-    return Ledger(tuple(entries)), counts
+    return Ledger(tuple(entries)), counts, identifiers
 
 
 def _stored_anchor(segmentation_node, name: str) -> LedgerAnchor | None:
     text = segmentation_node.GetAttribute(_ANCHOR_ATTRIBUTE)
     if text:
-        return _parsed(text, LedgerAnchor, f"what ties the ledger to the segmentation '{name}'")
+        return _parsed(text, LedgerAnchor, f"the ledger's anchor in the segmentation '{name}'")
     text = segmentation_node.GetAttribute(_OLD_GRID_ATTRIBUTE)
     if not text:
         return None
@@ -147,36 +158,32 @@ def _key(entry: LedgerEntry) -> str:
     return f"{entry.plane.value} {entry.index}"
 
 
-def _with_segment_ids(ledger: Ledger, segmentation_node) -> Ledger:
-    """Structures by segment ID, which stays when a segment is renamed."""
+def _with_segment_ids(ledger: Ledger, segmentation_node, kept: dict[str, tuple[str, ...] | None]) -> Ledger:
+    """Structures by segment ID, which stays when a segment is renamed; `kept` are those of unchanged entries."""
     segmentation = segmentation_node.GetSegmentation()
-
-    def known(names):
-        return tuple(segmentation.GetSegmentIdBySegmentName(name) or name for name in names)
-
-    return _with_structures(ledger, known)
+    entries = []
+    for entry in ledger.entries:
+        identifiers = entry.structures
+        if _key(entry) in kept:
+            identifiers = kept[_key(entry)]
+        elif identifiers is not None:
+            identifiers = tuple(segmentation.GetSegmentIdBySegmentName(name) or name for name in identifiers)
+        entries.append(replace(entry, structures=identifiers))
+    return Ledger(tuple(entries))
 
 
 def _with_segment_names(ledger: Ledger, segmentation_node) -> Ledger:
-    segmentation = segmentation_node.GetSegmentation()
-
-    def known(identifiers):
-        segments = [segmentation.GetSegment(identifier) for identifier in identifiers]
-        return tuple(segment.GetName() for segment in segments if segment is not None)
-
-    return _with_structures(ledger, known)
-
-
-def _with_structures(ledger: Ledger, known) -> Ledger:
+    """Structures by the names that segments have now; those of removed segments are left out."""
     if all(entry.structures is None for entry in ledger.entries):
         return ledger
-    found: dict[tuple[str, ...], tuple[str, ...]] = {}
-    entries = []
-    for entry in ledger.entries:
-        if entry.structures is None:
-            entries.append(entry)
-            continue
-        if entry.structures not in found:
-            found[entry.structures] = known(entry.structures)
-        entries.append(replace(entry, structures=found[entry.structures]))
-    return Ledger(tuple(entries))
+    segmentation = segmentation_node.GetSegmentation()
+    names: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for identifiers in {entry.structures for entry in ledger.entries if entry.structures is not None}:
+        segments = [segmentation.GetSegment(identifier) for identifier in identifiers]
+        names[identifiers] = tuple(segment.GetName() for segment in segments if segment is not None)
+    return Ledger(
+        tuple(
+            entry if entry.structures is None else replace(entry, structures=names[entry.structures])
+            for entry in ledger.entries
+        )
+    )

@@ -7,11 +7,13 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ..core import BadInputError
 from .annotations import annotated_segmentation
+from .applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy
 from .segmentation_nodes import layers_of, lies_on_voxels
-from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
+from .volume_nodes import local_ijk_to_ras, require_scalar_volume, volumes_of_scene, vtk_matrix
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, volume_layer
 
 
@@ -23,7 +25,8 @@ def mended_copy(segmentation_node, volume_node):
     own voxels, and was only moved apart from it by a transform, follows the volume. The ledger comes along as far as
     its slices are whole slices of the volume.
 
-    Raises BadInputError when a segment cannot be converted to a binary labelmap, or a transform bends space.
+    Raises BadInputError when a segment cannot be converted to a binary labelmap, nothing lies within the volume, or a
+    transform bends space.
     """
     require_scalar_volume(volume_node)
     follows = _was_drawn_on(segmentation_node, volume_node)
@@ -48,6 +51,14 @@ def mended_copy(segmentation_node, volume_node):
         copy.GetSegmentation().SeparateSegmentLabelmap(segment_id)
         piece = _on_grid(layer, segment.GetLabelValue(), local, volume_node, copy)
         logic.SetBinaryLabelmapToSegment(piece, copy, segment_id, logic.MODE_REPLACE)
+    if layers_of(segmentation_node) and not layers_of(copy):
+        slicer.mrmlScene.RemoveNode(copy)
+        raise BadInputError(
+            f"Nothing of the segmentation '{segmentation_node.GetName()}' lies within the volume "
+            f"'{volume_node.GetName()}', so there is nothing to copy. Choose the volume that it belongs to."
+        )
+    if follows:
+        copy_applied(segmentation_node, copy)
     if has_ledger(segmentation_node):
         ledger = copied_ledger(segmentation_node, volume_node, local)
         if ledger.entries:
@@ -57,8 +68,15 @@ def mended_copy(segmentation_node, volume_node):
 
 def _was_drawn_on(segmentation_node, volume_node) -> bool:
     """True for the drawing of the volume itself, on its voxels, whatever transform either of them was put under."""
-    is_its_own = annotated_segmentation(volume_node) is segmentation_node or has_ledger(segmentation_node)
-    return is_its_own and bool(layers_of(segmentation_node)) and lies_on_voxels(segmentation_node, volume_node)
+    if not layers_of(segmentation_node) or not lies_on_voxels(segmentation_node, volume_node):
+        return False
+    if annotated_segmentation(volume_node) is segmentation_node:
+        return True
+    # The volume may have been loaded again; a drawing of another volume in the scene is none of this one.
+    others = [node for node in volumes_of_scene() if node is not volume_node]
+    return has_ledger(segmentation_node) and not any(
+        annotated_segmentation(node) is segmentation_node for node in others
+    )
 
 
 def _on_grid(layer, value: int, local: np.ndarray, volume_node, copy):

@@ -89,7 +89,7 @@ def _transform_problem(segmentation_node, volume_node) -> str | None:
     names = [f"under the transform '{parent.GetName()}'" if parent else "under no transform" for parent in parents]
     return (
         f"The segmentation '{segmentation_node.GetName()}' is {names[0]}, but the volume '{volume_node.GetName()}' is "
-        f"{names[1]}, so they no longer lie on each other. Put both under the same transform in the Data module, or "
+        f"{names[1]}, so they are no longer aligned. Put both under the same transform in the Data module, or "
         "press 'Match to volume grid' in the SparseAnnotate panel, which makes a copy on the volume's voxels."
     )
 
@@ -159,7 +159,8 @@ def labels_of(
                 overlaps[names[value], name] = int(np.count_nonzero(taken == value))
         np.copyto(target, np.asarray(values[name], dtype=target.dtype), where=mask)
     if overlaps:
-        raise BadInputError(_overlap_sentence(segmentation_node, [Overlap(*k, n) for k, n in overlaps.items()]))
+        found = [Overlap(*pair, count) for pair, count in overlaps.items()]
+        raise BadInputError(_overlap_sentence(segmentation_node, found, where is not None))
     return labels
 
 
@@ -253,10 +254,10 @@ def _segment_like(name: str, value: int, like):
     return segment
 
 
-def _overlap_sentence(segmentation_node, overlaps: list[Overlap]) -> str:
+def _overlap_sentence(segmentation_node, overlaps: list[Overlap], on_drawn_slices: bool) -> str:
     pairs = "; ".join(f"'{o.first}' and '{o.second}' in {o.voxels} voxels" for o in overlaps[:3])
     more = f"; and {len(overlaps) - 3} more pairs" if len(overlaps) > 3 else ""
     return (
-        f"Segments of '{segmentation_node.GetName()}' overlap on drawn slices: {pairs}{more}. A voxel can have one "
-        "label only: erase one of them there."
+        f"Segments of '{segmentation_node.GetName()}' overlap{' on drawn slices' if on_drawn_slices else ''}: "
+        f"{pairs}{more}. A voxel can have one label only: erase one of them there."
     )

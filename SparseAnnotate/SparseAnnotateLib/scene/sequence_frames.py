@@ -30,7 +30,7 @@ class Frame:
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        return f"frame {self.index_name} = {self.value}{unit} of the sequence '{self.sequence.GetName()}'"
+        return f"frame '{self.index_name} = {self.value}{unit}' of the sequence '{self.sequence.GetName()}'"
 
 
 def frame_of(volume_node) -> Frame | None:

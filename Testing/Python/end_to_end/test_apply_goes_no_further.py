@@ -51,7 +51,7 @@ def test_a_finished_structure_beside_the_sparse_one_stays_and_this_is_said(mrml,
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "organ"), organ)
     assert array_of(mrml, segmentation, volume, "tumour").sum() > 1.5 * tumour[INDICES].sum()
     (sentence,) = logic.applyReport(volume)
-    assert "'organ' is left as it is: it seems to be finished" in sentence
+    assert "'organ' was not changed: it seems to be finished" in sentence
 
 
 def test_a_finished_structure_is_replaced_when_it_is_asked_for(mrml, logic, drawn):
@@ -274,9 +274,9 @@ def test_each_frame_of_a_sequence_has_its_own_drawing_case_and_results(mrml, log
     volume = show(1)
     assert logic.worklist([volume]) == []
     assert logic.latestResult(volume, ofRun=False) is None
-    with pytest.raises(BadInputError, match="which shows the frame time = 10 s of the sequence 'heart', on this frame"):
+    with pytest.raises(BadInputError, match="frame 'time = 10 s' of the sequence 'heart' has no drawn slices yet"):
         logic.fillBetweenSlices(volume, "shape")
-    with pytest.raises(BadInputError, match="Slices of the frame time = 0 s of the sequence 'heart' have been marked"):
+    with pytest.raises(BadInputError, match="Slices of the frame 'time = 0 s' of the sequence 'heart' have been marked"):
         logic.useSegmentation(volume, segmentation)
     other = logic.segmentationNode(volume)
     assert other is not segmentation

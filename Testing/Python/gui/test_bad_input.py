@@ -389,7 +389,7 @@ def test_a_finished_structure_is_left_as_it_is_and_this_is_said_in_the_panel(pan
     ui.fillButton.click()
     panel.idle()
     ui.applyButton.click()
-    assert "'organ' is left as it is: it seems to be finished" in panel.message
+    assert "'organ' was not changed: it seems to be finished" in panel.message
     assert "no such segment" not in panel.message
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "organ", volume)
     np.testing.assert_array_equal(after, organ)

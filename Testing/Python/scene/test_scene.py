@@ -192,7 +192,7 @@ def test_overlapping_segments_are_reported_with_names_and_voxels_never_flattened
     a, b = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     a[4, 2:8, 2:8], b[4, 6:10, 6:10] = True, True
     node = drawn_segmentation(mrml, volume, {"liver": a, "tumour": b})
-    with pytest.raises(BadInputError, match=r"overlap on drawn slices: 'liver' and 'tumour' in 4 voxels"):
+    with pytest.raises(BadInputError, match=r"overlap: 'liver' and 'tumour' in 4 voxels"):
         scene.labels_of(node, volume, {"liver": 1, "tumour": 2})
     labels = scene.labels_of(node, volume, {"liver": 1, "tumour": 2}, winners=["tumour"])
     np.testing.assert_array_equal(labels == 2, b)
