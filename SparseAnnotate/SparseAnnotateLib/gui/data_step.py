@@ -94,9 +94,15 @@ class DataStep(Step):
         volume, segmentation = self.session.volume, self.ui.segmentationSelector.currentNode()
         self.problem = None
         if volume is not None and segmentation is not None:
-            self.problem = self.logic.geometryProblem(volume, segmentation)
+            self.problem = self._problem_of(volume, segmentation)
         self.ui.geometryFrame.visible = self.problem is not None
         self.ui.geometryLabel.text = self.problem or ""
+
+    def _problem_of(self, volume, segmentation) -> str | None:
+        problem = self.logic.geometryProblem(volume, segmentation)
+        if problem is None and self.logic.drawnIn(volume) is segmentation:
+            problem = self.logic.ledgerProblem(volume)
+        return problem
 
     def _use_segmentation(self, node) -> None:
         volume = self.session.volume
@@ -118,7 +124,7 @@ class DataStep(Step):
         volume, node = self.session.volume, self.ui.segmentationSelector.currentNode()
         if volume is None or node is None:
             raise BadInputError(_("Choose a volume and a segmentation first."))
-        if self.logic.geometryProblem(volume, node) is None:
+        if self._problem_of(volume, node) is None:
             raise BadInputError(_("'{name}' lies on the voxels of the volume already.").format(name=node.GetName()))
         copy = self.logic.mendGeometry(volume, node)
         self.logic.useSegmentation(volume, copy)
@@ -128,7 +134,7 @@ class DataStep(Step):
             copy=copy.GetName(), volume=volume.GetName(), name=node.GetName()
         )
         if self.logic.hasLedger(node) and not self.logic.hasLedger(copy):
-            text += " " + _("Its marked slices are not slices of this volume, and were not copied.")
+            text += " " + _("The marked slices do not match this volume's slices and were not copied.")
         self.session.say(text)
 
     def _volumes_changed(self) -> None:

@@ -26,7 +26,7 @@ class ChangingLogic(SessionLogic):
         segmentation = scene.annotated_segmentation(volumeNode)
         change = self._changed.get(segmentation.GetID()) if segmentation is not None else None
         if change is None:
-            raise BadInputError(f"There is nothing to take back on '{volumeNode.GetName()}'.")
+            raise BadInputError(f"There is nothing to undo on '{volumeNode.GetName()}'.")
         if scene.voxel_stamp(segmentation) != change.stamp:
             # Undo restores the whole segmentation as it was: what has been drawn since would be gone.
             raise BadInputError(

@@ -42,6 +42,14 @@ class DrawingLogic(ChangingLogic):
         """
         return scene.mended_copy(segmentationNode, volumeNode)
 
+    def ledgerProblem(self, volumeNode) -> str | None:
+        """Why the marked slices of a volume's segmentation are no slices of it, as a sentence; None when they are."""
+        try:
+            self.ledger(volumeNode)
+        except BadInputError as error:
+            return str(error)
+        return None
+
     def hasLedger(self, segmentationNode) -> bool:
         """True when slices have been recommended or marked in a segmentation."""
         return scene.has_ledger(segmentationNode)

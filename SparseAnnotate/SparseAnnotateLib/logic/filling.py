@@ -164,6 +164,8 @@ class FillingLogic(ChangingLogic):
         segmentation = scene.annotated_segmentation(volumeNode)
         if segmentation is None:
             raise BadInputError(f"'{volumeNode.GetName()}' has no segmentation that was drawn in, to apply this to.")
+        if resultNode is segmentation:
+            raise BadInputError(f"'{resultNode.GetName()}' is the drawing itself. Choose a fill or a model's result.")
         annotation = scene.annotation_of(volumeNode, segmentation)
         values = scene.label_values(segmentation)
         found = self._toApply(resultNode, segmentation, structures)
@@ -173,21 +175,25 @@ class FillingLogic(ChangingLogic):
                 f"'{resultNode.GetName()}' was made from other voxels than '{volumeNode.GetName()}' has now. Fill, or "
                 "run the model, again."
             )
+        renamed = scene.renamed_since(resultNode, segmentation, found)
+        if renamed:
+            names = ", ".join(f"'{name}'" for name in renamed)
+            raise BadInputError(
+                f"Segments have been renamed since '{resultNode.GetName()}' was made: {names} is another segment now. "
+                "Fill, or run the model, again."
+            )
         drawings = scene.unmarked_drawings(segmentation, volumeNode, annotation, found)
         kept = [d for d in drawings.values() if structures is None or not d.is_finished]
         applied = [name for name in found if name not in {d.structure for d in kept}]
         report = [drawing.sentence for drawing in kept]
         if not applied or (structures is not None and kept):
             raise BadInputError(" ".join(report))
-        since = scene.drawn_since(resultNode, now)
+        since = scene.drawn_since(resultNode, volumeNode, now)
         if since:
-            report.append(
-                f"'{resultNode.GetName()}' does not know what has been drawn, changed or taken back since it was made "
-                f"({since})."
-            )
-        labels = scene.labels_of(resultNode, volumeNode, values)
-        annotation.restore_drawn(labels)
+            report.append(f"Slices have been drawn or changed since '{resultNode.GetName()}' was made: {since}.")
         named = {name: values[name] for name in applied}
+        labels = scene.labels_of(resultNode, volumeNode, named)
+        annotation.restore_drawn(labels)
         self._change(volumeNode, segmentation, lambda _: scene.apply_labels(segmentation, labels, named, volumeNode))
         identifiers = {values[name]: self.segmentId(segmentation, name) for name in applied}
         scene.remember_applied(segmentation, volumeNode, labels, identifiers)

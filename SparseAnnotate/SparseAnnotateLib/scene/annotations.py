@@ -118,10 +118,8 @@ def annotation_of(
     """
     if segmentation_node is None:
         frame = frame_of(volume_node)
-        what = f"The {frame}" if frame else f"The volume '{volume_node.GetName()}'"
-        raise BadInputError(
-            f"{what} has no drawn slices yet. Recommend slices, draw them in a segmentation, and mark them as drawn."
-        )
+        what = f"The {frame} has no drawn slices" if frame else f"Nothing has been drawn on '{volume_node.GetName()}'"
+        raise BadInputError(f"{what} yet. Recommend slices, draw them in a segmentation, and mark them as drawn.")
     problem = geometry_problem(segmentation_node, volume_node)
     if problem:
         raise BadInputError(problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import slicer
 
-from ..core import Cohort, SparseAnnotation
+from ..core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -18,14 +17,14 @@ from .annotations import annotated_segmentation, case_of
 from .confidence import confidence_of, show_confidence
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
+from .volume_nodes import geometry_of
 
 FILL = "fill"
 _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
 _ORIGIN_ATTRIBUTE = "SparseAnnotate.MadeFrom"
 _REPORT_ATTRIBUTE = "SparseAnnotate.Report"
-# Times of changes are counted anew in every process, and attributes are saved with the scene.
-_PROCESS = uuid.uuid4().hex
 _MOST_NAMED = 6
+_SAMPLES_PER_AXIS = 48
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,16 @@ class ResultOrigin:
 
     Attributes:
         frame: of a sequence, in words; '' for a volume that belongs to none.
-        image: a mark of the image's voxels, good in this process only.
-        slices: 'plane index' to a mark of what was drawn on a decided slice.
+        image: a mark of the image's voxels; '' when it is not known.
+        slices: 'plane index' to a mark of what was drawn on a decided slice. Slices are counted from inferior,
+            posterior and left, so that it does not matter how Slicer stores the volume.
+        segments: name to ID of each segment that was drawn in.
     """
 
     frame: str = ""
     image: str = ""
     slices: dict[str, int] = field(default_factory=dict)
+    segments: dict[str, str] = field(default_factory=dict)
 
 
 def name_result(result_node, made_by: str) -> None:
@@ -55,9 +57,13 @@ def made_by(node) -> str | None:
 
 def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]) -> ResultOrigin:
     """What a result that is made now is made from; `names` are those of the annotation's label values."""
-    frame = frame_of(volume_node)
-    image = f"{_PROCESS}|{volume_node.GetImageData().GetMTime()}"
-    return ResultOrigin(str(frame) if frame else "", image, _slice_marks(annotation, names) if annotation else {})
+    frame, segmentation = frame_of(volume_node), annotated_segmentation(volume_node)
+    segments = {}
+    if segmentation is not None:
+        found = segmentation.GetSegmentation()
+        segments = {name: found.GetSegmentIdBySegmentName(name) for name in names.values()}
+    marks = _slice_marks(annotation, names) if annotation else {}
+    return ResultOrigin(str(frame) if frame else "", _image_mark(volume_node), marks, segments)
 
 
 def note_origin(result_node, origin: ResultOrigin) -> None:
@@ -76,18 +82,30 @@ def noted_report(result_node) -> str:
 
 
 def image_has_changed(result_node, now: ResultOrigin) -> bool:
-    """True when the volume has other voxels than those the result was made from, as far as this process can tell."""
+    """True when the volume has other voxels than those the result was made from."""
     origin = _origin_of(result_node)
-    return origin is not None and origin.image.startswith(_PROCESS) and origin.image != now.image
+    return origin is not None and bool(origin.image) and origin.image != now.image
 
 
-def drawn_since(result_node, now: ResultOrigin) -> str:
+def renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list[str]:
+    """Those of the names that another segment has now than when the result was made."""
+    origin, segmentation = _origin_of(result_node), segmentation_node.GetSegmentation()
+    before = origin.segments if origin is not None else {}
+    return [
+        name
+        for name in names
+        if before.get(name) not in (None, segmentation.GetSegmentIdBySegmentName(name))
+        and segmentation.GetSegment(before[name]) is not None
+    ]
+
+
+def drawn_since(result_node, volume_node, now: ResultOrigin) -> str:
     """Which decided slices are others than when the result was made, in words; '' when none is, or it is not known."""
     origin = _origin_of(result_node)
     if origin is None:
         return ""
     keys = [key for key in {**origin.slices, **now.slices} if origin.slices.get(key) != now.slices.get(key)]
-    shown = ", ".join(keys[:_MOST_NAMED])
+    shown = ", ".join(_as_stored(key, geometry_of(volume_node)) for key in keys[:_MOST_NAMED])
     return f"{shown} and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else shown
 
 
@@ -112,11 +130,15 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
     names = {value: name for name, value in values.items()}
     now, case = origin_now(volume_node, annotation, names), case_of(volume_node)
     fills = [node for node in results_of(volume_node) if made_by(node) == FILL and confidence_of(node) is not None]
-    if not fills or drawn_since(fills[-1], now) or image_has_changed(fills[-1], now):
+    if not fills or drawn_since(fills[-1], volume_node, now) or image_has_changed(fills[-1], now):
+        return
+    confidence = confidence_of(fills[-1])
+    # Slicer may store it in another orientation than the volume when a scene is opened.
+    percent = annotation.geometry.with_same_voxels(slicer.util.arrayFromVolume(confidence), geometry_of(confidence))
+    if percent is None:
         return
     facts = cohort.origin(case, annotation).facts()
     labels = labels_of(fills[-1], volume_node, dict(values))
-    percent = slicer.util.arrayFromVolume(confidence_of(fills[-1]))
     for path, array in ((cohort.fill_confidence_path(case), percent), (cohort.fill_path(case), labels)):
         yield from written_in_slabs(path, array, annotation.geometry, compress=True, facts=facts)
 
@@ -153,13 +175,35 @@ def _origin_of(result_node) -> ResultOrigin | None:
 
 def _slice_marks(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict[str, int]:
     """A number for each decided slice that changes with what is drawn there, whatever the values of the labels are."""
-    marks = {}
+    marks, geometry = {}, annotation.geometry
+    labels = geometry.to_standard_order(annotation.labels)
     for entry in annotation.ledger.decided:
-        layer = annotation.labels[slice_layer(entry.plane.array_axis(annotation.geometry), entry.index)]
-        mark = 0
-        for name, value in sorted(
-            (names.get(value, str(value)), value) for value in np.unique(layer).tolist() if value
-        ):
+        place, index = geometry.to_standard_slice(entry.plane.array_axis(geometry), entry.index)
+        layer, mark = labels[slice_layer(place, index)], 0
+        values = [value for value in np.unique(layer).tolist() if value]
+        for name, value in sorted((names.get(value, str(value)), value) for value in values):
             mark = zlib.crc32(np.packbits(layer == value).tobytes(), zlib.crc32(name.encode(), mark))
-        marks[f"{entry.plane.value} {entry.index}"] = mark
+        marks[f"{entry.plane.value} {index}"] = mark
     return marks
+
+
+def _as_stored(key: str, geometry: VolumeGeometry) -> str:
+    """A slice that is counted from inferior, posterior or left, by its index in the volume."""
+    plane, _, index = key.partition(" ")
+    axis = Plane.named(plane).array_axis(geometry)
+    return f"{plane} {geometry.to_standard_slice(axis, int(index))[1]}"
+
+
+def _image_mark(volume_node) -> str:
+    """A checksum of voxels spread over the image, the same however Slicer stores it: flipped or not."""
+    geometry = geometry_of(volume_node)
+    array = geometry.to_standard_order(slicer.util.arrayFromVolume(volume_node))
+    places = [_spread(n) for n in array.shape]
+    sample = np.ascontiguousarray(array[np.ix_(*places)])
+    return f"{zlib.crc32(sample.tobytes()):08x} {array.dtype} {'x'.join(map(str, array.shape))}"
+
+
+def _spread(count: int) -> np.ndarray:
+    """Indices spread over an axis, the same from both its ends."""
+    steps = np.arange(0, count, max(1, count // _SAMPLES_PER_AXIS))
+    return np.unique(np.concatenate([steps, count - 1 - steps]))

@@ -166,13 +166,11 @@ def test_a_result_says_what_was_drawn_since_and_is_refused_when_the_image_is_ano
     paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 10]), "tumour")
     logic.markDrawn(volume, "axial", 10)
     logic.applyFill(volume, result)
-    assert "does not know what has been drawn, changed or taken back since it was made (axial 10)" in " ".join(
-        logic.applyReport(volume)
-    )
+    assert logic.applyReport(volume)[-1].endswith("since 'CT fill' was made: axial 10.")
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[10], tumour[10])
     result = logic.fillBetweenSlices(volume, "shape")
     logic.applyFill(volume, result)
-    assert not any("does not know" in sentence for sentence in logic.applyReport(volume))
+    assert not any("since" in sentence for sentence in logic.applyReport(volume))
     mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume)[::-1].copy())
     with pytest.raises(BadInputError, match="made from other voxels than 'CT' has now"):
         logic.applyFill(volume, result)
@@ -240,6 +238,80 @@ def test_everything_works_under_one_transform_that_bends_space_and_two_are_refus
         logic.fillBetweenSlices(volume, "shape")
 
 
+def test_three_painted_neighbours_are_no_finished_structure(mrml, logic, drawn):
+    volume, segmentation, _, tumour = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 9, 10, 11]), "tumour")
+    for asked in (None, ["tumour"]):
+        with pytest.raises(BadInputError, match="changed on axial slices 9, 10, 11, which nobody has marked"):
+            logic.applyFill(volume, result, asked)
+
+
+def test_a_painted_slice_of_another_plane_is_named_in_that_plane(mrml, logic, drawn):
+    volume, segmentation, _, tumour = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    painted = on_slices(tumour, INDICES).astype(np.uint8)
+    painted[:, :, 26] = tumour[:, :, 26]
+    paint(mrml, segmentation, volume, painted, "tumour")
+    for asked in (None, ["tumour"]):
+        with pytest.raises(BadInputError, match="changed on sagittal slice 26, which nobody has marked"):
+            logic.applyFill(volume, result, asked)
+
+
+def test_a_slice_edited_after_undo_is_named_alone(mrml, logic, drawn):
+    volume, segmentation, _, tumour = drawn
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
+    logic.undo(volume)
+    paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 10]), "tumour")
+    with pytest.raises(BadInputError, match="changed on axial slice 10, which nobody has marked"):
+        logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"), ["tumour"])
+
+
+def test_results_of_swapped_segments_and_the_drawing_itself_are_refused(logic, drawn):
+    volume, segmentation, _, _ = drawn
+    result = logic.fillBetweenSlices(volume, "shape")
+    with pytest.raises(BadInputError, match="is the drawing itself"):
+        logic.applyFill(volume, segmentation)
+    found = segmentation.GetSegmentation()
+    organ, tumour = (found.GetSegment(found.GetSegmentIdBySegmentName(name)) for name in ("organ", "tumour"))
+    organ.SetName("tumour")
+    tumour.SetName("organ")
+    with pytest.raises(BadInputError, match="Segments have been renamed since 'CT fill' was made"):
+        logic.applyFill(volume, result)
+
+
+@pytest.mark.parametrize("handedness", [1, -1])
+def test_a_fill_is_still_the_one_of_what_is_drawn_after_the_scene_was_opened_again(
+    mrml, logic, embedded, tmp_path, handedness
+):
+    labels = ball(SHAPE, 8.0, (9, 14, 16))
+    volume = mrml.util.addVolumeFromArray(noisy_image(labels), MATRIX @ np.diag([handedness, 1, 1, 1]), "CT")
+    segmentation = logic.segmentationNode(volume)
+    paint(mrml, segmentation, volume, on_slices(labels, [3, 6, 9, 12, 15]), "ball")
+    for index in (3, 6, 9, 12, 15):
+        logic.markDrawn(volume, "axial", index)
+    logic.fillBetweenSlices(volume, "shape")
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    logic.forgetScene()
+    volume = mrml.util.getNode("CT")
+    list(logic._exportingLabels([volume]))
+    list(logic._exportingFills([volume]))
+    from SparseAnnotateLib import scene
+
+    cohort, case = logic.cohort(), scene.case_of(volume)
+    from SparseAnnotateLib.core.images import read_labels
+
+    annotation = cohort.annotation(case)
+    confidence = read_labels(cohort.fill_confidence_path(case), annotation.geometry)
+    np.testing.assert_array_equal(confidence == 100, annotation.supervised_mask())
+    result = logic.latestResult(volume, ofRun=False)
+    logic.applyFill(volume, result)
+    assert logic.applyReport(volume) == ()
+    mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume).copy())
+    logic.applyFill(volume, result)
+
+
 @pytest.fixture
 def film(mrml):
     """A sequence of two frames and the volume node that shows them."""
@@ -276,7 +348,9 @@ def test_each_frame_of_a_sequence_has_its_own_drawing_case_and_results(mrml, log
     assert logic.latestResult(volume, ofRun=False) is None
     with pytest.raises(BadInputError, match="frame 'time = 10 s' of the sequence 'heart' has no drawn slices yet"):
         logic.fillBetweenSlices(volume, "shape")
-    with pytest.raises(BadInputError, match="Slices of the frame 'time = 0 s' of the sequence 'heart' have been marked"):
+    with pytest.raises(
+        BadInputError, match="Slices of the frame 'time = 0 s' of the sequence 'heart' have been marked"
+    ):
         logic.useSegmentation(volume, segmentation)
     other = logic.segmentationNode(volume)
     assert other is not segmentation
@@ -301,3 +375,33 @@ def test_each_frame_of_a_sequence_has_its_own_drawing_case_and_results(mrml, log
     assert image[labels].mean() == pytest.approx(100, abs=10)
     assert first != second
     assert exported()[0] == first
+
+
+def test_two_nodes_that_show_one_frame_share_its_drawing(mrml, logic, film):
+    show, frames = film
+    volume = show(0)
+    segmentation = logic.segmentationNode(volume)
+    paint(mrml, segmentation, volume, on_slices(frames[0], INDICES), "ball")
+    for index in INDICES:
+        logic.markDrawn(volume, "axial", index)
+    sequences = mrml.vtkSlicerSequencesLogic()
+    sequences.SetMRMLScene(mrml.mrmlScene)
+    sequence = mrml.util.getNodesByClass("vtkMRMLSequenceNode")[0]
+    browser = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "second")
+    browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+    browser.SetSelectedItemNumber(0)
+    sequences.UpdateProxyNodesFromSequences(browser)
+    second = browser.GetProxyNode(sequence)
+    assert second is not volume
+    assert logic.drawnIn(second) is segmentation
+    list(logic._exportingLabels([volume, second]))
+    from SparseAnnotateLib import scene
+
+    assert scene.case_of(second) == scene.case_of(volume)
+    assert len(logic.cohort().ledger(scene.case_of(volume)).decided) == len(INDICES)
+
+
+def test_a_drawing_of_another_volume_is_not_taken_for_one_of_a_frame(mrml, logic, film, drawn):
+    _, segmentation, _, _ = drawn
+    with pytest.raises(BadInputError, match="Slices of a volume that is no frame of a sequence have been marked"):
+        logic.useSegmentation(film[0](1), segmentation)

@@ -70,7 +70,7 @@ def test_the_whole_job_from_the_console(mrml, logic, embedded, tmp_path):
     np.testing.assert_array_equal(applied, array_of(mrml, fill, volumes[0]))
     logic.undo(volumes[0])
     np.testing.assert_array_equal(array_of(mrml, logic.segmentationNode(volumes[0]), volumes[0]), before)
-    with pytest.raises(BadInputError, match="nothing to take back"):
+    with pytest.raises(BadInputError, match="nothing to undo"):
         logic.undo(volumes[0])
 
     third, truth = add_ball(mrml, "not drawn on", (12, 15, 15))
@@ -151,7 +151,7 @@ def test_other_segments_stay_when_a_result_is_applied(mrml, logic):
 
 def test_missing_steps_are_said_in_order(mrml, logic):
     volume, _ = add_ball(mrml)
-    with pytest.raises(BadInputError, match="Nothing has been drawn on the volume 'ball' yet"):
+    with pytest.raises(BadInputError, match="Nothing has been drawn on 'ball' yet"):
         logic.fillBetweenSlices(volume)
     with pytest.raises(BadInputError, match="No slice has been drawn on any of the chosen volumes"):
         logic.train([volume])

@@ -220,6 +220,55 @@ def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_said(embedded, 
     drawing.check()
 
 
+@pytest.mark.parametrize("move", ["one slice up", "two slices down"])
+@pytest.mark.parametrize("hardened", [True, False])
+def test_a_drawing_that_alone_was_moved_by_whole_slices_is_told(embedded, mrml, tmp_path, move, hardened):
+    drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
+    parent = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
+    parent.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(MOVES[move]))
+    segmentation = drawing.segmentation
+    segmentation.SetAndObserveTransformNodeID(parent.GetID())
+    if hardened:
+        segmentation.HardenTransform()
+    words = "no longer slices of the volume" if hardened else "under the transform 'shift', but the volume"
+    with pytest.raises(BadInputError, match=words):
+        drawing.scene.stored_ledger(segmentation, drawing.volume)
+    if not hardened:
+        copy = drawing.scene.mended_copy(segmentation, drawing.volume)
+        drawing.scene.use_segmentation(drawing.volume, copy)
+        drawing.check()
+
+
+def test_empty_slices_of_a_volume_that_was_turned_in_place_are_not_taken_for_others(mrml):
+    from SparseAnnotateLib import scene
+
+    volume = mrml.util.addVolumeFromArray(np.zeros(SHAPE), np.eye(4), "volume")
+    segmentation = scene.annotated_segmentation(volume, create=True)
+    segmentation.GetSegmentation().AddEmptySegment("a", "a")
+    for index in (0, 1):
+        scene.mark_empty(volume, Plane.AXIAL, index)
+    centre = moved(*(np.array(SHAPE[::-1]) - 1) / 2)
+    parent = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "half turn")
+    parent.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(centre @ turned(0, 180) @ np.linalg.inv(centre)))
+    for node in (volume, segmentation):
+        node.SetAndObserveTransformNodeID(parent.GetID())
+        node.HardenTransform()
+    with pytest.raises(BadInputError, match="Cannot determine which slices"):
+        scene.stored_ledger(segmentation, volume)
+
+
+def test_a_copy_for_another_volume_stays_at_its_place_in_the_world(mrml, embedded, tmp_path):
+    drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
+    other = mrml.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), MATRICES["right-handed"], "other")
+    drawing.put_under_transform("two slices down")
+    copy = drawing.scene.mended_copy(drawing.segmentation, other)
+    found = drawing.scene.labels_of(copy, other, {"a": 1}) > 0
+    np.testing.assert_array_equal(found[:-2], drawing.labels[2:] > 0)
+    assert not found[-2:].any()
+    decided = sorted(entry.index for entry in drawing.scene.stored_ledger(copy, other).decided)
+    assert decided == [1, 2]  # those that are within, and whole; the sagittal one is not
+
+
 def test_recommended_slices_go_when_the_grid_goes_and_marked_ones_are_told(mrml):
     from SparseAnnotateLib import scene
 
