@@ -13,6 +13,7 @@ import numpy as np
 _SAMPLES = 1 << 18
 # What lies farther from the densest half of all different values than so many times their range is no intensity.
 _ABSURD = 1e4
+_FEW, _FEW_SHARE = 4, 0.05
 # Nor is the lowest or highest of many values, if it is not 0, when nothing is in between over so many times the range
 # of all others; for the limits of integer types, which nobody measures by chance, less is enough.
 _EMPTY, _EMPTY_BEFORE_LIMIT, _MANY = 20.0, 2.0, 16
@@ -89,7 +90,11 @@ def _shown_range(values: np.ndarray) -> tuple[float, float]:
     start = int(widths.argmin())
     reach = min(_ABSURD * widths[start], np.finfo(np.float64).max / 4)
     centre_low, centre_high = values[start], values[start + half - 1]
-    values = values[(values >= centre_low - reach) & (values <= centre_high + reach)]
+    near = (values >= centre_low - reach) & (values <= centre_high + reach)
+    # Padding is a few values, though it may be most voxels. A background that fades to nothing is itself the densest
+    # half, and what is far outside of it is the body.
+    if np.count_nonzero(~near) <= max(_FEW, _FEW_SHARE * len(values)):
+        values = values[near]
     # Both ends at once, and then each by itself: the one would hide the other.
     for drop_low, drop_high in ((True, True), (True, False), (False, True)):
         rest = values[int(drop_low) : len(values) - int(drop_high)]
@@ -108,5 +113,5 @@ def _shown_range(values: np.ndarray) -> tuple[float, float]:
 
 def _is_apart(value: float, empty: float, width: float, many: bool) -> bool:
     if 4 * value in _LIMITS:
-        return empty > _EMPTY_BEFORE_LIMIT * width
-    return many and value != 0 and empty > _EMPTY * width
+        return empty / _EMPTY_BEFORE_LIMIT > width
+    return many and value != 0 and empty / _EMPTY > width

@@ -119,3 +119,17 @@ def test_any_finite_image_gives_finite_float32_in_the_same_order(image):
 @given(arrays.arrays(st.sampled_from([np.int16, np.uint16, np.uint8, np.int64, np.bool_]), (3, 4, 5)))
 def test_any_whole_numbers_give_finite_float32(image):
     assert np.isfinite(Intensities.of(image).of_part(image)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_background_that_fades_to_nothing_is_no_reason_to_leave_the_body_out(dtype):
+    """As smoothed templates have it: most different values are tiny, and the body is far outside of their range."""
+    distance = np.linalg.norm(np.indices((40, 44, 48)) - np.array([20, 22, 24])[:, None, None, None], axis=0)
+    noise = np.random.default_rng(0).random(distance.shape)
+    image = np.where(distance < 12, 0.6 + 0.3 * noise, np.exp(-4.0 * (distance - 12)) * (0.5 + noise)).astype(dtype)
+    found = Intensities.of(image)
+    assert not found.is_clipped
+    assert (found.low, found.high) == (float(image.min()), float(image.max()))
+    from SparseAnnotateLib.selection.body_extent import body_extents
+
+    assert body_extents(image) == ((8, 32), (10, 34), (12, 36))
