@@ -294,14 +294,18 @@ class Cohort(CohortLayout):
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None
 
-    def reference(self, name: str) -> np.ndarray:
-        """A case's dense reference labels, (K, J, I). Raises CohortError when it has none."""
+    def reference_path(self, name: str) -> Path:
+        """Raises CohortError when the case has no reference."""
         path = self.case(name).reference
         if path is None:
             raise CohortError(f"The case '{name}' has no reference labels to compare with.")
-        geometry = self.geometry(name)
+        return self._path(path)
+
+    def reference(self, name: str) -> np.ndarray:
+        """A case's dense reference labels, (K, J, I). Raises CohortError when it has none."""
+        path, geometry = self.reference_path(name), self.geometry(name)
         with self._naming(f"The reference of case '{name}'"):
-            return read_labels(self._path(path), geometry)
+            return read_labels(path, geometry)
 
     # --- annotation and ledger ------------------------------------------------------------------------------------
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +58,10 @@ def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, mad
                 shutil.copyfile(file, temporary)
             made.append(place)
         else:
+            # All files of an image are taken in, or none.
+            here = [done for done in places.values() if done in made]
+            take_back([*here, place])
+            del made[len(made) - len(here) :]
             return stored
     return places[path].relative_to(folder).as_posix()
 
@@ -64,8 +70,16 @@ def take_back(made: list[Path]) -> None:
     """Remove files that were taken in, and folders that are empty then."""
     for path in made:
         with suppress(OSError):
-            path.unlink()
+            path.unlink(missing_ok=True)
             path.parent.rmdir()
+
+
+def is_same_image(one: Path, other: Path) -> bool:
+    """True when both are the same file, or files of the same content."""
+    if not (one.is_file() and other.is_file()):
+        return False
+    pairs = list(zip_longest(image_files(one), image_files(other)))
+    return one.samefile(other) or all(a and b and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
 
 
 def _linked(file: Path, place: Path) -> bool:

@@ -116,11 +116,7 @@ def import_nnunet_dataset(
     images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
-    warnings = _labels_without_image(folder, dataset, images)
-    unknown = [name for name in cases if name not in images]
-    if unknown:
-        raise BadInputError(f"The data set '{folder}' has no case '{unknown[0]}'.")
-    images = {name: path for name, path in images.items() if not cases or name in cases}
+    warnings = [] if cases else _labels_without_image(folder, dataset, images)
     for number, (name, path) in enumerate(images.items()):
         watch.step(0.5 * number / len(images), f"checking '{name}'")
         _, _, found = _case(folder, dataset, name, path)
@@ -132,9 +128,7 @@ def import_nnunet_dataset(
             "another folder."
         )
     new_folders = [path for path in (cohort_folder, state) if not path.exists()]
-    cohort = Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
-    if state_folder is not None:
-        cohort = Cohort.open(cohort_folder, state_folder)
+    Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
     try:
         cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):

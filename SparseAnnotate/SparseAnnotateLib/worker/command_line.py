@@ -15,7 +15,7 @@ import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from contextlib import nullcontext, suppress  # noqa: E402
 
-EXIT_OK, EXIT_ERROR, EXIT_CANCELLED, EXIT_CLOSED_PIPE = 0, 1, 130, 141
+EXIT_OK, EXIT_ERROR, EXIT_CLOSED_PIPE = 0, 1, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

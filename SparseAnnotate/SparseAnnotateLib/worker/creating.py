@@ -14,7 +14,7 @@ from ..core.case_names import check_name, file_stem, names_of_files, normal_name
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
 from ..core.decathlon import DATASET_FILE, case_name
 from ..core.geometry import VolumeGeometry
-from ..core.image_intake import Way, take_back, taken_in
+from ..core.image_intake import Way, is_same_image, take_back, taken_in
 from ..core.images import read_geometry, read_labels
 from .reference_order import order_problem
 
@@ -132,19 +132,29 @@ def _is_there(known: Cohort, request: CreateRequest, number: int, name: str) -> 
         )
     if not known.has_case(name):
         return False
-    image = Path(request.images[number])
     mine = known.image_path(name)
-    if not (image.is_file() and mine.is_file() and mine.samefile(image)):
+    if not is_same_image(Path(request.images[number]), mine):
         raise CohortError(
             f"The cohort '{known.name}' already has a case '{name}', of another file ('{mine}'); it is not replaced. "
             "Name the new case with '--names'."
         )
-    if request.references and not known.has_reference(name):
+    if request.references:
+        _check_same_reference(known, request.references[number], name)
+    return True
+
+
+def _check_same_reference(known: Cohort, given: str, name: str) -> None:
+    if not known.has_reference(name):
         raise CohortError(
             f"The case '{name}' is in the cohort '{known.name}' already, without a reference; enter the reference in "
             f"'{COHORT_FILE}'."
         )
-    return True
+    mine = known.reference_path(name)
+    if not is_same_image(Path(given), mine):
+        raise CohortError(
+            f"The case '{name}' is in the cohort '{known.name}' already, with another reference ('{mine}'); it is not "
+            f"replaced. To use '{given}' instead, enter it in '{COHORT_FILE}'."
+        )
 
 
 def _check_files(request: CreateRequest, names: Sequence[str], new: Sequence[int], watch: Watch) -> None:

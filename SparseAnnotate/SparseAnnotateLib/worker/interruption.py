@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to the command line: stop when it suits, at the second time at once, in a sentence."""
+"""What Ctrl-C and SIGTERM do to the command line: the first stops cleanly, the second at once, in a sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -71,7 +72,8 @@ class Interruption:
         self._times += 1
         patience = 0 if not self._has_begun else 1 if self.cancel is None else 2
         if self._times > patience:
-            os.write(2, b"Cancelled.\n")
+            with suppress(OSError):  # nobody may be there to read it
+                os.write(2, b"Cancelled.\n")
             os._exit(128 + number)
         if self._times == patience:
             raise KeyboardInterrupt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import tempfile
@@ -11,26 +10,24 @@ from pathlib import Path
 
 def complete_environment() -> None:
     """Give accounts without a name, or without a home folder, what MONAI, PyTorch and matplotlib ask for."""
-    try:
-        getpass.getuser()
-        name = None
-    except (KeyError, OSError, ImportError):
-        name = f"user{os.getuid()}" if hasattr(os, "getuid") else "user"
-        os.environ["LOGNAME"] = name
+    # Loads numpy: only after `restart_in_utf8`, which would have it loaded twice.
+    from ..core.user_name import ensure_user_name
+
+    name = ensure_user_name()
     if not _has_home():
         # A folder of one's own that stays, so that caches are found again.
-        folder = Path(tempfile.gettempdir()) / f"sparse-annotate-{name or getpass.getuser()}"
+        folder = Path(tempfile.gettempdir()) / f"sparse-annotate-{name}"
+        try:
+            (folder / "matplotlib").mkdir(parents=True, exist_ok=True)
+            os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
+        except OSError:
+            pass  # matplotlib then makes a folder for this process alone
         for variable, place in (
-            ("MPLCONFIGDIR", "matplotlib"),
             ("TORCH_HOME", "torch"),
             ("TORCHINDUCTOR_CACHE_DIR", "inductor"),
             ("TRITON_HOME", "triton"),
         ):
             os.environ.setdefault(variable, str(folder / place))
-        try:
-            (folder / "matplotlib").mkdir(parents=True, exist_ok=True)
-        except OSError:
-            os.environ.pop("MPLCONFIGDIR")
 
 
 def restart_in_utf8() -> None:

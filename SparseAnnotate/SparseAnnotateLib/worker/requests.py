@@ -22,7 +22,7 @@ from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .comparing import CompareRequest, compare
 from .creating import CreateRequest, create
-from .evaluating import EvaluateRequest, Evaluation, evaluate
+from .evaluating import EvaluateRequest, evaluate
 from .exchange import (
     ExportBundleRequest,
     ExportNnunetRequest,
@@ -166,8 +166,6 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     return results
 
 
-__all__ = ["METHODS", "Evaluation"]
-
 METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "create": (CreateRequest, create),
@@ -191,11 +189,11 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
 
 
 def _without_effect(request: PredictRequest, card) -> list[str]:
-    """What is asked of a run that cannot do it."""
+    """A sentence for each option that the run cannot use."""
     found = []
     roles = set(request.models) or {model.plan.role for model in card.models}
     if request.follows_edges and "2d" not in roles:
-        found.append("Following edges has no effect: it refines 2D models, and none is asked.")
+        found.append("Following edges has no effect: it refines 2D models only, and none is used.")
     if request.flips and not card.flip:
         found.append(f"Averaging over mirrored volumes has no effect: '{request.run}' was trained without mirroring.")
     return found

@@ -1,4 +1,4 @@
-"""Options that have no effect beside others: said, because whoever gives them expects one."""
+"""Warnings about options that have no effect beside others: whoever gives them expects one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from .recommendation import NO_FEATURES
 def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
     """A sentence for each group of options given that this command, with these other options, does not use."""
     words = [word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word[:2] == "--"]
-    options.given = {
-        name for name in vars(options) for word in words if name == word or (word and name.startswith(word))
-    }
+    options.given = {name for word in words if word for name in _meant(options, word)}
     rules = {"fill": _of_fill, "recommend": _of_recommend, "picture": _of_features}
     of_command = rules.get(options.command)
     return of_command(options) if of_command else []
+
+
+def _meant(options: argparse.Namespace, word: str) -> list[str]:
+    """The options that a word stands for: one of this name, or those that it is the beginning of."""
+    return [word] if hasattr(options, word) else [name for name in vars(options) if name.startswith(word)]
 
 
 def _of_fill(options: argparse.Namespace) -> list[str]:
@@ -54,7 +57,7 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
     elif not asks_models or options.features != NO_FEATURES:
         found += _of_features(options)
     if options.minutes is None:
-        found += _sentence(options, ["seconds_per_slice"], "a budget that is not in --minutes")
+        found += _sentence(options, ["seconds_per_slice"], "any budget but --minutes")
     return found
 
 

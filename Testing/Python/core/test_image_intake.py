@@ -77,6 +77,24 @@ def test_a_header_comes_with_its_voxels(tmp_path):
     assert (read_image(tmp_path / "c" / stored)[0] == noisy_image(ball())).all()
 
 
+def test_an_image_of_two_files_is_taken_in_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_image(tmp_path / "s" / "p.mhd", noisy_image(ball()), GEOMETRY, compress=False)
+    link, links = os.link, []
+
+    def once(file, place):
+        if links:
+            raise OSError(errno.EMLINK, "Too many links")
+        links.append(place)
+        link(file, place)
+
+    monkeypatch.setattr(os, "link", once)
+    made = ["of another case"]
+    assert taken_in(tmp_path / "s" / "p.mhd", tmp_path / "c", "images", "p", "link", made) == "../s/p.mhd"
+    assert links
+    assert made == ["of another case"]
+    assert not [path for path in (tmp_path / "c").rglob("*") if path.is_file()]
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path, scan):
     (tmp_path / "c").write_text("a file")
     with pytest.raises(FileWriteError, match="cannot be written"):

@@ -240,7 +240,8 @@ def test_nothing_is_made_when_one_case_cannot_be_imported(tmp_path, wrong):
 
 def test_some_cases_are_imported_and_their_drawings_kept_elsewhere(tmp_path):
     folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()[:-1], "c": sparse()})
-    cohort, _ = import_nnunet_dataset(folder, tmp_path / "ours", Watch(), ["a", "c"], tmp_path / "state")
+    cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch(), ["a", "c"], tmp_path / "state")
+    assert not any("no image" in warning for warning in warnings)
     assert [case.name for case in cohort.cases] == ["a", "c"]
     assert Cohort.open(tmp_path / "ours", tmp_path / "state").annotated_cases() == ["a", "c"]
     assert sorted(p.name for p in (tmp_path / "ours").iterdir() if p.name != ".lock") == ["cohort.json"]

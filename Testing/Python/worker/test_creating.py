@@ -141,6 +141,26 @@ def test_nothing_of_a_cohort_is_replaced_by_adding(tmp_path, file, options, word
     assert len(list((tmp_path / "co" / "images").iterdir())) == 1
 
 
+def test_another_reference_of_a_case_that_is_there_is_not_passed_over(tmp_path):
+    image, theirs = scan(tmp_path / "a.nrrd"), reference(tmp_path / "labels" / "a.nrrd")
+    made(tmp_path / "co", image, references=(theirs,))
+    assert made(tmp_path / "co", image, references=(theirs,)) == ["a"]
+    other = tmp_path / "other" / "a.nrrd"
+    write_image(other, ball()[::-1], GEOMETRY)
+    with pytest.raises(CohortError, match="with another reference .*; it is not replaced"):
+        made(tmp_path / "co", image, references=(str(other),))
+
+
+def test_an_image_that_was_copied_into_the_cohort_is_known_again(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError("another file system")
+
+    monkeypatch.setattr("os.link", no_links)
+    image = scan(tmp_path / "a.nrrd")
+    made(tmp_path / "co", image, way="copy")
+    assert made(tmp_path / "co", image, way="copy") == ["a"]
+
+
 def test_a_data_set_of_others_is_not_hidden_by_a_cohort(tmp_path):
     (tmp_path / "co").mkdir()
     (tmp_path / "co" / "dataset.json").write_text("{}")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +89,7 @@ def test_a_reader_that_has_gone_is_no_traceback(ball_cohort, form):
     finally:
         os.close(writing)
     assert found.returncode == 141
-    assert found.stderr.strip() == b"" or b"Traceback" not in found.stderr
+    assert b"Traceback" not in found.stderr
 
 
 def test_a_log_file_gets_a_line_for_each_stage_and_now_and_then(capsys):
@@ -132,7 +134,7 @@ def test_a_training_into_a_log_file_names_its_steps(ball_cohort):
         (["fill", "--time-limit", "9"], "--time-limit has no effect with any method but 'morphological'."),
         (["recommend", "--total", "12", "--runs", "r"], "--runs has no effect with --strategy staggered."),
         (["recommend", "--total", "12", "--feature-steps", "3"], "--feature-steps has no effect with --strategy"),
-        (["recommend", "--total", "12", "--seconds-per-slice", "3"], "a budget that is not in --minutes."),
+        (["recommend", "--total", "12", "--seconds-per-slice", "3"], "any budget but --minutes."),
         (["picture", "--feature-steps", "3"], "--feature-steps has no effect with --features intensity."),
     ],
 )
@@ -142,40 +144,31 @@ def test_options_without_effect_are_named(ball_cohort, tmp_path, capsys, argumen
     assert sentence in capsys.readouterr().err
 
 
-def test_options_with_effect_are_not_named(ball_cohort, capsys):
-    assert main(["fill", str(ball_cohort.folder), "--methods", "shape", "morphological", "--time-limit", "50"]) == 0
+@pytest.mark.parametrize(
+    "arguments", [["--methods", "shape", "morphological", "--time-limit", "50"], ["--method", "shape"]]
+)
+def test_options_with_effect_are_not_named(ball_cohort, capsys, arguments):
+    assert main(["fill", str(ball_cohort.folder), *arguments]) == 0
     assert "no effect" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["curves", "export-bundle", "import-bundle"])
-def test_options_that_a_command_does_not_use_are_not_offered(ball_cohort, command, capsys):
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [("curves", ()), ("export-bundle", ("--folder", "x")), ("import-bundle", ("--folder", "x"))],
+)
+def test_options_that_a_command_does_not_use_are_not_offered(ball_cohort, command, folder, capsys):
     with pytest.raises(SystemExit) as caught:
-        main([command, str(ball_cohort.folder), "--run", "r", "--folder", "x", "--cases", "ball_0"])
+        main([command, str(ball_cohort.folder), "--run", "r", *folder, "--cases", "ball_0"])
     assert caught.value.code == 2
+    assert "unrecognized arguments: --cases" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere")
-def test_a_cohort_that_cannot_be_written_names_the_way_out(ball_cohort, capsys):
-    _read_only(ball_cohort, capsys)
-
-
-def test_the_way_out_of_a_cohort_that_cannot_be_written_is_named(ball_cohort, capsys, monkeypatch):
-    from SparseAnnotateLib.core import FileWriteError, folder_lock
-
-    def forbidden(self):
-        raise FileWriteError(f"'{self.path}' cannot be written: no permission to write there.")
-
-    monkeypatch.setattr(folder_lock.FolderLock, "__enter__", forbidden)
-    _read_only(ball_cohort, capsys)
-
-
-def _read_only(cohort: Cohort, capsys) -> None:
-    mode = cohort.folder.stat().st_mode
-    cohort.folder.chmod(0o555)
-    try:
-        assert main(["recommend", str(cohort.folder), "--total", "14"]) == 1
-    finally:
-        cohort.folder.chmod(mode)
+def test_the_way_out_of_a_cohort_that_cannot_be_written_is_named(ball_cohort, capsys):
+    # A folder where the lock is to be written stops the administrator, too, whom permissions do not.
+    lock = ball_cohort.folder / ".lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    assert main(["recommend", str(ball_cohort.folder), "--total", "14"]) == 1
     assert "'--state FOLDER'" in " ".join(capsys.readouterr().err.split())
 
 
@@ -183,15 +176,13 @@ def test_accounts_without_a_name_or_a_home_get_what_libraries_ask_for(monkeypatc
     def nobody():
         raise KeyError("getpwuid(): uid not found: 54321")
 
-    for name in ("HOME", "USERPROFILE", "LOGNAME", "USER", "MPLCONFIGDIR", "TORCH_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(process_environment.getpass, "getuser", nobody)
+    unset = ("HOME", "USERPROFILE", "LOGNAME", "USER", "MPLCONFIGDIR", "TORCH_HOME")
+    monkeypatch.setattr(os, "environ", {name: value for name, value in os.environ.items() if name not in unset})
+    monkeypatch.setattr(getpass, "getuser", nobody)
     monkeypatch.setattr(process_environment.os.path, "expanduser", lambda path: path)
     process_environment.complete_environment()
     assert os.environ["LOGNAME"].startswith("user")
     assert os.access(os.environ["MPLCONFIGDIR"], os.W_OK)
-    for name in ("LOGNAME", "MPLCONFIGDIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_HOME"):
-        monkeypatch.delenv(name)
 
 
 def started(*arguments) -> subprocess.Popen:
@@ -202,11 +193,23 @@ def started(*arguments) -> subprocess.Popen:
     )
 
 
+def wait_until_signals_are_caught(number: int) -> None:
+    """Until the process has reached our code: before, Python itself decides what a signal does."""
+    status = Path(f"/proc/{number}/status")
+    if not status.exists():
+        time.sleep(1.0)  # macOS
+        return
+    both = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
+    while int(status.read_text().split("SigCgt:")[1].split()[0], 16) & both != both:
+        time.sleep(0.005)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("seconds", [0.25, 0.6, 1.5])
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 1.2])
 def test_a_signal_while_the_program_starts_is_a_sentence(ball_cohort, number, code, seconds):
     process = started("train", ball_cohort.folder, "--run", f"r{seconds}", "--iterations", 500, "--device", "cpu")
+    wait_until_signals_are_caught(process.pid)
     time.sleep(seconds)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
