@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from .atomic_files import written_atomically
+from .file_looks import FileLooks, is_settled, looks_of
 
 _MARK = b"CRC-32 "
 _TAIL_BYTES = len(_MARK) + 8
 _CHUNK = 1 << 22
+_whole: set[FileLooks] = set()
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -27,9 +29,15 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def is_whole_array(path: Path) -> bool:
-    """True when the file is there and just as `save_array` wrote it; it is read once for that, from end to end."""
+    """True when the file is there and just as `save_array` wrote it.
+
+    It is read for that from end to end, once in this process while it does not change.
+    """
     try:
-        left, checksum = path.stat().st_size - _TAIL_BYTES, 0
+        looks = looks_of(path)
+        if looks in _whole:
+            return True
+        left, checksum = looks[1] - _TAIL_BYTES, 0
         with open(path, "rb") as file:
             while left > 0:
                 chunk = file.read(min(_CHUNK, left))
@@ -37,9 +45,12 @@ def is_whole_array(path: Path) -> bool:
                     return False
                 checksum = zlib.crc32(chunk, checksum)
                 left -= len(chunk)
-            return file.read() == _MARK + f"{checksum:08x}".encode("ascii")
+            is_whole = file.read() == _MARK + f"{checksum:08x}".encode("ascii")
     except OSError:
         return False
+    if is_whole and is_settled(looks):
+        _whole.add(looks)
+    return is_whole
 
 
 def load_array(path: Path) -> np.ndarray | None:

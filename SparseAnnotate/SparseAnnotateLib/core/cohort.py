@@ -287,9 +287,12 @@ class Cohort(CohortLayout):
             return read_image(self.image_path(name))
 
     def image_fingerprint(self, name: str) -> str:
-        """Short text from the content of a case's image file, the same wherever the cohort is copied to."""
+        """Short text from the content of a case's image files, the same wherever the cohort is copied to.
+
+        Kept in the cache; computed again only when a file has changed.
+        """
         with self._naming(f"The image of case '{name}'"):
-            return image_fingerprint(self.image_path(name))
+            return image_fingerprint(self.image_path(name), self.cache_folder / "marks" / f"{self._stem(name)}.json")
 
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from .errors import BadInputError
+from .file_looks import FileLooks, is_settled, looks_of
 from .metaimage_length import META_ENDINGS, metaimage_damage
 from .nifti_header import NIFTI_ENDINGS, nifti_damage
 from .nrrd_checksum import checksum_differs
 from .nrrd_length import NRRD_ENDINGS, nrrd_damage
 
 _KEPT_FROM = 1 << 22  # bytes; smaller files are checked each time
-_SETTLED_SECONDS = 2.0  # a file may change twice within one tick of the clock that its time is read from
 _CHECKS = ((NRRD_ENDINGS, nrrd_damage), (META_ENDINGS, metaimage_damage), (NIFTI_ENDINGS, nifti_damage))
-_whole: set[tuple] = set()
+_whole: set[FileLooks] = set()
 
 
 def require_whole(path: Path) -> None:
@@ -26,8 +25,7 @@ def require_whole(path: Path) -> None:
     if check is None:
         return
     try:
-        status = path.stat()
-        looks = (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        looks = looks_of(path)
         if looks in _whole:
             return
         problem = check(path)
@@ -37,7 +35,7 @@ def require_whole(path: Path) -> None:
         raise BadInputError(unreadable(path, problem))
     # The voxels of a header may lie in other files.
     own_voxels = not path.name.lower().endswith((".nhdr", ".mhd"))
-    if own_voxels and status.st_size >= _KEPT_FROM and time.time() - status.st_mtime > _SETTLED_SECONDS:
+    if own_voxels and looks[1] >= _KEPT_FROM and is_settled(looks):
         _whole.add(looks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -32,6 +33,8 @@ def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, mad
         stem: what the case's files are called.
         made: gets the files that were made, for whoever has to take them back.
 
+    A header whose voxels lie outside its folder is left where it is: it would not find them.
+
     Raises FileWriteError when a copy cannot be written.
     """
     path = Path(os.path.expanduser(path)).absolute()
@@ -42,9 +45,11 @@ def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, mad
     files = image_files(path)
     ending = next((e for e in IMAGE_ENDINGS if path.name.lower().endswith(e)), path.suffix)
     if len(files) > 1:
-        # A header names its file of voxels: both keep their names, in a folder of their own.
+        # A header names its files of voxels: all keep their names and places, in a folder of their own.
+        if not all(file.is_relative_to(path.parent) and ".." not in file.parts for file in files):
+            return stored
         target = _free(folder / kind / stem, lambda place: place.exists())
-        places = {file: target / file.name for file in files}
+        places = {file: target / file.relative_to(path.parent) for file in files}
     else:
         target = _free(folder / kind / f"{stem}{ending}", lambda place: place.exists() and not place.samefile(path))
         places = {path: target}
@@ -60,18 +65,19 @@ def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, mad
         else:
             # All files of an image are taken in, or none.
             here = [done for done in places.values() if done in made]
-            take_back([*here, place])
+            take_back([*here, place], folder)
             del made[len(made) - len(here) :]
             return stored
     return places[path].relative_to(folder).as_posix()
 
 
-def take_back(made: list[Path]) -> None:
-    """Remove files that were taken in, and folders that are empty then."""
+def take_back(made: Sequence[Path], folder: Path) -> None:
+    """Remove files that were taken into a cohort's `folder`, and what is empty in it then."""
     for path in made:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-            path.parent.rmdir()
+            for parent in path.relative_to(folder).parents[:-1]:
+                (folder / parent).rmdir()
 
 
 def is_same_image(one: Path, other: Path) -> bool:

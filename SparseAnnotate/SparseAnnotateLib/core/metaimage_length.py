@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from .packed_stream import zlib_length
+from .voxel_files import named_files
 
 META_ENDINGS = (".mha", ".mhd")
 _BYTES = {
@@ -32,9 +33,9 @@ def metaimage_damage(path: Path) -> str:
     Headers that say something else than what is checked here are left to ITK. Raises OSError.
     """
     fields, start = _header(path)
-    files = _data_files(path, fields)
+    files = _named_files(path, fields)
     expected = _expected_bytes(fields)
-    if files is None or expected is None:
+    if files is None or expected is None or fields.get("BinaryData", "True").lower() == "false":
         return ""
     for file in files:
         if not file.is_file():
@@ -50,6 +51,11 @@ def metaimage_damage(path: Path) -> str:
     skipped = _whole_number(fields.get("HeaderSize", "")) or 0
     length = sum(file.stat().st_size - skipped for file in files) - (start if files[0] == path else 0)
     return "" if length >= expected else "the file is shorter than its header says"
+
+
+def metaimage_files(path: Path) -> list[Path] | None:
+    """The files that hold the voxels; None when the header cannot be understood. Raises OSError."""
+    return _named_files(path, _header(path)[0])
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -69,24 +75,15 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     return fields, place
 
 
-def _data_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
+def _named_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
     name = fields.get("ElementDataFile")
-    if name is None or (fields.get("BinaryData", "True").lower() == "false"):
+    if name is None:
         return None
     if name.upper() == "LOCAL":
         return [path]
-    if "LIST" in fields:
-        return [path.parent / line.strip() for line in fields["LIST"].splitlines() if line.strip()]
     words = name.rsplit(" ", 3)
-    if "%" not in name:
-        return [path.parent / name]
-    if len(words) != 4 or not all(re.fullmatch(r"[0-9]{1,6}", word) for word in words[1:]):
-        return None
-    first, last, step = map(int, words[1:])
-    try:
-        return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
-    except (TypeError, ValueError, KeyError):
-        return None
+    pattern, numbers = (words[0], words[1:]) if "%" in name else (name, None)
+    return named_files(path.parent, pattern, numbers, fields.get("LIST"))
 
 
 def _expected_bytes(fields: dict[str, str]) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .nrrd_checksum import checksum_differs
 from .packed_stream import bzip2_length, gzip_length
+from .voxel_files import named_files
 
 NRRD_ENDINGS = (".nrrd", ".nhdr")
 _LONGEST_HEADER = 1 << 20
@@ -27,7 +28,7 @@ def nrrd_damage(path: Path) -> str:
     if checksum_differs(path):
         return "it is not what SparseAnnotate wrote: its checksum does not fit"
     fields, start = _header(path)
-    files, expected = _data_files(path, fields), _expected_bytes(fields)
+    files, expected = _named_files(path, fields), _expected_bytes(fields)
     if files is None or expected is None:
         return ""
     for file in files:
@@ -55,6 +56,11 @@ def nrrd_damage(path: Path) -> str:
     return "" if length >= expected else "the file is shorter than its header says"
 
 
+def nrrd_files(path: Path) -> list[Path] | None:
+    """The files that hold the voxels; None when the header cannot be understood. Raises OSError."""
+    return _named_files(path, _header(path)[0])
+
+
 def _header(path: Path) -> tuple[dict[str, str], int]:
     """The fields, names in lower case without blanks, and where the voxels begin; a list of files under 'list'."""
     with open(path, "rb") as file:
@@ -74,22 +80,13 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     return fields, start
 
 
-def _data_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
+def _named_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
     name = fields.get("datafile")
     if name is None:
         return [path]
-    if "list" in fields:
-        return [path.parent / line.strip() for line in fields["list"].splitlines() if line.strip()]
     words = name.split()
-    if "%" not in name:
-        return [path.parent / name]
-    if len(words) < 4 or not all(re.fullmatch(r"[0-9]{1,6}", word) for word in words[1:4]):
-        return None
-    first, last, step = map(int, words[1:4])
-    try:
-        return [path.parent / (words[0] % number) for number in range(first, last + 1, max(step, 1))]
-    except (TypeError, ValueError, KeyError):
-        return None
+    pattern, numbers = (words[0], words[1:4]) if "%" in name else (name, None)
+    return named_files(path.parent, pattern, numbers, fields.get("list"))
 
 
 def _expected_bytes(fields: dict[str, str]) -> int | None:

@@ -14,7 +14,7 @@ PLANE_BOXES = {"axial": "axialCheckBox", "coronal": "coronalCheckBox", "sagittal
 
 
 class DataStep(Step):
-    """What is worked on. A segmentation on another grid is told here, with a button that copies it to this one.
+    """The choice of volumes and segmentation. One on another grid is reported here, with a button that copies it.
 
     Attributes:
         problem: why the shown segmentation does not fit the volume, as a sentence; None when it does.
@@ -99,10 +99,8 @@ class DataStep(Step):
         self.ui.geometryLabel.text = self.problem or ""
 
     def _problem_of(self, volume, segmentation) -> str | None:
-        problem = self.logic.geometryProblem(volume, segmentation)
-        if problem is None and self.logic.drawnIn(volume) is segmentation:
-            problem = self.logic.ledgerProblem(volume)
-        return problem
+        """What a copy on the volume's grid would mend, as a sentence."""
+        return self.logic.geometryProblem(volume, segmentation) or self.logic.ledgerProblem(volume, segmentation)
 
     def _use_segmentation(self, node) -> None:
         volume = self.session.volume
@@ -115,7 +113,7 @@ class DataStep(Step):
         try:
             self.logic.useSegmentation(volume, node)
         except BadInputError:
-            if self.logic.geometryProblem(volume, node) is None:
+            if self._problem_of(volume, node) is None:
                 raise
             # It stays chosen, with what is wrong and the button that copies it beside it.
             self._refused = node
@@ -125,7 +123,7 @@ class DataStep(Step):
         if volume is None or node is None:
             raise BadInputError(_("Choose a volume and a segmentation first."))
         if self._problem_of(volume, node) is None:
-            raise BadInputError(_("'{name}' lies on the voxels of the volume already.").format(name=node.GetName()))
+            raise BadInputError(_("'{name}' already matches the volume grid.").format(name=node.GetName()))
         copy = self.logic.mendGeometry(volume, node)
         self.logic.useSegmentation(volume, copy)
         self._refused = None
@@ -133,8 +131,12 @@ class DataStep(Step):
         text = _("'{copy}' is a copy on the voxels of '{volume}'; '{name}' is unchanged.").format(
             copy=copy.GetName(), volume=volume.GetName(), name=node.GetName()
         )
-        if self.logic.hasLedger(node) and not self.logic.hasLedger(copy):
-            text += " " + _("The marked slices do not match this volume's slices and were not copied.")
+        marked = self.logic.markedSliceCount(node)
+        left_out = marked - self.logic.markedSliceCount(copy)
+        if left_out:
+            text += " " + _(
+                "{count} of {all} marked slices do not match this volume's slices, so their marks were not copied."
+            ).format(count=left_out, all=marked)
         self.session.say(text)
 
     def _volumes_changed(self) -> None:

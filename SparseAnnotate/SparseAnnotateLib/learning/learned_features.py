@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
-from ..selection import cached_array, check_seed, cohort_slice_images, image_mark
+from ..selection import cached_array, check_seed, cohort_slice_images
 from .devices import chosen_device
 from .slice_encoders import build_encoder
 from .weights import load_weights, save_weights
@@ -90,7 +90,7 @@ class _Encoder:
         self._training, self._watch = training, watch
         self._network: nn.Module | None = None
         # In the order of their content: the same images teach the same, however they are named and listed.
-        by_mark = sorted({image_mark(cohort, name): name for name in names}.items())
+        by_mark = sorted({cohort.image_fingerprint(name): name for name in names}.items())
         marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
         self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -168,7 +168,6 @@ def trained_propagation(
     Args:
         names: cases with drawn slices; slices are stacked as most of theirs are. settings: a PropagationSettings.
     """
-    from ..selection import image_mark
     from .devices import chosen_device
     from .slice_propagation import PropagationSettings, SliceMatcher, train_matcher
     from .weights import load_weights, save_weights
@@ -176,8 +175,8 @@ def trained_propagation(
     settings = settings or PropagationSettings()
     axes = {name: DrawnSlices.of(cohort.annotation(name)).main.axis for name in names}
     # In the order of their content: the same images teach the same, however they are named and listed.
-    axes = dict(sorted(axes.items(), key=lambda item: (image_mark(cohort, item[0]), item[1])))
-    facts = [(image_mark(cohort, name), axis) for name, axis in axes.items()]
+    axes = dict(sorted(axes.items(), key=lambda item: (cohort.image_fingerprint(item[0]), item[1])))
+    facts = [(cohort.image_fingerprint(name), axis) for name, axis in axes.items()]
     key = hashlib.sha256(repr((_VERSION, settings, facts)).encode()).hexdigest()[:16]
     path = cohort.cache_folder / "propagation" / f"{key}.safetensors"
     matcher = SliceMatcher(settings.channels, settings.radius)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Sequence
@@ -13,8 +12,7 @@ from importlib import metadata
 from .. import __version__
 from ..core import CancelledError, Cohort, RunError, Watch
 from ..core.folder_lock import FolderLock
-from ..core.images import read_image
-from ..selection import image_mark
+from ..core.image_fingerprint import content_fingerprint
 from .devices import chosen_device, prediction_precision
 from .distributed import Ranks
 from .estimate import stage_seconds
@@ -107,7 +105,7 @@ def _plan(
 
 
 def _image_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
-    return {name: image_mark(cohort, name) for name in (*plan.cases, *plan.undrawn_cases)}
+    return {name: cohort.image_fingerprint(name) for name in (*plan.cases, *plan.undrawn_cases)}
 
 
 def _fill_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
@@ -116,8 +114,7 @@ def _fill_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
     for name in plan.cases if plan.settings.fill_weight > 0 else ():
         files = (cohort.fill_path(name), cohort.fill_confidence_path(name))
         if all(file.is_file() for file in files):
-            voxels = b"".join(read_image(file)[0].tobytes() for file in files)
-            marks[name] = hashlib.sha256(voxels).hexdigest()[:24]
+            marks[name] = content_fingerprint(files)
     return marks
 
 

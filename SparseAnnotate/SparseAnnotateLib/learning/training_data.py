@@ -18,7 +18,6 @@ from ..core.images import read_facts, read_labels, require_finite
 from ..core.intensities import Intensities
 from ..core.origin import Origin, stale_sentence
 from ..core.planes import slice_layer
-from ..selection import image_mark
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
@@ -159,7 +158,7 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
-    cached = cohort.cache_folder / "normalised" / f"{image_mark(cohort, name)}-{kind}-{_VERSION}.npy"
+    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kind}-{_VERSION}.npy"
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)
         try:

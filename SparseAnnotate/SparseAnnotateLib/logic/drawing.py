@@ -42,17 +42,22 @@ class DrawingLogic(ChangingLogic):
         """
         return scene.mended_copy(segmentationNode, volumeNode)
 
-    def ledgerProblem(self, volumeNode) -> str | None:
-        """Why the marked slices of a volume's segmentation are no slices of it, as a sentence; None when they are."""
+    def ledgerProblem(self, volumeNode, segmentationNode=None) -> str | None:
+        """Why the slices marked in a segmentation are no slices of the volume, as a sentence; None when they are.
+
+        Without a segmentation: that of the volume.
+        """
+        segmentation = segmentationNode or scene.annotated_segmentation(volumeNode)
         try:
-            self.ledger(volumeNode)
+            if segmentation is not None:
+                scene.stored_ledger(segmentation, volumeNode)
         except BadInputError as error:
             return str(error)
         return None
 
-    def hasLedger(self, segmentationNode) -> bool:
-        """True when slices have been recommended or marked in a segmentation."""
-        return scene.has_ledger(segmentationNode)
+    def markedSliceCount(self, segmentationNode) -> int:
+        """How many slices have been marked as drawn or empty in a segmentation."""
+        return scene.marked_slice_count(segmentationNode)
 
     def markDrawn(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Say that a slice is completely drawn; without any label on it, it counts as empty. Returns its state."""

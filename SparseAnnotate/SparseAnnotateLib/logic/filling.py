@@ -169,33 +169,23 @@ class FillingLogic(ChangingLogic):
         annotation = scene.annotation_of(volumeNode, segmentation)
         values = scene.label_values(segmentation)
         found = self._toApply(resultNode, segmentation, structures)
-        now = scene.origin_now(volumeNode, annotation, {value: name for name, value in values.items()})
-        if scene.image_has_changed(resultNode, now):
-            raise BadInputError(
-                f"'{resultNode.GetName()}' was made from other voxels than '{volumeNode.GetName()}' has now. Fill, or "
-                "run the model, again."
-            )
-        renamed = scene.renamed_since(resultNode, segmentation, found)
-        if renamed:
-            names = ", ".join(f"'{name}'" for name in renamed)
-            raise BadInputError(
-                f"Segments have been renamed since '{resultNode.GetName()}' was made: {names} is another segment now. "
-                "Fill, or run the model, again."
-            )
+        scene.require_current(resultNode, volumeNode, segmentation, found)
         drawings = scene.unmarked_drawings(segmentation, volumeNode, annotation, found)
         kept = [d for d in drawings.values() if structures is None or not d.is_finished]
         applied = [name for name in found if name not in {d.structure for d in kept}]
         report = [drawing.sentence for drawing in kept]
         if not applied or (structures is not None and kept):
             raise BadInputError(" ".join(report))
+        now = scene.origin_now(volumeNode, annotation, {value: name for name, value in values.items()})
         since = scene.drawn_since(resultNode, volumeNode, now)
         if since:
             report.append(f"Slices have been drawn or changed since '{resultNode.GetName()}' was made: {since}.")
         named = {name: values[name] for name in applied}
         labels = scene.labels_of(resultNode, volumeNode, named)
         annotation.restore_drawn(labels)
+        identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
+        identifiers = {values[name]: identify(name) for name in applied}
         self._change(volumeNode, segmentation, lambda _: scene.apply_labels(segmentation, labels, named, volumeNode))
-        identifiers = {values[name]: self.segmentId(segmentation, name) for name in applied}
         scene.remember_applied(segmentation, volumeNode, labels, identifiers)
         self._applyReports[segmentation.GetID()] = tuple(report)
         return [name for name in scene.segment_names(resultNode) if name not in applied]

@@ -21,7 +21,7 @@ from .confidence import (
 )
 from .confidence_overlay import confidence_overlay, overlay_in_views
 from .figures_table import StoredFigures, figures_of, new_figures_table
-from .ledger_store import has_ledger, store_ledger, stored_ledger
+from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import mended_copy
 from .node_names import watch_names
@@ -29,14 +29,13 @@ from .results import (
     FILL,
     drawn_since,
     exporting_fill,
-    image_has_changed,
     made_by,
     name_result,
     note_origin,
     note_report,
     noted_report,
     origin_now,
-    renamed_since,
+    require_current,
     results_of,
     show_only_volume,
     volume_of,
@@ -94,10 +93,8 @@ __all__ = [
     "figures_of",
     "geometry_of",
     "geometry_problem",
-    "has_ledger",
     "hide_markers",
     "hide_orphaned_overlays",
-    "image_has_changed",
     "image_of",
     "is_confidence",
     "jump_to_slice",
@@ -107,6 +104,7 @@ __all__ = [
     "mark_decided",
     "mark_empty",
     "mark_slice",
+    "marked_slice_count",
     "mended_copy",
     "name_result",
     "new_confidence",
@@ -123,7 +121,7 @@ __all__ = [
     "put_slice",
     "register_sample_data",
     "remember_applied",
-    "renamed_since",
+    "require_current",
     "results_of",
     "segment_editor_node",
     "segment_ids",

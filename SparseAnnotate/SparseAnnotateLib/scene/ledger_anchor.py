@@ -142,7 +142,8 @@ def _lost(segmentation_node, volume_node) -> str:
     return (
         f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
         f"'{volume_node.GetName()}': one of them has another size, position or orientation than when they were marked. "
-        "Undo that, choose the volume they were drawn on, or start a new segmentation."
+        "Undo that, choose the volume they were drawn on, or press 'Match to volume grid' in the SparseAnnotate panel: "
+        "the copy keeps the marks that still fit."
     )
 
 
@@ -162,8 +163,10 @@ def _ways_to_turn(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:
     return found
 
 
-def relation_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, shape) -> np.ndarray | None:
-    """(4, 4) int matrix from voxel indices that the ledger counts in to those of a grid with the same voxels; or None.
+def relations_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, shape) -> list[np.ndarray]:
+    """(4, 4) int matrices from voxel indices that the ledger counts in to those of a grid with the same voxels.
+
+    The layers and the place that the ledger is tied to each tell one; mostly they agree.
 
     Args:
         local: (4, 4) voxel index of that grid to the segmentation's coordinates. shape: its voxels (K, J, I).
@@ -172,11 +175,8 @@ def relation_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, 
         layer @ np.array(anchor.layers[segment_id])
         for segment_id, layer in _anchored_layers(anchor, segmentation_node).items()
     ]
-    for source in sources or [np.array(anchor.local)]:
-        found = whole_voxel_relation(local, source, max(*anchor.shape, *shape))
-        if found is not None:
-            return found
-    return None
+    sources.append(np.array(anchor.local))
+    return _distinct(whole_voxel_relation(local, source, max(*anchor.shape, *shape)) for source in sources)
 
 
 def covers_slices(relation: np.ndarray, anchor: LedgerAnchor, axis: int, shape: Sequence[int]) -> bool:
@@ -197,14 +197,8 @@ def mapped_entry(entry: LedgerEntry, relation: np.ndarray, anchor: LedgerAnchor,
 
 def _anchored_layers(anchor: LedgerAnchor, segmentation_node) -> dict[str, np.ndarray]:
     """Matrix of each layer that the anchor knows and that still holds something, by segment ID."""
-    found = {}
-    for segment_id in anchor.layers:
-        if segmentation_node.GetSegmentation().GetSegment(segment_id) is None:
-            continue
-        layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
-        if layer is not None and not layer.IsEmpty():
-            found[segment_id] = layer_ijk_to_local(layer)
-    return found
+    layers = layers_of(segmentation_node)
+    return {segment_id: layer_ijk_to_local(layers[segment_id]) for segment_id in anchor.layers if segment_id in layers}
 
 
 def _fills(relation: np.ndarray, old: Sequence[int], new: Sequence[int]) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from .ledger_anchor import (
     covers_slices,
     mapped_entry,
     relation_to_volume,
-    relation_within,
+    relations_within,
 )
 from .segment_regions import slice_region, voxels_in
 from .volume_nodes import geometry_of
@@ -38,8 +41,18 @@ def has_ledger(segmentation_node) -> bool:
     return bool(segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE))
 
 
-def copied_ledger(segmentation_node, volume_node, local: np.ndarray) -> Ledger:
+def marked_slice_count(segmentation_node) -> int:
+    """How many slices have been marked as drawn or empty in a segmentation, whatever volume they are slices of."""
+    text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
+    what = f"the ledger stored in the segmentation '{segmentation_node.GetName()}'"
+    return len(_parsed(text, Ledger, what).decided) if text else 0
+
+
+def copied_ledger(segmentation_node, volume_node, local: np.ndarray, copy_node) -> Ledger:
     """The ledger of a segmentation for a copy of it on the volume's grid: slices that are whole slices of the volume.
+
+    Where layers were written anew, so that it is not certain which slices those are, what is drawn on them in the copy
+    decides; if that cannot, the ledger is empty.
 
     Args:
         local: (4, 4) voxel index of the volume's array to the coordinates of the segmentation, where the copy's voxels
@@ -53,16 +66,21 @@ def copied_ledger(segmentation_node, volume_node, local: np.ndarray) -> Ledger:
     ledger = _with_segment_names(ledger, segmentation_node)
     geometry = geometry_of(volume_node)
     planes = {plane.array_axis(geometry): plane for plane in Plane}
-    relation = relation_within(anchor, segmentation_node, local, geometry.shape)
-    if relation is None:
+    found: list[tuple[int, list[LedgerEntry]]] = []
+    for relation in relations_within(anchor, segmentation_node, local, geometry.shape):
+        score, entries = 0, []
+        for entry in ledger.entries:
+            plane, index = mapped_entry(entry, relation, anchor, planes)
+            is_whole = covers_slices(relation, anchor, plane.array_axis(geometry), geometry.shape)
+            if is_whole and 0 <= index < plane.slice_count(geometry):
+                entries.append(replace(entry, plane=plane, index=index))
+                count = anchor.counts.get(_key(entry))
+                score += count is not None and count == _drawn_on(copy_node, volume_node, entries[-1])
+        found.append((score, entries))
+    best = [entries for score, entries in found if score == max(found, key=itemgetter(0))[0]]
+    if not best or (ledger.decided and any(entries != best[0] for entries in best)):
         return Ledger()
-    entries = []
-    for entry in ledger.entries:
-        plane, index = mapped_entry(entry, relation, anchor, planes)
-        is_whole = covers_slices(relation, anchor, plane.array_axis(geometry), geometry.shape)
-        if is_whole and 0 <= index < plane.slice_count(geometry):
-            entries.append(replace(entry, plane=plane, index=index))
-    return Ledger(tuple(entries))
+    return Ledger(tuple(best[0]))
 
 
 def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
@@ -77,9 +95,27 @@ def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
             counts[key], kept[key] = known[key], identifiers[key]
         else:
             counts[key] = _drawn_on(segmentation_node, volume_node, entry)
+    _write(segmentation_node, volume_node, ledger, counts, kept)
+
+
+@contextmanager
+def layers_may_be_replaced(segmentation_node, volume_node) -> Iterator[None]:
+    """Around a change that writes layers anew: the ledger's slices stay those that they were before it.
+
+    Raises BadInputError as `stored_ledger` does, before anything is changed.
+    """
+    found = _read(segmentation_node, volume_node)
+    yield
+    if found[0].entries:
+        _write(segmentation_node, volume_node, *found)
+
+
+def _write(segmentation_node, volume_node, ledger: Ledger, counts: dict[str, int], identifiers: dict) -> None:
+    """Store a ledger; `counts` and `identifiers` as `_read` gives them."""
     anchor = anchor_of(segmentation_node, volume_node, counts)
     segmentation_node.SetAttribute(_ANCHOR_ATTRIBUTE, to_text(anchor))
-    segmentation_node.SetAttribute(_LEDGER_ATTRIBUTE, to_text(_with_segment_ids(ledger, segmentation_node, kept)))
+    text = to_text(_with_segment_ids(ledger, segmentation_node, identifiers))
+    segmentation_node.SetAttribute(_LEDGER_ATTRIBUTE, text)
     segmentation_node.RemoveAttribute(_OLD_GRID_ATTRIBUTE)
 
 

@@ -60,7 +60,7 @@ def mended_copy(segmentation_node, volume_node):
     if follows:
         copy_applied(segmentation_node, copy)
     if has_ledger(segmentation_node):
-        ledger = copied_ledger(segmentation_node, volume_node, local)
+        ledger = copied_ledger(segmentation_node, volume_node, local, copy)
         if ledger.entries:
             store_ledger(copy, volume_node, ledger)
     return copy

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import slicer
 
-from ..core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from ..core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -81,13 +81,29 @@ def noted_report(result_node) -> str:
     return result_node.GetAttribute(_REPORT_ATTRIBUTE) or ""
 
 
+def require_current(result_node, volume_node, segmentation_node, names: Sequence[str]) -> None:
+    """Raise BadInputError when a result was made from another image, or its names are those of other segments now."""
+    made = f"'{result_node.GetName()}'"
+    if image_has_changed(result_node, origin_now(volume_node, None, {})):
+        raise BadInputError(
+            f"The image '{volume_node.GetName()}' has changed since {made} was made. Fill, or run the model, again."
+        )
+    renamed = _renamed_since(result_node, segmentation_node, names)
+    if renamed:
+        shown = ", ".join(f"'{name}'" for name in renamed)
+        raise BadInputError(
+            f"Segments have been renamed since {made} was made, so these names now belong to other segments: {shown}. "
+            "Fill, or run the model, again."
+        )
+
+
 def image_has_changed(result_node, now: ResultOrigin) -> bool:
     """True when the volume has other voxels than those the result was made from."""
     origin = _origin_of(result_node)
     return origin is not None and bool(origin.image) and origin.image != now.image
 
 
-def renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list[str]:
+def _renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list[str]:
     """Those of the names that another segment has now than when the result was made."""
     origin, segmentation = _origin_of(result_node), segmentation_node.GetSegmentation()
     before = origin.segments if origin is not None else {}

@@ -10,6 +10,7 @@ from vtk.util import numpy_support
 
 from ..core import BadInputError, Plane
 from ..core.voxel_boxes import bounding_box
+from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region
 from .segmentation_nodes import geometry_problem, layers_of, masks_of, segment_ids
 from .volume_nodes import geometry_of
@@ -26,20 +27,21 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
         values: label value of each segment name to replace; all other segments stay bit-identical.
     """
     segmentation = segmentation_node.GetSegmentation()
-    for segment_id in segment_ids(segmentation_node):
-        name = segmentation.GetSegment(segment_id).GetName()
-        if name not in values:
-            continue
-        # A layer shared with other segments must not be written to: they would lose what overlaps.
-        segmentation.SeparateSegmentLabelmap(segment_id)
-        mask, start = _with_outside(labels == values[name], segmentation_node, segment_id, volume_node)
-        region = bounding_box(mask) or (slice(0, 1),) * 3
-        # Only the part that holds the segment: a whole volume for each would take seconds.
-        moved = tuple(slice(part.start + s, part.stop + s) for part, s in zip(region, start, strict=True))
-        piece = _layer_of(mask[region].astype(np.uint8), moved, segmentation_node, volume_node)
-        slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
-            piece, segmentation_node, segment_id, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
-        )
+    with layers_may_be_replaced(segmentation_node, volume_node):
+        for segment_id in segment_ids(segmentation_node):
+            name = segmentation.GetSegment(segment_id).GetName()
+            if name not in values:
+                continue
+            # A layer shared with other segments must not be written to: they would lose what overlaps.
+            segmentation.SeparateSegmentLabelmap(segment_id)
+            mask, start = _with_outside(labels == values[name], segmentation_node, segment_id, volume_node)
+            region = bounding_box(mask) or (slice(0, 1),) * 3
+            # Only the part that holds the segment: a whole volume for each would take seconds.
+            moved = tuple(slice(part.start + s, part.stop + s) for part, s in zip(region, start, strict=True))
+            piece = _layer_of(mask[region].astype(np.uint8), moved, segmentation_node, volume_node)
+            slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
+                piece, segmentation_node, segment_id, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
+            )
 
 
 def _with_outside(mask: np.ndarray, segmentation_node, segment_id: str, volume_node):
@@ -114,21 +116,22 @@ def put_slice(
     geometry = geometry_of(volume_node)
     axis = plane.array_axis(geometry)
     region = slice_region(geometry.shape, axis, index)
-    for segment_id in segment_ids(segmentation_node):
-        name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
-        if name not in masks:
-            continue
-        mask = np.expand_dims(np.asarray(masks[name], dtype=np.uint8), axis)
-        for array, mode in (
-            (np.ones_like(mask), editor.ModificationModeRemove),
-            (mask, editor.ModificationModeAdd),
-        ):
-            if array.any():
-                piece = _layer_of(array, region, segmentation_node, volume_node)
-                # Past the editor's masks and overwriting: other segments stay as they are, overlapping or not.
-                editor.ModifySegmentByLabelmap(
-                    segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
-                )
+    with layers_may_be_replaced(segmentation_node, volume_node):
+        for segment_id in segment_ids(segmentation_node):
+            name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
+            if name not in masks:
+                continue
+            mask = np.expand_dims(np.asarray(masks[name], dtype=np.uint8), axis)
+            for array, mode in (
+                (np.ones_like(mask), editor.ModificationModeRemove),
+                (mask, editor.ModificationModeAdd),
+            ):
+                if array.any():
+                    piece = _layer_of(array, region, segmentation_node, volume_node)
+                    # Past the editor's masks and overwriting: other segments stay as they are, overlapping or not.
+                    editor.ModifySegmentByLabelmap(
+                        segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
+                    )
 
 
 def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):

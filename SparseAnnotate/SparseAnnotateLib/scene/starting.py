@@ -10,8 +10,9 @@ import numpy as np
 from ..core import BadInputError, Plane, SliceState
 from .annotations import annotated_segmentation
 from .ledger_store import store_ledger, stored_ledger
-from .results import FILL, made_by, results_of
+from .results import FILL, made_by, require_current, results_of
 from .segment_editing import slice_masks
+from .segmentation_nodes import segment_names
 from .volume_nodes import geometry_of
 
 
@@ -50,6 +51,8 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     if not found:
         todo = "Fill between slices first." if start is Start.FILL else "Train a model and run it on this volume first."
         raise BadInputError(f"There is no {start.value} of '{volume_node.GetName()}' to start from. {todo}")
+    names = [name for name in segment_names(segmentation) if name in segment_names(found[-1])]
+    require_current(found[-1], volume_node, segmentation, names)
     masks = slice_masks(found[-1], volume_node, plane, index)
     return masks, "fill" if start is Start.FILL else str(made_by(found[-1]))
 

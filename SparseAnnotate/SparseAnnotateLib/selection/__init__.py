@@ -3,7 +3,7 @@
 from . import core_set, intervals, random_choice, representative, uncertainty  # noqa: F401  (each registers its strategies)
 from .body_extent import body_extents
 from .budget import SCOPES, Budget, Scope
-from .cohort_slices import cached_array, cohort_extents, cohort_slice_images, image_mark
+from .cohort_slices import cached_array, cohort_extents, cohort_slice_images
 from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
@@ -41,7 +41,6 @@ __all__ = [
     "coverage",
     "drawing_effort",
     "greedy_cover",
-    "image_mark",
     "intensity_features",
     "plan_annotation",
     "recommend_slices",

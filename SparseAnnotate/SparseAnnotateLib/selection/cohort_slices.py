@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +10,11 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Plane, Watch
 from ..core.array_files import load_array, save_array
-from ..core.case_names import file_stem
-from ..core.image_fingerprint import image_files
 from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
 
 CACHE_VERSION = 2  # part of every name: what another version has left there is not read
-_CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class ImageMark:
-    """Content hash of an image's files, and what they looked like when it was computed."""
-
-    files: tuple[tuple[str, int, int], ...]
-    mark: str
 
 
 @dataclass(frozen=True)
@@ -36,31 +24,9 @@ class BodyExtents:
     extents: tuple[tuple[int, int], ...]
 
 
-def image_mark(cohort: Cohort, name: str) -> str:
-    """Hash of the content of a case's image files; computed again only when size or time of a file has changed."""
-    files = image_files(cohort.image_path(name))
-    looks = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    memo = cohort.cache_folder / "marks" / f"{file_stem(name)}.json"
-    if memo.is_file():
-        try:
-            known = read_json(memo, ImageMark)
-        except BadInputError:
-            known = None
-        if known is not None and known.files == looks:
-            return known.mark
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as content:
-            while chunk := content.read(_CHUNK):
-                digest.update(chunk)
-    mark = digest.hexdigest()[:24]
-    write_json(memo, ImageMark(looks, mark))
-    return mark
-
-
 def cohort_extents(cohort: Cohort, name: str) -> tuple[tuple[int, int], ...]:
     """See `body_extents`."""
-    path = cohort.cache_folder / "extents" / f"{image_mark(cohort, name)}-{CACHE_VERSION}.json"
+    path = cohort.cache_folder / "extents" / f"{cohort.image_fingerprint(name)}-{CACHE_VERSION}.json"
     if path.is_file():
         try:
             return read_json(path, BodyExtents).extents
@@ -79,7 +45,7 @@ def cohort_slice_images(
     watch: Watch | None = None,
 ) -> dict[Plane, np.ndarray]:
     """See `slice_images`: for each plane (number of slices, size, size) float16."""
-    mark = image_mark(cohort, name)
+    mark = cohort.image_fingerprint(name)
     geometry = cohort.geometry(name)
     shapes = {plane: (plane.slice_count(geometry), size, size) for plane in planes}
     paths = {plane: _path(cohort, f"slices-{size}", mark, plane) for plane in planes}
@@ -89,7 +55,7 @@ def cohort_slice_images(
         image, geometry = cohort.image(name)
         made = slice_images(image, geometry, missing, size, watch)
         for plane, pictures in made.items():
-            write_array(paths[plane], pictures)
+            save_array(paths[plane], pictures)
         found.update(made)
     return found
 
@@ -99,11 +65,11 @@ def cached_array(cohort: Cohort, kind: str, name: str, plane: Plane, compute: Ca
 
     `kind` names what it is, with all it depends on besides the image; it becomes a folder's name.
     """
-    path = _path(cohort, kind, image_mark(cohort, name), plane)
+    path = _path(cohort, kind, cohort.image_fingerprint(name), plane)
     found = read_array(path, (plane.slice_count(cohort.geometry(name)), None))
     if found is None:
         found = compute()
-        write_array(path, found)
+        save_array(path, found)
     return found
 
 
@@ -114,11 +80,6 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray | None:
         return None
     fits = array.ndim == len(shape) and all(n in (m, None) for n, m in zip(shape, array.shape, strict=True))
     return array if fits and np.isfinite(array).all() else None
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Keep an array in the cache. Raises FileWriteError."""
-    save_array(path, array)
 
 
 def _path(cohort: Cohort, kind: str, mark: str, plane: Plane) -> Path:

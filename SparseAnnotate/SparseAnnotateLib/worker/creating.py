@@ -81,7 +81,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
         is_kept = True
     finally:
         if not is_kept:
-            take_back(made)
+            take_back(made, folder)
     _report(cohort, known is not None, names, new)
     return [cohort.case(name) for name in names]
 

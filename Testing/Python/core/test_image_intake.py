@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+import SimpleITK as sitk
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import FileWriteError, VolumeGeometry
@@ -34,7 +35,7 @@ def test_a_link_takes_no_disk_and_can_be_taken_back(tmp_path, scan):
     assert (tmp_path / "c" / stored).samefile(scan)
     # Once more, after a try that failed: the same file.
     assert taken_in(scan, tmp_path / "c", "images", "p", "link", []) == stored
-    take_back(made)
+    take_back(made, tmp_path / "c")
     assert not (tmp_path / "c" / "images").exists()
     assert scan.is_file()
 
@@ -99,3 +100,26 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path, scan):
     (tmp_path / "c").write_text("a file")
     with pytest.raises(FileWriteError, match="cannot be written"):
         taken_in(scan, tmp_path / "c", "images", "p", "link", [])
+
+
+def test_voxels_in_a_folder_below_their_header_are_found_again(tmp_path):
+    header = tmp_path / "s" / "p.mhd"
+    header.parent.mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(noisy_image(ball())), str(header))
+    (tmp_path / "s" / "raw").mkdir()
+    (tmp_path / "s" / "p.raw").rename(tmp_path / "s" / "raw" / "vol.raw")
+    header.write_text(header.read_text().replace("p.raw", "raw/vol.raw"))
+    made = []
+    stored = taken_in(header, tmp_path / "c", "images", "case", "link", made)
+    assert (read_image(tmp_path / "c" / stored)[0] == noisy_image(ball())).all()
+    take_back(made, tmp_path / "c")
+    assert not list((tmp_path / "c").iterdir())
+
+
+def test_a_header_whose_voxels_lie_elsewhere_stays_where_it_is(tmp_path):
+    header = tmp_path / "s" / "p.mhd"
+    header.parent.mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(noisy_image(ball())), str(header))
+    (tmp_path / "s" / "p.raw").rename(tmp_path / "vol.raw")
+    header.write_text(header.read_text().replace("p.raw", "../vol.raw"))
+    assert taken_in(header, tmp_path / "c", "images", "case", "copy", []) == "../s/p.mhd"

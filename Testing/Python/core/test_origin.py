@@ -5,12 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
-from SparseAnnotateLib.core.image_fingerprint import content_fingerprint, image_fingerprint
+from SparseAnnotateLib.core import image_fingerprint as image_fingerprint_module
+from SparseAnnotateLib.core.image_fingerprint import content_fingerprint, image_files, image_fingerprint
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin, run_fingerprint, stale_sentence
 
@@ -136,3 +138,62 @@ def test_a_run_s_fingerprint_is_that_of_its_card_and_weights(tmp_path):
 def test_a_copied_cohort_has_the_same_origins(ball_cohort, tmp_path):
     shutil.copytree(ball_cohort.folder, tmp_path / "copy")
     assert Cohort.open(tmp_path / "copy").origin("ball_0") == ball_cohort.origin("ball_0")
+
+
+@pytest.mark.parametrize("words", ["LOCAL", "raw/vol.raw", "s%03d.raw 0 2 1", "LIST"])
+def test_all_files_that_a_header_names_and_no_others_are_the_image_s(tmp_path, words):
+    # Names as in LUNA16: the same up to the first full stop.
+    for number in range(2):
+        sitk.WriteImage(sitk.GetImageFromArray(noisy_image(ball())[:3]), str(tmp_path / f"1.3.{number}.mhd"))
+    header = tmp_path / "1.3.0.mhd"
+    content = (tmp_path / "1.3.0.raw").read_bytes()
+    third = len(content) // 3
+    files = [tmp_path / "1.3.0.raw"]
+    if words in ("s%03d.raw 0 2 1", "LIST"):
+        files = [tmp_path / f"s{number:03d}.raw" for number in range(3)]
+        for number, file in enumerate(files):
+            file.write_bytes(content[number * third : (number + 1) * third])
+    elif words == "raw/vol.raw":
+        (tmp_path / "raw").mkdir()
+        files = [tmp_path / "1.3.0.raw"]
+        files[0].rename(tmp_path / words)
+        files = [tmp_path / words]
+    if words == "LOCAL":
+        words = "1.3.0.raw"
+    listed = "\n".join([words, *(file.name for file in files)]) if words == "LIST" else words
+    header.write_text(header.read_text().replace("1.3.0.raw", listed))
+    assert image_files(header) == [header, *files]
+    before = image_fingerprint(header)
+    (tmp_path / "1.3.1.raw").write_bytes(b"another scan")
+    assert image_fingerprint(header) == before
+    for file in files:
+        file.write_bytes(file.read_bytes()[::-1])
+        assert image_fingerprint(header) != before
+        before = image_fingerprint(header)
+
+
+def test_a_single_slice_of_a_large_image_counts(tmp_path):
+    path, memo = tmp_path / "large.nrrd", tmp_path / "memo.json"
+    path.write_bytes(bytes(1 << 25))
+    before = image_fingerprint(path, memo)
+    assert not memo.exists()  # changed a moment ago
+    os.utime(path, (1, 1))
+    with open(path, "r+b") as file:
+        file.seek(12345678)
+        file.write(b"1")
+    assert image_fingerprint(path, memo) != before
+
+
+def test_a_fingerprint_is_kept_while_the_file_looks_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_fingerprint_module, "is_settled", lambda looks: True)
+    path, memo = tmp_path / "a.nrrd", tmp_path / "memo.json"
+    path.write_bytes(b"12345")
+    before = image_fingerprint(path, memo)
+    with monkeypatch.context() as patched:
+        patched.setattr(image_fingerprint_module.hashlib, "sha256", lambda: 1 / 0)
+        assert image_fingerprint(path, memo) == before
+    path.write_bytes(b"12346")
+    os.utime(path, (1, 1))
+    assert image_fingerprint(path, memo) != before
+    memo.write_text("{}")
+    assert image_fingerprint(path, memo) != before

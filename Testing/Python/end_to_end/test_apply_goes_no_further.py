@@ -172,7 +172,7 @@ def test_a_result_says_what_was_drawn_since_and_is_refused_when_the_image_is_ano
     logic.applyFill(volume, result)
     assert not any("since" in sentence for sentence in logic.applyReport(volume))
     mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume)[::-1].copy())
-    with pytest.raises(BadInputError, match="made from other voxels than 'CT' has now"):
+    with pytest.raises(BadInputError, match="The image 'CT' has changed since 'CT fill_1' was made"):
         logic.applyFill(volume, result)
 
 
@@ -278,6 +278,58 @@ def test_results_of_swapped_segments_and_the_drawing_itself_are_refused(logic, d
     tumour.SetName("organ")
     with pytest.raises(BadInputError, match="Segments have been renamed since 'CT fill' was made"):
         logic.applyFill(volume, result)
+
+
+def test_a_slice_is_not_started_from_a_result_of_swapped_segments_or_of_another_image(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    logic.fillBetweenSlices(volume, "shape")
+    before = logic.sliceMark(volume, "axial", 10)
+    found = segmentation.GetSegmentation()
+    organ, tumour = (found.GetSegment(found.GetSegmentIdBySegmentName(name)) for name in ("organ", "tumour"))
+    organ.SetName("tumour")
+    tumour.SetName("organ")
+    with pytest.raises(BadInputError, match="Segments have been renamed since 'CT fill' was made"):
+        logic.startSlice(volume, "axial", 10, "fill")
+    organ.SetName("organ")
+    tumour.SetName("tumour")
+    mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume)[::-1].copy())
+    with pytest.raises(BadInputError, match="The image 'CT' has changed since 'CT fill' was made"):
+        logic.startSlice(volume, "axial", 10, "fill")
+    assert logic.sliceMark(volume, "axial", 10) == before
+    logic.fillBetweenSlices(volume, "shape")
+    assert logic.startSlice(volume, "axial", 10, "fill") == "fill"
+
+
+@pytest.mark.parametrize("marks_are_renewed", [True, False])
+def test_marked_slices_stay_where_they_are_when_apply_writes_layers_anew(mrml, logic, monkeypatch, marks_are_renewed):
+    from contextlib import nullcontext
+
+    from SparseAnnotateLib import scene
+    from SparseAnnotateLib.scene import segment_editing
+
+    labels = ball(SHAPE, 8.0, (9, 14, 16))
+    volume = mrml.util.addVolumeFromArray(noisy_image(labels), MATRIX, "CT")
+    # Stored upside down, as label maps of other tools may be.
+    flip = np.diag([1.0, 1, -1, 1])
+    flip[2, 3] = SHAPE[0] - 1
+    other = mrml.util.addVolumeFromArray(noisy_image(labels)[::-1].copy(), MATRIX @ flip, "upside down")
+    segmentation = logic.segmentationNode(volume)
+    indices = [3, 5, 9, 14]
+    paint(mrml, segmentation, other, on_slices(labels, indices)[::-1], "ball")
+    for index in indices:
+        logic.markDrawn(volume, "axial", index)
+    if not marks_are_renewed:
+        # As when another tool writes the layers.
+        monkeypatch.setattr(segment_editing, "layers_may_be_replaced", lambda *_: nullcontext())
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
+    copy = logic.mendGeometry(volume, segmentation)
+    assert [entry.index for entry in scene.stored_ledger(copy, volume).decided] == indices
+    if marks_are_renewed:
+        # Each slice is corrected, so that nothing drawn tells which they were.
+        corrected = array_of(mrml, segmentation, volume, "ball")
+        corrected[indices, 0, 0] = True
+        paint(mrml, segmentation, volume, corrected, "ball")
+        assert [entry.index for entry in logic.ledger(volume).decided] == indices
 
 
 @pytest.mark.parametrize("handedness", [1, -1])

@@ -6,6 +6,9 @@ import random
 
 import numpy as np
 import pytest
+import vtk
+
+from SparseAnnotateLib.core import Plane
 
 
 def buttons_of(panel) -> dict:
@@ -124,6 +127,37 @@ def test_a_volume_removed_while_it_is_filled_is_said(panel):
     panel.idle()
     assert "was removed in the meantime" in panel.message
     assert panel.logic.volumes() == []
+
+
+def test_marks_that_a_copy_on_the_volume_s_grid_cannot_have_are_counted(panel):
+    ui, volume = panel.ui, panel.add_ball()
+    matrix = panel.mrml.util.arrayFromVTKMatrix(ijk_to_ras(panel, volume))
+    array = panel.mrml.util.arrayFromVolume(volume)
+    crop = panel.mrml.util.addVolumeFromArray(array[:, :, :-4].copy(), matrix, name="crop")
+    drawn = panel.logic.segmentationNode(crop)
+    drawn.GetSegmentation().AddEmptySegment("x", "x")
+    panel.mrml.util.updateSegmentBinaryLabelmapFromArray(
+        np.ascontiguousarray(panel.labels[:, :, :-4]), drawn, "x", crop
+    )
+    for plane, index in (("axial", 10), ("axial", 12), ("sagittal", 14)):
+        panel.logic.markDrawn(crop, plane, index)
+    panel.mrml.mrmlScene.RemoveNode(crop)
+    panel.idle()
+    ui.segmentationSelector.setCurrentNode(drawn)
+    ui.segmentationSelector.nodeActivated.emit(drawn)
+    assert "are no longer slices of the volume 'ball'" in ui.geometryLabel.text
+    ui.mendButton.click()
+    assert panel.message.endswith(
+        "2 of 3 marked slices do not match this volume's slices, so their marks were not copied."
+    )
+    (entry,) = panel.logic.ledger(volume).decided
+    assert (entry.plane, entry.index) == (Plane.SAGITTAL, 14)
+
+
+def ijk_to_ras(panel, volume):
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
 
 
 def test_a_segmentation_on_another_grid_is_said_and_mended(panel):

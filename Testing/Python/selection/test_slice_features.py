@@ -158,11 +158,11 @@ def test_a_header_with_its_voxels_in_another_file_is_marked_by_both(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(smooth_image((6, 8, 10))), str(tmp_path / "image.mhd"))
     cohort = Cohort.create(tmp_path / "cohort", "c")
     cohort.add_case("a", tmp_path / "image.mhd")
-    before = cohort_slices.image_mark(cohort, "a")
+    before = cohort.image_fingerprint("a")
     raw = (tmp_path / "image.raw").rename(tmp_path / "voxels.bin")
     header = tmp_path / "image.mhd"
     header.write_text(header.read_text().replace("image.raw", "voxels.bin"))
-    assert cohort_slices.image_mark(cohort, "a") != before
-    before = cohort_slices.image_mark(cohort, "a")
+    assert cohort.image_fingerprint("a") != before
+    before = cohort.image_fingerprint("a")
     raw.write_bytes(raw.read_bytes()[::-1])
-    assert cohort_slices.image_mark(cohort, "a") != before
+    assert cohort.image_fingerprint("a") != before
