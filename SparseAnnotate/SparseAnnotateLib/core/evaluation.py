@@ -78,6 +78,7 @@ def compare_labels(
     geometry: VolumeGeometry,
     labels: Iterable[int] | None = None,
     drawn: np.ndarray | None = None,
+    expected: Iterable[int] = (),
 ) -> CaseFigures:
     """Figures of a (K, J, I) label map against a reference on the same grid.
 
@@ -85,10 +86,11 @@ def compare_labels(
         labels: the label values to compare; values not among them count for nothing, wherever they are. None: every
             value other than 0 that the result or the reference holds. Whoever names labels should name those of the
             result too: a structure that is only predicted counts only if its label is compared.
+        expected: label values to count as absent where neither holds them.
         drawn: (K, J, I) bool, voxels that a person decided: with it, Dice is also given over all others.
     """
     present = np.union1d(np.unique(result), np.unique(reference)).tolist()
-    wanted = sorted({int(v) for v in (present if labels is None else labels)} - {0})
+    wanted = sorted({int(v) for v in (*(present if labels is None else labels), *expected)} - {0})
     millilitres = math.prod(geometry.spacing) / 1000.0
     figures = []
     for label in (value for value in wanted if value in present):

@@ -14,8 +14,8 @@ _SAMPLES = 1 << 18
 # What lies farther from the densest half of all different values than so many times their range is no intensity.
 _ABSURD = 1e4
 _FEW, _FEW_SHARE = 4, 0.05
-# Nor is the lowest or highest of many values, if it is not 0, when nothing is in between over so many times the range
-# of all others; for the limits of integer types, which nobody measures by chance, less is enough.
+# Nor is the lowest of many values, if it is not 0, when nothing is in between over so many times the range of all
+# others; for the limits of integer types at either end, which nobody measures by chance, less is enough.
 _EMPTY, _EMPTY_BEFORE_LIMIT, _MANY = 20.0, 2.0, 16
 _LIMITS = {-(2.0**15), 2.0**15 - 1, 2.0**16 - 1, -(2.0**31), 2.0**31 - 1, 2.0**32 - 1}
 # Padding stays a little darker or brighter than all else, because what is beside it may be worth seeing.
@@ -103,8 +103,9 @@ def _shown_range(values: np.ndarray) -> tuple[float, float]:
         width = rest[-1] - rest[0]
         below, above = rest[0] - values[0], values[-1] - rest[-1]
         many = len(rest) >= _MANY
+        # A single bright object may be far above all else, but nothing shown is far below the background.
         if (not drop_low or _is_apart(values[0], below, width, many)) and (
-            not drop_high or _is_apart(values[-1], above, width, many)
+            not drop_high or _is_apart(values[-1], above, width, many=False)
         ):
             values = rest
             break

@@ -117,10 +117,12 @@ def import_nnunet_dataset(
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
     warnings = [] if cases else _labels_without_image(folder, dataset, images)
+    ledgers: dict[str, Ledger | None] = {}
     for number, (name, path) in enumerate(images.items()):
         watch.step(0.5 * number / len(images), f"checking '{name}'")
-        _, _, found = _case(folder, dataset, name, path)
+        annotation, _, found = _case(folder, dataset, name, path)
         warnings += found
+        ledgers[name] = annotation.ledger if annotation is not None else None
     state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
     if any((state / name).exists() for name in _MADE):
         raise BadInputError(
@@ -133,7 +135,7 @@ def import_nnunet_dataset(
         cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), f"reading '{name}'")
-            annotation, reference, _ = _case(folder, dataset, name, path)
+            annotation, reference, _ = _case(folder, dataset, name, path, ledgers[name])
             cohort.add_case(name, path, reference=reference)
             if annotation is not None:
                 cohort.save_annotation(name, annotation)
@@ -144,7 +146,12 @@ def import_nnunet_dataset(
 
 
 def import_nnunet_predictions(
-    cohort: Cohort, folder: str | Path, dataset_folder: str | Path, run: str, watch: Watch
+    cohort: Cohort,
+    folder: str | Path,
+    dataset_folder: str | Path,
+    run: str,
+    watch: Watch,
+    cases: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Take nnU-Net's predictions over as those of `run`; returns the names of the cases that had one, and sentences.
 
@@ -154,7 +161,7 @@ def import_nnunet_predictions(
     Raises BadInputError when there is no prediction of any case, or one holds a structure that the cohort has not.
     """
     dataset = read_nnunet_dataset(Path(dataset_folder))
-    paths = {case.name: Path(folder) / f"{file_stem(case.name)}{dataset.ending}" for case in cohort.cases}
+    paths = {case.name: Path(folder) / f"{file_stem(case.name)}{dataset.ending}" for case in cohort.select(cases)}
     found = [name for name, path in paths.items() if path.is_file()]
     if not found:
         example = next(iter(paths.values()), Path("case" + dataset.ending)).name
@@ -171,7 +178,9 @@ def import_nnunet_predictions(
         labels = table[read_labels(paths[name], annotation.geometry)]
         annotation.restore_drawn(labels)
         labels = labels.astype(np.uint8) if labels.max() < 256 else labels
-        write_image(cohort.prediction_path(run, name), labels, annotation.geometry)
+        # The image is that of now: nnU-Net does not keep which one it has seen.
+        facts = cohort.origin(name, annotation, method="nnU-Net").facts()
+        write_image(cohort.prediction_path(run, name), labels, annotation.geometry, facts=facts)
     return found, warnings
 
 
@@ -219,9 +228,12 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
 
 
 def _case(
-    folder: Path, dataset: NnunetDataset, name: str, image: Path
+    folder: Path, dataset: NnunetDataset, name: str, image: Path, decided: Ledger | None = None
 ) -> tuple[SparseAnnotation | None, Path | None, list[str]]:
-    """What a data set says of one case: its annotation, or the path of its reference, and sentences."""
+    """What a data set says of one case: its annotation, or the path of its reference, and sentences.
+
+    `decided`: the ledger of its annotation, when it has been found already; then there are no sentences.
+    """
     geometry = read_geometry(image)
     path = folder / "labelsTr" / f"{name}{dataset.ending}"
     if not path.is_file():
@@ -240,6 +252,8 @@ def _case(
     if dataset.ignored is None:
         return None, path, []
     known = labels != dataset.ignored
+    if decided is not None:
+        return with_ledger(decided, labels, known, geometry), None, []
     ledger, warnings = _ledger(folder, name)
     if ledger is not None and explains(ledger, labels, known, geometry):
         annotation = with_ledger(ledger, labels, known, geometry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # First of all: what is imported below takes a second, in which Ctrl-C must not end in a traceback.
-from .interruption import Interruption
+from .interruption import Interrupted, Interruption
 
 _INTERRUPTION = Interruption()
 if __name__ == "__main__" or Interruption.is_program("sparse-annotate"):
@@ -43,14 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _INTERRUPTION:
             return _run(arguments)
-    except (KeyboardInterrupt, Exception):
-        # An interruption in the middle of an import comes as an error of that import.
+    except Interrupted:
+        return _cancelled_immediately()
+    except ImportError:
+        # Some libraries turn an interruption in the middle of an import into an error of that import.
         if not _INTERRUPTION.number:
             raise
-        print("Cancelled at once. What was finished is kept.", file=sys.stderr)
-        return _INTERRUPTION.exit_code
+        return _cancelled_immediately()
     finally:
         logger.removeHandler(handler)
+
+
+def _cancelled_immediately() -> int:
+    print("Cancelled immediately. Finished results are kept.", file=sys.stderr)
+    return _INTERRUPTION.exit_code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -68,7 +74,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             _INTERRUPTION.begin()
             result = options.function(options, _begun_watch(report))
     except CancelledError:
-        print("Cancelled. What was finished is kept; a training goes on where it stopped.", file=sys.stderr)
+        print("Cancelled. Finished results are kept; training resumes from its last checkpoint.", file=sys.stderr)
         return _INTERRUPTION.exit_code
     except SparseAnnotateError as error:
         text = str(error)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels
 from ..core.images import read_facts, read_labels
 from ..core.origin import UNKNOWN, Origin, run_fingerprint, stale_sentence
@@ -91,8 +89,10 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
         notes = [] if made.is_known else [f"Of this result {UNKNOWN}."]
         results.append(_evaluation(cohort, name, path, annotation, change, notes))
     if changes:
-        what, again = ("prediction", "Predict") if request.run else ("fill", "Fill")
-        remedy = f"{again} again, or name only cases that are up to date."
+        what, again = (
+            ("prediction", "Predict again (or import the predictions again)") if request.run else ("fill", "Fill again")
+        )
+        remedy = f"{again}, or name only cases that are up to date."
         raise OutOfDateError(stale_sentence(what, changes, remedy), results)
     return results
 
@@ -101,9 +101,8 @@ def _evaluation(
     cohort: Cohort, name: str, path: Path, annotation: SparseAnnotation, stale: str, notes: list[str]
 ) -> Evaluation:
     result, reference = read_labels(path, annotation.geometry), cohort.reference(name)
-    found = np.union1d(np.unique(result), np.unique(reference)).tolist()
     drawn = annotation.supervised_mask()
-    figures = compare_labels(name, result, reference, annotation.geometry, [*found, *cohort.labels], drawn)
+    figures = compare_labels(name, result, reference, annotation.geometry, None, drawn, expected=cohort.labels)
     labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
     absent = [cohort.labels.get(value, str(value)) for value in figures.absent]
     return Evaluation(

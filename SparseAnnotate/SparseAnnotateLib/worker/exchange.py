@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..core import BadInputError, Cohort, Watch
 from ..core.nnunet import export_nnunet_dataset, import_nnunet_dataset, import_nnunet_predictions
@@ -78,10 +78,10 @@ def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
     if (request.predictions is None) != (request.run is None):
         raise BadInputError("Predictions need a folder of them and the name of the run to keep them under: give both.")
     if request.predictions is not None:
-        whole = _open(request)
-        chosen = tuple(whole.select(request.cases))
-        cohort = Cohort(whole.folder, whole.state_folder, replace(whole.file, cases=chosen))
-        names, sentences = import_nnunet_predictions(cohort, request.predictions, request.folder, request.run, watch)
+        cohort = _open(request)
+        names, sentences = import_nnunet_predictions(
+            cohort, request.predictions, request.folder, request.run, watch, request.cases
+        )
         return Exchanged(str(cohort.prediction_path(request.run, names[0]).parent), tuple(names), tuple(sentences))
     cohort, warnings = import_nnunet_dataset(request.folder, request.cohort, watch, request.cases, request.state)
     return Exchanged(str(cohort.folder), tuple(case.name for case in cohort.cases), tuple(warnings))

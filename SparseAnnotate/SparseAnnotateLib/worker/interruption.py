@@ -12,12 +12,20 @@ from contextlib import suppress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(BaseException):
+    """A signal has ended what the program was doing.
+
+    Not a KeyboardInterrupt: when one passes through `exec` of a string, as in the making of a dataclass, Python ends
+    the process by SIGINT in the end, whatever exit code the program returns.
+    """
+
+
 class Interruption:
     """The signals that end the program, from its first moment to its last.
 
     Before the program has begun, while it is loaded, a signal ends the process. From then on the first one raises
-    KeyboardInterrupt, until `cancel` is set, because there is something to be kept: then the first calls `cancel` and
-    the second raises KeyboardInterrupt. When even that does not help, the next ends the process.
+    Interrupted, until `cancel` is set, because there is something to be kept: then the first calls `cancel` and the
+    second raises Interrupted. When even that does not help, the next ends the process.
 
     Example::
 
@@ -76,5 +84,5 @@ class Interruption:
                 os.write(2, b"Cancelled.\n")
             os._exit(128 + number)
         if self._times == patience:
-            raise KeyboardInterrupt
+            raise Interrupted
         self.cancel()

@@ -33,6 +33,7 @@ def padded(value, image=SHOWN, dtype=np.float64, rows=6, other=None) -> np.ndarr
         np.where(ball() > 0, SHOWN + 700, 0),  # stripped of all around it
         np.clip(10 * SHOWN, -1024, 3071).astype(np.int16),  # CT
         padded(-2000, np.clip(10 * SHOWN, -1024, 3071), np.int16),  # as scanners pad it
+        np.where(np.arange(SHOWN.shape[2]) > 27, 1000, np.abs(SHOWN) % 20).astype(np.int16),  # a bright even object
         np.exp(SHOWN / 20),  # PET: a few voxels are a hundred times as bright as most
     ],
 )

@@ -25,13 +25,14 @@ from SparseAnnotateLib.core import (
     VolumeGeometry,
     Watch,
 )
-from SparseAnnotateLib.core.images import read_image, read_labels, write_image
+from SparseAnnotateLib.core.images import read_facts, read_image, read_labels, write_image
 from SparseAnnotateLib.core.nnunet import (
     LEDGER_FOLDER,
     export_nnunet_dataset,
     import_nnunet_dataset,
     import_nnunet_predictions,
 )
+from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.learning import TrainingSettings
 from SparseAnnotateLib.learning.monai_bundle import export_bundle, import_bundle
 from SparseAnnotateLib.learning.prediction import Predictor
@@ -347,6 +348,16 @@ def test_structures_without_a_name_come_back_by_their_value(tmp_path):
     write_image(tmp_path / "out" / "a.nii.gz", ball(), GRID)
     import_nnunet_predictions(cohort, tmp_path / "out", folder, "nn", Watch())
     np.testing.assert_array_equal(read_labels(cohort.prediction_path("nn", "a"), GRID), 5 * ball())
+    # The value has a meaning in the whole cohort, also when only another case is imported.
+    cohort.add_case("b", noisy_image(ball()), GRID)
+    write_image(tmp_path / "out" / "b.nii.gz", ball(), GRID)
+    assert import_nnunet_predictions(cohort, tmp_path / "out", folder, "nn", Watch(), ["b"])[0] == ["b"]
+    np.testing.assert_array_equal(read_labels(cohort.prediction_path("nn", "b"), GRID), 5 * ball())
+    made = Origin.from_facts(read_facts(cohort.prediction_path("nn", "a")))
+    assert (made.drawn, made.method) == ("axial 12", "nnU-Net")
+    assert made.changes(cohort.origin("a")) == ""
+    cohort.save_annotation("a", SparseAnnotation.from_slices(5 * ball(), GRID, Plane.AXIAL, [12, 14]))
+    assert made.changes(cohort.origin("a")) == "1 more slice has been drawn since"
     cohort.set_labels({1: "spleen", 5: "liver"})
     with pytest.raises(BadInputError, match="holds the structure 'label 5', which the cohort does not have"):
         import_nnunet_predictions(cohort, tmp_path / "out", folder, "nn", Watch())

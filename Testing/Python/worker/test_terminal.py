@@ -17,7 +17,7 @@ from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, Vo
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.worker import process_environment
 from SparseAnnotateLib.worker.command_line import main
-from SparseAnnotateLib.worker.interruption import Interruption
+from SparseAnnotateLib.worker.interruption import Interrupted, Interruption
 from SparseAnnotateLib.worker.progress_output import progress_lines
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -226,12 +226,12 @@ def test_signals_are_patient_once_and_then_not():
         interruption.cancel = lambda: calls.append("cancel")
         os.kill(os.getpid(), signal.SIGTERM)
         assert calls == ["cancel"]
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.exit_code == 143
     with Interruption() as interruption:
         interruption.begin()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
         assert interruption.exit_code == 130
 
