@@ -22,7 +22,6 @@ from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.interpolation import interpolator_descriptions
-from SparseAnnotateLib.learning import PRESETS
 from SparseAnnotateLib.logic import (
     STARTS,
     DrawingLogic,
@@ -33,6 +32,7 @@ from SparseAnnotateLib.logic import (
     RecommendingLogic,
     ViewingLogic,
 )
+from SparseAnnotateLib.runs import PRESETS
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,

@@ -172,9 +172,9 @@ def fillers(
 
 
 def _learned(annotations, images, steps, learned: dict):
-    from SparseAnnotateLib.learning.propagation import PropagationInterpolator
-    from SparseAnnotateLib.learning.slice_propagation import PropagationSettings, train_matcher
-    from SparseAnnotateLib.learning.training_data import normalise
+    from SparseAnnotateLib.learning.data.training_cases import normalise
+    from SparseAnnotateLib.learning.propagation.interpolator import PropagationInterpolator
+    from SparseAnnotateLib.learning.propagation.slice_matcher import PropagationSettings, train_matcher
 
     # The images alone teach it, so one training serves all densities of a set.
     if "matcher" not in learned:

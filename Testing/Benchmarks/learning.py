@@ -32,11 +32,11 @@ from benchmark_report import DATA, PROJECT, arguments, machine, report
 from interpolation import labelled_sets
 from SparseAnnotateLib.core import Cohort, Watch
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.core.nnunet import export_nnunet_dataset, import_nnunet_predictions
-from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.prediction import Predictor
-from SparseAnnotateLib.learning.pseudo_labels import read_pseudo_labels
-from SparseAnnotateLib.learning.run_folder import RunFolder
+from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_predictions
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.training.pseudo_labels import read_pseudo_labels
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker import requests
 
 TRAINING, TEST = 40, 20

@@ -22,16 +22,17 @@ import torch
 
 from benchmark_report import arguments, report
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
-from SparseAnnotateLib.learning import AugmentationSettings, TrainingSettings
-from SparseAnnotateLib.learning.devices import chosen_device, planned_network, prediction_precision
-from SparseAnnotateLib.learning.distributed import Ranks
-from SparseAnnotateLib.learning.inference import TrainedModel, predicted_classes
-from SparseAnnotateLib.learning.networks import NetworkShape, build_network
-from SparseAnnotateLib.learning.objectives import SupervisedObjective
-from SparseAnnotateLib.learning.planning import new_plan
-from SparseAnnotateLib.learning.run_folder import RunFolder
-from SparseAnnotateLib.learning.trainer import Trainer
-from SparseAnnotateLib.learning.training_data import training_cases
+from SparseAnnotateLib.learning.data.training_cases import training_cases
+from SparseAnnotateLib.learning.devices import chosen_device, prediction_precision
+from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.prediction.volume_prediction import TrainedModel, predicted_classes
+from SparseAnnotateLib.learning.training.distributed import Ranks
+from SparseAnnotateLib.learning.training.objectives import SupervisedObjective
+from SparseAnnotateLib.learning.training.patch_planning import planned_network
+from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.trainer import Trainer
+from SparseAnnotateLib.runs import AugmentationSettings, TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 
 BLOCK = 5
 FEW = AugmentationSettings()

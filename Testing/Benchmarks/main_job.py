@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmark_report import DATA, arguments, report
 from SparseAnnotateLib.core import Cohort, Watch, mean_of_known
-from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
 
 CONFIGURATIONS = (("full", 1.0, "fixed_interval"), ("sparse", 0.1, "staggered"), ("sparse", 0.1, "fixed_interval"))

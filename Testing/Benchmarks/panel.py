@@ -27,8 +27,8 @@ def main() -> None:
         shape={"type": int, "nargs": 3, "default": (600, 512, 512), "help": "of the large volume (K, J, I)"},
     )
     volumes, shape = (40, (60, 128, 128)) if options.quick else (options.volumes, tuple(options.shape))
+    from Demo.panel_window import open_panel
     from SlicerStandIn import embedded_slicer
-    from SlicerStandIn.panel_window import open_panel
 
     application, widget = open_panel()
     rows = []

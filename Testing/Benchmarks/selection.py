@@ -20,9 +20,10 @@ from benchmark_report import DATA, arguments, report
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, mean_of_known
 from SparseAnnotateLib.core.metrics import dice
 from SparseAnnotateLib.interpolation import interpolator_named
-from SparseAnnotateLib.learning import TrainingSettings
+from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import coverage, unit_rows
-from SparseAnnotateLib.worker import recommendation, requests
+from SparseAnnotateLib.worker import recommend_request as recommendation
+from SparseAnnotateLib.worker import requests
 
 STRATEGIES = {
     "fixed_interval": {},

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from benchmark_report import arguments, report
-from SparseAnnotateLib.learning.inference import autocast
-from SparseAnnotateLib.learning.losses import SparseLoss
-from SparseAnnotateLib.learning.networks import NetworkShape, build_network
+from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.prediction.volume_prediction import autocast
+from SparseAnnotateLib.learning.training.losses import SparseLoss
 
 CONFIGURATIONS = [
     ("fp32", "contiguous"),

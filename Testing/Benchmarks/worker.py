@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark_report import arguments, report
+from SparseAnnotateLib.client import BlockingWorker
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
-from SparseAnnotateLib.worker import BlockingWorker
 
 
 def main() -> None:

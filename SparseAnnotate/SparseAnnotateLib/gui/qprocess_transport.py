@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import qt
 
+from ..client import LIBRARY_FOLDER, worker_command
 from ..core import WorkerError
 from ..core.slicer_python import environment_for
-from ..worker import LIBRARY_FOLDER, worker_command
 
 # Processes that were asked to end and are still saving their checkpoint: Qt kills a process whose object goes.
 _ending: list = []

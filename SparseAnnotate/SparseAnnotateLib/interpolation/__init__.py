@@ -3,9 +3,23 @@
 from . import auto, morphological, random_walk, shape  # noqa: F401  (register themselves)
 from .auto import AUTO_METHODS, AutoInterpolator
 from .filling import FinishedFill, finished_fill, usable_image
-from .interpolator import Fill, Interpolator, interpolator_descriptions, interpolator_named, register_interpolator
+from .interpolator import (
+    Fill,
+    Interpolator,
+    interpolator_descriptions,
+    interpolator_named,
+    register_interpolator,
+    register_interpolator_from,
+)
 from .leave_one_out import HiddenScore, pooled
 from .morphological import TIME_LIMIT, MorphologicalInterpolator
+
+# Needs torch, so it is only imported where it is used: in the worker.
+register_interpolator_from(
+    "SparseAnnotateLib.learning.propagation.interpolator:PropagationInterpolator",
+    "propagation",
+    "Learns on the images how slices go on, and carries the drawn labels along.",
+)
 
 __all__ = [
     "AUTO_METHODS",

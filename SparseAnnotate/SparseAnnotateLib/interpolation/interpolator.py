@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -77,6 +78,12 @@ def register_interpolator(name: str, description: str):
         return factory
 
     return add
+
+
+def register_interpolator_from(place: str, name: str, description: str) -> None:
+    """Make an interpolator known whose class, `module:Class`, is only imported when it is asked for."""
+    module, _, attribute = place.partition(":")
+    _REGISTRY[name] = (lambda: getattr(import_module(module), attribute)(), description)
 
 
 def interpolator_named(name: str) -> Interpolator:

@@ -1,4 +1,4 @@
-"""Which device to compute on, whether it really works, and what fits into it."""
+"""Which device to compute on, whether it really works, and what it can compute in."""
 
 from __future__ import annotations
 
@@ -10,15 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..core import BadInputError
-from .settings import DIVISOR
 
 DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second graphics card, or mps for an Apple GPU."
-_CPU_PATCH_VOXELS = 48**3
-_GPU_PATCH_VOXELS = 128**3
-_CPU_SLICE_SIDE, _GPU_SLICE_SIDE = 128, 512
-_CPU_SLICE_PIXELS, _GPU_SLICE_PIXELS = 12 * 48**2, 32 * 256**2  # in a step
-_BYTES_PER_VOXEL = {"basic_unet_small": 3_000, "basic_unet": 6_000}
-_BYTES_PER_VOXEL_OTHERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -135,13 +128,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def planned_network(network: str, device: str) -> str:
-    """The network behind 'auto': the small one where there is no graphics card."""
-    if network != "auto":
-        return network
-    return "basic_unet" if device.startswith("cuda") else "basic_unet_small"
-
-
 def training_precision(precision: str, device: str) -> str:
     """The precision behind 'auto' for training: bf16 where a graphics card has it, fp16 on older ones, else fp32.
 
@@ -158,56 +144,6 @@ def prediction_precision(device: str) -> str:
     if device.startswith("cuda"):
         return _gpu_precision(device)
     return "bf16" if device == "cpu" and _cpu_has_bf16() else "fp32"
-
-
-def planned_patch(
-    shapes: list[tuple[int, int, int]], spacing: tuple[float, float, float], limit: int, divisor: int = DIVISOR
-) -> tuple[int, int, int]:
-    """Patch size (S, A, R) in multiples of `divisor`, at most `limit` voxels, about as large as the median volume.
-
-    Sides are rounded to the nearest multiple: a volume a little larger takes a second window in prediction, while a
-    patch a little larger would be padding in every step. Never smaller than 16 x 16 x 32, below which the networks
-    have nothing left to normalise.
-
-    The longest side in mm is shortened first, so that the network sees about equally far in all directions.
-    """
-    median = sorted(math.prod(s) for s in shapes)[len(shapes) // 2]
-    shape = next(s for s in shapes if math.prod(s) == median)
-    patch = [max(divisor, math.floor(n / divisor + 0.5) * divisor) for n in shape]
-    while math.prod(patch) > limit and max(patch) > divisor:
-        longest = max((a for a in range(3) if patch[a] > divisor), key=lambda a: patch[a] * spacing[a])
-        patch[longest] -= divisor
-    if max(patch) == DIVISOR:
-        patch[-1] = 2 * DIVISOR
-    return tuple(patch)
-
-
-def planned_patch_and_batch(
-    shapes: list[tuple[int, int, int]],
-    spacing: tuple[float, float, float],
-    network: str,
-    device: str,
-    divisor: int = DIVISOR,
-) -> tuple[tuple[int, int, int], int]:
-    """Patch and batch that fit the device's memory; two patches a step where they do."""
-    per_voxel = _BYTES_PER_VOXEL.get(network, _BYTES_PER_VOXEL_OTHERS)
-    fitting = usable_memory_bytes(device) // per_voxel
-    most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
-    patch = planned_patch(shapes, spacing, max(2 * DIVISOR**3, min(most, fitting // 2)), divisor)
-    batch = 2 if 2 * math.prod(patch) <= fitting else 1
-    return patch, batch
-
-
-def planned_slices_and_batch(
-    shapes: list[tuple[int, int, int]], planes: tuple[int, ...], device: str, divisor: int = DIVISOR
-) -> tuple[tuple[int, int], int]:
-    """(height, width) of 2D patches, square and about as large as slices are, and how many fill a step."""
-    sides = [max(n for a, n in enumerate(shape) if a != axis) for shape in shapes for axis in planes]
-    side = math.floor(sorted(sides)[len(sides) // 2] / divisor + 0.5) * divisor
-    most = _CPU_SLICE_SIDE if device == "cpu" else _GPU_SLICE_SIDE
-    side = min(max(side, 2 * DIVISOR, divisor), most)
-    pixels = _CPU_SLICE_PIXELS if device == "cpu" else _GPU_SLICE_PIXELS
-    return (side, side), max(2, min(32, pixels // side**2))
 
 
 def _gpu_precision(device: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..client import Job
 from ..core import BadInputError
-from ..worker import Job
 from .session import SessionLogic
 
 _TORCH_REQUIREMENT = ">=2.8"  # what MONAI 1.6.1 asks for; with less, pip would replace torch by another build

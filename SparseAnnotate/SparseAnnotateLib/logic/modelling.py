@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from .. import scene
+from ..client import Steps
 from ..core import BadInputError, Progress
 from ..core.cohort import COHORT_FILE
 from ..core.images import read_labels
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
-from ..learning.run_folder import RunFolder, TrainingPlan
-from ..learning.run_list import RunSummary, run_summaries
-from ..worker import Steps
+from ..runs.run_folder import RunFolder, TrainingPlan
+from ..runs.run_list import RunSummary, run_summaries
 from .session import SessionLogic
 
 

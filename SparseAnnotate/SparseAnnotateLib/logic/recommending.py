@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import scene
+from ..client import Job
 from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
@@ -22,7 +23,6 @@ from ..selection import (
     strategy_named,
     with_measured_seconds,
 )
-from ..worker import Job
 from .session import SessionLogic
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import slicer
 
 from .. import scene
+from ..client import Steps, WorkerJobs
 from ..core import BadInputError, Cohort, Ledger, Plane, Progress
 from ..core.cohort import COHORT_FILE
-from ..worker import Steps, WorkerJobs
 
 
 class SessionLogic:

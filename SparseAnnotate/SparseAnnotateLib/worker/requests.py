@@ -20,10 +20,10 @@ from ..core import (
 )
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
-from .comparing import CompareRequest, compare
-from .creating import CreateRequest, create
-from .evaluating import EvaluateRequest, evaluate
-from .exchange import (
+from .compare_request import CompareRequest, compare
+from .create_request import CreateRequest, create
+from .evaluate_request import EvaluateRequest, evaluate
+from .exchange_requests import (
     ExportBundleRequest,
     ExportNnunetRequest,
     ImportBundleRequest,
@@ -33,11 +33,11 @@ from .exchange import (
     import_bundle,
     import_nnunet,
 )
-from .filling import FillRequest, fill
+from .fill_request import FillRequest, fill
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
-from .planning import AgreementRequest, PlanRequest, agreement, plan
-from .recommendation import PictureRequest, RecommendRequest, picture, recommend
-from .training import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
+from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
+from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
+from .train_request import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
@@ -148,8 +148,8 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
 def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     """Predict the cases asked for, or all, into the cohort's predictions."""
     require_packages()
-    from ..learning.clean_up import CleanUp
-    from ..learning.prediction import Predictor
+    from ..learning.prediction.clean_up import CleanUp
+    from ..learning.prediction.predictor import Predictor
 
     cohort = _open(request)
     cases = cohort.select(request.cases)

@@ -13,9 +13,9 @@ import threading
 import traceback
 from typing import IO, Any
 
+from ..client import jsonrpc
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
 from ..core.strict_json import from_plain
-from . import jsonrpc
 from .process_environment import complete_environment
 from .requests import METHODS
 

@@ -52,8 +52,8 @@ def panel(mrml, tmp_path, launched):
     """The real panel, in an empty scene, with a cohort folder of its own."""
     from PySide6 import QtCore
 
+    from Demo.panel_window import open_panel
     from SlicerStandIn import mrml_widgets, qt_facade, questions
-    from SlicerStandIn.panel_window import open_panel
 
     questions.forget()
     qt_facade.slot_errors.clear()

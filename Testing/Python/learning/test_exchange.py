@@ -26,17 +26,17 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.images import read_facts, read_image, read_labels, write_image
-from SparseAnnotateLib.core.nnunet import (
+from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.learning.exchange.monai_bundle import export_bundle, import_bundle
+from SparseAnnotateLib.learning.exchange.nnunet import (
     LEDGER_FOLDER,
     export_nnunet_dataset,
     import_nnunet_dataset,
     import_nnunet_predictions,
 )
-from SparseAnnotateLib.core.origin import Origin
-from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.monai_bundle import export_bundle, import_bundle
-from SparseAnnotateLib.learning.prediction import Predictor
-from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from torch import nn
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, VolumeGeometry, Watch
-from SparseAnnotateLib.learning import learned_features as module
-from SparseAnnotateLib.learning.learned_features import FeatureTraining, learned_features
-from SparseAnnotateLib.learning.slice_encoders import SliceAutoencoder, SliceMaskedAutoencoder
+from SparseAnnotateLib.learning.features import learned_features as module
+from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
+from SparseAnnotateLib.learning.features.slice_encoders import SliceAutoencoder, SliceMaskedAutoencoder
 from SparseAnnotateLib.worker import requests
 
 SHORT = FeatureTraining(from_scratch=True, steps=3, batch=8, device="cpu")

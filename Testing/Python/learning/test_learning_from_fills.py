@@ -9,11 +9,11 @@ import torch
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_image, write_image
-from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.losses import SparseLoss
-from SparseAnnotateLib.learning.patches import extract_patch
-from SparseAnnotateLib.learning.training import plan_run, train
-from SparseAnnotateLib.learning.training_data import training_cases
+from SparseAnnotateLib.learning.data.patches import extract_patch
+from SparseAnnotateLib.learning.data.training_cases import training_cases
+from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.learning.training.training_run import plan_run, train
+from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
 
 

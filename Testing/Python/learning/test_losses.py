@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from monai.losses import BoundaryLoss, DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 
 from SparseAnnotateLib.core import BadInputError
-from SparseAnnotateLib.learning import LOSSES, TrainingSettings
-from SparseAnnotateLib.learning import losses as formulas
-from SparseAnnotateLib.learning.losses import SparseLoss, SupervisedVoxels
-from SparseAnnotateLib.learning.training_data import slice_distances
+from SparseAnnotateLib.learning.data.training_cases import slice_distances
+from SparseAnnotateLib.learning.training import losses as formulas
+from SparseAnnotateLib.learning.training.losses import SparseLoss, SupervisedVoxels
+from SparseAnnotateLib.runs import LOSSES, TrainingSettings
 
 CLASSES = 3
 CLASS_WEIGHTS = torch.tensor([0.2, 1.0, 3.0])

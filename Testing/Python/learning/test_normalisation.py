@@ -9,7 +9,7 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import BadInputError
-from SparseAnnotateLib.learning.training_data import normalise
+from SparseAnnotateLib.learning.data.training_cases import normalise
 
 IMAGE = noisy_image(ball())
 

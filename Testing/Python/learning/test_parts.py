@@ -19,22 +19,17 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.planes import slice_layer
-from SparseAnnotateLib.learning import NETWORKS, AugmentationSettings, TrainingSettings
-from SparseAnnotateLib.learning.augmentation import Augmentation
-from SparseAnnotateLib.learning.devices import (
-    chosen_device,
-    named_device,
-    planned_patch,
-    planned_patch_and_batch,
-    smoke_test,
-)
-from SparseAnnotateLib.learning.inference import TrainedModel, predicted_classes
-from SparseAnnotateLib.learning.networks import NetworkShape, build_network
-from SparseAnnotateLib.learning.patches import Patch, PatchSampler, Placing
-from SparseAnnotateLib.learning.planning import new_plan
-from SparseAnnotateLib.learning.schedule import Schedule
-from SparseAnnotateLib.learning.training_data import normalise, normalised_image, training_cases
+from SparseAnnotateLib.learning.data.augmentation import Augmentation
+from SparseAnnotateLib.learning.data.patches import Patch, PatchSampler, Placing
+from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image, training_cases
+from SparseAnnotateLib.learning.devices import chosen_device, named_device, smoke_test
+from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.prediction.volume_prediction import TrainedModel, predicted_classes
+from SparseAnnotateLib.learning.training.patch_planning import planned_patch, planned_patch_and_batch
+from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.schedule import Schedule
 from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
+from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -340,7 +335,9 @@ def test_prediction_covers_every_voxel_of_any_shape_in_slabs(shape, monkeypatch)
     image = np.random.default_rng(0).normal(size=shape).astype(np.float16)
     expected = image > 0
     np.testing.assert_array_equal(predicted_classes(model_of(Threshold()), image), expected)
-    monkeypatch.setattr("SparseAnnotateLib.learning.inference.LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40)
+    monkeypatch.setattr(
+        "SparseAnnotateLib.learning.prediction.volume_prediction.LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40
+    )
     np.testing.assert_array_equal(predicted_classes(model_of(Threshold()), image), expected)
 
 

@@ -7,8 +7,13 @@ import torch
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
-from SparseAnnotateLib.learning.propagation import PropagationInterpolator, trained_propagation
-from SparseAnnotateLib.learning.slice_propagation import PropagationSettings, SliceMatcher, _chain_loss, train_matcher
+from SparseAnnotateLib.learning.propagation.interpolator import PropagationInterpolator, trained_propagation
+from SparseAnnotateLib.learning.propagation.slice_matcher import (
+    PropagationSettings,
+    SliceMatcher,
+    _chain_loss,
+    train_matcher,
+)
 
 QUICK = PropagationSettings(steps=12, batch=2, patch=32, channels=8, radius=3)
 

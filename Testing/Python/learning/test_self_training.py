@@ -12,19 +12,24 @@ import torch
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.core import CancelledError, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_labels
-from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.dense_vox_net import DenseVoxNet, YShapedDenseVoxNet
-from SparseAnnotateLib.learning.distributed import Ranks
-from SparseAnnotateLib.learning.inference import TrainedModel, VolumePrediction, mean_pseudo_label, mean_view
-from SparseAnnotateLib.learning.objectives import SelfTrainingObjective, SupervisedObjective, _alike
-from SparseAnnotateLib.learning.patches import PatchSampler, Placing
-from SparseAnnotateLib.learning.planning import new_plan
-from SparseAnnotateLib.learning.prediction import Predictor
-from SparseAnnotateLib.learning.pseudo_labels import agreement, majority, read_pseudo_labels
-from SparseAnnotateLib.learning.run_folder import RunFolder
-from SparseAnnotateLib.learning.training import train
-from SparseAnnotateLib.learning.training_data import training_cases
-from SparseAnnotateLib.learning.uncertainty import UncertaintyEstimator
+from SparseAnnotateLib.learning.data.patches import PatchSampler, Placing
+from SparseAnnotateLib.learning.data.training_cases import training_cases
+from SparseAnnotateLib.learning.networks.dense_vox_net import DenseVoxNet, YShapedDenseVoxNet
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimator
+from SparseAnnotateLib.learning.prediction.volume_prediction import (
+    TrainedModel,
+    VolumePrediction,
+    mean_pseudo_label,
+    mean_view,
+)
+from SparseAnnotateLib.learning.training.distributed import Ranks
+from SparseAnnotateLib.learning.training.objectives import SelfTrainingObjective, SupervisedObjective, _alike
+from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.pseudo_labels import agreement, majority, read_pseudo_labels
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 
 QUICK = {
     **QUICK_TRAINING,
@@ -181,7 +186,7 @@ def test_the_whole_of_zheng_2020_runs_and_leaves_what_it_made(self_trained):
 
 
 def test_self_training_stopped_in_any_of_its_models_goes_on_to_the_same_weights(ball_cohort, monkeypatch):
-    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
     train(ball_cohort, "whole", settings("self_training"))
     for stage in ("2D model, step 3", "3D model, step 2", "pseudo-labels of 'ball_1'", "final model, step 4"):
         watch = cancelled_at(stage)
@@ -333,7 +338,7 @@ def test_structures_named_by_side_are_not_mirrored(ball_cohort):
 
 
 def test_a_plan_can_be_edited_before_the_run_begins(ball_cohort):
-    from SparseAnnotateLib.learning.training import plan_run
+    from SparseAnnotateLib.learning.training.training_run import plan_run
 
     plan_run(ball_cohort, "r", settings("3d"))
     run = RunFolder(ball_cohort.run_folder("r"))
@@ -346,9 +351,9 @@ def test_a_plan_can_be_edited_before_the_run_begins(ball_cohort):
 
 
 def test_a_mean_teacher_and_mixup_change_what_is_learned_and_resume_exactly(ball_cohort, monkeypatch):
-    from SparseAnnotateLib.learning import AugmentationSettings
+    from SparseAnnotateLib.runs import AugmentationSettings
 
-    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
     more = {"mean_teacher": 1.0, "augmentation": AugmentationSettings(mixup=0.5), "undrawn_share": 0.3}
     train(ball_cohort, "plain", settings("3d"))
     train(ball_cohort, "whole", settings("3d", **more))
@@ -396,8 +401,8 @@ def test_held_out_slices_of_many_planes_belong_to_nobody(ball_cohort, tmp_path):
 
 
 def test_pseudo_labels_far_from_all_structures_take_no_room_and_are_background(self_trained, tmp_path):
-    from SparseAnnotateLib.learning.patches import extract_patch
-    from SparseAnnotateLib.learning.pseudo_labels import _box
+    from SparseAnnotateLib.learning.data.patches import extract_patch
+    from SparseAnnotateLib.learning.training.pseudo_labels import _box
 
     cohort, _ = self_trained
     sets = np.zeros((2, 60, 70, 80), np.uint8)

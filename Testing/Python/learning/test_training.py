@@ -24,12 +24,13 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.core.images import read_labels, write_image
-from SparseAnnotateLib.learning import TrainingSettings, estimate
-from SparseAnnotateLib.learning.losses import SparseLoss
-from SparseAnnotateLib.learning.prediction import Predictor
-from SparseAnnotateLib.learning.run_folder import RunFolder
-from SparseAnnotateLib.learning.trainer import Trainer
-from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.training import estimate
+from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.learning.training.trainer import Trainer
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 
 SETTINGS = TrainingSettings(**QUICK_TRAINING)
 
@@ -49,7 +50,7 @@ def cancelled_at(iteration):
 
 @pytest.fixture
 def every_step_reported(monkeypatch):
-    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
 
 
 def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
@@ -99,8 +100,8 @@ def test_a_killed_run_goes_on_to_exactly_the_same_weights(ball_cohort):
     script = f"""
 import sys; sys.path[:0] = {sys.path!r}
 from SparseAnnotateLib.core import Cohort
-from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.learning.training.training_run import train
 train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{settings!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
@@ -267,7 +268,7 @@ def test_steps_that_are_no_numbers_change_nothing_and_end_in_a_sentence(ball_coh
 
 
 def test_bf16_that_gives_nan_goes_on_in_fp32(ball_cohort, monkeypatch):
-    from SparseAnnotateLib.learning import trainer
+    from SparseAnnotateLib.learning.training import trainer
 
     def poisoned(device, precision):
         return Poison() if precision == "bf16" else torch.autocast("cpu", enabled=False)

@@ -26,18 +26,18 @@ from SparseAnnotateLib.core import (
     VolumeGeometry,
     Watch,
 )
-from SparseAnnotateLib.learning import LOSSES, PRESETS, AugmentationSettings, TrainingSettings
-from SparseAnnotateLib.learning.augmentation import Augmentation, mixed
-from SparseAnnotateLib.learning.clean_up import CleanUp, cleaned
-from SparseAnnotateLib.learning.estimate import stage_seconds
-from SparseAnnotateLib.learning.patches import Patch
-from SparseAnnotateLib.learning.planning import new_plan, strides_and_kernels, usable_planes
-from SparseAnnotateLib.learning.prediction import Predictor
-from SparseAnnotateLib.learning.presets import preset_settings
-from SparseAnnotateLib.learning.run_folder import RunFolder
-from SparseAnnotateLib.learning.schedule import Schedule
-from SparseAnnotateLib.learning.trainer import Trainer
-from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.learning.data.augmentation import Augmentation, mixed
+from SparseAnnotateLib.learning.data.patches import Patch
+from SparseAnnotateLib.learning.prediction.clean_up import CleanUp, cleaned
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.training.estimate import stage_seconds
+from SparseAnnotateLib.learning.training.planning import new_plan, strides_and_kernels, usable_planes
+from SparseAnnotateLib.learning.training.schedule import Schedule
+from SparseAnnotateLib.learning.training.trainer import Trainer
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import LOSSES, PRESETS, AugmentationSettings, TrainingSettings
+from SparseAnnotateLib.runs.presets import preset_settings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 
 SETTINGS = TrainingSettings(**QUICK_TRAINING)
 
@@ -51,8 +51,8 @@ def test_two_processes_learn_what_one_does(ball_cohort, tmp_path):
 import sys; sys.path[:0] = {sys.path!r}
 import torch; torch.set_num_threads(1)
 from SparseAnnotateLib.core import Cohort
-from SparseAnnotateLib.learning import TrainingSettings
-from SparseAnnotateLib.learning.training import train
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.learning.training.training_run import train
 train(Cohort.open({str(ball_cohort.folder)!r}), "two", TrainingSettings(**{settings!r}))
 """
     )
@@ -99,10 +99,10 @@ def test_memory_that_runs_out_halves_the_batch_then_the_patch(ball_cohort, monke
 def test_a_card_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeypatch):
     """No graphics card is needed: a device by another name stands in for one."""
     broken_trainer(monkeypatch, lambda t, b: t.plan.device != "cpu")
-    monkeypatch.setattr("SparseAnnotateLib.learning.trainer.Ranks.device", lambda self, device: "cpu")
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer.Ranks.device", lambda self, device: "cpu")
     from dataclasses import replace
 
-    from SparseAnnotateLib.learning import training
+    from SparseAnnotateLib.learning.training import training_run as training
 
     plan = training._first_plan
 
@@ -144,7 +144,7 @@ def test_a_full_disk_in_mid_checkpoint_is_said_and_the_last_checkpoint_is_kept(b
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint_and_names_the_case(ball_cohort, monkeypatch):
     image, geometry = ball_cohort.image("ball_1")
     ball_cohort.add_case("ball_1", image, geometry)
-    from SparseAnnotateLib.learning.losses import SparseLoss
+    from SparseAnnotateLib.learning.training.losses import SparseLoss
 
     real = SparseLoss.__call__
     steps = []
@@ -155,7 +155,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint_and_names_the_c
         return value * float("nan") if len(steps) > 4 else value
 
     monkeypatch.setattr(SparseLoss, "__call__", breaks)
-    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._UNUSABLE_STEPS_IN_A_ROW", 2)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._UNUSABLE_STEPS_IN_A_ROW", 2)
     settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 50, "checkpoint_every": 2})
     with pytest.raises(RunError, match=r"last with patches of 'ball_[01]'.*last good checkpoint is kept"):
         train(ball_cohort, "r", settings)
@@ -237,7 +237,7 @@ def test_strides_and_kernels_follow_the_spacing():
 
 
 def test_planned_strides_make_a_network_that_fits_them(tmp_path):
-    from SparseAnnotateLib.learning.networks import NetworkShape, build_network
+    from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
 
     strides, kernels = strides_and_kernels((16, 64, 64), (5.0, 1.0, 1.0))
     for name in ("dynunet", "dense_vox_net"):
@@ -379,7 +379,7 @@ def test_the_time_left_counts_the_stages_to_come(monkeypatch):
 
 
 def test_curves_of_a_run_are_drawn(ball_cohort, tmp_path):
-    from SparseAnnotateLib.worker.training import CurvesRequest, curves
+    from SparseAnnotateLib.worker.train_request import CurvesRequest, curves
 
     train(ball_cohort, "r", SETTINGS)
     path = curves(CurvesRequest(str(ball_cohort.folder), "r", path=str(tmp_path / "c.png")), Watch())
@@ -398,7 +398,7 @@ def test_metrics_hold_every_step_of_every_model(ball_cohort):
 
 
 def test_the_random_field_moves_a_blurred_outline_to_the_edge_of_the_image():
-    from SparseAnnotateLib.learning.dense_crf import refined
+    from SparseAnnotateLib.learning.prediction.dense_crf import refined
 
     truth = torch.zeros(1, 1, 24, 24)
     truth[..., 6:18, 6:18] = 1.0
@@ -434,7 +434,7 @@ def test_a_look_that_was_cancelled_is_taken_again(ball_cohort, monkeypatch):
     settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 9, "validation_share": 0.2})
     whole = train(ball_cohort, "whole", settings)
     from SparseAnnotateLib.core import CancelledError
-    from SparseAnnotateLib.learning import trainer
+    from SparseAnnotateLib.learning.training import trainer
 
     validate = trainer.Trainer._validate
 
@@ -459,9 +459,9 @@ def test_a_look_that_was_cancelled_is_taken_again(ball_cohort, monkeypatch):
 
 def test_a_run_in_fp16_resumes_with_its_scaler(ball_cohort, tmp_path):
     """The scaler of a graphics card works on a CPU, too, when it is asked to."""
-    from SparseAnnotateLib.learning.distributed import Ranks
-    from SparseAnnotateLib.learning.objectives import SupervisedObjective
-    from SparseAnnotateLib.learning.training_data import training_cases
+    from SparseAnnotateLib.learning.data.training_cases import training_cases
+    from SparseAnnotateLib.learning.training.distributed import Ranks
+    from SparseAnnotateLib.learning.training.objectives import SupervisedObjective
 
     plan = new_plan(ball_cohort, TrainingSettings(**{**QUICK_TRAINING, "precision": "fp16"}), ["ball_0"])
     run = RunFolder(ball_cohort.run_folder("r"))
@@ -493,10 +493,10 @@ def test_a_run_in_fp16_resumes_with_its_scaler(ball_cohort, tmp_path):
 
 
 def test_one_bad_volume_among_good_ones_is_named(ball_cohort, monkeypatch):
-    from SparseAnnotateLib.learning.losses import SparseLoss
+    from SparseAnnotateLib.learning.training.losses import SparseLoss
 
     real = SparseLoss.__call__
-    monkeypatch.setattr("SparseAnnotateLib.learning.trainer._USELESS_STEPS", 3)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._USELESS_STEPS", 3)
     step = Trainer._step
     current = []
 
@@ -516,7 +516,7 @@ def test_one_bad_volume_among_good_ones_is_named(ball_cohort, monkeypatch):
 
 
 def test_a_blank_slice_is_background_whatever_lies_beside_it():
-    from SparseAnnotateLib.learning.inference import TrainedModel, VolumePrediction
+    from SparseAnnotateLib.learning.prediction.volume_prediction import TrainedModel, VolumePrediction
 
     class Certain(torch.nn.Module):
         def forward(self, x):
@@ -553,7 +553,7 @@ def test_every_part_of_self_training_takes_every_loss_and_fills(ball_cohort, los
     ],
 )
 def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, words):
-    from SparseAnnotateLib.learning.training import plan_run
+    from SparseAnnotateLib.learning.training.training_run import plan_run
 
     plan_run(ball_cohort, "r", SETTINGS)
     path = RunFolder(ball_cohort.run_folder("r")).plan_path
@@ -563,7 +563,7 @@ def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, word
 
 
 def test_memory_stays_bounded_however_many_classes_there_are():
-    from SparseAnnotateLib.learning.inference import LOGIT_BYTES, TrainedModel, VolumePrediction
+    from SparseAnnotateLib.learning.prediction.volume_prediction import LOGIT_BYTES, TrainedModel, VolumePrediction
 
     class Shape:
         """A volume of 512 x 512 x 600 that takes no memory."""
@@ -614,7 +614,7 @@ def unknown(number):
     raise KeyError(f"getpwuid(): uid not found: {{number}}")
 pwd.getpwuid = unknown
 sys.path[:0] = {sys.path!r}
-import SparseAnnotateLib.learning.training, SparseAnnotateLib.learning.prediction
+import SparseAnnotateLib.learning.training.training_run, SparseAnnotateLib.learning.prediction.predictor
 print(os.environ["LOGNAME"])
 """
     clean = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -11,10 +11,10 @@ import torch
 
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, RunError, VolumeGeometry, Watch
-from SparseAnnotateLib.learning import NETWORKS, TrainingSettings
-from SparseAnnotateLib.learning.networks import NetworkShape, build_network
-from SparseAnnotateLib.learning.training import train
-from SparseAnnotateLib.learning.uncertainty import UncertaintyEstimator, _Moments, _weighted_areas
+from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimator, _Moments, _weighted_areas
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import NETWORKS, TrainingSettings
 
 SETTINGS = {**QUICK_TRAINING, "iterations": 2}
 

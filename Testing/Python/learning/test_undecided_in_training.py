@@ -11,12 +11,13 @@ import torch
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, Plane, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_image
-from SparseAnnotateLib.learning import TrainingSettings, validation
-from SparseAnnotateLib.learning.losses import SparseLoss
-from SparseAnnotateLib.learning.patches import extract_patch
-from SparseAnnotateLib.learning.prediction import Predictor
-from SparseAnnotateLib.learning.training import train
-from SparseAnnotateLib.learning.training_data import slice_distances, training_cases
+from SparseAnnotateLib.learning.data.patches import extract_patch
+from SparseAnnotateLib.learning.data.training_cases import slice_distances, training_cases
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.training import validation
+from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
 
 

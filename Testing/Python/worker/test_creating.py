@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, FileWriteError, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.worker import creating
-from SparseAnnotateLib.worker.command_line import main
-from SparseAnnotateLib.worker.creating import CreateRequest, create, parsed_labels
+from SparseAnnotateLib.worker import create_request as creating
+from SparseAnnotateLib.worker.create_request import CreateRequest, create, parsed_labels
 from SparseAnnotateLib.worker.reference_order import order_problem
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))

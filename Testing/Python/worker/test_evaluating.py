@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
-from SparseAnnotateLib.worker.command_line import main
-from SparseAnnotateLib.worker.evaluating import EvaluateRequest, OutOfDateError, evaluate
-from SparseAnnotateLib.worker.filling import FillRequest, fill
-from SparseAnnotateLib.worker.planning import AgreementRequest, agreement
+from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest, OutOfDateError, evaluate
+from SparseAnnotateLib.worker.fill_request import FillRequest, fill
+from SparseAnnotateLib.worker.plan_requests import AgreementRequest, agreement
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 
@@ -187,7 +187,7 @@ def test_rounds_with_other_drawings_are_compared_and_predictions_for_another_ima
 
 
 def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path):
-    from SparseAnnotateLib.learning.training_data import training_cases
+    from SparseAnnotateLib.learning.data.training_cases import training_cases
 
     filled(ball_cohort)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)

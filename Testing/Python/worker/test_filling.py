@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import (
     BadInputError,
     CancelledError,
@@ -19,8 +20,8 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.images import read_image, read_labels, write_image
-from SparseAnnotateLib.worker import filling, requests
-from SparseAnnotateLib.worker.command_line import main
+from SparseAnnotateLib.worker import fill_request as filling
+from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.requests import FillRequest
 
 

@@ -12,8 +12,7 @@ import time
 import pytest
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import CancelledError, WorkerError
-from SparseAnnotateLib.worker import (
+from SparseAnnotateLib.client import (
     LIBRARY_FOLDER,
     BlockingWorker,
     SubprocessTransport,
@@ -21,6 +20,7 @@ from SparseAnnotateLib.worker import (
     jsonrpc,
     worker_command,
 )
+from SparseAnnotateLib.core import CancelledError, WorkerError
 from SparseAnnotateLib.worker.server import Server
 
 

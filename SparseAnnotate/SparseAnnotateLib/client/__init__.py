@@ -1,0 +1,19 @@
+"""What a process loads to talk to a worker: jobs, JSON-RPC, transports. Needs only the standard library."""
+
+from .jobs import Job, Steps, WorkerJobs
+from .subprocess_transport import LIBRARY_FOLDER, BlockingWorker, SubprocessTransport, worker_command, worker_python
+from .worker_client import Call, Transport, WorkerClient
+
+__all__ = [
+    "LIBRARY_FOLDER",
+    "BlockingWorker",
+    "Call",
+    "Job",
+    "Steps",
+    "SubprocessTransport",
+    "Transport",
+    "WorkerClient",
+    "WorkerJobs",
+    "worker_command",
+    "worker_python",
+]

@@ -1,0 +1,156 @@
+"""`sparse-annotate`: the worker's requests as subcommands, for folders, clusters and scripts."""
+
+from __future__ import annotations
+
+# First of all: what is imported below takes a second, in which Ctrl-C must not end in a traceback.
+from .interruption import INTERRUPTION, Interrupted
+
+if INTERRUPTION.is_program("sparse-annotate"):
+    INTERRUPTION.install()
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+
+EXIT_OK, EXIT_ERROR, EXIT_CLOSED_PIPE = 0, 1, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code.
+
+    0 done, 1 an error in a sentence, 2 wrong usage, 130 or 143 cancelled by a signal, 141 nobody reads the output. With
+    an error, stdout has what is known nevertheless; or, with '--json', the error when nothing is.
+    """
+    from ..worker.process_environment import complete_environment, restart_in_utf8
+
+    if arguments is None:
+        restart_in_utf8()
+    complete_environment()
+    # Closed by whoever started this: what is written there is for nobody.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Signs that the terminal cannot show are replaced; '--json' is UTF-8 in any case.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger(__package__.partition(".")[0])
+    logger.addHandler(handler)
+    try:
+        with INTERRUPTION:
+            return _run(arguments)
+    except Interrupted:
+        return _cancelled_immediately()
+    except ImportError:
+        # Some libraries turn an interruption in the middle of an import into an error of that import.
+        if not INTERRUPTION.number:
+            raise
+        return _cancelled_immediately()
+    finally:
+        logger.removeHandler(handler)
+
+
+def _cancelled_immediately() -> int:
+    print("Cancelled immediately. Finished results are kept.", file=sys.stderr)
+    return INTERRUPTION.exit_code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from ..core import CancelledError, FileWriteError, SparseAnnotateError
+    from .progress_output import reported_progress
+    from .subcommands import parser
+    from .unused_options import unused_options
+
+    options = parser().parse_args(arguments)
+    for sentence in unused_options(options, sys.argv[1:] if arguments is None else arguments):
+        logging.getLogger(__name__).warning(sentence)
+    silent = options.json or options.quiet
+    try:
+        with nullcontext(None) if silent else reported_progress() as report:
+            INTERRUPTION.begin()
+            result = options.function(options, _begun_watch(report))
+    except CancelledError:
+        print("Cancelled. Finished results are kept; training resumes from its last checkpoint.", file=sys.stderr)
+        return INTERRUPTION.exit_code
+    except SparseAnnotateError as error:
+        text = str(error)
+        if isinstance(error, FileWriteError):
+            text += _other_state_folder(options, text)
+        known = getattr(error, "shown", None)
+        if options.json:
+            _write_json({"error": text, "type": type(error).__name__} if known is None else known)
+        elif known is not None:
+            _shown(options.show, known)
+        _show_error(text)
+        return EXIT_ERROR
+    if options.json:
+        return _write_json(result, indent=2)
+    return _shown(options.show, result)
+
+
+def _begun_watch(report):
+    """A watch that is asked to cancel by signals from its first step on: before, nothing has to be kept."""
+    from ..core import Watch
+
+    class BegunWatch(Watch):
+        def check(self) -> None:
+            INTERRUPTION.cancel = self.cancel
+            super().check()
+
+    return BegunWatch(report)
+
+
+def _other_state_folder(options, text: str) -> str:
+    """What to do when the cohort folder itself cannot be written."""
+    folder = os.path.abspath(os.path.expanduser(getattr(options, "cohort", "") or os.devnull))
+    if getattr(options, "state", "not offered") is not None or folder not in text:
+        return ""
+    return " Or keep annotations, ledgers, results and runs elsewhere, with '--state FOLDER'."
+
+
+def _show_error(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
+
+
+def _write_json(result, indent: int | None = None) -> int:
+    """Write JSON in UTF-8 whatever the terminal's encoding; returns the exit code."""
+    from ..core.strict_json import to_text
+
+    text = to_text(result, indent=indent) + "\n"
+
+    def show(_):
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.flush()
+            # What could not be decoded as a name of a file is written as the bytes that it was.
+            sys.stdout.buffer.write(text.encode("utf-8", errors="surrogateescape"))
+        else:
+            sys.stdout.write(text)
+
+    return _shown(show, None)
+
+
+def _shown(show, result) -> int:
+    """Show a result, and see to it that it has arrived; returns the exit code."""
+    try:
+        show(result)
+        sys.stdout.flush()
+        return EXIT_OK
+    except (BrokenPipeError, SystemExit):
+        # rich ends the program when nobody reads any more.
+        _forget_output()
+        return EXIT_CLOSED_PIPE
+    except OSError as error:
+        _forget_output()
+        _show_error(f"The result cannot be written to the output ({error.strerror}).")
+        return EXIT_ERROR
+
+
+def _forget_output() -> None:
+    """Keep Python from trying once more to write what is left when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

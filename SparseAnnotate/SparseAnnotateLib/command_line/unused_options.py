@@ -1,0 +1,79 @@
+"""Warnings about options that have no effect beside others: whoever gives them expects one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ..core import SparseAnnotateError
+from ..selection import DEFAULT_STRATEGY, strategy_named
+from ..worker.recommend_request import NO_FEATURES
+
+
+def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
+    """A sentence for each group of options given that this command, with these other options, does not use."""
+    words = [word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word[:2] == "--"]
+    options.given = {name for word in words if word for name in _meant(options, word)}
+    rules = {"fill": _of_fill, "recommend": _of_recommend, "picture": _of_features}
+    of_command = rules.get(options.command)
+    return of_command(options) if of_command else []
+
+
+def _meant(options: argparse.Namespace, word: str) -> list[str]:
+    """The options that a word stands for: one of this name, or those that it is the beginning of."""
+    return [word] if hasattr(options, word) else [name for name in vars(options) if name.startswith(word)]
+
+
+def _of_fill(options: argparse.Namespace) -> list[str]:
+    methods = set(options.methods or ()) if options.method == "auto" else {options.method}
+    where = f"--method {options.method}"
+    found = []
+    if options.method != "auto":
+        found += _sentence(options, ["methods"], where)
+    # 'auto' without --methods chooses from ways that learn nothing.
+    if "propagation" not in methods:
+        found += _sentence(options, ["steps", "device"], "any method but 'propagation'")
+    if "morphological" not in methods:
+        found += _sentence(options, ["time_limit"], "any method but 'morphological'")
+    return found
+
+
+def _of_recommend(options: argparse.Namespace) -> list[str]:
+    strategy = options.strategy or DEFAULT_STRATEGY
+    try:
+        needs = strategy_named(strategy, 0).needs
+    except SparseAnnotateError:
+        return []  # refused in a moment
+    where = f"--strategy {strategy}"
+    found = []
+    asks_models = "uncertainty" in needs
+    compares = "features" in needs or (asks_models and options.features != NO_FEATURES) or bool(options.picture)
+    if not asks_models:
+        found += _sentence(options, ["runs", "samples"], where)
+    if not compares:
+        found += _sentence(options, ["features", "from_scratch", "download_weights", "feature_steps"], where)
+        if not asks_models:
+            found += _sentence(options, ["device"], where)
+    elif not asks_models or options.features != NO_FEATURES:
+        found += _of_features(options)
+    if options.minutes is None:
+        found += _sentence(options, ["seconds_per_slice"], "any budget but --minutes")
+    return found
+
+
+def _of_features(options: argparse.Namespace) -> list[str]:
+    where = f"--features {options.features or 'intensity'}"
+    found = []
+    if options.features != "autoencoder":
+        found += _sentence(options, ["from_scratch", "download_weights"], where)
+    if options.features not in ("autoencoder", "mae"):
+        found += _sentence(options, ["feature_steps"], where)
+    return found
+
+
+def _sentence(options: argparse.Namespace, names: list[str], where: str) -> list[str]:
+    given = [name for name in names if name in getattr(options, "given", ())]
+    if not given:
+        return []
+    shown = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+    return [f"{shown} {'has' if len(given) == 1 else 'have'} no effect with {where}."]

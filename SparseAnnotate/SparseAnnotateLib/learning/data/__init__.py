@@ -1,0 +1,1 @@
+"""From a cohort to batches: training cases, patches, augmentation."""

@@ -1,0 +1,172 @@
+"""Training patches, in 3D and from slices, placed where a person has drawn or where pseudo-labels see a structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.planes import slice_layer
+from .training_cases import TrainingCase
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where patches lie.
+
+    Attributes:
+        foreground_share: share of patches placed on a voxel of a structure, each structure equally often.
+        class_shares: class index to share of patches instead.
+        undrawn_share: share placed on any voxel, drawn or not; the others on any drawn voxel.
+    """
+
+    foreground_share: float = 0.5
+    class_shares: dict[int, float] | None = None
+    undrawn_share: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """One patch.
+
+    Attributes:
+        arrays: as `extract_patch` gives them; in 2D without the axis cut across: (channels, height, width).
+        axes: which of (S, A, R) its spatial axes are, as 0, 1, 2.
+        case: the name of the case it comes from.
+    """
+
+    arrays: dict[str, np.ndarray]
+    axes: tuple[int, ...]
+    case: str
+
+
+class PatchSampler:
+    """Draws patches; patch `number` of iteration `n` is the same whenever, and in whichever process, it is asked for.
+
+    A voxel is chosen first, as `placing` says: of a random structure on a random drawn slice that shows it, any of a
+    random drawn slice, or any of a random volume. The patch then lies at random around it, not only with it in its
+    centre. Slices (Zheng 2020, eq. 1: a volume and a plane at random each time) go through that voxel in a random
+    plane; in planes other than the drawn one only the drawn lines of it are supervised.
+
+    Args:
+        cases: with drawn slices, or with pseudo-labels.
+        patch: (S, A, R) voxels, or (height, width) of slices.
+        planes: array axes that slices are cut across; only for 2D patches.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[TrainingCase],
+        patch: tuple[int, ...],
+        placing: Placing,
+        seed: int,
+        planes: tuple[int, ...] = (0, 1, 2),
+    ):
+        self._cases, self._patch, self._placing, self._seed, self._planes = cases, patch, placing, seed, planes
+        self._slices = [(case, s) for case in cases for s in case.slices]
+        shown = sorted({c for case in cases for c in (*case.by_class, *case.located)})
+        self._by_class = {c: [(case, s) for case in cases for s in case.by_class.get(c, ())] for c in shown}
+        self._located = {c: [case for case in cases if len(case.located.get(c, ()))] for c in shown}
+        shares = placing.class_shares or {c: placing.foreground_share / len(shown) for c in shown}
+        self._classes = [c for c in shown if shares.get(c, 0.0) > 0]
+        self._bounds = np.cumsum([shares[c] for c in self._classes])
+        self._anywhere = placing.undrawn_share if self._slices else 1.0
+
+    def patches(self, iteration: int, numbers: Sequence[int]) -> list[Patch]:
+        """The patches of these numbers."""
+        return [self._draw(np.random.default_rng([self._seed, iteration, number])) for number in numbers]
+
+    def _draw(self, rng: np.random.Generator) -> Patch:
+        case, voxel = self._voxel(rng)
+        size, across = list(self._patch), None
+        if len(size) == 2:
+            across = self._planes[int(rng.integers(len(self._planes)))]
+            size.insert(across, 1)
+        start = []
+        for position, length, count in zip(voxel, size, case.image.shape, strict=True):
+            low, high = max(0, position - length + 1), min(position, count - length)
+            start.append(int(rng.integers(low, high + 1)) if high >= low else -((length - count) // 2))
+        arrays = extract_patch(case, start, size)
+        if across is None:
+            return Patch(arrays, (0, 1, 2), case.name)
+        flat = {key: np.take(array, 0, axis=across + 1) for key, array in arrays.items()}
+        return Patch(flat, tuple(a for a in range(3) if a != across), case.name)
+
+    def _voxel(self, rng: np.random.Generator) -> tuple[TrainingCase, list[int]]:
+        chance = rng.random()
+        place = int(np.searchsorted(self._bounds, chance, side="right"))
+        if place < len(self._classes):
+            return self._voxel_of(self._classes[place], rng)
+        if chance >= 1.0 - self._anywhere or not self._slices:
+            case = self._cases[int(rng.integers(len(self._cases)))]
+            return case, [int(rng.integers(n)) for n in case.image.shape]
+        case, (axis, index) = self._slices[int(rng.integers(len(self._slices)))]
+        voxel = [int(rng.integers(n)) for a, n in enumerate(case.labels.shape) if a != axis]
+        voxel.insert(axis, index)
+        return case, voxel
+
+    def _voxel_of(self, wanted: int, rng: np.random.Generator) -> tuple[TrainingCase, list[int]]:
+        slices = self._by_class[wanted]
+        if self._located[wanted] and (not slices or rng.random() < 0.5):
+            case = self._located[wanted][int(rng.integers(len(self._located[wanted])))]
+            voxels = case.located[wanted]
+            return case, voxels[int(rng.integers(len(voxels)))].tolist()
+        case, (axis, index) = slices[int(rng.integers(len(slices)))]
+        inside = np.argwhere(case.labels[slice_layer(axis, index)] == wanted)
+        voxel = inside[int(rng.integers(len(inside)))].tolist()
+        voxel.insert(axis, index)
+        return case, voxel
+
+
+def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
+    """One patch of a case from `start`, of `size` voxels; beyond the volume the image is 0 and nothing supervised.
+
+    Returns:
+        image (1, S, A, R) float32; label (1, S, A, R) uint8/uint16; supervised (1, S, A, R) bool, or, where fills are
+        learned from, the weights as float32. Where the case has them: sets (V, S, A, R), class indices plus 1, 0 beyond
+        the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
+    """
+    shape = case.image.shape
+    inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, shape, strict=True))
+    place = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
+
+    def cut(source: np.ndarray, dtype=None) -> np.ndarray:
+        array = np.zeros((*source.shape[:-3], *size), dtype=dtype or source.dtype)
+        array[(..., *place)] = source[(..., *inside)]
+        return array
+
+    supervised = np.zeros(size, dtype=bool) if case.weights is None else cut(case.weights, np.float32)
+    patch = {"image": cut(case.image, np.float32)[None], "label": cut(case.labels)[None]}
+    if case.distance_classes:
+        patch["distances"] = _distances(case, start, size, inside, place)
+    # Held-out slices last: where they cross a learned one, their voxels are not learned from.
+    for slices, counts in ((case.slices, True), (case.held_out, False)):
+        for axis, index in slices:
+            if inside[axis].start <= index < inside[axis].stop:
+                layer = list(place)
+                layer[axis] = index - start[axis]
+                supervised[tuple(layer)] = counts
+    if case.undecided_path is not None:
+        supervised[cut(case.undecided)] = 0
+    patch["supervised"] = supervised[None]
+    if case.pseudo_path is not None:
+        sets, sure = case.pseudo_labels(inside)
+        for key, values in (("sets", sets + 1), ("sure", sure)):
+            patch[key] = np.zeros((len(values), *size), dtype=values.dtype)
+            patch[key][(..., *place)] = values
+    return patch
+
+
+def _distances(case: TrainingCase, start, size, inside, place) -> np.ndarray:
+    """(C, S, A, R) float32: of each drawn slice that the patch shows, 0 elsewhere."""
+    result = np.zeros((case.distance_classes, *size), dtype=np.float32)
+    for axis in case.distances_paths:
+        distances = case.distances(axis)
+        for number, index in enumerate(i for a, i in case.slices if a == axis):
+            if inside[axis].start <= index < inside[axis].stop:
+                layer = list(place)
+                layer[axis] = index - start[axis]
+                across = [inside[a] for a in range(3) if a != axis]
+                result[(slice(None), *layer)] = distances[(number, slice(None), *across)]
+    return result

@@ -1,0 +1,312 @@
+"""Cases as training data: normalised images, labels, weights, distances and pseudo-labels, mapped from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
+from scipy.ndimage import distance_transform_edt
+
+from ...core import BadInputError, Cohort, SparseAnnotation, Watch
+from ...core.array_files import is_whole_array, save_array
+from ...core.case_names import file_stem
+from ...core.images import read_facts, read_labels, require_finite
+from ...core.intensities import Intensities
+from ...core.origin import Origin, stale_sentence
+from ...core.planes import slice_layer
+
+_FLOAT16_LARGEST = 60000.0
+_SAMPLES = 1 << 18
+_VERSION = 2  # part of every name in the cache: what another version has normalised is not used
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One volume to train on, in the standard axis order (S, A, R) of `VolumeGeometry.to_standard_order`.
+
+    Attributes:
+        name: the case.
+        image_path, labels_path: where `image` and `labels` lie on disk.
+        slices: drawn slices to learn from, as (axis, index); none in a case that has only pseudo-labels.
+        held_out: drawn slices kept back for validation, as (axis, index).
+        by_class: for each class index other than 0, the `slices` that show it.
+        weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
+        distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
+        distance_classes: of how many classes patches carry distances; 0: none.
+        pseudo_path: where pseudo-labels lie on disk, as far as they are not plain background: (2, V, S, A, R), see
+            `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
+        located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
+        undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided.
+    """
+
+    name: str
+    image_path: Path
+    labels_path: Path
+    slices: tuple[tuple[int, int], ...]
+    held_out: tuple[tuple[int, int], ...] = ()
+    by_class: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    weights_path: Path | None = None
+    distances_paths: dict[int, Path] = field(default_factory=dict)
+    distance_classes: int = 0
+    pseudo_path: Path | None = None
+    pseudo_start: tuple[int, int, int] = (0, 0, 0)
+    located: dict[int, np.ndarray] = field(default_factory=dict)
+    undecided_path: Path | None = None
+
+    # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
+    @property
+    def image(self) -> np.ndarray:
+        """(S, A, R) float16, normalised; mapped from disk, so a cohort may be larger than memory."""
+        return np.load(self.image_path, mmap_mode="r")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(S, A, R) class indices, mapped from disk; without `weights` they mean nothing off the drawn slices."""
+        return np.load(self.labels_path, mmap_mode="r")
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """(S, A, R) float16, mapped from disk: how much every voxel counts, 1 on drawn slices; None without fills."""
+        return np.load(self.weights_path, mmap_mode="r") if self.weights_path is not None else None
+
+    @property
+    def undecided(self) -> np.ndarray | None:
+        """(S, A, R) bool, mapped from disk: voxels of drawn slices that nobody has decided; None without any."""
+        return np.load(self.undecided_path, mmap_mode="r") if self.undecided_path is not None else None
+
+    def decided_on(self, axis: int, index: int) -> np.ndarray:
+        """(rows, columns) bool: the voxels of a drawn slice that a person has decided; all, as a rule."""
+        undecided = self.undecided
+        layer = slice_layer(axis, index)
+        return np.ones(self.labels[layer].shape, dtype=bool) if undecided is None else ~undecided[layer]
+
+    def pseudo_labels(self, box: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The pseudo-labels of a box of the volume, by each of V base models.
+
+        Returns class indices (V, *box) and their probabilities (V, *box) uint8, 255 for 1. Far from all structures,
+        where nothing is kept, it is background for certain.
+        """
+        kept = np.load(self.pseudo_path, mmap_mode="r")
+        shape = [side.stop - side.start for side in box]
+        sets = np.zeros((kept.shape[1], *shape), dtype=kept.dtype)
+        sure = np.full(sets.shape, 255, dtype=np.uint8)
+        there, here = [slice(None)], [slice(None)]
+        for side, start, count in zip(box, self.pseudo_start, kept.shape[2:], strict=True):
+            low, high = max(side.start, start), min(side.stop, start + count)
+            if low >= high:
+                return sets, sure
+            there.append(slice(low - start, high - start))
+            here.append(slice(low - side.start, high - side.start))
+        sets[tuple(here)], sure[tuple(here)] = kept[(0, *there)], kept[(1, *there)]
+        return sets, sure
+
+    def distances(self, axis: int) -> np.ndarray:
+        """(n, C, *slice) float16, mapped from disk: of the `slices` across an axis, in order; see `slice_distances`."""
+        return np.load(self.distances_paths[axis], mmap_mode="r")
+
+
+def normalise(image: np.ndarray, kind: str) -> np.ndarray:
+    """A (K, J, I) image as float16 with zero mean and unit variance ('z_score'), or 0.5-99.5 % to 0-1 ('percentile').
+
+    Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Padding far outside of
+    what the image shows does not count, and is drawn near; see `Intensities`.
+
+    Raises BadInputError for a constant image.
+    """
+    intensities = Intensities.of(image)
+    tensor = torch.as_tensor(np.ascontiguousarray(intensities.of_part(image)))[None]
+    low, high = float(tensor.min()), float(tensor.max())
+    if low == high:
+        raise BadInputError("The image is the same everywhere, so there is nothing to learn from.")
+    if intensities.is_clipped:
+        start, width = _start_and_width(intensities.shown_in(image).astype(np.float64), kind)
+        tensor = (tensor - start) / width
+    elif kind == "z_score":
+        tensor = NormalizeIntensity()(tensor)
+    elif _is_nearly_constant(tensor):
+        tensor = (tensor - low) / (high - low)
+    else:
+        tensor = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0.0, b_max=1.0)(tensor)
+    array = np.asarray(tensor[0].clamp(-_FLOAT16_LARGEST, _FLOAT16_LARGEST), dtype=np.float16)
+    require_finite(array[:1], "The normalised image")
+    return array
+
+
+def _start_and_width(values: np.ndarray, kind: str) -> tuple[float, float]:
+    """What becomes 0, and the distance that becomes 1."""
+    if kind == "z_score":
+        return float(values.mean()), float(values.std()) or 1.0
+    low, high = np.percentile(values, (0.5, 99.5))
+    return float(low), float(high - low) or float(np.ptp(values)) or 1.0
+
+
+def _is_nearly_constant(tensor: torch.Tensor) -> bool:
+    """Whether more than 99 % of the voxels are one grey value, so that percentiles tell nothing apart."""
+    values = tensor.numpy().ravel()
+    middle = np.median(values[:: max(1, values.size // _SAMPLES)])
+    return bool(np.count_nonzero(values != middle) < 0.01 * values.size)
+
+
+def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
+    """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder."""
+    return np.load(normalised_image_path(cohort, name, kind), mmap_mode="r")
+
+
+def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
+    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
+    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kind}-{_VERSION}.npy"
+    if not is_whole_array(cached):
+        image, geometry = cohort.image(name)
+        try:
+            array = normalise(image, kind)
+        except BadInputError as error:
+            raise BadInputError(f"The image of case '{name}' cannot be used. {error}") from error
+        save_array(cached, geometry.to_standard_order(array))
+    return cached
+
+
+def training_cases(
+    cohort: Cohort,
+    names: Sequence[str],
+    classes: dict[int, int],
+    normalisation: str,
+    validation_share: float,
+    seed: int,
+    folder: Path,
+    watch: Watch,
+    fill_weight: float = 0.0,
+    with_distances: bool = False,
+) -> list[TrainingCase]:
+    """The annotated cases, ready for patches.
+
+    Args:
+        names: cases to learn from; each must have a drawn slice.
+        classes: label value to class index.
+        validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
+        folder: where label maps are kept on disk while training, see `kept_path`.
+        fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
+        with_distances: whether the distances to the boundaries are needed.
+
+    Raises:
+        BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or one of another annotation.
+    """
+    drawn: dict[str, list[tuple[int, int]]] = {}
+    undecided: dict[str, Path] = {}
+    for number, name in enumerate(names):
+        watch.step(number / len(names), f"preparing '{name}', {number + 1} of {len(names)}")
+        annotation = cohort.annotation(name)
+        annotation.require_drawn(name)
+        drawn[name] = _standard_slices(annotation)
+        labels = annotation.drawn_labels()
+        if fill_weight > 0:
+            labels, weights = _filled(cohort, name, annotation, fill_weight)
+            save_array(kept_path(folder, "weights", name), annotation.geometry.to_standard_order(weights))
+        save_array(kept_path(folder, "labels", name), _class_labels(labels, annotation, classes))
+        if annotation.undecided is not None:
+            undecided[name] = kept_path(folder, "undecided", name)
+            save_array(undecided[name], annotation.geometry.to_standard_order(annotation.undecided))
+    everything = [(name, s) for name, slices in drawn.items() for s in slices]
+    held_out = _held_out(everything, validation_share, seed)
+    cases = []
+    for name, slices in drawn.items():
+        labels_path = kept_path(folder, "labels", name)
+        labels = np.load(labels_path, mmap_mode="r")
+        learned = tuple(s for s in slices if (name, s) not in held_out)
+        kept = tuple(s for s in slices if (name, s) in held_out)
+        present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
+        by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
+        image_path = normalised_image_path(cohort, name, normalisation)
+        shown = {c: s for c, s in by_class.items() if s}
+        weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
+        case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
+        case = replace(case, undecided_path=undecided.get(name))
+        if with_distances:
+            paths = _saved_distances(folder, case, len(classes) + 1)
+            case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)
+        cases.append(case)
+    return cases
+
+
+def kept_path(folder: Path, kind: str, name: str) -> Path:
+    """Where an array of a case is kept while training: in a folder for its kind, so that no two names can meet."""
+    return folder / kind / f"{file_stem(name)}.npy"
+
+
+def slice_distances(labels: np.ndarray, class_count: int, decided: np.ndarray | None = None) -> np.ndarray:
+    """Signed distances (pixels) to the boundary of each class in a dense 2D slice, (C, height, width) float16.
+
+    Negative inside, 0 on the last pixel inside, 1 on the first outside (MONAI's BoundaryLoss); 0 everywhere for a class
+    that is not there. Within a drawn slice they are right, because all of it is drawn; in 3D they would not be.
+    A structure may go on where nobody has `decided`, (height, width) bool: outside it is no further than that.
+    """
+    result = np.zeros((class_count, *labels.shape), dtype=np.float16)
+    for value in np.unique(labels):
+        inside = labels == value
+        if not inside.all():
+            outside = distance_transform_edt(~inside)
+            if decided is not None and not decided.all():
+                outside = np.minimum(outside, distance_transform_edt(decided))
+            result[value] = np.where(inside, 1 - distance_transform_edt(inside), outside)
+    return result
+
+
+def _saved_distances(folder: Path, case: TrainingCase, class_count: int) -> dict[int, Path]:
+    paths, labels = {}, case.labels
+    for axis in sorted({axis for axis, _ in case.slices}):
+        layers = [
+            slice_distances(labels[slice_layer(a, i)], class_count, case.decided_on(a, i))
+            for a, i in case.slices
+            if a == axis
+        ]
+        paths[axis] = kept_path(folder, f"distances-{axis}", case.name)
+        save_array(paths[axis], np.stack(layers))
+    return paths
+
+
+def _filled(
+    cohort: Cohort, name: str, annotation: SparseAnnotation, fill_weight: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of a case's fill, and how much each voxel counts, (K, J, I) float16."""
+    path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
+    if not path.is_file() or not confidence_path.is_file():
+        raise BadInputError(
+            f"The case '{name}' has not been filled, so nothing can be learned from its fill. Fill it first, or learn "
+            "from drawn slices alone (a fill weight of 0)."
+        )
+    labels = read_labels(path, annotation.geometry)
+    confidence = read_labels(confidence_path, annotation.geometry)
+    drawn = annotation.supervised_mask()
+    if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
+        raise BadInputError(f"The fill of case '{name}' is not one of what is drawn now. Fill it again.")
+    change = Origin.from_facts(read_facts(path)).changes(cohort.origin(name, annotation))
+    if change:
+        raise BadInputError(stale_sentence("fill", {name: change}, "Fill it again."))
+    weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
+    weights[drawn] = 1.0
+    if annotation.undecided is not None:
+        weights[annotation.undecided] = 0.0
+    return labels, weights
+
+
+def _class_labels(labels: np.ndarray, annotation: SparseAnnotation, classes: dict[int, int]) -> np.ndarray:
+    table = np.zeros(max([int(labels.max()), *classes]) + 1, dtype=np.uint8 if len(classes) < 256 else np.uint16)
+    for value, index in classes.items():
+        table[value] = index
+    return annotation.geometry.to_standard_order(table[labels])
+
+
+def _standard_slices(annotation: SparseAnnotation) -> list[tuple[int, int]]:
+    by_axis = annotation.drawn_by_axis().items()
+    return [annotation.geometry.to_standard_slice(axis, index) for axis, indices in by_axis for index in indices]
+
+
+def _held_out(slices: list, share: float, seed: int) -> set:
+    count = int(len(slices) * share)
+    if len(slices) < 20 or count == 0:
+        return set()
+    order = np.random.default_rng([seed, 0x5EED]).permutation(len(slices))
+    return {slices[i] for i in order[:count]}

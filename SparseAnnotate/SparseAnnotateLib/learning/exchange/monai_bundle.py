@@ -1,0 +1,205 @@
+"""A trained 3D model as a MONAI bundle, which MONAI's own runner executes, and a bundle made so as a run again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...core import BadInputError, Cohort
+from ...core.atomic_files import write_bytes
+from ...core.strict_json import read_json, to_plain, write_json
+from ...runs.run_folder import ModelPlan, RunCard, RunFolder
+from ..networks.registry import build_network, network_definition
+from ..prediction.model_building import network_shape
+from ..prediction.volume_prediction import overlap_on
+from ..weights import load_weights
+
+_WEIGHTS = "models/model.safetensors"
+_RUN = "configs/sparse_annotate.json"
+_NORMALISATION = {
+    "z_score": {"_target_": "NormalizeIntensityd", "keys": "image"},
+    "percentile": {
+        "_target_": "ScaleIntensityRangePercentilesd",
+        "keys": "image",
+        "lower": 0.5,
+        "upper": 99.5,
+        "b_min": 0.0,
+        "b_max": 1.0,
+    },
+}
+
+
+def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
+    """Write a run's 3D model as a MONAI bundle.
+
+    `python -m monai.bundle run --config_file FOLDER/configs/inference.json --bundle_root FOLDER --dataset_dir IMAGES`
+    then segments every image of a folder as `Predictor` does on a CPU, drawn slices and clean-up apart. 2D models and
+    the final model of self-training, which needs all others at once, do not fit into a bundle.
+
+    Raises:
+        BadInputError: the folder is a bundle already, or the run has no 3D model. RunError: the run is not finished.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if (folder / "configs").exists():
+        raise BadInputError(f"'{folder}' already is a bundle; choose another folder.")
+    run = RunFolder(cohort.run_folder(run_name))
+    card = run.card()
+    model = next((m for m in card.models if m.plan.role == "3d"), None)
+    if model is None:
+        raise BadInputError(f"The run '{run_name}' has no 3D model, and a MONAI bundle holds one. Train one.")
+    write_bytes(folder / _WEIGHTS, run.weights_path("3d").read_bytes())
+    write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
+    write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan), checksum=False)
+    write_json(folder / _RUN, replace(card, models=(model,)))
+    return folder
+
+
+def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
+    """Take a bundle that `export_bundle` wrote over as a finished run of this cohort.
+
+    Raises:
+        BadInputError: it is another bundle, whose pre-processing nothing here would repeat, or the run exists.
+        RunError: its weights do not fit.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if not (folder / _RUN).is_file():
+        raise BadInputError(
+            f"'{folder}' is not a bundle that SparseAnnotate wrote ('{_RUN}' is missing); how its images were prepared "
+            "is not known. Run it with MONAI, and import its predictions as label files instead."
+        )
+    card = read_json(folder / _RUN, RunCard)
+    run = RunFolder(cohort.run_folder(run_name))
+    if run.is_begun or run.is_finished:
+        raise BadInputError(f"There is a run '{run_name}' already; choose another name.")
+    network = build_network(card.last.plan.network, network_shape(card.last.plan, card.class_count))
+    load_weights(folder / _WEIGHTS, network)
+    write_bytes(run.weights_path("3d"), (folder / _WEIGHTS).read_bytes())
+    run.write_model_card(card.last)
+    run.write_card(card)
+    return card
+
+
+def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
+    """The configuration of MONAI's runner."""
+    return {
+        "imports": ["$import glob", "$import torch", "$from safetensors.torch import load_file"],
+        "bundle_root": ".",
+        "dataset_dir": "images",
+        "output_dir": "$@bundle_root + '/predictions'",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "label_values": [0, *card.classes],
+        "datalist": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
+        "network_def": _definition(card, model),
+        "weights": f"$load_file(@bundle_root + '/{_WEIGHTS}')",
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "SAR", "labels": None},
+                {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float32"},
+                _NORMALISATION[card.normalisation],
+            ],
+        },
+        "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "inferer": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": list(model.patch),
+            "sw_batch_size": 1,
+            "overlap": overlap_on("cpu"),
+            "mode": "gaussian",
+        },
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {
+                    "_target_": "Lambdad",
+                    "keys": "pred",
+                    "func": "$lambda x: sum((x == i) * v for i, v in enumerate(@label_values))",
+                },
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "orig_keys": "image",
+                    "transform": "@preprocessing",
+                    "nearest_interp": True,
+                    "to_tensor": True,
+                },
+                {
+                    "_target_": "SaveImaged",
+                    "keys": "pred",
+                    "output_dir": "@output_dir",
+                    "output_postfix": "seg",
+                    "output_dtype": "$torch.uint8" if max(card.classes) < 256 else "$torch.int32",
+                    "separate_folder": False,
+                },
+            ],
+        },
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
+        "initialize": ["$@network_def.load_state_dict(@weights)"],
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def _definition(card: RunCard, model: ModelPlan) -> dict[str, Any]:
+    """The network as MONAI's runner builds it; DenseVoxNet needs SparseAnnotate installed there."""
+    kind, arguments = network_definition(model.network, network_shape(model, card.class_count))
+    package = "monai.networks.nets" if kind.__module__.startswith("monai.") else kind.__module__
+    return {"_target_": f"{package}.{kind.__name__}", **to_plain(arguments)}
+
+
+def _metadata(card: RunCard, model: ModelPlan) -> dict[str, Any]:
+    names = {str(index): card.label_names[value] for index, value in enumerate(card.classes, start=1)}
+    return {
+        "version": __version__,
+        "changelog": {__version__: "exported by SparseAnnotate"},
+        "monai_version": metadata.version("monai"),
+        "pytorch_version": metadata.version("torch").split("+")[0],
+        "numpy_version": metadata.version("numpy"),
+        "optional_packages_version": {"safetensors": metadata.version("safetensors")},
+        "name": "SparseAnnotate model",
+        "task": "Segmentation learned from sparsely drawn slices",
+        "description": f"{model.network}, trained on {card.slices} drawn slices of {len(card.cases)} volumes.",
+        "authors": "made with SparseAnnotate",
+        "copyright": f"{datetime.now(UTC).year}, whoever trained it",
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "num_channels": 1,
+                    "spatial_shape": list(model.patch),
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": {"0": "image"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": card.class_count,
+                    "spatial_shape": list(model.patch),
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": {"0": "background", **names},
+                }
+            },
+        },
+    }

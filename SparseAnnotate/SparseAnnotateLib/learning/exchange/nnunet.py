@@ -1,0 +1,309 @@
+"""nnU-Net v2's raw data sets with their ignore label, written and read (its documentation/ignore_label.md)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ...core.annotation import SparseAnnotation
+from ...core.case_names import file_stem
+from ...core.cohort import COHORT_FILE, Cohort
+from ...core.decathlon import DATASET_FILE, is_left_by_macos
+from ...core.errors import BadInputError
+from ...core.geometry import VolumeGeometry
+from ...core.images import read_geometry, read_labels, write_image
+from ...core.known_slices import drawn_from_known, explains, with_ledger
+from ...core.ledger import Ledger
+from ...core.progress import Watch
+from ...core.strict_json import read_json, write_json
+from .nnunet_dataset import CHANNEL, IGNORE, NnunetDataset, nnunet_images, read_nnunet_dataset
+
+LEDGER_FOLDER = "SparseAnnotate_ledgers"
+"""Beside what nnU-Net reads: which of the labelled slices were drawn in which plane, for the way back."""
+
+_MADE = ("annotations", "ledgers")
+
+
+def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[str], watch: Watch) -> Path:
+    """Write cases as a raw data set: drawn slices with their labels, everything else as 'ignore'.
+
+    Cases without drawn slices become test images. nnU-Net wants labels without gaps: they are numbered anew in the
+    order of their values, and dataset.json keeps their names. Ledgers go along, which nnU-Net does not look at.
+
+    Args:
+        folder: named Dataset<three digits>_<name>, as nnU-Net wants it; must not hold a data set yet.
+
+    Raises:
+        BadInputError: the folder's name does not fit or holds a data set, or nothing has been drawn.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if not re.fullmatch(r"Dataset\d{3}_\w+", folder.name):
+        raise BadInputError(
+            f"nnU-Net finds data sets by names like 'Dataset501_{cohort.name}'; '{folder.name}' is not one."
+        )
+    if (folder / DATASET_FILE).exists():
+        raise BadInputError(f"'{folder}' already holds a data set; choose another folder.")
+    values = sorted({value for name in names for value in cohort.annotation(name).label_values()})
+    labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
+    if len({"background", IGNORE, *labels_of}) < len(values) + 2:
+        raise BadInputError(
+            f"In a data set of nnU-Net every structure has a name of its own, other than 'background' and '{IGNORE}'. "
+            f"These do not: {', '.join(labels_of)}. Rename them."
+        )
+    if not values:
+        raise BadInputError("No structure has been drawn yet, so there is nothing that nnU-Net could learn.")
+    table = np.zeros(max(values) + 1, dtype=np.uint8 if len(values) < 255 else np.uint16)
+    table[values] = np.arange(1, len(values) + 1)
+    drawn = 0
+    for number, name in enumerate(names):
+        watch.step(number / len(names), f"writing '{name}'")
+        annotation = cohort.annotation(name)
+        image, geometry = cohort.image(name)
+        supervised = annotation.supervised_mask()
+        kind = "Tr" if supervised.any() else "Ts"
+        write_image(folder / f"images{kind}" / f"{file_stem(name)}{CHANNEL}.nii.gz", image, geometry)
+        if supervised.any():
+            drawn += 1
+            labels = np.where(supervised, table[annotation.drawn_labels()], len(values) + 1).astype(table.dtype)
+            write_image(folder / "labelsTr" / f"{file_stem(name)}.nii.gz", labels, geometry)
+        if annotation.ledger.entries:
+            write_json(folder / LEDGER_FOLDER / f"{file_stem(name)}.json", annotation.ledger)
+    numbers = {name: int(table[value]) for name, value in zip(labels_of, values, strict=True)}
+    write_json(
+        folder / DATASET_FILE,
+        {
+            "channel_names": {"0": "image"},
+            "labels": {"background": 0, **numbers, IGNORE: len(values) + 1},
+            "numTraining": drawn,
+            "file_ending": ".nii.gz",
+        },
+        checksum=False,
+    )
+    return folder
+
+
+def import_nnunet_dataset(
+    folder: str | Path,
+    cohort_folder: str | Path,
+    watch: Watch,
+    cases: Sequence[str] = (),
+    state_folder: str | Path | None = None,
+) -> tuple[Cohort, list[str]]:
+    """Make a cohort of a raw data set, or of some of its cases; images stay where they are.
+
+    With a `state_folder` the annotations and ledgers go there instead of into the cohort folder.
+
+    Where the data set has an ignore label, the known voxels are what was drawn: on the slices of the ledger that
+    `export_nnunet_dataset` left beside it, if it still fits; else on those that `drawn_from_known` finds. Single
+    ignored voxels of these slices are undecided. Without an ignore label the labels are dense and become references.
+    Everything is looked at before the cohort is made; what goes wrong afterwards takes it away again.
+    Returns the cohort, and sentences on what could not be taken over.
+
+    Raises:
+        BadInputError: no raw data set, several channels, labels that are regions, or files that cannot be used.
+    """
+    folder, cohort_folder = Path(folder).expanduser().absolute(), Path(cohort_folder).expanduser().absolute()
+    dataset = read_nnunet_dataset(folder)
+    images = nnunet_images(folder, dataset)
+    unknown = [name for name in cases if name not in images]
+    if unknown:
+        raise BadInputError(f"The data set '{folder}' has no case '{unknown[0]}'.")
+    images = {name: path for name, path in images.items() if not cases or name in cases}
+    if (cohort_folder / COHORT_FILE).exists():
+        Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
+    warnings = [] if cases else _labels_without_image(folder, dataset, images)
+    ledgers: dict[str, Ledger | None] = {}
+    for number, (name, path) in enumerate(images.items()):
+        watch.step(0.5 * number / len(images), f"checking '{name}'")
+        annotation, _, found = _case(folder, dataset, name, path)
+        warnings += found
+        ledgers[name] = annotation.ledger if annotation is not None else None
+    state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
+    if any((state / name).exists() for name in _MADE):
+        raise BadInputError(
+            f"'{state}' holds annotations or ledgers already, of a cohort without its '{COHORT_FILE}'. Choose "
+            "another folder."
+        )
+    new_folders = [path for path in (cohort_folder, state) if not path.exists()]
+    Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
+    try:
+        cohort = Cohort.open(cohort_folder, state)
+        for number, (name, path) in enumerate(images.items()):
+            watch.step(0.5 + 0.5 * number / len(images), f"reading '{name}'")
+            annotation, reference, _ = _case(folder, dataset, name, path, ledgers[name])
+            cohort.add_case(name, path, reference=reference)
+            if annotation is not None:
+                cohort.save_annotation(name, annotation)
+    except BaseException:
+        _take_away(cohort_folder, state, new_folders)
+        raise
+    return cohort, warnings
+
+
+def import_nnunet_predictions(
+    cohort: Cohort,
+    folder: str | Path,
+    dataset_folder: str | Path,
+    run: str,
+    watch: Watch,
+    cases: Sequence[str] = (),
+) -> tuple[list[str], list[str]]:
+    """Take nnU-Net's predictions over as those of `run`; returns the names of the cases that had one, and sentences.
+
+    Labels go back to the cohort's values by their names in the data set's dataset.json, see `_values_by_name`; drawn
+    slices stay as drawn. All predictions are looked at before the first is written.
+
+    Raises BadInputError when there is no prediction of any case, or one holds a structure that the cohort has not.
+    """
+    dataset = read_nnunet_dataset(Path(dataset_folder))
+    paths = {case.name: Path(folder) / f"{file_stem(case.name)}{dataset.ending}" for case in cohort.select(cases)}
+    found = [name for name, path in paths.items() if path.is_file()]
+    if not found:
+        example = next(iter(paths.values()), Path("case" + dataset.ending)).name
+        raise BadInputError(f"'{folder}' holds no prediction named like a case, for example '{example}'.")
+    occurring: dict[int, Path] = {}
+    for number, name in enumerate(found):
+        watch.step(0.5 * number / len(found), f"checking '{name}'")
+        for value in np.unique(read_labels(paths[name], cohort.geometry(name))).tolist():
+            occurring.setdefault(value, paths[name])
+    table, warnings = _values_by_name(cohort, dataset, occurring)
+    for number, name in enumerate(found):
+        watch.step(0.5 + 0.5 * number / len(found), f"reading '{name}'")
+        annotation = cohort.annotation(name)
+        labels = table[read_labels(paths[name], annotation.geometry)]
+        annotation.restore_drawn(labels)
+        labels = labels.astype(np.uint8) if labels.max() < 256 else labels
+        # The image is that of now: nnU-Net does not keep which one it has seen.
+        facts = cohort.origin(name, annotation, method="nnU-Net").facts()
+        write_image(cohort.prediction_path(run, name), labels, annotation.geometry, facts=facts)
+    return found, warnings
+
+
+def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int, Path]) -> tuple[np.ndarray, list[str]]:
+    """The cohort's value of each label of a data set, as a table, and sentences on names that were matched loosely.
+
+    A name is the cohort's when it is the same; or the same but for upper and lower case, if there is only one such. A
+    label that has no name in the cohort is exported as 'label <value>' and comes back by that.
+    `occurring`: labels of the predictions, and a file of each; only these need a value.
+    """
+    values = {name: value for value, name in cohort.labels.items()}
+    table, warnings = np.zeros(max([*occurring, 0]) + 1, dtype=np.uint16), []
+    drawn: set[int] | None = None
+    for number, path in sorted(occurring.items()):
+        if number == 0:
+            continue
+        name = dataset.labels.get(number)
+        if name is None:
+            raise BadInputError(
+                f"'{path}' holds the label {number}, which is no structure of the data set: its '{DATASET_FILE}' names "
+                f"{', '.join(map(str, sorted(dataset.labels)))}."
+            )
+        alike = [own for own in values if own.casefold() == name.casefold()]
+        theirs = [other for other in dataset.labels.values() if other.casefold() == name.casefold()]
+        unnamed = re.fullmatch(r"label (\d{1,5})", name)
+        if list(cohort.labels.values()).count(name) > 1:
+            raise BadInputError(f"The cohort has several structures named '{name}'. Rename all but one of them.")
+        if name in values:
+            table[number] = values[name]
+        elif len(alike) == len(theirs) == 1:
+            table[number] = values[alike[0]]
+            warnings.append(f"'{name}' was taken for '{alike[0]}', which differs in upper and lower case only.")
+        elif unnamed and int(unnamed[1]) not in cohort.labels:
+            if drawn is None:
+                drawn = {v for case in cohort.annotated_cases() for v in cohort.annotation(case).label_values()}
+            if int(unnamed[1]) in drawn:
+                table[number] = int(unnamed[1])
+        if not table[number]:
+            names = ", ".join(f"'{own}'" for own in values) or "none"
+            raise BadInputError(
+                f"'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Name them "
+                f"alike, in '{DATASET_FILE}' or in '{COHORT_FILE}', and import again."
+            )
+    return table, warnings
+
+
+def _case(
+    folder: Path, dataset: NnunetDataset, name: str, image: Path, decided: Ledger | None = None
+) -> tuple[SparseAnnotation | None, Path | None, list[str]]:
+    """What a data set says of one case: its annotation, or the path of its reference, and sentences.
+
+    `decided`: the ledger of its annotation, when it has been found already; then there are no sentences.
+    """
+    geometry = read_geometry(image)
+    path = folder / "labelsTr" / f"{name}{dataset.ending}"
+    if not path.is_file():
+        missing = [f"'{name}' has no label file in 'labelsTr'."] if image.parent.name == "imagesTr" else []
+        ledger, found = _ledger(folder, name)
+        if ledger is None or ledger.decided or not _lies_within(ledger, geometry):
+            return None, None, missing + found
+        return SparseAnnotation(np.zeros(geometry.shape, np.uint8), ledger, geometry), None, missing + found
+    labels = read_labels(path, geometry)
+    values = np.unique(labels).tolist()
+    unknown = sorted(set(values) - {0, dataset.ignored} - set(dataset.labels))
+    if unknown:
+        raise BadInputError(
+            f"'{path}' holds {', '.join(map(str, unknown))}, which '{DATASET_FILE}' does not name. Name them there."
+        )
+    if dataset.ignored is None:
+        return None, path, []
+    known = labels != dataset.ignored
+    if decided is not None:
+        return with_ledger(decided, labels, known, geometry), None, []
+    ledger, warnings = _ledger(folder, name)
+    if ledger is not None and explains(ledger, labels, known, geometry):
+        annotation = with_ledger(ledger, labels, known, geometry)
+    else:
+        annotation = drawn_from_known(labels, known, geometry)
+        if ledger is not None:
+            warnings.append(
+                f"'{name}': its labels are not those of the ledger in '{LEDGER_FOLDER}' any more; left out."
+            )
+    left = int(np.count_nonzero(known & ~annotation.supervised_mask()))
+    if left:
+        warnings.append(f"'{name}': {left} labelled voxels do not lie on a fully labelled slice; left out.")
+    if annotation.undecided is not None:
+        count = int(np.count_nonzero(annotation.undecided))
+        warnings.append(f"'{name}': {count} ignored voxels of its labelled slices stay undecided.")
+    return annotation, None, warnings
+
+
+def _ledger(folder: Path, name: str) -> tuple[Ledger | None, list[str]]:
+    """The ledger that was exported beside a case, if there is one that can be read."""
+    path = folder / LEDGER_FOLDER / f"{name}.json"
+    if not path.is_file():
+        return None, []
+    try:
+        return read_json(path, Ledger), []
+    except BadInputError as error:
+        return None, [f"The ledger of '{name}' was left out. {error}"]
+
+
+def _lies_within(ledger: Ledger, geometry: VolumeGeometry) -> bool:
+    try:
+        ledger.check_fits(geometry, "The ledger")
+    except BadInputError:
+        return False
+    return True
+
+
+def _labels_without_image(folder: Path, dataset: NnunetDataset, images: dict[str, Path]) -> list[str]:
+    paths = sorted((folder / "labelsTr").glob(f"*{dataset.ending}"))
+    names = [path.name.removesuffix(dataset.ending) for path in paths if not is_left_by_macos(path)]
+    return [
+        f"'{name}' has labels but no image '{name}{CHANNEL}{dataset.ending}'; left out."
+        for name in names
+        if name not in images
+    ]
+
+
+def _take_away(cohort_folder: Path, state: Path, new_folders: Sequence[Path]) -> None:
+    """Remove a cohort that was only half made; from folders that held other things, what was put there."""
+    with suppress(OSError):
+        (cohort_folder / COHORT_FILE).unlink()
+    for folder in (*(state / name for name in _MADE), *new_folders):
+        shutil.rmtree(folder, ignore_errors=True)

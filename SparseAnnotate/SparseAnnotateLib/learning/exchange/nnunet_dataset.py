@@ -1,0 +1,62 @@
+"""dataset.json of a raw data set of nnU-Net v2, and the files beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.decathlon import DATASET_FILE, is_left_by_macos, read_dataset_file
+from ...core.errors import BadInputError, CohortError
+
+IGNORE = "ignore"
+CHANNEL = "_0000"
+
+
+@dataclass(frozen=True)
+class NnunetDataset:
+    """What dataset.json of a raw data set says: label value to name, the ignored value if any, and the file ending."""
+
+    labels: dict[int, str]
+    ignored: int | None
+    ending: str
+
+
+def read_nnunet_dataset(folder: Path) -> NnunetDataset:
+    """dataset.json of a raw data set. Raises BadInputError when it is none, or one that cannot be taken over."""
+    path = folder / DATASET_FILE
+    try:
+        content = read_dataset_file(path)
+        channels, ending, labels = content["channel_names"], str(content["file_ending"]), dict(content["labels"])
+    except (CohortError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(
+            f"'{folder}' is not a raw data set of nnU-Net v2: '{path}' cannot be used ({error!r})."
+        ) from error
+    if len(channels) != 1:
+        raise BadInputError(
+            f"'{path}' has {len(channels)} channels; SparseAnnotate works on images with one. Make a data set of one."
+        )
+    if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
+        raise BadInputError(f"'{path}' has labels that are regions; SparseAnnotate knows one label a voxel.")
+    values = list(labels.values())
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice or min(values, default=0) < 0:
+        raise BadInputError(f"The labels in '{path}' need different values from 0 on: {', '.join(map(str, values))}.")
+    ignored = labels.pop(IGNORE, None)
+    return NnunetDataset({value: str(name) for name, value in labels.items() if value != 0}, ignored, ending)
+
+
+def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:
+    """The images of a raw data set by the names of their cases, those to train on first. Raises BadInputError."""
+    ending = CHANNEL + dataset.ending
+    found = {}
+    for kind in ("imagesTr", "imagesTs"):
+        for path in sorted((folder / kind).glob(f"*{ending}")):
+            if is_left_by_macos(path):
+                continue
+            name = path.name.removesuffix(ending)
+            if name in found:
+                raise BadInputError(f"'{found[name]}' and '{path}' have the same name. Rename one of them.")
+            found[name] = path
+    if not found:
+        raise BadInputError(f"'{folder}' holds no image: there is no '*{ending}' in 'imagesTr' or 'imagesTs'.")
+    return found

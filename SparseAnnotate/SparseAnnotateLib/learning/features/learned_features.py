@@ -1,0 +1,187 @@
+"""Features of slices learned on the cohort's own slices: trained once, kept in the cohort's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
+from ...selection import cached_array, check_seed, cohort_slice_images
+from ..devices import chosen_device
+from ..weights import load_weights, save_weights
+from .slice_encoders import build_encoder
+
+_VERSION = 1  # part of every name in the cache: what another version has learned is not used
+_LEARNED_FROM_AT_MOST = 8192
+_ENCODED_TOGETHER = 64
+_WARM_UP = 0.1
+_PREPARING, _TRAINING = 0.2, 0.8  # where in the progress these end
+
+
+@dataclass(frozen=True)
+class FeatureTraining:
+    """How features are learned.
+
+    Attributes:
+        from_scratch: the autoencoder without VGG-19's weights.
+        download_weights: whether these weights may be downloaded when this computer has no copy of them.
+        steps, batch: of AdamW. seed: of everything random. device: as in TrainingSettings.
+    """
+
+    from_scratch: bool = False
+    steps: int = 1000
+    batch: int = 64
+    seed: int = 0
+    device: str = "auto"
+    download_weights: bool = False
+
+    def __post_init__(self):
+        check_seed(self.seed)
+        if self.steps < 1 or self.batch < 1:
+            raise BadInputError(f"Features are learned in at least one step, not {self.steps}, of at least one slice.")
+
+
+def learned_features(
+    cohort: Cohort,
+    names: Sequence[str],
+    planes: Sequence[Plane],
+    kind: str,
+    training: FeatureTraining | None = None,
+    watch: Watch | None = None,
+) -> Mapping[str, Mapping[Plane, np.ndarray]]:
+    """Features of every slice of the cases, by case and plane, (number of slices, D) float32.
+
+    The network learns from slices of all three planes of these cases (Zheng et al. 2020). Slices without contrast
+    have the features 0.
+
+    Raises:
+        BadInputError: no pretrained weights, no usable device, or no slice with anything on it.
+        CancelledError: cancelled; what was learned so far is lost.
+    """
+    training, watch = training or FeatureTraining(), watch or Watch()
+    encoder = _Encoder(cohort, names, kind, training, watch)
+    found: dict[str, dict[Plane, np.ndarray]] = {}
+    for number, name in enumerate(names):
+        found[name] = {}
+        for plane in planes:
+            compute = _computation(encoder, name, plane)
+            found[name][plane] = cached_array(cohort, f"{kind}-{encoder.key}", name, plane, compute)
+        # Only now, because the first one may have had to learn first.
+        watch.step(_TRAINING + (1 - _TRAINING) * (number + 1) / len(names), f"features of '{name}'")
+    return found
+
+
+def _computation(encoder: _Encoder, name: str, plane: Plane) -> Callable[[], np.ndarray]:
+    return lambda: encoder.features(name, plane)
+
+
+class _Encoder:
+    """The trained network, made or loaded when the first slice needs it."""
+
+    def __init__(self, cohort: Cohort, names: Sequence[str], kind: str, training: FeatureTraining, watch: Watch):
+        self._cohort, self._kind = cohort, kind
+        self._training, self._watch = training, watch
+        self._network: nn.Module | None = None
+        # In the order of their content: the same images teach the same, however they are named and listed.
+        by_mark = sorted({cohort.image_fingerprint(name): name for name in names}.items())
+        marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
+        facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
+        self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        self.device = "cpu"
+        self._size = 0
+
+    def features(self, name: str, plane: Plane) -> np.ndarray:
+        """(number of slices, D) float32 of one case and plane."""
+        if self._network is None:
+            self._network = self._made()
+        pictures = self._pictures(name, [plane])
+        found = []
+        with torch.inference_mode():
+            for part in pictures.split(_ENCODED_TOGETHER):
+                self._watch.check()
+                found.append(self._network.encode(self._network.prepared(part.to(self.device))).float().cpu())
+        features = torch.cat(found).numpy()
+        features[_without_contrast(pictures)] = 0.0
+        return features
+
+    def _made(self) -> nn.Module:
+        self.device = chosen_device(self._training.device).device
+        path = self._cohort.cache_folder / "encoders" / f"{self._kind}-{self.key}.safetensors"
+        network = self._loaded(path)
+        if network is None:
+            torch.manual_seed(self._training.seed)
+            asked = self._training
+            network = build_encoder(self._kind, asked.from_scratch, download=asked.download_weights).to(self.device)
+            self._size = network.size
+            self._train(network)
+            save_weights(path, network)
+        self._size = network.size
+        return network.eval()
+
+    def _loaded(self, path: Path) -> nn.Module | None:
+        if not path.is_file():
+            return None
+        network = build_encoder(self._kind, self._training.from_scratch, pretrained=False)
+        try:
+            load_weights(path, network)
+        except RunError:
+            path.unlink()
+            return None
+        return network.to(self.device)
+
+    def _pictures(self, name: str, planes: Sequence[Plane]) -> torch.Tensor:
+        """(N, 1, size, size) float32."""
+        by_plane = cohort_slice_images(self._cohort, name, planes, self._size)
+        return torch.from_numpy(np.concatenate([by_plane[p] for p in planes]).astype(np.float32))[:, None]
+
+    def _learned_from(self, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures, and the same prepared, on the CPU: some of each case, so that all together fit into memory."""
+        each = max(1, _LEARNED_FROM_AT_MOST // len(self._names))
+        pictures, prepared = [], []
+        for number, name in enumerate(self._names):
+            self._watch.step(_PREPARING * number / len(self._names), f"slices of '{name}'")
+            own = self._pictures(name, list(Plane))
+            own = own[~_without_contrast(own)]
+            order = np.random.default_rng([self._training.seed, number]).permutation(len(own))[:each]
+            pictures.append(own[order])
+            for part in pictures[-1].split(_ENCODED_TOGETHER):
+                self._watch.check()
+                prepared.append(network.prepared(part.to(self.device)).cpu())
+        if not sum(len(p) for p in pictures):
+            raise BadInputError("No slice shows anything but one grey value, so there is nothing to learn from.")
+        return torch.cat(pictures), torch.cat(prepared)
+
+    def _train(self, network: nn.Module) -> None:
+        network.eval()
+        pictures, prepared = self._learned_from(network)
+        network.train()
+        steps = self._training.steps
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=network.learning_rate)
+        remaining = RemainingTime(steps)
+        for step in range(steps):
+            rng = np.random.default_rng([self._training.seed, 0xFEA7, step])
+            torch.manual_seed(self._training.seed * 1_000_003 + step)
+            chosen = rng.integers(len(pictures), size=min(self._training.batch, len(pictures)))
+            warm_up = min(1.0, (step + 1) / max(1.0, _WARM_UP * steps))
+            for group in optimizer.param_groups:
+                group["lr"] = network.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimizer.zero_grad(set_to_none=True)
+            loss = network.loss(prepared[chosen].to(self.device), pictures[chosen].to(self.device))
+            loss.backward()
+            optimizer.step()
+            fraction = _PREPARING + (_TRAINING - _PREPARING) * (step + 1) / steps
+            message = f"learning features, step {step + 1} of {steps} on {self.device}"
+            self._watch.step(fraction, message, remaining.after(step + 1), loss=float(loss.detach()))
+
+
+def _without_contrast(pictures: torch.Tensor) -> np.ndarray:
+    flat = pictures.flatten(1)
+    return (flat.amax(dim=1) == flat.amin(dim=1)).numpy()

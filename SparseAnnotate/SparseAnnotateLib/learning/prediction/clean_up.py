@@ -1,0 +1,87 @@
+"""What may be done to a prediction before it is written: stray pieces removed, outlines smoothed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ...core import BadInputError
+
+
+@dataclass(frozen=True)
+class CleanUp:
+    """How to clean a prediction, structure by structure.
+
+    Attributes:
+        largest_component: keep only the largest connected piece of each structure (faces touch), and those that a
+            person has drawn a part of.
+        smoothing: standard deviation (mm) of the Gaussian that each structure's share is smoothed by; 0: none.
+    """
+
+    largest_component: bool = False
+    smoothing: float = 0.0
+
+    def __post_init__(self):
+        if self.smoothing < 0:
+            raise BadInputError(f"The smoothing is a width in mm of at least 0, not {self.smoothing:g}.")
+
+
+def cleaned(
+    classes: np.ndarray,
+    class_count: int,
+    spacing: Sequence[float],
+    clean_up: CleanUp,
+    drawn: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Class indices (S, A, R) after clean-up, same dtype; `spacing` in mm, in the same order.
+
+    `drawn`, if a person has drawn slices of the volume: the classes there, and which voxels these are (bool). They stay
+    as drawn, and what is connected to a drawn structure is no stray piece.
+
+    Smoothing gives each voxel to the structure with the largest smoothed share around it, so that structures that
+    touch still do. It comes first: what it tears off is removed with the stray pieces.
+    """
+    if clean_up.smoothing > 0:
+        classes = _smoothed(classes, class_count, [clean_up.smoothing / s for s in spacing])
+    if drawn is not None:
+        classes = np.where(drawn[1], drawn[0], classes).astype(classes.dtype)
+    if clean_up.largest_component:
+        classes = classes.copy()
+        for value in range(1, class_count):
+            pieces, count = ndimage.label(classes == value)
+            if count > 1:
+                sizes = np.bincount(pieces.ravel())
+                sizes[0] = 0
+                kept = np.zeros(count + 1, dtype=bool)
+                kept[[0, sizes.argmax()]] = True
+                if drawn is not None:
+                    kept[pieces[drawn[1]]] = True
+                classes[~kept[pieces]] = 0
+    return classes
+
+
+def _smoothed(classes: np.ndarray, class_count: int, widths: list[float]) -> np.ndarray:
+    best = ndimage.gaussian_filter((classes == 0).astype(np.float32), widths)
+    result = np.zeros_like(classes)
+    for value in _smallest_first(classes, class_count):
+        share = ndimage.gaussian_filter((classes == value).astype(np.float32), widths)
+        larger = share > best
+        result[larger] = value
+        np.maximum(best, share, out=best)
+    return result
+
+
+def _smallest_first(classes: np.ndarray, class_count: int) -> list[int]:
+    """The structures that are there: of equal shares the first has the voxel, and the number must not decide."""
+    sizes = np.zeros(class_count, dtype=int)
+    for layer in classes:
+        sizes += np.bincount(layer.ravel(), minlength=class_count)
+    same = {size for size in sizes.tolist() if np.count_nonzero(sizes == size) > 1}
+
+    def key(value: int) -> tuple[int, int]:
+        return int(sizes[value]), int(np.argmax(classes == value)) if sizes[value] in same else 0
+
+    return sorted((value for value in range(1, class_count) if sizes[value]), key=key)

@@ -1,0 +1,26 @@
+"""The networks of a run's models, fresh or ready to predict."""
+
+from __future__ import annotations
+
+import torch
+
+from ...runs.run_folder import ModelPlan, RunPlan
+from ..networks.registry import NetworkShape, build_network
+from .volume_prediction import TrainedModel
+
+
+def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> NetworkShape:
+    """What a planned model's network is built from."""
+    return NetworkShape(class_count, model.patch, model.strides, model.kernels, dropout)
+
+
+def built_network(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
+    """A fresh network of a run's model."""
+    return build_network(model.network, network_shape(model, plan.class_count, plan.settings.dropout))
+
+
+def trained_model(
+    model: ModelPlan, plan: RunPlan, network: torch.nn.Module, device: str, precision: str
+) -> TrainedModel:
+    """A network of a run, ready to predict."""
+    return TrainedModel(model.role, network.eval(), model.patch, plan.class_count, device, precision, model.planes)

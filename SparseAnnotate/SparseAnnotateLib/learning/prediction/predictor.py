@@ -1,0 +1,205 @@
+"""A trained run on volumes: label maps on their own grids, and how sure the models are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ...core import BadInputError, Cohort, SparseAnnotation, VolumeGeometry, Watch
+from ...core.images import write_image
+from ...runs.run_folder import RunCard, RunFolder
+from ..data.training_cases import normalised_image
+from ..devices import chosen_device, prediction_precision
+from ..networks.registry import build_network
+from ..weights import load_weights
+from .clean_up import CleanUp, cleaned
+from .model_building import network_shape
+from .volume_prediction import TrainedModel, VolumePrediction, agreement, class_dtype
+
+_AXES = "SAR"
+
+
+@dataclass(frozen=True, eq=False)
+class CasePrediction:
+    """What a run says of a case, on its image's grid.
+
+    Attributes:
+        labels: (K, J, I) uint8 or uint16; drawn slices as drawn.
+        entropy: (K, J, I) uint8, entropy of the mean prediction in percent of the largest there is; None unless asked.
+        disagreement: (K, J, I) uint8, percent of the views that say something else than most; None unless asked for,
+            or when there is one view only.
+    """
+
+    labels: np.ndarray
+    entropy: np.ndarray | None = None
+    disagreement: np.ndarray | None = None
+
+
+class Predictor:
+    """A finished run, loaded once, for any number of volumes.
+
+    Args:
+        cohort, run_name: the run. device: 'auto', 'cpu', 'cuda', ...
+        flips: average over the mirrored volume, too, along the axes that the run learned with; up to eight times
+            slower, a little better.
+        follows_edges: refine what the 2D model says of each slice by a conditional random field.
+        roles: which of the run's models to ask ('2d', '3d', 'final'); all by default. The final one needs the others.
+
+    Raises:
+        RunError: when the run is not finished, damaged, or of another version or network.
+        BadInputError: when the device asked for does not work.
+
+    Example::
+
+        predictor = Predictor(cohort, "first", device="auto")
+        labels = predictor.labels("case_07")
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        run_name: str,
+        device: str = "auto",
+        flips: bool = False,
+        follows_edges: bool = False,
+        roles: Sequence[str] = (),
+    ):
+        self._cohort = cohort
+        self._run = RunFolder(cohort.run_folder(run_name))
+        self.card: RunCard = self._run.card()
+        self.device = chosen_device(device).device
+        self.note: str | None = None
+        self._flips, self._follows_edges = flips, follows_edges
+        trained = [m.plan.role for m in self.card.models]
+        self._roles = tuple(roles or trained)
+        unknown = [role for role in self._roles if role not in trained]
+        if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
+            raise BadInputError(
+                f"The run '{run_name}' has the models {', '.join(trained)}; it cannot be asked as "
+                f"{', '.join(self._roles)}. A final model needs all others."
+            )
+        self._models = self._loaded()
+
+    def _loaded(self) -> list[TrainedModel]:
+        models = loaded_models(self._run, self.card, self.device, flips=self._flips)
+        chosen = [model for model in models if model.role in self._roles]
+        return [replace(model, follows_edges=self._follows_edges and model.role == "2d") for model in chosen]
+
+    def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
+        """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""
+        return self.predict(case, watch, clean_up).labels
+
+    def predict(
+        self,
+        case: str,
+        watch: Watch | None = None,
+        clean_up: CleanUp | None = None,
+        uncertainty: bool = False,
+    ) -> CasePrediction:
+        """Labels of a case, and on demand how unsure they are. When a graphics card's memory runs out, on the CPU."""
+        watch = watch or Watch()
+        try:
+            return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
+        except torch.OutOfMemoryError:
+            if self.device == "cpu":
+                raise
+            self.note = f"The memory of '{self.device}' does not hold one window: predicting on the CPU, which is slow."
+            torch.cuda.empty_cache()
+            self.device = "cpu"
+            self._models = self._loaded()
+            watch.step(0.0, self.note)
+            return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
+
+    def write(
+        self,
+        case: str,
+        watch: Watch | None = None,
+        clean_up: CleanUp | None = None,
+        uncertainty: bool = False,
+    ) -> str:
+        """Predict a case and write it to the cohort's predictions; returns the file's path.
+
+        With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it.
+        """
+        path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
+        # Before the work, so that what changes during it shows afterwards.
+        facts = self._cohort.origin(case, run=self._run.name).facts()
+        found = self.predict(case, watch, clean_up, uncertainty)
+        for name in ("entropy", "disagreement"):
+            percent = getattr(found, name)
+            if percent is not None:
+                write_image(self._cohort.uncertainty_path(self._run.name, case, name), percent, geometry, facts=facts)
+        write_image(path, found.labels, geometry, facts=facts)
+        return str(path)
+
+    def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
+        annotation = self._cohort.annotation(case)
+        geometry = annotation.geometry
+        image = normalised_image(self._cohort, case, self.card.normalisation)
+        volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
+        classes = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
+        entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
+        several = uncertainty and len(volume.view_names) > 1
+        disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
+        for start, stop in volume.ranges:
+            joint, views = volume.joint_and_views(start, stop)
+            classes[start:stop] = joint.argmax(0).numpy()
+            if entropy is not None:
+                entropy[start:stop] = entropy_percent(joint)
+            if disagreement is not None:
+                disagreement[start:stop] = 100 - agreement(np.stack([v.argmax(0).numpy() for v in views.values()]))
+        drawn = self._drawn_classes(annotation, classes.dtype) if clean_up.largest_component else None
+        classes = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn)
+        labels = geometry.from_standard_order(self.card.label_table[classes])
+        labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
+        annotation.restore_drawn(labels)
+        drawn = annotation.supervised_mask() if uncertainty else None
+        return CasePrediction(labels, *(_on_own_grid(m, geometry, drawn) for m in (entropy, disagreement)))
+
+    def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> tuple[np.ndarray, np.ndarray] | None:
+        """What a person has drawn as class indices, and where; both (S, A, R). None when nothing is drawn."""
+        if not annotation.drawn_by_axis():
+            return None
+        labels = annotation.drawn_labels()
+        # A label that the run does not know is no structure to it.
+        index_of = np.zeros(max(int(labels.max()), *self.card.classes) + 1, dtype=dtype)
+        index_of[list(self.card.classes)] = np.arange(1, self.card.class_count)
+        turn = annotation.geometry.to_standard_order
+        return turn(index_of[labels]), turn(annotation.supervised_mask())
+
+
+def _on_own_grid(percent: np.ndarray | None, geometry: VolumeGeometry, drawn: np.ndarray | None) -> np.ndarray | None:
+    """A map in the image's axis order; what was drawn is certain."""
+    if percent is None:
+        return None
+    percent = np.ascontiguousarray(geometry.from_standard_order(percent))
+    percent[drawn] = 0
+    return percent
+
+
+def loaded_models(
+    folder: RunFolder, card: RunCard, device: str, dropout: float = 0.0, flips: bool = False
+) -> list[TrainedModel]:
+    """All models of a finished run on a device, in eval mode. Raises RunError."""
+    axes = tuple(_AXES.index(name) for name in card.flip) if flips else ()
+    precision = prediction_precision(device)
+    found = []
+    for model in card.models:
+        network = build_network(model.plan.network, network_shape(model.plan, card.class_count, dropout))
+        load_weights(folder.weights_path(model.plan.role), network)
+        network.to(device).eval()
+        plan = model.plan
+        found.append(
+            TrainedModel(plan.role, network, plan.patch, card.class_count, device, precision, plan.planes, axes)
+        )
+    return found
+
+
+def entropy_percent(probabilities: torch.Tensor) -> np.ndarray:
+    """Entropy of (classes, S, A, R) probabilities in percent of the largest there is, (S, A, R) uint8."""
+    share = -torch.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
+    return (100.0 * share).round().clamp(0, 100).to(torch.uint8).numpy()

@@ -1,0 +1,193 @@
+"""How unsure trained models are of each slice: sampled dropout of one model, or the variance of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
+from ...core.planes import slice_layer
+from ...runs.run_folder import RunCard, RunFolder
+from ...selection import check_seed
+from ..data.training_cases import normalised_image
+from ..devices import chosen_device
+from .predictor import loaded_models
+from .volume_prediction import LOGIT_BYTES, TrainedModel, VolumePrediction, class_dtype
+
+_INJECTED_DROPOUT = 0.2
+_FAR_PIXELS = 10.0
+_SLAB_BYTES = LOGIT_BYTES // 4  # logits, probabilities and two sums of them exist at once
+
+
+@dataclass(frozen=True, eq=False)
+class CaseUncertainty:
+    """What models say of one volume.
+
+    Attributes:
+        slices: for each plane (number of slices,) float, the uncertain area of each slice in mm², voxels far from
+            the predicted boundaries counting more.
+        labels: (K, J, I) uint8 or uint16, their joint prediction.
+    """
+
+    slices: Mapping[Plane, np.ndarray]
+    labels: np.ndarray
+
+
+class UncertaintyEstimator:
+    """One or several finished runs, loaded once, for any number of volumes.
+
+    With one run of one model: the entropy of the mean of `samples` predictions, each with other values dropped
+    (MC-dropout, Gal and Ghahramani 2016), as a share of the largest entropy there is. A run that learned without
+    dropout has it injected afterwards (Ledda et al. 2023). With one run of 2D and 3D models: the entropy of the mean of
+    what they say along each plane and in 3D. With several runs: the variance of their predictions, mean over the
+    classes (Yang et al. 2017), as a share of the largest there is.
+
+    A slice's figure is the sum over its voxels, weighted by their distance to the predicted boundaries in the slice
+    (Gorriz et al. 2017), which grows up to 10 pixels and not farther: what is unsure far from any boundary is not just
+    a matter of taste.
+
+    Raises:
+        BadInputError: no run, fewer than two samples, runs with different labels, a device that does not work.
+        RunError: a run that is not finished, or damaged.
+    """
+
+    def __init__(self, cohort: Cohort, run_names: Sequence[str], samples: int = 8, seed: int = 0, device: str = "auto"):
+        if not run_names:
+            raise BadInputError(
+                "The strategy 'uncertainty' asks trained models, but none is named. Train one and name its run, or "
+                "choose another strategy."
+            )
+        check_seed(seed)
+        self._cohort, self._samples, self._seed = cohort, samples, seed
+        self._folders = [RunFolder(cohort.run_folder(name)) for name in dict.fromkeys(run_names)]
+        self._cards = [folder.card() for folder in self._folders]
+        # Views of one run that may disagree, instead of samples: 2D models give one for each plane.
+        self._heterogeneous = len(self._folders) == 1 and any(m.plan.role == "2d" for m in self._cards[0].models)
+        if len(self._folders) == 1 and not self._heterogeneous and samples < 2:
+            raise BadInputError(f"The uncertainty of one run takes at least 2 samples, not {samples}.")
+        for folder, card in zip(self._folders, self._cards, strict=True):
+            if card.classes != self._cards[0].classes:
+                raise BadInputError(
+                    f"The runs '{self._folders[0].name}' and '{folder.name}' have learned different labels, so their "
+                    "predictions cannot be compared."
+                )
+        self._device = chosen_device(device).device
+        self._models = [self._loaded(f, c) for f, c in zip(self._folders, self._cards, strict=True)]
+
+    def of_case(self, name: str, planes: Sequence[Plane], watch: Watch | None = None) -> CaseUncertainty:
+        """The uncertainty of every slice of a case in these planes."""
+        geometry = self._cohort.geometry(name)
+        uncertainty, classes = self._volume(name, watch or Watch())
+        uncertainty = geometry.from_standard_order(uncertainty)
+        labels = geometry.from_standard_order(self._cards[0].label_table[classes])
+        slices = {plane: _weighted_areas(uncertainty, labels, geometry, plane.array_axis(geometry)) for plane in planes}
+        return CaseUncertainty(slices, labels)
+
+    def _loaded(self, folder: RunFolder, card: RunCard) -> list[TrainedModel]:
+        dropout = 0.0
+        if len(self._folders) == 1 and not self._heterogeneous:
+            dropout = folder.plan().settings.dropout or _INJECTED_DROPOUT
+        models = loaded_models(folder, card, self._device, dropout)
+        if dropout > 0:
+            for model in models:
+                for module in model.network.modules():
+                    if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                        module.train()
+        return models
+
+    def _volume(self, name: str, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+        """Uncertainty (S, A, R) float16, 0 to 1, and classes (S, A, R)."""
+        quiet = Watch.quiet(watch)
+        volumes = []
+        for models, card in zip(self._models, self._cards, strict=True):
+            image = normalised_image(self._cohort, name, card.normalisation)
+            volumes.append(VolumePrediction(models, image, quiet, card.view_weights or None, _SLAB_BYTES))
+        ranges = volumes[0].ranges
+        uncertainty = np.zeros(image.shape, dtype=np.float16)
+        classes = np.zeros(image.shape, dtype=class_dtype(volumes[0].class_count))
+        for place, (start, stop) in enumerate(ranges):
+            part = Watch.part_of(watch, place, len(ranges))
+            joint, moments = self._slab(volumes, start, stop, part)
+            share = moments.variance_share() if len(volumes) > 1 else moments.entropy_share()
+            uncertainty[start:stop] = share.numpy()
+            classes[start:stop] = joint.argmax(0).numpy().astype(classes.dtype)
+        return uncertainty, classes
+
+    def _slab(self, volumes: list[VolumePrediction], start: int, stop: int, watch: Watch):
+        """What the models say together of a slab, and the moments of what each says."""
+        moments = _Moments()
+        if self._heterogeneous:
+            watch.step(0.0, f"predictions along {len(volumes[0].view_names)} views on {self._device}")
+            joint, views = volumes[0].joint_and_views(start, stop)
+            for view in views.values():
+                moments.add(view)
+            return joint, moments
+        passes = volumes if len(volumes) > 1 else volumes * self._samples
+        for number, volume in enumerate(passes):
+            watch.step(number / len(passes), f"prediction {number + 1} of {len(passes)} on {self._device}")
+            torch.manual_seed((self._seed * 1009 + number) * 1_000_003 + start)
+            moments.add(volume.probabilities(start, stop))
+        return moments.total, moments
+
+
+class _Moments:
+    """Sums over predictions of the same voxels, (classes, S, A, R) float32 each."""
+
+    def __init__(self):
+        self.count = 0
+        self.total: torch.Tensor | None = None
+        self._squares: torch.Tensor | None = None
+
+    def add(self, probabilities: torch.Tensor) -> None:
+        self.count += 1
+        if self.total is None:
+            self.total, self._squares = probabilities, probabilities.square()
+        else:
+            self.total += probabilities
+            self._squares.addcmul_(probabilities, probabilities)
+
+    def entropy_share(self) -> torch.Tensor:
+        """Entropy of the mean prediction, 0 to 1."""
+        mean = self.total / self.count
+        return -torch.xlogy(mean, mean).sum(0) / math.log(len(mean))
+
+    def variance_share(self) -> torch.Tensor:
+        """Variance of the predictions, mean over the classes; 1 is the largest there is: a variance of 1/4."""
+        mean = self.total / self.count
+        return (self._squares / self.count - mean.square()).clamp_min_(0.0).mean(0) * 4.0
+
+
+def _weighted_areas(uncertainty: np.ndarray, labels: np.ndarray, geometry: VolumeGeometry, axis: int) -> np.ndarray:
+    """(number of slices,) float, mm²; see `CaseUncertainty`."""
+    from scipy import ndimage
+
+    spacing = [s for a, s in enumerate(geometry.spacing) if a != axis]
+    pixel, relative = spacing[0] * spacing[1], [s / min(spacing) for s in spacing]
+    areas = []
+    for index in range(labels.shape[axis]):
+        layer, unsure = labels[slice_layer(axis, index)], uncertainty[slice_layer(axis, index)].astype(np.float32)
+        if unsure.any():
+            unsure *= _distance_weights(layer, relative, ndimage)
+        areas.append(float(unsure.sum()) * pixel)
+    return np.array(areas)
+
+
+def _distance_weights(layer: np.ndarray, spacing: list[float], ndimage) -> np.ndarray:
+    """Distance of each pixel to the nearest boundary between labels, 0 to 1 at `_FAR_PIXELS`; 1 without a boundary."""
+    inside = np.ones(layer.shape, dtype=bool)
+    for axis in range(2):
+        differs = np.diff(layer.astype(np.int32), axis=axis) != 0
+        along = [slice(None)] * 2
+        along[axis] = slice(None, -1)
+        inside[tuple(along)] &= ~differs
+        along[axis] = slice(1, None)
+        inside[tuple(along)] &= ~differs
+    if inside.all():
+        return np.ones(layer.shape, dtype=np.float32)
+    # A pixel beside a boundary has the distance 1 to it, one farther in 2, and so on.
+    distance = ndimage.distance_transform_edt(inside, sampling=spacing) + 1.0
+    return np.minimum(distance / _FAR_PIXELS, 1.0).astype(np.float32)

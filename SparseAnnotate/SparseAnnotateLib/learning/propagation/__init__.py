@@ -1,0 +1,1 @@
+"""Learned filling: the drawn labels are carried from slice to slice."""

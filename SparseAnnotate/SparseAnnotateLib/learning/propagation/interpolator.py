@@ -1,0 +1,199 @@
+"""Learned filling: the labels of the nearest drawn slices are carried along from slice to slice.
+
+From both drawn slices beside a gap labels cascade through it; where both arrive they are blended by distance and by
+cycle consistency: a pixel that does not come back to where it was found, when it is looked for the other way round,
+counts less. See `slice_matcher` for the sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...core import Cohort, RunError, SparseAnnotation, VolumeGeometry, Watch
+from ...interpolation import Fill
+from ...interpolation.confidence import scaled
+from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, joined, widened
+from ...interpolation.gap_filling import GapInterpolator
+from ...interpolation.label_fields import DrawnSlices
+
+_VERSION = 1  # part of every name in the cache
+_LOST_PIXELS = 2.0  # a cycle error at which a pixel counts about half
+_MARGIN = 24  # pixels around the drawn labels that a structure may wander into
+
+
+class PropagationInterpolator(GapInterpolator):
+    """Carries labels along the slices of the main stack, with a network that matches slices.
+
+    A label that only slices of another plane show stays on these.
+
+    Args:
+        matcher: a trained SliceMatcher; by default one is trained on the image that is filled.
+        settings: a PropagationSettings for that.
+    """
+
+    needs_image = True
+    looks_at_image = True
+
+    def __init__(self, matcher=None, settings=None):
+        self._matcher = matcher
+        self._settings = settings
+        self._own: tuple[np.ndarray, int, object] | None = None
+
+    def fill(
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        geometry: VolumeGeometry,
+        watch: Watch | None = None,
+    ) -> Fill:
+        """See `Interpolator.fill`. Raises BadInputError without an image, or when it is the same everywhere."""
+        watch = watch or Watch()
+        axis = DrawnSlices.of(annotation).main.axis
+        self._check_image(annotation, image)
+        if self._matcher is None and (self._own is None or self._own[0] is not image or self._own[1] != axis):
+            self._own = (image, axis, self._trained(image, axis, Watch.part_of(watch, 0, 2)))
+            watch = Watch.part_of(watch, 1, 2)
+        return super().fill(annotation, image, geometry, watch)
+
+    def refill(self, previous: Fill, annotation: SparseAnnotation, image, changed, watch: Watch | None = None) -> Fill:
+        """The whole fill again: what the network has learned stays."""
+        return self.fill(annotation, image, annotation.geometry, watch)
+
+    def _trained(self, image: np.ndarray, axis: int, watch: Watch):
+        from ..data.training_cases import normalise
+        from .slice_matcher import PropagationSettings, train_matcher
+
+        volume = np.moveaxis(normalise(image, "percentile"), axis, 0)
+        return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
+
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
+        from ..data.training_cases import normalise
+
+        return drawn.main.moved(normalise(image, "percentile"))
+
+    def _fill_gap(
+        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+    ) -> None:
+        box: PlaneBox | None = None
+        for index in gap.neighbours:
+            box = joined(box, drawn.main.boxes(index).get(FOREGROUND))
+        if box is None:
+            return
+        box = widened(box, _MARGIN, drawn.main.shape)
+        # In the order of the drawing: of equal chances the first label has the voxel.
+        values = np.array(
+            [0, *(v for v in drawn.labels_in(gap) if any(v in drawn.main.boxes(i) for i in gap.neighbours))]
+        )
+        chances, trust = self._carried(drawn, gap, prepared, box, values, watch)
+        part = (slice(None), *box)
+        elsewhere = drawn.drawn_elsewhere(gap)
+        keep = np.ones(chances.shape[:1] + chances.shape[2:], dtype=bool) if elsewhere is None else ~elsewhere[part]
+        winner = values[chances.argmax(1)].astype(out.dtype)
+        out[part][keep] = winner[keep]
+        sure = scaled(confidence[part], np.clip(chances.max(1).astype(np.float32) * (0.5 + 0.5 * trust), 0, 1))
+        confidence[part][keep] = sure[keep]
+
+    def _carried(
+        self, drawn: DrawnSlices, gap: Gap, image: np.ndarray, box: PlaneBox, values: np.ndarray, watch: Watch
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust.
+
+        Features are encoded as they are needed, twice, so that memory does not grow with them; it does with the labels.
+        """
+        import torch
+
+        matcher = self._matcher if self._matcher is not None else self._own[2]
+        device = next(matcher.parameters()).device
+
+        def features(index: int) -> torch.Tensor:
+            layer = torch.from_numpy(np.asarray(image[index][box], dtype=np.float32))
+            return matcher.encode(layer.to(device)[None, None])
+
+        shape = [s.stop - s.start for s in box]
+        chances = np.zeros((gap.count, len(values), *shape), dtype=np.float16)
+        trust = np.zeros((gap.count, *shape), dtype=np.float32)
+        with torch.inference_mode():
+            for index in gap.neighbours:
+                layer = drawn.main.slices[index][box]
+                known = torch.from_numpy(np.stack([layer == v for v in values]).astype(np.float32))[None].to(device)
+                steps = range(gap.first, gap.stop) if index == gap.before else range(gap.stop - 1, gap.first - 1, -1)
+                consistent, before = torch.ones_like(known[:, :1]), features(index)
+                for position in steps:
+                    watch.check()
+                    here = features(position)
+                    known, consistent = _step(matcher, here, before, known, consistent)
+                    before = here
+                    share = 1.0 if gap.is_end else 1.0 - abs(position - index) / (gap.count + 1)
+                    weight = (share * (consistent[0, 0] + 1e-3)).cpu().numpy()
+                    # Means so far, so that half precision suffices.
+                    total = trust[position - gap.first] + weight
+                    chances[position - gap.first] += (
+                        (known[0].cpu().numpy() - chances[position - gap.first]) * (weight / total)
+                    ).astype(np.float16)
+                    trust[position - gap.first] = total
+        return chances, np.clip(trust, 0, 1)
+
+
+def _step(matcher, here, before, known, consistent):
+    """Carry labels and consistency from one slice to the next."""
+    import torch
+    from torch.nn import functional
+
+    there = matcher.affinity(here, before)
+    back = matcher.affinity(before, here)
+    rows, columns = here.shape[2:]
+    grid = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))[None].to(here)
+    # Padding is 0, so carry offsets: pixels at the border would be drawn to the corner otherwise.
+    centre = grid.new_tensor([(rows - 1) / 2, (columns - 1) / 2])[None, :, None, None]
+    origin = matcher.carried(there, grid - centre) + centre
+    returned = matcher.carried(back, grid - centre) + centre
+    size = grid.new_tensor([max(rows - 1, 1), max(columns - 1, 1)])[None, :, None, None]
+    place = (2 * origin / size - 1).permute(0, 2, 3, 1).flip(-1)
+    arrived = functional.grid_sample(returned, place, align_corners=True, padding_mode="border")
+    error = (arrived - grid).square().sum(1, keepdim=True)
+    kept = matcher.carried(there, consistent) * torch.exp(-error / (2 * _LOST_PIXELS**2))
+    return matcher.carried(there, known), kept
+
+
+def trained_propagation(
+    cohort: Cohort, names: Sequence[str], settings=None, watch: Watch | None = None
+) -> PropagationInterpolator:
+    """An interpolator whose network has learned on the annotated cases; kept in the cohort's cache.
+
+    Args:
+        names: cases with drawn slices; slices are stacked as most of theirs are. settings: a PropagationSettings.
+    """
+    from ..devices import chosen_device
+    from ..weights import load_weights, save_weights
+    from .slice_matcher import PropagationSettings, SliceMatcher, train_matcher
+
+    settings = settings or PropagationSettings()
+    axes = {name: DrawnSlices.of(cohort.annotation(name)).main.axis for name in names}
+    # In the order of their content: the same images teach the same, however they are named and listed.
+    axes = dict(sorted(axes.items(), key=lambda item: (cohort.image_fingerprint(item[0]), item[1])))
+    facts = [(cohort.image_fingerprint(name), axis) for name, axis in axes.items()]
+    key = hashlib.sha256(repr((_VERSION, settings, facts)).encode()).hexdigest()[:16]
+    path = cohort.cache_folder / "propagation" / f"{key}.safetensors"
+    matcher = SliceMatcher(settings.channels, settings.radius)
+    if path.is_file():
+        try:
+            load_weights(path, matcher)
+            return PropagationInterpolator(matcher.to(chosen_device(settings.device).device).eval())
+        except RunError:
+            Path(path).unlink()
+    volumes = [_mapped(cohort, name, axis) for name, axis in axes.items()]
+    matcher = train_matcher(volumes, settings, watch)
+    save_weights(path, matcher)
+    return PropagationInterpolator(matcher)
+
+
+def _mapped(cohort: Cohort, name: str, axis: int):
+    from ..data.training_cases import normalised_image
+
+    geometry = cohort.geometry(name)
+    place, _ = geometry.to_standard_slice(axis, 0)
+    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile"), place, 0)

@@ -1,0 +1,1 @@
+"""One run from its plan to its weights: objectives and losses, the trainer, validation, pseudo-labels."""

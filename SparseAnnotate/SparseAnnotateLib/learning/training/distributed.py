@@ -1,0 +1,78 @@
+"""Several processes that train one model together, as torchrun starts them; or just one."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.distributed.nn.functional import all_reduce
+
+from ...core import RunError
+
+_PATIENCE_HOURS = 12
+
+
+class Ranks:
+    """This process among those that train together; without torchrun it is the only one.
+
+    Attributes:
+        number: of this process, from 0. count: of all.
+    """
+
+    def __init__(self):
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.number = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        self._card = int(os.environ.get("LOCAL_RANK", "0"))
+        if self.count > 1 and not distributed.is_initialized():
+            cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if 0 < cards <= self._card:
+                raise RunError(
+                    f"{self._card + 1} processes or more were started here, but there are {cards} graphics cards. "
+                    "Start as many processes as there are cards."
+                )
+            if cards:
+                torch.cuda.set_device(self._card)
+            # The others wait while the first one prepares a large cohort or validates.
+            backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
+            distributed.init_process_group(backend, timeout=timedelta(hours=_PATIENCE_HOURS))
+
+    @property
+    def is_first(self) -> bool:
+        return self.number == 0
+
+    def device(self, device: str) -> str:
+        """The device of this process: a graphics card of its own where there are enough."""
+        if self.count == 1 or not device.startswith("cuda"):
+            return device
+        return f"cuda:{self._card}"
+
+    def share(self, count: int) -> range:
+        """Which of `count` things this process does."""
+        return range(self.number, count, self.count)
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over all processes, which gradients pass."""
+        return all_reduce(tensor) if self.count > 1 else tensor
+
+    def shared(self, value: Any) -> Any:
+        """What the first process has."""
+        if self.count == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def wrapped(self, model: torch.nn.Module, device: str) -> torch.nn.Module:
+        """The model with gradients averaged over all processes."""
+        if self.count == 1:
+            return model
+        cards = [torch.device(device)] if device.startswith("cuda") else None
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=cards, find_unused_parameters=True)

@@ -1,0 +1,123 @@
+"""How long a run will take on this machine: a few real steps of each of its models, timed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ...core import Watch
+from ...runs.run_folder import ModelPlan, RunPlan
+from ..data.augmentation import Augmentation
+from ..data.batches import THREADS_FOR_CARDS
+from ..data.patches import Patch
+from ..devices import is_out_of_memory, prediction_precision
+from ..networks.registry import Y_SHAPED
+from ..prediction.model_building import built_network
+from ..prediction.volume_prediction import autocast, overlap_on
+
+_STEPS = 3
+_LONGEST = 20.0  # seconds that timing one model may take
+_FALLBACK = 1.0
+_WINDOWS_A_LOOK = 120  # at held-out slices, which are chosen so that there are about as many
+
+
+def stage_seconds(
+    plan: RunPlan, shapes: Sequence[tuple[int, int, int]], held_out: bool = True, watch: Watch | None = None
+) -> dict[str, float]:
+    """Seconds of each stage of a run, in order: the roles of its models, and 'pseudo-labels' before the final one.
+
+    Measured with random patches on the run's device.
+
+    Args:
+        plan: of the run. shapes: of the cases it learns from. held_out: whether drawn slices are held out to look at.
+        watch: cancels between two steps, which raises CancelledError; nothing of the timing is kept.
+    """
+    watch = watch or Watch()
+    seconds: dict[str, float] = {}
+    labelling = 0.0
+    for model in plan.models:
+        step, predict = _measured(model, plan, watch)
+        watch.check()
+        step += _waiting(step, _preparing(model, plan), plan)
+        if model.role == "final":
+            seconds["pseudo-labels"] = labelling
+        looks = model.iterations / plan.settings.validate_every if held_out else 0.0
+        seconds[model.role] = step * model.iterations + looks * _WINDOWS_A_LOOK * predict
+        others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
+        labelling += predict * others * sum(window_count(model, shape, plan.device) for shape in shapes)
+    return seconds
+
+
+def _preparing(model: ModelPlan, plan: RunPlan) -> float:
+    """Seconds that changing the patches of one step takes in one thread."""
+    patch = model.patch
+    arrays = {"image": np.random.default_rng(0).normal(size=(1, *patch)).astype(np.float32)}
+    arrays |= {"label": np.zeros((1, *patch), np.uint8), "supervised": np.ones((1, *patch), bool)}
+    if model.role == "final":
+        sets = sum(len(m.view_names) for m in plan.models)
+        arrays |= {name: np.ones((sets, *patch), np.uint8) for name in ("sets", "sure")}
+    augmentation = Augmentation(plan.settings.augmentation, plan.flip, patch, plan.spacing, 0)
+    some = [Patch(arrays, tuple(range(len(patch))), "")] * min(model.batch, 4)
+    began = time.perf_counter()
+    augmentation(some, 0, range(len(some)))
+    return (time.perf_counter() - began) * model.batch / len(some)
+
+
+def _waiting(step: float, preparing: float, plan: RunPlan) -> float:
+    """How much longer a step takes because its patches must be prepared: on a CPU, by the cores the network uses."""
+    if plan.device == "cpu":
+        return preparing / torch.get_num_threads()
+    return max(0.0, preparing / THREADS_FOR_CARDS - step)
+
+
+def window_count(model: ModelPlan, shape: tuple[int, int, int], device: str) -> int:
+    """How many windows a volume takes: along each plane of a 2D model, or in 3D."""
+    if model.role != "2d":
+        return _windows(shape, model.patch, device)
+    count = 0
+    for axis in model.planes:
+        within = [n for a, n in enumerate(shape) if a != axis]
+        count += shape[axis] * _windows(within, model.patch, device)
+    return count
+
+
+def _windows(sides: Sequence[int], patch: Sequence[int], device: str) -> int:
+    steps = [max(1, int(p * (1 - overlap_on(device)))) for p in patch]
+    return math.prod(1 + max(0, math.ceil((n - p) / s)) for n, p, s in zip(sides, patch, steps, strict=True))
+
+
+def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, float]:
+    """Median seconds of a training step, and of predicting one patch."""
+    try:
+        watch.check()
+        network = built_network(model, plan).to(plan.device)
+        optimizer = torch.optim.AdamW(network.parameters())
+        channels = 1 + (plan.class_count if model.network in Y_SHAPED else 0)
+        image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
+        steps, start = [], time.perf_counter()
+        while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST:
+            watch.check()
+            began = time.perf_counter()
+            with autocast(plan.device, plan.precision):
+                loss = network(image).float().square().mean()
+            loss.backward()
+            optimizer.step()
+            float(loss.detach())
+            steps.append(time.perf_counter() - began)
+        with torch.inference_mode(), autocast(plan.device, prediction_precision(plan.device)):
+            network.eval()
+            for _ in range(2):  # the first one warms up
+                watch.check()
+                began = time.perf_counter()
+                float(network(image[:1]).float().sum())
+                predict = time.perf_counter() - began
+    except (RuntimeError, MemoryError) as error:
+        # The training itself makes patches smaller and says so.
+        if not is_out_of_memory(error):
+            raise
+        return _FALLBACK, _FALLBACK
+    return float(np.median(steps[1:] or steps)), predict

@@ -1,0 +1,156 @@
+"""Losses over supervised voxels only, by name: an undrawn voxel changes neither the value nor the gradient.
+
+MONAI's `MaskedLoss` is no partial loss: it masks logits before the softmax, which leaks uniform probabilities into it.
+Here supervised voxels are gathered first, so whatever stands elsewhere, NaN included, cannot matter. Dice-like losses
+count over the supervised voxels of the whole batch (MONAI's `batch=True`), because a Dice per patch is noise where a
+patch shows one drawn slice. On a dense mask each equals MONAI's loss of that name; the background has no Dice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn import functional
+
+from ...core import BadInputError
+from ...runs.settings import LOSSES
+
+_FOCUS = 2.0  # the focal loss' gamma
+_TVERSKY_WRONG, _TVERSKY_MISSED = 0.3, 0.7
+_BOUNDARY_SHARE = 0.05
+
+Total = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class SupervisedVoxels:
+    """The supervised voxels of a batch.
+
+    Attributes:
+        logits: (M, C) float32. truth: (M,) int64. weights: (M,) float32.
+        distances: (M, C) float32 signed distances to each structure's boundary, or None.
+        total: sums over all processes that train together; the identity in one.
+    """
+
+    logits: torch.Tensor
+    truth: torch.Tensor
+    weights: torch.Tensor
+    distances: torch.Tensor | None
+    total: Total
+
+    def mean(self, losses: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Weighted mean of (M,) losses over the voxels of all processes."""
+        weights = self.weights if weights is None else weights
+        return self.total((losses * weights).sum()) / self.total(weights.sum()).clamp_min(1e-12)
+
+    def overlaps(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Per class, background included, (C,): sum of p t, of p, and of t over the voxels of all processes."""
+        probability = torch.softmax(self.logits, 1) * self.weights[:, None]
+        one_hot = functional.one_hot(self.truth, self.logits.shape[1]).to(probability)
+        sums = [(probability * one_hot).sum(0), probability.sum(0), (one_hot * self.weights[:, None]).sum(0)]
+        overlap, predicted, true = self.total(torch.stack(sums)).unbind(0)
+        return overlap, predicted, true
+
+
+def cross_entropy(voxels: SupervisedVoxels, class_weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean cross-entropy over supervised voxels (Zheng 2020, eq. 2; Cicek 2016); with weights per class as torch's."""
+    losses = functional.cross_entropy(voxels.logits, voxels.truth, reduction="none")
+    if class_weights is None:
+        return voxels.mean(losses)
+    return voxels.mean(losses, voxels.weights * class_weights.to(losses)[voxels.truth])
+
+
+def dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
+    """Mean of 1 - Dice over the structures; those neither there nor predicted count as perfect."""
+    overlap, predicted, true = (s[1:] for s in voxels.overlaps())
+    return (1 - (2 * overlap + smoothing) / (predicted + true + smoothing)).mean()
+
+
+def focal(voxels: SupervisedVoxels) -> torch.Tensor:
+    """Focal loss (Lin 2017) after softmax, gamma 2, mean over voxels and classes as MONAI's."""
+    logarithm = torch.log_softmax(voxels.logits, 1).gather(1, voxels.truth[:, None])[:, 0]
+    return voxels.mean(-((1 - logarithm.exp()) ** _FOCUS) * logarithm / voxels.logits.shape[1])
+
+
+def tversky(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
+    """Tversky loss (Salehi 2017); a missed voxel counts 0.7, a wrong one 0.3."""
+    overlap, predicted, true = (s[1:] for s in voxels.overlaps())
+    wrong, missed = _TVERSKY_WRONG * (predicted - overlap), _TVERSKY_MISSED * (true - overlap)
+    return (1 - (overlap + smoothing) / (overlap + wrong + missed + smoothing)).mean()
+
+
+def generalised_dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
+    """Generalised Dice loss (Sudre 2017): structures count by the inverse square of their size."""
+    overlap, predicted, true = (s[1:] for s in voxels.overlaps())
+    # A structure that is nowhere counts as the rarest there is; the rarest has the weight 1.
+    rarest = torch.where(true > 0, true, torch.inf).min()
+    weights = torch.where(true > 0, (rarest / true.clamp_min(1e-12)) ** 2, torch.ones_like(true))
+    return 1 - (2 * (overlap * weights).sum() + smoothing) / (((predicted + true) * weights).sum() + smoothing)
+
+
+def boundary(voxels: SupervisedVoxels) -> torch.Tensor:
+    """Boundary loss (Kervadec 2019): probability times signed distance (pixels) within the drawn slice."""
+    probability = torch.softmax(voxels.logits, 1)
+    return voxels.mean((probability * voxels.distances)[:, 1:].mean(1))
+
+
+@dataclass
+class SparseLoss:
+    """A loss by name over the supervised voxels of a batch.
+
+    Args:
+        name: one of LOSSES.
+        class_weights: (C,) for 'weighted_ce', background first.
+        total: sums a tensor over all processes that train together, differentiably; the identity in one.
+
+    Raises BadInputError when there is no loss of that name.
+    """
+
+    name: str = "dice_ce"
+    class_weights: torch.Tensor | None = None
+    total: Total = field(default=lambda tensor: tensor)
+
+    def __post_init__(self):
+        if self.name not in LOSSES:
+            raise BadInputError(f"There is no loss '{self.name}'; choose one of {', '.join(LOSSES)}.")
+
+    @property
+    def needs_distances(self) -> bool:
+        return self.name == "boundary"
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        supervised: torch.Tensor,
+        distances: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The loss, a scalar; exactly zero (with zero gradient) when no voxel is supervised.
+
+        Args:
+            logits: (N, C, *spatial) floating point.
+            target: (N, 1, *spatial) class indices, any dtype; ignored where not supervised.
+            supervised: (N, 1, *spatial) bool; or floating-point weights, 0 where not supervised.
+            distances: (N, C, *spatial) signed distances for the boundary loss.
+        """
+        where = supervised[:, 0] if supervised.dtype == torch.bool else supervised[:, 0] > 0
+        chosen = logits.movedim(1, -1)[where].float()
+        if float(self.total(where.sum().float())) == 0.0:
+            return chosen.sum() * 0.0 + logits.flatten()[:1].float().nan_to_num(0.0, 0.0, 0.0).sum() * 0.0
+        apart = distances.movedim(1, -1)[where].float() if distances is not None else None
+        weights = supervised[:, 0][where].float()
+        voxels = SupervisedVoxels(chosen, target[:, 0][where].long(), weights, apart, self.total)
+        return _FORMULAS[self.name](self, voxels)
+
+
+_FORMULAS: dict[str, Callable[[SparseLoss, SupervisedVoxels], torch.Tensor]] = {
+    "ce": lambda _, v: cross_entropy(v),
+    "weighted_ce": lambda loss, v: cross_entropy(v, loss.class_weights),
+    "dice_ce": lambda _, v: cross_entropy(v) + dice(v),
+    "dice_focal": lambda _, v: dice(v) + focal(v),
+    "tversky": lambda _, v: tversky(v),
+    "generalised_dice": lambda _, v: generalised_dice(v),
+    "boundary": lambda _, v: cross_entropy(v) + dice(v) + _BOUNDARY_SHARE * boundary(v),
+}

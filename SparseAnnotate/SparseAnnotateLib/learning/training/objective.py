@@ -1,0 +1,37 @@
+"""What a model learns, as the training loop knows it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+
+from ...core import Watch
+from ...runs.run_folder import ModelPlan
+from ..data.augmentation import Augmentation
+from ..data.batches import Batch
+from ..data.patches import PatchSampler
+from ..prediction.volume_prediction import TrainedModel
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Objective(ABC):
+    """What a model learns: its patches, its loss, and how it is judged."""
+
+    @abstractmethod
+    def sampler(self, model: ModelPlan) -> PatchSampler:
+        """Where patches come from."""
+
+    @abstractmethod
+    def augmentation(self, model: ModelPlan) -> Augmentation:
+        """How patches are changed."""
+
+    @abstractmethod
+    def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
+        """The loss of a batch; `done` is the share of the iterations done, `teacher` a moving average of the model."""
+
+    @abstractmethod
+    def score(self, model: TrainedModel, watch: Watch) -> float | None:
+        """Dice on held-out drawn slices; None when none are held out."""

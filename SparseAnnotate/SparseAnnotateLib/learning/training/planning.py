@@ -1,0 +1,218 @@
+"""What a run will do: models, patches, strides and kernels from the cohort's shapes and spacings and the memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...core import BadInputError, Cohort, Plane
+from ...core.late_structures import late_structure_sentences
+from ...runs.run_folder import ModelPlan, RunPlan
+from ...runs.settings import DIVISOR, TrainingSettings, large_enough_patch
+from ..devices import chosen_device, training_precision
+from ..networks.registry import Y_SHAPED, patch_divisor
+from .patch_planning import planned_network, planned_patch_and_batch, planned_slices_and_batch
+
+_SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
+_MOST_LATE = 5
+_THICK = 3.0  # from this ratio of spacings on, a plane's slices are too distorted to learn from
+_UNLIKE = 2.0
+_LEVELS = 5
+_PLANES = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)  # slices across S, A and R
+_MODELS = {"3d": ("3d",), "2d": ("2d",), "ensemble": ("2d", "3d"), "self_training": ("2d", "3d", "final")}
+
+
+def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], undrawn: Sequence[str] = ()) -> RunPlan:
+    """The plan of a new run.
+
+    Args:
+        names: cases to learn from; each must have a drawn slice.
+        undrawn: cases whose pseudo-labels the final model may learn from.
+
+    Raises:
+        BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort or the device.
+    """
+    if not names:
+        raise BadInputError(
+            f"No slice of the cohort '{cohort.name}' has been drawn yet, so there is nothing to learn from. "
+            "Draw at least one slice and mark it as drawn."
+        )
+    fingerprints, values, shapes, spacings, drawn_axes, slices, late = {}, set(), [], [], set(), 0, []
+    for name in names:
+        annotation = cohort.annotation(name)
+        annotation.require_drawn(name)
+        fingerprints[name] = annotation.fingerprint()
+        values.update(annotation.label_values())
+        late += [f"'{name}': {sentence}" for sentence in late_structure_sentences(annotation, cohort.labels)]
+        shapes.append(annotation.geometry.standard_shape)
+        spacings.append(annotation.geometry.standard_spacing)
+        for axis, indices in annotation.drawn_by_axis().items():
+            slices += len(indices)
+            drawn_axes.update({annotation.geometry.to_standard_slice(axis, i)[0] for i in indices})
+    if not values:
+        raise BadInputError(
+            "All drawn slices are empty, so there is no structure to learn. Draw the structure on at least one slice."
+        )
+    classes = tuple(sorted(values))
+    _check_classes(settings, classes)
+    chosen = chosen_device(settings.device)
+    spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
+    # What the person wrote is told only when something else has been made of it.
+    as_asked = settings.device == chosen.device or (settings.device == "auto" and chosen.device != "cpu")
+    notes = [] if as_asked else [chosen.message]
+    notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
+    notes += late[:_MOST_LATE]
+    if len(late) > _MOST_LATE:
+        notes.append(f"The same is true of {len(late) - _MOST_LATE} more structures of other cases.")
+    names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
+    flip = settings.augmentation.flip
+    if flip is None:
+        sided = [name for name in names_of.values() if _SIDES & _words(name)]
+        flip = () if sided else ("R",)
+        if sided:
+            notes.append(f"Patches are not mirrored, because '{sided[0]}' tells left from right.")
+    models = []
+    for role in _MODELS[settings.recipe]:
+        if role == "2d":
+            planes = usable_planes(spacing, drawn_axes)
+            notes += _plane_notes(planes, spacing)
+            models.append(_flat_model(settings, shapes, planes, chosen.device))
+        else:
+            models.append(_solid_model(role, settings, shapes, spacing, chosen.device))
+    notes += [_patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
+    return RunPlan(
+        settings=settings,
+        models=tuple(models),
+        device=chosen.device,
+        precision=training_precision(settings.precision, chosen.device),
+        spacing=spacing,
+        flip=flip,
+        classes=classes,
+        label_names=names_of,
+        cases=fingerprints,
+        undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
+        notes=tuple(notes),
+    )
+
+
+def _patch_note(patch: tuple[int, ...]) -> str:
+    asked, used = (" x ".join(map(str, sides)) for sides in (patch, large_enough_patch(patch)))
+    return f"Patches are {used} instead of {asked}, of which four halvings would leave a single voxel."
+
+
+def _words(name: str) -> set[str]:
+    """The words of a structure's name in lower case: 'LeftKidney', 'left_kidney' and 'L kidney' alike."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z](?=[A-Z][a-z])|[A-Z]+", name)}
+
+
+def usable_planes(spacing: Sequence[float], drawn_axes: set[int]) -> tuple[int, ...]:
+    """Axes of (S, A, R) across which slices make sense to a 2D model: those with like spacings, and those drawn."""
+    planes = []
+    for axis in range(3):
+        within = [s for a, s in enumerate(spacing) if a != axis]
+        if max(within) < _THICK * min(within) or axis in drawn_axes:
+            planes.append(axis)
+    return tuple(planes)
+
+
+def strides_and_kernels(
+    patch: Sequence[int], spacing: Sequence[float]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Strides and kernels of each level, so that voxels become about isotropic first and then are halved alike.
+
+    An axis is halved while at least 4 voxels remain and its voxels are not twice as long as the shortest; its kernel
+    is 1 while they are (after Isensee 2021).
+    """
+    sizes, lengths = list(patch), list(spacing)
+    strides, kernels = [], []
+    for level in range(_LEVELS):
+        if level:
+            shortest = min((s for s, n in zip(lengths, sizes, strict=True) if n >= 8), default=None)
+            stride = (
+                tuple(2 if n >= 8 and s < 2 * shortest else 1 for n, s in zip(sizes, lengths, strict=True))
+                if shortest
+                else (1,) * len(sizes)
+            )
+            if max(stride) == 1:
+                break
+            sizes = [n // s for n, s in zip(sizes, stride, strict=True)]
+            lengths = [s * t for s, t in zip(lengths, stride, strict=True)]
+            strides.append(stride)
+        else:
+            strides.append((1,) * len(sizes))
+        kernels.append(tuple(1 if s >= 2 * min(lengths) else 3 for s in lengths))
+    return tuple(strides), tuple(kernels)
+
+
+def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str) -> ModelPlan:
+    network = planned_network(settings.network, device)
+    if role == "final":
+        network = planned_final_network(settings, device)
+    patch, batch = planned_patch_and_batch(shapes, spacing, network, device, patch_divisor(network))
+    patch = large_enough_patch(settings.patch or patch)
+    iterations = settings.iterations_final if role == "final" else None
+    strides, kernels = strides_and_kernels(patch, spacing)
+    return ModelPlan(
+        role, network, tuple(patch), settings.batch or batch, iterations or settings.iterations, (), strides, kernels
+    )
+
+
+def planned_final_network(settings: TrainingSettings, device: str) -> str:
+    """The network behind 'auto' for the final model; see TrainingSettings."""
+    if settings.network_final != "auto":
+        return settings.network_final
+    return planned_network(settings.network, device) if device == "cpu" else Y_SHAPED[0]
+
+
+def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
+    network = planned_network(settings.network_2d, device)
+    patch, batch = planned_slices_and_batch(shapes, planes, device, patch_divisor(network))
+    patch = large_enough_patch(settings.patch_2d or patch)
+    strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
+    iterations = settings.iterations_2d or settings.iterations
+    return ModelPlan("2d", network, tuple(patch), settings.batch_2d or batch, iterations, planes, strides, kernels)
+
+
+def _check_classes(settings: TrainingSettings, classes: tuple[int, ...]) -> None:
+    if settings.class_weights is not None and len(settings.class_weights) != len(classes) + 1:
+        raise BadInputError(
+            f"'class_weights' has {len(settings.class_weights)} weights, but there are {len(classes)} structures and "
+            "the background; give one for each, the background's first."
+        )
+    unknown = sorted(set(settings.class_shares or ()) - set(classes))
+    if unknown:
+        raise BadInputError(f"'class_shares' names label {unknown[0]}, which is on no drawn slice.")
+
+
+def _notes(cohort: Cohort, classes: tuple[int, ...], slices: int, spacings: dict[str, tuple[float, ...]]) -> list[str]:
+    notes = []
+    never = [name for value, name in cohort.labels.items() if value not in classes]
+    if never:
+        names = ", ".join(f"'{name}'" for name in never[:5])
+        notes.append(f"On no drawn slice, so not learned: {names}.")
+    if slices == 1:
+        notes.append("Only one slice has been drawn; the model will know nothing but what that slice shows.")
+    elif len(spacings) == 1:
+        notes.append("Only one volume has drawn slices; the model may not fit other volumes.")
+    for axis in range(3):
+        finest, coarsest = (f(spacings, key=lambda name: spacings[name][axis]) for f in (min, max))
+        if spacings[coarsest][axis] >= _UNLIKE * spacings[finest][axis]:
+            notes.append(
+                f"The spacing differs {spacings[coarsest][axis] / spacings[finest][axis]:.0f}-fold between volumes "
+                f"('{finest}': {spacings[finest][axis]:.3g} mm, '{coarsest}': {spacings[coarsest][axis]:.3g} mm along "
+                "the same axis): to a model their structures differ in size as much. Train on like volumes."
+            )
+            break
+    return notes
+
+
+def _plane_notes(planes: tuple[int, ...], spacing: Sequence[float]) -> list[str]:
+    if len(planes) == 3:
+        return []
+    names = " and ".join(_PLANES[axis].value for axis in planes)
+    return [
+        f"Voxels are {max(spacing) / min(spacing):.0f} times as long as wide, so the 2D model looks at {names} slices "
+        "only."
+    ]

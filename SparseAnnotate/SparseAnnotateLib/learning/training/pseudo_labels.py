@@ -1,0 +1,133 @@
+"""Pseudo-labels: what the base models say of every voxel, along each plane and in 3D (Zheng et al. 2020)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...core import Cohort, RunError, Watch
+from ...core.array_files import save_array
+from ...core.atomic_files import written_atomically
+from ...core.images import write_image
+from ...runs.run_folder import RunFolder, RunPlan
+from ..data.training_cases import TrainingCase, kept_path, normalised_image_path
+from ..prediction.volume_prediction import TrainedModel, VolumePrediction, agreement, class_dtype, sets_of
+from .distributed import Ranks
+
+_LOCATED_AT_MOST = 2000
+_AROUND = 16  # voxels
+
+
+def write_pseudo_labels(
+    cohort: Cohort, folder: RunFolder, plan: RunPlan, models: list[TrainedModel], ranks: Ranks, watch: Watch
+) -> None:
+    """Predict all cases of a run with its base models, into the run; those that are there already are left.
+
+    Each case gets its sets of class indices (`RunFolder.pseudo_labels_path`) and a map of how far they agree
+    (`RunFolder.agreement_path`), in which drawn slices stand as drawn.
+    """
+    names = [*plan.cases, *plan.undrawn_cases]
+    for number in ranks.share(len(names)):
+        name = names[number]
+        if folder.pseudo_labels_path(name).is_file():
+            continue
+        part = Watch.part_of(watch, number, len(names), f"pseudo-labels of '{name}': ")
+        image = np.load(normalised_image_path(cohort, name, plan.settings.normalisation), mmap_mode="r")
+        volume = VolumePrediction(models, image, part)
+        shape = (len(volume.view_names), *image.shape)
+        sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
+        for start, stop in volume.ranges:
+            sets[:, start:stop], sure[:, start:stop] = sets_of(list(volume.views(start, stop).values()))
+        _write_agreement(cohort, folder, name, sets)
+        with written_atomically(folder.pseudo_labels_path(name)) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, sets=sets, sure=sure, views=np.array(volume.view_names))
+    ranks.wait()
+
+
+def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The sets of a case, (V, S, A, R) class indices and their probabilities, 255 for 1, and the views they come from.
+
+    Raises RunError.
+    """
+    path = folder.pseudo_labels_path(case)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return content["sets"], content["sure"], tuple(str(name) for name in content["views"])
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(
+            f"The pseudo-labels '{path}' cannot be read ({error}). Train again under another name."
+        ) from error
+
+
+def majority(sets: np.ndarray, class_count: int) -> np.ndarray:
+    """What most sets say, (V, S, A, R) to (S, A, R); of equals the lower class index."""
+    best, most = np.zeros(sets.shape[1:], dtype=sets.dtype), np.zeros(sets.shape[1:], dtype=np.uint8)
+    for value in range(class_count):
+        votes = (sets == value).sum(0, dtype=np.uint8)
+        best[votes > most] = value
+        np.maximum(most, votes, out=most)
+    return best
+
+
+def with_pseudo_labels(
+    cohort: Cohort, folder: RunFolder, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks
+) -> list[TrainingCase]:
+    """The cases to train a final model on: the drawn ones, and those without drawn slices."""
+    known = {case.name: case for case in cases}
+    found = []
+    for name in [*plan.cases, *plan.undrawn_cases]:
+        sets, sure, _ = read_pseudo_labels(folder, name)
+        box = _box(sets)
+        path = kept_path(folder.labels_folder, "pseudo-labels", name)
+        if ranks.is_first:
+            inside = (slice(None), *box)
+            save_array(path, np.stack([sets[inside], sure[inside].astype(sets.dtype)]))
+        case = known.get(name) or _undrawn_case(cohort, folder, plan, name, sets, ranks)
+        start = tuple(side.start for side in box)
+        located = _located(majority(sets, plan.class_count), plan)
+        # Of a fill nothing is learned here: what the base models made of it is in the pseudo-labels.
+        case = replace(case, weights_path=None, distances_paths={}, distance_classes=0)
+        found.append(replace(case, pseudo_path=path, pseudo_start=start, located=located))
+    ranks.wait()
+    return found
+
+
+def _box(sets: np.ndarray) -> tuple[slice, ...]:
+    """Where any set sees a structure, with some voxels around: all that is worth keeping uncompressed."""
+    seen = (sets > 0).any(0)
+    box = []
+    for axis in range(3):
+        indices = np.flatnonzero(seen.any(tuple(a for a in range(3) if a != axis)))
+        low, high = (indices[0], indices[-1] + 1) if len(indices) else (0, 1)
+        box.append(slice(max(0, int(low) - _AROUND), min(seen.shape[axis], int(high) + _AROUND)))
+    return tuple(box)
+
+
+def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, sets, ranks: Ranks) -> TrainingCase:
+    labels_path = kept_path(folder.labels_folder, "labels", name)
+    if ranks.is_first:
+        save_array(labels_path, np.zeros(sets.shape[1:], dtype=sets.dtype))
+    return TrainingCase(name, normalised_image_path(cohort, name, plan.settings.normalisation), labels_path, ())
+
+
+def _located(labels: np.ndarray, plan: RunPlan) -> dict[int, np.ndarray]:
+    """For each class some of its voxels, (n, 3) int16."""
+    found = {}
+    for value in range(1, plan.class_count):
+        places = np.flatnonzero(labels == value)
+        if len(places):
+            rng = np.random.default_rng([plan.settings.seed, value])
+            places = rng.choice(places, min(len(places), _LOCATED_AT_MOST), replace=False)
+            found[value] = np.stack(np.unravel_index(places, labels.shape), 1).astype(np.int16)
+    return found
+
+
+def _write_agreement(cohort: Cohort, folder: RunFolder, name: str, sets: np.ndarray) -> None:
+    geometry = cohort.geometry(name)
+    percent = np.ascontiguousarray(geometry.from_standard_order(agreement(sets)))
+    percent[cohort.annotation(name).supervised_mask()] = 100
+    write_image(folder.agreement_path(name), percent, geometry)

@@ -1,0 +1,381 @@
+"""The training loop: one model from its first step, or its checkpoint, to its weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ...core import CancelledError, RemainingTime, RunError, Watch
+from ...runs.run_folder import ModelCard, ModelPlan, RunFolder, RunPlan
+from ..data.batches import Batch, Batches
+from ..devices import is_out_of_memory
+from ..networks.registry import patch_divisor
+from ..prediction.model_building import built_network, trained_model
+from ..prediction.volume_prediction import autocast
+from ..weights import load_checkpoint, save_checkpoint, save_weights
+from .distributed import Ranks
+from .objective import Forward, Objective
+from .schedule import Schedule
+
+_REPORT_SECONDS = 0.25
+_LOSS_WINDOW = 50
+_USELESS_STEPS = 10  # of a case that has had no usable one
+_UNUSABLE_STEPS_IN_A_ROW = 10
+_TEACHER_DECAY = 0.99
+
+
+class Trainer:
+    """Trains one model of a run.
+
+    Args:
+        folder, plan: of the run. model: which of its models.
+        objective: what it learns. ranks: the processes that train together. watch: progress and cancel.
+        replan: takes the model as it goes on, its device, and a sentence, when memory has run out.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        plan: RunPlan,
+        model: ModelPlan,
+        objective: Objective,
+        ranks: Ranks,
+        watch: Watch,
+        replan: Callable[[ModelPlan, str, str], None],
+    ):
+        self.folder, self.plan, self.model_plan = folder, plan, model
+        self.objective, self.ranks, self.watch, self._replan = objective, ranks, watch, replan
+        self.settings = plan.settings
+        self.device, self.precision = ranks.device(plan.device), plan.precision
+        self.seed = self.settings.seed * 3 + ("3d", "2d", "final").index(model.role)
+        self._build()
+        total = model.iterations
+        self.schedule = Schedule(
+            total,
+            max(1, round(self.settings.warm_up * total)),
+            round(self.settings.cool_down * total),
+            self.settings.patience,
+            self.settings.schedule,
+        )
+        self.iteration = 0
+        self.seconds_before = 0.0
+        self.losses: list[float] = []
+        self.unusable_steps = 0
+        self.looked_at = 0
+        self._look_seconds = 0.0
+        self._steps_of: dict[str, list[int]] = {}
+        self.validation_dice: float | None = None
+        if folder.checkpoint_path(model.role).is_file():
+            self._restore()
+        elif ranks.is_first:
+            folder.keep_metrics_until(model.role, 0)
+        self._started = time.monotonic()
+
+    def run(self) -> ModelCard:
+        """Train to the end; the weights are then written. Leaves a checkpoint when cancelled."""
+        try:
+            self._train()
+        except CancelledError:
+            self._save_checkpoint()
+            raise
+        card = ModelCard(
+            plan=self.model_plan,
+            iterations=self.iteration,
+            stopped_early=self.schedule.stopped_early,
+            seconds=round(self._seconds(), 1),
+            loss=self._mean_loss(),
+            validation_dice=self.validation_dice,
+            precision=self.precision,
+        )
+        if self.ranks.is_first:
+            save_weights(self.folder.weights_path(self.model_plan.role), self.model)
+            self.folder.write_model_card(card)
+            self.folder.checkpoint_path(self.model_plan.role).unlink(missing_ok=True)
+        self.ranks.wait()
+        return card
+
+    def _build(self) -> None:
+        torch.manual_seed(self.seed)
+        network = built_network(self.model_plan, self.plan)
+        last = self.settings.channels_last
+        on_card = self.device.startswith("cuda")
+        self._format = torch.contiguous_format
+        if last or (last is None and on_card):
+            self._format = torch.channels_last_3d if len(self.model_plan.patch) == 3 else torch.channels_last
+        self.model = network.to(device=self.device, memory_format=self._format)
+        wrapped = self.ranks.wrapped(self.model, self.device)
+        self.runner = torch.compile(wrapped) if self.settings.compile else wrapped
+        self.teacher = None
+        if self.settings.mean_teacher > 0 and self.model_plan.role != "final":
+            average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
+            self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_card)
+
+    def _train(self) -> None:
+        self._remaining = RemainingTime(self.schedule.end, self.iteration)
+        reported = 0.0
+        batches = self._batches()
+        try:
+            if self.looked_at != self.iteration and self._is_due():
+                self._validate()  # it was cancelled in the midst of this look
+            while self.iteration < self.schedule.end:
+                try:
+                    loss = self._step(batches.take(self.iteration))
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    batches.close()
+                    self._shrink()
+                    batches = self._batches()
+                    continue
+                self.iteration += 1
+                self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
+                self._note(loss=loss, rate=self.schedule.rate(self.iteration - 1))
+                if self._is_due():
+                    self._validate()
+                if self.iteration % self.settings.checkpoint_every == 0:
+                    self._save_checkpoint()
+                now = time.monotonic()
+                left = self._seconds_left()
+                if now - reported > _REPORT_SECONDS or self.iteration == self.schedule.end:
+                    reported = now
+                    self._report(left)
+                self._check_cancelled()
+        finally:
+            batches.close()
+
+    def _batches(self) -> Batches:
+        model = self.model_plan
+        sampler, augmentation = self.objective.sampler(model), self.objective.augmentation(model)
+        return Batches(sampler, augmentation, self._numbers(), self.iteration, self.device.startswith("cuda"))
+
+    def _numbers(self) -> list[int]:
+        """Which patches of a step this process works on."""
+        return list(self.ranks.share(self.model_plan.batch))
+
+    def _step(self, batch: Batch) -> float:
+        """One optimiser step; returns the loss. A step whose loss or gradient is not finite changes nothing."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
+        torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
+        self.model.train()
+        batch = {key: tensor.to(self.device, non_blocking=True) for key, tensor in batch.items()}
+        batch["iteration"] = torch.tensor(self.iteration)
+        batch["number"] = torch.tensor(self._numbers())
+        self.optimizer.zero_grad(set_to_none=True)
+        teacher = self._forward(self.teacher) if self.teacher is not None else None
+        loss = self.objective.loss(
+            self._forward(self.runner), batch, self.iteration / self.model_plan.iterations, teacher
+        )
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        size = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.largest_gradient)
+        value = float(loss.detach())
+        if np.isfinite(value) and bool(torch.isfinite(size)):
+            self.unusable_steps = 0
+            self._count_steps(usable=True)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.teacher is not None:
+                self.teacher.update_parameters(self.model)
+            return value
+        self._count_steps(usable=False)
+        self._handle_unusable_step()
+        return value if np.isfinite(value) else float("nan")
+
+    def _forward(self, network: torch.nn.Module) -> Forward:
+        def forward(image: torch.Tensor) -> torch.Tensor:
+            with autocast(self.device, self.precision):
+                return network(image.contiguous(memory_format=self._format))
+
+        return forward
+
+    def _handle_unusable_step(self) -> None:
+        """fp16 overflows now and then by design: its scale goes down. Otherwise go on in fp32, and at last give up."""
+        self.unusable_steps += 1
+        if self.scaler.is_enabled():
+            self.scaler.update(self.scaler.get_scale() / 2)
+        elif self.precision != "fp32":
+            self.precision = "fp32"
+        never = [name for name, (good, bad) in self._steps_of.items() if not good and bad >= _USELESS_STEPS]
+        if never and self.precision == "fp32":
+            self._give_up(never)
+        if self.unusable_steps < _UNUSABLE_STEPS_IN_A_ROW:
+            return
+        if self.precision != "fp32":
+            self.precision, self.unusable_steps = "fp32", 0
+            self.scaler = torch.amp.GradScaler(enabled=False)
+            return
+        self._give_up(sorted(set(self._case_names())))
+
+    def _case_names(self) -> list[str]:
+        sampler = self.objective.sampler(self.model_plan)
+        return [patch.case for patch in sampler.patches(self.iteration, range(self.model_plan.batch))]
+
+    def _count_steps(self, usable: bool) -> None:
+        """Keep account of the cases whose patches make steps unusable; nothing to keep while all is well."""
+        if usable and not self._steps_of:
+            return
+        for name in set(self._case_names()):
+            counts = self._steps_of.setdefault(name, [0, 0])
+            counts[0 if usable else 1] += 1
+
+    def _give_up(self, names: list[str]) -> None:
+        raise RunError(
+            f"Training the run '{self.folder.name}' broke down at step {self.iteration}: the loss is no longer a "
+            f"number, last with patches of {', '.join(repr(name) for name in names)}. The last good checkpoint is "
+            "kept. Check these images for extreme values, or train again with a smaller learning rate."
+        )
+
+    def _shrink(self) -> None:
+        """After 'out of memory': half the batch, then smaller patches, then the CPU; said in the plan."""
+        model, role = self.model_plan, self.model_plan.role
+        if self.ranks.count > 1:
+            raise RunError(
+                f"The memory of '{self.device}' does not hold the model '{role}' with {model.batch} patches of "
+                f"{list(model.patch)}. Several processes cannot shrink it together: plan a smaller batch or patch."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        patch, batch, device = list(model.patch), model.batch, self.plan.device
+        if batch > 1:
+            batch //= 2
+            note = f"Memory ran out: the model '{role}' goes on with {batch} patches a step instead of {model.batch}."
+        elif self._can_shrink(patch):
+            patch[int(np.argmax(patch))] -= patch_divisor(model.network)
+            note = f"Memory ran out: the model '{role}' goes on with patches of {patch} instead of {list(model.patch)}."
+        elif device != "cpu":
+            device = "cpu"
+            note = f"The memory of '{self.device}' does not hold one small patch: going on on the CPU, which is slow."
+        else:
+            raise RunError(
+                "The memory does not hold a single small patch. Close other programs, or choose a smaller network."
+            )
+        self.model_plan = replace(model, patch=tuple(patch), batch=batch)
+        self._replan(self.model_plan, device, note)
+        if device != self.plan.device:
+            self.plan = replace(self.plan, device=device, precision="fp32")
+            self._move_to_cpu()
+        self.watch.step(0.0, note)
+
+    def _can_shrink(self, patch: list[int]) -> bool:
+        """Whether the network works on smaller patches with the weights it has."""
+        divisor = patch_divisor(self.model_plan.network)
+        return self.model_plan.network != "unetr" and np.prod(patch) > 2 * divisor ** len(patch)
+
+    def _move_to_cpu(self) -> None:
+        state, weights = self.optimizer.state_dict(), self.model.state_dict()
+        teacher = self.teacher.state_dict() if self.teacher is not None else None
+        self.device, self.precision = "cpu", "fp32"
+        self._build()
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(state)
+        if teacher is not None:
+            self.teacher.load_state_dict(teacher)
+
+    def _seconds_left(self) -> float | None:
+        """Of the steps to come at their pace, and of the looks to come at that of the last one."""
+        left, every = self._remaining.after(self.iteration), self.settings.validate_every
+        looks = math.ceil(self.schedule.end / every) - self.iteration // every
+        return None if left is None else left + looks * self._look_seconds
+
+    def _is_due(self) -> bool:
+        """Whether it is time to look at the held-out slices."""
+        every = self.settings.validate_every
+        return self.iteration > 0 and (self.iteration % every == 0 or self.iteration == self.schedule.end)
+
+    def _validate(self) -> None:
+        """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
+        score, began = None, time.monotonic()
+        if self.ranks.is_first:
+            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
+            score = self.objective.score(model, Watch.quiet(self.watch))
+        score = self.ranks.shared(score)
+        self._look_seconds = time.monotonic() - began
+        self._remaining.pause(self._look_seconds)
+        self.looked_at = self.iteration
+        if score is not None and math.isnan(score):
+            # Neither the held-out slices nor the predictions show any structure: right, but no measure of anything.
+            self.schedule.look(self.iteration, 1.0)
+        elif score is not None:
+            self.validation_dice = score
+            self._note(validation_dice=score)
+            self.schedule.look(self.iteration, score)
+        elif np.isfinite(self._mean_loss()):
+            self.schedule.look(self.iteration, -self._mean_loss())
+
+    def _note(self, **figures: float) -> None:
+        if self.ranks.is_first:
+            self.folder.add_metrics(self.model_plan.role, self.iteration, **figures)
+
+    def _report(self, seconds_left: float | None) -> None:
+        end = self.schedule.end
+        figures = {"loss": self._mean_loss()}
+        if self.validation_dice is not None:
+            figures["validation_dice"] = self.validation_dice
+        message = f"step {self.iteration} of {end} on {self.device}"
+        # Several processes stop together, see `_check_cancelled`.
+        with suppress(CancelledError) if self.ranks.count > 1 else nullcontext():
+            self.watch.step(self.iteration / end, message, seconds_left, **figures)
+
+    def _check_cancelled(self) -> None:
+        if self.ranks.count == 1:
+            self.watch.check()
+        elif self.ranks.shared(self.watch.is_cancelled):
+            raise CancelledError("Cancelled.")
+
+    def _save_checkpoint(self) -> None:
+        if not self.ranks.is_first:
+            return
+        state = {
+            "iteration": self.iteration,
+            "seconds": self._seconds(),
+            "losses": self.losses,
+            "validation_dice": self.validation_dice,
+            "precision": self.precision,
+            "looked_at": self.looked_at,
+            "unusable_steps": self.unusable_steps,
+            "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state(),
+        }
+        path = self.folder.checkpoint_path(self.model_plan.role)
+        save_checkpoint(path, self.model, self.optimizer, state, self.teacher)
+
+    def _restore(self) -> None:
+        path = self.folder.checkpoint_path(self.model_plan.role)
+        state = load_checkpoint(path, self.model, self.optimizer, self.teacher)
+        try:
+            self.iteration, self.seconds_before = state["iteration"], state["seconds"]
+            self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
+            self.precision = state["precision"]
+            self.schedule.restore(state["schedule"])
+            self.looked_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
+            if self.precision == "fp32":
+                self.scaler = torch.amp.GradScaler(enabled=False)
+            elif state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"The checkpoint of the run '{self.folder.name}' was made by another version of SparseAnnotate. "
+                "Train again under another name."
+            ) from error
+        if self.ranks.is_first:
+            self.folder.keep_metrics_until(self.model_plan.role, self.iteration)
+
+    def _mean_loss(self) -> float:
+        """Mean of the last steps' losses; NaN before the first usable step."""
+        finite = [loss for loss in self.losses if np.isfinite(loss)]
+        return float(np.mean(finite)) if finite else float("nan")
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self._started

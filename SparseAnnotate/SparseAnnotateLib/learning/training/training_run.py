@@ -1,0 +1,311 @@
+"""Training a run on sparse annotation: base models, their pseudo-labels, and the final model (Zheng et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from importlib import metadata
+
+from ... import __version__
+from ...core import CancelledError, Cohort, RunError, Watch
+from ...core.folder_lock import FolderLock
+from ...core.image_fingerprint import content_fingerprint
+from ...runs.run_folder import ModelCard, ModelPlan, RunCard, RunFolder, RunPlan
+from ...runs.settings import TrainingSettings
+from ..data.training_cases import TrainingCase, training_cases
+from ..devices import chosen_device, prediction_precision
+from ..prediction.model_building import built_network, trained_model
+from ..prediction.volume_prediction import TrainedModel, set_weights
+from ..weights import load_weights
+from .distributed import Ranks
+from .estimate import stage_seconds
+from .objectives import SelfTrainingObjective, SupervisedObjective
+from .planning import new_plan
+from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
+from .trainer import Trainer
+from .validation import affordable_slices, view_dice
+
+_CREDIT = 0.05  # a view whose Dice is so much below the best counts 1/e, if many slices say so
+_FEW_SLICES = 5
+
+
+def train(
+    cohort: Cohort,
+    run_name: str,
+    settings: TrainingSettings | None = None,
+    cases: Sequence[str] | None = None,
+    watch: Watch | None = None,
+    undrawn_cases: Sequence[str] = (),
+) -> RunCard:
+    """Train a run, or go on with it exactly where its last checkpoint stands.
+
+    Under torchrun all processes call this, and train together.
+
+    Args:
+        cohort: with drawn slices in at least one case.
+        run_name: a new run, one that was only planned, or one that was cancelled or killed.
+        settings: how to train; of a run that goes on, its own settings count and these must not differ.
+        cases: cases to learn from; all annotated ones by default, and then self-training takes the pseudo-labels of
+            all others, too.
+        watch: progress (fraction, seconds left, loss) and cancel.
+        undrawn_cases: with `cases`, others without drawn slices whose pseudo-labels self-training takes.
+
+    Raises:
+        BadInputError: nothing drawn, only empty slices, an unusable image.
+        BusyError: another process trains this run.
+        RunError: the run is finished, was begun otherwise, its files do not fit, or the loss is no longer a number.
+        FileWriteError: the disk is full; the last checkpoint is kept.
+        CancelledError: cancelled; a checkpoint of the last step has been kept.
+    """
+    watch, ranks = watch or Watch(), Ranks()
+    run = RunFolder(cohort.run_folder(run_name))
+    # One of the processes that train together holds the lock for all.
+    lock = FolderLock(run.path, f"training the run '{run_name}'") if ranks.is_first else nullcontext()
+    with lock:
+        plan = ranks.shared(_plan(cohort, run, settings, cases, undrawn_cases) if ranks.is_first else None)
+        return _Run(cohort, run, plan, ranks, watch).train()
+
+
+def plan_run(
+    cohort: Cohort,
+    run_name: str | None,
+    settings: TrainingSettings | None = None,
+    cases: Sequence[str] | None = None,
+    undrawn_cases: Sequence[str] = (),
+) -> RunPlan:
+    """What a run would do. Its plan is written to settings.json, which may be edited before `train` goes on with it.
+
+    Without a run's name nothing is written. Raises: as `train`.
+    """
+    if run_name is None:
+        return _first_plan(cohort, settings, cases, undrawn_cases)
+    run = RunFolder(cohort.run_folder(run_name))
+    with FolderLock(run.path, f"planning the run '{run_name}'"):
+        plan = _plan(cohort, run, settings, cases, undrawn_cases)
+        run.write_plan(plan, to_edit=True)
+    return plan
+
+
+def _plan(
+    cohort: Cohort,
+    run: RunFolder,
+    settings: TrainingSettings | None,
+    cases: Sequence[str] | None,
+    undrawn_cases: Sequence[str],
+) -> RunPlan:
+    if run.is_finished:
+        raise RunError(f"The run '{run.name}' has finished already. Choose another name to train again.")
+    if run.is_begun:
+        return _continued_plan(cohort, run, settings, cases)
+    plan = _first_plan(cohort, settings, cases, undrawn_cases)
+    return replace(plan, images=_image_marks(cohort, plan), fills=_fill_marks(cohort, plan))
+
+
+def _image_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
+    return {name: cohort.image_fingerprint(name) for name in (*plan.cases, *plan.undrawn_cases)}
+
+
+def _fill_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
+    """Of the fills that are there; a missing one is reported when it is to be read."""
+    marks = {}
+    for name in plan.cases if plan.settings.fill_weight > 0 else ():
+        files = (cohort.fill_path(name), cohort.fill_confidence_path(name))
+        if all(file.is_file() for file in files):
+            marks[name] = content_fingerprint(files)
+    return marks
+
+
+def _first_plan(
+    cohort: Cohort, settings: TrainingSettings | None, cases: Sequence[str] | None, undrawn_cases: Sequence[str]
+) -> RunPlan:
+    annotated = set(cohort.annotated_cases()) if not cases else set()
+    names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
+    undrawn = undrawn_cases if cases else [case.name for case in cohort.cases if case.name not in annotated]
+    return new_plan(cohort, settings or TrainingSettings(), names, undrawn)
+
+
+class _Run:
+    """One run from its plan to its card; models that are trained already are left."""
+
+    def __init__(self, cohort: Cohort, folder: RunFolder, plan: RunPlan, ranks: Ranks, watch: Watch):
+        self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
+        self._view_dice: dict[str, float] = {}
+        self._held_out = 0
+        self._taken: dict[int, float] = {}
+
+    def train(self) -> RunCard:
+        self._share_patches()
+        cases = self._cases()
+        # Not before the data has been found usable: a plan is what makes a run.
+        if self.ranks.is_first:
+            self.folder.write_plan(self.plan)
+        shapes, held_out = [case.image.shape for case in cases], any(case.held_out for case in cases)
+        seconds = self._stage_seconds(shapes, held_out)
+        total = sum(seconds.values())
+        self.watch.step(0.0, f"about {total / 60:.0f} minutes on {self.plan.device}", total)
+        cards: list[ModelCard] = []
+        for model in self.plan.models:
+            if model.role == "final":
+                self._weigh_views(cases, cards)
+                cases = self._with_pseudo_labels(cases, cards, self._stage(seconds, "pseudo-labels"))
+            card = self.ranks.shared(self.folder.model_card(model.role) if self.ranks.is_first else None)
+            cards.append(card or self._trainer(model, cases, self._stage(seconds, model.role)).run())
+        if self.plan.models[-1].role != "final":
+            self._weigh_views(cases, cards)
+        card = self._card(cards, sum(len(case.slices) for case in cases))
+        if self.ranks.is_first:
+            self.folder.write_card(card)
+            shutil.rmtree(self.folder.labels_folder, ignore_errors=True)
+        self.ranks.wait()
+        return card
+
+    def _stage_seconds(self, shapes: list[tuple[int, int, int]], held_out: bool) -> dict[str, float]:
+        """How long each stage will take. The processes that train together are cancelled together."""
+        found = None
+        if self.ranks.is_first:
+            try:
+                found = stage_seconds(self.plan, shapes, held_out, Watch.quiet(self.watch))
+            except CancelledError:
+                if self.ranks.count == 1:
+                    raise
+        found = self.ranks.shared(found)
+        if found is None:
+            raise CancelledError("Cancelled.")
+        return found
+
+    def _share_patches(self) -> None:
+        """As many patches a step as processes, or a multiple: each works on its own, in its own memory."""
+        for model in self.plan.models:
+            shared = math.ceil(model.batch / self.ranks.count) * self.ranks.count
+            if shared != model.batch:
+                note = f"{self.ranks.count} processes: {shared} patches a step for the '{model.role}' model."
+                self.plan = self.plan.with_model(replace(model, batch=shared), note)
+
+    def _cases(self) -> list[TrainingCase]:
+        plan, settings = self.plan, self.plan.settings
+        found = None
+        if self.ranks.is_first:
+            found = training_cases(
+                self.cohort,
+                list(plan.cases),
+                {value: index for index, value in enumerate(plan.classes, start=1)},
+                settings.normalisation,
+                settings.validation_share,
+                settings.seed,
+                self.folder.labels_folder,
+                # How long it takes beside the training is not known yet, so it moves no bar.
+                Watch(lambda progress: self.watch.step(0.0, progress.message)),
+                settings.fill_weight,
+                settings.loss == "boundary",
+            )
+        return self.ranks.shared(found)
+
+    def _stage(self, seconds: dict[str, float], name: str) -> Watch:
+        several = len(seconds) > 1
+        prefix = {"2d": "2D model, ", "3d": "3D model, ", "final": "final model, "}.get(name, "") if several else ""
+        return Watch.stage_of(self.watch, list(seconds.values()), list(seconds).index(name), prefix, self._taken)
+
+    def _trainer(self, model: ModelPlan, cases: list[TrainingCase], watch: Watch) -> Trainer:
+        if model.role == "final":
+            names = [name for m in self.plan.models for name in m.view_names]
+            weights = set_weights(names, self._view_weights())
+            objective = SelfTrainingObjective(self.plan, cases, self.ranks, weights)
+        else:
+            objective = SupervisedObjective(self.plan, cases, self.ranks)
+        return Trainer(self.folder, self.plan, model, objective, self.ranks, watch, self._replan)
+
+    def _weigh_views(self, cases: list[TrainingCase], cards: list[ModelCard]) -> None:
+        """See how well each view of several does on held-out drawn slices."""
+        found = None
+        if self.ranks.is_first and sum(len(card.plan.view_names) for card in cards) > 1:
+            models = [self._trained(card) for card in cards]
+            patch = next((m.patch for m in models if m.role == "3d"), (models[0].patch[0],) * 3)
+            held_out = affordable_slices(cases, patch, self.plan.settings.seed)
+            found = (view_dice(models, held_out, self.watch), len(held_out)) if held_out else None
+        self._view_dice, self._held_out = self.ranks.shared(found) or ({}, 0)
+
+    def _view_weights(self) -> dict[str, float] | None:
+        best = max(self._view_dice.values(), default=0.0)
+        trust = self._held_out / (self._held_out + _FEW_SLICES) / _CREDIT
+        return {name: math.exp((dice - best) * trust) for name, dice in self._view_dice.items()} or None
+
+    def _replan(self, model: ModelPlan, device: str, note: str) -> None:
+        plan = self.plan.with_model(model, note)
+        if device != plan.device:
+            plan = replace(plan, device=device, precision="fp32")
+        self.plan = plan
+        self.folder.write_plan(plan)
+
+    def _with_pseudo_labels(self, cases: list[TrainingCase], cards: list[ModelCard], watch: Watch):
+        models = [self._trained(card) for card in cards]
+        write_pseudo_labels(self.cohort, self.folder, self.plan, models, self.ranks, watch)
+        return with_pseudo_labels(self.cohort, self.folder, self.plan, cases, self.ranks)
+
+    def _trained(self, card: ModelCard) -> TrainedModel:
+        device = self.ranks.device(self.plan.device)
+        network = built_network(card.plan, self.plan)
+        load_weights(self.folder.weights_path(card.plan.role), network)
+        return trained_model(card.plan, self.plan, network.to(device), device, prediction_precision(device))
+
+    def _card(self, cards: list[ModelCard], slices: int) -> RunCard:
+        plan, settings = self.plan, self.plan.settings
+        scores = [card.validation_dice for card in cards]
+        return RunCard(
+            models=tuple(cards),
+            classes=plan.classes,
+            label_names=plan.label_names,
+            normalisation=settings.normalisation,
+            flip=plan.flip,
+            view_dice=self._view_dice,
+            view_weights=self._view_weights() or {},
+            seconds=round(sum(card.seconds for card in cards), 1),
+            validation_dice=scores[-1] if settings.recipe != "ensemble" else None,
+            slices=slices,
+            cases=tuple(plan.cases),
+            seed=settings.seed,
+            device=plan.device,
+            precision=cards[-1].precision,
+            notes=plan.notes,
+            versions=_versions(),
+        )
+
+
+def _continued_plan(
+    cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, names: Sequence[str] | None
+) -> RunPlan:
+    plan = run.plan()
+    if settings is not None and settings != plan.settings:
+        old, new = asdict(plan.settings), asdict(settings)
+        differing = ", ".join(f"{key} {old[key]} instead of {new[key]}" for key in old if old[key] != new[key])
+        raise RunError(
+            f"The run '{run.name}' was begun with other settings ({differing}). "
+            "Go on with its own settings, or train under another name."
+        )
+    changed = [n for n, mark in plan.cases.items() if cohort.annotation(n).fingerprint() != mark]
+    if names and set(names) != set(plan.cases):
+        raise RunError(
+            f"The run '{run.name}' was begun with other cases ({', '.join(sorted(plan.cases)[:3])} ...). "
+            "Go on with the same ones, or train under another name."
+        )
+    sources = [("drawn slices of", "have", changed)]
+    for what, have, old, marks in (
+        ("image of", "has", plan.images, _image_marks),
+        ("fill of", "has", plan.fills, _fill_marks),
+    ):
+        new = marks(cohort, plan) if old else {}
+        sources.append((what, have, [name for name in old if new.get(name) != old[name]]))
+    for what, have, names_changed in sources:
+        if names_changed:
+            raise RunError(
+                f"The {what} {', '.join(names_changed[:3])} {have} changed since the run '{run.name}' was begun, so it "
+                "cannot go on as it was. Train under another name."
+            )
+    chosen_device(plan.device)
+    return plan
+
+
+def _versions() -> dict[str, str]:
+    return {"sparse-annotate": __version__, **{n: metadata.version(n) for n in ("torch", "monai", "numpy")}}

@@ -1,0 +1,111 @@
+"""How well a model in training does on drawn slices that were held out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...core import Watch
+from ...core.planes import slice_layer
+from ..data.training_cases import TrainingCase
+from ..prediction.volume_prediction import TrainedModel, VolumePrediction, final_classes, predicted_classes
+
+_SLICES_AT_LEAST, _SLICES_AT_MOST = 4, 24
+_WINDOWS_AT_MOST = 100
+
+HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
+
+
+def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], seed: int) -> list[HeldOutSlice]:
+    """Some of the held-out slices, spread over all cases: on large volumes each takes many windows to predict."""
+    slices = [(case, s) for case in cases for s in case.held_out]
+    chosen, windows = [], 0
+    order = np.random.default_rng([seed, 0xCA5E]).permutation(len(slices))
+    for case, (axis, index) in (slices[i] for i in order[:_SLICES_AT_MOST]):
+        sides = [n for a, n in enumerate(case.image.shape) if a != axis]
+        steps = [p for a, p in enumerate(patch) if a != axis] if len(patch) == 3 else patch
+        windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in zip(sides, steps, strict=True)]))
+        if len(chosen) >= _SLICES_AT_LEAST and windows > _WINDOWS_AT_MOST:
+            break
+        chosen.append((case, (axis, index)))
+    return chosen
+
+
+def dice_on_slices(
+    model: TrainedModel, slices: Sequence[HeldOutSlice], watch: Watch, set_weights: Sequence[float] = ()
+) -> float:
+    """Mean Dice over the structures that the slices, or the predictions on them, show; NaN when they show none.
+
+    A 2D model looks at the slices themselves, whatever its planes; a final one at the pseudo-labels of the cases,
+    weighted by `set_weights`. The network is left in eval mode. Raises CancelledError.
+    """
+    model.network.eval()
+    tally = _Tally(model.class_count)
+    for case, (axis, index) in slices:
+        watch.check()
+        decided = case.decided_on(axis, index)
+        predicted = _predicted_slice(model, case, axis, index, watch, set_weights)
+        tally.add(predicted[decided], case.labels[slice_layer(axis, index)][decided])
+    return tally.dice()
+
+
+def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> dict[str, float]:
+    """Mean Dice of each view of base models on held-out drawn slices; none of views that show no structure there."""
+    tallies: dict[str, _Tally] = {}
+    for case, (axis, index) in slices:
+        thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
+        slab, low = _slab_around(case, axis, index, thickness)
+        volume = VolumePrediction(models, case.image[slab], Watch.quiet(watch))
+        decided = case.decided_on(axis, index)
+        truth = case.labels[slice_layer(axis, index)][decided]
+        views: dict[str, list[np.ndarray]] = {}
+        for start, stop in volume.ranges:
+            for name, view in volume.views(start, stop).items():
+                views.setdefault(name, []).append(view.argmax(0).numpy())
+        for name, parts in views.items():
+            predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
+            tallies.setdefault(name, _Tally(models[0].class_count)).add(predicted, truth)
+    scores = {name: tally.dice() for name, tally in tallies.items()}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
+
+
+class _Tally:
+    """Overlap and size of each class, summed over slices."""
+
+    def __init__(self, class_count: int):
+        self._counts = np.zeros((class_count, 2))
+
+    def add(self, predicted: np.ndarray, truth: np.ndarray) -> None:
+        for c in range(1, len(self._counts)):
+            p, t = predicted == c, truth == c
+            self._counts[c] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
+
+    def dice(self) -> float:
+        seen = self._counts[1:][self._counts[1:, 1] > 0]
+        return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else math.nan
+
+
+def _slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:
+    """The part of a volume around a slice, and its first index along the axis."""
+    low = max(0, min(index - thickness // 2, case.image.shape[axis] - thickness))
+    return tuple(slice(low, low + thickness) if a == axis else slice(None) for a in range(3)), low
+
+
+def _predicted_slice(
+    model: TrainedModel, case: TrainingCase, axis: int, index: int, watch: Watch, set_weights: Sequence[float]
+) -> np.ndarray:
+    if model.role == "2d":
+        one = replace(model, planes=(axis,))
+        layer = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
+        return predicted_classes(one, case.image[layer], Watch.quiet(watch)).squeeze(axis)
+    slab, low = _slab_around(case, axis, index, model.patch[axis])
+    if model.role == "3d":
+        predicted = predicted_classes(model, case.image[slab], Watch.quiet(watch))
+    else:
+        box = tuple(slice(*side.indices(n)[:2]) for side, n in zip(slab, case.image.shape, strict=True))
+        pseudo = case.pseudo_labels(box)
+        predicted = final_classes(model, case.image[slab], *pseudo, set_weights, Watch.quiet(watch))
+    return predicted[slice_layer(axis, index - low)]

@@ -1,0 +1,111 @@
+"""Requests that hand data and models to other tools, and take theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core import BadInputError, Cohort, Watch
+from ..learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset, import_nnunet_predictions
+from .packages import require_packages
+
+
+@dataclass(frozen=True)
+class ExportNnunetRequest:
+    """Write the cohort as a raw data set of nnU-Net v2, undrawn voxels as its ignore label."""
+
+    cohort: str
+    folder: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportNnunetRequest:
+    """Make a cohort of a raw data set; or, with `predictions` and `run`, take nnU-Net's predictions over.
+
+    Attributes:
+        folder: the raw data set. predictions: folder of nnU-Net's label files, for a cohort that exists.
+        run: name under which they are kept.
+        cases: only these. state: where annotations and ledgers, or the predictions, go instead.
+    """
+
+    cohort: str
+    folder: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    predictions: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class ExportBundleRequest:
+    """Write a run's 3D model as a MONAI bundle."""
+
+    cohort: str
+    run: str
+    folder: str
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class ImportBundleRequest:
+    """Take a MONAI bundle that SparseAnnotate wrote over as a finished run."""
+
+    cohort: str
+    run: str
+    folder: str
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What was written or read: where it lies, the cases it holds, and what could not be taken over."""
+
+    path: str
+    cases: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def export_nnunet(request: ExportNnunetRequest, watch: Watch) -> Exchanged:
+    """Write a raw data set."""
+    cohort = _open(request)
+    names = [case.name for case in cohort.select(request.cases)]
+    return Exchanged(str(export_nnunet_dataset(cohort, request.folder, names, watch)), tuple(names))
+
+
+def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
+    """Read a raw data set, or predictions."""
+    if (request.predictions is None) != (request.run is None):
+        raise BadInputError("Predictions need a folder of them and the name of the run to keep them under: give both.")
+    if request.predictions is not None:
+        cohort = _open(request)
+        names, sentences = import_nnunet_predictions(
+            cohort, request.predictions, request.folder, request.run, watch, request.cases
+        )
+        return Exchanged(str(cohort.prediction_path(request.run, names[0]).parent), tuple(names), tuple(sentences))
+    cohort, warnings = import_nnunet_dataset(request.folder, request.cohort, watch, request.cases, request.state)
+    return Exchanged(str(cohort.folder), tuple(case.name for case in cohort.cases), tuple(warnings))
+
+
+def export_bundle(request: ExportBundleRequest, watch: Watch) -> Exchanged:
+    """Write a bundle."""
+    del watch
+    require_packages()
+    from ..learning.exchange.monai_bundle import export_bundle as export
+
+    return Exchanged(str(export(_open(request), request.run, request.folder)))
+
+
+def import_bundle(request: ImportBundleRequest, watch: Watch) -> Exchanged:
+    """Read a bundle."""
+    del watch
+    require_packages()
+    from ..learning.exchange.monai_bundle import import_bundle as take_over
+
+    cohort = _open(request)
+    take_over(cohort, request.folder, request.run)
+    return Exchanged(str(cohort.run_folder(request.run)))
+
+
+def _open(request) -> Cohort:
+    return Cohort.open(request.cohort, request.state)

@@ -1,0 +1,158 @@
+"""Requests before and between rounds: what to draw with the time there is, and whether to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, Plane, Watch, mean_of_known
+from ..core.images import read_facts, read_labels
+from ..core.metrics import dice
+from ..core.origin import Origin, run_fingerprint, stale_sentence
+from ..selection import (
+    Budget,
+    Plan,
+    StoppingHint,
+    cohort_slice_images,
+    plan_annotation,
+    self_similarity,
+    stopping_hint,
+)
+from .recommend_request import with_cohort_seconds
+
+_LOOKED_AT = 5
+_USUAL_DENSITY = 0.1
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """How to spend a budget of slices or minutes; see `plan_annotation`. Without a time per slice: as measured."""
+
+    cohort: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    planes: tuple[str, ...] = tuple(plane.value for plane in Plane)
+    slices: int | None = None
+    minutes: float | None = None
+    seconds_per_slice: float | None = None
+    dimensions: Literal[2, 3] = 3
+    target: Literal["clear", "subtle"] | None = None
+
+
+@dataclass(frozen=True)
+class AgreementRequest:
+    """How much each run's predictions agree with those of the run before it; runs in the order of the rounds."""
+
+    cohort: str
+    runs: tuple[str, ...]
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Mean Dice between the predictions of neighbouring runs, and what it says.
+
+    Attributes:
+        runs: in the order of the rounds. dice: between the first and second, the second and third, ...
+        cases: cases that all of them have predicted. stop, sentence: see `stopping_hint`.
+        empty: for each value of `dice`, how many cases are left out because neither run sees any structure in them.
+    """
+
+    runs: tuple[str, ...]
+    dice: tuple[float, ...]
+    cases: int
+    stop: bool
+    sentence: str
+    empty: tuple[int, ...] = ()
+
+
+def plan(request: PlanRequest, watch: Watch) -> Plan:
+    """A plan with its reasons, and with what it does not know."""
+    cohort = Cohort.open(request.cohort, request.state)
+    names = [case.name for case in cohort.select(request.cases)]
+    planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
+    budget = Budget(total=request.slices, minutes=request.minutes, seconds_per_slice=request.seconds_per_slice)
+    budget = with_cohort_seconds(budget, cohort)
+    geometries = {name: cohort.geometry(name) for name in names}
+    counts = {name: {p: p.slice_count(geometry) for p in planes} for name, geometry in geometries.items()}
+    similarity = {}
+    if len(planes) > 1 and names:
+        total = sum(min(by_plane.values()) for by_plane in counts.values())
+        wanted = min(1.0, budget.planned_total() / max(1, total))
+        similarity = _similarity(cohort, names, planes, max(wanted, _USUAL_DENSITY), watch)
+    return plan_annotation(counts, budget, request.dimensions, request.target, similarity)
+
+
+def agreement(request: AgreementRequest, watch: Watch) -> Agreement:
+    """Compare the predictions of consecutive runs on the cases that all of them have predicted."""
+    cohort = Cohort.open(request.cohort, request.state)
+    if len(request.runs) < 2:
+        raise BadInputError("Agreement takes at least two runs, in the order of the rounds.")
+    for run in request.runs:
+        cohort.run_folder(run)
+    names = [
+        case.name
+        for case in cohort.select(request.cases)
+        if all(cohort.prediction_path(run, case.name).is_file() for run in request.runs)
+    ]
+    if not names:
+        raise BadInputError(
+            f"No case has predictions of all of these runs: {', '.join(request.runs)}. Run each of them on the same "
+            "cases first."
+        )
+    now = {run: Origin(run=run, run_content=run_fingerprint(cohort.run_folder(run))) for run in request.runs}
+    _require_up_to_date(cohort, names, now, watch)
+    by_case: list[list[float | None]] = []
+    for number, name in enumerate(names):
+        watch.step(0.2 + 0.8 * number / len(names), f"comparing '{name}'")
+        geometry = cohort.geometry(name)
+        labels = [read_labels(cohort.prediction_path(run, name), geometry) for run in request.runs]
+        by_case.append([_mean_dice(one, other) for one, other in pairwise(labels)])
+    agreements, empty = [], []
+    for (one, other), values in zip(pairwise(request.runs), zip(*by_case, strict=True), strict=True):
+        mean = mean_of_known(values)
+        if mean is None:
+            raise BadInputError(
+                f"Neither '{one}' nor '{other}' sees any structure in the cases compared, so their agreement says "
+                "nothing. Train longer, or draw more slices that show structures."
+            )
+        agreements.append(mean)
+        empty.append(values.count(None))
+    hint: StoppingHint = stopping_hint(tuple(agreements))
+    return Agreement(tuple(request.runs), tuple(agreements), len(names), hint.stop, hint.sentence, tuple(empty))
+
+
+def _require_up_to_date(cohort: Cohort, names: list[str], now: Mapping[str, Origin], watch: Watch) -> None:
+    """Raise BadInputError when the image of a prediction, or its run, is another one now.
+
+    More drawn slices are what sets rounds apart, and do not matter here.
+    """
+    for number, name in enumerate(names):
+        watch.step(0.2 * number / len(names), f"checking '{name}'")
+        image = cohort.image_fingerprint(name)
+        for run, origin in now.items():
+            made = Origin.from_facts(read_facts(cohort.prediction_path(run, name)))
+            change = made.without_annotation().changes(replace(origin, image=image))
+            if change:
+                raise BadInputError(stale_sentence(f"prediction by '{run}'", {name: change}, "Predict again."))
+
+
+def _mean_dice(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Mean over all labels that either of them has; None when neither has any, which is no agreement on anything."""
+    values = np.union1d(np.unique(one), np.unique(other))
+    return mean_of_known(dice(one == v, other == v) for v in values if v)
+
+
+def _similarity(cohort: Cohort, names: list[str], planes, density: float, watch: Watch) -> dict[Plane, float]:
+    some = [names[i * len(names) // min(_LOOKED_AT, len(names))] for i in range(min(_LOOKED_AT, len(names)))]
+    found = []
+    for number, name in enumerate(some):
+        pictures = cohort_slice_images(cohort, name, planes, watch=Watch.part_of(watch, number, len(some)))
+        found.append(self_similarity(pictures, density))
+    known = {plane: [f[plane] for f in found if np.isfinite(f[plane])] for plane in planes}
+    return {plane: float(np.mean(values)) if values else float("nan") for plane, values in known.items()}

@@ -1,0 +1,154 @@
+"""Training requests: train, plan without training, and draw the curves of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, Watch
+from ..core.atomic_files import written_atomically
+from ..core.strict_json import from_plain, to_plain
+from ..runs import TrainingSettings
+from ..runs.presets import preset_settings
+from ..runs.run_folder import RunFolder, TrainingPlan
+from .packages import require_packages
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingChoice:
+    """What to train on, and how.
+
+    Attributes:
+        cases: to learn from; none: all annotated ones, and the pseudo-labels of all others.
+        undrawn_cases: with `cases`, others whose pseudo-labels a final model learns from.
+        settings: all of them; or else
+        preset: a name from PRESETS, for `device`, and
+        changes: fields of the settings that differ from the preset's, or from the defaults.
+    """
+
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    undrawn_cases: tuple[str, ...] = ()
+    settings: TrainingSettings | None = None
+    preset: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainRequest(TrainingChoice):
+    """Train a run, or go on with one that was planned, cancelled or killed (without settings: with its own)."""
+
+    cohort: str
+    run: str
+
+
+@dataclass(frozen=True)
+class PlanTrainingRequest(TrainingChoice):
+    """Say what a training would do and how long it would take here; with `run` the plan is written, to be edited."""
+
+    cohort: str
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class CurvesRequest:
+    """Draw loss, learning rate and Dice of a run, finished or not, as a PNG."""
+
+    cohort: str
+    run: str
+    state: str | None = None
+    path: str = "curves.png"
+
+
+def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
+    """Train, and return the run's name with its card."""
+    require_packages()
+    from ..learning.training.training_run import train as train_run
+
+    watch.check()  # importing takes seconds
+    settings = chosen_settings(request)
+    card = train_run(_open(request), request.run, settings, request.cases, watch, request.undrawn_cases)
+    return {"run": request.run, **to_plain(card)}
+
+
+def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
+    """The plan of a training with its expected minutes."""
+    require_packages()
+    from ..learning.training.estimate import stage_seconds
+    from ..learning.training.training_run import plan_run
+
+    settings = chosen_settings(request)
+    cohort = _open(request)
+    plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases)
+    watch.step(0.5, f"timing a few steps on {plan.device}")
+    stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases], True, watch)
+    path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None
+    return TrainingPlan(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
+
+
+def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:
+    """The settings that a request asks for; None when it names none.
+
+    Raises BadInputError when settings stand beside a preset or changes, or a change is unknown or impossible.
+    """
+    if request.settings is not None:
+        if request.preset is not None or request.changes:
+            raise BadInputError("Give either all settings, or a preset and what differs from it.")
+        return request.settings
+    if request.preset is None and not request.changes:
+        return None
+    base = TrainingSettings(device=request.device)
+    if request.preset is not None:
+        from ..learning.devices import chosen_device
+
+        base = preset_settings(request.preset, chosen_device(request.device).device)
+    return from_plain({**to_plain(base), **request.changes}, TrainingSettings, "the training's settings")
+
+
+def curves(request: CurvesRequest, watch: Watch) -> str:
+    """Write the picture; returns its path. Raises BadInputError when the run has no metrics yet."""
+    del watch
+    run = RunFolder(_open(request).run_folder(request.run))
+    metrics = run.metrics()
+    if not metrics:
+        raise BadInputError(f"The run '{request.run}' has no metrics yet ('{run.metrics_path}'). Train it first.")
+    require_packages(("matplotlib",), "Curves of a training")
+    from matplotlib.figure import Figure
+
+    roles = list(dict.fromkeys(m["model"] for m in metrics))
+    figure = Figure(figsize=(5 * len(roles), 6), layout="constrained")
+    rows = figure.subplots(2, len(roles), squeeze=False, sharex="col")
+    for column, role in enumerate(roles):
+        for row, (name, title) in enumerate((("loss", "loss"), ("validation_dice", "Dice on held-out drawn slices"))):
+            axes = rows[row][column]
+            points = [(m["iteration"], m[name]) for m in metrics if m["model"] == role and m.get(name) is not None]
+            _draw_curve(axes, points, smooth=name == "loss")
+            axes.set_ylabel(title)
+        rows[0][column].set_title(f"{role} model")
+        rows[1][column].set_xlabel("step")
+        rows[1][column].set_ylim(0, 1)
+    path = Path(request.path).expanduser().absolute()
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    return str(path)
+
+
+def _draw_curve(axes, points: Sequence[tuple[int, float]], smooth: bool) -> None:
+    if not points:
+        axes.text(0.5, 0.5, "none yet", ha="center", va="center", transform=axes.transAxes, color="0.5")
+        return
+    steps, values = zip(*points, strict=True)
+    axes.plot(steps, values, color="0.8" if smooth else "tab:blue", marker=None if smooth else "o", markersize=3)
+    if smooth:
+        window = min(len(values), 50)
+        axes.plot(steps[window - 1 :], np.convolve(values, np.ones(window) / window, "valid"), color="tab:blue")
+    axes.grid(alpha=0.3)
+
+
+def _open(request) -> Cohort:
+    return Cohort.open(request.cohort, request.state)

@@ -1,0 +1,169 @@
+"""Jobs: what is prepared and finished in this process, piece by piece, around a request to the worker."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+
+from SparseAnnotateLib.client import WorkerJobs, jsonrpc
+from SparseAnnotateLib.core import BadInputError, CancelledError, Progress, WorkerError
+
+
+class Echo:
+    """A transport to a worker that answers every request with its parameters, when told to."""
+
+    def __init__(self):
+        self.sent = []
+        self.is_running = False
+
+    def start(self, on_line, on_log, on_end):
+        self.is_running, self._on_line = True, on_line
+
+    def send(self, line):
+        self.sent.append(jsonrpc.parsed(line.encode()))
+
+    def answer(self):
+        request = self.sent[0]
+        self._on_line(jsonrpc.result_line(request["id"], request["params"]).encode())
+
+    def close(self):
+        self.is_running = False
+
+
+@pytest.fixture
+def office(monkeypatch):
+    return Office(monkeypatch)
+
+
+class Office:
+    """Jobs with an event loop that is turned by hand, each turn one piece of work."""
+
+    def __init__(self, monkeypatch):
+        from SparseAnnotateLib.client import jobs
+
+        monkeypatch.setattr(jobs, "_PIECES_SECONDS", 0.0001)
+        self.loop: deque = deque()
+        self.echo = Echo()
+        self.jobs = WorkerJobs(lambda: self.echo, later=self.loop.append)
+        self.ended, self.said = [], []
+
+    def start(self, method="echo", prepare=None, finish=None, **options):
+        return self.jobs.start(
+            method,
+            prepare if prepare is not None else pieces(3, {"a": 1}),
+            finish or (lambda answer: answer),
+            lambda result, error: self.ended.append((result, error)),
+            self.said.append,
+            **options,
+        )
+
+    def turn(self, times: int | None = None) -> None:
+        while self.loop and times != 0:
+            self.loop.popleft()()
+            times = None if times is None else times - 1
+
+
+def pieces(count: int, result, closed=None):
+    import time
+
+    try:
+        for number in range(count):
+            time.sleep(0.001)
+            yield Progress(0.0, f"piece {number}")
+    finally:
+        if closed is not None:
+            closed.append(True)
+    return result
+
+
+def test_preparing_asking_and_finishing_go_on_from_the_event_loop(office):
+    office.start(finish=lambda answer: pieces(2, answer["a"] + 1))
+    assert office.jobs.is_busy
+    assert office.echo.sent == []
+    office.turn()
+    assert [m["params"] for m in office.echo.sent] == [{"a": 1}]
+    assert office.ended == []
+    office.echo.answer()
+    office.turn()
+    assert office.ended == [(2, None)]
+    assert not office.jobs.is_busy
+    assert {p.message for p in office.said} == {"piece 0", "piece 1", "piece 2"}
+
+
+def test_work_without_a_request_needs_no_worker(office):
+    office.start(None, pieces(2, 5), lambda found: found * 2, name="look")
+    assert office.jobs.at_work == "look"
+    office.turn()
+    assert office.ended == [(10, None)]
+    assert not office.echo.is_running
+
+
+def test_a_cancel_while_preparing_stops_before_anything_is_asked(office):
+    closed = []
+    office.start(prepare=pieces(100, {}, closed))
+    office.turn(2)
+    office.jobs.cancel()
+    office.turn()
+    ((result, error),) = office.ended
+    assert result is None
+    assert isinstance(error, CancelledError)
+    assert office.echo.sent == []
+    assert closed == [True]
+
+
+def test_a_cancel_while_the_worker_works_is_sent_to_it(office):
+    office.start()
+    office.turn()
+    office.jobs.cancel()
+    assert office.echo.sent[-1]["method"] == jsonrpc.CANCEL
+    # It came too late: what the worker has done is kept.
+    office.echo.answer()
+    office.turn()
+    assert office.ended == [({"a": 1}, None)]
+
+
+@pytest.mark.parametrize("when", ["preparing", "finishing", "finishing piece by piece"])
+def test_an_error_ends_the_job_and_is_told_as_a_sentence(office, when):
+    def fail(*_):
+        raise BadInputError("This cannot be.")
+
+    def fail_later(*_):
+        yield None
+        raise KeyError("surprise")
+
+    if when == "preparing":
+        office.start(prepare=fail_later())
+    else:
+        office.start(finish=fail if when == "finishing" else fail_later)
+    office.turn()
+    if when != "preparing":
+        office.echo.answer()
+        office.turn()
+    ((result, error),) = office.ended
+    assert result is None
+    if when == "finishing":
+        assert str(error) == "This cannot be."
+    else:
+        assert isinstance(error, WorkerError)
+        assert "could not be done" in str(error)
+        assert any("KeyError" in line for line in office.jobs.log)
+    assert not office.jobs.is_busy
+
+
+def test_a_second_job_is_refused_while_one_is_at_work_and_a_question_is_not(office):
+    office.start()
+    with pytest.raises(WorkerError, match="'echo' is being worked on"):
+        office.start("other")
+    office.start("environment", {})
+    assert [m["method"] for m in office.echo.sent] == ["environment"]
+    office.turn()
+    assert [m["method"] for m in office.echo.sent] == ["environment", "echo"]
+
+
+def test_the_same_job_can_be_waited_for():
+    said = []
+    jobs = WorkerJobs(Echo)
+    found = jobs.run(None, pieces(2, 4), lambda answer: pieces(1, answer + 1), said.append)
+    assert found == 5
+    assert [p.message for p in said] == ["piece 0", "piece 1", "piece 0"]

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib import __version__
+from SparseAnnotateLib.command_line.interruption import Interrupted, Interruption
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.command_line.progress_output import progress_lines
+from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.worker import process_environment
+
+GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
+COMMAND = [sys.executable, "-m", "SparseAnnotateLib.command_line"]
+
+
+def ran(*arguments, environment=None, without=(), **options) -> subprocess.CompletedProcess:
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {})}
+    for name in without:
+        variables.pop(name, None)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([*COMMAND, *map(str, arguments)], env=variables, timeout=120, **pipes)
+
+
+@pytest.fixture
+def far_names(tmp_path) -> Cohort:
+    cohort = Cohort.create(tmp_path / "cohort", "Größe", {1: "Größe 患者"})
+    for name in ("Müller", "患者β", "scan[bold]x"):
+        cohort.add_case(name, noisy_image(ball()), GEOMETRY)
+    return cohort
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_json_is_utf_8_and_tables_never_fail_whatever_the_terminal_s_encoding(far_names, encoding):
+    environment = {"PYTHONIOENCODING": encoding}
+    found = ran("recommend", far_names.folder, "--total", 3, "--json", environment=environment)
+    assert found.returncode == 0
+    rows = json.loads(found.stdout.decode("utf-8"))
+    assert {row["case"] for row in rows} == {"Müller", "患者β", "scan[bold]x"}
+    found = ran("recommend", far_names.folder, "--total", 3, environment=environment)
+    assert found.returncode == 0
+    assert b"Traceback" not in found.stderr
+    found = ran("recommend", far_names.folder, "--total", 3, "--cases", "nobody β", environment=environment)
+    assert found.returncode == 1
+    assert b"has no case 'nobody" in found.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode on Windows")
+def test_names_of_files_are_read_where_python_was_told_to_use_ascii(tmp_path):
+    image = tmp_path / "Müller_β.nrrd"
+    write_image(image, noisy_image(ball()), GEOMETRY)
+    environment = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    assert ran("create", tmp_path / "co", image, environment=environment).returncode == 0
+    assert [case.name for case in Cohort.open(tmp_path / "co").cases] == ["Müller_β"]
+
+
+def test_names_are_never_instructions_to_the_terminal(far_names, capsys):
+    assert main(["recommend", str(far_names.folder), "--total", "3"]) == 0
+    assert "scan[bold]x" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no such device here")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_result_that_cannot_be_written_is_an_error_in_a_sentence(ball_cohort, form):
+    with open("/dev/full", "wb") as full:
+        found = ran("plan", ball_cohort.folder, "--slices", 4, *form, stdout=full)
+    assert found.returncode == 1
+    assert b"cannot be written to the output" in found.stderr
+    assert b"Traceback" not in found.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_reader_that_has_gone_is_no_traceback(ball_cohort, form):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        found = ran("plan", ball_cohort.folder, "--slices", 4, *form, stdout=writing)
+    finally:
+        os.close(writing)
+    assert found.returncode == 141
+    assert b"Traceback" not in found.stderr
+
+
+def test_a_log_file_gets_a_line_for_each_stage_and_now_and_then(capsys):
+    with progress_lines() as report:
+        for case in range(40):
+            for step in range(10):
+                report(Progress((case * 10 + step) / 400, f"'case {case}': step {step} of 10", 7.0, {"loss": 0.5}))
+        report(Progress(0.99, "writing the card"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["  0% 'case 0': step 0 of 10  loss 0.500, 7 s left", " 99% writing the card"]
+
+
+def test_long_work_gets_a_line_at_every_tenth(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with progress_lines() as report:
+        for step in range(101):
+            now[0] += 5.0
+            report(Progress(step / 100, f"step {step} of 100"))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == [f"{10 * n}%" for n in range(11)]
+    assert not any("\r" in line or "\x1b" in line for line in lines)
+
+
+def test_a_training_into_a_log_file_names_its_steps(ball_cohort):
+    small = ("--patch", 16, 16, 32, "--batch", 2, "--device", "cpu", "--iterations", 3)
+    found = ran("train", ball_cohort.folder, "--run", "r", *small)
+    assert found.returncode == 0
+    assert b"step 1 of 3" in found.stderr
+    assert b"\r" not in found.stderr
+    assert b"\x1b" not in found.stderr
+    quiet = ran("predict", ball_cohort.folder, "--run", "r", "--device", "cpu", "--quiet")
+    assert (quiet.returncode, quiet.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["fill", "--method", "shape", "--steps", "3"], "--steps has no effect with any method but 'propagation'."),
+        (["fill", "--method", "shape", "--methods", "shape"], "--methods has no effect with --method shape."),
+        (["fill", "--device=cpu"], "--device has no effect with any method but 'propagation'."),
+        (["fill", "--time-limit", "9"], "--time-limit has no effect with any method but 'morphological'."),
+        (["recommend", "--total", "12", "--runs", "r"], "--runs has no effect with --strategy staggered."),
+        (["recommend", "--total", "12", "--feature-steps", "3"], "--feature-steps has no effect with --strategy"),
+        (["recommend", "--total", "12", "--seconds-per-slice", "3"], "any budget but --minutes."),
+        (["picture", "--feature-steps", "3"], "--feature-steps has no effect with --features intensity."),
+    ],
+)
+def test_options_without_effect_are_named(ball_cohort, tmp_path, capsys, arguments, sentence):
+    extra = ["--path", str(tmp_path / "p.png")] if arguments[0] == "picture" else []
+    assert main([arguments[0], str(ball_cohort.folder), *arguments[1:], *extra]) == 0
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--methods", "shape", "morphological", "--time-limit", "50"], ["--method", "shape"]]
+)
+def test_options_with_effect_are_not_named(ball_cohort, capsys, arguments):
+    assert main(["fill", str(ball_cohort.folder), *arguments]) == 0
+    assert "no effect" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [("curves", ()), ("export-bundle", ("--folder", "x")), ("import-bundle", ("--folder", "x"))],
+)
+def test_options_that_a_command_does_not_use_are_not_offered(ball_cohort, command, folder, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, str(ball_cohort.folder), "--run", "r", *folder, "--cases", "ball_0"])
+    assert caught.value.code == 2
+    assert "unrecognized arguments: --cases" in capsys.readouterr().err
+
+
+def test_the_way_out_of_a_cohort_that_cannot_be_written_is_named(ball_cohort, capsys):
+    # A folder where the lock is to be written stops the administrator, too, whom permissions do not.
+    lock = ball_cohort.folder / ".lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    assert main(["recommend", str(ball_cohort.folder), "--total", "14"]) == 1
+    assert "'--state FOLDER'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_accounts_without_a_name_or_a_home_get_what_libraries_ask_for(monkeypatch):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    unset = ("HOME", "USERPROFILE", "LOGNAME", "USER", "MPLCONFIGDIR", "TORCH_HOME")
+    monkeypatch.setattr(os, "environ", {name: value for name, value in os.environ.items() if name not in unset})
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setattr(process_environment.os.path, "expanduser", lambda path: path)
+    process_environment.complete_environment()
+    assert os.environ["LOGNAME"].startswith("user")
+    assert os.access(os.environ["MPLCONFIGDIR"], os.W_OK)
+
+
+def started(*arguments) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def wait_until_signals_are_caught(number: int) -> None:
+    """Until the process has reached our code: before, Python itself decides what a signal does."""
+    status = Path(f"/proc/{number}/status")
+    if not status.exists():
+        time.sleep(1.0)  # macOS
+        return
+    both = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
+    while int(status.read_text().split("SigCgt:")[1].split()[0], 16) & both != both:
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 1.2])
+def test_a_signal_while_the_program_starts_is_a_sentence(ball_cohort, number, code, seconds):
+    process = started("train", ball_cohort.folder, "--run", f"r{seconds}", "--iterations", 500, "--device", "cpu")
+    wait_until_signals_are_caught(process.pid)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Cancelled" in error
+    assert b"Traceback" not in error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_signals_are_patient_once_and_then_not():
+    calls = []
+    with Interruption() as interruption:
+        interruption.begin()
+        interruption.cancel = lambda: calls.append("cancel")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert calls == ["cancel"]
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.exit_code == 143
+    with Interruption() as interruption:
+        interruption.begin()
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.exit_code == 130
+
+
+def test_data_sets_are_imported_by_cases_and_into_a_state_folder(ball_cohort, tmp_path, capsys):
+    raw = tmp_path / "Dataset012_Balls"
+    assert main(["export-nnunet", str(ball_cohort.folder), "--folder", str(raw), "--quiet"]) == 0
+    again, state = tmp_path / "again", tmp_path / "state"
+    import_it = ["import-nnunet", str(again), "--folder", str(raw), "--state", str(state), "--cases"]
+    assert main([*import_it, "nobody"]) == 1
+    assert "has no case 'nobody'" in capsys.readouterr().err
+    assert not (again / "cohort.json").exists()
+    assert main([*import_it, "ball_1"]) == 0
+    cohort = Cohort.open(again, state)
+    assert [case.name for case in cohort.cases] == cohort.annotated_cases() == ["ball_1"]
+    assert not (again / "ledgers").exists()
+    for name in ("ball_0", "ball_1"):
+        write_image(tmp_path / "theirs" / f"{name}.nii.gz", ball(), GEOMETRY)
+    predictions = ["--predictions", str(tmp_path / "theirs"), "--run", "theirs"]
+    folder = str(ball_cohort.folder)
+    capsys.readouterr()
+    assert main(["import-nnunet", folder, "--folder", str(raw), *predictions, "--cases", "ball_1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cases"] == ["ball_1"]
+    assert not ball_cohort.prediction_path("theirs", "ball_0").exists()
+
+
+def test_a_damaged_case_that_was_not_asked_for_stops_nothing(ball_cohort, capsys, caplog):
+    (ball_cohort.folder / "ledgers" / "ball_1.json").write_text("{")
+    ball_cohort.image_path("ball_1").unlink()
+    for arguments in (["recommend", "--density", "0.5"], ["fill", "--method", "shape"], ["plan", "--slices", "4"]):
+        assert main([arguments[0], str(ball_cohort.folder), *arguments[1:], "--cases", "ball_0"]) == 0
+    assert "The times of case 'ball_1' are left out." in caplog.text
+    capsys.readouterr()
+    assert main(["recommend", str(ball_cohort.folder), "--density", "0.5"]) == 1
+    assert "(case 'ball_1')" in capsys.readouterr().err
+
+
+def test_a_drawn_slice_may_be_of_any_name(far_names, capsys):
+    drawn = SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, range(2, 22, 4))
+    for case in far_names.cases:
+        far_names.save_annotation(case.name, drawn)
+    assert main(["fill", str(far_names.folder), "--method", "shape"]) == 0
+    for case in far_names.cases:
+        assert far_names.fill_path(case.name).is_file()
+        assert np.array_equal(far_names.annotation(case.name).drawn_labels(), drawn.drawn_labels())
+
+
+def test_a_picture_shows_cases_of_any_name(tmp_path, recwarn):
+    cohort = Cohort.create(tmp_path / "cohort", "c")
+    for name in ("a$^^$b", "x" * 240):
+        cohort.add_case(name, noisy_image(ball()), GEOMETRY)
+    assert main(["recommend", str(cohort.folder), "--total", "4", "--json"]) == 0
+    assert main(["picture", str(cohort.folder), "--path", str(tmp_path / "p.png")]) == 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert not [w for w in recwarn if "layout" in str(w.message)]
+
+
+def test_the_name_that_job_scripts_used_before_still_starts_the_command_line():
+    command = [sys.executable, "-m", "SparseAnnotateLib.worker.command_line", "--version"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (found.returncode, found.stdout.split()) == (0, ["sparse-annotate", __version__])
