@@ -10,8 +10,9 @@ from .plane_advice import advised_plane, self_similarity
 from .planner import Advice, Plan, plan_annotation
 from .recommend import DEFAULT_STRATEGY, Volume, check_recommendation, recommend_slices, with_measured_seconds
 from .slice_features import DEFAULT_FEATURES, FEATURES, centred, check_features, intensity_features
+from .stack import Stack
 from .stopping import StoppingHint, stopping_hint
-from .strategy import RankedSlice, Stack, Strategy, check_seed, register_strategy, strategy_descriptions, strategy_named
+from .strategy import RankedSlice, Strategy, check_seed, register_strategy, strategy_descriptions, strategy_named
 
 __all__ = [
     "DEFAULT_FEATURES",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..core import BadInputError, SliceRef
-from .strategy import Stack, indices_by_stack
+from .stack import Stack, indices_by_stack
 
 
 class Scope(StrEnum):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ..core import SliceRef, Watch
 from .budget import Budget
-from .strategy import RankedSlice, Stack, indices_by_stack, register_strategy
+from .stack import Stack, indices_by_stack
+from .strategy import RankedSlice, register_strategy
 
 _GOLDEN_RATIO_STEP = (math.sqrt(5) - 1) / 2
 

@@ -10,7 +10,8 @@ import numpy as np
 from ..core import BadInputError, SliceRef, Watch
 from .budget import Budget
 from .quota import Quota
-from .strategy import RankedSlice, Stack, indices_by_stack
+from .stack import Stack, indices_by_stack
+from .strategy import RankedSlice
 
 
 class Pool:

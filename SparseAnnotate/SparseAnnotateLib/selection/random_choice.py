@@ -10,7 +10,8 @@ from ..core import Watch
 from .budget import Budget
 from .pool import Pool, PoolStrategy
 from .quota import Quota
-from .strategy import Stack, register_strategy
+from .stack import Stack
+from .strategy import register_strategy
 
 
 @register_strategy("random", "Slices at random, each equally likely.")

@@ -10,7 +10,8 @@ import numpy as np
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceState, VolumeGeometry, Watch
 from .body_extent import body_extents
 from .budget import Budget
-from .strategy import Stack, strategy_named
+from .stack import Stack
+from .strategy import strategy_named
 
 # For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
 DEFAULT_STRATEGY = "staggered"

@@ -13,7 +13,8 @@ from .coverage import greedy_cover, unit_rows
 from .knapsack import knapsack
 from .pool import Pool, PoolStrategy
 from .quota import Quota
-from .strategy import RankedSlice, Stack, register_strategy
+from .stack import Stack
+from .strategy import RankedSlice, register_strategy
 
 _SHORTLIST = 3.0  # seconds looked at for each that there is
 
