@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..core.strict_json import to_plain
 from ..runs.run_folder import TrainingPlan
-from ..selection import Plan
+from ..selection import AnnotationPlan
 from ..worker.evaluate_request import Evaluation
 from ..worker.exchange_requests import Exchanged
 from ..worker.fill_request import FillResult
@@ -108,7 +108,7 @@ def show_worklist(rows: Sequence[Any]) -> None:
         show_line("Nothing more to draw: the drawn slices already use up the budget, or it allows for none.")
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: AnnotationPlan) -> None:
     minutes = f", about {plan.minutes:.0f} minutes" if plan.minutes is not None else ""
     several = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes" if len(plan.cases) > 1 else plan.cases[0]
     show_line(f"{plan.slices} {plan.plane.value} slices{minutes}: {several}, {plan.density:.1%} of each.")

@@ -15,8 +15,8 @@ from ..core.strict_json import from_plain
 from ..selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
+    AnnotationPlan,
     Budget,
-    Plan,
     Scope,
     Volume,
     recommend_slices,
@@ -144,7 +144,7 @@ class RecommendingLogic(SessionLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
-    ) -> Plan | Job:
+    ) -> AnnotationPlan | Job:
         """How to spend so many slices or minutes: plane, volumes and slices of each, with reasons and their sources.
 
         `dimensions` (2 or 3) is that of the model to train; `target` says whether the structure is "clear" or
@@ -162,7 +162,7 @@ class RecommendingLogic(SessionLogic):
         )
 
         def finish(answer):
-            plan = from_plain(answer, Plan, "the worker's plan")
+            plan = from_plain(answer, AnnotationPlan, "the worker's plan")
             return replace(plan, cases=tuple(names[case] for case in plan.cases))
 
         return self._do("plan", prepare, finish, waitForCompletion, onDone, onProgress)

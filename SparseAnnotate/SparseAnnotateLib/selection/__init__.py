@@ -7,7 +7,7 @@ from .cohort_slices import cached_array, cohort_extents, cohort_slice_images
 from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
-from .planner import Advice, Plan, plan_annotation
+from .planner import Advice, AnnotationPlan, plan_annotation
 from .recommend import DEFAULT_STRATEGY, Volume, check_recommendation, recommend_slices, with_measured_seconds
 from .slice_features import DEFAULT_FEATURES, FEATURES, centred, check_features, intensity_features
 from .stack import Stack
@@ -20,10 +20,10 @@ __all__ = [
     "FEATURES",
     "SCOPES",
     "Advice",
+    "AnnotationPlan",
     "Budget",
     "CostModel",
     "DrawingEffort",
-    "Plan",
     "RankedSlice",
     "Scope",
     "Stack",

@@ -27,7 +27,7 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnnotationPlan:
     """What to draw.
 
     Attributes:
@@ -58,7 +58,7 @@ def plan_annotation(
     dimensions: Literal[2, 3] = 3,
     target: Literal["clear", "subtle"] | None = None,
     similarity: Mapping[Plane, float] | None = None,
-) -> Plan:
+) -> AnnotationPlan:
     """A plan for a budget of slices in total, or of minutes.
 
     Args:
@@ -96,7 +96,7 @@ def plan_annotation(
             )
         )
     seconds = budget.seconds_per_slice
-    return Plan(
+    return AnnotationPlan(
         plane=plane,
         cases=tuple(volumes),
         volume_share=len(volumes) / len(counts),

@@ -14,8 +14,8 @@ from ..core.images import read_facts, read_labels
 from ..core.metrics import dice
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..selection import (
+    AnnotationPlan,
     Budget,
-    Plan,
     StoppingHint,
     cohort_slice_images,
     plan_annotation,
@@ -71,7 +71,7 @@ class Agreement:
     empty: tuple[int, ...] = ()
 
 
-def plan(request: PlanRequest, watch: Watch) -> Plan:
+def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     """A plan with its reasons, and with what it does not know."""
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
