@@ -168,7 +168,7 @@ def fillers(
     else:
         method = interpolator_named(name)
     ready = {"ready": time.monotonic() - begin}
-    return lambda annotation, image: method.fill(annotation, image, annotation.geometry).labels, ready
+    return lambda annotation, image: method.fill(annotation, image).labels, ready
 
 
 def _learned(annotations, images, steps, learned: dict):

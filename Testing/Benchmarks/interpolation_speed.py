@@ -83,7 +83,7 @@ def _annotated(labels: np.ndarray) -> SparseAnnotation:
 
 
 def _fill(method, annotation: SparseAnnotation, image: np.ndarray | None = None):
-    return method.fill(annotation, image, annotation.geometry)
+    return method.fill(annotation, image)
 
 
 def _agreement(fill, labels: np.ndarray) -> float:

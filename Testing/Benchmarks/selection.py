@@ -150,7 +150,7 @@ def fill_dice(annotation: SparseAnnotation, reference: np.ndarray) -> float:
     """Mean Dice of the labels; a structure that no drawn slice shows counts 0."""
     labels = annotation.drawn_labels()
     if annotation.label_values():
-        labels = interpolator_named("shape").fill(annotation, None, annotation.geometry).labels
+        labels = interpolator_named("shape").fill(annotation, None).labels
     return float(np.mean([dice(labels == v, reference == v) for v in np.unique(reference) if v]))
 
 

@@ -27,7 +27,7 @@ def axial(labels, indices, spacing=(1.0, 1.0, 1.0)) -> SparseAnnotation:
 def filled(annotation: SparseAnnotation, method="shape", image=None):
     """The fill by a method, by name or ready-made."""
     interpolator = interpolator_named(method) if isinstance(method, str) else method
-    return interpolator.fill(annotation, image, annotation.geometry)
+    return interpolator.fill(annotation, image)
 
 
 def blobs(seed: int, shape=(13, 30, 34), labels: int = 3) -> np.ndarray:

@@ -3,15 +3,17 @@
 from . import auto, morphological, random_walk, shape  # noqa: F401  (register themselves)
 from .auto import AUTO_METHODS, AutoInterpolator
 from .filling import FinishedFill, finished_fill, usable_image
+from .hidden_score import HiddenScore
 from .interpolator import (
     Fill,
+    IncrementalInterpolator,
     Interpolator,
     interpolator_descriptions,
     interpolator_named,
     register_interpolator,
     register_interpolator_from,
 )
-from .leave_one_out import HiddenScore, pooled
+from .leave_one_out import pooled
 from .morphological import TIME_LIMIT, MorphologicalInterpolator
 
 # Needs torch, so it is only imported where it is used: in the worker.
@@ -28,6 +30,7 @@ __all__ = [
     "Fill",
     "FinishedFill",
     "HiddenScore",
+    "IncrementalInterpolator",
     "Interpolator",
     "MorphologicalInterpolator",
     "finished_fill",

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotation, VolumeGeometry, Watch
+from ..core import BadInputError, SparseAnnotation, Watch
 from .confidence import scaled
+from .hidden_score import HiddenScore
 from .interpolator import Fill, Interpolator, interpolator_named, register_interpolator
 from .label_fields import DrawnSlices
-from .leave_one_out import HiddenScore, best_methods, hidden_scores
+from .leave_one_out import best_methods, hidden_scores
 
 AUTO_METHODS = ("shape", "random_walk")
 _DISAGREEING = 0.5
@@ -56,7 +57,6 @@ class AutoInterpolator:
         self,
         annotation: SparseAnnotation,
         image: np.ndarray | None,
-        geometry: VolumeGeometry,
         watch: Watch | None = None,
     ) -> Fill:
         """See `Interpolator.fill`; without an image, methods that look at it are left out."""
@@ -72,7 +72,7 @@ class AutoInterpolator:
         fills = {}
         for number, name in enumerate(needed):
             part = Watch.part_of(Watch.part_of(watch, 1, 2), number, len(needed))
-            fills[name] = methods[name].fill(annotation, image, geometry, part)
+            fills[name] = methods[name].fill(annotation, image, part)
         filled = _joined(fills, chosen, scores, annotation) if len(fills) > 1 else next(iter(fills.values()))
         warnings = tuple(dict.fromkeys(w for fill in fills.values() for w in fill.warnings))
         return Fill(filled.labels, filled.confidence, warnings, chosen, tuple(scores))

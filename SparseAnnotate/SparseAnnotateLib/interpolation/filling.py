@@ -10,7 +10,7 @@ import numpy as np
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.planes import slice_layer
 from .findings import fill_summary, fill_warnings
-from .interpolator import Fill, Interpolator
+from .interpolator import Fill, IncrementalInterpolator, Interpolator
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +51,15 @@ def finished_fill(
     if beyond is not None and beyond < 0:
         raise BadInputError(f"A fill goes 0 or more slices beyond the drawn ones, not {beyond}.")
     image, problem = usable_image(method, read_image)
-    refill = getattr(method, "refill", None)
-    if previous is not None and refill is not None and previous.annotation.geometry == annotation.geometry:
-        fill = refill(previous.fill, annotation, image, changed_slices(previous.annotation, annotation), watch)
+    if (
+        previous is not None
+        and isinstance(method, IncrementalInterpolator)
+        and previous.annotation.geometry == annotation.geometry
+    ):
+        changed = changed_slices(previous.annotation, annotation)
+        fill = method.refill(previous.fill, annotation, image, changed, watch)
     else:
-        fill = method.fill(annotation, image, annotation.geometry, watch)
+        fill = method.fill(annotation, image, watch)
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
     undecided = _left_undecided(annotation, fill)

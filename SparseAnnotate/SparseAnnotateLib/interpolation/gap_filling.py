@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..core import BadInputError, Plane, SparseAnnotation, VolumeGeometry, Watch
+from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.images import require_finite
 from ..core.planes import slice_layer
 from .confidence import enter_confidence
@@ -47,13 +47,12 @@ class GapInterpolator(ABC):
         self,
         annotation: SparseAnnotation,
         image: np.ndarray | None,
-        geometry: VolumeGeometry,
         watch: Watch | None = None,
     ) -> Fill:
         """See `Interpolator.fill`."""
         drawn = DrawnSlices.of(annotation)
         self._check_image(annotation, image)
-        confidence = np.empty(geometry.shape, dtype=np.uint8)
+        confidence = np.empty(annotation.geometry.shape, dtype=np.uint8)
         enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)
         labels = annotation.drawn_labels()
         self._fill_gaps(annotation, image, drawn, list(drawn.main.gaps()), labels, confidence, watch)
@@ -67,17 +66,7 @@ class GapInterpolator(ABC):
         changed: Iterable[tuple[Plane, int]],
         watch: Watch | None = None,
     ) -> Fill:
-        """The fill after some slices have been drawn anew, from the one before: only gaps beside them are filled again.
-
-        Args:
-            previous: the fill of the annotation as it was; its arrays are changed and belong to the result.
-            annotation: the annotation as it is now; slices may have been drawn, drawn again, or taken back.
-            image: as for `fill`.
-            changed: (plane, index) of every slice that is not as it was.
-
-        Raises:
-            BadInputError: when the previous fill is one of another volume.
-        """
+        """See `IncrementalInterpolator.refill`: only the gaps beside changed slices are filled again."""
         if previous.labels.shape != annotation.geometry.shape:
             raise BadInputError("The fill to go on from belongs to a volume of another size; fill the whole volume.")
         drawn = DrawnSlices.of(annotation)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotation, VolumeGeometry, Watch
-
-if TYPE_CHECKING:
-    from .leave_one_out import HiddenScore
+from ..core import BadInputError, Plane, SparseAnnotation, Watch
+from .hidden_score import HiddenScore
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,6 @@ class Interpolator(Protocol):
         self,
         annotation: SparseAnnotation,
         image: np.ndarray | None,
-        geometry: VolumeGeometry,
         watch: Watch | None = None,
     ) -> Fill:
         """Complete a sparse annotation.
@@ -57,12 +54,38 @@ class Interpolator(Protocol):
         Args:
             annotation: labels and the slices on which they count.
             image: (K, J, I) intensities for methods that look at the image; None where there is none.
-            geometry: the volume's grid.
             watch: takes progress out and the wish to cancel in.
 
         Raises:
             BadInputError: when nothing has been drawn, or the image does not fit.
             CancelledError: when cancelled through `watch`.
+        """
+        ...
+
+
+@runtime_checkable
+class IncrementalInterpolator(Interpolator, Protocol):
+    """An interpolator that can bring a fill up to date after some slices have changed."""
+
+    def refill(
+        self,
+        previous: Fill,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        changed: Iterable[tuple[Plane, int]],
+        watch: Watch | None = None,
+    ) -> Fill:
+        """The fill after some slices have changed, from the one before: the same as `fill` gives, sooner.
+
+        Args:
+            previous: the fill of the annotation as it was; its arrays are changed and belong to the result.
+            annotation: the annotation as it is now; slices may have been drawn, drawn again, or taken back.
+            image: as for `fill`.
+            changed: (plane, index) of every slice that is not as it was.
+            watch: as for `fill`.
+
+        Raises:
+            BadInputError: when the previous fill is one of another volume.
         """
         ...
 

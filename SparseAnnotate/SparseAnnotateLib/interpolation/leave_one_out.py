@@ -19,6 +19,7 @@ import numpy as np
 from ..core import CancelledError, Ledger, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.planes import slice_layer
 from .drawn_stack import DrawnStack
+from .hidden_score import HiddenScore
 from .interpolator import Interpolator
 from .label_fields import DrawnSlices
 
@@ -27,33 +28,6 @@ _PRIOR_SLICES = 4
 _FALLING = 0.4
 # With a Dice of less than a tenth on hidden slices a method has found nothing: there is nothing to compare.
 _HOPELESS = 0.9
-
-
-@dataclass(frozen=True)
-class HiddenScore:
-    """Agreement of one method's fill of one label with the hidden drawn slices.
-
-    Attributes:
-        method, label: what was filled, and how.
-        both: voxels that fill and drawing share. either: voxels of the fill plus voxels of the drawing.
-        slices: hidden slices on which the label was drawn or filled.
-        spacing_mm: mean distance of the drawn slices the hidden ones were filled from.
-        far_both, far_either: the same counts with slices four gaps apart; 0 where too few are drawn.
-    """
-
-    method: str
-    label: int
-    both: int
-    either: int
-    slices: int
-    spacing_mm: float
-    far_both: int = 0
-    far_either: int = 0
-
-    @property
-    def dice(self) -> float:
-        """2 both / either, over all hidden slices together."""
-        return 2.0 * self.both / self.either if self.either else 1.0
 
 
 def hidden_scores(
@@ -94,7 +68,7 @@ def _scores_of(name: str, method: Interpolator, rounds: list[_Round], annotation
     spacings = []
     for number, one in enumerate(rounds):
         part = Watch.part_of(watch, number, len(rounds))
-        filled = method.fill(one.rest, image, annotation.geometry, part).labels
+        filled = method.fill(one.rest, image, part).labels
         for index in one.looked_at:
             _count(far if one.is_far else near, annotation, filled, slice_layer(one.stack.axis, index))
             if not one.is_far:

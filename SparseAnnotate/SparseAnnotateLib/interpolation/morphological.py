@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
+from ..core import BadInputError, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.slicer_python import environment_for, worker_python
 from .confidence import enter_confidence, lower_where_sides_disagree
 from .crossings import contradictions
@@ -46,7 +46,6 @@ class MorphologicalInterpolator:
         self,
         annotation: SparseAnnotation,
         image: np.ndarray | None,
-        geometry: VolumeGeometry,
         watch: Watch | None = None,
     ) -> Fill:
         """See `Interpolator.fill`; the image is not looked at.
@@ -73,7 +72,7 @@ class MorphologicalInterpolator:
             place[order] = np.arange(len(order))
             slab[part] = order[self._run(place[slab[part]], axis, watch or Watch())]
         annotation.restore_drawn(labels)
-        confidence = np.empty(geometry.shape, dtype=np.uint8)
+        confidence = np.empty(annotation.geometry.shape, dtype=np.uint8)
         enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)
         if not drawn.others:
             for gap in main.gaps():

@@ -182,8 +182,8 @@ def test_leave_one_out_does_not_count_undecided_voxels():
     class Right:
         needs_image = looks_at_image = False
 
-        def fill(self, annotation, image, geometry, watch=None):
-            del annotation, image, geometry, watch
+        def fill(self, annotation, image, watch=None):
+            del annotation, image, watch
             return type("Filled", (), {"labels": ball()})
 
     full, part = (hidden_scores({"m": Right()}, ball_annotation(u), None)[0] for u in (None, half_undecided()))

@@ -31,7 +31,7 @@ class Painter:
     def __init__(self, value):
         self.value, self.shown = value, []
 
-    def fill(self, annotation, image, geometry, watch=None):
+    def fill(self, annotation, image, watch=None):
         self.shown.append(annotation.ledger.indices(Plane.AXIAL))
         labels = np.full_like(annotation.labels, self.value)
         annotation.restore_drawn(labels)
@@ -134,7 +134,7 @@ def test_auto_can_be_cancelled_while_it_tries():
     annotation = axial(ball(), [5, 9, 13])
     watch = Watch(lambda progress: watch.cancel() if "trying" in progress.message else None)
     with pytest.raises(CancelledError):
-        interpolator_named("auto").fill(annotation, None, annotation.geometry, watch)
+        interpolator_named("auto").fill(annotation, None, watch)
 
 
 def test_the_user_is_told_how_good_the_fill_is_and_what_is_too_thin_for_it():
@@ -180,7 +180,7 @@ def test_one_slice_in_each_of_two_planes_is_no_guess():
 
 
 class Failing(Painter):
-    def fill(self, annotation, image, geometry, watch=None):
+    def fill(self, annotation, image, watch=None):
         raise SparseAnnotateError("It was given up.")
 
 
@@ -193,7 +193,7 @@ def test_a_method_that_fails_is_not_chosen():
 
 def test_labels_of_two_methods_do_not_gape_where_both_show_some_label():
     class Halves(Painter):
-        def fill(self, annotation, image, geometry, watch=None):
+        def fill(self, annotation, image, watch=None):
             labels = np.full_like(annotation.labels, 2)
             labels[:, :, : self.value] = 1
             annotation.restore_drawn(labels)

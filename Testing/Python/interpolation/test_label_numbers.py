@@ -59,7 +59,7 @@ def test_methods_that_fare_equally_well_share_voxels_out_alike_whatever_the_numb
         def __init__(self, claimed, table):
             self.claimed, self.table = claimed, table
 
-        def fill(self, annotation, image, geometry, watch=None):
+        def fill(self, annotation, image, watch=None):
             fill = filled(annotation)
             labels = np.where(self.claimed > 0, self.table[self.claimed], fill.labels).astype(fill.labels.dtype)
             return type(fill)(labels, fill.confidence)

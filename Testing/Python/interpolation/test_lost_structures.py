@@ -37,8 +37,8 @@ class Losing:
     def __init__(self, *empty):
         self.empty = list(empty)
 
-    def fill(self, annotation, image, geometry, watch=None):
-        fill = interpolator_named("shape").fill(annotation, image, geometry, watch)
+    def fill(self, annotation, image, watch=None):
+        fill = interpolator_named("shape").fill(annotation, image, watch)
         fill.labels[self.empty] = 0
         annotation.restore_drawn(fill.labels)
         return Fill(fill.labels, fill.confidence)
@@ -110,7 +110,7 @@ def test_slices_of_a_second_plane_are_looked_at_too():
     annotation = annotation_of(labels, {Plane.AXIAL: [1, 10], Plane.CORONAL: [6, 12]})
 
     class OnDrawnSlicesOnly(Losing):
-        def fill(self, annotation, image, geometry, watch=None):
+        def fill(self, annotation, image, watch=None):
             return Fill(annotation.drawn_labels(), np.full(annotation.labels.shape, 50, np.uint8))
 
     (named,) = [w for w in finished(OnDrawnSlicesOnly(), annotation).warnings if "missing" in w]

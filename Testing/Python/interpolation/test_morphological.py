@@ -78,7 +78,7 @@ def test_cancel_ends_the_filters_process(monkeypatch):
     annotation = axial(ball(), [5, 12])
     begin = time.monotonic()
     with pytest.raises(CancelledError):
-        MorphologicalInterpolator().fill(annotation, None, annotation.geometry, watch)
+        MorphologicalInterpolator().fill(annotation, None, watch)
     assert time.monotonic() - begin < 30
     assert started[0].poll() is not None
 

@@ -122,7 +122,7 @@ def test_cancel_takes_effect_within_a_gap():
                 raise CancelledError("Cancelled.")
 
     with pytest.raises(CancelledError):
-        RandomWalkInterpolator().fill(annotation, noisy_image(labels), annotation.geometry, Impatient())
+        RandomWalkInterpolator().fill(annotation, noisy_image(labels), Impatient())
 
 
 def test_hundreds_of_labels_walk():

@@ -28,7 +28,7 @@ def fill(labels, geometry, slices: dict[Plane, list[int]], watch=None):
         for index in indices:
             ledger = ledger.with_state(plane, index, SliceState.DRAWN)
     annotation = SparseAnnotation(labels, ledger, geometry)
-    return interpolator_named("shape").fill(annotation, None, geometry, watch), annotation
+    return interpolator_named("shape").fill(annotation, None, watch), annotation
 
 
 @given(st.integers(0, 100), st.data())

@@ -245,7 +245,7 @@ def test_cancelling_between_gaps_takes_effect_at_once():
     watch = Watch(lambda progress: watch.cancel() if progress.fraction > 0.1 else None)
     begin = time.monotonic()
     with pytest.raises(CancelledError):
-        ShapeInterpolator().fill(annotation, None, annotation.geometry, watch)
+        ShapeInterpolator().fill(annotation, None, watch)
     assert time.monotonic() - begin < 60
 
 

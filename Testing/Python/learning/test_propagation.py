@@ -103,7 +103,7 @@ def test_the_same_image_is_learned_once():
     method = PropagationInterpolator(settings=QUICK)
     for drawn in ([0, 13], [0, 6, 13]):
         annotation = axial(labels, drawn)
-        method.fill(annotation, image, annotation.geometry, Watch(lambda p: watch_messages.append(p.message)))
+        method.fill(annotation, image, Watch(lambda p: watch_messages.append(p.message)))
     assert sum("step 1 of" in message for message in watch_messages) == 1
 
 
@@ -158,7 +158,7 @@ def test_learning_can_be_cancelled():
     watch = Watch(lambda progress: watch.cancel())
     annotation = axial(labels, [0, 13])
     with pytest.raises(CancelledError):
-        PropagationInterpolator(settings=QUICK).fill(annotation, image, annotation.geometry, watch)
+        PropagationInterpolator(settings=QUICK).fill(annotation, image, watch)
 
 
 def test_a_volume_smaller_than_the_patch_is_learned_from():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core import Cohort, RunError, SparseAnnotation, VolumeGeometry, Watch
+from ...core import Cohort, RunError, SparseAnnotation, Watch
 from ...interpolation import Fill
 from ...interpolation.confidence import scaled
 from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, joined, widened
@@ -47,7 +47,6 @@ class PropagationInterpolator(GapInterpolator):
         self,
         annotation: SparseAnnotation,
         image: np.ndarray | None,
-        geometry: VolumeGeometry,
         watch: Watch | None = None,
     ) -> Fill:
         """See `Interpolator.fill`. Raises BadInputError without an image, or when it is the same everywhere."""
@@ -57,11 +56,11 @@ class PropagationInterpolator(GapInterpolator):
         if self._matcher is None and (self._own is None or self._own[0] is not image or self._own[1] != axis):
             self._own = (image, axis, self._trained(image, axis, Watch.part_of(watch, 0, 2)))
             watch = Watch.part_of(watch, 1, 2)
-        return super().fill(annotation, image, geometry, watch)
+        return super().fill(annotation, image, watch)
 
     def refill(self, previous: Fill, annotation: SparseAnnotation, image, changed, watch: Watch | None = None) -> Fill:
         """The whole fill again: what the network has learned stays."""
-        return self.fill(annotation, image, annotation.geometry, watch)
+        return self.fill(annotation, image, watch)
 
     def _trained(self, image: np.ndarray, axis: int, watch: Watch):
         from ..data.training_cases import normalise
