@@ -60,8 +60,8 @@ def _cancelled_immediately() -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     from ..core import CancelledError, FileWriteError, SparseAnnotateError
+    from .parser import parser
     from .progress_output import reported_progress
-    from .subcommands import parser
     from .unused_options import unused_options
 
     options = parser().parse_args(arguments)

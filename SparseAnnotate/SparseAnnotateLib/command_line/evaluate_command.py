@@ -1,0 +1,56 @@
+"""`evaluate`: results compared with reference labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..worker.evaluate_request import Evaluation
+from .shared_options import cohort_command
+from .terminal_output import show_line
+
+
+def add_evaluate(commands) -> None:
+    command = cohort_command(
+        commands,
+        "evaluate",
+        "compare results with reference labels: Dice over all voxels and over the undrawn ones alone (undrawn_dice)",
+        show_evaluations,
+    )
+    command.add_argument("--run", help="a run's predictions; without it, the fill")
+
+
+def show_evaluations(rows: Sequence[Evaluation]) -> None:
+    table = Table("case")
+    for name in ("dice", "undrawn_dice", "hd95_mm", "slices_drawn", "density"):
+        table.add_column(name, no_wrap=True, min_width=12)
+    for row in rows:
+        figures = (_figure(row.dice), _figure(row.undrawn_dice), _figure(row.hd95_mm))
+        table.add_row(Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}")
+    Console(emoji=False).print(table)
+    known = [row.dice for row in rows if row.dice is not None]
+    if known:
+        none = len(rows) - len(known)
+        left_out = f"; {none} without any structure left out" if none else ""
+        show_line(f"Mean Dice {sum(known) / len(known):.4g} over {len(known)} of {len(rows)} cases{left_out}.")
+    for names in dict.fromkeys(tuple(row.absent) for row in rows if row.absent):
+        cases = [row.case for row in rows if tuple(row.absent) == names]
+        show_line(f"In neither result nor reference of {_quoted(cases)}, and so in no mean: {', '.join(names)}.")
+    for note in dict.fromkeys(note for row in rows for note in row.notes):
+        show_line(f"{_quoted([row.case for row in rows if note in row.notes])}: {note}")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    """The names in quotation marks: the first three, and how many more there are."""
+    return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _figure(value: float | None) -> str:
+    """A figure of a case; None: there is nothing to measure."""
+    if value is None:
+        return "no structure"
+    return "infinite" if math.isinf(value) else f"{value:.4g}"

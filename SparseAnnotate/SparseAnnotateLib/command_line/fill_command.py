@@ -1,0 +1,34 @@
+"""`fill`: the slices between drawn ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..interpolation import interpolator_descriptions
+from ..worker.fill_request import FillRequest, FillResult
+from .shared_options import DEVICES, cohort_command
+from .terminal_output import show_line, show_table
+
+
+def add_fill(commands) -> None:
+    command = cohort_command(commands, "fill", "fill between drawn slices", show_fills)
+    methods = "; ".join(f"{name}: {text}" for name, text in interpolator_descriptions().items())
+    defaults = FillRequest("")
+    command.add_argument("--method", default=defaults.method, help=methods)
+    command.add_argument("--steps", type=int, default=defaults.steps, help="in which 'propagation' learns")
+    command.add_argument("--device", default=defaults.device, help=f"for 'propagation': {DEVICES}")
+    command.add_argument("--beyond", type=int, metavar="N", help="slices beyond the outermost drawn ones, at most")
+    command.add_argument("--methods", nargs="+", default=defaults.methods, help="what 'auto' may choose from")
+    command.add_argument(
+        "--time-limit", type=float, default=defaults.time_limit, help="seconds a volume, for ITK's filter"
+    )
+
+
+def show_fills(rows: Sequence[FillResult]) -> None:
+    shown = ("case", "path", "seconds", "slices_drawn", "density")
+    show_table([{name: getattr(row, name) for name in shown} for row in rows])
+    for summary in dict.fromkeys(row.summary for row in rows if row.summary):
+        show_line(summary)
+    for row in rows:
+        for sentence in row.warnings:
+            show_line(f"'{row.case}': {sentence}")

@@ -1,0 +1,46 @@
+"""The parser of the command line: its subcommands, in the order in which `--help` lists them."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import __version__
+from .cohort_commands import add_create, add_draw
+from .environment_command import add_environment
+from .evaluate_command import add_evaluate
+from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
+from .fill_command import add_fill
+from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
+from .training_commands import add_curves, add_predict, add_train
+
+COMMANDS = (
+    add_create,
+    add_plan,
+    add_recommend,
+    add_picture,
+    add_draw,
+    add_fill,
+    add_train,
+    add_curves,
+    add_predict,
+    add_evaluate,
+    add_agreement,
+    add_export_nnunet,
+    add_import_nnunet,
+    add_export_bundle,
+    add_import_bundle,
+    add_environment,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommands and their options; `function` and `show` of the options are what to do and how to show it."""
+    found = argparse.ArgumentParser(
+        prog="sparse-annotate",
+        description="Draw a few slices of your 3D scans and get the whole cohort segmented.",
+    )
+    found.add_argument("--version", action="version", version=f"sparse-annotate {__version__}")
+    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add_command in COMMANDS:
+        add_command(commands)
+    return found

@@ -1,0 +1,45 @@
+"""What subcommands have in common: the cohort, the cases, the output; and the request of a command's name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from ..core import Watch
+from ..worker import requests
+
+DEVICES = "auto, cpu, cuda, cuda:1, mps"
+
+
+def cohort_command(
+    commands, name: str, text: str, show: Callable, function: Callable | None = None
+) -> argparse.ArgumentParser:
+    """A subcommand for the request of that name, with what all have, and --state and --cases if it takes them."""
+    command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+    command.add_argument("cohort", metavar="COHORT", help="cohort folder, or a folder in the Decathlon's layout")
+    request_name = name.replace("-", "_")
+    taken = {f.name for f in fields(requests.METHODS[request_name][0])}
+    if "state" in taken:
+        command.add_argument(
+            "--state", metavar="FOLDER", help="keep annotations, ledgers, results and runs there instead"
+        )
+    if "cases" in taken:
+        command.add_argument("--cases", nargs="+", default=(), help="only these cases")
+    command.set_defaults(function=function or request_of_options, show=show, request_name=request_name)
+    output_options(command)
+    return command
+
+
+def output_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def request_of_options(options: argparse.Namespace, watch: Watch) -> Any:
+    """The result of the request whose fields are the options of the same names."""
+    request_class, function = requests.METHODS[options.request_name]
+    given = {f.name: getattr(options, f.name) for f in fields(request_class)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return function(request_class(**given), watch)
