@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..core import Progress
+from ..core.messages import Message, message_from, plain_message
 from ..core.strict_json import to_text
 
 PARSE_ERROR = -32700
@@ -38,10 +40,33 @@ def result_line(identifier: int, result: Any) -> str:
     return _line({"id": identifier, "result": result})
 
 
-def error_line(identifier: int | None, code: int, message: str, data: Any = None) -> str:
-    """An error answer as one line."""
-    error = {"code": code, "message": message} | ({"data": data} if data is not None else {})
+def error_line(identifier: int | None, code: int, message: str, data: dict[str, Any] | None = None) -> str:
+    """An error answer as one line; a message that can be translated travels with its template, in `data`."""
+    data = dict(data or {})
+    if isinstance(message, Message):
+        data["message"] = plain_message(message)
+    error = {"code": code, "message": str(message)} | ({"data": data} if data else {})
     return _line({"id": identifier, "error": error})
+
+
+def error_message(error: dict[str, Any]) -> str:
+    """The message of an error answer, with its template where it has one."""
+    data = error.get("data")
+    if isinstance(data, dict) and "message" in data:
+        return message_from(data["message"])
+    return str(error.get("message", "The worker reported an error without a message."))
+
+
+def progress_line(identifier: int, progress: Progress) -> str:
+    """A progress notification for a request as one line."""
+    return notification_line(PROGRESS, {"id": identifier, **vars(progress), "message": plain_message(progress.message)})
+
+
+def progress_from(params: dict[str, Any]) -> tuple[int, Progress]:
+    """The request that a progress notification is about, and the progress."""
+    content = dict(params)
+    identifier = content.pop("id")
+    return identifier, Progress(**{**content, "message": message_from(content["message"])})
 
 
 def parsed(line: str | bytes) -> dict[str, Any]:

@@ -115,10 +115,10 @@ class WorkerClient:
             self._add_log(f"Not understood: {line[:200]!r}")
             return
         if message.get("method") == jsonrpc.PROGRESS:
-            params = dict(message["params"])
-            call = self._calls.get(params.pop("id"))
+            identifier, progress = jsonrpc.progress_from(message["params"])
+            call = self._calls.get(identifier)
             if call is not None and call.on_progress is not None:
-                call.on_progress(Progress(**params))
+                call.on_progress(progress)
             return
         call = self._calls.pop(message.get("id"), None)
         if call is None:
@@ -155,5 +155,5 @@ class WorkerClient:
 
 
 def _error_from(error: dict[str, Any]) -> SparseAnnotateError:
-    message = str(error.get("message", "The worker reported an error without a message."))
+    message = jsonrpc.error_message(error)
     return CancelledError(message) if error.get("code") == jsonrpc.REQUEST_CANCELLED else WorkerError(message)

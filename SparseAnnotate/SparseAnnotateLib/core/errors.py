@@ -4,6 +4,11 @@
 class SparseAnnotateError(Exception):
     """Base of all errors raised on purpose; caught once, at the edges (panel, logic, command line, worker)."""
 
+    @property
+    def message(self) -> str:
+        """The sentence it was raised with: a `Message`, which can be translated, where it was made as one."""
+        return self.args[0] if self.args and isinstance(self.args[0], str) else str(self)
+
 
 class BadInputError(SparseAnnotateError):
     """An image, label map, setting or request that cannot be used as it is."""

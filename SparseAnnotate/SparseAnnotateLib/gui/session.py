@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
+from .words import in_users_language
 
 _PROGRESS_STEPS = 1000
 _ERROR_STYLE = "color: #d64541;"
@@ -72,7 +73,7 @@ class PanelSession:
                 self.logic.ledger(node)
             except SparseAnnotateError as error:
                 # One broken volume must not keep a person from the others.
-                self.problems.append(str(error))
+                self.problems.append(error.message)
             else:
                 self._readable.append(node)
         return self.logic.worklist(self._readable)
@@ -99,6 +100,7 @@ class PanelSession:
 
     def say(self, text: str, is_error: bool = False) -> None:
         """Show a sentence under the panel's head, and in Slicer's status bar."""
+        text = in_users_language(text)
         self.ui.messageLabel.text = text
         self.ui.messageLabel.styleSheet = _ERROR_STYLE if is_error else ""
         self.ui.messageLabel.visible = bool(text)
@@ -113,7 +115,7 @@ class PanelSession:
             try:
                 action()
             except SparseAnnotateError as error:
-                self.say(str(error), is_error=True)
+                self.say(error.message, is_error=True)
 
     def on_click(self, button, action: Callable[[], None]) -> None:
         """Connect a button with an action that is attempted."""
@@ -126,7 +128,7 @@ class PanelSession:
             help_text = widget.toolTip
             widget.setProperty("helpText", help_text)
         widget.enabled = not why_not
-        widget.toolTip = why_not or help_text
+        widget.toolTip = in_users_language(why_not or help_text)
 
     @property
     def why_busy(self) -> str | None:
@@ -195,7 +197,7 @@ class PanelSession:
 
     def _show(self, progress: Progress) -> None:
         self.ui.progressBar.value = int(progress.fraction * _PROGRESS_STEPS)
-        text = progress.message
+        text = in_users_language(progress.message)
         if progress.seconds_left is not None:
             text += ", " + _("about {time} left").format(time=duration(progress.seconds_left))
         if "loss" in progress.metrics:
@@ -214,7 +216,7 @@ class PanelSession:
         if isinstance(error, CancelledError):
             self.say(_("Cancelled. What was finished is kept; Continue goes on with a training."))
         elif error is not None:
-            self.say(str(error), is_error=True)
+            self.say(error.message, is_error=True)
 
 
 def duration(seconds: float) -> str:

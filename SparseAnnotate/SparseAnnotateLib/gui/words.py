@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from slicer.i18n import tr as _
+from slicer.i18n import translate
+
+from ..core import messages
+
+
+def in_users_language(message: str) -> str:
+    """A message of the library in the language of the window; other text as it is."""
+    return messages.translated(message, translate)
 
 
 def said(word: str) -> str:

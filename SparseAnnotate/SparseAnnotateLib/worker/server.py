@@ -87,15 +87,15 @@ class Server:
             try:
                 request = from_plain(params, request_class, f"the request '{method}'")
             except BadInputError as error:
-                self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.INVALID_PARAMS, str(error)))
+                self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.INVALID_PARAMS, error.message))
                 return
             watch.check()
             self._finish(identifier, jsonrpc.result_line(identifier, function(request, watch)))
         except CancelledError as error:
-            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, str(error)))
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, error.message))
         except SparseAnnotateError as error:
             kind = {"type": type(error).__name__}
-            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, str(error), kind))
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, error.message, kind))
         except MemoryError:
             message = "There is not enough memory for this. Close other programs, or use smaller patches."
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, message))
@@ -128,7 +128,7 @@ class Server:
         with self._opening:
             if identifier not in self._open:
                 return
-        self._send(jsonrpc.notification_line(jsonrpc.PROGRESS, {"id": identifier, **vars(progress)}))
+        self._send(jsonrpc.progress_line(identifier, progress))
 
     def _send(self, line: str) -> None:
         with self._writing:

@@ -1,0 +1,127 @@
+"""Sentences for users that can still be translated after they were written: English text that knows its template.
+
+The library writes `_("There is no case '{name}'.").format(name=name)`, as Slicer's own modules do. What comes out is
+the English sentence, a `str` that also keeps the template and the values. The command line prints it as it is; the
+panel, which alone knows the user's language, translates the template and fills the values in again. Messages travel
+from the worker with their templates (`plain_message`, `message_from`). What is built from messages in other ways, such
+as an f-string, is plain English text and is shown as that.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+Translate = Callable[[str, str], str]
+"""Translates (context, template); `slicer.i18n.translate` is one."""
+
+
+class Message(str):
+    """An English sentence that can be translated.
+
+    Attributes:
+        context: where the template is written, as Qt's translation files name it: 'core.cohort'.
+        template: the sentence with `{names}` in place of the values.
+        values: what the names stand for: text, numbers, or messages again.
+        parts: of a message put together from several, these; otherwise empty.
+    """
+
+    context: str
+    template: str
+    values: Mapping[str, Any]
+    parts: tuple[str, ...]
+
+    def __new__(
+        cls, text: str, context: str = "", template: str = "", values: Mapping[str, Any] | None = None, parts=()
+    ) -> Message:
+        message = super().__new__(cls, text)
+        message.context, message.template = context, template or str(text)
+        message.values, message.parts = dict(values or {}), tuple(parts)
+        return message
+
+    def format(self, **values: Any) -> Message:  # type: ignore[override]
+        """The message with the values filled in, by name only: positions may differ between languages."""
+        return Message(self.template.format(**values), self.context, self.template, values)
+
+    def __add__(self, other: str) -> Message:
+        return joined("", (self, other))
+
+    def __radd__(self, other: str) -> Message:
+        return joined("", (other, self))
+
+    def translated(self, translate: Translate) -> str:
+        """The sentence in another language; in English where the translation does not fit the values."""
+        if self.parts:
+            return "".join(translated(part, translate) for part in self.parts)
+        text = translate(self.context, self.template)
+        if not self.values:
+            return text
+        try:
+            return text.format(**{name: translated(value, translate) for name, value in self.values.items()})
+        except (KeyError, IndexError, ValueError):
+            return str(self)
+
+
+def _(text: str) -> Message:
+    """Mark a sentence for translation; `.format(name=...)` fills values in."""
+    return Message(text, _context(sys._getframe(1).f_code.co_filename))
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """`one` for a count of 1, otherwise `many`, with `{count}` filled in: '1 volume', '2 volumes'."""
+    return (one if count == 1 else many).format(count=count)
+
+
+def joined(separator: str, messages: Iterable[str]) -> Message:
+    """Several messages one after another, each translated by itself."""
+    parts: list[str] = []
+    for message in messages:
+        if parts and separator:
+            parts.append(separator)
+        parts += message.parts if isinstance(message, Message) and message.parts else (message,)
+    return Message("".join(parts), parts=parts)
+
+
+def translated(value: Any, translate: Translate) -> Any:
+    """A message in the language of `translate`; anything else as it is."""
+    return value.translated(translate) if isinstance(value, Message) else value
+
+
+def plain_message(message: str) -> Any:
+    """What JSON can carry of a message: text where it is plain, else its template and values, or its parts."""
+    if not isinstance(message, Message):
+        return str(message)
+    if message.parts:
+        return {"parts": [plain_message(part) for part in message.parts]}
+    values = {name: _plain_value(value) for name, value in message.values.items()}
+    return {"text": str(message), "context": message.context, "template": message.template, "values": values}
+
+
+def message_from(plain: Any) -> str:
+    """The message that `plain_message` has made; text of any other kind of content."""
+    if not isinstance(plain, dict):
+        return str(plain)
+    if "parts" in plain:
+        return joined("", [message_from(part) for part in plain["parts"]])
+    values = {
+        name: value if isinstance(value, (int, float)) else message_from(value)
+        for name, value in plain.get("values", {}).items()
+    }
+    return Message(str(plain.get("text", "")), str(plain.get("context", "")), str(plain.get("template", "")), values)
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return value
+    return plain_message(value if isinstance(value, str) else str(value))
+
+
+@cache
+def _context(file: str) -> str:
+    """As `slicer.i18n.getContext` names the file, so that its translations are found: 'core.cohort'."""
+    name = os.path.splitext(os.path.basename(file))[0]
+    return f"{os.path.basename(os.path.dirname(file))}.{name}"

@@ -1,0 +1,97 @@
+"""Messages: English text that can be translated afterwards, here and after a journey through JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from SparseAnnotateLib.client import jsonrpc
+from SparseAnnotateLib.core import BadInputError, Progress
+from SparseAnnotateLib.core.messages import (
+    Message,
+    _,
+    counted,
+    joined,
+    message_from,
+    plain_message,
+    translated,
+)
+
+GERMAN = {
+    "There is no case '{name}'.": "Es gibt keinen Fall '{name}'.",
+    "drawn": "gezeichnet",
+    "The slice is {state}.": "Die Schicht ist {state}.",
+    "{count} volume": "{count} Volumen",
+    "{count} volumes": "{count} Volumina",
+}
+
+
+def german(_context: str, text: str) -> str:
+    return GERMAN.get(text, text)
+
+
+def through_json(message: str) -> str:
+    return message_from(json.loads(json.dumps(plain_message(message))))
+
+
+def same(message: str) -> str:
+    return message
+
+
+@pytest.mark.parametrize("journey", [same, through_json, copy.deepcopy])
+@pytest.mark.parametrize(
+    ("message", "english", "in_german"),
+    [
+        (
+            _("There is no case '{name}'.").format(name="a{b}"),
+            "There is no case 'a{b}'.",
+            "Es gibt keinen Fall 'a{b}'.",
+        ),
+        (_("drawn"), "drawn", "gezeichnet"),
+        (_("The slice is {state}.").format(state=_("drawn")), "The slice is drawn.", "Die Schicht ist gezeichnet."),
+        (counted(1, _("{count} volume"), _("{count} volumes")), "1 volume", "1 Volumen"),
+        (counted(2, _("{count} volume"), _("{count} volumes")), "2 volumes", "2 Volumina"),
+        (_("drawn") + " (3)", "drawn (3)", "gezeichnet (3)"),
+        ("3: " + _("drawn"), "3: drawn", "3: gezeichnet"),
+        (joined(", ", [_("drawn"), "b", _("drawn")]), "drawn, b, drawn", "gezeichnet, b, gezeichnet"),
+        (
+            _("Nobody has translated {x:.2f}.").format(x=0.5),
+            "Nobody has translated 0.50.",
+            "Nobody has translated 0.50.",
+        ),
+        ("plain {text}", "plain {text}", "plain {text}"),
+    ],
+)
+def test_a_message_is_english_text_and_can_be_translated(message, english, in_german, journey):
+    found = journey(message)
+    assert (str(found), translated(found, german)) == (english, in_german)
+
+
+@pytest.mark.parametrize("wrong", ["{unknown}", "{", "{0}"])
+def test_a_translation_that_does_not_fit_is_shown_in_english(wrong):
+    assert translated(_("Slice {index}").format(index=3), lambda *_: wrong) == "Slice 3"
+
+
+def test_the_context_is_the_folder_and_the_file_as_in_slicer():
+    contexts = []
+    translated(_("drawn"), lambda context, text: contexts.append(context) or text)
+    assert contexts == ["core.test_messages"]
+
+
+def test_an_error_and_progress_of_the_worker_arrive_with_their_templates():
+    error = BadInputError(_("There is no case '{name}'.").format(name="x"))
+    line = jsonrpc.error_line(1, jsonrpc.OUR_ERROR, error.message, {"type": "BadInputError"})
+    assert jsonrpc.parsed(line)["error"]["message"] == "There is no case 'x'."
+    assert translated(jsonrpc.error_message(jsonrpc.parsed(line)["error"]), german) == "Es gibt keinen Fall 'x'."
+    progress = Progress(0.5, _("The slice is {state}.").format(state=_("drawn")), 3.0, {"loss": 1.0})
+    identifier, found = jsonrpc.progress_from(jsonrpc.parsed(jsonrpc.progress_line(7, progress))["params"])
+    assert (identifier, found) == (7, progress)
+    assert translated(found.message, german) == "Die Schicht ist gezeichnet."
+
+
+def test_errors_without_a_sentence_or_with_a_plain_one_have_a_message():
+    assert BadInputError("plain").message == "plain"
+    assert isinstance(BadInputError(_("drawn")).message, Message)
+    assert BadInputError().message == ""
