@@ -30,13 +30,14 @@ from rich.console import Console
 
 from benchmark_report import DATA, PROJECT, arguments, machine, report
 from interpolation import labelled_sets
-from SparseAnnotateLib.core import Cohort, Watch
+from SparseAnnotateLib.core import Cohort, Plane, Watch
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_predictions
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training.pseudo_labels import read_pseudo_labels
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
+from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
 
 TRAINING, TEST = 40, 20
@@ -204,12 +205,12 @@ def _draw(configuration: Configuration, cohort: Cohort, training: tuple[str, ...
     """Recommend and draw; returns how many slices are drawn."""
     common = {"cohort": str(cohort.folder), "state": str(cohort.state_folder), "cases": training}
     if not cohort.annotated_cases():
-        budget = {"per_volume": 1} if configuration.density == ONE else {"density": configuration.density}
+        budget = Budget(per_volume=1) if configuration.density == ONE else Budget(density=configuration.density)
         strategy = "fixed_interval" if configuration.strategy == "full" else configuration.strategy
-        plane = "coronal" if configuration.set == "hippocampus" else "axial"
+        plane = Plane.CORONAL if configuration.set == "hippocampus" else Plane.AXIAL
         requests.recommend(
             requests.RecommendRequest(
-                **common, **budget, planes=(plane,), strategy=strategy, seed=configuration.seed, whole=True
+                **common, budget=budget, planes=(plane,), strategy=strategy, seed=configuration.seed, whole=True
             ),
             Watch(),
         )

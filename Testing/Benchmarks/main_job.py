@@ -15,8 +15,9 @@ import numpy as np
 from rich.console import Console
 
 from benchmark_report import DATA, arguments, report
-from SparseAnnotateLib.core import Cohort, Watch, mean_of_known
+from SparseAnnotateLib.core import Cohort, Plane, Watch, mean_of_known
 from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
 
 CONFIGURATIONS = (("full", 1.0, "fixed_interval"), ("sparse", 0.1, "staggered"), ("sparse", 0.1, "fixed_interval"))
@@ -73,8 +74,8 @@ def _one(options, training, test, density, strategy, seed, iterations) -> tuple:
             requests.RecommendRequest(
                 **common,
                 cases=training,
-                planes=(options.plane,),
-                density=density,
+                planes=(Plane.named(options.plane),),
+                budget=Budget(density=density),
                 strategy=strategy,
                 seed=seed,
                 whole=True,

@@ -21,18 +21,18 @@ from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, mean_
 from SparseAnnotateLib.core.metrics import dice
 from SparseAnnotateLib.interpolation import interpolator_named
 from SparseAnnotateLib.runs import TrainingSettings
-from SparseAnnotateLib.selection import coverage, unit_rows
-from SparseAnnotateLib.worker import recommend_request as recommendation
+from SparseAnnotateLib.selection import Budget, FeatureSettings, Scope, coverage, unit_rows
 from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.recommend_request import cohort_features
 
 STRATEGIES = {
     "fixed_interval": {},
     "staggered": {},
     "random": {},
     "representative": {},
-    "representative, cohort": {"scope": "cohort"},
+    "representative, cohort": {"scope": Scope.COHORT},
     "core_set": {},
-    "core_set, cohort": {"scope": "cohort"},
+    "core_set, cohort": {"scope": Scope.COHORT},
     "representative, autoencoder": {"features": "autoencoder", "from_scratch": True},
     "representative, mae": {"features": "mae"},
 }
@@ -116,16 +116,18 @@ def _model_dice(common: dict[str, str], test, seed: int, iterations: int) -> flo
 
 
 def _recommended(cohort: Cohort, names, budget: str, strategy: str, seed: int, plane: str):
-    request = recommendation.RecommendRequest(
+    settings = dict(STRATEGIES[strategy])
+    scope = settings.pop("scope", Budget.scope)
+    request = requests.RecommendRequest(
         cohort=str(cohort.folder),
         state=str(cohort.state_folder),
         cases=tuple(names),
-        planes=(plane,),
+        planes=(Plane.named(plane),),
+        budget=Budget(scope=scope, **BUDGETS[budget]),
         strategy=strategy.split(",")[0],
         seed=seed,
         whole=True,
-        **BUDGETS[budget],
-        **STRATEGIES[strategy],
+        **settings,
     )
     start = time.monotonic()
     chosen = requests.recommend(request, Watch())
@@ -134,8 +136,7 @@ def _recommended(cohort: Cohort, names, budget: str, strategy: str, seed: int, p
 
 def _coverage(cohort: Cohort, names, chosen, plane: str) -> tuple[float, float]:
     plane = Plane.named(plane)
-    by_intensity = recommendation.RecommendRequest(cohort=str(cohort.folder))
-    features = recommendation.cohort_features(cohort, names, [plane], by_intensity, Watch())
+    features = cohort_features(cohort, names, [plane], FeatureSettings(), Watch())
     units = unit_rows(np.concatenate([features[name][plane] for name in names]))
     starts = np.cumsum([0] + [len(features[name][plane]) for name in names])
     picked = {name: [c.index for c in chosen if c.case == name] for name in names}

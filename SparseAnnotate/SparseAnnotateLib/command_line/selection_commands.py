@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..core import Plane
+from ..core import Plane, Watch
 from ..selection import (
-    DEFAULT_FEATURES,
-    DEFAULT_STRATEGY,
     FEATURES,
     SCOPES,
     AnnotationPlan,
+    Budget,
+    FeatureSettings,
     Scope,
+    SelectionSettings,
     strategy_descriptions,
 )
 from ..worker.plan_requests import Agreement
-from .shared_options import DEVICES, cohort_command
+from .shared_options import DEVICES, cohort_command, of_options, request_of_options
 from .terminal_output import show_line, show_table
 
 
@@ -34,7 +35,7 @@ def add_plan(commands) -> None:
 
 
 def add_recommend(commands) -> None:
-    command = cohort_command(commands, "recommend", "recommend the slices to draw", show_worklist)
+    command = cohort_command(commands, "recommend", "recommend the slices to draw", show_worklist, _recommend)
     budget = command.add_mutually_exclusive_group(required=True)
     budget.add_argument("--density", type=float, help="share of each volume's slices, e.g. 0.1")
     budget.add_argument("--every", type=int, metavar="K", help="one of every K slices of each volume, rounded down")
@@ -45,18 +46,24 @@ def add_recommend(commands) -> None:
     command.add_argument(
         "--seconds-per-slice", type=float, help="with --minutes; by default as long as slices have taken so far"
     )
-    command.add_argument("--planes", nargs="+", default=["axial"], help="axial, coronal, sagittal (default: axial)")
+    planes = SelectionSettings.planes
+    command.add_argument(
+        "--planes", nargs="+", default=planes, help=f"axial, coronal, sagittal (default: {', '.join(planes)})"
+    )
     strategies = "; ".join(f"{name}: {text}" for name, text in strategy_descriptions().items())
-    command.add_argument("--strategy", help=f"{strategies} Default: {DEFAULT_STRATEGY}.")
+    default = SelectionSettings.strategy
+    command.add_argument("--strategy", default=default, help=f"{strategies} Default: {default}.")
     scopes = "; ".join(f"{scope.value}: {text}" for scope, text in SCOPES.items())
     command.add_argument(
-        "--scope", default=Scope.PLANE.value, help=f"what is looked at together. {scopes}. Default: plane."
+        "--scope", default=Budget.scope, help=f"what is looked at together. {scopes}. Default: {Budget.scope}."
     )
     command.add_argument("--minimum", type=int, help="slices of each volume at least, with --scope cohort")
     command.add_argument("--maximum", type=int, help="slices of each volume at most, with --scope cohort")
     _feature_options(command)
     command.add_argument("--runs", nargs="+", default=(), help="with --strategy uncertainty: the models to ask")
-    command.add_argument("--samples", type=int, default=8, help="predictions sampled of a single model")
+    command.add_argument(
+        "--samples", type=int, default=SelectionSettings.samples, help="predictions sampled of a single model"
+    )
     command.add_argument("--picture", metavar="PNG", help="write a map of the slices and a coverage curve there")
     command.add_argument("--whole", action="store_true", help="recommend air around the body, too")
 
@@ -78,7 +85,7 @@ def _feature_options(command: argparse.ArgumentParser) -> None:
     features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
     command.add_argument(
         "--features",
-        default=DEFAULT_FEATURES,
+        default=FeatureSettings.features,
         help=f"what slices are compared by. {features} none: with uncertainty, not at all",
     )
     command.add_argument(
@@ -87,9 +94,16 @@ def _feature_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--download-weights", action="store_true", help="let autoencoder download VGG-19's weights (548 MB), once"
     )
-    command.add_argument("--feature-steps", type=int, default=1000, help="steps in which features are learned")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--device", default="auto", help=DEVICES)
+    command.add_argument(
+        "--feature-steps", type=int, default=FeatureSettings.feature_steps, help="steps in which features are learned"
+    )
+    command.add_argument("--seed", type=int, default=FeatureSettings.seed)
+    command.add_argument("--device", default=FeatureSettings.device, help=DEVICES)
+
+
+def _recommend(options: argparse.Namespace, watch: Watch) -> Any:
+    budget = of_options(Budget, options, scope=Scope.named(options.scope))
+    return request_of_options(options, watch, budget=budget, planes=tuple(map(Plane.named, options.planes)))
 
 
 def show_plan(plan: AnnotationPlan) -> None:

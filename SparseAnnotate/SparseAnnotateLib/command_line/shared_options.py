@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core import Watch
 from ..worker import requests
 
+T = TypeVar("T")
 DEVICES = "auto, cpu, cuda, cuda:1, mps"
 
 
@@ -37,9 +38,14 @@ def output_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def request_of_options(options: argparse.Namespace, watch: Watch) -> Any:
-    """The result of the request whose fields are the options of the same names."""
+def request_of_options(options: argparse.Namespace, watch: Watch, **made: Any) -> Any:
+    """The result of the request whose fields are the options of the same names, except those `made` of several."""
     request_class, function = requests.METHODS[options.request_name]
-    given = {f.name: getattr(options, f.name) for f in fields(request_class)}
+    return function(of_options(request_class, options, **made), watch)
+
+
+def of_options(cls: type[T], options: argparse.Namespace, **made: Any) -> T:
+    """A dataclass whose fields are the options of the same names, except those that are `made` already."""
+    given = {f.name: getattr(options, f.name) for f in fields(cls) if f.name not in made}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return function(request_class(**given), watch)
+    return cls(**given, **made)

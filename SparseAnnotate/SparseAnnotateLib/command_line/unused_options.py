@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..core import SparseAnnotateError
-from ..selection import DEFAULT_STRATEGY, strategy_named
+from ..selection import strategy_named
 from ..worker.recommend_request import NO_FEATURES
 
 
@@ -39,12 +39,11 @@ def _of_fill(options: argparse.Namespace) -> list[str]:
 
 
 def _of_recommend(options: argparse.Namespace) -> list[str]:
-    strategy = options.strategy or DEFAULT_STRATEGY
     try:
-        needs = strategy_named(strategy, 0).needs
+        needs = strategy_named(options.strategy).needs
     except SparseAnnotateError:
         return []  # refused in a moment
-    where = f"--strategy {strategy}"
+    where = f"--strategy {options.strategy}"
     found = []
     asks_models = "uncertainty" in needs
     compares = "features" in needs or (asks_models and options.features != NO_FEATURES) or bool(options.picture)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from slicer.i18n import tr as _
 
-from ..core import BadInputError
+from ..core import BadInputError, Plane
+from ..selection import Budget, Scope, SelectionSettings
 from .data_step import PLANE_BOXES
 from .session import PanelSession, duration
 from .step import Step
@@ -73,7 +74,7 @@ class RecommendStep(Step):
         session, chosen = self.session, self.session.parameters
         volumes = list(volumes) or session.volumes
         kind = "slices" if is_next and chosen.budgetKind == "percent" else chosen.budgetKind
-        budget = {
+        amount = {
             "percent": lambda: {"density": chosen.budget / 100.0},
             "slices": lambda: {"more" if is_next else "total": self._slices},
             "minutes": lambda: {"minutes": chosen.budget},
@@ -83,22 +84,20 @@ class RecommendStep(Step):
         strategy = strategy or chosen.strategy
         if strategy == "uncertainty" and not runs:
             runs = [chosen.run] if chosen.run else []
+        settings = SelectionSettings(
+            budget=Budget(scope=Scope.named(chosen.scope), **amount),
+            planes=tuple(Plane.named(name) for name in session.planes),
+            strategy=strategy,
+            features=chosen.features,
+            from_scratch=chosen.fromScratch,
+            download_weights=chosen.downloadWeights,
+            runs=tuple(runs),
+            device=chosen.device,
+            whole=chosen.wholeVolume,
+        )
         session.start(
             _("Choosing slices ..."),
-            lambda **how: self.logic.recommendSlices(
-                volumes,
-                session.planes,
-                strategy=strategy,
-                scope=chosen.scope,
-                features=chosen.features,
-                fromScratch=chosen.fromScratch,
-                downloadWeights=chosen.downloadWeights,
-                wholeVolume=chosen.wholeVolume,
-                runs=runs,
-                device=chosen.device,
-                **budget,
-                **how,
-            ),
+            lambda **how: self.logic.recommendWithSettings(volumes, settings, **how),
             lambda worklist: self._recommended(worklist, volumes, is_next),
         )
 

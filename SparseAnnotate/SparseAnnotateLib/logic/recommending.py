@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import scene
-from ..client import Job
+from ..client import Job, Steps
 from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..selection import (
-    DEFAULT_FEATURES,
-    DEFAULT_STRATEGY,
     AnnotationPlan,
     Budget,
+    FeatureSettings,
     Scope,
+    SelectionSettings,
     Volume,
     recommend_slices,
     strategy_named,
-    with_measured_seconds,
 )
 from .session import SessionLogic
 
@@ -32,28 +31,28 @@ class RecommendingLogic(SessionLogic):
     def recommendSlices(
         self,
         volumeNodes: Sequence,
-        plane: str | Sequence[str] = "axial",
+        plane: str | Sequence[str] = SelectionSettings.planes,
         density: float | None = None,
         slicesPerVolume: int | None = None,
         total: int | None = None,
-        strategy: str | None = None,
-        seed: int = 0,
-        wholeVolume: bool = False,
+        strategy: str = SelectionSettings.strategy,
+        seed: int = SelectionSettings.seed,
+        wholeVolume: bool = SelectionSettings.whole,
         *,
         every: int | None = None,
         minutes: float | None = None,
         more: int | None = None,
         secondsPerSlice: float | None = None,
-        scope: str = "plane",
+        scope: str = Budget.scope,
         minimum: int | None = None,
         maximum: int | None = None,
-        features: str = DEFAULT_FEATURES,
-        fromScratch: bool = False,
-        downloadWeights: bool = False,
-        featureSteps: int = 1000,
-        runs: Sequence[str] = (),
-        samples: int = 8,
-        device: str = "auto",
+        features: str = SelectionSettings.features,
+        fromScratch: bool = SelectionSettings.from_scratch,
+        downloadWeights: bool = SelectionSettings.download_weights,
+        featureSteps: int = SelectionSettings.feature_steps,
+        runs: Sequence[str] = SelectionSettings.runs,
+        samples: int = SelectionSettings.samples,
+        device: str = SelectionSettings.device,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -71,66 +70,56 @@ class RecommendingLogic(SessionLogic):
         The features `autoencoder` need VGG-19's weights (548 MB), which are downloaded only with `downloadWeights`, or
         are made `fromScratch`.
         """
-        planes = [plane] if isinstance(plane, str) else list(plane)
         budget = Budget(
-            density, every, slicesPerVolume, total, minutes, Scope.named(scope), minimum, maximum, secondsPerSlice, more
+            density=density,
+            every=every,
+            per_volume=slicesPerVolume,
+            total=total,
+            minutes=minutes,
+            more=more,
+            seconds_per_slice=secondsPerSlice,
+            scope=Scope.named(scope),
+            minimum=minimum,
+            maximum=maximum,
         )
-        if not strategy_named(strategy or DEFAULT_STRATEGY, seed).needs:
-            if budget.minutes is not None:
-                budget = with_measured_seconds(budget, self._ledgersOfScene())
+        settings = SelectionSettings(
+            budget=budget,
+            planes=tuple(Plane.named(name) for name in ([plane] if isinstance(plane, str) else plane)),
+            strategy=strategy,
+            features=features,
+            from_scratch=fromScratch,
+            download_weights=downloadWeights,
+            feature_steps=featureSteps,
+            runs=tuple(runs),
+            samples=samples,
+            device=device,
+            seed=seed,
+            whole=wholeVolume,
+        )
+        return self.recommendWithSettings(volumeNodes, settings, waitForCompletion, onDone, onProgress)
 
-            def look():
-                volumes = []
-                # Once in a session, and together a second.
-                yield from importing("SimpleITK", "scipy.ndimage")
-                for number, node in enumerate(volumeNodes):
-                    if node.GetScene() is None:
-                        continue
-                    volumes.append(self._volumeOf(node, wholeVolume))
-                    yield Progress(number / len(volumeNodes), f"looking at '{node.GetName()}'")
-                return recommend_slices(volumes, [Plane.named(p) for p in planes], budget, strategy, seed)
+    def recommendWithSettings(
+        self,
+        volumeNodes: Sequence,
+        settings: SelectionSettings,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list[scene.WorklistItem] | Job | None:
+        """Recommend slices and put them into the ledgers; returns the worklist.
 
-            def enter(recommended):
-                yield from scene.storing_recommended(volumeNodes, recommended)
-                return self._toDo(volumeNodes)
+        Strategies that need neither features nor models run in this process, all others in the worker.
+        """
 
-            return self._do(None, look(), enter, waitForCompletion, onDone, onProgress, "recommend")
-        params = {
-            "planes": planes,
-            "density": density,
-            "every": every,
-            "per_volume": slicesPerVolume,
-            "total": total,
-            "minutes": minutes,
-            "more": more,
-            "seconds_per_slice": secondsPerSlice,
-            "scope": scope,
-            "minimum": minimum,
-            "maximum": maximum,
-            "strategy": strategy,
-            "features": features,
-            "from_scratch": fromScratch,
-            "download_weights": downloadWeights,
-            "feature_steps": featureSteps,
-            "runs": list(runs),
-            "samples": samples,
-            "device": device,
-            "seed": seed,
-            "whole": wholeVolume,
-        }
-
-        def finish(rows):
-            recommended: dict[str, list[LedgerEntry]] = {}
-            for r in rows:
-                entry = LedgerEntry(
-                    Plane.named(r["plane"]), r["index"], SliceState.TODO, r["order"], r["score"], r["reason"]
-                )
-                recommended.setdefault(r["case"], []).append(entry)
+        def enter(recommended):
             yield from scene.storing_recommended(volumeNodes, recommended)
             return self._toDo(volumeNodes)
 
-        prepare = self._exporting(volumeNodes, **params)
-        return self._do("recommend", prepare, finish, waitForCompletion, onDone, onProgress)
+        if not strategy_named(settings.strategy, settings.seed).needs:
+            prepare = self._choosing(volumeNodes, settings)
+            return self._do(None, prepare, enter, waitForCompletion, onDone, onProgress, "recommend")
+        prepare = self._exporting(volumeNodes, **vars(settings))
+        return self._do("recommend", prepare, lambda rows: enter(_by_case(rows)), waitForCompletion, onDone, onProgress)
 
     def planAnnotation(
         self,
@@ -181,7 +170,7 @@ class RecommendingLogic(SessionLogic):
         self,
         volumeNodes: Sequence,
         path: str | Path,
-        features: str = DEFAULT_FEATURES,
+        features: str = FeatureSettings.features,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -195,10 +184,27 @@ class RecommendingLogic(SessionLogic):
 
         return self._do("picture", prepare(), lambda answer: answer, waitForCompletion, onDone, onProgress)
 
+    def _choosing(self, volumeNodes: Sequence, settings: SelectionSettings) -> Steps:
+        """Choose slices by what this process knows; returns the recommended ones by case."""
+        volumes = []
+        # Once in a session, and together a second.
+        yield from importing("SimpleITK", "scipy.ndimage")
+        for number, node in enumerate(volumeNodes):
+            if node.GetScene() is None:
+                continue
+            volumes.append(self._volumeOf(node, settings.whole))
+            yield Progress(number / len(volumeNodes), f"looking at '{node.GetName()}'")
+        timed = self._ledgersOfScene()
+        return recommend_slices(
+            volumes, settings.planes, settings.budget, settings.strategy, settings.seed, timed=timed
+        )
+
     @staticmethod
-    def _ledgersOfScene() -> list[Ledger]:
-        drawn = [(scene.annotated_segmentation(node), node) for node in scene.volumes_of_scene()]
-        return [scene.stored_ledger(segmentation, node) for segmentation, node in drawn if segmentation is not None]
+    def _ledgersOfScene() -> Iterator[Ledger]:
+        for node in scene.volumes_of_scene():
+            segmentation = scene.annotated_segmentation(node)
+            if segmentation is not None:
+                yield scene.stored_ledger(segmentation, node)
 
     def _volumeOf(self, node, wholeVolume: bool) -> Volume:
         geometry, name = scene.geometry_of(node), scene.case_of(node)
@@ -207,3 +213,12 @@ class RecommendingLogic(SessionLogic):
 
     def _toDo(self, volumeNodes: Sequence) -> list[scene.WorklistItem]:
         return [item for item in self.worklist(volumeNodes) if item.state == SliceState.TODO]
+
+
+def _by_case(rows: Sequence[dict[str, Any]]) -> dict[str, list[LedgerEntry]]:
+    """The worker's list of recommended slices as ledger entries by case."""
+    recommended: dict[str, list[LedgerEntry]] = {}
+    for r in rows:
+        entry = LedgerEntry(Plane.named(r["plane"]), r["index"], SliceState.TODO, r["order"], r["score"], r["reason"])
+        recommended.setdefault(r["case"], []).append(entry)
+    return recommended

@@ -8,7 +8,8 @@ from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
 from .planner import Advice, AnnotationPlan, plan_annotation
-from .recommend import DEFAULT_STRATEGY, Volume, check_recommendation, recommend_slices, with_measured_seconds
+from .recommend import DEFAULT_STRATEGY, Volume, recommend_slices, with_measured_seconds
+from .settings import FeatureSettings, SelectionSettings
 from .slice_features import DEFAULT_FEATURES, FEATURES, centred, check_features, intensity_features
 from .stack import Stack
 from .stopping import StoppingHint, stopping_hint
@@ -24,8 +25,10 @@ __all__ = [
     "Budget",
     "CostModel",
     "DrawingEffort",
+    "FeatureSettings",
     "RankedSlice",
     "Scope",
+    "SelectionSettings",
     "Stack",
     "StoppingHint",
     "Strategy",
@@ -35,7 +38,6 @@ __all__ = [
     "cached_array",
     "centred",
     "check_features",
-    "check_recommendation",
     "check_seed",
     "cohort_extents",
     "cohort_slice_images",

@@ -36,7 +36,7 @@ SCOPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """How many slices may be drawn; give just one of the first five, or `more`.
 
@@ -50,7 +50,7 @@ class Budget:
         minutes: minutes to spend drawing from now on, at `seconds_per_slice`.
         scope: what shares the budget.
         minimum, maximum: slices of each volume, at least and at most, when the scope is the cohort.
-        seconds_per_slice: what one slice takes; only needed with minutes.
+        seconds_per_slice: what one slice takes; only needed with minutes. None: as long as slices have taken so far.
         more: slices in the whole cohort in addition to those drawn; fewer where there are not as many left.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -68,44 +68,44 @@ def recommend_slices(
     volumes: Sequence[Volume],
     planes: Sequence[Plane],
     budget: Budget,
-    strategy: str | None = None,
+    strategy: str = DEFAULT_STRATEGY,
     seed: int = 0,
     watch: Watch | None = None,
+    *,
+    timed: Iterable[Ledger] | None = None,
+    examined: Callable[[Sequence[Volume]], Sequence[Volume]] | None = None,
 ) -> dict[str, list[LedgerEntry]]:
     """The worklist: for each volume its recommended slices, as ledger entries numbered over the whole cohort.
 
     Slices drawn already count towards the budget; skipped ones may be recommended again.
 
+    Args:
+        timed: ledgers that tell what a slice takes, for minutes without seconds per slice; by default the volumes' own.
+        examined: adds to the volumes what the strategy needs to know of their slices. It may take hours, so it is
+            called only after everything that can be refused without it.
+
     Raises:
-        BadInputError: as `check_recommendation`, and when a volume lacks what the strategy needs to know.
-    """
-    check_recommendation(volumes, planes, budget, strategy, seed)
-    stacks, drawn = _stacks(volumes, planes), _drawn(volumes, planes)
-    ranked = strategy_named(strategy or DEFAULT_STRATEGY, seed).rank(
-        stacks, with_measured_seconds(budget, (v.ledger for v in volumes)), drawn, watch
-    )
-    worklist: dict[str, list[LedgerEntry]] = {volume.name: [] for volume in volumes}
-    for order, item in enumerate(ranked, start=1):
-        entry = LedgerEntry(item.slice.plane, item.slice.index, SliceState.TODO, order, item.score, item.reason)
-        worklist[item.slice.volume].append(entry)
-    return worklist
-
-
-def check_recommendation(
-    volumes: Sequence[Volume], planes: Sequence[Plane], budget: Budget, strategy: str | None = None, seed: int = 0
-) -> None:
-    """Raise BadInputError for what can be told before anything is looked at.
-
-    No volume or plane; an unknown strategy; a budget larger than the number of slices, or in minutes without it being
-    known what a slice takes; limits that cannot be kept.
+        BadInputError: no volume or plane; an unknown strategy; a budget larger than the number of slices, or in minutes
+            without it being known what a slice takes; limits that cannot be kept; a volume that lacks what the strategy
+            needs to know.
     """
     if not volumes:
         raise BadInputError("There is no volume to recommend slices of. Choose at least one volume.")
     if not planes:
         raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
-    strategy_named(strategy or DEFAULT_STRATEGY, seed)
-    measured = with_measured_seconds(budget, (v.ledger for v in volumes))
-    measured.check_fits(_stacks(volumes, planes), _drawn(volumes, planes))
+    chooser = strategy_named(strategy, seed)
+    if budget.minutes is not None:
+        budget = with_measured_seconds(budget, timed if timed is not None else (v.ledger for v in volumes))
+    drawn = _drawn(volumes, planes)
+    budget.check_fits(_stacks(volumes, planes), drawn)
+    if examined is not None:
+        volumes = examined(volumes)
+    ranked = chooser.rank(_stacks(volumes, planes), budget, drawn, watch)
+    worklist: dict[str, list[LedgerEntry]] = {volume.name: [] for volume in volumes}
+    for order, item in enumerate(ranked, start=1):
+        entry = LedgerEntry(item.slice.plane, item.slice.index, SliceState.TODO, order, item.score, item.reason)
+        worklist[item.slice.volume].append(entry)
+    return worklist
 
 
 def _stacks(volumes: Sequence[Volume], planes: Sequence[Plane]) -> list[Stack]:

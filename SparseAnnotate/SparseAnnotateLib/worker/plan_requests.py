@@ -21,8 +21,9 @@ from ..selection import (
     plan_annotation,
     self_similarity,
     stopping_hint,
+    with_measured_seconds,
 )
-from .recommend_request import with_cohort_seconds
+from .measured_times import readable_ledgers
 
 _LOOKED_AT = 5
 _USUAL_DENSITY = 0.1
@@ -77,7 +78,7 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     names = [case.name for case in cohort.select(request.cases)]
     planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
     budget = Budget(total=request.slices, minutes=request.minutes, seconds_per_slice=request.seconds_per_slice)
-    budget = with_cohort_seconds(budget, cohort)
+    budget = with_measured_seconds(budget, readable_ledgers(cohort).values())
     geometries = {name: cohort.geometry(name) for name in names}
     counts = {name: {p: p.slice_count(geometry) for p in planes} for name, geometry in geometries.items()}
     similarity = {}

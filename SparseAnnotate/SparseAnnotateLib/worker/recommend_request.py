@@ -2,100 +2,54 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, SparseAnnotateError, Watch
+from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
 from ..selection import (
     DEFAULT_FEATURES,
-    DEFAULT_STRATEGY,
-    Budget,
     CostModel,
     DrawingEffort,
-    Scope,
+    FeatureSettings,
+    SelectionSettings,
     Volume,
     centred,
     check_features,
-    check_recommendation,
     cohort_extents,
     cohort_slice_images,
     drawing_effort,
     intensity_features,
     recommend_slices,
     strategy_named,
-    with_measured_seconds,
 )
+from .measured_times import learned_cost, readable_ledgers
 from .packages import LEARNING_PACKAGES, require_packages
 
 NO_FEATURES = "none"
-_LOG = logging.getLogger(__name__)
 _EFFORT_TERMS = ("contour_mm", "parts")
 
 
 @dataclass(frozen=True)
-class RecommendRequest:
+class RecommendRequest(SelectionSettings):
     """Which slices to draw next.
 
     Attributes:
-        density, every, per_volume, total, minutes, more: the budget, one of them; see `Budget`, as for
-            seconds_per_slice, scope, minimum and maximum.
-        features: what slices are compared by; 'none': with the strategy 'uncertainty', not at all.
-        from_scratch, download_weights, feature_steps: how features are learned; see `FeatureTraining`.
-        runs: the models that the strategy 'uncertainty' asks; samples: how often it asks a single one.
-        whole: air around the body may be drawn, too.
         picture: where to write a picture of the choice (PNG), if anywhere; see `PictureRequest`.
     """
 
     cohort: str
     state: str | None = None
     cases: tuple[str, ...] = ()
-    planes: tuple[str, ...] = ("axial",)
-    density: float | None = None
-    every: int | None = None
-    per_volume: int | None = None
-    total: int | None = None
-    minutes: float | None = None
-    more: int | None = None
-    seconds_per_slice: float | None = None
-    scope: str = "plane"
-    minimum: int | None = None
-    maximum: int | None = None
-    strategy: str | None = None
-    features: str = DEFAULT_FEATURES
-    from_scratch: bool = False
-    download_weights: bool = False
-    feature_steps: int = 1000
-    runs: tuple[str, ...] = ()
-    samples: int = 8
-    seed: int = 0
-    device: str = "auto"
-    whole: bool = False
     picture: str | None = None
-
-    def budget(self) -> Budget:
-        """The budget asked for. Raises BadInputError when it is none."""
-        return Budget(
-            self.density,
-            self.every,
-            self.per_volume,
-            self.total,
-            self.minutes,
-            Scope.named(self.scope),
-            self.minimum,
-            self.maximum,
-            self.seconds_per_slice,
-            self.more,
-        )
 
 
 @dataclass(frozen=True)
-class PictureRequest:
+class PictureRequest(FeatureSettings):
     """A picture (PNG) of what is drawn and recommended in the cohort; see `write_picture`.
 
-    Without planes: those of the ledgers. The other fields are those of `RecommendRequest`.
+    Without planes: those of the ledgers.
     """
 
     cohort: str
@@ -103,13 +57,6 @@ class PictureRequest:
     state: str | None = None
     cases: tuple[str, ...] = ()
     planes: tuple[str, ...] = ()
-    features: str = DEFAULT_FEATURES
-    from_scratch: bool = False
-    download_weights: bool = False
-    feature_steps: int = 1000
-    seed: int = 0
-    device: str = "auto"
-    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,45 +74,43 @@ class Recommended:
 def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     """Recommend slices, put them into the ledgers as to do, and return the worklist."""
     cohort = Cohort.open(request.cohort, request.state)
-    budget = with_cohort_seconds(request.budget(), cohort)
-    planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
-    needs = strategy_named(request.strategy or DEFAULT_STRATEGY, request.seed).needs
+    planes = list(dict.fromkeys(request.planes))
+    needs = strategy_named(request.strategy, request.seed).needs
     asks_models = "uncertainty" in needs
     compares = "features" in needs or (asks_models and request.features != NO_FEATURES)
     if compares or not asks_models:
         check_features(request.features)
     names = [case.name for case in cohort.select(request.cases)]
+    ledgers = readable_ledgers(cohort) if request.budget.minutes is not None else {}
     steps = _Steps(watch, 2 + compares + asks_models + bool(request.picture))
     volumes = _volumes(cohort, names, request.whole, steps.next())
-    # Before hours of work, not after them.
-    check_recommendation(volumes, planes, budget, request.strategy, request.seed)
-    if asks_models:
-        volumes = _with_uncertainty(cohort, volumes, planes, request, steps.next())
-    if compares:
-        features = cohort_features(cohort, names, planes, request, steps.next())
-        volumes = [replace(volume, features=features[volume.name]) for volume in volumes]
-    worklist = recommend_slices(volumes, planes, budget, request.strategy, request.seed, steps.next())
+    looking = [steps.next() for _ in range(asks_models + compares)]
+
+    def examined(volumes: Sequence[Volume]) -> Sequence[Volume]:
+        if asks_models:
+            volumes = _with_uncertainty(cohort, volumes, planes, request, ledgers, looking[0])
+        if compares:
+            features = cohort_features(cohort, names, planes, request, looking[-1])
+            volumes = [replace(volume, features=features[volume.name]) for volume in volumes]
+        return volumes
+
+    worklist = recommend_slices(
+        volumes,
+        planes,
+        request.budget,
+        request.strategy,
+        request.seed,
+        steps.next(),
+        timed=ledgers.values(),
+        examined=examined,
+    )
     cohort.save_recommended(worklist)
     if request.picture:
         shared = {f.name: getattr(request, f.name) for f in fields(PictureRequest) if f.name != "path"}
         if shared["features"] == NO_FEATURES:
-            shared["features"] = DEFAULT_FEATURES
+            shared["features"] = FeatureSettings.features
         picture(PictureRequest(path=request.picture, **shared), steps.next())
     return recommended_list(worklist)
-
-
-def with_cohort_seconds(budget: Budget, cohort: Cohort) -> Budget:
-    """The budget with what slices have taken in the whole cohort; see `with_measured_seconds`."""
-    return with_measured_seconds(budget, _usable_ledgers(cohort))
-
-
-def _usable_ledgers(cohort: Cohort) -> Iterator[Ledger]:
-    """The ledgers of all cases; one that is damaged must not stop what was asked for of other cases."""
-    for case in cohort.cases:
-        try:
-            yield cohort.ledger(case.name)
-        except SparseAnnotateError as error:
-            _LOG.warning(f"The times of case '{case.name}' are left out. {error}")
 
 
 def picture(request: PictureRequest, watch: Watch) -> str:
@@ -197,22 +142,22 @@ def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended
 
 
 def cohort_features(
-    cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], request, watch: Watch
+    cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], settings: FeatureSettings, watch: Watch
 ) -> Mapping[str, Mapping[Plane, np.ndarray]]:
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
-    check_features(request.features)
-    if request.features != DEFAULT_FEATURES:
-        require_packages((*LEARNING_PACKAGES, "einops"), f"The features '{request.features}'")
+    check_features(settings.features)
+    if settings.features != DEFAULT_FEATURES:
+        require_packages((*LEARNING_PACKAGES, "einops"), f"The features '{settings.features}'")
         from ..learning.features.learned_features import FeatureTraining, learned_features
 
         training = FeatureTraining(
-            request.from_scratch,
-            request.feature_steps,
-            seed=request.seed,
-            device=request.device,
-            download_weights=request.download_weights,
+            settings.from_scratch,
+            settings.feature_steps,
+            seed=settings.seed,
+            device=settings.device,
+            download_weights=settings.download_weights,
         )
-        learned = learned_features(cohort, names, planes, request.features, training, watch)
+        learned = learned_features(cohort, names, planes, settings.features, training, watch)
         return _by_case(names, planes, centred([learned[name][plane] for name in names for plane in planes]))
     pictures = []
     for number, name in enumerate(names):
@@ -238,51 +183,36 @@ def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) ->
 
 
 def _with_uncertainty(
-    cohort: Cohort, volumes: Sequence[Volume], planes: Sequence[Plane], request: RecommendRequest, watch: Watch
+    cohort: Cohort,
+    volumes: Sequence[Volume],
+    planes: Sequence[Plane],
+    settings: SelectionSettings,
+    ledgers: Mapping[str, Ledger],
+    watch: Watch,
 ) -> list[Volume]:
     """The volumes with what the runs say of their slices and, for a budget in minutes, what each will take."""
     require_packages()
     from ..learning.prediction.uncertainty import UncertaintyEstimator
 
-    estimator = UncertaintyEstimator(cohort, request.runs, request.samples, request.seed, request.device)
+    estimator = UncertaintyEstimator(cohort, settings.runs, settings.samples, settings.seed, settings.device)
     cases = []
     for number, volume in enumerate(volumes):
         part = Watch.part_of(watch, number, len(volumes), f"'{volume.name}': ")
         cases.append(estimator.of_case(volume.name, planes, part))
     found = [replace(v, uncertainty=case.slices) for v, case in zip(volumes, cases, strict=True)]
-    if request.minutes is None:
+    if settings.budget.minutes is None:
         return found
     efforts = {
         (v.name, plane): drawing_effort(case.labels, v.geometry, plane.array_axis(v.geometry))
         for v, case in zip(volumes, cases, strict=True)
         for plane in planes
     }
-    cost = learned_cost(cohort) if request.seconds_per_slice is None else None
+    given = settings.budget.seconds_per_slice
+    cost = learned_cost(cohort, ledgers) if given is None else None
     if cost is None:
         together = DrawingEffort(*(np.concatenate([getattr(e, n) for e in efforts.values()]) for n in _EFFORT_TERMS))
-        cost = CostModel.assumed(together, request.seconds_per_slice)
+        cost = CostModel.assumed(together, given)
     return [replace(v, seconds={p: cost.seconds(efforts[(v.name, p)]) for p in planes}) for v in found]
-
-
-def learned_cost(cohort: Cohort) -> CostModel | None:
-    """What slices cost, from the seconds a person has spent on drawn ones; None when no slice was timed."""
-    contours, parts, seconds = [], [], []
-    for case in cohort.cases:
-        try:
-            timed = [e for e in cohort.ledger(case.name).decided if e.seconds > 0]
-            if not timed:
-                continue
-            annotation = cohort.annotation(case.name)
-        except SparseAnnotateError as error:
-            _LOG.warning(f"The times of case '{case.name}' are left out. {error}")
-            continue
-        for entry in timed:
-            axis = entry.plane.array_axis(annotation.geometry)
-            effort = drawing_effort(annotation.labels, annotation.geometry, axis, [entry.index])
-            contours.append(effort.contour_mm[0])
-            parts.append(effort.parts[0])
-            seconds.append(entry.seconds)
-    return CostModel.learned(DrawingEffort(np.array(contours), np.array(parts)), np.array(seconds))
 
 
 class _Steps:

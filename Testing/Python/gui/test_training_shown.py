@@ -98,25 +98,25 @@ def test_an_estimate_goes_when_what_it_was_made_for_has_changed(drawn, embedded)
 
 @pytest.mark.parametrize(("kind", "amount", "expected"), [("percent", 10.0, 2), ("slices", 3, 3)])
 def test_next_slices_come_in_addition_to_those_that_are_drawn(drawn, monkeypatch, kind, amount, expected):
-    asked = {}
+    asked = []
 
-    def recommend(volumes, planes, **given):
-        asked.update(given)
+    def recommend(volumes, settings, **how):
+        asked.append(settings)
         return []
 
-    monkeypatch.setattr(drawn.logic, "recommendSlices", recommend)
+    monkeypatch.setattr(drawn.logic, "recommendWithSettings", recommend)
     monkeypatch.setattr(drawn.panel.session, "start", lambda _text, begin, done: done(begin()))
     drawn.ui.budgetKindSelector.setCurrentText(kind)
     drawn.ui.budgetSpinBox.value = amount
     drawn.ui.deviceSelector.setCurrentText("cpu")
     drawn.panel.train.recommend_next("run 1")
-    assert asked["more"] == expected
-    assert asked["runs"] == ["run 1"]
-    assert asked["device"] == "cpu"
-    assert not {"density", "total"} & set(asked)
+    assert asked[-1].budget.more == expected
+    assert asked[-1].runs == ("run 1",)
+    assert asked[-1].device == "cpu"
+    assert (asked[-1].budget.density, asked[-1].budget.total) == (None, None)
     assert "every slice has been drawn" in drawn.message
     drawn.panel.recommend.recommend()
-    assert "more" not in asked or asked["strategy"] != "uncertainty"
+    assert asked[-1].budget.more is None or asked[-1].strategy != "uncertainty"
     assert "Raise the budget" in drawn.message
 
 

@@ -16,6 +16,7 @@ from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, VolumeG
 from SparseAnnotateLib.learning.features import learned_features as module
 from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
 from SparseAnnotateLib.learning.features.slice_encoders import SliceAutoencoder, SliceMaskedAutoencoder
+from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
 
 SHORT = FeatureTraining(from_scratch=True, steps=3, batch=8, device="cpu")
@@ -193,7 +194,11 @@ def test_the_request_says_whether_weights_may_be_downloaded(ball_cohort, monkeyp
     monkeypatch.setattr(module, "learned_features", learned)
     for may in (False, True):
         request = requests.RecommendRequest(
-            str(ball_cohort.folder), total=2, strategy="representative", features="autoencoder", download_weights=may
+            str(ball_cohort.folder),
+            budget=Budget(total=2),
+            strategy="representative",
+            features="autoencoder",
+            download_weights=may,
         )
         with pytest.raises(BadInputError, match="That is all"):
             requests.recommend(request, Watch())

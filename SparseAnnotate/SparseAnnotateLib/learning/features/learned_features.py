@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
-from ...selection import cached_array, check_seed, cohort_slice_images
+from ...selection import FeatureSettings, cached_array, check_seed, cohort_slice_images
 from ..devices import chosen_device
 from ..weights import load_weights, save_weights
 from .slice_encoders import build_encoder
@@ -35,12 +35,12 @@ class FeatureTraining:
         steps, batch: of AdamW. seed: of everything random. device: as in TrainingSettings.
     """
 
-    from_scratch: bool = False
-    steps: int = 1000
+    from_scratch: bool = FeatureSettings.from_scratch
+    steps: int = FeatureSettings.feature_steps
     batch: int = 64
-    seed: int = 0
-    device: str = "auto"
-    download_weights: bool = False
+    seed: int = FeatureSettings.seed
+    device: str = FeatureSettings.device
+    download_weights: bool = FeatureSettings.download_weights
 
     def __post_init__(self):
         check_seed(self.seed)

@@ -12,7 +12,7 @@ import torch
 from ...core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ...core.planes import slice_layer
 from ...runs.run_folder import RunCard, RunFolder
-from ...selection import check_seed
+from ...selection import SelectionSettings, check_seed
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device
 from .predictor import loaded_models
@@ -55,7 +55,14 @@ class UncertaintyEstimator:
         RunError: a run that is not finished, or damaged.
     """
 
-    def __init__(self, cohort: Cohort, run_names: Sequence[str], samples: int = 8, seed: int = 0, device: str = "auto"):
+    def __init__(
+        self,
+        cohort: Cohort,
+        run_names: Sequence[str],
+        samples: int = SelectionSettings.samples,
+        seed: int = SelectionSettings.seed,
+        device: str = SelectionSettings.device,
+    ):
         if not run_names:
             raise BadInputError(
                 "The strategy 'uncertainty' asks trained models, but none is named. Train one and name its run, or "
