@@ -1,0 +1,147 @@
+"""What the reference pages take from the code, so that nothing is written twice.
+
+A line `<!-- from code: NAME -->` of a page is replaced by what the function NAME of this file returns, as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from SparseAnnotateLib.command_line.parser import parser
+from SparseAnnotateLib.interpolation import interpolator_descriptions
+from SparseAnnotateLib.runs import FINAL_NETWORKS, LOSSES, NETWORKS, PRESETS, RECIPES, AugmentationSettings
+from SparseAnnotateLib.runs.settings import TrainingSettings
+from SparseAnnotateLib.selection import FEATURES, SCOPES, strategy_descriptions
+
+_LOGIC = Path(__file__).resolve().parents[2] / "SparseAnnotate" / "SparseAnnotateLib" / "logic"
+_PLACE = re.compile(r"^<!-- from code: (\w+) -->$", re.MULTILINE)
+
+
+def completed(page: str) -> str:
+    """The text of a page with what the code says in its places."""
+    return _PLACE.sub(lambda place: _PARTS[place[1]](), page)
+
+
+def commands() -> str:
+    """Every subcommand with its `--help`."""
+    os.environ["COLUMNS"] = "100"
+    found = parser()
+    choices = next(a for a in found._actions if isinstance(a, argparse._SubParsersAction)).choices
+    parts = ["## sparse-annotate", _block(found.format_help())]
+    for name, command in choices.items():
+        parts += [f"## {name}", _block(command.format_help())]
+    return "\n\n".join(parts)
+
+
+def settings() -> str:
+    """Every field of the training settings: default and meaning."""
+    return _fields_table(TrainingSettings)
+
+
+def augmentation() -> str:
+    """Every field of `augmentation` in the training settings."""
+    return _fields_table(AugmentationSettings)
+
+
+def console() -> str:
+    """Every documented method of `SparseAnnotateLogic`, from its source: Slicer is not needed to read it."""
+    parts = []
+    for path in sorted(_LOGIC.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Logic") and node.name != "PanelLogic":
+                parts += [_method(item) for item in node.body if _is_public(item)]
+    return "\n\n".join(parts)
+
+
+def _is_public(node: ast.stmt) -> bool:
+    is_setter = any(isinstance(d, ast.Attribute) for d in getattr(node, "decorator_list", ()))
+    return isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not is_setter
+
+
+def _method(node: ast.FunctionDef) -> str:
+    is_property = any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
+    arguments = node.args
+    arguments.args = [a for a in arguments.args if a.arg != "self"]
+    for argument in (*arguments.args, *arguments.kwonlyargs):
+        argument.annotation = None
+    text = f"logic.{node.name}" if is_property else f"logic.{node.name}({ast.unparse(arguments)})"
+    return f"## {node.name}\n\n```python\n{text}\n```\n\n{_prose(ast.get_docstring(node) or '')}"
+
+
+def _prose(docstring: str) -> str:
+    """A docstring as Markdown: the entries below 'Args:' and the like become a list."""
+    lines, is_list = [], False
+    for line in docstring.splitlines():
+        heading = re.fullmatch(r"(Args|Raises|Returns|Attributes):", line.strip())
+        if heading:
+            lines += ["", f"*{heading[1]}*", ""]
+            is_list = True
+        elif is_list and re.match(r" {4}\S", line):
+            lines.append(f"- {line.strip()}")
+        else:
+            is_list = is_list and (line.startswith(" ") or not line)
+            lines.append(f"  {line.strip()}" if is_list else line)
+    return "\n".join(lines)
+
+
+def _fields_table(settings_class: type) -> str:
+    described = _attributes(settings_class.__doc__ or "")
+    rows = []
+    for field in fields(settings_class):
+        if field.default is MISSING:
+            default = "see below"
+        else:
+            default = f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+            default = "*decided for you*" if field.default is None else default
+        rows.append((f"`{field.name}`", default, described.get(field.name, "see below")))
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """The entries of a docstring's 'Attributes', by name; one entry may describe several."""
+    text = docstring.partition("Attributes:\n")[2]
+    entries = re.split(r"\n {8}(?=\w)", "\n" + re.split(r"\n\n", text)[0].rstrip())
+    found: dict[str, str] = {}
+    for entry in filter(str.strip, entries):
+        names, _, meaning = entry.partition(": ")
+        for name in names.split(","):
+            found[name.strip()] = " ".join(meaning.split())
+    return found
+
+
+def _named(heading: str, descriptions: Callable[[], Mapping]) -> Callable[[], str]:
+    return lambda: _table(
+        (heading, "what it does"), [(f"`{name}`", str(text)) for name, text in descriptions().items()]
+    )
+
+
+def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heading, ("---",) * len(heading), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _block(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```"
+
+
+_PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "settings": settings,
+    "augmentation": augmentation,
+    "console": console,
+    "strategies": _named("strategy", strategy_descriptions),
+    "scopes": _named("scope", lambda: SCOPES),
+    "features": _named("features", lambda: FEATURES),
+    "fill_methods": _named("method", interpolator_descriptions),
+    "presets": _named("preset", lambda: PRESETS),
+    "recipes": _named("recipe", lambda: RECIPES),
+    "networks": _named("network", lambda: NETWORKS),
+    "final_networks": _named("network", lambda: FINAL_NETWORKS),
+    "losses": _named("loss", lambda: LOSSES),
+}
