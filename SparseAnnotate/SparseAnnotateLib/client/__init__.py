@@ -1,7 +1,8 @@
 """What a process loads to talk to a worker: jobs, JSON-RPC, transports. Needs only the standard library."""
 
+from ..core.slicer_python import worker_python
 from .jobs import Job, Steps, WorkerJobs
-from .subprocess_transport import LIBRARY_FOLDER, BlockingWorker, SubprocessTransport, worker_command, worker_python
+from .subprocess_transport import LIBRARY_FOLDER, BlockingWorker, SubprocessTransport, worker_command
 from .worker_client import Call, Transport, WorkerClient
 
 __all__ = [

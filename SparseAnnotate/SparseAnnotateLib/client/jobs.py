@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
-from .subprocess_transport import BlockingWorker
+from .subprocess_transport import BlockingWorker, SubprocessTransport
 from .worker_client import Call, Transport, WorkerClient
 
 Steps = Generator[Progress | None, None, Any]
@@ -21,11 +21,16 @@ _PIECES_SECONDS = 0.03
 class Job:
     """Work that was started: cancelled through WorkerJobs, and done when its `on_done` has been called."""
 
-    def __init__(self, method: str, on_done: Callable | None, on_progress: Callable[[Progress], None] | None):
+    def __init__(
+        self,
+        method: str,
+        on_done: Callable[[Any, SparseAnnotateError | None], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ):
         self.method = method
         self.is_done = False
         self.is_cancelled = False
-        self.call: Call | None = None
+        self.call: Call[Transport] | None = None
         self.on_done = on_done
         self.on_progress = on_progress
 
@@ -76,9 +81,9 @@ class WorkerJobs:
         return list(self._client.log)
 
     @property
-    def clients(self) -> list[WorkerClient]:
+    def clients(self) -> list[WorkerClient[Transport] | WorkerClient[SubprocessTransport]]:
         """The clients of both ways, as far as they are in use."""
-        return [self._client] + ([self._blocking.client] if self._blocking is not None else [])
+        return [self._client] if self._blocking is None else [self._client, self._blocking.client]
 
     def run(
         self,
@@ -115,7 +120,7 @@ class WorkerJobs:
         Raises WorkerError when another job is at work.
         """
         kind = method or name
-        if self.is_busy and kind not in _BESIDE_OTHERS:
+        if self._open is not None and kind not in _BESIDE_OTHERS:
             raise WorkerError(
                 f"The job '{self._open.method}' is being worked on. Wait until it has finished, or cancel it."
             )
@@ -154,7 +159,7 @@ class WorkerJobs:
             self._blocking = None
 
     def _ask(self, job: Job, method: str | None, params: Any, finish: Callable[[Any], Any]) -> None:
-        def answered(call: Call) -> None:
+        def answered(call: Call[Transport]) -> None:
             if call.error is not None:
                 self._end(job, error=call.error)
             else:

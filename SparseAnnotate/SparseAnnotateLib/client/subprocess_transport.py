@@ -8,8 +8,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..core import Progress, WorkerError
 from ..core.slicer_python import environment_for, worker_python
@@ -28,22 +29,24 @@ class SubprocessTransport:
 
     def __init__(self, command: list[str]):
         self._command = command
-        self._process: subprocess.Popen | None = None
-        self._events: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self._callbacks: dict[str, Callable] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._events: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._is_running = False
 
     @property
-    def process(self) -> subprocess.Popen | None:
+    def process(self) -> subprocess.Popen[bytes] | None:
         return self._process
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and "end" in self._callbacks
+        return self._is_running
 
-    def start(self, on_line, on_log, on_end) -> None:
+    def start(
+        self, on_line: Callable[[bytes], None], on_log: Callable[[str], None], on_end: Callable[[str], None]
+    ) -> None:
         """See `Transport.start`."""
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 self._command,
                 cwd=LIBRARY_FOLDER,
                 env=environment_for(self._command[0]),
@@ -58,17 +61,19 @@ class SubprocessTransport:
             raise WorkerError(
                 f"The worker process '{self._command[0]}' cannot be started ({error.strerror})."
             ) from error
-        self._callbacks = {"line": on_line, "log": lambda raw: on_log(_text(raw)), "end": on_end}
+        self._process, self._is_running = process, True
         readers = [
-            threading.Thread(target=self._read, args=(stream, kind), daemon=True)
-            for stream, kind in ((self._process.stdout, "line"), (self._process.stderr, "log"))
+            threading.Thread(target=self._read, args=(stream, callback), daemon=True)
+            for stream, callback in ((process.stdout, on_line), (process.stderr, lambda raw: on_log(_text(raw))))
         ]
         for reader in readers:
             reader.start()
-        threading.Thread(target=self._await_end, args=(readers,), daemon=True).start()
+        threading.Thread(target=self._await_end, args=(process, readers, on_end), daemon=True).start()
 
     def send(self, line: str) -> None:
         """See `Transport.send`. A process that has just died is reported by its end, not here."""
+        if self._process is None or self._process.stdin is None:
+            raise WorkerError("The worker process has not been started.")
         try:
             self._process.stdin.write(line.encode("utf-8"))
             self._process.stdin.flush()
@@ -77,7 +82,7 @@ class SubprocessTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
-        if self._process is not None and not self._process.stdin.closed:
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
 
     def pump(self, seconds: float) -> None:
@@ -85,28 +90,26 @@ class SubprocessTransport:
         try:
             event = self._events.get(timeout=seconds)
             while True:
-                self._handle(*event)
+                event()
                 event = self._events.get_nowait()
         except queue.Empty:
             return
 
-    def _handle(self, kind: str, content: bytes) -> None:
-        callback = self._callbacks[kind]
-        if kind == "end":
-            self._callbacks = {}
-            callback(_how_it_ended(self._process.returncode))
-        else:
-            callback(content)
-
-    def _read(self, stream: IO[bytes], kind: str) -> None:
+    def _read(self, stream: IO[bytes], callback: Callable[[bytes], None]) -> None:
         for line in stream:
-            self._events.put((kind, line))
+            self._events.put(partial(callback, line))
 
-    def _await_end(self, readers: list[threading.Thread]) -> None:
-        self._process.wait()
+    def _await_end(
+        self, process: subprocess.Popen[bytes], readers: list[threading.Thread], on_end: Callable[[str], None]
+    ) -> None:
+        code = process.wait()
         for reader in readers:
             reader.join()
-        self._events.put(("end", b""))
+        self._events.put(partial(self._end, on_end, code))
+
+    def _end(self, on_end: Callable[[str], None], code: int) -> None:
+        self._is_running = False
+        on_end(_how_it_ended(code))
 
 
 class BlockingWorker:
@@ -125,10 +128,10 @@ class BlockingWorker:
     def __enter__(self) -> BlockingWorker:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, method: str, params, on_progress: Callable[[Progress], None] | None = None):
+    def call(self, method: str, params: Any, on_progress: Callable[[Progress], None] | None = None) -> Any:
         """Send a request and return its result; raises what the worker answered. Ctrl-C cancels the request."""
         call = self.client.request(method, params, on_progress)
         try:
@@ -145,15 +148,16 @@ class BlockingWorker:
         while transport is not None and transport.is_running:
             transport.pump(0.1)
 
-    def _wait(self, call: Call) -> None:
+    def _wait(self, call: Call[SubprocessTransport]) -> None:
         while not call.is_done:
-            self.client.transport.pump(0.05)
+            # The call's own transport: the client lets go of it when it is closed, for example by `on_progress`.
+            call.transport.pump(0.05)
             if self._while_waiting is not None:
                 self._while_waiting()
 
 
-def _how_it_ended(code: int | None) -> str:
-    if code is not None and code < 0:
+def _how_it_ended(code: int) -> str:
+    if code < 0:
         try:
             return f"killed by {signal.Signals(-code).name}"
         except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
 from . import jsonrpc
@@ -14,9 +14,14 @@ _LOG_LINES = 2000
 
 
 class Transport(Protocol):
-    """Starts the worker process and carries lines to it and from it. Calls back in the thread that owns the client."""
+    """Starts the worker process and carries lines to it and from it. Calls back in the thread that owns the client.
 
-    def start(self, on_line: Callable[[bytes], None], on_log: Callable[[str], None], on_end: Callable[[str], None]):
+    What makes it call back is its own matter: Qt's event loop, or whoever holds it (`SubprocessTransport.pump`).
+    """
+
+    def start(
+        self, on_line: Callable[[bytes], None], on_log: Callable[[str], None], on_end: Callable[[str], None]
+    ) -> None:
         """Start the process; WorkerError when it cannot be started. `on_end` is told how it ended, in words."""
 
     def send(self, line: str) -> None:
@@ -29,20 +34,24 @@ class Transport(Protocol):
     def is_running(self) -> bool: ...
 
 
+AnyTransport = TypeVar("AnyTransport", bound=Transport)
+
+
 @dataclass
-class Call:
+class Call(Generic[AnyTransport]):
     """A request on its way.
 
     Attributes:
         method: what was asked.
+        transport: what carries the request and its answer.
         result, error: the answer once `is_done`.
     """
 
     method: str
     identifier: int
+    transport: AnyTransport
     on_progress: Callable[[Progress], None] | None = None
-    on_done: Callable[[Call], None] | None = None
-    transport: Transport | None = None
+    on_done: Callable[[Call[AnyTransport]], None] | None = None
     result: Any = None
     error: SparseAnnotateError | None = None
     is_done: bool = False
@@ -54,7 +63,7 @@ class Call:
         return self.result
 
 
-class WorkerClient:
+class WorkerClient(Generic[AnyTransport]):
     """Sends requests to a worker process and hands out answers. The process starts with the first request, stays
     between requests, and is started again by the next request if it died.
 
@@ -64,15 +73,15 @@ class WorkerClient:
         call = client.request("environment", {}, on_done=lambda call: print(call.value()["message"]))
     """
 
-    def __init__(self, new_transport: Callable[[], Transport]):
+    def __init__(self, new_transport: Callable[[], AnyTransport]):
         self._new_transport = new_transport
-        self._transport: Transport | None = None
-        self._calls: dict[int, Call] = {}
+        self._transport: AnyTransport | None = None
+        self._calls: dict[int, Call[AnyTransport]] = {}
         self._next = 1
         self.log: deque[str] = deque(maxlen=_LOG_LINES)
 
     @property
-    def transport(self) -> Transport | None:
+    def transport(self) -> AnyTransport | None:
         return self._transport
 
     @property
@@ -84,29 +93,36 @@ class WorkerClient:
         method: str,
         params: Any,
         on_progress: Callable[[Progress], None] | None = None,
-        on_done: Callable[[Call], None] | None = None,
-    ) -> Call:
+        on_done: Callable[[Call[AnyTransport]], None] | None = None,
+    ) -> Call[AnyTransport]:
         """Send a request. Raises WorkerError when the process cannot be started."""
-        if not self.is_running:
-            transport = self._new_transport()
-            transport.start(self._receive, self._add_log, lambda how: self._ended(transport, how))
-            self._transport = transport
-        call = Call(method, self._next, on_progress, on_done, self._transport)
+        transport = self._running_transport()
+        call = Call(method, self._next, transport, on_progress, on_done)
         self._next += 1
         self._calls[call.identifier] = call
-        self._transport.send(jsonrpc.request_line(call.identifier, method, params))
+        transport.send(jsonrpc.request_line(call.identifier, method, params))
         return call
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: Call[AnyTransport]) -> None:
         """Ask the worker to stop a request; its answer, a CancelledError, comes as any other."""
-        if not call.is_done and self.is_running:
-            self._transport.send(jsonrpc.notification_line(jsonrpc.CANCEL, {"id": call.identifier}))
+        transport = self._transport
+        if not call.is_done and transport is not None and transport.is_running:
+            transport.send(jsonrpc.notification_line(jsonrpc.CANCEL, {"id": call.identifier}))
 
     def close(self) -> None:
         """End the worker: it saves the checkpoint of what it is at, and goes. The next request starts another."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+
+    def _running_transport(self) -> AnyTransport:
+        """The transport in use, or a new one. Raises WorkerError when its process cannot be started."""
+        if self._transport is not None and self._transport.is_running:
+            return self._transport
+        transport = self._new_transport()
+        transport.start(self._receive, self._add_log, lambda how: self._ended(transport, how))
+        self._transport = transport
+        return transport
 
     def _receive(self, line: bytes) -> None:
         try:
@@ -120,7 +136,8 @@ class WorkerClient:
             if call is not None and call.on_progress is not None:
                 call.on_progress(progress)
             return
-        call = self._calls.pop(message.get("id"), None)
+        identifier = message.get("id")
+        call = self._calls.pop(identifier, None) if isinstance(identifier, int) else None
         if call is None:
             self._add_log(f"An answer nobody waits for: {line[:200]!r}")
             return
@@ -129,7 +146,7 @@ class WorkerClient:
         else:
             self._finish(call, result=message.get("result"))
 
-    def _ended(self, transport: Transport, how: str) -> None:
+    def _ended(self, transport: AnyTransport, how: str) -> None:
         if transport is self._transport:
             self._transport = None
         calls = [call for call in self._calls.values() if call.transport is transport]
@@ -145,7 +162,7 @@ class WorkerClient:
                 call, error=WorkerError(f"The worker process ended during '{call.method}' ({how}).{again}{last}")
             )
 
-    def _finish(self, call: Call, result: Any = None, error: SparseAnnotateError | None = None) -> None:
+    def _finish(self, call: Call[AnyTransport], result: Any = None, error: SparseAnnotateError | None = None) -> None:
         call.result, call.error, call.is_done = result, error, True
         if call.on_done is not None:
             call.on_done(call)

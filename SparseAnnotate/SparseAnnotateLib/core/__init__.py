@@ -4,7 +4,8 @@ Imports only what Slicer bundles. Nothing here knows of Slicer, Qt or torch.
 """
 
 from .annotation import Provenance, SparseAnnotation
-from .cohort import Case, Cohort
+from .cohort import Cohort
+from .cohort_file import Case
 from .effort import Effort
 from .errors import (
     BadInputError,

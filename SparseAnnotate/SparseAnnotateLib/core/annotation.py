@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -43,7 +44,7 @@ class SparseAnnotation:
     geometry: VolumeGeometry
     undecided: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape:
             raise BadInputError(
                 f"The labels have shape {self.labels.shape}, but the volume has shape {self.geometry.shape}."
@@ -62,7 +63,9 @@ class SparseAnnotation:
             object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
 
     @classmethod
-    def from_slices(cls, labels: np.ndarray, geometry: VolumeGeometry, plane: Plane, indices) -> SparseAnnotation:
+    def from_slices(
+        cls, labels: np.ndarray, geometry: VolumeGeometry, plane: Plane, indices: Iterable[int]
+    ) -> SparseAnnotation:
         """Annotation in which `indices` of one plane are drawn (empty where no label is), from a label array."""
         ledger = Ledger()
         axis = plane.array_axis(geometry)

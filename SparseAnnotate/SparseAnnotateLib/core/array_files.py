@@ -6,6 +6,7 @@ import io
 import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -62,15 +63,16 @@ def load_array(path: Path) -> np.ndarray | None:
     content, tail = content[:-_TAIL_BYTES], content[-_TAIL_BYTES:]
     if tail != _MARK + f"{zlib.crc32(content):08x}".encode("ascii"):
         return None
-    return np.load(io.BytesIO(content), allow_pickle=False)
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
 
 
 class _Counted:
     """A file whose checksum is kept while it is written."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO):
         self._file, self.checksum = file, 0
 
-    def write(self, content) -> int:
+    def write(self, content: bytes | memoryview) -> int:
         self.checksum = zlib.crc32(content, self.checksum)
         return self._file.write(content)

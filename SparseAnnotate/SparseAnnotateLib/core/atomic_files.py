@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _NAME_KEPT = 48  # characters: 192 bytes at most
 
 
 @contextmanager
-def written_atomically(path: str | Path):
+def written_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well it is synced and renamed to `path`.
 
     The temporary name keeps the ending, because image writers choose the format by it.

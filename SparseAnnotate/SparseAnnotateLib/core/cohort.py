@@ -23,7 +23,7 @@ for drawn slices. What SparseAnnotate writes then goes to its sub-folder 'Sparse
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +47,13 @@ from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
 from .image_fingerprint import image_fingerprint
-from .images import labels_from_values, read_geometry, read_image, read_labels
+from .images import read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
 from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
+from .voxel_values import labels_from_values
 
 _LOCK_SECONDS = 10.0
 
@@ -236,7 +237,7 @@ class Cohort(CohortLayout):
                 self._update_file(lambda file: replace(file, labels={v: n for n, v in values.items()}))
         return values
 
-    def _update_file(self, change) -> None:
+    def _update_file(self, change: Callable[[CohortFile], CohortFile]) -> None:
         path = self.folder / COHORT_FILE
         if not path.is_file():
             raise CohortError(
@@ -353,8 +354,8 @@ class Cohort(CohortLayout):
             before, after = self.ledger(name), annotation.ledger
             if undecided is not None:
                 # Until all is written, what is undecided before or afterwards must not count as decided.
-                old = self.annotation(name).undecided if undecided_path.is_file() else None
-                both = undecided if old is None else undecided | old
+                undecided_before = self.annotation(name).undecided if undecided_path.is_file() else None
+                both = undecided if undecided_before is None else undecided | undecided_before
                 yield from writing_undecided(undecided_path, both, geometry)
             if any(not after.is_decided(entry.plane, entry.index) for entry in before.decided):
                 old = self.annotation(name)
@@ -399,7 +400,7 @@ class Cohort(CohortLayout):
         return path_in(self.folder, stored)
 
     @contextmanager
-    def _naming(self, what: str):
+    def _naming(self, what: str) -> Iterator[None]:
         """Names the case in errors about its files: their paths need not."""
         try:
             yield

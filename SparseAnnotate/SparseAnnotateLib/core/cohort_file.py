@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
@@ -120,7 +120,7 @@ def stored_path(folder: Path, path: str | Path) -> str:
     return path.as_posix()
 
 
-def _named_cases(found) -> tuple[Case, ...]:
+def _named_cases(found: Sequence[tuple[str, str, str | None]]) -> tuple[Case, ...]:
     """The cases of a Decathlon folder; images of one name in folders of patients are named by the folders."""
     names = [usable_case_name(name) for name, _, _ in found]
     if twins(names):

@@ -38,7 +38,8 @@ class LabelFigures:
     def from_plain(cls, row: Mapping[str, Any]) -> LabelFigures:
         """From a row of the worker's answer: JSON has no infinity, so an infinite distance comes as null."""
         distances = ("hd95_mm", "hausdorff_mm", "average_boundary_mm")
-        return cls(**{k: math.inf if v is None and k in distances else v for k, v in row.items()})
+        figures: dict[str, Any] = {k: math.inf if v is None and k in distances else v for k, v in row.items()}
+        return cls(**figures)
 
 
 @dataclass(frozen=True)

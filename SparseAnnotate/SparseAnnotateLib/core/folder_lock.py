@@ -7,14 +7,17 @@ import json
 import logging
 import os
 import socket
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from .atomic_files import why_not_written
 from .errors import BusyError, FileWriteError
 
-if os.name == "nt":
+# Not `os.name`: type checkers know of this one that the other branch is for other systems.
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -40,7 +43,7 @@ class FolderLock:
         self.path = Path(folder) / name
         self.purpose = purpose
         self.wait_seconds = wait_seconds
-        self._file = None
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> FolderLock:
         try:
@@ -55,27 +58,29 @@ class FolderLock:
                 file.close()
                 raise BusyError(f"'{self.path.parent}' is in use: {holder}. Wait until it has finished, or cancel it.")
             time.sleep(0.02)
-        holder = {"process": os.getpid(), "computer": socket.gethostname(), "purpose": self.purpose}
+        own = {"process": os.getpid(), "computer": socket.gethostname(), "purpose": self.purpose}
         try:
             os.ftruncate(file.fileno(), 0)
-            os.write(file.fileno(), json.dumps(holder).encode())
+            os.write(file.fileno(), json.dumps(own).encode())
         except OSError as error:
             file.close()
             raise FileWriteError(why_not_written(self.path, error)) from error
         self._file = file
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
         try:
             with suppress(OSError):
-                os.ftruncate(self._file.fileno(), 0)
-                _unlock(self._file)
+                os.ftruncate(file.fileno(), 0)
+                _unlock(file)
         finally:
             # Closing the file gives the lock back in any case.
-            self._file.close()
-            self._file = None
+            file.close()
 
-    def _try_lock(self, file) -> bool:
+    def _try_lock(self, file: BinaryIO) -> bool:
         try:
             _lock(file)
             return True
@@ -103,9 +108,9 @@ class FolderLock:
             return "another process is working there"
 
 
-def _lock(file) -> None:
+def _lock(file: BinaryIO) -> None:
     """Lock the file, or raise OSError at once."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         # Far beyond the text in the file, so that others can still read who holds it.
         file.seek(1 << 30)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -113,8 +118,8 @@ def _lock(file) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _unlock(file) -> None:
-    if os.name == "nt":
+def _unlock(file: BinaryIO) -> None:
+    if sys.platform == "win32":
         file.seek(1 << 30)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
     else:

@@ -5,11 +5,13 @@ RAS (Slicer) in memory, LPS (ITK) in files. This module is the only place that c
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import BadInputError
 
@@ -36,11 +38,9 @@ class VolumeGeometry:
     shape: tuple[int, int, int]
     ijk_to_ras: tuple[tuple[float, ...], ...]
 
-    def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _checked_shape(self.shape))
         matrix = np.asarray(self.ijk_to_ras, dtype=float)
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise BadInputError(f"A volume must have three axes with at least one voxel each, not shape {self.shape}.")
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise BadInputError("The IJK-to-RAS matrix must be a 4x4 matrix of finite numbers.")
         columns = matrix[:3, :3]
@@ -71,23 +71,31 @@ class VolumeGeometry:
     def directions(self) -> np.ndarray:
         """(3, 3) float64; column a is the RAS unit vector along array axis a (0: K, 1: J, 2: I)."""
         columns = self.matrix[:3, :3]
-        return (columns / np.linalg.norm(columns, axis=0))[:, ::-1]
+        unit: np.ndarray = columns / np.linalg.norm(columns, axis=0)
+        return unit[:, ::-1]
 
     @classmethod
-    def from_spacing(cls, shape, spacing=(1.0, 1.0, 1.0), origin_ras=(0.0, 0.0, 0.0)) -> VolumeGeometry:
+    def from_spacing(
+        cls,
+        shape: Iterable[int],
+        spacing: Sequence[float] = (1.0, 1.0, 1.0),
+        origin_ras: ArrayLike = (0.0, 0.0, 0.0),
+    ) -> VolumeGeometry:
         """An unrotated volume: `shape` and `spacing` (mm) in array order (K, J, I), origin in RAS (mm)."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.diag([float(s) for s in reversed(spacing)])
         matrix[:3, 3] = origin_ras
-        return cls(tuple(shape), _rows(matrix))
+        return cls(_checked_shape(shape), _rows(matrix))
 
     @classmethod
-    def from_matrix(cls, shape, ijk_to_ras) -> VolumeGeometry:
+    def from_matrix(cls, shape: Iterable[int], ijk_to_ras: ArrayLike) -> VolumeGeometry:
         """From any 4x4 array-like, IJK to RAS, and the shape (K, J, I)."""
-        return cls(tuple(shape), _rows(np.asarray(ijk_to_ras, dtype=float)))
+        return cls(_checked_shape(shape), _rows(np.asarray(ijk_to_ras, dtype=float)))
 
     @classmethod
-    def from_itk(cls, size, spacing, origin, direction) -> VolumeGeometry:
+    def from_itk(
+        cls, size: Sequence[int], spacing: ArrayLike, origin: ArrayLike, direction: ArrayLike
+    ) -> VolumeGeometry:
         """From ITK's (i, j, k) size, spacing (mm), origin and 3x3 row-major direction, all in LPS.
 
         Axes that are nearly at right angles, as rounding leaves them, are put at right angles: see `squared_matrix`.
@@ -95,7 +103,7 @@ class VolumeGeometry:
         lps = np.eye(4)
         lps[:3, :3] = np.asarray(direction, dtype=float).reshape(3, 3) @ np.diag(spacing)
         lps[:3, 3] = origin
-        shape = tuple(reversed([int(n) for n in size]))
+        shape = _checked_shape(reversed(size))
         if np.isfinite(lps).all() and _skew(lps[:3, :3]) > _RIGHT_ANGLE:
             squared = squared_matrix(lps, shape)
             lps = lps if squared is None else squared
@@ -184,23 +192,22 @@ class VolumeGeometry:
     @property
     def standard_shape(self) -> tuple[int, int, int]:
         """Number of voxels along the axes of `to_standard_order`."""
-        axes, _ = self._standard_axes_and_flips()
-        return tuple(self.shape[a] for a in axes)
+        superior, anterior, right = self._standard_axes_and_flips()[0]
+        return self.shape[superior], self.shape[anterior], self.shape[right]
 
     @property
     def standard_spacing(self) -> tuple[float, float, float]:
         """Spacing (mm) along the axes of `to_standard_order`."""
-        axes, _ = self._standard_axes_and_flips()
-        return tuple(self.spacing[a] for a in axes)
+        (superior, anterior, right), spacing = self._standard_axes_and_flips()[0], self.spacing
+        return spacing[superior], spacing[anterior], spacing[right]
 
-    def _standard_axes_and_flips(self):
+    def _standard_axes_and_flips(self) -> tuple[tuple[int, int, int], tuple[bool, ...]]:
         right, anterior, superior = self.nearest_anatomical_axes()
-        axes = (superior, anterior, right)
-        flips = tuple(self.directions[r, a] < 0 for r, a in zip((2, 1, 0), axes, strict=True))
-        return axes, flips
+        axes, directions = (superior, anterior, right), self.directions
+        return axes, tuple(bool(directions[r, a] < 0) for r, a in zip((2, 1, 0), axes, strict=True))
 
 
-def squared_matrix(matrix: np.ndarray, shape) -> np.ndarray | None:
+def squared_matrix(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray | None:
     """A (4, 4) matrix from voxel index (i, j, k, 1) to mm with its axes put at right angles: the nearest rotation.
 
     Voxel sizes and the middle of the volume stay. None when the axes are further from right angles than by rounding,
@@ -228,6 +235,13 @@ def skew_sentence(columns: np.ndarray) -> str:
     )
 
 
+def _checked_shape(shape: Iterable[int]) -> tuple[int, int, int]:
+    sizes = tuple(int(n) for n in shape)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise BadInputError(f"A volume must have three axes with at least one voxel each, not shape {sizes}.")
+    return sizes
+
+
 def _skew(columns: np.ndarray) -> float:
     """Largest cosine between two of the columns, 0 when they are at right angles."""
     directions = columns / np.linalg.norm(columns, axis=0)
@@ -238,11 +252,11 @@ def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(x) for x in row) for row in matrix)
 
 
-def _times(shape) -> str:
+def _times(shape: Sequence[int]) -> str:
     return " x ".join(str(n) for n in reversed(shape))
 
 
-def _mm(spacing) -> str:
+def _mm(spacing: Sequence[float]) -> str:
     return " x ".join(f"{s:.4g}" for s in reversed(spacing)) + " mm"
 
 
@@ -252,5 +266,5 @@ def _nearest_axes(ijk_to_ras: tuple[tuple[float, ...], ...]) -> tuple[int, int, 
     columns = np.array(ijk_to_ras)[:3, :3]
     cosines = np.abs(columns / np.linalg.norm(columns, axis=0))[:, ::-1]
     # The first of equals wins.
-    candidates = permutations((2, 1, 0))
+    candidates = permutations((2, 1, 0), 3)
     return max(candidates, key=lambda axes: round(sum(cosines[r, a] for r, a in enumerate(axes)), _TIE_DIGITS))

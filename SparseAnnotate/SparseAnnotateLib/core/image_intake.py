@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -100,7 +100,7 @@ def _linked(file: Path, place: Path) -> bool:
         return False
 
 
-def _free(place: Path, is_taken) -> Path:
+def _free(place: Path, is_taken: Callable[[Path], bool]) -> Path:
     """The path, or one like it that no other file has."""
     number = 1
     free = place

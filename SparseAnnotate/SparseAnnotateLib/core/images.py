@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from .nifti_for_itk import named_for_itk, squared_for_itk
 from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
 from .slab_writing import FACT_PREFIX, written_in_slabs
 from .voxel_values import labels_from_values, require_finite
+
+if TYPE_CHECKING:
+    from SimpleITK import ImageFileReader
 
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
 
@@ -112,7 +116,7 @@ def write_image(
 
 
 @contextmanager
-def _opened(path: Path, header_only: bool = False) -> Iterator:
+def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
     """SimpleITK's reader of an image file, with its header read and found to be that of a 3D scalar image."""
     import SimpleITK as sitk  # here, because Slicer reads this file at every start
 
@@ -141,7 +145,7 @@ def _opened(path: Path, header_only: bool = False) -> Iterator:
         yield reader
 
 
-def _geometry(reader, path: str | Path) -> VolumeGeometry:
+def _geometry(reader: ImageFileReader, path: str | Path) -> VolumeGeometry:
     size, spacing, origin = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
     direction = np.asarray(reader.GetDirection()).reshape(len(size), len(size))[:3, :3]
     try:
@@ -150,7 +154,7 @@ def _geometry(reader, path: str | Path) -> VolumeGeometry:
         raise BadInputError(f"The file '{path}' cannot be used. {error}") from error
 
 
-def _require_scalar_volume(reader, path: Path) -> None:
+def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
     size = reader.GetSize()
     require_3d_scalar(len([n for n in size[3:] if n > 1]) + 3 if len(size) >= 3 else len(size), size, path)
     if reader.GetNumberOfComponents() != 1:
@@ -160,7 +164,7 @@ def _require_scalar_volume(reader, path: Path) -> None:
         )
 
 
-def require_3d_scalar(dimension: int, size, what) -> None:
+def require_3d_scalar(dimension: int, size: Sequence[int], what: str | Path) -> None:
     """Raise BadInputError when an image named `what` is 2D, one slice thin, or 4D."""
     if dimension > 3:
         raise BadInputError(

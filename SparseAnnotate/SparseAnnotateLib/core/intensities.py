@@ -47,7 +47,8 @@ class Intensities:
         lowest, highest = float(image.min()), float(image.max())
         # Below the largest float64, so that differences of two values are finite.
         values = np.unique(np.append(_sample(image), (lowest, highest)).astype(np.float64) / 4)
-        low, high = shown = tuple(4 * end for end in _shown_range(values))
+        low, high = (4 * end for end in _shown_range(values))
+        shown = (low, high)
         is_clipped = low > lowest or high < highest
         if is_clipped:
             margin = _MARGIN * (high / 4 - low / 4) * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -30,8 +31,10 @@ def drawn_from_known(labels: np.ndarray, known: np.ndarray, geometry: VolumeGeom
     for plane in Plane:
         axis = plane.array_axis(geometry)
         shares[plane] = known.mean(axis=tuple(a for a in range(3) if a != axis))
-    best, least = {}, None
-    for is_drawn in (lambda share: share == 1.0, lambda share: share > _MOSTLY):
+    best: dict[Plane, list[int]] = {}
+    least: int | None = None
+    rules: tuple[Callable[[np.ndarray], np.ndarray], ...] = (lambda share: share == 1.0, lambda share: share > _MOSTLY)
+    for is_drawn in rules:
         for count in (1, 2, 3):
             for planes in combinations(Plane, count):
                 slices = {plane: np.flatnonzero(is_drawn(shares[plane])).tolist() for plane in planes}
@@ -61,7 +64,9 @@ def with_ledger(ledger: Ledger, labels: np.ndarray, known: np.ndarray, geometry:
     return SparseAnnotation(np.where(known, labels, 0).astype(labels.dtype), ledger, geometry, ~known)
 
 
-def _annotation(labels, known, geometry, slices: dict[Plane, list[int]]) -> SparseAnnotation:
+def _annotation(
+    labels: np.ndarray, known: np.ndarray, geometry: VolumeGeometry, slices: dict[Plane, list[int]]
+) -> SparseAnnotation:
     ledger = Ledger()
     for plane, indices in slices.items():
         axis = plane.array_axis(geometry)

@@ -64,9 +64,9 @@ class Ledger:
     entries: tuple[LedgerEntry, ...] = ()
     format: Literal["SparseAnnotate ledger"] = "SparseAnnotate ledger"
     version: Literal[1] = 1
-    _by_key: dict = field(init=False, repr=False, compare=False, default=None)
+    _by_key: dict[tuple[Plane, int], LedgerEntry] = field(init=False, repr=False, compare=False, default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         by_key = {entry.key: entry for entry in self.entries}
         if len(by_key) != len(self.entries):
             raise BadInputError("A ledger names the same slice twice.")

@@ -44,9 +44,9 @@ def metaimage_damage(path: Path) -> str:
         if len(files) != 1:
             return ""
         most = _whole_number(fields.get("CompressedDataSize", ""))
-        with open(files[0], "rb") as file:
-            file.seek(start if files[0] == path else 0)
-            length, problem = zlib_length(file, most)
+        with open(files[0], "rb") as stream:
+            stream.seek(start if files[0] == path else 0)
+            length, problem = zlib_length(stream, most)
         return problem or ("" if length >= expected else "it holds fewer voxels than its header says")
     skipped = _whole_number(fields.get("HeaderSize", "")) or 0
     length = sum(file.stat().st_size - skipped for file in files) - (start if files[0] == path else 0)
@@ -62,7 +62,8 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     """The fields, and where what follows them begins; names of files of a list under 'LIST'."""
     with open(path, "rb") as file:
         content = file.read(_LONGEST_HEADER)
-    fields, place = {}, 0
+    fields: dict[str, str] = {}
+    place = 0
     while place < len(content) and "ElementDataFile" not in fields:
         end = content.find(b"\n", place)
         end = len(content) if end < 0 else end
@@ -87,9 +88,10 @@ def _named_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
 
 
 def _expected_bytes(fields: dict[str, str]) -> int | None:
-    sizes = [_whole_number(word) for word in fields.get("DimSize", "").split()]
+    words = fields.get("DimSize", "").split()
+    sizes = [number for number in map(_whole_number, words) if number is not None]
     size = _BYTES.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
-    if not sizes or None in sizes or size is None:
+    if not sizes or len(sizes) < len(words) or size is None:
         return None
     return math.prod(sizes) * size * (_whole_number(fields.get("ElementNumberOfChannels", "1")) or 1)
 

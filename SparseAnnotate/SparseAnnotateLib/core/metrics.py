@@ -8,7 +8,7 @@ distances are infinite, because no number of millimetres would be honest.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,9 @@ def batched_iou(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     return 1.0 if totals[1] == 0 else float(totals[0] / totals[1])
 
 
-def boundary_distances(prediction: np.ndarray, reference: np.ndarray, spacing) -> tuple[np.ndarray, np.ndarray]:
+def boundary_distances(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances (mm) from each boundary voxel of one mask to the nearest boundary voxel of the other, both ways.
 
     Args:
@@ -70,7 +72,7 @@ class BoundaryFigures:
     hausdorff: float
 
 
-def boundary_figures(prediction: np.ndarray, reference: np.ndarray, spacing) -> BoundaryFigures:
+def boundary_figures(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> BoundaryFigures:
     """All boundary distances of two bool masks from one pair of distance maps; `spacing` in mm along the axes.
 
     The average is over both boundaries' distances together; each Hausdorff figure is the larger of the directed ones.
@@ -88,22 +90,24 @@ def boundary_figures(prediction: np.ndarray, reference: np.ndarray, spacing) -> 
     )
 
 
-def average_boundary_distance(prediction: np.ndarray, reference: np.ndarray, spacing) -> float:
+def average_boundary_distance(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
     """Average distance of boundaries (ADB) in mm; see `boundary_figures`."""
     return boundary_figures(prediction, reference, spacing).average
 
 
-def hausdorff_distance(prediction: np.ndarray, reference: np.ndarray, spacing) -> float:
+def hausdorff_distance(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
     """Symmetric Hausdorff distance in mm; see `boundary_figures`."""
     return boundary_figures(prediction, reference, spacing).hausdorff
 
 
-def hausdorff_distance_95(prediction: np.ndarray, reference: np.ndarray, spacing) -> float:
+def hausdorff_distance_95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
     """95th percentile of the symmetric Hausdorff distance (mm): one stray voxel does not decide it."""
     return boundary_figures(prediction, reference, spacing).hausdorff_95
 
 
-def hvsmr_overall_score(prediction: np.ndarray, reference: np.ndarray, spacing, labels: Iterable[int]) -> float:
+def hvsmr_overall_score(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], labels: Iterable[int]
+) -> float:
     """Overall score of the HVSMR 2016 challenge: sum over classes of Dice / 2 - ADB / 4 - Hausdorff / 30.
 
     Args:
@@ -142,7 +146,7 @@ def adapted_rand_f_score(prediction: np.ndarray, reference: np.ndarray) -> float
     return 2 * merge * split / (merge + split)
 
 
-def _intersection_and_union(prediction, reference) -> tuple[int, int]:
+def _intersection_and_union(prediction: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
     _require_same_shape(prediction, reference)
     both = int(np.count_nonzero(prediction & reference))
     return both, int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference)) - both
@@ -151,10 +155,11 @@ def _intersection_and_union(prediction, reference) -> tuple[int, int]:
 def _boundary(mask: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
-    return mask & ~ndimage.binary_erosion(mask)
+    boundary: np.ndarray = mask & ~ndimage.binary_erosion(mask)
+    return boundary
 
 
-def _require_same_shape(prediction, reference) -> None:
+def _require_same_shape(prediction: np.ndarray, reference: np.ndarray) -> None:
     if prediction.shape != reference.shape:
         raise BadInputError(
             f"The two masks differ in size: {prediction.shape} and {reference.shape}; they must lie on one grid."

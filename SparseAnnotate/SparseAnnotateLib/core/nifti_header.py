@@ -8,6 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,29 +113,39 @@ def nifti_contradiction(path: Path) -> str:
 def _parsed(header: bytes) -> NiftiHeader | None:
     for order in "<>":
 
-        def read(kind: str, place: int, order=order):
+        def read(kind: str, place: int, order: str = order) -> tuple[Any, ...]:
             return struct.unpack_from(order + kind, header, place)
 
         if len(header) >= 348 and read("i", 0)[0] == 348:
             dimensions, (bits,), (offset,) = read("8h", 40), read("h", 72), read("f", 108)
-            places, mark = (280, "12f", 80, "3f", 252, "h"), header[344:347] in (b"n+1", b"ni1")
+            sform, voxel_sizes, codes = ("12f", 280), ("3f", 80), ("h", 252)
+            is_nifti = header[344:347] in (b"n+1", b"ni1")
         elif len(header) >= 540 and read("i", 0)[0] == 540:
             dimensions, (bits,), (offset,) = read("8q", 16), read("h", 14), read("q", 168)
-            places, mark = (400, "12d", 112, "3d", 344, "i"), header[4:7] in (b"n+2", b"ni2")
+            sform, voxel_sizes, codes = ("12d", 400), ("3d", 112), ("i", 344)
+            is_nifti = header[4:7] in (b"n+2", b"ni2")
         else:
             continue
         if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
             return None
         sizes = [max(1, n) for n in dimensions[1 : 1 + dimensions[0]]]
+        i, j, k = (*sizes, 1, 1)[:3]
+        qform_code, sform_code = read(f"2{codes[0]}", codes[1])
         return NiftiHeader(
-            int(offset) + math.prod(sizes) * bits // 8,
-            int(offset),
-            mark,
-            (*sizes, 1, 1)[:3],
-            read(places[3], places[2]),
-            *read(f"2{places[5]}", places[4]),
-            np.array(read(places[1], places[0]), dtype=float).reshape(3, 4),
-            order,
-            *places,
+            length=int(offset) + math.prod(sizes) * bits // 8,
+            offset=int(offset),
+            is_nifti=is_nifti,
+            size=(i, j, k),
+            voxel_sizes=read(*voxel_sizes),
+            qform_code=qform_code,
+            sform_code=sform_code,
+            sform=np.array(read(*sform), dtype=float).reshape(3, 4),
+            order=order,
+            sform_place=sform[1],
+            sform_format=sform[0],
+            sizes_place=voxel_sizes[1],
+            sizes_format=voxel_sizes[0],
+            code_place=codes[1],
+            code_format=codes[0],
         )
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 _NO_DIGITS = "0" * 32
 CHECKSUM_LINE = f"# SparseAnnotate checksum: {_NO_DIGITS}"
@@ -25,14 +26,14 @@ class ChecksummedFile:
         file: open in binary mode, empty. header: the header with CHECKSUM_LINE and the empty line at its end.
     """
 
-    def __init__(self, file, header: bytes):
+    def __init__(self, file: BinaryIO, header: bytes):
         self._file = file
         self._place = header.index(CHECKSUM_LINE.encode()) + len(CHECKSUM_LINE) - len(_NO_DIGITS)
         self._header = self._whole = zlib.crc32(header)
         self._length = len(header)
         file.write(header)
 
-    def write(self, content) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         """Append bytes, or anything with a buffer of them."""
         self._whole = zlib.crc32(content, self._whole)
         self._length += memoryview(content).nbytes

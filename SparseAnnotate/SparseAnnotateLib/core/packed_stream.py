@@ -49,7 +49,9 @@ def bzip2_length(file: BinaryIO) -> tuple[int, str]:
 _CUT_OFF = "it ends within its compressed voxels"
 
 
-def _length(file, unpacker, start: bytes, most: int | None = None) -> tuple[int, str, bytes]:
+def _length(
+    file: BinaryIO, unpacker: zlib._Decompress, start: bytes, most: int | None = None
+) -> tuple[int, str, bytes]:
     """Bytes of one stream, what is wrong with it, and what follows it as far as it has been read."""
     length, waiting = 0, start
     left = most

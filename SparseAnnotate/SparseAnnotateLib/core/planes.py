@@ -45,11 +45,11 @@ class SliceRef:
     plane: Plane
     index: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.plane.value} slice {self.index} of {self.volume}"
 
 
-def slice_layer(axis: int, index: int) -> tuple:
+def slice_layer(axis: int, index: int) -> tuple[int | slice, ...]:
     """Index expression of one slice of a (K, J, I) array."""
     return tuple(index if a == axis else slice(None) for a in range(3))
 
@@ -58,4 +58,5 @@ def slice_centre_ras(geometry: VolumeGeometry, axis: int, index: int) -> np.ndar
     """RAS position (mm) of the middle of a slice: where a slice view must jump to."""
     centre_kji = [(n - 1) / 2 for n in geometry.shape]
     centre_kji[axis] = index
-    return (geometry.matrix @ np.array([*reversed(centre_kji), 1.0]))[:3]
+    centre: np.ndarray = geometry.matrix @ np.array([*reversed(centre_kji), 1.0])
+    return centre[:3]

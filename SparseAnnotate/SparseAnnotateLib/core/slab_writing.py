@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def written_in_slabs(
         checked.finish()
 
 
-def _vector(values) -> str:
+def _vector(values: Iterable[float]) -> str:
     return f"({','.join(repr(float(v)) for v in values)})"
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from .errors import WorkerError
 
@@ -67,7 +68,7 @@ def _is_own(program: str) -> bool:
 
 def _before_slicer() -> dict[str, str]:
     """The environment that Slicer was started in; empty outside Slicer, which nothing here imports."""
-    util = getattr(sys.modules.get("slicer"), "util", None)
+    util: Any = getattr(sys.modules.get("slicer"), "util", None)
     try:
         before = dict(util.startupEnvironment())
     except AttributeError:

@@ -9,13 +9,16 @@ import math
 import types
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .atomic_files import write_text
 from .errors import BadInputError
 from .json_checksum import FIELD, flipped_bit, with_checksum
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def read_json(path: str | Path, cls: type[T]) -> T:
@@ -29,7 +32,8 @@ def read_json(path: str | Path, cls: type[T]) -> T:
     value = _parsed(read_json_text(path), source)
     if isinstance(value, dict) and FIELD not in {field.name for field in dataclasses.fields(cls)}:
         value.pop(FIELD, None)
-    return from_plain(value, cls, source)
+    content: T = from_plain(value, cls, source)
+    return content
 
 
 def read_json_text(path: str | Path) -> str:
@@ -59,7 +63,8 @@ def read_json_text(path: str | Path) -> str:
 
 def parse_json(text: str, cls: type[T], source: str) -> T:
     """Parse JSON text into the dataclass `cls`; `source` names the text in error sentences."""
-    return from_plain(_parsed(text, source), cls, source)
+    content: T = from_plain(_parsed(text, source), cls, source)
+    return content
 
 
 def write_json(path: str | Path, value: Any, checksum: bool = True) -> None:
@@ -104,7 +109,7 @@ def from_plain(value: Any, cls: Any, source: str, field: str = "") -> Any:
         if value is None and type(None) in arguments:
             return None
         return from_plain(value, next(a for a in arguments if a is not type(None)), source, field)
-    if dataclasses.is_dataclass(cls):
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         return _dataclass_from(value, cls, source, field)
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         try:
@@ -126,7 +131,7 @@ def from_plain(value: Any, cls: Any, source: str, field: str = "") -> Any:
     return _scalar_from(value, cls, source, field)
 
 
-def _scalar_from(value, cls, source, field):
+def _scalar_from(value: Any, cls: type, source: str, field: str) -> Any:
     if cls is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if (isinstance(value, bool) and cls is not bool) or not isinstance(value, cls):
@@ -135,7 +140,7 @@ def _scalar_from(value, cls, source, field):
     return value
 
 
-def _key_from(key, cls, source, field):
+def _key_from(key: str, cls: type, source: str, field: str) -> str | int:
     if cls is not int:
         return key
     try:
@@ -144,7 +149,9 @@ def _key_from(key, cls, source, field):
         raise _wrong(source, field, "must have whole numbers as its names", key) from None
 
 
-def _sequence_from(value, origin, arguments, source, field):
+def _sequence_from(
+    value: Any, origin: type[tuple[Any, ...] | list[Any]], arguments: tuple[Any, ...], source: str, field: str
+) -> tuple[Any, ...] | list[Any]:
     if not isinstance(value, list):
         raise _wrong(source, field, "must be a list", value)
     if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
@@ -152,13 +159,13 @@ def _sequence_from(value, origin, arguments, source, field):
             raise _wrong(source, field, f"must be a list of {len(arguments)} values", value)
         kinds = arguments
     else:
-        kinds = [arguments[0]] * len(value)
+        kinds = (arguments[0],) * len(value)
     return origin(
         from_plain(v, kind, source, f"{field}[{n}]") for n, (v, kind) in enumerate(zip(value, kinds, strict=True))
     )
 
 
-def _dataclass_from(value, cls, source, field):
+def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
     if not isinstance(value, dict):
         raise _wrong(source, field, "must be an object", value)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
@@ -190,7 +197,7 @@ def _parsed(text: str, source: str) -> Any:
         raise BadInputError(f"{_capital(source)} cannot be read as JSON ({error}).") from error
 
 
-def _wrong(source, field, must, value) -> BadInputError:
+def _wrong(source: str, field: str, must: str, value: Any) -> BadInputError:
     shown = json.dumps(to_plain(value))
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     place = f"the field '{field}'" if field else "the content"

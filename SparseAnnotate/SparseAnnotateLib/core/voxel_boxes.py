@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 Box = tuple[slice, slice, slice]
@@ -23,11 +25,10 @@ def bounding_box(array: np.ndarray) -> Box | None:
     )
 
 
-def enclosing_box(boxes) -> Box | None:
+def enclosing_box(boxes: Iterable[Box]) -> Box | None:
     """The smallest box around all boxes; None when there is none."""
     boxes = list(boxes)
     if not boxes:
         return None
-    return tuple(
-        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
-    )
+    k, j, i = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
+    return k, j, i

@@ -185,6 +185,14 @@ def test_a_request_right_after_closing_goes_to_another_worker():
         assert worker.call("environment", {})["can_train"]
 
 
+def test_a_call_ends_with_an_error_when_its_client_is_closed_meanwhile():
+    progress = jsonrpc.notification_line("progress", {"id": 1, "fraction": 0.5, "message": "half"})
+    script = f"import sys; input(); print({progress!r}, flush=True); sys.stdin.read()"
+    worker = BlockingWorker([sys.executable, "-c", script])
+    with pytest.raises(WorkerError, match=r"ended during 'environment' \(exit code 0\)"):
+        worker.call("environment", {}, on_progress=lambda _: worker.client.close())
+
+
 def test_closing_stdin_ends_the_process():
     process = subprocess.Popen(worker_command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=LIBRARY_FOLDER)
     process.stdin.close()
