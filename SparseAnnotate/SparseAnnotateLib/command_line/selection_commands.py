@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core import Plane, Watch
 from ..selection import (
+    DEFAULT_DIMENSIONS,
     FEATURES,
     SCOPES,
     AnnotationPlan,
@@ -30,7 +31,13 @@ def add_plan(commands) -> None:
     budget.add_argument("--minutes", type=float, help="minutes you can spend drawing")
     command.add_argument("--seconds-per-slice", type=float, help="by default as long as slices have taken so far")
     command.add_argument("--planes", nargs="+", default=[p.value for p in Plane], help="planes to choose from")
-    command.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the model to train (default: 3)")
+    command.add_argument(
+        "--dimensions",
+        type=int,
+        choices=(2, 3),
+        default=DEFAULT_DIMENSIONS,
+        help=f"of the model to train (default: {DEFAULT_DIMENSIONS})",
+    )
     command.add_argument("--target", choices=("clear", "subtle"), help="whether the structure stands out clearly")
 
 

@@ -61,7 +61,7 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
 
 
 def _of_features(options: argparse.Namespace) -> list[str]:
-    where = f"--features {options.features or 'intensity'}"
+    where = f"--features {options.features}"
     found = []
     if options.features != "autoencoder":
         found += _sentence(options, ["from_scratch", "download_weights"], where)

@@ -13,6 +13,7 @@ from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..selection import (
+    DEFAULT_DIMENSIONS,
     AnnotationPlan,
     Budget,
     FeatureSettings,
@@ -127,7 +128,7 @@ class RecommendingLogic(SessionLogic):
         slices: int | None = None,
         minutes: float | None = None,
         secondsPerSlice: float | None = None,
-        dimensions: int = 3,
+        dimensions: int = DEFAULT_DIMENSIONS,
         target: str | None = None,
         planes: Sequence[str] = tuple(plane.value for plane in Plane),
         waitForCompletion: bool = True,

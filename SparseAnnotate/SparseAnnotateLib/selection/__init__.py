@@ -7,7 +7,7 @@ from .cohort_slices import cached_array, cohort_extents, cohort_slice_images
 from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
-from .planner import Advice, AnnotationPlan, plan_annotation
+from .planner import DEFAULT_DIMENSIONS, Advice, AnnotationPlan, plan_annotation
 from .recommend import DEFAULT_STRATEGY, Volume, recommend_slices, with_measured_seconds
 from .settings import FeatureSettings, SelectionSettings
 from .slice_features import DEFAULT_FEATURES, FEATURES, centred, check_features, intensity_features
@@ -16,6 +16,7 @@ from .stopping import StoppingHint, stopping_hint
 from .strategy import RankedSlice, Strategy, check_seed, register_strategy, strategy_descriptions, strategy_named
 
 __all__ = [
+    "DEFAULT_DIMENSIONS",
     "DEFAULT_FEATURES",
     "DEFAULT_STRATEGY",
     "FEATURES",

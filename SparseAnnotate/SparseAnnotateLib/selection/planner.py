@@ -13,6 +13,7 @@ from ..core import BadInputError, Plane
 from .budget import Budget, even_counts
 from .plane_advice import advised_plane
 
+DEFAULT_DIMENSIONS: Literal[2, 3] = 3
 _SUBTLE_DENSITY = 0.2
 _LOWEST_DENSITY = 0.05
 _ZHANG = "Zhang et al. 2025"
@@ -55,7 +56,7 @@ class AnnotationPlan:
 def plan_annotation(
     slice_counts: Mapping[str, Mapping[Plane, int]],
     budget: Budget,
-    dimensions: Literal[2, 3] = 3,
+    dimensions: Literal[2, 3] = DEFAULT_DIMENSIONS,
     target: Literal["clear", "subtle"] | None = None,
     similarity: Mapping[Plane, float] | None = None,
 ) -> AnnotationPlan:

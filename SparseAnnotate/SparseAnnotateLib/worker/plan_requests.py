@@ -14,6 +14,7 @@ from ..core.images import read_facts, read_labels
 from ..core.metrics import dice
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..selection import (
+    DEFAULT_DIMENSIONS,
     AnnotationPlan,
     Budget,
     StoppingHint,
@@ -40,7 +41,7 @@ class PlanRequest:
     slices: int | None = None
     minutes: float | None = None
     seconds_per_slice: float | None = None
-    dimensions: Literal[2, 3] = 3
+    dimensions: Literal[2, 3] = DEFAULT_DIMENSIONS
     target: Literal["clear", "subtle"] | None = None
 
 

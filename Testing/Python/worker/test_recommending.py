@@ -1,0 +1,79 @@
+"""The request for slices to draw: one value from panel, console and command line to the strategy."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, Plane
+from SparseAnnotateLib.core.strict_json import from_plain, to_text
+from SparseAnnotateLib.selection import Budget, Scope, SelectionSettings
+from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.measured_times import learned_cost, readable_ledgers
+from SparseAnnotateLib.worker.recommend_request import RecommendRequest
+
+
+def read(request: dict) -> RecommendRequest:
+    """A request as the worker reads it from a line of JSON."""
+    return from_plain(json.loads(to_text(request)), RecommendRequest, "the request 'recommend'")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SelectionSettings(budget=Budget(density=0.1)),
+        SelectionSettings(
+            budget=Budget(minutes=2.5, seconds_per_slice=30, scope=Scope.COHORT, minimum=1, maximum=4),
+            planes=(Plane.CORONAL, Plane.AXIAL),
+            strategy="uncertainty",
+            runs=("a", "b"),
+            features="none",
+            samples=3,
+            whole=True,
+        ),
+    ],
+)
+def test_the_settings_arrive_in_the_worker_as_they_were_made(settings):
+    assert read({"cohort": "c", "cases": ["x"], **vars(settings)}) == RecommendRequest(
+        "c", cases=("x",), **vars(settings)
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({"total": 3, "scope": "world"}, "'budget.scope' must be one of 'plane', 'volume', 'cohort'"),
+        ({"total": 2.5}, "'budget.total' must be a whole number"),
+        ({"slices": 3}, "unknown field 'budget.slices'"),
+        ({"total": 3, "density": 0.1}, "Give the budget as one of"),
+        ({}, "Give the budget as one of"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused_by_name(budget, words):
+    with pytest.raises(BadInputError, match=words):
+        read({"cohort": "c", "budget": budget})
+
+
+def test_options_that_are_not_given_are_as_the_settings_have_them(ball_cohort, monkeypatch):
+    asked = []
+    monkeypatch.setitem(
+        requests.METHODS, "recommend", (RecommendRequest, lambda request, _: asked.append(request) or [])
+    )
+    folder = str(ball_cohort.folder)
+    assert main(["recommend", folder, "--total", "3"]) == 0
+    assert main(["recommend", folder, "--every", "4", "--scope", "Cohort", "--planes", "axial", "Sagittal"]) == 0
+    settings = SelectionSettings(
+        budget=Budget(every=4, scope=Scope.COHORT),
+        planes=(Plane.AXIAL, Plane.SAGITTAL),
+    )
+    assert asked == [RecommendRequest(folder, budget=Budget(total=3)), RecommendRequest(folder, **vars(settings))]
+
+
+def test_a_case_whose_times_are_left_out_is_named_once(ball_cohort, caplog):
+    (ball_cohort.folder / "ledgers" / "ball_1.json").write_text("{")
+    with caplog.at_level(logging.WARNING):
+        assert learned_cost(ball_cohort, readable_ledgers(ball_cohort)) is None
+    assert caplog.text.count("The times of case 'ball_1' are left out.") == 1
