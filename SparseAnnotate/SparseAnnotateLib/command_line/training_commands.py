@@ -10,7 +10,7 @@ from typing import Any
 from ..core import Watch
 from ..core.strict_json import read_json, read_json_text
 from ..runs import LOSSES, NETWORKS, PRESETS, RECIPES, TrainingSettings
-from ..runs.run_folder import TrainingPlan
+from ..runs.plan import TrainingEstimate
 from ..worker import requests
 from .shared_options import DEVICES, cohort_command
 from .terminal_output import show_line, show_table
@@ -90,8 +90,8 @@ def _settings_file(path: str) -> dict[str, Any]:
     return json.loads(read_json_text(path))
 
 
-def show_training(result: dict[str, Any] | TrainingPlan) -> None:
-    if isinstance(result, TrainingPlan):
+def show_training(result: dict[str, Any] | TrainingEstimate) -> None:
+    if isinstance(result, TrainingEstimate):
         for model in result.models:
             patch = " x ".join(map(str, model.patch))
             show_line(f"{model.role}: {model.network}, {model.iterations} steps of {model.batch} patches of {patch}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from .case_names import LONGEST_STEM, check_name, file_stem, normal_name
 from .errors import BadInputError
 
+PLAN_FILE, OLD_PLAN_FILE = "plan.json", "settings.json"  # of a run; the old one until version 0.1
 _LONGEST_PLAIN = 230
 
 
@@ -37,8 +38,8 @@ class CohortLayout:
     def runs(self) -> list[str]:
         """Names of the runs, oldest first."""
         folder = self.state_folder / "runs"
-        found = [p for p in folder.iterdir() if (p / "settings.json").is_file()] if folder.is_dir() else []
-        return [p.name for p in sorted(found, key=lambda p: ((p / "settings.json").stat().st_mtime, p.name))]
+        found = [p for p in folder.iterdir() if run_plan_path(p).is_file()] if folder.is_dir() else []
+        return [p.name for p in sorted(found, key=lambda p: (run_plan_path(p).stat().st_mtime, p.name))]
 
     @property
     def cache_folder(self) -> Path:
@@ -66,3 +67,9 @@ def _run_name(run: str) -> str:
             f"The name of a run may have {LONGEST_STEM} bytes; '{name}' has more. Choose a shorter one."
         )
     return name
+
+
+def run_plan_path(run_folder: Path) -> Path:
+    """The plan in a run's folder, there or not: plan.json, or else the settings.json of an older version."""
+    path, old = run_folder / PLAN_FILE, run_folder / OLD_PLAN_FILE
+    return old if old.is_file() and not path.is_file() else path

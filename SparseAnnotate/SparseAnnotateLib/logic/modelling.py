@@ -14,7 +14,8 @@ from ..core.cohort import COHORT_FILE
 from ..core.images import read_labels
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
-from ..runs.run_folder import RunFolder, TrainingPlan
+from ..runs.plan import TrainingEstimate
+from ..runs.run_folder import RunFolder
 from ..runs.run_list import RunSummary, run_summaries
 from .session import SessionLogic
 
@@ -55,16 +56,16 @@ class ModellingLogic(SessionLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ):
-        """What `train` would do with the same arguments, and how many minutes it would take here: a TrainingPlan.
+        """What `train` would do with the same arguments, and how many minutes it would take here: a TrainingEstimate.
 
-        With a run's name the plan is written to the run's settings.json, to be edited before `train` goes on with it.
+        With a run's name the plan is written to the run's plan.json, to be edited before `train` goes on with it.
         """
         prepare = self._exportingDrawn(
             volumeNodes, run=runName or None, preset=preset, changes=dict(settings or {}), device=device
         )
 
-        def finish(found) -> TrainingPlan:
-            return from_plain(found, TrainingPlan, "the worker's answer")
+        def finish(found) -> TrainingEstimate:
+            return from_plain(found, TrainingEstimate, "the worker's answer")
 
         return self._do("plan_training", prepare, finish, waitForCompletion, onDone, onProgress)
 

@@ -13,8 +13,9 @@ from ..core import BadInputError, Cohort, Watch
 from ..core.atomic_files import written_atomically
 from ..core.strict_json import from_plain, to_plain
 from ..runs import TrainingSettings
+from ..runs.plan import TrainingEstimate
 from ..runs.presets import preset_settings
-from ..runs.run_folder import RunFolder, TrainingPlan
+from ..runs.run_folder import RunFolder
 from .packages import require_packages
 
 
@@ -76,7 +77,7 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     return {"run": request.run, **to_plain(card)}
 
 
-def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
+def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingEstimate:
     """The plan of a training with its expected minutes."""
     require_packages()
     from ..learning.training.estimate import stage_seconds
@@ -88,7 +89,7 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingPlan:
     watch.step(0.5, f"timing a few steps on {plan.device}")
     stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases], True, watch)
     path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None
-    return TrainingPlan(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
+    return TrainingEstimate(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
 
 
 def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:

@@ -28,9 +28,10 @@ from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training import estimate
 from SparseAnnotateLib.learning.training.losses import SparseLoss
 from SparseAnnotateLib.learning.training.trainer import Trainer
-from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.learning.training.training_run import plan_run, train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
+from SparseAnnotateLib.runs.run_list import run_summaries
 
 SETTINGS = TrainingSettings(**QUICK_TRAINING)
 
@@ -116,6 +117,37 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{se
     train(ball_cohort, "killed")
     assert weights_of(ball_cohort, "killed") == weights_of(ball_cohort, "whole")
     assert len([m for m in run.metrics() if "loss" in m]) == 16
+
+
+def test_runs_of_before_plan_json_are_listed_read_and_resumed(ball_cohort, every_step_reported):
+    train(ball_cohort, "whole", SETTINGS)
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "parts", SETTINGS, watch=cancelled_at(3))
+    finished, broken_off = (RunFolder(ball_cohort.run_folder(name)) for name in ("whole", "parts"))
+    for run in (finished, broken_off):
+        assert run.plan_path.name == "plan.json"
+        run.plan_path.rename(run.path / "settings.json")
+    assert ball_cohort.runs() == ["whole", "parts"]
+    assert [(found.name, found.is_finished) for found in run_summaries(ball_cohort)] == [
+        ("whole", True),
+        ("parts", False),
+    ]
+    assert finished.plan() == broken_off.plan()
+    assert Predictor(ball_cohort, "whole", "cpu").labels("ball_0").any()
+    assert broken_off.is_begun
+    train(ball_cohort, "parts")
+    assert weights_of(ball_cohort, "parts") == weights_of(ball_cohort, "whole")
+    assert broken_off.plan_path.name == "plan.json"
+    assert not (broken_off.path / "settings.json").exists()  # two plans would contradict each other
+
+
+def test_a_plan_of_before_plan_json_is_trained_as_it_was_edited(ball_cohort):
+    plan_run(ball_cohort, "r", SETTINGS)
+    run = RunFolder(ball_cohort.run_folder("r"))
+    old = run.path / "settings.json"
+    run.plan_path.rename(old)
+    old.write_text(old.read_text().replace('"iterations": 6', '"iterations": 4'))
+    assert train(ball_cohort, "r").last.iterations == 4
 
 
 def test_a_volume_of_few_thick_slices_can_be_learned(tmp_path):

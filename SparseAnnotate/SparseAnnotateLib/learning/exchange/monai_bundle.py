@@ -12,7 +12,9 @@ from ... import __version__
 from ...core import BadInputError, Cohort
 from ...core.atomic_files import write_bytes
 from ...core.strict_json import read_json, to_plain, write_json
-from ...runs.run_folder import ModelPlan, RunCard, RunFolder
+from ...runs.cards import RunCard
+from ...runs.plan import ModelPlan
+from ...runs.run_folder import RunFolder
 from ..networks.registry import build_network, network_definition
 from ..prediction.model_building import network_shape
 from ..prediction.volume_prediction import overlap_on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...runs.run_folder import ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, RunPlan
 from ..networks.registry import NetworkShape, build_network
 from .volume_prediction import TrainedModel
 

@@ -11,7 +11,8 @@ import torch
 
 from ...core import BadInputError, Cohort, SparseAnnotation, VolumeGeometry, Watch
 from ...core.images import write_image
-from ...runs.run_folder import RunCard, RunFolder
+from ...runs.cards import RunCard
+from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device, prediction_precision
 from ..networks.registry import build_network

@@ -11,7 +11,8 @@ import torch
 
 from ...core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ...core.planes import slice_layer
-from ...runs.run_folder import RunCard, RunFolder
+from ...runs.cards import RunCard
+from ...runs.run_folder import RunFolder
 from ...selection import SelectionSettings, check_seed
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device

@@ -11,7 +11,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from ...core import RemainingTime, RunError, Watch
-from ...runs.run_folder import VIEW_NAMES, Role
+from ...runs.plan import VIEW_NAMES, Role
 from ..networks.dense_vox_net import YShapedDenseVoxNet
 from .dense_crf import refined
 

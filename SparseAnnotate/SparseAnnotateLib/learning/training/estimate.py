@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...core import Watch
-from ...runs.run_folder import ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, RunPlan
 from ..data.augmentation import Augmentation
 from ..data.batches import THREADS_FOR_CARDS
 from ..data.patches import Patch

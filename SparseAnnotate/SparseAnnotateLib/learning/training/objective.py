@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from ...core import Watch
-from ...runs.run_folder import ModelPlan
+from ...runs.plan import ModelPlan
 from ..data.augmentation import Augmentation
 from ..data.batches import Batch
 from ..data.patches import PatchSampler

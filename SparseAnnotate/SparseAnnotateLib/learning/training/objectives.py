@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...core import Watch
-from ...runs.run_folder import ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, RunPlan
 from ..data.augmentation import Augmentation, mixed
 from ..data.batches import Batch
 from ..data.patches import PatchSampler, Placing

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core import BadInputError, Cohort, Plane
 from ...core.late_structures import late_structure_sentences
-from ...runs.run_folder import ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import DIVISOR, TrainingSettings, large_enough_patch
 from ..devices import chosen_device, training_precision
 from ..networks.registry import Y_SHAPED, patch_divisor

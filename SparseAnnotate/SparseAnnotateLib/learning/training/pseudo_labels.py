@@ -13,7 +13,8 @@ from ...core import Cohort, RunError, Watch
 from ...core.array_files import save_array
 from ...core.atomic_files import written_atomically
 from ...core.images import write_image
-from ...runs.run_folder import RunFolder, RunPlan
+from ...runs.plan import RunPlan
+from ...runs.run_folder import RunFolder
 from ..data.training_cases import TrainingCase, kept_path, normalised_image_path
 from ..prediction.volume_prediction import TrainedModel, VolumePrediction, agreement, class_dtype, sets_of
 from .distributed import Ranks

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from ...core import CancelledError, RemainingTime, RunError, Watch
-from ...runs.run_folder import ModelCard, ModelPlan, RunFolder, RunPlan
+from ...runs.cards import ModelCard
+from ...runs.plan import ModelPlan, RunPlan
+from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import is_out_of_memory
 from ..networks.registry import patch_divisor

@@ -13,7 +13,9 @@ from ... import __version__
 from ...core import CancelledError, Cohort, RunError, Watch
 from ...core.folder_lock import FolderLock
 from ...core.image_fingerprint import content_fingerprint
-from ...runs.run_folder import ModelCard, ModelPlan, RunCard, RunFolder, RunPlan
+from ...runs.cards import ModelCard, RunCard
+from ...runs.plan import ModelPlan, RunPlan
+from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
 from ..data.training_cases import TrainingCase, training_cases
 from ..devices import chosen_device, prediction_precision
@@ -76,7 +78,7 @@ def plan_run(
     cases: Sequence[str] | None = None,
     undrawn_cases: Sequence[str] = (),
 ) -> RunPlan:
-    """What a run would do. Its plan is written to settings.json, which may be edited before `train` goes on with it.
+    """What a run would do. Its plan is written to plan.json, which may be edited before `train` goes on with it.
 
     Without a run's name nothing is written. Raises: as `train`.
     """

@@ -1,0 +1,80 @@
+"""What trained models and finished runs are, as their cards beside the weights tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from .plan import RUN_FORMAT, ModelPlan
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a trained model is, beside its weights.
+
+    Attributes:
+        plan: what it is built from. iterations, stopped_early, seconds, loss: how training went (loss: mean of the
+            last 50 steps).
+        validation_dice: mean Dice on held-out drawn slices, or None when none were held out.
+        precision: that it was trained in at last.
+    """
+
+    plan: ModelPlan
+    iterations: int
+    stopped_early: bool
+    seconds: float
+    loss: float
+    validation_dice: float | None
+    precision: str
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What a finished run is.
+
+    Attributes:
+        models: all of it. classes, label_names, normalisation: what prediction needs.
+        flip: axes that patches were mirrored along, which a prediction may mirror along, too.
+        view_dice: Dice of each view of the base models on held-out drawn slices; empty when none were held out.
+        view_weights: how much each view counts when they are averaged; empty: as they come.
+        seconds: of training, from the first step to the last.
+        slices: drawn slices learned from. cases: annotated cases.
+        seed, device, precision, versions: for whoever wants to repeat it. notes: what the user should know.
+    """
+
+    models: tuple[ModelCard, ...]
+    classes: tuple[int, ...]
+    label_names: dict[int, str]
+    normalisation: Literal["z_score", "percentile"]
+    flip: tuple[str, ...]
+    view_dice: dict[str, float]
+    view_weights: dict[str, float]
+    seconds: float
+    validation_dice: float | None
+    slices: int
+    cases: tuple[str, ...]
+    seed: int
+    device: str
+    precision: str
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
+    version: int = RUN_FORMAT
+
+    @property
+    def class_count(self) -> int:
+        """Output channels of every model, background included."""
+        return len(self.classes) + 1
+
+    @property
+    def last(self) -> ModelCard:
+        """The model trained last."""
+        return self.models[-1]
+
+    @property
+    def label_table(self) -> np.ndarray:
+        """(classes + 1,) uint8 or uint16: the label value of each class index, 0 for the background."""
+        values = [0, *self.classes]
+        return np.array(values, dtype=np.uint8 if max(values) < 256 else np.uint16)
