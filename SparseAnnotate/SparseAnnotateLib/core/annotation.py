@@ -12,6 +12,7 @@ import numpy as np
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .ledger import Ledger, SliceState
+from .messages import _
 from .planes import Plane, slice_layer
 
 
@@ -47,15 +48,18 @@ class SparseAnnotation:
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape:
             raise BadInputError(
-                f"The labels have shape {self.labels.shape}, but the volume has shape {self.geometry.shape}."
+                _("The labels have shape {shape}, but the volume has shape {shape_2}.").format(
+                    shape=self.labels.shape, shape_2=self.geometry.shape
+                )
             )
         self.ledger.check_fits(self.geometry, "The ledger")
         if self.undecided is None:
             return
         if self.undecided.shape != self.geometry.shape:
             raise BadInputError(
-                f"The undecided voxels have shape {self.undecided.shape}, but the volume has shape "
-                f"{self.geometry.shape}."
+                _("The undecided voxels have shape {shape}, but the volume has shape {shape_2}.").format(
+                    shape=self.undecided.shape, shape_2=self.geometry.shape
+                )
             )
         undecided = self.undecided.astype(bool) & self._on_drawn_slices()
         object.__setattr__(self, "undecided", undecided if undecided.any() else None)
@@ -119,8 +123,10 @@ class SparseAnnotation:
         """Raise BadInputError when no slice of the volume has been drawn."""
         if not self.drawn_by_axis():
             raise BadInputError(
-                f"No slice of '{volume_name}' has been drawn yet. Draw at least one slice "
-                "(or mark one as empty), mark it as drawn, and try again."
+                _(
+                    "No slice of '{volume_name}' has been drawn yet. Draw at least one slice (or mark one as "
+                    "empty), mark it as drawn, and try again."
+                ).format(volume_name=volume_name)
             )
 
     def require_labels(self, volume_name: str) -> None:
@@ -128,8 +134,10 @@ class SparseAnnotation:
         self.require_drawn(volume_name)
         if not self.label_values():
             raise BadInputError(
-                f"All drawn slices of '{volume_name}' are empty: there is no structure to continue. "
-                "Draw the structure on at least one slice."
+                _(
+                    "All drawn slices of '{volume_name}' are empty: there is no structure to continue. Draw the "
+                    "structure on at least one slice."
+                ).format(volume_name=volume_name)
             )
 
     def fingerprint(self) -> str:

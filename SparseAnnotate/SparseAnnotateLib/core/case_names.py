@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from .errors import BadInputError
+from .messages import _
 
 LONGEST_STEM = 120
 """Bytes (UTF-8) of a file's name without the words and endings that are added to it: 255 in all, and short folders."""
@@ -49,7 +50,11 @@ def check_name(name: str, what: str = "A case") -> None:
     """Raise BadInputError, a sentence beginning with `what`, when a case or run cannot be called so."""
     problem = name_problem(name)
     if problem:
-        raise BadInputError(f"{what} cannot be called '{name}': the name {problem}. Choose another name.")
+        raise BadInputError(
+            _("{what} cannot be called '{name}': the name {problem}. Choose another name.").format(
+                what=what, name=name, problem=problem
+            )
+        )
 
 
 def usable_case_name(text: str) -> str:
@@ -103,8 +108,10 @@ def names_of_files(paths: Sequence[str | Path], stems: Sequence[str], from_folde
     for path, text in zip(paths, chosen, strict=True):
         if _RESERVED.fullmatch(normal_name(text).strip()):
             raise BadInputError(
-                f"The case of '{path}' cannot be called '{text}': the name is one that Windows keeps for itself. Name "
-                "it with '--names', or rename the file."
+                _(
+                    "The case of '{path}' cannot be called '{text}': the name is one that Windows keeps for itself. "
+                    "Name it with '--names', or rename the file."
+                ).format(path=path, text=text)
             )
     names = [usable_case_name(text) for text in chosen]
     groups: dict[str, list[int]] = {}
@@ -130,8 +137,10 @@ def _told_apart(parts: Sequence[Sequence[str]]) -> list[str]:
     one, other = twins([part[0] for part in parts])[0]
     why = "" if one == other else f" and '{other}', which differ in upper and lower case or spelling only"
     raise BadInputError(
-        f"Several images are named '{one}'{why}: Windows and macOS would take their files for one. Rename them, or "
-        "name the cases with '--names'."
+        _(
+            "Several images are named '{one}'{why}: Windows and macOS would take their files for one. "
+            "Rename them, or name the cases with '--names'."
+        ).format(one=one, why=why)
     )
 
 

@@ -49,6 +49,7 @@ from .geometry import VolumeGeometry
 from .image_fingerprint import image_fingerprint
 from .images import read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
+from .messages import _
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -100,7 +101,9 @@ class Cohort(CohortLayout):
         """
         folder = _absolute(folder)
         if (folder / COHORT_FILE).exists():
-            raise CohortError(f"'{folder}' already is a cohort; open it instead, or choose another folder.")
+            raise CohortError(
+                _("'{folder}' already is a cohort; open it instead, or choose another folder.").format(folder=folder)
+            )
         check_labels(labels or {})
         for case in cases:
             check_name(case.name)
@@ -133,12 +136,14 @@ class Cohort(CohortLayout):
         """
         case = self._cases.get(normal_name(name))
         if case is None:
-            raise CohortError(f"The cohort '{self.name}' has no case '{name}'.")
+            raise CohortError(_("The cohort '{name}' has no case '{name_2}'.").format(name=self.name, name_2=name))
         twin = self._twins.get(case.name)
         if twin is not None:
             raise CohortError(
-                f"The cohort '{self.name}' has the cases '{case.name}' and '{twin}', which differ in upper and lower "
-                "case only: Windows and macOS take their files for one. Rename one of them."
+                _(
+                    "The cohort '{name}' has the cases '{case}' and '{twin}', which differ in upper and lower case "
+                    "only: Windows and macOS take their files for one. Rename one of them."
+                ).format(name=self.name, case=case.name, twin=twin)
             )
         return case
 
@@ -158,9 +163,11 @@ class Cohort(CohortLayout):
             shown += " ..." if len(missing) > 3 else ""
             files = "file is" if len(missing) == 1 else "files are"
             raise CohortError(
-                f"{len(missing)} {files} missing from the cohort '{self.name}': {shown}. "
-                f"Put them back, or take their cases out of '{COHORT_FILE}'. If the files were moved, create the "
-                "cohort again, or mend their paths there."
+                _(
+                    "{missing_count} {files} missing from the cohort '{name}': {shown}. Put them back, or take "
+                    "their cases out of '{cohort_file}'. If the files were moved, create the cohort again, or mend "
+                    "their paths there."
+                ).format(missing_count=len(missing), files=files, name=self.name, shown=shown, cohort_file=COHORT_FILE)
             )
         return chosen
 
@@ -182,8 +189,8 @@ class Cohort(CohortLayout):
         name = self._new_name(name)
         if isinstance(image, np.ndarray):
             if geometry is None:
-                raise BadInputError("An image given as an array needs its geometry.")
-            for _ in self.adding_case(name, image, geometry, reference):
+                raise BadInputError(_("An image given as an array needs its geometry."))
+            for _step in self.adding_case(name, image, geometry, reference):
                 pass
             return self.case(name)
         read_geometry(image)
@@ -218,7 +225,9 @@ class Cohort(CohortLayout):
             labels = merged_labels(self.file, labels or {})
             for case in cases:
                 if self.has_case(self._new_name(case.name)):
-                    raise CohortError(f"The cohort '{self.name}' already has a case '{case.name}'.")
+                    raise CohortError(
+                        _("The cohort '{name}' already has a case '{case}'.").format(name=self.name, case=case.name)
+                    )
             self._update_file(lambda file: replace(file, cases=(*file.cases, *cases), labels=labels))
 
     def set_labels(self, labels: dict[int, str]) -> None:
@@ -241,8 +250,10 @@ class Cohort(CohortLayout):
         path = self.folder / COHORT_FILE
         if not path.is_file():
             raise CohortError(
-                f"'{self.folder}' is a folder in the Decathlon's layout, which SparseAnnotate only reads; "
-                "make a cohort of your own to change its cases or labels."
+                _(
+                    "'{folder}' is a folder in the Decathlon's layout, which SparseAnnotate only reads; make a "
+                    "cohort of your own to change its cases or labels."
+                ).format(folder=self.folder)
             )
         self.file = change(read_cohort_file(self.folder)[0])
         write_json(path, self.file)
@@ -267,8 +278,10 @@ class Cohort(CohortLayout):
         twin = next((c.name for c in self.cases if c.name != name and same_on_some_system(c.name) == key), None)
         if twin is not None:
             raise CohortError(
-                f"The cohort '{self.name}' has a case '{twin}', which differs from '{name}' in upper and lower case "
-                "only: Windows and macOS would take their files for one. Choose another name."
+                _(
+                    "The cohort '{name}' has a case '{twin}', which differs from '{name_2}' in upper and lower case "
+                    "only: Windows and macOS would take their files for one. Choose another name."
+                ).format(name=self.name, twin=twin, name_2=name)
             )
         return name
 
@@ -302,7 +315,7 @@ class Cohort(CohortLayout):
         """Raises CohortError when the case has no reference."""
         path = self.case(name).reference
         if path is None:
-            raise CohortError(f"The case '{name}' has no reference labels to compare with.")
+            raise CohortError(_("The case '{name}' has no reference labels to compare with.").format(name=name))
         return self._path(path)
 
     def reference(self, name: str) -> np.ndarray:
@@ -328,8 +341,10 @@ class Cohort(CohortLayout):
                 labels = read_labels(path, geometry)
         elif ledger.decided:
             raise CohortError(
-                f"The ledger of case '{name}' names drawn slices, but their labels '{path}' are missing. "
-                "Put the file back, or export the case from Slicer again."
+                _(
+                    "The ledger of case '{name}' names drawn slices, but their labels '{path}' are missing. Put the "
+                    "file back, or export the case from Slicer again."
+                ).format(name=name, path=path)
             )
         else:
             labels = np.zeros(geometry.shape, dtype=np.uint8)
@@ -341,7 +356,7 @@ class Cohort(CohortLayout):
 
         Slices that are no longer drawn go from the labels only when the ledger has been written.
         """
-        for _ in self.saving_annotation(name, annotation):
+        for _step in self.saving_annotation(name, annotation):
             pass
 
     def saving_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
@@ -405,7 +420,7 @@ class Cohort(CohortLayout):
         try:
             yield
         except BadInputError as error:
-            raise BadInputError(f"{what} cannot be used. {error}") from error
+            raise BadInputError(_("{what} cannot be used. {error}").format(what=what, error=error)) from error
 
 
 def _absolute(folder: str | Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 from .case_names import names_of_files, normal_name, twins, usable_case_name
 from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
+from .messages import _
 from .strict_json import read_json
 
 COHORT_FILE = "cohort.json"
@@ -56,12 +57,18 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
         cases = _named_cases(found)
     else:
         raise CohortError(
-            f"'{folder}' is not a cohort: it has neither '{COHORT_FILE}' nor '{DATASET_FILE}'. "
-            "Make one with 'sparse-annotate create', or choose another folder."
+            _(
+                "'{folder}' is not a cohort: it has neither '{cohort_file}' nor '{dataset_file}'. Make one with "
+                "'sparse-annotate create', or choose another folder."
+            ).format(folder=folder, cohort_file=COHORT_FILE, dataset_file=DATASET_FILE)
         )
     twice = sorted({one for one, other in twins([case.name for case in cases]) if one == other})
     if twice:
-        raise CohortError(f"The cohort '{file.name}' names these cases twice: {', '.join(twice[:5])}.")
+        raise CohortError(
+            _("The cohort '{file}' names these cases twice: {twice}.").format(
+                file=file.name, twice=", ".join(twice[:5])
+            )
+        )
     return replace(file, cases=cases), state
 
 
@@ -70,13 +77,17 @@ def check_labels(labels: Mapping[int, str]) -> None:
     for value, name in labels.items():
         if not 1 <= value <= _LARGEST_LABEL:
             why = "0 is the background" if value == 0 else f"labels are whole numbers from 1 to {_LARGEST_LABEL}"
-            raise BadInputError(f"The value {value} cannot be the label of '{name}': {why}.")
+            raise BadInputError(
+                _("The value {value} cannot be the label of '{name}': {why}.").format(value=value, name=name, why=why)
+            )
         if not name.strip():
-            raise BadInputError(f"The label {value} needs a name, for example {value}=liver.")
+            raise BadInputError(_("The label {value} needs a name, for example {value}=liver.").format(value=value))
     names = [normal_name(name.strip()) for name in labels.values()]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise BadInputError(f"Two labels are named '{twice}'; every structure needs a name of its own.")
+        raise BadInputError(
+            _("Two labels are named '{twice}'; every structure needs a name of its own.").format(twice=twice)
+        )
 
 
 def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]:
@@ -84,7 +95,9 @@ def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]
     for value, name in labels.items():
         if file.labels.get(value, name) != name:
             raise CohortError(
-                f"In '{file.name}' the label {value} is '{file.labels[value]}', so it cannot be '{name}'."
+                _("In '{file}' the label {value} is '{labels}', so it cannot be '{name}'.").format(
+                    file=file.name, value=value, labels=file.labels[value], name=name
+                )
             )
     merged = {**file.labels, **labels}
     if labels:
@@ -128,5 +141,9 @@ def _named_cases(found: Sequence[tuple[str, str, str | None]]) -> tuple[Case, ..
         try:
             names = names_of_files(images, [case_name(image) for image in images])
         except BadInputError as error:
-            raise CohortError(f"Two images in '{DATASET_FILE}' cannot be told apart. {error}") from error
+            raise CohortError(
+                _("Two images in '{dataset_file}' cannot be told apart. {error}").format(
+                    dataset_file=DATASET_FILE, error=error
+                )
+            ) from error
     return tuple(Case(name, image, label) for name, (_, image, label) in zip(names, found, strict=True))

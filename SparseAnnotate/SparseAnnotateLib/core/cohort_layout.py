@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .case_names import LONGEST_STEM, check_name, file_stem, normal_name
 from .errors import BadInputError
+from .messages import _
 
 PLAN_FILE, OLD_PLAN_FILE = "plan.json", "settings.json"  # of a run; the old one until version 0.1
 _LONGEST_PLAIN = 230
@@ -64,7 +65,9 @@ def _run_name(run: str) -> str:
     check_name(name, "A run")
     if len(name.encode()) > LONGEST_STEM:
         raise BadInputError(
-            f"The name of a run may have {LONGEST_STEM} bytes; '{name}' has more. Choose a shorter one."
+            _("The name of a run may have {longest_stem} bytes; '{name}' has more. Choose a shorter one.").format(
+                longest_stem=LONGEST_STEM, name=name
+            )
         )
     return name
 

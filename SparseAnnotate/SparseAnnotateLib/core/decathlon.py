@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import BadInputError, CohortError
 from .images import IMAGE_ENDINGS
+from .messages import _
 from .strict_json import read_json_text
 
 DATASET_FILE = "dataset.json"
@@ -27,8 +28,10 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
     content = read_dataset_file(path)
     if isinstance(content, dict) and "training" not in content and {"channel_names", "file_ending"} & set(content):
         raise CohortError(
-            f"'{folder}' is a raw data set of nnU-Net. Make a cohort of it with 'sparse-annotate import-nnunet COHORT "
-            f"--folder {folder}', where COHORT is a new folder."
+            _(
+                "'{folder}' is a raw data set of nnU-Net. Make a cohort of it with 'sparse-annotate "
+                "import-nnunet COHORT --folder {folder}', where COHORT is a new folder."
+            ).format(folder=folder)
         )
     try:
         labels = {int(value): str(name) for value, name in content["labels"].items() if int(value) != 0}
@@ -42,8 +45,10 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
         return str(content.get("name", folder.name)), labels, [c for c in cases if not is_left_by_macos(c[1])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CohortError(
-            f"'{path}' is not a data set file in the Medical Segmentation Decathlon's layout: it needs 'labels' "
-            f"(number to name) and 'training' (a list of image and label paths). (Reader: {error!r})"
+            _(
+                "'{path}' is not a data set file in the Medical Segmentation Decathlon's layout: it needs "
+                "'labels' (number to name) and 'training' (a list of image and label paths). (Reader: {error!r})"
+            ).format(path=path, error=error)
         ) from error
 
 
@@ -52,7 +57,7 @@ def read_dataset_file(path: Path) -> Any:
     try:
         return json.loads(read_json_text(path))
     except (BadInputError, ValueError, RecursionError) as error:
-        raise CohortError(f"'{path}' cannot be used: {error}") from error
+        raise CohortError(_("'{path}' cannot be used: {error}").format(path=path, error=error)) from error
 
 
 def stored_file(folder: Path, text: str) -> str:

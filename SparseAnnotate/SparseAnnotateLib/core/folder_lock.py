@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from .atomic_files import why_not_written
 from .errors import BusyError, FileWriteError
+from .messages import _
 
 # Not `os.name`: type checkers know of this one that the other branch is for other systems.
 if sys.platform == "win32":
@@ -56,7 +57,11 @@ class FolderLock:
             if time.monotonic() >= deadline:
                 holder = self._holder()
                 file.close()
-                raise BusyError(f"'{self.path.parent}' is in use: {holder}. Wait until it has finished, or cancel it.")
+                raise BusyError(
+                    _("'{parent}' is in use: {holder}. Wait until it has finished, or cancel it.").format(
+                        parent=self.path.parent, holder=holder
+                    )
+                )
             time.sleep(0.02)
         own = {"process": os.getpid(), "computer": socket.gethostname(), "purpose": self.purpose}
         try:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import BadInputError
+from .messages import _
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TIE_DIGITS = 3  # of the sum of three cosines; files round to about seven
@@ -42,13 +43,15 @@ class VolumeGeometry:
         object.__setattr__(self, "shape", _checked_shape(self.shape))
         matrix = np.asarray(self.ijk_to_ras, dtype=float)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            raise BadInputError("The IJK-to-RAS matrix must be a 4x4 matrix of finite numbers.")
+            raise BadInputError(_("The IJK-to-RAS matrix must be a 4x4 matrix of finite numbers."))
         columns = matrix[:3, :3]
         lengths = np.linalg.norm(columns, axis=0)
         if lengths.min() <= 0:
-            raise BadInputError("The IJK-to-RAS matrix has an axis of length zero: the voxel spacing must be positive.")
+            raise BadInputError(
+                _("The IJK-to-RAS matrix has an axis of length zero: the voxel spacing must be positive.")
+            )
         if _skew(columns) > _RIGHT_ANGLE:
-            raise BadInputError(f"The volume's axes are {skew_sentence(columns)}")
+            raise BadInputError(_("The volume's axes are {skew_sentence}").format(skew_sentence=skew_sentence(columns)))
         object.__setattr__(self, "ijk_to_ras", tuple(tuple(float(x) for x in row) for row in matrix))
 
     @property
@@ -238,7 +241,9 @@ def skew_sentence(columns: np.ndarray) -> str:
 def _checked_shape(shape: Iterable[int]) -> tuple[int, int, int]:
     sizes = tuple(int(n) for n in shape)
     if len(sizes) != 3 or min(sizes) < 1:
-        raise BadInputError(f"A volume must have three axes with at least one voxel each, not shape {sizes}.")
+        raise BadInputError(
+            _("A volume must have three axes with at least one voxel each, not shape {sizes}.").format(sizes=sizes)
+        )
     return sizes
 
 

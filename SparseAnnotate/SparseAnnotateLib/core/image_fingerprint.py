@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .errors import BadInputError, FileWriteError
 from .file_looks import FileLooks, is_settled, looks_of
+from .messages import _
 from .metaimage_length import metaimage_files
 from .nrrd_length import nrrd_files
 from .strict_json import read_json, write_json
@@ -54,7 +55,9 @@ def image_fingerprint(path: str | Path, memo: Path | None = None) -> str:
                 while chunk := content.read(_CHUNK):
                     digest.update(chunk)
     except OSError as error:
-        raise BadInputError(f"The file '{path}' cannot be read ({error.strerror}).") from error
+        raise BadInputError(
+            _("The file '{path}' cannot be read ({strerror}).").format(path=path, strerror=error.strerror)
+        ) from error
     mark = digest.hexdigest()[:24]
     if memo is not None and all(map(is_settled, looks)):
         # Where nothing can be written, the image is read each time.

@@ -13,6 +13,7 @@ from .atomic_files import written_atomically
 from .errors import BadInputError
 from .file_damage import require_whole, require_whole_header, unreadable
 from .geometry import VolumeGeometry
+from .messages import _
 from .nifti_for_itk import named_for_itk, squared_for_itk
 from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
 from .slab_writing import FACT_PREFIX, written_in_slabs
@@ -68,8 +69,10 @@ def read_labels(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
         turned = geometry.with_same_voxels(array, own)
         if turned is None:
             raise BadInputError(
-                f"The label file '{path}' does not lie on its image's grid: {difference}. "
-                "Resample it to the image first, with nearest-neighbour interpolation."
+                _(
+                    "The label file '{path}' does not lie on its image's grid: {difference}. Resample it to the "
+                    "image first, with nearest-neighbour interpolation."
+                ).format(path=path, difference=difference)
             )
         array = np.ascontiguousarray(turned)
     return labels_from_values(array, f"The label file '{path}'")
@@ -97,13 +100,17 @@ def write_image(
         BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
     """
     if str(path).lower().endswith(".nrrd"):
-        for _ in written_in_slabs(path, array, geometry, compress, facts, require_numbers=False):
+        for _step in written_in_slabs(path, array, geometry, compress, facts, require_numbers=False):
             pass
         return
     import SimpleITK as sitk
 
     if array.shape != geometry.shape:
-        raise BadInputError(f"An array of shape {array.shape} does not fit a volume of shape {geometry.shape}.")
+        raise BadInputError(
+            _("An array of shape {shape} does not fit a volume of shape {shape_2}.").format(
+                shape=array.shape, shape_2=geometry.shape
+            )
+        )
     if array.dtype == bool:
         array = array.astype(np.uint8)
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
@@ -121,7 +128,7 @@ def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
     import SimpleITK as sitk  # here, because Slicer reads this file at every start
 
     if not path.is_file():
-        raise BadInputError(f"The file '{path}' does not exist.")
+        raise BadInputError(_("The file '{path}' does not exist.").format(path=path))
     require_whole_header(path)
     with ExitStack() as stack:
         try:
@@ -141,7 +148,7 @@ def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
         _require_scalar_volume(reader, path)
         contradiction = nifti_contradiction(path) if path.name.lower().endswith(NIFTI_ENDINGS) else ""
         if contradiction:
-            raise BadInputError(f"The file '{path}' {contradiction}")
+            raise BadInputError(_("The file '{path}' {contradiction}").format(path=path, contradiction=contradiction))
         yield reader
 
 
@@ -151,7 +158,7 @@ def _geometry(reader: ImageFileReader, path: str | Path) -> VolumeGeometry:
     try:
         return VolumeGeometry.from_itk(size[:3], spacing[:3], origin[:3], direction)
     except BadInputError as error:
-        raise BadInputError(f"The file '{path}' cannot be used. {error}") from error
+        raise BadInputError(_("The file '{path}' cannot be used. {error}").format(path=path, error=error)) from error
 
 
 def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
@@ -159,8 +166,10 @@ def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
     require_3d_scalar(len([n for n in size[3:] if n > 1]) + 3 if len(size) >= 3 else len(size), size, path)
     if reader.GetNumberOfComponents() != 1:
         raise BadInputError(
-            f"'{path}' has {reader.GetNumberOfComponents()} values per voxel (a colour or vector image). "
-            "SparseAnnotate works on images with one value per voxel: extract one component first."
+            _(
+                "'{path}' has {get_number_of_components} values per voxel (a colour or vector image). "
+                "SparseAnnotate works on images with one value per voxel: extract one component first."
+            ).format(path=path, get_number_of_components=reader.GetNumberOfComponents())
         )
 
 
@@ -168,8 +177,12 @@ def require_3d_scalar(dimension: int, size: Sequence[int], what: str | Path) -> 
     """Raise BadInputError when an image named `what` is 2D, one slice thin, or 4D."""
     if dimension > 3:
         raise BadInputError(
-            f"'{what}' is a 4D image ({' x '.join(map(str, size))}). "
-            "SparseAnnotate works on one 3D volume at a time: save the time point or channel you want by itself."
+            _(
+                "'{what}' is a 4D image ({map}). SparseAnnotate works on one 3D volume at a time: save the time "
+                "point or channel you want by itself."
+            ).format(what=what, map=" x ".join(map(str, size)))
         )
     if dimension < 3 or min(size[:3]) < 2:
-        raise BadInputError(f"'{what}' is a 2D image; SparseAnnotate needs a 3D volume of at least two slices.")
+        raise BadInputError(
+            _("'{what}' is a 2D image; SparseAnnotate needs a 3D volume of at least two slices.").format(what=what)
+        )

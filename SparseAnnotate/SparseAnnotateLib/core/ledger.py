@@ -9,6 +9,7 @@ from typing import Literal
 
 from .errors import BadInputError
 from .geometry import VolumeGeometry
+from .messages import _
 from .planes import Plane
 
 
@@ -69,7 +70,7 @@ class Ledger:
     def __post_init__(self) -> None:
         by_key = {entry.key: entry for entry in self.entries}
         if len(by_key) != len(self.entries):
-            raise BadInputError("A ledger names the same slice twice.")
+            raise BadInputError(_("A ledger names the same slice twice."))
         object.__setattr__(self, "_by_key", by_key)
 
     def entry(self, plane: Plane, index: int) -> LedgerEntry | None:
@@ -146,8 +147,9 @@ class Ledger:
             count = entry.plane.slice_count(geometry)
             if not 0 <= entry.index < count:
                 raise BadInputError(
-                    f"{what} names {entry.plane.value} slice {entry.index}, "
-                    f"but the volume has {entry.plane.value} slices 0 to {count - 1} only."
+                    _(
+                        "{what} names {plane} slice {index}, but the volume has {plane} slices 0 to {count} only."
+                    ).format(what=what, plane=entry.plane.value, index=entry.index, count=count - 1)
                 )
 
     def _with_entry(self, new: LedgerEntry) -> Ledger:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import BadInputError
+from .messages import _
 from .voxel_boxes import bounding_box
 
 
@@ -54,7 +55,7 @@ def boundary_distances(
 
     _require_same_shape(prediction, reference)
     if not (prediction.any() and reference.any()):
-        raise BadInputError("The distance between boundaries is undefined when a mask is empty.")
+        raise BadInputError(_("The distance between boundaries is undefined when a mask is empty."))
     # Cutting to the box changes nothing: beyond the border counts as background in either case.
     box = bounding_box(prediction | reference)
     prediction, reference = _boundary(prediction[box]), _boundary(reference[box])
@@ -162,5 +163,7 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
 def _require_same_shape(prediction: np.ndarray, reference: np.ndarray) -> None:
     if prediction.shape != reference.shape:
         raise BadInputError(
-            f"The two masks differ in size: {prediction.shape} and {reference.shape}; they must lie on one grid."
+            _("The two masks differ in size: {shape} and {shape_2}; they must lie on one grid.").format(
+                shape=prediction.shape, shape_2=reference.shape
+            )
         )

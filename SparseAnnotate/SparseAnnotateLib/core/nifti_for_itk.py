@@ -17,6 +17,7 @@ import numpy as np
 from .errors import BadInputError
 from .file_damage import unreadable
 from .geometry import skew_sentence, squared_matrix
+from .messages import _
 from .nifti_header import NIFTI_ENDINGS, NiftiHeader, is_gzip, nifti_header
 
 
@@ -57,7 +58,9 @@ def squared_for_itk(path: Path, header_only: bool) -> Iterator[Path | None]:
         return
     squared = squared_matrix(matrix, tuple(reversed(header.size)))
     if squared is None:
-        raise BadInputError(f"The axes of '{path}' are {skew_sentence(matrix[:3, :3])}")
+        raise BadInputError(
+            _("The axes of '{path}' are {skew_sentence}").format(path=path, skew_sentence=skew_sentence(matrix[:3, :3]))
+        )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "image.nii")
         try:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import BadInputError
 from .geometry import VolumeGeometry
+from .messages import _
 
 
 class Plane(StrEnum):
@@ -25,7 +26,9 @@ class Plane(StrEnum):
             return cls(str(name).strip().lower())
         except ValueError:
             names = ", ".join(plane.value for plane in cls)
-            raise BadInputError(f"There is no plane '{name}'; choose one of {names}.") from None
+            raise BadInputError(
+                _("There is no plane '{name}'; choose one of {names}.").format(name=name, names=names)
+            ) from None
 
     def array_axis(self, geometry: VolumeGeometry) -> int:
         """Axis (0: K, 1: J, 2: I) that slices of this plane are stacked along in that volume."""

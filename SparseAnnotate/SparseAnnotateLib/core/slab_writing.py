@@ -11,6 +11,7 @@ import numpy as np
 from .atomic_files import written_atomically
 from .errors import BadInputError
 from .geometry import VolumeGeometry
+from .messages import _
 from .nrrd_checksum import CHECKSUM_LINE, ChecksummedFile
 from .voxel_values import require_finite
 
@@ -50,13 +51,19 @@ def written_in_slabs(
             cannot be written.
     """
     if array.shape != geometry.shape:
-        raise BadInputError(f"An array of shape {array.shape} does not fit a volume of shape {geometry.shape}.")
+        raise BadInputError(
+            _("An array of shape {shape} does not fit a volume of shape {shape_2}.").format(
+                shape=array.shape, shape_2=geometry.shape
+            )
+        )
     if array.dtype == bool:
         array = array.view(np.uint8)
     kind = f"{array.dtype.kind}{array.dtype.itemsize}"
     if kind not in _TYPES:
         raise BadInputError(
-            f"Voxels of the type '{array.dtype}' cannot be written. Convert the volume, to 'int16' say."
+            _("Voxels of the type '{dtype}' cannot be written. Convert the volume, to 'int16' say.").format(
+                dtype=array.dtype
+            )
         )
     spacing, origin, direction = geometry.to_itk()
     columns = np.asarray(direction, dtype=float).reshape(3, 3) * np.asarray(spacing, dtype=float)

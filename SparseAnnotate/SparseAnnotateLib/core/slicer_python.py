@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import WorkerError
+from .messages import _
 
 PYTHON_VARIABLE = "SPARSE_ANNOTATE_PYTHON"
 """Environment variable that names another Python for the worker, for builds of Slicer that lack PythonSlicer."""
@@ -29,14 +30,18 @@ def worker_python() -> str:
     if named:
         if not Path(named).is_file():
             raise WorkerError(
-                f"The worker's Python '{named}' does not exist. Name another one under Environment, or none."
+                _("The worker's Python '{named}' does not exist. Name another one under Environment, or none.").format(
+                    named=named
+                )
             )
         return named
     found = shutil.which("PythonSlicer") or sys.executable
     if not found:
         raise WorkerError(
-            "Slicer's Python (PythonSlicer) was not found beside Slicer, so nothing can be run beside the window. "
-            "Name a Python for the worker under Environment, or use a Slicer from its installer."
+            _(
+                "Slicer's Python (PythonSlicer) was not found beside Slicer, so nothing can be run beside the "
+                "window. Name a Python for the worker under Environment, or use a Slicer from its installer."
+            )
         )
     return found
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .atomic_files import write_text
 from .errors import BadInputError
 from .json_checksum import FIELD, flipped_bit, with_checksum
+from .messages import _
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -49,14 +50,17 @@ def read_json_text(path: str | Path) -> str:
         place = flipped_bit(content)
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise BadInputError(f"The file '{path}' does not exist.") from None
+        raise BadInputError(_("The file '{path}' does not exist.").format(path=path)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"The file '{path}' cannot be read ({error}).") from error
+        raise BadInputError(_("The file '{path}' cannot be read ({error}).").format(path=path, error=error)) from error
     if place is not None:
         line = content.count(b"\n", 0, place) + 1
         raise BadInputError(
-            f"The file '{path}' is damaged: its checksum does not fit, and one wrong bit in line {line} explains it. "
-            f"Put back a copy of it. If you changed that line on purpose, take out the line '{FIELD}' at its end, too."
+            _(
+                "The file '{path}' is damaged: its checksum does not fit, and one wrong bit in line {line} "
+                "explains it. Put back a copy of it. If you changed that line on purpose, take out the line "
+                "'{field}' at its end, too."
+            ).format(path=path, line=line, field=FIELD)
         )
     return text
 
@@ -173,8 +177,10 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
     for name in value:
         if name not in fields:
             raise BadInputError(
-                f"{_capital(source)} has an unknown field '{prefix}{name}'; "
-                f"known are {', '.join(fields)}. It may come from another version of SparseAnnotate."
+                _(
+                    "{capital} has an unknown field '{prefix}{name}'; known are {fields}. It may come from another "
+                    "version of SparseAnnotate."
+                ).format(capital=_capital(source), prefix=prefix, name=name, fields=", ".join(fields))
             )
     hints = typing.get_type_hints(cls)
     arguments = {}
@@ -182,7 +188,11 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
         if name in value:
             arguments[name] = from_plain(value[name], hints[name], source, prefix + name)
         elif description.default is dataclasses.MISSING and description.default_factory is dataclasses.MISSING:
-            raise BadInputError(f"{_capital(source)} lacks the field '{prefix}{name}'.")
+            raise BadInputError(
+                _("{capital} lacks the field '{prefix}{name}'.").format(
+                    capital=_capital(source), prefix=prefix, name=name
+                )
+            )
     return cls(**arguments)
 
 
@@ -191,10 +201,14 @@ def _parsed(text: str, source: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInputError(
-            f"{_capital(source)} is not valid JSON (line {error.lineno}: {error.msg}); it may be cut off."
+            _("{capital} is not valid JSON (line {lineno}: {msg}); it may be cut off.").format(
+                capital=_capital(source), lineno=error.lineno, msg=error.msg
+            )
         ) from error
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{_capital(source)} cannot be read as JSON ({error}).") from error
+        raise BadInputError(
+            _("{capital} cannot be read as JSON ({error}).").format(capital=_capital(source), error=error)
+        ) from error
 
 
 def _wrong(source: str, field: str, must: str, value: Any) -> BadInputError:

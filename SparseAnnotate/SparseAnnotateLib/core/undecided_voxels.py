@@ -11,6 +11,7 @@ from .atomic_files import why_not_written
 from .errors import CohortError, FileWriteError
 from .geometry import VolumeGeometry
 from .images import read_facts, read_labels
+from .messages import _
 from .slab_writing import written_in_slabs
 
 _FACT = "undecided voxels"
@@ -32,8 +33,10 @@ def read_undecided(path: Path, labels_path: Path, geometry: VolumeGeometry) -> n
         return read_labels(path, geometry) > 0
     if labels_path.is_file() and _FACT in read_facts(labels_path):
         raise CohortError(
-            f"'{labels_path}' has undecided voxels, but the file that says which, '{path}', is missing. Put it back, "
-            "or import the case again."
+            _(
+                "'{labels_path}' has undecided voxels, but the file that says which, '{path}', is missing. Put "
+                "it back, or import the case again."
+            ).format(labels_path=labels_path, path=path)
         )
     return None
 

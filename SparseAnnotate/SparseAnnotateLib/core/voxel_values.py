@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from .errors import BadInputError
+from .messages import _
 
 _ROUNDING = 1e-3  # how far a label stored as a float, or as a scaled integer, may be from a whole number
 
@@ -25,15 +26,21 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
         if far.any():
             place = tuple(int(n) for n in np.unravel_index(int(far.argmax()), far.shape))
             raise BadInputError(
-                f"{what} holds values that are not whole numbers, so it is not a label map: {array[place]:.6g} "
-                f"at {list(place)} (array index), for example; {int(far.sum())} voxels in all. Is it an image, or a "
-                "map of probabilities? Save the labels as whole numbers, and resample them with nearest-neighbour "
-                "interpolation only."
+                _(
+                    "{what} holds values that are not whole numbers, so it is not a label map: {array:.6g} at "
+                    "{place} (array index), for example; {sum} voxels in all. Is it an image, or a map of "
+                    "probabilities? Save the labels as whole numbers, and resample them with nearest-neighbour "
+                    "interpolation only."
+                ).format(what=what, array=array[place], place=list(place), sum=int(far.sum()))
             )
         array = rounded
     low, high = array.min(initial=0), array.max(initial=0)
     if low < 0 or high > np.iinfo(np.uint16).max:
-        raise BadInputError(f"{what} holds values from {low:g} to {high:g}; labels must be between 0 and 65535.")
+        raise BadInputError(
+            _("{what} holds values from {low:g} to {high:g}; labels must be between 0 and 65535.").format(
+                what=what, low=low, high=high
+            )
+        )
     return array.astype(np.uint8 if high <= 255 else np.uint16)
 
 
@@ -68,6 +75,9 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
                 continue
         bad = int((~np.isfinite(layer)).sum())
         raise BadInputError(
-            f"{what} holds voxels that are not numbers (NaN or Inf): {bad} in slice {index} along the first array axis."
-            " Replace them, for example with 'numpy.nan_to_num' or Slicer's 'Simple Filters', and load it again."
+            _(
+                "{what} holds voxels that are not numbers (NaN or Inf): {bad} in slice {index} along the first "
+                "array axis. Replace them, for example with 'numpy.nan_to_num' or Slicer's 'Simple Filters', "
+                "and load it again."
+            ).format(what=what, bad=bad, index=index)
         )

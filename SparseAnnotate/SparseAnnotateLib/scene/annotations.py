@@ -10,6 +10,7 @@ import slicer
 
 from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
 from ..core.case_names import name_problem, usable_case_name
+from ..core.messages import _
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
@@ -92,9 +93,15 @@ def use_segmentation(volume_node, segmentation_node) -> None:
     if ledger.decided and drawn_on != shown and (drawn_on or not is_its_own):
         of = f"the {drawn_on}" if drawn_on else "a volume that is no frame of a sequence"
         raise BadInputError(
-            f"Slices of {of} have been marked in the segmentation '{segmentation_node.GetName()}', but "
-            f"'{volume_node.GetName()}' shows {f'the {shown}' if shown else 'no frame of a sequence'}. Choose another "
-            "segmentation, or the volume or frame that it was drawn on."
+            _(
+                "Slices of {of} have been marked in the segmentation '{segmentation_node}', but '{volume_node}' "
+                "shows {what}. Choose another segmentation, or the volume or frame that it was drawn on."
+            ).format(
+                of=of,
+                segmentation_node=segmentation_node.GetName(),
+                volume_node=volume_node.GetName(),
+                what=f"the {shown}" if shown else "no frame of a sequence",
+            )
         )
     ledger.check_fits(geometry_of(volume_node), f"The ledger of '{segmentation_node.GetName()}'")
     if frame is not None:
@@ -119,7 +126,9 @@ def annotation_of(
     if segmentation_node is None:
         frame = frame_of(volume_node)
         what = f"The {frame} has no drawn slices" if frame else f"Nothing has been drawn on '{volume_node.GetName()}'"
-        raise BadInputError(f"{what} yet. Recommend slices, draw them in a segmentation, and mark them as drawn.")
+        raise BadInputError(
+            _("{what} yet. Recommend slices, draw them in a segmentation, and mark them as drawn.").format(what=what)
+        )
     problem = geometry_problem(segmentation_node, volume_node)
     if problem:
         raise BadInputError(problem)

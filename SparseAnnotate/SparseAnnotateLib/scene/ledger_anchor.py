@@ -16,6 +16,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, LedgerEntry, Plane
+from ..core.messages import _
 from .segmentation_nodes import layers_of
 from .volume_nodes import geometry_of
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, whole_voxel_relation
@@ -123,9 +124,11 @@ def relation_to_volume(
         raise BadInputError(_lost(segmentation_node, volume_node))
     if len({outcome(found) for found in best}) > 1:
         raise BadInputError(
-            f"Cannot determine which slices of the volume '{volume_node.GetName()}' were marked in the segmentation "
-            f"'{segmentation_node.GetName()}': one of them has been moved by whole slices, or turned round. Undo that, "
-            "or start a new segmentation."
+            _(
+                "Cannot determine which slices of the volume '{volume_node}' were marked in the segmentation "
+                "'{segmentation_node}': one of them has been moved by whole slices, or turned round. Undo that, "
+                "or start a new segmentation."
+            ).format(volume_node=volume_node.GetName(), segmentation_node=segmentation_node.GetName())
         )
     return best[0]
 

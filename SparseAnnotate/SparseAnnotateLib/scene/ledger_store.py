@@ -11,6 +11,7 @@ from operator import itemgetter
 import numpy as np
 
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, VolumeGeometry
+from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
 from .ledger_anchor import (
     LedgerAnchor,
@@ -86,7 +87,9 @@ def copied_ledger(segmentation_node, volume_node, local: np.ndarray, copy_node) 
 def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
     """Store a ledger of slices of the volume in the segmentation node. Raises BadInputError when there is no node."""
     if segmentation_node is None:
-        raise BadInputError("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
+        raise BadInputError(
+            _("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
+        )
     before, known, identifiers = _read(segmentation_node, volume_node)
     counts, kept = {}, {}
     for entry in ledger.decided:

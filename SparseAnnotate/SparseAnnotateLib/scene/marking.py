@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core import BadInputError, Ledger, Plane, SliceState
+from ..core.messages import _
 from .annotations import annotated_segmentation, label_values
 from .ledger_store import store_ledger, stored_ledger
 from .segment_regions import slice_region
@@ -38,8 +39,10 @@ def mark_empty(volume_node, plane: Plane, index: int, seconds: float | None = No
     """Mark a slice as empty. Raises BadInputError, and changes nothing, when something is drawn on it."""
     if _has_labels(volume_node, plane, int(index)):
         raise BadInputError(
-            f"The {plane.value} slice {index} of '{volume_node.GetName()}' is not empty: something is drawn on it. "
-            "Erase it there if the slice should be empty, or mark the slice as drawn."
+            _(
+                "The {plane} slice {index} of '{volume_node}' is not empty: something is drawn on it. Erase it "
+                "there if the slice should be empty, or mark the slice as drawn."
+            ).format(plane=plane.value, index=index, volume_node=volume_node.GetName())
         )
     return mark_slice(volume_node, plane, index, SliceState.EMPTY, seconds)
 

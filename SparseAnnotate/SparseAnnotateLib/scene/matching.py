@@ -8,6 +8,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..core import BadInputError
+from ..core.messages import _
 from .annotations import annotated_segmentation
 from .applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
@@ -54,8 +55,10 @@ def mended_copy(segmentation_node, volume_node):
     if layers_of(segmentation_node) and not layers_of(copy):
         slicer.mrmlScene.RemoveNode(copy)
         raise BadInputError(
-            f"Nothing of the segmentation '{segmentation_node.GetName()}' lies within the volume "
-            f"'{volume_node.GetName()}', so there is nothing to copy. Choose the volume that it belongs to."
+            _(
+                "Nothing of the segmentation '{segmentation_node}' lies within the volume '{volume_node}', so "
+                "there is nothing to copy. Choose the volume that it belongs to."
+            ).format(segmentation_node=segmentation_node.GetName(), volume_node=volume_node.GetName())
         )
     if follows:
         copy_applied(segmentation_node, copy)

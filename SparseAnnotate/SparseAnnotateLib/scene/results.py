@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
+from ..core.messages import _
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -86,14 +87,18 @@ def require_current(result_node, volume_node, segmentation_node, names: Sequence
     made = f"'{result_node.GetName()}'"
     if image_has_changed(result_node, origin_now(volume_node, None, {})):
         raise BadInputError(
-            f"The image '{volume_node.GetName()}' has changed since {made} was made. Fill, or run the model, again."
+            _("The image '{volume_node}' has changed since {made} was made. Fill, or run the model, again.").format(
+                volume_node=volume_node.GetName(), made=made
+            )
         )
     renamed = _renamed_since(result_node, segmentation_node, names)
     if renamed:
         shown = ", ".join(f"'{name}'" for name in renamed)
         raise BadInputError(
-            f"Segments have been renamed since {made} was made, so these names now belong to other segments: {shown}. "
-            "Fill, or run the model, again."
+            _(
+                "Segments have been renamed since {made} was made, so these names now belong to other segments: "
+                "{shown}. Fill, or run the model, again."
+            ).format(made=made, shown=shown)
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import slicer
 
 from ..core import BadInputError
+from ..core.messages import _
 from .volume_nodes import require_scalar_volume
 from .voxel_grids import volume_layer
 
@@ -55,9 +56,11 @@ def binary_labelmap_copy(segmentation_node, volume_node):
     if not done or missing:
         names = ", ".join(f"'{name}'" for name in missing[:5]) or "its segments"
         raise BadInputError(
-            f"The segmentation '{segmentation_node.GetName()}' is stored as '{kept_as}', and Slicer cannot convert "
-            f"{names} to a binary labelmap. Convert it in the Segmentations module (the extension SlicerRT brings "
-            "conversions of contours), or choose another segmentation."
+            _(
+                "The segmentation '{segmentation_node}' is stored as '{kept_as}', and Slicer cannot convert "
+                "{names} to a binary labelmap. Convert it in the Segmentations module (the extension SlicerRT "
+                "brings conversions of contours), or choose another segmentation."
+            ).format(segmentation_node=segmentation_node.GetName(), kept_as=kept_as, names=names)
         )
     copy.SetSourceRepresentationName(BINARY_LABELMAP)
     return copy

@@ -10,6 +10,7 @@ import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError
+from ..core.messages import _
 from ..core.voxel_boxes import bounding_box
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
@@ -43,14 +44,17 @@ def segment_names(segmentation_node) -> list[str]:
     names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segment_ids(segmentation_node)]
     if not names:
         raise BadInputError(
-            f"The segmentation '{segmentation_node.GetName()}' has no segment. "
-            "Add one for each structure you want to draw."
+            _(
+                "The segmentation '{segmentation_node}' has no segment. Add one for each structure you want to draw."
+            ).format(segmentation_node=segmentation_node.GetName())
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInputError(
-            f"The segmentation '{segmentation_node.GetName()}' has several segments named '{twice[0]}'. "
-            "Give each segment its own name."
+            _(
+                "The segmentation '{segmentation_node}' has several segments named '{twice}'. Give each segment "
+                "its own name."
+            ).format(segmentation_node=segmentation_node.GetName(), twice=twice[0])
         )
     return names
 

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Plane
+from ..core.messages import _
 from ..core.planes import slice_centre_ras
 from .volume_nodes import geometry_of, matrix_array, world_geometry_of
 
@@ -24,7 +25,7 @@ def slice_view_for(plane: Plane):
     nodes = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
     own = [nodes[name] for name in (_VIEWS[plane], *_VIEWS.values()) if name in nodes] + list(nodes.values())
     if not own:
-        raise BadInputError("There is no slice view to show the slice in. Choose a layout with slice views.")
+        raise BadInputError(_("There is no slice view to show the slice in. Choose a layout with slice views."))
     return next((node for node in own if node.IsMappedInLayout()), own[0])
 
 

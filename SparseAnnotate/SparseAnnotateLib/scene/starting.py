@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from ..core import BadInputError, Plane, SliceState
+from ..core.messages import _
 from .annotations import annotated_segmentation
 from .ledger_store import store_ledger, stored_ledger
 from .results import FILL, made_by, require_current, results_of
@@ -36,12 +37,23 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     """
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
-        raise BadInputError(f"'{volume_node.GetName()}' has no segmentation to draw in yet. Recommend slices first.")
+        raise BadInputError(
+            _("'{volume_node}' has no segmentation to draw in yet. Recommend slices first.").format(
+                volume_node=volume_node.GetName()
+            )
+        )
     ledger = stored_ledger(segmentation, volume_node)
     if ledger.is_decided(plane, index):
         raise BadInputError(
-            f"The {plane.value} slice {index} of '{volume_node.GetName()}' is {ledger.entry(plane, index).state.value} "
-            "already, and what was decided is not overwritten. Choose a slice that is still to do."
+            _(
+                "The {plane} slice {index} of '{volume_node}' is {state} already, and what was decided is not "
+                "overwritten. Choose a slice that is still to do."
+            ).format(
+                plane=plane.value,
+                index=index,
+                volume_node=volume_node.GetName(),
+                state=ledger.entry(plane, index).state.value,
+            )
         )
     if start is Start.NOTHING:
         return {}, ""
@@ -50,7 +62,11 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     found = [node for node in results_of(volume_node) if (made_by(node) == FILL) == (start is Start.FILL)]
     if not found:
         todo = "Fill between slices first." if start is Start.FILL else "Train a model and run it on this volume first."
-        raise BadInputError(f"There is no {start.value} of '{volume_node.GetName()}' to start from. {todo}")
+        raise BadInputError(
+            _("There is no {start} of '{volume_node}' to start from. {todo}").format(
+                start=start.value, volume_node=volume_node.GetName(), todo=todo
+            )
+        )
     names = [name for name in segment_names(segmentation) if name in segment_names(found[-1])]
     require_current(found[-1], volume_node, segmentation, names)
     masks = slice_masks(found[-1], volume_node, plane, index)
@@ -89,8 +105,10 @@ def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plan
 def _of_nearest(volume_node, segmentation, drawn: list[int], plane: Plane, index: int):
     if not drawn:
         raise BadInputError(
-            f"No {plane.value} slice of '{volume_node.GetName()}' has been drawn yet, so there is no nearest one to "
-            "start from. Draw the first one from nothing."
+            _(
+                "No {plane} slice of '{volume_node}' has been drawn yet, so there is no nearest one to start "
+                "from. Draw the first one from nothing."
+            ).format(plane=plane.value, volume_node=volume_node.GetName())
         )
     nearest = min(drawn, key=lambda other: abs(other - index))
     return slice_masks(segmentation, volume_node, plane, nearest), f"{plane.value} slice {nearest}"

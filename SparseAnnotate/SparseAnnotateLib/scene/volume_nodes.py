@@ -10,6 +10,7 @@ import vtk
 
 from ..core import BadInputError, VolumeGeometry
 from ..core.images import require_3d_scalar, require_finite
+from ..core.messages import _
 
 
 def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
@@ -34,15 +35,17 @@ def volumes_of_scene() -> list:
 def require_scalar_volume(node) -> None:
     """Raise BadInputError, naming the node, when it is no 3D volume with one value per voxel."""
     if node is None:
-        raise BadInputError("No volume is selected. Load one, or choose one in the list of volumes.")
+        raise BadInputError(_("No volume is selected. Load one, or choose one in the list of volumes."))
     name = node.GetName()
     if not node.IsA("vtkMRMLScalarVolumeNode") or node.GetImageData() is None:
-        raise BadInputError(f"'{name}' is not a volume with image data. Choose a scalar volume.")
+        raise BadInputError(_("'{name}' is not a volume with image data. Choose a scalar volume.").format(name=name))
     components = node.GetImageData().GetNumberOfScalarComponents()
     if components != 1:
         raise BadInputError(
-            f"'{name}' has {components} values per voxel (a colour, vector or 4D image). "
-            "Extract one component first, in Slicer with the module 'Vector to Scalar Volume'."
+            _(
+                "'{name}' has {components} values per voxel (a colour, vector or 4D image). Extract one "
+                "component first, in Slicer with the module 'Vector to Scalar Volume'."
+            ).format(name=name, components=components)
         )
     require_3d_scalar(3, node.GetImageData().GetDimensions(), name)
 
@@ -57,8 +60,10 @@ def world_from_node(node) -> np.ndarray:
         return np.eye(4)
     if not parent.IsTransformToWorldLinear():
         raise BadInputError(
-            f"'{node.GetName()}' lies under the non-linear transform '{parent.GetName()}', which changes the shape of "
-            "its slices. Harden the transform (a right click in the Data module), or take the volume out of it."
+            _(
+                "'{node}' lies under the non-linear transform '{parent}', which changes the shape of its "
+                "slices. Harden the transform (a right click in the Data module), or take the volume out of it."
+            ).format(node=node.GetName(), parent=parent.GetName())
         )
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
@@ -99,7 +104,9 @@ def _geometry(node, moved: np.ndarray) -> VolumeGeometry:
     try:
         return _geometry_from(shape, matrix.tobytes())
     except BadInputError as error:
-        raise BadInputError(f"The volume '{node.GetName()}' cannot be used. {error}") from error
+        raise BadInputError(
+            _("The volume '{node}' cannot be used. {error}").format(node=node.GetName(), error=error)
+        ) from error
 
 
 @lru_cache(maxsize=4096)
