@@ -9,7 +9,8 @@ import argparse
 import ast
 import os
 import re
-from collections.abc import Callable, Mapping
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from SparseAnnotateLib.runs import FINAL_NETWORKS, LOSSES, NETWORKS, PRESETS, RE
 from SparseAnnotateLib.runs.settings import TrainingSettings
 from SparseAnnotateLib.selection import FEATURES, SCOPES, strategy_descriptions
 
-_LOGIC = Path(__file__).resolve().parents[2] / "SparseAnnotate" / "SparseAnnotateLib" / "logic"
+_MODULE = Path(__file__).resolve().parents[2] / "SparseAnnotate"
+_LOGIC = _MODULE / "SparseAnnotateLib" / "logic"
 _PLACE = re.compile(r"^<!-- from code: (\w+) -->$", re.MULTILINE)
 
 
@@ -57,6 +59,38 @@ def console() -> str:
             if isinstance(node, ast.ClassDef) and node.name.endswith("Logic") and node.name != "PanelLogic":
                 parts += [_method(item) for item in node.body if _is_public(item)]
     return "\n\n".join(parts)
+
+
+def panel() -> str:
+    """Every section of the panel with its controls and their tooltips, from the .ui file."""
+    root = ElementTree.parse(_MODULE / "Resources" / "UI" / "SparseAnnotate.ui").getroot()
+    parts = []
+    for section in root.iter("widget"):
+        if section.get("name", "").endswith("Section"):
+            parts += [
+                f"## {_property(section, 'text')}",
+                _table(("control", "what it is for"), list(_controls(section))),
+            ]
+    return "\n\n".join(parts)
+
+
+def _controls(section: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    """The controls of a section: the text on each, or that of the label before it, and its tooltip."""
+    label = ""
+    for widget in section.iter("widget"):
+        text, tooltip = _property(widget, "text") or _property(widget, "title"), _property(widget, "toolTip")
+        if widget.get("class") == "QLabel":
+            label = text.rstrip(":") if text.endswith(":") else ""
+        elif tooltip:
+            is_named = widget.get("class") in ("QPushButton", "QCheckBox", "QToolButton") and text
+            name, label = (text, label) if is_named else (label, "")
+            if name:
+                yield f"**{name}**", "<br>".join(tooltip.splitlines())
+
+
+def _property(widget: ElementTree.Element, name: str) -> str:
+    found = widget.find(f"property[@name='{name}']/string")
+    return (found.text or "").strip() if found is not None else ""
 
 
 def _is_public(node: ast.stmt) -> bool:
@@ -135,6 +169,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "augmentation": augmentation,
     "console": console,
+    "panel": panel,
     "strategies": _named("strategy", strategy_descriptions),
     "scopes": _named("scope", lambda: SCOPES),
     "features": _named("features", lambda: FEATURES),
