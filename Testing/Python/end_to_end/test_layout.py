@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import types
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_the_catalog_entry_has_what_its_schema_asks_for_and_nothing_else():
     entry = json.loads((PROJECT / "Resources" / "SparseAnnotate.json").read_text())
     known = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "scm_type"}
     assert set(entry) <= known | {"tier", "enabled"}
+    assert entry["tier"] == 1
     assert entry["$schema"].endswith("slicer-extension-catalog-entry-schema-v1.0.2.json#")
     assert entry["category"] == "Segmentation"
     assert entry["scm_url"].endswith("/SlicerSparseAnnotate.git")
@@ -72,11 +74,64 @@ def test_the_workflow_runs_the_tests_that_developers_run():
     assert "Testing/run test" in (PROJECT / ".ci" / "run").read_text()
 
 
-def test_pictures_and_files_that_the_readme_names_are_there():
+def pages() -> list[Path]:
+    """The README, the guide for contributors, and the pages of the documentation."""
+    documentation = (PROJECT / "Resources" / "Documentation").rglob("*.md")
+    return [PROJECT / "README.md", PROJECT / ".github" / "CONTRIBUTING.md", *sorted(documentation)]
+
+
+def test_pictures_and_files_that_the_pages_name_are_there():
+    pictures, missing = 0, []
+    for page in pages():
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        pictures += len(re.findall(r"!\[[^\]]*\]", text))
+        for target in re.findall(r"\]\(([^)#\s]+)", text):
+            if not target.startswith(("https://", "http://", "mailto:")) and not (page.parent / target).is_file():
+                missing.append(f"{page.name}: {target}")
+    assert pictures >= 5
+    assert missing == []
+
+
+def test_the_readme_shows_a_picture_and_stays_short():
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
-    assert len(pictures) >= 5
-    assert [name for name in pictures if not (PROJECT / name).is_file()] == []
+    assert "![" in text
+    assert len(text.splitlines()) <= 100
+
+
+def test_the_commands_that_the_pages_show_are_understood():
+    from SparseAnnotateLib.command_line.parser import parser
+
+    shown = []
+    for page in pages():
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            lines = block.replace("torchrun --nproc_per_node 4 -m SparseAnnotateLib.command_line", "sparse-annotate")
+            shown += [line for line in lines.splitlines() if line.startswith("sparse-annotate ")]
+    assert len(shown) >= 20
+    for line in shown:
+        parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def test_the_settings_that_the_pages_show_are_understood(tmp_path):
+    from SparseAnnotateLib.core.strict_json import read_json
+    from SparseAnnotateLib.runs import TrainingSettings
+
+    blocks = [b for page in pages() for b in re.findall(r"```json\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+    assert blocks
+    for block in blocks:
+        (tmp_path / "settings.json").write_text(block, encoding="utf-8")
+        read_json(tmp_path / "settings.json", TrainingSettings)
+
+
+def test_the_version_stands_in_one_place_and_all_others_agree():
+    from SparseAnnotateLib import __version__
+
+    citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.+)$", citation, re.MULTILINE).group(1) == __version__
+    assert 'version = { attr = "SparseAnnotateLib.__version__" }' in (PROJECT / "pyproject.toml").read_text()
+    changelog = (PROJECT / "Resources" / "Documentation" / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (\S+)", changelog, re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert headings[1] == __version__
 
 
 def test_sample_data_is_offered_when_slicer_has_started(embedded, monkeypatch):
@@ -102,6 +157,7 @@ def test_sample_data_is_offered_when_slicer_has_started(embedded, monkeypatch):
 def test_only_what_the_layout_names_stands_at_the_top():
     top = {name.split("/")[0] for name in tracked_files(PROJECT)}
     named = {"SparseAnnotate", "Resources", "Testing", "CMakeLists.txt", "README.md", "LICENSE.txt", "pyproject.toml"}
+    named.add("CITATION.cff")
     assert {name for name in top if not name.startswith(".")} == named
 
 

@@ -201,9 +201,11 @@ def test_a_worker_killed_in_training_is_said_and_the_run_goes_on(mrml, logic):
     assert logic.train([volume], "r") == "r"
 
 
-def test_the_readme_example_runs(mrml, logic, tmp_path, monkeypatch):
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    example = re.search(r"```python\n(# In Slicer's Python console.*?)```", readme, re.DOTALL).group(1)
+def test_the_console_example_of_the_documentation_runs(mrml, logic, tmp_path, monkeypatch):
+    page = PROJECT / "Resources" / "Documentation" / "how_to" / "console.md"
+    example = re.search(
+        r"```python\n(# In Slicer's Python console.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    ).group(1)
     volume, labels = add_ball(mrml, "MRHead")
     segmentation = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
@@ -216,7 +218,7 @@ def test_the_readme_example_runs(mrml, logic, tmp_path, monkeypatch):
     # The example's training is shortened, nothing else.
     example = example.replace('"iterations": 600', '"iterations": 4, "patch": [16, 16, 32]')
     variables = {"slicer": mrml}
-    exec(compile(example, "README.md", "exec"), variables)
+    exec(compile(example, page.name, "exec"), variables)
     assert variables["resultNode"].GetSegmentation().GetNumberOfSegments() == 1
     variables["logic"].close()
 
