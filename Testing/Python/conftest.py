@@ -9,8 +9,10 @@ import pytest
 from hypothesis import settings
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib import client
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
+from warm_worker import WarmWorkers
 
 # The first call of a library imports it; that says nothing about our speed.
 settings.register_profile("ours", deadline=None, max_examples=60, print_blob=True)
@@ -37,6 +39,23 @@ def mrml(embedded):
     embedded.clear_scene()
     yield slicer
     embedded.clear_scene()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers():
+    """Workers that need not import anything, in place of the usual ones; see `warm_worker`."""
+    workers = WarmWorkers()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(client, "worker_command", workers.worker_command)
+        patched.setattr(client.subprocess_transport, "worker_command", workers.worker_command)
+        yield workers
+    workers.close()
+
+
+@pytest.fixture(autouse=True)
+def warm_or_cold_workers(request, warm_workers):
+    """A test marked with `cold_worker` starts each worker as a user's computer does."""
+    warm_workers.is_wanted = request.node.get_closest_marker("cold_worker") is None
 
 
 @pytest.fixture(scope="session")

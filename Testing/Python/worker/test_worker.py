@@ -23,6 +23,8 @@ from SparseAnnotateLib.client import (
 from SparseAnnotateLib.core import CancelledError, WorkerError
 from SparseAnnotateLib.worker.server import Server
 
+pytestmark = pytest.mark.cold_worker
+
 
 def answers(*lines: str) -> list[dict]:
     """What a server says to these lines, in this very process."""
