@@ -131,8 +131,8 @@ class WorkerClient(Generic[AnyTransport]):
             self._add_log(f"Not understood: {line[:200]!r}")
             return
         if message.get("method") == jsonrpc.PROGRESS:
-            identifier, progress = jsonrpc.progress_from(message["params"])
-            call = self._calls.get(identifier)
+            about, progress = jsonrpc.progress_from(message["params"])
+            call = self._calls.get(about)
             if call is not None and call.on_progress is not None:
                 call.on_progress(progress)
             return

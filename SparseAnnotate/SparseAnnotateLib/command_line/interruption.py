@@ -39,7 +39,7 @@ class Interruption:
         self.cancel: Callable[[], None] | None = None
         self.number = 0
         self._times = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, signal._HANDLER] = {}
         self._process = os.getpid()
         self._has_begun = False
 
@@ -83,7 +83,7 @@ class Interruption:
             with suppress(OSError):  # nobody may be there to read it
                 os.write(2, b"Cancelled.\n")
             os._exit(128 + number)
-        if self._times == patience:
+        if self._times == patience or self.cancel is None:
             raise Interrupted
         self.cancel()
 

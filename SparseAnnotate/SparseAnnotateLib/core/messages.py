@@ -36,7 +36,12 @@ class Message(str):
     parts: tuple[str, ...]
 
     def __new__(
-        cls, text: str, context: str = "", template: str = "", values: Mapping[str, Any] | None = None, parts=()
+        cls,
+        text: str,
+        context: str = "",
+        template: str = "",
+        values: Mapping[str, Any] | None = None,
+        parts: Iterable[str] = (),
     ) -> Message:
         message = super().__new__(cls, text)
         message.context, message.template = context, template or str(text)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 Box = tuple[slice, slice, slice]
+
+
+def along_axes(values: Iterable[T]) -> tuple[T, T, T]:
+    """One value for each axis (K, J, I), as a tuple of three. Raises ValueError when there are more or fewer."""
+    k, j, i = values
+    return k, j, i
 
 
 def bounding_box(array: np.ndarray) -> Box | None:
@@ -30,5 +38,6 @@ def enclosing_box(boxes: Iterable[Box]) -> Box | None:
     boxes = list(boxes)
     if not boxes:
         return None
-    k, j, i = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
-    return k, j, i
+    return along_axes(
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
+    )

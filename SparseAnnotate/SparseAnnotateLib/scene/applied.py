@@ -12,14 +12,14 @@ import numpy as np
 
 from ..core import BadInputError
 from ..core.strict_json import parse_json, to_text
-from ..core.voxel_boxes import bounding_box
+from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
 from .voxel_grids import alignment_of
 
 # The last and the one before it, which the Segment Editor's undo may have brought back.
 _ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1")
 
-Part = tuple[tuple[slice, ...], np.ndarray]
+Part = tuple[Box, np.ndarray]
 """Part of a volume's array, and a bool mask there."""
 
 
@@ -48,7 +48,7 @@ def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segment
         labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
     """
     box = bounding_box(labels) or (slice(0, 0),) * 3
-    dtype = "u1" if max(segments, default=0) < 256 else "u2"
+    dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
     # Other labels than those that were applied are of no use here.
     wanted = np.zeros(int(labels[box].max(initial=0)) + 1, dtype=f"<{dtype}")
     for value in segments:
@@ -56,7 +56,8 @@ def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segment
     piece = np.ascontiguousarray(wanted[labels[box]])
     data = base64.b64encode(zlib.compress(piece.tobytes(), 1)).decode("ascii")
     anchor = anchor_of(segmentation_node, volume_node, {})
-    applied = Applied(anchor, segments, tuple(part.start for part in box), piece.shape, dtype, data)
+    start, shape = along_axes(part.start for part in box), along_axes(piece.shape)
+    applied = Applied(anchor, segments, start, shape, dtype, data)
     for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
         if segmentation_node.GetAttribute(newer):
             segmentation_node.SetAttribute(older, segmentation_node.GetAttribute(newer))
@@ -93,5 +94,5 @@ def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:
     ends = [(s, s + n - 1) for s, n in zip(applied.start, applied.shape, strict=True)]
     alignment = alignment_of(relation, [bound for pair in reversed(ends) for bound in pair])
     turned = alignment.turned(labels)
-    region = tuple(slice(s, s + n) for s, n in zip(alignment.starts, turned.shape, strict=True))
+    region = along_axes(slice(s, s + n) for s, n in zip(alignment.starts, turned.shape, strict=True))
     return {segment_id: (region, turned == value) for value, segment_id in applied.segments.items()}

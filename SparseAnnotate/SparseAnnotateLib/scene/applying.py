@@ -76,8 +76,9 @@ def unmarked_drawings(
         segment_id = segmentation.GetSegmentIdBySegmentName(name)
         known = [masks[segment_id] for masks in applied if segment_id in masks]
         # Nothing off the drawn slices is a known state as well; undo may have brought back any of them.
-        states = [_undecided_difference(annotation, now.get(name), state) for state in [*known, None]]
-        if not all(states):
+        differences = [_undecided_difference(annotation, now.get(name), state) for state in [*known, None]]
+        states = [state for state in differences if state is not None]
+        if len(states) < len(differences):
             continue
         box, changed = min(states, key=lambda state: np.count_nonzero(state[1]))
         by_plane = {plane: _slices_of(changed, box, plane.array_axis(geometry)) for plane in Plane}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 
 import numpy as np
 import slicer
 
+from ..core.voxel_boxes import Box, along_axes
 from .segment_editing import voxel_stamp
+from .segment_regions import whole_region
 from .segmentation_nodes import masks_of
 from .volume_nodes import geometry_of, local_ijk_to_ras, vtk_matrix
 
@@ -49,14 +52,14 @@ def filling_overlay(node, confidence_node, result_node) -> Iterator[None]:
     if node.GetAttribute(_STAMP_ATTRIBUTE) == stamp:
         return
     geometry = geometry_of(confidence_node)
-    reach = tuple(min(_NEAR_VOXELS, max(1, round(_NEAR_MM / mm))) for mm in geometry.spacing)
+    reach = along_axes(min(_NEAR_VOXELS, max(1, round(_NEAR_MM / mm))) for mm in geometry.spacing)
     box = yield from _finding_box(confidence_node, result_node, geometry.shape, reach)
     shown = np.full([part.stop - part.start for part in box], 100, dtype=np.uint8)
     percent = slicer.util.arrayFromVolume(confidence_node)
     for slab in _slabs(box):
         # What lies beside a slab has boundaries, too.
         first, stop = max(box[0].start, slab.start - reach[0]), min(box[0].stop, slab.stop + reach[0])
-        region = (slice(first, stop), *box[1:])
+        region = (slice(first, stop), box[1], box[2])
         found = doubtful(_labels(confidence_node, result_node, region), percent[region], reach)
         shown[slab.start - box[0].start : slab.stop - box[0].start] = found[slab.start - first : slab.stop - first]
         yield
@@ -134,11 +137,14 @@ def _new_node(confidence_node):
     return node
 
 
-def _finding_box(confidence_node, result_node, shape, reach) -> Generator[None, None, tuple[slice, ...]]:
+def _finding_box(
+    confidence_node, result_node, shape: tuple[int, int, int], reach: tuple[int, int, int]
+) -> Generator[None, None, Box]:
     """The part of the grid that holds all segments and what is near them; one voxel when there is nothing."""
     low, high = list(shape), [0, 0, 0]
-    for slab in _slabs(tuple(slice(0, n) for n in shape)):
-        region = (slab, *(slice(0, n) for n in shape[1:]))
+    whole = whole_region(shape)
+    for slab in _slabs(whole):
+        region = (slab, whole[1], whole[2])
         for _name, box, mask in masks_of(result_node, confidence_node, region):
             for axis in range(3):
                 found = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -149,17 +155,19 @@ def _finding_box(confidence_node, result_node, shape, reach) -> Generator[None, 
         yield
     if not high[0]:
         return (slice(0, 1), slice(0, 1), slice(0, 1))
-    return tuple(slice(max(0, lo - r), min(n, hi + r)) for lo, hi, r, n in zip(low, high, reach, shape, strict=True))
+    return along_axes(
+        slice(max(0, lo - r), min(n, hi + r)) for lo, hi, r, n in zip(low, high, reach, shape, strict=True)
+    )
 
 
-def _slabs(box: tuple[slice, ...]) -> Iterator[slice]:
+def _slabs(box: Box) -> Iterator[slice]:
     """Layers of a box, about as many voxels each as are done in a moment."""
-    layers = max(1, _VOXELS_AT_ONCE // max(1, np.prod([part.stop - part.start for part in box[1:]])))
+    layers = max(1, _VOXELS_AT_ONCE // max(1, math.prod(part.stop - part.start for part in box[1:])))
     for start in range(box[0].start, box[0].stop, layers):
         yield slice(start, min(box[0].stop, start + layers))
 
 
-def _labels(confidence_node, result_node, region: tuple[slice, ...]) -> np.ndarray:
+def _labels(confidence_node, result_node, region: Box) -> np.ndarray:
     """A number for each segment of a result in a region of the grid, (K, J, I) uint16."""
     labels = np.zeros([part.stop - part.start for part in region], dtype=np.uint16)
     for number, (_name, box, mask) in enumerate(masks_of(result_node, confidence_node, region), start=1):

@@ -8,7 +8,7 @@ reference geometry. Mostly they agree. Where they do not, what is drawn on the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations, product
 
@@ -108,19 +108,22 @@ def relation_to_volume(
         # Nothing is drawn: the reference geometry is moved with the segmentation, too.
         reference = reference_ijk_to_local(segmentation_node)
         by_layers = [related(reference @ np.array(anchor.reference))] if reference is not None else []
-    moved = _distinct(found for found in by_layers if not np.array_equal(found, by_place))
-    stays = by_place is not None and _fills(by_place, anchor.shape, shape)
-    if stays and (not moved or not anchor.counts):
-        return by_place
+    moved = [found for found in _distinct(by_layers) if by_place is None or not np.array_equal(found, by_place)]
+    stays = by_place if by_place is not None and _fills(by_place, anchor.shape, shape) else None
+    if stays is not None and (not moved or not anchor.counts):
+        return stays
     # A save may have written the layers anew, or they were moved: what is drawn on the slices tells.
-    candidates = [by_place, *moved] if stays else [found for found in moved if _fills(found, anchor.shape, shape)]
+    if stays is not None:
+        candidates = [stays, *moved]
+    else:
+        candidates = [found for found in moved if _fills(found, anchor.shape, shape)]
     if len(candidates) == 1:
         return candidates[0]
     if not candidates and any(anchor.counts.values()):
         candidates = _ways_to_turn(anchor.shape, shape)
     scores = [matches(candidate) for candidate in candidates]
     best = [found for found, score in zip(candidates, scores, strict=True) if score == max(scores)]
-    if not best or not _fills(best[0], anchor.shape, shape) or (not stays and max(scores) < len(anchor.counts)):
+    if not best or not _fills(best[0], anchor.shape, shape) or (stays is None and max(scores) < len(anchor.counts)):
         raise BadInputError(_lost(segmentation_node, volume_node))
     if len({outcome(found) for found in best}) > 1:
         raise BadInputError(
@@ -217,7 +220,7 @@ def _box(relation: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.nda
     return ends.min(axis=0), ends.max(axis=0)
 
 
-def _distinct(relations) -> list[np.ndarray]:
+def _distinct(relations: Iterable[np.ndarray | None]) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     for relation in relations:
         if relation is not None and not any(np.array_equal(relation, other) for other in found):

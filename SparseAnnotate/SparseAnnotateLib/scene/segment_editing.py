@@ -12,9 +12,9 @@ from ..core import BadInputError, Plane
 from ..core.voxel_boxes import bounding_box
 from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region
-from .segmentation_nodes import geometry_problem, layers_of, masks_of, segment_ids
+from .segmentation_nodes import geometry_problem, layers_of, masks_of, required_alignment, segment_ids
 from .volume_nodes import geometry_of
-from .voxel_grids import layer_alignment, volume_layer
+from .voxel_grids import volume_layer
 
 _EDITOR_TAG = "SparseAnnotate"
 
@@ -44,13 +44,15 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
             )
 
 
-def _with_outside(mask: np.ndarray, segmentation_node, segment_id: str, volume_node):
+def _with_outside(
+    mask: np.ndarray, segmentation_node, segment_id: str, volume_node
+) -> tuple[np.ndarray, tuple[int, ...]]:
     """A (K, J, I) bool mask of the volume, enlarged by what the segment holds outside; and its first voxel."""
     start = (0, 0, 0)
     layer = layers_of(segmentation_node).get(segment_id)
     if layer is None:
         return mask, start
-    alignment = layer_alignment(layer, segmentation_node, volume_node)
+    alignment = required_alignment(layer, segmentation_node, volume_node)
     array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
     array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
     low = np.minimum(alignment.starts, 0)

@@ -11,10 +11,10 @@ from vtk.util import numpy_support
 
 from ..core import BadInputError
 from ..core.messages import _
-from ..core.voxel_boxes import bounding_box
+from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
-from .voxel_grids import layer_alignment, layer_ijk_to_local, whole_voxel_relation
+from .voxel_grids import GridAlignment, layer_alignment, layer_ijk_to_local, whole_voxel_relation
 
 _STATUS_TAG = "Segmentation.Status"
 _PALETTE = ((0.9, 0.45, 0.35), (0.35, 0.65, 0.9), (0.5, 0.8, 0.4), (0.95, 0.8, 0.3), (0.7, 0.5, 0.85))
@@ -77,12 +77,24 @@ def _grid_problem(segmentation_node, volume_node) -> str | None:
     require_scalar_volume(volume_node)
     for layer in _distinct(layers_of(segmentation_node)):
         if layer_alignment(layer, segmentation_node, volume_node) is None:
-            return _transform_problem(segmentation_node, volume_node) or (
-                f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
-                f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
-                "'Match to volume grid' in the SparseAnnotate panel makes a copy of it on the volume's voxels."
-            )
+            return _off_grid(segmentation_node, volume_node)
     return None
+
+
+def _off_grid(segmentation_node, volume_node) -> str:
+    return _transform_problem(segmentation_node, volume_node) or (
+        f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
+        f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
+        "'Match to volume grid' in the SparseAnnotate panel makes a copy of it on the volume's voxels."
+    )
+
+
+def required_alignment(layer, segmentation_node, volume_node) -> GridAlignment:
+    """How the layer lies in the volume. Raises BadInputError when its voxels are not voxels of the volume's grid."""
+    alignment = layer_alignment(layer, segmentation_node, volume_node)
+    if alignment is None:
+        raise BadInputError(_off_grid(segmentation_node, volume_node))
+    return alignment
 
 
 def _transform_problem(segmentation_node, volume_node) -> str | None:
@@ -118,7 +130,7 @@ def labels_of(
     values: dict[str, int],
     winners: Sequence[str] | None = None,
     where: np.ndarray | None = None,
-    region: tuple[slice, slice, slice] | None = None,
+    region: Box | None = None,
 ) -> np.ndarray:
     """Segments as one label array on the volume's grid. Surfaces and the like are converted to voxels.
 
@@ -139,10 +151,9 @@ def labels_of(
     problem = None if other_representation(segmentation_node) else _grid_problem(segmentation_node, volume_node)
     if problem:
         raise BadInputError(problem)
-    shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
-    region = region or tuple(slice(0, n) for n in shape)
+    region = region or along_axes(slice(0, n) for n in reversed(volume_node.GetImageData().GetDimensions()))
     dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
-    labels = np.zeros([part.stop - part.start for part in region], dtype=dtype)
+    labels: np.ndarray = np.zeros([part.stop - part.start for part in region], dtype=dtype)
     names = {value: name for name, value in values.items()}
     overlaps: dict[tuple[str, str], int] = {}
     order = [name for name in segment_names(segmentation_node) if name in values]
@@ -204,7 +215,7 @@ def new_segmentation(
     return node
 
 
-def masks_of(segmentation_node, volume_node, region) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray]]:
+def masks_of(segmentation_node, volume_node, region: Box) -> Iterator[tuple[str, Box, np.ndarray]]:
     """For every segment with voxels in the region: name, box within the region, and bool mask within the box."""
     if other_representation(segmentation_node) is None:
         segmentation, layers = segmentation_node.GetSegmentation(), layers_of(segmentation_node)
@@ -215,7 +226,7 @@ def masks_of(segmentation_node, volume_node, region) -> Iterator[tuple[str, tupl
         layers = {segment_id: layer for segment_id, layer in layers.items() if not _is_empty(layer)}
     for segment_id, layer in layers.items():
         segment = segmentation.GetSegment(segment_id)
-        alignment = layer_alignment(layer, segmentation_node, volume_node)
+        alignment = required_alignment(layer, segmentation_node, volume_node)
         starts = alignment.starts
         array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
         array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
@@ -225,7 +236,7 @@ def masks_of(segmentation_node, volume_node, region) -> Iterator[tuple[str, tupl
         if any(stop <= start for start, stop in common):
             continue
         inner = tuple(slice(low - s, high - s) for (low, high), s in zip(common, starts, strict=True))
-        box = tuple(slice(low - p.start, high - p.start) for (low, high), p in zip(common, region, strict=True))
+        box = along_axes(slice(low - p.start, high - p.start) for (low, high), p in zip(common, region, strict=True))
         yield segment.GetName(), box, array[inner] == segment.GetLabelValue()
 
 

@@ -43,7 +43,8 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
             )
         )
     ledger = stored_ledger(segmentation, volume_node)
-    if ledger.is_decided(plane, index):
+    entry = ledger.entry(plane, index)
+    if entry is not None and entry.state.is_decided:
         raise BadInputError(
             _(
                 "The {plane} slice {index} of '{volume_node}' is {state} already, and what was decided is not "
@@ -52,7 +53,7 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
                 plane=plane.value,
                 index=index,
                 volume_node=volume_node.GetName(),
-                state=ledger.entry(plane, index).state.value,
+                state=entry.state.value,
             )
         )
     if start is Start.NOTHING:

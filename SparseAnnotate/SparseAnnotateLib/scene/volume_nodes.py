@@ -9,8 +9,9 @@ import slicer
 import vtk
 
 from ..core import BadInputError, VolumeGeometry
-from ..core.images import require_3d_scalar, require_finite
+from ..core.images import require_3d_scalar
 from ..core.messages import _
+from ..core.voxel_values import require_finite
 
 
 def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:

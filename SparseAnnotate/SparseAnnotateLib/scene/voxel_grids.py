@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import slicer
 import vtk
 
+from ..core.voxel_boxes import along_axes
 from .volume_nodes import local_ijk_to_ras, matrix_array, vtk_matrix, world_from_node
 
 _ALIGNED_VOXELS = 1e-2
@@ -79,17 +81,17 @@ def layer_alignment(layer, segmentation_node, volume_node) -> GridAlignment | No
     return alignment_of(relation, layer.GetExtent()) if relation is not None else None
 
 
-def alignment_of(relation: np.ndarray, extent) -> GridAlignment:
+def alignment_of(relation: np.ndarray, extent: Sequence[int]) -> GridAlignment:
     """How an array lies in another grid: `relation` leads there, `extent` is (first, last) voxel along I, J and K."""
     # From (i, j, k) to the order of arrays.
     turn, offset = relation[2::-1, 2::-1], relation[2::-1, 3]
-    axes = tuple(int(np.argmax(np.abs(row))) for row in turn)
+    axes = along_axes(int(np.argmax(np.abs(row))) for row in turn)
     signs = [int(turn[v, a]) for v, a in enumerate(axes)]
     ends = [(extent[2 * (2 - a)], extent[2 * (2 - a) + 1]) for a in axes]
-    starts = tuple(
+    starts = along_axes(
         int(o) + (low if sign > 0 else -high) for o, sign, (low, high) in zip(offset, signs, ends, strict=True)
     )
-    return GridAlignment(axes, tuple(sign < 0 for sign in signs), starts)
+    return GridAlignment(axes, along_axes(sign < 0 for sign in signs), starts)
 
 
 def volume_layer(array_extent, segmentation_node, volume_node):

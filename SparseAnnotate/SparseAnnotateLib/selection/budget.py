@@ -65,7 +65,7 @@ class Budget:
     seconds_per_slice: float | None = None
     more: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = (self.density, self.every, self.per_volume, self.total, self.minutes, self.more)
         if sum(kind is not None for kind in kinds) != 1:
             raise BadInputError(
@@ -154,8 +154,10 @@ class Budget:
             )
 
     def _spread(self, stacks: Sequence[Stack], room: _Room) -> list[int]:
-        if self.density is not None or self.every is not None:
-            wanted = [self._share_of(s.slice_count) for s in stacks]
+        if self.every is not None:
+            wanted = [max(1, s.slice_count // self.every) for s in stacks]
+        elif self.density is not None:
+            wanted = [max(1, math.floor(self.density * s.slice_count + 0.5)) for s in stacks]
         elif self.per_volume is not None:
             wanted = [0] * len(stacks)
             for members in _members(stacks, self.scope if self.scope is Scope.PLANE else Scope.VOLUME):
@@ -197,26 +199,28 @@ class Budget:
         most = [max(d, min(self.maximum or extent, extent)) for d, extent in zip(drawn, extents, strict=True)]
         return least, most
 
-    def _share_of(self, slice_count: int) -> int:
-        if self.every is not None:
-            return max(1, slice_count // self.every)
-        return max(1, math.floor(self.density * slice_count + 0.5))
-
     def planned_total(self, drawn: int = 0) -> int:
         """Slices in total, for a budget of a total, of minutes or of more; with the last two, `drawn` come on top.
 
-        Raises BadInputError when minutes are given and it is not known what a slice takes.
+        Raises BadInputError when minutes are given and it is not known what a slice takes; ValueError for a budget
+        that knows no total.
         """
         if self.total is not None:
             return self.total
         if self.more is not None:
             return drawn + self.more
+        if self.minutes is None:
+            raise ValueError("only a budget of a total, of minutes or of more slices knows how many slices it is")
+        return drawn + max(1, int(self.minutes * 60.0 / self.known_seconds_per_slice()))
+
+    def known_seconds_per_slice(self) -> float:
+        """What one slice takes. Raises BadInputError when that is not known."""
         if self.seconds_per_slice is None:
             raise BadInputError(
                 "It is not known yet how long a slice takes, so minutes cannot be turned into slices. Draw a few "
                 "slices with the module first, or say how many seconds a slice takes."
             )
-        return drawn + max(1, int(self.minutes * 60.0 / self.seconds_per_slice))
+        return self.seconds_per_slice
 
 
 class _Room:

@@ -77,7 +77,7 @@ def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
     """Read a raw data set, or predictions."""
     if (request.predictions is None) != (request.run is None):
         raise BadInputError("Predictions need a folder of them and the name of the run to keep them under: give both.")
-    if request.predictions is not None:
+    if request.predictions is not None and request.run is not None:
         cohort = _open(request)
         names, sentences = import_nnunet_predictions(
             cohort, request.predictions, request.folder, request.run, watch, request.cases

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
@@ -89,9 +92,12 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     parts = ("learn" if "propagation" in wanted else "", "measure" if is_auto else "", "fill")
     watches = _shared_out(watch, [part for part in parts if part])
     methods = {name: _made(name, request, cohort, names, watches.get("learn")) for name in wanted}
-    method = methods[request.method] if not is_auto else AutoInterpolator(methods)
+    method: Interpolator
     if is_auto:
-        method = method.with_scores(_measured(cohort, names, method, watches["measure"]))
+        choice = AutoInterpolator(methods)
+        method = choice.with_scores(_measured(cohort, names, choice, watches["measure"]))
+    else:
+        method = methods[request.method]
     results = []
     filling = watches["fill"]
     for number, name in enumerate(names):
@@ -152,12 +158,16 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     """Leave-one-out over some of the cases, spread evenly over the list."""
     step = max(1, -(-len(names) // _MOST_MEASURED))
     chosen = names[::step]
-    scores = []
+    scores: list[HiddenScore] = []
     for number, name in enumerate(chosen):
-        image, _ = usable_image(method, lambda name=name: cohort.image(name)[0])
+        image, _ = usable_image(method, partial(_image, cohort, name))
         part = Watch.part_of(watch, number, len(chosen), f"'{name}': ")
         scores += method.measure(cohort.annotation(name), image, part)
     return pooled(scores)
+
+
+def _image(cohort: Cohort, name: str) -> np.ndarray:
+    return cohort.image(name)[0]
 
 
 def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, request: FillRequest) -> FillResult:
@@ -166,7 +176,8 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, reque
     names = cohort.labels
     # Before the work, so that what changes during it shows afterwards.
     facts = cohort.origin(name, annotation, method=request.method).facts()
-    done = finished_fill(method, annotation, lambda: cohort.image(name)[0], names, watch, beyond=request.beyond)
+    image_of = partial(_image, cohort, name)
+    done = finished_fill(method, annotation, image_of, names, watch, beyond=request.beyond)
     filled = done.fill
     write_image(cohort.fill_confidence_path(name), filled.confidence, annotation.geometry, facts=facts)
     write_image(cohort.fill_path(name), filled.labels, annotation.geometry, facts=facts)

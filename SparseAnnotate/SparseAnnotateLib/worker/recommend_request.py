@@ -23,6 +23,7 @@ from ..selection import (
     intensity_features,
     recommend_slices,
     strategy_named,
+    with_measured_seconds,
 )
 from .measured_times import learned_cost, readable_ledgers
 from .packages import LEARNING_PACKAGES, require_packages
@@ -207,11 +208,12 @@ def _with_uncertainty(
         for v, case in zip(volumes, cases, strict=True)
         for plane in planes
     }
-    given = settings.budget.seconds_per_slice
-    cost = learned_cost(cohort, ledgers) if given is None else None
+    cost = learned_cost(cohort, ledgers) if settings.budget.seconds_per_slice is None else None
     if cost is None:
+        # What was timed counts also where the labels of these slices cannot be read.
+        budget = with_measured_seconds(settings.budget, ledgers.values())
         together = DrawingEffort(*(np.concatenate([getattr(e, n) for e in efforts.values()]) for n in _EFFORT_TERMS))
-        cost = CostModel.assumed(together, given)
+        cost = CostModel.assumed(together, budget.known_seconds_per_slice())
     return [replace(v, seconds={p: cost.seconds(efforts[(v.name, p)]) for p in planes}) for v in found]
 
 

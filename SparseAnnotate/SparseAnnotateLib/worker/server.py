@@ -107,8 +107,8 @@ class Server:
 
     def _cancel(self, identifier: int | None) -> None:
         with self._opening:
-            watch = self._open.get(identifier)
-        if watch is None:
+            watch = self._open.get(identifier) if identifier is not None else None
+        if identifier is None or watch is None:
             return
         watch.cancel()
         # A single slow step cannot be interrupted; the user is answered all the same, the step ends by itself.

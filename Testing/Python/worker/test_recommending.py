@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Plane
-from SparseAnnotateLib.core.strict_json import from_plain, to_text
+from SparseAnnotateLib.core import BadInputError, Plane, SliceState, Watch
+from SparseAnnotateLib.core.strict_json import from_plain, to_text, write_json
+from SparseAnnotateLib.learning.prediction.uncertainty import CaseUncertainty
 from SparseAnnotateLib.selection import Budget, Scope, SelectionSettings
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.measured_times import learned_cost, readable_ledgers
-from SparseAnnotateLib.worker.recommend_request import RecommendRequest
+from SparseAnnotateLib.worker.recommend_request import RecommendRequest, recommend
 
 
 def read(request: dict) -> RecommendRequest:
@@ -77,3 +79,32 @@ def test_a_case_whose_times_are_left_out_is_named_once(ball_cohort, caplog):
     with caplog.at_level(logging.WARNING):
         assert learned_cost(ball_cohort, readable_ledgers(ball_cohort)) is None
     assert caplog.text.count("The times of case 'ball_1' are left out.") == 1
+
+
+def test_timed_slices_say_what_a_slice_takes_though_their_labels_cannot_be_read(ball_cohort, monkeypatch, caplog):
+    class Estimator:
+        def __init__(self, *_):
+            pass
+
+        def of_case(self, name, planes, watch):
+            labels, geometry = ball_cohort.reference(name), ball_cohort.geometry(name)
+            return CaseUncertainty({p: np.arange(float(p.slice_count(geometry))) for p in planes}, labels)
+
+    monkeypatch.setattr("SparseAnnotateLib.learning.prediction.uncertainty.UncertaintyEstimator", Estimator)
+    timed = ball_cohort.ledger("ball_1").with_state(Plane.AXIAL, 3, SliceState.DRAWN, seconds=60.0)
+    write_json(ball_cohort.folder / "ledgers" / "ball_1.json", timed)
+    (ball_cohort.folder / "annotations" / "ball_1.nrrd").unlink()
+    chosen = recommend(
+        RecommendRequest(
+            str(ball_cohort.folder),
+            cases=("ball_0",),
+            budget=Budget(minutes=3),
+            planes=(Plane.AXIAL,),
+            strategy="uncertainty",
+            runs=("any",),
+            features="none",
+        ),
+        Watch(),
+    )
+    assert {item.case for item in chosen} == {"ball_0"}
+    assert "The times of case 'ball_1' are left out." in caplog.text
