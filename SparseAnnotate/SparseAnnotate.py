@@ -14,7 +14,6 @@ from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
@@ -22,16 +21,7 @@ from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.interpolation import interpolator_descriptions
-from SparseAnnotateLib.logic import (
-    STARTS,
-    DrawingLogic,
-    FillingLogic,
-    InstallingLogic,
-    MeasuringLogic,
-    ModellingLogic,
-    RecommendingLogic,
-    ViewingLogic,
-)
+from SparseAnnotateLib.logic import STARTS, ConsoleLogic
 from SparseAnnotateLib.runs import PRESETS
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
@@ -103,16 +93,7 @@ class SparseAnnotateParameterNode:
     unfolded: str = "data,recommend"
 
 
-class SparseAnnotateLogic(
-    RecommendingLogic,
-    DrawingLogic,
-    FillingLogic,
-    ModellingLogic,
-    MeasuringLogic,
-    InstallingLogic,
-    ViewingLogic,
-    ScriptedLoadableModuleLogic,
-):
+class SparseAnnotateLogic(ConsoleLogic):
     """The scripting interface: everything the panel can do, from Slicer's Python console.
 
     Methods block until they are done, unless they are told `waitForCompletion=False`; then they return at once, and
@@ -134,8 +115,7 @@ class SparseAnnotateLogic(
 
     def __init__(self, newTransport: Callable | None = None):
         """`newTransport` makes the connection to a worker for calls that do not wait; by default through QProcess."""
-        ScriptedLoadableModuleLogic.__init__(self)
-        FillingLogic.__init__(self, newTransport or _qprocessTransport, _later)
+        super().__init__(newTransport or _qprocessTransport, _later)
 
     def getParameterNode(self):
         return SparseAnnotateParameterNode(super().getParameterNode())
@@ -194,7 +174,7 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()
         self.removeObservers()
         if self.logic is not None:
-            self.logic.forgetCalls()
+            self.logic.panel.forget_calls()
             self.logic.close()
 
     def onSceneStartClose(self, caller, event):

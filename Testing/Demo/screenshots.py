@@ -44,7 +44,7 @@ def main() -> int:
     finally:
         window.close()
         widget.cleanup()
-        photographer.until(lambda: not widget.logic.workerIsRunning)
+        photographer.until(lambda: not widget.logic.panel.worker_is_running)
     return 0
 
 

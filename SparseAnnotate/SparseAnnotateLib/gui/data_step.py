@@ -46,10 +46,10 @@ class DataStep(Step):
     def connect(self) -> None:
         self._refused = None
         parameters = self.session.parameters
-        known = self.logic.volumes()
+        known = self.logic.panel.volumes()
         if parameters.volume is None and known:
             checked = [node for node in parameters.volumes if node in known]
-            shown = [node for node in self.logic.volumesShown() if node in known]
+            shown = [node for node in self.logic.panel.volumes_shown() if node in known]
             parameters.volume = (checked or shown or known)[0]
         if parameters.volume is not None and parameters.volume not in parameters.volumes:
             parameters.volumes = [*parameters.volumes, parameters.volume]
@@ -60,11 +60,11 @@ class DataStep(Step):
     def _watch_names(self, volumes: list) -> None:
         self._stop_watching_names()
         self._watched = {node.GetID() for node in volumes}
-        self._stop_watching_names = self.logic.watchNames(volumes, self.session.refresh_soon)
+        self._stop_watching_names = self.logic.panel.watch_names(volumes, self.session.refresh_soon)
 
     def refresh(self) -> None:
         session = self.session
-        volumes = self.logic.volumes()
+        volumes = self.logic.panel.volumes()
         known, self._known = self._known, {node.GetID() for node in volumes}
         if self._watched != self._known:
             self._watch_names(volumes)
@@ -94,13 +94,9 @@ class DataStep(Step):
         volume, segmentation = self.session.volume, self.ui.segmentationSelector.currentNode()
         self.problem = None
         if volume is not None and segmentation is not None:
-            self.problem = self._problem_of(volume, segmentation)
+            self.problem = self.logic.panel.geometry_problem(volume, segmentation)
         self.ui.geometryFrame.visible = self.problem is not None
         self.ui.geometryLabel.text = self.problem or ""
-
-    def _problem_of(self, volume, segmentation) -> str | None:
-        """What a copy on the volume's grid would mend, as a sentence."""
-        return self.logic.geometryProblem(volume, segmentation) or self.logic.ledgerProblem(volume, segmentation)
 
     def _use_segmentation(self, node) -> None:
         volume = self.session.volume
@@ -113,7 +109,7 @@ class DataStep(Step):
         try:
             self.logic.useSegmentation(volume, node)
         except BadInputError:
-            if self._problem_of(volume, node) is None:
+            if self.logic.panel.geometry_problem(volume, node) is None:
                 raise
             # It stays chosen, with what is wrong and the button that copies it beside it.
             self._refused = node
@@ -122,7 +118,7 @@ class DataStep(Step):
         volume, node = self.session.volume, self.ui.segmentationSelector.currentNode()
         if volume is None or node is None:
             raise BadInputError(_("Choose a volume and a segmentation first."))
-        if self._problem_of(volume, node) is None:
+        if self.logic.panel.geometry_problem(volume, node) is None:
             raise BadInputError(_("'{name}' already matches the volume grid.").format(name=node.GetName()))
         copy = self.logic.mendGeometry(volume, node)
         self.logic.useSegmentation(volume, copy)
@@ -131,8 +127,8 @@ class DataStep(Step):
         text = _("'{copy}' is a copy on the voxels of '{volume}'; '{name}' is unchanged.").format(
             copy=copy.GetName(), volume=volume.GetName(), name=node.GetName()
         )
-        marked = self.logic.markedSliceCount(node)
-        left_out = marked - self.logic.markedSliceCount(copy)
+        marked = self.logic.panel.marked_slice_count(node)
+        left_out = marked - self.logic.panel.marked_slice_count(copy)
         if left_out:
             text += " " + _(
                 "{count} of {all} marked slices do not match this volume's slices, so their marks were not copied."
@@ -156,7 +152,7 @@ class DataStep(Step):
     def _show_volume(self) -> None:
         # A click on the volume that is worked on brings it back into the slice views.
         if self.session.volume is not None:
-            self.session.attempt(lambda: self.logic.showVolume(self.session.volume), keep_message=True)
+            self.session.attempt(lambda: self.logic.panel.show_volume(self.session.volume), keep_message=True)
 
     def _planes_changed(self) -> None:
         if self.session.parameters is not None:

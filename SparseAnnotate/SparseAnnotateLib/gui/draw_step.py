@@ -51,19 +51,19 @@ class DrawStep(Step):
     def connect(self) -> None:
         editor = self.ui.segmentEditorWidget
         editor.setMRMLScene(slicer.mrmlScene)
-        editor.setMRMLSegmentEditorNode(self.logic.segmentEditorNode())
+        editor.setMRMLSegmentEditorNode(self.logic.panel.segment_editor_node())
         editor.setupViewObservations()
         self._take_or_leave_the_mouse()
-        self._stop_following_layers = self.logic.watchLayers(self._place_markers)
-        self.logic.segmentEditor = editor
+        self._stop_following_layers = self.logic.panel.watch_layers(self._place_markers)
+        self.logic.panel.use_segment_editor(editor)
         self.painting.connect()
         self.clock.go_on()
 
     def disconnect(self) -> None:
         self.clock.pause()
         self.painting.disconnect()
-        self.logic.segmentEditor = None
-        self.logic.hideMarkers()
+        self.logic.panel.use_segment_editor(None)
+        self.logic.panel.hide_markers()
         self._stop_following_layers()
         self._stop_following_layers = lambda: None
         self._leave_the_mouse()
@@ -144,14 +144,14 @@ class DrawStep(Step):
         if editor.segmentationNode() is not segmentation:
             effect = editor.activeEffect()
             effect_name = effect.name if effect is not None else ""
-            segment_name = self.logic.segmentName(editor.segmentationNode(), editor.currentSegmentID())
+            segment_name = self.logic.panel.segment_name(editor.segmentationNode(), editor.currentSegmentID())
             editor.setSegmentationNode(segmentation)
-            self.logic.segmentEditorLeaves()
+            self.logic.panel.segment_editor_leaves()
             # The editor takes no volume as long as it has no segmentation.
             if segmentation is not None and editor.segmentationNode() is segmentation:
                 editor.setSourceVolumeNode(volume)
                 # Slices of many volumes are drawn with the same tool.
-                segment_id = self.logic.segmentId(segmentation, segment_name)
+                segment_id = self.logic.panel.segment_id(segmentation, segment_name)
                 if segment_id:
                     editor.setCurrentSegmentID(segment_id)
                 if effect_name and not self.section.collapsed:
@@ -162,19 +162,19 @@ class DrawStep(Step):
         self.painting.watch(segmentation)
         if volume is not self._volume_shown:
             self._volume_shown = volume
-            self.logic.showOnlyVolume(volume, self.logic.volumes())
+            self.logic.panel.show_only_volume(volume, self.logic.panel.volumes())
             self.show_volume()
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
 
     def show_volume(self) -> None:
         """Show the volume that is worked on in the slice views."""
         if self.session.volume is not None:
-            self.logic.showVolume(self.session.volume)
+            self.logic.panel.show_volume(self.session.volume)
 
     def _place_markers(self) -> None:
         """A slice view shows another volume now."""
         if self.session.volume is not None:
-            self.session.attempt(lambda: self.logic.placeMarkers(self.session.volume), keep_message=True)
+            self.session.attempt(lambda: self.logic.panel.place_markers(self.session.volume), keep_message=True)
 
     def show_markers(self) -> None:
         """Show or hide the lines of drawn and recommended slices in the slice views that show the volume."""
@@ -184,7 +184,7 @@ class DrawStep(Step):
         if self.ui.markersCheckBox.checked and volume is not None:
             self.logic.showMarkers(volume)
         else:
-            self.logic.hideMarkers()
+            self.logic.panel.hide_markers()
 
     # --- going to slices ------------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class DrawStep(Step):
             session.parameters.volume = item.volumeNode
         self.logic.jumpToSlice(item.volumeNode, item.plane, item.index)
         self._here = item
-        self._mark_before = self.logic.sliceMark(item.volumeNode, item.plane, item.index)
+        self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)
         self.painting.remember()
         self.clock.start()
         session.refresh()
@@ -231,10 +231,10 @@ class DrawStep(Step):
     def _is_painted(self, item) -> bool:
         """False when nothing is on the slice, or what was there already when one went to it: painting was undone."""
         before = self._mark_before if self.is_here(item) else 0
-        return self.logic.sliceMark(item.volumeNode, item.plane, item.index) not in (before, 0)
+        return self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index) not in (before, 0)
 
     def _is_decided(self, item) -> bool:
-        return self.logic.sliceState(item.volumeNode, item.plane, item.index) in ("drawn", "empty")
+        return self.logic.panel.slice_state(item.volumeNode, item.plane, item.index) in ("drawn", "empty")
 
     def _show_offer(self) -> None:
         item = self._offered
@@ -270,7 +270,7 @@ class DrawStep(Step):
 
     def _mark(self, mark) -> None:
         item = self._chosen()
-        shown = self.logic.sliceShown(item.volumeNode, item.plane)
+        shown = self.logic.panel.slice_shown(item.volumeNode, item.plane)
         if shown not in (None, item.index) and mark != self.logic.markSkipped:
             raise BadInputError(
                 _(
@@ -295,7 +295,7 @@ class DrawStep(Step):
         item = self._chosen()
         self.logic.markToDo(item.volumeNode, item.plane, item.index)
         self._here = item
-        self._mark_before = self.logic.sliceMark(item.volumeNode, item.plane, item.index)
+        self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)
         self.clock.start()
         self.session.refresh()
         self.session.say(
@@ -309,7 +309,7 @@ class DrawStep(Step):
         source = self.logic.startSlice(item.volumeNode, item.plane, item.index, self.session.parameters.start)
         # What was put there is no painting yet: it is to be corrected first.
         self._here = item
-        self._mark_before = self.logic.sliceMark(item.volumeNode, item.plane, item.index)
+        self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)
         self.session.refresh()
         told = _("Started from {what}: correct it, then press Drawn. Undo takes it back.").format(what=source)
         self.session.say(told if source else _("The slice is empty now. Undo takes it back."))

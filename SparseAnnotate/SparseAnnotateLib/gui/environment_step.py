@@ -56,14 +56,14 @@ class EnvironmentStep(Step):
     def show_worker(self) -> None:
         """Say what the worker is at."""
         text, why_not = _("not running; it starts when it is needed"), _("The worker is not running.")
-        if self.logic.workerIsRunning:
-            at_work = self.logic.atWork
+        if self.logic.panel.worker_is_running:
+            at_work = self.logic.panel.at_work
             text, why_not = _("at work: {job}").format(job=at_work) if at_work else _("ready"), None
         self.ui.workerLabel.text = text
         self.session.enable(self.ui.restartButton, why_not)
 
     def _show_log(self) -> None:
-        lines = self.logic.workerLog
+        lines = self.logic.panel.worker_log
         text = "\n".join(lines[-200:])
         if self.ui.logText.plainText != text:
             self.ui.logText.plainText = text
@@ -95,7 +95,7 @@ class EnvironmentStep(Step):
         """Replaced by the panel: the names of the devices that work are known."""
 
     def _install(self) -> None:
-        self.logic.installPackages()
+        self.logic.panel.install_packages()
         self.look()
 
     def _restart(self) -> None:
@@ -106,7 +106,7 @@ class EnvironmentStep(Step):
         )
 
     def _copy_log(self) -> None:
-        slicer.app.clipboard().setText("\n".join(self.logic.workerLog))
+        slicer.app.clipboard().setText("\n".join(self.logic.panel.worker_log))
         self.session.say(_("The worker's log is in the clipboard."))
 
     def _folder_chosen(self, path: str) -> None:

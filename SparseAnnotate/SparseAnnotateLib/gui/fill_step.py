@@ -42,7 +42,7 @@ class FillStep(Step):
         sentences = [report.summary, *report.warnings] if report is not None else []
         self.ui.fillLabel.text = "\n".join(sentence for sentence in sentences if sentence)
         self.ui.fillLabel.visible = any(sentences)
-        can_undo = volume is not None and self.logic.canUndo(volume)
+        can_undo = volume is not None and self.logic.panel.can_undo(volume)
         session.enable(self.ui.undoButton, None if can_undo else _("Nothing was applied, or it has been drawn since."))
 
     def fill(self) -> None:

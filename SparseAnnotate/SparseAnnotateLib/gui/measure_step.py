@@ -48,7 +48,7 @@ class MeasureStep(Step):
     def _chosen(self) -> None:
         """Show the figures that the scene has of the chosen pair, from this session or an earlier one."""
         pair = self._pair if self.session.parameters is not None else [None]
-        self._show(self.logic.figuresOf(*pair) if all(pair) else None)
+        self._show(self.logic.panel.figures_of(*pair) if all(pair) else None)
         self._enable()
 
     def _enable(self) -> None:
@@ -77,7 +77,7 @@ class MeasureStep(Step):
             raise BadInputError(_("Choose what to measure, and a reference, first."))
         volume = self.session.volume
         self.session.start(
-            _("Measuring ..."), lambda **how: self.logic.measure(result, reference, volume, **how), self._measured
+            _("Measuring ..."), lambda **how: self.logic.panel.measure(result, reference, volume, **how), self._measured
         )
 
     def _show(self, figures) -> None:

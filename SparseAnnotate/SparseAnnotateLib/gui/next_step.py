@@ -34,19 +34,19 @@ def next_step(panel) -> NextStep:
     if logic.isBusy:
         return NextStep(_("Being worked on; you can go on drawing."), "", panel.train)
     if volume is None:
-        if logic.volumes():
+        if logic.panel.volumes():
             return NextStep(_("Check the volumes to work on."), _("Show"), panel.data)
         return NextStep(_("Load a volume to begin."), _("Add data ..."), None, slicer.util.openAddDataDialog)
     if panel.data.problem:
         return NextStep(_("The segmentation does not fit the volume."), _("Show"), panel.data)
     items = panel.draw.table.items
-    runs = [run for run in logic.runSummaries() if run.is_finished and not run.problem]
+    runs = [run for run in logic.panel.run_summaries() if run.is_finished and not run.problem]
     result = panel.train.preview.node
     if not any(item.volumeNode is volume for item in items):
         if result is None:
             return _beginning(panel, volume, bool(items), bool(runs))
-    elif not logic.hasSegments(volume):
-        others = [node for node in session.volumes if node is not volume and logic.hasSegments(node)]
+    elif not logic.panel.has_segments(volume):
+        others = [node for node in session.volumes if node is not volume and logic.panel.has_segments(node)]
         if others:
             return _same_segments(panel, volume, others[0])
         return NextStep(_("Add a segment for each structure in the Segment Editor."), _("Show"), panel.draw)
@@ -81,7 +81,7 @@ def _beginning(panel, volume, is_another_recommended: bool, is_trained: bool) ->
 
 def _same_segments(panel, volume, other) -> NextStep:
     def add() -> None:
-        added = panel.logic.addSegmentsLike(volume, other)
+        added = panel.logic.panel.add_segments_like(volume, other)
         panel.session.refresh()
         panel.session.say(_("Added to '{name}': {names}.").format(name=volume.GetName(), names=", ".join(added)))
 

@@ -40,7 +40,7 @@ class PaintingWatch:
 
     def connect(self) -> None:
         """The panel is shown: follow the slice views."""
-        self._stop_following = self._logic.watchViews(self._scrolled.start)
+        self._stop_following = self._logic.panel.watch_views(self._scrolled.start)
 
     def disconnect(self) -> None:
         """The panel is left: look at nothing."""
@@ -61,7 +61,9 @@ class PaintingWatch:
         self._stop_watching()
         self._stop_watching, self._watched = (lambda: None), segmentation
         if segmentation is not None:
-            self._stop_watching = self._logic.watchDrawing(segmentation, self._stroke.start, self._session.refresh_soon)
+            self._stop_watching = self._logic.panel.watch_drawing(
+                segmentation, self._stroke.start, self._session.refresh_soon
+            )
             # What is on its slices already is no new painting.
             self.remember()
 
@@ -77,7 +79,7 @@ class PaintingWatch:
         for plane, index in self._in_sight():
             key = (volume.GetID(), plane, index)
             is_kept = key in known and not anew
-            self._seen[key] = known[key] if is_kept else self._logic.sliceMasks(volume, plane, index)
+            self._seen[key] = known[key] if is_kept else self._logic.panel.slice_masks(volume, plane, index)
 
     def _look(self) -> None:
         painted = self._painted()
@@ -86,24 +88,24 @@ class PaintingWatch:
 
     def _painted(self):
         volume, logic = self._session.volume, self._logic
-        if volume is None or logic.canUndo(volume):
+        if volume is None or logic.panel.can_undo(volume):
             return None
         changed = {}
         for plane, index in self._in_sight():
             before = self._seen.get((volume.GetID(), plane, index))
             if before is not None:
-                changed[plane, index] = logic.changedVoxels(volume, plane, index, before)
+                changed[plane, index] = logic.panel.changed_voxels(volume, plane, index, before)
         plane, index = max(changed, key=changed.get, default=(None, None))
         if plane is None or not changed[plane, index]:
             return None
-        item = logic.worklistItem(volume, plane, index)
-        return item if item.state not in ("drawn", "empty") and logic.sliceMark(volume, plane, index) else None
+        item = logic.panel.worklist_item(volume, plane, index)
+        return item if item.state not in ("drawn", "empty") and logic.panel.slice_mark(volume, plane, index) else None
 
     def _in_sight(self) -> list[tuple[str, int]]:
         """The slices of the volume that the slice views show, in the planes that are drawn in."""
         volume = self._session.volume
         planes = dict.fromkeys([*self._session.planes, *(item.plane for item in self._session.worklist)])
-        shown = [(plane, self._logic.sliceShown(volume, plane)) for plane in planes]
+        shown = [(plane, self._logic.panel.slice_shown(volume, plane)) for plane in planes]
         return [(plane, index) for plane, index in shown if index is not None]
 
     def _timer(self, milliseconds: int, action: Callable[[], None]):

@@ -147,7 +147,7 @@ class Panel:
 
         Anything else than a training has no place for its result any more, and is cancelled.
         """
-        if self.logic.atWork != "train" or not self.logic.workerIsAsked:
+        if self.logic.panel.at_work != "train" or not self.logic.panel.worker_is_asked:
             return False
         return slicer.util.confirmYesNoDisplay(
             _(
@@ -177,7 +177,7 @@ class Panel:
                 self.session.attempt(step.show_title, keep_message=True)
             if self.session.problems:
                 self.session.say(self.session.problems[0], is_error=True)
-            self.session.attempt(self.logic.hideOrphanedOverlays, keep_message=True)
+            self.session.attempt(self.logic.panel.hide_orphaned_overlays, keep_message=True)
             self.session.attempt(self._show_next, keep_message=True)
             self.session.enable(self.ui.cancelButton, None if self.logic.isBusy else _("Nothing is being worked on."))
         finally:

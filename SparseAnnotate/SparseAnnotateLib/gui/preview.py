@@ -40,7 +40,7 @@ class Preview:
 
     def replace(self, node) -> None:
         """Another result has come: it is shown with its overlay, and the others are put out of sight."""
-        self._logic.showOnly(node)
+        self._logic.panel.show_only(node)
         self.show_overlay()
         self._session.refresh()
 
@@ -65,7 +65,7 @@ class Preview:
         self._session.refresh()
         text = [_("Applied to your segmentation; drawn slices are unchanged.")]
         own = self._logic.drawnIn(volume)
-        unknown = [name for name in left_out if not self._logic.segmentId(own, name)]
+        unknown = [name for name in left_out if not self._logic.panel.segment_id(own, name)]
         if unknown:
             names = ", ".join(unknown)
             text.append(_("Left out, because your segmentation has no such segment: {names}.").format(names=names))
@@ -76,7 +76,7 @@ class Preview:
         if node is None:
             raise BadInputError(self._why_none)
         name = node.GetName()
-        self._logic.discard(node)
+        self._logic.panel.discard(node)
         if self.node is not None:
             self.replace(self.node)
         self._session.refresh()

@@ -82,7 +82,7 @@ class PanelSession:
     def effort(self):
         """What drawing has cost so far."""
         if self._effort is None:
-            self._effort = self.logic.effort(self.readable, (self.planes or ["axial"])[0])
+            self._effort = self.logic.panel.effort(self.readable, (self.planes or ["axial"])[0])
         return self._effort
 
     @property
@@ -94,7 +94,7 @@ class PanelSession:
 
     def latest_result(self, of_run: bool):
         """The newest fill, or model's result, of the volume that is worked on; None when there is none."""
-        return self.logic.latestResult(self.volume, of_run) if self.volume is not None else None
+        return self.logic.panel.latest_result(self.volume, of_run) if self.volume is not None else None
 
     # --- messages -------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class TrainStep(Step):
     def summary(self) -> str:
         if self._training is not None:
             return _("'{run}' is being trained").format(run=self._training)
-        runs = self.logic.runSummaries()
+        runs = self.logic.panel.run_summaries()
         finished = [run for run in runs if run.is_finished]
         if not finished:
             return _("no model yet")
@@ -73,7 +73,7 @@ class TrainStep(Step):
     def refresh(self) -> None:
         session, ui = self.session, self.ui
         runs: list = []
-        session.attempt(lambda: runs.extend(self.logic.runSummaries()), keep_message=True)
+        session.attempt(lambda: runs.extend(self.logic.panel.run_summaries()), keep_message=True)
         self.runs.show(runs, session.parameters.run)
         chosen = self.runs.chosen
         busy, is_training = session.why_busy, self._training is not None
@@ -104,7 +104,7 @@ class TrainStep(Step):
             return
         chosen = self.session.parameters
         settings = {"iterations": chosen.iterations} if chosen.iterations else {}
-        self._begin(self.logic.newRunName(), settings, chosen.preset)
+        self._begin(self.logic.panel.new_run_name(), settings, chosen.preset)
 
     def _continue(self) -> None:
         if self.runs.chosen is None:
@@ -154,7 +154,7 @@ class TrainStep(Step):
         self._show_curves(run)
         self.session.refresh()
         said = _("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run)
-        self.session.say(" ".join([said, *self.logic.runNotes(run)]))
+        self.session.say(" ".join([said, *self.logic.panel.run_notes(run)]))
 
     def _estimate(self) -> None:
         session, chosen = self.session, self.session.parameters
@@ -205,7 +205,7 @@ class TrainStep(Step):
 
     def _show_curves(self, run: str) -> None:
         """Draw the curves of a run; the layout stays as it is."""
-        if self.logic.hasMetrics(run):
+        if self.logic.panel.has_metrics(run):
             self.logic.showCurves(run)
 
     def _open_curves(self) -> None:
@@ -240,7 +240,7 @@ class TrainStep(Step):
 
     def _segmented(self, nodes) -> None:
         for node in nodes:
-            self.logic.showOnly(node)
+            self.logic.panel.show_only(node)
         self.preview.show_overlay()
         self.session.refresh()
         names = [f"'{node.GetName()}'" for node in nodes]

@@ -1,24 +1,12 @@
-"""What the module can do in Slicer's scene, from the console and the panel; `SparseAnnotate.py` puts it together.
+"""What the module can do in Slicer's scene; `SparseAnnotate.py` offers it as `SparseAnnotateLogic`.
 
-Methods are camelCase, as in all of Slicer's API. Those that take long block until they are done, unless they are told
-`waitForCompletion=False`; then they return at once, and `onDone(result, error)` is called when the work has ended.
+`console.py` has the methods for Slicer's Python console, in camelCase as all of Slicer's API. It is made of one object
+for each task, and of `panel`, which has what only the panel needs. Methods that take long block until they are done,
+unless they are told `waitForCompletion=False`; then they return at once, and `onDone(result, error)` is called when the
+work has ended.
 """
 
-from .drawing import STARTS, DrawingLogic
-from .filling import FillingLogic
-from .installing import InstallingLogic
-from .measuring import MeasuringLogic
-from .modelling import ModellingLogic
-from .recommending import RecommendingLogic
-from .viewing import ViewingLogic
+from .console import ConsoleLogic
+from .slice_starts import STARTS
 
-__all__ = [
-    "STARTS",
-    "DrawingLogic",
-    "FillingLogic",
-    "InstallingLogic",
-    "MeasuringLogic",
-    "ModellingLogic",
-    "RecommendingLogic",
-    "ViewingLogic",
-]
+__all__ = ["STARTS", "ConsoleLogic"]

@@ -23,7 +23,7 @@ from ..selection import (
     recommend_slices,
     strategy_named,
 )
-from .session import SessionLogic
+from .recommending_base import SessionLogic
 
 
 class RecommendingLogic(SessionLogic):

@@ -6,6 +6,7 @@ from .annotations import (
     case_of,
     exporting_case,
     label_values,
+    ledger_of,
     position_in_scene,
     use_segmentation,
 )
@@ -13,13 +14,13 @@ from .applied import remember_applied
 from .applying import UnmarkedDrawing, unmarked_drawings
 from .confidence import (
     confidence_of,
+    hide_confidence,
     hide_orphaned_overlays,
     is_confidence,
     new_confidence,
-    show_confidence,
     showing_confidence,
 )
-from .confidence_overlay import confidence_overlay, overlay_in_views
+from .confidence_overlay import overlay_in_views
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
@@ -27,6 +28,7 @@ from .matching import mended_copy
 from .node_names import watch_names
 from .results import (
     FILL,
+    ResultOrigin,
     drawn_since,
     exporting_fill,
     made_by,
@@ -75,6 +77,7 @@ from .worklist import WorklistItem, storing_recommended, worklist_item, worklist
 
 __all__ = [
     "FILL",
+    "ResultOrigin",
     "Start",
     "StoredFigures",
     "UnmarkedDrawing",
@@ -85,7 +88,6 @@ __all__ = [
     "apply_labels",
     "case_of",
     "confidence_of",
-    "confidence_overlay",
     "drawn_since",
     "editor_for",
     "exporting_case",
@@ -93,6 +95,7 @@ __all__ = [
     "figures_of",
     "geometry_of",
     "geometry_problem",
+    "hide_confidence",
     "hide_markers",
     "hide_orphaned_overlays",
     "image_of",
@@ -100,6 +103,7 @@ __all__ = [
     "jump_to_slice",
     "label_values",
     "labels_of",
+    "ledger_of",
     "made_by",
     "mark_decided",
     "mark_empty",
@@ -126,7 +130,6 @@ __all__ = [
     "segment_editor_node",
     "segment_ids",
     "segment_names",
-    "show_confidence",
     "show_curves",
     "show_markers",
     "show_only_volume",

@@ -112,6 +112,12 @@ def use_segmentation(volume_node, segmentation_node) -> None:
     _keeper(volume_node, frame).SetNodeReferenceID(_role(frame), segmentation_node.GetID())
 
 
+def ledger_of(volume_node) -> Ledger:
+    """What is recommended, drawn, empty and skipped in a volume."""
+    segmentation = annotated_segmentation(volume_node)
+    return stored_ledger(segmentation, volume_node) if segmentation is not None else Ledger()
+
+
 def annotation_of(
     volume_node,
     segmentation_node,

@@ -64,12 +64,8 @@ def is_confidence(node) -> bool:
     return node.GetAttribute(_CONFIDENCE_ATTRIBUTE) is not None
 
 
-def show_confidence(confidence_node, shown: bool) -> None:
-    """Lay the overlay of a confidence over the slice views, or take it away: then what lay there before is back."""
-    if shown:
-        for _ in showing_confidence(confidence_node):
-            pass
-        return
+def hide_confidence(confidence_node) -> None:
+    """Take the overlay of a confidence away from the slice views: then what lay there before is back."""
     overlay = overlay_in_views(confidence_node)
     if overlay is not None:
         _take_away(overlay)
@@ -93,7 +89,10 @@ def _take_away(overlay) -> None:
 
 
 def showing_confidence(confidence_node) -> Iterator[None]:
-    """As `show_confidence`, piece by piece; yields between them. Ends when the overlay is taken away in between."""
+    """Lay the overlay of a confidence over the slice views, piece by piece; yields between them.
+
+    Ends when the overlay is taken away in between.
+    """
     result = _result_with(confidence_node)
     if result is None:
         return

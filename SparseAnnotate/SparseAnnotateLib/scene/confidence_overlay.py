@@ -25,19 +25,11 @@ _NEAR_VOXELS = 4  # at most
 _VOXELS_AT_ONCE = 1 << 20
 
 
-def confidence_overlay(confidence_node, result_node):
-    """The volume node that shows where confidence is low near the boundaries of a result; made when there is none.
-
-    It is as large as the result, hidden from lists of nodes, and not saved. The confidence itself stays as it is.
-    """
-    node = overlay_node(confidence_node)
-    for _ in filling_overlay(node, confidence_node, result_node):
-        pass
-    return node
-
-
 def overlay_node(confidence_node):
-    """The overlay's volume node as it is now; a new one shows nothing until it is filled."""
+    """The overlay's volume node as it is now; a new one shows nothing until it is filled.
+
+    It is hidden from lists of nodes, and not saved. The confidence itself stays as it is.
+    """
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     node = next((n for n in nodes if n.GetAttribute(OVERLAY_ATTRIBUTE) == confidence_node.GetID()), None)
     return node if node is not None else _new_node(confidence_node)

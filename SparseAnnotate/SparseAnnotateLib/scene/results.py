@@ -15,7 +15,7 @@ from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from .annotations import annotated_segmentation, case_of
-from .confidence import confidence_of, show_confidence
+from .confidence import confidence_of, hide_confidence
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of
@@ -186,7 +186,7 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
             node.GetDisplayNode().SetVisibility(node in wanted)
         confidence = confidence_of(node)
         if confidence is not None and node not in wanted:
-            show_confidence(confidence, False)
+            hide_confidence(confidence)
 
 
 def _origin_of(result_node) -> ResultOrigin | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import Ledger, LedgerEntry, Plane, SliceState
-from .annotations import annotated_segmentation, case_of
+from ..core import LedgerEntry, Plane, SliceState
+from .annotations import annotated_segmentation, case_of, ledger_of
 from .ledger_store import store_ledger, stored_ledger
 from .volume_nodes import volumes_of_scene
 
@@ -34,17 +34,14 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     """All slices in the ledgers of the volumes, in the order of the worklist."""
     items = []
     for node in volume_nodes:
-        segmentation = annotated_segmentation(node) if node.GetScene() is not None else None
-        for entry in stored_ledger(segmentation, node).entries if segmentation is not None else ():
-            items.append(_item(node, entry))
+        if node.GetScene() is not None:
+            items += [_item(node, entry) for entry in ledger_of(node).entries]
     return sorted(items, key=lambda item: (item.order == 0, item.order, item.index))
 
 
 def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
     """A slice as an item of the worklist, whether or not the ledger names it."""
-    segmentation = annotated_segmentation(volume_node)
-    ledger = stored_ledger(segmentation, volume_node) if segmentation is not None else Ledger()
-    return _item(volume_node, ledger.entry(plane, index) or LedgerEntry(plane, index))
+    return _item(volume_node, ledger_of(volume_node).entry(plane, index) or LedgerEntry(plane, index))
 
 
 def _item(node, e: LedgerEntry) -> WorklistItem:

@@ -283,7 +283,7 @@ def test_results_of_swapped_segments_and_the_drawing_itself_are_refused(logic, d
 def test_a_slice_is_not_started_from_a_result_of_swapped_segments_or_of_another_image(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     logic.fillBetweenSlices(volume, "shape")
-    before = logic.sliceMark(volume, "axial", 10)
+    before = logic.panel.slice_mark(volume, "axial", 10)
     found = segmentation.GetSegmentation()
     organ, tumour = (found.GetSegment(found.GetSegmentIdBySegmentName(name)) for name in ("organ", "tumour"))
     organ.SetName("tumour")
@@ -295,7 +295,7 @@ def test_a_slice_is_not_started_from_a_result_of_swapped_segments_or_of_another_
     mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume)[::-1].copy())
     with pytest.raises(BadInputError, match="The image 'CT' has changed since 'CT fill' was made"):
         logic.startSlice(volume, "axial", 10, "fill")
-    assert logic.sliceMark(volume, "axial", 10) == before
+    assert logic.panel.slice_mark(volume, "axial", 10) == before
     logic.fillBetweenSlices(volume, "shape")
     assert logic.startSlice(volume, "axial", 10, "fill") == "fill"
 
@@ -348,7 +348,7 @@ def test_a_fill_is_still_the_one_of_what_is_drawn_after_the_scene_was_opened_aga
     logic.forgetScene()
     volume = mrml.util.getNode("CT")
     list(logic._exportingLabels([volume]))
-    list(logic._exportingFills([volume]))
+    list(logic._export.fills([volume]))
     from SparseAnnotateLib import scene
 
     cohort, case = logic.cohort(), scene.case_of(volume)
@@ -357,7 +357,7 @@ def test_a_fill_is_still_the_one_of_what_is_drawn_after_the_scene_was_opened_aga
     annotation = cohort.annotation(case)
     confidence = read_labels(cohort.fill_confidence_path(case), annotation.geometry)
     np.testing.assert_array_equal(confidence == 100, annotation.supervised_mask())
-    result = logic.latestResult(volume, ofRun=False)
+    result = logic.panel.latest_result(volume, of_run=False)
     logic.applyFill(volume, result)
     assert logic.applyReport(volume) == ()
     mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume).copy())
@@ -397,7 +397,7 @@ def test_each_frame_of_a_sequence_has_its_own_drawing_case_and_results(mrml, log
     fill = logic.fillBetweenSlices(volume, "shape")
     volume = show(1)
     assert logic.worklist([volume]) == []
-    assert logic.latestResult(volume, ofRun=False) is None
+    assert logic.panel.latest_result(volume, of_run=False) is None
     with pytest.raises(BadInputError, match="frame 'time = 10 s' of the sequence 'heart' has no drawn slices yet"):
         logic.fillBetweenSlices(volume, "shape")
     with pytest.raises(
@@ -422,7 +422,7 @@ def test_each_frame_of_a_sequence_has_its_own_drawing_case_and_results(mrml, log
     volume = show(0)
     assert logic.drawnIn(volume) is segmentation
     assert len(logic.ledger(volume).decided) == len(INDICES)
-    assert logic.latestResult(volume, ofRun=False) is fill
+    assert logic.panel.latest_result(volume, of_run=False) is fill
     first, image, labels = exported()
     assert image[labels].mean() == pytest.approx(100, abs=10)
     assert first != second

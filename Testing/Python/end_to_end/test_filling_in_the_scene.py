@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
+from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import BadInputError, SparseAnnotateError
-from SparseAnnotateLib.logic import filling
 
 
 @pytest.fixture
@@ -44,8 +44,10 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
     mrml, logic, drawn, method, in_worker, monkeypatch
 ):
     volume, _, labels, indices = drawn
+    from SparseAnnotateLib.logic import fills
+
     if in_worker:
-        monkeypatch.setattr(filling, "LEARNED_METHODS", (method,))
+        monkeypatch.setattr(fills, "LEARNED_METHODS", (method,))
     node = logic.fillBetweenSlices(volume, method)
     assert any((logic.cohortFolder / "fills").glob("*.nrrd")) == in_worker
     preview = arrays(mrml, node, volume)
@@ -57,13 +59,15 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
     assert (confidence[indices] == 100).all()
     assert 0 < confidence.min() < 100
     assert ("On hidden drawn slices" in logic.fillReport(node).summary) == (method == "auto")
-    assert logic.isConfidence(logic.confidenceNode(node))
-    assert not logic.isConfidence(volume)
+    assert scene.is_confidence(logic.confidenceNode(node))
+    assert not scene.is_confidence(volume)
 
 
 def test_learned_filling_runs_in_the_worker_even_when_it_is_waited_for(mrml, logic, drawn, monkeypatch):
     asked = []
-    monkeypatch.setattr(type(logic._jobs), "run", lambda self, method, params, *rest: asked.append((method, params)))
+    monkeypatch.setattr(
+        type(logic.session.jobs), "run", lambda self, method, params, *rest: asked.append((method, params))
+    )
     logic.fillBetweenSlices(drawn[0], "propagation")
     ((method, steps),) = asked
     params = None
@@ -168,7 +172,7 @@ def test_confidence_lies_on_the_volume_and_is_saved_with_the_scene(mrml, logic, 
     # Slicer turns left-handed volumes round when it loads them.
     loaded = mrml.util.arrayFromVolume(confidence)
     assert any(np.array_equal(loaded, turned) for turned in (expected, expected[::-1]))
-    assert logic.isConfidence(confidence)
+    assert scene.is_confidence(confidence)
 
 
 def test_contradicting_planes_are_said_in_the_report(mrml, logic, drawn):

@@ -77,7 +77,7 @@ def test_the_whole_job_from_the_console(mrml, logic, embedded, tmp_path):
     reports = []
     run = logic.train([*volumes, third], settings={**QUICK_TRAINING, "iterations": 60}, onProgress=reports.append)
     assert run == "run 1" == logic.runs()[0]
-    assert logic.newRunName() == "run 2"
+    assert logic.panel.new_run_name() == "run 2"
     assert reports[-1].fraction == 1.0
     results = logic.segment([volumes[0], third], run, uncertainty=True, largestComponent=True)
     confidence = mrml.util.arrayFromVolume(logic.confidenceNode(results[0]))
@@ -193,7 +193,7 @@ def test_a_worker_killed_in_training_is_said_and_the_run_goes_on(mrml, logic):
 
     def kill(progress):
         if progress.message.startswith("step"):
-            logic._jobs.clients[-1].transport.process.kill()
+            logic.session.jobs.clients[-1].transport.process.kill()
 
     settings = {**QUICK_TRAINING, "iterations": 80}
     with pytest.raises(WorkerError, match="goes on from its last checkpoint when you train it again"):
@@ -277,7 +277,7 @@ def test_calls_that_do_not_wait_report_their_end(mrml, tmp_path):
     assert isinstance(ended[0][1], CancelledError)
     assert not logic.isBusy
     logic.close()
-    while any(client.is_running for client in logic._jobs.clients):
+    while any(client.is_running for client in logic.session.jobs.clients):
         application.processEvents()
 
 

@@ -35,7 +35,7 @@ def test_every_button_can_be_pressed_with_nothing_there(panel):
             button.enabled = True
             QtCore.QMetaObject.invokeMethod(button, "click", QtCore.Qt.DirectConnection)
             panel.idle()
-    assert panel.logic.volumes() == []
+    assert panel.logic.panel.volumes() == []
     assert panel.panel.session.volume is None
 
 
@@ -59,7 +59,7 @@ def test_clicks_in_any_order_lose_no_drawn_voxel(panel, seed):
         button.click()
         if order.random() < 0.5:
             panel.idle()
-        assert panel.logic.sliceState(volume, "axial", drawn) == "drawn"
+        assert panel.logic.panel.slice_state(volume, "axial", drawn) == "drawn"
     panel.logic.cancel()
     panel.idle()
     found = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", volume)
@@ -122,11 +122,11 @@ def test_a_volume_removed_while_it_is_filled_is_said(panel):
     panel.recommend(25.0)
     panel.draw_all(volume)
     panel.ui.fillButton.click()
-    panel.until(lambda: panel.logic._jobs._open is None or panel.logic._jobs._open.call is not None)
+    panel.until(lambda: panel.logic.session.jobs._open is None or panel.logic.session.jobs._open.call is not None)
     panel.mrml.mrmlScene.RemoveNode(volume)
     panel.idle()
     assert "was removed in the meantime" in panel.message
-    assert panel.logic.volumes() == []
+    assert panel.logic.panel.volumes() == []
 
 
 def test_marks_that_a_copy_on_the_volume_s_grid_cannot_have_are_counted(panel):
@@ -306,10 +306,10 @@ def test_a_slice_is_not_marked_while_another_one_is_on_the_screen(panel):
     for button in (panel.ui.drawnButton, panel.ui.emptyButton):
         button.click()
         assert f"shows axial slice {chosen + 1}, but slice {chosen} is chosen" in panel.message
-        assert panel.logic.sliceState(volume, "axial", chosen) == "to do"
+        assert panel.logic.panel.slice_state(volume, "axial", chosen) == "to do"
     assert f"Axial slice {chosen + 1} of" in panel.ui.offerLabel.text
     panel.ui.offerButton.click()
-    assert panel.logic.sliceState(volume, "axial", chosen + 1) == "drawn"
+    assert panel.logic.panel.slice_state(volume, "axial", chosen + 1) == "drawn"
 
 
 def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):

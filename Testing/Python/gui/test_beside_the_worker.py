@@ -16,7 +16,7 @@ def test_a_worker_that_is_killed_is_said_its_log_can_be_copied_and_it_starts_ane
     ui.trainButton.click()
     panel.until(lambda: "step" in panel.job)
     assert "at work: train" in ui.workerLabel.text
-    panel.logic._jobs.clients[0].transport.process.kill()
+    panel.logic.session.jobs.clients[0].transport.process.kill()
     panel.idle()
     assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
     assert "goes on from its last checkpoint" in panel.message
@@ -28,12 +28,12 @@ def test_a_worker_that_is_killed_is_said_its_log_can_be_copied_and_it_starts_ane
     ui.cancelButton.click()
     panel.idle()
     assert panel.message.startswith("Cancelled.")
-    panel.logic._jobs.clients[0].log.append("the last word")
+    panel.logic.session.jobs.clients[0].log.append("the last word")
     panel.panel.refresh()
     ui.copyLogButton.click()
     assert "the last word" in panel.mrml.app.clipboard().text()
     ui.restartButton.click()
-    panel.until(lambda: not panel.logic.workerIsRunning)
+    panel.until(lambda: not panel.logic.panel.worker_is_running)
     ui.environmentButton.click()
     panel.until(lambda: "torch" in ui.versionsLabel.text)
     assert "cpu" in [ui.deviceSelector.itemText(n) for n in range(ui.deviceSelector.count)]
@@ -54,7 +54,7 @@ def test_slicer_without_torch_says_what_to_install(panel, monkeypatch):
         "runpy.run_module('SparseAnnotateLib.worker', run_name='__main__')\n"
     )
     command = [sys.executable, "-c", without]
-    monkeypatch.setattr(panel.logic._jobs._client, "_new_transport", lambda: QProcessTransport(command))
+    monkeypatch.setattr(panel.logic.session.jobs._client, "_new_transport", lambda: QProcessTransport(command))
     ui = panel.ui
     volume = panel.add_ball()
     panel.recommend(25.0)
@@ -123,7 +123,7 @@ def test_two_windows_on_one_folder_do_not_disturb_each_other(panel):
     assert ended[1] == ("run 2", None)
     panel.ui.trainButton.click()
     panel.idle()
-    assert [run.name for run in panel.logic.runSummaries()] == ["run 1", "run 2"]
+    assert [run.name for run in panel.logic.panel.run_summaries()] == ["run 1", "run 2"]
     assert panel.ui.runTable.rowCount == 2
     other.close()
     panel.until(lambda: not other.workerIsRunning)
@@ -188,7 +188,7 @@ def test_the_panel_says_nothing_to_anybody_after_it_has_gone(panel):
     said = []
     panel.panel.session.say = lambda *text: said.append(text)
     panel.widget.cleanup()
-    panel.until(lambda: not any(client.is_running for client in panel.logic._jobs.clients))
+    panel.until(lambda: not any(client.is_running for client in panel.logic.session.jobs.clients))
     assert said == []
 
 
@@ -196,7 +196,7 @@ def test_a_training_that_ends_while_another_module_is_shown_is_told_on_return(pa
     panel.draw_one_slice_for_a_long_training()
     panel.ui.iterationsSpinBox.value = 2
     panel.ui.trainButton.click()
-    panel.until(lambda: panel.logic._jobs._open.call is not None)
+    panel.until(lambda: panel.logic.session.jobs._open.call is not None)
     panel.widget.exit()
     panel.until(lambda: not panel.logic.isBusy)
     panel.widget.enter()
@@ -221,7 +221,7 @@ def test_a_training_may_outlive_the_scene(panel, embedded):
     panel.draw_one_slice_for_a_long_training()
     panel.ui.iterationsSpinBox.value = 10
     panel.ui.trainButton.click()
-    panel.until(lambda: panel.logic._jobs._open.call is not None)
+    panel.until(lambda: panel.logic.session.jobs._open.call is not None)
     questions.answers.append(True)
     folder = panel.logic.cohortFolder
     embedded.clear_scene()
@@ -230,7 +230,7 @@ def test_a_training_may_outlive_the_scene(panel, embedded):
     panel.idle()
     assert f"'run 1' is trained. It is in the folder '{folder}'." == panel.message
     panel.ui.cohortFolderSelector.currentPath = str(folder)
-    assert [run.name for run in panel.logic.runSummaries() if run.is_finished] == ["run 1"]
+    assert [run.name for run in panel.logic.panel.run_summaries() if run.is_finished] == ["run 1"]
 
 
 def test_a_second_job_is_refused_and_the_first_one_stays_in_sight(panel):

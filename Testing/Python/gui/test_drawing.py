@@ -169,12 +169,12 @@ def test_keys_do_what_the_buttons_do_and_are_gone_when_the_panel_is_left(drawing
     assert ui.worklistTable.currentRow() == row
     index = drawing.panel.draw.table.chosen().index
     QtTest.QTest.keyClick(window, Qt.Key_E)
-    assert drawing.logic.sliceState(drawing.volume, "axial", index) == "empty"
+    assert drawing.logic.panel.slice_state(drawing.volume, "axial", index) == "empty"
     index = drawing.panel.draw.table.chosen().index
     QtTest.QTest.keyClick(window, Qt.Key_C)
     assert array(drawing)[index].any()
     QtTest.QTest.keyClick(window, Qt.Key_D)
-    assert drawing.logic.sliceState(drawing.volume, "axial", index) == "drawn"
+    assert drawing.logic.panel.slice_state(drawing.volume, "axial", index) == "drawn"
     keys = keys_of(window)
     assert len(keys) == len(set(keys)), "two shortcuts share a key, and neither would work"
     assert set("NPDEC") < set(keys)

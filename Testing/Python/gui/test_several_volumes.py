@@ -24,7 +24,7 @@ def choose(panel, volume) -> None:
 
 
 def shown(panel) -> list[str]:
-    return [node.GetName() for node in panel.logic.volumesShown()]
+    return [node.GetName() for node in panel.logic.panel.volumes_shown()]
 
 
 def markers_seen(panel) -> bool:

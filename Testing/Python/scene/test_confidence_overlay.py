@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from SparseAnnotateLib.scene.confidence_overlay import doubtful
+from SparseAnnotateLib.scene.confidence_overlay import doubtful, filling_overlay, overlay_node
 
 SHAPE = (9, 12, 14)
 
@@ -52,6 +52,22 @@ def result(mrml, request):
     return volume, node, scene.new_confidence(node, volume, percent), labels
 
 
+def show(confidence) -> None:
+    """Lay the overlay over the slice views, to its end."""
+    from SparseAnnotateLib import scene
+
+    for _ in scene.showing_confidence(confidence):
+        pass
+
+
+def overlay_of(confidence, node):
+    """The volume node of the overlay, filled with what it shows of a result."""
+    overlay = overlay_node(confidence)
+    for _ in filling_overlay(overlay, confidence, node):
+        pass
+    return overlay
+
+
 def overlay_on_the_volume(mrml, overlay, volume) -> np.ndarray:
     """The overlay's voxels where they lie in the volume; 100 where it has none."""
     from SparseAnnotateLib import scene
@@ -66,10 +82,9 @@ def overlay_on_the_volume(mrml, overlay, volume) -> np.ndarray:
 
 
 def test_most_of_the_image_and_the_inside_of_a_structure_stay_clear(mrml, result):
-    from SparseAnnotateLib import scene
 
     volume, node, confidence, labels = result
-    overlay = scene.confidence_overlay(confidence, node)
+    overlay = overlay_of(confidence, node)
     assert overlay.GetTransformNodeID() == volume.GetTransformNodeID()
     shown = overlay_on_the_volume(mrml, overlay, volume) < 100
     assert shown[10, 7, 12]
@@ -87,7 +102,7 @@ def test_the_confidence_keeps_its_values_and_the_overlay_is_neither_listed_nor_s
     from SparseAnnotateLib import scene
 
     _, node, confidence, _ = result
-    overlay = scene.confidence_overlay(confidence, node)
+    overlay = overlay_of(confidence, node)
     assert (mrml.util.arrayFromVolume(confidence) == 40).all()
     assert not overlay.GetSaveWithScene()
     assert overlay not in scene.volumes_of_scene()
@@ -98,18 +113,18 @@ def test_an_overlay_follows_a_result_that_is_changed_and_goes_when_it_is_not_sho
 
     volume, node, confidence, labels = result
     composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-    scene.show_confidence(confidence, True)
+    show(confidence)
     overlay = scene.overlay_in_views(confidence)
-    assert scene.confidence_overlay(confidence, node) is overlay
+    assert overlay_of(confidence, node) is overlay
     labels[...] = 0
     labels[1:3, 1:3, 1:3] = 1
     mrml.util.updateSegmentBinaryLabelmapFromArray(labels, node, "box", volume)
-    scene.show_confidence(confidence, True)
+    show(confidence)
     assert scene.overlay_in_views(confidence) is overlay
     shown = overlay_on_the_volume(mrml, overlay, volume) < 100
     assert shown[2, 2, 2]
     assert not shown[10, 7, 12]
-    scene.show_confidence(confidence, False)
+    scene.hide_confidence(confidence)
     assert overlay.GetScene() is None
     assert composite.GetForegroundVolumeID() is None
 
@@ -119,7 +134,7 @@ def test_an_overlay_goes_with_its_result(mrml, result):
 
     _, node, confidence, _ = result
     composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-    scene.show_confidence(confidence, True)
+    show(confidence)
     scene.hide_orphaned_overlays()
     overlay = scene.overlay_in_views(confidence)
     assert overlay is not None
@@ -135,5 +150,5 @@ def test_a_result_without_any_voxel_shows_nothing(mrml, result):
     volume, _, _, labels = result
     node = scene.new_segmentation("nothing", np.zeros_like(labels), {1: "box"}, volume)
     confidence = scene.new_confidence(node, volume, np.full(labels.shape, 1, np.uint8))
-    overlay = scene.confidence_overlay(confidence, node)
+    overlay = overlay_of(confidence, node)
     assert (mrml.util.arrayFromVolume(overlay) == 100).all()

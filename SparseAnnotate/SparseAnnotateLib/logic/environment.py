@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from ..client import Job
 from ..core import BadInputError
-from .session import SessionLogic
+from .session import Session, Waiting
 
 _TORCH_REQUIREMENT = ">=2.8"  # what MONAI 1.6.1 asks for; with less, pip would replace torch by another build
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 
-class InstallingLogic(SessionLogic):
+class Environment:
     """The environment of the worker."""
 
-    def environment(self, waitForCompletion: bool = True, onDone: Callable | None = None) -> dict[str, Any] | Job:
-        """What can be computed here: packages, devices (each tried with a real computation), and a sentence."""
-        return self._do("environment", {}, lambda report: report, waitForCompletion, onDone, None)
+    def __init__(self, session: Session):
+        self._session = session
 
-    def installPackages(self) -> None:
+    def report(self, waiting: Waiting):
+        """What can be computed here: see `ConsoleLogic.environment`."""
+        return self._session.do("environment", {}, lambda report: report, waiting)
+
+    def install_packages(self) -> None:
         """Install what training needs into Slicer's Python: PyTorch by the PyTorch extension, then the rest by pip.
 
         Asks before it installs anything. Torch comes first, so that nothing brings another build of it.
@@ -31,9 +31,9 @@ class InstallingLogic(SessionLogic):
         import slicer.packaging
 
         # A running worker holds the files that are to be replaced, and would not see new ones.
-        self.close()
+        self._session.jobs.close()
         try:
-            if not _isInstalled("torch", _TORCH_REQUIREMENT):
+            if not _is_installed("torch", _TORCH_REQUIREMENT):
                 import PyTorchUtils
 
                 logic = PyTorchUtils.PyTorchUtilsLogic()
@@ -49,7 +49,7 @@ class InstallingLogic(SessionLogic):
             raise BadInputError(f"The packages that training needs were not installed: {error}") from error
 
 
-def _isInstalled(package: str, requirement: str) -> bool:
+def _is_installed(package: str, requirement: str) -> bool:
     """True when a package is installed in a version that suffices; it is not imported."""
     from importlib import metadata
 

@@ -1,0 +1,77 @@
+"""Putting a fill, or a model's result, into the segmentation that was drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import scene
+from ..core import BadInputError
+from .undoable_changes import UndoableChanges
+
+
+class ApplyingResults:
+    """Applies results as one step of undo, and keeps what is to be known of the last one of each segmentation."""
+
+    def __init__(self, changes: UndoableChanges):
+        self._changes = changes
+        self._reports: dict[str, tuple[str, ...]] = {}
+
+    def apply(self, volume_node, result_node, structures: Sequence[str] | None) -> list[str]:
+        """Put a result into the segmentation that was drawn in: see `ConsoleLogic.applyFill`."""
+        segmentation = scene.annotated_segmentation(volume_node)
+        if segmentation is None:
+            raise BadInputError(f"'{volume_node.GetName()}' has no segmentation that was drawn in, to apply this to.")
+        if result_node is segmentation:
+            raise BadInputError(f"'{result_node.GetName()}' is the drawing itself. Choose a fill or a model's result.")
+        annotation = scene.annotation_of(volume_node, segmentation)
+        values = scene.label_values(segmentation)
+        found = _to_apply(result_node, segmentation, structures)
+        scene.require_current(result_node, volume_node, segmentation, found)
+        drawings = scene.unmarked_drawings(segmentation, volume_node, annotation, found)
+        kept = [d for d in drawings.values() if structures is None or not d.is_finished]
+        applied = [name for name in found if name not in {d.structure for d in kept}]
+        report = [drawing.sentence for drawing in kept]
+        if not applied or (structures is not None and kept):
+            raise BadInputError(" ".join(report))
+        now = scene.origin_now(volume_node, annotation, {value: name for name, value in values.items()})
+        since = scene.drawn_since(result_node, volume_node, now)
+        if since:
+            report.append(f"Slices have been drawn or changed since '{result_node.GetName()}' was made: {since}.")
+        named = {name: values[name] for name in applied}
+        labels = scene.labels_of(result_node, volume_node, named)
+        annotation.restore_drawn(labels)
+        identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
+        identifiers = {values[name]: identify(name) for name in applied}
+        self._changes.change(
+            volume_node, segmentation, lambda _: scene.apply_labels(segmentation, labels, named, volume_node)
+        )
+        scene.remember_applied(segmentation, volume_node, labels, identifiers)
+        self._reports[segmentation.GetID()] = tuple(report)
+        return [name for name in scene.segment_names(result_node) if name not in applied]
+
+    def report(self, volume_node) -> tuple[str, ...]:
+        """What is to be known of the last result applied to a volume, as sentences."""
+        segmentation = scene.annotated_segmentation(volume_node)
+        return self._reports.get(segmentation.GetID(), ()) if segmentation is not None else ()
+
+    def forget_scene(self) -> None:
+        """Let go of everything that belongs to the scene."""
+        self._reports.clear()
+
+
+def _to_apply(result_node, segmentation_node, structures: Sequence[str] | None) -> list[str]:
+    """Names of the segments that the result and the segmentation share, or of those that are asked for."""
+    offered, known = scene.segment_names(result_node), scene.segment_names(segmentation_node)
+    missing = [name for name in structures or () if name not in offered or name not in known]
+    if missing:
+        raise BadInputError(
+            f"'{missing[0]}' is not a segment of both '{result_node.GetName()}' and '{segmentation_node.GetName()}', "
+            "so it cannot be applied."
+        )
+    found = [name for name in offered if name in known and (structures is None or name in structures)]
+    if not found:
+        raise BadInputError(
+            f"'{result_node.GetName()}' and '{segmentation_node.GetName()}' have no segment of the same name, so "
+            f"nothing can be applied. The result has: {', '.join(offered)}. Name them alike."
+        )
+    return found

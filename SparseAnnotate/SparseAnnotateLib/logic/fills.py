@@ -1,0 +1,99 @@
+"""Fills between drawn slices, as segmentation nodes to look at, with their reports and confidences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import scene
+from ..core import Progress
+from ..core.images import read_labels
+from ..core.strict_json import parse_json, to_text
+from ..interpolation import FinishedFill, finished_fill, interpolator_named
+from .cohort_export import CohortExport
+from .result_nodes import new_result
+from .session import Session, Waiting
+
+LEARNED_METHODS = ("propagation",)
+"""Ways to fill that learn first: they run in the worker only."""
+
+
+@dataclass(frozen=True)
+class FillReport:
+    """How good a fill is: a sentence for the user ('' when it was not measured), and what to look at."""
+
+    summary: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Fills:
+    """Makes fills in this process or in the worker; the last one is kept, to fill only beside a new slice."""
+
+    def __init__(self, session: Session, export: CohortExport):
+        self._session, self._export = session, export
+        self._last: dict[tuple, FinishedFill] = {}
+
+    def fill(self, volume_node, method: str, beyond: int | None, device: str, waiting: Waiting):
+        """Fill between the drawn slices into a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
+        segmentation = scene.annotated_segmentation(volume_node)
+        annotation = scene.annotation_of(volume_node, segmentation)
+        annotation.require_labels(volume_node.GetName())
+        drawn = annotation.label_values()
+        own = scene.label_values(segmentation)
+        origin = scene.origin_now(volume_node, annotation, {value: name for name, value in own.items()})
+        if waiting.for_completion and method not in LEARNED_METHODS:
+            values = {name: value for name, value in own.items() if value in drawn}
+            names = {value: name for name, value in values.items()}
+            # The image is part of what was filled: when its voxels have changed, nothing of the last fill holds.
+            key = (volume_node.GetID(), method, beyond, volume_node.GetImageData().GetMTime())
+            done = finished_fill(
+                interpolator_named(method),
+                annotation,
+                lambda: scene.image_of(volume_node),
+                names,
+                previous=self._last.pop(key, None),
+                beyond=beyond,
+            )
+            self._last = {key: done}  # one, because of the memory it takes
+            report = FillReport(done.summary, done.warnings)
+            return _new_fill(volume_node, segmentation, done.fill.labels, done.fill.confidence, values, report, origin)
+        case, label_of = scene.case_of(volume_node), {}
+
+        def prepare():
+            stored = yield from self._export.labels([volume_node])
+            # Segments that are on no drawn slice are none of the fill's business.
+            label_of.update({name: value for name, value in stored.items() if own.get(name) in drawn})
+            return {
+                "cohort": str(self._session.cohort_folder),
+                "cases": [case],
+                "method": method,
+                "beyond": beyond,
+                "device": device,
+            }
+
+        def finish(results):
+            cohort, geometry = self._session.cohort(), scene.geometry_of(volume_node)
+            labels = read_labels(cohort.fill_path(case), geometry)
+            yield Progress(1.0, "showing the fill")
+            confidence = read_labels(cohort.fill_confidence_path(case), geometry)
+            report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
+            yield None
+            return _new_fill(volume_node, segmentation, labels, confidence, label_of, report, origin)
+
+        return self._session.do("fill", prepare(), finish, waiting)
+
+    def forget_scene(self) -> None:
+        """Let go of everything that belongs to the scene."""
+        self._last.clear()
+
+
+def report_of(result_node) -> FillReport:
+    """How good a fill is, as its node keeps it; empty for a node that is no fill."""
+    text = scene.noted_report(result_node)
+    return parse_json(text, FillReport, f"the report of '{result_node.GetName()}'") if text else FillReport()
+
+
+def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin):
+    node = new_result(volume_node, segmentation_node, scene.FILL, labels, values, origin)
+    scene.new_confidence(node, volume_node, confidence)
+    scene.note_report(node, to_text(report))
+    return node

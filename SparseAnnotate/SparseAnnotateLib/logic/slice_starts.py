@@ -1,0 +1,25 @@
+"""What the drawing of a slice can start from."""
+
+from __future__ import annotations
+
+from .. import scene
+from ..core import Plane
+from .undoable_changes import UndoableChanges
+
+STARTS = [start.value for start in scene.Start]
+"""What the drawing of a slice can start from."""
+
+
+def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int, start: scene.Start) -> str:
+    """Put something onto a slice that is to be drawn, as one step of undo; returns what it was started from."""
+    masks, source = scene.start_masks(volume_node, plane, index, start)
+    segmentation = scene.annotated_segmentation(volume_node)
+    names = scene.segment_names(segmentation)
+    whole = scene.whole_slice(masks, names, volume_node, plane, index)
+    changes.change(
+        volume_node,
+        segmentation,
+        lambda editor: scene.put_slice(segmentation, volume_node, plane, index, whole, editor),
+    )
+    scene.note_start(volume_node, plane, index, source)
+    return source
