@@ -97,7 +97,7 @@ class RecommendStep(Step):
         )
         session.start(
             _("Choosing slices ..."),
-            lambda **how: self.logic.recommendWithSettings(volumes, settings, **how),
+            lambda **how: self.logic.panel.recommend(volumes, settings, **how),
             lambda worklist: self._recommended(worklist, volumes, is_next),
         )
 

@@ -12,6 +12,7 @@ from .. import scene
 from ..client import Job, Steps
 from ..core import CaseFigures, Cohort, Ledger, Plane, Progress, SliceState
 from ..interpolation import interpolator_descriptions
+from ..selection import DEFAULT_DIMENSIONS, AnnotationPlan, Budget, FeatureSettings, Scope, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
 from .cohort_export import CohortExport
@@ -20,7 +21,7 @@ from .fills import FillReport, Fills, report_of
 from .measuring import Measuring, evaluate
 from .modelling import Modelling
 from .panel import PanelLogic
-from .recommending import RecommendingLogic
+from .recommending import Recommending
 from .session import Session, Waiting
 from .slice_starts import start_slice
 from .undoable_changes import UndoableChanges
@@ -43,13 +44,18 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self.session = Session(newTransport, later)
         self._export = CohortExport(self.session)
         self._changes = UndoableChanges()
-        self._recommending = RecommendingLogic(self.session, self._export)
+        self._recommending = Recommending(self.session, self._export)
         self._fills = Fills(self.session, self._export)
         self._applying = ApplyingResults(self._changes)
         self._modelling = Modelling(self.session, self._export)
         self._environment = Environment(self.session)
         self.panel = PanelLogic(
-            self.session, self._changes, self._modelling, Measuring(self.session), self._environment
+            self.session,
+            self._changes,
+            self._recommending,
+            self._modelling,
+            Measuring(self.session),
+            self._environment,
         )
 
     # --- the cohort folder and the worker -------------------------------------------------------------------------
@@ -91,25 +97,120 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     # --- recommending ---------------------------------------------------------------------------------------------
 
-    def recommendSlices(self, *given, **named):
-        """See `RecommendingLogic.recommendSlices`."""
-        return self._recommending.recommendSlices(*given, **named)
+    def recommendSlices(
+        self,
+        volumeNodes: Sequence,
+        plane: str | Sequence[str] = SelectionSettings.planes,
+        density: float | None = None,
+        slicesPerVolume: int | None = None,
+        total: int | None = None,
+        strategy: str = SelectionSettings.strategy,
+        seed: int = SelectionSettings.seed,
+        wholeVolume: bool = SelectionSettings.whole,
+        *,
+        every: int | None = None,
+        minutes: float | None = None,
+        more: int | None = None,
+        secondsPerSlice: float | None = None,
+        scope: str = Budget.scope,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        features: str = SelectionSettings.features,
+        fromScratch: bool = SelectionSettings.from_scratch,
+        downloadWeights: bool = SelectionSettings.download_weights,
+        featureSteps: int = SelectionSettings.feature_steps,
+        runs: Sequence[str] = SelectionSettings.runs,
+        samples: int = SelectionSettings.samples,
+        device: str = SelectionSettings.device,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list[scene.WorklistItem] | Job | None:
+        """Recommend slices to draw and put them into the ledgers; returns the worklist.
 
-    def recommendWithSettings(self, *given, **named):
-        """See `RecommendingLogic.recommendWithSettings`."""
-        return self._recommending.recommendWithSettings(*given, **named)
+        Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`,
+        `minutes` and `more`. Slices drawn already count towards it, except with the last two: minutes are counted from
+        now on, and `more` slices come in addition to those drawn. The strategy is `staggered` for several volumes. Air
+        around the body is left out unless `wholeVolume`. With `scope` "volume" the planes of a volume share the budget,
+        with "cohort" all volumes do, each with at least `minimum` and at most `maximum` slices.
 
-    def planAnnotation(self, *given, **named):
-        """See `RecommendingLogic.planAnnotation`."""
-        return self._recommending.planAnnotation(*given, **named)
+        The strategies `representative` and `core_set` compare slices by `features`, `uncertainty` asks the models
+        named in `runs`: the worker looks at the images for them, and what it finds is kept in the cohort folder.
+        The features `autoencoder` need VGG-19's weights (548 MB), which are downloaded only with `downloadWeights`, or
+        are made `fromScratch`.
+        """
+        budget = Budget(
+            density=density,
+            every=every,
+            per_volume=slicesPerVolume,
+            total=total,
+            minutes=minutes,
+            more=more,
+            seconds_per_slice=secondsPerSlice,
+            scope=Scope.named(scope),
+            minimum=minimum,
+            maximum=maximum,
+        )
+        settings = SelectionSettings(
+            budget=budget,
+            planes=tuple(Plane.named(name) for name in ([plane] if isinstance(plane, str) else plane)),
+            strategy=strategy,
+            features=features,
+            from_scratch=fromScratch,
+            download_weights=downloadWeights,
+            feature_steps=featureSteps,
+            runs=tuple(runs),
+            samples=samples,
+            device=device,
+            seed=seed,
+            whole=wholeVolume,
+        )
+        return self._recommending.recommend(volumeNodes, settings, Waiting(waitForCompletion, onDone, onProgress))
 
-    def agreement(self, *given, **named):
-        """See `RecommendingLogic.agreement`."""
-        return self._recommending.agreement(*given, **named)
+    def planAnnotation(
+        self,
+        volumeNodes: Sequence,
+        slices: int | None = None,
+        minutes: float | None = None,
+        secondsPerSlice: float | None = None,
+        dimensions: int = DEFAULT_DIMENSIONS,
+        target: str | None = None,
+        planes: Sequence[str] = tuple(plane.value for plane in Plane),
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> AnnotationPlan | Job:
+        """How to spend so many slices or minutes: plane, volumes and slices of each, with reasons and their sources.
 
-    def writeSlicePicture(self, *given, **named):
-        """See `RecommendingLogic.writeSlicePicture`."""
-        return self._recommending.writeSlicePicture(*given, **named)
+        `dimensions` (2 or 3) is that of the model to train; `target` says whether the structure is "clear" or
+        "subtle". The plan also says what it does not know.
+        """
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._recommending.plan(
+            volumeNodes, slices, minutes, secondsPerSlice, dimensions, target, planes, waiting
+        )
+
+    def agreement(
+        self, runNames: Sequence[str], waitForCompletion: bool = True, onDone: Callable | None = None
+    ) -> dict[str, Any] | Job:
+        """How much the predictions of these runs, in the order of the rounds, agree, and whether to go on drawing.
+
+        Each run must have been run (`segment`) on the same volumes. The answer holds "dice", "stop", "sentence".
+        """
+        return self._recommending.agreement(runNames, Waiting(waitForCompletion, onDone))
+
+    def writeSlicePicture(
+        self,
+        volumeNodes: Sequence,
+        path: str | Path,
+        features: str = FeatureSettings.features,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> str | Job:
+        """Write a map of all slices, with the drawn and recommended ones marked, and how much they cover, as PNG."""
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._recommending.write_picture(volumeNodes, path, features, waiting)
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
@@ -280,7 +381,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ):
-        """What `train` would do with the same arguments, and how many minutes it would take here: a TrainingPlan.
+        """What `train` would do with the same arguments, and how many minutes it would take here: a TrainingEstimate.
 
         With a run's name the plan is written to the run's settings.json, to be edited before `train` goes on with it.
         """

@@ -11,10 +11,12 @@ import slicer
 from .. import scene
 from ..core import BadInputError, Effort, Plane, Progress, SliceState
 from ..runs.run_list import RunSummary
+from ..selection import SelectionSettings
 from . import result_nodes
 from .environment import Environment
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
+from .recommending import Recommending
 from .session import Session, Waiting
 from .undoable_changes import UndoableChanges
 
@@ -26,11 +28,12 @@ class PanelLogic:
         self,
         session: Session,
         changes: UndoableChanges,
+        recommending: Recommending,
         modelling: Modelling,
         measuring: Measuring,
         environment: Environment,
     ):
-        self._session, self._changes = session, changes
+        self._session, self._changes, self._recommending = session, changes, recommending
         self._modelling, self._measuring, self._environment = modelling, measuring, environment
 
     # --- the worker -----------------------------------------------------------------------------------------------
@@ -96,6 +99,19 @@ class PanelLogic:
     def hide_markers(self) -> None:
         """Take the lines of `showMarkers` away."""
         scene.hide_markers()
+
+    # --- recommending ---------------------------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        volume_nodes: Sequence,
+        settings: SelectionSettings,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ):
+        """What `recommendSlices` does, with its choices as one value."""
+        return self._recommending.recommend(volume_nodes, settings, Waiting(waitForCompletion, onDone, onProgress))
 
     # --- the segmentation that is drawn in ------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class WorklistItem:
     plane: str
     index: int
     order: int
-    state: str
+    state: SliceState
     score: float
     reason: str
     seconds: float
@@ -45,9 +45,7 @@ def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
 
 
 def _item(node, e: LedgerEntry) -> WorklistItem:
-    return WorklistItem(
-        node, e.plane.value, e.index, e.order, e.state.value, e.score, e.reason, e.seconds, e.started_from
-    )
+    return WorklistItem(node, e.plane.value, e.index, e.order, e.state, e.score, e.reason, e.seconds, e.started_from)
 
 
 def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> Iterator[None]:
@@ -58,7 +56,7 @@ def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[L
     are recommended one after the other are not mixed.
     """
     others = [node for node in volumes_of_scene() if node not in volume_nodes]
-    kept = [item.order for item in worklist_of(volume_nodes) if SliceState(item.state).is_decided]
+    kept = [item.order for item in worklist_of(volume_nodes) if item.state.is_decided]
     last = max([*kept, *(item.order for item in worklist_of(others))], default=0)
     for node in volume_nodes:
         if node.GetScene() is None:

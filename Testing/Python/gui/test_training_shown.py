@@ -104,7 +104,7 @@ def test_next_slices_come_in_addition_to_those_that_are_drawn(drawn, monkeypatch
         asked.append(settings)
         return []
 
-    monkeypatch.setattr(drawn.logic, "recommendWithSettings", recommend)
+    monkeypatch.setattr(drawn.logic.panel, "recommend", recommend)
     monkeypatch.setattr(drawn.panel.session, "start", lambda _text, begin, done: done(begin()))
     drawn.ui.budgetKindSelector.setCurrentText(kind)
     drawn.ui.budgetSpinBox.value = amount
