@@ -383,7 +383,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     ):
         """What `train` would do with the same arguments, and how many minutes it would take here: a TrainingEstimate.
 
-        With a run's name the plan is written to the run's settings.json, to be edited before `train` goes on with it.
+        With a run's name the plan is written to the run's plan.json, to be edited before `train` goes on with it.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.plan_training(volumeNodes, runName, settings, preset, device, waiting)
