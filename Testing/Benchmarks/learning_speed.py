@@ -25,11 +25,12 @@ from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeomet
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.devices import chosen_device, prediction_precision
 from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
-from SparseAnnotateLib.learning.prediction.volume_prediction import TrainedModel, predicted_classes
+from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
+from SparseAnnotateLib.learning.prediction.volume_prediction import predicted_classes
 from SparseAnnotateLib.learning.training.distributed import Ranks
-from SparseAnnotateLib.learning.training.objectives import SupervisedObjective
 from SparseAnnotateLib.learning.training.patch_planning import planned_network
 from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.supervised_objective import SupervisedObjective
 from SparseAnnotateLib.learning.training.trainer import Trainer
 from SparseAnnotateLib.runs import AugmentationSettings, TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -84,7 +85,16 @@ def _steps(recipe: str, augmentation: AugmentationSettings, device: str, blocks:
         settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=device, iterations=10_000)
         plan = new_plan(cohort, settings, names)
         run = RunFolder(cohort.run_folder("r"))
-        cases = training_cases(cohort, names, {1: 1}, "z_score", 0.0, 0, run.labels_folder, Watch())
+        cases = training_cases(
+            cohort,
+            names,
+            {1: 1},
+            normalisation="z_score",
+            validation_share=0.0,
+            seed=0,
+            folder=run.labels_folder,
+            watch=Watch(),
+        )
         objective = SupervisedObjective(plan, cases, Ranks())
         trainer = Trainer(run, plan, plan.models[0], objective, Ranks(), Watch(), lambda *_: None)
         batches = trainer._batches()

@@ -13,7 +13,7 @@ import torch
 
 from benchmark_report import arguments, report
 from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
-from SparseAnnotateLib.learning.prediction.volume_prediction import autocast
+from SparseAnnotateLib.learning.prediction.sliding_windows import autocast
 from SparseAnnotateLib.learning.training.losses import SparseLoss
 
 CONFIGURATIONS = [

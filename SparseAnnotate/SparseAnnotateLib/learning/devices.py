@@ -11,7 +11,7 @@ import torch
 
 from ..core import BadInputError
 
-DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second graphics card, or mps for an Apple GPU."
+DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second GPU, or mps for an Apple GPU."
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class DeviceReport:
 def smoke_test(device: str) -> DeviceReport:
     """Run a small 3D convolution forward and backward on the device and compare it with the CPU's result.
 
-    `torch.cuda.is_available()` is not enough: a driver or build that does not fit the card passes it.
+    `torch.cuda.is_available()` is not enough: a driver or build that does not fit the GPU passes it.
     """
     try:
         name = _device_name(device)
@@ -61,7 +61,7 @@ def named_device(wanted: str) -> str:
     Capitals do not matter; 'gpu' is 'cuda', or 'mps' on a Mac; a CPU or an Apple GPU has no number.
 
     Raises:
-        BadInputError: for any other word, and for a graphics card that is not there.
+        BadInputError: for any other word, and for a GPU that is not there.
     """
     found = re.fullmatch(r"(auto|cpu|cuda|mps|gpu)(?::(\d+))?", wanted.strip().lower())
     kind, number = found.groups() if found else (None, None)
@@ -71,8 +71,8 @@ def named_device(wanted: str) -> str:
         kind = "mps" if not torch.cuda.is_available() and torch.backends.mps.is_available() else "cuda"
     count = torch.cuda.device_count()
     if kind == "cuda" and count and number is not None and int(number) >= count:
-        cards = "one graphics card" if count == 1 else f"{count} graphics cards"
-        raise BadInputError(f"There is no device '{wanted}': PyTorch sees {cards} here, counted from 0. {_choices()}")
+        gpus = "one GPU" if count == 1 else f"{count} GPUs"
+        raise BadInputError(f"There is no device '{wanted}': PyTorch sees {gpus} here, counted from 0. {_choices()}")
     return f"{kind}:{int(number)}" if kind == "cuda" and number is not None else kind
 
 
@@ -100,12 +100,12 @@ def chosen_device(wanted: str = "auto") -> DeviceReport:
     if best.device != "cpu":
         return best
     failed = " ".join(r.message for r in reports if not r.works)
-    why = failed or "No graphics card was found that this PyTorch can use."
+    why = failed or "No GPU was found that this PyTorch can use."
     return DeviceReport("cpu", best.name, best.works, f"Computing on the CPU, which is slow. {why}")
 
 
 def usable_memory_bytes(device: str) -> int:
-    """Memory that training may use: free memory on a graphics card, half of the free memory on a CPU."""
+    """Memory that training may use: free memory on a GPU, half of the free memory on a CPU."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0] * 0.9)
     try:
@@ -129,7 +129,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def training_precision(precision: str, device: str) -> str:
-    """The precision behind 'auto' for training: bf16 where a graphics card has it, fp16 on older ones, else fp32.
+    """The precision behind 'auto' for training: bf16 where a GPU has it, fp16 on older ones, else fp32.
 
     On a CPU bf16 takes 0.6 of the time of fp32, but two runs of one seed differ and some give NaN
     (Testing/Benchmarks/README.md), so training there is fp32.

@@ -16,7 +16,7 @@ _CARD_ITERATIONS = {"quick": 2500, "balanced": 10_000, "best": 15_000}
 
 
 def preset_settings(name: str, device: str, seed: int = 0) -> TrainingSettings:
-    """Settings of a preset for a device ('cpu' or a graphics card). Raises BadInputError for an unknown name."""
+    """Settings of a preset for a device ('cpu' or a GPU). Raises BadInputError for an unknown name."""
     if name not in PRESETS:
         raise BadInputError(f"There is no preset '{name}'; choose one of {', '.join(PRESETS)}.")
     on_cpu = device == "cpu"

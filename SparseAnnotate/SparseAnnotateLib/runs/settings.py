@@ -104,14 +104,14 @@ class TrainingSettings:
         random_share: share of the final model's iterations that fit random pseudo-labels; then the nearest ones.
         normalisation: of each image: 'z_score', or 'percentile' (0.5 and 99.5 to 0 and 1).
         validation_share: share of the drawn slices held out to watch the training; none below 20 drawn slices.
-        validate_every: iterations between two looks at the held-out slices.
-        patience: looks without progress before training cools down and stops early.
+        validate_every: iterations between two validations on held-out slices.
+        patience: validations without progress before training cools down and stops early.
         checkpoint_every: iterations between two checkpoints.
         seed: of everything random.
         device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
         precision: 'auto', 'fp32', 'bf16' or 'fp16' (mixed).
-        channels_last: the memory format graphics cards prefer; None: on graphics cards.
-        compile: use torch.compile, which pays off in long trainings on graphics cards.
+        channels_last: the memory format GPUs prefer; None: on GPUs.
+        compile: use torch.compile, which pays off in long trainings on GPUs.
     """
 
     recipe: Literal["3d", "2d", "ensemble", "self_training"] = "3d"

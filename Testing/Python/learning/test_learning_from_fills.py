@@ -19,7 +19,17 @@ from SparseAnnotateLib.worker import requests
 
 def cases(cohort, folder, fill_weight):
     names = cohort.annotated_cases()
-    return training_cases(cohort, names, {1: 1, 2: 2}, "z_score", 0.0, 0, folder, Watch(), fill_weight)
+    return training_cases(
+        cohort,
+        names,
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=0.0,
+        seed=0,
+        folder=folder,
+        watch=Watch(),
+        fill_weight=fill_weight,
+    )
 
 
 def fill(cohort):
@@ -85,11 +95,33 @@ def test_cases_whose_names_look_like_those_of_files_have_files_of_their_own(ball
         ball_cohort.save_annotation(name, annotation)
     fill(ball_cohort)
     folder, classes = tmp_path / "kept", {1: 1, 2: 2}
-    found = training_cases(ball_cohort, names, classes, "z_score", 0.0, 0, folder, Watch(), 0.5, with_distances=True)
+    found = training_cases(
+        ball_cohort,
+        names,
+        classes,
+        normalisation="z_score",
+        validation_share=0.0,
+        seed=0,
+        folder=folder,
+        watch=Watch(),
+        fill_weight=0.5,
+        with_distances=True,
+    )
     paths = [p for c in found for p in (c.labels_path, c.weights_path, *c.distances_paths.values())]
     assert len(set(paths)) == len(paths) == 3 * len(names)
     for case in found:
-        alone = training_cases(ball_cohort, [case.name], classes, "z_score", 0.0, 0, tmp_path / "1", Watch(), 0.5, True)
+        alone = training_cases(
+            ball_cohort,
+            [case.name],
+            classes,
+            normalisation="z_score",
+            validation_share=0.0,
+            seed=0,
+            folder=tmp_path / "1",
+            watch=Watch(),
+            fill_weight=0.5,
+            with_distances=True,
+        )
         assert case.weights.dtype == np.float16
         for kind in ("labels", "weights", "image"):
             np.testing.assert_array_equal(getattr(case, kind), getattr(alone[0], kind))

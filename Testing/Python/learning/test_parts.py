@@ -24,7 +24,8 @@ from SparseAnnotateLib.learning.data.patches import Patch, PatchSampler, Placing
 from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image, training_cases
 from SparseAnnotateLib.learning.devices import chosen_device, named_device, smoke_test
 from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
-from SparseAnnotateLib.learning.prediction.volume_prediction import TrainedModel, predicted_classes
+from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
+from SparseAnnotateLib.learning.prediction.volume_prediction import predicted_classes
 from SparseAnnotateLib.learning.training.patch_planning import planned_patch, planned_patch_and_batch
 from SparseAnnotateLib.learning.training.planning import new_plan
 from SparseAnnotateLib.learning.training.schedule import Schedule
@@ -91,7 +92,16 @@ def test_a_normalised_image_is_kept_and_made_anew_when_the_file_changes(ball_coh
 
 def cases_of(cohort, tmp_path, share=0.0):
     names = cohort.annotated_cases()
-    return training_cases(cohort, names, {1: 1, 2: 2}, "z_score", share, 0, tmp_path / "labels", Watch())
+    return training_cases(
+        cohort,
+        names,
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=share,
+        seed=0,
+        folder=tmp_path / "labels",
+        watch=Watch(),
+    )
 
 
 def test_patches_show_image_and_drawn_labels_where_they_lie(tmp_path, ball_cohort):
@@ -189,7 +199,7 @@ def test_the_schedule_warms_up_holds_and_cools_down_to_zero():
 def test_no_progress_begins_the_cool_down_early():
     schedule = Schedule(1000, warm_up=10, cool_down=50, patience=2)
     for iteration, score in ((100, 0.5), (200, 0.8), (300, 0.8), (400, 0.8005)):
-        schedule.look(iteration, score)
+        schedule.validated(iteration, score)
     assert schedule.end == 450
     assert schedule.stopped_early
     again = Schedule(1000, 10, 50, 2)
@@ -251,12 +261,12 @@ def test_the_cpu_passes_the_smoke_test_and_a_device_that_is_not_there_does_not()
 def test_a_device_that_does_not_work_is_refused_with_those_that_do(wanted, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     if torch.cuda.is_available() or torch.backends.mps.is_available():
-        pytest.skip("a graphics card is here")
+        pytest.skip("a GPU is here")
     with pytest.raises(BadInputError) as refused:
         chosen_device(wanted)
     assert re.fullmatch(
         r"'(cuda|mps)(:\d)?' cannot be used \(PyTorch says: [^.]*\)\. Choose another device: 'cpu' can be used here, "
-        r"or 'auto' for the best\. \(A device is written auto, cpu, cuda, cuda:1 for the second graphics card, or mps "
+        r"or 'auto' for the best\. \(A device is written auto, cpu, cuda, cuda:1 for the second GPU, or mps "
         r"for an Apple GPU\.\)",
         str(refused.value),
     )
@@ -286,7 +296,7 @@ def test_devices_are_understood_as_people_write_them(monkeypatch):
 def test_a_graphics_card_that_is_not_there_is_told_by_their_number(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert named_device("cuda:1") == "cuda:1"
-    with pytest.raises(BadInputError, match="no device 'cuda:9': PyTorch sees 2 graphics cards here, counted from 0"):
+    with pytest.raises(BadInputError, match="no device 'cuda:9': PyTorch sees 2 GPUs here, counted from 0"):
         named_device("cuda:9")
 
 

@@ -16,17 +16,15 @@ from SparseAnnotateLib.learning.data.patches import PatchSampler, Placing
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.networks.dense_vox_net import DenseVoxNet, YShapedDenseVoxNet
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
 from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimator
-from SparseAnnotateLib.learning.prediction.volume_prediction import (
-    TrainedModel,
-    VolumePrediction,
-    mean_pseudo_label,
-    mean_view,
-)
+from SparseAnnotateLib.learning.prediction.view_averages import mean_pseudo_label, mean_view
+from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction
 from SparseAnnotateLib.learning.training.distributed import Ranks
-from SparseAnnotateLib.learning.training.objectives import SelfTrainingObjective, SupervisedObjective, _alike
 from SparseAnnotateLib.learning.training.planning import new_plan
 from SparseAnnotateLib.learning.training.pseudo_labels import agreement, majority, read_pseudo_labels
+from SparseAnnotateLib.learning.training.self_training_objective import SelfTrainingObjective
+from SparseAnnotateLib.learning.training.supervised_objective import SupervisedObjective, _alike
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -86,7 +84,14 @@ def test_both_arms_of_the_y_shaped_network_reach_the_result():
 
 def cases_of(cohort, tmp_path):
     return training_cases(
-        cohort, cohort.annotated_cases(), {1: 1, 2: 2}, "z_score", 0.0, 0, tmp_path / "labels", Watch()
+        cohort,
+        cohort.annotated_cases(),
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=0.0,
+        seed=0,
+        folder=tmp_path / "labels",
+        watch=Watch(),
     )
 
 
@@ -380,7 +385,15 @@ def test_the_boundary_loss_trains_and_its_distances_lie_where_the_slices_lie(bal
     card = train(ball_cohort, "r", settings("3d", loss="boundary"))
     assert np.isfinite(card.last.loss)
     cases = training_cases(
-        ball_cohort, ["ball_0"], {1: 1, 2: 2}, "z_score", 0.0, 0, tmp_path / "l", Watch(), with_distances=True
+        ball_cohort,
+        ["ball_0"],
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=0.0,
+        seed=0,
+        folder=tmp_path / "l",
+        watch=Watch(),
+        with_distances=True,
     )
     patch = PatchSampler(cases, (32, 32, 32), Placing(1.0), seed=0).patches(0, [0])[0].arrays
     drawn = patch["supervised"][0]

@@ -96,8 +96,8 @@ def test_memory_that_runs_out_halves_the_batch_then_the_patch(ball_cohort, monke
     assert any("Memory ran out" in message for message in said)
 
 
-def test_a_card_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeypatch):
-    """No graphics card is needed: a device by another name stands in for one."""
+def test_a_gpu_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeypatch):
+    """No GPU is needed: a device by another name stands in for one."""
     broken_trainer(monkeypatch, lambda t, b: t.plan.device != "cpu")
     monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer.Ranks.device", lambda self, device: "cpu")
     from dataclasses import replace
@@ -106,10 +106,10 @@ def test_a_card_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeyp
 
     plan = training._first_plan
 
-    def on_card(*arguments):
+    def on_gpu(*arguments):
         return replace(plan(*arguments), device="cuda:0")
 
-    monkeypatch.setattr(training, "_first_plan", on_card)
+    monkeypatch.setattr(training, "_first_plan", on_gpu)
     monkeypatch.setattr(training, "stage_seconds", lambda *_: {"3d": 1.0})
     card = train(ball_cohort, "r", SETTINGS)
     assert card.device == "cpu"
@@ -256,7 +256,7 @@ def test_the_other_schedules_fall_to_zero_and_stop_early_without_cooling_down(ki
     expected = 0.5**0.9 if kind == "poly" else 0.5
     assert rates[50] == pytest.approx(expected)
     for iteration in (30, 40):
-        schedule.look(iteration, 0.5)
+        schedule.validated(iteration, 0.5)
     assert schedule.end == 40
     assert schedule.stopped_early
 
@@ -458,14 +458,23 @@ def test_a_look_that_was_cancelled_is_taken_again(ball_cohort, monkeypatch):
 
 
 def test_a_run_in_fp16_resumes_with_its_scaler(ball_cohort, tmp_path):
-    """The scaler of a graphics card works on a CPU, too, when it is asked to."""
+    """The scaler of a GPU works on a CPU, too, when it is asked to."""
     from SparseAnnotateLib.learning.data.training_cases import training_cases
     from SparseAnnotateLib.learning.training.distributed import Ranks
-    from SparseAnnotateLib.learning.training.objectives import SupervisedObjective
+    from SparseAnnotateLib.learning.training.supervised_objective import SupervisedObjective
 
     plan = new_plan(ball_cohort, TrainingSettings(**{**QUICK_TRAINING, "precision": "fp16"}), ["ball_0"])
     run = RunFolder(ball_cohort.run_folder("r"))
-    cases = training_cases(ball_cohort, ["ball_0"], {1: 1, 2: 2}, "z_score", 0.0, 0, run.labels_folder, Watch())
+    cases = training_cases(
+        ball_cohort,
+        ["ball_0"],
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=0.0,
+        seed=0,
+        folder=run.labels_folder,
+        watch=Watch(),
+    )
 
     def trainer():
         return Trainer(
@@ -516,7 +525,8 @@ def test_one_bad_volume_among_good_ones_is_named(ball_cohort, monkeypatch):
 
 
 def test_a_blank_slice_is_background_whatever_lies_beside_it():
-    from SparseAnnotateLib.learning.prediction.volume_prediction import TrainedModel, VolumePrediction
+    from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
+    from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction
 
     class Certain(torch.nn.Module):
         def forward(self, x):
@@ -563,7 +573,8 @@ def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, word
 
 
 def test_memory_stays_bounded_however_many_classes_there_are():
-    from SparseAnnotateLib.learning.prediction.volume_prediction import LOGIT_BYTES, TrainedModel, VolumePrediction
+    from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
+    from SparseAnnotateLib.learning.prediction.volume_prediction import LOGIT_BYTES, VolumePrediction
 
     class Shape:
         """A volume of 512 x 512 x 600 that takes no memory."""
@@ -596,7 +607,7 @@ def test_other_names_leave_left_and_right_alike(ball_cohort, name):
     assert new_plan(ball_cohort, SETTINGS, ["ball_0"]).flip == ("R",)
 
 
-def test_the_memory_format_of_graphics_cards_learns_the_same(ball_cohort):
+def test_the_memory_format_of_gpus_learns_the_same(ball_cohort):
     for name, last in (("plain", False), ("last", True)):
         train(ball_cohort, name, TrainingSettings(**{**QUICK_TRAINING, "channels_last": last}))
     losses = [

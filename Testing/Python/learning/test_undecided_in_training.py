@@ -34,7 +34,18 @@ def partly_decided(ball_cohort):
 
 def case_of(cohort, folder, fill_weight=0.0, share=0.0, distances=False):
     names = cohort.annotated_cases()
-    return training_cases(cohort, names, {1: 1, 2: 2}, "z_score", share, 0, folder, Watch(), fill_weight, distances)[0]
+    return training_cases(
+        cohort,
+        names,
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=share,
+        seed=0,
+        folder=folder,
+        watch=Watch(),
+        fill_weight=fill_weight,
+        with_distances=distances,
+    )[0]
 
 
 def whole(case):

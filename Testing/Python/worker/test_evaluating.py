@@ -193,5 +193,13 @@ def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
     with pytest.raises(BadInputError, match=r"'ball_1': the image has been replaced by another one\)\. Fill it again"):
         training_cases(
-            ball_cohort, ["ball_0", "ball_1"], {1: 1, 2: 2}, "z_score", 0.0, 0, tmp_path / "l", Watch(), fill_weight=0.5
+            ball_cohort,
+            ["ball_0", "ball_1"],
+            {1: 1, 2: 2},
+            normalisation="z_score",
+            validation_share=0.0,
+            seed=0,
+            folder=tmp_path / "l",
+            watch=Watch(),
+            fill_weight=0.5,
         )

@@ -12,8 +12,8 @@ from .augmentation import Augmentation
 from .patches import PatchSampler
 
 _BATCHES_AHEAD = 2
-# A card is fed by as many threads as there are cores; on a CPU more would take the network's own.
-THREADS_FOR_CARDS = max(_BATCHES_AHEAD, min(8, os.cpu_count() or 1))
+# A GPU is fed by as many threads as there are cores; on a CPU more would take the network's own.
+THREADS_FOR_GPU = max(_BATCHES_AHEAD, min(8, os.cpu_count() or 1))
 
 Batch = dict[str, torch.Tensor]
 
@@ -22,10 +22,10 @@ class Batches:
     """Batches prepared a little ahead in other threads; what they hold depends on seed and iteration only."""
 
     def __init__(
-        self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int, for_card: bool
+        self, sampler: PatchSampler, augmentation: Augmentation, numbers: list[int], start: int, for_gpu: bool
     ):
-        self._sampler, self._augmentation, self._numbers, self._pinned = sampler, augmentation, numbers, for_card
-        self._ahead = THREADS_FOR_CARDS if for_card else _BATCHES_AHEAD
+        self._sampler, self._augmentation, self._numbers, self._pinned = sampler, augmentation, numbers, for_gpu
+        self._ahead = THREADS_FOR_GPU if for_gpu else _BATCHES_AHEAD
         self._pool = ThreadPoolExecutor(self._ahead)
         self._waiting: dict[int, Any] = {}
         for iteration in range(start, start + self._ahead):

@@ -173,6 +173,7 @@ def training_cases(
     cohort: Cohort,
     names: Sequence[str],
     classes: dict[int, int],
+    *,
     normalisation: str,
     validation_share: float,
     seed: int,

@@ -17,7 +17,7 @@ from ...runs.plan import ModelPlan
 from ...runs.run_folder import RunFolder
 from ..networks.registry import build_network, network_definition
 from ..prediction.model_building import network_shape
-from ..prediction.volume_prediction import overlap_on
+from ..prediction.sliding_windows import overlap_on
 from ..weights import load_weights
 
 _WEIGHTS = "models/model.safetensors"

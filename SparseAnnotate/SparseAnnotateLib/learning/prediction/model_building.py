@@ -6,7 +6,7 @@ import torch
 
 from ...runs.plan import ModelPlan, RunPlan
 from ..networks.registry import NetworkShape, build_network
-from .volume_prediction import TrainedModel
+from .trained_model import TrainedModel
 
 
 def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> NetworkShape:

@@ -19,7 +19,9 @@ from ..networks.registry import build_network
 from ..weights import load_weights
 from .clean_up import CleanUp, cleaned
 from .model_building import network_shape
-from .volume_prediction import TrainedModel, VolumePrediction, agreement, class_dtype
+from .trained_model import TrainedModel
+from .view_averages import agreement
+from .volume_prediction import VolumePrediction, class_dtype
 
 _AXES = "SAR"
 
@@ -101,7 +103,7 @@ class Predictor:
         clean_up: CleanUp | None = None,
         uncertainty: bool = False,
     ) -> CasePrediction:
-        """Labels of a case, and on demand how unsure they are. When a graphics card's memory runs out, on the CPU."""
+        """Labels of a case, and on demand how unsure they are. When a GPU's memory runs out, on the CPU."""
         watch = watch or Watch()
         try:
             return self._predict(case, watch, clean_up or CleanUp(), uncertainty)

@@ -17,7 +17,8 @@ from ...selection import SelectionSettings, check_seed
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device
 from .predictor import loaded_models
-from .volume_prediction import LOGIT_BYTES, TrainedModel, VolumePrediction, class_dtype
+from .trained_model import TrainedModel
+from .volume_prediction import LOGIT_BYTES, VolumePrediction, class_dtype
 
 _INJECTED_DROPOUT = 0.2
 _FAR_PIXELS = 10.0

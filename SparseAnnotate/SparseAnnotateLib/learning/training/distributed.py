@@ -25,18 +25,18 @@ class Ranks:
     def __init__(self):
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.number = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
-        self._card = int(os.environ.get("LOCAL_RANK", "0"))
+        self._gpu = int(os.environ.get("LOCAL_RANK", "0"))
         if self.count > 1 and not distributed.is_initialized():
-            cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            if 0 < cards <= self._card:
+            gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if 0 < gpus <= self._gpu:
                 raise RunError(
-                    f"{self._card + 1} processes or more were started here, but there are {cards} graphics cards. "
-                    "Start as many processes as there are cards."
+                    f"{self._gpu + 1} processes or more were started here, but there are {gpus} GPUs. "
+                    "Start as many processes as there are GPUs."
                 )
-            if cards:
-                torch.cuda.set_device(self._card)
+            if gpus:
+                torch.cuda.set_device(self._gpu)
             # The others wait while the first one prepares a large cohort or validates.
-            backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
+            backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
             distributed.init_process_group(backend, timeout=timedelta(hours=_PATIENCE_HOURS))
 
     @property
@@ -44,10 +44,10 @@ class Ranks:
         return self.number == 0
 
     def device(self, device: str) -> str:
-        """The device of this process: a graphics card of its own where there are enough."""
+        """The device of this process: a GPU of its own where there are enough."""
         if self.count == 1 or not device.startswith("cuda"):
             return device
-        return f"cuda:{self._card}"
+        return f"cuda:{self._gpu}"
 
     def share(self, count: int) -> range:
         """Which of `count` things this process does."""
@@ -74,5 +74,5 @@ class Ranks:
         """The model with gradients averaged over all processes."""
         if self.count == 1:
             return model
-        cards = [torch.device(device)] if device.startswith("cuda") else None
-        return torch.nn.parallel.DistributedDataParallel(model, device_ids=cards, find_unused_parameters=True)
+        gpus = [torch.device(device)] if device.startswith("cuda") else None
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=gpus, find_unused_parameters=True)

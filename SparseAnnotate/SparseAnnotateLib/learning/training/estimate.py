@@ -12,17 +12,17 @@ import torch
 from ...core import Watch
 from ...runs.plan import ModelPlan, RunPlan
 from ..data.augmentation import Augmentation
-from ..data.batches import THREADS_FOR_CARDS
+from ..data.batches import THREADS_FOR_GPU
 from ..data.patches import Patch
 from ..devices import is_out_of_memory, prediction_precision
 from ..networks.registry import Y_SHAPED
 from ..prediction.model_building import built_network
-from ..prediction.volume_prediction import autocast, overlap_on
+from ..prediction.sliding_windows import autocast, overlap_on
 
 _STEPS = 3
 _LONGEST = 20.0  # seconds that timing one model may take
 _FALLBACK = 1.0
-_WINDOWS_A_LOOK = 120  # at held-out slices, which are chosen so that there are about as many
+_WINDOWS_A_VALIDATION = 120  # the held-out slices are chosen so that there are about as many
 
 
 def stage_seconds(
@@ -33,7 +33,7 @@ def stage_seconds(
     Measured with random patches on the run's device.
 
     Args:
-        plan: of the run. shapes: of the cases it learns from. held_out: whether drawn slices are held out to look at.
+        plan: of the run. shapes: of the cases it learns from. held_out: whether drawn slices are held out.
         watch: cancels between two steps, which raises CancelledError; nothing of the timing is kept.
     """
     watch = watch or Watch()
@@ -45,8 +45,8 @@ def stage_seconds(
         step += _waiting(step, _preparing(model, plan), plan)
         if model.role == "final":
             seconds["pseudo-labels"] = labelling
-        looks = model.iterations / plan.settings.validate_every if held_out else 0.0
-        seconds[model.role] = step * model.iterations + looks * _WINDOWS_A_LOOK * predict
+        validations = model.iterations / plan.settings.validate_every if held_out else 0.0
+        seconds[model.role] = step * model.iterations + validations * _WINDOWS_A_VALIDATION * predict
         others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
         labelling += predict * others * sum(window_count(model, shape, plan.device) for shape in shapes)
     return seconds
@@ -71,7 +71,7 @@ def _waiting(step: float, preparing: float, plan: RunPlan) -> float:
     """How much longer a step takes because its patches must be prepared: on a CPU, by the cores the network uses."""
     if plan.device == "cpu":
         return preparing / torch.get_num_threads()
-    return max(0.0, preparing / THREADS_FOR_CARDS - step)
+    return max(0.0, preparing / THREADS_FOR_GPU - step)
 
 
 def window_count(model: ModelPlan, shape: tuple[int, int, int], device: str) -> int:

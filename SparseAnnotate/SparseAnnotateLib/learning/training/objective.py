@@ -12,7 +12,7 @@ from ...runs.plan import ModelPlan
 from ..data.augmentation import Augmentation
 from ..data.batches import Batch
 from ..data.patches import PatchSampler
-from ..prediction.volume_prediction import TrainedModel
+from ..prediction.trained_model import TrainedModel
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 

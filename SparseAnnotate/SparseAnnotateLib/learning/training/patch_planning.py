@@ -16,7 +16,7 @@ _BYTES_PER_VOXEL_OTHERS = 10_000
 
 
 def planned_network(network: str, device: str) -> str:
-    """The network behind 'auto': the small one where there is no graphics card."""
+    """The network behind 'auto': the small one where there is no GPU."""
     if network != "auto":
         return network
     return "basic_unet" if device.startswith("cuda") else "basic_unet_small"

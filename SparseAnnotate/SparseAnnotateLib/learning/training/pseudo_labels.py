@@ -16,7 +16,9 @@ from ...core.images import write_image
 from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import TrainingCase, kept_path, normalised_image_path
-from ..prediction.volume_prediction import TrainedModel, VolumePrediction, agreement, class_dtype, sets_of
+from ..prediction.trained_model import TrainedModel
+from ..prediction.view_averages import agreement, sets_of
+from ..prediction.volume_prediction import VolumePrediction, class_dtype
 from .distributed import Ranks
 
 _LOCATED_AT_MOST = 2000

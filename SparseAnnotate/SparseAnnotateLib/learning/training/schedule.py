@@ -15,7 +15,7 @@ class Schedule:
     """Warm-up, then 'hold' (constant rate, linear cool-down to zero), 'poly' (power 0.9) or 'cosine' to zero.
 
     With 'hold' training can end at any time with a proper cool-down: when the held-out slices show no progress for
-    `patience` looks, the cool-down begins there and then (early stop). The two others stop early without one.
+    `patience` validations, the cool-down begins there and then (early stop). The two others stop early without one.
     """
 
     iterations: int
@@ -25,7 +25,7 @@ class Schedule:
     kind: Literal["hold", "poly", "cosine"] = "hold"
     cooling_from: int | None = None
     best: float | None = None
-    looks_without_progress: int = 0
+    validations_without_progress: int = 0
 
     @property
     def cooling_start(self) -> int:
@@ -52,20 +52,21 @@ class Schedule:
         falling = (self.end - iteration) / max(self.end - self.cooling_start, 1)
         return min(rising, falling, 1.0) if iteration >= self.cooling_start else rising
 
-    def look(self, iteration: int, score: float) -> None:
+    def validated(self, iteration: int, score: float) -> None:
         """Take note of a score (higher is better) after `iteration` iterations."""
         if self.best is None or score > self.best + _SMALLEST_PROGRESS:
-            self.best, self.looks_without_progress = score, 0
+            self.best, self.validations_without_progress = score, 0
             return
-        self.looks_without_progress += 1
-        if self.looks_without_progress >= self.patience and iteration < self.cooling_start:
+        self.validations_without_progress += 1
+        if self.validations_without_progress >= self.patience and iteration < self.cooling_start:
             self.cooling_from = iteration
 
     def state(self) -> dict:
         """What has been learned so far, for a checkpoint."""
-        return {"cooling_from": self.cooling_from, "best": self.best, "looks": self.looks_without_progress}
+        # 'looks', as checkpoints of version 0.1 have it.
+        return {"cooling_from": self.cooling_from, "best": self.best, "looks": self.validations_without_progress}
 
     def restore(self, state: dict) -> None:
         """The inverse of `state`."""
         self.cooling_from, self.best = state["cooling_from"], state["best"]
-        self.looks_without_progress = state["looks"]
+        self.validations_without_progress = state["looks"]

@@ -19,7 +19,7 @@ from ..data.batches import Batch, Batches
 from ..devices import is_out_of_memory
 from ..networks.registry import patch_divisor
 from ..prediction.model_building import built_network, trained_model
-from ..prediction.volume_prediction import autocast
+from ..prediction.sliding_windows import autocast
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .distributed import Ranks
 from .objective import Forward, Objective
@@ -69,8 +69,8 @@ class Trainer:
         self.seconds_before = 0.0
         self.losses: list[float] = []
         self.unusable_steps = 0
-        self.looked_at = 0
-        self._look_seconds = 0.0
+        self.validated_at = 0
+        self._validation_seconds = 0.0
         self._steps_of: dict[str, list[int]] = {}
         self.validation_dice: float | None = None
         if folder.checkpoint_path(model.role).is_file():
@@ -106,9 +106,9 @@ class Trainer:
         torch.manual_seed(self.seed)
         network = built_network(self.model_plan, self.plan)
         last = self.settings.channels_last
-        on_card = self.device.startswith("cuda")
+        on_gpu = self.device.startswith("cuda")
         self._format = torch.contiguous_format
-        if last or (last is None and on_card):
+        if last or (last is None and on_gpu):
             self._format = torch.channels_last_3d if len(self.model_plan.patch) == 3 else torch.channels_last
         self.model = network.to(device=self.device, memory_format=self._format)
         wrapped = self.ranks.wrapped(self.model, self.device)
@@ -120,15 +120,15 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_card)
+        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_gpu)
 
     def _train(self) -> None:
         self._remaining = RemainingTime(self.schedule.end, self.iteration)
         reported = 0.0
         batches = self._batches()
         try:
-            if self.looked_at != self.iteration and self._is_due():
-                self._validate()  # it was cancelled in the midst of this look
+            if self.validated_at != self.iteration and self._is_due():
+                self._validate()  # it was cancelled in the midst of this validation
             while self.iteration < self.schedule.end:
                 try:
                     loss = self._step(batches.take(self.iteration))
@@ -286,13 +286,13 @@ class Trainer:
             self.teacher.load_state_dict(teacher)
 
     def _seconds_left(self) -> float | None:
-        """Of the steps to come at their pace, and of the looks to come at that of the last one."""
+        """Of the steps to come at their pace, and of the validations to come at that of the last one."""
         left, every = self._remaining.after(self.iteration), self.settings.validate_every
-        looks = math.ceil(self.schedule.end / every) - self.iteration // every
-        return None if left is None else left + looks * self._look_seconds
+        validations = math.ceil(self.schedule.end / every) - self.iteration // every
+        return None if left is None else left + validations * self._validation_seconds
 
     def _is_due(self) -> bool:
-        """Whether it is time to look at the held-out slices."""
+        """Whether it is time to validate on the held-out slices."""
         every = self.settings.validate_every
         return self.iteration > 0 and (self.iteration % every == 0 or self.iteration == self.schedule.end)
 
@@ -303,18 +303,18 @@ class Trainer:
             model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
             score = self.objective.score(model, Watch.quiet(self.watch))
         score = self.ranks.shared(score)
-        self._look_seconds = time.monotonic() - began
-        self._remaining.pause(self._look_seconds)
-        self.looked_at = self.iteration
+        self._validation_seconds = time.monotonic() - began
+        self._remaining.pause(self._validation_seconds)
+        self.validated_at = self.iteration
         if score is not None and math.isnan(score):
             # Neither the held-out slices nor the predictions show any structure: right, but no measure of anything.
-            self.schedule.look(self.iteration, 1.0)
+            self.schedule.validated(self.iteration, 1.0)
         elif score is not None:
             self.validation_dice = score
             self._note(validation_dice=score)
-            self.schedule.look(self.iteration, score)
+            self.schedule.validated(self.iteration, score)
         elif np.isfinite(self._mean_loss()):
-            self.schedule.look(self.iteration, -self._mean_loss())
+            self.schedule.validated(self.iteration, -self._mean_loss())
 
     def _note(self, **figures: float) -> None:
         if self.ranks.is_first:
@@ -345,7 +345,7 @@ class Trainer:
             "losses": self.losses,
             "validation_dice": self.validation_dice,
             "precision": self.precision,
-            "looked_at": self.looked_at,
+            "looked_at": self.validated_at,  # as checkpoints of version 0.1 have it
             "unusable_steps": self.unusable_steps,
             "scaler": self.scaler.state_dict(),
             "schedule": self.schedule.state(),
@@ -361,7 +361,7 @@ class Trainer:
             self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
             self.precision = state["precision"]
             self.schedule.restore(state["schedule"])
-            self.looked_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
+            self.validated_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
             if self.precision == "fp32":
                 self.scaler = torch.amp.GradScaler(enabled=False)
             elif state["scaler"]:

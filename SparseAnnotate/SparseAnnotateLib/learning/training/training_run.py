@@ -20,13 +20,15 @@ from ...runs.settings import TrainingSettings
 from ..data.training_cases import TrainingCase, training_cases
 from ..devices import chosen_device, prediction_precision
 from ..prediction.model_building import built_network, trained_model
-from ..prediction.volume_prediction import TrainedModel, set_weights
+from ..prediction.trained_model import TrainedModel
+from ..prediction.view_averages import set_weights
 from ..weights import load_weights
 from .distributed import Ranks
 from .estimate import stage_seconds
-from .objectives import SelfTrainingObjective, SupervisedObjective
 from .planning import new_plan
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
+from .self_training_objective import SelfTrainingObjective
+from .supervised_objective import SupervisedObjective
 from .trainer import Trainer
 from .validation import affordable_slices, view_dice
 
@@ -194,14 +196,14 @@ class _Run:
                 self.cohort,
                 list(plan.cases),
                 {value: index for index, value in enumerate(plan.classes, start=1)},
-                settings.normalisation,
-                settings.validation_share,
-                settings.seed,
-                self.folder.labels_folder,
+                normalisation=settings.normalisation,
+                validation_share=settings.validation_share,
+                seed=settings.seed,
+                folder=self.folder.labels_folder,
                 # How long it takes beside the training is not known yet, so it moves no bar.
-                Watch(lambda progress: self.watch.step(0.0, progress.message)),
-                settings.fill_weight,
-                settings.loss == "boundary",
+                watch=Watch(lambda progress: self.watch.step(0.0, progress.message)),
+                fill_weight=settings.fill_weight,
+                with_distances=settings.loss == "boundary",
             )
         return self.ranks.shared(found)
 

@@ -11,7 +11,8 @@ import numpy as np
 from ...core import Watch
 from ...core.planes import slice_layer
 from ..data.training_cases import TrainingCase
-from ..prediction.volume_prediction import TrainedModel, VolumePrediction, final_classes, predicted_classes
+from ..prediction.trained_model import TrainedModel
+from ..prediction.volume_prediction import VolumePrediction, final_classes, predicted_classes
 
 _SLICES_AT_LEAST, _SLICES_AT_MOST = 4, 24
 _WINDOWS_AT_MOST = 100

@@ -1,0 +1,124 @@
+"""A network over a slab in sliding windows with Gaussian blending, in 3D or slice by slice, mirrored on demand."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from monai.inferers import sliding_window_inference
+
+from ...core import RemainingTime, RunError, Watch
+from .trained_model import TrainedModel
+
+# On a CPU windows cost too much to look at every voxel eight times.
+_OVERLAP = {"cpu": 0.25}
+_OVERLAP_ELSEWHERE = 0.5
+_CERTAIN = 10.0
+_SLICES_AT_ONCE = 16
+
+
+def averaged_over_flips(
+    model: TrainedModel, slab: torch.Tensor, pace: Pace, slices: int, axis: int | None = None
+) -> torch.Tensor:
+    """(channels, S, A, R) to mean probabilities (classes, S, A, R) over all combinations of mirroring."""
+    total = None
+    axes = [a for a in model.flip if a != axis]
+    for count in range(len(axes) + 1):
+        for mirrored in combinations(axes, count):
+            dims = [a + 1 for a in mirrored]
+            logits = _windowed(model, slab.flip(dims), pace, axis).flip(dims)
+            probabilities = torch.softmax(logits, 0)
+            total = probabilities if total is None else total.add_(probabilities)
+            pace.finish(slices * (2 if axis in model.flip else 1))
+    return total / 2 ** len(axes)
+
+
+def _windowed(model: TrainedModel, slab: torch.Tensor, pace: Pace, axis: int | None) -> torch.Tensor:
+    """Logits of a slab, (classes, S, A, R) float32 on the CPU; slice by slice across `axis`, if given."""
+    overlap = overlap_on(model.device)
+    windows = _Windows(model, pace)
+    with torch.inference_mode():
+        if axis is None:
+            return _sliding(slab[None], model, windows, overlap)[0]
+        slices = slab.movedim(axis + 1, 0)
+        parts = [_sliding(part, model, windows, overlap) for part in slices.split(_SLICES_AT_ONCE)]
+        return torch.cat(parts).movedim(0, axis + 1)
+
+
+def _sliding(inputs: torch.Tensor, model: TrainedModel, windows: _Windows, overlap: float) -> torch.Tensor:
+    # Blending stays on the GPU, where it is fast, unless the slab does not fit there.
+    try:
+        logits = sliding_window_inference(
+            inputs,
+            model.patch,
+            _SLICES_AT_ONCE if model.role == "2d" else 1,
+            windows,
+            overlap=overlap,
+            mode="gaussian",
+            sw_device=model.device,
+            device=model.device,
+        )
+    except torch.OutOfMemoryError:
+        logits = sliding_window_inference(
+            inputs, model.patch, 1, windows, overlap=overlap, mode="gaussian", sw_device=model.device, device="cpu"
+        )
+    return logits.cpu()
+
+
+class Pace:
+    """How far a prediction has come, in slices times passes."""
+
+    def __init__(self, watch: Watch, total: int):
+        self._watch, self._total, self._done = watch, max(total, 1), 0
+        self._remaining = RemainingTime(self._total)
+
+    def finish(self, slices: int) -> None:
+        self._done += slices
+        left = self._remaining.after(min(self._done, self._total))
+        self._watch.step(min(1.0, self._done / self._total), "predicting", left)
+
+    def check(self) -> None:
+        self._watch.check()
+
+
+class _Windows:
+    """The network as MONAI calls it, window by window, with a chance to cancel in between."""
+
+    def __init__(self, model: TrainedModel, pace: Pace):
+        self._model, self._pace, self._precision = model, pace, model.precision
+
+    def __call__(self, window: torch.Tensor) -> torch.Tensor:
+        self._pace.check()
+        images = window[:, :1].flatten(1)
+        # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
+        blank = images.amax(1) == images.amin(1)
+        logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
+        logits[:, 0] = _CERTAIN
+        if not bool(blank.all()):
+            logits[~blank] = self._logits(window[~blank])
+        return logits
+
+    def _logits(self, window: torch.Tensor) -> torch.Tensor:
+        with autocast(self._model.device, self._precision):
+            logits = self._model.network(window).float()
+        if self._precision != "fp32" and not bool(torch.isfinite(logits).all()):
+            self._precision = "fp32"
+            logits = self._model.network(window).float()
+        if not bool(torch.isfinite(logits).all()):
+            raise RunError(
+                f"The '{self._model.role}' model gives values that are not numbers for this image. Check the image for "
+                "extreme values; if it has none, train again with a smaller learning rate."
+            )
+        return logits
+
+
+def overlap_on(device: str) -> float:
+    """Share of their sides that neighbouring windows have in common."""
+    return _OVERLAP.get(device, _OVERLAP_ELSEWHERE)
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Context for mixed precision on the device; does nothing for fp32."""
+    kind = torch.device(device).type
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
+    return torch.autocast(kind, dtype=dtype, enabled=precision != "fp32")

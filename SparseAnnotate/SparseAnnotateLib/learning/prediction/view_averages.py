@@ -1,0 +1,56 @@
+"""What several views of a volume say together: their averages, pseudo-labels, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def set_weights(names: Sequence[str], weights: dict[str, float] | None) -> tuple[float, ...]:
+    """How much each view counts, in their order; they sum to 1. Without weights all views alike."""
+    found = [(weights or {}).get(name, 1.0) for name in names]
+    return tuple(weight / sum(found) for weight in found)
+
+
+def mean_view(views: dict[str, torch.Tensor], weights: dict[str, float] | None) -> torch.Tensor:
+    """Weighted mean probabilities; without weights the views of a 2D model count together as much as a 3D model."""
+    if weights is None and "3d" in views:
+        weights = {name: 1.0 if name == "3d" else 1.0 / max(len(views) - 1, 1) for name in views}
+    shares = set_weights(tuple(views), weights)
+    return sum(share * view for share, view in zip(shares, views.values(), strict=True))
+
+
+def mean_pseudo_label(
+    sets: torch.Tensor, sure: torch.Tensor, class_count: int, weights: Sequence[float]
+) -> torch.Tensor:
+    """A of Zheng 2020: what the sets say on average, (classes, *spatial) float32.
+
+    Each set is kept as its most likely class and the probability of that one, which is all there is to know of two
+    classes; of more, the others share the rest.
+
+    Args:
+        sets: (V, *spatial) class indices. sure: (V, *spatial) uint8, their probabilities, 255 for 1.
+        weights: of the sets, summing to 1.
+    """
+    shares = torch.tensor(weights, device=sets.device).reshape(-1, *([1] * (sets.ndim - 1)))
+    certain = sure.float() * (shares / 255.0)
+    rest = (shares - certain) / (class_count - 1)
+    return torch.stack([torch.where(sets == value, certain, rest).sum(0) for value in range(class_count)])
+
+
+def sets_of(views: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each view's most likely class, (V, S, A, R) int64, and its probability, (V, S, A, R) uint8, 255 for 1."""
+    best = [view.max(0) for view in views]
+    return torch.stack([b.indices for b in best]), torch.stack(
+        [b.values.mul(255).round().to(torch.uint8) for b in best]
+    )
+
+
+def agreement(sets: np.ndarray) -> np.ndarray:
+    """Percent of the sets that say what most of them say: (V, S, A, R) to (S, A, R) uint8."""
+    most = np.zeros(sets.shape[1:], dtype=np.uint8)
+    for value in np.unique(sets):
+        np.maximum(most, (sets == value).sum(0, dtype=np.uint8), out=most)
+    return np.round(most * np.float32(100.0 / len(sets))).astype(np.uint8)
