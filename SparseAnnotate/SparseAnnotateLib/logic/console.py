@@ -104,7 +104,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         density: float | None = None,
         slicesPerVolume: int | None = None,
         total: int | None = None,
-        strategy: str = SelectionSettings.strategy,
+        strategy: str | None = SelectionSettings.strategy,
         seed: int = SelectionSettings.seed,
         wholeVolume: bool = SelectionSettings.whole,
         *,
@@ -130,9 +130,10 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`,
         `minutes` and `more`. Slices drawn already count towards it, except with the last two: minutes are counted from
-        now on, and `more` slices come in addition to those drawn. The strategy is `staggered` for several volumes. Air
-        around the body is left out unless `wholeVolume`. With `scope` "volume" the planes of a volume share the budget,
-        with "cohort" all volumes do, each with at least `minimum` and at most `maximum` slices.
+        now on, and `more` slices come in addition to those drawn. The strategy is `staggered` by default, or with
+        None. Background slices around the body are left out unless `wholeVolume`. With `scope` "volume" the planes of a
+        volume share the budget, with "cohort" all volumes do, each with at least `minimum` and at most `maximum`
+        slices.
 
         The strategies `representative` and `core_set` compare slices by `features`, `uncertainty` asks the models
         named in `runs`: the worker looks at the images for them, and what it finds is kept in the cohort folder.
@@ -154,7 +155,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         settings = SelectionSettings(
             budget=budget,
             planes=tuple(Plane.named(name) for name in ([plane] if isinstance(plane, str) else plane)),
-            strategy=strategy,
+            strategy=strategy or SelectionSettings.strategy,
             features=features,
             from_scratch=fromScratch,
             download_weights=downloadWeights,

@@ -313,6 +313,13 @@ def test_content_aware_recommendations_come_from_the_worker_into_the_ledgers(mrm
     assert "1 more round needed" in agreement["sentence"]
 
 
+def test_without_a_strategy_the_default_one_recommends(mrml, logic):
+    volume, _ = add_ball(mrml)
+    chosen = logic.recommendSlices([volume], density=0.2, strategy=None)
+    assert chosen
+    assert [item.index for item in logic.recommendSlices([volume], density=0.2)] == [item.index for item in chosen]
+
+
 def test_a_volume_that_goes_while_slices_are_chosen_leaves_nothing_behind(mrml, logic):
     from SparseAnnotateLib import scene
 
