@@ -15,6 +15,7 @@ from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import Cohort, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.runs.run_folder import RunFolder
+from system_needs import needs_posix_limits, needs_posix_signals
 
 TRAIN = ("--patch", "16", "16", "32", "--batch", "2", "--device", "cpu")
 
@@ -218,6 +219,7 @@ def started(*arguments, **options):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
 
 
+@needs_posix_limits
 @pytest.mark.parametrize("bytes_left", [0, 200])
 def test_a_full_disk_is_a_sentence_and_the_ledgers_stay(ball_cohort, bytes_left):
     import resource
@@ -241,6 +243,7 @@ def test_two_processes_on_one_cohort_lose_nothing_of_each_other(ball_cohort):
     assert all(len(ball_cohort.ledger(f"ball_{n}").decided) >= 5 for n in range(2))
 
 
+@needs_posix_signals
 def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
     process = started("train", ball_cohort.folder, "--run", "r", "--iterations", "300", *TRAIN)
     folder = ball_cohort.run_folder("r")

@@ -23,6 +23,7 @@ from SparseAnnotateLib.core.images import (
     write_image,
 )
 from SparseAnnotateLib.core.strict_json import parse_json, read_json, to_text, write_json
+from system_needs import needs_posix_limits
 
 OBLIQUE = VolumeGeometry.from_matrix(
     (4, 5, 6), [[0.8, 0.6 * 1.5, 0, 1.23456789], [-0.6, 0.8 * 1.5, 0, -7.5], [0, 0, 2.5, 100.125], [0, 0, 0, 1]]
@@ -142,6 +143,7 @@ def test_an_unwritable_folder_is_said_in_words(tmp_path):
         write_image(tmp_path / "file" / "image.nrrd", np.zeros(OBLIQUE.shape, np.uint8), OBLIQUE)
 
 
+@needs_posix_limits
 def test_a_folder_without_permission_is_said_in_words(tmp_path):
     folder = tmp_path / "closed"
     folder.mkdir()
@@ -159,6 +161,7 @@ def test_a_folder_without_permission_is_said_in_words(tmp_path):
             os.seteuid(0)
 
 
+@needs_posix_limits
 def test_a_full_disk_is_said_in_words_and_the_old_file_stays(tmp_path):
     write_text(tmp_path / "a.bin", "old")
     # A file-size limit is the disk that is full after so many bytes.

@@ -18,6 +18,7 @@ from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, VolumeGeo
 from SparseAnnotateLib.core.decathlon import stored_file
 from SparseAnnotateLib.core.images import read_geometry, read_image, read_labels, write_image
 from SparseAnnotateLib.core.voxel_values import labels_from_values, unnamed_labels_sentence
+from system_needs import needs_posix_names
 
 SHAPE = (6, 5, 4)
 LABELS = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
@@ -67,6 +68,7 @@ def test_a_decathlon_folder_from_windows_or_a_mac_is_read(tmp_path, change, pref
     np.testing.assert_array_equal(cohort.reference("b"), LABELS)
 
 
+@needs_posix_names
 def test_a_file_whose_name_does_hold_a_backslash_or_ends_with_a_blank_is_found(tmp_path):
     for name in ("a\\b.nii.gz", "a.nii.gz "):
         (tmp_path / name).write_text("")

@@ -10,6 +10,7 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import FileWriteError, VolumeGeometry
 from SparseAnnotateLib.core.image_intake import take_back, taken_in
 from SparseAnnotateLib.core.images import read_image, write_image
+from system_needs import needs_symbolic_links
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 
@@ -40,6 +41,7 @@ def test_a_link_takes_no_disk_and_can_be_taken_back(tmp_path, scan):
     assert scan.is_file()
 
 
+@needs_symbolic_links
 def test_a_link_of_a_link_is_one_of_the_file(tmp_path, scan):
     link = tmp_path / "link.nii.gz"
     link.symlink_to(scan)

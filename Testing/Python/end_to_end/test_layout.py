@@ -122,6 +122,12 @@ def test_the_settings_that_the_pages_show_are_understood(tmp_path):
         read_json(tmp_path / "settings.json", TrainingSettings)
 
 
+def test_pre_commit_checks_with_the_version_of_ruff_that_the_tests_use():
+    configuration = (PROJECT / ".pre-commit-config.yaml").read_text()
+    constraints = (PROJECT / "Testing" / "constraints.txt").read_text()
+    assert f"rev: v{re.search(r'^ruff==(.+)$', constraints, re.MULTILINE).group(1)} " in configuration
+
+
 def test_the_version_stands_in_one_place_and_all_others_agree():
     from SparseAnnotateLib import __version__
 

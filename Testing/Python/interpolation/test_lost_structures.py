@@ -13,6 +13,7 @@ from small_volumes import noisy_image
 from sparse_fills import annotation_of, axial, discs
 from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.interpolation import Fill, finished_fill, interpolator_named
+from system_needs import needs_slicer
 
 METHODS = ["shape", "random_walk", "auto"]
 NAMES = {1: "vessel", 2: "nerve"}
@@ -130,6 +131,7 @@ def test_what_ends_with_the_outermost_drawn_slice_is_named_unless_nothing_was_to
     assert finished("shape", annotation).warnings == ()
 
 
+@needs_slicer
 def test_a_filter_that_fills_nothing_beyond_the_drawn_slices_says_so():
     labels = discs(*((k, 20, 20) for k in range(13)), shape=(13, 40, 60))
     done = finished("morphological", axial(labels, [3, 6, 9]))

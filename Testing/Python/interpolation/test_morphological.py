@@ -11,6 +11,9 @@ from small_volumes import ball
 from sparse_fills import annotation_of, axial, blobs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotateError, Watch, metrics
 from SparseAnnotateLib.interpolation import MorphologicalInterpolator, morphological, morphological_process
+from system_needs import needs_slicer
+
+pytestmark = needs_slicer
 
 
 def test_itk_fills_between_drawn_slices_and_nothing_beyond():

@@ -32,6 +32,7 @@ from SparseAnnotateLib.learning.training.training_run import plan_run, train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.runs.run_list import run_summaries
+from system_needs import needs_posix_signals
 
 SETTINGS = TrainingSettings(**QUICK_TRAINING)
 
@@ -95,6 +96,7 @@ def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_
     assert metrics[0] == metrics[1]
 
 
+@needs_posix_signals
 def test_a_killed_run_goes_on_to_exactly_the_same_weights(ball_cohort):
     settings = {**QUICK_TRAINING, "iterations": 16}
     train(ball_cohort, "whole", TrainingSettings(**settings))

@@ -23,6 +23,7 @@ from SparseAnnotateLib.core.images import read_image, read_labels, write_image
 from SparseAnnotateLib.worker import fill_request as filling
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.requests import FillRequest
+from system_needs import needs_slicer
 
 
 def filled(cohort: Cohort, watch: Watch | None = None, **options):
@@ -62,7 +63,9 @@ def test_at_most_twenty_cases_are_tried(ball_cohort, monkeypatch):
     assert tried == {f"'{ball_cohort.annotated_cases()[0]}'"}
 
 
-@pytest.mark.parametrize("method", ["shape", "random_walk", "morphological", "propagation"])
+@pytest.mark.parametrize(
+    "method", ["shape", "random_walk", pytest.param("morphological", marks=needs_slicer), "propagation"]
+)
 def test_every_method_can_be_asked_for(ball_cohort, method):
     (result,) = filled(ball_cohort, method=method, steps=2, cases=(ball_cohort.annotated_cases()[0],), device="cpu")
     assert result.labels == []

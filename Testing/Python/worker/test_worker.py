@@ -22,6 +22,7 @@ from SparseAnnotateLib.client import (
 )
 from SparseAnnotateLib.core import CancelledError, WorkerError
 from SparseAnnotateLib.worker.server import Server
+from system_needs import needs_posix_signals
 
 pytestmark = pytest.mark.cold_worker
 
@@ -117,6 +118,7 @@ def test_one_worker_answers_about_itself_while_it_trains_and_cancel_answers_with
         pump_until(worker, checkpoint.is_file)
 
 
+@needs_posix_signals
 def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another_that_goes_on(ball_cohort):
     with BlockingWorker() as worker:
         settings = {**QUICK_TRAINING, "iterations": 20}
