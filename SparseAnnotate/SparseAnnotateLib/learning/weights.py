@@ -28,7 +28,7 @@ _CHUNK = 1 << 22
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
     """A model's weights as one safetensors file, atomically."""
-    write_bytes(path, _with_checksum(model.state_dict(), {}))
+    write_bytes(path, _with_checksum(_own_tensors(model), {}))
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
@@ -48,9 +48,9 @@ def save_checkpoint(
 
     `teacher` is the moving average of the model, where there is one. Raises FileWriteError; the last file is then kept.
     """
-    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    tensors = {_MODEL + name: tensor for name, tensor in _own_tensors(model).items()}
     if teacher is not None:
-        tensors |= {_TEACHER + name: tensor for name, tensor in teacher.state_dict().items()}
+        tensors |= {_TEACHER + name: tensor for name, tensor in _own_tensors(teacher).items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{_OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
@@ -96,13 +96,33 @@ def load_checkpoint(
 
 def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     own = model.state_dict()
-    differing = sorted(set(own) ^ set(tensors)) or [n for n in own if own[n].shape != tensors[n].shape]
+    first = _first_names(own)
+    # Files of other programs may have a tensor under each of its names.
+    missing = set(first.values()) - set(tensors)
+    differing = sorted(missing | (set(tensors) - set(own))) or [
+        name for name, tensor in tensors.items() if own[name].shape != tensor.shape
+    ]
     if differing:
         raise RunError(
             f"'{path}' was made for another network: {len(differing)} of its parts do not fit, the first is "
             f"'{differing[0]}'. Choose the network it was trained with, or train again under another name."
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: tensors[first[name]] for name in own})
+
+
+def _own_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's tensors, each under one name: MONAI's DynUNet has its blocks under two."""
+    tensors = model.state_dict()
+    return {name: tensors[name] for name in dict.fromkeys(_first_names(tensors).values())}
+
+
+def _first_names(tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+    """For each name the first one of the same tensor."""
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    return {
+        name: first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name) if tensor.numel() else name
+        for name, tensor in tensors.items()
+    }
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -45,6 +45,18 @@ def test_every_network_maps_an_image_to_logits_and_learns(name):
         assert all(g.isfinite().all() for g in gradients)
 
 
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_weights_of_every_network_are_saved_once_and_loaded(name, tmp_path):
+    shape = NetworkShape(3, (32, 64, 32))
+    saved, loaded = build_network(name, shape), build_network(name, shape)
+    save_weights(tmp_path / "w.safetensors", saved)
+    parameters = sum(p.numel() for p in saved.parameters()) + sum(b.numel() for b in saved.buffers())
+    assert (tmp_path / "w.safetensors").stat().st_size < parameters * 4 * 1.1 + 200_000
+    load_weights(tmp_path / "w.safetensors", loaded)
+    for n, tensor in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[n], tensor), n
+
+
 def test_an_unknown_network_is_refused():
     with pytest.raises(BadInputError, match="There is no network 'resnet'"):
         build_network("resnet", NetworkShape(2, (32, 32, 32)))

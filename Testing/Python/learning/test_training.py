@@ -351,3 +351,14 @@ def test_memory_that_runs_out_halves_the_batch_and_is_said_in_the_plan(ball_coho
     plan = RunFolder(ball_cohort.run_folder("r")).plan()
     assert plan.model("3d").batch == 1
     assert any("1 patches a step instead of 2" in note for note in plan.notes)
+
+
+def test_a_network_whose_blocks_have_two_names_is_trained_resumed_and_used(ball_cohort, every_step_reported):
+    settings = TrainingSettings(**{**QUICK_TRAINING, "network": "dynunet"})
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "parts", settings, watch=cancelled_at(4))
+    train(ball_cohort, "parts")
+    train(ball_cohort, "whole", settings)
+    parts, whole = (RunFolder(ball_cohort.run_folder(run)).weights_path("3d") for run in ("parts", "whole"))
+    assert parts.read_bytes() == whole.read_bytes()
+    assert Predictor(ball_cohort, "whole", "cpu").predict("ball_0").labels.shape == ball_cohort.geometry("ball_0").shape
