@@ -111,6 +111,19 @@ def test_the_commands_that_the_pages_show_are_understood():
         parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
+def test_the_controls_that_the_pages_name_are_in_the_panel():
+    import xml.etree.ElementTree as ElementTree
+
+    root = ElementTree.parse(MODULE / "Resources" / "UI" / "SparseAnnotate.ui")
+    labels = {(text.text or "").rstrip(":") for text in root.iter("string")} | {"SparseAnnotate"}
+    tasks = [page for page in pages() if page.parent.name in ("tutorial", "how_to")]
+    named = [name for page in tasks for name in re.findall(r"\*\*([^*]+)\*\*", page.read_text(encoding="utf-8"))]
+    steps = re.findall(r"^\d\. .+$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named += re.findall(r"\*\*([^*]+)\*\*", " ".join(steps))
+    assert len(named) >= 30
+    assert sorted(set(named) - labels) == []
+
+
 def test_the_settings_that_the_pages_show_are_understood(tmp_path):
     from SparseAnnotateLib.core.strict_json import read_json
     from SparseAnnotateLib.runs import TrainingSettings
