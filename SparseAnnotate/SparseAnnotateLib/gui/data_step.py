@@ -30,7 +30,7 @@ class DataStep(Step):
         self._stop_watching_names = lambda: None
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
-        session.on_click(self.ui.mendButton, self._mend)
+        session.on_click(self.ui.matchGridButton, self._mend)
         # Activated, not changed: when a node goes, the box shows another one, which nobody has chosen.
         self.ui.segmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._use_segmentation)
         for name in PLANE_BOXES.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from ..core import BadInputError
+from ..core import BadInputError, SliceState
 from .drawing_clock import DrawingClock
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
@@ -32,8 +32,8 @@ class DrawStep(Step):
         session.on_click(self.ui.previousButton, lambda: self.table.choose_next(-1))
         session.on_click(self.ui.nextButton, lambda: self.table.choose_next(1))
         session.on_click(self.ui.drawnButton, self.mark_drawn)
-        session.on_click(self.ui.emptyButton, lambda: self._mark(self.logic.markEmpty))
-        session.on_click(self.ui.skipButton, lambda: self._mark(self.logic.markSkipped))
+        session.on_click(self.ui.emptyButton, lambda: self._mark(SliceState.EMPTY))
+        session.on_click(self.ui.skipButton, lambda: self._mark(SliceState.SKIPPED))
         session.on_click(self.ui.toDoButton, self._take_back)
         session.on_click(self.ui.startButton, self._start)
         session.on_click(self.ui.offerButton, self._accept)
@@ -114,9 +114,9 @@ class DrawStep(Step):
             session.enable(button, why_none)
         for button in (self.ui.drawnButton, self.ui.emptyButton):
             session.enable(button, why_not_chosen)
-        is_to_do = chosen is not None and chosen.state == "to do"
+        is_to_do = chosen is not None and chosen.state is SliceState.TODO
         session.enable(self.ui.toDoButton, why_not_chosen or (_("This slice is still to do.") if is_to_do else None))
-        decided = chosen is not None and chosen.state in ("drawn", "empty")
+        decided = chosen is not None and chosen.state.is_decided
         for button in (self.ui.skipButton, self.ui.startButton):
             session.enable(
                 button,
@@ -213,7 +213,7 @@ class DrawStep(Step):
 
     def mark_drawn(self) -> None:
         """Say that the chosen slice is drawn, and go to the next one."""
-        self._mark(self.logic.markDrawn)
+        self._mark(SliceState.DRAWN)
 
     def _stroke_ended(self, painted) -> None:
         """Offer a slice that has been painted as drawn."""
@@ -234,7 +234,8 @@ class DrawStep(Step):
         return self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index) not in (before, 0)
 
     def _is_decided(self, item) -> bool:
-        return self.logic.panel.slice_state(item.volumeNode, item.plane, item.index) in ("drawn", "empty")
+        state = self.logic.panel.slice_state(item.volumeNode, item.plane, item.index)
+        return state is not None and state.is_decided
 
     def _show_offer(self) -> None:
         item = self._offered
@@ -268,10 +269,10 @@ class DrawStep(Step):
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
         return item
 
-    def _mark(self, mark) -> None:
+    def _mark(self, wanted: SliceState) -> None:
         item = self._chosen()
         shown = self.logic.panel.slice_shown(item.volumeNode, item.plane)
-        if shown not in (None, item.index) and mark != self.logic.markSkipped:
+        if shown not in (None, item.index) and wanted is not SliceState.SKIPPED:
             raise BadInputError(
                 _(
                     "The slice view shows {plane} slice {shown}, but slice {index} is chosen in the worklist, and "
@@ -279,7 +280,7 @@ class DrawStep(Step):
                 ).format(plane=said(item.plane), shown=shown, index=item.index)
             )
         seconds = self.clock.seconds if self.is_here(item) else None
-        state = mark(item.volumeNode, item.plane, item.index, seconds)
+        state = self.logic.panel.mark(item.volumeNode, item.plane, item.index, wanted, seconds)
         self.clock.start()
         if self._offered is not None and _same(self._offered, item):
             self._offered = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import ctk
 import qt
@@ -17,11 +18,16 @@ _PYTHON_SETTING = "SparseAnnotate/WorkerPython"
 
 
 class EnvironmentStep(Step):
-    """Looks after what training needs."""
+    """Looks after what training needs.
 
-    def __init__(self, session: PanelSession):
+    Args:
+        on_devices: called with the names of the devices that work, when they are known.
+    """
+
+    def __init__(self, session: PanelSession, on_devices: Callable[[list[str]], None]):
         super().__init__(session, session.ui.environmentSection)
         ui = self.ui
+        self._on_devices = on_devices
         self._state = ""
         ui.cohortFolderSelector.filters = ctk.ctkPathLineEdit.Dirs
         ui.pythonSelector.filters = ctk.ctkPathLineEdit.Files
@@ -88,11 +94,8 @@ class EnvironmentStep(Step):
             self._state = report["device"] or _("packages are missing")
             tested = [f"{device['device']}: {device['message']}" for device in report["devices"]]
             self.ui.environmentLabel.toolTip = "\n".join(tested)
-            self.on_devices([device["device"] for device in report["devices"] if device["works"]])
+            self._on_devices([device["device"] for device in report["devices"] if device["works"]])
         self.session.refresh()
-
-    def on_devices(self, names: list[str]) -> None:
-        """Replaced by the panel: the names of the devices that work are known."""
 
     def _install(self) -> None:
         self.logic.panel.install_packages()

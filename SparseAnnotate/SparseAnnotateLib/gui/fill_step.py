@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
@@ -11,9 +13,13 @@ from .step import Step
 
 
 class FillStep(Step):
-    """Fills the volume that is worked on, into a segmentation of its own."""
+    """Fills the volume that is worked on, into a segmentation of its own.
 
-    def __init__(self, session: PanelSession):
+    Args:
+        before_apply: called before a fill is applied.
+    """
+
+    def __init__(self, session: PanelSession, before_apply: Callable[[], None]):
         super().__init__(session, session.ui.fillSection)
         ui = self.ui
         self.preview = Preview(
@@ -23,6 +29,7 @@ class FillStep(Step):
             discard_button=ui.discardButton,
             overlay_box=ui.confidenceCheckBox,
             why_none=_("Fill between slices first."),
+            before_apply=before_apply,
         )
         session.on_click(ui.fillButton, self.fill)
         session.on_click(ui.undoButton, self._undo)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import slicer
 from slicer.i18n import tr as _
 
+from ..core import SliceState
 from .step import Step
 from .words import said
 
@@ -50,7 +51,7 @@ def next_step(panel) -> NextStep:
         if others:
             return _same_segments(panel, volume, others[0])
         return NextStep(_("Add a segment for each structure in the Segment Editor."), _("Show"), panel.draw)
-    left = [item for item in items if item.state == "to do"]
+    left = [item for item in items if item.state is SliceState.TODO]
     if left:
         return _drawing(panel, left)
     fill = panel.fill.preview.node
@@ -91,7 +92,7 @@ def _same_segments(panel, volume, other) -> NextStep:
 
 def _drawing(panel, left: list) -> NextStep:
     chosen = panel.draw.table.chosen()
-    item = chosen if chosen is not None and chosen.state == "to do" else left[0]
+    item = chosen if chosen is not None and chosen.state is SliceState.TODO else left[0]
     where = {"plane": said(item.plane), "index": item.index, "name": item.volumeNode.GetName()}
     if panel.draw.is_here(item):
         text = _("Draw {plane} slice {index} of '{name}', then press Drawn (D) or Empty (E).")

@@ -99,7 +99,7 @@ class PaintingWatch:
         if plane is None or not changed[plane, index]:
             return None
         item = logic.panel.worklist_item(volume, plane, index)
-        return item if item.state not in ("drawn", "empty") and logic.panel.slice_mark(volume, plane, index) else None
+        return item if not item.state.is_decided and logic.panel.slice_mark(volume, plane, index) else None
 
     def _in_sight(self) -> list[tuple[str, int]]:
         """The slices of the volume that the slice views show, in the planes that are drawn in."""

@@ -41,17 +41,17 @@ class Panel:
         self._connection = None
         self._is_refreshing = False
         self._next = None
-        self.session = PanelSession(self.ui, logic, self.refresh)
+        self.session = PanelSession(self.ui, logic, self.refresh, self.scene_changed, self._show_progress)
         selectors = ("segmentationSelector", "measuredSelector", "referenceSelector")
         for name in selectors:
             getattr(self.ui, name).setMRMLScene(slicer.mrmlScene)
         self.data = DataStep(self.session)
-        self.recommend = RecommendStep(self.session)
+        self.recommend = RecommendStep(self.session, self._go_on_to_drawing)
         self.draw = DrawStep(self.session)
-        self.fill = FillStep(self.session)
-        self.train = TrainStep(self.session)
+        self.fill = FillStep(self.session, self.draw.offer_what_is_left)
+        self.train = TrainStep(self.session, self._recommend_next, self.draw.offer_what_is_left)
         self.measure = MeasureStep(self.session)
-        self.environment = EnvironmentStep(self.session)
+        self.environment = EnvironmentStep(self.session, lambda names: self.train.show_devices(["auto", *names]))
         self.steps: dict[str, Step] = {
             "data": self.data,
             "recommend": self.recommend,
@@ -61,13 +61,6 @@ class Panel:
             "measure": self.measure,
             "environment": self.environment,
         }
-        self.recommend.on_recommended = self._go_on_to_drawing
-        self.train.recommend_next = lambda run: self.recommend.recommend("uncertainty", [run], is_next=True)
-        self.environment.on_devices = lambda names: self.train.show_devices(["auto", *names])
-        self.session.on_progress = self._show_progress
-        self.session.refresh_soon = self.scene_changed
-        for preview in (self.fill.preview, self.train.preview):
-            preview.before_apply = self.draw.offer_what_is_left
         self.shortcuts = Shortcuts(self.ui, self.widget)
         self.session.on_click(self.ui.nextStepButton, self._do_next)
         self.session.on_click(self.ui.cancelButton, logic.cancel)
@@ -169,7 +162,7 @@ class Panel:
         if self._is_refreshing or self.session.parameters is None:
             return
         self._is_refreshing = True
-        self.session.look_anew()
+        self.session.invalidate_cache()
         try:
             for step in self.steps.values():
                 # A volume that cannot be used is said, and must not keep the other steps from being shown.
@@ -225,6 +218,9 @@ class Panel:
                 self._scroll_soon(step)
             unfolded = [name for name, step in self.steps.items() if not step.section.collapsed]
             self.session.parameters.unfolded = ",".join(unfolded)
+
+    def _recommend_next(self, run: str) -> None:
+        self.recommend.recommend("uncertainty", [run], is_next=True)
 
     def _go_on_to_drawing(self, volume) -> None:
         self.open(self.draw)

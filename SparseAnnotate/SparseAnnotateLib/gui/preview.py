@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
@@ -13,12 +15,22 @@ class Preview:
 
     Args:
         of_run: whether results of models are meant, or fills. why_none: says what to do first.
+        before_apply: called before a result is applied.
     """
 
-    def __init__(self, session: PanelSession, of_run: bool, apply_button, discard_button, overlay_box, why_none: str):
+    def __init__(
+        self,
+        session: PanelSession,
+        of_run: bool,
+        apply_button,
+        discard_button,
+        overlay_box,
+        why_none: str,
+        before_apply: Callable[[], None],
+    ):
         self._session, self._logic, self._of_run = session, session.logic, of_run
         self._apply_button, self._discard_button, self._overlay_box = apply_button, discard_button, overlay_box
-        self._why_none = why_none
+        self._why_none, self._before_apply = why_none, before_apply
         session.on_click(apply_button, self._apply)
         session.on_click(discard_button, self._discard)
         overlay_box.connect("toggled(bool)", lambda _on: session.attempt(self.show_overlay, keep_message=True))
@@ -27,9 +39,6 @@ class Preview:
     def node(self):
         """The segmentation that shows the result; None when there is none."""
         return self._session.latest_result(self._of_run)
-
-    def before_apply(self) -> None:
-        """Replaced by the panel: a slice that was painted without a word is offered to be marked."""
 
     def refresh(self) -> None:
         why = None if self.node is not None else self._why_none
@@ -60,7 +69,7 @@ class Preview:
         node, volume = self.node, self._session.volume
         if node is None:
             raise BadInputError(self._why_none)
-        self.before_apply()
+        self._before_apply()
         left_out = self._logic.applyFill(volume, node)
         self._session.refresh()
         text = [_("Applied to your segmentation; drawn slices are unchanged.")]

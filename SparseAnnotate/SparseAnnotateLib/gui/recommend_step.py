@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -14,10 +15,15 @@ from .step import Step
 
 
 class RecommendStep(Step):
-    """Puts slices into the worklist."""
+    """Puts slices into the worklist.
 
-    def __init__(self, session: PanelSession):
+    Args:
+        on_recommended: called when slices were recommended, with the volume when it was only one, else None.
+    """
+
+    def __init__(self, session: PanelSession, on_recommended: Callable[[Any], None]):
         super().__init__(session, session.ui.recommendSection)
+        self._on_recommended = on_recommended
         self._plan = None
         session.on_click(self.ui.recommendButton, self.recommend)
         session.on_click(self.ui.adviceButton, self._ask)
@@ -112,16 +118,13 @@ class RecommendStep(Step):
         self.session.refresh()
         if worklist:
             self.session.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
-            self.on_recommended(volumes[0] if len(volumes) == 1 else None)
+            self._on_recommended(volumes[0] if len(volumes) == 1 else None)
         elif is_next:
             self.session.say(_("Nothing more to draw: every slice has been drawn already."))
         else:
             self.session.say(
                 _("No more slices: those already drawn use up the budget. Raise the budget, then press Recommend.")
             )
-
-    def on_recommended(self, volume) -> None:
-        """Replaced by the panel: continues with drawing, in `volume` first when slices were recommended only there."""
 
     def _ask(self) -> None:
         chosen, session = self.session.parameters, self.session

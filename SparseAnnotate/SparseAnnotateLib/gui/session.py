@@ -20,14 +20,23 @@ class PanelSession:
     Args:
         ui: the widgets of the .ui file by name. logic: a SparseAnnotateLogic.
         refresh: shows the state of the scene in all steps.
+        refresh_soon: refreshes once, after everything that changes now has changed.
+        on_progress: called with the progress of a job; the steps show more of it than the bar does.
     """
 
-    def __init__(self, ui, logic, refresh: Callable[[], None]):
-        self.ui, self.logic, self.refresh = ui, logic, refresh
+    def __init__(
+        self,
+        ui,
+        logic,
+        refresh: Callable[[], None],
+        refresh_soon: Callable[[], None],
+        on_progress: Callable[[Progress], None],
+    ):
+        self.ui, self.logic, self.refresh, self.refresh_soon = ui, logic, refresh, refresh_soon
+        self._on_progress = on_progress
         self.parameters = None
-        self._effort = self._worklist = None
+        self._effort = self._cohort = None
         self._pending: list[Callable[[], None]] = []
-        self.problems: list[str] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
         ui.jobFrame.visible = False
 
@@ -55,42 +64,32 @@ class PanelSession:
         names = ("axial", "coronal", "sagittal")
         return [name for name in names if self.parameters is not None and getattr(self.parameters, name)]
 
-    def look_anew(self) -> None:
+    def invalidate_cache(self) -> None:
         """The scene may have changed: what is read from all its ledgers, once for all steps, is read again."""
-        self._effort = self._worklist = None
-        self.problems = []
+        self._effort = self._cohort = None
+
+    def cohort_worklist(self):
+        """The worklist of the cohort, the volumes whose ledger can be read, and what is wrong with the others."""
+        if self._cohort is None:
+            self._cohort = self.logic.panel.readable_worklist(self.volumes)
+        return self._cohort
 
     @property
-    def readable(self) -> list:
-        """The cohort's volumes whose ledger can be read; what is wrong with the others is in `problems`."""
-        self._worklist = self._worklist if self._worklist is not None else self._read_worklist()
-        return self._readable
-
-    def _read_worklist(self) -> list:
-        self._readable = []
-        for node in self.volumes:
-            try:
-                self.logic.ledger(node)
-            except SparseAnnotateError as error:
-                # One broken volume must not keep a person from the others.
-                self.problems.append(error.message)
-            else:
-                self._readable.append(node)
-        return self.logic.worklist(self._readable)
+    def problems(self) -> list[str]:
+        """What is wrong with ledgers of the cohort that cannot be read, as sentences."""
+        return self.cohort_worklist().problems
 
     @property
     def effort(self):
         """What drawing has cost so far."""
         if self._effort is None:
-            self._effort = self.logic.panel.effort(self.readable, (self.planes or ["axial"])[0])
+            self._effort = self.logic.panel.effort(self.cohort_worklist().volumes, (self.planes or ["axial"])[0])
         return self._effort
 
     @property
     def worklist(self) -> list:
         """The worklist of the cohort."""
-        if self._worklist is None:
-            self._worklist = self._read_worklist()
-        return self._worklist
+        return self.cohort_worklist().items
 
     def latest_result(self, of_run: bool):
         """The newest fill, or model's result, of the volume that is worked on; None when there is none."""
@@ -147,7 +146,7 @@ class PanelSession:
 
     def why_nothing_drawn(self, volumes: list) -> str | None:
         """Why there is nothing to fill or learn from in the volumes; None when there is."""
-        if any(item.state in ("drawn", "empty") and item.volumeNode in volumes for item in self.worklist):
+        if any(item.state.is_decided and item.volumeNode in volumes for item in self.worklist):
             return None
         return _("Draw a slice and mark it as drawn first.")
 
@@ -203,13 +202,7 @@ class PanelSession:
         if "loss" in progress.metrics:
             text += ", " + _("loss {loss:.3f}").format(loss=progress.metrics["loss"])
         self.ui.jobLabel.text = text
-        self.on_progress(progress)
-
-    def refresh_soon(self) -> None:
-        """Replaced by the panel: refreshes once, after everything that changes now has changed."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Replaced by the panel, whose steps show more of a job than the bar does."""
+        self._on_progress(progress)
 
     def _ended(self, error) -> None:
         self.ui.jobFrame.visible = False

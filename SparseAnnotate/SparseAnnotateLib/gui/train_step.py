@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
@@ -16,11 +17,17 @@ _CURVES_EVERY = 3.0
 
 
 class TrainStep(Step):
-    """Trains in the worker; Train becomes Cancel."""
+    """Trains in the worker; Train becomes Cancel.
 
-    def __init__(self, session: PanelSession):
+    Args:
+        recommend_next: called with the name of a run, to recommend slices that it is unsure of.
+        before_apply: called before a result is applied.
+    """
+
+    def __init__(self, session: PanelSession, recommend_next: Callable[[str], None], before_apply: Callable[[], None]):
         super().__init__(session, session.ui.trainSection)
         ui = self.ui
+        self.recommend_next = recommend_next
         self.runs = RunTable(ui.runTable, self._run_chosen)
         self._training: str | None = None
         self._trained_in = None
@@ -34,6 +41,7 @@ class TrainStep(Step):
             discard_button=ui.discardResultButton,
             overlay_box=ui.uncertaintyCheckBox,
             why_none=_("Run a model on this volume first."),
+            before_apply=before_apply,
         )
         session.on_click(ui.trainButton, self._train_or_cancel)
         session.on_click(ui.continueButton, self._continue)
@@ -175,9 +183,7 @@ class TrainStep(Step):
         """All that an estimate depends on; one that was made for something else is stale."""
         chosen, session = self.session.parameters, self.session
         drawn = [
-            (item.volumeNode.GetID(), item.plane, item.index)
-            for item in session.worklist
-            if item.state in ("drawn", "empty")
+            (item.volumeNode.GetID(), item.plane, item.index) for item in session.worklist if item.state.is_decided
         ]
         volumes = [node.GetID() for node in session.volumes]
         return chosen.preset, chosen.iterations, chosen.device, volumes, sorted(drawn), str(self.logic.cohortFolder)
@@ -251,9 +257,6 @@ class TrainStep(Step):
         if self.runs.chosen is None:
             raise BadInputError(_("Train a model, or choose one in the table, first."))
         self.recommend_next(self.runs.chosen.name)
-
-    def recommend_next(self, run: str) -> None:
-        """Replaced by the panel: recommends slices that the run is unsure of."""
 
     def _device_chosen(self, name: str) -> None:
         if self.session.parameters is not None and name:

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from ..core import SliceState
 from .event_loop import later
 from .plain_table import fit_columns, make_plain
 from .session import duration
 from .words import said
 
-_COLOURS = {"drawn": (64, 200, 90, 60), "empty": (64, 200, 90, 30), "to do": (255, 165, 25, 50)}
+_COLOURS = {
+    SliceState.DRAWN: (64, 200, 90, 60),
+    SliceState.EMPTY: (64, 200, 90, 30),
+    SliceState.TODO: (255, 165, 25, 50),
+}
 _REASON = 4
 _ROWS_AT_ONCE = 100
 
@@ -89,7 +94,7 @@ class WorklistTable:
 
     def _choose_to_do(self, rows: Iterable[int]) -> bool:
         """Choose the first of these rows that is still to do; False when none is."""
-        row = next((row for row in rows if self._items[row].state == "to do"), None)
+        row = next((row for row in rows if self._items[row].state is SliceState.TODO), None)
         if row is not None:
             self.choose(row)
         return row is not None

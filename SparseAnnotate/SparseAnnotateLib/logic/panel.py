@@ -183,9 +183,20 @@ class PanelLogic:
 
     # --- slices ---------------------------------------------------------------------------------------------------
 
+    def readable_worklist(self, volume_nodes: Sequence) -> scene.ReadableWorklist:
+        """The worklist of the volumes whose ledgers can be read, and what is wrong with the others."""
+        return scene.readable_worklist(volume_nodes)
+
     def worklist_item(self, volume_node, plane: str, index: int) -> scene.WorklistItem:
         """A slice as an item of the worklist, whether or not the ledger names it."""
         return scene.worklist_item(volume_node, Plane.named(plane), index)
+
+    def mark(self, volume_node, plane: str, index: int, state: SliceState, seconds: float | None) -> SliceState:
+        """Mark a slice as drawn, empty or skipped; returns its state: one without any label counts as empty."""
+        if state is SliceState.SKIPPED:
+            return scene.mark_slice(volume_node, Plane.named(plane), index, state, seconds)
+        mark = scene.mark_empty if state is SliceState.EMPTY else scene.mark_decided
+        return mark(volume_node, Plane.named(plane), index, seconds)
 
     def slice_state(self, volume_node, plane: str, index: int) -> SliceState | None:
         """What the ledger says of a slice; None when it does not name it."""

@@ -73,10 +73,11 @@ from .slice_views import (
 from .starting import Start, note_start, start_masks, whole_slice
 from .training_curves import show_curves
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
-from .worklist import WorklistItem, storing_recommended, worklist_item, worklist_of
+from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing_recommended, worklist_item, worklist_of
 
 __all__ = [
     "FILL",
+    "ReadableWorklist",
     "ResultOrigin",
     "Start",
     "StoredFigures",
@@ -123,6 +124,7 @@ __all__ = [
     "place_markers",
     "position_in_scene",
     "put_slice",
+    "readable_worklist",
     "register_sample_data",
     "remember_applied",
     "require_current",

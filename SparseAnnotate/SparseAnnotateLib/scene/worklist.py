@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import LedgerEntry, Plane, SliceState
+from ..core import LedgerEntry, Plane, SliceState, SparseAnnotateError
 from .annotations import annotated_segmentation, case_of, ledger_of
 from .ledger_store import store_ledger, stored_ledger
 from .volume_nodes import volumes_of_scene
@@ -30,12 +30,45 @@ class WorklistItem:
     startedFrom: str = ""
 
 
+@dataclass(frozen=True)
+class ReadableWorklist:
+    """The worklist of volumes of which some may have a ledger that cannot be read.
+
+    Attributes:
+        items: in the order of the worklist. volumes: whose ledgers can be read.
+        problems: what is wrong with the ledgers of the others, as sentences.
+    """
+
+    items: list[WorklistItem]
+    volumes: list
+    problems: list[str]
+
+
 def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     """All slices in the ledgers of the volumes, in the order of the worklist."""
-    items = []
+    return _in_order(item for node in volume_nodes for item in _items_of(node))
+
+
+def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
+    """As `worklist_of`, but a ledger that cannot be read does not keep a person from those of the other volumes."""
+    items: list[WorklistItem] = []
+    volumes, problems = [], []
     for node in volume_nodes:
-        if node.GetScene() is not None:
-            items += [_item(node, entry) for entry in ledger_of(node).entries]
+        try:
+            items += _items_of(node)
+        except SparseAnnotateError as error:
+            problems.append(error.message)
+        else:
+            volumes.append(node)
+    return ReadableWorklist(_in_order(items), volumes, problems)
+
+
+def _items_of(volume_node) -> list[WorklistItem]:
+    is_there = volume_node.GetScene() is not None
+    return [_item(volume_node, entry) for entry in ledger_of(volume_node).entries] if is_there else []
+
+
+def _in_order(items: Iterable[WorklistItem]) -> list[WorklistItem]:
     return sorted(items, key=lambda item: (item.order == 0, item.order, item.index))
 
 

@@ -77,10 +77,10 @@ def test_every_control_has_a_tooltip_and_says_why_it_cannot_be_used(panel):
         QtWidgets.QListWidget,
         QtWidgets.QLineEdit,
     )
-    panel.ui.moreGroup.collapsed = False
+    panel.ui.moreChoicesGroup.collapsed = False
     controls = {name: c for name, c in vars(panel.ui).items() if isinstance(c, kinds) and not name.endswith("Section")}
     assert len(controls) > 50
-    assert [name for name, control in controls.items() if not control.toolTip and name != "moreGroup"] == []
+    assert [name for name, control in controls.items() if not control.toolTip and name != "moreChoicesGroup"] == []
     helps = {name: control.property("helpText") or control.toolTip for name, control in controls.items()}
     disabled = [name for name, control in controls.items() if not control.enabled]
     assert {"recommendButton", "fillButton", "trainButton", "runButton", "measureButton"} < set(disabled)
@@ -146,7 +146,7 @@ def test_marks_that_a_copy_on_the_volume_s_grid_cannot_have_are_counted(panel):
     ui.segmentationSelector.setCurrentNode(drawn)
     ui.segmentationSelector.nodeActivated.emit(drawn)
     assert "are no longer slices of the volume 'ball'" in ui.geometryLabel.text
-    ui.mendButton.click()
+    ui.matchGridButton.click()
     assert panel.message.endswith(
         "2 of 3 marked slices do not match this volume's slices, so their marks were not copied."
     )
@@ -178,7 +178,7 @@ def test_a_segmentation_on_another_grid_is_said_and_mended(panel):
     assert "does not have the voxel grid of the volume 'ball'" in ui.geometryLabel.text
     assert panel.logic.segmentationNode(volume) is own
     assert "does not fit" in ui.nextStepLabel.text
-    ui.mendButton.click()
+    ui.matchGridButton.click()
     mended = panel.mrml.util.getNode("foreign on ball")
     assert panel.message == "'foreign on ball' is a copy on the voxels of 'ball'; 'foreign' is unchanged."
     assert ui.geometryFrame.isHidden()
