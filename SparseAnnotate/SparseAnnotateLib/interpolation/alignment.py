@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .drawn_stack import PlaneBox, joined, widened
+from .drawn_stack import PlaneBox, joined, rows_and_columns, widened
 
 MARGIN = 2
 _EIGHT = np.ones((3, 3), dtype=bool)
@@ -41,24 +41,22 @@ class Piece:
     shift: tuple[float, float] = (0.0, 0.0)
 
 
-def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[float, float], gap_mm: float):
+def pieces(
+    before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[float, float], gap_mm: float
+) -> list[Piece]:
     """Pieces of one label between two drawn slices.
 
     Args:
-        before, after: (rows, columns) bool masks over the same box; None where the label is absent.
+        before, after: (rows, columns) bool masks over the same box; None where the label is absent, on one of them.
         spacing: pixel size in mm. gap_mm: distance of the two slices in mm.
     """
-    from scipy import ndimage  # here, because Slicer reads this file at every start
-
-    shape = (before if before is not None else after).shape
-    whole = tuple(slice(0, n) for n in shape)
-    (ones, count_one), (twos, count_two) = (
-        ndimage.label(mask, _EIGHT) if mask is not None else (None, 0) for mask in (before, after)
-    )
+    shape = next(mask.shape for mask in (before, after) if mask is not None)
+    whole = rows_and_columns(slice(0, n) for n in shape)
+    (ones, count_one), (twos, count_two) = _numbered(before), _numbered(after)
     if count_one <= 1 and count_two <= 1:
         # There is nothing else that it could have gone to or come from.
-        far = _REACH_ALONE if count_one and count_two and _alike(before, after) else _REACH
-        return _matched(whole, before, after, spacing, far * gap_mm)
+        are_alike = before is not None and after is not None and count_one and count_two and _alike(before, after)
+        return _matched(whole, before, after, spacing, (_REACH_ALONE if are_alike else _REACH) * gap_mm)
     if max(count_one, count_two) > _MAX_COMPONENTS:
         return [Piece(whole, before, after)]
     first, second = _Components(ones, count_one), _Components(twos, count_two)
@@ -95,7 +93,24 @@ def pieces(before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[f
     return found
 
 
-def _nearest_pairs(first, second, ones, twos, spacing, reach: float) -> list[tuple[int, int]]:
+def _numbered(mask: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """A mask's connected components, (rows, columns) int from 1, and how many there are."""
+    from scipy import ndimage  # here, because Slicer reads this file at every start
+
+    if mask is None:
+        return np.zeros((0, 0), dtype=np.int32), 0
+    numbered, count = ndimage.label(mask, _EIGHT)
+    return numbered, count
+
+
+def _nearest_pairs(
+    first: _Components,
+    second: _Components,
+    ones: set[int],
+    twos: set[int],
+    spacing: tuple[float, float],
+    reach: float,
+) -> list[tuple[int, int]]:
     """Components that lie nearest to each other and within reach (mm), the nearest first, each once.
 
     One that is equally near to two others is left alone: which of them is looked at first must not decide.
@@ -106,7 +121,8 @@ def _nearest_pairs(first, second, ones, twos, spacing, reach: float) -> list[tup
             distance = round(_distance_mm(first.centre(i), second.centre(j), spacing), 6)
             if distance <= reach:
                 by_distance.setdefault(distance, []).append((i, j))
-    ones, twos, found = set(ones), set(twos), []
+    ones, twos = set(ones), set(twos)
+    found: list[tuple[int, int]] = []
     for distance in sorted(by_distance):
         free = [(i, j) for i, j in by_distance[distance] if i in ones and j in twos]
         counts = Counter(("one", i) for i, _ in free) + Counter(("two", j) for _, j in free)
@@ -119,22 +135,23 @@ def _nearest_pairs(first, second, ones, twos, spacing, reach: float) -> list[tup
 class _Components:
     """Connected components of a mask, by number from 0."""
 
-    def __init__(self, numbered: np.ndarray | None, count: int):
+    def __init__(self, numbered: np.ndarray, count: int):
         from scipy import ndimage
 
         self._numbered = numbered
-        self._boxes = ndimage.find_objects(numbered) if count else []
+        self._boxes: list[PlaneBox] = ndimage.find_objects(numbered) if count else []
 
     def box(self, group: set[int]) -> PlaneBox:
-        box = None
-        for number in group:
-            box = joined(box, self._boxes[number])
+        box, *others = (self._boxes[number] for number in group)
+        for other in others:
+            box = joined(box, other)
         return box
 
     def mask(self, group: set[int], box: PlaneBox) -> np.ndarray:
         part = self._numbered[box]
         if len(group) == 1:
-            return part == next(iter(group)) + 1
+            is_one: np.ndarray = part == next(iter(group)) + 1
+            return is_one
         return np.isin(part, [number + 1 for number in group])
 
     def centre(self, number: int) -> tuple[float, float]:
@@ -146,10 +163,12 @@ class _Components:
 def _alike(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether two pieces have about the same shape, wherever they lie."""
     shift = (q - p for p, q in zip(_centre(before), _centre(after), strict=True))
-    return _iou_shifted(before, after, tuple(int(np.rint(s)) for s in shift)) >= _ALIKE
+    return _iou_shifted(before, after, rows_and_columns(int(np.rint(s)) for s in shift)) >= _ALIKE
 
 
-def _matched(box, before, after, spacing, reach: float) -> list[Piece]:
+def _matched(
+    box: PlaneBox, before: np.ndarray | None, after: np.ndarray | None, spacing: tuple[float, float], reach: float
+) -> list[Piece]:
     """One piece with its shift, or two where they lie farther apart (mm) than reach and cannot be the same."""
     if before is None or after is None:
         return [Piece(box, before, after)]
@@ -159,8 +178,8 @@ def _matched(box, before, after, spacing, reach: float) -> list[Piece]:
     a, b = _centre(before), _centre(after)
     if plain == 0 and _distance_mm(a, b, spacing) > reach:
         return [Piece(box, before, None), Piece(box, None, after)]
-    shift = tuple(q - p for p, q in zip(a, b, strict=True))
-    whole = tuple(int(np.rint(s)) for s in shift)
+    shift = rows_and_columns(q - p for p, q in zip(a, b, strict=True))
+    whole = rows_and_columns(int(np.rint(s)) for s in shift)
     if _iou_shifted(before, after, whole) > plain + _SHIFT_GAIN:
         return [Piece(box, before, after, shift)]
     return [Piece(box, before, after)]
@@ -191,7 +210,7 @@ def _centre(mask: np.ndarray) -> tuple[float, float]:
     )
 
 
-def _distance_mm(a, b, spacing) -> float:
+def _distance_mm(a: tuple[float, float], b: tuple[float, float], spacing: tuple[float, float]) -> float:
     return float(np.hypot((a[0] - b[0]) * spacing[0], (a[1] - b[1]) * spacing[1]))
 
 

@@ -85,7 +85,9 @@ class AutoInterpolator:
         return usable
 
 
-def _joined(fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[HiddenScore], annotation) -> Fill:
+def _joined(
+    fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[HiddenScore], annotation: SparseAnnotation
+) -> Fill:
     """Every label from its own method's fill; where two labels claim a voxel, the one that fared better has it.
 
     Where the fills disagree, half of the confidence is taken.

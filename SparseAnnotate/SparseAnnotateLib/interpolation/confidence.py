@@ -32,7 +32,7 @@ def lower_where_sides_disagree(confidence: np.ndarray, stack: DrawnStack, gap: G
 
     `confidence` is (count, rows, columns) uint8 percent, and is changed.
     """
-    if gap.is_end:
+    if gap.before is None or gap.after is None:
         return
     differs = stack.slices[gap.before] != stack.slices[gap.after]
     if not differs.any():
@@ -42,6 +42,6 @@ def lower_where_sides_disagree(confidence: np.ndarray, stack: DrawnStack, gap: G
         layer[differs] = scaled(layer[differs], 1.0 - min(index - gap.before, gap.after - index) / length)
 
 
-def scaled(percent: np.ndarray, share) -> np.ndarray:
+def scaled(percent: np.ndarray, share: float | np.ndarray) -> np.ndarray:
     """Percent (uint8) times shares between 0 and 1, at least 1."""
     return np.maximum(np.rint(percent * share), 1).astype(np.uint8)

@@ -6,6 +6,7 @@ the other slice shows a notch one voxel wide: on both sides of the line it has t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -79,7 +80,7 @@ def without_crossings(stack: DrawnStack, stacks: list[DrawnStack]) -> DrawnStack
     return stack.with_slices(slices)
 
 
-def _notches(layer: np.ndarray, stack: DrawnStack, other: DrawnStack):
+def _notches(layer: np.ndarray, stack: DrawnStack, other: DrawnStack) -> Iterator[tuple[int, int, np.ndarray]]:
     """Crossings of a drawn slice with those of another stack: index, a line beside it, and the voxels that differ.
 
     Crossings side by side are compared with the lines beside all of them; at the border there is nothing to compare.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
+from typing import TypeVar, overload
 
 import numpy as np
 
 from ..core import SparseAnnotation
 
+T = TypeVar("T")
 PlaneBox = tuple[slice, slice]
 
 FOREGROUND = 0
@@ -68,7 +70,7 @@ class DrawnStack:
         self.indices = list(indices)
         self.depth = labels.shape[axis]
         self.step = spacing[axis]
-        self.in_plane = tuple(s for a, s in enumerate(spacing) if a != axis)
+        self.in_plane = rows_and_columns(s for a, s in enumerate(spacing) if a != axis)
         moved = np.moveaxis(labels, axis, 0)
         self.shape = moved.shape[1:]
         self.slices: dict[int, np.ndarray] = {index: moved[index] for index in self.indices}
@@ -88,7 +90,7 @@ class DrawnStack:
 
             found = ndimage.find_objects(self.slices[index])
             boxes = {value: box for value, box in enumerate(found, start=1) if box is not None}
-            whole = None
+            whole: PlaneBox | None = None
             for box in boxes.values():
                 whole = joined(whole, box)
             if whole is not None:
@@ -125,7 +127,8 @@ class DrawnStack:
     def distance(self) -> np.ndarray:
         """(depth,) int: slices from each position to the nearest drawn one."""
         positions = np.arange(self.depth)[:, None]
-        return np.abs(positions - np.asarray(self.indices)[None]).min(axis=1)
+        nearest: np.ndarray = np.abs(positions - np.asarray(self.indices)[None]).min(axis=1)
+        return nearest
 
     def place_of(self, axis: int) -> int:
         """Which of the two axes of a slice (0: rows, 1: columns) another array axis is."""
@@ -143,24 +146,42 @@ def drawn_stacks(annotation: SparseAnnotation) -> list[DrawnStack]:
     return [DrawnStack(annotation.labels, axis, indices, spacing) for axis, indices in drawn.items()]
 
 
+def rows_and_columns(values: Iterable[T]) -> tuple[T, T]:
+    """One value for each axis of a slice, as a pair. Raises ValueError when there are more or fewer."""
+    rows, columns = values
+    return rows, columns
+
+
+@overload
+def joined(first: PlaneBox, second: PlaneBox | None) -> PlaneBox: ...
+@overload
+def joined(first: PlaneBox | None, second: PlaneBox) -> PlaneBox: ...
+@overload
+def joined(first: PlaneBox | None, second: PlaneBox | None) -> PlaneBox | None: ...
 def joined(first: PlaneBox | None, second: PlaneBox | None) -> PlaneBox | None:
     """Smallest box around two boxes; None counts as nothing."""
     if first is None or second is None:
         return first or second
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return rows_and_columns(
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
+    )
 
 
 def widened(box: PlaneBox, margin: int, shape: tuple[int, ...]) -> PlaneBox:
     """The box with a margin on every side, cut to the shape."""
-    return tuple(slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, shape, strict=True))
+    return rows_and_columns(
+        slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, shape, strict=True)
+    )
 
 
 def relative(box: PlaneBox, within: PlaneBox) -> PlaneBox:
     """Where a box lies in an array that covers another box."""
-    return tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, within, strict=True))
+    return rows_and_columns(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, within, strict=True))
 
 
 def common(first: PlaneBox, second: PlaneBox) -> PlaneBox | None:
     """What two boxes share; None when they share nothing."""
-    shared = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    shared = rows_and_columns(
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
+    )
     return shared if all(s.start < s.stop for s in shared) else None

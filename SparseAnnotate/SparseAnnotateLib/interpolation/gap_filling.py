@@ -6,12 +6,14 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
-from ..core.images import require_finite
 from ..core.planes import slice_layer
+from ..core.voxel_boxes import along_axes
+from ..core.voxel_values import require_finite
 from .confidence import enter_confidence
 from .crossings import contradictions
 from .drawn_stack import Gap
@@ -29,7 +31,7 @@ class GapInterpolator(ABC):
 
     @abstractmethod
     def _fill_gap(
-        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+        self, drawn: DrawnSlices, gap: Gap, prepared: Any, out: np.ndarray, confidence: np.ndarray, watch: Watch
     ) -> None:
         """Fill one gap of the main stack, in place.
 
@@ -39,7 +41,7 @@ class GapInterpolator(ABC):
             watch: to be checked at least every second; called from several threads.
         """
 
-    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> Any:
         """Whatever all gaps need, worked out once; nothing by default."""
         return ()
 
@@ -53,9 +55,9 @@ class GapInterpolator(ABC):
         drawn = DrawnSlices.of(annotation)
         self._check_image(annotation, image)
         confidence = np.empty(annotation.geometry.shape, dtype=np.uint8)
-        enter_confidence(confidence, drawn.stacks, (slice(None),) * 3)
+        enter_confidence(confidence, drawn.stacks, (slice(None), slice(None), slice(None)))
         labels = annotation.drawn_labels()
-        self._fill_gaps(annotation, image, drawn, list(drawn.main.gaps()), labels, confidence, watch)
+        self._fill_gaps(annotation, image, drawn, list(drawn.main.gaps()), labels, confidence, watch or Watch())
         return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
 
     def refill(
@@ -86,25 +88,32 @@ class GapInterpolator(ABC):
                 confidence[slice_layer(plane.array_axis(annotation.geometry), index)] = 100
         for gap in gaps:
             # With the drawn slices beside it: one of them may have been drawn, or taken back, just now.
-            region = [slice(None)] * 3
-            region[drawn.main.axis] = slice(max(gap.first - 1, 0), gap.stop + 1)
-            enter_confidence(confidence, drawn.stacks, tuple(region))
-        self._fill_gaps(annotation, image, drawn, gaps, labels, confidence, watch)
+            beside = slice(max(gap.first - 1, 0), gap.stop + 1)
+            region = along_axes(beside if axis == drawn.main.axis else slice(None) for axis in range(3))
+            enter_confidence(confidence, drawn.stacks, region)
+        self._fill_gaps(annotation, image, drawn, gaps, labels, confidence, watch or Watch())
         return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
 
     def _check_image(self, annotation: SparseAnnotation, image: np.ndarray | None) -> None:
         if not self.looks_at_image:
             return
-        if image is None:
-            raise BadInputError("This way to fill looks at the image, and there is none. Fill by shape instead.")
+        image = required_image(image)
         if image.shape != annotation.geometry.shape:
             raise BadInputError(
                 f"The image has shape {image.shape}, but the annotation has shape {annotation.geometry.shape}."
             )
         require_finite(image, "The image to fill in")
 
-    def _fill_gaps(self, annotation, image, drawn, gaps: Sequence[Gap], labels, confidence, watch) -> None:
-        watch = watch or Watch()
+    def _fill_gaps(
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        drawn: DrawnSlices,
+        gaps: Sequence[Gap],
+        labels: np.ndarray,
+        confidence: np.ndarray,
+        watch: Watch,
+    ) -> None:
         prepared = self._prepare(annotation, drawn, image)
         slab, trust = drawn.main.moved(labels), drawn.main.moved(confidence)
 
@@ -118,6 +127,13 @@ class GapInterpolator(ABC):
             for number, _ in enumerate(threads.map(one, gaps), start=1):
                 watch.step(number / len(gaps), f"filled {number} of {len(gaps)} gaps")
         annotation.restore_drawn(labels)
+
+
+def required_image(image: np.ndarray | None) -> np.ndarray:
+    """The image of a method that looks at it. Raises BadInputError when there is none."""
+    if image is None:
+        raise BadInputError("This way to fill looks at the image, and there is none. Fill by shape instead.")
+    return image
 
 
 def _touches(gap: Gap, index: int) -> bool:

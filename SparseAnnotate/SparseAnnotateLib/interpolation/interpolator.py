@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -90,13 +90,14 @@ class IncrementalInterpolator(Interpolator, Protocol):
         ...
 
 
+Factory = TypeVar("Factory", bound=Callable[[], Interpolator])
 _REGISTRY: dict[str, tuple[Callable[[], Interpolator], str]] = {}
 
 
-def register_interpolator(name: str, description: str):
+def register_interpolator(name: str, description: str) -> Callable[[Factory], Factory]:
     """Class decorator: make an interpolator known under `name`."""
 
-    def add(factory: Callable[[], Interpolator]):
+    def add(factory: Factory) -> Factory:
         _REGISTRY[name] = (factory, description)
         return factory
 

@@ -11,7 +11,18 @@ import numpy as np
 from ..core import SparseAnnotation
 from .alignment import MARGIN
 from .crossings import without_crossings
-from .drawn_stack import FOREGROUND, DrawnStack, Gap, PlaneBox, common, drawn_stacks, joined, relative, widened
+from .drawn_stack import (
+    FOREGROUND,
+    DrawnStack,
+    Gap,
+    PlaneBox,
+    common,
+    drawn_stacks,
+    joined,
+    relative,
+    rows_and_columns,
+    widened,
+)
 from .shape_fields import PieceField, piece_fields, signed_distance
 
 # Slices of another plane count as much as the main stack's own when they are this much of its distance away.
@@ -38,7 +49,7 @@ class DrawnSlices:
 
     main: DrawnStack
     others: tuple[DrawnStack, ...] = ()
-    _cache: dict = field(default_factory=dict)
+    _cache: dict[tuple[int, int, int], tuple[PlaneBox, np.ndarray] | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, annotation: SparseAnnotation) -> DrawnSlices:
@@ -126,9 +137,11 @@ class DrawnSlices:
         reach = int(gap.count * self.main.step / stack.step) + 1
         extent = dict(zip((a for a in range(3) if a != stack.axis), widened(box, MARGIN, stack.shape), strict=True))
         extent[stack.axis] = slice(max(index - reach, 0), min(index + reach + 1, stack.depth))
-        return tuple(extent[a] for a in range(3) if a != self.main.axis)
+        return rows_and_columns(extent[a] for a in range(3) if a != self.main.axis)
 
-    def _correct(self, values: np.ndarray, box: PlaneBox, stack: DrawnStack, gap: Gap, value: int, away) -> None:
+    def _correct(
+        self, values: np.ndarray, box: PlaneBox, stack: DrawnStack, gap: Gap, value: int, away: np.ndarray
+    ) -> None:
         """Draw a label's field towards what the slices of another plane show; in place.
 
         Between two of these slices the corrections are blended, and they fade with the distance from them.
@@ -160,7 +173,9 @@ class DrawnSlices:
                 weight = share * near**2 / (near**2 + distance**2)
                 layers[position - along.start] += weight.astype(np.float32) * corrections[index]
 
-    def _shown(self, stack: DrawnStack, index: int, value: int, gap: Gap, third: slice, expected: np.ndarray):
+    def _shown(
+        self, stack: DrawnStack, index: int, value: int, gap: Gap, third: slice, expected: np.ndarray
+    ) -> np.ndarray:
         """(count, third axis) float32: signed distance on a slice of another plane, minus what was expected there."""
         truth = np.full(expected.shape, -np.inf, dtype=np.float32)
         known = self._distance_on(stack, index, value)
@@ -192,7 +207,7 @@ class DrawnSlices:
         return self._cache[key]
 
 
-def _outline(layers: Sequence[tuple[DrawnStack, int]], value: int) -> tuple:
+def _outline(layers: Sequence[tuple[DrawnStack, int]], value: int) -> tuple[int, tuple[int, int, int] | None]:
     """What two labels of the same size differ in: how far they spread on each slice, and their first voxel."""
     spread, first = 0, None
     for number, (stack, index) in enumerate(layers):

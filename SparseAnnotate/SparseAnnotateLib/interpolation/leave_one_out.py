@@ -62,7 +62,14 @@ class _Round:
     is_far: bool
 
 
-def _scores_of(name: str, method: Interpolator, rounds: list[_Round], annotation, image, watch: Watch):
+def _scores_of(
+    name: str,
+    method: Interpolator,
+    rounds: list[_Round],
+    annotation: SparseAnnotation,
+    image: np.ndarray | None,
+    watch: Watch,
+) -> list[HiddenScore]:
     near: dict[int, list[int]] = {value: [0, 0, 0] for value in annotation.label_values()}
     far: dict[int, list[int]] = {value: [0, 0, 0] for value in near}
     spacings = []
@@ -103,7 +110,9 @@ def _rounds(annotation: SparseAnnotation) -> Iterator[_Round]:
         yield _Round(stack, middles, without([i for n, i in enumerate(stack.indices[:last]) if n % 4]), True)
 
 
-def _count(tallies: dict[int, list[int]], annotation: SparseAnnotation, filled: np.ndarray, layer) -> None:
+def _count(
+    tallies: dict[int, list[int]], annotation: SparseAnnotation, filled: np.ndarray, layer: tuple[int | slice, ...]
+) -> None:
     truth, guess = annotation.labels[layer], filled[layer]
     if annotation.undecided is not None:
         decided = ~annotation.undecided[layer]

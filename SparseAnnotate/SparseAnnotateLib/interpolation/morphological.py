@@ -99,7 +99,8 @@ class MorphologicalInterpolator:
             finally:
                 # Slicer's Python may be a launcher: killing it would leave the filter at work. The end of its input
                 # ends it.
-                process.stdin.close()
+                if process.stdin is not None:
+                    process.stdin.close()
                 try:
                     process.wait(_ENDING_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -115,9 +116,10 @@ class MorphologicalInterpolator:
                     "ITK's morphological interpolation crashed on these drawn slices. Nothing is lost; "
                     "fill by shape instead."
                 )
-            return np.load(target, allow_pickle=False).astype(labels.dtype)
+            filled: np.ndarray = np.load(target, allow_pickle=False)
+            return filled.astype(labels.dtype)
 
-    def _wait(self, process: subprocess.Popen, watch: Watch) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], watch: Watch) -> None:
         begin = time.monotonic()
         while process.poll() is None:
             seconds = time.monotonic() - begin

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _filter_class():
+def _filter_class() -> Any:
     """vtkITK's class, from Slicer or from its libraries without the application; None when neither is there."""
     try:
         from vtkITK import vtkITKMorphologicalContourInterpolator as found

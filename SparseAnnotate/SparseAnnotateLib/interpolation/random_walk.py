@@ -8,6 +8,7 @@ Here the prior is the shape-based fill and the intensities on the drawn slices; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..core import SparseAnnotation, Watch
 from ..core.intensities import Intensities
 from .confidence import scaled
 from .drawn_stack import DrawnStack, Gap, PlaneBox, widened
-from .gap_filling import GapInterpolator
+from .gap_filling import GapInterpolator, required_image
 from .interpolator import register_interpolator
 from .label_fields import DrawnSlices
 
@@ -30,6 +31,13 @@ _WIDEST = 40.0
 _MOST_UNKNOWNS = 3_000_000
 _BINS = 32
 _WEAKEST_EDGE = 1e-5
+
+
+_Prepared = tuple[np.ndarray, Intensities, float, float]
+"""The image with the stack's axis first; its intensities, their lowest value on the drawn slices, and their range."""
+
+_Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(rows, columns) each: a drawn slice's image, the label's mask, and the distance from the mask in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +65,8 @@ class RandomWalkInterpolator(GapInterpolator):
     needs_image = True
     looks_at_image = True
 
-    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
+        image = required_image(image)
         intensities, image = Intensities.of(image), drawn.main.moved(image)
         layers = np.stack([image[index] for index in drawn.main.indices])
         if intensities.is_clipped or intensities.is_scaled:
@@ -68,7 +77,13 @@ class RandomWalkInterpolator(GapInterpolator):
         return image, intensities, float(low), float(high) - float(low) or 1.0
 
     def _fill_gap(
-        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+        self,
+        drawn: DrawnSlices,
+        gap: Gap,
+        prepared: _Prepared,
+        out: np.ndarray,
+        confidence: np.ndarray,
+        watch: Watch,
     ) -> None:
         main, pixel = drawn.main, min(drawn.main.in_plane)
         distance = main.distance()[gap.first : gap.stop].astype(np.float32) * np.float32(main.step / pixel)
@@ -80,8 +95,10 @@ class RandomWalkInterpolator(GapInterpolator):
         for value in drawn.labels_in(gap):
             watch.check()
             field = drawn.field(gap, value)
-            near = None if field is None else np.flatnonzero((field.values.max((1, 2)) / pixel) > -width)
-            if near is None or not near.size:
+            if field is None:
+                continue
+            near = np.flatnonzero((field.values.max((1, 2)) / pixel) > -width)
+            if not near.size:
                 continue
             # A slice more on either side, where the label is not: the walk must end somewhere.
             slices = slice(max(near[0] - 1, 0), min(near[-1] + 2, gap.count))
@@ -102,7 +119,9 @@ class RandomWalkInterpolator(GapInterpolator):
         confidence[keep] = scaled(confidence[keep], np.clip(np.maximum(highest, rest), 0, 1)[keep])
 
 
-def _slab(prepared, gap: Gap, slices: slice, box: PlaneBox, distance, drawn) -> _Slab:
+def _slab(
+    prepared: _Prepared, gap: Gap, slices: slice, box: PlaneBox, distance: np.ndarray, drawn: np.ndarray | None
+) -> _Slab:
     """The slab around some of a gap's slices, with the drawn slices beside the gap if these reach them."""
     image, intensities, low, scale = prepared
     first = gap.first + slices.start - (gap.before is not None and slices.start == 0)
@@ -114,7 +133,13 @@ def _slab(prepared, gap: Gap, slices: slice, box: PlaneBox, distance, drawn) -> 
 
 
 def _walk(
-    slab: _Slab, distances: np.ndarray, truth, drawn_value, width: np.ndarray, main: DrawnStack, watch: Watch
+    slab: _Slab,
+    distances: np.ndarray,
+    truth: Mapping[int, np.ndarray],
+    drawn_value: np.ndarray,
+    width: np.ndarray,
+    main: DrawnStack,
+    watch: Watch,
 ) -> np.ndarray:
     """(count, rows, columns) float32: the probability of one label in the slab.
 
@@ -197,10 +222,11 @@ def _solved(
         M=diags_array(1 / diagonal),
         callback=lambda _: watch.check(),
     )
-    return np.clip(solution, 0, 1)
+    chance_of_free: np.ndarray = np.clip(solution, 0, 1)
+    return chance_of_free
 
 
-def _prior(slab: _Slab, distances: np.ndarray, seen, width: float) -> np.ndarray:
+def _prior(slab: _Slab, distances: np.ndarray, seen: Iterable[_Seen], width: float) -> np.ndarray:
     """(count, rows, columns) float32: what shape and intensity say; far from drawn slices the shape says less."""
     away = slab.distance
     spread = _SPREAD + _SPREAD_GROWTH * away**2 / (away + _SPREAD_START)
@@ -216,7 +242,7 @@ def _binned(image: np.ndarray) -> np.ndarray:
     return np.minimum((image * _BINS).astype(np.int32), _BINS - 1)
 
 
-def _intensity_odds(seen, width: float) -> np.ndarray | None:
+def _intensity_odds(seen: Iterable[_Seen], width: float) -> np.ndarray | None:
     """(bins,) float32 log odds of the label by intensity, from the drawn slices beside the gap; None if unknown."""
     inside, outside = np.zeros(_BINS), np.zeros(_BINS)
     for layer, mask, away in seen:
@@ -227,10 +253,11 @@ def _intensity_odds(seen, width: float) -> np.ndarray | None:
         return None
     kernel = np.array([1, 4, 6, 4, 1]) / 16
     shares = [np.convolve(found, kernel, "same") / found.sum() + 0.01 for found in (inside, outside)]
-    return np.log(shares[0] / shares[1]).astype(np.float32)
+    odds: np.ndarray = np.log(shares[0] / shares[1])
+    return odds.astype(np.float32)
 
 
-def _contrast(seen) -> float:
+def _contrast(seen: Iterable[_Seen]) -> float:
     """How far intensities inside the label and right around it lie apart, but no less than they scatter."""
     found = []
     for layer, mask, away in seen:
@@ -243,7 +270,7 @@ def _contrast(seen) -> float:
     return float(np.mean(found)) if found else 0.2
 
 
-def _seen(slab: _Slab, truth, main: DrawnStack):
+def _seen(slab: _Slab, truth: Mapping[int, np.ndarray], main: DrawnStack) -> Iterator[_Seen]:
     """Image, mask, and distance from the mask (pixels) of every drawn slice beside the gap that shows the label."""
     from scipy import ndimage
 
@@ -262,4 +289,5 @@ def _spread_out(values: np.ndarray, own: PlaneBox, box: PlaneBox, spacing: tuple
         places.append((nearest - small.start, np.abs(index - nearest) * np.float32(step)))
     (rows, below), (columns, beside) = places
     fall = np.hypot(below[:, None], beside[None]).astype(np.float32)
-    return np.maximum(values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall
+    spread: np.ndarray = np.maximum(values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall
+    return spread

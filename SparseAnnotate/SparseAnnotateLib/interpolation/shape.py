@@ -17,7 +17,7 @@ class ShapeInterpolator(GapInterpolator):
     """Fills by signed distance; needs no image and nothing but numpy and scipy. See `shape_fields` for the sources."""
 
     def _fill_gap(
-        self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
+        self, drawn: DrawnSlices, gap: Gap, prepared: None, out: np.ndarray, confidence: np.ndarray, watch: Watch
     ) -> None:
         fill_by_shape(drawn, gap, out, watch)
         if not drawn.others:
@@ -26,7 +26,9 @@ class ShapeInterpolator(GapInterpolator):
 
 def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -> None:
     """Fill one gap of the main stack, in place: `out` is (count, rows, columns) labels."""
-    box, highest, winner = None, None, None
+    box: PlaneBox | None = None
+    highest = np.empty((gap.count, 0, 0), dtype=np.float32)
+    winner = np.empty((gap.count, 0, 0), dtype=out.dtype)
     several = False
     for value in drawn.labels_in(gap):
         watch.check()
@@ -36,10 +38,10 @@ def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -
         several = box is not None
         whole = joined(box, field.box)
         if whole != box:
-            highest = _grown(highest, box, whole, gap.count, -np.inf, np.float32)
-            winner = _grown(winner, box, whole, gap.count, 0, out.dtype)
+            highest = _grown(highest, box, whole, -np.inf)
+            winner = _grown(winner, box, whole, 0)
             box = whole
-        part = (slice(None), *relative(field.box, box))
+        part = (slice(None), *relative(field.box, whole))
         wins = field.values > highest[part]
         np.copyto(highest[part], field.values, where=wins)
         winner[part][wins] = value
@@ -52,10 +54,10 @@ def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -
     out[(slice(None), *box)] = winner
 
 
-def _grown(array: np.ndarray | None, box: PlaneBox | None, whole: PlaneBox, count: int, value, dtype) -> np.ndarray:
-    """An array over a larger box, `value` where it was not before."""
-    grown = np.full((count, *(s.stop - s.start for s in whole)), value, dtype=dtype)
-    if array is not None:
+def _grown(array: np.ndarray, box: PlaneBox | None, whole: PlaneBox, value: float) -> np.ndarray:
+    """An array over a larger box, `value` where it was not before; over a box of None it was nothing."""
+    grown = np.full((len(array), *(s.stop - s.start for s in whole)), value, dtype=array.dtype)
+    if box is not None:
         grown[(slice(None), *relative(box, whole))] = array
     return grown
 
@@ -69,11 +71,12 @@ def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndar
     near = highest > -2 * min(drawn.main.in_plane)
     whole = drawn.field(gap, FOREGROUND)
     closed = np.zeros(highest.shape, dtype=bool)
-    if whole is not None:
-        shared = common(whole.box, box)
-        closed[(slice(None), *relative(shared, box))] = whole.values[(slice(None), *relative(shared, whole.box))] > 0
+    shared = common(whole.box, box) if whole is not None else None
+    if whole is not None and shared is not None:
+        there, here = (slice(None), *relative(shared, box)), (slice(None), *relative(shared, whole.box))
+        closed[there] = whole.values[here] > 0
         closed &= near
-    if not gap.is_end:
+    if gap.before is not None and gap.after is not None:
         both = (drawn.main.slices[gap.before][box] > 0) & (drawn.main.slices[gap.after][box] > 0)
         closed |= both & near
     return closed

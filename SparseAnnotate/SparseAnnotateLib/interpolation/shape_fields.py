@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .alignment import MARGIN, Piece, pieces
-from .drawn_stack import DrawnStack, Gap, PlaneBox, joined, widened
+from .drawn_stack import DrawnStack, Gap, PlaneBox, joined, rows_and_columns, widened
 
 # A structure seen on one of two neighbouring drawn slices ends half-way, but no further away than 3 of its radii.
 _REACH_IN_RADII = 3.0
@@ -43,29 +43,36 @@ class PieceField:
 
     def at(self, index: int) -> np.ndarray:
         """(rows, columns) float32 field on one undrawn slice of the gap."""
-        if self.one is not None and self.two is not None:
-            return self._blended(index)
-        here, drawn = (self.one, self.gap.before) if self.one is not None else (self.two, self.gap.after)
+        before, after = self.gap.before, self.gap.after
+        if self.one is not None and self.two is not None and before is not None and after is not None:
+            left = np.float32((after - index) / (after - before))
+            return self._blended(self.one, self.two, left, np.float32((index - before) / (after - before)))
+        here, drawn = self._only_side()
         distance = abs(index - drawn) * self.step
         radius = max(float(here.max()), 1e-6)
-        if self.pace is not None:
+        if self.pace is not None and self.gap.inner is not None:
             gap_mm = abs(drawn - self.gap.inner) * self.step
             return here + self.pace * np.float32(distance) - _closing(distance - gap_mm / 2, gap_mm / 2, radius)
-        if self.gap.is_end:
+        if before is None or after is None:
             area = np.count_nonzero(here > 0) * self.pixel_area
             return here - _closing(distance, _SINGLE_REACH_IN_RADII * float(np.sqrt(area / np.pi)), radius)
-        half = (self.gap.after - self.gap.before) * self.step / 2
+        half = (after - before) * self.step / 2
         return here - _closing(distance, min(half, _REACH_IN_RADII * radius), radius)
 
-    def _blended(self, index: int) -> np.ndarray:
-        length = self.gap.after - self.gap.before
-        left = np.float32((self.gap.after - index) / length)
-        right = np.float32((index - self.gap.before) / length)
-        one, two = self.one, self.two
+    def _only_side(self) -> tuple[np.ndarray, int]:
+        """The signed distance on the one drawn slice that shows the piece, and that slice's index."""
+        for side, drawn in ((self.one, self.gap.before), (self.two, self.gap.after)):
+            if side is not None and drawn is not None:
+                return side, drawn
+        raise ValueError("a piece must be on one of the drawn slices beside its gap")
+
+    def _blended(self, one: np.ndarray, two: np.ndarray, left: np.float32, right: np.float32) -> np.ndarray:
+        """The two signed distances, laid over each other where `left` and `right`, which sum to 1, say."""
         if any(self.shift):
             one = shifted(one, [int(np.rint(right * s)) for s in self.shift])
             two = shifted(two, [-int(np.rint(left * s)) for s in self.shift])
-        return one * left + two * right
+        blended: np.ndarray = one * left + two * right
+        return blended
 
 
 def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
@@ -81,14 +88,16 @@ def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
         first, second = gap.inner, gap.before
     else:
         first, second = gap.before, gap.after
-    boxes = [stack.boxes(index).get(value) if index is not None else None for index in (first, second)]
-    if boxes[1] is None and (gap.is_end or boxes[0] is None):
+    if second is None:
         return []
-    outer = widened(joined(*boxes), MARGIN, stack.shape)
-    before, after = (
-        stack.mask(index, value, outer) if box is not None else None
-        for index, box in zip((first, second), boxes, strict=True)
-    )
+    one = stack.boxes(first).get(value) if first is not None else None
+    two = stack.boxes(second).get(value)
+    both = joined(one, two)
+    if both is None or (two is None and gap.is_end):
+        return []
+    outer = widened(both, MARGIN, stack.shape)
+    before = stack.mask(first, value, outer) if first is not None and one is not None else None
+    after = stack.mask(second, value, outer) if two is not None else None
     far = abs(second - first) * stack.step if first is not None else 0.0
     found = []
     for piece in pieces(before, after, stack.in_plane, far):
@@ -99,14 +108,13 @@ def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
 
 
 def _field(stack: DrawnStack, gap: Gap, piece: Piece, box: PlaneBox, far: float) -> PieceField:
-    one, two = (
-        signed_distance(mask, stack.in_plane) if mask is not None else None for mask in (piece.before, piece.after)
-    )
-    pace = None
-    if gap.is_end:
-        here, there = two, one
+    one = signed_distance(piece.before, stack.in_plane) if piece.before is not None else None
+    two = signed_distance(piece.after, stack.in_plane) if piece.after is not None else None
+    pace: np.ndarray | None = None
+    if gap.is_end and two is not None:
+        here = two
         if gap.inner is not None:
-            there = here + 2 * here.max() if there is None else shifted(there, [int(np.rint(s)) for s in piece.shift])
+            there = here + 2 * here.max() if one is None else shifted(one, [int(np.rint(s)) for s in piece.shift])
             pace = np.minimum(here - there, 0) / np.float32(far)
         one, two = (None, here) if gap.before is None else (here, None)
     area = float(stack.in_plane[0] * stack.in_plane[1])
@@ -129,7 +137,7 @@ def _closing(distance: float, reach: float, radius: float) -> np.float32:
 
 
 def _within(outer: PlaneBox, inner: PlaneBox) -> PlaneBox:
-    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
+    return rows_and_columns(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
 
 
 def shifted(array: np.ndarray, shift: list[int]) -> np.ndarray:
@@ -137,7 +145,8 @@ def shifted(array: np.ndarray, shift: list[int]) -> np.ndarray:
     if not any(shift):
         return array
     rows, columns = (np.clip(np.arange(n) - s, 0, n - 1) for n, s in zip(array.shape, shift, strict=True))
-    return array[rows[:, None], columns[None]]
+    moved: np.ndarray = array[rows[:, None], columns[None]]
+    return moved
 
 
 def signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
@@ -147,8 +156,8 @@ def signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarra
     half = 0.5 * min(spacing)
     if mask.all():
         # Without any background in sight the distance to the image border stands in for it.
-        inside = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1]
-        return (inside - half).astype(np.float32)
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing)
-    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
+        padded: np.ndarray = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)
+        return (padded[1:-1, 1:-1] - half).astype(np.float32)
+    inside: np.ndarray = ndimage.distance_transform_edt(mask, sampling=spacing)
+    outside: np.ndarray = ndimage.distance_transform_edt(~mask, sampling=spacing)
     return np.where(mask, inside - half, half - outside).astype(np.float32)

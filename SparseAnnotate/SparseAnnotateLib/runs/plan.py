@@ -43,7 +43,7 @@ class ModelPlan:
             return tuple(VIEW_NAMES[axis] for axis in self.planes)
         return ("3d",) if self.role == "3d" else ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_patch(self.patch)
         if self.batch < 1 or self.iterations < 1:
             raise BadInputError(f"Batch and iterations of the model '{self.role}' must be at least 1.")
@@ -91,7 +91,7 @@ class RunPlan:
     format: Literal["SparseAnnotate run"] = "SparseAnnotate run"
     version: int = RUN_FORMAT
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         roles = [model.role for model in self.models]
         if roles not in ROLES:
             possible = "; ".join(", ".join(found) for found in ROLES)

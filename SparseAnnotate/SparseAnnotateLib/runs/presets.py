@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..core import BadInputError
-from .settings import AugmentationSettings, TrainingSettings
+from .settings import AugmentationSettings, Recipe, TrainingSettings
 
 PRESETS = {
     "quick": "one 3D model: to see within minutes whether the drawn slices are enough.",
     "balanced": "a 2D and a 3D model, averaged.",
     "best": "2D and 3D models, and a final model that learns from their pseudo-labels (Zheng 2020).",
 }
-_RECIPES = {"quick": "3d", "balanced": "ensemble", "best": "self_training"}
+_RECIPES: dict[str, Recipe] = {"quick": "3d", "balanced": "ensemble", "best": "self_training"}
 _CPU_ITERATIONS = {"quick": 600, "balanced": 1000, "best": 1000}
 _CARD_ITERATIONS = {"quick": 2500, "balanced": 10_000, "best": 15_000}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core import RunError
 from ..core.atomic_files import append_line, write_text
@@ -13,6 +14,11 @@ from ..core.errors import BadInputError
 from ..core.strict_json import read_json, to_text, write_json
 from .cards import ModelCard, RunCard
 from .plan import RUN_FORMAT, Role, RunPlan
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 class RunFolder:
@@ -92,7 +98,7 @@ class RunFolder:
         """Append one line to metrics.jsonl."""
         append_line(self.metrics_path, to_text({"model": role, "iteration": iteration, **figures}))
 
-    def metrics(self, role: Role | None = None) -> list[dict]:
+    def metrics(self, role: Role | None = None) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl, or those of one model; what follows a line that cannot be read is left out."""
         text = self.metrics_path.read_text(encoding="utf-8", errors="replace") if self.metrics_path.is_file() else ""
         found = []
@@ -112,7 +118,7 @@ class RunFolder:
             kept = [m for m in self.metrics() if m["model"] != role or m["iteration"] <= iteration]
             write_text(self.metrics_path, "".join(to_text(m) + "\n" for m in kept))
 
-    def _read(self, path: Path, cls):
+    def _read(self, path: Path, cls: type[T]) -> T:
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
             version = content.get("version", RUN_FORMAT) if isinstance(content, dict) else RUN_FORMAT

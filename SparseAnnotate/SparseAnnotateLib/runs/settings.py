@@ -41,6 +41,7 @@ RECIPES = {
     "ensemble": "a 2D and a 3D model; their predictions along all planes and in 3D are averaged.",
     "self_training": "2D and 3D models, their pseudo-labels, and a final model that learns from those (Zheng 2020).",
 }
+Recipe = Literal["3d", "2d", "ensemble", "self_training"]
 SCHEDULES = ("hold", "poly", "cosine")
 
 
@@ -68,7 +69,7 @@ class AugmentationSettings:
     intensity: float = 0.5
     mixup: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("right_angles", "affine", "elastic", "bias_field", "intensity", "mixup"):
             _check_share(f"augmentation.{name}", getattr(self, name))
 
@@ -114,7 +115,7 @@ class TrainingSettings:
         compile: use torch.compile, which pays off in long trainings on GPUs.
     """
 
-    recipe: Literal["3d", "2d", "ensemble", "self_training"] = "3d"
+    recipe: Recipe = "3d"
     network: str = "auto"
     network_2d: str = "auto"
     network_final: str = "auto"
@@ -153,7 +154,7 @@ class TrainingSettings:
     channels_last: bool | None = None
     compile: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise BadInputError(f"There is no recipe '{self.recipe}'; choose one of {', '.join(RECIPES)}.")
         for name in (self.network, self.network_2d):

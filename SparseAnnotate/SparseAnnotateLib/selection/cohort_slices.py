@@ -50,14 +50,15 @@ def cohort_slice_images(
     shapes = {plane: (plane.slice_count(geometry), size, size) for plane in planes}
     paths = {plane: _path(cohort, f"slices-{size}", mark, plane) for plane in planes}
     found = {plane: read_array(paths[plane], shape) for plane, shape in shapes.items()}
-    missing = [plane for plane, pictures in found.items() if pictures is None]
+    kept = {plane: pictures for plane, pictures in found.items() if pictures is not None}
+    missing = [plane for plane in planes if plane not in kept]
+    made: dict[Plane, np.ndarray] = {}
     if missing:
         image, geometry = cohort.image(name)
         made = slice_images(image, geometry, missing, size, watch)
         for plane, pictures in made.items():
             save_array(paths[plane], pictures)
-        found.update(made)
-    return found
+    return {plane: kept[plane] if plane in kept else made[plane] for plane in planes}
 
 
 def cached_array(cohort: Cohort, kind: str, name: str, plane: Plane, compute: Callable[[], np.ndarray]) -> np.ndarray:

@@ -29,7 +29,8 @@ class CoreSet(PoolStrategy):
         squares = np.einsum("nd,nd->n", features, features)
 
         def squared_distance_to(row: np.ndarray) -> np.ndarray:
-            return np.maximum(squares - 2.0 * (features @ row) + row @ row, 0.0)
+            squared: np.ndarray = np.maximum(squares - 2.0 * (features @ row) + row @ row, 0.0)
+            return squared
 
         nearest = np.full(len(pool), np.inf, dtype=np.float32)
         for n in np.flatnonzero(pool.drawn):

@@ -117,7 +117,7 @@ def greedy_cover(
             if len(order) % 64 == 0:
                 watch.step(len(order) / max(1, len(candidates)), "choosing slices")
         else:
-            stale = []
+            stale: list[int] = []
             while heap and len(stale) < _FRESHENED_TOGETHER and known_in_round[heap[0][1]] != len(order):
                 stale.append(heapq.heappop(heap)[1])
             for gain, n in zip(active.gains(np.array(stale)), stale, strict=True):
@@ -143,7 +143,8 @@ class _Active:
         """Growth of F with each of these slices by itself."""
         similarity = self._units[numbers] @ self._features
         np.maximum(similarity, self._cover, out=similarity)
-        return np.round(similarity.sum(axis=1) - self._covered, _DECIMALS).tolist()
+        growth: list[float] = np.round(similarity.sum(axis=1) - self._covered, _DECIMALS).tolist()
+        return growth
 
     def add(self, number: int, owner: np.ndarray) -> None:
         """Choose a slice: it covers what it is most similar to."""

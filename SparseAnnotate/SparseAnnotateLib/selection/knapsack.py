@@ -50,4 +50,5 @@ def knapsack(
             "The minimum of slices of each volume does not fit into the minutes there are. Give more minutes, a "
             "smaller minimum, or fewer volumes."
         )
-    return np.round(found.x).astype(bool)
+    taken: np.ndarray = np.round(found.x)
+    return taken.astype(bool)

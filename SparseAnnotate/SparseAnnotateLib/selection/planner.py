@@ -111,7 +111,9 @@ def plan_annotation(
     )
 
 
-def _plane(planes: Mapping[Plane, int], similarity: Mapping[Plane, float], advice: list, unknown: list) -> Plane:
+def _plane(
+    planes: Mapping[Plane, int], similarity: Mapping[Plane, float], advice: list[Advice], unknown: list[str]
+) -> Plane:
     best, clearly = advised_plane({plane: similarity.get(plane, math.nan) for plane in planes})
     if len(planes) == 1:
         return next(iter(planes))
@@ -134,7 +136,7 @@ def _plane(planes: Mapping[Plane, int], similarity: Mapping[Plane, float], advic
     return best
 
 
-def _slices(budget: Budget, available: int, unknown: list) -> int:
+def _slices(budget: Budget, available: int, unknown: list[str]) -> int:
     if budget.seconds_per_slice is None and budget.minutes is None:
         unknown.append("How long a slice takes is not known yet, so the plan gives no minutes.")
     wanted = budget.planned_total()
@@ -143,7 +145,14 @@ def _slices(budget: Budget, available: int, unknown: list) -> int:
     return min(wanted, available)
 
 
-def _spread(slices, counts, dimensions, target, advice, unknown) -> tuple[list[str], list[int]]:
+def _spread(
+    slices: int,
+    counts: Mapping[str, int],
+    dimensions: int,
+    target: str | None,
+    advice: list[Advice],
+    unknown: list[str],
+) -> tuple[list[str], list[int]]:
     names = list(counts)
     usual = float(np.median(list(counts.values())))
     least = 1

@@ -48,7 +48,7 @@ def centred(features: Sequence[np.ndarray]) -> list[np.ndarray]:
     Networks give every slice a large part in common, beside which all cosines are close to 1. Slices without contrast
     have the features 0 and keep them.
     """
-    shown = [f.any(axis=1) for f in features]
+    shown: list[np.ndarray] = [np.any(f, axis=1) for f in features]
     rows = np.concatenate([f[s] for f, s in zip(features, shown, strict=True)])
     mean = rows.mean(axis=0) if len(rows) else 0.0
     return [np.where(s[:, None], f - mean, 0.0).astype(np.float32) for f, s in zip(features, shown, strict=True)]

@@ -81,4 +81,5 @@ def _averaging(count: int, size: int) -> np.ndarray:
     voxel = np.arange(count)
     overlap = np.minimum(edges[1:, None], voxel + 1) - np.maximum(edges[:-1, None], voxel)
     weights = np.clip(overlap, 0.0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return shares.astype(np.float32)

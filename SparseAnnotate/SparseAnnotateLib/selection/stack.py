@@ -35,7 +35,7 @@ class Stack:
     uncertainty: np.ndarray | None = field(default=None, compare=False, repr=False)
     seconds: np.ndarray | None = field(default=None, compare=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last < self.slice_count:
             raise BadInputError(
                 f"The extent {self.first} to {self.last} does not lie within the {self.plane.value} slices "

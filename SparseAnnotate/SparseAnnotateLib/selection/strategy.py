@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..core import BadInputError, SliceRef, Watch
 from .budget import Budget
@@ -27,7 +27,8 @@ class Strategy(Protocol):
         needs: names of what each `Stack` must carry: 'features', 'uncertainty'.
     """
 
-    needs: tuple[str, ...]
+    @property
+    def needs(self) -> tuple[str, ...]: ...
 
     def rank(
         self,
@@ -44,13 +45,14 @@ class Strategy(Protocol):
 
 
 _SEEDS = 1 << 31
+Factory = TypeVar("Factory", bound=Callable[[int], Strategy])
 _REGISTRY: dict[str, tuple[Callable[[int], Strategy], str]] = {}
 
 
-def register_strategy(name: str, description: str):
+def register_strategy(name: str, description: str) -> Callable[[Factory], Factory]:
     """Class decorator: make a strategy known under `name`; its constructor takes the seed."""
 
-    def add(factory: Callable[[int], Strategy]):
+    def add(factory: Factory) -> Factory:
         _REGISTRY[name] = (factory, description)
         return factory
 

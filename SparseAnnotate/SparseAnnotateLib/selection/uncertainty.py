@@ -64,7 +64,7 @@ class Uncertainty(PoolStrategy):
         points[candidates] = borda_points(scores)
         ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
         if budget.minutes is not None:
-            chosen = _within_seconds(pool, budget, ranked)
+            chosen = _within_seconds(pool, budget, budget.minutes * 60.0, ranked)
         else:
             chosen = _within_quota(pool, quota, ranked)
         most = max(1.0, len(scores) * (len(candidates) - 1.0))
@@ -75,7 +75,8 @@ def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
     """(N,) float: for each of several scores (N,), how many items each item is ahead of, half for equals; summed."""
     from scipy.stats import rankdata
 
-    return np.sum([rankdata(score) - 1.0 for score in scores], axis=0)
+    points: np.ndarray = np.sum([rankdata(score) - 1.0 for score in scores], axis=0)
+    return points
 
 
 def _within_quota(pool: Pool, quota: Quota, ranked: np.ndarray) -> list[int]:
@@ -87,12 +88,11 @@ def _within_quota(pool: Pool, quota: Quota, ranked: np.ndarray) -> list[int]:
     return chosen
 
 
-def _within_seconds(pool: Pool, budget: Budget, ranked: np.ndarray) -> np.ndarray:
-    capacity = budget.minutes * 60.0
+def _within_seconds(pool: Pool, budget: Budget, capacity: float, ranked: np.ndarray) -> list[int]:
     if all(stack.seconds is not None for stack in pool.stacks):
         seconds = pool.gathered("seconds")
     else:
-        seconds = np.full(len(pool), budget.seconds_per_slice)
+        seconds = np.full(len(pool), budget.known_seconds_per_slice())
     volumes = int(pool.volume.max()) + 1
     already = np.bincount(pool.volume[pool.drawn], minlength=volumes)
     room = np.bincount(pool.volume[ranked], minlength=volumes)
@@ -107,7 +107,7 @@ def _within_seconds(pool: Pool, budget: Budget, ranked: np.ndarray) -> np.ndarra
     shortlist = ranked[among_the_best | (place < least[pool.volume[ranked]])]
     values = np.arange(len(shortlist), 0, -1)
     taken = knapsack(values, seconds[shortlist], capacity, pool.volume[shortlist], least, most)
-    return shortlist[taken]
+    return [int(number) for number in shortlist[taken]]
 
 
 def _reason(uncertainty: float) -> str:
