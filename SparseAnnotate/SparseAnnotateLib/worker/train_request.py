@@ -81,11 +81,11 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingEstimat
     """The plan of a training with its expected minutes."""
     require_packages()
     from ..learning.training.estimate import stage_seconds
-    from ..learning.training.training_run import plan_run
+    from ..learning.training.run_planning import plan_run
 
     settings = chosen_settings(request)
     cohort = _open(request)
-    plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases)
+    plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases, watch)
     watch.step(0.5, f"timing a few steps on {plan.device}")
     stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases], True, watch)
     path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None

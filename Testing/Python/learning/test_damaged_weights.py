@@ -15,7 +15,8 @@ from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import RunError
 from SparseAnnotateLib.learning.data.training_cases import normalised_image, normalised_image_path
 from SparseAnnotateLib.learning.training.pseudo_labels import read_pseudo_labels
-from SparseAnnotateLib.learning.training.training_run import plan_run, train
+from SparseAnnotateLib.learning.training.run_planning import plan_run
+from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder

@@ -12,7 +12,8 @@ from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.learning.data.patches import extract_patch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.training.losses import SparseLoss
-from SparseAnnotateLib.learning.training.training_run import plan_run, train
+from SparseAnnotateLib.learning.training.run_planning import plan_run
+from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
 

@@ -343,7 +343,7 @@ def test_structures_named_by_side_are_not_mirrored(ball_cohort):
 
 
 def test_a_plan_can_be_edited_before_the_run_begins(ball_cohort):
-    from SparseAnnotateLib.learning.training.training_run import plan_run
+    from SparseAnnotateLib.learning.training.run_planning import plan_run
 
     plan_run(ball_cohort, "r", settings("3d"))
     run = RunFolder(ball_cohort.run_folder("r"))

@@ -27,8 +27,9 @@ from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training import estimate
 from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.learning.training.run_planning import plan_run
 from SparseAnnotateLib.learning.training.trainer import Trainer
-from SparseAnnotateLib.learning.training.training_run import plan_run, train
+from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.runs.run_list import run_summaries
@@ -141,6 +142,23 @@ def test_runs_of_before_plan_json_are_listed_read_and_resumed(ball_cohort, every
     assert weights_of(ball_cohort, "parts") == weights_of(ball_cohort, "whole")
     assert broken_off.plan_path.name == "plan.json"
     assert not (broken_off.path / "settings.json").exists()  # two plans would contradict each other
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("work", [plan_run, train])
+def test_reading_the_images_to_plan_is_shown_and_can_be_cancelled(ball_cohort, work, resumed):
+    if resumed:
+        plan_run(ball_cohort, "r", SETTINGS)
+
+    def report(progress):
+        messages.append(progress.message)
+        watch.cancel()
+
+    messages, watch = [], Watch(report)
+    with pytest.raises(CancelledError):
+        work(ball_cohort, "r", SETTINGS, watch=watch)
+    assert messages == ["checking the image of 'ball_0'"]
+    assert ball_cohort.runs() == (["r"] if resumed else [])
 
 
 def test_a_plan_of_before_plan_json_is_trained_as_it_was_edited(ball_cohort):

@@ -102,15 +102,15 @@ def test_a_gpu_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeypa
     monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer.Ranks.device", lambda self, device: "cpu")
     from dataclasses import replace
 
-    from SparseAnnotateLib.learning.training import training_run as training
+    from SparseAnnotateLib.learning.training import run_planning, training_run
 
-    plan = training._first_plan
+    plan = run_planning._first_plan
 
     def on_gpu(*arguments):
         return replace(plan(*arguments), device="cuda:0")
 
-    monkeypatch.setattr(training, "_first_plan", on_gpu)
-    monkeypatch.setattr(training, "stage_seconds", lambda *_: {"3d": 1.0})
+    monkeypatch.setattr(run_planning, "_first_plan", on_gpu)
+    monkeypatch.setattr(training_run, "stage_seconds", lambda *_: {"3d": 1.0})
     card = train(ball_cohort, "r", SETTINGS)
     assert card.device == "cpu"
     assert card.last.iterations == 6
@@ -563,7 +563,7 @@ def test_every_part_of_self_training_takes_every_loss_and_fills(ball_cohort, los
     ],
 )
 def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, words):
-    from SparseAnnotateLib.learning.training.training_run import plan_run
+    from SparseAnnotateLib.learning.training.run_planning import plan_run
 
     plan_run(ball_cohort, "r", SETTINGS)
     path = RunFolder(ball_cohort.run_folder("r")).plan_path

@@ -6,27 +6,26 @@ import math
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import metadata
 
 from ... import __version__
-from ...core import CancelledError, Cohort, RunError, Watch
+from ...core import CancelledError, Cohort, Watch
 from ...core.folder_lock import FolderLock
-from ...core.image_fingerprint import content_fingerprint
 from ...runs.cards import ModelCard, RunCard
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
 from ..data.training_cases import TrainingCase, training_cases
-from ..devices import chosen_device, prediction_precision
+from ..devices import prediction_precision
 from ..prediction.model_building import built_network, trained_model
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import set_weights
 from ..weights import load_weights
 from .distributed import Ranks
 from .estimate import stage_seconds
-from .planning import new_plan
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
+from .run_planning import begun_plan
 from .self_training_objective import SelfTrainingObjective
 from .supervised_objective import SupervisedObjective
 from .trainer import Trainer
@@ -69,66 +68,13 @@ def train(
     # One of the processes that train together holds the lock for all.
     lock = FolderLock(run.path, f"training the run '{run_name}'") if ranks.is_first else nullcontext()
     with lock:
-        plan = ranks.shared(_plan(cohort, run, settings, cases, undrawn_cases) if ranks.is_first else None)
+        plan = None
+        if ranks.is_first:
+            # Processes that train together are cancelled together, which they can be once all have the plan.
+            alone = watch if ranks.count == 1 else Watch()
+            plan = begun_plan(cohort, run, settings, cases, undrawn_cases, alone)
+        plan = ranks.shared(plan)
         return _Run(cohort, run, plan, ranks, watch).train()
-
-
-def plan_run(
-    cohort: Cohort,
-    run_name: str | None,
-    settings: TrainingSettings | None = None,
-    cases: Sequence[str] | None = None,
-    undrawn_cases: Sequence[str] = (),
-) -> RunPlan:
-    """What a run would do. Its plan is written to plan.json, which may be edited before `train` goes on with it.
-
-    Without a run's name nothing is written. Raises: as `train`.
-    """
-    if run_name is None:
-        return _first_plan(cohort, settings, cases, undrawn_cases)
-    run = RunFolder(cohort.run_folder(run_name))
-    with FolderLock(run.path, f"planning the run '{run_name}'"):
-        plan = _plan(cohort, run, settings, cases, undrawn_cases)
-        run.write_plan(plan, to_edit=True)
-    return plan
-
-
-def _plan(
-    cohort: Cohort,
-    run: RunFolder,
-    settings: TrainingSettings | None,
-    cases: Sequence[str] | None,
-    undrawn_cases: Sequence[str],
-) -> RunPlan:
-    if run.is_finished:
-        raise RunError(f"The run '{run.name}' has finished already. Choose another name to train again.")
-    if run.is_begun:
-        return _continued_plan(cohort, run, settings, cases)
-    plan = _first_plan(cohort, settings, cases, undrawn_cases)
-    return replace(plan, images=_image_marks(cohort, plan), fills=_fill_marks(cohort, plan))
-
-
-def _image_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
-    return {name: cohort.image_fingerprint(name) for name in (*plan.cases, *plan.undrawn_cases)}
-
-
-def _fill_marks(cohort: Cohort, plan: RunPlan) -> dict[str, str]:
-    """Of the fills that are there; a missing one is reported when it is to be read."""
-    marks = {}
-    for name in plan.cases if plan.settings.fill_weight > 0 else ():
-        files = (cohort.fill_path(name), cohort.fill_confidence_path(name))
-        if all(file.is_file() for file in files):
-            marks[name] = content_fingerprint(files)
-    return marks
-
-
-def _first_plan(
-    cohort: Cohort, settings: TrainingSettings | None, cases: Sequence[str] | None, undrawn_cases: Sequence[str]
-) -> RunPlan:
-    annotated = set(cohort.annotated_cases()) if not cases else set()
-    names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
-    undrawn = undrawn_cases if cases else [case.name for case in cohort.cases if case.name not in annotated]
-    return new_plan(cohort, settings or TrainingSettings(), names, undrawn)
 
 
 class _Run:
@@ -275,40 +221,6 @@ class _Run:
             notes=plan.notes,
             versions=_versions(),
         )
-
-
-def _continued_plan(
-    cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, names: Sequence[str] | None
-) -> RunPlan:
-    plan = run.plan()
-    if settings is not None and settings != plan.settings:
-        old, new = asdict(plan.settings), asdict(settings)
-        differing = ", ".join(f"{key} {old[key]} instead of {new[key]}" for key in old if old[key] != new[key])
-        raise RunError(
-            f"The run '{run.name}' was begun with other settings ({differing}). "
-            "Go on with its own settings, or train under another name."
-        )
-    changed = [n for n, mark in plan.cases.items() if cohort.annotation(n).fingerprint() != mark]
-    if names and set(names) != set(plan.cases):
-        raise RunError(
-            f"The run '{run.name}' was begun with other cases ({', '.join(sorted(plan.cases)[:3])} ...). "
-            "Go on with the same ones, or train under another name."
-        )
-    sources = [("drawn slices of", "have", changed)]
-    for what, have, old, marks in (
-        ("image of", "has", plan.images, _image_marks),
-        ("fill of", "has", plan.fills, _fill_marks),
-    ):
-        new = marks(cohort, plan) if old else {}
-        sources.append((what, have, [name for name in old if new.get(name) != old[name]]))
-    for what, have, names_changed in sources:
-        if names_changed:
-            raise RunError(
-                f"The {what} {', '.join(names_changed[:3])} {have} changed since the run '{run.name}' was begun, so it "
-                "cannot go on as it was. Train under another name."
-            )
-    chosen_device(plan.device)
-    return plan
 
 
 def _versions() -> dict[str, str]:
