@@ -25,6 +25,15 @@ class Provenance(IntEnum):
     PREDICTED = 3
 
 
+def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
+    """(K, J, I) bool: True on every voxel of the slices that are drawn or empty in a ledger."""
+    mask = np.zeros(geometry.shape, dtype=bool)
+    for plane in Plane:
+        for index in ledger.indices(plane):
+            mask[slice_layer(plane.array_axis(geometry), index)] = True
+    return mask
+
+
 @dataclass(frozen=True, eq=False)
 class SparseAnnotation:
     """Labels of one volume together with the ledger that says on which slices they count.
@@ -61,7 +70,7 @@ class SparseAnnotation:
                     shape=self.undecided.shape, shape_2=self.geometry.shape
                 )
             )
-        undecided = self.undecided.astype(bool) & self._on_drawn_slices()
+        undecided = self.undecided.astype(bool) & on_decided_slices(self.ledger, self.geometry)
         object.__setattr__(self, "undecided", undecided if undecided.any() else None)
         if undecided.any() and self.labels[undecided].any():
             object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
@@ -85,7 +94,7 @@ class SparseAnnotation:
 
     def supervised_mask(self) -> np.ndarray:
         """(K, J, I) bool: True on every voxel that a person has decided."""
-        mask = self._on_drawn_slices()
+        mask = on_decided_slices(self.ledger, self.geometry)
         if self.undecided is not None:
             mask &= ~self.undecided
         return mask
@@ -154,10 +163,3 @@ class SparseAnnotation:
     def provenance(self, elsewhere: Provenance) -> np.ndarray:
         """(K, J, I) uint8 of Provenance values: drawn where a person has decided, `elsewhere` on all other voxels."""
         return np.where(self.supervised_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)
-
-    def _on_drawn_slices(self) -> np.ndarray:
-        mask = np.zeros(self.geometry.shape, dtype=bool)
-        for axis, indices in self.drawn_by_axis().items():
-            for index in indices:
-                mask[slice_layer(axis, index)] = True
-        return mask

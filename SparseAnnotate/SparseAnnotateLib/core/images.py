@@ -63,6 +63,23 @@ def read_labels(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
     Raises:
         BadInputError: as `read_image`; when the grid is another one; when a value is not a label.
     """
+    return _whole_numbers_on_grid(path, geometry, f"The label file '{path}'")
+
+
+def read_percent(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
+    """A confidence or uncertainty in percent on the grid `geometry`: (K, J, I) uint8; turned as `read_labels` does.
+
+    Raises:
+        BadInputError: as `read_image`; when the grid is another one; when a value is no whole percentage.
+    """
+    what = f"The file of percentages '{path}'"
+    percent = _whole_numbers_on_grid(path, geometry, what)
+    if percent.max(initial=0) > 100:
+        raise BadInputError(_("{what} holds values above 100.").format(what=what))
+    return percent
+
+
+def _whole_numbers_on_grid(path: str | Path, geometry: VolumeGeometry, what: str) -> np.ndarray:
     array, own = read_image(path)
     difference = own.difference_from(geometry)
     if difference:
@@ -70,12 +87,12 @@ def read_labels(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
         if turned is None:
             raise BadInputError(
                 _(
-                    "The label file '{path}' does not lie on its image's grid: {difference}. Resample it to the "
-                    "image first, with nearest-neighbour interpolation."
-                ).format(path=path, difference=difference)
+                    "{what} does not lie on its image's grid: {difference}. Resample it to the image first, with "
+                    "nearest-neighbour interpolation."
+                ).format(what=what, difference=difference)
             )
         array = np.ascontiguousarray(turned)
-    return labels_from_values(array, f"The label file '{path}'")
+    return labels_from_values(array, what)
 
 
 def read_facts(path: str | Path) -> dict[str, str]:

@@ -144,13 +144,7 @@ class Ledger:
     def check_fits(self, geometry: VolumeGeometry, what: str) -> None:
         """Raise BadInputError, naming `what`, when a slice lies outside the volume."""
         for entry in self.entries:
-            count = entry.plane.slice_count(geometry)
-            if not 0 <= entry.index < count:
-                raise BadInputError(
-                    _(
-                        "{what} names {plane} slice {index}, but the volume has {plane} slices 0 to {count} only."
-                    ).format(what=what, plane=entry.plane.value, index=entry.index, count=count - 1)
-                )
+            entry.plane.require_slice(entry.index, geometry, what)
 
     def _with_entry(self, new: LedgerEntry) -> Ledger:
         if new.key in self._by_key:

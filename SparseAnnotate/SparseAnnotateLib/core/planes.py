@@ -39,6 +39,16 @@ class Plane(StrEnum):
         """How many slices of this plane the volume has."""
         return geometry.shape[self.array_axis(geometry)]
 
+    def require_slice(self, index: int, geometry: VolumeGeometry, what: str) -> None:
+        """Raise BadInputError, naming `what` asked for it, when the volume has no such slice."""
+        count = self.slice_count(geometry)
+        if not 0 <= index < count:
+            raise BadInputError(
+                _("{what} names {plane} slice {index}, but the volume has {plane} slices 0 to {count} only.").format(
+                    what=what, plane=self.value, index=index, count=count - 1
+                )
+            )
+
 
 @dataclass(frozen=True, order=True)
 class SliceRef:

@@ -53,30 +53,27 @@ class Watch:
             self._report(Progress(min(max(float(fraction), 0.0), 1.0), message, seconds_left, metrics))
         self.check()
 
-    @staticmethod
-    def part_of(whole: Watch, number: int, count: int, prefix: str = "") -> Watch:
-        """Watch over part `number` of `count` equal parts of a whole; seconds left are stretched to the whole."""
-        return _PartWatch(whole, number / count, 1 / count, prefix)
+    def part(self, number: int, count: int, prefix: str = "") -> Watch:
+        """Watch over part `number` of `count` equal parts of this work; seconds left are stretched to the whole."""
+        return _PartWatch(self, number / count, 1 / count, prefix)
 
-    @staticmethod
-    def stage_of(
-        whole: Watch,
+    def stage(
+        self,
         seconds: Sequence[float],
         number: int,
         prefix: str = "",
         taken: dict[int, float] | None = None,
     ) -> Watch:
-        """Watch over stage `number` of work whose stages were expected to take `seconds` each.
+        """Watch over stage `number` of this work, whose stages were expected to take `seconds` each.
 
         The seconds left of the later stages are as expected, times how much longer this one and those before it take
         than expected; `taken` is shared by the stages of one work, and remembers that.
         """
-        return _StageWatch(whole, seconds, number, prefix, {} if taken is None else taken)
+        return _StageWatch(self, seconds, number, prefix, {} if taken is None else taken)
 
-    @staticmethod
-    def quiet(whole: Watch) -> Watch:
-        """Lets the wish to cancel of a whole in, and no progress out."""
-        return _QuietWatch(whole)
+    def quiet(self) -> Watch:
+        """A watch that lets a request to cancel this work in, and no progress out."""
+        return _QuietWatch(self)
 
 
 class _QuietWatch(Watch):

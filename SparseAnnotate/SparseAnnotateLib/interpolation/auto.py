@@ -65,13 +65,13 @@ class AutoInterpolator:
         methods = self._usable(image)
         scores = self._scores
         if scores is None:
-            scores = hidden_scores(methods, annotation, image, Watch.part_of(watch, 0, 2))
+            scores = hidden_scores(methods, annotation, image, watch.part(0, 2))
         values = annotation.label_values()
         chosen = best_methods(scores, values, list(methods))
         needed = [name for name in methods if name in chosen.values()] or [next(iter(methods))]
         fills = {}
         for number, name in enumerate(needed):
-            part = Watch.part_of(Watch.part_of(watch, 1, 2), number, len(needed))
+            part = watch.part(1, 2).part(number, len(needed))
             fills[name] = methods[name].fill(annotation, image, part)
         filled = _joined(fills, chosen, scores, annotation) if len(fills) > 1 else next(iter(fills.values()))
         warnings = tuple(dict.fromkeys(w for fill in fills.values() for w in fill.warnings))

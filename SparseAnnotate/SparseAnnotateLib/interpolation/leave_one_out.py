@@ -42,7 +42,7 @@ def hidden_scores(
     rounds = list(_rounds(annotation))
     found = []
     for number, (name, method) in enumerate(methods.items()):
-        part = Watch.part_of(watch, number, len(methods), f"trying '{name}': ")
+        part = watch.part(number, len(methods), f"trying '{name}': ")
         try:
             found += _scores_of(name, method, rounds, annotation, image, part)
         except CancelledError:
@@ -74,7 +74,7 @@ def _scores_of(
     far: dict[int, list[int]] = {value: [0, 0, 0] for value in near}
     spacings = []
     for number, one in enumerate(rounds):
-        part = Watch.part_of(watch, number, len(rounds))
+        part = watch.part(number, len(rounds))
         filled = method.fill(one.rest, image, part).labels
         for index in one.looked_at:
             _count(far if one.is_far else near, annotation, filled, slice_layer(one.stack.axis, index))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import scene
 from ..core import Progress
-from ..core.images import read_labels
+from ..core.images import read_labels, read_percent
 from ..core.strict_json import parse_json, to_text
 from ..interpolation import FinishedFill, finished_fill, interpolator_named
 from .cohort_export import CohortExport
@@ -74,7 +74,7 @@ class Fills:
             cohort, geometry = self._session.cohort(), scene.geometry_of(volume_node)
             labels = read_labels(cohort.fill_path(case), geometry)
             yield Progress(1.0, "showing the fill")
-            confidence = read_labels(cohort.fill_confidence_path(case), geometry)
+            confidence = read_percent(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
             yield None
             return _new_fill(volume_node, segmentation, labels, confidence, label_of, report, origin)

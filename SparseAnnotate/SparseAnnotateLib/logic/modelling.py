@@ -10,7 +10,7 @@ import numpy as np
 from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Progress
-from ..core.images import read_labels
+from ..core.images import read_labels, read_percent
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..runs.plan import TrainingEstimate
@@ -106,7 +106,7 @@ class Modelling:
                 results.append(new_result(node, source, run_name, labels, values, origins[node.GetID()]))
                 yield None
                 if uncertainty:
-                    percent = read_labels(cohort.uncertainty_path(run_name, case, "entropy"), geometry)
+                    percent = read_percent(cohort.uncertainty_path(run_name, case, "entropy"), geometry)
                     yield None
                     np.subtract(100, percent, out=percent)
                     scene.new_confidence(results[-1], node, percent)

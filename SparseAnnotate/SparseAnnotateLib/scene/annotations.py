@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
+from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.messages import _
 from .ledger_store import stored_ledger
@@ -142,8 +143,7 @@ def annotation_of(
     ledger.check_fits(geometry, f"The ledger of '{segmentation_node.GetName()}'")
     values = values or label_values(segmentation_node)
     # Only what is on drawn slices counts, so only there can an overlap do harm.
-    nothing = slicer.util.arrayFromVolume(volume_node)
-    where = SparseAnnotation(nothing, ledger, geometry).supervised_mask()
+    where = on_decided_slices(ledger, geometry)
     return SparseAnnotation(labels_of(segmentation_node, volume_node, values, winners, where), ledger, geometry)
 
 

@@ -24,14 +24,13 @@ class UnmarkedDrawing:
     """What others have drawn of a structure on slices that are not marked.
 
     Attributes:
-        structure: its name. plane: of the slices. indices: of the slices, sorted. voxels: in all.
+        structure: its name. plane: of the slices. indices: of the slices, sorted.
         is_finished: it is drawn on most of the slices it spans, as a finished structure of another tool is.
     """
 
     structure: str
     plane: Plane
     indices: tuple[int, ...]
-    voxels: int
     is_finished: bool
 
     @property
@@ -87,7 +86,7 @@ def unmarked_drawings(
         is_finished = not known and len(by_plane[plane]) > _FEW_SLICES and _is_finished(annotation, now[name])
         if is_finished:
             plane = _main_plane(annotation)
-        found[name] = UnmarkedDrawing(name, plane, by_plane[plane], int(np.count_nonzero(changed)), is_finished)
+        found[name] = UnmarkedDrawing(name, plane, by_plane[plane], is_finished)
     return found
 
 

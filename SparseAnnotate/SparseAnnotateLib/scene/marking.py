@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core import BadInputError, Ledger, Plane, SliceState
+from ..core import BadInputError, Plane, SliceState
 from ..core.messages import _
 from .annotations import annotated_segmentation, label_values
 from .ledger_store import store_ledger, stored_ledger
@@ -50,9 +50,7 @@ def mark_empty(volume_node, plane: Plane, index: int, seconds: float | None = No
 def _has_labels(volume_node, plane: Plane, index: int) -> bool:
     """Whether any segment has a voxel on the slice; only the slice is read, because this runs with every click."""
     geometry = geometry_of(volume_node)
-    Ledger().with_state(plane, index, SliceState.DRAWN).check_fits(
-        geometry, f"The slice to mark in '{volume_node.GetName()}'"
-    )
+    plane.require_slice(index, geometry, f"The slice to mark in '{volume_node.GetName()}'")
     region = slice_region(geometry.shape, plane.array_axis(geometry), index)
     segmentation = annotated_segmentation(volume_node, create=True)
     problem = geometry_problem(segmentation, volume_node)

@@ -98,7 +98,7 @@ class PoolStrategy(ABC):
             pool = Pool([candidates[n] for n in members], drawn_here)
             quota = pool.quota(count, budget)
             if quota.left:
-                chosen = self._chosen(pool, quota, budget, Watch.part_of(watch, place, len(groups)))
+                chosen = self._chosen(pool, quota, budget, watch.part(place, len(groups)))
                 ranked += [RankedSlice(pool.slice(n), score, reason) for n, score, reason in chosen]
         return ranked
 

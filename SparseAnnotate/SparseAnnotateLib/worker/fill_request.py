@@ -102,7 +102,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     filling = watches["fill"]
     for number, name in enumerate(names):
         filling.step(number / len(names), f"filling '{name}'")
-        part = Watch.part_of(filling, number, len(names), f"'{name}': ")
+        part = filling.part(number, len(names), f"'{name}': ")
         try:
             results.append(_filled(cohort, name, method, part, request))
         except CancelledError:
@@ -132,7 +132,7 @@ def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:
 
 
 def _shared_out(watch: Watch, parts: Sequence[str]) -> dict[str, Watch]:
-    return {part: Watch.part_of(watch, number, len(parts)) for number, part in enumerate(parts)}
+    return {part: watch.part(number, len(parts)) for number, part in enumerate(parts)}
 
 
 def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str], watch: Watch | None) -> Interpolator:
@@ -161,7 +161,7 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     scores: list[HiddenScore] = []
     for number, name in enumerate(chosen):
         image, _ = usable_image(method, partial(_image, cohort, name))
-        part = Watch.part_of(watch, number, len(chosen), f"'{name}': ")
+        part = watch.part(number, len(chosen), f"'{name}': ")
         scores += method.measure(cohort.annotation(name), image, part)
     return pooled(scores)
 

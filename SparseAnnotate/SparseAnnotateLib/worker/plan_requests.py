@@ -154,7 +154,7 @@ def _similarity(cohort: Cohort, names: list[str], planes, density: float, watch:
     some = [names[i * len(names) // min(_LOOKED_AT, len(names))] for i in range(min(_LOOKED_AT, len(names)))]
     found = []
     for number, name in enumerate(some):
-        pictures = cohort_slice_images(cohort, name, planes, watch=Watch.part_of(watch, number, len(some)))
+        pictures = cohort_slice_images(cohort, name, planes, watch=watch.part(number, len(some)))
         found.append(self_similarity(pictures, density))
     known = {plane: [f[plane] for f in found if np.isfinite(f[plane])] for plane in planes}
     return {plane: float(np.mean(values)) if values else float("nan") for plane, values in known.items()}

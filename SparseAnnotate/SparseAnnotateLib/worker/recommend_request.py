@@ -162,7 +162,7 @@ def cohort_features(
         return _by_case(names, planes, centred([learned[name][plane] for name in names for plane in planes]))
     pictures = []
     for number, name in enumerate(names):
-        part = Watch.part_of(watch, number, len(names), f"'{name}': ")
+        part = watch.part(number, len(names), f"'{name}': ")
         pictures.append(cohort_slice_images(cohort, name, planes, watch=part))
     return _by_case(names, planes, intensity_features([p[plane] for p in pictures for plane in planes]))
 
@@ -198,7 +198,7 @@ def _with_uncertainty(
     estimator = UncertaintyEstimator(cohort, settings.runs, settings.samples, settings.seed, settings.device)
     cases = []
     for number, volume in enumerate(volumes):
-        part = Watch.part_of(watch, number, len(volumes), f"'{volume.name}': ")
+        part = watch.part(number, len(volumes), f"'{volume.name}': ")
         cases.append(estimator.of_case(volume.name, planes, part))
     found = [replace(v, uncertainty=case.slices) for v, case in zip(volumes, cases, strict=True)]
     if settings.budget.minutes is None:
@@ -225,6 +225,6 @@ class _Steps:
 
     def next(self) -> Watch:
         """The watch of the next step."""
-        part = Watch.part_of(self._whole, self._done, self._count)
+        part = self._whole.part(self._done, self._count)
         self._done += 1
         return part

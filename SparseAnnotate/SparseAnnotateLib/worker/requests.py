@@ -160,7 +160,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     results = []
     for number, case in enumerate(cases):
         start = time.monotonic()
-        part = Watch.part_of(watch, number, len(cases), f"'{case.name}': ")
+        part = watch.part(number, len(cases), f"'{case.name}': ")
         path = predictor.write(case.name, part, clean_up, request.uncertainty)
         results.append(_case_result(case.name, path, start, cohort.annotation(case.name)))
     return results

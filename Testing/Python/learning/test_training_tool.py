@@ -367,14 +367,14 @@ def test_the_time_left_counts_the_stages_to_come(monkeypatch):
     said = []
     watch = Watch(lambda p: said.append((p.fraction, p.seconds_left)))
     taken = {}
-    stage = Watch.stage_of(watch, [100.0, 50.0, 50.0], 0, "first, ", taken)
+    stage = watch.stage([100.0, 50.0, 50.0], 0, "first, ", taken)
     clock[0] = 50.0
     stage.step(0.25, "going", 150.0)  # twice as slow as expected
     assert said[-1] == (pytest.approx(0.125), pytest.approx(150.0 + 2 * 100.0))
     # The second stage is four times as fast as expected, the first was twice as slow: 212.5 s instead of 150.
-    Watch.stage_of(watch, [100.0, 50.0, 50.0], 1, "second, ", taken).step(0.5, "going", 6.25)
+    watch.stage([100.0, 50.0, 50.0], 1, "second, ", taken).step(0.5, "going", 6.25)
     assert said[-1] == (pytest.approx(0.625), pytest.approx(6.25 + 50.0 * 212.5 / 150.0))
-    Watch.stage_of(watch, [100.0, 50.0, 50.0], 2).step(0.5, "last", 25.0)
+    watch.stage([100.0, 50.0, 50.0], 2).step(0.5, "last", 25.0)
     assert said[-1] == (pytest.approx(0.875), pytest.approx(25.0))
 
 

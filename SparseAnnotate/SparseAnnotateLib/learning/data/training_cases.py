@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from ...core import BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.array_files import is_whole_array, save_array
 from ...core.case_names import file_stem
-from ...core.images import read_facts, read_labels, require_finite
+from ...core.images import read_facts, read_labels, read_percent, require_finite
 from ...core.intensities import Intensities
 from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
@@ -279,7 +279,7 @@ def _filled(
             "from drawn slices alone (a fill weight of 0)."
         )
     labels = read_labels(path, annotation.geometry)
-    confidence = read_labels(confidence_path, annotation.geometry)
+    confidence = read_percent(confidence_path, annotation.geometry)
     drawn = annotation.supervised_mask()
     if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
         raise BadInputError(f"The fill of case '{name}' is not one of what is drawn now. Fill it again.")

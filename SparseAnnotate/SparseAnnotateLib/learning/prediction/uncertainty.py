@@ -110,7 +110,7 @@ class UncertaintyEstimator:
 
     def _volume(self, name: str, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
         """Uncertainty (S, A, R) float16, 0 to 1, and classes (S, A, R)."""
-        quiet = Watch.quiet(watch)
+        quiet = watch.quiet()
         volumes = []
         for models, card in zip(self._models, self._cards, strict=True):
             image = normalised_image(self._cohort, name, card.normalisation)
@@ -119,7 +119,7 @@ class UncertaintyEstimator:
         uncertainty = np.zeros(image.shape, dtype=np.float16)
         classes = np.zeros(image.shape, dtype=class_dtype(volumes[0].class_count))
         for place, (start, stop) in enumerate(ranges):
-            part = Watch.part_of(watch, place, len(ranges))
+            part = watch.part(place, len(ranges))
             joint, moments = self._slab(volumes, start, stop, part)
             share = moments.variance_share() if len(volumes) > 1 else moments.entropy_share()
             uncertainty[start:stop] = share.numpy()

@@ -54,8 +54,8 @@ class PropagationInterpolator(GapInterpolator):
         axis = DrawnSlices.of(annotation).main.axis
         self._check_image(annotation, image)
         if self._matcher is None and (self._own is None or self._own[0] is not image or self._own[1] != axis):
-            self._own = (image, axis, self._trained(image, axis, Watch.part_of(watch, 0, 2)))
-            watch = Watch.part_of(watch, 1, 2)
+            self._own = (image, axis, self._trained(image, axis, watch.part(0, 2)))
+            watch = watch.part(1, 2)
         return super().fill(annotation, image, watch)
 
     def refill(self, previous: Fill, annotation: SparseAnnotation, image, changed, watch: Watch | None = None) -> Fill:

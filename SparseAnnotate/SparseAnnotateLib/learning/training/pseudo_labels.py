@@ -38,7 +38,7 @@ def write_pseudo_labels(
         name = names[number]
         if folder.pseudo_labels_path(name).is_file():
             continue
-        part = Watch.part_of(watch, number, len(names), f"pseudo-labels of '{name}': ")
+        part = watch.part(number, len(names), f"pseudo-labels of '{name}': ")
         image = np.load(normalised_image_path(cohort, name, plan.settings.normalisation), mmap_mode="r")
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape)

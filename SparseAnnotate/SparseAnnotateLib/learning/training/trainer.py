@@ -301,7 +301,7 @@ class Trainer:
         score, began = None, time.monotonic()
         if self.ranks.is_first:
             model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
-            score = self.objective.score(model, Watch.quiet(self.watch))
+            score = self.objective.score(model, self.watch.quiet())
         score = self.ranks.shared(score)
         self._validation_seconds = time.monotonic() - began
         self._remaining.pause(self._validation_seconds)

@@ -117,7 +117,7 @@ class _Run:
         found = None
         if self.ranks.is_first:
             try:
-                found = stage_seconds(self.plan, shapes, held_out, Watch.quiet(self.watch))
+                found = stage_seconds(self.plan, shapes, held_out, self.watch.quiet())
             except CancelledError:
                 if self.ranks.count == 1:
                     raise
@@ -156,7 +156,7 @@ class _Run:
     def _stage(self, seconds: dict[str, float], name: str) -> Watch:
         several = len(seconds) > 1
         prefix = {"2d": "2D model, ", "3d": "3D model, ", "final": "final model, "}.get(name, "") if several else ""
-        return Watch.stage_of(self.watch, list(seconds.values()), list(seconds).index(name), prefix, self._taken)
+        return self.watch.stage(list(seconds.values()), list(seconds).index(name), prefix, self._taken)
 
     def _trainer(self, model: ModelPlan, cases: list[TrainingCase], watch: Watch) -> Trainer:
         if model.role == "final":

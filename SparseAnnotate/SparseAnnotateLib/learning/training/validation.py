@@ -59,7 +59,7 @@ def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch:
     for case, (axis, index) in slices:
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
         slab, low = _slab_around(case, axis, index, thickness)
-        volume = VolumePrediction(models, case.image[slab], Watch.quiet(watch))
+        volume = VolumePrediction(models, case.image[slab], watch.quiet())
         decided = case.decided_on(axis, index)
         truth = case.labels[slice_layer(axis, index)][decided]
         views: dict[str, list[np.ndarray]] = {}
@@ -101,12 +101,12 @@ def _predicted_slice(
     if model.role == "2d":
         one = replace(model, planes=(axis,))
         layer = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
-        return predicted_classes(one, case.image[layer], Watch.quiet(watch)).squeeze(axis)
+        return predicted_classes(one, case.image[layer], watch.quiet()).squeeze(axis)
     slab, low = _slab_around(case, axis, index, model.patch[axis])
     if model.role == "3d":
-        predicted = predicted_classes(model, case.image[slab], Watch.quiet(watch))
+        predicted = predicted_classes(model, case.image[slab], watch.quiet())
     else:
         box = tuple(slice(*side.indices(n)[:2]) for side, n in zip(slab, case.image.shape, strict=True))
         pseudo = case.pseudo_labels(box)
-        predicted = final_classes(model, case.image[slab], *pseudo, set_weights, Watch.quiet(watch))
+        predicted = final_classes(model, case.image[slab], *pseudo, set_weights, watch.quiet())
     return predicted[slice_layer(axis, index - low)]
