@@ -20,19 +20,17 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.interpolation import interpolator_descriptions
+from SparseAnnotateLib.interpolation import DEFAULT_METHOD, INTERPOLATORS
 from SparseAnnotateLib.logic import STARTS, ConsoleLogic
-from SparseAnnotateLib.runs import PRESETS
+from SparseAnnotateLib.runs import AUTO, LOSSES, PRESETS, base_networks
 from SparseAnnotateLib.selection import (
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
     FEATURES,
+    STRATEGIES,
     Scope,
-    strategy_descriptions,
 )
 
-STRATEGIES = list(strategy_descriptions())
-FILL_METHODS = sorted(interpolator_descriptions(), key=lambda name: name != "auto")  # the default first
 BUDGETS = ["percent", "slices", "minutes"]
 SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
 
@@ -71,7 +69,7 @@ class SparseAnnotateParameterNode:
     sagittal: bool = False
     budget: Annotated[float, WithinRange(0.1, 100000.0)] = 10.0
     budgetKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
-    strategy: Annotated[str, Choice(STRATEGIES)] = DEFAULT_STRATEGY
+    strategy: Annotated[str, Choice(list(STRATEGIES))] = DEFAULT_STRATEGY
     scope: Annotated[str, Choice(SCOPES)] = SCOPES[0]
     features: Annotated[str, Choice(list(FEATURES))] = DEFAULT_FEATURES
     fromScratch: bool = False
@@ -79,11 +77,13 @@ class SparseAnnotateParameterNode:
     wholeVolume: bool = False
     start: Annotated[str, Choice(STARTS)] = STARTS[1]
     markers: bool = True
-    fillMethod: Annotated[str, Choice(FILL_METHODS)] = FILL_METHODS[0]
+    fillMethod: Annotated[str, Choice(list(INTERPOLATORS))] = DEFAULT_METHOD
     beyond: Annotated[int, WithinRange(-1, 100000)] = -1  # as the shapes end
     confidence: bool = False
     preset: Annotated[str, Choice(list(PRESETS))] = "quick"
     iterations: Annotated[int, WithinRange(0, 100000)] = 0  # as the preset has it
+    network: Annotated[str, Choice([AUTO, *base_networks()])] = AUTO
+    loss: Annotated[str, Choice([AUTO, *LOSSES])] = AUTO
     device: str = "auto"
     run: str = ""
     uncertainty: bool = False

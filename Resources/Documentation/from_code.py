@@ -15,10 +15,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from SparseAnnotateLib.command_line.parser import parser
-from SparseAnnotateLib.interpolation import interpolator_descriptions
-from SparseAnnotateLib.runs import FINAL_NETWORKS, LOSSES, NETWORKS, PRESETS, RECIPES, AugmentationSettings
+from SparseAnnotateLib.core.registry import markdown_table
+from SparseAnnotateLib.interpolation import INTERPOLATORS
+from SparseAnnotateLib.runs import LOSSES, NETWORKS, PRESETS, RECIPES, AugmentationSettings, base_networks
 from SparseAnnotateLib.runs.settings import TrainingSettings
-from SparseAnnotateLib.selection import FEATURES, SCOPES, strategy_descriptions
+from SparseAnnotateLib.selection import FEATURES, SCOPES, STRATEGIES
 
 _MODULE = Path(__file__).resolve().parents[2] / "SparseAnnotate"
 _LOGIC = _MODULE / "SparseAnnotateLib" / "logic"
@@ -170,13 +171,13 @@ _PARTS: dict[str, Callable[[], str]] = {
     "augmentation": augmentation,
     "console": console,
     "panel": panel,
-    "strategies": _named("strategy", strategy_descriptions),
+    "strategies": lambda: markdown_table(STRATEGIES.values()),
     "scopes": _named("scope", lambda: SCOPES),
-    "features": _named("features", lambda: FEATURES),
-    "fill_methods": _named("method", interpolator_descriptions),
-    "presets": _named("preset", lambda: PRESETS),
+    "features": lambda: markdown_table(FEATURES.values()),
+    "fill_methods": lambda: markdown_table(INTERPOLATORS.values()),
+    "presets": lambda: markdown_table(PRESETS.values()),
     "recipes": _named("recipe", lambda: RECIPES),
-    "networks": _named("network", lambda: NETWORKS),
-    "final_networks": _named("network", lambda: FINAL_NETWORKS),
-    "losses": _named("loss", lambda: LOSSES),
+    "networks": lambda: markdown_table(base_networks().values()),
+    "final_networks": lambda: markdown_table(NETWORKS.values()),
+    "losses": lambda: markdown_table(LOSSES.values()),
 }

@@ -15,7 +15,7 @@ import numpy as np
 from benchmark_report import arguments, report
 from SparseAnnotateLib.core import Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.interpolation import MorphologicalInterpolator, interpolator_named
-from SparseAnnotateLib.interpolation.shape import ShapeInterpolator
+from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from benchmark_report import arguments, report
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.devices import chosen_device, prediction_precision
-from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
 from SparseAnnotateLib.learning.prediction.volume_prediction import predicted_classes
 from SparseAnnotateLib.learning.training.distributed import Ranks
@@ -32,7 +32,7 @@ from SparseAnnotateLib.learning.training.patch_planning import planned_network
 from SparseAnnotateLib.learning.training.planning import new_plan
 from SparseAnnotateLib.learning.training.supervised_objective import SupervisedObjective
 from SparseAnnotateLib.learning.training.trainer import Trainer
-from SparseAnnotateLib.runs import AugmentationSettings, TrainingSettings
+from SparseAnnotateLib.runs import AugmentationSettings, NetworkShape, TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
 BLOCK = 5

@@ -122,7 +122,7 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
     for item in clicks.panel.draw.table.items:
         clicks.logic.markDrawn(item.volumeNode, item.plane, item.index)
     clicks.panel.refresh()
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     clicks.measure("fill (shape), with writing and showing", ui.fillButton.click)
     clicks.measure("confidence", ui.confidenceCheckBox.click)
     clicks.measure("apply", ui.applyButton.click)

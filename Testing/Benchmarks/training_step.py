@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from benchmark_report import arguments, report
-from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.sliding_windows import autocast
 from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.runs import NetworkShape
 
 CONFIGURATIONS = [
     ("fp32", "contiguous"),

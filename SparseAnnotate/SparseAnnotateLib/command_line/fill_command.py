@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..interpolation import interpolator_descriptions
+from ..interpolation import INTERPOLATORS
 from ..worker.fill_request import FillRequest, FillResult
-from .shared_options import DEVICES, cohort_command
+from .shared_options import DEVICES, choices, cohort_command
 from .terminal_output import show_line, show_table
 
 
 def add_fill(commands) -> None:
     command = cohort_command(commands, "fill", "fill between drawn slices", show_fills)
-    methods = "; ".join(f"{name}: {text}" for name, text in interpolator_descriptions().items())
     defaults = FillRequest("")
-    command.add_argument("--method", default=defaults.method, help=methods)
+    command.add_argument("--method", default=defaults.method, help=choices(INTERPOLATORS))
     command.add_argument("--steps", type=int, default=defaults.steps, help="in which 'propagation' learns")
     command.add_argument("--device", default=defaults.device, help=f"for 'propagation': {DEVICES}")
     command.add_argument("--beyond", type=int, metavar="N", help="slices beyond the outermost drawn ones, at most")

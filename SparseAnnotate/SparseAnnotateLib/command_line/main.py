@@ -64,7 +64,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     from .progress_output import reported_progress
     from .unused_options import unused_options
 
-    options = parser().parse_args(arguments)
+    try:
+        options = parser().parse_args(arguments)
+    except SparseAnnotateError as error:  # of somebody's own parts, which the choices include
+        _show_error(str(error))
+        return EXIT_ERROR
     for sentence in unused_options(options, sys.argv[1:] if arguments is None else arguments):
         logging.getLogger(__name__).warning(sentence)
     silent = options.json or options.quiet

@@ -12,15 +12,15 @@ from ..selection import (
     DEFAULT_DIMENSIONS,
     FEATURES,
     SCOPES,
+    STRATEGIES,
     AnnotationPlan,
     Budget,
     FeatureSettings,
     Scope,
     SelectionSettings,
-    strategy_descriptions,
 )
 from ..worker.plan_requests import Agreement
-from .shared_options import DEVICES, cohort_command, of_options, request_of_options
+from .shared_options import DEVICES, choices, cohort_command, of_options, request_of_options
 from .terminal_output import show_line, show_table
 
 
@@ -57,9 +57,8 @@ def add_recommend(commands) -> None:
     command.add_argument(
         "--planes", nargs="+", default=planes, help=f"axial, coronal, sagittal (default: {', '.join(planes)})"
     )
-    strategies = "; ".join(f"{name}: {text}" for name, text in strategy_descriptions().items())
     default = SelectionSettings.strategy
-    command.add_argument("--strategy", default=default, help=f"{strategies} Default: {default}.")
+    command.add_argument("--strategy", default=default, help=f"{choices(STRATEGIES)} Default: {default}.")
     scopes = "; ".join(f"{scope.value}: {text}" for scope, text in SCOPES.items())
     command.add_argument(
         "--scope", default=Budget.scope, help=f"what is looked at together. {scopes}. Default: {Budget.scope}."
@@ -89,11 +88,10 @@ def add_agreement(commands) -> None:
 
 
 def _feature_options(command: argparse.ArgumentParser) -> None:
-    features = "; ".join(f"{name}: {text}" for name, text in FEATURES.items())
     command.add_argument(
         "--features",
         default=FeatureSettings.features,
-        help=f"what slices are compared by. {features} none: with uncertainty, not at all",
+        help=f"what slices are compared by. {choices(FEATURES)} none: with uncertainty, not at all",
     )
     command.add_argument(
         "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"

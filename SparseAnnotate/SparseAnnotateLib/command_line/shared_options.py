@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core import Watch
+from ..core.registry import Entry
 from ..worker import requests
 
 if TYPE_CHECKING:
@@ -52,3 +53,8 @@ def of_options(cls: type[T], options: argparse.Namespace, **made: Any) -> T:
     given = {f.name: getattr(options, f.name) for f in fields(cls) if f.name not in made}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return cls(**given, **made)
+
+
+def choices(parts: Mapping[str, Entry]) -> str:
+    """The parts there are and what each does, as text for `--help`."""
+    return " ".join(f"{entry.name}: {entry.description}" for entry in parts.values()).replace("%", "%%")

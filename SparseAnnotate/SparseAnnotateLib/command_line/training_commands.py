@@ -9,26 +9,25 @@ from typing import Any
 
 from ..core import Watch
 from ..core.strict_json import read_json, read_json_text
-from ..runs import LOSSES, NETWORKS, PRESETS, RECIPES, TrainingSettings
+from ..runs import LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
 from ..runs.plan import TrainingEstimate
 from ..worker import requests
-from .shared_options import DEVICES, cohort_command
+from .shared_options import DEVICES, choices, cohort_command
 from .terminal_output import show_line, show_table
 
 
 def add_train(commands) -> None:
     command = cohort_command(commands, "train", "train on drawn slices, or go on with a run", show_training, _train)
     command.add_argument("--run", required=True, help="name of the run; one that was cancelled or killed goes on")
-    command.add_argument("--preset", choices=PRESETS, help="; ".join(f"{n}: {text}" for n, text in PRESETS.items()))
+    command.add_argument("--preset", choices=PRESETS, help=choices(PRESETS))
     command.add_argument("--recipe", choices=RECIPES, help="; ".join(f"{n}: {text}" for n, text in RECIPES.items()))
     command.add_argument(
         "--settings", metavar="JSON", help="file with any of the training settings; options override it"
     )
     command.add_argument("--plan-only", action="store_true", help="write the plan, to be edited; say how long it takes")
-    networks = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
-    command.add_argument("--network", help=f"of 3D models. {networks}")
+    command.add_argument("--network", help=f"of 3D models. {choices(base_networks())}")
     command.add_argument("--network-2d", help="of 2D models, the same names")
-    command.add_argument("--loss", help="; ".join(f"{name}: {text}" for name, text in LOSSES.items()))
+    command.add_argument("--loss", help=choices(LOSSES))
     command.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch in voxels")
     defaults = TrainingSettings()
     for name, kind in (

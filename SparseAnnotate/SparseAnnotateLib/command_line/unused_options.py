@@ -6,8 +6,11 @@ import argparse
 from collections.abc import Sequence
 
 from ..core import SparseAnnotateError
-from ..selection import strategy_named
+from ..interpolation import INTERPOLATORS
+from ..selection import FEATURES, STRATEGIES
 from ..worker.recommend_request import NO_FEATURES
+
+_FILL_OPTIONS = ("steps", "device", "time_limit")
 
 
 def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
@@ -25,28 +28,32 @@ def _meant(options: argparse.Namespace, word: str) -> list[str]:
 
 
 def _of_fill(options: argparse.Namespace) -> list[str]:
-    methods = set(options.methods or ()) if options.method == "auto" else {options.method}
-    where = f"--method {options.method}"
+    method = INTERPOLATORS.get(options.method)
+    if method is None:
+        return []  # refused in a moment
+    methods = set(options.methods or ()) if method.chooses else {options.method}
     found = []
-    if options.method != "auto":
-        found += _sentence(options, ["methods"], where)
-    # 'auto' without --methods chooses from ways that learn nothing.
-    if "propagation" not in methods:
-        found += _sentence(options, ["steps", "device"], "any method but 'propagation'")
-    if "morphological" not in methods:
-        found += _sentence(options, ["time_limit"], "any method but 'morphological'")
+    if not method.chooses:
+        found += _sentence(options, ["methods"], f"--method {options.method}")
+    by_option = {option: [e for e in INTERPOLATORS.values() if option in e.options] for option in _FILL_OPTIONS}
+    for takers in dict.fromkeys(tuple(e.name for e in takers) for takers in by_option.values()):
+        # 'auto' without --methods chooses from ways that take no options.
+        if not methods & set(takers):
+            names = [option for option in _FILL_OPTIONS if tuple(e.name for e in by_option[option]) == takers]
+            found += _sentence(options, names, f"any method but {' and '.join(map(repr, takers))}")
     return found
 
 
 def _of_recommend(options: argparse.Namespace) -> list[str]:
     try:
-        needs = strategy_named(options.strategy).needs
+        entry = STRATEGIES.named(options.strategy)
     except SparseAnnotateError:
         return []  # refused in a moment
     where = f"--strategy {options.strategy}"
     found = []
-    asks_models = "uncertainty" in needs
-    compares = "features" in needs or (asks_models and options.features != NO_FEATURES) or bool(options.picture)
+    asks_models = entry.asks_models
+    compares = entry.compares_slices and not (asks_models and options.features == NO_FEATURES)
+    compares = compares or bool(options.picture)
     if not asks_models:
         found += _sentence(options, ["runs", "samples"], where)
     if not compares:
@@ -62,10 +69,11 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
 
 def _of_features(options: argparse.Namespace) -> list[str]:
     where = f"--features {options.features}"
+    features = FEATURES.get(options.features)
     found = []
-    if options.features != "autoencoder":
+    if features is None or not features.has_weights:
         found += _sentence(options, ["from_scratch", "download_weights"], where)
-    if options.features not in ("autoencoder", "mae"):
+    if features is None or not features.is_learned:
         found += _sentence(options, ["feature_steps"], where)
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
+from ..logic import FILL_METHODS
 from .preview import Preview
 from .session import PanelSession
 from .step import Step
@@ -37,7 +38,7 @@ class FillStep(Step):
     def summary(self) -> str:
         if self.preview.node is not None:
             return _("preview to apply or discard")
-        return self.session.parameters.fillMethod
+        return FILL_METHODS[self.session.parameters.fillMethod].label
 
     def refresh(self) -> None:
         session = self.session

@@ -7,6 +7,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import Progress
+from ..core.registry import Entry
+from ..logic import FILL_METHODS
+from ..runs import AUTO, LOSSES, PRESETS, base_networks
+from ..selection import FEATURES, NEXT_ROUND_STRATEGY, STRATEGIES
+from .choice_labels import explain, show_labels
 from .data_step import PLANE_BOXES, DataStep
 from .draw_step import DrawStep
 from .environment_step import EnvironmentStep
@@ -45,6 +50,16 @@ class Panel:
         selectors = ("segmentationSelector", "measuredSelector", "referenceSelector")
         for name in selectors:
             getattr(self.ui, name).setMRMLScene(slicer.mrmlScene)
+        self._choices = (
+            (self.ui.strategySelector, STRATEGIES),
+            (self.ui.featuresSelector, FEATURES),
+            (self.ui.fillMethodSelector, FILL_METHODS),
+            (self.ui.presetSelector, PRESETS),
+            (self.ui.networkSelector, {AUTO: _as_the_preset(), **base_networks()}),
+            (self.ui.lossSelector, {AUTO: _as_the_preset(), **LOSSES}),
+        )
+        for selector, parts in self._choices:
+            explain(selector, parts)
         self.data = DataStep(self.session)
         self.recommend = RecommendStep(self.session, self._go_on_to_drawing)
         self.draw = DrawStep(self.session)
@@ -103,6 +118,8 @@ class Panel:
             "confidence": "confidenceCheckBox",
             "preset": "presetSelector",
             "iterations": "iterationsSpinBox",
+            "network": "networkSelector",
+            "loss": "lossSelector",
             "uncertainty": "uncertaintyCheckBox",
             "measured": "measuredSelector",
             "reference": "referenceSelector",
@@ -111,6 +128,8 @@ class Panel:
         self._connection = parameters.connectParametersToGui(
             {name: getattr(ui, widget) for name, widget in bound.items()}
         )
+        for selector, parts in self._choices:
+            show_labels(selector, parts)
         for step in self.steps.values():
             self.session.attempt(step.connect, keep_message=True)
         ui.budgetSpinBox.value = budget
@@ -220,8 +239,15 @@ class Panel:
             self.session.parameters.unfolded = ",".join(unfolded)
 
     def _recommend_next(self, run: str) -> None:
-        self.recommend.recommend("uncertainty", [run], is_next=True)
+        self.recommend.recommend(NEXT_ROUND_STRATEGY, [run], is_next=True)
 
     def _go_on_to_drawing(self, volume) -> None:
         self.open(self.draw)
         self.draw.table.choose_first_to_do(volume)
+
+
+def _as_the_preset() -> Entry:
+    """The choice that leaves a network or a loss to the preset and the device."""
+    return Entry(
+        name=AUTO, label=_("Automatic"), description=_("As the preset has it, and as suits the device."), make=AUTO
+    )

@@ -8,7 +8,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, Plane
-from ..selection import Budget, Scope, SelectionSettings
+from ..selection import FEATURES, STRATEGIES, Budget, Scope, SelectionSettings
+from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
 from .session import PanelSession, duration
 from .step import Step
@@ -36,7 +37,7 @@ class RecommendStep(Step):
     def summary(self) -> str:
         parameters = self.session.parameters
         amount = f"{parameters.budget:g} {'%' if parameters.budgetKind == 'percent' else parameters.budgetKind}"
-        return f"{amount}, {parameters.strategy}"
+        return f"{amount}, {STRATEGIES[parameters.strategy].label}"
 
     def disconnect(self) -> None:
         self._plan = None
@@ -52,13 +53,17 @@ class RecommendStep(Step):
         self._show_options()
 
     def _show_options(self) -> None:
-        strategy, enable = self.ui.strategySelector.currentText, self.session.enable
-        compares = strategy in ("representative", "core_set", "uncertainty")
+        enable = self.session.enable
+        strategy = chosen_part(self.ui.strategySelector, STRATEGIES)
+        features = chosen_part(self.ui.featuresSelector, FEATURES)
+        if strategy is None or features is None:
+            return  # no scene is connected yet
+        compares = strategy.compares_slices
         enable(
             self.ui.featuresSelector,
-            None if compares else _("'{name}' does not compare slices.").format(name=strategy),
+            None if compares else _("'{name}' does not compare slices.").format(name=strategy.label),
         )
-        is_autoencoder = compares and self.ui.featuresSelector.currentText == "autoencoder"
+        is_autoencoder = compares and features.has_weights
         why_not = None if is_autoencoder else _("Only when slices are compared by autoencoder.")
         enable(self.ui.fromScratchCheckBox, why_not)
         is_small = is_autoencoder and self.ui.fromScratchCheckBox.checked
@@ -88,7 +93,7 @@ class RecommendStep(Step):
         if not session.planes:
             raise BadInputError(_("Choose at least one plane to draw in, under Data."))
         strategy = strategy or chosen.strategy
-        if strategy == "uncertainty" and not runs:
+        if STRATEGIES[strategy].asks_models and not runs:
             runs = [chosen.run] if chosen.run else []
         settings = SelectionSettings(
             budget=Budget(scope=Scope.named(chosen.scope), **amount),
@@ -158,7 +163,7 @@ class RecommendStep(Step):
         # The kind first: it sets the range of the amount.
         self.ui.budgetKindSelector.setCurrentText("slices")
         self.ui.budgetSpinBox.value = plan.slices
-        self.ui.strategySelector.setCurrentText(plan.strategy)
+        choose(self.ui.strategySelector, STRATEGIES, plan.strategy)
         if plan.volume_share < 1.0:
             parameters.volumes = [node for node in self.session.volumes if node.GetName() in plan.cases]
             parameters.volume = parameters.volumes[0]

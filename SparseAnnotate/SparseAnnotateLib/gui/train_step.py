@@ -8,6 +8,7 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, Progress
+from ..runs import AUTO
 from .preview import Preview
 from .run_table import RunTable
 from .session import PanelSession, duration
@@ -111,8 +112,13 @@ class TrainStep(Step):
             self.logic.cancel()
             return
         chosen = self.session.parameters
+        self._begin(self.logic.panel.new_run_name(), self._changes(), chosen.preset)
+
+    def _changes(self) -> dict:
+        """The settings that are chosen otherwise than the preset has them."""
+        chosen = self.session.parameters
         settings = {"iterations": chosen.iterations} if chosen.iterations else {}
-        self._begin(self.logic.panel.new_run_name(), settings, chosen.preset)
+        return settings | {name: getattr(chosen, name) for name in ("network", "loss") if getattr(chosen, name) != AUTO}
 
     def _continue(self) -> None:
         if self.runs.chosen is None:
@@ -166,7 +172,7 @@ class TrainStep(Step):
 
     def _estimate(self) -> None:
         session, chosen = self.session, self.session.parameters
-        settings = {"iterations": chosen.iterations} if chosen.iterations else {}
+        settings = self._changes()
         self._drop_estimate()
         asked = self._to_estimate()
         session.start(
@@ -186,7 +192,8 @@ class TrainStep(Step):
             (item.volumeNode.GetID(), item.plane, item.index) for item in session.worklist if item.state.is_decided
         ]
         volumes = [node.GetID() for node in session.volumes]
-        return chosen.preset, chosen.iterations, chosen.device, volumes, sorted(drawn), str(self.logic.cohortFolder)
+        asked = (chosen.preset, chosen.device, sorted(self._changes().items()))
+        return (*asked, volumes, sorted(drawn), str(self.logic.cohortFolder))
 
     def _drop_estimate(self) -> None:
         self._estimated_for = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ..core import BadInputError, Plane, SparseAnnotation, Watch
+from ..core import Plane, SparseAnnotation, Watch
+from ..core.registry import Entry, Need, Registry
 from .hidden_score import HiddenScore
 
 
@@ -90,33 +90,32 @@ class IncrementalInterpolator(Interpolator, Protocol):
         ...
 
 
-Factory = TypeVar("Factory", bound=Callable[[], Interpolator])
-_REGISTRY: dict[str, tuple[Callable[[], Interpolator], str]] = {}
+@dataclass(frozen=True, kw_only=True)
+class InterpolatorEntry(Entry):
+    """A way to fill as users choose it; `make` takes the `options` and gives an `Interpolator`.
+
+    Attributes:
+        options: which of the fields of a fill request it takes: 'time_limit', 'steps', 'device'.
+        learn: what makes it for a cohort that it learns on first, with the arguments (cohort, names of the cases,
+            watch) and the `options`; None when it learns nothing beforehand.
+        chooses: True when it chooses among other ways.
+    """
+
+    options: tuple[str, ...] = ()
+    learn: Callable[..., Interpolator] | str | None = None
+    chooses: bool = False
+
+    @property
+    def runs_in_worker(self) -> bool:
+        """True when it never runs in Slicer's own process."""
+        return Need.TORCH in self.needs
 
 
-def register_interpolator(name: str, description: str) -> Callable[[Factory], Factory]:
-    """Class decorator: make an interpolator known under `name`."""
-
-    def add(factory: Factory) -> Factory:
-        _REGISTRY[name] = (factory, description)
-        return factory
-
-    return add
-
-
-def register_interpolator_from(place: str, name: str, description: str) -> None:
-    """Make an interpolator known whose class, `module:Class`, is only imported when it is asked for."""
-    module, _, attribute = place.partition(":")
-    _REGISTRY[name] = (lambda: getattr(import_module(module), attribute)(), description)
+INTERPOLATORS: Registry[InterpolatorEntry] = Registry("There is no way to fill called", f"{__package__}.interpolators")
+DEFAULT_METHOD = "auto"
 
 
 def interpolator_named(name: str) -> Interpolator:
     """The interpolator of that name. Raises BadInputError when there is none."""
-    if name not in _REGISTRY:
-        raise BadInputError(f"There is no way to fill called '{name}'; choose one of {', '.join(_REGISTRY)}.")
-    return _REGISTRY[name][0]()
-
-
-def interpolator_descriptions() -> dict[str, str]:
-    """Every interpolator's name and what it does in one sentence."""
-    return {name: description for name, (_, description) in _REGISTRY.items()}
+    interpolator: Interpolator = INTERPOLATORS.named(name).loaded()()
+    return interpolator

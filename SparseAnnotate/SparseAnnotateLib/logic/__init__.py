@@ -7,6 +7,7 @@ work has ended.
 """
 
 from .console import ConsoleLogic
+from .fills import FILL_METHODS
 from .slice_starts import STARTS
 
-__all__ = ["STARTS", "ConsoleLogic"]
+__all__ = ["FILL_METHODS", "STARTS", "ConsoleLogic"]

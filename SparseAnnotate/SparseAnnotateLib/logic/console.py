@@ -11,7 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from .. import scene
 from ..client import Job, Steps
 from ..core import CaseFigures, Cohort, Ledger, Plane, Progress, SliceState
-from ..interpolation import interpolator_descriptions
+from ..interpolation import INTERPOLATORS
 from ..selection import DEFAULT_DIMENSIONS, AnnotationPlan, Budget, FeatureSettings, Scope, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
@@ -303,7 +303,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def fillMethods() -> dict[str, str]:
         """Every way to fill, and what it does in one sentence."""
-        return interpolator_descriptions()
+        return {name: entry.description for name, entry in INTERPOLATORS.items()}
 
     def fillReport(self, resultNode) -> FillReport:
         """How good a fill is, and what to look at; it is saved with the scene. Empty for a node that is no fill."""

@@ -8,13 +8,18 @@ from .. import scene
 from ..core import Progress
 from ..core.images import read_labels, read_percent
 from ..core.strict_json import parse_json, to_text
-from ..interpolation import FinishedFill, finished_fill, interpolator_named
+from ..interpolation import INTERPOLATORS, FinishedFill, finished_fill, interpolator_named
 from .cohort_export import CohortExport
 from .result_nodes import new_result
 from .session import Session, Waiting
 
-LEARNED_METHODS = ("propagation",)
-"""Ways to fill that learn first: they run in the worker only."""
+FILL_METHODS = INTERPOLATORS
+"""The ways to fill, for the panel, which knows nothing of interpolation."""
+
+
+def runs_in_worker(method: str) -> bool:
+    """True for a way to fill that never runs in this process. Raises BadInputError when there is none of that name."""
+    return INTERPOLATORS.named(method).runs_in_worker
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Fills:
         drawn = annotation.label_values()
         own = scene.label_values(segmentation)
         origin = scene.origin_now(volume_node, annotation, {value: name for name, value in own.items()})
-        if waiting.for_completion and method not in LEARNED_METHODS:
+        if waiting.for_completion and not runs_in_worker(method):
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
             # The image is part of what was filled: when its voxels have changed, nothing of the last fill holds.

@@ -13,11 +13,12 @@ from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..selection import (
+    STRATEGIES,
     AnnotationPlan,
     SelectionSettings,
     Volume,
+    check_seed,
     recommend_slices,
-    strategy_named,
 )
 from .cohort_export import CohortExport
 from .session import Session, Waiting
@@ -39,7 +40,8 @@ class Recommending:
             yield from scene.storing_recommended(volume_nodes, recommended)
             return [item for item in scene.worklist_of(volume_nodes) if item.state is SliceState.TODO]
 
-        if not strategy_named(settings.strategy, settings.seed).needs:
+        check_seed(settings.seed)
+        if not STRATEGIES.named(settings.strategy).needs:
             return self._session.do(None, _choosing(volume_nodes, settings), enter, waiting, "recommend")
         prepare = self._export.request(volume_nodes, **vars(settings))
         return self._session.do("recommend", prepare, lambda rows: enter(_by_case(rows)), waiting)

@@ -1,6 +1,22 @@
 """What a training run is on disk: its settings, plan, folder and cards, and the list of runs. Without torch."""
 
+from .loss import DEFAULT_LOSS, LOSSES, LossEntry
+from .network import AUTO, DEFAULT_NETWORK, NETWORKS, NetworkEntry, NetworkShape, base_networks
 from .presets import PRESETS
-from .settings import FINAL_NETWORKS, LOSSES, NETWORKS, RECIPES, AugmentationSettings, TrainingSettings
+from .settings import RECIPES, AugmentationSettings, TrainingSettings
 
-__all__ = ["FINAL_NETWORKS", "LOSSES", "NETWORKS", "PRESETS", "RECIPES", "AugmentationSettings", "TrainingSettings"]
+__all__ = [
+    "AUTO",
+    "DEFAULT_LOSS",
+    "DEFAULT_NETWORK",
+    "LOSSES",
+    "NETWORKS",
+    "PRESETS",
+    "RECIPES",
+    "AugmentationSettings",
+    "LossEntry",
+    "NetworkEntry",
+    "NetworkShape",
+    "TrainingSettings",
+    "base_networks",
+]

@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
-from ..core import BadInputError
+from dataclasses import dataclass
+
+from ..core.registry import Entry, Registry
 from .settings import AugmentationSettings, Recipe, TrainingSettings
 
-PRESETS = {
-    "quick": "one 3D model: to see within minutes whether the drawn slices are enough.",
-    "balanced": "a 2D and a 3D model, averaged.",
-    "best": "2D and 3D models, and a final model that learns from their pseudo-labels (Zheng 2020).",
-}
-_RECIPES: dict[str, Recipe] = {"quick": "3d", "balanced": "ensemble", "best": "self_training"}
-_CPU_ITERATIONS = {"quick": 600, "balanced": 1000, "best": 1000}
-_CARD_ITERATIONS = {"quick": 2500, "balanced": 10_000, "best": 15_000}
+
+@dataclass(frozen=True, kw_only=True)
+class PresetEntry(Entry):
+    """A way to train as users choose it; see `preset_settings`.
+
+    Attributes:
+        recipe: what it trains. iterations, iterations_on_cpu: of each model.
+        is_thorough: True when, with a GPU, patches are deformed, too.
+    """
+
+    recipe: Recipe
+    iterations: int
+    iterations_on_cpu: int
+    is_thorough: bool = True
+
+
+PRESETS: Registry[PresetEntry] = Registry("There is no preset", None)
+PRESETS.add(
+    PresetEntry(
+        name="quick",
+        label="Quick",
+        description="One 3D model: to see within minutes whether the drawn slices are enough.",
+        make=TrainingSettings,
+        recipe="3d",
+        iterations=2500,
+        iterations_on_cpu=600,
+        is_thorough=False,
+        order=1,
+    )
+)
+PRESETS.add(
+    PresetEntry(
+        name="balanced",
+        label="Balanced",
+        description="A 2D and a 3D model, averaged.",
+        make=TrainingSettings,
+        recipe="ensemble",
+        iterations=10_000,
+        iterations_on_cpu=1000,
+        order=2,
+    )
+)
+PRESETS.add(
+    PresetEntry(
+        name="best",
+        label="Best",
+        description="2D and 3D models, and a final model that learns from their pseudo-labels (Zheng 2020).",
+        make=TrainingSettings,
+        recipe="self_training",
+        iterations=15_000,
+        iterations_on_cpu=1000,
+        order=3,
+    )
+)
 
 
 def preset_settings(name: str, device: str, seed: int = 0) -> TrainingSettings:
     """Settings of a preset for a device ('cpu' or a GPU). Raises BadInputError for an unknown name."""
-    if name not in PRESETS:
-        raise BadInputError(f"There is no preset '{name}'; choose one of {', '.join(PRESETS)}.")
+    preset = PRESETS.named(name)
     on_cpu = device == "cpu"
-    iterations = (_CPU_ITERATIONS if on_cpu else _CARD_ITERATIONS)[name]
-    thorough = name != "quick"
+    iterations = preset.iterations_on_cpu if on_cpu else preset.iterations
+    thorough = preset.is_thorough
     return TrainingSettings(
-        recipe=_RECIPES[name],
+        recipe=preset.recipe,
         iterations=iterations,
         augmentation=AugmentationSettings(
             # In trainings as short as a CPU affords they cost more than they bring (Testing/Benchmarks/README.md).

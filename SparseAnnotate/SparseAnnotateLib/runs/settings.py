@@ -9,32 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core import BadInputError
+from .loss import DEFAULT_LOSS, LOSSES
+from .network import AUTO, DIVISOR, NETWORKS, base_networks
 
-DIVISOR = 16  # networks halve their input at most four times
-NETWORKS = {
-    "basic_unet_small": "U-Net with 16 to 128 features; the one a CPU can afford.",
-    "basic_unet": "U-Net with 32 to 256 features.",
-    "attention_unet": "U-Net with attention gates (Oktay 2018).",
-    "dense_vox_net": "densely connected network (Yu 2017), the one of Zheng 2020.",
-    "dynunet": "U-Net of the nnU-Net kind; kernels and strides follow the spacing.",
-    "segresnet": "residual encoder-decoder (Myronenko 2018).",
-    "swin_unetr": "U-Net with a Swin transformer as encoder (Hatamizadeh 2022).",
-    "unetr": "U-Net with a vision transformer as encoder (Hatamizadeh 2022).",
-}
-FINAL_NETWORKS = {
-    "y_shaped_dense_vox_net": "DenseVoxNet with two arms, image and mean pseudo-label (Zheng 2020).",
-    "y_shaped_dense_vox_net_small": "a narrower one, which a CPU can afford.",
-    **NETWORKS,
-}
-LOSSES = {
-    "dice_ce": "Dice + cross-entropy.",
-    "ce": "cross-entropy (Zheng 2020, eq. 1 and 2).",
-    "weighted_ce": "cross-entropy with a weight for each class.",
-    "dice_focal": "Dice + focal loss, for rare structures.",
-    "tversky": "Tversky loss, which counts missed voxels more than wrong ones.",
-    "generalised_dice": "Dice whose classes count by their size.",
-    "boundary": "Dice + cross-entropy + boundary loss (Kervadec 2019), by distances within each drawn slice.",
-}
 RECIPES = {
     "3d": "one 3D model on the drawn voxels.",
     "2d": "one 2D model on the slices of all planes.",
@@ -80,8 +57,8 @@ class TrainingSettings:
 
     Attributes:
         recipe: what is trained, a name from RECIPES.
-        network, network_2d: names from NETWORKS, or 'auto' (small on a CPU).
-        network_final: of the final model of 'self_training', a name from FINAL_NETWORKS; 'auto': the Y-shaped
+        network, network_2d: names from `base_networks`, or 'auto' (small on a CPU).
+        network_final: of the final model of 'self_training', any name from NETWORKS; 'auto': the Y-shaped
             DenseVoxNet, and on a CPU the network of the 3D model, which learns more in the steps that it affords.
         patch, patch_2d: patch size in voxels (S, A, R), and in pixels of slices, or None.
         batch, batch_2d: patches per step, or None.
@@ -116,9 +93,9 @@ class TrainingSettings:
     """
 
     recipe: Recipe = "3d"
-    network: str = "auto"
-    network_2d: str = "auto"
-    network_final: str = "auto"
+    network: str = AUTO
+    network_2d: str = AUTO
+    network_final: str = AUTO
     patch: tuple[int, int, int] | None = None
     patch_2d: tuple[int, int] | None = None
     batch: int | None = None
@@ -126,7 +103,7 @@ class TrainingSettings:
     iterations: int = 600
     iterations_2d: int | None = None
     iterations_final: int | None = None
-    loss: str = "dice_ce"
+    loss: str = DEFAULT_LOSS
     class_weights: tuple[float, ...] | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -158,14 +135,13 @@ class TrainingSettings:
         if self.recipe not in RECIPES:
             raise BadInputError(f"There is no recipe '{self.recipe}'; choose one of {', '.join(RECIPES)}.")
         for name in (self.network, self.network_2d):
-            if name != "auto" and name not in NETWORKS:
-                raise BadInputError(f"There is no network '{name}'; choose one of auto, {', '.join(NETWORKS)}.")
-        if self.network_final != "auto" and self.network_final not in FINAL_NETWORKS:
+            if name != AUTO and name not in base_networks():
+                raise BadInputError(f"There is no network '{name}'; choose one of auto, {', '.join(base_networks())}.")
+        if self.network_final != AUTO and self.network_final not in NETWORKS:
             raise BadInputError(
-                f"There is no final network '{self.network_final}'; choose one of auto, {', '.join(FINAL_NETWORKS)}."
+                f"There is no final network '{self.network_final}'; choose one of auto, {', '.join(NETWORKS)}."
             )
-        if self.loss not in LOSSES:
-            raise BadInputError(f"There is no loss '{self.loss}'; choose one of {', '.join(LOSSES)}.")
+        LOSSES.named(self.loss)
         if self.class_weights is not None and min(self.class_weights, default=0.0) <= 0.0:
             raise BadInputError("Each of the 'class_weights' must be more than 0, the background's first.")
         for patch in (self.patch, self.patch_2d):

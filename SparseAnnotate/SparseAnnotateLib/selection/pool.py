@@ -76,8 +76,6 @@ class Pool:
 class PoolStrategy(ABC):
     """A strategy that compares slices with each other: it chooses from one pool for each part of the budget's scope."""
 
-    needs: tuple[str, ...] = ()
-
     def __init__(self, seed: int = 0):
         self._seed = seed
 

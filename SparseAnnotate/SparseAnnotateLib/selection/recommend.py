@@ -11,10 +11,7 @@ from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceSta
 from .body_extent import body_extents
 from .budget import Budget
 from .stack import Stack
-from .strategy import strategy_named
-
-# For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
-DEFAULT_STRATEGY = "staggered"
+from .strategy import DEFAULT_STRATEGY, strategy_named
 
 
 @dataclass(frozen=True, eq=False)

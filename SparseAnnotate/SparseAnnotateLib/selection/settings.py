@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ..core import Plane
 from .budget import Budget
-from .recommend import DEFAULT_STRATEGY
 from .slice_features import DEFAULT_FEATURES
+from .strategy import DEFAULT_STRATEGY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,27 +1,40 @@
-"""Features of slices by name. `intensity` is computed here; the trained ones are in `learning`."""
+"""The registry of features of slices, and the principal components that need no training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import BadInputError
+from ..core.registry import Entry, Need, Registry
 
-FEATURES = {
-    "intensity": "Small pictures of the slices and their principal components; nothing to train or download.",
-    "autoencoder": "The bottleneck of an autoencoder on frozen VGG-19 layers, trained on the slices (Zheng 2020).",
-    "mae": "A masked autoencoder (vision transformer) trained on the slices (Zhang 2025).",
-}
 DEFAULT_FEATURES = "intensity"
 _COMPONENTS = 64
 _FITTED_ON_AT_MOST = 20000
 
 
-def check_features(name: str) -> None:
-    """Raise BadInputError when there are no features of that name."""
-    if name not in FEATURES:
-        raise BadInputError(f"There are no features '{name}'; choose one of {', '.join(FEATURES)}.")
+@dataclass(frozen=True, kw_only=True)
+class FeatureEntry(Entry):
+    """Features as users choose them.
+
+    Without `Need.TORCH` in `needs`, `make` takes for each stack (number of slices, size, size) pictures and gives for
+    each (number of slices, D) float32, as `intensity_features` does. With it, `make` takes `from_scratch`,
+    `pretrained` and `download` (see `learning.features.slice_encoders`) and gives the network that learns them.
+
+    Attributes:
+        has_weights: True when they stand on weights from elsewhere, which must be downloaded or done without.
+    """
+
+    has_weights: bool = False
+
+    @property
+    def is_learned(self) -> bool:
+        """True when a network learns them on the slices."""
+        return Need.TORCH in self.needs
+
+
+FEATURES: Registry[FeatureEntry] = Registry("There are no features", f"{__package__}.features")
 
 
 def intensity_features(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

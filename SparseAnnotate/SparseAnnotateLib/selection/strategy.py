@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from ..core import BadInputError, SliceRef, Watch
+from ..core.registry import Entry, Need, Registry
 from .budget import Budget
 from .stack import Stack
 
@@ -21,14 +22,7 @@ class RankedSlice:
 
 
 class Strategy(Protocol):
-    """Chooses slices to draw.
-
-    Attributes:
-        needs: names of what each `Stack` must carry: 'features', 'uncertainty'.
-    """
-
-    @property
-    def needs(self) -> tuple[str, ...]: ...
+    """Chooses slices to draw. What each `Stack` must carry for it is said by its `StrategyEntry`."""
 
     def rank(
         self,
@@ -44,35 +38,38 @@ class Strategy(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class StrategyEntry(Entry):
+    """A strategy as users choose it; `make` takes the seed and gives a `Strategy`."""
+
+    @property
+    def compares_slices(self) -> bool:
+        """True when it looks at features of the slices: because it must, or because it can beside the uncertainty."""
+        return bool(self.needs & {Need.FEATURES, Need.UNCERTAINTY})
+
+    @property
+    def asks_models(self) -> bool:
+        """True when it asks trained models."""
+        return Need.UNCERTAINTY in self.needs
+
+
+STRATEGIES: Registry[StrategyEntry] = Registry("There is no selection strategy", f"{__package__}.strategies")
+# For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
+DEFAULT_STRATEGY = "staggered"
+NEXT_ROUND_STRATEGY = "uncertainty"
+"""What recommends the next slices once a model has been trained."""
 _SEEDS = 1 << 31
-Factory = TypeVar("Factory", bound=Callable[[int], Strategy])
-_REGISTRY: dict[str, tuple[Callable[[int], Strategy], str]] = {}
-
-
-def register_strategy(name: str, description: str) -> Callable[[Factory], Factory]:
-    """Class decorator: make a strategy known under `name`; its constructor takes the seed."""
-
-    def add(factory: Factory) -> Factory:
-        _REGISTRY[name] = (factory, description)
-        return factory
-
-    return add
 
 
 def strategy_named(name: str, seed: int = 0) -> Strategy:
-    """The strategy of that name. Raises BadInputError when there is none."""
-    if name not in _REGISTRY:
-        raise BadInputError(f"There is no selection strategy '{name}'; choose one of {', '.join(_REGISTRY)}.")
+    """The strategy of that name. Raises BadInputError when there is none, or the seed is none."""
+    entry = STRATEGIES.named(name)
     check_seed(seed)
-    return _REGISTRY[name][0](seed)
+    strategy: Strategy = entry.loaded()(seed)
+    return strategy
 
 
 def check_seed(seed: int) -> None:
     """Raise BadInputError when it is no seed: negative, or beyond 31 bits."""
     if not 0 <= seed < _SEEDS:
         raise BadInputError(f"The seed must lie between 0 and {_SEEDS - 1}, but is {seed}.")
-
-
-def strategy_descriptions() -> dict[str, str]:
-    """Every strategy's name and what it does in one sentence."""
-    return {name: description for name, (_, description) in _REGISTRY.items()}

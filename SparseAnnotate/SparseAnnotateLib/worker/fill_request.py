@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,15 +12,16 @@ import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
+from ..core.registry import Need, imported
 from ..interpolation import (
     AUTO_METHODS,
+    DEFAULT_METHOD,
+    INTERPOLATORS,
     TIME_LIMIT,
     AutoInterpolator,
     HiddenScore,
     Interpolator,
-    MorphologicalInterpolator,
     finished_fill,
-    interpolator_named,
     pooled,
     usable_image,
 )
@@ -46,7 +47,7 @@ class FillRequest:
     cohort: str
     state: str | None = None
     cases: tuple[str, ...] = ()
-    method: str = "auto"
+    method: str = DEFAULT_METHOD
     methods: tuple[str, ...] = AUTO_METHODS
     time_limit: float = TIME_LIMIT
     steps: int | None = None
@@ -87,9 +88,13 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     names = annotated(cohort, request.cases)
     if len(names) == 1:
         cohort.annotation(names[0]).require_labels(names[0])
-    is_auto = request.method == "auto"
+    is_auto = INTERPOLATORS.named(request.method).chooses
     wanted = request.methods if is_auto else (request.method,)
-    parts = ("learn" if "propagation" in wanted else "", "measure" if is_auto else "", "fill")
+    parts = (
+        "learn" if any(INTERPOLATORS.named(name).learn for name in wanted) else "",
+        "measure" if is_auto else "",
+        "fill",
+    )
     watches = _shared_out(watch, [part for part in parts if part])
     methods = {name: _made(name, request, cohort, names, watches.get("learn")) for name in wanted}
     method: Interpolator
@@ -138,20 +143,15 @@ def _shared_out(watch: Watch, parts: Sequence[str]) -> dict[str, Watch]:
 def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str], watch: Watch | None) -> Interpolator:
     if request.time_limit <= 0:
         raise BadInputError(f"The time limit must be more than 0 seconds, not {request.time_limit:g}.")
-    if name == "propagation":
-        require_packages(what="Filling by propagation")
-        from ..learning.propagation.interpolator import trained_propagation
-        from ..learning.propagation.slice_matcher import PropagationSettings
-
-        settings = PropagationSettings(device=request.device)
-        if request.steps is not None:
-            settings = replace(settings, steps=request.steps)
-        return trained_propagation(cohort, names, settings, watch)
-    if name == "morphological":
-        return MorphologicalInterpolator(request.time_limit)
-    if name == "auto":
-        raise BadInputError("'auto' chooses from other methods and cannot be one of them.")
-    return interpolator_named(name)
+    entry = INTERPOLATORS.named(name)
+    if entry.chooses:
+        raise BadInputError(f"'{name}' chooses from other methods and cannot be one of them.")
+    if Need.TORCH in entry.needs:
+        require_packages(what=f"Filling by {name}")
+    options = {option: getattr(request, option) for option in entry.options}
+    if entry.learn is not None:
+        return imported(entry.learn)(cohort, names, watch, **options)
+    return entry.loaded()(**options)
 
 
 def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[HiddenScore]:

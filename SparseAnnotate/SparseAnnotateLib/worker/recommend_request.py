@@ -9,20 +9,19 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
 from ..selection import (
-    DEFAULT_FEATURES,
+    FEATURES,
+    STRATEGIES,
     CostModel,
     DrawingEffort,
     FeatureSettings,
     SelectionSettings,
     Volume,
     centred,
-    check_features,
+    check_seed,
     cohort_extents,
     cohort_slice_images,
     drawing_effort,
-    intensity_features,
     recommend_slices,
-    strategy_named,
     with_measured_seconds,
 )
 from .measured_times import learned_cost, readable_ledgers
@@ -76,11 +75,12 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     """Recommend slices, put them into the ledgers as to do, and return the worklist."""
     cohort = Cohort.open(request.cohort, request.state)
     planes = list(dict.fromkeys(request.planes))
-    needs = strategy_named(request.strategy, request.seed).needs
-    asks_models = "uncertainty" in needs
-    compares = "features" in needs or (asks_models and request.features != NO_FEATURES)
+    strategy = STRATEGIES.named(request.strategy)
+    check_seed(request.seed)
+    asks_models = strategy.asks_models
+    compares = strategy.compares_slices and not (asks_models and request.features == NO_FEATURES)
     if compares or not asks_models:
-        check_features(request.features)
+        FEATURES.named(request.features)
     names = [case.name for case in cohort.select(request.cases)]
     ledgers = readable_ledgers(cohort) if request.budget.minutes is not None else {}
     steps = _Steps(watch, 2 + compares + asks_models + bool(request.picture))
@@ -146,8 +146,8 @@ def cohort_features(
     cohort: Cohort, names: Sequence[str], planes: Sequence[Plane], settings: FeatureSettings, watch: Watch
 ) -> Mapping[str, Mapping[Plane, np.ndarray]]:
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
-    check_features(settings.features)
-    if settings.features != DEFAULT_FEATURES:
+    features = FEATURES.named(settings.features)
+    if features.is_learned:
         require_packages((*LEARNING_PACKAGES, "einops"), f"The features '{settings.features}'")
         from ..learning.features.learned_features import FeatureTraining, learned_features
 
@@ -164,7 +164,7 @@ def cohort_features(
     for number, name in enumerate(names):
         part = watch.part(number, len(names), f"'{name}': ")
         pictures.append(cohort_slice_images(cohort, name, planes, watch=part))
-    return _by_case(names, planes, intensity_features([p[plane] for p in pictures for plane in planes]))
+    return _by_case(names, planes, features.loaded()([p[plane] for p in pictures for plane in planes]))
 
 
 def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarray]):

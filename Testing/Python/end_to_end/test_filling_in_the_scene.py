@@ -47,7 +47,7 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
     from SparseAnnotateLib.logic import fills
 
     if in_worker:
-        monkeypatch.setattr(fills, "LEARNED_METHODS", (method,))
+        monkeypatch.setattr(fills, "runs_in_worker", lambda name: True)
     node = logic.fillBetweenSlices(volume, method)
     assert any((logic.cohortFolder / "fills").glob("*.nrrd")) == in_worker
     preview = arrays(mrml, node, volume)
@@ -126,7 +126,7 @@ def test_what_lay_over_the_slices_before_the_confidence_is_back_afterwards(mrml,
 
 
 def test_filling_again_after_one_slice_was_drawn_fills_only_beside_it(mrml, logic, drawn, monkeypatch):
-    from SparseAnnotateLib.interpolation.shape import ShapeInterpolator
+    from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
     volume, segmentation, labels, _ = drawn
     logic.fillBetweenSlices(volume, "shape")
@@ -146,7 +146,7 @@ def test_filling_again_after_one_slice_was_drawn_fills_only_beside_it(mrml, logi
 
 
 def test_after_the_image_has_changed_nothing_of_the_last_fill_is_kept(mrml, logic, drawn, monkeypatch):
-    from SparseAnnotateLib.interpolation.random_walk import RandomWalkInterpolator
+    from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
 
     volume = drawn[0]
     calls = []

@@ -178,19 +178,3 @@ def test_only_what_the_layout_names_stands_at_the_top():
     named = {"SparseAnnotate", "Resources", "Testing", "CMakeLists.txt", "README.md", "LICENSE.txt", "pyproject.toml"}
     named.add("CITATION.cff")
     assert {name for name in top if not name.startswith(".")} == named
-
-
-def test_the_choices_of_the_panel_are_those_there_are():
-    import xml.etree.ElementTree as ElementTree
-
-    from SparseAnnotateLib.selection import FEATURES, strategy_descriptions
-
-    root = ElementTree.parse(MODULE / "Resources" / "UI" / "SparseAnnotate.ui")
-    shown = {
-        widget.get("name"): [text.text for text in widget.findall("item/property/string")]
-        for widget in root.iter("widget")
-        if widget.get("class") == "QComboBox"
-    }
-    assert sorted(shown["strategySelector"]) == sorted(strategy_descriptions())
-    assert shown["scopeSelector"] == ["plane", "cohort"]
-    assert shown["featuresSelector"] == list(FEATURES)

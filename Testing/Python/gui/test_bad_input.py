@@ -48,7 +48,7 @@ def test_clicks_in_any_order_lose_no_drawn_voxel(panel, seed):
     panel.ui.drawnButton.click()
     drawn = panel.items[0].index
     segmentation = panel.logic.segmentationNode(volume)
-    panel.ui.fillMethodSelector.setCurrentText("shape")
+    panel.ui.fillMethodSelector.setCurrentText("Shape")
     panel.ui.iterationsSpinBox.value = 2
     order = random.Random(seed)
     names = sorted(set(buttons_of(panel)) - set(ELSEWHERE) - {"toDoButton", "emptyButton", "noVolumesButton"})
@@ -96,7 +96,7 @@ def test_the_volume_the_segmentation_and_the_result_can_be_deleted_at_any_time(p
     volume = panel.add_ball()
     panel.recommend(25.0)
     panel.draw_all(volume)
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     panel.idle()
     scene_.RemoveNode(panel.mrml.util.getNode("ball fill"))
@@ -240,7 +240,7 @@ def test_the_scene_can_be_closed_at_each_step(panel, embedded, moment):
     panel.recommend(25.0)
     if moment != "recommended":
         panel.draw_all(volume)
-        ui.fillMethodSelector.setCurrentText("shape")
+        ui.fillMethodSelector.setCurrentText("Shape")
     if moment in ("filling", "filled"):
         ui.fillButton.click()
     if moment == "filled":
@@ -320,7 +320,7 @@ def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
     for _ in range(3):
         panel.paint(panel.panel.draw.table.chosen().index)
         ui.drawnButton.click()
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     panel.idle()
     here = panel.panel.draw.table.chosen().index
@@ -394,7 +394,7 @@ def test_a_painted_slice_that_was_undone_is_offered_no_more_and_stops_nothing(pa
     for _ in range(3):
         panel.paint(panel.panel.draw.table.chosen().index)
         ui.drawnButton.click()
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     panel.idle()
     here = panel.panel.draw.table.chosen().index
@@ -419,7 +419,7 @@ def test_a_finished_structure_is_left_as_it_is_and_this_is_said_in_the_panel(pan
     segmentation = panel.logic.segmentationNode(volume)
     panel.mrml.util.updateSegmentBinaryLabelmapFromArray(organ, segmentation, "organ", volume)
     panel.idle()
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     panel.idle()
     ui.applyButton.click()

@@ -77,7 +77,7 @@ def test_the_fill_and_the_prediction_can_be_started_from_when_they_are_there(dra
         item = drawing.panel.draw.table.chosen()
         drawing.paint(item.index)
         ui.drawnButton.click()
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     drawing.idle()
     item = drawing.panel.draw.table.chosen()

@@ -78,7 +78,7 @@ def test_an_estimate_goes_when_what_it_was_made_for_has_changed(drawn, embedded)
 
     changes = [
         lambda: setattr(ui.iterationsSpinBox, "value", 500),
-        lambda: ui.presetSelector.setCurrentText("balanced"),
+        lambda: ui.presetSelector.setCurrentText("Balanced"),
         lambda: ui.deviceSelector.setCurrentText("cpu"),
         lambda: drawn.logic.markDrawn(drawn.volume, "axial", 0),
         lambda: drawn.add_ball("another") and ui.allVolumesButton.click(),
@@ -174,7 +174,7 @@ def test_an_overlay_that_is_taken_away_at_once_stays_away(drawn):
     from SparseAnnotateLib import scene
 
     ui = drawn.ui
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     drawn.idle()
     confidence = drawn.logic.confidenceNode(drawn.panel.fill.preview.node)

@@ -29,7 +29,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert not ui.drawSection.collapsed
     assert ui.dataSection.collapsed
     assert ui.dataSection.text == "Data: ball, axial"
-    assert ui.recommendSection.text == "Recommend: 20 %, staggered"
+    assert ui.recommendSection.text == "Recommend: 20 %, Staggered"
     assert ui.segmentationSelector.currentNode() is panel.logic.segmentationNode(volume)
     assert ui.segmentEditorWidget.segmentationNode() is panel.logic.segmentationNode(volume)
     assert "Add a segment" in ui.nextStepLabel.text
@@ -78,7 +78,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert ui.trainButton.text == "Train"
     assert ui.runTable.item(0, 3).text() == "not finished"
     ui.iterationsSpinBox.value = 10
-    ui.presetSelector.setCurrentText("balanced")
+    ui.presetSelector.setCurrentText("Balanced")
     ui.trainButton.click()
     panel.idle()
     assert "'run 2' is trained" in panel.message
@@ -117,7 +117,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     embedded.load_scene(tmp_path / "scene.mrb")
     panel.idle()
     assert ui.budgetSpinBox.value == 30.0
-    assert ui.presetSelector.currentText == "balanced"
+    assert ui.presetSelector.currentText == "Balanced"
     assert [[ui.worklistTable.item(r, c).text() for c in range(7)] for r in range(len(rows))] == rows
     assert panel.panel.train.runs.chosen.name == "run 2"
     assert panel.panel.session.volume.GetName() == "ball"
@@ -170,7 +170,7 @@ def test_a_plan_is_advice_until_it_is_used(panel):
     ui.useAdviceButton.click()
     assert ui.budgetSpinBox.value == 6
     assert panel.panel.session.planes == [ui.adviceLabel.text.split()[2]]
-    ui.strategySelector.setCurrentText("representative")
+    ui.strategySelector.setCurrentText("Representative")
     ui.recommendButton.click()
     assert panel.logic.isBusy
     panel.idle()
@@ -186,7 +186,7 @@ def test_filling_shows_how_far_it_can_be_trusted_and_goes_no_further_than_wanted
     panel.draw_all(volume)
     assert not ui.confidenceCheckBox.enabled
     assert "Fill between slices first" in ui.confidenceCheckBox.toolTip
-    ui.fillMethodSelector.setCurrentText("shape")
+    ui.fillMethodSelector.setCurrentText("Shape")
     ui.beyondSpinBox.value = 0
     ui.fillButton.click()
     panel.idle()

@@ -10,7 +10,8 @@ import pytest
 from small_volumes import ball
 from sparse_fills import annotation_of, axial, blobs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotateError, Watch, metrics
-from SparseAnnotateLib.interpolation import MorphologicalInterpolator, morphological, morphological_process
+from SparseAnnotateLib.interpolation import MorphologicalInterpolator, morphological_process
+from SparseAnnotateLib.interpolation.interpolators import morphological
 from system_needs import needs_slicer
 
 pytestmark = needs_slicer

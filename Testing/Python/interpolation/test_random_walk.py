@@ -8,7 +8,7 @@ from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, blobs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
 from SparseAnnotateLib.interpolation import random_walk
-from SparseAnnotateLib.interpolation.random_walk import RandomWalkInterpolator
+from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
 
 
 def test_the_image_shows_where_a_structure_goes_that_shapes_alone_cannot_know():

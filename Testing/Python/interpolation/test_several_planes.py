@@ -11,7 +11,7 @@ from small_volumes import ball
 from sparse_fills import annotation_of, blobs, filled
 from SparseAnnotateLib.core import Plane, metrics
 from SparseAnnotateLib.interpolation.crossings import contradictions
-from SparseAnnotateLib.interpolation.shape import ShapeInterpolator
+from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
 
 def cylinder() -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from small_volumes import ball
 from sparse_fills import annotation_of, axial, blobs, discs, filled
 from SparseAnnotateLib.core import BadInputError, Plane, VolumeGeometry
-from SparseAnnotateLib.interpolation.shape import ShapeInterpolator
+from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
 
 def test_an_oblique_tube_that_moves_by_more_than_its_width_does_not_vanish():

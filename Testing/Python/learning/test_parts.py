@@ -23,17 +23,17 @@ from SparseAnnotateLib.learning.data.augmentation import Augmentation
 from SparseAnnotateLib.learning.data.patches import Patch, PatchSampler, Placing
 from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image, training_cases
 from SparseAnnotateLib.learning.devices import chosen_device, named_device, smoke_test
-from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
 from SparseAnnotateLib.learning.prediction.volume_prediction import predicted_classes
 from SparseAnnotateLib.learning.training.patch_planning import planned_patch, planned_patch_and_batch
 from SparseAnnotateLib.learning.training.planning import new_plan
 from SparseAnnotateLib.learning.training.schedule import Schedule
 from SparseAnnotateLib.learning.weights import load_checkpoint, load_weights, save_checkpoint, save_weights
-from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
+from SparseAnnotateLib.runs import AugmentationSettings, NetworkShape, TrainingSettings, base_networks
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(base_networks()))
 def test_every_network_maps_an_image_to_logits_and_learns(name):
     for patch in ((32, 64, 32), (64, 32)):
         network = build_network(name, NetworkShape(4, patch))

@@ -237,7 +237,8 @@ def test_strides_and_kernels_follow_the_spacing():
 
 
 def test_planned_strides_make_a_network_that_fits_them(tmp_path):
-    from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+    from SparseAnnotateLib.learning.networks.build import build_network
+    from SparseAnnotateLib.runs import NetworkShape
 
     strides, kernels = strides_and_kernels((16, 64, 64), (5.0, 1.0, 1.0))
     for name in ("dynunet", "dense_vox_net"):

@@ -11,10 +11,10 @@ import torch
 
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, RunError, VolumeGeometry, Watch
-from SparseAnnotateLib.learning.networks.registry import NetworkShape, build_network
+from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimator, _Moments, _weighted_areas
 from SparseAnnotateLib.learning.training.training_run import train
-from SparseAnnotateLib.runs import NETWORKS, TrainingSettings
+from SparseAnnotateLib.runs import NetworkShape, TrainingSettings, base_networks
 
 SETTINGS = {**QUICK_TRAINING, "iterations": 2}
 
@@ -94,7 +94,7 @@ def test_cancel_is_heard_between_predictions(trained):
         UncertaintyEstimator(trained, ["run 0"], device="cpu").of_case("ball_0", [Plane.AXIAL], watch)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(base_networks()))
 def test_weights_fit_a_network_whatever_its_dropout(name):
     plain, dropping = (build_network(name, NetworkShape(3, (32, 32, 32), dropout=share)) for share in (0.0, 0.3))
     assert plain.state_dict().keys() == dropping.state_dict().keys()

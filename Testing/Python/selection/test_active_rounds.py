@@ -21,7 +21,7 @@ from SparseAnnotateLib.selection import (
     strategy_named,
 )
 from SparseAnnotateLib.selection.knapsack import knapsack
-from SparseAnnotateLib.selection.uncertainty import borda_points
+from SparseAnnotateLib.selection.strategies.uncertainty import borda_points
 
 
 def stack(uncertainty, name="v", **known):

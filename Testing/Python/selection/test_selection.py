@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceRef, SliceState, VolumeGeometry
 from SparseAnnotateLib.selection import (
+    STRATEGIES,
     Budget,
     Scope,
     Stack,
     Volume,
     body_extents,
     recommend_slices,
-    strategy_descriptions,
     strategy_named,
 )
 
@@ -44,7 +44,7 @@ def test_staggered_is_fixed_interval_for_the_first_volume_and_shifts_for_the_oth
 
 
 @given(
-    st.sampled_from(sorted(strategy_descriptions())),
+    st.sampled_from(sorted(STRATEGIES)),
     st.integers(1, 60),
     st.integers(1, 80),
     st.integers(0, 9),
@@ -101,7 +101,7 @@ def test_minutes_become_slices_by_what_a_slice_takes_and_are_counted_from_now_on
         recommend_slices([volume("a")], [Plane.AXIAL], Budget(minutes=15))
 
 
-@given(st.integers(1, 40), st.sets(st.integers(0, 49)), st.sampled_from(sorted(strategy_descriptions())))
+@given(st.integers(1, 40), st.sets(st.integers(0, 49)), st.sampled_from(sorted(STRATEGIES)))
 def test_more_slices_come_in_addition_to_those_drawn_and_no_more_than_are_left(more, drawn, name):
     stack = Stack("v", Plane.AXIAL, 50, 0, 49, features=np.eye(50), uncertainty=np.linspace(0, 1, 50))
     refs = frozenset(SliceRef("v", Plane.AXIAL, index) for index in drawn)
@@ -140,7 +140,7 @@ def test_a_budget_larger_than_the_body_says_how_many_slices_the_air_has():
 
 
 @given(
-    st.sampled_from(sorted(strategy_descriptions())),
+    st.sampled_from(sorted(STRATEGIES)),
     st.sampled_from(list(Scope)),
     st.integers(1, 30),
     st.sets(st.integers(0, 19), max_size=15),
@@ -171,7 +171,7 @@ def test_a_smaller_volume_of_a_cohort_gives_all_its_slices():
 
 
 def test_a_volume_with_one_slice_has_that_one_recommended_by_every_strategy():
-    for name in strategy_descriptions():
+    for name in STRATEGIES:
         assert indices(name, 1, slices=1) == [0]
 
 

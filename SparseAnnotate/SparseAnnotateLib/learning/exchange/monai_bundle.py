@@ -15,7 +15,7 @@ from ...core.strict_json import read_json, to_plain, write_json
 from ...runs.cards import RunCard
 from ...runs.plan import ModelPlan
 from ...runs.run_folder import RunFolder
-from ..networks.registry import build_network, network_definition
+from ..networks.build import build_network, network_definition
 from ..prediction.model_building import network_shape
 from ..prediction.sliding_windows import overlap_on
 from ..weights import load_weights

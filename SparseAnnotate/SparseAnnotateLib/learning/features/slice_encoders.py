@@ -13,6 +13,7 @@ from monai.networks.nets import MaskedAutoEncoderViT
 from torch import nn
 
 from ...core import BadInputError
+from ...selection import FEATURES
 
 _BOTTLENECK = 64
 _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -176,9 +177,19 @@ def _kept_copy(url: str) -> Path:
 
 def build_encoder(kind: str, from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
     """The network behind the features of that name, untrained; see `vgg19_convolutions` for what it raises."""
-    if kind == "mae":
-        return SliceMaskedAutoencoder()
+    network: nn.Module = FEATURES.named(kind).loaded()(from_scratch, pretrained, download)
+    return network
+
+
+def slice_autoencoder(from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
+    """The network behind the features 'autoencoder', untrained; see `vgg19_convolutions` for what it raises."""
     return SliceAutoencoder(None if from_scratch else vgg19_convolutions(pretrained, download))
+
+
+def slice_masked_autoencoder(from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
+    """The network behind the features 'mae', untrained; it always begins from scratch."""
+    del from_scratch, pretrained, download
+    return SliceMaskedAutoencoder()
 
 
 def _small_convolutions() -> nn.Module:

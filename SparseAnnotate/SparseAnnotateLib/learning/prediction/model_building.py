@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ...runs.network import NetworkShape
 from ...runs.plan import ModelPlan, RunPlan
-from ..networks.registry import NetworkShape, build_network
+from ..networks.build import build_network
 from .trained_model import TrainedModel
 
 

@@ -15,7 +15,7 @@ from ...runs.cards import RunCard
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device, prediction_precision
-from ..networks.registry import build_network
+from ..networks.build import build_network
 from ..weights import load_weights
 from .clean_up import CleanUp, cleaned
 from .model_building import network_shape

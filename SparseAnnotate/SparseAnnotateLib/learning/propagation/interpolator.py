@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,16 @@ def _step(matcher, here, before, known, consistent):
     error = (arrived - grid).square().sum(1, keepdim=True)
     kept = matcher.carried(there, consistent) * torch.exp(-error / (2 * _LOST_PIXELS**2))
     return matcher.carried(there, known), kept
+
+
+def propagation_for_cohort(
+    cohort: Cohort, names: Sequence[str], watch: Watch | None, steps: int | None, device: str
+) -> PropagationInterpolator:
+    """See `trained_propagation`; `steps` in which it learns (None: its own default), on `device`."""
+    from .slice_matcher import PropagationSettings
+
+    settings = PropagationSettings(device=device)
+    return trained_propagation(cohort, names, settings if steps is None else replace(settings, steps=steps), watch)
 
 
 def trained_propagation(

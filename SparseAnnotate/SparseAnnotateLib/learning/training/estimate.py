@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from ...core import Watch
+from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ..data.augmentation import Augmentation
 from ..data.batches import THREADS_FOR_GPU
 from ..data.patches import Patch
 from ..devices import is_out_of_memory, prediction_precision
-from ..networks.registry import Y_SHAPED
 from ..prediction.model_building import built_network
 from ..prediction.sliding_windows import autocast, overlap_on
 
@@ -96,7 +96,7 @@ def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, flo
         watch.check()
         network = built_network(model, plan).to(plan.device)
         optimizer = torch.optim.AdamW(network.parameters())
-        channels = 1 + (plan.class_count if model.network in Y_SHAPED else 0)
+        channels = 1 + (plan.class_count if NETWORKS[model.network].takes_pseudo_label else 0)
         image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
         steps, start = [], time.perf_counter()
         while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST:

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional
 
-from ...core import BadInputError
-from ...runs.settings import LOSSES
+from ...runs.loss import DEFAULT_LOSS, LOSSES
 
 _FOCUS = 2.0  # the focal loss' gamma
 _TVERSKY_WRONG, _TVERSKY_MISSED = 0.3, 0.7
@@ -32,6 +31,7 @@ class SupervisedVoxels:
         logits: (M, C) float32. truth: (M,) int64. weights: (M,) float32.
         distances: (M, C) float32 signed distances to each structure's boundary, or None.
         total: sums over all processes that train together; the identity in one.
+        class_weights: (C,) float32, background first, for losses that need them.
     """
 
     logits: torch.Tensor
@@ -39,6 +39,7 @@ class SupervisedVoxels:
     weights: torch.Tensor
     distances: torch.Tensor | None
     total: Total
+    class_weights: torch.Tensor | None = None
 
     def mean(self, losses: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Weighted mean of (M,) losses over the voxels of all processes."""
@@ -60,6 +61,11 @@ def cross_entropy(voxels: SupervisedVoxels, class_weights: torch.Tensor | None =
     if class_weights is None:
         return voxels.mean(losses)
     return voxels.mean(losses, voxels.weights * class_weights.to(losses)[voxels.truth])
+
+
+def weighted_cross_entropy(voxels: SupervisedVoxels) -> torch.Tensor:
+    """Cross-entropy with the voxels' class weights."""
+    return cross_entropy(voxels, voxels.class_weights)
 
 
 def dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
@@ -96,29 +102,45 @@ def boundary(voxels: SupervisedVoxels) -> torch.Tensor:
     return voxels.mean((probability * voxels.distances)[:, 1:].mean(1))
 
 
+def dice_and_cross_entropy(voxels: SupervisedVoxels) -> torch.Tensor:
+    """The sum of both."""
+    return cross_entropy(voxels) + dice(voxels)
+
+
+def dice_and_focal(voxels: SupervisedVoxels) -> torch.Tensor:
+    """The sum of both."""
+    return dice(voxels) + focal(voxels)
+
+
+def dice_cross_entropy_and_boundary(voxels: SupervisedVoxels) -> torch.Tensor:
+    """The sum of the first two, and a share of the third."""
+    return cross_entropy(voxels) + dice(voxels) + _BOUNDARY_SHARE * boundary(voxels)
+
+
 @dataclass
 class SparseLoss:
     """A loss by name over the supervised voxels of a batch.
 
     Args:
         name: one of LOSSES.
-        class_weights: (C,) for 'weighted_ce', background first.
+        class_weights: (C,) for losses that need them, background first.
         total: sums a tensor over all processes that train together, differentiably; the identity in one.
 
     Raises BadInputError when there is no loss of that name.
     """
 
-    name: str = "dice_ce"
+    name: str = DEFAULT_LOSS
     class_weights: torch.Tensor | None = None
     total: Total = field(default=lambda tensor: tensor)
 
     def __post_init__(self):
-        if self.name not in LOSSES:
-            raise BadInputError(f"There is no loss '{self.name}'; choose one of {', '.join(LOSSES)}.")
+        self._entry = LOSSES.named(self.name)
+        self._formula = self._entry.loaded()
 
     @property
     def needs_distances(self) -> bool:
-        return self.name == "boundary"
+        """True when it must be given `distances`."""
+        return self._entry.needs_distances
 
     def __call__(
         self,
@@ -133,7 +155,7 @@ class SparseLoss:
             logits: (N, C, *spatial) floating point.
             target: (N, 1, *spatial) class indices, any dtype; ignored where not supervised.
             supervised: (N, 1, *spatial) bool; or floating-point weights, 0 where not supervised.
-            distances: (N, C, *spatial) signed distances for the boundary loss.
+            distances: (N, C, *spatial) signed distances for losses that need them.
         """
         where = supervised[:, 0] if supervised.dtype == torch.bool else supervised[:, 0] > 0
         chosen = logits.movedim(1, -1)[where].float()
@@ -141,16 +163,5 @@ class SparseLoss:
             return chosen.sum() * 0.0 + logits.flatten()[:1].float().nan_to_num(0.0, 0.0, 0.0).sum() * 0.0
         apart = distances.movedim(1, -1)[where].float() if distances is not None else None
         weights = supervised[:, 0][where].float()
-        voxels = SupervisedVoxels(chosen, target[:, 0][where].long(), weights, apart, self.total)
-        return _FORMULAS[self.name](self, voxels)
-
-
-_FORMULAS: dict[str, Callable[[SparseLoss, SupervisedVoxels], torch.Tensor]] = {
-    "ce": lambda _, v: cross_entropy(v),
-    "weighted_ce": lambda loss, v: cross_entropy(v, loss.class_weights),
-    "dice_ce": lambda _, v: cross_entropy(v) + dice(v),
-    "dice_focal": lambda _, v: dice(v) + focal(v),
-    "tversky": lambda _, v: tversky(v),
-    "generalised_dice": lambda _, v: generalised_dice(v),
-    "boundary": lambda _, v: cross_entropy(v) + dice(v) + _BOUNDARY_SHARE * boundary(v),
-}
+        voxels = SupervisedVoxels(chosen, target[:, 0][where].long(), weights, apart, self.total, self.class_weights)
+        return self._formula(voxels)

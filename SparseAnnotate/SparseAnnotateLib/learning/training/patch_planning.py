@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 
-from ...runs.settings import DIVISOR
+from ...runs.network import AUTO, DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU, DIVISOR, NETWORKS
 from ..devices import usable_memory_bytes
 
 _CPU_PATCH_VOXELS = 48**3
 _GPU_PATCH_VOXELS = 128**3
 _CPU_SLICE_SIDE, _GPU_SLICE_SIDE = 128, 512
 _CPU_SLICE_PIXELS, _GPU_SLICE_PIXELS = 12 * 48**2, 32 * 256**2  # in a step
-_BYTES_PER_VOXEL = {"basic_unet_small": 3_000, "basic_unet": 6_000}
-_BYTES_PER_VOXEL_OTHERS = 10_000
 
 
 def planned_network(network: str, device: str) -> str:
     """The network behind 'auto': the small one where there is no GPU."""
-    if network != "auto":
+    if network != AUTO:
         return network
-    return "basic_unet" if device.startswith("cuda") else "basic_unet_small"
+    return DEFAULT_NETWORK if device.startswith("cuda") else DEFAULT_NETWORK_ON_CPU
 
 
 def planned_patch(
@@ -52,8 +50,7 @@ def planned_patch_and_batch(
     divisor: int = DIVISOR,
 ) -> tuple[tuple[int, int, int], int]:
     """Patch and batch that fit the device's memory; two patches a step where they do."""
-    per_voxel = _BYTES_PER_VOXEL.get(network, _BYTES_PER_VOXEL_OTHERS)
-    fitting = usable_memory_bytes(device) // per_voxel
+    fitting = usable_memory_bytes(device) // NETWORKS.named(network).bytes_per_voxel
     most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
     patch = planned_patch(shapes, spacing, max(2 * DIVISOR**3, min(most, fitting // 2)), divisor)
     batch = 2 if 2 * math.prod(patch) <= fitting else 1

@@ -9,10 +9,10 @@ import numpy as np
 
 from ...core import BadInputError, Cohort, Plane
 from ...core.late_structures import late_structure_sentences
+from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
-from ...runs.settings import DIVISOR, TrainingSettings, large_enough_patch
+from ...runs.settings import TrainingSettings, large_enough_patch
 from ..devices import chosen_device, training_precision
-from ..networks.registry import Y_SHAPED, patch_divisor
 from .patch_planning import planned_network, planned_patch_and_batch, planned_slices_and_batch
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
@@ -150,7 +150,7 @@ def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str)
     network = planned_network(settings.network, device)
     if role == "final":
         network = planned_final_network(settings, device)
-    patch, batch = planned_patch_and_batch(shapes, spacing, network, device, patch_divisor(network))
+    patch, batch = planned_patch_and_batch(shapes, spacing, network, device, NETWORKS.named(network).patch_step)
     patch = large_enough_patch(settings.patch or patch)
     iterations = settings.iterations_final if role == "final" else None
     strides, kernels = strides_and_kernels(patch, spacing)
@@ -161,14 +161,14 @@ def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str)
 
 def planned_final_network(settings: TrainingSettings, device: str) -> str:
     """The network behind 'auto' for the final model; see TrainingSettings."""
-    if settings.network_final != "auto":
+    if settings.network_final != AUTO:
         return settings.network_final
-    return planned_network(settings.network, device) if device == "cpu" else Y_SHAPED[0]
+    return planned_network(settings.network, device) if device == "cpu" else DEFAULT_FINAL_NETWORK
 
 
 def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
-    patch, batch = planned_slices_and_batch(shapes, planes, device, patch_divisor(network))
+    patch, batch = planned_slices_and_batch(shapes, planes, device, NETWORKS.named(network).patch_step)
     patch = large_enough_patch(settings.patch_2d or patch)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
     iterations = settings.iterations_2d or settings.iterations

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from ...core import Watch
+from ...runs.loss import DEFAULT_LOSS
+from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ..data.batches import Batch
 from ..data.patches import PatchSampler, Placing
 from ..data.training_cases import TrainingCase
-from ..networks.registry import Y_SHAPED
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import mean_pseudo_label
 from .distributed import Ranks
@@ -40,8 +41,8 @@ class SelfTrainingObjective(SupervisedObjective):
         super().__init__(plan, cases, ranks)
         self._set_weights = tuple(set_weights)
         if self._loss.needs_distances:
-            self._loss = SparseLoss("dice_ce", None, ranks.total)  # pseudo-labels have no distances
-        self._sees_prior = plan.model("final").network in Y_SHAPED
+            self._loss = SparseLoss(DEFAULT_LOSS, None, ranks.total)  # pseudo-labels have no distances
+        self._sees_prior = NETWORKS[plan.model("final").network].takes_pseudo_label
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings

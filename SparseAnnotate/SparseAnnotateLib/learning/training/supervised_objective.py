@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...core import Watch
+from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ..data.augmentation import Augmentation, mixed
 from ..data.batches import Batch
@@ -33,7 +34,7 @@ class SupervisedObjective(Objective):
 
     def __init__(self, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks):
         self.plan, self.cases, self.settings, self.ranks = plan, list(cases), plan.settings, ranks
-        weights = self._class_weights() if self.settings.loss == "weighted_ce" else None
+        weights = self._class_weights() if LOSSES[self.settings.loss].needs_class_weights else None
         self._loss = SparseLoss(self.settings.loss, weights, ranks.total)
 
     def sampler(self, model: ModelPlan) -> PatchSampler:

@@ -13,11 +13,11 @@ import torch
 
 from ...core import CancelledError, RemainingTime, RunError, Watch
 from ...runs.cards import ModelCard
+from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import is_out_of_memory
-from ..networks.registry import patch_divisor
 from ..prediction.model_building import built_network, trained_model
 from ..prediction.sliding_windows import autocast
 from ..weights import load_checkpoint, save_checkpoint, save_weights
@@ -254,7 +254,7 @@ class Trainer:
             batch //= 2
             note = f"Memory ran out: the model '{role}' goes on with {batch} patches a step instead of {model.batch}."
         elif self._can_shrink(patch):
-            patch[int(np.argmax(patch))] -= patch_divisor(model.network)
+            patch[int(np.argmax(patch))] -= NETWORKS[model.network].patch_step
             note = f"Memory ran out: the model '{role}' goes on with patches of {patch} instead of {list(model.patch)}."
         elif device != "cpu":
             device = "cpu"
@@ -272,8 +272,8 @@ class Trainer:
 
     def _can_shrink(self, patch: list[int]) -> bool:
         """Whether the network works on smaller patches with the weights it has."""
-        divisor = patch_divisor(self.model_plan.network)
-        return self.model_plan.network != "unetr" and np.prod(patch) > 2 * divisor ** len(patch)
+        network = NETWORKS[self.model_plan.network]
+        return not network.has_fixed_patch and np.prod(patch) > 2 * network.patch_step ** len(patch)
 
     def _move_to_cpu(self) -> None:
         state, weights = self.optimizer.state_dict(), self.model.state_dict()

@@ -13,6 +13,7 @@ from ... import __version__
 from ...core import CancelledError, Cohort, Watch
 from ...core.folder_lock import FolderLock
 from ...runs.cards import ModelCard, RunCard
+from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
@@ -149,7 +150,7 @@ class _Run:
                 # How long it takes beside the training is not known yet, so it moves no bar.
                 watch=Watch(lambda progress: self.watch.step(0.0, progress.message)),
                 fill_weight=settings.fill_weight,
-                with_distances=settings.loss == "boundary",
+                with_distances=LOSSES[settings.loss].needs_distances,
             )
         return self.ranks.shared(found)
 

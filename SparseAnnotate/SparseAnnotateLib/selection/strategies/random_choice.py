@@ -6,15 +6,14 @@ import zlib
 
 import numpy as np
 
-from ..core import Watch
-from .budget import Budget
-from .pool import Pool, PoolStrategy
-from .quota import Quota
-from .stack import Stack
-from .strategy import register_strategy
+from ...core import Watch
+from ..budget import Budget
+from ..pool import Pool, PoolStrategy
+from ..quota import Quota
+from ..stack import Stack
+from ..strategy import STRATEGIES, StrategyEntry
 
 
-@register_strategy("random", "Slices at random, each equally likely.")
 class RandomChoice(PoolStrategy):
     """Uniform choice without replacement; the same seed gives the same slices of a volume, whatever its cohort."""
 
@@ -30,3 +29,14 @@ class RandomChoice(PoolStrategy):
     def _lots(self, stack: Stack) -> np.ndarray:
         name = zlib.crc32(f"{stack.volume}/{stack.plane.value}".encode())
         return np.random.default_rng([self._seed, name]).random(stack.slice_count)
+
+
+STRATEGIES.add(
+    StrategyEntry(
+        name="random",
+        label="Random",
+        description="Slices at random, each equally likely.",
+        make=RandomChoice,
+        order=3,
+    )
+)

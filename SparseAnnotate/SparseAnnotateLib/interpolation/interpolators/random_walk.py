@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import SparseAnnotation, Watch
-from ..core.intensities import Intensities
-from .confidence import scaled
-from .drawn_stack import DrawnStack, Gap, PlaneBox, widened
-from .gap_filling import GapInterpolator, required_image
-from .interpolator import register_interpolator
-from .label_fields import DrawnSlices
+from ...core import SparseAnnotation, Watch
+from ...core.intensities import Intensities
+from ...core.registry import Need
+from ..confidence import scaled
+from ..drawn_stack import DrawnStack, Gap, PlaneBox, widened
+from ..gap_filling import GapInterpolator, required_image
+from ..interpolator import INTERPOLATORS, InterpolatorEntry
+from ..label_fields import DrawnSlices
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
 _EDGE = 20.0  # beta of Grady 2006, for steps as high as the contrast of the structure
@@ -58,7 +59,6 @@ class _Slab:
     drawn: np.ndarray | None
 
 
-@register_interpolator("random_walk", "Lets the labels walk through the image, where its edges agree with the shapes.")
 class RandomWalkInterpolator(GapInterpolator):
     """Random walks with a shape prior, label by label, in a band around its outline; memory is bounded by the band."""
 
@@ -291,3 +291,15 @@ def _spread_out(values: np.ndarray, own: PlaneBox, box: PlaneBox, spacing: tuple
     fall = np.hypot(below[:, None], beside[None]).astype(np.float32)
     spread: np.ndarray = np.maximum(values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall
     return spread
+
+
+INTERPOLATORS.add(
+    InterpolatorEntry(
+        name="random_walk",
+        label="Random walk",
+        description="Lets the labels walk through the image, where its edges agree with the shapes.",
+        make=RandomWalkInterpolator,
+        needs=frozenset({Need.IMAGE}),
+        order=3,
+    )
+)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..core import SliceRef, Watch
-from .budget import Budget
-from .stack import Stack, indices_by_stack
-from .strategy import RankedSlice, register_strategy
+from ...core import SliceRef, Watch
+from ..budget import Budget
+from ..stack import Stack, indices_by_stack
+from ..strategy import STRATEGIES, RankedSlice, StrategyEntry
 
 _GOLDEN_RATIO_STEP = (math.sqrt(5) - 1) / 2
 
 
-@register_strategy("fixed_interval", "Every n-th slice, at the same relative positions in every volume.")
 class FixedInterval:
     """Slice floor((i + 1/2) n / k) for i = 0..k-1 of an extent of n slices (equal-interval annotation).
 
     Whatever shares the budget, it is spread evenly: content is not looked at.
     """
-
-    needs = ()
 
     def __init__(self, seed: int = 0):
         del seed
@@ -56,7 +53,6 @@ class FixedInterval:
         return ranked
 
 
-@register_strategy("staggered", "Every n-th slice, starting elsewhere in each volume, so that together they cover all.")
 class Staggered(FixedInterval):
     """Fixed interval whose phase differs from volume to volume: floor((i + u) n / k).
 
@@ -76,3 +72,23 @@ def _missing(positions: list[int], drawn: list[int]) -> list[int]:
         if left:
             left.remove(min(left, key=lambda position: abs(position - index)))
     return [position for position in left if position not in drawn]
+
+
+STRATEGIES.add(
+    StrategyEntry(
+        name="staggered",
+        label="Staggered",
+        description="Every n-th slice, starting elsewhere in each volume, so that together they cover all.",
+        make=Staggered,
+        order=2,
+    )
+)
+STRATEGIES.add(
+    StrategyEntry(
+        name="fixed_interval",
+        label="Fixed interval",
+        description="Every n-th slice, at the same relative positions in every volume.",
+        make=FixedInterval,
+        order=1,
+    )
+)

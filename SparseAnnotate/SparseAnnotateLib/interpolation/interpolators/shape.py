@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import Watch
-from .confidence import lower_where_sides_disagree
-from .drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative
-from .gap_filling import GapInterpolator
-from .interpolator import register_interpolator
-from .label_fields import DrawnSlices
+from ...core import Watch
+from ..confidence import lower_where_sides_disagree
+from ..drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative
+from ..gap_filling import GapInterpolator
+from ..interpolator import INTERPOLATORS, InterpolatorEntry
+from ..label_fields import DrawnSlices
 
 
-@register_interpolator("shape", "Blends the drawn outlines from slice to slice by their signed distances.")
 class ShapeInterpolator(GapInterpolator):
     """Fills by signed distance; needs no image and nothing but numpy and scipy. See `shape_fields` for the sources."""
 
@@ -80,3 +79,14 @@ def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndar
         both = (drawn.main.slices[gap.before][box] > 0) & (drawn.main.slices[gap.after][box] > 0)
         closed |= both & near
     return closed
+
+
+INTERPOLATORS.add(
+    InterpolatorEntry(
+        name="shape",
+        label="Shape",
+        description="Blends the drawn outlines from slice to slice by their signed distances.",
+        make=ShapeInterpolator,
+        order=2,
+    )
+)

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import SliceRef, Watch
-from .budget import Budget, Scope
-from .coverage import greedy_cover, unit_rows
-from .knapsack import knapsack
-from .pool import Pool, PoolStrategy
-from .quota import Quota
-from .stack import Stack
-from .strategy import RankedSlice, register_strategy
+from ...core import SliceRef, Watch
+from ...core.registry import Need
+from ..budget import Budget, Scope
+from ..coverage import greedy_cover, unit_rows
+from ..knapsack import knapsack
+from ..pool import Pool, PoolStrategy
+from ..quota import Quota
+from ..stack import Stack
+from ..strategy import STRATEGIES, RankedSlice, StrategyEntry
 
 _SHORTLIST = 3.0  # seconds looked at for each that there is
 
 
-@register_strategy("uncertainty", "Slices that trained models are unsure of, and that are unlike each other.")
 class Uncertainty(PoolStrategy):
     """Most uncertain slices first, or, with features, those that are uncertain and representative.
 
@@ -33,8 +33,6 @@ class Uncertainty(PoolStrategy):
 
     The score is the share of all points a slice could get.
     """
-
-    needs = ("uncertainty",)
 
     def rank(
         self,
@@ -114,3 +112,15 @@ def _reason(uncertainty: float) -> str:
     if uncertainty <= 0:
         return "models agree here"
     return f"models disagree here (weighted area {uncertainty:.3g} mm²)"
+
+
+STRATEGIES.add(
+    StrategyEntry(
+        name="uncertainty",
+        label="Uncertainty",
+        description="Slices that trained models are unsure of, and that are unlike each other.",
+        make=Uncertainty,
+        needs=frozenset({Need.UNCERTAINTY}),
+        order=6,
+    )
+)

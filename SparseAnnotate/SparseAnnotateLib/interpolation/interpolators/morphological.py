@@ -14,21 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotateError, SparseAnnotation, Watch
-from ..core.slicer_python import environment_for, worker_python
-from .confidence import enter_confidence, lower_where_sides_disagree
-from .crossings import contradictions
-from .drawn_stack import FOREGROUND, joined, widened
-from .interpolator import Fill, register_interpolator
-from .label_fields import DrawnSlices
-from .morphological_process import NO_FILTER
+from ...core import BadInputError, SparseAnnotateError, SparseAnnotation, Watch
+from ...core.registry import Need
+from ...core.slicer_python import environment_for, worker_python
+from ..confidence import enter_confidence, lower_where_sides_disagree
+from ..crossings import contradictions
+from ..drawn_stack import FOREGROUND, joined, widened
+from ..interpolator import INTERPOLATORS, Fill, InterpolatorEntry
+from ..label_fields import DrawnSlices
+from ..morphological_process import NO_FILTER
 
 TIME_LIMIT = 120.0
 _ENDING_SECONDS = 5.0
-_LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
+_LIBRARY_FOLDER = Path(__file__).resolve().parents[3]
 
 
-@register_interpolator("morphological", "ITK's filter behind Slicer's 'Fill between slices'; nothing beyond the ends.")
 class MorphologicalInterpolator:
     """Fills with vtkITK's vtkITKMorphologicalContourInterpolator, which comes with Slicer.
 
@@ -130,3 +130,16 @@ class MorphologicalInterpolator:
                 )
             watch.step(min(seconds / self.time_limit, 1.0), "filling with ITK's morphological interpolation")
             time.sleep(0.02)
+
+
+INTERPOLATORS.add(
+    InterpolatorEntry(
+        name="morphological",
+        label="Morphological (ITK)",
+        description="ITK's filter behind Slicer's 'Fill between slices'; nothing beyond the ends.",
+        make=MorphologicalInterpolator,
+        needs=frozenset({Need.SLICER}),
+        options=("time_limit",),
+        order=4,
+    )
+)

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotation, Watch
-from .confidence import scaled
-from .hidden_score import HiddenScore
-from .interpolator import Fill, Interpolator, interpolator_named, register_interpolator
-from .label_fields import DrawnSlices
-from .leave_one_out import best_methods, hidden_scores
+from ...core import BadInputError, SparseAnnotation, Watch
+from ..confidence import scaled
+from ..hidden_score import HiddenScore
+from ..interpolator import INTERPOLATORS, Fill, Interpolator, InterpolatorEntry, interpolator_named
+from ..label_fields import DrawnSlices
+from ..leave_one_out import best_methods, hidden_scores
 
 AUTO_METHODS = ("shape", "random_walk")
 _DISAGREEING = 0.5
 
 
-@register_interpolator("auto", "Tries the methods on hidden drawn slices and keeps the best for each structure.")
 class AutoInterpolator:
     """Fills every label with the method that fills hidden drawn slices best.
 
@@ -115,3 +114,15 @@ def _joined(
     doubtful = ~agree & (confidence < 100)
     confidence[doubtful] = scaled(confidence[doubtful], _DISAGREEING)
     return Fill(labels, confidence)
+
+
+INTERPOLATORS.add(
+    InterpolatorEntry(
+        name="auto",
+        label="Automatic",
+        description="Tries the methods on hidden drawn slices and keeps the best for each structure.",
+        make=AutoInterpolator,
+        chooses=True,
+        order=1,
+    )
+)

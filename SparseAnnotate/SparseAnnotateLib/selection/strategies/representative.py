@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from ..core import Watch
-from .budget import Budget
-from .coverage import greedy_cover, unit_rows
-from .pool import Pool, PoolStrategy
-from .quota import Quota
-from .strategy import register_strategy
+from ...core import Watch
+from ...core.registry import Need
+from ..budget import Budget
+from ..coverage import greedy_cover, unit_rows
+from ..pool import Pool, PoolStrategy
+from ..quota import Quota
+from ..strategy import STRATEGIES, StrategyEntry
 
 
-@register_strategy("representative", "Slices that look like as many others as possible (Zheng 2020).")
 class Representative(PoolStrategy):
     """Greedy maximum coverage over a plane, a volume, or the whole cohort; slices drawn already cover, too.
 
     The score is the growth of F, in slices.
     """
-
-    needs = ("features",)
 
     def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
         units = unit_rows(pool.gathered("features"))
@@ -39,3 +37,15 @@ def _reason(covered: int) -> str:
     if others > 0:
         return f"covers {others} similar slice{'s' if others > 1 else ''}"
     return "like no other slice" if covered else "adds nothing that is not covered already"
+
+
+STRATEGIES.add(
+    StrategyEntry(
+        name="representative",
+        label="Representative",
+        description="Slices that look like as many others as possible (Zheng 2020).",
+        make=Representative,
+        needs=frozenset({Need.FEATURES}),
+        order=4,
+    )
+)

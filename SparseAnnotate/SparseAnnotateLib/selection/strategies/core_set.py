@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import Watch
-from .budget import Budget
-from .pool import Pool, PoolStrategy
-from .quota import Quota
-from .strategy import register_strategy
+from ...core import Watch
+from ...core.registry import Need
+from ..budget import Budget
+from ..pool import Pool, PoolStrategy
+from ..quota import Quota
+from ..strategy import STRATEGIES, StrategyEntry
 
 _ROUNDS_UNTOLD = 64
 
 
-@register_strategy("core_set", "Slices that differ most from what is drawn or chosen already (Sener 2018).")
 class CoreSet(PoolStrategy):
     """Each slice is the one farthest, in feature space, from all that are drawn or chosen.
 
@@ -21,8 +21,6 @@ class CoreSet(PoolStrategy):
     smallest that is possible with as many slices (Gonzalez 1985). The score is the distance to the nearest
     slice drawn or chosen before.
     """
-
-    needs = ("features",)
 
     def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
         features = pool.gathered("features")
@@ -58,3 +56,15 @@ class CoreSet(PoolStrategy):
             chosen.append((number, score, reason))
             nearest = np.minimum(nearest, squared_distance_to(features[number]))
         return chosen
+
+
+STRATEGIES.add(
+    StrategyEntry(
+        name="core_set",
+        label="Core set",
+        description="Slices that differ most from what is drawn or chosen already (Sener 2018).",
+        make=CoreSet,
+        needs=frozenset({Need.FEATURES}),
+        order=5,
+    )
+)

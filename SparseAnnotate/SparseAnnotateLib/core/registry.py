@@ -1,0 +1,205 @@
+"""Parts that can be chosen by name: selection strategies, slice features, interpolators, networks, losses.
+
+Each kind of part has one `Registry`. Every module in the registry's own folder is imported when the registry is first
+looked at, and adds its parts::
+
+    STRATEGIES.add(StrategyEntry(name="core_set", label="Core set", description="...", make=CoreSet))
+
+So a new part is one new file. Parts can also be tried without changing the project: Python files in the folders that
+the environment variable SPARSE_ANNOTATE_PARTS lists (`os.pathsep` between them) are imported in the same way, in
+alphabetical order. Such a file imports the registry and adds its parts to it::
+
+    from SparseAnnotateLib.selection import STRATEGIES, FixedInterval, StrategyEntry
+
+    class Late(FixedInterval):
+        def phase(self, stack):
+            return 0.9
+
+    STRATEGIES.add(StrategyEntry(name="late", label="Late", description="The end of each interval.", make=Late))
+
+The panel, the console, the command line and the worker (which inherits the variable) then all offer it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from .errors import BadInputError
+
+PARTS_VARIABLE = "SPARSE_ANNOTATE_PARTS"
+_AFTER_OURS = 1000
+
+
+class Need(StrEnum):
+    """What a part cannot work without."""
+
+    IMAGE = "image"
+    FEATURES = "features"
+    UNCERTAINTY = "uncertainty"
+    TORCH = "torch"
+    SLICER = "slicer"
+    DISTANCES = "distances"
+    CLASS_WEIGHTS = "class_weights"
+
+    @property
+    def label(self) -> str:
+        """As users read it."""
+        return _NEED_LABELS[self]
+
+
+_NEED_LABELS = {
+    Need.IMAGE: "the image",
+    Need.FEATURES: "slice features",
+    Need.UNCERTAINTY: "a trained model",
+    Need.TORCH: "PyTorch",
+    Need.SLICER: "Slicer",
+    Need.DISTANCES: "distances to the boundary",
+    Need.CLASS_WEIGHTS: "a weight for each class",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One part, and all that is told of it.
+
+    Attributes:
+        name: in files, on the command line and in the console.
+        label: in the panel.
+        description: what it does, in one sentence.
+        make: what makes it; or where that is, as 'package.module:name', which is imported only when it is used.
+        needs: what it cannot work without.
+        order: where it stands in lists; smaller comes first, equal ones are sorted by name.
+    """
+
+    name: str
+    label: str
+    description: str
+    make: Callable[..., Any] | str
+    needs: frozenset[Need] = frozenset()
+    order: int = _AFTER_OURS
+
+    def loaded(self) -> Callable[..., Any]:
+        """What makes the part, imported if need be."""
+        return imported(self.make)
+
+
+def imported(place: Callable[..., Any] | str) -> Callable[..., Any]:
+    """The object at 'package.module:name'; anything but a text is returned as it is."""
+    if not isinstance(place, str):
+        return place
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Registry(Mapping[str, E], Generic[E]):
+    """The parts of one kind by name, in the order in which they are listed.
+
+    Args:
+        unknown: the beginning of the sentence about a name that is not there, such as "There is no network".
+        package: the package whose modules add the parts; None where they are added by hand.
+    """
+
+    def __init__(self, unknown: str, package: str | None):
+        self._unknown, self._package = unknown, package
+        self._entries: dict[str, E] = {}
+        self._is_discovered = package is None
+
+    def add(self, entry: E) -> E:
+        """Make a part known. Raises BadInputError when another one has its name."""
+        if entry.name in self._entries:
+            raise BadInputError(f"Two parts are named '{entry.name}'. Give one of them another name.")
+        self._entries[entry.name] = entry
+        return entry
+
+    def named(self, name: str) -> E:
+        """The part of that name. Raises BadInputError when there is none."""
+        entries = self._listed()
+        if name not in entries:
+            raise BadInputError(f"{self._unknown} '{name}'; choose one of {', '.join(entries)}.")
+        return entries[name]
+
+    def __getitem__(self, name: str) -> E:
+        return self._listed()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed())
+
+    def __len__(self) -> int:
+        return len(self._listed())
+
+    def _listed(self) -> dict[str, E]:
+        if not self._is_discovered and self._package is not None:
+            self._is_discovered = True
+            try:
+                folder = importlib.import_module(self._package)
+                for module in pkgutil.iter_modules(folder.__path__):
+                    importlib.import_module(f"{self._package}.{module.name}")
+            except BaseException:
+                self._is_discovered = False
+                raise
+        load_own_parts()
+        return dict(sorted(self._entries.items(), key=lambda item: (item[1].order, item[0])))
+
+
+_OWN_PARTS: dict[Path, str] = {}
+"""Files of SPARSE_ANNOTATE_PARTS that were imported, and what went wrong with each ('' if nothing did)."""
+
+
+def load_own_parts() -> None:
+    """Import the files of the folders in SPARSE_ANNOTATE_PARTS, each once in a process.
+
+    Raises BadInputError, again at every call, when a folder is not there or a file cannot be imported.
+    """
+    for name in os.environ.get(PARTS_VARIABLE, "").split(os.pathsep):
+        if not name:
+            continue
+        folder = Path(name).expanduser().absolute()
+        if not folder.is_dir():
+            raise BadInputError(f"'{folder}' in the environment variable {PARTS_VARIABLE} is not a folder.")
+        for path in sorted(folder.glob("*.py")):
+            if path not in _OWN_PARTS:
+                _OWN_PARTS[path] = ""  # first, because the file itself may look at a registry
+                _OWN_PARTS[path] = _problem_of_import(path)
+            if _OWN_PARTS[path]:
+                raise BadInputError(_OWN_PARTS[path])
+
+
+def _problem_of_import(path: Path) -> str:
+    name = f"sparse_annotate_part_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's file raises
+        del sys.modules[name]
+        return (
+            f"The file '{path}' cannot be imported ({type(error).__name__}: {error}). Correct it, or take its folder "
+            f"out of the environment variable {PARTS_VARIABLE}."
+        )
+    return ""
+
+
+def markdown_table(entries: Iterable[Entry]) -> str:
+    """The parts as a table for the documentation; one line for each, without a line break at the end."""
+    lines = ["| name | in the panel | what it does | needs |", "|---|---|---|---|"]
+    for entry in entries:
+        needs = ", ".join(need.label for need in Need if need in entry.needs) or "nothing"
+        lines.append(f"| `{entry.name}` | {entry.label} | {entry.description} | {needs} |")
+    return "\n".join(lines)

@@ -1,0 +1,35 @@
+"""Choices between the parts of a registry: the combo box shows labels and explains them, the scene stores names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import qt
+
+from ..core.registry import Entry
+
+E = TypeVar("E", bound=Entry)
+
+
+def explain(selector, parts: Mapping[str, E]) -> None:
+    """Say in a combo box's tooltip what each part does."""
+    selector.toolTip = "\n".join(f"{part.label}: {part.description}" for part in parts.values())
+
+
+def show_labels(selector, parts: Mapping[str, E]) -> None:
+    """Show the labels of parts in a combo box that is bound to a choice of their names, in the same order."""
+    for number, part in enumerate(parts.values()):
+        selector.setItemText(number, part.label)
+        selector.setItemData(number, part.description, qt.Qt.ToolTipRole)
+
+
+def chosen_part(selector, parts: Mapping[str, E]) -> E | None:
+    """The part that a combo box shows; None while it is empty."""
+    number = selector.currentIndex
+    return list(parts.values())[number] if 0 <= number < len(parts) else None
+
+
+def choose(selector, parts: Mapping[str, E], name: str) -> None:
+    """Choose the part of that name in a combo box."""
+    selector.setCurrentIndex(list(parts).index(name))

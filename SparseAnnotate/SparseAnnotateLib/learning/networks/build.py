@@ -1,0 +1,27 @@
+"""Networks made by name, in 2D and 3D; which there are, `runs.network` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ...runs.network import NETWORKS, NetworkShape
+
+
+def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
+    """A fresh network with one input channel (one that takes a pseudo-label: with one for each class besides).
+
+    Raises BadInputError when there is no network of that name, or it cannot work with patches of this size.
+    """
+    kind, arguments = network_definition(name, shape)
+    network: torch.nn.Module = kind(**arguments)
+    return network
+
+
+def network_definition(name: str, shape: NetworkShape) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The class of a network and the arguments it is made with; raises as `build_network`."""
+    entry = NETWORKS.named(name)
+    entry.check_shape(shape)
+    return entry.loaded(), entry.arguments(shape)

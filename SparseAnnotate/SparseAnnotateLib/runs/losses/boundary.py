@@ -1,0 +1,17 @@
+"""The boundary loss."""
+
+from __future__ import annotations
+
+from ...core.registry import Need
+from ..loss import LOSSES, LossEntry
+
+LOSSES.add(
+    LossEntry(
+        name="boundary",
+        label="Boundary",
+        description="Dice + cross-entropy + boundary loss (Kervadec 2019), by distances within each drawn slice.",
+        make="SparseAnnotateLib.learning.training.losses:dice_cross_entropy_and_boundary",
+        needs=frozenset({Need.DISTANCES}),
+        order=7,
+    )
+)

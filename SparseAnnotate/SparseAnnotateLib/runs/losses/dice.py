@@ -1,0 +1,33 @@
+"""Losses with a Dice."""
+
+from __future__ import annotations
+
+from ..loss import LOSSES, LossEntry
+
+LOSSES.add(
+    LossEntry(
+        name="dice_ce",
+        label="Dice + cross-entropy",
+        description="Dice + cross-entropy.",
+        make="SparseAnnotateLib.learning.training.losses:dice_and_cross_entropy",
+        order=1,
+    )
+)
+LOSSES.add(
+    LossEntry(
+        name="dice_focal",
+        label="Dice + focal",
+        description="Dice + focal loss, for rare structures.",
+        make="SparseAnnotateLib.learning.training.losses:dice_and_focal",
+        order=4,
+    )
+)
+LOSSES.add(
+    LossEntry(
+        name="generalised_dice",
+        label="Generalised Dice",
+        description="Dice whose classes count by their size.",
+        make="SparseAnnotateLib.learning.training.losses:generalised_dice",
+        order=6,
+    )
+)

@@ -1,0 +1,90 @@
+"""The registry of networks: what is known of each without torch. The parts are in `runs.networks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..core import BadInputError
+from ..core.registry import Entry, Registry
+
+DIVISOR = 16  # networks halve their input at most four times
+AUTO = "auto"
+DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU = "basic_unet", "basic_unet_small"
+DEFAULT_FINAL_NETWORK = "y_shaped_dense_vox_net"
+_USUAL_BYTES_PER_VOXEL = 10_000
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """What a network is built from, beside its name.
+
+    Attributes:
+        class_count: output channels, background included.
+        patch: the size it is trained with, (S, A, R) or (height, width); its length is the dimension.
+        strides, kernels: of each level, per axis, for networks that take them; empty: 2 and 3 everywhere.
+        dropout: share of values that its dropout layers drop; weights fit whatever it is.
+    """
+
+    class_count: int
+    patch: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...] = ()
+    kernels: tuple[tuple[int, ...], ...] = ()
+    dropout: float = 0.0
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.patch)
+
+    @property
+    def as_monai_takes_it(self) -> dict[str, Any]:
+        """The arguments that all of MONAI's networks share: one input channel, a channel of logits for each class."""
+        return {"spatial_dims": self.dimensions, "in_channels": 1, "out_channels": self.class_count}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkEntry(Entry):
+    """A network as users choose it.
+
+    `make` is its class, a `torch.nn.Module` that maps (N, 1, *spatial) images to (N, classes, *spatial) logits; with
+    `takes_pseudo_label` the mean pseudo-label, a channel for each class, stands behind the image.
+
+    Attributes:
+        arguments: what the class is called with to have this shape.
+        patch_divisor: what the sides of its patches must be multiples of.
+        bytes_per_voxel: about how much memory a voxel of a patch takes in training.
+        dimensions: what it can be: 2, 3 or both.
+        has_fixed_patch: True when its weights fit patches of one size only.
+        takes_pseudo_label: True for a network for the final model only.
+    """
+
+    arguments: Callable[[NetworkShape], dict[str, Any]]
+    patch_divisor: int = DIVISOR
+    bytes_per_voxel: int = _USUAL_BYTES_PER_VOXEL
+    dimensions: tuple[int, ...] = (2, 3)
+    has_fixed_patch: bool = False
+    takes_pseudo_label: bool = False
+
+    @property
+    def patch_step(self) -> int:
+        """What the sides of planned patches are multiples of, and at least."""
+        return max(DIVISOR, self.patch_divisor)
+
+    def check_shape(self, shape: NetworkShape) -> None:
+        """Raise BadInputError when it cannot work with patches of this size."""
+        if shape.dimensions not in self.dimensions:
+            raise BadInputError(f"The network '{self.name}' cannot be {shape.dimensions}D. Choose another one.")
+        if any(n % self.patch_divisor for n in shape.patch):
+            raise BadInputError(
+                f"The network '{self.name}' needs patches whose sides are multiples of {self.patch_divisor}, not "
+                f"{list(shape.patch)}."
+            )
+
+
+NETWORKS: Registry[NetworkEntry] = Registry("There is no network", f"{__package__}.networks")
+
+
+def base_networks() -> dict[str, NetworkEntry]:
+    """The networks for 2D and 3D models: all but those that take a pseudo-label."""
+    return {name: entry for name, entry in NETWORKS.items() if not entry.takes_pseudo_label}

@@ -1,0 +1,22 @@
+"""A U-Net with attention gates."""
+
+from __future__ import annotations
+
+from ..network import NETWORKS, NetworkEntry
+
+NETWORKS.add(
+    NetworkEntry(
+        name="attention_unet",
+        label="Attention U-Net",
+        description="U-Net with attention gates (Oktay 2018).",
+        make="monai.networks.nets:AttentionUnet",
+        arguments=lambda shape: {
+            **shape.as_monai_takes_it,
+            "channels": (16, 32, 64, 128),
+            "strides": (2, 2, 2),
+            "dropout": shape.dropout,
+        },
+        patch_divisor=8,
+        order=3,
+    )
+)

@@ -1,0 +1,30 @@
+"""Plain U-Nets."""
+
+from __future__ import annotations
+
+from ..network import NETWORKS, NetworkEntry
+
+_SMALL, _LARGE = (16, 16, 32, 64, 128, 16), (32, 32, 64, 128, 256, 32)
+
+NETWORKS.add(
+    NetworkEntry(
+        name="basic_unet_small",
+        label="Small U-Net",
+        description="U-Net with 16 to 128 features; the one a CPU can afford.",
+        make="monai.networks.nets:BasicUNet",
+        arguments=lambda shape: {**shape.as_monai_takes_it, "features": _SMALL, "dropout": shape.dropout},
+        bytes_per_voxel=3_000,
+        order=1,
+    )
+)
+NETWORKS.add(
+    NetworkEntry(
+        name="basic_unet",
+        label="U-Net",
+        description="U-Net with 32 to 256 features.",
+        make="monai.networks.nets:BasicUNet",
+        arguments=lambda shape: {**shape.as_monai_takes_it, "features": _LARGE, "dropout": shape.dropout},
+        bytes_per_voxel=6_000,
+        order=2,
+    )
+)

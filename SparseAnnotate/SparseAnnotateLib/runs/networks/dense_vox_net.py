@@ -1,0 +1,65 @@
+"""DenseVoxNet, and its Y-shape for the final model; the classes are in `learning.networks.dense_vox_net`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..network import NETWORKS, NetworkEntry, NetworkShape
+
+_DIVISOR = 4
+
+
+def _arguments(shape: NetworkShape) -> dict[str, Any]:
+    """The first convolution and the pooling halve as planned, as far as they halve at all."""
+    planned = [tuple(min(s, 2) for s in stride) for stride in shape.strides[1:3]]
+    halving = len(planned) == 2 and all(math.prod(s) > 1 for s in planned)
+    strides = planned if halving else [(2,) * shape.dimensions] * 2
+    return {
+        "dimensions": shape.dimensions,
+        "in_channels": 1,
+        "out_channels": shape.class_count,
+        "strides": strides,
+        "dropout": shape.dropout,
+    }
+
+
+def _y_shaped(shape: NetworkShape) -> dict[str, Any]:
+    return {**_arguments(shape), "prior_channels": shape.class_count}
+
+
+NETWORKS.add(
+    NetworkEntry(
+        name="dense_vox_net",
+        label="DenseVoxNet",
+        description="Densely connected network (Yu 2017), the one of Zheng 2020.",
+        make="SparseAnnotateLib.learning.networks.dense_vox_net:DenseVoxNet",
+        arguments=_arguments,
+        patch_divisor=_DIVISOR,
+        order=4,
+    )
+)
+NETWORKS.add(
+    NetworkEntry(
+        name="y_shaped_dense_vox_net",
+        label="Y-shaped DenseVoxNet",
+        description="DenseVoxNet with two arms, image and mean pseudo-label (Zheng 2020); for the final model.",
+        make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
+        arguments=_y_shaped,
+        patch_divisor=_DIVISOR,
+        takes_pseudo_label=True,
+        order=9,
+    )
+)
+NETWORKS.add(
+    NetworkEntry(
+        name="y_shaped_dense_vox_net_small",
+        label="Small Y-shaped DenseVoxNet",
+        description="A narrower one, which a CPU can afford; for the final model.",
+        make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
+        arguments=lambda shape: {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)},
+        patch_divisor=_DIVISOR,
+        takes_pseudo_label=True,
+        order=10,
+    )
+)

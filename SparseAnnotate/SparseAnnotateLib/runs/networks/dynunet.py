@@ -1,0 +1,32 @@
+"""nnU-Net's kind of U-Net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..network import NETWORKS, NetworkEntry, NetworkShape
+
+
+def _arguments(shape: NetworkShape) -> dict[str, Any]:
+    strides = list(shape.strides) or [(1,) * shape.dimensions] + [(2,) * shape.dimensions] * 3
+    return {
+        **shape.as_monai_takes_it,
+        "kernel_size": list(shape.kernels) or [(3,) * shape.dimensions] * len(strides),
+        "strides": strides,
+        "upsample_kernel_size": strides[1:],
+        "filters": [min(32 * 2**level, 320) for level in range(len(strides))],
+        "res_block": True,
+        "dropout": shape.dropout or None,
+    }
+
+
+NETWORKS.add(
+    NetworkEntry(
+        name="dynunet",
+        label="DynUNet",
+        description="U-Net of the nnU-Net kind; kernels and strides follow the spacing.",
+        make="monai.networks.nets:DynUNet",
+        arguments=_arguments,
+        order=5,
+    )
+)

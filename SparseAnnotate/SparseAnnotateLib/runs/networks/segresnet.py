@@ -1,0 +1,17 @@
+"""A residual encoder-decoder."""
+
+from __future__ import annotations
+
+from ..network import NETWORKS, NetworkEntry
+
+NETWORKS.add(
+    NetworkEntry(
+        name="segresnet",
+        label="SegResNet",
+        description="Residual encoder-decoder (Myronenko 2018).",
+        make="monai.networks.nets:SegResNet",
+        arguments=lambda shape: {**shape.as_monai_takes_it, "init_filters": 16, "dropout_prob": shape.dropout or None},
+        patch_divisor=8,
+        order=6,
+    )
+)

@@ -1,0 +1,17 @@
+"""A U-Net with a Swin transformer."""
+
+from __future__ import annotations
+
+from ..network import NETWORKS, NetworkEntry
+
+NETWORKS.add(
+    NetworkEntry(
+        name="swin_unetr",
+        label="Swin UNETR",
+        description="U-Net with a Swin transformer as encoder (Hatamizadeh 2022).",
+        make="monai.networks.nets:SwinUNETR",
+        arguments=lambda shape: {**shape.as_monai_takes_it, "drop_rate": shape.dropout},
+        patch_divisor=32,
+        order=7,
+    )
+)

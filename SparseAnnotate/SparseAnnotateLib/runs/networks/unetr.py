@@ -1,0 +1,17 @@
+"""A U-Net with a vision transformer."""
+
+from __future__ import annotations
+
+from ..network import NETWORKS, NetworkEntry
+
+NETWORKS.add(
+    NetworkEntry(
+        name="unetr",
+        label="UNETR",
+        description="U-Net with a vision transformer as encoder (Hatamizadeh 2022).",
+        make="monai.networks.nets:UNETR",
+        arguments=lambda shape: {**shape.as_monai_takes_it, "img_size": shape.patch, "dropout_rate": shape.dropout},
+        has_fixed_patch=True,
+        order=8,
+    )
+)

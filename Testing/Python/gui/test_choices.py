@@ -1,0 +1,51 @@
+"""What the panel offers to choose from is what the registries hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from SparseAnnotateLib.interpolation import INTERPOLATORS
+from SparseAnnotateLib.runs import LOSSES, PRESETS, base_networks
+from SparseAnnotateLib.selection import FEATURES, SCOPES, STRATEGIES
+
+CHOICES = {
+    "strategySelector": STRATEGIES,
+    "featuresSelector": FEATURES,
+    "fillMethodSelector": INTERPOLATORS,
+    "presetSelector": PRESETS,
+}
+
+
+def offered(selector) -> list[str]:
+    return [selector.itemText(n) for n in range(selector.count)]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_choices_of_the_panel_are_those_there_are(panel, name):
+    selector, parts = getattr(panel.ui, name), CHOICES[name]
+    assert offered(selector) == [part.label for part in parts.values()]
+    explained = selector.property("helpText") or selector.toolTip
+    assert explained.splitlines() == [f"{part.label}: {part.description}" for part in parts.values()]
+
+
+def test_network_and_loss_are_those_of_the_preset_unless_chosen(panel):
+    for selector, parts in ((panel.ui.networkSelector, base_networks()), (panel.ui.lossSelector, LOSSES)):
+        assert offered(selector) == ["Automatic", *(part.label for part in parts.values())]
+    assert panel.panel.train._changes() == {}
+    panel.ui.networkSelector.setCurrentText("SegResNet")
+    panel.ui.lossSelector.setCurrentText("Tversky")
+    assert panel.panel.train._changes() == {"network": "segresnet", "loss": "tversky"}
+
+
+def test_the_scopes_of_the_panel_are_scopes(panel):
+    assert offered(panel.ui.scopeSelector) == ["plane", "cohort"]
+    assert {"plane", "cohort"} <= {scope.value for scope in SCOPES}
+
+
+def test_a_label_is_shown_and_the_name_is_kept_with_the_scene(panel):
+    parameters = panel.widget.logic.getParameterNode()
+    for name, label in (("core_set", "Core set"), ("fixed_interval", "Fixed interval")):
+        parameters.strategy = name
+        assert panel.ui.strategySelector.currentText == label
+    panel.ui.fillMethodSelector.setCurrentText("Random walk")
+    assert parameters.fillMethod == "random_walk"
