@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from system_needs import needs_slicer
+
 TESTS = Path(__file__).resolve().parents[1]
 PROJECT = TESTS.parents[1]
 
@@ -111,6 +113,7 @@ def test_the_command_line_offers_and_uses_parts_of_ones_own(ball_cohort, own_par
     assert ball_cohort.prediction_path("own", "ball_1").is_file()
 
 
+@needs_slicer
 def test_the_panel_and_the_console_offer_and_use_parts_of_ones_own(own_parts):
     program = TESTS / "gui" / "own_parts_in_the_panel.py"
     done = finished(["-m", "pytest", "-x", "-p", "no:cacheprovider", str(program)], own_parts)
