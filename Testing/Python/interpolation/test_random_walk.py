@@ -7,7 +7,7 @@ from scipy import ndimage
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, blobs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
-from SparseAnnotateLib.interpolation import random_walk
+from SparseAnnotateLib.interpolation.interpolators import random_walk
 from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
 
 
