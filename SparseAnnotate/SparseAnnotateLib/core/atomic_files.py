@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old or the new content, never half of it."""
+"""Writing files so that a reader sees the old or the new content, never a part of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import FileWriteError
+from .messages import _
 
 _LOW_DISK_BYTES = 1 << 20
 _NAME_KEPT = 48  # characters: 192 bytes at most
@@ -18,15 +19,15 @@ _NAME_KEPT = 48  # characters: 192 bytes at most
 
 @contextmanager
 def written_atomically(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it is synced and renamed to `path`.
+    """Yield a temporary path beside `path`; when the block ends without an error, sync it and rename it to `path`.
 
-    The temporary name keeps the ending, because image writers choose the format by it.
+    The temporary name keeps the file extension, because image writers choose the format by it.
 
     Raises:
         FileWriteError: when the folder cannot be made or the file cannot be written; `path` is then unchanged.
     """
     path = Path(path)
-    # The end of the name is enough, and a long name with more before it would be none.
+    # Only the end of the name: a prefix before a long name would make it longer than file systems allow.
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.writing.{path.name[-_NAME_KEPT:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,14 +69,20 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def why_not_written(path: Path, error: Exception) -> str:
-    """A sentence for the user from what the operating system or an image writer said."""
+    """A message for the user, from the error of the operating system or of an image writer."""
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (number is None and _disk_is_full(path)):
-        return f"'{path}' cannot be written because the disk is full; free some space and try again. Nothing was lost."
+        return _(
+            "'{path}' cannot be written because the disk is full. Free some space and try again; no data was lost."
+        ).format(path=path)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"'{path}' cannot be written: no permission to write there. Choose another folder or change its rights."
+        return _(
+            "'{path}' cannot be written: no permission to write there. Choose another folder or change its permissions."
+        ).format(path=path)
     reason = os.strerror(number) if number else str(error).strip().splitlines()[-1]
-    return f"'{path}' cannot be written ({reason}). Check that the folder exists and can be written to."
+    return _("'{path}' cannot be written ({reason}). Check that the folder exists and is writable.").format(
+        path=path, reason=reason
+    )
 
 
 def _disk_is_full(path: Path) -> bool:

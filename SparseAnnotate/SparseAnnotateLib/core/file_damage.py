@@ -1,4 +1,4 @@
-"""Whether an image file is whole: its checksums are right, and all its voxels are there."""
+"""Whether an image file is complete: its checksums match, and all its voxels are there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .errors import BadInputError
 from .file_looks import FileLooks, is_settled, looks_of
+from .messages import Message, _
 from .metaimage_length import META_ENDINGS, metaimage_damage
 from .nifti_header import NIFTI_ENDINGS, nifti_damage
 from .nrrd_checksum import checksum_differs
@@ -17,9 +18,9 @@ _whole: set[FileLooks] = set()
 
 
 def require_whole(path: Path) -> None:
-    """Raise BadInputError when an image file is damaged or cut off; it is read once for that, from end to end.
+    """Raise BadInputError when an image file is damaged or cut off; to check that, the whole file is read once.
 
-    What only the program that wrote it could know is not noticed: a changed voxel in a file without a checksum.
+    Damage that leaves the file readable is only found with a checksum: a changed voxel without one goes unnoticed.
     """
     check = next((check for endings, check in _CHECKS if path.name.lower().endswith(endings)), None)
     if check is None:
@@ -40,7 +41,7 @@ def require_whole(path: Path) -> None:
 
 
 def require_whole_header(path: Path) -> None:
-    """The same of the header alone, as far as a file has a checksum of it: costs next to nothing."""
+    """The same for the header alone, when the file has a checksum of its header: takes hardly any time."""
     if not path.name.lower().endswith(NRRD_ENDINGS):
         return
     try:
@@ -48,13 +49,19 @@ def require_whole_header(path: Path) -> None:
     except OSError as error:
         raise BadInputError(unreadable(path, error)) from error
     if differs:
-        raise BadInputError(unreadable(path, "its header is not what SparseAnnotate wrote: its checksum does not fit"))
+        problem = _("the checksum of its header does not match: the header has changed since SparseAnnotate wrote it")
+        raise BadInputError(unreadable(path, problem))
 
 
 def unreadable(path: Path, reason: Exception | str) -> str:
-    """A sentence on a file that cannot be used, from what a reader said of it."""
-    lines = [line for line in str(reason).strip().splitlines() if line.strip()]
-    return (
-        f"The file '{path}' cannot be read as an image; it may be damaged or cut off. "
-        f"Copy it again from its source. (Reader: {lines[-1].strip() if lines else type(reason).__name__})"
-    )
+    """A message on a file that cannot be used; of a reader's error, it shows the last line."""
+    details: str
+    if isinstance(reason, Message):
+        details = reason
+    else:
+        lines = [line for line in str(reason).strip().splitlines() if line.strip()]
+        details = lines[-1].strip() if lines else type(reason).__name__
+    return _(
+        "The file '{path}' cannot be read as an image; it may be damaged or cut off. Copy it again from its source. "
+        "(Details: {details})"
+    ).format(path=path, details=details)

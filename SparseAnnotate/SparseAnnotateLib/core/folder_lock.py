@@ -17,7 +17,7 @@ from .atomic_files import why_not_written
 from .errors import BusyError, FileWriteError
 from .messages import _
 
-# Not `os.name`: type checkers know of this one that the other branch is for other systems.
+# Not `os.name`: with `sys.platform`, type checkers skip the branch for other systems.
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -28,11 +28,11 @@ _without_locks: set[str] = set()
 
 
 class FolderLock:
-    """An exclusive lock on a folder, held by an open file in it.
+    """An exclusive lock on a folder, held through an open file in it.
 
-    Use as a context manager. Waits up to `wait_seconds` for another holder, then raises BusyError with a sentence
-    that names who holds it. A process that dies gives the lock back by dying. On a file system that knows no locks
-    (some network file systems) it warns once and locks nothing.
+    Use it as a context manager. It waits up to `wait_seconds` for another holder, then raises BusyError with a message
+    that names the holder. The operating system releases the lock of a process that dies. On a file system without
+    locks (some network file systems), it logs one warning and locks nothing.
 
     Example::
 
@@ -58,8 +58,8 @@ class FolderLock:
                 holder = self._holder()
                 file.close()
                 raise BusyError(
-                    _("'{parent}' is in use: {holder}. Wait until it has finished, or cancel it.").format(
-                        parent=self.path.parent, holder=holder
+                    _("'{folder}' is in use: {holder}. Wait until it has finished, or cancel it.").format(
+                        folder=self.path.parent, holder=holder
                     )
                 )
             time.sleep(0.02)
@@ -82,7 +82,7 @@ class FolderLock:
                 os.ftruncate(file.fileno(), 0)
                 _unlock(file)
         finally:
-            # Closing the file gives the lock back in any case.
+            # Closing the file releases the lock in any case.
             file.close()
 
     def _try_lock(self, file: BinaryIO) -> bool:
@@ -101,20 +101,22 @@ class FolderLock:
             _without_locks.add(folder)
             reason = os.strerror(error.errno) if error.errno else str(error)
             logging.getLogger(__name__).warning(
-                f"The file system of '{folder}' has no locks ({reason}), so nothing keeps two processes from changing "
-                "the same files: let only one work there at a time."
+                f"The file system of '{folder}' does not support locks ({reason}), so two processes could change the "
+                "same files. Make sure that only one process works there at a time."
             )
 
     def _holder(self) -> str:
         try:
             holder = json.loads(self.path.read_text())
-            return f"process {holder['process']} on {holder['computer']} is {holder['purpose']}"
+            return _("process {process} on {computer} is {purpose}").format(
+                process=holder["process"], computer=holder["computer"], purpose=holder["purpose"]
+            )
         except (OSError, ValueError, KeyError, TypeError):
-            return "another process is working there"
+            return _("another process is working there")
 
 
 def _lock(file: BinaryIO) -> None:
-    """Lock the file, or raise OSError at once."""
+    """Lock the file, or raise OSError without waiting."""
     if sys.platform == "win32":
         # Far beyond the text in the file, so that others can still read who holds it.
         file.seek(1 << 30)

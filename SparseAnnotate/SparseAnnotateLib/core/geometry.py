@@ -1,4 +1,4 @@
-"""Where a voxel array lies in the patient: shape, spacing and orientation.
+"""Where a voxel array lies in the patient: shape, spacing, position and orientation.
 
 RAS (Slicer) in memory, LPS (ITK) in files. This module is the only place that converts between them.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +20,7 @@ from .messages import _
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TIE_DIGITS = 3  # of the sum of three cosines; files round to about seven
 _RIGHT_ANGLE = 1e-3  # cosine up to which two axes count as at right angles
-_NEARLY_RIGHT_ANGLE = 1e-2  # and up to which what is missing is taken for rounding, when no voxel moves by more than
+_NEARLY_RIGHT_ANGLE = 1e-2  # cosine up to which the difference counts as rounding, if it moves no voxel further than
 _MOVED_VOXELS = 0.1
 _SAME_PLACE_VOXELS = 1e-2
 
@@ -51,7 +52,7 @@ class VolumeGeometry:
                 _("The IJK-to-RAS matrix has an axis of length zero: the voxel spacing must be positive.")
             )
         if _skew(columns) > _RIGHT_ANGLE:
-            raise BadInputError(_("The volume's axes are {skew_sentence}").format(skew_sentence=skew_sentence(columns)))
+            raise BadInputError(skew_message(columns))
         object.__setattr__(self, "ijk_to_ras", tuple(tuple(float(x) for x in row) for row in matrix))
 
     @property
@@ -101,15 +102,15 @@ class VolumeGeometry:
     ) -> VolumeGeometry:
         """From ITK's (i, j, k) size, spacing (mm), origin and 3x3 row-major direction, all in LPS.
 
-        Axes that are nearly at right angles, as rounding leaves them, are put at right angles: see `squared_matrix`.
+        Axes that rounding has left nearly at right angles are put at exact right angles: see `orthogonal_matrix`.
         """
         lps = np.eye(4)
         lps[:3, :3] = np.asarray(direction, dtype=float).reshape(3, 3) @ np.diag(spacing)
         lps[:3, 3] = origin
         shape = _checked_shape(reversed(size))
         if np.isfinite(lps).all() and _skew(lps[:3, :3]) > _RIGHT_ANGLE:
-            squared = squared_matrix(lps, shape)
-            lps = lps if squared is None else squared
+            orthogonal = orthogonal_matrix(lps, shape)
+            lps = lps if orthogonal is None else orthogonal
         return cls(shape, _rows(_LPS_TO_RAS @ lps))
 
     def to_itk(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
@@ -120,30 +121,34 @@ class VolumeGeometry:
         return tuple(spacing), tuple(lps[:3, 3]), tuple(direction.ravel())
 
     def difference_from(self, other: VolumeGeometry, tolerance_voxels: float = _SAME_PLACE_VOXELS) -> str | None:
-        """What differs between the two grids, as words for a sentence; None when they overlay each other.
+        """How this grid differs from the other, as a clause; None when they are the same.
 
-        Corners of the two volumes may lie at most `tolerance_voxels` of the smallest spacing apart.
+        Corners of the two volumes may lie at most `tolerance_voxels` times the smallest spacing apart.
         """
         if self.shape != other.shape:
-            return f"its size is {_times(self.shape)} instead of {_times(other.shape)} voxels"
+            return _("its size is {size} instead of {expected} voxels").format(
+                size=_times(self.shape), expected=_times(other.shape)
+            )
         if not np.allclose(self.spacing, other.spacing, rtol=1e-3, atol=0):
-            return f"its voxel spacing is {_mm(self.spacing)} instead of {_mm(other.spacing)}"
+            return _("its voxel spacing is {spacing} instead of {expected}").format(
+                spacing=_mm(self.spacing), expected=_mm(other.spacing)
+            )
         corners = np.array(
             [[i, j, k, 1] for k in (0, self.shape[0]) for j in (0, self.shape[1]) for i in (0, self.shape[2])]
         )
         distance = np.linalg.norm((corners @ (self.matrix - other.matrix).T)[:, :3], axis=1).max()
         if distance > tolerance_voxels * min(self.spacing):
-            return f"its position or orientation differs by up to {distance:.3g} mm"
+            return _("its position or orientation differs by up to {distance:.3g} mm").format(distance=float(distance))
         return None
 
     def resembles(self, other: VolumeGeometry) -> bool:
-        """True when the two grids overlay each other voxel by voxel."""
+        """True when the two grids coincide voxel by voxel."""
         return self.difference_from(other) is None
 
     def with_same_voxels(self, array: np.ndarray, own: VolumeGeometry) -> np.ndarray | None:
-        """View of an array on the grid `own` with this grid's axes; no voxel is resampled.
+        """View of an array on the grid `own`, with its axes swapped and flipped to fit this grid; nothing is resampled.
 
-        The two grids must have the same voxels: axes may be swapped and flipped. None when they have not.
+        None when the two grids do not have the same voxels.
         """
         between = np.linalg.solve(self.matrix, own.matrix)[2::-1, 2::-1]
         whole = np.rint(between)
@@ -164,15 +169,15 @@ class VolumeGeometry:
     def nearest_anatomical_axes(self) -> tuple[int, int, int]:
         """Array axis closest to left-right, posterior-anterior and inferior-superior, each axis used once.
 
-        At 45 degrees two axes are equally close: then I, J, K are taken in this order, whatever the rounding of the
-        file that the matrix came from.
+        At 45 degrees two axes are equally close: then I comes before J and J before K, so that rounding in the file
+        that the matrix came from makes no difference.
         """
         return _nearest_axes(self.ijk_to_ras)
 
     def to_standard_order(self, array: np.ndarray) -> np.ndarray:
-        """View of a (K, J, I) array with its last three axes ordered S, A, R and pointing that way; no voxel resampled.
+        """View of an array with its last three axes (K, J, I) reordered and flipped to S, A, R; nothing is resampled.
 
-        Volumes of one cohort may be stored in any axis order; a network must see them alike.
+        Volumes of one cohort may be stored in any axis order; a network needs the same order for all.
         """
         axes, flips = self._standard_axes_and_flips()
         lead = array.ndim - 3
@@ -210,11 +215,11 @@ class VolumeGeometry:
         return axes, tuple(bool(directions[r, a] < 0) for r, a in zip((2, 1, 0), axes, strict=True))
 
 
-def squared_matrix(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray | None:
-    """A (4, 4) matrix from voxel index (i, j, k, 1) to mm with its axes put at right angles: the nearest rotation.
+def orthogonal_matrix(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray | None:
+    """A (4, 4) matrix from voxel index (i, j, k, 1) to mm, with its axes put at right angles by the nearest rotation.
 
-    Voxel sizes and the middle of the volume stay. None when the axes are further from right angles than by rounding,
-    or a voxel of the `shape` (K, J, I) would move by more than a tenth of the smallest voxel size.
+    Voxel sizes and the centre of the volume stay. None when the axes are further from right angles than rounding
+    explains, or a voxel of the `shape` (K, J, I) would move by more than a tenth of the smallest voxel size.
     """
     columns = matrix[:3, :3]
     if not np.isfinite(matrix).all() or not columns.any(axis=0).all() or _skew(columns) > _NEARLY_RIGHT_ANGLE:
@@ -222,27 +227,34 @@ def squared_matrix(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray | Non
     lengths = np.linalg.norm(columns, axis=0)
     left, _, right = np.linalg.svd(columns / lengths)
     middle = np.array([*((n - 1) / 2 for n in reversed(shape)), 1.0])
-    squared = np.eye(4)
-    squared[:3, :3] = left @ right * lengths
-    squared[:3, 3] = (matrix @ middle)[:3] - squared[:3, :3] @ middle[:3]
-    moved = np.abs((squared - matrix)[:3, :3]) @ middle[:3]
-    return squared if np.linalg.norm(moved) <= _MOVED_VOXELS * lengths.min() else None
+    orthogonal = np.eye(4)
+    orthogonal[:3, :3] = left @ right * lengths
+    orthogonal[:3, 3] = (matrix @ middle)[:3] - orthogonal[:3, :3] @ middle[:3]
+    moved = np.abs((orthogonal - matrix)[:3, :3]) @ middle[:3]
+    return orthogonal if np.linalg.norm(moved) <= _MOVED_VOXELS * lengths.min() else None
 
 
-def skew_sentence(columns: np.ndarray) -> str:
-    """The end of a sentence on axes that are not at right angles, from a matrix whose (3, 3) columns they are."""
-    degrees = np.rad2deg(np.arcsin(min(_skew(columns), 1.0)))
-    return (
-        f"not at right angles: they are off by up to {degrees:.2g} degrees (a sheared or gantry-tilted volume). "
-        "Resample it to a rectangular grid first, in Slicer with the module 'Resample Scalar Volume'."
-    )
+def skew_message(columns: np.ndarray, path: str | Path | None = None) -> str:
+    """A message on axes, the columns of a (3, 3) matrix, that are not at right angles; `path` is the volume's file."""
+    degrees = float(np.rad2deg(np.arcsin(min(_skew(columns), 1.0))))
+    if path is None:
+        return _(
+            "The volume's axes are not at right angles: they are off by up to {degrees:.2g} degrees (a sheared or "
+            "gantry-tilted volume). Resample it to a rectangular grid first, in Slicer with the module 'Resample "
+            "Scalar Volume'."
+        ).format(degrees=degrees)
+    return _(
+        "The axes of '{path}' are not at right angles: they are off by up to {degrees:.2g} degrees (a sheared or "
+        "gantry-tilted volume). Resample it to a rectangular grid first, in Slicer with the module 'Resample Scalar "
+        "Volume'."
+    ).format(path=path, degrees=degrees)
 
 
 def _checked_shape(shape: Iterable[int]) -> tuple[int, int, int]:
     sizes = tuple(int(n) for n in shape)
     if len(sizes) != 3 or min(sizes) < 1:
         raise BadInputError(
-            _("A volume must have three axes with at least one voxel each, not shape {sizes}.").format(sizes=sizes)
+            _("A volume must have three axes with at least one voxel each, not shape {shape}.").format(shape=sizes)
         )
     return sizes
 
@@ -267,9 +279,9 @@ def _mm(spacing: Sequence[float]) -> str:
 
 @lru_cache(maxsize=4096)
 def _nearest_axes(ijk_to_ras: tuple[tuple[float, ...], ...]) -> tuple[int, int, int]:
-    """With hundreds of volumes they are asked for thousands of times, and the matrices stay."""
+    """Cached: with hundreds of volumes they are computed thousands of times from the same matrices."""
     columns = np.array(ijk_to_ras)[:3, :3]
     cosines = np.abs(columns / np.linalg.norm(columns, axis=0))[:, ::-1]
-    # The first of equals wins.
+    # Of equal ones, the first is chosen.
     candidates = permutations((2, 1, 0), 3)
     return max(candidates, key=lambda axes: round(sum(cosines[r, a] for r, a in enumerate(axes)), _TIE_DIGITS))

@@ -1,4 +1,4 @@
-"""Images and label maps read from and written to NRRD and NIfTI through SimpleITK, with bad files named in words."""
+"""Reading and writing images and label maps with SimpleITK (NRRD, NIfTI, MetaImage), with clear errors on bad files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import BadInputError
 from .file_damage import require_whole, require_whole_header, unreadable
 from .geometry import VolumeGeometry
 from .messages import _
-from .nifti_for_itk import named_for_itk, squared_for_itk
+from .nifti_for_itk import named_for_itk, orthogonal_for_itk
 from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
 from .slab_writing import FACT_PREFIX, written_in_slabs
 from .voxel_values import labels_from_values, require_finite
@@ -26,7 +26,7 @@ IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
 
 
 def read_geometry(path: str | Path) -> VolumeGeometry:
-    """Geometry from a file's header alone. Raises BadInputError as `read_image` does, but for the voxels."""
+    """Geometry from a file's header alone. Raises BadInputError as `read_image` does, except about the voxels."""
     with _opened(Path(path), header_only=True) as reader:
         return _geometry(reader, path)
 
@@ -57,11 +57,11 @@ def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
 def read_labels(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
     """A label map on the grid `geometry`: (K, J, I) uint8, or uint16 when a label exceeds 255.
 
-    Label maps of the same voxels that are stored with other axes, flipped or swapped, are turned onto the grid; those
-    stored as floating point are accepted when every value is a whole number, but for rounding.
+    Label maps of the same voxels that are stored with flipped or swapped axes are turned to the grid. Those stored as
+    floating point are accepted when every value is a whole number, apart from rounding.
 
     Raises:
-        BadInputError: as `read_image`; when the grid is another one; when a value is not a label.
+        BadInputError: as `read_image`; when the file has another grid; when a value is not a label.
     """
     return _whole_numbers_on_grid(path, geometry, f"The label file '{path}'")
 
@@ -96,7 +96,7 @@ def _whole_numbers_on_grid(path: str | Path, geometry: VolumeGeometry, what: str
 
 
 def read_facts(path: str | Path) -> dict[str, str]:
-    """What `write_image` noted in a NRRD file beside the voxels; empty for files of other programs and formats."""
+    """The facts that `write_image` stored in a NRRD header; empty for files of other programs and formats."""
     with _opened(Path(path), header_only=True) as reader:
         keys = [key for key in reader.GetMetaDataKeys() if key.startswith(FACT_PREFIX)]
         return {key.removeprefix(FACT_PREFIX): reader.GetMetaData(key) for key in keys}
@@ -109,9 +109,9 @@ def write_image(
     compress: bool = True,
     facts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a (K, J, I) array on its grid, atomically; the ending chooses the format (NRRD keeps geometry exact).
+    """Write a (K, J, I) array on its grid, atomically; the extension selects the format (NRRD keeps geometry exact).
 
-    `facts` are kept in the header of a NRRD file, for `read_facts`: for example what a result was made from.
+    `facts` are stored in the header of a NRRD file, for `read_facts`: for example what a result was made from.
 
     Raises:
         BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
@@ -124,8 +124,8 @@ def write_image(
 
     if array.shape != geometry.shape:
         raise BadInputError(
-            _("An array of shape {shape} does not fit a volume of shape {shape_2}.").format(
-                shape=array.shape, shape_2=geometry.shape
+            _("An array of shape {shape} does not fit a volume of shape {volume_shape}.").format(
+                shape=array.shape, volume_shape=geometry.shape
             )
         )
     if array.dtype == bool:
@@ -141,8 +141,8 @@ def write_image(
 
 @contextmanager
 def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
-    """SimpleITK's reader of an image file, with its header read and found to be that of a 3D scalar image."""
-    import SimpleITK as sitk  # here, because Slicer reads this file at every start
+    """SimpleITK's reader of an image file, after its header has been read and checked: a 3D scalar image."""
+    import SimpleITK as sitk  # here, because Slicer imports this file at every start
 
     if not path.is_file():
         raise BadInputError(_("The file '{path}' does not exist.").format(path=path))
@@ -153,9 +153,9 @@ def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
             reader.SetFileName(str(stack.enter_context(named_for_itk(path))))
             reader.ReadImageInformation()
         except (OSError, RuntimeError) as error:
-            copy = stack.enter_context(squared_for_itk(path, header_only))
+            copy = stack.enter_context(orthogonal_for_itk(path, header_only))
             if copy is None:
-                require_whole(path)  # which may know better what is wrong
+                require_whole(path)  # whose message may be more precise
                 raise BadInputError(unreadable(path, error)) from error
             reader.SetFileName(str(copy))
             try:
@@ -165,7 +165,7 @@ def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
         _require_scalar_volume(reader, path)
         contradiction = nifti_contradiction(path) if path.name.lower().endswith(NIFTI_ENDINGS) else ""
         if contradiction:
-            raise BadInputError(_("The file '{path}' {contradiction}").format(path=path, contradiction=contradiction))
+            raise BadInputError(contradiction)
         yield reader
 
 
@@ -175,7 +175,9 @@ def _geometry(reader: ImageFileReader, path: str | Path) -> VolumeGeometry:
     try:
         return VolumeGeometry.from_itk(size[:3], spacing[:3], origin[:3], direction)
     except BadInputError as error:
-        raise BadInputError(_("The file '{path}' cannot be used. {error}").format(path=path, error=error)) from error
+        raise BadInputError(
+            _("The file '{path}' cannot be used. {problem}").format(path=path, problem=error.message)
+        ) from error
 
 
 def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
@@ -184,9 +186,9 @@ def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
     if reader.GetNumberOfComponents() != 1:
         raise BadInputError(
             _(
-                "'{path}' has {get_number_of_components} values per voxel (a colour or vector image). "
-                "SparseAnnotate works on images with one value per voxel: extract one component first."
-            ).format(path=path, get_number_of_components=reader.GetNumberOfComponents())
+                "'{path}' has {count} values per voxel (a colour or vector image). SparseAnnotate works on images "
+                "with one value per voxel: extract one component first."
+            ).format(path=path, count=reader.GetNumberOfComponents())
         )
 
 
@@ -195,9 +197,9 @@ def require_3d_scalar(dimension: int, size: Sequence[int], what: str | Path) -> 
     if dimension > 3:
         raise BadInputError(
             _(
-                "'{what}' is a 4D image ({map}). SparseAnnotate works on one 3D volume at a time: save the time "
-                "point or channel you want by itself."
-            ).format(what=what, map=" x ".join(map(str, size)))
+                "'{what}' is a 4D image ({size}). SparseAnnotate works on one 3D volume at a time: save the time "
+                "point or channel that you need as a separate file."
+            ).format(what=what, size=" x ".join(map(str, size)))
         )
     if dimension < 3 or min(size[:3]) < 2:
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""Whether a MetaImage (.mha, .mhd) is all there. ITK reads one whose compressed voxels are damaged without a word."""
+"""Whether a MetaImage (.mha, .mhd) is complete. ITK reads damaged compressed voxels without an error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+from .messages import _
 from .packed_stream import zlib_length
 from .voxel_files import named_files
 
@@ -28,9 +29,9 @@ _LONGEST_HEADER = 1 << 16
 
 
 def metaimage_damage(path: Path) -> str:
-    """What is wrong with the voxels of a MetaImage, in words for a sentence; '' when they are all there.
+    """What is wrong with the voxels of a MetaImage, as a clause; '' when they are complete.
 
-    Headers that say something else than what is checked here are left to ITK. Raises OSError.
+    Headers of a kind that is not checked here are left to ITK. Raises OSError.
     """
     fields, start = _header(path)
     files = _named_files(path, fields)
@@ -39,7 +40,7 @@ def metaimage_damage(path: Path) -> str:
         return ""
     for file in files:
         if not file.is_file():
-            return f"the file '{file}', which holds its voxels, is missing"
+            return _("the file '{file}', which holds its voxels, is missing").format(file=file)
     if fields.get("CompressedData", "").lower() == "true":
         if len(files) != 1:
             return ""
@@ -47,10 +48,10 @@ def metaimage_damage(path: Path) -> str:
         with open(files[0], "rb") as stream:
             stream.seek(start if files[0] == path else 0)
             length, problem = zlib_length(stream, most)
-        return problem or ("" if length >= expected else "it holds fewer voxels than its header says")
+        return problem or ("" if length >= expected else _("it holds fewer voxels than its header says"))
     skipped = _whole_number(fields.get("HeaderSize", "")) or 0
     length = sum(file.stat().st_size - skipped for file in files) - (start if files[0] == path else 0)
-    return "" if length >= expected else "the file is shorter than its header says"
+    return "" if length >= expected else _("the file is shorter than its header says")
 
 
 def metaimage_files(path: Path) -> list[Path] | None:
@@ -59,7 +60,7 @@ def metaimage_files(path: Path) -> list[Path] | None:
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields, and where what follows them begins; names of files of a list under 'LIST'."""
+    """The fields, and where the content after them begins; the field 'LIST' holds a list of file names."""
     with open(path, "rb") as file:
         content = file.read(_LONGEST_HEADER)
     fields: dict[str, str] = {}

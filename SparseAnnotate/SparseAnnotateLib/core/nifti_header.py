@@ -1,4 +1,4 @@
-"""What a NIfTI file's own header says: how long the file must be, and how its axes lie."""
+"""What a NIfTI file's header says: the length of the file, and its orientation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .messages import _
 from .packed_stream import GZIP_MAGIC, gzip_length
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -26,11 +27,11 @@ class NiftiHeader:
 
     Attributes:
         length: bytes of header and voxels together. offset: where the voxels begin.
-        is_nifti: False for Analyze 7.5, whose header is the same but for a mark, and says nothing of left and right.
+        is_nifti: False for Analyze 7.5, whose header differs only in its magic bytes and does not tell left from right.
         size: number of voxels along (i, j, k). voxel_sizes: along the same, in the file's own unit.
         qform_code, sform_code: 0 where the file has none. sform: (3, 4) rows of the matrix, in the file's unit, RAS.
-        order: '<' or '>', as `struct` has it. sform_place, sform_format, sizes_place, sizes_format, code_place,
-            code_format: where the sform, the voxel sizes and the code of the qform stand, and as what.
+        order: byte order for `struct`, '<' or '>'. sform_place, sform_format, sizes_place, sizes_format, code_place,
+            code_format: offsets in bytes and `struct` formats of the sform, the voxel sizes and the code of the qform.
     """
 
     length: int
@@ -51,7 +52,7 @@ class NiftiHeader:
 
 
 def is_gzip(path: Path) -> bool:
-    """True for a file that begins as gzip does, whatever its name. Raises OSError."""
+    """True for a file whose content begins as gzip does; its name does not matter. Raises OSError."""
     with open(path, "rb") as file:
         return file.read(2) == GZIP_MAGIC
 
@@ -66,47 +67,48 @@ def nifti_header(path: Path) -> NiftiHeader | None:
 
 
 def nifti_damage(path: Path) -> str:
-    """What is wrong with a .nii or .nii.gz file, in words for a sentence; '' when it is whole. Raises OSError.
+    """What is wrong with a .nii or .nii.gz file, as a clause; '' when it is complete. Raises OSError.
 
-    ITK reads one that is cut off without a word and puts zeros for the rest.
+    ITK reads a file that is cut off without an error and fills the rest with zeros.
     """
     header = nifti_header(path)
     if not is_gzip(path):
         length, problem = path.stat().st_size, ""
         if header is None:
-            return "it begins neither as a NIfTI file nor as a compressed one"
+            return _("it begins neither as a NIfTI file nor as a compressed one")
     else:
         with open(path, "rb") as file:
             length, problem = gzip_length(file, header.length if header else None)
     if problem:
         return problem
     if header is None:
-        return "it has no NIfTI header"
-    return "" if length >= header.length else "the file is shorter than its header says"
+        return _("it has no NIfTI header")
+    return "" if length >= header.length else _("the file is shorter than its header says")
 
 
 def nifti_contradiction(path: Path) -> str:
-    """What a NIfTI file's header leaves open or says in two ways, as the end of a sentence; '' when it is clear.
+    """A message when a NIfTI file's header is ambiguous or contradicts itself; '' when it is clear.
 
-    ITK warns of these and reads the file as it thinks best.
+    ITK only warns about such headers and guesses.
     """
     header = nifti_header(path)
     if header is None:
         return ""
     if not header.is_nifti:
-        return (
-            "has no NIfTI header but one of Analyze 7.5, which does not say where left and right are, or is damaged. "
-            "Convert it to NIfTI or NRRD with a program that knows, or copy it again from its source."
-        )
+        return _(
+            "The file '{path}' has no NIfTI header but one of Analyze 7.5, which does not tell left from right, or it "
+            "is damaged. Convert it to NIfTI or NRRD with a program that knows its orientation, or copy it again from "
+            "its source."
+        ).format(path=path)
     scales = np.linalg.norm(header.sform[:, :3], axis=0)
     if header.sform_code > 0 and header.qform_code == 0 and np.isfinite(scales).all():
         sizes = np.abs(header.voxel_sizes)
         if not np.allclose(scales, sizes, rtol=_SAME_SIZE, atol=0):
-            shown = [" x ".join(f"{n:.4g}" for n in found) for found in (sizes, scales)]
-            return (
-                f"says its voxel size in two ways, as {shown[0]} (pixdim) and as {shown[1]} (sform). Find out which is "
-                "right, and save it again with both alike."
-            )
+            pixdim, sform = (" x ".join(f"{n:.4g}" for n in found) for found in (sizes, scales))
+            return _(
+                "The file '{path}' gives two different voxel sizes: {pixdim} (pixdim) and {sform} (sform). Find out "
+                "which is right, and save the file again with the same voxel size in both."
+            ).format(path=path, pixdim=pixdim, sform=sform)
     return ""
 
 

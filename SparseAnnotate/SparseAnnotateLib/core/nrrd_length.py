@@ -1,4 +1,4 @@
-"""Whether the voxels of a NRRD file are all there: attached (.nrrd) or in files of their own (.nhdr)."""
+"""Whether the voxels of a NRRD file are complete: attached (.nrrd) or in separate files (.nhdr)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+from .messages import _
 from .nrrd_checksum import checksum_differs
 from .packed_stream import bzip2_length, gzip_length
 from .voxel_files import named_files
@@ -21,19 +22,19 @@ _BYTES = (
 
 
 def nrrd_damage(path: Path) -> str:
-    """What is wrong with a NRRD file, in words for a sentence; '' when it is whole. Raises OSError.
+    """What is wrong with a NRRD file, as a clause; '' when it is complete. Raises OSError.
 
-    Headers that say something else than what is checked here are left to ITK.
+    Headers of a kind that is not checked here are left to ITK.
     """
     if checksum_differs(path):
-        return "it is not what SparseAnnotate wrote: its checksum does not fit"
+        return _("its checksum does not match: the file has changed since SparseAnnotate wrote it")
     fields, start = _header(path)
     files, expected = _named_files(path, fields), _expected_bytes(fields)
     if files is None or expected is None:
         return ""
     for file in files:
         if not file.is_file():
-            return f"the file '{file}', which holds its voxels, is missing"
+            return _("the file '{file}', which holds its voxels, is missing").format(file=file)
     lines, skipped = _whole_number(fields, "lineskip"), _whole_number(fields, "byteskip")
     packing = fields.get("encoding", "").lower()
     length = 0
@@ -44,7 +45,7 @@ def nrrd_damage(path: Path) -> str:
         elif packing in ("gzip", "gz", "bzip2", "bz2"):
             with open(file, "rb") as content:
                 content.seek(start if file == path else 0)
-                for _ in range(lines):
+                for _line in range(lines):
                     content.readline()
                 each = expected // len(files) + max(skipped, 0)
                 found, problem = gzip_length(content, each) if packing.startswith("gz") else bzip2_length(content)
@@ -53,7 +54,7 @@ def nrrd_damage(path: Path) -> str:
             length += found - max(skipped, 0)
         else:
             return ""
-    return "" if length >= expected else "the file is shorter than its header says"
+    return "" if length >= expected else _("the file is shorter than its header says")
 
 
 def nrrd_files(path: Path) -> list[Path] | None:
@@ -62,7 +63,7 @@ def nrrd_files(path: Path) -> list[Path] | None:
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields, names in lower case without blanks, and where the voxels begin; a list of files under 'list'."""
+    """The fields, with names in lower case without blanks, and where the voxels begin; 'list' is a list of files."""
     with open(path, "rb") as file:
         content = file.read(_LONGEST_HEADER)
     end = re.search(rb"\r?\n\r?\n", content)

@@ -1,4 +1,4 @@
-"""JSON files read strictly into frozen dataclasses: an unknown, missing or mistyped field is an error by name."""
+"""JSON files read strictly into frozen dataclasses: an unknown, missing or mistyped field is an error that names it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,9 +28,9 @@ def read_json(path: str | Path, cls: type[T]) -> T:
 
     Raises:
         BadInputError: when the file is missing, damaged, is not JSON, or a field is unknown, missing or of the wrong
-            type; the sentence names file and field.
+            type; the message names file and field.
     """
-    source = f"the file '{path}'"
+    source = _("the file '{path}'").format(path=path)
     value = _parsed(read_json_text(path), source)
     if isinstance(value, dict) and FIELD not in {field.name for field in dataclasses.fields(cls)}:
         value.pop(FIELD, None)
@@ -38,11 +39,11 @@ def read_json(path: str | Path, cls: type[T]) -> T:
 
 
 def read_json_text(path: str | Path) -> str:
-    """The text of a JSON file, also of one that others wrote, without a byte order mark.
+    """The text of a JSON file, our own or of another program, without a byte order mark.
 
     Raises:
-        BadInputError: when the file is missing or no UTF-8 text, or has a checksum and one flipped bit explains why it
-            does not fit. A file that was edited since it was written is read.
+        BadInputError: when the file is missing or not UTF-8 text, or has a checksum that does not match because of a
+            single flipped bit. A file that was edited since it was written is read.
     """
     path = Path(path)
     try:
@@ -57,16 +58,16 @@ def read_json_text(path: str | Path) -> str:
         line = content.count(b"\n", 0, place) + 1
         raise BadInputError(
             _(
-                "The file '{path}' is damaged: its checksum does not fit, and one wrong bit in line {line} "
-                "explains it. Put back a copy of it. If you changed that line on purpose, take out the line "
-                "'{field}' at its end, too."
+                "The file '{path}' is damaged: its checksum does not match, and one wrong bit in line {line} "
+                "explains it. Restore a copy of the file. If you changed that line on purpose, also delete the line "
+                "'{field}' at its end."
             ).format(path=path, line=line, field=FIELD)
         )
     return text
 
 
 def parse_json(text: str, cls: type[T], source: str) -> T:
-    """Parse JSON text into the dataclass `cls`; `source` names the text in error sentences."""
+    """Parse JSON text into the dataclass `cls`; `source` names the text in errors: "the file 'x.json'"."""
     content: T = from_plain(_parsed(text, source), cls, source)
     return content
 
@@ -74,7 +75,7 @@ def parse_json(text: str, cls: type[T], source: str) -> T:
 def write_json(path: str | Path, value: Any, checksum: bool = True) -> None:
     """Write a dataclass (or plain value) as indented JSON, atomically. Raises FileWriteError.
 
-    `checksum`: as the last field, verified by `read_json`; without it files for other programs, or to be edited.
+    `checksum`: add one as the last field, for `read_json` to check; not for files that others edit or read.
     """
     text = to_text(value, indent=2) + "\n"
     write_text(path, with_checksum(text) if checksum else text)
@@ -86,7 +87,7 @@ def to_text(value: Any, indent: int | None = None) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, enums, paths, tuples and numpy scalars as what JSON knows."""
+    """Dataclasses, enums, paths, tuples and numpy scalars as values that JSON has."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, enum.Enum):
@@ -119,17 +120,16 @@ def from_plain(value: Any, cls: Any, source: str, field: str = "") -> Any:
         try:
             return cls(value)
         except ValueError:
-            choices = ", ".join(repr(m.value) for m in cls)
-            raise _wrong(source, field, f"must be one of {choices}", value) from None
+            raise _wrong(source, field, _one_of(m.value for m in cls), value) from None
     if origin is typing.Literal:
         if value not in arguments:
-            raise _wrong(source, field, f"must be one of {', '.join(map(repr, arguments))}", value)
+            raise _wrong(source, field, _one_of(arguments), value)
         return value
     if origin in (tuple, list):
         return _sequence_from(value, origin, arguments, source, field)
     if origin is dict:
         if not isinstance(value, dict):
-            raise _wrong(source, field, "must be an object", value)
+            raise _wrong(source, field, _("an object"), value)
         key, item = arguments
         return {_key_from(k, key, source, field): from_plain(v, item, source, f"{field}.{k}") for k, v in value.items()}
     return _scalar_from(value, cls, source, field)
@@ -139,8 +139,14 @@ def _scalar_from(value: Any, cls: type, source: str, field: str) -> Any:
     if cls is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if (isinstance(value, bool) and cls is not bool) or not isinstance(value, cls):
-        names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "an object"}
-        raise _wrong(source, field, f"must be {names.get(cls, cls.__name__)}", value)
+        names = {
+            int: _("a whole number"),
+            float: _("a number"),
+            str: _("a text"),
+            bool: _("true or false"),
+            dict: _("an object"),
+        }
+        raise _wrong(source, field, names.get(cls, cls.__name__), value)
     return value
 
 
@@ -150,17 +156,21 @@ def _key_from(key: str, cls: type, source: str, field: str) -> str | int:
     try:
         return int(key)
     except ValueError:
-        raise _wrong(source, field, "must have whole numbers as its names", key) from None
+        raise BadInputError(
+            _("Cannot use {source}: the names in the field '{field}' must be whole numbers, not '{name}'.").format(
+                source=source, field=field, name=key
+            )
+        ) from None
 
 
 def _sequence_from(
     value: Any, origin: type[tuple[Any, ...] | list[Any]], arguments: tuple[Any, ...], source: str, field: str
 ) -> tuple[Any, ...] | list[Any]:
     if not isinstance(value, list):
-        raise _wrong(source, field, "must be a list", value)
+        raise _wrong(source, field, _("a list"), value)
     if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
         if len(value) != len(arguments):
-            raise _wrong(source, field, f"must be a list of {len(arguments)} values", value)
+            raise _wrong(source, field, _("a list of {count} values").format(count=len(arguments)), value)
         kinds = arguments
     else:
         kinds = (arguments[0],) * len(value)
@@ -171,16 +181,16 @@ def _sequence_from(
 
 def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
     if not isinstance(value, dict):
-        raise _wrong(source, field, "must be an object", value)
+        raise _wrong(source, field, _("an object"), value)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     prefix = f"{field}." if field else ""
     for name in value:
         if name not in fields:
             raise BadInputError(
                 _(
-                    "{capital} has an unknown field '{prefix}{name}'; known are {fields}. It may come from another "
-                    "version of SparseAnnotate."
-                ).format(capital=_capital(source), prefix=prefix, name=name, fields=", ".join(fields))
+                    "Cannot use {source}: it has an unknown field '{name}'; known are {known}. It may come from "
+                    "another version of SparseAnnotate."
+                ).format(source=source, name=prefix + name, known=", ".join(fields))
             )
     hints = typing.get_type_hints(cls)
     arguments = {}
@@ -189,9 +199,7 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
             arguments[name] = from_plain(value[name], hints[name], source, prefix + name)
         elif description.default is dataclasses.MISSING and description.default_factory is dataclasses.MISSING:
             raise BadInputError(
-                _("{capital} lacks the field '{prefix}{name}'.").format(
-                    capital=_capital(source), prefix=prefix, name=name
-                )
+                _("Cannot use {source}: it lacks the field '{name}'.").format(source=source, name=prefix + name)
             )
     return cls(**arguments)
 
@@ -201,22 +209,31 @@ def _parsed(text: str, source: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInputError(
-            _("{capital} is not valid JSON (line {lineno}: {msg}); it may be cut off.").format(
-                capital=_capital(source), lineno=error.lineno, msg=error.msg
+            _("Cannot use {source}: it is not valid JSON (line {line}: {details}); it may be cut off.").format(
+                source=source, line=error.lineno, details=error.msg
             )
         ) from error
     except (ValueError, RecursionError) as error:
         raise BadInputError(
-            _("{capital} cannot be read as JSON ({error}).").format(capital=_capital(source), error=error)
+            _("Cannot use {source}: it cannot be read as JSON ({error}).").format(source=source, error=error)
         ) from error
 
 
-def _wrong(source: str, field: str, must: str, value: Any) -> BadInputError:
+def _wrong(source: str, field: str, expected: str, value: Any) -> BadInputError:
     shown = json.dumps(to_plain(value))
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    place = f"the field '{field}'" if field else "the content"
-    return BadInputError(f"In {source}, {place} {must}, not {shown}.")
+    if not field:
+        return BadInputError(
+            _("Cannot use {source}: its content must be {expected}, not {value}.").format(
+                source=source, expected=expected, value=shown
+            )
+        )
+    return BadInputError(
+        _("Cannot use {source}: the field '{field}' must be {expected}, not {value}.").format(
+            source=source, field=field, expected=expected, value=shown
+        )
+    )
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _one_of(choices: Iterable[Any]) -> str:
+    return _("one of {choices}").format(choices=", ".join(map(repr, choices)))

@@ -1,4 +1,4 @@
-"""What the voxels of an image or a label map may be, and sentences on those that are not."""
+"""Which values the voxels of an image or a label map may have, and messages about those that they may not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ROUNDING = 1e-3  # how far a label stored as a float, or as a scaled integer, m
 
 
 def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
-    """Any numeric array of whole numbers 0-65535 as uint8 or uint16; BadInputError starting with `what` otherwise.
+    """Any numeric array of whole numbers 0-65535 as uint8 or uint16; otherwise BadInputError, starting with `what`.
 
-    Values within 0.001 of a whole number are taken for it: some programs store labels as floating point, or scaled.
+    Values within 0.001 of a whole number are rounded: some programs store labels as floating point, or scaled.
     """
     if array.dtype == np.uint8:
         return array
@@ -27,28 +27,27 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
             place = tuple(int(n) for n in np.unravel_index(int(far.argmax()), far.shape))
             raise BadInputError(
                 _(
-                    "{what} holds values that are not whole numbers, so it is not a label map: {array:.6g} at "
-                    "{place} (array index), for example; {sum} voxels in all. Is it an image, or a map of "
-                    "probabilities? Save the labels as whole numbers, and resample them with nearest-neighbour "
-                    "interpolation only."
-                ).format(what=what, array=array[place], place=list(place), sum=int(far.sum()))
+                    "{what} holds values that are not whole numbers, so it is not a label map: for example {value:.6g} "
+                    "at {place} (array index), {count} voxels in all. Is it an image or a probability map? Save the "
+                    "labels as whole numbers, and resample them with nearest-neighbour interpolation only."
+                ).format(what=what, value=float(array[place]), place=list(place), count=int(far.sum()))
             )
         array = rounded
     low, high = array.min(initial=0), array.max(initial=0)
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise BadInputError(
             _("{what} holds values from {low:g} to {high:g}; labels must be between 0 and 65535.").format(
-                what=what, low=low, high=high
+                what=what, low=float(low), high=float(high)
             )
         )
     return array.astype(np.uint8 if high <= 255 else np.uint16)
 
 
 def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[int, str], what: str) -> str | None:
-    """A sentence, starting with `what`, on label values that a list of names does not have; None when all are named.
+    """A sentence, starting with `what`, about label values that have no name; None when all have one.
 
-    `values`: a label map, or the values in it. `names` (value to name) may be empty: then nobody has named any label,
-    and there is nothing to tell.
+    `values`: a label map, or the values in it. `names` (value to name) may be empty: then no label has a name, and
+    there is nothing to report.
     """
     found = np.unique(values).tolist() if isinstance(values, np.ndarray) else values
     named = {int(value): name for value, name in names.items() if int(value) != 0}
@@ -57,8 +56,11 @@ def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[i
         return None
     shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
     known = ", ".join(f"{value} = {name}" for value, name in sorted(named.items()))
-    value_or_values = "value" if len(missing) == 1 else "values"
-    return f"{what} holds the label {value_or_values} {shown}, which the list of labels does not name ({known})."
+    if len(missing) == 1:
+        template = _("{what} holds the label value {values}, which is not in the list of labels ({known}).")
+    else:
+        template = _("{what} holds the label values {values}, which are not in the list of labels ({known}).")
+    return template.format(what=what, values=shown, known=known)
 
 
 def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
@@ -68,7 +70,7 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
     """
     if array.dtype.kind != "f":
         return
-    # The sum of a slice shows NaN and Inf without a mask the size of the volume.
+    # The sum of a slice reveals NaN and Inf without a mask of the size of the volume.
     for index, layer in enumerate(array, start=first):
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(layer.sum(dtype=np.float64)) or np.isfinite(layer).all():
@@ -76,8 +78,8 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
         bad = int((~np.isfinite(layer)).sum())
         raise BadInputError(
             _(
-                "{what} holds voxels that are not numbers (NaN or Inf): {bad} in slice {index} along the first "
+                "{what} holds voxels that are not numbers (NaN or Inf): {count} in slice {index} along the first "
                 "array axis. Replace them, for example with 'numpy.nan_to_num' or Slicer's 'Simple Filters', "
                 "and load it again."
-            ).format(what=what, bad=bad, index=index)
+            ).format(what=what, count=bad, index=index)
         )

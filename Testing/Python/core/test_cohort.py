@@ -104,7 +104,7 @@ def test_a_folder_that_is_no_cohort_is_refused_with_what_was_looked_for(tmp_path
 def test_a_cohort_file_that_is_cut_off_is_refused(ball_cohort):
     path = ball_cohort.folder / "cohort.json"
     path.write_text(path.read_text()[:50])
-    with pytest.raises(BadInputError, match=r"cohort.json' is not valid JSON"):
+    with pytest.raises(BadInputError, match=r"cohort.json': it is not valid JSON"):
         Cohort.open(ball_cohort.folder)
 
 

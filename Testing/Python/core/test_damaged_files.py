@@ -170,7 +170,9 @@ def test_the_checksum_says_that_a_raw_voxel_has_changed(tmp_path):
     write_image(path, VOXELS, GEOMETRY, compress=False)
     content = path.read_bytes()
     path.write_bytes(content[:-7] + bytes([content[-7] ^ 8]) + content[-6:])
-    with pytest.raises(BadInputError, match="image.nrrd' cannot be read.*not what SparseAnnotate wrote: its checksum"):
+    with pytest.raises(
+        BadInputError, match="image.nrrd' cannot be read.*its checksum does not match: the file has changed"
+    ):
         read_image(path)
 
 

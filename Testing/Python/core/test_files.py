@@ -233,8 +233,8 @@ def test_json_comes_back_as_it_was(tmp_path):
         ('{"name": "x", "share": true}', "the field 'share' must be a number"),
         ('{"name": "x", "inner": {"size": [1]}}', "the field 'inner.size' must be a list of 2 values"),
         ('{"name": "x", "inner": {"size": [1, 2.5]}}', r"the field 'inner.size\[1\]' must be a whole number"),
-        ('{"name": "x", "by_value": {"a": "b"}}', "the field 'by_value' must have whole numbers as its names"),
-        ("[]", "the content must be an object"),
+        ('{"name": "x", "by_value": {"a": "b"}}', "the names in the field 'by_value' must be whole numbers, not 'a'"),
+        ("[]", "its content must be an object"),
         ('{"name": "x"', "not valid JSON"),
     ],
 )

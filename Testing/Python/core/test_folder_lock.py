@@ -24,7 +24,7 @@ def test_a_file_system_without_locks_is_worked_on_and_this_is_said_once(tmp_path
                 pass
     assert time.monotonic() - start < 5
     (record,) = caplog.records
-    assert f"'{tmp_path}' has no locks ({os.strerror(number)})" in record.getMessage()
+    assert f"'{tmp_path}' does not support locks ({os.strerror(number)})" in record.getMessage()
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EACCES])

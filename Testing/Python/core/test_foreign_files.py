@@ -119,7 +119,7 @@ def test_label_values_without_a_name_are_told():
     assert unnamed_labels_sentence([0, 1, 2], {1: "big", 2: "small"}, "x") is None
     assert unnamed_labels_sentence([255], {}, "x") is None
     assert unnamed_labels_sentence(np.array([[0, 255]]), {0: "background", 1: "big"}, "The reference of 'a'") == (
-        "The reference of 'a' holds the label value 255, which the list of labels does not name (1 = big)."
+        "The reference of 'a' holds the label value 255, which is not in the list of labels (1 = big)."
     )
     assert "label values 3, 4, which" in unnamed_labels_sentence({1, 3, 4}, {1: "big"}, "x")
 
@@ -237,7 +237,8 @@ def test_a_damaged_file_with_sheared_axes_is_damaged(tmp_path):
 
 def test_a_header_that_says_its_voxel_size_in_two_ways_is_refused(tmp_path):
     path = saved_with(tmp_path / "a.nii.gz", np.diag([0.8, 0.8, 2.5]), sizes=(1, 1, 1))
-    with pytest.raises(BadInputError, match=r"as 1 x 1 x 1 \(pixdim\) and as 0.8 x 0.8 x 2.5 \(sform\)"):
+    sizes = r"different voxel sizes: 1 x 1 x 1 \(pixdim\) and 0.8 x 0.8 x 2.5 \(sform\)"
+    with pytest.raises(BadInputError, match=sizes):
         read_geometry(path)
     path = saved_with(tmp_path / "a.nii.gz", np.diag([0.8, 0.8, 2.5]), sizes=(0.801, 0.8, 2.5))
     assert read_geometry(path).shape == SHAPE

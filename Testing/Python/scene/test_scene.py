@@ -263,7 +263,9 @@ def test_a_damaged_ledger_is_said(mrml, plain_volume):
 
     node = scene.annotated_segmentation(plain_volume, create=True)
     node.SetAttribute("SparseAnnotate.Ledger", '{"entries": [')
-    with pytest.raises(BadInputError, match="ledger stored in the segmentation 'volume annotation' is not valid JSON"):
+    with pytest.raises(
+        BadInputError, match="ledger stored in the segmentation 'volume annotation': it is not valid JSON"
+    ):
         scene.stored_ledger(node, plain_volume)
 
 
