@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..core.messages import listed
 from ..worker.evaluate_request import Evaluation
 from .shared_options import cohort_command
 from .terminal_output import show_line
@@ -46,7 +47,7 @@ def show_evaluations(rows: Sequence[Evaluation]) -> None:
 
 def _quoted(names: Sequence[str]) -> str:
     """The names in quotation marks: the first three, and how many more there are."""
-    return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return listed([f"'{name}'" for name in names], 3)
 
 
 def _figure(value: float | None) -> str:

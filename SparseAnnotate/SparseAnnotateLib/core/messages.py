@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -89,6 +89,14 @@ def joined(separator: str, messages: Iterable[str]) -> Message:
             parts.append(separator)
         parts += message.parts if isinstance(message, Message) and message.parts else (message,)
     return Message("".join(parts), parts=parts)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first of several names and how many more there are: 'a, b and 3 more'."""
+    shown = ", ".join(names[:most])
+    if len(names) <= most:
+        return shown
+    return _("{names} and {count} more").format(names=shown, count=len(names) - most)
 
 
 def translated(value: Any, translate: Translate) -> Any:

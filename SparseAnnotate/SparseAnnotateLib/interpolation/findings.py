@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from ..core import SparseAnnotation
 from ..core.late_structures import late_structure_sentences
+from ..core.messages import listed
 from .drawn_stack import DrawnStack
 from .interpolator import Fill
 from .label_fields import DrawnSlices
@@ -39,16 +40,15 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         if thin:
             widest = max((after - before for before, after in pairwise(stack.indices)), default=stack.depth)
             sentences.append(
-                f"{_listed(thin, names)} on one drawn slice and not on those beside it, so thinner than the distance "
+                f"{_that_are(thin, names)} on one drawn slice and not on those beside it, so thinner than the distance "
                 f"of drawn slices ({widest * stack.step:.3g} mm at most). Draw slices before and after it."
             )
     sentences += lost_sentences(lost_structures(annotation, fill.labels, ends), names)
     low = sorted((s.dice, s.label) for s in fill.scores if fill.methods.get(s.label) == s.method and s.dice < LOW_DICE)
     if low:
-        figures = ", ".join(f"'{names.get(label, label)}' {dice:.2f}" for dice, label in low[:_MOST_NAMED])
-        more = f" and {len(low) - _MOST_NAMED} more" if len(low) > _MOST_NAMED else ""
+        figures = listed([f"'{names.get(label, label)}' {dice:.2f}" for dice, label in low], _MOST_NAMED)
         sentences.append(
-            f"On hidden drawn slices the fill of these is bad (Dice): {figures}{more}. Look at them, and draw more "
+            f"On hidden drawn slices the fill of these is bad (Dice): {figures}. Look at them, and draw more "
             "slices there."
         )
     return sentences
@@ -60,11 +60,10 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
     if not chosen:
         return ""
     spacing = sum(s.spacing_mm * s.slices for s in chosen) / sum(s.slices for s in chosen)
-    figures = ", ".join(f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({s.method})" for s in chosen[:_MOST_SHOWN])
-    more = f" and {len(chosen) - _MOST_SHOWN} more" if len(chosen) > _MOST_SHOWN else ""
+    figures = listed([f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({s.method})" for s in chosen], _MOST_SHOWN)
     return (
         f"On hidden drawn slices, filled from neighbours {spacing:.3g} mm apart (twice the usual distance), the fill "
-        f"reaches Dice: {figures}{more}."
+        f"reaches Dice: {figures}."
     )
 
 
@@ -77,7 +76,6 @@ def _longest_run(stack: DrawnStack, value: int) -> int:
     return longest
 
 
-def _listed(values: list[int], names: Mapping[int, str]) -> str:
-    shown = ", ".join(f"'{names.get(v, v)}'" for v in values[:_MOST_NAMED])
-    more = f" and {len(values) - _MOST_NAMED} more" if len(values) > _MOST_NAMED else ""
-    return f"{shown}{more} {'is' if len(values) == 1 else 'are'}"
+def _that_are(values: list[int], names: Mapping[int, str]) -> str:
+    shown = listed([f"'{names.get(v, v)}'" for v in values], _MOST_NAMED)
+    return f"{shown} {'is' if len(values) == 1 else 'are'}"

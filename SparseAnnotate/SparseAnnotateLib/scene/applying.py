@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
+from ..core.messages import listed
 from ..core.planes import slice_layer
 from ..core.voxel_boxes import Box, enclosing_box
 from .applied import Part, applied_masks
@@ -36,10 +37,9 @@ class UnmarkedDrawing:
     @property
     def slices(self) -> str:
         """The slices in words, for a sentence."""
-        shown = ", ".join(str(index) for index in self.indices[:_MOST_NAMED])
-        more = f" and {len(self.indices) - _MOST_NAMED} more" if len(self.indices) > _MOST_NAMED else ""
+        shown = listed([str(index) for index in self.indices], _MOST_NAMED)
         kind = "slice" if len(self.indices) == 1 else "slices"
-        return f"{self.plane.value} {kind} {shown}{more}"
+        return f"{self.plane.value} {kind} {shown}"
 
     @property
     def sentence(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
-from ..core.messages import _
+from ..core.messages import _, listed
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -126,8 +126,8 @@ def drawn_since(result_node, volume_node, now: ResultOrigin) -> str:
     if origin is None:
         return ""
     keys = [key for key in {**origin.slices, **now.slices} if origin.slices.get(key) != now.slices.get(key)]
-    shown = ", ".join(_as_stored(key, geometry_of(volume_node)) for key in keys[:_MOST_NAMED])
-    return f"{shown} and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else shown
+    geometry = geometry_of(volume_node)
+    return listed([_as_stored(key, geometry) for key in keys], _MOST_NAMED)
 
 
 def results_of(volume_node) -> list:

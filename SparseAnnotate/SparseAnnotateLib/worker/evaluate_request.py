@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels
 from ..core.images import read_facts, read_labels
+from ..core.messages import listed
 from ..core.origin import UNKNOWN, Origin, run_fingerprint, stale_sentence
 
 
@@ -151,5 +152,4 @@ def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
 
 
 def _list_of(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return listed([f"'{name}'" for name in names], 3)

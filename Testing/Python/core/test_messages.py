@@ -14,6 +14,7 @@ from SparseAnnotateLib.core.messages import (
     _,
     counted,
     joined,
+    listed,
     message_from,
     plain_message,
     translated,
@@ -95,3 +96,10 @@ def test_errors_without_a_sentence_or_with_a_plain_one_have_a_message():
     assert BadInputError("plain").message == "plain"
     assert isinstance(BadInputError(_("drawn")).message, Message)
     assert BadInputError().message == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")]
+)
+def test_the_first_names_are_listed_with_how_many_more_there_are(names, text):
+    assert listed(names, 2) == text
