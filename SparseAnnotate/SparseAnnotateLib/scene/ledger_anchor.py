@@ -17,7 +17,7 @@ import slicer
 
 from ..core import BadInputError, LedgerEntry, Plane
 from ..core.messages import _
-from .segmentation_nodes import layers_of
+from .segmentation_nodes import layers_of, moved_apart
 from .volume_nodes import geometry_of
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, whole_voxel_relation
 
@@ -137,14 +137,8 @@ def relation_to_volume(
 
 
 def _lost(segmentation_node, volume_node) -> str:
-    parents = [node.GetParentTransformNode() for node in (segmentation_node, volume_node)]
-    if parents[0] is not parents[1]:
-        shown = [f"under the transform '{parent.GetName()}'" if parent else "under no transform" for parent in parents]
-        return (
-            f"The segmentation '{segmentation_node.GetName()}' is {shown[0]}, but the volume '{volume_node.GetName()}' "
-            f"is {shown[1]}, so its marked slices are no longer slices of the volume. Put both under the same "
-            "transform in the Data module, or press 'Match to volume grid' in the SparseAnnotate panel."
-        )
+    if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
+        return moved_apart(segmentation_node, volume_node, "its marked slices are no longer slices of the volume")
     return (
         f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
         f"'{volume_node.GetName()}': one of them has another size, position or orientation than when they were marked. "

@@ -101,12 +101,17 @@ def _transform_problem(segmentation_node, volume_node) -> str | None:
     """The sentence for a segmentation on the volume's voxels, which only a parent transform has moved apart."""
     if not lies_on_voxels(segmentation_node, volume_node):
         return None
+    return moved_apart(segmentation_node, volume_node, "they are no longer aligned")
+
+
+def moved_apart(segmentation_node, volume_node, consequence: str) -> str:
+    """The sentence for a segmentation and a volume under different transforms: what comes of it, and what to do."""
     parents = [node.GetParentTransformNode() for node in (segmentation_node, volume_node)]
     names = [f"under the transform '{parent.GetName()}'" if parent else "under no transform" for parent in parents]
     return (
         f"The segmentation '{segmentation_node.GetName()}' is {names[0]}, but the volume '{volume_node.GetName()}' is "
-        f"{names[1]}, so they are no longer aligned. Put both under the same transform in the Data module, or "
-        "press 'Match to volume grid' in the SparseAnnotate panel, which makes a copy on the volume's voxels."
+        f"{names[1]}, so {consequence}. Put both under the same transform in the Data module, or press 'Match to "
+        "volume grid' in the SparseAnnotate panel, which makes a copy on the volume's voxels."
     )
 
 
