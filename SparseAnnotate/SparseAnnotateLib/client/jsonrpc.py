@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 messages, one a line. See https://www.jsonrpc.org/specification.
 
-Besides the standard's own error codes: -32000 an error of ours whose message is a sentence for the user, -32800 a
-request that was cancelled (the code language servers use).
+Besides the standard's own error codes: -32000 for an expected error, whose message is a sentence for the user, and
+-32800 for a cancelled request (the code that language servers use).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
-OUR_ERROR = -32000
+REPORTED_ERROR = -32000
 REQUEST_CANCELLED = -32800
 
 PROGRESS = "progress"

@@ -11,8 +11,6 @@ from .image_fingerprint import content_fingerprint
 from .ledger import Ledger, SliceState
 from .planes import Plane
 
-UNKNOWN = "nothing is known of what it was made from (by another program, or an older version); taken as it is"
-
 
 @dataclass(frozen=True)
 class Origin:

@@ -1,4 +1,4 @@
-"""The process that runs the heavy work: a server and one set of requests, which are the command line's, too.
+"""The process that does the heavy work: a server, and one set of requests that the command line uses, too.
 
 `python -m SparseAnnotateLib.worker` starts it; `client` is the other side.
 """

@@ -1,4 +1,4 @@
-"""Where the command line was until version 0.1: job scripts that start it under this name go on working."""
+"""The module name of the command line until version 0.1; job scripts that use this name keep working."""
 
 import runpy
 

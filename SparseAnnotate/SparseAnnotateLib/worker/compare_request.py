@@ -1,4 +1,4 @@
-"""The request that compares two label files of one volume, as the panel's Measure does."""
+"""The request that compares two label files of one volume, as the panel's Measure section does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..core import CaseFigures, Watch, compare_labels
 from ..core.images import read_geometry, read_labels
+from ..core.messages import _
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class CompareRequest:
 
     Attributes:
         result, reference: paths.
-        labels: the label values to compare, of both; by default all that either of them holds.
+        labels: the label values to compare, of both; by default all values found in either file.
     """
 
     result: str
@@ -27,6 +28,6 @@ def compare(request: CompareRequest, watch: Watch) -> CaseFigures:
     """Dice, distances (mm) and volumes (ml) of each label. Raises BadInputError when a file cannot be used."""
     geometry = read_geometry(request.reference)
     reference = read_labels(request.reference, geometry)
-    watch.step(0.2, "measuring")
+    watch.step(0.2, _("measuring"))
     result = read_labels(request.result, geometry)
     return compare_labels(Path(request.result).stem, result, reference, geometry, list(request.labels) or None)

@@ -1,4 +1,4 @@
-"""The request that makes a cohort of image files, or adds images to one."""
+"""The request that makes a cohort from image files, or adds images to one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..core.decathlon import DATASET_FILE, case_name
 from ..core.geometry import VolumeGeometry
 from ..core.image_intake import Way, is_same_image, take_back, taken_in
 from ..core.images import read_geometry, read_labels
+from ..core.messages import _, counted, joined
 from .reference_order import order_problem
 
 _LOG = logging.getLogger(__name__)
@@ -23,15 +24,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """Make a cohort of image files; in a folder that is a cohort, add them to it.
+    """Make a cohort from image files; if the folder is already a cohort, add them to it.
 
     Attributes:
         images, references: paths; references, if any, in the order of the images.
         labels: label value to name.
-        names: of the cases, in the order of the images; else
-        name_from: 'file': from the file, and where files are called alike, from the folders that tell them apart;
-            'parent': from the folder the file lies in.
-        way: whether files outside the cohort folder are taken into it; see `Way`.
+        names: of the cases, in the order of the images; without them, `name_from` decides.
+        name_from: 'file': the file names, or the folders that tell them apart where several files have one name;
+            'parent': the name of the folder that holds the file.
+        way: what is done with files outside the cohort folder; see `Way`.
     """
 
     cohort: str
@@ -44,25 +45,29 @@ class CreateRequest:
 
 
 def create(request: CreateRequest, watch: Watch) -> list[Case]:
-    """Make or enlarge the cohort; returns the cases of the images. Everything is checked before anything is made.
+    """Make or enlarge the cohort; returns the cases of the images. All files are checked before anything is written.
 
-    Raises BadInputError, CohortError, FileWriteError: what cannot be used; nothing has been made or changed then.
+    Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
     if request.references and len(request.references) != len(request.images):
         raise BadInputError(
-            f"{len(request.images)} images but {len(request.references)} references were given; "
-            "give one reference for each image, in the same order."
+            _(
+                "Number of images: {image_count}, number of references: {reference_count}. Give one reference for each "
+                "image, in the same order."
+            ).format(image_count=len(request.images), reference_count=len(request.references))
         )
     names = _names(request)
     check_labels(request.labels)
     folder = Path(os.path.expanduser(request.cohort)).absolute()
     if (folder / DATASET_FILE).is_file() and not (folder / COHORT_FILE).is_file():
         raise CohortError(
-            f"'{folder}' is a data set with a '{DATASET_FILE}' of its own, which a cohort made there would hide. "
-            "Use it as it is, or choose another folder."
+            _(
+                "'{folder}' already holds a data set ('{file}'), which a new cohort there would hide. Use this folder "
+                "as the cohort, or choose another folder."
+            ).format(folder=folder, file=DATASET_FILE)
         )
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None
-    new = [number for number, name in enumerate(names) if known is None or not _is_there(known, request, number, name)]
+    new = [number for number, name in enumerate(names) if known is None or not _is_known(known, request, number, name)]
     if known is not None:
         merged_labels(known.file, request.labels)
     _check_files(request, names, new, watch)
@@ -71,7 +76,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
     try:
         cases = []
         for place, number in enumerate(new):
-            watch.step(0.5 + 0.5 * place / len(new), f"adding '{names[number]}'")
+            watch.step(0.5 + 0.5 * place / len(new), _("adding '{case}'").format(case=names[number]))
             cases.append(_case(request, folder, names[number], number, made))
         if known is None:
             cohort = Cohort.create(folder, folder.name, request.labels, cases)
@@ -93,10 +98,14 @@ def parsed_labels(items: Sequence[str]) -> dict[int, str]:
         value, sign, name = item.partition("=")
         digits = value.strip().removeprefix("-")
         if not sign or not (digits.isascii() and digits.isdigit()):
-            raise BadInputError(f"A label is given as VALUE=NAME, for example 1=liver, not '{item}'.")
+            raise BadInputError(_("Write a label as VALUE=NAME, for example 1=liver, not '{text}'.").format(text=item))
         number = int(value)
         if number in labels:
-            raise BadInputError(f"The label {number} is named twice: '{labels[number]}' and '{name}'.")
+            raise BadInputError(
+                _("The label {value} is named twice: '{name}' and '{other}'. Give each label one name.").format(
+                    value=number, name=labels[number], other=name
+                )
+            )
         labels[number] = name.strip()
     check_labels(labels)
     return labels
@@ -106,37 +115,46 @@ def _names(request: CreateRequest) -> list[str]:
     if request.names:
         if len(request.names) != len(request.images):
             raise BadInputError(
-                f"{len(request.images)} images but {len(request.names)} names were given; give one for each image."
+                _(
+                    "Number of images: {image_count}, number of names: {name_count}. Give one name for each image."
+                ).format(image_count=len(request.images), name_count=len(request.names))
             )
         names = [normal_name(name) for name in request.names]
         for name in names:
             check_name(name)
         for one, other in twins(names):
             raise BadInputError(
-                f"Two cases cannot be called '{one}' and '{other}': Windows and macOS would take their files for one."
+                _(
+                    "Two cases cannot be named '{name}' and '{other}': on Windows and macOS their files would have the "
+                    "same name. Choose other names."
+                ).format(name=one, other=other)
             )
         return names
     stems = [case_name(image) for image in request.images]
     return names_of_files(request.images, stems, request.name_from == "parent")
 
 
-def _is_there(known: Cohort, request: CreateRequest, number: int, name: str) -> bool:
-    """True when the cohort has this very image under this name.
+def _is_known(known: Cohort, request: CreateRequest, number: int, name: str) -> bool:
+    """True when the cohort already has the same image under this name.
 
-    Raises CohortError when it has another image under it, or under a name that some systems take for the same.
+    Raises CohortError when it has another image under this name, or under one that some systems treat as the same.
     """
     for one, other in twins([*(case.name for case in known.cases if case.name != name), name]):
         raise CohortError(
-            f"The cohort '{known.name}' has a case '{one}', which differs from '{other}' in upper and lower case only: "
-            "Windows and macOS would take their files for one. Name the new case with '--names'."
+            _(
+                "The cohort '{cohort}' has a case '{name}', whose name differs from '{other}' in upper and lower case "
+                "only: on Windows and macOS their files would have the same name. Choose another name with '--names'."
+            ).format(cohort=known.name, name=one, other=other)
         )
     if not known.has_case(name):
         return False
-    mine = known.image_path(name)
-    if not is_same_image(Path(request.images[number]), mine):
+    known_path = known.image_path(name)
+    if not is_same_image(Path(request.images[number]), known_path):
         raise CohortError(
-            f"The cohort '{known.name}' already has a case '{name}', of another file ('{mine}'); it is not replaced. "
-            "Name the new case with '--names'."
+            _(
+                "The cohort '{cohort}' already has a case '{name}' with another image ('{path}'), which is not "
+                "replaced. Choose another name for the new case with '--names'."
+            ).format(cohort=known.name, name=name, path=known_path)
         )
     if request.references:
         _check_same_reference(known, request.references[number], name)
@@ -146,21 +164,25 @@ def _is_there(known: Cohort, request: CreateRequest, number: int, name: str) -> 
 def _check_same_reference(known: Cohort, given: str, name: str) -> None:
     if not known.has_reference(name):
         raise CohortError(
-            f"The case '{name}' is in the cohort '{known.name}' already, without a reference; enter the reference in "
-            f"'{COHORT_FILE}'."
+            _(
+                "The case '{name}' is already in the cohort '{cohort}', without a reference. To add the reference, "
+                "enter its path in '{file}'."
+            ).format(name=name, cohort=known.name, file=COHORT_FILE)
         )
-    mine = known.reference_path(name)
-    if not is_same_image(Path(given), mine):
+    known_path = known.reference_path(name)
+    if not is_same_image(Path(given), known_path):
         raise CohortError(
-            f"The case '{name}' is in the cohort '{known.name}' already, with another reference ('{mine}'); it is not "
-            f"replaced. To use '{given}' instead, enter it in '{COHORT_FILE}'."
+            _(
+                "The case '{name}' is already in the cohort '{cohort}' with another reference ('{path}'), which is not "
+                "replaced. To use '{given}' instead, enter its path in '{file}'."
+            ).format(name=name, cohort=known.name, path=known_path, given=given, file=COHORT_FILE)
         )
 
 
 def _check_files(request: CreateRequest, names: Sequence[str], new: Sequence[int], watch: Watch) -> None:
     geometries: dict[int, VolumeGeometry] = {}
     for place, number in enumerate(new):
-        watch.step(0.5 * place / len(new), f"checking '{names[number]}'")
+        watch.step(0.5 * place / len(new), _("checking '{case}'").format(case=names[number]))
         geometries[number] = read_geometry(request.images[number])
     if not request.references:
         return
@@ -169,21 +191,22 @@ def _check_files(request: CreateRequest, names: Sequence[str], new: Sequence[int
     if problem:
         raise BadInputError(problem)
     for place, number in enumerate(new):
-        watch.step(0.5 * place / len(new), f"checking the reference of '{names[number]}'")
+        watch.step(0.5 * place / len(new), _("checking the reference of '{case}'").format(case=names[number]))
         try:
             read_labels(request.references[number], geometries[number])
         except BadInputError as error:
-            raise BadInputError(f"{error}{_fits_another(request, number, geometries)}") from error
+            hint = _order_hint(request, number, geometries)
+            raise BadInputError(joined(" ", [error.message, hint]) if hint else error.message) from error
     if unlike:
         pairs = "; ".join(f"'{Path(r).name}' for '{Path(i).name}'" for i, r in unlike[:5])
         _LOG.warning(
-            f"The names of {len(unlike)} {'reference does' if len(unlike) == 1 else 'references do'} not tell which "
-            f"image they belong to; they were taken in the order given: {pairs}{' ...' if len(unlike) > 5 else ''}."
+            f"Some references have names that do not match any image name ({len(unlike)} in all). They are assigned "
+            f"to the images in the order given: {pairs}{' ...' if len(unlike) > 5 else ''}."
         )
 
 
-def _fits_another(request: CreateRequest, number: int, geometries: dict[int, VolumeGeometry]) -> str:
-    """A sentence to add when a reference lies on the grid of another image than its own."""
+def _order_hint(request: CreateRequest, number: int, geometries: dict[int, VolumeGeometry]) -> str:
+    """A sentence to add when a reference has the grid of another image than its own; '' otherwise."""
     try:
         own = read_geometry(request.references[number])
     except BadInputError:
@@ -194,7 +217,9 @@ def _fits_another(request: CreateRequest, number: int, geometries: dict[int, Vol
     if not fitting:
         return ""
     others = ", ".join(f"'{request.images[n]}'" for n in fitting[:3])
-    return f" It lies on the grid of {others}: are the references in the order of the images?"
+    return _("It has the same grid as {images}. Check that the references are in the order of the images.").format(
+        images=others
+    )
 
 
 def _case(request: CreateRequest, folder: Path, name: str, number: int, made: list[Path]) -> Case:
@@ -207,16 +232,21 @@ def _case(request: CreateRequest, folder: Path, name: str, number: int, made: li
 
 def _report(cohort: Cohort, is_old: bool, names: Sequence[str], new: Sequence[int]) -> None:
     if is_old:
-        cases = "case" if len(new) == 1 else "cases"
-        _LOG.warning(f"Added {len(new)} {cases} to the cohort '{cohort.name}', which has {len(cohort.cases)} now.")
+        added = counted(len(new), "Added {count} case", "Added {count} cases")
+        _LOG.warning(f"{added} to the cohort '{cohort.name}', which now has {len(cohort.cases)}.")
         if len(new) < len(names):
             old = [name for number, name in enumerate(names) if number not in new]
-            _LOG.warning(f"Already there: {', '.join(old[:5])}{' ...' if len(old) > 5 else ''}.")
+            _LOG.warning(f"Already in the cohort: {', '.join(old[:5])}{' ...' if len(old) > 5 else ''}.")
     outside = [names[n] for n in new if _lies_outside(cohort, names[n])]
     if outside:
         _LOG.warning(
-            f"The images of {len(outside)} {'case lies' if len(outside) == 1 else 'cases lie'} outside the cohort "
-            "folder and do not travel with it ('--copy-images' copies them into it)."
+            counted(
+                len(outside),
+                "The image of {count} case is outside the cohort folder and is not moved or copied with it. To copy it "
+                "into the folder, use '--copy-images'.",
+                "The images of {count} cases are outside the cohort folder and are not moved or copied with it. To "
+                "copy them into the folder, use '--copy-images'.",
+            )
         )
 
 

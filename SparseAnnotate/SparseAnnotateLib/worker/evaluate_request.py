@@ -10,8 +10,8 @@ from typing import Any
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels
 from ..core.images import read_facts, read_labels
-from ..core.messages import listed
-from ..core.origin import UNKNOWN, Origin, run_fingerprint, stale_sentence
+from ..core.messages import _, joined, listed
+from ..core.origin import Origin, run_fingerprint, stale_sentence
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Evaluation:
     Attributes:
         dice: mean Dice over all voxels, drawn ones included, of the structures that the result or the reference has;
             None when neither has any.
-        undrawn_dice: the same over the voxels that nobody drew.
-        hd95_mm: mean 95 % Hausdorff distance in mm; infinite (in JSON: null beside a Dice) when a structure is in one
-            of them only.
+        undrawn_dice: the same over the undrawn voxels only.
+        hd95_mm: mean 95 % Hausdorff distance in mm; infinite (in JSON: null, while `dice` is a number) when a structure
+            is in only one of them.
         slices_drawn, density: of the annotation that the result was made from.
         labels: figures of each structure; see `LabelFigures`.
-        absent: names of the structures that neither has; they are in no mean.
+        absent: names of the structures that neither has; they are left out of the means.
         stale: what has changed since the result was made; '' when nothing has.
-        notes: what else to know about the figures, as sentences.
+        notes: sentences with further information about the figures.
     """
 
     case: str
@@ -54,7 +54,7 @@ class Evaluation:
 
 
 class OutOfDateError(BadInputError):
-    """Results that were made from something else than there is now; `shown` has the figures they have nevertheless."""
+    """Results made from other drawings, images or models than the cohort has now; `shown` holds their figures."""
 
     def __init__(self, message: str, shown: list[Evaluation]):
         super().__init__(message)
@@ -65,8 +65,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     """Figures of every case that has both a result and a reference.
 
     Raises:
-        BadInputError: when there is none, or a case asked for lacks one of them.
-        OutOfDateError: when slices have been drawn, an image replaced or a run trained again since a result was made.
+        BadInputError: when there is no such case, or a requested case lacks one of them.
+        OutOfDateError: when slices were drawn, an image replaced or a run trained again after a result was made.
     """
     cohort = Cohort.open(request.cohort, request.state)
     cases = _cases(cohort, request)
@@ -77,7 +77,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     )
     results, changes = [], {}
     for number, name in enumerate(cases):
-        watch.step(number / len(cases), f"measuring '{name}'")
+        watch.step(number / len(cases), _("measuring '{case}'").format(case=name))
         path, annotation = _path_of(cohort, request.run, name), cohort.annotation(name)
         made = Origin.from_facts(read_facts(path))
         now = replace(cohort.origin(name, annotation), run=run.run, run_content=run.run_content)
@@ -85,15 +85,16 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
         if change:
             changes[name] = change
         if made.drawn and made.annotation != now.annotation:
-            # The figures of an old result are those of the slices that were drawn then.
+            # Figures of an old result refer to the slices that were drawn when it was made.
             annotation = replace(annotation, ledger=made.ledger())
-        notes = [] if made.is_known else [f"Of this result {UNKNOWN}."]
+        notes = [] if made.is_known else [_unknown_origin()]
         results.append(_evaluation(cohort, name, path, annotation, change, notes))
     if changes:
-        what, again = (
-            ("prediction", "Predict again (or import the predictions again)") if request.run else ("fill", "Fill again")
-        )
-        remedy = f"{again}, or name only cases that are up to date."
+        if request.run:
+            what = _("prediction")
+            remedy = _("Predict again (or import the predictions again), or name only cases that are up to date.")
+        else:
+            what, remedy = _("fill"), _("Fill again, or name only cases that are up to date.")
         raise OutOfDateError(stale_sentence(what, changes, remedy), results)
     return results
 
@@ -125,31 +126,47 @@ def _path_of(cohort: Cohort, run: str | None, name: str) -> Path:
 
 
 def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
-    """The cases to measure; says which are left out. Raises BadInputError when one asked for cannot be measured."""
-    what = f"prediction of the run '{request.run}'" if request.run else "fill"
-    lacking: dict[str, list[str]] = {what: [], "reference": []}
+    """The cases to measure; logs which are left out. Raises BadInputError when a requested one cannot be measured."""
+    no_result = _("no prediction of the run '{run}'").format(run=request.run) if request.run else _("no fill")
+    no_reference = _("no reference labels")
+    missing: dict[str, list[str]] = {no_result: [], no_reference: []}
     chosen = []
     for case in cohort.select(request.cases):
         if not _path_of(cohort, request.run, case.name).is_file():
-            lacking[what].append(case.name)
+            missing[no_result].append(case.name)
         elif not cohort.has_reference(case.name):
-            lacking["reference"].append(case.name)
+            missing[no_reference].append(case.name)
         else:
             chosen.append(case.name)
     if not chosen:
-        raise BadInputError(f"There is no {what} of a case with reference labels to compare. Make one first.")
-    sentences = [
-        f"{_list_of(names)} {'has' if len(names) == 1 else 'have'} no {thing}"
-        for thing, names in lacking.items()
-        if names
-    ]
-    if sentences and request.cases:
-        raise BadInputError(f"Not every case named can be compared: {'; '.join(sentences)}.")
-    if sentences:
-        logging.getLogger(__name__).warning(f"Left out: {'; '.join(sentences)}.")
+        if request.run:
+            raise BadInputError(
+                _(
+                    "There is no prediction of the run '{run}' for a case with reference labels. Predict such a case "
+                    "first."
+                ).format(run=request.run)
+            )
+        raise BadInputError(_("There is no fill of a case with reference labels. Fill such a case first."))
+    reasons = {reason: _list_of(names) for reason, names in missing.items() if names}
+    if reasons and request.cases:
+        sentences = [
+            _("Cannot be compared ({reason}): {cases}.").format(reason=reason, cases=cases)
+            for reason, cases in reasons.items()
+        ]
+        remedy = _("Make the missing files first, or name only the other cases.")
+        raise BadInputError(joined(" ", [*sentences, remedy]))
+    for reason, cases in reasons.items():
+        logging.getLogger(__name__).warning(f"Left out ({reason}): {cases}.")
     cohort.select(chosen, with_references=True)
     return chosen
 
 
 def _list_of(names: Sequence[str]) -> str:
     return listed([f"'{name}'" for name in names], 3)
+
+
+def _unknown_origin() -> str:
+    return _(
+        "It is not known what this result was made from (it comes from another program or an older version). It is "
+        "compared without checking that it is up to date."
+    )

@@ -1,17 +1,18 @@
-"""Requests that hand data and models to other tools, and take theirs."""
+"""Requests that export data and models to other tools, and import theirs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..core import BadInputError, Cohort, Watch
+from ..core.messages import _
 from ..learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset, import_nnunet_predictions
 from .packages import require_packages
 
 
 @dataclass(frozen=True)
 class ExportNnunetRequest:
-    """Write the cohort as a raw data set of nnU-Net v2, undrawn voxels as its ignore label."""
+    """Write the cohort as a raw data set of nnU-Net v2; undrawn voxels get its ignore label."""
 
     cohort: str
     folder: str
@@ -21,12 +22,13 @@ class ExportNnunetRequest:
 
 @dataclass(frozen=True)
 class ImportNnunetRequest:
-    """Make a cohort of a raw data set; or, with `predictions` and `run`, take nnU-Net's predictions over.
+    """Make a cohort from a raw data set; or, with `predictions` and `run`, import nnU-Net's predictions.
 
     Attributes:
-        folder: the raw data set. predictions: folder of nnU-Net's label files, for a cohort that exists.
-        run: name under which they are kept.
-        cases: only these. state: where annotations and ledgers, or the predictions, go instead.
+        folder: the raw data set.
+        predictions: folder of nnU-Net's label files, for an existing cohort. run: name under which they are kept.
+        cases: only these.
+        state: folder for annotations and ledgers, or for the predictions, instead of the cohort folder.
     """
 
     cohort: str
@@ -49,7 +51,7 @@ class ExportBundleRequest:
 
 @dataclass(frozen=True)
 class ImportBundleRequest:
-    """Take a MONAI bundle that SparseAnnotate wrote over as a finished run."""
+    """Import a MONAI bundle that SparseAnnotate wrote, as a finished run."""
 
     cohort: str
     run: str
@@ -59,7 +61,7 @@ class ImportBundleRequest:
 
 @dataclass(frozen=True)
 class Exchanged:
-    """What was written or read: where it lies, the cases it holds, and what could not be taken over."""
+    """What was written or read: its path, its cases, and warnings about what could not be exchanged."""
 
     path: str
     cases: tuple[str, ...] = ()
@@ -76,7 +78,9 @@ def export_nnunet(request: ExportNnunetRequest, watch: Watch) -> Exchanged:
 def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
     """Read a raw data set, or predictions."""
     if (request.predictions is None) != (request.run is None):
-        raise BadInputError("Predictions need a folder of them and the name of the run to keep them under: give both.")
+        raise BadInputError(
+            _("To import predictions, give both their folder and the name of the run under which they are kept.")
+        )
     if request.predictions is not None and request.run is not None:
         cohort = _open(request)
         names, sentences = import_nnunet_predictions(
@@ -100,10 +104,10 @@ def import_bundle(request: ImportBundleRequest, watch: Watch) -> Exchanged:
     """Read a bundle."""
     del watch
     require_packages()
-    from ..learning.exchange.monai_bundle import import_bundle as take_over
+    from ..learning.exchange.monai_bundle import import_bundle as import_run
 
     cohort = _open(request)
-    take_over(cohort, request.folder, request.run)
+    import_run(cohort, request.folder, request.run)
     return Exchanged(str(cohort.run_folder(request.run)))
 
 

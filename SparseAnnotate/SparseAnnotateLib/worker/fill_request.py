@@ -1,4 +1,4 @@
-"""The request that fills between drawn slices: the same for the panel, the logic, the command line and the worker."""
+"""The request that fills between drawn slices, used by the panel, the logic, the command line and the worker."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
+from ..core.messages import _
 from ..core.registry import Need, imported
 from ..interpolation import (
     AUTO_METHODS,
@@ -36,12 +37,12 @@ class FillRequest:
 
     Attributes:
         cohort, state, cases: which cases; all annotated ones by default.
-        method: a registered way to fill.
-        methods: what 'auto' may choose from, the simplest first.
+        method: name of a registered fill method.
+        methods: methods that 'auto' may choose from, the simplest first.
         time_limit: seconds for one volume with ITK's filter.
-        steps: in which 'propagation' learns, when it has not learned on these cases yet; None: its own default.
-        device: that it uses.
-        beyond: how many slices beyond the outermost drawn ones are filled at most; None: as the shapes end.
+        steps: training steps of 'propagation', unless it has learned on these cases already; None: its own default.
+        device: for 'propagation'.
+        beyond: largest number of slices to fill beyond the outermost drawn ones; None: automatic taper.
     """
 
     cohort: str
@@ -60,10 +61,10 @@ class FillResult:
     """What was filled in one case.
 
     Attributes:
-        case, path, confidence_path: the files written; '' for a case that could not be filled. seconds: it took.
+        case, path, confidence_path: the files written; '' for a case that could not be filled. seconds: duration.
         slices_drawn, density: of the annotation.
-        summary: how good the fill would be with half the slices, in one sentence; '' when it was not measured.
-        warnings: sentences to read before relying on it.
+        summary: one sentence on how good the fill would be with half the slices; '' when it was not measured.
+        warnings: sentences to read before relying on the fill.
         labels: for each label its name, the method that filled it, and the leave-one-out Dice of every method tried.
     """
 
@@ -79,10 +80,10 @@ class FillResult:
 
 
 def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
-    """Fill the cases asked for, or all annotated ones, into the cohort's fills, with their confidence.
+    """Fill the requested cases, or all annotated ones, and store fills and their confidence in the cohort.
 
-    With 'auto', every method is tried on the drawn slices of up to 20 of the cases, and the best for each structure
-    over all of them is taken: one volume alone has few slices to tell by.
+    With 'auto', every method is tried on the drawn slices of up to 20 of the cases. Each structure is filled with the
+    method that is best over all of them: a single volume has too few slices to decide by.
     """
     cohort = Cohort.open(request.cohort, request.state)
     names = annotated(cohort, request.cases)
@@ -106,32 +107,33 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     results = []
     filling = watches["fill"]
     for number, name in enumerate(names):
-        filling.step(number / len(names), f"filling '{name}'")
+        filling.step(number / len(names), _("filling '{case}'").format(case=name))
         part = filling.part(number, len(names), f"'{name}': ")
         try:
             results.append(_filled(cohort, name, method, part, request))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
-            # One bad case must not keep the others from being filled.
+            # One case that cannot be filled must not stop the others.
             if len(names) == 1:
                 raise
             annotation = cohort.annotation(name)
             drawn = len(annotation.ledger.decided)
-            results.append(
-                FillResult(name, "", "", 0.0, drawn, annotation.density(), warnings=[f"Not filled: {error}"])
-            )
+            warning = _("Not filled: {problem}").format(problem=error.message)
+            results.append(FillResult(name, "", "", 0.0, drawn, annotation.density(), warnings=[warning]))
     return results
 
 
 def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:
-    """The cases of those names, or all with a drawn slice. Raises BadInputError when there is none."""
+    """The cases of these names, or all with a drawn slice. Raises BadInputError when there is none."""
     if names:
         return [case.name for case in cohort.select(names)]
     found = cohort.annotated_cases()
     if not found:
         raise BadInputError(
-            f"No slice of the cohort '{cohort.name}' has been drawn yet. Draw at least one and mark it as drawn."
+            _(
+                "No slice of the cohort '{cohort}' has been drawn yet. Draw at least one slice and mark it as drawn."
+            ).format(cohort=cohort.name)
         )
     return found
 
@@ -142,12 +144,14 @@ def _shared_out(watch: Watch, parts: Sequence[str]) -> dict[str, Watch]:
 
 def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str], watch: Watch | None) -> Interpolator:
     if request.time_limit <= 0:
-        raise BadInputError(f"The time limit must be more than 0 seconds, not {request.time_limit:g}.")
+        raise BadInputError(
+            _("The time limit must be more than 0 seconds, not {seconds:g}.").format(seconds=request.time_limit)
+        )
     entry = INTERPOLATORS.named(name)
     if entry.chooses:
-        raise BadInputError(f"'{name}' chooses from other methods and cannot be one of them.")
+        raise BadInputError(_("'{method}' chooses from other methods and cannot be one of them.").format(method=name))
     if Need.TORCH in entry.needs:
-        require_packages(what=f"Filling by {name}")
+        require_packages(purpose=_("the fill method '{method}'").format(method=name))
     options = {option: getattr(request, option) for option in entry.options}
     if entry.learn is not None:
         return imported(entry.learn)(cohort, names, watch, **options)
@@ -160,7 +164,7 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     chosen = names[::step]
     scores: list[HiddenScore] = []
     for number, name in enumerate(chosen):
-        image, _ = usable_image(method, partial(_image, cohort, name))
+        image = usable_image(method, partial(_image, cohort, name))[0]
         part = watch.part(number, len(chosen), f"'{name}': ")
         scores += method.measure(cohort.annotation(name), image, part)
     return pooled(scores)
@@ -174,7 +178,7 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, reque
     start = time.monotonic()
     annotation = cohort.annotation(name)
     names = cohort.labels
-    # Before the work, so that what changes during it shows afterwards.
+    # Taken before the work, so that changes during it are noticed later.
     facts = cohort.origin(name, annotation, method=request.method).facts()
     image_of = partial(_image, cohort, name)
     done = finished_fill(method, annotation, image_of, names, watch, beyond=request.beyond)

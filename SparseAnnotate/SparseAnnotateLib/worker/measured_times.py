@@ -1,4 +1,4 @@
-"""What drawing has taken in a cohort so far."""
+"""How long drawing has taken in a cohort so far."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def readable_ledgers(cohort: Cohort) -> dict[str, Ledger]:
-    """The ledgers by case; one that is damaged must not stop what was asked for of other cases: a warning names it."""
+    """The ledgers by case; a damaged one is left out with a warning, so that it does not stop work on other cases."""
     found = {}
     for case in cohort.cases:
         try:
@@ -25,7 +25,7 @@ def readable_ledgers(cohort: Cohort) -> dict[str, Ledger]:
 
 
 def learned_cost(cohort: Cohort, ledgers: Mapping[str, Ledger]) -> CostModel | None:
-    """What slices cost, from the seconds a person has spent on drawn ones; None when no slice was timed."""
+    """The cost of slices, from the seconds spent on those drawn so far; None when no slice was timed."""
     contours, parts, seconds = [], [], []
     for name, ledger in ledgers.items():
         timed = [entry for entry in ledger.decided if entry.seconds > 0]
@@ -46,4 +46,4 @@ def learned_cost(cohort: Cohort, ledgers: Mapping[str, Ledger]) -> CostModel | N
 
 
 def _warn_left_out(name: str, error: SparseAnnotateError) -> None:
-    _LOG.warning(f"The times of case '{name}' are left out. {error}")
+    _LOG.warning(f"The drawing times of case '{name}' are left out. {error}")

@@ -1,4 +1,4 @@
-"""Requests before and between rounds: what to draw with the time there is, and whether to go on."""
+"""Requests before and between rounds: what to draw in the time available, and whether to continue drawing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Plane, Watch, mean_of_known
 from ..core.images import read_facts, read_labels
+from ..core.messages import _
 from ..core.metrics import dice
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..selection import (
@@ -26,13 +27,13 @@ from ..selection import (
 )
 from .measured_times import readable_ledgers
 
-_LOOKED_AT = 5
+_SAMPLED_CASES = 5
 _USUAL_DENSITY = 0.1
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """How to spend a budget of slices or minutes; see `plan_annotation`. Without a time per slice: as measured."""
+    """How to spend a budget of slices or minutes; see `plan_annotation`. Default time per slice: the measured one."""
 
     cohort: str
     state: str | None = None
@@ -57,12 +58,12 @@ class AgreementRequest:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean Dice between the predictions of neighbouring runs, and what it says.
+    """Mean Dice between the predictions of consecutive runs, and whether to stop drawing.
 
     Attributes:
         runs: in the order of the rounds. dice: between the first and second, the second and third, ...
-        cases: cases that all of them have predicted. stop, sentence: see `stopping_hint`.
-        empty: for each value of `dice`, how many cases are left out because neither run sees any structure in them.
+        cases: number of cases that all of them have predicted. stop, sentence: see `stopping_hint`.
+        empty: for each value of `dice`, the number of cases left out because neither run predicts a structure in them.
     """
 
     runs: tuple[str, ...]
@@ -74,7 +75,7 @@ class Agreement:
 
 
 def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
-    """A plan with its reasons, and with what it does not know."""
+    """A plan with its reasons, and with what could not be determined."""
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
     planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
@@ -94,7 +95,7 @@ def agreement(request: AgreementRequest, watch: Watch) -> Agreement:
     """Compare the predictions of consecutive runs on the cases that all of them have predicted."""
     cohort = Cohort.open(request.cohort, request.state)
     if len(request.runs) < 2:
-        raise BadInputError("Agreement takes at least two runs, in the order of the rounds.")
+        raise BadInputError(_("Name at least two runs, in the order of the rounds."))
     for run in request.runs:
         cohort.run_folder(run)
     names = [
@@ -104,14 +105,15 @@ def agreement(request: AgreementRequest, watch: Watch) -> Agreement:
     ]
     if not names:
         raise BadInputError(
-            f"No case has predictions of all of these runs: {', '.join(request.runs)}. Run each of them on the same "
-            "cases first."
+            _(
+                "No case has predictions of all of these runs: {runs}. Predict the same cases with each of them first."
+            ).format(runs=", ".join(request.runs))
         )
     now = {run: Origin(run=run, run_content=run_fingerprint(cohort.run_folder(run))) for run in request.runs}
     _require_up_to_date(cohort, names, now, watch)
     by_case: list[list[float | None]] = []
     for number, name in enumerate(names):
-        watch.step(0.2 + 0.8 * number / len(names), f"comparing '{name}'")
+        watch.step(0.2 + 0.8 * number / len(names), _("comparing '{case}'").format(case=name))
         geometry = cohort.geometry(name)
         labels = [read_labels(cohort.prediction_path(run, name), geometry) for run in request.runs]
         by_case.append([_mean_dice(one, other) for one, other in pairwise(labels)])
@@ -120,8 +122,10 @@ def agreement(request: AgreementRequest, watch: Watch) -> Agreement:
         mean = mean_of_known(values)
         if mean is None:
             raise BadInputError(
-                f"Neither '{one}' nor '{other}' sees any structure in the cases compared, so their agreement says "
-                "nothing. Train longer, or draw more slices that show structures."
+                _(
+                    "Neither '{run}' nor '{other}' predicts any structure in the compared cases, so their agreement is "
+                    "meaningless. Train longer, or draw more slices that show structures."
+                ).format(run=one, other=other)
             )
         agreements.append(mean)
         empty.append(values.count(None))
@@ -130,31 +134,32 @@ def agreement(request: AgreementRequest, watch: Watch) -> Agreement:
 
 
 def _require_up_to_date(cohort: Cohort, names: list[str], now: Mapping[str, Origin], watch: Watch) -> None:
-    """Raise BadInputError when the image of a prediction, or its run, is another one now.
+    """Raise BadInputError when the image or the run of a prediction has changed since.
 
-    More drawn slices are what sets rounds apart, and do not matter here.
+    Newly drawn slices do not matter: they are the difference between rounds.
     """
     for number, name in enumerate(names):
-        watch.step(0.2 * number / len(names), f"checking '{name}'")
+        watch.step(0.2 * number / len(names), _("checking '{case}'").format(case=name))
         image = cohort.image_fingerprint(name)
         for run, origin in now.items():
             made = Origin.from_facts(read_facts(cohort.prediction_path(run, name)))
             change = made.without_annotation().changes(replace(origin, image=image))
             if change:
-                raise BadInputError(stale_sentence(f"prediction by '{run}'", {name: change}, "Predict again."))
+                what = _("prediction by '{run}'").format(run=run)
+                raise BadInputError(stale_sentence(what, {name: change}, _("Predict again.")))
 
 
 def _mean_dice(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Mean over all labels that either of them has; None when neither has any, which is no agreement on anything."""
+    """Mean over all labels that either of them has; None when neither has any label."""
     values = np.union1d(np.unique(one), np.unique(other))
     return mean_of_known(dice(one == v, other == v) for v in values if v)
 
 
 def _similarity(cohort: Cohort, names: list[str], planes, density: float, watch: Watch) -> dict[Plane, float]:
-    some = [names[i * len(names) // min(_LOOKED_AT, len(names))] for i in range(min(_LOOKED_AT, len(names)))]
+    sample = [names[i * len(names) // min(_SAMPLED_CASES, len(names))] for i in range(min(_SAMPLED_CASES, len(names)))]
     found = []
-    for number, name in enumerate(some):
-        pictures = cohort_slice_images(cohort, name, planes, watch=watch.part(number, len(some)))
+    for number, name in enumerate(sample):
+        pictures = cohort_slice_images(cohort, name, planes, watch=watch.part(number, len(sample)))
         found.append(self_similarity(pictures, density))
     known = {plane: [f[plane] for f in found if np.isfinite(f[plane])] for plane in planes}
     return {plane: float(np.mean(values)) if values else float("nan") for plane, values in known.items()}

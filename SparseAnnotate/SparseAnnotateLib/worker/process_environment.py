@@ -1,4 +1,4 @@
-"""What libraries expect of the process's environment, where an account of a cluster or a container has none."""
+"""What libraries expect of the environment, for accounts without a name or a home folder (clusters, containers)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 
 def complete_environment() -> None:
-    """Give accounts without a name, or without a home folder, what MONAI, PyTorch and matplotlib ask for."""
-    # Loads numpy: only after `restart_in_utf8`, which would have it loaded twice.
+    """Set the variables that MONAI, PyTorch and matplotlib need, for accounts without a name or a home folder."""
+    # Loads numpy, so this is imported only after `restart_in_utf8`; otherwise numpy would be loaded twice.
     from ..core.user_name import ensure_user_name
 
     name = ensure_user_name()
     if not _has_home():
-        # A folder of one's own that stays, so that caches are found again.
+        # A permanent folder for this user, so that caches are found again.
         folder = Path(tempfile.gettempdir()) / f"sparse-annotate-{name}"
         try:
             (folder / "matplotlib").mkdir(parents=True, exist_ok=True)
             os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
         except OSError:
-            pass  # matplotlib then makes a folder for this process alone
+            pass  # matplotlib then uses a temporary folder
         for variable, place in (
             ("TORCH_HOME", "torch"),
             ("TORCHINDUCTOR_CACHE_DIR", "inductor"),
@@ -31,9 +31,9 @@ def complete_environment() -> None:
 
 
 def restart_in_utf8() -> None:
-    """Start the program again with names of files in UTF-8 where Python was told otherwise.
+    """Restart the program with file names in UTF-8 if Python was set to another encoding.
 
-    ITK takes names in UTF-8 only, and aborts the process at others.
+    ITK accepts file names in UTF-8 only, and aborts the process at any other.
     """
     if os.name == "nt" or sys.flags.utf8_mode or sys.getfilesystemencoding().lower() == "utf-8":
         return

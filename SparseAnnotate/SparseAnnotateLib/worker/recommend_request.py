@@ -1,4 +1,4 @@
-"""The request for slices to draw: features, models' uncertainty and measured seconds gathered, a strategy asked."""
+"""The request for slices to draw: gathers features, uncertainty and drawing times, and applies a strategy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
+from ..core.messages import _
 from ..selection import (
     FEATURES,
     STRATEGIES,
@@ -36,7 +37,7 @@ class RecommendRequest(SelectionSettings):
     """Which slices to draw next.
 
     Attributes:
-        picture: where to write a picture of the choice (PNG), if anywhere; see `PictureRequest`.
+        picture: path of a picture of the recommended slices (PNG), if one is wanted; see `PictureRequest`.
     """
 
     cohort: str
@@ -47,9 +48,9 @@ class RecommendRequest(SelectionSettings):
 
 @dataclass(frozen=True)
 class PictureRequest(FeatureSettings):
-    """A picture (PNG) of what is drawn and recommended in the cohort; see `write_picture`.
+    """A picture (PNG) of the drawn and recommended slices of the cohort; see `write_picture`.
 
-    Without planes: those of the ledgers.
+    The default planes are those of the ledgers.
     """
 
     cohort: str
@@ -72,26 +73,26 @@ class Recommended:
 
 
 def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
-    """Recommend slices, put them into the ledgers as to do, and return the worklist."""
+    """Recommend slices, enter them in the ledgers as 'to do', and return the worklist."""
     cohort = Cohort.open(request.cohort, request.state)
     planes = list(dict.fromkeys(request.planes))
     strategy = STRATEGIES.named(request.strategy)
     check_seed(request.seed)
-    asks_models = strategy.asks_models
-    compares = strategy.compares_slices and not (asks_models and request.features == NO_FEATURES)
-    if compares or not asks_models:
+    uses_models = strategy.asks_models
+    compares = strategy.compares_slices and not (uses_models and request.features == NO_FEATURES)
+    if compares or not uses_models:
         FEATURES.named(request.features)
     names = [case.name for case in cohort.select(request.cases)]
     ledgers = readable_ledgers(cohort) if request.budget.minutes is not None else {}
-    steps = _Steps(watch, 2 + compares + asks_models + bool(request.picture))
+    steps = _Steps(watch, 2 + compares + uses_models + bool(request.picture))
     volumes = _volumes(cohort, names, request.whole, steps.next())
-    looking = [steps.next() for _ in range(asks_models + compares)]
+    watches = [steps.next() for _ in range(uses_models + compares)]
 
     def examined(volumes: Sequence[Volume]) -> Sequence[Volume]:
-        if asks_models:
-            volumes = _with_uncertainty(cohort, volumes, planes, request, ledgers, looking[0])
+        if uses_models:
+            volumes = _with_uncertainty(cohort, volumes, planes, request, ledgers, watches[0])
         if compares:
-            features = cohort_features(cohort, names, planes, request, looking[-1])
+            features = cohort_features(cohort, names, planes, request, watches[-1])
             volumes = [replace(volume, features=features[volume.name]) for volume in volumes]
         return volumes
 
@@ -123,7 +124,9 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     found = [e.plane for volume in volumes for e in volume.ledger.entries]
     planes = [Plane.named(name) for name in request.planes] or [plane for plane in Plane if plane in found]
     if not planes:
-        raise BadInputError("Nothing is drawn or recommended yet, so there is nothing to show. Recommend slices first.")
+        raise BadInputError(
+            _("Nothing is drawn or recommended yet, so there is nothing to show. Recommend slices first.")
+        )
     features = cohort_features(cohort, names, planes, request, steps.next())
     from .selection_picture import write_picture
 
@@ -148,7 +151,7 @@ def cohort_features(
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
     features = FEATURES.named(settings.features)
     if features.is_learned:
-        require_packages((*LEARNING_PACKAGES, "einops"), f"The features '{settings.features}'")
+        require_packages((*LEARNING_PACKAGES, "einops"), _("the features '{name}'").format(name=settings.features))
         from ..learning.features.learned_features import FeatureTraining, learned_features
 
         training = FeatureTraining(
@@ -176,7 +179,7 @@ def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) ->
     position = {case.name: place for place, case in enumerate(cohort.cases)}
     volumes = []
     for number, name in enumerate(names):
-        watch.step(number / len(names), f"looking at '{name}'")
+        watch.step(number / len(names), _("examining '{case}'").format(case=name))
         geometry = cohort.geometry(name)
         extents = geometry.whole_extents if whole else cohort_extents(cohort, name)
         volumes.append(Volume(name, geometry, cohort.ledger(name), extents, position[name]))
@@ -191,7 +194,7 @@ def _with_uncertainty(
     ledgers: Mapping[str, Ledger],
     watch: Watch,
 ) -> list[Volume]:
-    """The volumes with what the runs say of their slices and, for a budget in minutes, what each will take."""
+    """The volumes with the uncertainty of their slices and, for a budget in minutes, the seconds each slice takes."""
     require_packages()
     from ..learning.prediction.uncertainty import UncertaintyEstimator
 
@@ -210,7 +213,7 @@ def _with_uncertainty(
     }
     cost = learned_cost(cohort, ledgers) if settings.budget.seconds_per_slice is None else None
     if cost is None:
-        # What was timed counts also where the labels of these slices cannot be read.
+        # Measured times count even where the labels of the timed slices cannot be read.
         budget = with_measured_seconds(settings.budget, ledgers.values())
         together = DrawingEffort(*(np.concatenate([getattr(e, n) for e in efforts.values()]) for n in _EFFORT_TERMS))
         cost = CostModel.assumed(together, budget.known_seconds_per_slice())
@@ -218,7 +221,7 @@ def _with_uncertainty(
 
 
 class _Steps:
-    """Gives each of several equal steps its part of the progress."""
+    """Divides the progress into equal steps."""
 
     def __init__(self, whole: Watch, count: int):
         self._whole, self._count, self._done = whole, count, 0

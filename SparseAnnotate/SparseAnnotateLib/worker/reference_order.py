@@ -1,4 +1,4 @@
-"""Whether reference files stand in the order of their images, told by their names."""
+"""Whether reference files are in the order of their images, judged by their names."""
 
 from __future__ import annotations
 
@@ -9,49 +9,54 @@ from pathlib import Path
 
 from ..core.case_names import same_on_some_system
 from ..core.decathlon import case_name
+from ..core.messages import _
 
 _WORDS = r"[^\W_]+"
 _LETTERS_OR_DIGITS = r"[^\W\d_]+|\d+"
 
 
 def order_problem(images: Sequence[str], references: Sequence[str]) -> tuple[str | None, list[tuple[str, str]]]:
-    """How references fit their images by name.
+    """How well references match their images by name.
 
-    Returns a sentence when a reference belongs to another image than the one it stands with, else None; and the pairs
-    (image, reference) whose names have nothing to do with each other.
+    Returns a sentence when a reference seems to belong to another image than the one at its position, else None; and
+    the pairs (image, reference) whose names do not match.
     """
     best = [_images_like(number, images, references) for number in range(len(references))]
     moved = [(number, found[0]) for number, found in enumerate(best) if len(found) == 1 and found != [number]]
     if moved:
         shown = "; ".join(f"'{_short(references[r])}' to '{_short(images[i])}'" for r, i in moved[:3])
         return (
-            "The references do not stand in the order of the images. By their names these belong together: "
-            f"{shown}{' ...' if len(moved) > 3 else ''}. Give one reference for each image, in the same order.",
+            _(
+                "The references are not in the order of the images. Judging by their names, they belong together like "
+                "this: {pairs}. Give one reference for each image, in the same order."
+            ).format(pairs=f"{shown}{' ...' if len(moved) > 3 else ''}"),
             [],
         )
     return None, [(images[n], references[n]) for n, found in enumerate(best) if n not in found]
 
 
 def _images_like(number: int, images: Sequence[str], references: Sequence[str]) -> list[int]:
-    """The images whose names fit that of a reference best; empty when none does, or too little can be told."""
+    """The images whose names match that of a reference best; empty when none does, or it cannot be decided."""
     name = _key(references[number])
     names = [_key(image) for image in images]
     equal = [n for n, image in enumerate(names) if image == name]
     if equal:
         return equal if len(equal) == 1 else _by_tokens(number, images, references)
-    begun = [(len(image), n) for n, image in enumerate(names) if _begins_with(name, image) or _begins_with(image, name)]
-    longest = max(begun, default=(0, 0))[0]
-    found = [n for length, n in begun if length == longest]
+    prefixes = [
+        (len(image), n) for n, image in enumerate(names) if _begins_with(name, image) or _begins_with(image, name)
+    ]
+    longest = max(prefixes, default=(0, 0))[0]
+    found = [n for length, n in prefixes if length == longest]
     return found if len(found) == 1 else _by_tokens(number, images, references)
 
 
 def _by_tokens(number: int, images: Sequence[str], references: Sequence[str]) -> list[int]:
-    """By the words and numbers in names and folders that differ within the images, and within the references.
+    """Match by the words and numbers that differ between the paths of the images, and between those of the references.
 
-    Only when this gives each reference an image of its own: one number in common may be chance.
+    Used only when each reference gets a different image this way: a single number in common may be chance.
     """
     for pattern in (_WORDS, _LETTERS_OR_DIGITS):
-        of_images, of_references = _telling(images, pattern), _telling(references, pattern)
+        of_images, of_references = _distinctive_tokens(images, pattern), _distinctive_tokens(references, pattern)
         choices = []
         for own in of_references:
             scores = [len(own & other) for other in of_images]
@@ -62,7 +67,7 @@ def _by_tokens(number: int, images: Sequence[str], references: Sequence[str]) ->
     return []
 
 
-def _telling(paths: Sequence[str], pattern: str) -> list[set[str]]:
+def _distinctive_tokens(paths: Sequence[str], pattern: str) -> list[set[str]]:
     parts = [Path(path).absolute().parts for path in paths]
     shared = 0
     for column in zip(*parts, strict=False):

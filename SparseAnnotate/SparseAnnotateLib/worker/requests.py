@@ -1,7 +1,7 @@
-"""The requests a worker answers and the subcommands of the command line: the same functions for both.
+"""The requests that the worker answers and the command line offers as subcommands: the same functions for both.
 
 Each request is a frozen dataclass read strictly from JSON; each answer is a dataclass or plain data written as JSON.
-Big arrays travel as files in the cohort folder. torch is imported only inside the functions that need it.
+Large arrays are exchanged as files in the cohort folder. torch is imported only inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..core import (
     SparseAnnotation,
     Watch,
 )
+from ..core.messages import _
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .compare_request import CompareRequest, compare
@@ -44,12 +45,12 @@ _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
 @dataclass(frozen=True)
 class EnvironmentRequest:
-    """What can be computed here, and on which device."""
+    """Installed packages and usable devices."""
 
 
 @dataclass(frozen=True)
 class DrawRequest:
-    """Draw the worklist as the reference labels show it: an experiment in place of a person."""
+    """Draw the worklist from the reference labels, in place of a person: for experiments."""
 
     cohort: str
     state: str | None = None
@@ -61,8 +62,8 @@ class PredictRequest:
     """Label cases with a finished run.
 
     Attributes:
-        flips: average over mirrored volumes, too. models: only these of the run's ('2d', '3d', 'final').
-        uncertainty: write volumes of entropy and of disagreement.
+        flips: also average over mirrored volumes. models: only these models of the run ('2d', '3d', 'final').
+        uncertainty: also write volumes of entropy and disagreement.
         follows_edges: refine 2D predictions by a conditional random field.
         largest_component, smoothing (mm): see `learning.clean_up.CleanUp`.
     """
@@ -82,7 +83,7 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What was done to one case: the file written, and the seconds it took."""
+    """Result of one case: the file written, the seconds it took, and how much of the case is drawn."""
 
     case: str
     path: str
@@ -92,7 +93,7 @@ class CaseResult:
 
 
 def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
-    """Python, packages, devices (each tried with a real kernel) and one sentence for the user."""
+    """Python, packages, devices (each tested with a real computation) and one sentence for the user."""
     import platform
     import sys
 
@@ -115,14 +116,14 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
         chosen = chosen_device()
         report["device"], report["message"] = chosen.device, chosen.message
     if missing:
-        report["message"] = (
-            f"Recommending and filling work; training needs packages that are not installed yet: {', '.join(missing)}."
-        )
+        report["message"] = _(
+            "You can recommend and fill. Training needs packages that are not installed yet: {packages}."
+        ).format(packages=", ".join(missing))
     return report
 
 
 def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
-    """Copy the reference onto the slices still to do of every case that has both."""
+    """Copy the reference to the recommended slices of every case that has both."""
     cohort = _open(request)
     results = []
     chosen = [c.name for c in cohort.select(request.cases) if cohort.has_reference(c.name)]
@@ -130,13 +131,15 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     cohort.select(todo, with_references=True)
     if not todo:
         raise BadInputError(
-            "There is no recommended slice that a reference shows. Recommend slices first, in cases with a reference."
+            _("There is no recommended slice in a case with a reference. Recommend slices in such a case first.")
         )
     for number, name in enumerate(todo):
-        watch.step(number / len(todo), f"drawing '{name}'")
+        watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         start = time.monotonic()
         reference = cohort.reference(name)
-        unnamed = unnamed_labels_sentence(reference, cohort.labels, f"The reference of case '{name}'")
+        unnamed = unnamed_labels_sentence(
+            reference, cohort.labels, _("The reference of case '{case}'").format(case=name)
+        )
         if unnamed:
             logging.getLogger(__name__).warning(unnamed)
         annotation = drawn_from_reference(cohort.annotation(name), reference)
@@ -146,7 +149,7 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
 
 
 def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
-    """Predict the cases asked for, or all, into the cohort's predictions."""
+    """Predict the requested cases, or all, and store the predictions in the cohort."""
     require_packages()
     from ..learning.prediction.clean_up import CleanUp
     from ..learning.prediction.predictor import Predictor
@@ -189,13 +192,15 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
 
 
 def _without_effect(request: PredictRequest, card) -> list[str]:
-    """A sentence for each option that the run cannot use."""
+    """A sentence for each option that has no effect on this run."""
     found = []
     roles = set(request.models) or {model.plan.role for model in card.models}
     if request.follows_edges and "2d" not in roles:
-        found.append("Following edges has no effect: it refines 2D models only, and none is used.")
+        found.append("Following edges has no effect: it refines 2D models only, and this prediction uses none.")
     if request.flips and not card.flip:
-        found.append(f"Averaging over mirrored volumes has no effect: '{request.run}' was trained without mirroring.")
+        found.append(
+            f"Averaging over mirrored volumes has no effect: the run '{request.run}' was trained without mirroring."
+        )
     return found
 
 

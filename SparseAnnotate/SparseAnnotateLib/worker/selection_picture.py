@@ -1,4 +1,4 @@
-"""A picture of a choice of slices: their map, how much they cover, and where in the volumes they lie."""
+"""A picture of recommended slices: a map of all slices, their coverage, and their positions in the volumes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import LedgerEntry, Plane
 from ..core.atomic_files import written_atomically
+from ..core.messages import _
 from ..selection import Volume, coverage, unit_rows
 from ..selection.slice_features import principal_components
 from .packages import require_packages
@@ -29,16 +30,16 @@ def write_picture(
     worklist: Mapping[str, Sequence[LedgerEntry]],
     features: Mapping[str, Mapping[Plane, np.ndarray]],
 ) -> None:
-    """Write a PNG with three parts, as figure 6c of Zheng et al. 2020 and beyond it.
+    """Write a PNG with three parts, extending figure 6c of Zheng et al. 2020.
 
-    The map: every slice by the first two principal components of its features, neighbours joined by a line, chosen
-    and drawn ones marked. The coverage curve: mean similarity of all slices to the nearest chosen one, as the
-    worklist is worked off (F / N of eq. 7). The positions: where the slices lie in each volume.
+    The map: every slice by the first two principal components of its features; neighbouring slices are connected by a
+    line, recommended and drawn ones are marked. The coverage curve: mean similarity of all slices to the nearest chosen
+    one while the worklist is drawn (F / N of eq. 7). The positions: where the slices are in each volume.
 
     Raises:
         BadInputError: when matplotlib is not installed. FileWriteError: when the file cannot be written.
     """
-    require_packages(("matplotlib",), "Pictures of a choice")
+    require_packages(("matplotlib",), _("pictures of recommended slices"))
     from matplotlib.figure import Figure
 
     stacks = [(volume, plane) for volume in volumes for plane in planes]
@@ -53,7 +54,7 @@ def write_picture(
 
 
 class _Rows:
-    """The slices of all stacks, numbered through, with what is chosen, in order, and what is drawn."""
+    """The slices of all stacks, numbered consecutively, with the chosen ones in order and the drawn ones."""
 
     def __init__(self, stacks, worklist, features):
         self.stacks = stacks
@@ -79,7 +80,7 @@ def _draw_map(axes, rows: _Rows) -> None:
     features = np.concatenate(rows.features)
     flat = principal_components(features, 2)
     places = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
-    places[~features.any(axis=1)] = np.nan  # slices without contrast have no place
+    places[~features.any(axis=1)] = np.nan  # slices without contrast are not shown
     axes.scatter(*places.T, s=6, color=_OTHER, linewidths=0, label="slices")
     if len(rows.stacks) <= _CURVES_AT_MOST:
         for start, stop in zip(rows.starts, rows.starts[1:], strict=False):
@@ -124,11 +125,11 @@ def _draw_positions(axes, rows: _Rows) -> None:
     names = [f"{_shown(v.name)}, {p.value}" if several else _shown(v.name) for v, p in shown]
     axes.set_yticks(range(len(shown)), names if len(shown) <= 24 else [""] * len(shown), fontsize=7)
     axes.invert_yaxis()
-    rest = f" (the first {len(shown)} of {len(rows.stacks)})" if len(shown) < len(rows.stacks) else ""
-    axes.set(title=f"Where in the volumes{rest}", xlabel="position along the volume", xlim=(0, 1))
+    rest = f" (first {len(shown)} of {len(rows.stacks)})" if len(shown) < len(rows.stacks) else ""
+    axes.set(title=f"Positions in the volumes{rest}", xlabel="position along the volume", xlim=(0, 1))
 
 
 def _shown(name: str) -> str:
-    """A case's name beside the picture: no formula between dollar signs, and not wider than the picture."""
+    """A case's name for the axis: shortened, and without dollar signs that matplotlib would read as a formula."""
     short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
     return short.replace("$", r"\$")

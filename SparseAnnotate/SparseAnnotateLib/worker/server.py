@@ -1,6 +1,6 @@
-"""The worker process: reads requests on stdin, works them off one after another, answers on stdout.
+"""The worker process: reads requests from stdin, processes them one after another, answers on stdout.
 
-The main thread only reads, so that a cancel is heard while a request is at work in the other thread. What libraries
+The main thread only reads, so that a cancellation request arrives while another thread is working. What libraries
 print goes to stderr and can never be mistaken for a message. Closing stdin ends the process.
 """
 
@@ -15,17 +15,18 @@ from typing import IO, Any
 
 from ..client import jsonrpc
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
+from ..core.messages import _
 from ..core.strict_json import from_plain
 from .process_environment import complete_environment
 from .requests import METHODS
 
 _CANCEL_ANSWER_SECONDS = 1.5
 _LAST_SECONDS = 20.0
-_ANSWERED_AT_ONCE = ("environment",)
+_ANSWERED_IMMEDIATELY = ("environment",)
 
 
 class Server:
-    """Answers requests from one stream on another."""
+    """Reads requests from one stream and writes answers to another."""
 
     def __init__(self, requests: IO[bytes], answers: IO[bytes]):
         self._requests = requests
@@ -33,19 +34,19 @@ class Server:
         self._writing = threading.Lock()
         self._jobs: queue.Queue[tuple[int, str, Any, Watch] | None] = queue.Queue()
         self._open: dict[int, Watch] = {}
-        self._opening = threading.Lock()
+        self._open_lock = threading.Lock()
         self._quick: list[threading.Thread] = []
 
     def serve(self) -> None:
-        """Answer until the request stream ends; then cancel what is at work and let it save its checkpoint."""
-        worker = threading.Thread(target=self._work_off, name="requests", daemon=True)
+        """Answer until the request stream ends; then cancel the running request and let it save its checkpoint."""
+        worker = threading.Thread(target=self._process_jobs, name="requests", daemon=True)
         worker.start()
         for line in self._requests:
             if line.strip():
                 self._receive(line)
         for thread in self._quick:
             thread.join(_LAST_SECONDS)
-        with self._opening:
+        with self._open_lock:
             for watch in self._open.values():
                 watch.cancel()
         self._jobs.put(None)
@@ -61,23 +62,22 @@ class Server:
         if method == jsonrpc.CANCEL:
             self._cancel(params.get("id") if isinstance(params, dict) else None)
         elif not isinstance(method, str) or not isinstance(identifier, int):
-            self._send(
-                jsonrpc.error_line(None, jsonrpc.INVALID_REQUEST, "A request needs a method and a number as id.")
-            )
+            problem = "A request needs the name of a method and a whole number as its id."
+            self._send(jsonrpc.error_line(None, jsonrpc.INVALID_REQUEST, problem))
         elif method not in METHODS:
-            self._send(jsonrpc.error_line(identifier, jsonrpc.METHOD_NOT_FOUND, f"There is no request '{method}'."))
+            self._send(jsonrpc.error_line(identifier, jsonrpc.METHOD_NOT_FOUND, f"Unknown request: '{method}'."))
         else:
             watch = Watch(lambda progress: self._send_progress(identifier, progress))
-            with self._opening:
+            with self._open_lock:
                 self._open[identifier] = watch
-            if method in _ANSWERED_AT_ONCE:
+            if method in _ANSWERED_IMMEDIATELY:
                 thread = threading.Thread(target=self._answer, args=(identifier, method, params, watch), daemon=True)
                 self._quick = [*(t for t in self._quick if t.is_alive()), thread]
                 thread.start()
             else:
                 self._jobs.put((identifier, method, params, watch))
 
-    def _work_off(self) -> None:
+    def _process_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
             self._answer(*job)
 
@@ -95,37 +95,40 @@ class Server:
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, error.message))
         except SparseAnnotateError as error:
             kind = {"type": type(error).__name__}
-            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, error.message, kind))
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REPORTED_ERROR, error.message, kind))
         except MemoryError:
-            message = "There is not enough memory for this. Close other programs, or use smaller patches."
-            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.OUR_ERROR, message))
-        except Exception as error:  # the edge of the process: whatever happened must reach the user, not end the worker
+            message = _("Not enough memory. Close other programs, or use smaller patches.")
+            self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REPORTED_ERROR, message))
+        except Exception as error:  # every error must reach the user, and must not end the worker
             traceback.print_exc()
-            message = f"An unexpected error in '{method}': {type(error).__name__}: {error}. The worker's log says more."
+            message = _("Unexpected error in '{method}': {error}. See the worker's log for details.").format(
+                method=method, error=f"{type(error).__name__}: {error}"
+            )
             data = {"traceback": traceback.format_exc()}
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.INTERNAL_ERROR, message, data))
 
     def _cancel(self, identifier: int | None) -> None:
-        with self._opening:
+        with self._open_lock:
             watch = self._open.get(identifier) if identifier is not None else None
         if identifier is None or watch is None:
             return
         watch.cancel()
-        # A single slow step cannot be interrupted; the user is answered all the same, the step ends by itself.
-        line = jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, "Cancelled; the last step is being finished.")
+        # A single slow step cannot be interrupted: it ends by itself, after the user has been answered.
+        message = _("Cancelled. The current step is still finishing.")
+        line = jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, message)
         timer = threading.Timer(_CANCEL_ANSWER_SECONDS, self._finish, (identifier, line))
         timer.daemon = True
         timer.start()
 
     def _finish(self, identifier: int, line: str) -> None:
         """Send the answer unless one has been sent."""
-        with self._opening:
+        with self._open_lock:
             if self._open.pop(identifier, None) is None:
                 return
         self._send(line)
 
     def _send_progress(self, identifier: int, progress: Progress) -> None:
-        with self._opening:
+        with self._open_lock:
             if identifier not in self._open:
                 return
         self._send(jsonrpc.progress_line(identifier, progress))
@@ -136,19 +139,19 @@ class Server:
                 self._answers.write(line.encode("utf-8"))
                 self._answers.flush()
             except (BrokenPipeError, ValueError):
-                # Whoever asked is gone; the end of stdin follows and ends the process.
-                print("The answer could not be delivered: nobody listens any more.", file=sys.stderr)
+                # The client's end of stdin follows and ends the process.
+                print("The answer could not be sent: the client has disconnected.", file=sys.stderr)
 
 
 def main() -> None:
     """Serve stdin and stdout."""
     complete_environment()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Nothing a library starts or prints may touch the two pipes; on Windows a child that inherits stdin would hang.
+    # No library may use the two pipes, nor a process that it starts: on Windows a child that inherits stdin would hang.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     Server(requests, answers).serve()
     sys.stderr.flush()
-    # Threads of a request that does not end must not keep the process alive.
+    # A request that does not end must not keep the process alive.
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Training requests: train, plan without training, and draw the curves of a run."""
+"""Training requests: train, plan a training, and plot the curves of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Watch
 from ..core.atomic_files import written_atomically
+from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
 from ..runs import TrainingSettings
 from ..runs.plan import TrainingEstimate
@@ -24,11 +25,12 @@ class TrainingChoice:
     """What to train on, and how.
 
     Attributes:
-        cases: to learn from; none: all annotated ones, and the pseudo-labels of all others.
-        undrawn_cases: with `cases`, others whose pseudo-labels a final model learns from.
-        settings: all of them; or else
-        preset: a name from PRESETS, for `device`, and
-        changes: fields of the settings that differ from the preset's, or from the defaults.
+        cases: to learn from; by default all annotated ones, and the pseudo-labels of all others.
+        undrawn_cases: with `cases`, further cases whose pseudo-labels a final model learns from.
+        settings: the complete settings. Without them, these are made of `preset`, `changes` and `device`.
+        preset: a name from PRESETS.
+        changes: fields of the settings that differ from the preset, or from the defaults.
+        device: for the preset.
     """
 
     state: str | None = None
@@ -42,7 +44,7 @@ class TrainingChoice:
 
 @dataclass(frozen=True)
 class TrainRequest(TrainingChoice):
-    """Train a run, or go on with one that was planned, cancelled or killed (without settings: with its own)."""
+    """Train a run, or resume one that was planned, cancelled or killed (without settings: with its own)."""
 
     cohort: str
     run: str
@@ -50,7 +52,7 @@ class TrainRequest(TrainingChoice):
 
 @dataclass(frozen=True)
 class PlanTrainingRequest(TrainingChoice):
-    """Say what a training would do and how long it would take here; with `run` the plan is written, to be edited."""
+    """Plan a training and estimate how long it takes here; with `run`, the plan is written to a file for editing."""
 
     cohort: str
     run: str | None = None
@@ -58,7 +60,7 @@ class PlanTrainingRequest(TrainingChoice):
 
 @dataclass(frozen=True)
 class CurvesRequest:
-    """Draw loss, learning rate and Dice of a run, finished or not, as a PNG."""
+    """Plot loss and Dice of a run, finished or not, as a PNG."""
 
     cohort: str
     run: str
@@ -86,20 +88,22 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingEstimat
     settings = chosen_settings(request)
     cohort = _open(request)
     plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases, watch)
-    watch.step(0.5, f"timing a few steps on {plan.device}")
+    watch.step(0.5, _("timing a few steps on {device}").format(device=plan.device))
     stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases], True, watch)
     path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None
     return TrainingEstimate(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
 
 
 def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:
-    """The settings that a request asks for; None when it names none.
+    """The settings of a request; None when it has none.
 
-    Raises BadInputError when settings stand beside a preset or changes, or a change is unknown or impossible.
+    Raises BadInputError when settings are combined with a preset or changes, or a change is unknown or impossible.
     """
     if request.settings is not None:
         if request.preset is not None or request.changes:
-            raise BadInputError("Give either all settings, or a preset and what differs from it.")
+            raise BadInputError(
+                _("Give either the complete settings, or a preset with the settings that differ from it.")
+            )
         return request.settings
     if request.preset is None and not request.changes:
         return None
@@ -108,7 +112,7 @@ def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:
         from ..learning.devices import chosen_device
 
         base = preset_settings(request.preset, chosen_device(request.device).device)
-    return from_plain({**to_plain(base), **request.changes}, TrainingSettings, "the training's settings")
+    return from_plain({**to_plain(base), **request.changes}, TrainingSettings, _("the training settings"))
 
 
 def curves(request: CurvesRequest, watch: Watch) -> str:
@@ -117,8 +121,12 @@ def curves(request: CurvesRequest, watch: Watch) -> str:
     run = RunFolder(_open(request).run_folder(request.run))
     metrics = run.metrics()
     if not metrics:
-        raise BadInputError(f"The run '{request.run}' has no metrics yet ('{run.metrics_path}'). Train it first.")
-    require_packages(("matplotlib",), "Curves of a training")
+        raise BadInputError(
+            _("The run '{run}' has no metrics yet ('{path}'). Train it first.").format(
+                run=request.run, path=run.metrics_path
+            )
+        )
+    require_packages(("matplotlib",), _("training curves"))
     from matplotlib.figure import Figure
 
     roles = list(dict.fromkeys(m["model"] for m in metrics))

@@ -190,11 +190,11 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["agreement", "COHORT", "--runs", "a"], "at least two runs"),
         (["agreement", "COHORT", "--runs", "a", "b"], "No case has predictions of all of these runs: a, b"),
         (["draw", "COHORT"], "no recommended slice"),
-        (["create", "COHORT", "OTHER"], "already has a case 'ball_0', of another file"),
+        (["create", "COHORT", "OTHER"], "already has a case 'ball_0' with another image"),
         (["create", "NEW", "IMAGE", "IMAGE"], "Several images are named 'ball_0'"),
         (["create", "NEW", "x.nrrd"], "does not exist"),
         (["create", "NEW", "x.nrrd", "--labels", "liver"], "VALUE=NAME"),
-        (["create", "NEW", "x.nrrd", "--references", "a", "b"], "1 images but 2 references"),
+        (["create", "NEW", "x.nrrd", "--references", "a", "b"], "Number of images: 1, number of references: 2"),
     ],
 )
 def test_bad_input_is_said_in_a_sentence(ball_cohort, capsys, arguments, words):

@@ -264,7 +264,7 @@ def test_a_damaged_case_that_was_not_asked_for_stops_nothing(ball_cohort, capsys
     ball_cohort.image_path("ball_1").unlink()
     for arguments in (["recommend", "--density", "0.5"], ["fill", "--method", "shape"], ["plan", "--slices", "4"]):
         assert main([arguments[0], str(ball_cohort.folder), *arguments[1:], "--cases", "ball_0"]) == 0
-    assert "The times of case 'ball_1' are left out." in caplog.text
+    assert "The drawing times of case 'ball_1' are left out." in caplog.text
     capsys.readouterr()
     assert main(["recommend", str(ball_cohort.folder), "--density", "0.5"]) == 1
     assert "(case 'ball_1')" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_the_context_is_the_folder_and_the_file_as_in_slicer():
 
 def test_an_error_and_progress_of_the_worker_arrive_with_their_templates():
     error = BadInputError(_("There is no case '{name}'.").format(name="x"))
-    line = jsonrpc.error_line(1, jsonrpc.OUR_ERROR, error.message, {"type": "BadInputError"})
+    line = jsonrpc.error_line(1, jsonrpc.REPORTED_ERROR, error.message, {"type": "BadInputError"})
     assert jsonrpc.parsed(line)["error"]["message"] == "There is no case 'x'."
     assert translated(jsonrpc.error_message(jsonrpc.parsed(line)["error"]), german) == "Es gibt keinen Fall 'x'."
     progress = Progress(0.5, _("The slice is {state}.").format(state=_("drawn")), 3.0, {"loss": 1.0})

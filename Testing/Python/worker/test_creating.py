@@ -52,7 +52,7 @@ def test_images_may_be_left_where_they_are(tmp_path, caplog):
         made(tmp_path / "co", image, way="leave")
     assert Cohort.open(tmp_path / "co").case("p").image == "../scans/p.nii.gz"
     assert not (tmp_path / "co" / "images").exists()
-    assert "outside the cohort folder and do not travel with it" in caplog.text
+    assert "The image of 1 case is outside the cohort folder and is not moved or copied with it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_cases_are_named_by_files_folders_or_as_asked(tmp_path, files, options, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"names": ("a",)}, "2 images but 1 names were given"),
-        ({"names": ("a", "A")}, "cannot be called 'a' and 'A'"),
+        ({"names": ("a",)}, "Number of images: 2, number of names: 1"),
+        ({"names": ("a", "A")}, "cannot be named 'a' and 'A'"),
         ({"names": ("a", "b/c")}, "cannot be called 'b/c'"),
         ({"labels": {0: "air"}}, "0 is the background"),
-        ({"references": ("one.nrrd",)}, "2 images but 1 references"),
+        ({"references": ("one.nrrd",)}, "Number of images: 2, number of references: 1"),
         ({"references": ("none.nrrd", "none.nrrd")}, "does not exist"),
     ],
 )
@@ -116,8 +116,8 @@ def test_images_are_added_to_a_cohort_that_is_there_and_this_is_said(tmp_path, c
     with caplog.at_level(logging.WARNING):
         again = made(tmp_path / "co", str(tmp_path / "a.nrrd"), scan(tmp_path / "b.nrrd"), labels={2: "spleen"})
     assert again == ["a", "b"]
-    assert "Added 1 case to the cohort 'co', which has 2 now." in caplog.text
-    assert "Already there: a." in caplog.text
+    assert "Added 1 case to the cohort 'co', which now has 2." in caplog.text
+    assert "Already in the cohort: a." in caplog.text
     cohort = Cohort.open(tmp_path / "co")
     assert [case.name for case in cohort.cases] == ["a", "b"]
     assert cohort.labels == {1: "liver", 2: "spleen"}
@@ -126,8 +126,8 @@ def test_images_are_added_to_a_cohort_that_is_there_and_this_is_said(tmp_path, c
 @pytest.mark.parametrize(
     ("file", "options", "words"),
     [
-        ("other/a.nrrd", {}, "already has a case 'a', of another file"),
-        ("other/A.nrrd", {}, "has a case 'a', which differs from 'A' in upper and lower case"),
+        ("other/a.nrrd", {}, "already has a case 'a' with another image"),
+        ("other/A.nrrd", {}, "has a case 'a', whose name differs from 'A' in upper and lower case"),
         ("b.nrrd", {"labels": {1: "spleen"}}, "label 1 is 'liver', so it cannot be 'spleen'"),
         ("b.nrrd", {"labels": {2: "liver"}}, "Two labels are named 'liver'"),
     ],
@@ -147,7 +147,7 @@ def test_another_reference_of_a_case_that_is_there_is_not_passed_over(tmp_path):
     assert made(tmp_path / "co", image, references=(theirs,)) == ["a"]
     other = tmp_path / "other" / "a.nrrd"
     write_image(other, ball()[::-1], GEOMETRY)
-    with pytest.raises(CohortError, match="with another reference .*; it is not replaced"):
+    with pytest.raises(CohortError, match="with another reference .*, which is not replaced"):
         made(tmp_path / "co", image, references=(str(other),))
 
 
@@ -164,7 +164,7 @@ def test_an_image_that_was_copied_into_the_cohort_is_known_again(tmp_path, monke
 def test_a_data_set_of_others_is_not_hidden_by_a_cohort(tmp_path):
     (tmp_path / "co").mkdir()
     (tmp_path / "co" / "dataset.json").write_text("{}")
-    with pytest.raises(CohortError, match="of its own, which a cohort made there would hide"):
+    with pytest.raises(CohortError, match="already holds a data set .*, which a new cohort there would hide"):
         made(tmp_path / "co", scan(tmp_path / "a.nrrd"))
 
 
@@ -244,7 +244,9 @@ def test_references_on_each_other_s_grids_are_told_so(tmp_path):
     write_image(tmp_path / "a.nrrd", noisy_image(ball()), GEOMETRY)
     write_image(tmp_path / "b.nrrd", noisy_image(ball()[:20]), smaller)
     labels = (reference(tmp_path / "x.nrrd", smaller), reference(tmp_path / "y.nrrd"))
-    with pytest.raises(BadInputError, match=r"It lies on the grid of '.*b.nrrd': are the references in the order"):
+    with pytest.raises(
+        BadInputError, match=r"the same grid as '.*b.nrrd'\. Check that the references are in the order"
+    ):
         made(tmp_path / "co", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd"), references=labels)
     assert not (tmp_path / "co").exists()
 

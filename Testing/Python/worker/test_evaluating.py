@@ -137,15 +137,15 @@ def test_a_result_of_another_program_is_measured_and_this_is_said(ball_cohort):
     by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
     found = figures(ball_cohort, "hand", ("ball_0",))["ball_0"]
     assert found.dice == 1.0
-    assert "nothing is known of what it was made from" in found.notes[0]
+    assert "It is not known what this result was made from" in found.notes[0]
 
 
 def test_cases_that_cannot_be_measured_are_named(ball_cohort, caplog):
     by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
     with caplog.at_level(logging.WARNING):
         assert list(figures(ball_cohort, "hand")) == ["ball_0"]
-    assert "Left out: 'ball_1' has no prediction of the run 'hand'." in caplog.text
-    with pytest.raises(BadInputError, match="'ball_1' has no prediction of the run 'hand'"):
+    assert "Left out (no prediction of the run 'hand'): 'ball_1'." in caplog.text
+    with pytest.raises(BadInputError, match=r"Cannot be compared \(no prediction of the run 'hand'\): 'ball_1'\."):
         figures(ball_cohort, "hand", ("ball_0", "ball_1"))
 
 
@@ -172,7 +172,7 @@ def test_cases_in_which_runs_see_nothing_are_no_agreement(ball_cohort):
     assert found.dice[0] == pytest.approx(both)
     by_hand(ball_cohort, "c", "ball_0", nothing)
     by_hand(ball_cohort, "d", "ball_0", nothing)
-    with pytest.raises(BadInputError, match="Neither 'c' nor 'd' sees any structure"):
+    with pytest.raises(BadInputError, match="Neither 'c' nor 'd' predicts any structure"):
         compared(ball_cohort, "c", "d")
 
 

@@ -78,7 +78,7 @@ def test_a_case_whose_times_are_left_out_is_named_once(ball_cohort, caplog):
     (ball_cohort.folder / "ledgers" / "ball_1.json").write_text("{")
     with caplog.at_level(logging.WARNING):
         assert learned_cost(ball_cohort, readable_ledgers(ball_cohort)) is None
-    assert caplog.text.count("The times of case 'ball_1' are left out.") == 1
+    assert caplog.text.count("The drawing times of case 'ball_1' are left out.") == 1
 
 
 def test_timed_slices_say_what_a_slice_takes_though_their_labels_cannot_be_read(ball_cohort, monkeypatch, caplog):
@@ -107,4 +107,4 @@ def test_timed_slices_say_what_a_slice_takes_though_their_labels_cannot_be_read(
         Watch(),
     )
     assert {item.case for item in chosen} == {"ball_0"}
-    assert "The times of case 'ball_1' are left out." in caplog.text
+    assert "The drawing times of case 'ball_1' are left out." in caplog.text

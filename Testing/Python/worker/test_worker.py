@@ -164,7 +164,7 @@ def test_an_unexpected_error_is_said_with_a_trace_in_the_log():
         "server.main()"
     )
     with BlockingWorker([sys.executable, "-c", script]) as worker:
-        with pytest.raises(WorkerError, match="unexpected error in 'environment': ZeroDivisionError: oops"):
+        with pytest.raises(WorkerError, match="Unexpected error in 'environment': ZeroDivisionError: oops"):
             worker.call("environment", {})
         worker.client.transport.pump(0.2)
         assert any("ZeroDivisionError" in line for line in worker.client.log)
