@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, Plane
@@ -26,6 +27,7 @@ class RecommendStep(Step):
         super().__init__(session, session.ui.recommendSection)
         self._on_recommended = on_recommended
         self._plan = None
+        self._may_download = False
         session.on_click(self.ui.recommendButton, self.recommend)
         session.on_click(self.ui.adviceButton, self._ask)
         session.on_click(self.ui.useAdviceButton, self._use)
@@ -101,7 +103,7 @@ class RecommendStep(Step):
             strategy=strategy,
             features=chosen.features,
             from_scratch=chosen.fromScratch,
-            download_weights=chosen.downloadWeights,
+            download_weights=self._asked_for_weights(strategy),
             runs=tuple(runs),
             device=chosen.device,
             whole=chosen.wholeVolume,
@@ -111,6 +113,26 @@ class RecommendStep(Step):
             lambda **how: self.logic.panel.recommend(volumes, settings, **how),
             lambda worklist: self._recommended(worklist, volumes, is_next),
         )
+
+    def _asked_for_weights(self, strategy: str) -> bool:
+        """Whether weights may be downloaded: asked, until the answer is yes, where the choices need any.
+
+        A check box alone is not enough, because it is saved with the scene: somebody else may have checked it.
+        """
+        chosen = self.session.parameters
+        needs = STRATEGIES[strategy].compares_slices and FEATURES[chosen.features].has_weights
+        if not needs or chosen.fromScratch or not chosen.downloadWeights:
+            return False
+        if not self._may_download:
+            self._may_download = slicer.util.confirmYesNoDisplay(
+                _(
+                    "Comparing slices by autoencoder needs the weights of VGG-19: 548 MB from download.pytorch.org, "
+                    "once. They are kept in PyTorch's cache on this computer. Download them, unless they are there "
+                    "already?"
+                ),
+                windowTitle=_("SparseAnnotate"),
+            )
+        return self._may_download
 
     @property
     def _slices(self) -> int:
