@@ -155,8 +155,8 @@ def vgg19_convolutions(pretrained: bool = True, download: bool = False) -> nn.Mo
     if not download and not _kept_copy(weights.url).is_file():
         raise BadInputError(
             f"{what}. This computer has no copy of them yet, and nothing is downloaded unless you ask for it: "
-            f"{_VGG19_SIZE} from '{weights.url}', once. Allow it (--download-weights on the command line, "
-            f"downloadWeights=True in the console), or {_FROM_SCRATCH}."
+            f"{_VGG19_SIZE} from '{weights.url}', once. Allow it (the check box in the panel, "
+            f"downloadWeights=True in the console, --download-weights on the command line), or {_FROM_SCRATCH}."
         )
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
