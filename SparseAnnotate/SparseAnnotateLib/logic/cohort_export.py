@@ -18,17 +18,18 @@ class CohortExport:
         self._session = session
 
     def request(
-        self, volume_nodes: Sequence, on_exported: Callable[[Any], None] | None = None, **parameters: Any
+        self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None, **parameters: Any
     ) -> Steps:
         """Write volumes and drawn slices; returns the parameters of a request for them.
 
-        `on_exported` is called with each volume as soon as it has been written.
+        `before_each` is called with each volume before it is written: what is drawn while it is being written may or
+        may not be in the file.
         """
         cases = [scene.case_of(node) for node in volume_nodes]
-        yield from self.labels(volume_nodes, on_exported)
+        yield from self.labels(volume_nodes, before_each)
         return {"cohort": str(self._session.cohort_folder), "cases": cases, **parameters}
 
-    def labels(self, volume_nodes: Sequence, on_exported: Callable[[Any], None] | None = None) -> Steps:
+    def labels(self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None) -> Steps:
         """Write volumes and drawn slices, as `request` does; returns the label value of each segment name."""
         cohort = self._session.cohort()
         decided = [node for node in volume_nodes if scene.ledger_of(node).decided]
@@ -40,10 +41,10 @@ class CohortExport:
             segmentation = drawn.get(node.GetID())
             segmentation = segmentation if segmentation is not None and segmentation.GetScene() is not None else None
             told = Progress(0.0, f"writing '{node.GetName()}' ({number + 1} of {len(volume_nodes)})")
-            for _ in scene.exporting_case(cohort, node, segmentation, values):
+            if before_each is not None:
+                before_each(node)
                 yield told
-            if on_exported is not None:
-                on_exported(node)
+            for _ in scene.exporting_case(cohort, node, segmentation, values):
                 yield told
         return values
 

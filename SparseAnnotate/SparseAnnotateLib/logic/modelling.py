@@ -81,7 +81,7 @@ class Modelling:
         origins = {}
         prepare = self._export.request(
             volume_nodes,
-            on_exported=lambda node: origins.update({node.GetID(): origin_of_drawing(node)}),
+            before_each=lambda node: origins.update({node.GetID(): origin_of_drawing(node)}),
             run=run_name,
             uncertainty=uncertainty,
             largest_component=largest_component,

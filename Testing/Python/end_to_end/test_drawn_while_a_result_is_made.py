@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core.images import write_image
 
 
-def test_a_slice_drawn_while_a_later_volume_is_written_counts_as_drawn_since(mrml, logic, monkeypatch):
+@pytest.mark.parametrize("at", ["'first'", "'second'"])
+def test_a_slice_drawn_while_volumes_are_written_counts_as_drawn_since(mrml, logic, monkeypatch, at):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.logic import modelling
 
@@ -27,8 +29,11 @@ def test_a_slice_drawn_while_a_later_volume_is_written_counts_as_drawn_since(mrm
 
     def run(jobs, method, prepare, finish, on_progress=None):
         assert method == "predict"
+        seen = []
         for progress in prepare:
-            if "'second'" in progress.message and logic.ledger(volumes[0]).entry("axial", 9) is None:
+            seen.append(progress.message)
+            # The first time, the volume's origin has been noted; the second time, it is being written.
+            if sum(at in message for message in seen) == 2 and logic.ledger(volumes[0]).entry("axial", 9) is None:
                 logic.markDrawn(volumes[0], "axial", 9)
         cohort = logic.cohort()
         for volume in volumes:
