@@ -32,19 +32,19 @@ def add_create(commands) -> None:
         default="file",
         help="name cases by their files, and by folders where files are called alike; or by the folder they lie in",
     )
-    ways = command.add_mutually_exclusive_group()
-    ways.add_argument(
+    import_modes = command.add_mutually_exclusive_group()
+    import_modes.add_argument(
         "--copy-images",
-        dest="way",
+        dest="import_mode",
         action="store_const",
         const="copy",
         default="link",
         help="images go into the cohort folder, so that it can be copied and moved, as hard links, which take no disk "
         "(where the file system has none, the images stay where they are): with this option as copies there",
     )
-    ways.add_argument(
+    import_modes.add_argument(
         "--leave-images",
-        dest="way",
+        dest="import_mode",
         action="store_const",
         const="leave",
         help="keep only the paths of images outside the cohort folder; relative ones, where both lie in one project",
@@ -63,6 +63,6 @@ def _create(options: argparse.Namespace, watch: Watch) -> Any:
         parsed_labels(options.labels),
         tuple(options.names),
         options.name_from,
-        options.way,
+        options.import_mode,
     )
     return create(request, watch)

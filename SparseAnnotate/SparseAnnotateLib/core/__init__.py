@@ -1,6 +1,6 @@
-"""Arrays and facts: geometry, planes, the ledger of drawn slices, sparse annotation, cohort folders, metrics.
+"""Data and files: geometry, planes, the ledger of drawn slices, sparse annotation, cohort folders, metrics.
 
-Imports only what Slicer bundles. Nothing here knows of Slicer, Qt or torch.
+Imports only packages that Slicer bundles, and neither Slicer, Qt nor torch.
 """
 
 from .annotation import Provenance, SparseAnnotation

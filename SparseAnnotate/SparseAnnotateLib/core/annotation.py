@@ -36,14 +36,14 @@ def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SparseAnnotation:
-    """Labels of one volume together with the ledger that says on which slices they count.
+    """Labels of one volume, and the ledger of the slices on which they count.
 
     Attributes:
-        labels: (K, J, I) uint8 or uint16. Off the drawn slices the values mean nothing and are never read.
+        labels: (K, J, I) uint8 or uint16. Values outside the drawn slices have no meaning and are never read.
         ledger: the drawn, empty, skipped and recommended slices.
         geometry: the volume's grid.
-        undecided: (K, J, I) bool, voxels of drawn slices that nobody has decided, as other programs' labels may have
-            them; None when there are none. Their labels are 0 and mean nothing.
+        undecided: (K, J, I) bool, voxels of drawn slices without a decision, as in imported labels; None when there
+            are none. Their labels are 0 and have no meaning.
 
     Raises:
         BadInputError: when labels and geometry differ in shape, or the ledger names a slice outside the volume.
@@ -57,17 +57,17 @@ class SparseAnnotation:
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape:
             raise BadInputError(
-                _("The labels have shape {shape}, but the volume has shape {shape_2}.").format(
-                    shape=self.labels.shape, shape_2=self.geometry.shape
+                _("The labels have shape {shape}, but the volume has shape {volume_shape}.").format(
+                    shape=self.labels.shape, volume_shape=self.geometry.shape
                 )
             )
-        self.ledger.check_fits(self.geometry, "The ledger")
+        self.ledger.check_fits(self.geometry, _("The ledger"))
         if self.undecided is None:
             return
         if self.undecided.shape != self.geometry.shape:
             raise BadInputError(
-                _("The undecided voxels have shape {shape}, but the volume has shape {shape_2}.").format(
-                    shape=self.undecided.shape, shape_2=self.geometry.shape
+                _("The undecided voxels have shape {shape}, but the volume has shape {volume_shape}.").format(
+                    shape=self.undecided.shape, volume_shape=self.geometry.shape
                 )
             )
         undecided = self.undecided.astype(bool) & on_decided_slices(self.ledger, self.geometry)
@@ -79,7 +79,7 @@ class SparseAnnotation:
     def from_slices(
         cls, labels: np.ndarray, geometry: VolumeGeometry, plane: Plane, indices: Iterable[int]
     ) -> SparseAnnotation:
-        """Annotation in which `indices` of one plane are drawn (empty where no label is), from a label array."""
+        """Annotation from a label array, with `indices` of one plane drawn (or empty, where they have no label)."""
         ledger = Ledger()
         axis = plane.array_axis(geometry)
         for index in sorted({int(i) for i in indices}):
@@ -100,13 +100,13 @@ class SparseAnnotation:
         return mask
 
     def drawn_labels(self) -> np.ndarray:
-        """(K, J, I) labels with everything off the drawn slices set to 0."""
+        """(K, J, I) labels, set to 0 outside the drawn slices."""
         drawn = np.zeros_like(self.labels)
         self.restore_drawn(drawn)
         return drawn
 
     def restore_drawn(self, labels: np.ndarray) -> None:
-        """Copy the drawn slices into another label array, in place: a drawn voxel is sacred; undecided ones stay."""
+        """Copy the drawn slices into another label array, in place; undecided voxels keep its values."""
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 layer = slice_layer(axis, index)
@@ -144,13 +144,13 @@ class SparseAnnotation:
         if not self.label_values():
             raise BadInputError(
                 _(
-                    "All drawn slices of '{volume_name}' are empty: there is no structure to continue. Draw the "
-                    "structure on at least one slice."
+                    "All drawn slices of '{volume_name}' are empty: there is no structure to fill. Draw the structure "
+                    "on at least one slice."
                 ).format(volume_name=volume_name)
             )
 
     def fingerprint(self) -> str:
-        """Short text that changes whenever a drawn slice, its labels or its undecided voxels change."""
+        """Short text that changes when a drawn slice, its labels or its undecided voxels change."""
         digest = hashlib.sha1()
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:

@@ -1,4 +1,4 @@
-"""Arrays kept in a cache as .npy files, with a checksum behind the array that NumPy does not mind."""
+"""Arrays kept in a cache as .npy files, with a checksum after the array, which NumPy ignores."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import BinaryIO
 import numpy as np
 
 from .atomic_files import written_atomically
-from .file_looks import FileLooks, is_settled, looks_of
+from .file_stamp import FileStamp, is_settled, stamp_of
 
 _MARK = b"CRC-32 "
 _TAIL_BYTES = len(_MARK) + 8
 _CHUNK = 1 << 22
-_whole: set[FileLooks] = set()
+_intact: set[FileStamp] = set()
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write an array as a .npy file, atomically, with its checksum. Raises FileWriteError."""
     with written_atomically(path) as temporary, open(temporary, "wb") as file:
-        checked = _Counted(file)
+        checked = _ChecksummedWriter(file)
         np.lib.format.write_array(checked, np.ascontiguousarray(array), allow_pickle=False)
         file.write(_MARK + f"{checked.checksum:08x}".encode("ascii"))
         file.flush()
@@ -30,15 +30,15 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def is_whole_array(path: Path) -> bool:
-    """True when the file is there and just as `save_array` wrote it.
+    """True when the file exists and is unchanged since `save_array` wrote it.
 
-    It is read for that from end to end, once in this process while it does not change.
+    The whole file is read to check that, once per process unless it changes.
     """
     try:
-        looks = looks_of(path)
-        if looks in _whole:
+        stamp = stamp_of(path)
+        if stamp in _intact:
             return True
-        left, checksum = looks[1] - _TAIL_BYTES, 0
+        left, checksum = stamp[1] - _TAIL_BYTES, 0
         with open(path, "rb") as file:
             while left > 0:
                 chunk = file.read(min(_CHUNK, left))
@@ -49,13 +49,13 @@ def is_whole_array(path: Path) -> bool:
             is_whole = file.read() == _MARK + f"{checksum:08x}".encode("ascii")
     except OSError:
         return False
-    if is_whole and is_settled(looks):
-        _whole.add(looks)
+    if is_whole and is_settled(stamp):
+        _intact.add(stamp)
     return is_whole
 
 
 def load_array(path: Path) -> np.ndarray | None:
-    """A small array in memory; None when the file is missing, or not just as `save_array` wrote it."""
+    """A small array in memory; None when the file is missing, or has changed since `save_array` wrote it."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -67,8 +67,8 @@ def load_array(path: Path) -> np.ndarray | None:
     return array
 
 
-class _Counted:
-    """A file whose checksum is kept while it is written."""
+class _ChecksummedWriter:
+    """A file whose checksum is computed while it is written."""
 
     def __init__(self, file: BinaryIO):
         self._file, self.checksum = file, 0

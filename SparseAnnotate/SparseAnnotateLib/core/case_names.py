@@ -1,4 +1,4 @@
-"""What a case or a run may be called, and what its files are called: one rule for every file system."""
+"""Names of cases and runs, and of their files: one rule that works on every file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import BadInputError
 from .messages import _
 
 LONGEST_STEM = 120
-"""Bytes (UTF-8) of a file's name without the words and endings that are added to it: 255 in all, and short folders."""
+"""Bytes (UTF-8) of a file name without added words and extensions; file systems allow 255 in all."""
 
 _FORBIDDEN = '<>:"/\\|?*'
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
@@ -22,43 +22,46 @@ _DEEPEST = 6
 
 
 def normal_name(text: str) -> str:
-    """The name as it is compared: macOS hands out accents apart from their letters, others as one character."""
+    """The name in Unicode form NFC, for comparing: macOS stores accents apart from their letters."""
     return unicodedata.normalize("NFC", text)
 
 
-def same_on_some_system(text: str) -> str:
-    """A key that is equal for names that Windows or macOS would take for one file."""
+def collision_key(text: str) -> str:
+    """A key that is equal for names that Windows or macOS treat as the same file."""
     return normal_name(normal_name(text).casefold())
 
 
 def name_problem(name: str) -> str | None:
-    """Why a case or run cannot be called so, as the end of a sentence that begins with the name; None when it can."""
+    """Why a case or run cannot have this name, as a clause ("the name is empty"); None when it can."""
     if not name.strip():
-        return "is empty"
+        return _("the name is empty")
     bad = next((c for c in name if c in _FORBIDDEN or not _can_be_shown(c)), None)
     if bad is not None:
-        shown = f"'{bad}'" if bad in _FORBIDDEN else f"the unprintable character U+{ord(bad):04X}"
-        return f"holds {shown}, which cannot be part of a file name on every system"
+        if bad in _FORBIDDEN:
+            return _("the name contains '{character}', which not every system allows in file names").format(
+                character=bad
+            )
+        return _("the name contains the unprintable character {code}").format(code=f"U+{ord(bad):04X}")
     if name != name.strip() or name.startswith(".") or name.endswith("."):
-        return "begins or ends with a blank or a dot, which file names cannot on every system"
+        return _("the name begins or ends with a blank or a dot, which not every system allows in file names")
     if _RESERVED.fullmatch(name):
-        return "is a name that Windows keeps for itself"
+        return _("Windows reserves this name")
     return None
 
 
-def check_name(name: str, what: str = "A case") -> None:
-    """Raise BadInputError, a sentence beginning with `what`, when a case or run cannot be called so."""
+def check_name(name: str, what: str = _("A case")) -> None:
+    """Raise BadInputError, starting with `what`, when a case or run cannot have this name."""
     problem = name_problem(name)
     if problem:
         raise BadInputError(
-            _("{what} cannot be called '{name}': the name {problem}. Choose another name.").format(
+            _("{what} cannot be called '{name}': {problem}. Choose another name.").format(
                 what=what, name=name, problem=problem
             )
         )
 
 
 def usable_case_name(text: str) -> str:
-    """A name for a case that comes close to any text: a file's name, a node's name; never empty, of any length."""
+    """A valid case name close to any text, such as the name of a file or a node; never empty, of any length."""
     plain = "".join(" " if c.isspace() else c for c in normal_name(text))
     plain = "".join("_" if c in _FORBIDDEN else c for c in plain if c in _FORBIDDEN or _can_be_shown(c))
     plain = re.sub(r" +", " ", plain).strip(" .")
@@ -66,28 +69,28 @@ def usable_case_name(text: str) -> str:
 
 
 def file_stem(name: str) -> str:
-    """What the files of a case are called, without their ending: its name, or its beginning and a mark when it is long.
+    """The name of a case's files without extension: the case's name, or its beginning and a hash when it is long.
 
-    Different names give different stems, on file systems that do not tell 'A' from 'a' as well if the names differ
-    there. What is added to a stem must not be what another case's name may end with: put it into a folder.
+    Names that differ on every file system, even ones that ignore case, give stems that do. To tell files of one case
+    apart, use folders rather than suffixes: another case's name could end with the suffix.
 
-    Raises BadInputError when no file can be called so.
+    Raises BadInputError when files cannot have this name.
     """
     plain = normal_name(name)
     check_name(plain)
     if len(plain.encode()) <= LONGEST_STEM and not _SHORTENED.fullmatch(plain):
         return plain
-    mark = "~" + hashlib.sha256(same_on_some_system(plain).encode()).hexdigest()[:12]
-    beginning = plain.encode()[: LONGEST_STEM - len(mark)].decode(errors="ignore").rstrip(" .")
-    return beginning + mark
+    suffix = "~" + hashlib.sha256(collision_key(plain).encode()).hexdigest()[:12]
+    beginning = plain.encode()[: LONGEST_STEM - len(suffix)].decode(errors="ignore").rstrip(" .")
+    return beginning + suffix
 
 
-def twins(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of names that are one file on some system: equal, or differing in upper and lower case or spelling."""
+def name_collisions(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are the same file on some system: equal, or differing in case or Unicode form only."""
     first: dict[str, str] = {}
     found = []
     for name in names:
-        key = same_on_some_system(name)
+        key = collision_key(name)
         if key in first:
             found.append((first[key], name))
         first.setdefault(key, name)
@@ -95,13 +98,13 @@ def twins(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def names_of_files(paths: Sequence[str | Path], stems: Sequence[str], from_folder: bool = False) -> list[str]:
-    """A name for the case of each image file: its stem; where several are equal, the folders that tell them apart.
+    """A case name for each image file: its stem; where several are equal, the folders in which they differ.
 
     Args:
         paths: of the images. stems: their names without the ending.
-        from_folder: name each case by its folder in any case.
+        from_folder: always name the cases by their folders.
 
-    Raises BadInputError when files cannot be told apart by their names and folders, or Windows forbids a name.
+    Raises BadInputError when names and folders of two files are the same, or Windows reserves a name.
     """
     parts = [[stem, *reversed(Path(path).absolute().parts[1:-1])] for path, stem in zip(paths, stems, strict=True)]
     chosen = [part[1] if from_folder and len(part) > 1 else part[0] for part in parts]
@@ -109,43 +112,46 @@ def names_of_files(paths: Sequence[str | Path], stems: Sequence[str], from_folde
         if _RESERVED.fullmatch(normal_name(text).strip()):
             raise BadInputError(
                 _(
-                    "The case of '{path}' cannot be called '{text}': the name is one that Windows keeps for itself. "
-                    "Name it with '--names', or rename the file."
-                ).format(path=path, text=text)
+                    "The case of '{path}' cannot be called '{name}': Windows reserves this name. Name it with "
+                    "'--names', or rename the file."
+                ).format(path=path, name=text)
             )
     names = [usable_case_name(text) for text in chosen]
     groups: dict[str, list[int]] = {}
     for number, name in enumerate(names):
-        groups.setdefault(same_on_some_system(name), []).append(number)
+        groups.setdefault(collision_key(name), []).append(number)
     for group in groups.values():
         if len(group) > 1:
-            for number, name in zip(group, _told_apart([parts[n] for n in group]), strict=True):
+            for number, name in zip(group, _distinct_names([parts[n] for n in group]), strict=True):
                 names[number] = name
-    if twins(names):
-        names = _told_apart(parts)
+    if name_collisions(names):
+        names = _distinct_names(parts)
     return names
 
 
-def _told_apart(parts: Sequence[Sequence[str]]) -> list[str]:
-    """The shortest names, from a file's name and the folders it lies in (innermost first), that differ for all."""
+def _distinct_names(parts: Sequence[Sequence[str]]) -> list[str]:
+    """The shortest distinct names, from each file's name and the folders it lies in (innermost first)."""
     depth = min(_DEEPEST, *(len(part) for part in parts))
     for count in range(1, depth + 1):
         for levels in combinations(range(depth), count):
             names = [usable_case_name(" ".join(part[level] for level in reversed(levels))) for part in parts]
-            if not twins(names):
+            if not name_collisions(names):
                 return names
-    one, other = twins([part[0] for part in parts])[0]
-    why = "" if one == other else f" and '{other}', which differ in upper and lower case or spelling only"
+    one, other = name_collisions([part[0] for part in parts])[0]
+    if one == other:
+        raise BadInputError(
+            _("Several images are named '{name}'. Rename them, or name the cases with '--names'.").format(name=one)
+        )
     raise BadInputError(
         _(
-            "Several images are named '{one}'{why}: Windows and macOS would take their files for one. "
-            "Rename them, or name the cases with '--names'."
-        ).format(one=one, why=why)
+            "The names of the images '{one}' and '{other}' differ in upper and lower case or spelling only: on "
+            "Windows and macOS their files would have the same name. Rename them, or name the cases with '--names'."
+        ).format(one=one, other=other)
     )
 
 
 def _can_be_shown(character: str) -> bool:
-    # Joiners and the like (Cf) are part of words in Persian and Hindi; the rest of C are controls and halves of signs.
-    # Bytes that were no text arrive as such halves (surrogates).
+    # Joiners and the like (Cf) are part of words in Persian and Hindi; the rest of C are controls and surrogates, which
+    # stand for bytes that are not text.
     kind = unicodedata.category(character)
     return kind not in ("Cc", "Cs", "Cn", "Co", "Zl", "Zp")

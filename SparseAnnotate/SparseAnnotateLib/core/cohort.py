@@ -5,19 +5,19 @@ A cohort made by SparseAnnotate::
     cohort.json                  name, labels, cases (image path, reference path)
     images/, references/         <case> and an image ending; when they lie in the cohort folder
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
-    annotations/undecided/<case>.nrrd   voxels of drawn slices that nobody has decided, if there are any
+    annotations/undecided/<case>.nrrd   voxels of drawn slices without a decision, if there are any
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
-    fills/<case>.nrrd            drawn slices and what was filled between them
-    fills/confidence/<case>.nrrd how far to trust the fill, in percent
+    fills/<case>.nrrd            drawn slices and the fill between them
+    fills/confidence/<case>.nrrd confidence of the fill, in percent
     predictions/<run>/<case>.nrrd
-    predictions/<run>/{entropy,disagreement}/<case>.nrrd   how unsure it is, in percent, when asked for
+    predictions/<run>/{entropy,disagreement}/<case>.nrrd   uncertainty in percent, when asked for
     runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
     cache/                       may be deleted at any time
 
-<case> stands for the case's name, or for its beginning and a mark when it is long; see `case_names.file_stem`.
+<case> stands for the case's name, or for its beginning and a hash when it is long; see `case_names.file_stem`.
 
-A folder in the Medical Segmentation Decathlon's layout is read as it comes; its labelsTr are references, never taken
-for drawn slices. What SparseAnnotate writes then goes to its sub-folder 'SparseAnnotate', or to a state folder given.
+A folder in the Medical Segmentation Decathlon's layout can be opened directly; its labelsTr are references, never drawn
+slices. SparseAnnotate then writes its files to the subfolder 'SparseAnnotate', or to a given state folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from .annotation import SparseAnnotation
-from .case_names import check_name, normal_name, same_on_some_system
+from .case_names import check_name, collision_key, normal_name
 from .cohort_file import (
     COHORT_FILE,
     Case,
@@ -49,7 +49,7 @@ from .geometry import VolumeGeometry
 from .image_fingerprint import image_fingerprint
 from .images import read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
-from .messages import _
+from .messages import _, joined
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -60,7 +60,7 @@ _LOCK_SECONDS = 10.0
 
 
 class Cohort(CohortLayout):
-    """A cohort folder that is open. Use `Cohort.open` or `Cohort.create`.
+    """An open cohort folder. Use `Cohort.open` or `Cohort.create`.
 
     Example::
 
@@ -77,14 +77,14 @@ class Cohort(CohortLayout):
 
     @classmethod
     def open(cls, folder: str | Path, state_folder: str | Path | None = None) -> Cohort:
-        """Open a cohort folder, or a folder in the Decathlon's layout. Its images are not looked at; see `select`.
+        """Open a cohort folder, or a folder in the Decathlon's layout. Its images are not checked; see `select`.
 
         Args:
             folder: the folder with cohort.json or dataset.json.
-            state_folder: where annotations, ledgers and runs are kept, instead of in the folder itself.
+            state_folder: where annotations, ledgers and runs are kept; by default in the folder itself.
 
         Raises:
-            CohortError: when the folder is no cohort, or two cases share a name.
+            CohortError: when the folder is not a cohort, or two cases share a name.
             BadInputError: when cohort.json is damaged.
         """
         folder = _absolute(folder)
@@ -95,7 +95,7 @@ class Cohort(CohortLayout):
     def create(
         cls, folder: str | Path, name: str, labels: dict[int, str] | None = None, cases: Sequence[Case] = ()
     ) -> Cohort:
-        """Make a cohort, without cases or with all of them at once.
+        """Make a cohort, with or without cases.
 
         Raises CohortError when the folder already is one, BadInputError when labels or names cannot be used.
         """
@@ -123,34 +123,39 @@ class Cohort(CohortLayout):
 
     @property
     def labels(self) -> dict[int, str]:
-        """Label value to name, background left out."""
+        """Label value to name, without the background."""
         return {value: name for value, name in sorted(self.file.labels.items()) if value != 0}
 
     def has_case(self, name: str) -> bool:
         return normal_name(name) in self._cases
 
     def case(self, name: str) -> Case:
-        """The case of that name.
+        """The case with that name.
 
-        Raises CohortError when there is none, or another one whose files Windows or macOS would take for its own.
+        Raises CohortError when there is none, or when its files and those of another case have the same names on
+        Windows or macOS.
         """
         case = self._cases.get(normal_name(name))
         if case is None:
-            raise CohortError(_("The cohort '{name}' has no case '{name_2}'.").format(name=self.name, name_2=name))
+            raise CohortError(_("The cohort '{cohort}' has no case '{name}'.").format(cohort=self.name, name=name))
         twin = self._twins.get(case.name)
         if twin is not None:
             raise CohortError(
                 _(
-                    "The cohort '{name}' has the cases '{case}' and '{twin}', which differ in upper and lower case "
-                    "only: Windows and macOS take their files for one. Rename one of them."
-                ).format(name=self.name, case=case.name, twin=twin)
+                    "The cohort '{cohort}' has the cases '{case}' and '{other}', which differ in upper and lower case "
+                    "only: on Windows and macOS their files would have the same name. Rename one of them."
+                ).format(cohort=self.name, case=case.name, other=twin)
             )
         return case
 
     def select(self, names: Sequence[str] | None, with_references: bool = False) -> list[Case]:
-        """The cases of those names, each once, or all; their images, and references if asked for, are there.
+        """The cases with those names, each once, or all cases, after checking that their files exist.
 
-        Raises CohortError when there is no such case, or files of these cases are missing; others do not matter.
+        Args:
+            names: of the cases; None or empty: all.
+            with_references: check the references too, where cases have one.
+
+        Raises CohortError when there is no such case, or an image or reference of these cases is missing.
         """
         chosen = [self.case(name) for name in (names or [case.name for case in self.cases])]
         chosen = list({case.name: case for case in chosen}.values())
@@ -159,16 +164,20 @@ class Cohort(CohortLayout):
             needed = [case.image, case.reference] if with_references else [case.image]
             missing += [(case.name, path) for path in needed if path and not self._path(path).is_file()]
         if missing:
-            shown = ", ".join(f"'{self._path(path)}' (case '{name}')" for name, path in missing[:3])
-            shown += " ..." if len(missing) > 3 else ""
-            files = "file is" if len(missing) == 1 else "files are"
-            raise CohortError(
-                _(
-                    "{missing_count} {files} missing from the cohort '{name}': {shown}. Put them back, or take "
-                    "their cases out of '{cohort_file}'. If the files were moved, create the cohort again, or mend "
-                    "their paths there."
-                ).format(missing_count=len(missing), files=files, name=self.name, shown=shown, cohort_file=COHORT_FILE)
-            )
+            shown = [_("'{path}' (case '{name}')").format(path=self._path(path), name=name) for name, path in missing]
+            files = joined(", ", shown[:3]) + (" ..." if len(missing) > 3 else "")
+            if len(missing) == 1:
+                template = _(
+                    "{count} file is missing from the cohort '{name}': {files}. Put it back, or remove its case from "
+                    "'{cohort_file}'. If the file was moved, create the cohort again, or correct the path there."
+                )
+            else:
+                template = _(
+                    "{count} files are missing from the cohort '{name}': {files}. Put them back, or remove their cases "
+                    "from '{cohort_file}'. If the files were moved, create the cohort again, or correct the paths "
+                    "there."
+                )
+            raise CohortError(template.format(count=len(missing), name=self.name, files=files, cohort_file=COHORT_FILE))
         return chosen
 
     def add_case(
@@ -178,12 +187,12 @@ class Cohort(CohortLayout):
         geometry: VolumeGeometry | None = None,
         reference: str | Path | None = None,
     ) -> Case:
-        """Add a case by the path of its image (left where it is), or by its array and geometry (written to images/).
+        """Add a case by the path of its image (which is not copied), or by array and geometry (written to images/).
 
-        A case of the same name is replaced; its annotation and ledger stay.
+        A case with the same name is replaced; its annotation and ledger are kept.
 
         Raises:
-            BadInputError: when the name cannot be part of a file name, or the image cannot be used.
+            BadInputError: when files cannot have the name, or the image cannot be used.
             CohortError: when the name differs from another case's in upper and lower case only.
         """
         name = self._new_name(name)
@@ -199,7 +208,7 @@ class Cohort(CohortLayout):
     def adding_case(
         self, name: str, image: np.ndarray, geometry: VolumeGeometry, reference: str | Path | None = None
     ) -> Iterator[float]:
-        """`add_case` of an array piece by piece: yields the share that is written; the case is there at the end."""
+        """`add_case` for an array, step by step: yields the share written so far; the case is added at the end."""
         name = self._new_name(name)
         stored = f"images/{self._stem(name)}.nrrd"
         while any(case.image == stored and case.name != name for case in self.cases):
@@ -214,29 +223,29 @@ class Cohort(CohortLayout):
         return case
 
     def add_cases(self, cases: Sequence[Case], labels: dict[int, str] | None = None) -> None:
-        """Add cases whose paths are as they are stored, and the labels they bring, all at once.
+        """Add cases, with paths in the form that cohort.json keeps, and their labels, in one step.
 
-        Raises CohortError when there is a case of that name already, or labels do not go together.
+        Raises CohortError when there is already a case with one of the names, or labels contradict the cohort's.
         """
         with self.locked(f"adding {len(cases)} cases"):
-            # As the file is now: another process may have added cases since it was read.
+            # Read the file again: another process may have added cases.
             self.file = read_cohort_file(self.folder)[0]
             self._name_cases()
             labels = merged_labels(self.file, labels or {})
             for case in cases:
                 if self.has_case(self._new_name(case.name)):
                     raise CohortError(
-                        _("The cohort '{name}' already has a case '{case}'.").format(name=self.name, case=case.name)
+                        _("The cohort '{cohort}' already has a case '{name}'.").format(cohort=self.name, name=case.name)
                     )
             self._update_file(lambda file: replace(file, cases=(*file.cases, *cases), labels=labels))
 
     def set_labels(self, labels: dict[int, str]) -> None:
-        """Name the labels (value to name)."""
+        """Set the names of the labels (value to name)."""
         with self.locked("naming the labels"):
             self._update_file(lambda file: replace(file, labels=dict(labels)))
 
     def add_labels(self, names: list[str]) -> dict[str, int]:
-        """Give every name that has none a label value; returns the value of each name the cohort knows."""
+        """Give each name that has no label value a new one; returns the values of all names in the cohort."""
         with self.locked("naming the labels"):
             known = read_json(self.folder / COHORT_FILE, CohortFile).labels
             values = {name: value for value, name in known.items()}
@@ -251,8 +260,8 @@ class Cohort(CohortLayout):
         if not path.is_file():
             raise CohortError(
                 _(
-                    "'{folder}' is a folder in the Decathlon's layout, which SparseAnnotate only reads; make a "
-                    "cohort of your own to change its cases or labels."
+                    "'{folder}' is a folder in the Decathlon's layout, which SparseAnnotate only reads. To change "
+                    "cases or labels, create a cohort of your own."
                 ).format(folder=self.folder)
             )
         self.file = change(read_cohort_file(self.folder)[0])
@@ -263,7 +272,7 @@ class Cohort(CohortLayout):
         self._cases = {normal_name(case.name): case for case in self.file.cases}
         by_key: dict[str, list[str]] = {}
         for case in self.file.cases:
-            by_key.setdefault(same_on_some_system(case.name), []).append(case.name)
+            by_key.setdefault(collision_key(case.name), []).append(case.name)
         self._twins = {
             name: next(other for other in group if other != name)
             for group in by_key.values()
@@ -274,14 +283,14 @@ class Cohort(CohortLayout):
     def _new_name(self, name: str) -> str:
         name = normal_name(name)
         check_name(name)
-        key = same_on_some_system(name)
-        twin = next((c.name for c in self.cases if c.name != name and same_on_some_system(c.name) == key), None)
+        key = collision_key(name)
+        twin = next((c.name for c in self.cases if c.name != name and collision_key(c.name) == key), None)
         if twin is not None:
             raise CohortError(
                 _(
-                    "The cohort '{name}' has a case '{twin}', which differs from '{name_2}' in upper and lower case "
-                    "only: Windows and macOS would take their files for one. Choose another name."
-                ).format(name=self.name, twin=twin, name_2=name)
+                    "The cohort '{cohort}' has a case '{other}', which differs from '{name}' in upper and lower case "
+                    "only: on Windows and macOS their files would have the same name. Choose another name."
+                ).format(cohort=self.name, other=twin, name=name)
             )
         return name
 
@@ -292,20 +301,20 @@ class Cohort(CohortLayout):
 
     def geometry(self, name: str) -> VolumeGeometry:
         """Geometry of a case's image, from the file's header alone."""
-        with self._naming(f"The image of case '{name}'"):
+        with self._naming(_("The image of case '{name}'").format(name=name)):
             return read_geometry(self.image_path(name))
 
     def image(self, name: str) -> tuple[np.ndarray, VolumeGeometry]:
         """A case's image: (K, J, I) array in the file's dtype, and geometry."""
-        with self._naming(f"The image of case '{name}'"):
+        with self._naming(_("The image of case '{name}'").format(name=name)):
             return read_image(self.image_path(name))
 
     def image_fingerprint(self, name: str) -> str:
-        """Short text from the content of a case's image files, the same wherever the cohort is copied to.
+        """Short text computed from the content of a case's image files; it stays the same when the cohort is copied.
 
         Kept in the cache; computed again only when a file has changed.
         """
-        with self._naming(f"The image of case '{name}'"):
+        with self._naming(_("The image of case '{name}'").format(name=name)):
             return image_fingerprint(self.image_path(name), self.cache_folder / "marks" / f"{self._stem(name)}.json")
 
     def has_reference(self, name: str) -> bool:
@@ -321,29 +330,29 @@ class Cohort(CohortLayout):
     def reference(self, name: str) -> np.ndarray:
         """A case's dense reference labels, (K, J, I). Raises CohortError when it has none."""
         path, geometry = self.reference_path(name), self.geometry(name)
-        with self._naming(f"The reference of case '{name}'"):
+        with self._naming(_("The reference of case '{name}'").format(name=name)):
             return read_labels(path, geometry)
 
     # --- annotation and ledger ------------------------------------------------------------------------------------
 
     def ledger(self, name: str) -> Ledger:
-        """A case's ledger; an empty one when nothing has been recommended or drawn yet."""
+        """A case's ledger; empty when nothing has been recommended or drawn yet."""
         path = self._ledger_path(name)
         return read_json(path, Ledger) if path.is_file() else Ledger()
 
     def annotation(self, name: str) -> SparseAnnotation:
-        """A case's sparse annotation; without any drawn slice when nothing has been drawn yet."""
+        """A case's sparse annotation; without drawn slices when nothing has been drawn yet."""
         geometry, ledger = self.geometry(name), self.ledger(name)
-        ledger.check_fits(geometry, f"The ledger of case '{name}'")
+        ledger.check_fits(geometry, _("The ledger of case '{name}'").format(name=name))
         path = self._annotation_path(name)
         if path.is_file():
-            with self._naming(f"The annotation of case '{name}'"):
+            with self._naming(_("The annotation of case '{name}'").format(name=name)):
                 labels = read_labels(path, geometry)
         elif ledger.decided:
             raise CohortError(
                 _(
-                    "The ledger of case '{name}' names drawn slices, but their labels '{path}' are missing. Put the "
-                    "file back, or export the case from Slicer again."
+                    "The ledger of case '{name}' names drawn slices, but the file with their labels, '{path}', is "
+                    "missing. Put it back, or export the case from Slicer again."
                 ).format(name=name, path=path)
             )
         else:
@@ -352,23 +361,23 @@ class Cohort(CohortLayout):
         return SparseAnnotation(labels, ledger, geometry, undecided)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
-        """Write a case's drawn slices and ledger, so that at no moment the ledger names labels that are not there.
+        """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
 
-        Slices that are no longer drawn go from the labels only when the ledger has been written.
+        Labels of slices that are no longer drawn are removed only after the ledger has been written.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
 
     def saving_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
-        """`save_annotation` piece by piece: yields shares of what is written; all is saved at the end."""
+        """`save_annotation` step by step: yields the share written of each file; all is saved at the end."""
         self.case(name)
-        labels = labels_from_values(annotation.drawn_labels(), f"The annotation of case '{name}'")
+        labels = labels_from_values(annotation.drawn_labels(), _("The annotation of case '{name}'").format(name=name))
         path, geometry = self._annotation_path(name), annotation.geometry
         undecided, undecided_path = annotation.undecided, self._undecided_path(name)
         with self.locked(f"saving the annotation of case '{name}'"):
             before, after = self.ledger(name), annotation.ledger
             if undecided is not None:
-                # Until all is written, what is undecided before or afterwards must not count as decided.
+                # Until all is written, voxels that are undecided before or after must not count as decided.
                 undecided_before = self.annotation(name).undecided if undecided_path.is_file() else None
                 both = undecided if undecided_before is None else undecided | undecided_before
                 yield from writing_undecided(undecided_path, both, geometry)
@@ -382,7 +391,7 @@ class Cohort(CohortLayout):
             yield from writing_undecided(undecided_path, undecided, geometry)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
-        """Put recommended slices into the ledgers of their cases; decided slices stay as they are."""
+        """Write recommended slices to the ledgers of their cases; decided slices do not change."""
         with self.locked("saving recommended slices"):
             for name, entries in recommended.items():
                 write_json(self._ledger_path(name), self.ledger(name).with_recommended(entries))
@@ -394,16 +403,16 @@ class Cohort(CohortLayout):
     # --- results --------------------------------------------------------------------------------------------------
 
     def origin(self, name: str, annotation: SparseAnnotation | None = None, method: str = "", run: str = "") -> Origin:
-        """What a result of this case would be made from now: its drawn slices, its image, and a run's models.
+        """The origin of a result made from the current drawn slices, image and models of a run.
 
-        `annotation`: the case's, when it has been read already.
+        `annotation`: of the case, if it has been read already.
         """
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
         return Origin.of(annotation, self.image_fingerprint(name), method, run, content)
 
     def locked(self, purpose: str) -> FolderLock:
-        """Lock for a short change of the cohort's files; a second process waits, then is told who holds it."""
+        """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""
         return FolderLock(self.state_folder, purpose, wait_seconds=_LOCK_SECONDS)
 
     # --- paths ----------------------------------------------------------------------------------------------------
@@ -416,13 +425,15 @@ class Cohort(CohortLayout):
 
     @contextmanager
     def _naming(self, what: str) -> Iterator[None]:
-        """Names the case in errors about its files: their paths need not."""
+        """Names the case in errors about its files, whose paths may not contain its name."""
         try:
             yield
         except BadInputError as error:
-            raise BadInputError(_("{what} cannot be used. {error}").format(what=what, error=error)) from error
+            raise BadInputError(
+                _("{what} cannot be used. {problem}").format(what=what, problem=error.message)
+            ) from error
 
 
 def _absolute(folder: str | Path) -> Path:
-    # Without a home folder, '~' is left as it is rather than an error.
+    # Unlike Path.expanduser, this leaves '~' unchanged when there is no home folder.
     return Path(os.path.expanduser(folder)).absolute()

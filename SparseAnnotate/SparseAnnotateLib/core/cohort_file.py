@@ -1,4 +1,4 @@
-"""cohort.json, or dataset.json of the Medical Segmentation Decathlon: which cases a cohort has, and where they lie."""
+"""The cases of a cohort and their paths, from cohort.json or the Medical Segmentation Decathlon's dataset.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from .case_names import names_of_files, normal_name, twins, usable_case_name
+from .case_names import name_collisions, names_of_files, normal_name, usable_case_name
 from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
 from .messages import _
@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CohortFile:
-    """What cohort.json holds."""
+    """The content of cohort.json."""
 
     name: str
     labels: dict[int, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
     """The cohort in a folder, and where its annotations, ledgers and runs are kept.
 
     Raises:
-        CohortError: the folder is no cohort, or names a case twice. BadInputError: cohort.json is damaged.
+        CohortError: the folder is not a cohort, or lists a case twice. BadInputError: cohort.json is damaged.
     """
     if (folder / COHORT_FILE).is_file():
         file, state = read_json(folder / COHORT_FILE, CohortFile), folder
@@ -62,41 +62,46 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
                 "'sparse-annotate create', or choose another folder."
             ).format(folder=folder, cohort_file=COHORT_FILE, dataset_file=DATASET_FILE)
         )
-    twice = sorted({one for one, other in twins([case.name for case in cases]) if one == other})
+    twice = sorted({one for one, other in name_collisions([case.name for case in cases]) if one == other})
     if twice:
         raise CohortError(
-            _("The cohort '{file}' names these cases twice: {twice}.").format(
-                file=file.name, twice=", ".join(twice[:5])
+            _("The cohort '{name}' names these cases twice: {cases}.").format(
+                name=file.name, cases=", ".join(twice[:5])
             )
         )
     return replace(file, cases=cases), state
 
 
 def check_labels(labels: Mapping[int, str]) -> None:
-    """Raise BadInputError when a value cannot be a label of a structure, or a name is empty or stands twice."""
+    """Raise BadInputError when a value cannot be a label of a structure, or a name is empty or used twice."""
     for value, name in labels.items():
-        if not 1 <= value <= _LARGEST_LABEL:
-            why = "0 is the background" if value == 0 else f"labels are whole numbers from 1 to {_LARGEST_LABEL}"
+        if value == 0:
             raise BadInputError(
-                _("The value {value} cannot be the label of '{name}': {why}.").format(value=value, name=name, why=why)
+                _("The value 0 cannot be the label of '{name}': 0 is the background.").format(name=name)
+            )
+        if not 1 <= value <= _LARGEST_LABEL:
+            raise BadInputError(
+                _(
+                    "The value {value} cannot be the label of '{name}': labels are whole numbers from 1 to {largest}."
+                ).format(value=value, name=name, largest=int(_LARGEST_LABEL))
             )
         if not name.strip():
             raise BadInputError(_("The label {value} needs a name, for example {value}=liver.").format(value=value))
     names = [normal_name(name.strip()) for name in labels.values()]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise BadInputError(
-            _("Two labels are named '{twice}'; every structure needs a name of its own.").format(twice=twice)
-        )
+        raise BadInputError(_("Two labels are named '{name}'; every structure needs its own name.").format(name=twice))
 
 
 def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]:
-    """A cohort's labels and others. Raises CohortError when one value would have two names or one name two values."""
+    """A cohort's labels and more of them. Raises CohortError when a value would get another name, BadInputError when
+    labels cannot be used; see `check_labels`.
+    """
     for value, name in labels.items():
         if file.labels.get(value, name) != name:
             raise CohortError(
-                _("In '{file}' the label {value} is '{labels}', so it cannot be '{name}'.").format(
-                    file=file.name, value=value, labels=file.labels[value], name=name
+                _("In '{cohort}' the label {value} is '{existing}', so it cannot be '{name}'.").format(
+                    cohort=file.name, value=value, existing=file.labels[value], name=name
                 )
             )
     merged = {**file.labels, **labels}
@@ -106,7 +111,7 @@ def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]
 
 
 def path_in(folder: Path, stored: str) -> Path:
-    """Where a stored path leads: relative to the cohort folder, or absolute; written on Windows or not."""
+    """The file of a stored path: relative to the cohort folder, or absolute; also when written on Windows."""
     path = folder / stored
     if "\\" in stored and os.name != "nt" and not path.exists():
         plain = stored.replace("\\", "/")
@@ -115,12 +120,12 @@ def path_in(folder: Path, stored: str) -> Path:
 
 
 def stored_path(folder: Path, path: str | Path) -> str:
-    """A path as cohort.json keeps it: relative where both lie in one project folder, so that it may move as a whole.
+    """A path as cohort.json keeps it: relative in the cohort folder and in the two folders above it, else absolute.
 
-    That is: in the cohort folder, or in a folder that holds it, at most two levels up; else absolute.
+    A project folder with the cohort and its images can then be moved as a whole.
     """
     path = Path(os.path.expanduser(path)).absolute()
-    # Folders may be reached by links: '..' then leads elsewhere than the text of the path says.
+    # With symbolic links, '..' may lead to another folder than the text of the path suggests.
     for start, inner in ((folder, path), (folder.resolve(), path.parent.resolve() / path.name)):
         with suppress(ValueError):
             return inner.relative_to(start).as_posix()
@@ -134,16 +139,16 @@ def stored_path(folder: Path, path: str | Path) -> str:
 
 
 def _named_cases(found: Sequence[tuple[str, str, str | None]]) -> tuple[Case, ...]:
-    """The cases of a Decathlon folder; images of one name in folders of patients are named by the folders."""
+    """The cases of a Decathlon folder; images of the same name in different folders are named by the folders."""
     names = [usable_case_name(name) for name, _, _ in found]
-    if twins(names):
+    if name_collisions(names):
         images = [image for _, image, _ in found]
         try:
             names = names_of_files(images, [case_name(image) for image in images])
         except BadInputError as error:
             raise CohortError(
-                _("Two images in '{dataset_file}' cannot be told apart. {error}").format(
-                    dataset_file=DATASET_FILE, error=error
+                _("Two images in '{dataset_file}' cannot be told apart. {problem}").format(
+                    dataset_file=DATASET_FILE, problem=error.message
                 )
             ) from error
     return tuple(Case(name, image, label) for name, (_, image, label) in zip(names, found, strict=True))

@@ -1,4 +1,4 @@
-"""What the files of a cohort's cases and runs are called; the folders are those of `Cohort`."""
+"""Paths of the files of a cohort's cases and runs; see `cohort` for the folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST_PLAIN = 230
 
 
 class CohortLayout:
-    """Paths of what is kept in a state folder; nothing here looks whether it is there."""
+    """Paths of the files in a state folder; whether they exist is not checked."""
 
     def __init__(self, state_folder: Path):
         self.state_folder = state_folder
@@ -22,18 +22,18 @@ class CohortLayout:
         return self.state_folder / "fills" / f"{self._stem(name)}.nrrd"
 
     def fill_confidence_path(self, name: str) -> Path:
-        """Percent, 100 on drawn slices: how far a case's fill can be trusted."""
+        """Confidence of a case's fill in percent, 100 on drawn slices."""
         return self.state_folder / "fills" / "confidence" / f"{self._stem(name)}.nrrd"
 
     def prediction_path(self, run: str, name: str) -> Path:
         return self.state_folder / "predictions" / _run_name(run) / f"{self._stem(name)}.nrrd"
 
     def uncertainty_path(self, run: str, name: str, kind: str) -> Path:
-        """Percent: how unsure a run's prediction is, 'entropy' or 'disagreement'."""
+        """Uncertainty of a run's prediction in percent; `kind`: 'entropy' or 'disagreement'."""
         return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
 
     def run_folder(self, run: str) -> Path:
-        """Folder of a run. Raises BadInputError when the name cannot be part of a file name."""
+        """Folder of a run. Raises BadInputError when a file cannot have this name."""
         return self.state_folder / "runs" / _run_name(run)
 
     def runs(self) -> list[str]:
@@ -53,7 +53,7 @@ class CohortLayout:
         return self.state_folder / "ledgers" / f"{self._stem(name)}.json"
 
     def _stem(self, name: str) -> str:
-        """What the case's files are called; a long name that was used as it is in older cohorts still is."""
+        """The name of a case's files; a long name that an older cohort used unshortened is kept."""
         stem, plain = file_stem(name), normal_name(name)
         if stem == plain or len(plain.encode()) > _LONGEST_PLAIN:
             return stem
@@ -62,17 +62,17 @@ class CohortLayout:
 
 def _run_name(run: str) -> str:
     name = normal_name(run)
-    check_name(name, "A run")
+    check_name(name, _("A run"))
     if len(name.encode()) > LONGEST_STEM:
         raise BadInputError(
-            _("The name of a run may have {longest_stem} bytes; '{name}' has more. Choose a shorter one.").format(
-                longest_stem=LONGEST_STEM, name=name
+            _("The name of a run may have {longest} bytes; '{name}' has more. Choose a shorter one.").format(
+                longest=LONGEST_STEM, name=name
             )
         )
     return name
 
 
 def run_plan_path(run_folder: Path) -> Path:
-    """The plan in a run's folder, there or not: plan.json, or else the settings.json of an older version."""
+    """Path of the plan in a run's folder: plan.json, or the existing settings.json of an older version."""
     path, old = run_folder / PLAN_FILE, run_folder / OLD_PLAN_FILE
     return old if old.is_file() and not path.is_file() else path

@@ -18,8 +18,8 @@ _MAC_PREFIX = "._"
 def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, str, str | None]]]:
     """Name, labels and cases (name, image path, reference path or None) of a Decathlon folder; paths relative to it.
 
-    Test images are cases without a reference. dataset.json comes from others: only what is needed is read, and
-    fields it may have besides are let be. It may have been written on Windows.
+    Test images are cases without a reference. Only the needed fields of dataset.json are read; others are ignored. It
+    may have been written on Windows.
 
     Raises:
         CohortError: when dataset.json is not JSON, lacks its list of training images, or is nnU-Net's.
@@ -47,8 +47,8 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
         raise CohortError(
             _(
                 "'{path}' is not a data set file in the Medical Segmentation Decathlon's layout: it needs "
-                "'labels' (number to name) and 'training' (a list of image and label paths). (Reader: {error!r})"
-            ).format(path=path, error=error)
+                "'labels' (number to name) and 'training' (a list of image and label paths). (Details: {details})"
+            ).format(path=path, details=repr(error))
         ) from error
 
 
@@ -57,13 +57,14 @@ def read_dataset_file(path: Path) -> Any:
     try:
         return json.loads(read_json_text(path))
     except (BadInputError, ValueError, RecursionError) as error:
-        raise CohortError(_("'{path}' cannot be used: {error}").format(path=path, error=error)) from error
+        problem = error.message if isinstance(error, BadInputError) else error
+        raise CohortError(_("'{path}' cannot be used: {problem}").format(path=path, problem=problem)) from error
 
 
 def stored_file(folder: Path, text: str) -> str:
-    """A path in a dataset.json as one of this system: relative to the folder, or absolute.
+    """A path in a dataset.json as a path on this system: relative to the folder, or absolute.
 
-    When no file is called exactly so, blanks around it are left out, and backslashes separate folders.
+    When no file has exactly this name, blanks around it are removed and backslashes are read as folder separators.
     """
     text = str(text)
     plain = text.strip()
@@ -75,7 +76,7 @@ def stored_file(folder: Path, text: str) -> str:
 
 
 def case_name(path: str | Path) -> str:
-    """File name without its image ending: the name of the case."""
+    """File name without the extension of the image format: the name of the case."""
     name = Path(path).name
     for ending in sorted(IMAGE_ENDINGS, key=len, reverse=True):
         if name.lower().endswith(ending):
@@ -84,5 +85,5 @@ def case_name(path: str | Path) -> str:
 
 
 def is_left_by_macos(path: str | Path) -> bool:
-    """True for '._' files, which macOS puts beside files on disks of others: they hold no image."""
+    """True for '._' files, which macOS adds on disks of other systems: they hold no image."""
     return Path(path).name.startswith(_MAC_PREFIX)

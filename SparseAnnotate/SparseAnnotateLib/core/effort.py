@@ -1,4 +1,4 @@
-"""What drawing has cost a person, and what it has spared them."""
+"""Drawing effort: slices and time spent and saved."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .planes import Plane
 
 @dataclass(frozen=True)
 class Effort:
-    """The effort of drawing some volumes.
+    """The effort of drawing a set of volumes.
 
     Attributes:
         drawn: decided slices. to_do: slices still to be drawn.
-        all_slices: how many slices would have to be drawn without any help: all of one plane in each volume.
-        seconds: spent. seconds_per_slice: mean over the decided slices that were timed; None when none was.
+        all_slices: how many slices would have to be drawn without this program: all of one plane in each volume.
+        seconds: time spent. seconds_per_slice: mean over the decided slices that were timed; None when none was.
     """
 
     drawn: int
@@ -28,10 +28,10 @@ class Effort:
 
     @classmethod
     def of(cls, ledgers: Iterable[tuple[Ledger, VolumeGeometry]], plane: Plane = Plane.AXIAL) -> Effort:
-        """The effort of volumes, each with its ledger and grid.
+        """The effort for volumes, each with its ledger and grid.
 
-        Without any help the slices of the plane with most decided ones would be drawn; of `plane`, in a volume where
-        nothing has been decided yet.
+        `all_slices` counts, in each volume, the slices of the plane with the most decided slices; of `plane` when no
+        slice has been decided yet.
         """
         drawn = to_do = everything = 0
         seconds, timed = 0.0, []
@@ -47,7 +47,7 @@ class Effort:
 
     @property
     def saved_slices(self) -> int:
-        """Slices that nobody has to draw."""
+        """Slices that do not have to be drawn."""
         return max(0, self.all_slices - self.drawn - self.to_do)
 
     @property

@@ -1,4 +1,4 @@
-"""The one exception family of the project: every message is a sentence a user can act on."""
+"""The exceptions of the project: every message is a sentence that a user can act on."""
 
 
 class SparseAnnotateError(Exception):
@@ -6,12 +6,12 @@ class SparseAnnotateError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence it was raised with: a `Message`, which can be translated, where it was made as one."""
+        """The text it was raised with; a `Message` can be translated."""
         return self.args[0] if self.args and isinstance(self.args[0], str) else str(self)
 
 
 class BadInputError(SparseAnnotateError):
-    """An image, label map, setting or request that cannot be used as it is."""
+    """An image, label map, setting or request that cannot be used."""
 
 
 class CohortError(SparseAnnotateError):
@@ -23,7 +23,7 @@ class FileWriteError(SparseAnnotateError):
 
 
 class BusyError(SparseAnnotateError):
-    """Something is being changed by another process at this moment."""
+    """Another process is changing the same files."""
 
 
 class RunError(SparseAnnotateError):
@@ -31,8 +31,8 @@ class RunError(SparseAnnotateError):
 
 
 class WorkerError(SparseAnnotateError):
-    """The worker process could not be started, ended without an answer, or answered nonsense."""
+    """The worker process could not be started, ended without an answer, or sent an invalid one."""
 
 
 class CancelledError(SparseAnnotateError):
-    """The user asked to stop; what was finished before is kept."""
+    """The user cancelled the work; parts finished before are kept."""

@@ -1,4 +1,4 @@
-"""Label maps against references, label by label: the figures a report shows."""
+"""Comparing label maps with references, label by label: the figures that a report shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LabelFigures:
         dice, iou: 0 when just one of them has the label.
         hd95_mm, hausdorff_mm, average_boundary_mm: distances in mm; infinite when just one of them has the label.
         volume_ml, reference_volume_ml: in ml; 0 where the label is absent.
-        undrawn_dice: Dice over the voxels that nobody drew; None when not asked for, or when neither has it there.
+        undrawn_dice: Dice over the undrawn voxels; None when not asked for, or when neither has the label there.
     """
 
     label: int
@@ -49,7 +49,7 @@ class CaseFigures:
     Attributes:
         case: its name.
         labels: figures of every label compared that the result or the reference holds.
-        absent: labels compared that neither holds: right, but no measure of anything, so in no mean.
+        absent: labels compared that neither holds: they agree, but do not count in the means.
     """
 
     case: str
@@ -84,11 +84,11 @@ def compare_labels(
     """Figures of a (K, J, I) label map against a reference on the same grid.
 
     Args:
-        labels: the label values to compare; values not among them count for nothing, wherever they are. None: every
-            value other than 0 that the result or the reference holds. Whoever names labels should name those of the
-            result too: a structure that is only predicted counts only if its label is compared.
+        labels: the label values to compare; others are ignored. None: every value other than 0 that the result or the
+            reference holds. Include the labels of the result: a structure that is only predicted counts only if its
+            label is compared.
         expected: label values to count as absent where neither holds them.
-        drawn: (K, J, I) bool, voxels that a person decided: with it, Dice is also given over all others.
+        drawn: (K, J, I) bool, voxels that a person decided; if given, Dice is also computed over all others.
     """
     present = np.union1d(np.unique(result), np.unique(reference)).tolist()
     wanted = sorted({int(v) for v in (*(present if labels is None else labels), *expected)} - {0})
@@ -114,11 +114,11 @@ def compare_labels(
 
 
 def dice_if_any(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Dice of two bool masks; None when both are empty, which measures nothing."""
+    """Dice of two bool masks; None when both are empty."""
     return metrics.dice(one, other) if one.any() or other.any() else None
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are there; None when none is."""
+    """The mean of the values that are not None; None when there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import BadInputError
-from .file_looks import FileLooks, is_settled, looks_of
+from .file_stamp import FileStamp, is_settled, stamp_of
 from .messages import Message, _
 from .metaimage_length import META_ENDINGS, metaimage_damage
 from .nifti_header import NIFTI_ENDINGS, nifti_damage
@@ -14,7 +14,7 @@ from .nrrd_length import NRRD_ENDINGS, nrrd_damage
 
 _KEPT_FROM = 1 << 22  # bytes; smaller files are checked each time
 _CHECKS = ((NRRD_ENDINGS, nrrd_damage), (META_ENDINGS, metaimage_damage), (NIFTI_ENDINGS, nifti_damage))
-_whole: set[FileLooks] = set()
+_intact: set[FileStamp] = set()
 
 
 def require_whole(path: Path) -> None:
@@ -26,8 +26,8 @@ def require_whole(path: Path) -> None:
     if check is None:
         return
     try:
-        looks = looks_of(path)
-        if looks in _whole:
+        stamp = stamp_of(path)
+        if stamp in _intact:
             return
         problem = check(path)
     except OSError as error:
@@ -36,8 +36,8 @@ def require_whole(path: Path) -> None:
         raise BadInputError(unreadable(path, problem))
     # The voxels of a header may lie in other files.
     own_voxels = not path.name.lower().endswith((".nhdr", ".mhd"))
-    if own_voxels and looks[1] >= _KEPT_FROM and is_settled(looks):
-        _whole.add(looks)
+    if own_voxels and stamp[1] >= _KEPT_FROM and is_settled(stamp):
+        _intact.add(stamp)
 
 
 def require_whole_header(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Short texts that stand for the content of files, and stay when the files are copied elsewhere."""
+"""Fingerprints: short texts computed from the content of files, which stay the same when files are copied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BadInputError, FileWriteError
-from .file_looks import FileLooks, is_settled, looks_of
+from .file_stamp import FileStamp, is_settled, stamp_of
 from .messages import _
 from .metaimage_length import metaimage_files
 from .nrrd_length import nrrd_files
@@ -21,15 +21,15 @@ _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
-class ImageMark:
-    """The fingerprint of an image's files, and how they looked when it was computed."""
+class KeptFingerprint:
+    """The fingerprint of an image's files, and their stamps when it was computed."""
 
-    files: tuple[FileLooks, ...]
+    files: tuple[FileStamp, ...]
     mark: str
 
 
 def image_files(path: Path) -> list[Path]:
-    """The image's file; for a header whose voxels lie in other files, those that are there, too. Raises OSError."""
+    """The image's file, and the existing files of its voxels when these are separate. Raises OSError."""
     ending = path.suffix.lower()
     named = metaimage_files(path) if ending == ".mhd" else nrrd_files(path) if ending == ".nhdr" else None
     return [path, *(file for file in named or () if file != path and file.is_file())]
@@ -39,15 +39,15 @@ def image_fingerprint(path: str | Path, memo: Path | None = None) -> str:
     """24 hexadecimal digits from the content of an image's files.
 
     Args:
-        memo: a file in which the fingerprint is kept; the image is read again only when it looks different.
+        memo: a file in which the fingerprint is kept; the image is read again only when its files have changed.
 
     Raises BadInputError when a file cannot be read.
     """
     try:
         files = image_files(Path(path))
-        looks = tuple(looks_of(file) for file in files)
+        stamps = tuple(stamp_of(file) for file in files)
         known = _kept(memo)
-        if known is not None and known.files == looks:
+        if known is not None and known.files == stamps:
             return known.mark
         digest = hashlib.sha256()
         for file in files:
@@ -56,20 +56,20 @@ def image_fingerprint(path: str | Path, memo: Path | None = None) -> str:
                     digest.update(chunk)
     except OSError as error:
         raise BadInputError(
-            _("The file '{path}' cannot be read ({strerror}).").format(path=path, strerror=error.strerror)
+            _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)
         ) from error
     mark = digest.hexdigest()[:24]
-    if memo is not None and all(map(is_settled, looks)):
-        # Where nothing can be written, the image is read each time.
+    if memo is not None and all(map(is_settled, stamps)):
+        # If the memo cannot be written, the image is read each time.
         with suppress(FileWriteError):
-            write_json(memo, ImageMark(looks, mark))
+            write_json(memo, KeptFingerprint(stamps, mark))
     return mark
 
 
 def content_fingerprint(files: Sequence[Path]) -> str:
-    """16 hexadecimal digits from files' sizes and contents, in this order.
+    """16 hexadecimal digits from the sizes and contents of files, in this order.
 
-    Of a file larger than 16 MB, 256 blocks spread evenly over it are read, the first and the last among them: enough
+    From a file larger than 16 MB, 256 blocks spread evenly over it are read, including the first and the last: enough
     for files that begin with a checksum, such as weights and label maps written by SparseAnnotate. Raises OSError.
     """
     digest = hashlib.sha256()
@@ -86,10 +86,10 @@ def content_fingerprint(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _kept(memo: Path | None) -> ImageMark | None:
+def _kept(memo: Path | None) -> KeptFingerprint | None:
     if memo is None or not memo.is_file():
         return None
     try:
-        return read_json(memo, ImageMark)
+        return read_json(memo, KeptFingerprint)
     except BadInputError:
         return None

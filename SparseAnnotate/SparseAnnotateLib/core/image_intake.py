@@ -1,4 +1,4 @@
-"""Taking image files into a cohort folder, so that they travel with it: by hard links where that costs no disk."""
+"""Importing image files into a cohort folder, so that it can be copied as a whole, by hard links where possible."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from .errors import FileWriteError
 from .image_fingerprint import image_files
 from .images import IMAGE_ENDINGS
 
-Way = Literal["link", "copy", "leave"]
+ImportMode = Literal["link", "copy", "leave"]
 """What is done with image files outside the cohort folder.
 
-'link': a hard link in the cohort folder, a second name of the same file, which takes no disk; where the file system
-cannot, the file is left. 'copy': a link or else a copy. 'leave': only the path is kept.
+'link': a hard link in the cohort folder (a second name of the same file, which takes no disk space); where the file
+system has no hard links, only the path is kept. 'copy': a link or else a copy. 'leave': only the path is kept.
 """
 
 
-def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, made: list[Path]) -> str:
-    """The path that cohort.json keeps for an image file, after the file has been taken into `folder`/`kind` or not.
+def import_image(
+    path: str | Path, folder: Path, kind: str, stem: str, import_mode: ImportMode, made: list[Path]
+) -> str:
+    """Import an image file into `folder`/`kind` if `import_mode` asks for it; returns the path for cohort.json.
 
     Args:
         path: of an image. folder: of the cohort. kind: 'images' or 'references'.
-        stem: what the case's files are called.
-        made: gets the files that were made, for whoever has to take them back.
+        stem: name of the case's files without extension.
+        made: the files that were made are appended to it, for `remove_imported`.
 
-    A header whose voxels lie outside its folder is left where it is: it would not find them.
+    A header whose voxels lie outside its folder is not imported, because it would not find them.
 
     Raises FileWriteError when a copy cannot be written.
     """
     path = Path(os.path.expanduser(path)).absolute()
     stored = stored_path(folder, path)
     inside = not stored.startswith("..") and not Path(stored).is_absolute()
-    if way == "leave" or inside:
+    if import_mode == "leave" or inside:
         return stored
     files = image_files(path)
     ending = next((e for e in IMAGE_ENDINGS if path.name.lower().endswith(e)), path.suffix)
     if len(files) > 1:
-        # A header names its files of voxels: all keep their names and places, in a folder of their own.
+        # A header names its voxel files, so all keep their names and relative places, in a separate folder.
         if not all(file.is_relative_to(path.parent) and ".." not in file.parts for file in files):
             return stored
         target = _free(folder / kind / stem, lambda place: place.exists())
@@ -58,21 +60,21 @@ def taken_in(path: str | Path, folder: Path, kind: str, stem: str, way: Way, mad
             continue
         if _linked(file, place):
             made.append(place)
-        elif way == "copy":
+        elif import_mode == "copy":
             with written_atomically(place) as temporary:
                 shutil.copyfile(file, temporary)
             made.append(place)
         else:
-            # All files of an image are taken in, or none.
+            # All files of an image are imported, or none.
             here = [done for done in places.values() if done in made]
-            take_back([*here, place], folder)
+            remove_imported([*here, place], folder)
             del made[len(made) - len(here) :]
             return stored
     return places[path].relative_to(folder).as_posix()
 
 
-def take_back(made: Sequence[Path], folder: Path) -> None:
-    """Remove files that were taken into a cohort's `folder`, and what is empty in it then."""
+def remove_imported(made: Sequence[Path], folder: Path) -> None:
+    """Remove files that were imported into a cohort's `folder`, and folders that are empty then."""
     for path in made:
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -81,7 +83,7 @@ def take_back(made: Sequence[Path], folder: Path) -> None:
 
 
 def is_same_image(one: Path, other: Path) -> bool:
-    """True when both are the same file, or files of the same content."""
+    """True when both are the same file, or files with the same content."""
     if not (one.is_file() and other.is_file()):
         return False
     pairs = list(zip_longest(image_files(one), image_files(other)))
@@ -101,7 +103,7 @@ def _linked(file: Path, place: Path) -> bool:
 
 
 def _free(place: Path, is_taken: Callable[[Path], bool]) -> Path:
-    """The path, or one like it that no other file has."""
+    """The path, or a similar one that no other file has."""
     number = 1
     free = place
     while is_taken(free):

@@ -1,7 +1,7 @@
-"""Intensities that can be computed with: what an image shows, without padding that is far outside of it, as float32.
+"""Intensities for computing: an image's voxels as float32, without padding values far outside of their range.
 
-Programs pad images with -32768, 1e300, or the largest float there is. One such voxel would take the whole range: the
-rest would be a single grey value, or overflow. Images without such values come out as they are.
+Programs pad images with -32768, 1e300, or the largest float. One such voxel would take up the whole range: the others
+would become a single grey value, or overflow. Images without such values keep their intensities.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 _SAMPLES = 1 << 18
-# What lies farther from the densest half of all different values than so many times their range is no intensity.
+# A value farther from the densest half of all distinct values than this many times its range is not an intensity.
 _ABSURD = 1e4
 _FEW, _FEW_SHARE = 4, 0.05
-# Nor is the lowest of many values, if it is not 0, when nothing is in between over so many times the range of all
-# others; for the limits of integer types at either end, which nobody measures by chance, less is enough.
+# Nor is the lowest of many values, unless it is 0, when the gap above it is this many times the range of all others.
+# For the limits of integer types, at either end, a smaller gap is enough, as they are rarely measured by chance.
 _EMPTY, _EMPTY_BEFORE_LIMIT, _MANY = 20.0, 2.0, 16
 _LIMITS = {-(2.0**15), 2.0**15 - 1, 2.0**16 - 1, -(2.0**31), 2.0**31 - 1, 2.0**32 - 1}
-# Padding stays a little darker or brighter than all else, because what is beside it may be worth seeing.
+# Padding stays a little darker or brighter than all other voxels, so that its border remains visible.
 _MARGIN = 0.25
-# Within these float32 is exact enough, and so are squares and sums.
+# Within these limits float32 is exact enough, also for squares and sums.
 _SMALLEST, _LARGEST, _FARTHEST_OFFSET = 1e-12, 1e12, 1e3
 
 
 @dataclass(frozen=True)
 class Intensities:
-    """How the voxels of one image become float32.
+    """How the voxels of one image are converted to float32.
 
     Attributes:
-        shown: lowest and highest of the values that are no padding.
+        shown: lowest and highest of the values that are not padding.
         low, high: the range that values are clipped to: that of the image itself, or somewhat wider than `shown`.
         is_clipped: whether there are values outside.
         is_scaled: whether low to high become 0 to 1; otherwise values stay as they are.
@@ -43,7 +43,7 @@ class Intensities:
 
     @classmethod
     def of(cls, image: np.ndarray) -> Intensities:
-        """Of an image of any real dtype and shape, with at least one voxel, finite."""
+        """For an image of any real dtype and shape, with at least one voxel, all finite."""
         lowest, highest = float(image.min()), float(image.max())
         # Below the largest float64, so that differences of two values are finite.
         values = np.unique(np.append(_sample(image), (lowest, highest)).astype(np.float64) / 4)
@@ -58,7 +58,7 @@ class Intensities:
         return cls(shown, low, high, is_clipped, not fits)
 
     def of_part(self, part: np.ndarray) -> np.ndarray:
-        """Some of the image's voxels as float32, a copy of the same shape, clipped and scaled."""
+        """A part of the image as float32: a copy of the same shape, clipped and scaled."""
         if self.is_scaled:
             # Halved, because the range itself may be more than float64 holds.
             half = np.clip(part.astype(np.float64), self.low, self.high) / 2 - self.low / 2
@@ -68,11 +68,11 @@ class Intensities:
         return part.astype(np.float32)
 
     def is_padding(self, part: np.ndarray) -> np.ndarray:
-        """Which of some voxels hold no intensity, bool of the same shape."""
+        """Which voxels of a part of the image are padding: bool of the same shape."""
         return (part < self.shown[0]) | (part > self.shown[1]) if self.is_clipped else np.zeros(part.shape, dtype=bool)
 
     def shown_in(self, part: np.ndarray) -> np.ndarray:
-        """What some voxels show, (n,) float32 without padding, for statistics; all of it when it is all padding."""
+        """A part of the image for statistics: (n,) float32 without padding; with it when all voxels are padding."""
         values = part[~self.is_padding(part)] if self.is_clipped else part.ravel()
         return self.of_part(values if values.size else part.ravel())
 
@@ -83,7 +83,7 @@ def _sample(image: np.ndarray) -> np.ndarray:
 
 
 def _shown_range(values: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest of sorted, different values (n,) float64, those left out that cannot be intensities."""
+    """Lowest and highest of sorted, distinct values (n,) float64, without those that cannot be intensities."""
     half = max(2, -(-len(values) // 2))
     if len(values) <= half:
         return float(values[0]), float(values[-1])
@@ -92,11 +92,11 @@ def _shown_range(values: np.ndarray) -> tuple[float, float]:
     reach = min(_ABSURD * widths[start], np.finfo(np.float64).max / 4)
     centre_low, centre_high = values[start], values[start + half - 1]
     near = (values >= centre_low - reach) & (values <= centre_high + reach)
-    # Padding is a few values, though it may be most voxels. A background that fades to nothing is itself the densest
-    # half, and what is far outside of it is the body.
+    # Padding has few distinct values, though it may be most voxels. A background that fades to nothing may itself be
+    # the densest half; then many values lie far outside of it, which are the body.
     if np.count_nonzero(~near) <= max(_FEW, _FEW_SHARE * len(values)):
         values = values[near]
-    # Both ends at once, and then each by itself: the one would hide the other.
+    # Both ends together first, then each one alone: one would hide the other.
     for drop_low, drop_high in ((True, True), (True, False), (False, True)):
         rest = values[int(drop_low) : len(values) - int(drop_high)]
         if len(rest) < 2:
@@ -104,7 +104,7 @@ def _shown_range(values: np.ndarray) -> tuple[float, float]:
         width = rest[-1] - rest[0]
         below, above = rest[0] - values[0], values[-1] - rest[-1]
         many = len(rest) >= _MANY
-        # A single bright object may be far above all else, but nothing shown is far below the background.
+        # A single bright object may be far above all other values, but no object is far below the background.
         if (not drop_low or _is_apart(values[0], below, width, many)) and (
             not drop_high or _is_apart(values[-1], above, width, many=False)
         ):

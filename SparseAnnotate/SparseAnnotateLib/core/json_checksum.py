@@ -1,9 +1,9 @@
 """The checksum in the JSON files written here, which tells a flipped bit from an edit.
 
-It is the last field of the file, a CRC-32 of its bytes computed with the eight digits set to 0. People edit such files
-and scripts write them again, without a thought of a checksum; that must still be read. So a file that does not fit its
-checksum is only refused when one single flipped bit explains the difference: the CRC is linear, so the difference says
-which bit that would be (its 'syndrome'), and an edit looks like one by chance once in some 100,000 times.
+It is the last field of the file, a CRC-32 of its bytes computed with the eight digits set to 0. People edit such files,
+and scripts write them again, without updating the checksum; such files must still be read. So a file that does not
+match its checksum is only refused when a single flipped bit explains the difference: the CRC is linear, so the
+difference (the 'syndrome') tells which bit that would be, and an edit looks like one only about once in 100,000 times.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _POLYNOMIAL = 0xEDB88320
 
 
 def with_checksum(text: str) -> str:
-    """Indented JSON text of an object with the checksum as its last field; other text as it is."""
+    """Indented JSON text of an object with the checksum as its last field; other text unchanged."""
     body, brace, _ = text.rpartition("\n}")
     if not brace or not text.startswith("{"):
         return text
@@ -28,7 +28,7 @@ def with_checksum(text: str) -> str:
 
 
 def flipped_bit(content: bytes) -> int | None:
-    """Which byte of a JSON file holds a single flipped bit, from 0; None when its checksum fits, or it was edited."""
+    """Index of the byte with a single flipped bit in a JSON file; None when the checksum matches, or after an edit."""
     found = None
     for found in _FOUND.finditer(content):  # noqa: B007  (the last one)
         pass
@@ -49,7 +49,7 @@ def flipped_bit(content: bytes) -> int | None:
 
 
 def _place_of_bit(syndrome: int, length: int) -> int | None:
-    """The byte whose flipped bit changes the CRC of `length` bytes by `syndrome`; None when no single bit does."""
+    """Index of the byte in which one flipped bit changes the CRC of `length` bytes by `syndrome`, or None."""
     table = [_after_byte(value) for value in range(256)]
     value_of = {remainder >> 24: value for value, remainder in enumerate(table)}
     single_bits = {table[1 << bit] for bit in range(8)}

@@ -1,10 +1,10 @@
-"""Sentences for users that can still be translated after they were written: English text that knows its template.
+"""Messages for users: English text that keeps its template, so that it can be translated later.
 
-The library writes `_("There is no case '{name}'.").format(name=name)`, as Slicer's own modules do. What comes out is
-the English sentence, a `str` that also keeps the template and the values. The command line prints it as it is; the
-panel, which alone knows the user's language, translates the template and fills the values in again. Messages travel
-from the worker with their templates (`plain_message`, `message_from`). What is built from messages in other ways, such
-as an f-string, is plain English text and is shown as that.
+The library writes `_("There is no case '{name}'.").format(name=name)`, as Slicer's own modules do. The result is the
+English sentence, a `str` that also keeps the template and the values. The command line prints the English text; the
+panel, which alone knows the user's language, translates the template and fills in the values again. The worker sends
+messages with their templates (`plain_message`, `message_from`). Text built from messages in other ways, for example
+with an f-string, loses the template and stays English.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Message(str):
         context: where the template is written, as Qt's translation files name it: 'core.cohort'.
         template: the sentence with `{names}` in place of the values.
         values: what the names stand for: text, numbers, or messages again.
-        parts: of a message put together from several, these; otherwise empty.
+        parts: the messages that this one was joined from; otherwise empty.
     """
 
     context: str
@@ -59,7 +59,7 @@ class Message(str):
         return joined("", (other, self))
 
     def translated(self, translate: Translate) -> str:
-        """The sentence in another language; in English where the translation does not fit the values."""
+        """The sentence in another language; in English when the translation does not fit the values."""
         if self.parts:
             return "".join(translated(part, translate) for part in self.parts)
         text = translate(self.context, self.template)
@@ -100,12 +100,12 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def translated(value: Any, translate: Translate) -> Any:
-    """A message in the language of `translate`; anything else as it is."""
+    """A message in the language of `translate`; other values unchanged."""
     return value.translated(translate) if isinstance(value, Message) else value
 
 
 def plain_message(message: str) -> Any:
-    """What JSON can carry of a message: text where it is plain, else its template and values, or its parts."""
+    """A message as JSON values: plain text, a template with its values, or a list of parts."""
     if not isinstance(message, Message):
         return str(message)
     if message.parts:
@@ -115,7 +115,7 @@ def plain_message(message: str) -> Any:
 
 
 def message_from(plain: Any) -> str:
-    """The message that `plain_message` has made; text of any other kind of content."""
+    """The message that was converted by `plain_message`; other content as text."""
     if not isinstance(plain, dict):
         return str(plain)
     if "parts" in plain:
@@ -135,6 +135,6 @@ def _plain_value(value: Any) -> Any:
 
 @cache
 def _context(file: str) -> str:
-    """As `slicer.i18n.getContext` names the file, so that its translations are found: 'core.cohort'."""
+    """The context as `slicer.i18n.getContext` names it, so that translations are found: 'core.cohort'."""
     name = os.path.splitext(os.path.basename(file))[0]
     return f"{os.path.basename(os.path.dirname(file))}.{name}"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..core import BadInputError, Case, Cohort, CohortError, Watch
-from ..core.case_names import check_name, file_stem, names_of_files, normal_name, twins
+from ..core.case_names import check_name, file_stem, name_collisions, names_of_files, normal_name
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
 from ..core.decathlon import DATASET_FILE, case_name
 from ..core.geometry import VolumeGeometry
-from ..core.image_intake import Way, is_same_image, take_back, taken_in
+from ..core.image_intake import ImportMode, import_image, is_same_image, remove_imported
 from ..core.images import read_geometry, read_labels
 from ..core.messages import _, counted, joined
 from .reference_order import order_problem
@@ -32,7 +32,7 @@ class CreateRequest:
         names: of the cases, in the order of the images; without them, `name_from` decides.
         name_from: 'file': the file names, or the folders that tell them apart where several files have one name;
             'parent': the name of the folder that holds the file.
-        way: what is done with files outside the cohort folder; see `Way`.
+        import_mode: what is done with files outside the cohort folder; see `ImportMode`.
     """
 
     cohort: str
@@ -41,7 +41,7 @@ class CreateRequest:
     labels: dict[int, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     name_from: Literal["file", "parent"] = "file"
-    way: Way = "link"
+    import_mode: ImportMode = "link"
 
 
 def create(request: CreateRequest, watch: Watch) -> list[Case]:
@@ -86,7 +86,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
         is_kept = True
     finally:
         if not is_kept:
-            take_back(made, folder)
+            remove_imported(made, folder)
     _report(cohort, known is not None, names, new)
     return [cohort.case(name) for name in names]
 
@@ -122,7 +122,7 @@ def _names(request: CreateRequest) -> list[str]:
         names = [normal_name(name) for name in request.names]
         for name in names:
             check_name(name)
-        for one, other in twins(names):
+        for one, other in name_collisions(names):
             raise BadInputError(
                 _(
                     "Two cases cannot be named '{name}' and '{other}': on Windows and macOS their files would have the "
@@ -139,7 +139,7 @@ def _is_known(known: Cohort, request: CreateRequest, number: int, name: str) -> 
 
     Raises CohortError when it has another image under this name, or under one that some systems treat as the same.
     """
-    for one, other in twins([*(case.name for case in known.cases if case.name != name), name]):
+    for one, other in name_collisions([*(case.name for case in known.cases if case.name != name), name]):
         raise CohortError(
             _(
                 "The cohort '{cohort}' has a case '{name}', whose name differs from '{other}' in upper and lower case "
@@ -224,10 +224,12 @@ def _order_hint(request: CreateRequest, number: int, geometries: dict[int, Volum
 
 def _case(request: CreateRequest, folder: Path, name: str, number: int, made: list[Path]) -> Case:
     stem = file_stem(name)
-    case = Case(name, taken_in(request.images[number], folder, "images", stem, request.way, made))
+    case = Case(name, import_image(request.images[number], folder, "images", stem, request.import_mode, made))
     if not request.references:
         return case
-    return replace(case, reference=taken_in(request.references[number], folder, "references", stem, request.way, made))
+    return replace(
+        case, reference=import_image(request.references[number], folder, "references", stem, request.import_mode, made)
+    )
 
 
 def _report(cohort: Cohort, is_old: bool, names: Sequence[str], new: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from ..core.case_names import same_on_some_system
+from ..core.case_names import collision_key
 from ..core.decathlon import case_name
 from ..core.messages import _
 
@@ -77,7 +77,7 @@ def _distinctive_tokens(paths: Sequence[str], pattern: str) -> list[set[str]]:
     found = []
     for path, own in zip(paths, parts, strict=True):
         text = " ".join((*own[shared:-1], case_name(path)))
-        plain = re.sub(r"(?<!\d)0+(?=\d)", "", same_on_some_system(text))
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", collision_key(text))
         found.append(set(re.findall(pattern, plain)))
     everywhere = set.intersection(*found) if len(found) > 1 else set()
     return [tokens - everywhere for tokens in found]
@@ -88,7 +88,7 @@ def _begins_with(text: str, beginning: str) -> bool:
 
 
 def _key(path: str) -> str:
-    return same_on_some_system(case_name(path))
+    return collision_key(case_name(path))
 
 
 def _short(path: str) -> str:

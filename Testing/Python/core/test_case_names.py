@@ -10,12 +10,12 @@ from SparseAnnotateLib.core import BadInputError
 from SparseAnnotateLib.core.case_names import (
     LONGEST_STEM,
     check_name,
+    collision_key,
     file_stem,
+    name_collisions,
     name_problem,
     names_of_files,
     normal_name,
-    same_on_some_system,
-    twins,
     usable_case_name,
 )
 
@@ -52,10 +52,10 @@ def test_names_that_files_have_are_names_of_cases(name):
     [
         ("", "is empty"),
         (" ", "is empty"),
-        ("a/b", "holds '/'"),
-        ("a\\b", "holds '\\\\'"),
-        ("a:b", "holds ':'"),
-        ("what?", "holds '\\?'"),
+        ("a/b", "contains '/'"),
+        ("a\\b", "contains '\\\\'"),
+        ("a:b", "contains ':'"),
+        ("what?", "contains '\\?'"),
         ("a\nb", "U\\+000A"),
         ("a\x7fb", "U\\+007F"),
         ("bytes \udcff", "U\\+DCFF"),
@@ -64,12 +64,12 @@ def test_names_that_files_have_are_names_of_cases(name):
         (" x", "a blank or a dot"),
         ("x ", "a blank or a dot"),
         ("..", "a blank or a dot"),
-        ("con", "Windows keeps"),
-        ("AUX", "Windows keeps"),
-        ("com1", "Windows keeps"),
-        ("Lpt9.scan", "Windows keeps"),
-        ("con.x", "Windows keeps"),
-        ("nul .tar", "Windows keeps"),
+        ("con", "Windows reserves"),
+        ("AUX", "Windows reserves"),
+        ("com1", "Windows reserves"),
+        ("Lpt9.scan", "Windows reserves"),
+        ("con.x", "Windows reserves"),
+        ("nul .tar", "Windows reserves"),
     ],
 )
 def test_names_that_no_file_has_everywhere_are_refused_with_the_reason(name, words):
@@ -98,8 +98,8 @@ def test_every_case_s_files_fit_into_a_file_name_with_all_that_is_added(text):
 @given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 300))
 def test_names_that_differ_on_every_system_have_files_of_their_own(one, other, padding):
     first, second = (usable_case_name("x" * padding + text) for text in (one, other))
-    if same_on_some_system(first) != same_on_some_system(second):
-        assert same_on_some_system(file_stem(first)) != same_on_some_system(file_stem(second))
+    if collision_key(first) != collision_key(second):
+        assert collision_key(file_stem(first)) != collision_key(file_stem(second))
 
 
 def test_a_name_like_a_shortened_one_does_not_take_its_files():
@@ -108,9 +108,13 @@ def test_a_name_like_a_shortened_one_does_not_take_its_files():
     assert file_stem("y" * 300) != file_stem("y" * 301)
 
 
-def test_accents_and_letters_that_some_systems_do_not_tell_apart_are_twins():
+def test_accents_and_letters_that_some_systems_do_not_tell_apart_collide():
     apart = unicodedata.normalize("NFD", "ä")
-    assert twins(["a", "b", "A", apart, "ä", "Straße", "STRASSE"]) == [("a", "A"), (apart, "ä"), ("Straße", "STRASSE")]
+    assert name_collisions(["a", "b", "A", apart, "ä", "Straße", "STRASSE"]) == [
+        ("a", "A"),
+        (apart, "ä"),
+        ("Straße", "STRASSE"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -138,8 +142,8 @@ def test_cases_can_be_named_by_their_folders():
     ("paths", "words"),
     [
         (["x/a.nii", "x/a.nii.gz"], "Several images are named 'a'"),
-        (["x/Scan.nii", "x/scan.nii"], "'Scan' and 'scan', which differ in upper and lower case"),
-        (["x/con.nii"], "'con': the name is one that Windows keeps for itself"),
+        (["x/Scan.nii", "x/scan.nii"], "'Scan' and 'scan' differ in upper and lower case"),
+        (["x/con.nii"], "'con': Windows reserves this name"),
     ],
 )
 def test_files_that_cannot_give_names_are_refused_with_the_way_out(paths, words):

@@ -74,7 +74,7 @@ def test_recommended_slices_go_to_the_ledgers_and_decided_ones_stay(ball_cohort)
 
 def test_a_missing_image_is_named_with_its_case_and_what_to_do(ball_cohort):
     (ball_cohort.folder / "images" / "ball_1.nrrd").unlink()
-    words = r"1 file is missing .*ball_1.nrrd' \(case 'ball_1'\). Put them back, or take their cases out"
+    words = r"1 file is missing .*ball_1.nrrd' \(case 'ball_1'\). Put it back, or remove its case from 'cohort.json'"
     for names in (None, ["ball_1"], ["ball_0", "ball_1"]):
         with pytest.raises(CohortError, match=words):
             Cohort.open(ball_cohort.folder).select(names)
@@ -110,7 +110,7 @@ def test_a_cohort_file_that_is_cut_off_is_refused(ball_cohort):
 
 def test_labels_that_went_missing_are_not_taken_for_background(ball_cohort):
     (ball_cohort.folder / "annotations" / "ball_0.nrrd").unlink()
-    with pytest.raises(CohortError, match="names drawn slices, but their labels"):
+    with pytest.raises(CohortError, match="names drawn slices, but the file with their labels"):
         ball_cohort.annotation("ball_0")
 
 
@@ -167,7 +167,7 @@ def test_cases_that_differ_in_upper_and_lower_case_only_are_not_made_and_not_use
     cohort = Cohort.open(ball_cohort.folder)
     assert cohort.case("ball_1").name == "ball_1"
     for name in ("ball_0", "BALL_0"):
-        with pytest.raises(CohortError, match="Windows and macOS take their files for one"):
+        with pytest.raises(CohortError, match="on Windows and macOS their files would have the same name"):
             cohort.select([name])
 
 

@@ -49,7 +49,7 @@ def test_a_cohort_is_copied_elsewhere_with_its_images(tmp_path):
 def test_images_may_be_left_where_they_are(tmp_path, caplog):
     image = scan(tmp_path / "scans" / "p.nii.gz")
     with caplog.at_level(logging.WARNING):
-        made(tmp_path / "co", image, way="leave")
+        made(tmp_path / "co", image, import_mode="leave")
     assert Cohort.open(tmp_path / "co").case("p").image == "../scans/p.nii.gz"
     assert not (tmp_path / "co" / "images").exists()
     assert "The image of 1 case is outside the cohort folder and is not moved or copied with it" in caplog.text
@@ -96,15 +96,15 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tmp_path, options, wo
 
 def test_what_goes_wrong_on_the_way_is_taken_back_and_the_second_try_works(tmp_path, monkeypatch):
     images = [scan(tmp_path / f"p{n}.nrrd") for n in range(2)]
-    real = creating.taken_in
+    real = creating.import_image
 
-    def full_disk(path, folder, kind, stem, way, done):
+    def full_disk(path, folder, kind, stem, import_mode, done):
         if stem == "p1":
             raise FileWriteError("the disk is full")
-        return real(path, folder, kind, stem, way, done)
+        return real(path, folder, kind, stem, import_mode, done)
 
     with monkeypatch.context() as patched:
-        patched.setattr(creating, "taken_in", full_disk)
+        patched.setattr(creating, "import_image", full_disk)
         with pytest.raises(FileWriteError):
             made(tmp_path / "co", *images)
     assert not [path for path in (tmp_path / "co").rglob("*") if path.is_file()]
@@ -157,8 +157,8 @@ def test_an_image_that_was_copied_into_the_cohort_is_known_again(tmp_path, monke
 
     monkeypatch.setattr("os.link", no_links)
     image = scan(tmp_path / "a.nrrd")
-    made(tmp_path / "co", image, way="copy")
-    assert made(tmp_path / "co", image, way="copy") == ["a"]
+    made(tmp_path / "co", image, import_mode="copy")
+    assert made(tmp_path / "co", image, import_mode="copy") == ["a"]
 
 
 def test_a_data_set_of_others_is_not_hidden_by_a_cohort(tmp_path):
