@@ -38,6 +38,12 @@ class WarmWorkers:
         is_measured = "COVERAGE_PROCESS_CONFIG" in os.environ  # coverage is told of a process when it starts
         if not self.is_wanted or usual[0] != sys.executable or is_measured or not sys.platform.startswith("linux"):
             return usual
+        self.start()
+        # Without environment variables and installed packages it starts in a few milliseconds.
+        return [sys.executable, "-ES", __file__, "ask", self._name]
+
+    def start(self) -> None:
+        """Start the process that forks; takes seconds, once."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, "fork", self._name],
@@ -47,8 +53,6 @@ class WarmWorkers:
                 start_new_session=True,
             )
             assert self._process.stdout.readline() == b"ready\n"
-        # Without environment variables and installed packages it starts in a few milliseconds.
-        return [sys.executable, "-ES", __file__, "ask", self._name]
 
     def close(self) -> None:
         """End the process that forks."""

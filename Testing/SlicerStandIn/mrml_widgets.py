@@ -6,6 +6,7 @@ from functools import partial
 
 import shiboken6
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from .questions import ask
@@ -52,13 +53,17 @@ class Observations:
         self._owner = owner
         self._tags: dict[object, list[int]] = {}
 
-    def add(self, observed, event, callback) -> None:
-        def call(*_) -> None:
+    def add(self, observed, event, callback, with_node: bool = False) -> None:
+        """Call back at an event; with the node that it is about, where this is asked for."""
+
+        def call(*arguments) -> None:
             if shiboken6.isValid(self._owner):
-                callback()
+                callback(*arguments[2:])
             else:
                 self.remove(observed)
 
+        if with_node:
+            call.CallDataType = vtk.VTK_OBJECT
         self._tags.setdefault(observed, []).append(observed.AddObserver(event, call))
 
     def remove(self, observed) -> None:
@@ -144,10 +149,11 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         if self._scene is not None:
             self._of_scene.remove(self._scene)
         self._scene = scene
-        for event in ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent"):
-            if scene is not None:
-                follow = self._list_if_others if event.startswith("Node") else self._list_nodes
-                self._of_scene.add(scene, getattr(scene, event), follow)
+        if scene is not None:
+            self._of_scene.add(scene, scene.NodeAddedEvent, self._list_added, with_node=True)
+            self._of_scene.add(scene, scene.NodeRemovedEvent, self._list_without, with_node=True)
+            for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.EndBatchProcessEvent):
+                self._of_scene.add(scene, event, self._list_nodes)
         self.setEnabled(scene is not None)
         self._list_nodes()
 
@@ -161,7 +167,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         self._list_nodes()
 
     def _list_nodes(self) -> None:
-        self._candidates, self._counted = self._nodes_of_these_types(), self._count()
+        self._candidates = self._nodes_of_these_types()
         for node in self._of_nodes.keep_only(self._candidates):
             self._of_nodes.add(node, "ModifiedEvent", partial(self._list_if_changed, node))
         before, self._shown = self._shown, self._look()
@@ -185,14 +191,34 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         if self._shown.get(node.GetID()) != (node.GetName() if self._is_listed(node) else None):
             self._list_nodes()
 
-    def _list_if_others(self) -> None:
-        # Most nodes that come and go are of other types.
-        if self._count() != self._counted:
+    def _list_added(self, node) -> None:
+        # With hundreds of volumes, listing all of them again with each new one would take minutes.
+        kinds = self._values["nodeTypes"]
+        if not any(node.IsA(kind) for kind in kinds):
+            return
+        if len(kinds) > 1 or not self._shown or not self._is_listed(node):
             self._list_nodes()
+            return
+        self._candidates.append(node)
+        self._of_nodes.add(node, "ModifiedEvent", partial(self._list_if_changed, node))
+        place = len(self._shown) + bool(self._values["noneEnabled"])
+        self._shown[node.GetID()] = node.GetName()
+        self.insertItem(place, node.GetName(), node.GetID())
+        self._say_if_changed()
+        self.nodeAdded.emit(node)
 
-    def _count(self) -> list[int]:
-        scene, kinds = self._scene, self._values["nodeTypes"]
-        return [scene.GetNumberOfNodesByClass(kind) for kind in kinds] if scene is not None else []
+    def _list_without(self, node) -> None:
+        if node not in self._candidates:
+            return
+        identifier = node.GetID()
+        if identifier == self._current or identifier not in self._shown:
+            self._list_nodes()
+            return
+        self._candidates.remove(node)
+        self._of_nodes.remove(node)
+        place = list(self._shown).index(identifier) + bool(self._values["noneEnabled"])
+        del self._shown[identifier]
+        self.removeItem(place)
 
     def _look(self) -> dict[str, str]:
         """The name of each node that is to be listed, by its identifier."""

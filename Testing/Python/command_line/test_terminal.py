@@ -30,7 +30,7 @@ def ran(*arguments, environment=None, without=(), **options) -> subprocess.Compl
     for name in without:
         variables.pop(name, None)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run([*COMMAND, *map(str, arguments)], env=variables, timeout=120, **pipes)
+    return subprocess.run([*COMMAND, *map(str, arguments)], env=variables, timeout=600, **pipes)
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_signal_while_the_program_starts_is_a_sentence(ball_cohort, number, co
     wait_until_signals_are_caught(process.pid)
     time.sleep(seconds)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == code
     assert b"Cancelled" in error
     assert b"Traceback" not in error

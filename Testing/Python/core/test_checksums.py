@@ -43,6 +43,7 @@ def test_no_flipped_bit_of_a_json_file_is_believed(tmp_path):
     value = Small("größe")
     write_json(path, value)
     content = path.read_bytes()
+    assert read_json(path, Small) == value
     for bit in range(8 * len(content)):
         path.write_bytes(flipped(content, bit))
         with contextlib.suppress(BadInputError):

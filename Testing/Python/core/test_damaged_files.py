@@ -59,6 +59,7 @@ def test_a_file_that_is_cut_off_is_refused_in_every_format(tmp_path, ending, com
 def test_any_bit_flipped_in_compressed_voxels_is_noticed(tmp_path, ending, data):
     path, voxels = written(tmp_path, ending, True)
     content = voxels.read_bytes()
+    np.testing.assert_array_equal(read_image(path)[0], VOXELS)
     header = 0
     if voxels == path and ending != "nii.gz":
         header = content.index(b"\n\n") + 2 if ending == "nrrd" else content.index(b"LOCAL\n") + 6
@@ -151,6 +152,7 @@ def test_no_flipped_bit_of_a_file_written_here_is_believed(tmp_path, compress):
     path = tmp_path / "image.nrrd"
     list(written_in_slabs(path, small, geometry, compress, {"annotation": "0f3a"}))
     content, where = path.read_bytes(), read_geometry(path)
+    np.testing.assert_array_equal(read_image(path)[0], small)
     for bit in range(8 * len(content)):
         path.write_bytes(flipped(content, bit))
         for read, expected in ((read_image, (small, where)), (read_geometry, where), (read_facts, None)):

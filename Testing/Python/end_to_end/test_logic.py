@@ -243,7 +243,7 @@ SparseAnnotateTest().runTest()
 import SparseAnnotateLib.worker.server
 print("loaded:", sorted(Hidden.names & {{name.split(".")[0] for name in sys.modules}}))
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "Test passed" in result.stdout
     assert "loaded: []" in result.stdout

@@ -39,10 +39,13 @@ def ctk(facade):
 
 
 @pytest.fixture
-def launched(tmp_path):
+def launched(tmp_path, monkeypatch):
     """The environment that Slicer's launcher gives to Slicer."""
     from SlicerStandIn import launcher_environment
 
+    # What is set here of its own accord would be taken for the user's.
+    for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "LD_LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
     with launcher_environment.launched(tmp_path / "Slicer"):
         yield
 
@@ -95,7 +98,7 @@ class Person:
     def items(self) -> list:
         return self.panel.draw.table.items
 
-    def until(self, condition, seconds: float = 120.0) -> None:
+    def until(self, condition, seconds: float = 600.0) -> None:
         """Let the window live until something has happened."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -1,9 +1,8 @@
-"""The panel in Slicer's module column: how wide, how high, where it is scrolled to, and how long filling it takes."""
+"""The panel in Slicer's module column: how wide, how high, where it is scrolled to, and when it is measured."""
 
 from __future__ import annotations
 
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -93,8 +92,12 @@ def test_a_step_that_is_opened_is_scrolled_into_view(panel, window):
         panel.panel.open(step)
         settle(panel)
         top, bottom = place_of(step, window)
-        assert top >= 0
-        assert bottom <= scroll_area(window).viewport().height or top == 0
+        height = scroll_area(window).viewport().height
+        if bottom - top <= height:
+            assert top >= 0
+            assert bottom <= height
+        else:
+            assert top == 0
 
 
 def test_a_click_on_a_title_brings_the_step_into_view(panel, window):
@@ -128,7 +131,9 @@ def test_after_a_reload_the_panel_is_seen_from_its_beginning(panel, window, monk
     assert seen == [0]
 
 
-def test_a_long_worklist_is_shown_quickly_in_a_table_that_is_seen(panel, window):
+def test_a_table_that_is_seen_is_not_measured_while_a_long_worklist_is_put_into_it(panel, window, monkeypatch):
+    from SlicerStandIn import table_widget
+
     ui = panel.ui
     volumes = [panel.mrml.util.addVolumeFromArray(panel_voxels(), name=f"scan {n}") for n in range(60)]
     panel.idle()
@@ -136,11 +141,13 @@ def test_a_long_worklist_is_shown_quickly_in_a_table_that_is_seen(panel, window)
     panel.panel.open(panel.panel.draw)
     panel.panel.refresh()
     settle(panel)
-    begin = time.monotonic()
+    # With each cell that makes it measure, Slicer's table takes 6 ms: 13 s in all.
+    waits = []
+    monkeypatch.setattr(table_widget.time, "sleep", waits.append)
     panel.recommend(50.0)
     panel.until(lambda: panel.panel.draw.table._shown[-1:] != [None] and not panel.panel.draw.table._is_filling)
     assert ui.worklistTable.rowCount == 300
-    assert time.monotonic() - begin < 6.0  # Slicer would measure the table for 13 s otherwise
+    assert waits == []
     widths = [ui.worklistTable.columnWidth(column) for column in range(7)]
     assert widths[1] >= ui.worklistTable.fontMetrics().horizontalAdvance("scan 59")
 

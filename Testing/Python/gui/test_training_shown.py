@@ -115,6 +115,7 @@ def test_next_slices_come_in_addition_to_those_that_are_drawn(drawn, monkeypatch
     assert asked[-1].device == "cpu"
     assert (asked[-1].budget.density, asked[-1].budget.total) == (None, None)
     assert "every slice has been drawn" in drawn.message
+    asked.clear()
     drawn.panel.recommend.recommend()
     assert asked[-1].budget.more is None or asked[-1].strategy != "uncertainty"
     assert "Raise the budget" in drawn.message

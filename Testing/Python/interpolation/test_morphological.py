@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -73,18 +72,16 @@ def test_the_filters_own_process_ends_with_its_input_even_behind_a_launcher():
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=morphological._LIBRARY_FOLDER)
     process.stdin.close()
-    assert process.wait(60) == 1
+    assert process.wait(600) == 1
 
 
 def test_cancel_ends_the_filters_process(monkeypatch):
     started = sleeper(monkeypatch, "import time; time.sleep(600)")
     watch = Watch(lambda progress: watch.cancel())
     annotation = axial(ball(), [5, 12])
-    begin = time.monotonic()
     with pytest.raises(CancelledError):
         MorphologicalInterpolator().fill(annotation, None, watch)
-    assert time.monotonic() - begin < 30
-    assert started[0].poll() is not None
+    assert started[0].poll() not in (None, 0), "it was ended, and not waited for"
 
 
 def test_a_filter_that_crashes_harms_nobody(monkeypatch):

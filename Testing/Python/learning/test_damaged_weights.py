@@ -37,6 +37,9 @@ def test_no_flipped_bit_of_weights_is_believed(tmp_path):
     path, right = tmp_path / "w.safetensors", network()
     save_weights(path, right)
     content = path.read_bytes()
+    untouched = torch.nn.Linear(2, 1)
+    load_weights(path, untouched)
+    assert torch.equal(untouched.weight, right.weight)
     for bit in range(8 * len(content)):
         path.write_bytes(flipped(content, bit))
         found = torch.nn.Linear(2, 1)
@@ -54,6 +57,8 @@ def test_no_flipped_bit_of_a_checkpoint_is_believed(tmp_path, data):
     optimizer.step()
     save_checkpoint(path, model, optimizer, {"iteration": 3, "note": '\'"checksum":"00000000"\''})
     content = path.read_bytes()
+    other = torch.nn.Linear(2, 1)
+    assert load_checkpoint(path, other, torch.optim.AdamW(other.parameters()))["iteration"] == 3
     path.write_bytes(flipped(content, data.draw(st.integers(0, 8 * len(content) - 1))))
     other = torch.nn.Linear(2, 1)
     with contextlib.suppress(RunError):
@@ -78,6 +83,7 @@ def test_no_flipped_bit_of_pseudo_labels_is_believed(tmp_path):
     sets = np.arange(24, dtype=np.uint8).reshape(1, 2, 3, 4)
     np.savez_compressed(path, sets=sets, sure=sets + 1, views=np.array(["axial"]))
     content = path.read_bytes()
+    np.testing.assert_array_equal(read_pseudo_labels(run, "a")[0], sets)
     for bit in range(0, 8 * len(content), 3):
         path.write_bytes(flipped(content, bit))
         with contextlib.suppress(RunError):

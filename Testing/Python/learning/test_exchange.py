@@ -420,7 +420,7 @@ def test_monai_s_own_runner_executes_a_bundle_and_says_what_we_say(oblique_cohor
         [*command, "--bundle_root", str(folder), "--dataset_dir", str(images)],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr[-3000:]

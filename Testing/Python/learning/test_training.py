@@ -101,16 +101,19 @@ def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_
 def test_a_killed_run_goes_on_to_exactly_the_same_weights(ball_cohort):
     settings = {**QUICK_TRAINING, "iterations": 16}
     train(ball_cohort, "whole", TrainingSettings(**settings))
+    # It never ends by itself, however late the kill comes.
     script = f"""
-import sys; sys.path[:0] = {sys.path!r}
-from SparseAnnotateLib.core import Cohort
+import sys, time; sys.path[:0] = {sys.path!r}
+from SparseAnnotateLib.core import Cohort, Watch
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.learning.training.training_run import train
-train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{settings!r}))
+train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{settings!r}), watch=Watch(
+    lambda progress: progress.message.startswith("step 12") and time.sleep(3600)
+))
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     run = RunFolder(ball_cohort.run_folder("killed"))
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not run.checkpoint_path("3d").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -58,7 +58,7 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "two", TrainingSettings(**{setti
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, capture_output=True, text=True, timeout=800, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert result.returncode == 0, result.stderr[-3000:]
     one, two = (RunFolder(ball_cohort.run_folder(name)) for name in ("one", "two"))
