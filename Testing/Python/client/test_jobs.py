@@ -124,7 +124,7 @@ def test_a_cancel_while_the_worker_works_is_sent_to_it(office):
 
 
 @pytest.mark.parametrize("when", ["preparing", "finishing", "finishing piece by piece"])
-def test_an_error_ends_the_job_and_is_told_as_a_sentence(office, when):
+def test_an_error_ends_the_job_and_is_reported_as_a_sentence(office, when):
     def fail(*_):
         raise BadInputError("This cannot be.")
 

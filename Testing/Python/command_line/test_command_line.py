@@ -120,7 +120,7 @@ def test_a_picture_shows_the_planes_asked_for(ball_cohort, capsys, tmp_path):
     assert "nothing to show" in capsys.readouterr().err
 
 
-def test_what_cannot_be_is_said_before_any_work(ball_cohort, capsys, monkeypatch):
+def test_what_cannot_be_is_reported_before_any_work(ball_cohort, capsys, monkeypatch):
     monkeypatch.setattr("SparseAnnotateLib.worker.recommend_request.cohort_features", None)
     monkeypatch.setattr("SparseAnnotateLib.worker.recommend_request._with_uncertainty", None)
     for strategy in ("representative", "uncertainty"):
@@ -129,7 +129,7 @@ def test_what_cannot_be_is_said_before_any_work(ball_cohort, capsys, monkeypatch
     assert "how long a slice takes" in capsys.readouterr().err
 
 
-def test_when_there_is_nothing_more_to_draw_that_is_said(ball_cohort, capsys):
+def test_when_there_is_nothing_more_to_draw_that_is_reported(ball_cohort, capsys):
     assert main(["recommend", str(ball_cohort.folder), "--total", "12", "--whole"]) == 0
     assert "already use up the budget" in capsys.readouterr().out
 
@@ -197,7 +197,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["create", "NEW", "x.nrrd", "--references", "a", "b"], "Number of images: 1, number of references: 2"),
     ],
 )
-def test_bad_input_is_said_in_a_sentence(ball_cohort, capsys, arguments, words):
+def test_bad_input_is_reported_in_a_sentence(ball_cohort, capsys, arguments, words):
     folders = {"COHORT": str(ball_cohort.folder), "NEW": str(ball_cohort.folder.parent / "new")}
     folders["IMAGE"] = str(ball_cohort.image_path("ball_0"))
     folders["OTHER"] = str(ball_cohort.folder.parent / "other" / "ball_0.nrrd")
@@ -244,7 +244,7 @@ def test_two_processes_on_one_cohort_lose_nothing_of_each_other(ball_cohort):
 
 
 @needs_posix_signals
-def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(ball_cohort):
+def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_resumes(ball_cohort):
     process = started("train", ball_cohort.folder, "--run", "r", "--iterations", "100000", *TRAIN)
     folder = ball_cohort.run_folder("r")
     deadline = time.monotonic() + 600

@@ -57,7 +57,7 @@ def test_json_is_utf_8_and_tables_never_fail_whatever_the_terminal_s_encoding(fa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode on Windows")
-def test_names_of_files_are_read_where_python_was_told_to_use_ascii(tmp_path):
+def test_names_of_files_are_read_where_python_is_set_to_use_ascii(tmp_path):
     image = tmp_path / "Müller_β.nrrd"
     write_image(image, noisy_image(ball()), GEOMETRY)
     environment = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

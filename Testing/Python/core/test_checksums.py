@@ -125,7 +125,7 @@ def test_json_that_cannot_be_read_at_all_is_refused(tmp_path):
             read_json(path, Small)
 
 
-def test_a_flipped_bit_anywhere_in_a_cohort_is_told_or_changes_nothing(tmp_path):
+def test_a_flipped_bit_anywhere_in_a_cohort_is_reported_or_changes_nothing(tmp_path):
     cohort = Cohort.create(tmp_path / "c", "c", {1: "a"})
     geometry = VolumeGeometry.from_spacing((4, 3, 2))
     image = np.arange(24, dtype=np.int16).reshape(4, 3, 2)

@@ -210,7 +210,7 @@ def test_a_large_file_is_checked_once_until_it_changes(tmp_path, monkeypatch):
     assert len(checks) == 3
 
 
-def test_what_zlib_finds_in_a_metaimage_is_told(tmp_path):
+def test_what_zlib_finds_in_a_metaimage_is_reported(tmp_path):
     path, _ = written(tmp_path, "mha", True)
     content = path.read_bytes()
     start = content.index(b"LOCAL\n") + 6

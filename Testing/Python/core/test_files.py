@@ -133,7 +133,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_unwritable_folder_is_said_in_words(tmp_path):
+def test_an_unwritable_folder_is_reported_in_words(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileWriteError, match="cannot be written"):
         write_bytes(tmp_path / "file" / "below.txt", b"x")
@@ -144,7 +144,7 @@ def test_an_unwritable_folder_is_said_in_words(tmp_path):
 
 
 @needs_posix_limits
-def test_a_folder_without_permission_is_said_in_words(tmp_path):
+def test_a_folder_without_permission_is_reported_in_words(tmp_path):
     folder = tmp_path / "closed"
     folder.mkdir()
     folder.chmod(0o500)
@@ -162,7 +162,7 @@ def test_a_folder_without_permission_is_said_in_words(tmp_path):
 
 
 @needs_posix_limits
-def test_a_full_disk_is_said_in_words_and_the_old_file_stays(tmp_path):
+def test_a_full_disk_is_reported_in_words_and_the_old_file_stays(tmp_path):
     write_text(tmp_path / "a.bin", "old")
     # A file-size limit is the disk that is full after so many bytes.
     script = f"""
@@ -183,7 +183,7 @@ except FileWriteError as error:
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
+def test_a_second_process_learns_who_holds_the_folder(tmp_path):
     script = f"""
 import sys; sys.path[:0] = {sys.path!r}
 from SparseAnnotateLib.core.folder_lock import FolderLock

@@ -11,7 +11,7 @@ from SparseAnnotateLib.core.folder_lock import FolderLock
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
-def test_a_file_system_without_locks_is_worked_on_and_this_is_said_once(tmp_path, monkeypatch, caplog, number):
+def test_a_file_system_without_locks_is_worked_on_and_this_is_reported_once(tmp_path, monkeypatch, caplog, number):
     def no_locks(file):
         raise OSError(number, os.strerror(number))
 

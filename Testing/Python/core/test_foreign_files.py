@@ -115,7 +115,7 @@ def test_labels_stored_as_scaled_integers_are_read(tmp_path):
     np.testing.assert_array_equal(read_labels(path, read_geometry(path)), LABELS)
 
 
-def test_label_values_without_a_name_are_told():
+def test_label_values_without_a_name_are_reported():
     assert unnamed_labels_sentence([0, 1, 2], {1: "big", 2: "small"}, "x") is None
     assert unnamed_labels_sentence([255], {}, "x") is None
     assert unnamed_labels_sentence(np.array([[0, 255]]), {0: "background", 1: "big"}, "The reference of 'a'") == (

@@ -29,7 +29,7 @@ def no_links(monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
 
 
-def test_a_link_takes_no_disk_and_can_be_taken_back(tmp_path, scan):
+def test_a_link_takes_no_disk_and_can_be_undone(tmp_path, scan):
     made = []
     stored = import_image(scan, tmp_path / "c", "images", "p", "link", made)
     assert stored == "images/p.nii.gz"

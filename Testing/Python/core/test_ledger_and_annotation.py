@@ -56,7 +56,7 @@ def test_density_is_the_share_of_supervised_voxels_for_any_planes(axial, coronal
     assert (provenance == Provenance.DRAWN).sum() == annotation.supervised_mask().sum()
 
 
-def test_recommending_anew_keeps_what_is_decided_and_forgets_what_was_to_do():
+def test_recommending_again_keeps_what_is_decided_and_forgets_what_was_to_do():
     ledger = Ledger().with_recommended([LedgerEntry(Plane.AXIAL, i, order=i + 1) for i in range(4)])
     ledger = ledger.with_state(Plane.AXIAL, 0, SliceState.DRAWN, 12.5).with_state(Plane.AXIAL, 1, SliceState.SKIPPED)
     again = ledger.with_recommended([LedgerEntry(Plane.AXIAL, i) for i in (0, 1, 5)])

@@ -60,7 +60,7 @@ def test_other_labels_on_the_same_slices_are_a_change():
     assert Origin.of(drawn([3, 7]), "i").changes(Origin.of(drawn([3, 7], elsewhere), "i")) == ""
 
 
-def test_slices_of_all_planes_are_told_apart():
+def test_slices_of_all_planes_are_distinguished():
     made = Origin.of(drawn([3, 7]), "image")
     words = made.changes(Origin.of(drawn([3, 7], plane=Plane.CORONAL), "image"))
     assert words == "2 more slices have been drawn since and 2 slices are no longer drawn"

@@ -49,7 +49,7 @@ def test_leaving_half_way_leaves_the_old_file_and_nothing_beside_it(tmp_path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["image.nrrd"]
 
 
-def test_what_cannot_be_written_is_said(tmp_path, monkeypatch):
+def test_what_cannot_be_written_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(slab_writing, "_SLAB_BYTES", 10)
     geometry = VolumeGeometry.from_spacing((5, 4, 3))
     bad = np.zeros((5, 4, 3), np.float32)
@@ -63,7 +63,7 @@ def test_what_cannot_be_written_is_said(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_slice_that_is_taken_back_goes_from_the_labels_after_the_ledger(tmp_path):
+def test_a_slice_that_is_reset_goes_from_the_labels_after_the_ledger(tmp_path):
     cohort = Cohort.create(tmp_path / "c", "c", {1: "a"})
     geometry = VolumeGeometry.from_spacing((6, 5, 4))
     cohort.add_case("x", np.zeros((6, 5, 4), np.int16), geometry)

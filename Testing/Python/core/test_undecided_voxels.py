@@ -166,7 +166,7 @@ def test_a_fill_claims_nothing_about_undecided_voxels_and_says_so(method):
     assert not any("undecided" in sentence for sentence in plain.warnings)
 
 
-def test_filling_again_after_a_voxel_was_decided_is_the_same_as_filling_anew():
+def test_filling_again_after_a_voxel_was_decided_is_the_same_as_filling_from_the_start():
     before, after = ball_annotation(half_undecided()), ball_annotation()
     assert changed_slices(before, after) == [(Plane.AXIAL, 6), (Plane.AXIAL, 10)]
     for old, new in ((before, after), (after, before)):

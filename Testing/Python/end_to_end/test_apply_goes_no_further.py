@@ -44,7 +44,7 @@ def drawn(mrml, logic):
     return volume, segmentation, organ > 0, tumour > 0
 
 
-def test_a_finished_structure_beside_the_sparse_one_stays_and_this_is_said(mrml, logic, drawn):
+def test_a_finished_structure_beside_the_sparse_one_stays_and_this_is_reported(mrml, logic, drawn):
     volume, segmentation, organ, tumour = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     assert logic.applyFill(volume, result) == ["organ"]
@@ -301,7 +301,7 @@ def test_a_slice_is_not_started_from_a_result_of_swapped_segments_or_of_another_
 
 
 @pytest.mark.parametrize("marks_are_renewed", [True, False])
-def test_marked_slices_stay_where_they_are_when_apply_writes_layers_anew(mrml, logic, monkeypatch, marks_are_renewed):
+def test_marked_slices_stay_where_they_are_when_apply_writes_layers_again(mrml, logic, monkeypatch, marks_are_renewed):
     from contextlib import nullcontext
 
     from SparseAnnotateLib import scene

@@ -175,7 +175,7 @@ def test_confidence_lies_on_the_volume_and_is_saved_with_the_scene(mrml, logic, 
     assert scene.is_confidence(confidence)
 
 
-def test_contradicting_planes_are_said_in_the_report(mrml, logic, drawn):
+def test_contradicting_planes_are_listed_in_the_report(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     mask = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", volume).copy()
     mask[:, 14, :] = 0  # a coronal slice drawn empty, through the middle of the ball

@@ -149,7 +149,7 @@ def test_other_segments_stay_when_a_result_is_applied(mrml, logic):
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "other"), other)
 
 
-def test_missing_steps_are_said_in_order(mrml, logic):
+def test_missing_steps_are_reported_in_order(mrml, logic):
     volume, _ = add_ball(mrml)
     with pytest.raises(BadInputError, match="Nothing has been drawn on 'ball' yet"):
         logic.fillBetweenSlices(volume)
@@ -174,7 +174,7 @@ def test_missing_steps_are_said_in_order(mrml, logic):
     assert logic.ledger(volume).entry(Plane.AXIAL, 3).state is SliceState.EMPTY
 
 
-def test_overlapping_segments_are_said_before_training(mrml, logic):
+def test_overlapping_segments_are_reported_before_training(mrml, logic):
     volume, labels = add_ball(mrml)
     items = logic.recommendSlices([volume], density=0.2, wholeVolume=True)
     draw(mrml, logic, volume, labels, items)
@@ -187,7 +187,7 @@ def test_overlapping_segments_are_said_before_training(mrml, logic):
     assert not (logic.cohortFolder / "runs").exists()
 
 
-def test_a_worker_killed_in_training_is_said_and_the_run_goes_on(mrml, logic):
+def test_a_worker_killed_in_training_is_reported_and_the_run_resumes(mrml, logic):
     volume, labels = add_ball(mrml)
     draw(mrml, logic, volume, labels, logic.recommendSlices([volume], density=0.2, wholeVolume=True))
 
@@ -330,7 +330,7 @@ def test_a_volume_that_goes_while_slices_are_chosen_leaves_nothing_behind(mrml, 
     assert not mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
-def test_what_cannot_be_recommended_is_said_and_the_ledger_stays(mrml, logic):
+def test_what_cannot_be_recommended_is_reported_and_the_ledger_stays(mrml, logic):
     volume, _ = add_ball(mrml)
     logic.recommendSlices([volume], density=0.2)
     before = logic.ledger(volume)

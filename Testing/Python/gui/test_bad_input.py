@@ -117,7 +117,7 @@ def test_the_volume_the_segmentation_and_the_result_can_be_deleted_at_any_time(p
     assert ui.nextStepLabel.text == "Load a volume to begin."
 
 
-def test_a_volume_removed_while_it_is_filled_is_said(panel):
+def test_a_volume_removed_while_it_is_filled_is_reported(panel):
     volume = panel.add_ball()
     panel.recommend(25.0)
     panel.draw_all(volume)
@@ -160,7 +160,7 @@ def ijk_to_ras(panel, volume):
     return matrix
 
 
-def test_a_segmentation_on_another_grid_is_said_and_mended(panel):
+def test_a_segmentation_on_another_grid_is_reported_and_mended(panel):
     from SparseAnnotateLib import scene
 
     ui = panel.ui
@@ -208,7 +208,7 @@ def test_errors_are_sentences_in_the_panel(panel):
     assert "is not empty: something is drawn on it" in panel.message
 
 
-def test_a_segment_that_is_renamed_or_removed_after_training_is_said(panel):
+def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel):
     ui = panel.ui
     volume = panel.add_ball()
     panel.recommend(25.0)
@@ -336,7 +336,7 @@ def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
     assert "drawn slices are unchanged" in panel.message
 
 
-def test_a_volume_whose_grid_has_changed_is_said_and_the_others_go_on(panel):
+def test_a_volume_whose_grid_has_changed_is_reported_and_the_others_stay_usable(panel):
     broken, fine = panel.add_ball("broken"), panel.add_ball("fine")
     panel.ui.allVolumesButton.click()
     panel.recommend(10.0)
@@ -376,7 +376,7 @@ def test_a_budget_of_many_slices_is_shown_again_as_it_was(panel):
     assert panel.ui.budgetKindSelector.currentText == "slices"
 
 
-def test_no_checked_volume_is_said_and_none_is_checked_by_itself(panel):
+def test_no_checked_volume_is_reported_and_none_is_checked_by_itself(panel):
     panel.add_ball()
     panel.ui.noVolumesButton.click()
     assert panel.ui.nextStepLabel.text == "Check the volumes to work on."
@@ -408,7 +408,7 @@ def test_a_painted_slice_that_was_undone_is_offered_no_more_and_stops_nothing(pa
     assert "drawn slices are unchanged" in panel.message
 
 
-def test_a_finished_structure_is_left_as_it_is_and_this_is_said_in_the_panel(panel):
+def test_a_finished_structure_is_left_as_it_is_and_this_is_reported_in_the_panel(panel):
     ui = panel.ui
     volume = panel.add_ball()
     panel.recommend(25.0)

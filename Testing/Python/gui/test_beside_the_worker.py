@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 
-def test_a_worker_that_is_killed_is_said_its_log_can_be_copied_and_it_starts_anew(panel):
+def test_a_killed_worker_is_reported_its_log_can_be_copied_and_it_starts_again(panel):
     ui = panel.ui
     panel.draw_one_slice_for_a_long_training()
     ui.trainButton.click()
@@ -73,7 +73,7 @@ def test_slicer_without_torch_says_what_to_install(panel, monkeypatch):
     assert ui.environmentSection.text == "Environment: packages are missing"
 
 
-def test_installing_without_a_network_is_said_and_the_panel_goes_on(panel, monkeypatch):
+def test_installing_without_a_network_is_reported_and_the_panel_stays_usable(panel, monkeypatch):
     import subprocess
     import types
 
@@ -90,7 +90,7 @@ def test_installing_without_a_network_is_said_and_the_panel_goes_on(panel, monke
     assert panel.ui.installButton.enabled
 
 
-def test_a_worker_that_cannot_be_started_is_said(panel, tmp_path):
+def test_a_worker_that_cannot_be_started_is_reported(panel, tmp_path):
     ui = panel.ui
     ui.pythonSelector.currentPath = str(tmp_path / "no python")
     try:
@@ -173,7 +173,7 @@ def seconds_without_core() -> float:
     return int(statistics.read_text().split()[1]) / 1e9 if statistics.exists() else 0.0
 
 
-def test_the_window_goes_on_while_a_training_runs(panel, warm_workers):
+def test_the_window_stays_responsive_while_a_training_runs(panel, warm_workers):
     warm_workers.start()
     panel.draw_one_slice_for_a_long_training()
 
@@ -203,7 +203,7 @@ def test_the_panel_says_nothing_to_anybody_after_it_has_gone(panel):
     assert said == []
 
 
-def test_a_training_that_ends_while_another_module_is_shown_is_told_on_return(panel):
+def test_a_training_that_ends_while_another_module_is_shown_is_reported_on_return(panel):
     panel.draw_one_slice_for_a_long_training()
     panel.ui.iterationsSpinBox.value = 2
     panel.ui.trainButton.click()

@@ -211,7 +211,7 @@ def test_the_clock_counts_what_is_spent_on_a_slice_and_no_long_pause():
     assert clock.seconds == 0.0
 
 
-def test_time_spent_is_kept_and_the_time_left_is_told(panel, monkeypatch):
+def test_time_spent_is_kept_and_the_time_left_is_shown(panel, monkeypatch):
     moment = [100.0]
     monkeypatch.setattr(panel.panel.draw.clock, "_now", lambda: moment[0])
     volume = panel.add_ball()
@@ -325,7 +325,7 @@ def test_only_the_volume_that_is_worked_on_shows_its_drawing_and_the_tool_stays(
     assert visible == {one: True, two: False}
 
 
-def test_time_is_booked_once_when_a_slice_is_taken_back_and_drawn_again(panel, monkeypatch):
+def test_time_is_booked_once_when_a_slice_is_reset_and_drawn_again(panel, monkeypatch):
     moment = [100.0]
     monkeypatch.setattr(panel.panel.draw.clock, "_now", lambda: moment[0])
     volume = panel.add_ball()

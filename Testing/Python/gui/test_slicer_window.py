@@ -126,7 +126,7 @@ def turn_wheel(application, view):
     application.sendEvent(view, event)
 
 
-def test_the_window_goes_on_after_the_scene_is_closed(mrml, application, embedded, open_window, renders):
+def test_the_window_keeps_working_after_the_scene_is_closed(mrml, application, embedded, open_window, renders):
     window = open_window()
     add_ball(mrml)
     window.draw()

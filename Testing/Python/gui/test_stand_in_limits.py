@@ -51,7 +51,7 @@ def test_a_header_that_fits_its_columns_takes_long_while_the_table_is_seen(
     assert (seconds_to_fill(qt, table, monkeypatch) > 0.6) is is_slow
 
 
-def test_a_folded_section_keeps_a_strip_below_its_title_until_told_otherwise(ctk):
+def test_a_folded_section_keeps_a_strip_below_its_title_until_it_is_set_otherwise(ctk):
     section = ctk.ctkCollapsibleButton()
     section.collapsed = True
     assert section.collapsedHeight == 14

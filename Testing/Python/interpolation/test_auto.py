@@ -137,7 +137,7 @@ def test_auto_can_be_cancelled_while_it_tries():
         interpolator_named("auto").fill(annotation, None, watch)
 
 
-def test_the_user_is_told_how_good_the_fill_is_and_what_is_too_thin_for_it():
+def test_the_report_says_how_good_the_fill_is_and_what_is_too_thin_for_it():
     labels = discs(*((index, 20, 15) for index in range(11)))
     labels[5, 28:31, 40:43] = 2
     annotation = axial(labels, [0, 5, 10], (4.0, 1.0, 1.0))
@@ -164,7 +164,7 @@ def test_a_thin_structure_that_is_there_twice_is_named_too():
     assert finished_fill(interpolator_named("shape"), seen, no_image, {1: "lens"}).warnings == ()
 
 
-def test_one_drawn_slice_and_only_empty_ones_are_said():
+def test_one_drawn_slice_and_only_empty_ones_are_reported():
     labels = discs((5, 20, 20))
     shape = interpolator_named("shape")
     once = finished_fill(shape, axial(labels, [5]), no_image, {})
@@ -208,7 +208,7 @@ def test_labels_of_two_methods_do_not_gape_where_both_show_some_label():
     assert (fill.labels > 0).all()
 
 
-def test_an_image_that_cannot_be_used_is_said_and_done_without_if_possible():
+def test_an_image_that_cannot_be_used_is_reported_and_done_without_if_possible():
     labels = bent_tube()
     annotation = axial(labels, [0, 5, 10, 15, 20])
 
@@ -222,7 +222,7 @@ def test_an_image_that_cannot_be_used_is_said_and_done_without_if_possible():
         finished_fill(interpolator_named("random_walk"), annotation, broken, {})
 
 
-def test_a_fill_goes_on_from_the_one_before():
+def test_a_fill_continues_from_the_one_before():
     labels = bent_tube()
     image = noisy_image(labels)
     for name in ("shape", "random_walk"):

@@ -90,7 +90,7 @@ def test_a_filter_that_crashes_harms_nobody(monkeypatch):
         filled(axial(ball(), [5, 12]), "morphological")
 
 
-def test_a_python_without_the_filter_is_told_where_it_comes_from(monkeypatch, tmp_path):
+def test_a_python_without_the_filter_leads_to_where_it_comes_from(monkeypatch, tmp_path):
     monkeypatch.setattr(morphological_process, "_filter_class", lambda: None)
     assert morphological_process.main("a", "b", "2") == morphological_process.NO_FILTER
     sleeper(monkeypatch, f"raise SystemExit({morphological_process.NO_FILTER})")

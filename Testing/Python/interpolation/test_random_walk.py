@@ -151,7 +151,7 @@ def test_bad_images_are_named():
         filled(annotation, "random_walk", image[1:])
 
 
-def test_one_drawn_slice_goes_on_where_the_image_agrees():
+def test_one_drawn_slice_is_continued_where_the_image_agrees():
     labels = bent_tube()
     fill = filled(axial(labels, [10]), RandomWalkInterpolator(), noisy_image(labels))
     assert fill.labels[8].any()

@@ -42,7 +42,7 @@ def test_a_trunk_splits_into_two_branches_and_two_branches_merge():
         assert all(layer.any() for layer in layers)
 
 
-def test_a_branch_that_has_no_counterpart_ends_while_the_trunk_goes_on():
+def test_a_branch_that_has_no_counterpart_ends_while_the_trunk_continues():
     labels = discs((0, 20, 15), (0, 20, 45), (10, 20, 15))
     layers = filled(axial(labels, [0, 10])).labels
     assert layers[5, :, :30].sum() == labels[0, :, :30].sum()
@@ -121,7 +121,7 @@ def test_drawn_slices_and_the_set_of_labels_stay_and_the_result_is_always_the_sa
     np.testing.assert_array_equal(fills[0].confidence, fills[1].confidence)
 
 
-def test_after_one_slice_was_drawn_anew_only_the_gaps_beside_it_are_filled_again():
+def test_after_one_slice_was_drawn_again_only_the_gaps_beside_it_are_filled_again():
     labels = blobs(7, shape=(25, 30, 34))
     before = axial(labels, range(0, 25, 4))
     fill = filled(before)

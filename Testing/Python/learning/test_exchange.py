@@ -129,7 +129,7 @@ def test_without_an_ignore_label_labels_become_references(tmp_path):
     assert not cohort.ledger("dense").decided
 
 
-def test_with_an_ignore_label_a_whole_volume_is_drawn_and_scribbles_are_said(tmp_path):
+def test_with_an_ignore_label_a_whole_volume_is_drawn_and_scribbles_are_reported(tmp_path):
     scribbled = sparse([5])
     scribbled[9, 3:5, 3:5] = 1
     folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"whole": ball(), "scribbled": scribbled})
@@ -195,7 +195,7 @@ def test_whole_crossing_empty_and_undecided_slices_come_back_from_an_export(tmp_
             assert states(back.ledger) == states(annotation.ledger)
 
 
-def test_a_ledger_that_no_longer_fits_its_labels_is_left_out_and_said(tmp_path):
+def test_a_ledger_that_no_longer_fits_its_labels_is_left_out_and_reported(tmp_path):
     cohort = Cohort.create(tmp_path / "cohort", "c", {1: "ball"})
     for name in ("more", "damaged", "filled in"):
         cohort.add_case(name, noisy_image(ball()), GRID)
@@ -291,7 +291,7 @@ def test_files_that_macos_leaves_beside_images_are_no_images(tmp_path):
     assert warnings == []
 
 
-def test_images_without_labels_and_labels_without_image_are_said(tmp_path):
+def test_images_without_labels_and_labels_without_image_are_reported(tmp_path):
     folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "bare": None, "gone": sparse()})
     (folder / "imagesTr" / "gone_0000.nii.gz").unlink()
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
@@ -371,7 +371,7 @@ def test_a_data_set_written_on_windows_is_read(tmp_path):
     assert cohort.ledger("a").indices(Plane.AXIAL) == [3, 9, 15]
 
 
-def test_a_raw_data_set_given_as_a_cohort_is_told_how_to_become_one(tmp_path):
+def test_a_raw_data_set_given_as_a_cohort_is_refused_with_the_way_to_convert_it(tmp_path):
     folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
     with pytest.raises(CohortError, match="is a raw data set of nnU-Net. Make a cohort of it with .*import-nnunet"):
         Cohort.open(folder)

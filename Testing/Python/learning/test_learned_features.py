@@ -77,7 +77,7 @@ def test_a_network_that_was_learned_needs_no_connection_any_more(ball_cohort, mo
     learned_features(ball_cohort, NAMES, [Plane.CORONAL], "autoencoder", training)
 
 
-def test_features_of_another_version_and_a_damaged_network_are_learned_anew(ball_cohort, monkeypatch):
+def test_features_of_another_version_and_a_damaged_network_are_learned_again(ball_cohort, monkeypatch):
     first = learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT)["ball_0"][Plane.AXIAL]
     weights = next(ball_cohort.cache_folder.rglob("*.safetensors"))
     weights.write_bytes(b"damaged")
@@ -106,7 +106,7 @@ def test_learning_restores_slices_better_than_their_mean(network):
     assert float(loss.detach()) < 0.7 * float((pictures - pictures.mean(0)).square().mean())
 
 
-def test_progress_is_told_and_cancel_is_heard(ball_cohort):
+def test_progress_is_reported_and_cancel_takes_effect(ball_cohort):
     reports = []
     learned_features(ball_cohort, NAMES, [Plane.AXIAL], "mae", SHORT, Watch(reports.append))
     assert any("step 3 of 3" in r.message and "loss" in r.metrics for r in reports)

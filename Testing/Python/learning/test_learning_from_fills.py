@@ -129,7 +129,7 @@ def test_cases_whose_names_look_like_those_of_files_have_files_of_their_own(ball
         np.testing.assert_array_equal(case.distances(0), alone[0].distances(0))
 
 
-def test_a_run_does_not_go_on_with_another_fill(ball_cohort):
+def test_a_run_does_not_resume_with_another_fill(ball_cohort):
     fill(ball_cohort)
     settings = TrainingSettings(**QUICK_TRAINING, fill_weight=0.5)
     plan_run(ball_cohort, "r", settings)

@@ -94,7 +94,7 @@ def test_normalising_makes_ten_thousandfold_scales_alike():
         normalise(np.full((3, 3, 3), 7), "z_score")
 
 
-def test_a_normalised_image_is_kept_and_made_anew_when_the_file_changes(ball_cohort):
+def test_a_normalised_image_is_kept_and_made_again_when_the_file_changes(ball_cohort):
     first = np.array(normalised_image(ball_cohort, "ball_0", "z_score"))
     assert np.array_equal(first, normalised_image(ball_cohort, "ball_0", "z_score"))
     image, geometry = ball_cohort.image("ball_0")
@@ -233,7 +233,7 @@ def test_weights_come_back_and_do_not_go_into_another_network(tmp_path):
             load_weights(tmp_path / "w.safetensors", other)
 
 
-def test_a_damaged_or_missing_checkpoint_is_said(tmp_path):
+def test_a_damaged_or_missing_checkpoint_is_reported(tmp_path):
     network = build_network("basic_unet_small", NetworkShape(2, (32, 32, 32)))
     optimizer = torch.optim.AdamW(network.parameters())
     path = tmp_path / "c.safetensors"
@@ -305,7 +305,7 @@ def test_devices_are_understood_as_people_write_them(monkeypatch):
     assert report.message.startswith("'CPU' is taken for 'cpu'. 'cpu' (")
 
 
-def test_a_graphics_card_that_is_not_there_is_told_by_their_number(monkeypatch):
+def test_a_graphics_card_that_is_not_there_is_named_by_its_number(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert named_device("cuda:1") == "cuda:1"
     with pytest.raises(BadInputError, match="no device 'cuda:9': PyTorch sees 2 GPUs here, counted from 0"):

@@ -107,7 +107,7 @@ def test_the_same_image_is_learned_once():
     assert sum("step 1 of" in message for message in watch_messages) == 1
 
 
-def test_what_a_cohort_has_taught_is_kept_and_a_damaged_file_made_anew(ball_cohort):
+def test_what_a_cohort_has_taught_is_kept_and_a_damaged_file_made_again(ball_cohort):
     names = ball_cohort.annotated_cases()
     messages = []
     first = trained_propagation(ball_cohort, names, QUICK, Watch(lambda p: messages.append(p.message)))
@@ -123,7 +123,7 @@ def test_what_a_cohort_has_taught_is_kept_and_a_damaged_file_made_anew(ball_coho
         assert torch.equal(left, right)
 
 
-def test_bad_input_is_said():
+def test_bad_input_is_reported():
     labels, image = wandering()
     annotation = axial(labels, [0, 13])
     method = PropagationInterpolator(settings=QUICK)

@@ -65,7 +65,7 @@ def test_dense_vox_net_has_the_paper_s_layers_and_every_one_learns():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-def test_dense_vox_net_keeps_thick_slices_apart_where_it_is_told_to():
+def test_dense_vox_net_keeps_thick_slices_apart_where_it_is_asked_to():
     network = DenseVoxNet(3, 1, 2, strides=((1, 2, 2), (1, 2, 2)))
     assert network(torch.randn(1, 1, 5, 16, 16)).shape == (1, 2, 5, 16, 16)
 
@@ -190,7 +190,7 @@ def test_the_whole_of_zheng_2020_runs_and_leaves_what_it_made(self_trained):
     assert labels.shape == (24, 28, 32)
 
 
-def test_self_training_stopped_in_any_of_its_models_goes_on_to_the_same_weights(ball_cohort, monkeypatch):
+def test_self_training_stopped_in_any_of_its_models_resumes_to_the_same_weights(ball_cohort, monkeypatch):
     monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
     train(ball_cohort, "whole", settings("self_training"))
     for stage in ("2D model, step 3", "3D model, step 2", "pseudo-labels of 'ball_1'", "final model, step 4"):

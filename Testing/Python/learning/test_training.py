@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(ball_cohor
 
 
 @pytest.mark.parametrize("iteration", [1, 3, 4])
-def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_step_reported, iteration):
+def test_a_cancelled_run_resumes_to_exactly_the_same_weights(ball_cohort, every_step_reported, iteration):
     train(ball_cohort, "whole", SETTINGS)
     with pytest.raises(CancelledError):
         train(ball_cohort, "parts", SETTINGS, watch=cancelled_at(iteration))
@@ -98,7 +98,7 @@ def test_a_cancelled_run_goes_on_to_exactly_the_same_weights(ball_cohort, every_
 
 
 @needs_posix_signals
-def test_a_killed_run_goes_on_to_exactly_the_same_weights(ball_cohort):
+def test_a_killed_run_resumes_to_exactly_the_same_weights(ball_cohort):
     settings = {**QUICK_TRAINING, "iterations": 16}
     train(ball_cohort, "whole", TrainingSettings(**settings))
     # It never ends by itself, however late the kill comes.
@@ -196,7 +196,7 @@ def test_labels_keep_their_values_and_names_from_drawing_to_prediction(ball_coho
     assert set(np.unique(Predictor(ball_cohort, "r", "cpu").labels("ball_0"))) == {0, 7}
 
 
-def test_nothing_drawn_and_only_empty_slices_are_said_before_anything_is_made(ball_cohort, tmp_path):
+def test_nothing_drawn_and_only_empty_slices_are_reported_before_anything_is_made(ball_cohort, tmp_path):
     cohort = Cohort.create(tmp_path / "empty", "empty")
     nothing = np.zeros((24, 28, 32), np.uint8)
     geometry = VolumeGeometry.from_spacing(nothing.shape)
@@ -217,7 +217,7 @@ def test_a_finished_run_is_not_trained_over(ball_cohort):
         train(ball_cohort, "r", SETTINGS)
 
 
-def test_a_run_goes_on_neither_with_other_settings_nor_with_other_slices(ball_cohort, every_step_reported):
+def test_a_run_resumes_neither_with_other_settings_nor_with_other_slices(ball_cohort, every_step_reported):
     with pytest.raises(CancelledError):
         train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
     with pytest.raises(RunError, match="other settings .seed 0 instead of 5"):
@@ -229,7 +229,7 @@ def test_a_run_goes_on_neither_with_other_settings_nor_with_other_slices(ball_co
         train(ball_cohort, "r")
 
 
-def test_a_run_does_not_go_on_with_other_images(ball_cohort, every_step_reported):
+def test_a_run_does_not_resume_with_other_images(ball_cohort, every_step_reported):
     with pytest.raises(CancelledError):
         train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
     path, geometry = ball_cohort.image_path("ball_1"), ball_cohort.geometry("ball_1")
@@ -241,7 +241,7 @@ def test_a_run_does_not_go_on_with_other_images(ball_cohort, every_step_reported
     assert train(ball_cohort, "r").last.iterations == 6
 
 
-def test_a_run_does_not_go_on_with_the_pseudo_labels_of_other_images(ball_cohort):
+def test_a_run_does_not_resume_with_the_pseudo_labels_of_other_images(ball_cohort):
     undrawn = noisy_image(ball(), 9)
     ball_cohort.add_case("undrawn", undrawn, ball_cohort.geometry("ball_0"))
     settings = TrainingSettings(**{**QUICK_TRAINING, "recipe": "self_training", "patch_2d": (16, 32), "batch_2d": 2})
@@ -278,7 +278,7 @@ def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball
     assert weights_of(ball_cohort, "r") == weights_of(ball_cohort, "whole")
 
 
-def test_a_second_process_on_the_same_run_is_told_so(ball_cohort):
+def test_a_second_process_on_the_same_run_is_refused_with_the_reason(ball_cohort):
     with (
         FolderLock(ball_cohort.run_folder("r"), "training the run 'r'"),
         pytest.raises(BusyError, match="training the run"),
@@ -322,7 +322,7 @@ def test_steps_that_are_no_numbers_change_nothing_and_end_in_a_sentence(ball_coh
         train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 50}))
 
 
-def test_bf16_that_gives_nan_goes_on_in_fp32(ball_cohort, monkeypatch):
+def test_bf16_that_gives_nan_is_replaced_by_fp32(ball_cohort, monkeypatch):
     from SparseAnnotateLib.learning.training import trainer
 
     def poisoned(device, precision):
@@ -359,7 +359,7 @@ def test_an_image_with_nan_is_refused_by_name(ball_cohort):
         train(ball_cohort, "r", SETTINGS)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_is_said_in_the_plan(ball_cohort, monkeypatch):
+def test_memory_that_runs_out_halves_the_batch_and_is_reported_in_the_plan(ball_cohort, monkeypatch):
     step = Trainer._step
 
     def tight(self, batch):

@@ -117,7 +117,7 @@ def test_a_gpu_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeypa
     assert any("going on on the CPU, which is slow" in note for note in card.notes)
 
 
-def test_a_full_disk_in_mid_checkpoint_is_said_and_the_last_checkpoint_is_kept(ball_cohort, monkeypatch):
+def test_a_full_disk_in_mid_checkpoint_is_reported_and_the_last_checkpoint_is_kept(ball_cohort, monkeypatch):
     run = RunFolder(ball_cohort.run_folder("r"))
     path = run.checkpoint_path("3d")
     kept = []
@@ -213,7 +213,7 @@ def test_a_volume_smaller_than_the_patch_trains_in_2d_and_3d(tmp_path):
     assert Predictor(cohort, "r", "cpu").labels("a").shape == (9, 11, 10)
 
 
-def test_spacings_that_differ_tenfold_are_said(tmp_path):
+def test_spacings_that_differ_tenfold_are_reported(tmp_path):
     cohort = one_case(tmp_path, ball(), [12])
     geometry = VolumeGeometry.from_spacing((24, 28, 32), (10.0, 10.0, 10.0))
     cohort.add_case("b", noisy_image(ball()), geometry)
@@ -597,7 +597,7 @@ def test_memory_stays_bounded_however_many_classes_there_are():
 
 
 @pytest.mark.parametrize("name", ["LeftKidney", "left kidney", "kidney_L", "LKidney", "Eye-R", "RT lung"])
-def test_sides_are_told_by_the_names_people_give(ball_cohort, name):
+def test_sides_are_recognised_by_the_names_people_give(ball_cohort, name):
     ball_cohort.set_labels({1: name, 2: "kernel"})
     assert new_plan(ball_cohort, SETTINGS, ["ball_0"]).flip == ()
 

@@ -197,7 +197,7 @@ def test_what_is_checked_at_the_end_only_holds_as_well(embedded, mrml, tmp_path,
     drawing.check()
 
 
-def test_a_drawing_that_slicer_has_resampled_to_another_geometry_is_told(embedded, mrml, tmp_path):
+def test_a_drawing_that_slicer_has_resampled_to_another_geometry_is_reported(embedded, mrml, tmp_path):
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     other = mrml.util.addVolumeFromArray(np.zeros((3, 4, 5)), turned(2, 20) @ moved(1, 2, 3), "other")
     drawing.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(other)
@@ -207,7 +207,7 @@ def test_a_drawing_that_slicer_has_resampled_to_another_geometry_is_told(embedde
         drawing.check()
 
 
-def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_said(embedded, mrml, tmp_path):
+def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_reported(embedded, mrml, tmp_path):
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     parent = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "registration")
     parent.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(MOVES["10 degrees"]))
@@ -222,7 +222,7 @@ def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_said(embedded, 
 
 @pytest.mark.parametrize("move", ["one slice up", "two slices down"])
 @pytest.mark.parametrize("hardened", [True, False])
-def test_a_drawing_that_alone_was_moved_by_whole_slices_is_told(embedded, mrml, tmp_path, move, hardened):
+def test_a_drawing_that_alone_was_moved_by_whole_slices_is_reported(embedded, mrml, tmp_path, move, hardened):
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     parent = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     parent.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(MOVES[move]))
@@ -269,7 +269,7 @@ def test_a_copy_for_another_volume_stays_at_its_place_in_the_world(mrml, embedde
     assert decided == [1, 2]  # those that are within, and whole; the sagittal one is not
 
 
-def test_recommended_slices_go_when_the_grid_goes_and_marked_ones_are_told(mrml):
+def test_recommended_slices_go_when_the_grid_goes_and_marked_ones_are_reported(mrml):
     from SparseAnnotateLib import scene
 
     volume = mrml.util.addVolumeFromArray(np.zeros(SHAPE), MATRICES["oblique"], "volume")

@@ -108,7 +108,7 @@ def test_a_copy_of_a_surface_on_the_volume_s_grid_holds_the_structure(mrml, volu
     assert scene.mark_decided(volume, Plane.AXIAL, 10) is SliceState.DRAWN
 
 
-def test_contours_that_slicer_cannot_convert_are_told(mrml, volume):
+def test_contours_that_slicer_cannot_convert_are_reported(mrml, volume):
     from SparseAnnotateLib import scene
 
     node = as_contours(mrml, painted(mrml, volume, {"a": ball(SHAPE, 7.0)}))

@@ -204,7 +204,7 @@ def test_overlapping_segments_are_reported_with_names_and_voxels_never_flattened
     scene.labels_of(node, volume, {"liver": 1, "tumour": 2}, where=elsewhere)
 
 
-def test_no_segment_and_two_of_one_name_are_said(mrml, plain_volume):
+def test_no_segment_and_two_of_one_name_are_reported(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     node = drawn_segmentation(mrml, plain_volume, {})
@@ -258,7 +258,7 @@ def test_the_ledger_is_saved_with_the_scene(mrml, plain_volume, embedded, tmp_pa
     assert scene.stored_ledger(scene.annotated_segmentation(volume), volume) == ledger
 
 
-def test_a_damaged_ledger_is_said(mrml, plain_volume):
+def test_a_damaged_ledger_is_reported(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     node = scene.annotated_segmentation(plain_volume, create=True)

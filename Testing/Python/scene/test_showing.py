@@ -161,7 +161,7 @@ def test_a_second_volume_gets_the_segments_of_the_first_without_what_is_drawn_in
         scene.add_segments_like(second, nothing)
 
 
-def test_only_another_name_is_told_not_every_change_of_a_node(mrml, views):
+def test_only_another_name_is_reported_not_every_change_of_a_node(mrml, views):
     from SparseAnnotateLib import scene
 
     heard = []

@@ -63,7 +63,7 @@ def test_no_slice_of_the_budget_is_lost(total):
         assert plan.slices_per_volume == total // len(plan.cases)
 
 
-def test_each_piece_of_advice_has_its_source_and_what_is_not_known_is_said():
+def test_each_piece_of_advice_has_its_source_and_what_is_not_known_is_reported():
     plan = plan_annotation(cohort(40), Budget(total=100))
     assert all(a.sentence.endswith(".") and a.source for a in plan.advice)
     assert "clear or subtle is not known" in said(plan)
@@ -112,7 +112,7 @@ def test_the_plane_along_which_slices_change_least_is_advised():
     assert "Draw axial slices" in said(plan)
 
 
-def test_planes_that_cannot_be_told_apart_are_said_to_be():
+def test_planes_that_cannot_be_distinguished_are_reported_as_such():
     assert advised_plane({Plane.AXIAL: 0.9, Plane.CORONAL: 0.895}) == (Plane.AXIAL, False)
     counts = {"v": {Plane.AXIAL: 40, Plane.CORONAL: 40}}
     close = plan_annotation(counts, Budget(total=8), similarity={Plane.AXIAL: 0.9, Plane.CORONAL: 0.895})

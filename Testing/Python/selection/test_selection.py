@@ -270,7 +270,7 @@ def test_drawn_slices_count_and_skipped_ones_do_not():
     assert [e.index for e in worklist["a"]] == [5, 15, 35, 45]
 
 
-def test_no_volume_and_no_plane_are_said():
+def test_no_volume_and_no_plane_are_reported():
     with pytest.raises(BadInputError, match="no volume"):
         recommend_slices([], [Plane.AXIAL], Budget(total=1))
     with pytest.raises(BadInputError, match="no plane"):

@@ -140,7 +140,7 @@ def test_what_another_version_has_cached_is_not_read(cohort, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an array", "shape", "nan"])
-def test_a_damaged_cache_is_made_anew(cohort, damage):
+def test_a_damaged_cache_is_made_again(cohort, damage):
     first = cohort_slice_images(cohort, "a", [Plane.AXIAL])[Plane.AXIAL]
     extents = cohort_extents(cohort, "a")
     for path in cached(cohort):

@@ -94,7 +94,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tmp_path, options, wo
     assert made(tmp_path / "co", *images) == ["p0", "p1"]
 
 
-def test_what_goes_wrong_on_the_way_is_taken_back_and_the_second_try_works(tmp_path, monkeypatch):
+def test_what_goes_wrong_on_the_way_is_undone_and_the_second_try_works(tmp_path, monkeypatch):
     images = [scan(tmp_path / f"p{n}.nrrd") for n in range(2)]
     real = creating.import_image
 
@@ -111,7 +111,7 @@ def test_what_goes_wrong_on_the_way_is_taken_back_and_the_second_try_works(tmp_p
     assert made(tmp_path / "co", *images) == ["p0", "p1"]
 
 
-def test_images_are_added_to_a_cohort_that_is_there_and_this_is_said(tmp_path, caplog):
+def test_images_are_added_to_a_cohort_that_is_there_and_this_is_reported(tmp_path, caplog):
     made(tmp_path / "co", scan(tmp_path / "a.nrrd"), labels={1: "liver"})
     with caplog.at_level(logging.WARNING):
         again = made(tmp_path / "co", str(tmp_path / "a.nrrd"), scan(tmp_path / "b.nrrd"), labels={2: "spleen"})
@@ -239,7 +239,7 @@ def test_references_whose_names_say_nothing_are_named_in_a_warning(tmp_path, cap
     assert "'x.nrrd' for 'a.nrrd'; 'y.nrrd' for 'b.nrrd'" in caplog.text
 
 
-def test_references_on_each_other_s_grids_are_told_so(tmp_path):
+def test_references_on_each_other_s_grids_are_reported_as_such(tmp_path):
     smaller = VolumeGeometry.from_spacing((20, 28, 32), (2.0, 1.0, 1.0))
     write_image(tmp_path / "a.nrrd", noisy_image(ball()), GEOMETRY)
     write_image(tmp_path / "b.nrrd", noisy_image(ball()[:20]), smaller)

@@ -133,7 +133,7 @@ def test_a_prediction_by_a_run_that_was_trained_again_is_refused(ball_cohort):
         figures(ball_cohort, "r", ("ball_0",))
 
 
-def test_a_result_of_another_program_is_measured_and_this_is_said(ball_cohort):
+def test_a_result_of_another_program_is_measured_and_this_is_reported(ball_cohort):
     by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
     found = figures(ball_cohort, "hand", ("ball_0",))["ball_0"]
     assert found.dice == 1.0

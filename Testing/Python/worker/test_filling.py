@@ -108,7 +108,7 @@ def with_broken_image(tmp_path) -> Cohort:
     return cohort
 
 
-def test_an_image_with_nan_is_filled_by_shape_and_this_is_said(tmp_path):
+def test_an_image_with_nan_is_filled_by_shape_and_this_is_reported(tmp_path):
     cohort = with_broken_image(tmp_path)
     (result,) = filled(cohort)
     assert result.labels[0]["method"] == "shape"

@@ -135,7 +135,7 @@ def test_one_worker_answers_about_itself_while_it_trains_and_cancel_leaves_a_che
 
 
 @needs_posix_signals
-def test_a_worker_killed_in_training_is_told_and_the_next_request_starts_another_that_goes_on(ball_cohort):
+def test_a_worker_killed_in_training_is_reported_and_the_next_request_starts_another_that_resumes(ball_cohort):
     with BlockingWorker() as worker:
         settings = {**QUICK_TRAINING, "iterations": 60}
         params = {"cohort": str(ball_cohort.folder), "run": "r", "settings": settings}
@@ -172,7 +172,7 @@ def test_what_libraries_print_cannot_be_mistaken_for_a_message():
     assert b"to the descriptor" in result.stderr
 
 
-def test_an_unexpected_error_is_said_with_a_trace_in_the_log():
+def test_an_unexpected_error_is_reported_with_a_trace_in_the_log():
     script = (
         "from SparseAnnotateLib.worker import requests, server\n"
         "def broken(request, watch): raise ZeroDivisionError('oops')\n"
@@ -185,13 +185,13 @@ def test_an_unexpected_error_is_said_with_a_trace_in_the_log():
         pump_until(worker, lambda: any("ZeroDivisionError" in line for line in worker.client.log))
 
 
-def test_a_worker_that_cannot_be_started_is_said():
+def test_a_worker_that_cannot_be_started_is_reported():
     client = WorkerClient(lambda: SubprocessTransport(["/nowhere/python"]))
     with pytest.raises(WorkerError, match=r"'/nowhere/python' cannot be started"):
         client.request("environment", {})
 
 
-def test_a_worker_that_ends_at_once_is_said_with_its_last_words():
+def test_a_worker_that_ends_at_once_is_reported_with_its_last_log_line():
     worker = BlockingWorker([sys.executable, "-c", "import sys; sys.exit('no such module')"])
     with pytest.raises(WorkerError, match=r"ended during 'environment' \(exit code 1\).*no such module"):
         worker.call("environment", {})
