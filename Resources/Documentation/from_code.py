@@ -12,9 +12,12 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
+from enum import Enum
 from pathlib import Path
 
+from SparseAnnotateLib import selection
 from SparseAnnotateLib.command_line.parser import parser
+from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.core.registry import markdown_table
 from SparseAnnotateLib.interpolation import INTERPOLATORS
 from SparseAnnotateLib.runs import LOSSES, NETWORKS, PRESETS, RECIPES, AugmentationSettings, base_networks
@@ -22,13 +25,13 @@ from SparseAnnotateLib.runs.settings import TrainingSettings
 from SparseAnnotateLib.selection import FEATURES, SCOPES, STRATEGIES
 
 _MODULE = Path(__file__).resolve().parents[2] / "SparseAnnotate"
-_LOGIC = _MODULE / "SparseAnnotateLib" / "logic"
+_CONSOLE = _MODULE / "SparseAnnotateLib" / "logic" / "console.py"
 _PLACE = re.compile(r"^<!-- from code: (\w+) -->$", re.MULTILINE)
 
 
 def completed(page: str) -> str:
     """The text of a page with what the code says in its places."""
-    return _PLACE.sub(lambda place: _PARTS[place[1]](), page)
+    return _PLACE.sub(lambda place: PARTS[place[1]](), page)
 
 
 def commands() -> str:
@@ -53,12 +56,16 @@ def augmentation() -> str:
 
 
 def console() -> str:
-    """Every documented method of `SparseAnnotateLogic`, from its source: Slicer is not needed to read it."""
+    """Every method of `SparseAnnotateLogic`, by task, from its source: Slicer is not needed to read it."""
+    source = _CONSOLE.read_text(encoding="utf-8")
+    tasks = [(n, m[1]) for n, line in enumerate(source.splitlines()) if (m := re.match(r" +# --- (.+?) -+$", line))]
+    (logic,) = (c for c in ast.parse(source).body if isinstance(c, ast.ClassDef) and c.name == "ConsoleLogic")
     parts = []
-    for path in sorted(_LOGIC.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and node.name.endswith("Logic") and node.name != "PanelLogic":
-                parts += [_method(item) for item in node.body if _is_public(item)]
+    for method in filter(_is_public, logic.body):
+        while tasks and tasks[0][0] < method.lineno:
+            task = tasks.pop(0)[1]
+            parts.append(f"## {task[:1].upper()}{task[1:]}")
+        parts.append(_method(method))
     return "\n\n".join(parts)
 
 
@@ -105,8 +112,22 @@ def _method(node: ast.FunctionDef) -> str:
     arguments.args = [a for a in arguments.args if a.arg != "self"]
     for argument in (*arguments.args, *arguments.kwonlyargs):
         argument.annotation = None
+    arguments.defaults = [_evaluated(default) for default in arguments.defaults]
+    arguments.kw_defaults = [default and _evaluated(default) for default in arguments.kw_defaults]
     text = f"logic.{node.name}" if is_property else f"logic.{node.name}({ast.unparse(arguments)})"
-    return f"## {node.name}\n\n```python\n{text}\n```\n\n{_prose(ast.get_docstring(node) or '')}"
+    return f"### {node.name}\n\n```python\n{text}\n```\n\n{_prose(ast.get_docstring(node) or '')}"
+
+
+def _evaluated(default: ast.expr) -> ast.expr:
+    """A default as its value: in the source it often stands as the name of the one place it is kept in."""
+    value = eval(compile(ast.Expression(default), str(_CONSOLE), "eval"), dict(vars(selection)) | {"Plane": Plane})
+    return ast.parse(repr(_plain(value)), mode="eval").body
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _prose(docstring: str) -> str:
@@ -130,11 +151,11 @@ def _fields_table(settings_class: type) -> str:
     rows = []
     for field in fields(settings_class):
         if field.default is MISSING:
-            default = "see below"
+            default = "see there"
         else:
             default = f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
             default = "*decided for you*" if field.default is None else default
-        rows.append((f"`{field.name}`", default, described.get(field.name, "see below")))
+        rows.append((f"`{field.name}`", default, described[field.name]))
     return _table(("setting", "default", "meaning"), rows)
 
 
@@ -165,7 +186,7 @@ def _block(text: str) -> str:
     return f"```text\n{text.rstrip()}\n```"
 
 
-_PARTS: dict[str, Callable[[], str]] = {
+PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
     "augmentation": augmentation,

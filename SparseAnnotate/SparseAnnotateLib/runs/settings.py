@@ -80,6 +80,7 @@ class TrainingSettings:
         mean_teacher: weight of the agreement with a moving average of the model on undrawn voxels (Tarvainen 2017).
         drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
         random_share: share of the final model's iterations that fit random pseudo-labels; then the nearest ones.
+        augmentation: random changes of patches, see `AugmentationSettings`.
         normalisation: of each image: 'z_score', or 'percentile' (0.5 and 99.5 to 0 and 1).
         validation_share: share of the drawn slices held out to watch the training; none below 20 drawn slices.
         validate_every: iterations between two validations on held-out slices.

@@ -141,6 +141,17 @@ def test_pre_commit_checks_with_the_version_of_ruff_that_the_tests_use():
     assert f"rev: v{re.search(r'^ruff==(.+)$', constraints, re.MULTILINE).group(1)} " in configuration
 
 
+def test_the_reference_takes_all_its_parts_from_the_code():
+    import from_code
+
+    text = "".join(page.read_text(encoding="utf-8") for page in pages())
+    places = set(re.findall(r"<!-- from code: (\w+) -->", text))
+    assert places == set(from_code.PARTS)
+    for name in places:
+        assert len(from_code.PARTS[name]().splitlines()) >= 4, name
+    assert "### applyFill" in from_code.console()
+
+
 def test_the_version_stands_in_one_place_and_all_others_agree():
     from SparseAnnotateLib import __version__
 
