@@ -17,7 +17,6 @@ version = release = __version__
 extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["README.md"]
 
 html_theme = "furo"
 html_title = f"SparseAnnotate {__version__}"
