@@ -154,7 +154,7 @@ def _fields_table(settings_class: type) -> str:
             default = "see there"
         else:
             default = f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
-            default = "*decided for you*" if field.default is None else default
+            default = "`null`" if field.default is None else default
         rows.append((f"`{field.name}`", default, described[field.name]))
     return _table(("setting", "default", "meaning"), rows)
 

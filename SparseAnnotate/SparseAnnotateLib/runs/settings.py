@@ -27,9 +27,8 @@ class AugmentationSettings:
     """Random changes of patches.
 
     Attributes:
-        flip: the axes to mirror along, of S, A, R; None: R, the body being about symmetric, or none where the names
-            of structures tell sides. Mirroring along the others makes anatomy that nobody has, and a model that cannot
-            tell front from back.
+        flip: the axes to mirror along, of S, A, R; None: R, because bodies are about symmetric from left to right, or
+            none where the names of structures tell sides. Mirroring along S or A shows anatomy that nobody has.
         right_angles: chance of a rotation by 90, 180 or 270 degrees, in planes whose spacing and patch sides agree.
         affine: chance of a small rotation, scaling and shear.
         elastic: chance of an elastic deformation, together with the affine one.
@@ -56,40 +55,49 @@ class TrainingSettings:
     """How to train; 'auto' and None are filled in from the cohort and the device when the run begins.
 
     Attributes:
-        recipe: what is trained, a name from RECIPES.
-        network, network_2d: names from `base_networks`, or 'auto' (small on a CPU).
-        network_final: of the final model of 'self_training', any name from NETWORKS; 'auto': the Y-shaped
-            DenseVoxNet, and on a CPU the network of the 3D model, which learns more in the steps that it affords.
-        patch, patch_2d: patch size in voxels (S, A, R), and in pixels of slices, or None.
-        batch, batch_2d: patches per step, or None.
-        iterations: optimiser steps of each model at most.
-        iterations_2d, iterations_final: of the 2D and of the final model; None: as many.
+        recipe: what to train, a name from RECIPES.
+        network: network of 3D models, a name from `base_networks`; 'auto': a small one on a CPU.
+        network_2d: the same for 2D models.
+        network_final: network of the final model of 'self_training', a name from NETWORKS; 'auto': the Y-shaped
+            DenseVoxNet on a GPU, and on a CPU that of the 3D model, which learns more in the steps a CPU affords.
+        patch: patch size of 3D models in voxels (S, A, R); None: planned from the cohort and the device.
+        patch_2d: patch size of 2D models in pixels; None: planned.
+        batch: patches per step of 3D models; None: planned.
+        batch_2d: patches per step of 2D models; None: planned.
+        iterations: optimiser steps of each model, at most.
+        iterations_2d: steps of the 2D model, at most; None: as many as `iterations`.
+        iterations_final: steps of the final model, at most; None: as many as `iterations`.
         loss: a name from LOSSES.
-        class_weights: of 'weighted_ce', background first; None: by how rare each class is in the drawn slices.
-        learning_rate, weight_decay: of AdamW.
-        schedule: 'hold' (warm up, hold, cool down), 'poly' (power 0.9) or 'cosine'.
-        warm_up, cool_down: share of the iterations over which the rate rises first and, with 'hold', falls to zero
-            last.
+        class_weights: weight of each class for the loss 'weighted_ce', background first; None: the rarer a class is in
+            the drawn slices, the higher its weight.
+        learning_rate: highest learning rate of the optimiser (AdamW).
+        weight_decay: weight decay of the optimiser (AdamW).
+        schedule: of the learning rate: 'hold' (warm up, hold, cool down), 'poly' (power 0.9) or 'cosine'.
+        warm_up: share of the steps over which the learning rate rises at the beginning.
+        cool_down: with the schedule 'hold', share of the steps over which the learning rate falls to zero at the end.
         largest_gradient: the norm that gradients are clipped to.
-        dropout: share of values dropped in the network while it learns; also what its uncertainty is sampled with.
+        dropout: share of values dropped in the network while it learns; the uncertainty of a single model is sampled
+            with it, too.
         fill_weight: how much a filled voxel counts beside a drawn one, times its confidence; 0: nothing is learned from
-            fills. With more the cases must have been filled.
+            fills. With more than 0, fill the cases first.
         foreground_share: share of patches placed on a voxel of a structure, each structure equally often.
-        class_shares: share of patches placed on each label value instead (Zhang 2025, appendix G).
+        class_shares: in place of `foreground_share`, share of patches placed on each label value (Zhang 2025, appendix
+            G); None: not used.
         undrawn_share: share of patches placed anywhere, drawn or not; the others lie on any drawn voxel.
         mean_teacher: weight of the agreement with a moving average of the model on undrawn voxels (Tarvainen 2017).
         drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
-        random_share: share of the final model's iterations that fit random pseudo-labels; then the nearest ones.
+        random_share: share of the final model's steps that fit randomly chosen pseudo-labels; the rest fit the nearest.
         augmentation: random changes of patches, see `AugmentationSettings`.
-        normalisation: of each image: 'z_score', or 'percentile' (0.5 and 99.5 to 0 and 1).
-        validation_share: share of the drawn slices held out to watch the training; none below 20 drawn slices.
-        validate_every: iterations between two validations on held-out slices.
+        normalisation: of the intensities of each image: 'z_score', or 'percentile' (percentiles 0.5 and 99.5 become 0
+            and 1).
+        validation_share: share of the drawn slices held out for validation; none with fewer than 20 drawn slices.
+        validate_every: steps between two validations on held-out slices.
         patience: validations without progress before training cools down and stops early.
-        checkpoint_every: iterations between two checkpoints.
+        checkpoint_every: steps between two checkpoints.
         seed: of everything random.
         device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
-        precision: 'auto', 'fp32', 'bf16' or 'fp16' (mixed).
-        channels_last: the memory format GPUs prefer; None: on GPUs.
+        precision: 'auto', 'fp32', or mixed: 'bf16', 'fp16'.
+        channels_last: use the memory format that GPUs prefer; None: on GPUs.
         compile: use torch.compile, which pays off in long trainings on GPUs.
     """
 
