@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import slicer
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -33,6 +33,9 @@ from SparseAnnotateLib.selection import (
 
 BUDGETS = ["percent", "slices", "minutes"]
 SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
+
+if TYPE_CHECKING:
+    from SparseAnnotateLib.gui.panel import Panel
 
 
 class SparseAnnotate(ScriptedLoadableModule):
@@ -118,7 +121,8 @@ class SparseAnnotateLogic(ConsoleLogic):
         super().__init__(newTransport or _qprocessTransport, _later)
 
     def getParameterNode(self):
-        return SparseAnnotateParameterNode(super().getParameterNode())
+        # Its decorator gives the class this constructor.
+        return SparseAnnotateParameterNode(super().getParameterNode())  # type: ignore[call-arg]
 
 
 def _later(action: Callable[[], None]) -> None:
@@ -140,7 +144,7 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: SparseAnnotateLogic | None = None
-        self.panel = None
+        self.panel: Panel | None = None
 
     def setup(self):
         from SparseAnnotateLib.gui.panel import Panel
@@ -163,7 +167,7 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
     def enter(self):
-        if self.panel is not None:
+        if self.panel is not None and self.logic is not None:
             self.panel.connect_parameters(self.logic.getParameterNode())
 
     def exit(self):
@@ -178,6 +182,8 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
 
     def onSceneStartClose(self, caller, event):
+        if self.panel is None or self.logic is None:
+            return
         if not self.panel.may_go_on_after_closing():
             self.logic.cancel()
         self.panel.forget_scene()
@@ -192,11 +198,13 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
     def onNodesChanged(self, caller, event):
-        self.panel.scene_changed()
+        if self.panel is not None:
+            self.panel.scene_changed()
 
     def onReload(self):
         # What is made anew begins at the top: scrolled down as before, nothing of it would be seen.
-        self.panel.scroll_to_top()
+        if self.panel is not None:  # there is none when the setup has failed
+            self.panel.scroll_to_top()
         self.cleanup()
         # Slicer reloads this file only; the library must go, too, or its old code stays.
         for name in [n for n in sys.modules if n.split(".")[0] == "SparseAnnotateLib"]:
@@ -223,6 +231,7 @@ class SparseAnnotateTest(ScriptedLoadableModuleTest):
         volumeNode = slicer.util.addVolumeFromArray(100.0 * ball + 10.0, np.diag([-1.0, 1.0, 2.0, 1.0]), "ball")
         logic = SparseAnnotateLogic()
         worklist = logic.recommendSlices([volumeNode], density=0.25, wholeVolume=True)
+        assert isinstance(worklist, list)
         self.assertEqual(len(worklist), 10)
         segmentation = logic.segmentationNode(volumeNode)
         drawn = np.zeros_like(ball)

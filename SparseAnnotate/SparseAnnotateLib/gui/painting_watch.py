@@ -95,9 +95,9 @@ class PaintingWatch:
             before = self._seen.get((volume.GetID(), plane, index))
             if before is not None:
                 changed[plane, index] = logic.panel.changed_voxels(volume, plane, index, before)
-        plane, index = max(changed, key=changed.get, default=(None, None))
-        if plane is None or not changed[plane, index]:
+        if not any(changed.values()):
             return None
+        plane, index = max(changed, key=lambda shown: changed[shown])
         item = logic.panel.worklist_item(volume, plane, index)
         return item if not item.state.is_decided and logic.panel.slice_mark(volume, plane, index) else None
 

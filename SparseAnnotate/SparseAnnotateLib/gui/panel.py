@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -18,7 +20,7 @@ from .environment_step import EnvironmentStep
 from .fill_step import FillStep
 from .measure_step import MeasureStep
 from .module_column import scroll_to, scroll_to_top
-from .next_step import next_step
+from .next_step import NextStep, next_step
 from .recommend_step import RecommendStep
 from .session import PanelSession
 from .shortcuts import Shortcuts
@@ -45,7 +47,6 @@ class Panel:
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self._connection = None
         self._is_refreshing = False
-        self._next = None
         self.session = PanelSession(self.ui, logic, self.refresh, self.scene_changed, self._show_progress)
         selectors = ("segmentationSelector", "measuredSelector", "referenceSelector")
         for name in selectors:
@@ -86,7 +87,7 @@ class Panel:
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON_MS)
         self._soon.connect("timeout()", self.refresh)
-        self._unfolded = None
+        self._unfolded: Any = None  # a section that was unfolded, to be scrolled to
         self._scrolling = qt.QTimer()
         self._scrolling.setSingleShot(True)
         self._scrolling.setInterval(_LAYOUT_MS)
@@ -199,15 +200,15 @@ class Panel:
         self.train.show_progress(progress)
         self.environment.show_worker()
 
-    def _show_next(self) -> None:
-        self._next = next_step(self)
-        self.ui.nextStepLabel.text = self._next.sentence
-        self.ui.nextStepButton.text = self._next.button
-        self.ui.nextStepButton.visible = bool(self._next.button)
+    def _show_next(self) -> NextStep:
+        found = next_step(self)
+        self.ui.nextStepLabel.text = found.sentence
+        self.ui.nextStepButton.text = found.button
+        self.ui.nextStepButton.visible = bool(found.button)
+        return found
 
     def _do_next(self) -> None:
-        self._show_next()
-        done = self._next
+        done = self._show_next()
         if done.step is not None:
             self.open(done.step)
         if done.action is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import qt
 
@@ -15,11 +16,11 @@ _ending: list = []
 
 
 class QProcessTransport:
-    """See `worker.client.Transport`. Callbacks come from Qt's event loop."""
+    """See `client.Transport`. Callbacks come from Qt's event loop."""
 
     def __init__(self, command: list[str] | None = None):
         self._command = command
-        self._process = None
+        self._process: Any = None  # Slicer's qt has no types
         self._on_end: Callable[[str], None] | None = None
 
     @property
@@ -30,7 +31,9 @@ class QProcessTransport:
     def process(self):
         return self._process
 
-    def start(self, on_line, on_log, on_end) -> None:
+    def start(
+        self, on_line: Callable[[bytes], None], on_log: Callable[[str], None], on_end: Callable[[str], None]
+    ) -> None:
         """See `Transport.start`. That a program cannot be started is told by `on_end`."""
         program, *arguments = self._command or worker_command()
         self._on_end = on_end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -34,7 +35,7 @@ class PanelSession:
     ):
         self.ui, self.logic, self.refresh, self.refresh_soon = ui, logic, refresh, refresh_soon
         self._on_progress = on_progress
-        self.parameters = None
+        self.parameters: Any = None  # Slicer's parameter node wrapper has no types
         self._effort = self._cohort = None
         self._pending: list[Callable[[], None]] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
@@ -106,7 +107,7 @@ class PanelSession:
         if text:
             slicer.util.showStatusMessage(text, 10000)
 
-    def attempt(self, action: Callable[[], None], keep_message: bool = False) -> None:
+    def attempt(self, action: Callable[[], object], keep_message: bool = False) -> None:
         """Run an action; an error of ours becomes a sentence in the panel, any other one is shown by Slicer."""
         if not keep_message:
             self.say("")

@@ -33,7 +33,7 @@ class TrainStep(Step):
         self._training: str | None = None
         self._trained_in = None
         self._curves_at = 0.0
-        self._estimated_for = None
+        self._estimated_for: tuple | None = None
         self._train_text = ui.trainButton.text
         self.preview = Preview(
             session,
@@ -210,11 +210,12 @@ class TrainStep(Step):
 
     def show_progress(self, progress: Progress) -> None:
         """Follow the curves of the training at work."""
-        if self._training is None or not progress.metrics or time.monotonic() - self._curves_at < _CURVES_EVERY:
+        run = self._training
+        if run is None or not progress.metrics or time.monotonic() - self._curves_at < _CURVES_EVERY:
             return
         self._curves_at = time.monotonic()
         if self.session.parameters is not None and self._is_at_hand:
-            self.session.attempt(lambda: self._show_curves(self._training), keep_message=True)
+            self.session.attempt(lambda: self._show_curves(run), keep_message=True)
 
     def _show_curves(self, run: str) -> None:
         """Draw the curves of a run; the layout stays as it is."""

@@ -6,10 +6,12 @@ import math
 import os
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
 from ..core import BadInputError
+from ..runs.plan import Precision
 
 DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second GPU, or mps for an Apple GPU."
 
@@ -38,13 +40,17 @@ def smoke_test(device: str) -> DeviceReport:
         leaf = weight.to(device).requires_grad_()
         result = torch.nn.functional.conv3d(image.to(device), leaf).sum()
         result.backward()
-        agrees = math.isclose(result.item(), expected, rel_tol=1e-2, abs_tol=0.5) and bool(leaf.grad.isfinite().all())
+        agrees = math.isclose(result.item(), expected, rel_tol=1e-2, abs_tol=0.5) and _is_finite(leaf.grad)
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
         line = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         return DeviceReport(device, device, False, f"'{device}' cannot be used (PyTorch says: {line}).")
     if not agrees:
         return DeviceReport(device, name, False, f"'{device}' ({name}) gives wrong results and is not used.")
     return DeviceReport(device, name, True, f"'{device}' ({name}) works.")
+
+
+def _is_finite(gradient: torch.Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.isfinite().all())
 
 
 def device_reports() -> list[DeviceReport]:
@@ -128,7 +134,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def training_precision(precision: str, device: str) -> str:
+def training_precision(precision: Precision | Literal["auto"], device: str) -> Precision:
     """The precision behind 'auto' for training: bf16 where a GPU has it, fp16 on older ones, else fp32.
 
     On a CPU bf16 takes 0.6 of the time of fp32, but two runs of one seed differ and some give NaN
@@ -139,20 +145,20 @@ def training_precision(precision: str, device: str) -> str:
     return _gpu_precision(device) if device.startswith("cuda") else "fp32"
 
 
-def prediction_precision(device: str) -> str:
+def prediction_precision(device: str) -> Precision:
     """The precision for prediction: bf16 where the hardware computes in it, also on a CPU (three times faster)."""
     if device.startswith("cuda"):
         return _gpu_precision(device)
     return "bf16" if device == "cpu" and _cpu_has_bf16() else "fp32"
 
 
-def _gpu_precision(device: str) -> str:
+def _gpu_precision(device: str) -> Precision:
     major, _ = torch.cuda.get_device_capability(device)
     return "bf16" if major >= 8 else "fp16"
 
 
 def _cpu_has_bf16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -136,7 +136,10 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def _with_checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
     content = save(_plain(tensors), metadata={**metadata, "checksum": _NO_DIGITS.decode()})
-    place = _CHECKSUM.search(content).start(1)
+    found = _CHECKSUM.search(content)
+    if found is None:
+        raise ValueError("the weights' header does not hold the checksum that was put there")
+    place = found.start(1)
     digits = f"{zlib.crc32(content):08x}".encode("ascii")
     return content[:place] + digits + content[place + len(digits) :]
 

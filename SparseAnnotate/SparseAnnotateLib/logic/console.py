@@ -176,7 +176,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         secondsPerSlice: float | None = None,
         dimensions: int = DEFAULT_DIMENSIONS,
         target: str | None = None,
-        planes: Sequence[str] = tuple(plane.value for plane in Plane),
+        planes: Sequence[str] = tuple(map(str, Plane)),
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,

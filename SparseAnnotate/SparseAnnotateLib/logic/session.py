@@ -11,7 +11,7 @@ import slicer
 
 from ..client import Job, Steps, WorkerJobs
 from ..core import Cohort, Progress
-from ..core.cohort import COHORT_FILE
+from ..core.cohort_file import COHORT_FILE
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .settings import TrainingSettings, check_patch
 RUN_FORMAT = 2
 VIEW_NAMES = ("axial", "coronal", "sagittal")  # slices across S, A and R
 Role = Literal["2d", "3d", "final"]
+Precision = Literal["fp32", "bf16", "fp16"]
 ROLES = (["3d"], ["2d"], ["2d", "3d"], ["2d", "3d", "final"])
 
 
@@ -78,7 +79,7 @@ class RunPlan:
     settings: TrainingSettings
     models: tuple[ModelPlan, ...]
     device: str
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
     spacing: tuple[float, float, float]
     flip: tuple[Literal["S", "A", "R"], ...]
     classes: tuple[int, ...]

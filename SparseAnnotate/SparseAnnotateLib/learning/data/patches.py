@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...core.planes import slice_layer
+from ...core.voxel_boxes import Box, along_axes
 from .training_cases import TrainingCase
 
 
@@ -128,15 +130,16 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
         the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
     """
     shape = case.image.shape
-    inside = tuple(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, shape, strict=True))
-    place = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
+    inside = along_axes(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, shape, strict=True))
+    place = along_axes(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
 
-    def cut(source: np.ndarray, dtype=None) -> np.ndarray:
+    def cut(source: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
         array = np.zeros((*source.shape[:-3], *size), dtype=dtype or source.dtype)
         array[(..., *place)] = source[(..., *inside)]
         return array
 
-    supervised = np.zeros(size, dtype=bool) if case.weights is None else cut(case.weights, np.float32)
+    weights = case.weights
+    supervised = np.zeros(size, dtype=bool) if weights is None else cut(weights, np.float32)
     patch = {"image": cut(case.image, np.float32)[None], "label": cut(case.labels)[None]}
     if case.distance_classes:
         patch["distances"] = _distances(case, start, size, inside, place)
@@ -144,11 +147,12 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
     for slices, counts in ((case.slices, True), (case.held_out, False)):
         for axis, index in slices:
             if inside[axis].start <= index < inside[axis].stop:
-                layer = list(place)
+                layer: list[int | slice] = list(place)
                 layer[axis] = index - start[axis]
                 supervised[tuple(layer)] = counts
-    if case.undecided_path is not None:
-        supervised[cut(case.undecided)] = 0
+    undecided = case.undecided
+    if undecided is not None:
+        supervised[cut(undecided)] = 0
     patch["supervised"] = supervised[None]
     if case.pseudo_path is not None:
         sets, sure = case.pseudo_labels(inside)
@@ -158,15 +162,15 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
     return patch
 
 
-def _distances(case: TrainingCase, start, size, inside, place) -> np.ndarray:
+def _distances(case: TrainingCase, start: Sequence[int], size: Sequence[int], inside: Box, place: Box) -> np.ndarray:
     """(C, S, A, R) float32: of each drawn slice that the patch shows, 0 elsewhere."""
     result = np.zeros((case.distance_classes, *size), dtype=np.float32)
     for axis in case.distances_paths:
         distances = case.distances(axis)
         for number, index in enumerate(i for a, i in case.slices if a == axis):
             if inside[axis].start <= index < inside[axis].stop:
-                layer = list(place)
+                layer: list[int | slice] = list(place)
                 layer[axis] = index - start[axis]
-                across = [inside[a] for a in range(3) if a != axis]
-                result[(slice(None), *layer)] = distances[(number, slice(None), *across)]
+                rows, columns = (inside[a] for a in range(3) if a != axis)
+                result[(slice(None), *layer)] = distances[number, :, rows, columns]
     return result

@@ -14,10 +14,11 @@ from scipy.ndimage import distance_transform_edt
 from ...core import BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.array_files import is_whole_array, save_array
 from ...core.case_names import file_stem
-from ...core.images import read_facts, read_labels, read_percent, require_finite
+from ...core.images import read_facts, read_labels, read_percent
 from ...core.intensities import Intensities
 from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
+from ...core.voxel_values import require_finite
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
@@ -90,6 +91,8 @@ class TrainingCase:
         Returns class indices (V, *box) and their probabilities (V, *box) uint8, 255 for 1. Far from all structures,
         where nothing is kept, it is background for certain.
         """
+        if self.pseudo_path is None:
+            raise ValueError(f"'{self.name}' has no pseudo-labels")
         kept = np.load(self.pseudo_path, mmap_mode="r")
         shape = [side.stop - side.start for side in box]
         sets = np.zeros((kept.shape[1], *shape), dtype=kept.dtype)
@@ -126,11 +129,12 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
         start, width = _start_and_width(intensities.shown_in(image).astype(np.float64), kind)
         tensor = (tensor - start) / width
     elif kind == "z_score":
-        tensor = NormalizeIntensity()(tensor)
+        tensor = torch.as_tensor(NormalizeIntensity()(tensor))
     elif _is_nearly_constant(tensor):
         tensor = (tensor - low) / (high - low)
     else:
-        tensor = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0.0, b_max=1.0)(tensor)
+        scaled = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0.0, b_max=1.0)(tensor)
+        tensor = torch.as_tensor(scaled)
     array = np.asarray(tensor[0].clamp(-_FLOAT16_LARGEST, _FLOAT16_LARGEST), dtype=np.float16)
     require_finite(array[:1], "The normalised image")
     return array

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...core.annotation import SparseAnnotation
 from ...core.case_names import file_stem
-from ...core.cohort import COHORT_FILE, Cohort
+from ...core.cohort import Cohort
+from ...core.cohort_file import COHORT_FILE
 from ...core.decathlon import DATASET_FILE, is_left_by_macos
 from ...core.errors import BadInputError
 from ...core.geometry import VolumeGeometry

@@ -48,7 +48,7 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
 def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:
     """The images of a raw data set by the names of their cases, those to train on first. Raises BadInputError."""
     ending = CHANNEL + dataset.ending
-    found = {}
+    found: dict[str, Path] = {}
     for kind in ("imagesTr", "imagesTs"):
         for path in sorted((folder / kind).glob(f"*{ending}")):
             if is_left_by_macos(path):

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
 from ...selection import FeatureSettings, cached_array, check_seed, cohort_slice_images
 from ..devices import chosen_device
 from ..weights import load_weights, save_weights
-from .slice_encoders import build_encoder
+from .slice_encoders import SliceEncoder, build_encoder
 
 _VERSION = 1  # part of every name in the cache: what another version has learned is not used
 _LEARNED_FROM_AT_MOST = 8192
@@ -88,7 +87,7 @@ class _Encoder:
     def __init__(self, cohort: Cohort, names: Sequence[str], kind: str, training: FeatureTraining, watch: Watch):
         self._cohort, self._kind = cohort, kind
         self._training, self._watch = training, watch
-        self._network: nn.Module | None = None
+        self._network: SliceEncoder | None = None
         # In the order of their content: the same images teach the same, however they are named and listed.
         by_mark = sorted({cohort.image_fingerprint(name): name for name in names}.items())
         marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
@@ -111,7 +110,7 @@ class _Encoder:
         features[_without_contrast(pictures)] = 0.0
         return features
 
-    def _made(self) -> nn.Module:
+    def _made(self) -> SliceEncoder:
         self.device = chosen_device(self._training.device).device
         path = self._cohort.cache_folder / "encoders" / f"{self._kind}-{self.key}.safetensors"
         network = self._loaded(path)
@@ -125,7 +124,7 @@ class _Encoder:
         self._size = network.size
         return network.eval()
 
-    def _loaded(self, path: Path) -> nn.Module | None:
+    def _loaded(self, path: Path) -> SliceEncoder | None:
         if not path.is_file():
             return None
         network = build_encoder(self._kind, self._training.from_scratch, pretrained=False)
@@ -141,7 +140,7 @@ class _Encoder:
         by_plane = cohort_slice_images(self._cohort, name, planes, self._size)
         return torch.from_numpy(np.concatenate([by_plane[p] for p in planes]).astype(np.float32))[:, None]
 
-    def _learned_from(self, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    def _learned_from(self, network: SliceEncoder) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures, and the same prepared, on the CPU: some of each case, so that all together fit into memory."""
         each = max(1, _LEARNED_FROM_AT_MOST // len(self._names))
         pictures, prepared = [], []
@@ -158,7 +157,7 @@ class _Encoder:
             raise BadInputError("No slice shows anything but one grey value, so there is nothing to learn from.")
         return torch.cat(pictures), torch.cat(prepared)
 
-    def _train(self, network: nn.Module) -> None:
+    def _train(self, network: SliceEncoder) -> None:
         network.eval()
         pictures, prepared = self._learned_from(network)
         network.train()

@@ -6,7 +6,6 @@ All see square pictures (N, 1, size, size) between 0 and 1, as `selection.slice_
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from monai.networks.nets import MaskedAutoEncoderViT
@@ -25,7 +24,7 @@ _FROM_SCRATCH = (
 )
 
 
-class SliceEncoder(Protocol):
+class SliceEncoder(nn.Module):
     """What training and use need to know of such a network.
 
     Attributes:
@@ -37,18 +36,18 @@ class SliceEncoder(Protocol):
 
     def prepared(self, pictures: torch.Tensor) -> torch.Tensor:
         """(N, 1, size, size) pictures through what is frozen: computed once for all of training."""
-        ...
+        raise NotImplementedError
 
     def loss(self, prepared: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
         """How badly the pictures are restored, a scalar."""
-        ...
+        raise NotImplementedError
 
     def encode(self, prepared: torch.Tensor) -> torch.Tensor:
         """(N, D) features."""
-        ...
+        raise NotImplementedError
 
 
-class SliceAutoencoder(nn.Module):
+class SliceAutoencoder(SliceEncoder):
     """Convolutions, a fully connected bottleneck, and a light decoder (Zheng et al. 2020, eq. 3 and 4).
 
     Args:
@@ -91,7 +90,7 @@ class SliceAutoencoder(nn.Module):
         return nn.functional.mse_loss(self.decoder(self.encode(prepared)), pictures)
 
 
-class SliceMaskedAutoencoder(nn.Module):
+class SliceMaskedAutoencoder(SliceEncoder):
     """A vision transformer that restores pictures of which three quarters are hidden (He et al. 2022; Zhang 2025).
 
     Features are the mean of the encoder's tokens with nothing hidden.
@@ -175,18 +174,18 @@ def _kept_copy(url: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
 
 
-def build_encoder(kind: str, from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
+def build_encoder(kind: str, from_scratch: bool, pretrained: bool = True, download: bool = False) -> SliceEncoder:
     """The network behind the features of that name, untrained; see `vgg19_convolutions` for what it raises."""
-    network: nn.Module = FEATURES.named(kind).loaded()(from_scratch, pretrained, download)
+    network: SliceEncoder = FEATURES.named(kind).loaded()(from_scratch, pretrained, download)
     return network
 
 
-def slice_autoencoder(from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
+def slice_autoencoder(from_scratch: bool, pretrained: bool = True, download: bool = False) -> SliceEncoder:
     """The network behind the features 'autoencoder', untrained; see `vgg19_convolutions` for what it raises."""
     return SliceAutoencoder(None if from_scratch else vgg19_convolutions(pretrained, download))
 
 
-def slice_masked_autoencoder(from_scratch: bool, pretrained: bool = True, download: bool = False) -> nn.Module:
+def slice_masked_autoencoder(from_scratch: bool, pretrained: bool = True, download: bool = False) -> SliceEncoder:
     """The network behind the features 'mae', untrained; it always begins from scratch."""
     del from_scratch, pretrained, download
     return SliceMaskedAutoencoder()

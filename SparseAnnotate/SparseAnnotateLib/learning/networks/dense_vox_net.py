@@ -82,8 +82,9 @@ class YShapedDenseVoxNet(nn.Module):
         first, second = strides or [(2,) * dimensions] * 2
         self.in_channels = in_channels
         self.stems = nn.ModuleList([_Stem(dimensions, n, first) for n in (in_channels, prior_channels)])
-        self.arms = nn.ModuleList([_DenseBlock(_STEM_FEATURES, growth, layers[0], *kind) for _ in range(2)])
-        joined = sum(arm.features for arm in self.arms)
+        arms = [_DenseBlock(_STEM_FEATURES, growth, layers[0], *kind) for _ in range(2)]
+        self.arms = nn.ModuleList(arms)
+        joined = sum(arm.features for arm in arms)
         self.rest = _Rest(joined, 2 * _STEM_FEATURES, out_channels, growth, layers[1], first, second, up, kind)
 
     def forward(self, image_and_prior: torch.Tensor) -> torch.Tensor:

@@ -56,7 +56,7 @@ def cleaned(
                 sizes = np.bincount(pieces.ravel())
                 sizes[0] = 0
                 kept = np.zeros(count + 1, dtype=bool)
-                kept[[0, sizes.argmax()]] = True
+                kept[0] = kept[int(sizes.argmax())] = True
                 if drawn is not None:
                     kept[pieces[drawn[1]]] = True
                 classes[~kept[pieces]] = 0

@@ -32,7 +32,7 @@ def refined(probabilities: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 def _mean_field(probabilities: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     shifts = [(y, x) for y in range(-_RADIUS, _RADIUS + 1) for x in range(-_RADIUS, _RADIUS + 1) if (y, x) != (0, 0)]
-    kernels, total = [], 0.0
+    kernels = []
     seen = torch.ones_like(images)
     for y, x in shifts:
         distance = float(y * y + x * x)
@@ -40,7 +40,7 @@ def _mean_field(probabilities: torch.Tensor, images: torch.Tensor) -> torch.Tens
         kernel = _APPEARANCE * torch.exp(-distance / (2 * _NEAR**2) - difference / (2 * _ALIKE**2))
         kernel = (kernel + _SMOOTHNESS * torch.exp(torch.tensor(-distance / (2 * _SMOOTH**2)))) * _shifted(seen, y, x)
         kernels.append(kernel)
-        total = total + kernel
+    total = sum(kernels[1:], kernels[0])
     unary = torch.log(probabilities.clamp_min(1e-6))
     current = probabilities
     for _ in range(_ITERATIONS):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ...core import BadInputError, Cohort, SparseAnnotation, VolumeGeometry, Watch
+from ...core import BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.images import write_image
 from ...runs.cards import RunCard
 from ...runs.run_folder import RunFolder
@@ -144,7 +144,7 @@ class Predictor:
         geometry = annotation.geometry
         image = normalised_image(self._cohort, case, self.card.normalisation)
         volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
-        classes = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
+        classes: np.ndarray = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
         entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
         several = uncertainty and len(volume.view_names) > 1
         disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
@@ -160,8 +160,7 @@ class Predictor:
         labels = geometry.from_standard_order(self.card.label_table[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
-        drawn = annotation.supervised_mask() if uncertainty else None
-        return CasePrediction(labels, *(_on_own_grid(m, geometry, drawn) for m in (entropy, disagreement)))
+        return CasePrediction(labels, *(_on_own_grid(m, annotation) for m in (entropy, disagreement)))
 
     def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> tuple[np.ndarray, np.ndarray] | None:
         """What a person has drawn as class indices, and where; both (S, A, R). None when nothing is drawn."""
@@ -175,12 +174,12 @@ class Predictor:
         return turn(index_of[labels]), turn(annotation.supervised_mask())
 
 
-def _on_own_grid(percent: np.ndarray | None, geometry: VolumeGeometry, drawn: np.ndarray | None) -> np.ndarray | None:
+def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation) -> np.ndarray | None:
     """A map in the image's axis order; what was drawn is certain."""
     if percent is None:
         return None
-    percent = np.ascontiguousarray(geometry.from_standard_order(percent))
-    percent[drawn] = 0
+    percent = np.ascontiguousarray(annotation.geometry.from_standard_order(percent))
+    percent[annotation.supervised_mask()] = 0
     return percent
 
 

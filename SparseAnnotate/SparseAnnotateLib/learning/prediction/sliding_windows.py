@@ -48,7 +48,7 @@ def _windowed(model: TrainedModel, slab: torch.Tensor, pace: Pace, axis: int | N
 def _sliding(inputs: torch.Tensor, model: TrainedModel, windows: _Windows, overlap: float) -> torch.Tensor:
     # Blending stays on the GPU, where it is fast, unless the slab does not fit there.
     try:
-        logits = sliding_window_inference(
+        output = sliding_window_inference(
             inputs,
             model.patch,
             _SLICES_AT_ONCE if model.role == "2d" else 1,
@@ -59,10 +59,12 @@ def _sliding(inputs: torch.Tensor, model: TrainedModel, windows: _Windows, overl
             device=model.device,
         )
     except torch.OutOfMemoryError:
-        logits = sliding_window_inference(
+        output = sliding_window_inference(
             inputs, model.patch, 1, windows, overlap=overlap, mode="gaussian", sw_device=model.device, device="cpu"
         )
-    return logits.cpu()
+    if not isinstance(output, torch.Tensor):
+        raise TypeError("a network to predict with must have one output")
+    return output.cpu()
 
 
 class Pace:

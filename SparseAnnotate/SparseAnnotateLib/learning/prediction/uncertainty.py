@@ -117,7 +117,7 @@ class UncertaintyEstimator:
             volumes.append(VolumePrediction(models, image, quiet, card.view_weights or None, _SLAB_BYTES))
         ranges = volumes[0].ranges
         uncertainty = np.zeros(image.shape, dtype=np.float16)
-        classes = np.zeros(image.shape, dtype=class_dtype(volumes[0].class_count))
+        classes: np.ndarray = np.zeros(image.shape, dtype=class_dtype(volumes[0].class_count))
         for place, (start, stop) in enumerate(ranges):
             part = watch.part(place, len(ranges))
             joint, moments = self._slab(volumes, start, stop, part)
@@ -126,7 +126,9 @@ class UncertaintyEstimator:
             classes[start:stop] = joint.argmax(0).numpy().astype(classes.dtype)
         return uncertainty, classes
 
-    def _slab(self, volumes: list[VolumePrediction], start: int, stop: int, watch: Watch):
+    def _slab(
+        self, volumes: list[VolumePrediction], start: int, stop: int, watch: Watch
+    ) -> tuple[torch.Tensor, _Moments]:
         """What the models say together of a slab, and the moments of what each says."""
         moments = _Moments()
         if self._heterogeneous:
@@ -146,18 +148,27 @@ class UncertaintyEstimator:
 class _Moments:
     """Sums over predictions of the same voxels, (classes, S, A, R) float32 each."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0
-        self.total: torch.Tensor | None = None
-        self._squares: torch.Tensor | None = None
+        self._sums: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def add(self, probabilities: torch.Tensor) -> None:
         self.count += 1
-        if self.total is None:
-            self.total, self._squares = probabilities, probabilities.square()
+        if self._sums is None:
+            self._sums = probabilities, probabilities.square()
         else:
-            self.total += probabilities
-            self._squares.addcmul_(probabilities, probabilities)
+            self._sums[0].add_(probabilities)
+            self._sums[1].addcmul_(probabilities, probabilities)
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The sum of the predictions; ValueError when there is none."""
+        return self._sums_of_all()[0]
+
+    def _sums_of_all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._sums is None:
+            raise ValueError("no prediction has been added")
+        return self._sums
 
     def entropy_share(self) -> torch.Tensor:
         """Entropy of the mean prediction, 0 to 1."""
@@ -166,8 +177,9 @@ class _Moments:
 
     def variance_share(self) -> torch.Tensor:
         """Variance of the predictions, mean over the classes; 1 is the largest there is: a variance of 1/4."""
-        mean = self.total / self.count
-        return (self._squares / self.count - mean.square()).clamp_min_(0.0).mean(0) * 4.0
+        total, squares = self._sums_of_all()
+        mean = total / self.count
+        return (squares / self.count - mean.square()).clamp_min_(0.0).mean(0) * 4.0
 
 
 def _weighted_areas(uncertainty: np.ndarray, labels: np.ndarray, geometry: VolumeGeometry, axis: int) -> np.ndarray:

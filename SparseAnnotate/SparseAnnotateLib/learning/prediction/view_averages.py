@@ -19,7 +19,8 @@ def mean_view(views: dict[str, torch.Tensor], weights: dict[str, float] | None) 
     if weights is None and "3d" in views:
         weights = {name: 1.0 if name == "3d" else 1.0 / max(len(views) - 1, 1) for name in views}
     shares = set_weights(tuple(views), weights)
-    return sum(share * view for share, view in zip(shares, views.values(), strict=True))
+    first, *others = (share * view for share, view in zip(shares, views.values(), strict=True))
+    return sum(others, first)
 
 
 def mean_pseudo_label(

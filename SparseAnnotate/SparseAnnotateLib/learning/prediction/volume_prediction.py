@@ -28,7 +28,7 @@ def predicted_classes(
         image: (S, A, R) normalised, as in training. watch: progress and cancel (per window).
     """
     volume = VolumePrediction(models if isinstance(models, list) else [models], image, watch or Watch())
-    result = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
+    result: np.ndarray = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
     for start, stop in volume.ranges:
         result[start:stop] = volume.probabilities(start, stop).argmax(0).numpy().astype(result.dtype)
     return result
@@ -38,11 +38,12 @@ def final_classes(
     model: TrainedModel, image: np.ndarray, sets: np.ndarray, sure: np.ndarray, weights: Sequence[float], watch: Watch
 ) -> np.ndarray:
     """Most likely class of every voxel by a final model, (S, A, R), from image and pseudo-labels (`sets_of`)."""
-    both = (torch.from_numpy(np.array(array)) for array in (sets, sure))
-    prior = mean_pseudo_label(*both, model.class_count, weights)
-    both = _with_prior(model, torch.from_numpy(np.array(image, dtype=np.float32))[None], prior)
+    prior = mean_pseudo_label(
+        torch.from_numpy(np.array(sets)), torch.from_numpy(np.array(sure)), model.class_count, weights
+    )
+    shown = _with_prior(model, torch.from_numpy(np.array(image, dtype=np.float32))[None], prior)
     pace = Pace(watch, image.shape[0] * 2 ** len(model.flip))
-    probabilities = averaged_over_flips(model, both, pace, image.shape[0])
+    probabilities = averaged_over_flips(model, shown, pace, image.shape[0])
     return probabilities.argmax(0).numpy().astype(class_dtype(model.class_count))
 
 

@@ -8,18 +8,22 @@ counts less. See `slice_matcher` for the sources.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core import Cohort, RunError, SparseAnnotation, Watch
+from ...core import Cohort, Plane, RunError, SparseAnnotation, Watch
 from ...interpolation import Fill
 from ...interpolation.confidence import scaled
 from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, joined, widened
-from ...interpolation.gap_filling import GapInterpolator
+from ...interpolation.gap_filling import GapInterpolator, required_image
 from ...interpolation.label_fields import DrawnSlices
+
+if TYPE_CHECKING:
+    from .slice_matcher import PropagationSettings, SliceMatcher
 
 _VERSION = 1  # part of every name in the cache
 _LOST_PIXELS = 2.0  # a cycle error at which a pixel counts about half
@@ -39,10 +43,10 @@ class PropagationInterpolator(GapInterpolator):
     needs_image = True
     looks_at_image = True
 
-    def __init__(self, matcher=None, settings=None):
+    def __init__(self, matcher: SliceMatcher | None = None, settings: PropagationSettings | None = None):
         self._matcher = matcher
         self._settings = settings
-        self._own: tuple[np.ndarray, int, object] | None = None
+        self._own: tuple[np.ndarray, int, SliceMatcher] | None = None
 
     def fill(
         self,
@@ -54,26 +58,34 @@ class PropagationInterpolator(GapInterpolator):
         watch = watch or Watch()
         axis = DrawnSlices.of(annotation).main.axis
         self._check_image(annotation, image)
+        image = required_image(image)
         if self._matcher is None and (self._own is None or self._own[0] is not image or self._own[1] != axis):
             self._own = (image, axis, self._trained(image, axis, watch.part(0, 2)))
             watch = watch.part(1, 2)
         return super().fill(annotation, image, watch)
 
-    def refill(self, previous: Fill, annotation: SparseAnnotation, image, changed, watch: Watch | None = None) -> Fill:
+    def refill(
+        self,
+        previous: Fill,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        changed: Iterable[tuple[Plane, int]],
+        watch: Watch | None = None,
+    ) -> Fill:
         """The whole fill again: what the network has learned stays."""
         return self.fill(annotation, image, watch)
 
-    def _trained(self, image: np.ndarray, axis: int, watch: Watch):
+    def _trained(self, image: np.ndarray, axis: int, watch: Watch) -> SliceMatcher:
         from ..data.training_cases import normalise
         from .slice_matcher import PropagationSettings, train_matcher
 
         volume = np.moveaxis(normalise(image, "percentile"), axis, 0)
         return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
 
-    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None):
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
         from ..data.training_cases import normalise
 
-        return drawn.main.moved(normalise(image, "percentile"))
+        return drawn.main.moved(normalise(required_image(image), "percentile"))
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -106,7 +118,9 @@ class PropagationInterpolator(GapInterpolator):
         """
         import torch
 
-        matcher = self._matcher if self._matcher is not None else self._own[2]
+        matcher = self._matcher if self._matcher is not None else self._own[2] if self._own is not None else None
+        if matcher is None:
+            raise ValueError("a gap is filled before there is a network")
         device = next(matcher.parameters()).device
 
         def features(index: int) -> torch.Tensor:

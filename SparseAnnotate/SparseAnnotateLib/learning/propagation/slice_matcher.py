@@ -79,13 +79,11 @@ class SliceMatcher(nn.Module):
     def encode(self, slices: torch.Tensor) -> torch.Tensor:
         """(N, 1, rows, columns) slices between 0 and 1 as (N, channels, rows, columns) features of unit length."""
         found = self.stem(_edge_profile(slices))
-        features = 0.0
+        levels = []
         for stage, joint in zip(self.stages, self.joints, strict=True):
             found = stage(found)
-            features = features + functional.interpolate(
-                joint(found), slices.shape[2:], mode="bilinear", align_corners=False
-            )
-        return functional.normalize(features, dim=1)
+            levels.append(functional.interpolate(joint(found), slices.shape[2:], mode="bilinear", align_corners=False))
+        return functional.normalize(sum(levels[1:], levels[0]), dim=1)
 
     def affinity(self, target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """(N, window, rows, columns): how much each pixel of the target comes from each place of its window.

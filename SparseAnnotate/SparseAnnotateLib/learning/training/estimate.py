@@ -98,7 +98,8 @@ def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, flo
         optimizer = torch.optim.AdamW(network.parameters())
         channels = 1 + (plan.class_count if NETWORKS[model.network].takes_pseudo_label else 0)
         image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
-        steps, start = [], time.perf_counter()
+        steps: list[float] = []
+        start = time.perf_counter()
         while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST:
             watch.check()
             began = time.perf_counter()

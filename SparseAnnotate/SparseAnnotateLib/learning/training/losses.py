@@ -98,6 +98,8 @@ def generalised_dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.
 
 def boundary(voxels: SupervisedVoxels) -> torch.Tensor:
     """Boundary loss (Kervadec 2019): probability times signed distance (pixels) within the drawn slice."""
+    if voxels.distances is None:
+        raise ValueError("the boundary loss needs the distances to the boundaries")
     probability = torch.softmax(voxels.logits, 1)
     return voxels.mean((probability * voxels.distances)[:, 1:].mean(1))
 

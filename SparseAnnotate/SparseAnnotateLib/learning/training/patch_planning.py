@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ...core.voxel_boxes import along_axes
 from ...runs.network import AUTO, DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU, DIVISOR, NETWORKS
 from ..devices import usable_memory_bytes
 
@@ -39,7 +40,7 @@ def planned_patch(
         patch[longest] -= divisor
     if max(patch) == DIVISOR:
         patch[-1] = 2 * DIVISOR
-    return tuple(patch)
+    return along_axes(patch)
 
 
 def planned_patch_and_batch(

@@ -67,8 +67,9 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     if len(late) > _MOST_LATE:
         notes.append(f"The same is true of {len(late) - _MOST_LATE} more structures of other cases.")
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
-    flip = settings.augmentation.flip
-    if flip is None:
+    given = settings.augmentation.flip
+    flip = given or ()
+    if given is None:
         sided = [name for name in names_of.values() if _SIDES & _words(name)]
         flip = () if sided else ("R",)
         if sided:
@@ -150,8 +151,8 @@ def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str)
     network = planned_network(settings.network, device)
     if role == "final":
         network = planned_final_network(settings, device)
-    patch, batch = planned_patch_and_batch(shapes, spacing, network, device, NETWORKS.named(network).patch_step)
-    patch = large_enough_patch(settings.patch or patch)
+    planned, batch = planned_patch_and_batch(shapes, spacing, network, device, NETWORKS.named(network).patch_step)
+    patch = large_enough_patch(settings.patch or planned)
     iterations = settings.iterations_final if role == "final" else None
     strides, kernels = strides_and_kernels(patch, spacing)
     return ModelPlan(
@@ -168,8 +169,8 @@ def planned_final_network(settings: TrainingSettings, device: str) -> str:
 
 def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
-    patch, batch = planned_slices_and_batch(shapes, planes, device, NETWORKS.named(network).patch_step)
-    patch = large_enough_patch(settings.patch_2d or patch)
+    planned, batch = planned_slices_and_batch(shapes, planes, device, NETWORKS.named(network).patch_step)
+    patch = large_enough_patch(settings.patch_2d or planned)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
     iterations = settings.iterations_2d or settings.iterations
     return ModelPlan("2d", network, tuple(patch), settings.batch_2d or batch, iterations, planes, strides, kernels)

@@ -104,7 +104,7 @@ def _box(sets: np.ndarray) -> tuple[slice, ...]:
     seen = (sets > 0).any(0)
     box = []
     for axis in range(3):
-        indices = np.flatnonzero(seen.any(tuple(a for a in range(3) if a != axis)))
+        indices = np.flatnonzero(np.any(seen, axis=tuple(a for a in range(3) if a != axis)))
         low, high = (indices[0], indices[-1] + 1) if len(indices) else (0, 1)
         box.append(slice(max(0, int(low) - _AROUND), min(seen.shape[axis], int(high) + _AROUND)))
     return tuple(box)

@@ -110,7 +110,8 @@ class Trainer:
         self._format = torch.contiguous_format
         if last or (last is None and on_gpu):
             self._format = torch.channels_last_3d if len(self.model_plan.patch) == 3 else torch.channels_last
-        self.model = network.to(device=self.device, memory_format=self._format)
+        # torch takes it, but declares `to` without it.
+        self.model = network.to(device=self.device, memory_format=self._format)  # type: ignore[call-overload]
         wrapped = self.ranks.wrapped(self.model, self.device)
         self.runner = torch.compile(wrapped) if self.settings.compile else wrapped
         self.teacher = None
@@ -194,7 +195,7 @@ class Trainer:
         self._handle_unusable_step()
         return value if np.isfinite(value) else float("nan")
 
-    def _forward(self, network: torch.nn.Module) -> Forward:
+    def _forward(self, network: Forward) -> Forward:
         def forward(image: torch.Tensor) -> torch.Tensor:
             with autocast(self.device, self.precision):
                 return network(image.contiguous(memory_format=self._format))
@@ -282,7 +283,7 @@ class Trainer:
         self._build()
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(state)
-        if teacher is not None:
+        if teacher is not None and self.teacher is not None:
             self.teacher.load_state_dict(teacher)
 
     def _seconds_left(self) -> float | None:

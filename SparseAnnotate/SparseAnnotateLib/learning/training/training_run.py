@@ -25,6 +25,7 @@ from ..prediction.view_averages import set_weights
 from ..weights import load_weights
 from .distributed import Ranks
 from .estimate import stage_seconds
+from .objective import Objective
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
 from .run_planning import begun_plan
 from .self_training_objective import SelfTrainingObjective
@@ -163,7 +164,7 @@ class _Run:
         if model.role == "final":
             names = [name for m in self.plan.models for name in m.view_names]
             weights = set_weights(names, self._view_weights())
-            objective = SelfTrainingObjective(self.plan, cases, self.ranks, weights)
+            objective: Objective = SelfTrainingObjective(self.plan, cases, self.ranks, weights)
         else:
             objective = SupervisedObjective(self.plan, cases, self.ranks)
         return Trainer(self.folder, self.plan, model, objective, self.ranks, watch, self._replan)

@@ -23,7 +23,8 @@ HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
 def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], seed: int) -> list[HeldOutSlice]:
     """Some of the held-out slices, spread over all cases: on large volumes each takes many windows to predict."""
     slices = [(case, s) for case in cases for s in case.held_out]
-    chosen, windows = [], 0
+    chosen: list[HeldOutSlice] = []
+    windows = 0
     order = np.random.default_rng([seed, 0xCA5E]).permutation(len(slices))
     for case, (axis, index) in (slices[i] for i in order[:_SLICES_AT_MOST]):
         sides = [n for a, n in enumerate(case.image.shape) if a != axis]
