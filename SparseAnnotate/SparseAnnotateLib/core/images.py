@@ -50,7 +50,7 @@ def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
         array = sitk.GetArrayFromImage(image)
         array = array.reshape(array.shape[-3:])
         geometry = _geometry(reader, path)
-    require_finite(array, f"The image '{path}'")
+    require_finite(array, _("The image '{path}'").format(path=path))
     return array, geometry
 
 
@@ -63,16 +63,16 @@ def read_labels(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
     Raises:
         BadInputError: as `read_image`; when the file has another grid; when a value is not a label.
     """
-    return _whole_numbers_on_grid(path, geometry, f"The label file '{path}'")
+    return _whole_numbers_on_grid(path, geometry, _("The label file '{path}'").format(path=path))
 
 
 def read_percent(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
-    """A confidence or uncertainty in percent on the grid `geometry`: (K, J, I) uint8; turned as `read_labels` does.
+    """A map of percentages on the grid `geometry`, turned to it as by `read_labels`: (K, J, I) uint8.
 
     Raises:
-        BadInputError: as `read_image`; when the grid is another one; when a value is no whole percentage.
+        BadInputError: as `read_image`; when the file has another grid; when a value is not a whole percentage.
     """
-    what = f"The file of percentages '{path}'"
+    what = _("The file of percentages '{path}'").format(path=path)
     percent = _whole_numbers_on_grid(path, geometry, what)
     if percent.max(initial=0) > 100:
         raise BadInputError(_("{what} holds values above 100.").format(what=what))

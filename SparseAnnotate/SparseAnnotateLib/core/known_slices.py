@@ -1,4 +1,4 @@
-"""Which slices of a label map with ignored voxels a person has drawn."""
+"""Finds the slices that a person has drawn in a label map with ignored voxels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MOSTLY = 0.5
 def drawn_from_known(labels: np.ndarray, known: np.ndarray, geometry: VolumeGeometry) -> SparseAnnotation:
     """The annotation whose drawn slices hold the known voxels, (K, J, I) bool, of a label map.
 
-    A volume that is known as a whole is drawn on all axial slices. Otherwise these are tried, for one plane, two and
-    all three: the slices without an ignored voxel, and those of which more than half is known, whose other voxels are
-    then undecided. Slices across the drawn ones are mostly ignored, unless very many slices are drawn. The choice is
-    taken that explains the known voxels best: with the fewest known voxels that lie on none of its slices and undecided
-    voxels together, where a further plane must explain more voxels than the longest side of the volume has; of equals
-    the axial one. Known voxels that lie on no slice are left out.
+    When all voxels are known, all axial slices are drawn. Otherwise candidates are tried for one, two and all three
+    planes: the slices without ignored voxels, and the slices of which more than half is known, whose other voxels are
+    then undecided. (Slices across the drawn ones are mostly ignored, unless very many slices are drawn.) The candidate
+    with the lowest cost is chosen: the number of known voxels outside its slices plus undecided voxels inside them,
+    plus the longest side of the volume in voxels for each plane, so that a further plane must explain more than that.
+    Of equal ones, the axial one is chosen. Known voxels outside the chosen slices are dropped.
     """
     if known.all():
         return _annotation(labels, known, geometry, {Plane.AXIAL: list(range(Plane.AXIAL.slice_count(geometry)))})
@@ -46,7 +46,7 @@ def drawn_from_known(labels: np.ndarray, known: np.ndarray, geometry: VolumeGeom
 
 
 def explains(ledger: Ledger, labels: np.ndarray, known: np.ndarray, geometry: VolumeGeometry) -> bool:
-    """True when the slices drawn in a ledger hold all known voxels, are mostly known, and have no label where empty."""
+    """True when a ledger's drawn slices hold all known voxels, are mostly known, and empty ones have no label."""
     for entry in ledger.entries:
         if not 0 <= entry.index < entry.plane.slice_count(geometry):
             return False

@@ -1,4 +1,4 @@
-"""Structures that were added after slices had been marked as drawn: on those slices they count as absent."""
+"""Structures that were added after slices had been marked as drawn: they count as absent on those slices."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 from .annotation import SparseAnnotation
 from .ledger import LedgerEntry
+from .messages import _, listed
 from .planes import slice_layer
 
 _MOST_NAMED = 8
 
 
 def late_structure_sentences(annotation: SparseAnnotation, names: Mapping[int, str]) -> list[str]:
-    """One sentence for each structure that drawn slices say nothing of, because they were marked before it existed.
+    """One sentence for each structure that was added after some slices had been marked as drawn.
 
     Args:
-        names: label value to name. Slices that show the structure all the same are not counted.
+        names: label value to name. Slices that show the structure anyway are not counted.
     """
     sentences = []
     for value in annotation.label_values():
@@ -23,13 +24,18 @@ def late_structure_sentences(annotation: SparseAnnotation, names: Mapping[int, s
         marked = annotation.ledger.decided_before(name) if name is not None else []
         before = [entry for entry in marked if not _shows(annotation, entry, value)]
         if before:
-            shown = ", ".join(f"{entry.plane.value} {entry.index}" for entry in before[:_MOST_NAMED])
-            more = ", ..." if len(before) > _MOST_NAMED else ""
-            slices = "1 slice" if len(before) == 1 else f"{len(before)} slices"
-            sentences.append(
-                f"'{name}' was added after {slices} had been marked as drawn ({shown}{more}), so it counts as absent "
-                "there. Draw it on those that show it, and mark all of them again."
-            )
+            slices = listed([f"{entry.plane.value} {entry.index}" for entry in before], _MOST_NAMED)
+            if len(before) == 1:
+                template = _(
+                    "'{name}' was added after {count} slice had been marked as drawn ({slices}), so it counts as "
+                    "absent there. If the slice shows it, draw it there; then mark the slice again."
+                )
+            else:
+                template = _(
+                    "'{name}' was added after {count} slices had been marked as drawn ({slices}), so it counts as "
+                    "absent there. Draw it on those that show it, and mark all of them again."
+                )
+            sentences.append(template.format(name=name, count=len(before), slices=slices))
     return sentences
 
 

@@ -14,7 +14,7 @@ from .planes import Plane
 
 
 class SliceState(StrEnum):
-    """What is known of a slice in the ledger. A slice that is not in the ledger is simply undrawn."""
+    """State of a slice in the ledger. A slice that is not in the ledger is undrawn."""
 
     TODO = "to do"
     DRAWN = "drawn"
@@ -23,7 +23,7 @@ class SliceState(StrEnum):
 
     @property
     def is_decided(self) -> bool:
-        """True when a person has decided every voxel of the slice: drawn, or looked at and empty."""
+        """True when a person has decided every voxel of the slice: drawn, or checked and empty."""
         return self in (SliceState.DRAWN, SliceState.EMPTY)
 
 
@@ -35,12 +35,12 @@ class LedgerEntry:
         plane, index: the slice (index along the plane's array axis, from 0).
         state: to do, drawn, empty or skipped.
         order: place in the cohort's worklist, from 1; 0 for a slice drawn without being recommended.
-        score: how much the strategy wanted it, higher is more.
+        score: of the strategy, higher is more important.
         reason: why it was recommended, in a few words.
         seconds: time a person spent on it.
-        started_from: what the drawing started from in place of an empty slice, in a few words; '' for nothing.
-        structures: names of the structures that existed when the slice was decided: it says nothing of those added
-            later. None: not known (older ledgers, imported slices).
+        started_from: what the drawing was initialized from, in a few words; '' for an empty slice.
+        structures: names of the structures that existed when the slice was decided; those added later count as absent
+            on it. None: not known (older ledgers, imported slices).
     """
 
     plane: Plane
@@ -60,7 +60,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All slices of one volume that were recommended or decided. Every change gives a new ledger."""
+    """All slices of one volume that were recommended or decided. Immutable: every change returns a new ledger."""
 
     entries: tuple[LedgerEntry, ...] = ()
     format: Literal["SparseAnnotate ledger"] = "SparseAnnotate ledger"
@@ -85,9 +85,9 @@ class Ledger:
         seconds: float | None = None,
         structures: Iterable[str] | None = None,
     ) -> Ledger:
-        """The slice set to `state`; seconds, when given, are added to those spent before.
+        """The ledger with the slice set to `state`; seconds, when given, are added to those spent before.
 
-        `structures` are the names of all that exist at this moment; kept for decided slices only.
+        `structures` are the names of all structures that exist now; kept for decided slices only.
         """
         old = self.entry(plane, index) or LedgerEntry(plane, index)
         known = tuple(structures) if structures is not None and state.is_decided else None
@@ -95,16 +95,19 @@ class Ledger:
         return self._with_entry(new)
 
     def decided_before(self, structure: str) -> list[LedgerEntry]:
-        """Decided slices that were marked before a structure of this name existed."""
+        """Decided slices that were marked before a structure with this name existed."""
         return [e for e in self.decided if e.structures is not None and structure not in e.structures]
 
     def with_start(self, plane: Plane, index: int, started_from: str) -> Ledger:
-        """A note of what the drawing of a slice started from."""
+        """The ledger with a note of what the drawing of a slice was initialized from."""
         old = self.entry(plane, index) or LedgerEntry(plane, index)
         return self._with_entry(replace(old, started_from=started_from))
 
     def with_recommended(self, recommended: list[LedgerEntry]) -> Ledger:
-        """`recommended` in place of the slices that were still to do; decided and skipped ones stay as they are."""
+        """The ledger with `recommended` in place of the slices still to do; decided slices do not change.
+
+        Skipped slices that are recommended are to do again.
+        """
         kept = {e.key: e for e in self.entries if e.state is not SliceState.TODO}
         for entry in recommended:
             old = kept.get(entry.key)

@@ -1,8 +1,8 @@
-"""How well a label map agrees with a reference: overlap, distances in mm, and the papers' own scores.
+"""Agreement of a label map with a reference: overlap, distances in mm, and scores defined in papers.
 
 Distances are between boundary voxels (voxels of the mask with a face neighbour outside it), as MONAI and the
 challenges measure them. Two empty masks agree perfectly (Dice 1, distance 0); when just one is empty, Dice is 0 and
-distances are infinite, because no number of millimetres would be honest.
+distances are infinite, because no finite distance would be meaningful.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
 def batched_iou(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     """Sum of intersections over sum of unions of (prediction, reference) bool pairs over a whole cohort.
 
-    The measure of Zhang et al. 2025, appendix E: small structures do not swing it.
+    The measure of Zhang et al. 2025, appendix E: small structures hardly affect it.
     """
     totals = np.zeros(2, dtype=np.int64)
     for prediction, reference in pairs:
@@ -50,13 +50,13 @@ def boundary_distances(
         prediction, reference: bool arrays of the same shape.
         spacing: voxel size in mm along the array's axes.
     """
-    # Imported here, not above: Slicer reads this file at every start, and these take a quarter of a second.
+    # Imported here, not above: Slicer imports this file at every start, and scipy takes a quarter of a second.
     from scipy import ndimage
 
     _require_same_shape(prediction, reference)
     if not (prediction.any() and reference.any()):
         raise BadInputError(_("The distance between boundaries is undefined when a mask is empty."))
-    # Cutting to the box changes nothing: beyond the border counts as background in either case.
+    # Cropping to the box changes nothing: voxels beyond the border count as background in either case.
     box = bounding_box(prediction | reference)
     prediction, reference = _boundary(prediction[box]), _boundary(reference[box])
     to_reference = ndimage.distance_transform_edt(~reference, sampling=spacing)[prediction]
@@ -102,7 +102,7 @@ def hausdorff_distance(prediction: np.ndarray, reference: np.ndarray, spacing: S
 
 
 def hausdorff_distance_95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """95th percentile of the symmetric Hausdorff distance (mm): one stray voxel does not decide it."""
+    """95th percentile of the symmetric Hausdorff distance (mm): robust against single stray voxels."""
     return boundary_figures(prediction, reference, spacing).hausdorff_95
 
 
@@ -163,7 +163,7 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
 def _require_same_shape(prediction: np.ndarray, reference: np.ndarray) -> None:
     if prediction.shape != reference.shape:
         raise BadInputError(
-            _("The two masks differ in size: {shape} and {shape_2}; they must lie on one grid.").format(
-                shape=prediction.shape, shape_2=reference.shape
+            _("The two masks differ in size: {shape} and {reference_shape}; they must be on the same grid.").format(
+                shape=prediction.shape, reference_shape=reference.shape
             )
         )

@@ -1,4 +1,4 @@
-"""A stand-in for the person who draws: copies a dense reference onto the slices that are to be drawn.
+"""A simulated annotator: copies a dense reference to the slices that are to be drawn.
 
 For experiments and demonstrations on data whose full annotation is known.
 """
@@ -25,6 +25,6 @@ def drawn_from_reference(annotation: SparseAnnotation, reference: np.ndarray) ->
         ledger = ledger.with_state(
             entry.plane, entry.index, SliceState.DRAWN if reference[layer].any() else SliceState.EMPTY
         )
-    # Where a new slice crosses one that has been drawn before, what was drawn stays.
+    # Where a new slice crosses one that was drawn before, the earlier drawing is kept.
     annotation.restore_drawn(labels)
     return SparseAnnotation(labels, ledger, annotation.geometry, undecided)

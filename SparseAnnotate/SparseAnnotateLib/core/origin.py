@@ -1,4 +1,4 @@
-"""What a result was made from, kept in its file; and whether that is still what there is."""
+"""What a result was made from: kept in its file, and compared with the present to see whether it is out of date."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pathlib import Path
 from .annotation import SparseAnnotation
 from .image_fingerprint import content_fingerprint
 from .ledger import Ledger, SliceState
+from .messages import _, counted, joined
 from .planes import Plane
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a fill or a prediction was made from; '' for what is not known, or plays no part.
+    """What a fill or a prediction was made from; '' for what is not known or does not apply.
 
     Attributes:
         annotation: fingerprint of the drawn slices; see `SparseAnnotation.fingerprint`.
         drawn: the drawn slices as text, for example 'axial 3 7 11; coronal 20'.
         image: fingerprint of the image; see `image_fingerprint`.
-        run: name of the run; run_content: fingerprint of its models. method: how it was filled.
+        run: name of the run. run_content: fingerprint of its models. method: name of the fill method.
 
     Example::
 
@@ -40,16 +41,16 @@ class Origin:
     def of(
         cls, annotation: SparseAnnotation, image: str, method: str = "", run: str = "", run_content: str = ""
     ) -> Origin:
-        """The origin of a result that is made now from an annotation and an image's fingerprint."""
+        """The origin of a result made from an annotation and an image with this fingerprint."""
         return cls(annotation.fingerprint(), _slices_as_text(annotation), image, method, run, run_content)
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, str]) -> Origin:
-        """From what `read_facts` found in a result's file; an unknown origin when there is nothing."""
+        """From the facts in a result's file; an unknown origin when there are none."""
         return cls(**{name: facts.get(fact, "") for name, fact in _FACTS.items()})
 
     def facts(self) -> dict[str, str]:
-        """What `write_image` keeps in the result's file."""
+        """The facts to keep in the result's file; see `write_image`."""
         return {fact: getattr(self, name) for name, fact in _FACTS.items() if getattr(self, name)}
 
     @property
@@ -57,29 +58,29 @@ class Origin:
         return bool(self.annotation or self.image or self.run_content)
 
     def ledger(self) -> Ledger:
-        """The slices that were drawn when the result was made, and nothing else of them."""
+        """A ledger of the slices that were drawn when the result was made, with nothing but their states."""
         ledger = Ledger()
         for plane, index in sorted(_slices_from_text(self.drawn)):
             ledger = ledger.with_state(Plane(plane), int(index), SliceState.DRAWN)
         return ledger
 
     def without_annotation(self) -> Origin:
-        """The same without the drawn slices: for comparing results of several rounds of drawing."""
+        """The origin without the drawn slices: for comparing results of several rounds of drawing."""
         return replace(self, annotation="", drawn="")
 
     def changes(self, now: Origin) -> str:
         """What has changed since the result was made, as a clause ('2 more slices have been drawn since').
 
-        '' when nothing has, and for what is not known of either.
+        '' when nothing has; what is not known of one of them is not compared.
         """
-        found = []
+        found: list[str] = []
         if self.annotation and now.annotation and self.annotation != now.annotation:
             found.append(_drawn_since(self.drawn, now.drawn))
         if self.image and now.image and self.image != now.image:
-            found.append("the image has been replaced by another one")
+            found.append(_("the image has been replaced by another one"))
         if self.run_content and now.run_content and self.run_content != now.run_content:
-            found.append(f"the run '{now.run or self.run}' has been trained again")
-        return " and ".join(found)
+            found.append(_("the run '{run}' has been trained again").format(run=now.run or self.run))
+        return _all_of(found)
 
 
 _FACTS = {
@@ -93,7 +94,7 @@ _FACTS = {
 
 
 def run_fingerprint(folder: Path) -> str:
-    """From the card and the weights of a run's folder; '' when the run is not there (any more)."""
+    """Fingerprint of the card and the weights in a run's folder; '' when the run does not exist."""
     card = folder / "card.json"
     try:
         return content_fingerprint([card, *sorted(folder.glob("*/weights.safetensors"))]) if card.is_file() else ""
@@ -101,12 +102,27 @@ def run_fingerprint(folder: Path) -> str:
         return ""
 
 
-def stale_sentence(what: str, changes: Mapping[str, str], remedy: str) -> str:
-    """One sentence on results that are out of date: `changes` gives the change of each case, `remedy` what to do."""
-    cases = [f"'{name}': {change}" for name, change in changes.items()]
-    shown = "; ".join(cases[:3]) + (f"; and {len(cases) - 3} more" if len(cases) > 3 else "")
-    count = f"of {len(cases)} cases are" if len(cases) > 1 else "of one case is"
-    return f"The {what}{'s' if len(cases) > 1 else ''} {count} out of date ({shown}). {remedy}"
+def stale_sentence(result: str, changes: Mapping[str, str], remedy: str) -> str:
+    """A message about results that are out of date.
+
+    Args:
+        result: what is out of date, such as "fill" or "prediction by 'run'".
+        changes: case to its change; see `Origin.changes`.
+        remedy: a sentence on what to do.
+    """
+    if len(changes) == 1:
+        ((name, change),) = changes.items()
+        return _("The {result} of case '{case}' is out of date: {change}. {remedy}").format(
+            result=result, case=name, change=change, remedy=remedy
+        )
+    cases: list[str] = [
+        _("'{case}': {change}").format(case=name, change=change) for name, change in list(changes.items())[:3]
+    ]
+    if len(changes) > 3:
+        cases.append(_("and {count} more").format(count=len(changes) - 3))
+    return _("The {result} is out of date for {count} cases ({cases}). {remedy}").format(
+        result=result, count=len(changes), cases=joined("; ", cases), remedy=remedy
+    )
 
 
 def _slices_as_text(annotation: SparseAnnotation) -> str:
@@ -122,12 +138,21 @@ def _slices_from_text(text: str) -> set[tuple[str, str]]:
 def _drawn_since(before: str, now: str) -> str:
     old, new = _slices_from_text(before), _slices_from_text(now)
     if old == new or not before:
-        return "what is drawn on its slices has changed since"
-    found = []
+        return _("what is drawn on its slices has changed since")
+    found: list[str] = []
     if new - old:
-        count = len(new - old)
-        found.append(f"{count} more {'slice has' if count == 1 else 'slices have'} been drawn since")
+        one, many = _("{count} more slice has been drawn since"), _("{count} more slices have been drawn since")
+        found.append(counted(len(new - old), one, many))
     if old - new:
-        count = len(old - new)
-        found.append(f"{count} {'slice is' if count == 1 else 'slices are'} no longer drawn")
-    return " and ".join(found)
+        one, many = _("{count} slice is no longer drawn"), _("{count} slices are no longer drawn")
+        found.append(counted(len(old - new), one, many))
+    return _all_of(found)
+
+
+def _all_of(changes: Sequence[str]) -> str:
+    if not changes:
+        return ""
+    together = changes[0]
+    for change in changes[1:]:
+        together = _("{first} and {second}").format(first=together, second=change)
+    return together

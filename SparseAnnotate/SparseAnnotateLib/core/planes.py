@@ -68,7 +68,7 @@ def slice_layer(axis: int, index: int) -> tuple[int | slice, ...]:
 
 
 def slice_centre_ras(geometry: VolumeGeometry, axis: int, index: int) -> np.ndarray:
-    """RAS position (mm) of the middle of a slice: where a slice view must jump to."""
+    """RAS position (mm) of the centre of a slice, which slice views jump to."""
     centre_kji = [(n - 1) / 2 for n in geometry.shape]
     centre_kji[axis] = index
     centre: np.ndarray = geometry.matrix @ np.array([*reversed(centre_kji), 1.0])

@@ -1,4 +1,4 @@
-"""How long work tells where it is, and how it is asked to stop."""
+"""Progress reports of long computations, and cancelling them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .errors import CancelledError
+from .messages import _
 
 _SLOWEST_PACE = 5.0
 _SURE_UNTIL = 0.98
@@ -24,7 +25,7 @@ class Progress:
 
 
 class Watch:
-    """Carries progress out of long work and the wish to cancel into it.
+    """Passes progress reports out of a long computation, and cancellation requests into it.
 
     `report` is called with a Progress, from the thread that does the work. `cancel` may be called from any thread;
     the work raises CancelledError at its next `step` or `check`.
@@ -45,16 +46,16 @@ class Watch:
     def check(self) -> None:
         """Raise CancelledError if the work was asked to stop."""
         if self._cancelled.is_set():
-            raise CancelledError("Cancelled.")
+            raise CancelledError(_("Cancelled."))
 
     def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
-        """Report, then check for cancel."""
+        """Report progress, then raise CancelledError if the work was asked to stop."""
         if self._report is not None:
             self._report(Progress(min(max(float(fraction), 0.0), 1.0), message, seconds_left, metrics))
         self.check()
 
     def part(self, number: int, count: int, prefix: str = "") -> Watch:
-        """Watch over part `number` of `count` equal parts of this work; seconds left are stretched to the whole."""
+        """A watch for part `number` of `count` equal parts of this work; it reports the seconds left for all parts."""
         return _PartWatch(self, number / count, 1 / count, prefix)
 
     def stage(
@@ -64,15 +65,15 @@ class Watch:
         prefix: str = "",
         taken: dict[int, float] | None = None,
     ) -> Watch:
-        """Watch over stage `number` of this work, whose stages were expected to take `seconds` each.
+        """A watch for stage `number` of this work, whose stages were expected to take `seconds` each.
 
-        The seconds left of the later stages are as expected, times how much longer this one and those before it take
-        than expected; `taken` is shared by the stages of one work, and remembers that.
+        The time left for later stages is their expected time, scaled by the ratio of actual to expected time of this
+        stage and those before it. `taken` keeps the actual times and is shared by all stages of one computation.
         """
         return _StageWatch(self, seconds, number, prefix, {} if taken is None else taken)
 
     def quiet(self) -> Watch:
-        """A watch that lets a request to cancel this work in, and no progress out."""
+        """A watch that passes on cancellation requests but reports no progress."""
         return _QuietWatch(self)
 
 
@@ -127,7 +128,7 @@ class _StageWatch(_PartWatch):
 
 
 class RemainingTime:
-    """Seconds left, from the pace of the most recent part of the work rather than from its slow start."""
+    """Seconds left, from the pace of the most recent part of the work, because the start is often slower."""
 
     def __init__(self, total: int, start: int = 0, window: int = 50):
         self._total = total
@@ -135,7 +136,7 @@ class RemainingTime:
         self._window = window
 
     def pause(self, seconds: float) -> None:
-        """Leave out time that went into something else than this work."""
+        """Exclude time that was spent on something other than this work."""
         self._marks = [(at + seconds, done) for at, done in self._marks]
 
     def after(self, done: int) -> float | None:

@@ -1,7 +1,7 @@
 """Parts that can be chosen by name: selection strategies, slice features, interpolators, networks, losses.
 
 Each kind of part has one `Registry`. Every module in the registry's own folder is imported when the registry is first
-looked at, and adds its parts::
+used, and adds its parts::
 
     STRATEGIES.add(StrategyEntry(name="core_set", label="Core set", description="...", make=CoreSet))
 
@@ -17,7 +17,7 @@ alphabetical order. Such a file imports the registry and adds its parts to it::
 
     STRATEGIES.add(StrategyEntry(name="late", label="Late", description="The end of each interval.", make=Late))
 
-The panel, the console, the command line and the worker (which inherits the variable) then all offer it.
+The panel, the console, the command line and the worker (which inherits the variable) then all offer these parts.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from .errors import BadInputError
+from .messages import _
 
 PARTS_VARIABLE = "SPARSE_ANNOTATE_PARTS"
-_AFTER_OURS = 1000
+_AFTER_BUILT_IN = 1000
 
 
 class Need(StrEnum):
@@ -53,32 +54,32 @@ class Need(StrEnum):
 
     @property
     def label(self) -> str:
-        """As users read it."""
+        """The name that users see."""
         return _NEED_LABELS[self]
 
 
 _NEED_LABELS = {
-    Need.IMAGE: "the image",
-    Need.FEATURES: "slice features",
-    Need.UNCERTAINTY: "a trained model",
+    Need.IMAGE: _("the image"),
+    Need.FEATURES: _("slice features"),
+    Need.UNCERTAINTY: _("a trained model"),
     Need.TORCH: "PyTorch",
     Need.SLICER: "Slicer",
-    Need.DISTANCES: "distances to the boundary",
-    Need.CLASS_WEIGHTS: "a weight for each class",
+    Need.DISTANCES: _("distances to the boundary"),
+    Need.CLASS_WEIGHTS: _("a weight for each class"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One part, and all that is told of it.
+    """One part and its description.
 
     Attributes:
         name: in files, on the command line and in the console.
         label: in the panel.
         description: what it does, in one sentence.
-        make: what makes it; or where that is, as 'package.module:name', which is imported only when it is used.
+        make: the function or class that makes it, or its location 'package.module:name', imported on first use.
         needs: what it cannot work without.
-        order: where it stands in lists; smaller comes first, equal ones are sorted by name.
+        order: position in lists; smaller comes first, equal ones are sorted by name.
     """
 
     name: str
@@ -86,15 +87,15 @@ class Entry:
     description: str
     make: Callable[..., Any] | str
     needs: frozenset[Need] = frozenset()
-    order: int = _AFTER_OURS
+    order: int = _AFTER_BUILT_IN
 
     def loaded(self) -> Callable[..., Any]:
-        """What makes the part, imported if need be."""
+        """The function or class that makes the part, imported if necessary."""
         return imported(self.make)
 
 
 def imported(place: Callable[..., Any] | str) -> Callable[..., Any]:
-    """The object at 'package.module:name'; anything but a text is returned as it is."""
+    """The object at 'package.module:name'; values other than text are returned unchanged."""
     if not isinstance(place, str):
         return place
     module, _, name = place.partition(":")
@@ -109,8 +110,8 @@ class Registry(Mapping[str, E], Generic[E]):
     """The parts of one kind by name, in the order in which they are listed.
 
     Args:
-        unknown: the beginning of the sentence about a name that is not there, such as "There is no network".
-        package: the package whose modules add the parts; None where they are added by hand.
+        unknown: the message about a name that does not exist, with the names `name` and `names` to fill in.
+        package: the package whose modules add the parts; None when they are added explicitly.
     """
 
     def __init__(self, unknown: str, package: str | None):
@@ -119,17 +120,19 @@ class Registry(Mapping[str, E], Generic[E]):
         self._is_discovered = package is None
 
     def add(self, entry: E) -> E:
-        """Make a part known. Raises BadInputError when another one has its name."""
+        """Register a part. Raises BadInputError when another one has its name."""
         if entry.name in self._entries:
-            raise BadInputError(f"Two parts are named '{entry.name}'. Give one of them another name.")
+            raise BadInputError(
+                _("Two parts are named '{name}'. Give one of them another name.").format(name=entry.name)
+            )
         self._entries[entry.name] = entry
         return entry
 
     def named(self, name: str) -> E:
-        """The part of that name. Raises BadInputError when there is none."""
+        """The part with that name. Raises BadInputError when there is none."""
         entries = self._listed()
         if name not in entries:
-            raise BadInputError(f"{self._unknown} '{name}'; choose one of {', '.join(entries)}.")
+            raise BadInputError(self._unknown.format(name=name, names=", ".join(entries)))
         return entries[name]
 
     def __getitem__(self, name: str) -> E:
@@ -156,23 +159,27 @@ class Registry(Mapping[str, E], Generic[E]):
 
 
 _OWN_PARTS: dict[Path, str] = {}
-"""Files of SPARSE_ANNOTATE_PARTS that were imported, and what went wrong with each ('' if nothing did)."""
+"""Files of SPARSE_ANNOTATE_PARTS that were imported, and the error of each ('' for none)."""
 
 
 def load_own_parts() -> None:
     """Import the files of the folders in SPARSE_ANNOTATE_PARTS, each once in a process.
 
-    Raises BadInputError, again at every call, when a folder is not there or a file cannot be imported.
+    Raises BadInputError, at every call, when a folder does not exist or a file cannot be imported.
     """
     for name in os.environ.get(PARTS_VARIABLE, "").split(os.pathsep):
         if not name:
             continue
         folder = Path(name).expanduser().absolute()
         if not folder.is_dir():
-            raise BadInputError(f"'{folder}' in the environment variable {PARTS_VARIABLE} is not a folder.")
+            raise BadInputError(
+                _("'{folder}' in the environment variable {variable} is not a folder.").format(
+                    folder=folder, variable=PARTS_VARIABLE
+                )
+            )
         for path in sorted(folder.glob("*.py")):
             if path not in _OWN_PARTS:
-                _OWN_PARTS[path] = ""  # first, because the file itself may look at a registry
+                _OWN_PARTS[path] = ""  # first, because the file itself may use a registry
                 _OWN_PARTS[path] = _problem_of_import(path)
             if _OWN_PARTS[path]:
                 raise BadInputError(_OWN_PARTS[path])
@@ -187,12 +194,12 @@ def _problem_of_import(path: Path) -> str:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever somebody's file raises
+    except Exception as error:  # a user's file may raise any
         del sys.modules[name]
-        return (
-            f"The file '{path}' cannot be imported ({type(error).__name__}: {error}). Correct it, or take its folder "
-            f"out of the environment variable {PARTS_VARIABLE}."
-        )
+        return _(
+            "The file '{path}' cannot be imported ({kind}: {error}). Correct it, or remove its folder from the "
+            "environment variable {variable}."
+        ).format(path=path, kind=type(error).__name__, error=error, variable=PARTS_VARIABLE)
     return ""
 
 

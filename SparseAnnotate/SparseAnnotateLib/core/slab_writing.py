@@ -1,4 +1,4 @@
-"""Writing a large image in slabs, so that whoever writes it can look after something else in between."""
+"""Writing a large image in slabs, so that the caller can do other work in between."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def written_in_slabs(
     facts: Mapping[str, str] | None = None,
     require_numbers: bool = True,
 ) -> Iterator[float]:
-    """Write a (K, J, I) array on its grid as a NRRD file, atomically; yields the share that is written.
+    """Write a (K, J, I) array on its grid as a NRRD file, atomically; yields the share written so far.
 
-    The file is there when the iterator has come to its end, and not before; left early, nothing is written.
+    The file appears only when the iterator is exhausted; if iteration stops earlier, nothing is written.
     `facts` are kept in the header, for `images.read_facts`. A checksum over the whole file is verified on reading.
     `require_numbers`: refuse NaN and Inf.
 
@@ -52,8 +52,8 @@ def written_in_slabs(
     """
     if array.shape != geometry.shape:
         raise BadInputError(
-            _("An array of shape {shape} does not fit a volume of shape {shape_2}.").format(
-                shape=array.shape, shape_2=geometry.shape
+            _("An array of shape {shape} does not fit a volume of shape {volume_shape}.").format(
+                shape=array.shape, volume_shape=geometry.shape
             )
         )
     if array.dtype == bool:
@@ -61,8 +61,8 @@ def written_in_slabs(
     kind = f"{array.dtype.kind}{array.dtype.itemsize}"
     if kind not in _TYPES:
         raise BadInputError(
-            _("Voxels of the type '{dtype}' cannot be written. Convert the volume, to 'int16' say.").format(
-                dtype=array.dtype
+            _("Voxels of type '{type}' cannot be written. Convert the volume first, for example to 'int16'.").format(
+                type=array.dtype
             )
         )
     spacing, origin, direction = geometry.to_itk()
@@ -81,7 +81,7 @@ def written_in_slabs(
         f"space origin: {_vector(origin)}",
         *(f"{FACT_PREFIX}{name}:={_escaped(text)}" for name, text in (facts or {}).items()),
     ]
-    # Labels are mostly nothing: the fastest compression will do.
+    # Labels are mostly zeros, so the fastest compression is good enough.
     packer = zlib.compressobj(1, wbits=_GZIP) if compress else None
     rows = max(1, _SLAB_BYTES // max(1, array[0].nbytes))
     with written_atomically(path) as temporary, open(temporary, "wb") as file:
@@ -89,7 +89,7 @@ def written_in_slabs(
         for first in range(0, len(array), rows):
             slab = array[first : first + rows]
             if require_numbers:
-                require_finite(slab, f"The image '{Path(path).stem}'", first)
+                require_finite(slab, _("The image '{name}'").format(name=Path(path).stem), first)
             raw = np.ascontiguousarray(slab, dtype=array.dtype.newbyteorder("<")).data
             checked.write(packer.compress(raw) if packer else raw)
             yield min(1.0, (first + rows) / len(array))

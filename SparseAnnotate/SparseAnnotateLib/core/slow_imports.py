@@ -1,4 +1,4 @@
-"""Importing large packages piece by piece, so that a window goes on in between."""
+"""Importing large packages module by module, so that a window stays responsive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 _SCIPY = ("numpy.testing", "numpy.f2py", "scipy", "scipy._lib._array_api", "scipy.special._ufuncs")
 PACKAGES = {"SimpleITK": ("SimpleITK",), "scipy.ndimage": (*_SCIPY, "scipy.ndimage._filters", "scipy.ndimage")}
-"""Large packages, and the modules that they import themselves, in the order in which they do."""
+"""Large packages, and modules that they import, in import order."""
 
 
 def importing(*packages: str) -> Iterator[None]:
@@ -23,7 +23,7 @@ def importing(*packages: str) -> Iterator[None]:
             try:
                 importlib.import_module(module)
             except ImportError:
-                # Another version may lack a part; what matters is that the package itself is there.
+                # Another version may lack a module; only the package itself is needed.
                 if module == package:
                     raise
             yield

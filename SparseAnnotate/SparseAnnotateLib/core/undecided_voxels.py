@@ -1,4 +1,4 @@
-"""The file beside a case's annotation that says which voxels of its drawn slices nobody has decided."""
+"""The file beside a case's annotation that marks the undecided voxels of its drawn slices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACT = "undecided voxels"
 
 
 def undecided_facts(undecided: np.ndarray | None) -> Mapping[str, str]:
-    """What the file with the labels keeps, so that a missing file of undecided voxels is noticed."""
+    """Facts to keep in the label file, so that a missing file of undecided voxels is noticed."""
     return {} if undecided is None else {_FACT: str(int(np.count_nonzero(undecided)))}
 
 
@@ -26,16 +26,16 @@ def read_undecided(path: Path, labels_path: Path, geometry: VolumeGeometry) -> n
     """(K, J, I) bool, or None when every voxel of the drawn slices has been decided.
 
     Raises:
-        CohortError: when the file is missing though the file with the labels says that there is one. BadInputError:
-            when it is damaged or lies on another grid.
+        CohortError: when the file is missing although the label file says that there is one. BadInputError: when it
+            is damaged or has another grid.
     """
     if path.is_file():
         return read_labels(path, geometry) > 0
     if labels_path.is_file() and _FACT in read_facts(labels_path):
         raise CohortError(
             _(
-                "'{labels_path}' has undecided voxels, but the file that says which, '{path}', is missing. Put "
-                "it back, or import the case again."
+                "'{labels_path}' has undecided voxels, but the file that marks them, '{path}', is missing. Put it "
+                "back, or import the case again."
             ).format(labels_path=labels_path, path=path)
         )
     return None

@@ -1,4 +1,4 @@
-"""A name for the user of this process, where the system knows none: containers and cluster nodes with a bare number.
+"""A name for the user of this process when the system has none, as in containers that only know a user number.
 
 MONAI and torch ask for the name of the user when they are imported, and fail without one.
 """
@@ -10,7 +10,7 @@ import os
 
 
 def ensure_user_name() -> str:
-    """The name of the user; where there is none, this process and those it starts get one from the user's number."""
+    """The name of the user; if there is none, one is set from the user number, also for child processes."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

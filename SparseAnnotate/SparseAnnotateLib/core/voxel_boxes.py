@@ -23,7 +23,7 @@ def bounding_box(array: np.ndarray) -> Box | None:
     if not len(layers):
         return None
     first, stop = int(layers[0]), int(layers[-1]) + 1
-    # One pass along the array as it lies in memory: ten times as fast as looking along each axis.
+    # One pass in memory order: ten times as fast as one pass for each axis.
     seen = np.bitwise_or.reduce(array[first:stop], axis=0) != 0
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     return (

@@ -14,7 +14,7 @@ def named_files(folder: Path, name: str, numbers: Sequence[str] | None, listed: 
 
     Args:
         folder: of the header. name: of the file, or a pattern such as 'slice%03d.raw'.
-        numbers: first, last and step as they stand behind a pattern, if any. listed: names in lines of their own.
+        numbers: first, last and step given after a pattern, if any. listed: file names, one on each line.
     """
     if listed is not None:
         return [folder / line.strip() for line in listed.splitlines() if line.strip()]

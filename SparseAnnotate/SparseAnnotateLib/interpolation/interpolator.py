@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ..core import Plane, SparseAnnotation, Watch
+from ..core.messages import _
 from ..core.registry import Entry, Need, Registry
 from .hidden_score import HiddenScore
 
@@ -111,7 +112,9 @@ class InterpolatorEntry(Entry):
         return Need.TORCH in self.needs
 
 
-INTERPOLATORS: Registry[InterpolatorEntry] = Registry("There is no way to fill called", f"{__package__}.interpolators")
+INTERPOLATORS: Registry[InterpolatorEntry] = Registry(
+    _("There is no fill method '{name}'; choose one of {names}."), f"{__package__}.interpolators"
+)
 DEFAULT_METHOD = "auto"
 
 

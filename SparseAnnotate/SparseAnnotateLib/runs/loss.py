@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.messages import _
 from ..core.registry import Entry, Need, Registry
 
 DEFAULT_LOSS = "dice_ce"
@@ -28,4 +29,4 @@ class LossEntry(Entry):
         return Need.CLASS_WEIGHTS in self.needs
 
 
-LOSSES: Registry[LossEntry] = Registry("There is no loss", f"{__package__}.losses")
+LOSSES: Registry[LossEntry] = Registry(_("There is no loss '{name}'; choose one of {names}."), f"{__package__}.losses")

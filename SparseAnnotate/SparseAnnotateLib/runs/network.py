@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import BadInputError
+from ..core.messages import _
 from ..core.registry import Entry, Registry
 
 DIVISOR = 16  # networks halve their input at most four times
@@ -82,7 +83,9 @@ class NetworkEntry(Entry):
             )
 
 
-NETWORKS: Registry[NetworkEntry] = Registry("There is no network", f"{__package__}.networks")
+NETWORKS: Registry[NetworkEntry] = Registry(
+    _("There is no network '{name}'; choose one of {names}."), f"{__package__}.networks"
+)
 
 
 def base_networks() -> dict[str, NetworkEntry]:

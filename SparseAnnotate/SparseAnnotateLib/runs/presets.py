@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.messages import _
 from ..core.registry import Entry, Registry
 from .settings import AugmentationSettings, Recipe, TrainingSettings
 
@@ -23,7 +24,7 @@ class PresetEntry(Entry):
     is_thorough: bool = True
 
 
-PRESETS: Registry[PresetEntry] = Registry("There is no preset", None)
+PRESETS: Registry[PresetEntry] = Registry(_("There is no preset '{name}'; choose one of {names}."), None)
 PRESETS.add(
     PresetEntry(
         name="quick",

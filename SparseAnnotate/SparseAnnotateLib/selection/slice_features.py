@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.messages import _
 from ..core.registry import Entry, Need, Registry
 
 DEFAULT_FEATURES = "intensity"
@@ -34,7 +35,9 @@ class FeatureEntry(Entry):
         return Need.TORCH in self.needs
 
 
-FEATURES: Registry[FeatureEntry] = Registry("There are no features", f"{__package__}.features")
+FEATURES: Registry[FeatureEntry] = Registry(
+    _("There are no slice features '{name}'; choose one of {names}."), f"{__package__}.features"
+)
 
 
 def intensity_features(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

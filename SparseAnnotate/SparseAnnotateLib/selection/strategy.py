@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..core import BadInputError, SliceRef, Watch
+from ..core.messages import _
 from ..core.registry import Entry, Need, Registry
 from .budget import Budget
 from .stack import Stack
@@ -53,7 +54,9 @@ class StrategyEntry(Entry):
         return Need.UNCERTAINTY in self.needs
 
 
-STRATEGIES: Registry[StrategyEntry] = Registry("There is no selection strategy", f"{__package__}.strategies")
+STRATEGIES: Registry[StrategyEntry] = Registry(
+    _("There is no selection strategy '{name}'; choose one of {names}."), f"{__package__}.strategies"
+)
 # For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
 DEFAULT_STRATEGY = "staggered"
 NEXT_ROUND_STRATEGY = "uncertainty"

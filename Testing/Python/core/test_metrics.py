@@ -108,7 +108,7 @@ def test_rand_f_score_of_a_split_object_by_hand():
 
 
 def test_masks_of_different_size_are_refused():
-    with pytest.raises(BadInputError, match="one grid"):
+    with pytest.raises(BadInputError, match="the same grid"):
         metrics.dice(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool))
 
 

@@ -77,7 +77,7 @@ def test_another_image_and_another_training_are_changes_and_what_is_not_known_is
 
 def test_the_sentence_names_cases_and_what_to_do():
     words = stale_sentence("fill", {"a": "so", "b": "thus"}, "Fill again.")
-    assert words == "The fills of 2 cases are out of date ('a': so; 'b': thus). Fill again."
+    assert words == "The fill is out of date for 2 cases ('a': so; 'b': thus). Fill again."
     many = stale_sentence("fill", {f"{n}": "so" for n in range(9)}, "Fill again.")
     assert "and 6 more" in many
 

@@ -187,7 +187,7 @@ def test_contradicting_planes_are_listed_in_the_report(mrml, logic, drawn):
 
 
 def test_an_unknown_method_and_a_volume_without_drawing_are_refused(mrml, logic, drawn):
-    with pytest.raises(BadInputError, match="no way to fill called 'magic'"):
+    with pytest.raises(BadInputError, match="no fill method 'magic'"):
         logic.fillBetweenSlices(drawn[0], "magic")
     assert set(logic.fillMethods()) == {"auto", "shape", "random_walk", "morphological", "propagation"}
 

@@ -339,7 +339,7 @@ def test_what_cannot_be_recommended_is_reported_and_the_ledger_stays(mrml, logic
         ({"total": 1000, "strategy": "core_set"}, "larger than the"),
         ({"minutes": 3}, "how long a slice takes"),
         ({"density": 0.2, "scope": "world"}, "plane, volume, cohort"),
-        ({"density": 0.2, "strategy": "core_set", "features": "best"}, "no features 'best'"),
+        ({"density": 0.2, "strategy": "core_set", "features": "best"}, "no slice features 'best'"),
     ):
         with pytest.raises(SparseAnnotateError, match=words):
             logic.recommendSlices([volume], **arguments)

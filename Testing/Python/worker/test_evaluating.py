@@ -98,7 +98,9 @@ def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_wha
     before = figures(ball_cohort)
     draw_more(ball_cohort, "ball_0", 12)
     draw_more(ball_cohort, "ball_0", 20)
-    with pytest.raises(OutOfDateError, match=r"'ball_0': 2 more slices have been drawn since\)\. Fill again") as caught:
+    with pytest.raises(
+        OutOfDateError, match=r"'ball_0' is out of date: 2 more slices have been drawn since\. Fill again"
+    ) as caught:
         figures(ball_cohort)
     # The figures of the old fill are those of the slices that were drawn then.
     shown = {e.case: e for e in caught.value.shown}
@@ -118,7 +120,9 @@ def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_wha
 def test_a_result_for_another_image_is_refused(ball_cohort):
     filled(ball_cohort)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
-    with pytest.raises(OutOfDateError, match="'ball_1': the image has been replaced by another one"):
+    with pytest.raises(
+        OutOfDateError, match="case 'ball_1' is out of date: the image has been replaced by another one"
+    ):
         figures(ball_cohort)
 
 
@@ -129,7 +133,7 @@ def test_a_prediction_by_a_run_that_was_trained_again_is_refused(ball_cohort):
     by_hand(ball_cohort, "r", "ball_0", ball(), ball_cohort.origin("ball_0", run="r"))
     assert figures(ball_cohort, "r", ("ball_0",))["ball_0"].notes == []
     (run / "card.json").write_text('{"loss": 2}')
-    with pytest.raises(OutOfDateError, match=r"the run 'r' has been trained again\)\. Predict again"):
+    with pytest.raises(OutOfDateError, match=r"the run 'r' has been trained again\. Predict again"):
         figures(ball_cohort, "r", ("ball_0",))
 
 
@@ -182,7 +186,7 @@ def test_rounds_with_other_drawings_are_compared_and_predictions_for_another_ima
         draw_more(ball_cohort, "ball_0", index)
     assert compared(ball_cohort, "a", "b").dice == (1.0,)
     write_image(ball_cohort.image_path("ball_0"), noisy_image(ball(), 9), GEOMETRY)
-    with pytest.raises(BadInputError, match="by 'a' of one case is out of date .*Predict again"):
+    with pytest.raises(BadInputError, match="by 'a' of case '.*' is out of date: .*Predict again"):
         compared(ball_cohort, "a", "b")
 
 
@@ -191,7 +195,9 @@ def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path)
 
     filled(ball_cohort)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
-    with pytest.raises(BadInputError, match=r"'ball_1': the image has been replaced by another one\)\. Fill it again"):
+    with pytest.raises(
+        BadInputError, match=r"case 'ball_1' is out of date: the image has been replaced by another one\. Fill it again"
+    ):
         training_cases(
             ball_cohort,
             ["ball_0", "ball_1"],

@@ -121,8 +121,8 @@ def test_an_image_with_nan_is_filled_by_shape_and_this_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"method": "magic"}, "no way to fill called 'magic'"),
-        ({"methods": ("magic",)}, "no way to fill called 'magic'"),
+        ({"method": "magic"}, "no fill method 'magic'"),
+        ({"methods": ("magic",)}, "no fill method 'magic'"),
         ({"methods": ("auto",)}, "cannot be one of them"),
         ({"methods": ()}, "name at least one"),
         ({"time_limit": 0.0}, "time limit must be more than 0"),
