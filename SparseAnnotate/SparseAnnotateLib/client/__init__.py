@@ -1,4 +1,4 @@
-"""What a process loads to talk to a worker: jobs, JSON-RPC, transports. Needs only the standard library."""
+"""The worker's client: jobs, JSON-RPC and transports. Needs only the standard library."""
 
 from ..core.slicer_python import worker_python
 from .jobs import Job, Steps, WorkerJobs

@@ -1,4 +1,4 @@
-"""Requests to a worker as jobs: what must be prepared, the request itself, and what is made of its answer."""
+"""Jobs: preparation in this process, a request to the worker, and the processing of its answer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
+from ..core.messages import _
 from .subprocess_transport import BlockingWorker, SubprocessTransport
 from .worker_client import Call, Transport, WorkerClient
 
 Steps = Generator[Progress | None, None, Any]
-"""Work in small pieces: yields between them, with a Progress where there is something to tell, returns its result."""
+"""Work in small pieces: yields after each, with a Progress if there is one to report, and returns its result."""
 
-_BESIDE_OTHERS = ("environment", "confidence")
+_CONCURRENT = ("environment", "confidence")
 _PIECES_SECONDS = 0.03
 
 
 class Job:
-    """Work that was started: cancelled through WorkerJobs, and done when its `on_done` has been called."""
+    """Work that was started: it can be cancelled through WorkerJobs, and is done once `on_done` has been called."""
 
     def __init__(
         self,
@@ -36,16 +37,16 @@ class Job:
 
 
 class WorkerJobs:
-    """One job at a time, besides short questions; two ways to run it.
+    """Runs one job at a time, apart from short requests, in one of two ways.
 
-    `run` blocks, through a child process of its own. `start` returns at once, works through the given transport, and
-    calls `on_done(result, error)` when the job has ended, from the event loop that drives the transport. What has to
-    be done in this process is done piece by piece in between, so that the event loop never stands still for long.
+    `run` blocks, and uses its own child process. `start` returns immediately, works through the given transport, and
+    calls `on_done(result, error)` when the job has ended, from the event loop that drives the transport. Work in this
+    process is divided into small pieces, so that the event loop is never blocked for long.
 
     Args:
-        new_transport: connects to a worker for jobs that are not waited for.
-        while_waiting: called again and again while a job is waited for.
-        later: calls a function from the event loop, soon; without it, started work is done at once.
+        new_transport: connects to a worker, for `start`.
+        while_waiting: called repeatedly while `run` waits.
+        later: schedules a function on the event loop; without it, started work is done immediately.
     """
 
     def __init__(
@@ -67,22 +68,22 @@ class WorkerJobs:
 
     @property
     def at_work(self) -> str | None:
-        """What the started job was asked for; None when there is none."""
+        """The request of the started job; None when there is none."""
         return self._open.method if self._open is not None else None
 
     @property
     def is_running(self) -> bool:
-        """True while a worker process is there for started jobs."""
+        """True while the worker process of started jobs is running."""
         return self._client.is_running
 
     @property
     def log(self) -> list[str]:
-        """What the worker has written to stderr lately."""
+        """The last lines that the worker has written to stderr."""
         return list(self._client.log)
 
     @property
     def clients(self) -> list[WorkerClient[Transport] | WorkerClient[SubprocessTransport]]:
-        """The clients of both ways, as far as they are in use."""
+        """The clients of `start` and `run` that are in use."""
         return [self._client] if self._blocking is None else [self._client, self._blocking.client]
 
     def run(
@@ -92,7 +93,7 @@ class WorkerJobs:
         finish: Callable[[Any], Steps | Any],
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Any:
-        """Do a job to its end and return its result; raises what went wrong. Arguments as for `start`."""
+        """Do a job and return its result; raises its error. Arguments as for `start`."""
         answer = _through(prepare, on_progress)
         if method is not None:
             if self._blocking is None:
@@ -114,20 +115,22 @@ class WorkerJobs:
         Args:
             method: the request to the worker; None for work that needs no worker, which then has a `name`.
             prepare: the request's parameters, or steps that return them.
-            finish: makes the result from the worker's answer (without a request: from what `prepare` gave), at once or
-                as steps.
+            finish: makes the result from the worker's answer (without a request: from the result of `prepare`), or
+                returns steps that do.
 
-        Raises WorkerError when another job is at work.
+        Raises WorkerError when another job is running.
         """
         kind = method or name
-        if self._open is not None and kind not in _BESIDE_OTHERS:
+        if self._open is not None and kind not in _CONCURRENT:
             raise WorkerError(
-                f"The job '{self._open.method}' is being worked on. Wait until it has finished, or cancel it."
+                _("The job '{job}' is still running. Wait until it has finished, or cancel it.").format(
+                    job=self._open.method
+                )
             )
         job = Job(kind, on_done, on_progress)
-        if kind not in _BESIDE_OTHERS:
+        if kind not in _CONCURRENT:
             self._open = job
-        self._go_on(job, prepare, lambda params: self._ask(job, method, params, finish))
+        self._continue(job, prepare, lambda params: self._ask(job, method, params, finish))
         return job
 
     def cancel(self) -> None:
@@ -138,19 +141,19 @@ class WorkerJobs:
                 self._client.cancel(self._open.call)
 
     @property
-    def is_asked(self) -> bool:
-        """True while the worker is at the started job: nothing more is needed of this process."""
+    def is_waiting_for_worker(self) -> bool:
+        """True while the worker processes the started job: this process has nothing to do before the answer."""
         return self._open is not None and self._open.call is not None
 
     def forget(self) -> None:
-        """Tell nobody any more how the started job ends."""
+        """Stop calling the callbacks of the started job."""
         if self._open is not None:
             self._open.on_done = self._open.on_progress = None
             if self._open.call is not None:
                 self._open.call.on_progress = None
 
     def close(self) -> None:
-        """End the worker processes; a training at work saves its checkpoint."""
+        """End the worker processes; a running training saves its checkpoint."""
         if self._open is not None:
             self._open.is_cancelled = True
         self._client.close()
@@ -171,32 +174,32 @@ class WorkerJobs:
         try:
             job.call = self._client.request(method, params, job.on_progress, answered)
         except Exception as problem:
-            self._end(job, error=self._told(job, problem))
+            self._end(job, error=self._expected_error(job, problem))
 
     def _finish(self, job: Job, finish: Callable[[Any], Any], answer: Any) -> None:
         job.call = None
-        # What the worker has done is done: a wish to cancel that comes now would only throw it away.
+        # The worker has finished: a cancellation request that comes now would only discard its result.
         job.is_cancelled = False
         try:
             steps = finish(answer)
         except Exception as problem:
-            self._end(job, error=self._told(job, problem))
+            self._end(job, error=self._expected_error(job, problem))
             return
-        self._go_on(job, steps, lambda result: self._end(job, result))
+        self._continue(job, steps, lambda result: self._end(job, result))
 
-    def _go_on(self, job: Job, steps: Steps | Any, then: Callable[[Any], None]) -> None:
-        """Do some pieces, and the others from the event loop; `then` takes what the steps return."""
+    def _continue(self, job: Job, steps: Steps | Any, then: Callable[[Any], None]) -> None:
+        """Run the steps from the event loop, some at a time; `then` is called with their result."""
         if not isinstance(steps, Generator):
             then(steps)
             return
 
-        def some() -> None:
+        def run_some() -> None:
             until = time.monotonic() + _PIECES_SECONDS
             progress = None
             while time.monotonic() < until:
                 if job.is_cancelled:
                     steps.close()
-                    self._end(job, error=CancelledError("Cancelled."))
+                    self._end(job, error=CancelledError(_("Cancelled.")))
                     return
                 try:
                     progress = next(steps) or progress
@@ -204,20 +207,22 @@ class WorkerJobs:
                     then(end.value)
                     return
                 except Exception as problem:
-                    self._end(job, error=self._told(job, problem))
+                    self._end(job, error=self._expected_error(job, problem))
                     return
             if progress is not None and job.on_progress is not None:
                 job.on_progress(progress)
-            self._later(some)
+            self._later(run_some)
 
-        self._later(some)
+        self._later(run_some)
 
-    def _told(self, job: Job, problem: Exception) -> SparseAnnotateError:
-        """An error as one of ours: whoever waits for the end must hear of it, whatever it was."""
+    def _expected_error(self, job: Job, problem: Exception) -> SparseAnnotateError:
+        """The error itself if it is one of the project's; any other as a WorkerError, with its traceback in the log."""
         if isinstance(problem, SparseAnnotateError):
             return problem
         self._client.log.extend("".join(traceback.format_exception(problem)).splitlines())
-        return WorkerError(f"The job '{job.method}' could not be done: {problem!r}. See the worker's log.")
+        return WorkerError(
+            _("The job '{job}' failed: {error}. See the worker's log.").format(job=job.method, error=repr(problem))
+        )
 
     def _end(self, job: Job, result: Any = None, error: SparseAnnotateError | None = None) -> None:
         if self._open is job:
@@ -228,7 +233,7 @@ class WorkerJobs:
 
 
 def _through(steps: Steps | Any, on_progress: Callable[[Progress], None] | None = None) -> Any:
-    """What steps return, all of them done at once."""
+    """The result of steps, run to their end."""
     if not isinstance(steps, Generator):
         return steps
     while True:

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 messages, one a line. See https://www.jsonrpc.org/specification.
+"""JSON-RPC 2.0 messages, one per line. See https://www.jsonrpc.org/specification.
 
 Besides the standard's own error codes: -32000 for an expected error, whose message is a sentence for the user, and
 -32800 for a cancelled request (the code that language servers use).
@@ -7,11 +7,12 @@ Besides the standard's own error codes: -32000 for an expected error, whose mess
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core import Progress
 from ..core.messages import Message, message_from, plain_message
-from ..core.strict_json import to_text
+from ..core.strict_json import to_plain, to_text
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -36,8 +37,18 @@ def notification_line(method: str, params: Any) -> str:
 
 
 def result_line(identifier: int, result: Any) -> str:
-    """An answer as one line."""
-    return _line({"id": identifier, "result": result})
+    """An answer as one line; sentences in it that can be translated travel with their templates, in `messages`."""
+    plain = to_plain(result)
+    messages = {str(message): plain_message(message) for message in _messages_in(plain)}
+    return _line({"id": identifier, "result": plain} | ({"messages": messages} if messages else {}))
+
+
+def result_of(answer: dict[str, Any]) -> Any:
+    """The result of an answer, with the templates of the sentences that have one."""
+    messages = answer.get("messages")
+    if not isinstance(messages, dict):
+        return answer.get("result")
+    return _with_messages(answer.get("result"), {text: message_from(plain) for text, plain in messages.items()})
 
 
 def error_line(identifier: int | None, code: int, message: str, data: dict[str, Any] | None = None) -> str:
@@ -70,11 +81,29 @@ def progress_from(params: dict[str, Any]) -> tuple[int, Progress]:
 
 
 def parsed(line: str | bytes) -> dict[str, Any]:
-    """A line as a message. Raises ValueError when it is no JSON object of JSON-RPC 2.0."""
+    """A line as a message. Raises ValueError when it is not a JSON-RPC 2.0 message."""
     message = json.loads(line)
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise ValueError("not a JSON-RPC 2.0 message")
     return message
+
+
+def _messages_in(plain: Any) -> Iterator[Message]:
+    if isinstance(plain, Message):
+        yield plain
+    elif isinstance(plain, (dict, list)):
+        for item in plain.values() if isinstance(plain, dict) else plain:
+            yield from _messages_in(item)
+
+
+def _with_messages(plain: Any, messages: Mapping[str, str]) -> Any:
+    if isinstance(plain, str):
+        return messages.get(plain, plain)
+    if isinstance(plain, list):
+        return [_with_messages(item, messages) for item in plain]
+    if isinstance(plain, dict):
+        return {name: _with_messages(item, messages) for name, item in plain.items()}
+    return plain
 
 
 def _line(content: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..core import Progress, WorkerError
+from ..core.messages import _
 from ..core.slicer_python import environment_for, worker_python
 from .worker_client import Call, WorkerClient
 
@@ -20,12 +21,12 @@ LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 
 def worker_command(python: str | None = None) -> list[str]:
-    """Command line of the worker; to be started in LIBRARY_FOLDER."""
+    """Command line of the worker, to be run in LIBRARY_FOLDER."""
     return [python or worker_python(), "-m", "SparseAnnotateLib.worker"]
 
 
 class SubprocessTransport:
-    """Reads the process in threads; callbacks run only inside `pump`, in the caller's thread."""
+    """Reads from the process in threads; callbacks run only inside `pump`, in the caller's thread."""
 
     def __init__(self, command: list[str]):
         self._command = command
@@ -59,7 +60,9 @@ class SubprocessTransport:
             )
         except OSError as error:
             raise WorkerError(
-                f"The worker process '{self._command[0]}' cannot be started ({error.strerror})."
+                _("The worker process '{command}' cannot be started ({reason}).").format(
+                    command=self._command[0], reason=error.strerror
+                )
             ) from error
         self._process, self._is_running = process, True
         readers = [
@@ -71,9 +74,9 @@ class SubprocessTransport:
         threading.Thread(target=self._await_end, args=(process, readers, on_end), daemon=True).start()
 
     def send(self, line: str) -> None:
-        """See `Transport.send`. A process that has just died is reported by its end, not here."""
+        """See `Transport.send`. A process that has just ended is reported through `on_end`, not here."""
         if self._process is None or self._process.stdin is None:
-            raise WorkerError("The worker process has not been started.")
+            raise WorkerError(_("The worker process has not been started."))
         try:
             self._process.stdin.write(line.encode("utf-8"))
             self._process.stdin.flush()
@@ -86,7 +89,7 @@ class SubprocessTransport:
             self._process.stdin.close()
 
     def pump(self, seconds: float) -> None:
-        """Wait up to `seconds` for something from the process, and run the callbacks of all there is."""
+        """Wait up to `seconds` for output of the process, and run the callbacks of everything received."""
         try:
             event = self._events.get(timeout=seconds)
             while True:
@@ -128,11 +131,11 @@ class BlockingWorker:
     def __enter__(self) -> BlockingWorker:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def call(self, method: str, params: Any, on_progress: Callable[[Progress], None] | None = None) -> Any:
-        """Send a request and return its result; raises what the worker answered. Ctrl-C cancels the request."""
+        """Send a request and return its result; raises the error that the worker reports. Ctrl-C cancels it."""
         call = self.client.request(method, params, on_progress)
         try:
             self._wait(call)
@@ -142,7 +145,7 @@ class BlockingWorker:
         return call.value()
 
     def close(self) -> None:
-        """End the process and wait until it has gone."""
+        """End the process and wait until it has ended."""
         transport = self.client.transport
         self.client.close()
         while transport is not None and transport.is_running:
@@ -150,7 +153,7 @@ class BlockingWorker:
 
     def _wait(self, call: Call[SubprocessTransport]) -> None:
         while not call.is_done:
-            # The call's own transport: the client lets go of it when it is closed, for example by `on_progress`.
+            # The call's own transport: the client drops it when it is closed, for example by `on_progress`.
             call.transport.pump(0.05)
             if self._while_waiting is not None:
                 self._while_waiting()
@@ -159,10 +162,10 @@ class BlockingWorker:
 def _how_it_ended(code: int) -> str:
     if code < 0:
         try:
-            return f"killed by {signal.Signals(-code).name}"
+            return _("killed by {signal}").format(signal=signal.Signals(-code).name)
         except ValueError:
-            return f"killed by signal {-code}"
-    return f"exit code {code}"
+            return _("killed by signal {number}").format(number=-code)
+    return _("exit code {code}").format(code=code)
 
 
 def _text(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The client's half of the worker's protocol, for any transport: QProcess in Slicer, subprocess elsewhere."""
+"""The client's side of the worker's protocol, for any transport: QProcess in Slicer, subprocess elsewhere."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
+from ..core.messages import _, joined
 from . import jsonrpc
 
 _LOG_LINES = 2000
 
 
 class Transport(Protocol):
-    """Starts the worker process and carries lines to it and from it. Calls back in the thread that owns the client.
+    """Starts the worker process and exchanges lines with it. Callbacks run in the thread that owns the client.
 
-    What makes it call back is its own matter: Qt's event loop, or whoever holds it (`SubprocessTransport.pump`).
+    Each transport decides what runs them: Qt's event loop, or the caller (`SubprocessTransport.pump`).
     """
 
     def start(
         self, on_line: Callable[[bytes], None], on_log: Callable[[str], None], on_end: Callable[[str], None]
     ) -> None:
-        """Start the process; WorkerError when it cannot be started. `on_end` is told how it ended, in words."""
+        """Start the process; `on_end` gets a phrase on how it ended. Raises WorkerError when it cannot be started."""
 
     def send(self, line: str) -> None:
         """Write one line to the process."""
@@ -39,10 +40,10 @@ AnyTransport = TypeVar("AnyTransport", bound=Transport)
 
 @dataclass
 class Call(Generic[AnyTransport]):
-    """A request on its way.
+    """A request that was sent.
 
     Attributes:
-        method: what was asked.
+        method: name of the request.
         transport: what carries the request and its answer.
         result, error: the answer once `is_done`.
     """
@@ -57,15 +58,15 @@ class Call(Generic[AnyTransport]):
     is_done: bool = False
 
     def value(self) -> Any:
-        """The result; raises the error the worker answered with."""
+        """The result; raises the error that the worker reported."""
         if self.error is not None:
             raise self.error
         return self.result
 
 
 class WorkerClient(Generic[AnyTransport]):
-    """Sends requests to a worker process and hands out answers. The process starts with the first request, stays
-    between requests, and is started again by the next request if it died.
+    """Sends requests to a worker process and distributes its answers. The process starts with the first request and
+    keeps running between requests; if it ended, the next request starts another one.
 
     Example::
 
@@ -104,13 +105,13 @@ class WorkerClient(Generic[AnyTransport]):
         return call
 
     def cancel(self, call: Call[AnyTransport]) -> None:
-        """Ask the worker to stop a request; its answer, a CancelledError, comes as any other."""
+        """Ask the worker to stop a request; its answer is then a CancelledError."""
         transport = self._transport
         if not call.is_done and transport is not None and transport.is_running:
             transport.send(jsonrpc.notification_line(jsonrpc.CANCEL, {"id": call.identifier}))
 
     def close(self) -> None:
-        """End the worker: it saves the checkpoint of what it is at, and goes. The next request starts another."""
+        """End the worker; a running training saves its checkpoint. The next request starts another worker."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
@@ -128,7 +129,7 @@ class WorkerClient(Generic[AnyTransport]):
         try:
             message = jsonrpc.parsed(line)
         except ValueError:
-            self._add_log(f"Not understood: {line[:200]!r}")
+            self._add_log(f"Unreadable message from the worker: {line[:200]!r}")
             return
         if message.get("method") == jsonrpc.PROGRESS:
             about, progress = jsonrpc.progress_from(message["params"])
@@ -139,12 +140,12 @@ class WorkerClient(Generic[AnyTransport]):
         identifier = message.get("id")
         call = self._calls.pop(identifier, None) if isinstance(identifier, int) else None
         if call is None:
-            self._add_log(f"An answer nobody waits for: {line[:200]!r}")
+            self._add_log(f"Answer to no open request: {line[:200]!r}")
             return
         if "error" in message:
             self._finish(call, error=_error_from(message["error"]))
         else:
-            self._finish(call, result=message.get("result"))
+            self._finish(call, result=jsonrpc.result_of(message))
 
     def _ended(self, transport: AnyTransport, how: str) -> None:
         if transport is self._transport:
@@ -152,15 +153,15 @@ class WorkerClient(Generic[AnyTransport]):
         calls = [call for call in self._calls.values() if call.transport is transport]
         for call in calls:
             del self._calls[call.identifier]
-            again = (
-                " The run goes on from its last checkpoint when you train it again under the same name."
+            sentences = [
+                _("The worker process ended during '{job}' ({reason}).").format(job=call.method, reason=how),
+                _("To resume the run from its last checkpoint, train it again under the same name.")
                 if call.method == "train"
-                else " Try again; the worker starts anew."
-            )
-            last = f" Its last words were: {self.log[-1]}" if self.log else ""
-            self._finish(
-                call, error=WorkerError(f"The worker process ended during '{call.method}' ({how}).{again}{last}")
-            )
+                else _("Try again; this starts a new worker process."),
+            ]
+            if self.log:
+                sentences.append(_("Last log line: {line}").format(line=self.log[-1]))
+            self._finish(call, error=WorkerError(joined(" ", sentences)))
 
     def _finish(self, call: Call[AnyTransport], result: Any = None, error: SparseAnnotateError | None = None) -> None:
         call.result, call.error, call.is_done = result, error, True

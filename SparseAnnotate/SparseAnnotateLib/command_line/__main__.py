@@ -1,4 +1,4 @@
-"""`python -m SparseAnnotateLib.command_line`, as torchrun starts it."""
+"""`python -m SparseAnnotateLib.command_line`, which torchrun uses."""
 
 from .interruption import INTERRUPTION
 

@@ -1,4 +1,4 @@
-"""`create` and `draw`: a cohort folder, and its slices drawn as references show them."""
+"""`create` and `draw`: make a cohort folder, and draw its slices from references."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ def add_create(commands) -> None:
         "--references",
         nargs="*",
         default=[],
-        help="dense label files, in the order of the images; refused where their names say otherwise",
+        help="dense label files, in the order of the images; it is an error if their names suggest another order",
     )
     command.add_argument(
-        "--names", nargs="+", default=[], help="of the cases, in the order of the images (default: those of the files)"
+        "--names",
+        nargs="+",
+        default=[],
+        help="names of the cases, in the order of the images (default: the file names)",
     )
     command.add_argument(
         "--name-from",
         choices=("file", "parent"),
         default="file",
-        help="name cases by their files, and by folders where files are called alike; or by the folder they lie in",
+        help="file: name cases after their files, or after their folders where files have the same name; parent: after "
+        "the folder of each file",
     )
     import_modes = command.add_mutually_exclusive_group()
     import_modes.add_argument(
@@ -39,20 +43,21 @@ def add_create(commands) -> None:
         action="store_const",
         const="copy",
         default="link",
-        help="images go into the cohort folder, so that it can be copied and moved, as hard links, which take no disk "
-        "(where the file system has none, the images stay where they are): with this option as copies there",
+        help="copy images that cannot be hard-linked into the cohort folder. By default images are hard-linked there, "
+        "which takes no disk space and lets you copy or move the folder as a whole; where that is impossible, they "
+        "stay where they are",
     )
     import_modes.add_argument(
         "--leave-images",
         dest="import_mode",
         action="store_const",
         const="leave",
-        help="keep only the paths of images outside the cohort folder; relative ones, where both lie in one project",
+        help="keep only the paths of images outside the cohort folder; relative ones if both are in one project folder",
     )
 
 
 def add_draw(commands) -> None:
-    cohort_command(commands, "draw", "draw the worklist as the references show it (experiments)", show_table)
+    cohort_command(commands, "draw", "copy the references to the recommended slices (for experiments)", show_table)
 
 
 def _create(options: argparse.Namespace, watch: Watch) -> Any:

@@ -1,4 +1,4 @@
-"""`environment`: what can be computed here, on which device."""
+"""`environment`: installed packages and usable devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .terminal_output import show_line
 
 
 def add_environment(commands) -> None:
-    command = commands.add_parser("environment", help="what can be computed here, on which device")
+    command = commands.add_parser("environment", help="show installed packages and usable devices")
     command.set_defaults(function=request_of_options, show=show_environment, request_name="environment")
     output_options(command)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.messages import listed
+from ..core.messages import counted, listed
 from ..worker.evaluate_request import Evaluation
 from .shared_options import cohort_command
 from .terminal_output import show_line
@@ -19,10 +19,10 @@ def add_evaluate(commands) -> None:
     command = cohort_command(
         commands,
         "evaluate",
-        "compare results with reference labels: Dice over all voxels and over the undrawn ones alone (undrawn_dice)",
+        "compare results with reference labels: Dice over all voxels (dice) and over undrawn ones only (undrawn_dice)",
         show_evaluations,
     )
-    command.add_argument("--run", help="a run's predictions; without it, the fill")
+    command.add_argument("--run", help="compare the predictions of this run; without it, the fills")
 
 
 def show_evaluations(rows: Sequence[Evaluation]) -> None:
@@ -35,23 +35,27 @@ def show_evaluations(rows: Sequence[Evaluation]) -> None:
     Console(emoji=False).print(table)
     known = [row.dice for row in rows if row.dice is not None]
     if known:
-        none = len(rows) - len(known)
-        left_out = f"; {none} without any structure left out" if none else ""
-        show_line(f"Mean Dice {sum(known) / len(known):.4g} over {len(known)} of {len(rows)} cases{left_out}.")
+        count = counted(len(rows), "{count} case", "{count} cases")
+        show_line(f"Mean Dice {sum(known) / len(known):.4g} over {len(known)} of {count}.")
+        if len(known) < len(rows):
+            show_line(f"Left out of the mean, because they have no structure: {len(rows) - len(known)}.")
     for names in dict.fromkeys(tuple(row.absent) for row in rows if row.absent):
         cases = [row.case for row in rows if tuple(row.absent) == names]
-        show_line(f"In neither result nor reference of {_quoted(cases)}, and so in no mean: {', '.join(names)}.")
+        show_line(
+            f"Left out of the means, because neither result nor reference of {_quoted(cases)} has them: "
+            f"{', '.join(names)}."
+        )
     for note in dict.fromkeys(note for row in rows for note in row.notes):
         show_line(f"{_quoted([row.case for row in rows if note in row.notes])}: {note}")
 
 
 def _quoted(names: Sequence[str]) -> str:
-    """The names in quotation marks: the first three, and how many more there are."""
+    """The first three names in quotation marks, and the number of others."""
     return listed([f"'{name}'" for name in names], 3)
 
 
 def _figure(value: float | None) -> str:
-    """A figure of a case; None: there is nothing to measure."""
+    """A figure of a case as text; None: there is no structure to measure."""
     if value is None:
         return "no structure"
     return "infinite" if math.isinf(value) else f"{value:.4g}"

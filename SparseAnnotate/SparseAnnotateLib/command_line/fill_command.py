@@ -1,4 +1,4 @@
-"""`fill`: the slices between drawn ones."""
+"""`fill`: label the slices between drawn ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ def add_fill(commands) -> None:
     command = cohort_command(commands, "fill", "fill between drawn slices", show_fills)
     defaults = FillRequest("")
     command.add_argument("--method", default=defaults.method, help=choices(INTERPOLATORS))
-    command.add_argument("--steps", type=int, default=defaults.steps, help="in which 'propagation' learns")
-    command.add_argument("--device", default=defaults.device, help=f"for 'propagation': {DEVICES}")
-    command.add_argument("--beyond", type=int, metavar="N", help="slices beyond the outermost drawn ones, at most")
-    command.add_argument("--methods", nargs="+", default=defaults.methods, help="what 'auto' may choose from")
+    command.add_argument("--steps", type=int, default=defaults.steps, help="training steps of 'propagation'")
+    command.add_argument("--device", default=defaults.device, help=f"device for 'propagation': {DEVICES}")
     command.add_argument(
-        "--time-limit", type=float, default=defaults.time_limit, help="seconds a volume, for ITK's filter"
+        "--beyond",
+        type=int,
+        metavar="N",
+        help="largest number of slices to fill beyond the outermost drawn ones (default: automatic taper)",
+    )
+    command.add_argument("--methods", nargs="+", default=defaults.methods, help="methods that 'auto' may choose from")
+    command.add_argument(
+        "--time-limit", type=float, default=defaults.time_limit, help="seconds for one volume with 'morphological'"
     )
 
 

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to the command line: the first stops cleanly, the second at once, in a sentence."""
+"""Ctrl-C and SIGTERM on the command line: the first stops cleanly, the second immediately, both with a sentence."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal has ended what the program was doing.
+    """A signal has interrupted the program.
 
-    Not a KeyboardInterrupt: when one passes through `exec` of a string, as in the making of a dataclass, Python ends
-    the process by SIGINT in the end, whatever exit code the program returns.
+    This is not a KeyboardInterrupt: if one passes through `exec` of a string, as when a dataclass is made, Python ends
+    the process by SIGINT, regardless of the exit code that the program returns.
     """
 
 
 class Interruption:
-    """The signals that end the program, from its first moment to its last.
+    """Handles the signals that end the program, from its start to its end.
 
-    Before the program has begun, while it is loaded, a signal ends the process. From then on the first one raises
-    Interrupted, until `cancel` is set, because there is something to be kept: then the first calls `cancel` and the
-    second raises Interrupted. When even that does not help, the next ends the process.
+    While the program is loading, a signal ends the process. After `begin`, the first signal raises Interrupted. Once
+    `cancel` is set, because there are results to keep, the first signal calls `cancel` and the second raises
+    Interrupted. One further signal ends the process.
 
     Example::
 
@@ -50,11 +50,11 @@ class Interruption:
 
     @property
     def exit_code(self) -> int:
-        """128 and the number of the signal: 130 after Ctrl-C, 143 after SIGTERM."""
+        """128 plus the number of the signal: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + (self.number or signal.SIGINT)
 
     def begin(self) -> None:
-        """From now on the program has begun: what it is doing is ended by exceptions."""
+        """The program is loaded: from now on signals raise exceptions."""
         self._has_begun = True
 
     def install(self) -> None:
@@ -75,12 +75,12 @@ class Interruption:
 
     def _on_signal(self, number: int, _) -> None:
         if os.getpid() != self._process:
-            os._exit(128 + number)  # in a process that was forked from this one, to load data say
+            os._exit(128 + number)  # in a process forked from this one, for example to load data
         self.number = self.number or number
         self._times += 1
         patience = 0 if not self._has_begun else 1 if self.cancel is None else 2
         if self._times > patience:
-            with suppress(OSError):  # nobody may be there to read it
+            with suppress(OSError):  # stderr may be closed
                 os.write(2, b"Cancelled.\n")
             os._exit(128 + number)
         if self._times == patience or self.cancel is None:
@@ -89,4 +89,4 @@ class Interruption:
 
 
 INTERRUPTION = Interruption()
-"""The one of this process."""
+"""The instance of this process."""

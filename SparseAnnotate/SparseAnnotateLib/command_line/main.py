@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# First of all: what is imported below takes a second, in which Ctrl-C must not end in a traceback.
+# First, because the imports below take a second, during which Ctrl-C must not end in a traceback.
 from .interruption import INTERRUPTION, Interrupted
 
 if INTERRUPTION.is_program("sparse-annotate"):
@@ -20,19 +20,20 @@ EXIT_OK, EXIT_ERROR, EXIT_CLOSED_PIPE = 0, 1, 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code.
 
-    0 done, 1 an error in a sentence, 2 wrong usage, 130 or 143 cancelled by a signal, 141 nobody reads the output. With
-    an error, stdout has what is known nevertheless; or, with '--json', the error when nothing is.
+    0: done; 1: an error, reported in a sentence; 2: wrong usage; 130 or 143: cancelled by a signal; 141: the reader of
+    the output has closed it. After an error, stdout still has the results that are known; if there are none, and with
+    '--json', it has the error.
     """
     from ..worker.process_environment import complete_environment, restart_in_utf8
 
     if arguments is None:
         restart_in_utf8()
     complete_environment()
-    # Closed by whoever started this: what is written there is for nobody.
+    # Streams that the parent process has closed: their output is discarded.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # Signs that the terminal cannot show are replaced; '--json' is UTF-8 in any case.
+        # Characters that the terminal cannot show are replaced; '--json' is UTF-8 in any case.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     handler = logging.StreamHandler()
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         return _cancelled_immediately()
     except ImportError:
-        # Some libraries turn an interruption in the middle of an import into an error of that import.
+        # Some libraries turn an interruption during an import into an ImportError.
         if not INTERRUPTION.number:
             raise
         return _cancelled_immediately()
@@ -66,7 +67,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     try:
         options = parser().parse_args(arguments)
-    except SparseAnnotateError as error:  # of somebody's own parts, which the choices include
+    except SparseAnnotateError as error:  # in the user's own parts, which are among the choices
         _show_error(str(error))
         return EXIT_ERROR
     for sentence in unused_options(options, sys.argv[1:] if arguments is None else arguments):
@@ -96,7 +97,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _begun_watch(report):
-    """A watch that is asked to cancel by signals from its first step on: before, nothing has to be kept."""
+    """A watch that signals cancel from its first step on; before that there are no results to keep."""
     from ..core import Watch
 
     class BegunWatch(Watch):
@@ -112,7 +113,7 @@ def _other_state_folder(options, text: str) -> str:
     folder = os.path.abspath(os.path.expanduser(getattr(options, "cohort", "") or os.devnull))
     if getattr(options, "state", "not offered") is not None or folder not in text:
         return ""
-    return " Or keep annotations, ledgers, results and runs elsewhere, with '--state FOLDER'."
+    return " Or keep annotations, ledgers, results and runs in another folder, with '--state FOLDER'."
 
 
 def _show_error(text: str) -> None:
@@ -122,7 +123,7 @@ def _show_error(text: str) -> None:
 
 
 def _write_json(result, indent: int | None = None) -> int:
-    """Write JSON in UTF-8 whatever the terminal's encoding; returns the exit code."""
+    """Write JSON in UTF-8, regardless of the terminal's encoding; returns the exit code."""
     from ..core.strict_json import to_text
 
     text = to_text(result, indent=indent) + "\n"
@@ -130,7 +131,7 @@ def _write_json(result, indent: int | None = None) -> int:
     def show(_):
         if hasattr(sys.stdout, "buffer"):
             sys.stdout.flush()
-            # What could not be decoded as a name of a file is written as the bytes that it was.
+            # Bytes of file names that could not be decoded are written unchanged.
             sys.stdout.buffer.write(text.encode("utf-8", errors="surrogateescape"))
         else:
             sys.stdout.write(text)
@@ -139,13 +140,13 @@ def _write_json(result, indent: int | None = None) -> int:
 
 
 def _shown(show, result) -> int:
-    """Show a result, and see to it that it has arrived; returns the exit code."""
+    """Show a result and flush the output; returns the exit code."""
     try:
         show(result)
         sys.stdout.flush()
         return EXIT_OK
     except (BrokenPipeError, SystemExit):
-        # rich ends the program when nobody reads any more.
+        # rich exits when the reader of the output has closed it.
         _forget_output()
         return EXIT_CLOSED_PIPE
     except OSError as error:
@@ -155,6 +156,6 @@ def _shown(show, result) -> int:
 
 
 def _forget_output() -> None:
-    """Keep Python from trying once more to write what is left when it ends."""
+    """Keep Python from trying to write the remaining output when it exits."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

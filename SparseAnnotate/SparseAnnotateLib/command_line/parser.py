@@ -34,7 +34,7 @@ COMMANDS = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """The subcommands and their options; `function` and `show` of the options are what to do and how to show it."""
+    """The subcommands and their options; `function` of the options does the work, and `show` shows its result."""
     found = argparse.ArgumentParser(
         prog="sparse-annotate",
         description="Draw a few slices of your 3D scans and get the whole cohort segmented.",

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar for people who look, a line now and then for log files."""
+"""Progress on stderr: a bar on a terminal, occasional lines in a log file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 60.0
 
 
 def reported_progress() -> AbstractContextManager[Callable[[Report], None]]:
-    """Gives a function that shows reports on stderr: as a bar on a terminal, as lines elsewhere."""
+    """Provides a function that shows reports on stderr: as a bar on a terminal, as lines elsewhere."""
     return progress_bar() if sys.stderr.isatty() else progress_lines()
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[Report], None]]:
-    """A bar that is gone at the end."""
+    """A bar that is removed at the end."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -42,20 +42,20 @@ def progress_bar() -> Iterator[Callable[[Report], None]]:
 
 @contextmanager
 def progress_lines() -> Iterator[Callable[[Report], None]]:
-    """Plain lines: at the start, whenever something new begins, and every 10 % or minute in between."""
-    begun: set[str] = set()
+    """Plain lines: at the start, whenever another kind of work begins, and after every 10 % or minute."""
+    seen: set[str] = set()
     last_time, last_tenth = -_LONGEST_SECONDS, 0
 
     def report(progress: Report) -> None:
         nonlocal last_time, last_tenth
         now = time.monotonic()
-        # 'case_07', 'step 3 of 12': the same kind of work, whatever it counts.
+        # Names and numbers, as in 'case_07' or 'step 3 of 12', do not make another kind of work.
         kind = re.sub(r"'[^']*'|\d+", "", progress.message)
         tenth = int(progress.fraction * 10 + 1e-9)
         is_due = now - last_time >= _LONGEST_SECONDS or (tenth > last_tenth and now - last_time >= _SHORTEST_SECONDS)
-        if kind in begun and not is_due:
+        if kind in seen and not is_due:
             return
-        begun.add(kind)
+        seen.add(kind)
         last_time, last_tenth = now, tenth
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
         with suppress(OSError):

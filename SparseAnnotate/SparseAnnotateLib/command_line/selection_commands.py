@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..core import Plane, Watch
+from ..core.messages import counted
 from ..selection import (
     DEFAULT_DIMENSIONS,
     FEATURES,
@@ -25,33 +26,37 @@ from .terminal_output import show_line, show_table
 
 
 def add_plan(commands) -> None:
-    command = cohort_command(commands, "plan", "say how to spend so many slices or minutes, and why", show_plan)
+    command = cohort_command(
+        commands, "plan", "suggest how to spend a budget of slices or minutes, with reasons", show_plan
+    )
     budget = command.add_mutually_exclusive_group(required=True)
     budget.add_argument("--slices", type=int, help="slices you can draw in the whole cohort")
     budget.add_argument("--minutes", type=float, help="minutes you can spend drawing")
-    command.add_argument("--seconds-per-slice", type=float, help="by default as long as slices have taken so far")
+    command.add_argument("--seconds-per-slice", type=float, help="time to draw a slice (default: as measured so far)")
     command.add_argument("--planes", nargs="+", default=[p.value for p in Plane], help="planes to choose from")
     command.add_argument(
         "--dimensions",
         type=int,
         choices=(2, 3),
         default=DEFAULT_DIMENSIONS,
-        help=f"of the model to train (default: {DEFAULT_DIMENSIONS})",
+        help=f"dimensions of the model to train (default: {DEFAULT_DIMENSIONS})",
     )
-    command.add_argument("--target", choices=("clear", "subtle"), help="whether the structure stands out clearly")
+    command.add_argument(
+        "--target", choices=("clear", "subtle"), help="whether the structure stands out clearly or hardly"
+    )
 
 
 def add_recommend(commands) -> None:
     command = cohort_command(commands, "recommend", "recommend the slices to draw", show_worklist, _recommend)
     budget = command.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--density", type=float, help="share of each volume's slices, e.g. 0.1")
+    budget.add_argument("--density", type=float, help="fraction of the slices of each volume, e.g. 0.1")
     budget.add_argument("--every", type=int, metavar="K", help="one of every K slices of each volume, rounded down")
     budget.add_argument("--per-volume", type=int, help="slices in each volume and plane")
     budget.add_argument("--total", type=int, help="slices in the whole cohort")
     budget.add_argument("--more", type=int, help="slices in the whole cohort, in addition to those drawn already")
     budget.add_argument("--minutes", type=float, help="minutes to spend drawing")
     command.add_argument(
-        "--seconds-per-slice", type=float, help="with --minutes; by default as long as slices have taken so far"
+        "--seconds-per-slice", type=float, help="with --minutes: time to draw a slice (default: as measured so far)"
     )
     planes = SelectionSettings.planes
     command.add_argument(
@@ -61,48 +66,72 @@ def add_recommend(commands) -> None:
     command.add_argument("--strategy", default=default, help=f"{choices(STRATEGIES)} Default: {default}.")
     scopes = "; ".join(f"{scope.value}: {text}" for scope, text in SCOPES.items())
     command.add_argument(
-        "--scope", default=Budget.scope, help=f"what is looked at together. {scopes}. Default: {Budget.scope}."
+        "--scope",
+        default=Budget.scope,
+        help=f"which slices are compared and share the budget. {scopes}. Default: {Budget.scope}.",
     )
-    command.add_argument("--minimum", type=int, help="slices of each volume at least, with --scope cohort")
-    command.add_argument("--maximum", type=int, help="slices of each volume at most, with --scope cohort")
+    command.add_argument("--minimum", type=int, help="with --scope cohort: smallest number of slices in a volume")
+    command.add_argument("--maximum", type=int, help="with --scope cohort: largest number of slices in a volume")
     _feature_options(command)
-    command.add_argument("--runs", nargs="+", default=(), help="with --strategy uncertainty: the models to ask")
     command.add_argument(
-        "--samples", type=int, default=SelectionSettings.samples, help="predictions sampled of a single model"
+        "--runs", nargs="+", default=(), help="with --strategy uncertainty: the runs whose models are used"
     )
-    command.add_argument("--picture", metavar="PNG", help="write a map of the slices and a coverage curve there")
-    command.add_argument("--whole", action="store_true", help="recommend air around the body, too")
+    command.add_argument(
+        "--samples",
+        type=int,
+        default=SelectionSettings.samples,
+        help="number of predictions to sample from a single model",
+    )
+    command.add_argument(
+        "--picture", metavar="PNG", help="also write a picture: a map of the slices and a coverage curve"
+    )
+    command.add_argument("--whole", action="store_true", help="include background slices around the body")
 
 
 def add_picture(commands) -> None:
-    command = cohort_command(commands, "picture", "draw a map of the slices, drawn and to do", show_line)
+    command = cohort_command(
+        commands,
+        "picture",
+        "write a picture: a map of all slices, with the drawn and recommended ones marked",
+        show_line,
+    )
     command.add_argument("--path", default="slices.png", help="PNG file to write (default: slices.png)")
-    command.add_argument("--planes", nargs="+", default=(), help="by default those of the ledgers")
+    command.add_argument(
+        "--planes", nargs="+", default=(), help="planes to show (default: those with drawn or recommended slices)"
+    )
     _feature_options(command)
-    command.add_argument("--whole", action="store_true", help="count air around the body, too")
+    command.add_argument("--whole", action="store_true", help="include background slices around the body")
 
 
 def add_agreement(commands) -> None:
-    command = cohort_command(commands, "agreement", "tell whether more rounds still change the result", show_agreement)
-    command.add_argument("--runs", nargs="+", required=True, help="runs in the order of the rounds, all predicted")
+    command = cohort_command(
+        commands, "agreement", "show whether further rounds still change the result", show_agreement
+    )
+    command.add_argument(
+        "--runs", nargs="+", required=True, help="runs in the order of the rounds; each needs predictions"
+    )
 
 
 def _feature_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--features",
         default=FeatureSettings.features,
-        help=f"what slices are compared by. {choices(FEATURES)} none: with uncertainty, not at all",
+        help=f"features that slices are compared by. {choices(FEATURES)} none: only with --strategy uncertainty",
     )
     command.add_argument(
-        "--from-scratch", action="store_true", help="with --features autoencoder: a small one, without VGG-19's weights"
+        "--from-scratch",
+        action="store_true",
+        help="with --features autoencoder: train a small one without VGG-19's weights",
     )
     command.add_argument(
-        "--download-weights", action="store_true", help="let autoencoder download VGG-19's weights (548 MB), once"
+        "--download-weights",
+        action="store_true",
+        help="with --features autoencoder: allow it to download VGG-19's weights once (548 MB)",
     )
     command.add_argument(
-        "--feature-steps", type=int, default=FeatureSettings.feature_steps, help="steps in which features are learned"
+        "--feature-steps", type=int, default=FeatureSettings.feature_steps, help="training steps of learned features"
     )
-    command.add_argument("--seed", type=int, default=FeatureSettings.seed)
+    command.add_argument("--seed", type=int, default=FeatureSettings.seed, help="random seed")
     command.add_argument("--device", default=FeatureSettings.device, help=DEVICES)
 
 
@@ -112,9 +141,15 @@ def _recommend(options: argparse.Namespace, watch: Watch) -> Any:
 
 
 def show_plan(plan: AnnotationPlan) -> None:
-    minutes = f", about {plan.minutes:.0f} minutes" if plan.minutes is not None else ""
-    several = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes" if len(plan.cases) > 1 else plan.cases[0]
-    show_line(f"{plan.slices} {plan.plane.value} slices{minutes}: {several}, {plan.density:.1%} of each.")
+    slices = counted(plan.slices, f"{{count}} {plan.plane.value} slice", f"{{count}} {plan.plane.value} slices")
+    minutes = ""
+    if plan.minutes is not None:
+        minutes = counted(round(plan.minutes), ", about {count} minute", ", about {count} minutes")
+    if len(plan.cases) > 1:
+        where = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes, {plan.density:.1%} of each"
+    else:
+        where = f"{plan.density:.1%} of '{plan.cases[0]}'"
+    show_line(f"{slices}{minutes}: {where}.")
     for item in plan.advice:
         show_line(f"- {item.sentence} ({item.source})")
     for sentence in plan.unknown:
@@ -125,11 +160,12 @@ def show_worklist(rows: Sequence[Any]) -> None:
     if rows:
         show_table(rows)
     else:
-        show_line("Nothing more to draw: the drawn slices already use up the budget, or it allows for none.")
+        show_line("Nothing more to draw: the drawn slices already use up the budget, or it is too small for one slice.")
 
 
 def show_agreement(found: Agreement) -> None:
     for (one, other), value, empty in zip(pairwise(found.runs), found.dice, found.empty, strict=True):
-        cases = f"{found.cases - empty} of {found.cases}" if empty else str(found.cases)
-        show_line(f"'{one}' and '{other}': Dice {value:.3f} over {cases} cases")
+        cases = counted(found.cases, "{count} case", "{count} cases")
+        cases = f"{found.cases - empty} of {cases}" if empty else cases
+        show_line(f"'{one}' and '{other}': Dice {value:.3f} over {cases}")
     show_line(found.sentence)

@@ -1,4 +1,4 @@
-"""What subcommands have in common: the cohort, the cases, the output; and the request of a command's name."""
+"""Options that subcommands share (cohort, cases, output), and how options become a request."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ DEVICES = "auto, cpu, cuda, cuda:1, mps"
 def cohort_command(
     commands, name: str, text: str, show: Callable, function: Callable | None = None
 ) -> argparse.ArgumentParser:
-    """A subcommand for the request of that name, with what all have, and --state and --cases if it takes them."""
+    """A subcommand for the request of the same name, with the shared options that the request has fields for."""
     command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
-    command.add_argument("cohort", metavar="COHORT", help="cohort folder, or a folder in the Decathlon's layout")
+    command.add_argument(
+        "cohort",
+        metavar="COHORT",
+        help="cohort folder, or a folder in the layout of the Medical Segmentation Decathlon",
+    )
     request_name = name.replace("-", "_")
     taken = {f.name for f in fields(requests.METHODS[request_name][0])}
     if "state" in taken:
         command.add_argument(
-            "--state", metavar="FOLDER", help="keep annotations, ledgers, results and runs there instead"
+            "--state", metavar="FOLDER", help="keep annotations, ledgers, results and runs in this folder instead"
         )
     if "cases" in taken:
         command.add_argument("--cases", nargs="+", default=(), help="only these cases")
@@ -38,23 +42,23 @@ def cohort_command(
 
 
 def output_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.add_argument("--json", action="store_true", help="print only the result, as JSON")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def request_of_options(options: argparse.Namespace, watch: Watch, **made: Any) -> Any:
-    """The result of the request whose fields are the options of the same names, except those `made` of several."""
+    """The result of the command's request; its fields are the options of the same names, or given by `made`."""
     request_class, function = requests.METHODS[options.request_name]
     return function(of_options(request_class, options, **made), watch)
 
 
 def of_options(cls: type[T], options: argparse.Namespace, **made: Any) -> T:
-    """A dataclass whose fields are the options of the same names, except those that are `made` already."""
+    """A dataclass whose fields are the options of the same names, or given by `made`."""
     given = {f.name: getattr(options, f.name) for f in fields(cls) if f.name not in made}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return cls(**given, **made)
 
 
 def choices(parts: Mapping[str, Entry]) -> str:
-    """The parts there are and what each does, as text for `--help`."""
+    """The choices of an option with their descriptions, as text for `--help`."""
     return " ".join(f"{entry.name}: {entry.description}" for entry in parts.values()).replace("%", "%%")

@@ -1,4 +1,4 @@
-"""How the command line shows tables and lines in a terminal."""
+"""Tables and lines in a terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def show_table(rows: Sequence[Any]) -> None:
     columns = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
     table = Table(*columns)
     for row in rows:
-        # As text: a name like 'scan[1]' is no instruction to the terminal.
+        # As Text, so that a name like 'scan[1]' is not read as markup.
         table.add_row(*(Text(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c])) for c in columns))
     Console(emoji=False).print(table)
 
 
 def show_line(text: str) -> None:
-    """A line as it is: names may hold what a terminal's library takes for instructions, '[red]' or ':x:'."""
+    """Print a line without markup: names may contain text such as '[red]' or ':x:'."""
     Console(soft_wrap=True, emoji=False).print(text, highlight=False, markup=False)

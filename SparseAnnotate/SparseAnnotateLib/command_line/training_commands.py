@@ -1,4 +1,4 @@
-"""`train`, `curves` and `predict`: models of the drawn slices, and what they say of the volumes."""
+"""`train`, `curves` and `predict`: train models on drawn slices, plot the training, and label volumes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..core import Watch
+from ..core.messages import counted
 from ..core.strict_json import read_json, read_json_text
 from ..runs import LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
 from ..runs.plan import TrainingEstimate
@@ -17,50 +18,54 @@ from .terminal_output import show_line, show_table
 
 
 def add_train(commands) -> None:
-    command = cohort_command(commands, "train", "train on drawn slices, or go on with a run", show_training, _train)
-    command.add_argument("--run", required=True, help="name of the run; one that was cancelled or killed goes on")
+    command = cohort_command(commands, "train", "train on drawn slices, or resume a run", show_training, _train)
+    command.add_argument("--run", required=True, help="name of the run; a cancelled or killed run is resumed")
     command.add_argument("--preset", choices=PRESETS, help=choices(PRESETS))
-    command.add_argument("--recipe", choices=RECIPES, help="; ".join(f"{n}: {text}" for n, text in RECIPES.items()))
+    command.add_argument("--recipe", choices=RECIPES, help=" ".join(f"{n}: {text}" for n, text in RECIPES.items()))
+    command.add_argument("--settings", metavar="JSON", help="JSON file with training settings; options override it")
     command.add_argument(
-        "--settings", metavar="JSON", help="file with any of the training settings; options override it"
+        "--plan-only", action="store_true", help="do not train: write the plan for editing, and estimate the time"
     )
-    command.add_argument("--plan-only", action="store_true", help="write the plan, to be edited; say how long it takes")
-    command.add_argument("--network", help=f"of 3D models. {choices(base_networks())}")
-    command.add_argument("--network-2d", help="of 2D models, the same names")
+    command.add_argument("--network", help=f"network of 3D models. {choices(base_networks())}")
+    command.add_argument("--network-2d", help="network of 2D models; same choices")
     command.add_argument("--loss", help=choices(LOSSES))
-    command.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch in voxels")
+    command.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch size in voxels")
     defaults = TrainingSettings()
-    for name, kind in (
-        ("batch", int),
-        ("iterations", int),
-        ("learning_rate", float),
-        ("dropout", float),
-        ("fill_weight", float),
-        ("mean_teacher", float),
-        ("seed", int),
+    for name, kind, meaning in (
+        ("batch", int, "patches per step"),
+        ("iterations", int, "largest number of training steps of each model"),
+        ("learning_rate", float, "learning rate"),
+        ("dropout", float, "fraction of values dropped in the network"),
+        ("fill_weight", float, "weight of filled voxels, relative to drawn ones"),
+        ("mean_teacher", float, "weight of the mean-teacher loss on undrawn voxels"),
+        ("seed", int, "random seed"),
     ):
         default = getattr(defaults, name)
-        text = "default: planned" if default is None else f"default: {default}"
-        command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+        shown = "chosen by the plan" if default is None else default
+        command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{meaning} (default: {shown})")
     command.add_argument("--device", help=DEVICES)
 
 
 def add_curves(commands) -> None:
-    command = cohort_command(commands, "curves", "draw loss and Dice of a run, finished or not", show_line)
-    command.add_argument("--run", required=True)
+    command = cohort_command(commands, "curves", "plot loss and Dice of a run, finished or not", show_line)
+    command.add_argument("--run", required=True, help="name of the run")
     command.add_argument("--path", default="curves.png", help="PNG file to write (default: curves.png)")
 
 
 def add_predict(commands) -> None:
     command = cohort_command(commands, "predict", "label volumes with a trained run", show_table)
-    command.add_argument("--run", required=True)
+    command.add_argument("--run", required=True, help="name of the run")
     command.add_argument("--device", default="auto", help=DEVICES)
-    command.add_argument("--flips", action="store_true", help="average over mirrored volumes, too: slower, better")
-    command.add_argument("--models", nargs="+", default=(), help="only these of the run's models: 2d, 3d, final")
-    command.add_argument("--uncertainty", action="store_true", help="write volumes of entropy and disagreement, too")
-    command.add_argument("--follows-edges", action="store_true", help="refine 2D models by a conditional random field")
-    command.add_argument("--largest-component", action="store_true", help="keep the largest piece of each structure")
-    command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by so much")
+    command.add_argument("--flips", action="store_true", help="also average over mirrored volumes: slower but better")
+    command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")
+    command.add_argument("--uncertainty", action="store_true", help="also write volumes of entropy and disagreement")
+    command.add_argument(
+        "--follows-edges", action="store_true", help="refine predictions of 2D models with a conditional random field"
+    )
+    command.add_argument(
+        "--largest-component", action="store_true", help="keep only the largest component of each structure"
+    )
+    command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance")
 
 
 def _train(options: argparse.Namespace, watch: Watch) -> Any:
@@ -94,16 +99,19 @@ def show_training(result: dict[str, Any] | TrainingEstimate) -> None:
         for model in result.models:
             patch = " x ".join(map(str, model.patch))
             show_line(f"{model.role}: {model.network}, {model.iterations} steps of {model.batch} patches of {patch}")
-        show_line(f"About {result.minutes:.0f} minutes on {result.device}. Plan: {result.path}")
+        minutes = counted(round(result.minutes), "About {count} minute", "About {count} minutes")
+        show_line(f"{minutes} on {result.device}. Plan: {result.path}")
         notes = result.notes
     else:
         dice = result["validation_dice"]
         held_out = f", Dice {dice:.3f} on held-out drawn slices" if dice is not None else ""
         networks = ", ".join(f"{m['plan']['network']} ({m['plan']['role']})" for m in result["models"])
         steps = sum(m["iterations"] for m in result["models"])
+        slices = counted(result["slices"], "{count} drawn slice", "{count} drawn slices")
+        cases = counted(len(result["cases"]), "{count} case", "{count} cases")
         show_line(
-            f"Run '{result['run']}': {networks} trained on {result['slices']} drawn slices of "
-            f"{len(result['cases'])} cases, {steps} steps in {result['seconds']:.0f} s on {result['device']}{held_out}."
+            f"Run '{result['run']}': {networks} trained on {slices} of {cases}, {steps} steps in "
+            f"{result['seconds']:.0f} s on {result['device']}{held_out}."
         )
         notes = result["notes"]
     for sentence in notes:

@@ -1,4 +1,4 @@
-"""Warnings about options that have no effect beside others: whoever gives them expects one."""
+"""Warnings about options that have no effect in combination with others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILL_OPTIONS = ("steps", "device", "time_limit")
 
 
 def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
-    """A sentence for each group of options given that this command, with these other options, does not use."""
+    """A sentence for each group of given options that the command does not use together with the others."""
     words = [word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word[:2] == "--"]
     options.given = {name for word in words if word for name in _meant(options, word)}
     rules = {"fill": _of_fill, "recommend": _of_recommend, "picture": _of_features}
@@ -23,21 +23,21 @@ def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> lis
 
 
 def _meant(options: argparse.Namespace, word: str) -> list[str]:
-    """The options that a word stands for: one of this name, or those that it is the beginning of."""
+    """The options that a word means: the one of this name, or those that begin with it."""
     return [word] if hasattr(options, word) else [name for name in vars(options) if name.startswith(word)]
 
 
 def _of_fill(options: argparse.Namespace) -> list[str]:
     method = INTERPOLATORS.get(options.method)
     if method is None:
-        return []  # refused in a moment
+        return []  # reported as an error later
     methods = set(options.methods or ()) if method.chooses else {options.method}
     found = []
     if not method.chooses:
         found += _sentence(options, ["methods"], f"--method {options.method}")
     by_option = {option: [e for e in INTERPOLATORS.values() if option in e.options] for option in _FILL_OPTIONS}
     for takers in dict.fromkeys(tuple(e.name for e in takers) for takers in by_option.values()):
-        # 'auto' without --methods chooses from ways that take no options.
+        # 'auto' without --methods chooses from methods that take no options.
         if not methods & set(takers):
             names = [option for option in _FILL_OPTIONS if tuple(e.name for e in by_option[option]) == takers]
             found += _sentence(options, names, f"any method but {' and '.join(map(repr, takers))}")
@@ -48,19 +48,19 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
     try:
         entry = STRATEGIES.named(options.strategy)
     except SparseAnnotateError:
-        return []  # refused in a moment
+        return []  # reported as an error later
     where = f"--strategy {options.strategy}"
     found = []
-    asks_models = entry.asks_models
-    compares = entry.compares_slices and not (asks_models and options.features == NO_FEATURES)
+    uses_models = entry.asks_models
+    compares = entry.compares_slices and not (uses_models and options.features == NO_FEATURES)
     compares = compares or bool(options.picture)
-    if not asks_models:
+    if not uses_models:
         found += _sentence(options, ["runs", "samples"], where)
     if not compares:
         found += _sentence(options, ["features", "from_scratch", "download_weights", "feature_steps"], where)
-        if not asks_models:
+        if not uses_models:
             found += _sentence(options, ["device"], where)
-    elif not asks_models or options.features != NO_FEATURES:
+    elif not uses_models or options.features != NO_FEATURES:
         found += _of_features(options)
     if options.minutes is None:
         found += _sentence(options, ["seconds_per_slice"], "any budget but --minutes")

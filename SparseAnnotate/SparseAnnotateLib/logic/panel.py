@@ -46,7 +46,7 @@ class PanelLogic:
     @property
     def worker_is_asked(self) -> bool:
         """True while the worker is at a call, and nothing more is needed of the scene before its result."""
-        return self._session.jobs.is_asked
+        return self._session.jobs.is_waiting_for_worker
 
     @property
     def worker_is_running(self) -> bool:

@@ -146,14 +146,14 @@ def test_an_error_ends_the_job_and_is_reported_as_a_sentence(office, when):
         assert str(error) == "This cannot be."
     else:
         assert isinstance(error, WorkerError)
-        assert "could not be done" in str(error)
+        assert "The job 'echo' failed" in str(error)
         assert any("KeyError" in line for line in office.jobs.log)
     assert not office.jobs.is_busy
 
 
 def test_a_second_job_is_refused_while_one_is_at_work_and_a_question_is_not(office):
     office.start()
-    with pytest.raises(WorkerError, match="'echo' is being worked on"):
+    with pytest.raises(WorkerError, match="'echo' is still running"):
         office.start("other")
     office.start("environment", {})
     assert [m["method"] for m in office.echo.sent] == ["environment"]

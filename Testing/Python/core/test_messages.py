@@ -92,6 +92,18 @@ def test_an_error_and_progress_of_the_worker_arrive_with_their_templates():
     assert translated(found.message, german) == "Die Schicht ist gezeichnet."
 
 
+def test_sentences_in_a_result_of_the_worker_arrive_with_their_templates():
+    warning = _("There is no case '{name}'.").format(name="x")
+    result = [{"case": "x", "warnings": [warning, "plain"], "state": _("drawn"), "figures": {"dice": 0.5}}]
+    answer = jsonrpc.parsed(jsonrpc.result_line(7, result))
+    assert answer["result"] == result
+    (found,) = jsonrpc.result_of(answer)
+    assert found == result[0]
+    assert [translated(text, german) for text in found["warnings"]] == ["Es gibt keinen Fall 'x'.", "plain"]
+    assert translated(found["state"], german) == "gezeichnet"
+    assert jsonrpc.result_of(jsonrpc.parsed(jsonrpc.result_line(7, ["plain", None]))) == ["plain", None]
+
+
 def test_errors_without_a_sentence_or_with_a_plain_one_have_a_message():
     assert BadInputError("plain").message == "plain"
     assert isinstance(BadInputError(_("drawn")).message, Message)

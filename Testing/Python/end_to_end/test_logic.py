@@ -196,7 +196,7 @@ def test_a_worker_killed_in_training_is_reported_and_the_run_resumes(mrml, logic
             logic.session.jobs.clients[-1].transport.process.kill()
 
     settings = {**QUICK_TRAINING, "iterations": 80}
-    with pytest.raises(WorkerError, match="goes on from its last checkpoint when you train it again"):
+    with pytest.raises(WorkerError, match="resume the run from its last checkpoint, train it again"):
         logic.train([volume], "r", settings, onProgress=kill)
     assert logic.train([volume], "r") == "r"
 

@@ -20,7 +20,7 @@ def test_a_killed_worker_is_reported_its_log_can_be_copied_and_it_starts_again(p
     panel.logic.session.jobs.clients[0].transport.process.kill()
     panel.idle()
     assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
-    assert "goes on from its last checkpoint" in panel.message
+    assert "resume the run from its last checkpoint" in panel.message
     assert "not running" in ui.workerLabel.text
     assert ui.trainButton.text == "Train"
     assert panel.panel.train.runs.chosen.name == "run 1"

@@ -68,7 +68,8 @@ def test_what_neither_has_is_named_and_a_case_without_any_structure_is_in_no_mea
     shown = capsys.readouterr().out
     assert "no structure" in shown
     assert "nan" not in shown
-    assert "Mean Dice 1 over 1 of 2 cases; 1 without any structure left out." in shown
+    assert "Mean Dice 1 over 1 of 2 cases." in shown
+    assert "Left out of the mean, because they have no structure: 1." in shown
     assert main(["evaluate", folder, "--run", "hand", "--json"]) == 0
     rows = {row["case"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["empty"]["dice"] is None

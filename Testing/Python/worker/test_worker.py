@@ -145,7 +145,7 @@ def test_a_worker_killed_in_training_is_reported_and_the_next_request_starts_ano
         worker.client.transport.process.send_signal(signal.SIGKILL)
         pump_until(worker, lambda: call.is_done)
         with pytest.raises(
-            WorkerError, match=r"ended during 'train' \(killed by SIGKILL\).* goes on from its last checkpoint"
+            WorkerError, match=r"ended during 'train' \(killed by SIGKILL\).* resume the run from its last checkpoint"
         ):
             call.value()
         assert not worker.client.is_running
