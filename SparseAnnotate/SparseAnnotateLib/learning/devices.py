@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from ..core import BadInputError
+from ..core.messages import _
 from ..runs.plan import Precision
 
 DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second GPU, or mps for an Apple GPU."
@@ -72,13 +73,17 @@ def named_device(wanted: str) -> str:
     found = re.fullmatch(r"(auto|cpu|cuda|mps|gpu)(?::(\d+))?", wanted.strip().lower())
     kind, number = found.groups() if found else (None, None)
     if kind is None or (kind not in ("cuda", "gpu") and number not in (None, "0")) or (kind == "auto" and number):
-        raise BadInputError(f"There is no device '{wanted}'. {_choices()}")
+        raise BadInputError(_("There is no device '{wanted}'. {choices}").format(wanted=wanted, choices=_choices()))
     if kind == "gpu":
         kind = "mps" if not torch.cuda.is_available() and torch.backends.mps.is_available() else "cuda"
     count = torch.cuda.device_count()
     if kind == "cuda" and count and number is not None and int(number) >= count:
         gpus = "one GPU" if count == 1 else f"{count} GPUs"
-        raise BadInputError(f"There is no device '{wanted}': PyTorch sees {gpus} here, counted from 0. {_choices()}")
+        raise BadInputError(
+            _("There is no device '{wanted}': PyTorch sees {gpus} here, counted from 0. {choices}").format(
+                wanted=wanted, gpus=gpus, choices=_choices()
+            )
+        )
     return f"{kind}:{int(number)}" if kind == "cuda" and number is not None else kind
 
 
@@ -97,7 +102,7 @@ def chosen_device(wanted: str = "auto") -> DeviceReport:
     if device != "auto":
         report = smoke_test(device)
         if not report.works:
-            raise BadInputError(f"{report.message} {_choices()}")
+            raise BadInputError(_("{message} {choices}").format(message=report.message, choices=_choices()))
         if device == wanted:
             return report
         return replace(report, message=f"'{wanted}' is taken for '{device}'. {report.message}")

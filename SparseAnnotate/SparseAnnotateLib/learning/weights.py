@@ -18,6 +18,7 @@ from safetensors.torch import save
 
 from ..core import RunError
 from ..core.atomic_files import write_bytes
+from ..core.messages import _
 
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 _MODEL, _OPTIMIZER, _TEACHER = "model.", "optimizer.", "teacher."
@@ -78,8 +79,10 @@ def load_checkpoint(
     indices = {name.split(".")[0] for name in kept if name.split(".")[0] in {str(n) for n in range(len(parameters))}}
     if kept and set(kept) != {f"{index}.{key}" for index in indices for key in _ADAM_STATE}:
         raise RunError(
-            f"'{path}' was made by another version of SparseAnnotate or for another network: the state of its "
-            "optimiser does not fit. Train again under another name."
+            _(
+                "'{path}' was made by another version of SparseAnnotate or for another network: the state of "
+                "its optimiser does not fit. Train again under another name."
+            ).format(path=path)
         )
     for name, tensor in kept.items():
         index, key = name.split(".")
@@ -91,7 +94,9 @@ def load_checkpoint(
             raise KeyError("optimizer")
         return state
     except (TypeError, KeyError, ValueError) as error:
-        raise RunError(f"'{path}' is not a checkpoint of SparseAnnotate. Train again under another name.") from error
+        raise RunError(
+            _("'{path}' is not a checkpoint of SparseAnnotate. Train again under another name.").format(path=path)
+        ) from error
 
 
 def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
@@ -104,8 +109,10 @@ def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Ten
     ]
     if differing:
         raise RunError(
-            f"'{path}' was made for another network: {len(differing)} of its parts do not fit, the first is "
-            f"'{differing[0]}'. Choose the network it was trained with, or train again under another name."
+            _(
+                "'{path}' was made for another network: {differing_count} of its parts do not fit, the first is "
+                "'{differing}'. Choose the network it was trained with, or train again under another name."
+            ).format(path=path, differing_count=len(differing), differing=differing[0])
         )
     model.load_state_dict({name: tensors[first[name]] for name in own})
 
@@ -131,7 +138,9 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise RunError(f"'{path}' cannot be read: it is missing, damaged or cut off. ({error})") from error
+        raise RunError(
+            _("'{path}' cannot be read: it is missing, damaged or cut off. ({error})").format(path=path, error=error)
+        ) from error
 
 
 def _with_checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
@@ -157,7 +166,11 @@ def _require_checksum(path: Path) -> None:
         while chunk := file.read(_CHUNK):
             own = zlib.crc32(chunk, own)
     if found.group(1) != f"{own:08x}".encode("ascii"):
-        raise RunError(f"'{path}' cannot be read: it is missing, damaged or cut off. (Its checksum does not fit.)")
+        raise RunError(
+            _("'{path}' cannot be read: it is missing, damaged or cut off. (Its checksum does not fit.)").format(
+                path=path
+            )
+        )
 
 
 def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What trained models and finished runs are, as their cards beside the weights tell."""
+"""Cards of trained models and finished runs, stored beside the weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ModelCard:
     """What a trained model is, beside its weights.
 
     Attributes:
-        plan: what it is built from. iterations, stopped_early, seconds, loss: how training went (loss: mean of the
-            last 50 steps).
+        plan: what it is built from. iterations, stopped_early, seconds, loss: how its training went (loss: mean of
+            the last 50 steps).
         validation_dice: mean Dice on held-out drawn slices, or None when none were held out.
-        precision: that it was trained in at last.
+        precision: that training ended with.
     """
 
     plan: ModelPlan
@@ -35,13 +35,13 @@ class RunCard:
     """What a finished run is.
 
     Attributes:
-        models: all of it. classes, label_names, normalisation: what prediction needs.
-        flip: axes that patches were mirrored along, which a prediction may mirror along, too.
+        models: all models of the run. classes, label_names, normalisation: what prediction needs.
+        flip: axes that patches were mirrored along; prediction may mirror along them, too.
         view_dice: Dice of each view of the base models on held-out drawn slices; empty when none were held out.
-        view_weights: how much each view counts when they are averaged; empty: as they come.
+        view_weights: of each view in the average; empty: the default weights.
         seconds: of training, from the first step to the last.
         slices: drawn slices learned from. cases: annotated cases.
-        seed, device, precision, versions: for whoever wants to repeat it. notes: what the user should know.
+        seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
 
     models: tuple[ModelCard, ...]

@@ -1,4 +1,4 @@
-"""What a run is to do: its plan, decided before the first step, and the estimate of its time."""
+"""What a run will do: its plan, decided before the first step, and the estimate of its time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..core.errors import BadInputError
+from ..core.messages import _
 from .settings import TrainingSettings, check_patch
 
 RUN_FORMAT = 2
@@ -25,7 +26,7 @@ class ModelPlan:
         patch: (S, A, R) voxels, or (height, width) of slices.
         batch: patches per step. iterations: steps at most.
         planes: axes of (S, A, R) that slices are cut across; only of '2d'.
-        strides, kernels: of each level, for networks that take them; empty for their own.
+        strides, kernels: of each level, for networks that accept them; empty: the network's defaults.
     """
 
     role: Role
@@ -39,7 +40,7 @@ class ModelPlan:
 
     @property
     def view_names(self) -> tuple[str, ...]:
-        """What this model shows of a volume: 'axial', 'coronal', 'sagittal', or '3d'; nothing, the final model."""
+        """The views that this model predicts: 'axial', 'coronal', 'sagittal', or '3d'; none for the final model."""
         if self.role == "2d":
             return tuple(VIEW_NAMES[axis] for axis in self.planes)
         return ("3d",) if self.role == "3d" else ()
@@ -47,25 +48,38 @@ class ModelPlan:
     def __post_init__(self) -> None:
         check_patch(self.patch)
         if self.batch < 1 or self.iterations < 1:
-            raise BadInputError(f"Batch and iterations of the model '{self.role}' must be at least 1.")
+            raise BadInputError(
+                _("The batch and the iterations of the '{role}' model must be at least 1.").format(role=self.role)
+            )
         if self.role == "2d" and (not self.planes or not set(self.planes) <= {0, 1, 2}):
-            raise BadInputError(f"The planes of a 2D model are some of 0, 1, 2 (axial ...), not {list(self.planes)}.")
-        if len(self.patch) != (2 if self.role == "2d" else 3):
-            raise BadInputError(f"The patch {list(self.patch)} does not have the sides of a '{self.role}' model.")
+            raise BadInputError(
+                _(
+                    "The planes of a 2D model must be among 0 (axial), 1 (coronal) and 2 (sagittal), not {planes}."
+                ).format(planes=list(self.planes))
+            )
+        dimensions = 2 if self.role == "2d" else 3
+        if len(self.patch) != dimensions:
+            raise BadInputError(
+                _("The patch of the '{role}' model must have {count} sides, but is {patch}.").format(
+                    role=self.role, count=dimensions, patch=list(self.patch)
+                )
+            )
         if any(len(level) != len(self.patch) or min(level) < 1 for level in (*self.strides, *self.kernels)):
             raise BadInputError(
-                f"Strides and kernels of the model '{self.role}' need {len(self.patch)} values a level."
+                _("The strides and kernels of the '{role}' model must have {count} values per level.").format(
+                    role=self.role, count=dimensions
+                )
             )
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run does, with every 'auto' decided; written before the first step and read by every resume.
+    """What a run does, with every 'auto' decided; written before the first step and read whenever the run resumes.
 
     Attributes:
-        settings: as asked for.
+        settings: as requested.
         models: in the order they are trained.
-        device, precision: as decided.
+        device, precision: that were chosen.
         spacing: median (S, A, R) of the cases, mm.
         flip: axes of S, A, R that patches are mirrored along.
         classes: class index (from 1) to label value, in order.
@@ -73,7 +87,7 @@ class RunPlan:
         cases: case name to the fingerprint of its drawn slices.
         undrawn_cases: cases without drawn slices that the final model learns from by their pseudo-labels.
         notes: what the user should know, as sentences.
-        images, fills: case name to a mark of the content of its image and, where fills are learned from, of its fill.
+        images, fills: case name to a fingerprint of its image's content and, if fills are learned from, its fill's.
     """
 
     settings: TrainingSettings
@@ -96,7 +110,11 @@ class RunPlan:
         roles = [model.role for model in self.models]
         if roles not in ROLES:
             possible = "; ".join(", ".join(found) for found in ROLES)
-            raise BadInputError(f"A run's models are, in this order, one of: {possible}; not: {', '.join(roles)}.")
+            raise BadInputError(
+                _("The models of a run must be one of: {possible} (in this order), not: {roles}.").format(
+                    possible=possible, roles=", ".join(roles)
+                )
+            )
 
     @property
     def class_count(self) -> int:
@@ -118,7 +136,7 @@ class TrainingEstimate:
 
     Attributes:
         minutes: expected, from a few real steps of each model. stages: seconds of each stage.
-        device: where. models: what is trained. notes: what the user should know.
+        device: used for it. models: what is trained. notes: what the user should know.
         path: the plan as a file that may be edited before training; None when no run was named.
     """
 

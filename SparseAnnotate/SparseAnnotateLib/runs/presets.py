@@ -1,4 +1,4 @@
-"""Three ways to train that need no further thought. Importable without torch."""
+"""Presets: settings for training by name. Importable without torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .settings import AugmentationSettings, Recipe, TrainingSettings
 
 @dataclass(frozen=True, kw_only=True)
 class PresetEntry(Entry):
-    """A way to train as users choose it; see `preset_settings`.
+    """Settings for training that users choose by name; see `preset_settings`.
 
     Attributes:
-        recipe: what it trains. iterations, iterations_on_cpu: of each model.
-        is_thorough: True when, with a GPU, patches are deformed, too.
+        recipe: what is trained. iterations, iterations_on_cpu: of each model, on a GPU and on a CPU.
+        is_thorough: True when patches are also deformed, on a GPU.
     """
 
     recipe: Recipe
@@ -74,7 +74,7 @@ def preset_settings(name: str, device: str, seed: int = 0) -> TrainingSettings:
         recipe=preset.recipe,
         iterations=iterations,
         augmentation=AugmentationSettings(
-            # In trainings as short as a CPU affords they cost more than they bring (Testing/Benchmarks/README.md).
+            # In trainings as short as on a CPU they cost more than they gain (Testing/Benchmarks/README.md).
             affine=0.3 if thorough and not on_cpu else 0.0,
             elastic=0.1 if thorough and not on_cpu else 0.0,
             bias_field=0.15 if thorough and not on_cpu else 0.0,

@@ -11,6 +11,7 @@ from ..core.atomic_files import append_line, write_text
 from ..core.case_names import file_stem
 from ..core.cohort_layout import OLD_PLAN_FILE, PLAN_FILE, run_plan_path
 from ..core.errors import BadInputError
+from ..core.messages import _
 from ..core.strict_json import read_json, to_text, write_json
 from .cards import ModelCard, RunCard
 from .plan import RUN_FORMAT, Role, RunPlan
@@ -40,7 +41,7 @@ class RunFolder:
         return self.path.name
 
     @property
-    def is_begun(self) -> bool:
+    def is_started(self) -> bool:
         return self.plan_path.is_file()
 
     @property
@@ -61,7 +62,7 @@ class RunFolder:
         return self.path / "pseudo_labels" / f"{file_stem(case)}.npz"
 
     def agreement_path(self, case: str) -> Path:
-        """Percent of the base models that say what most of them say, on the grid of the case's image."""
+        """Percent of the base models that agree with the majority, on the grid of the case's image."""
         return self.path / "agreement" / f"{file_stem(case)}.nrrd"
 
     def plan(self) -> RunPlan:
@@ -71,8 +72,12 @@ class RunFolder:
     def card(self) -> RunCard:
         """The card of a finished run. Raises RunError when the run is not finished, damaged or of another version."""
         if not self.is_finished:
-            state = "has not finished training" if self.is_begun else "does not exist"
-            raise RunError(f"The run '{self.name}' {state} ('{self.path}'). Train it, or choose another run.")
+            sentence = (
+                _("The run '{run}' has not finished training ('{path}'). Train it, or choose another run.")
+                if self.is_started
+                else _("The run '{run}' does not exist ('{path}'). Train it, or choose another run.")
+            )
+            raise RunError(sentence.format(run=self.name, path=self.path))
         return self._read(self.card_path, RunCard)
 
     def model_card(self, role: Role) -> ModelCard | None:
@@ -81,7 +86,7 @@ class RunFolder:
         return self._read(path, ModelCard) if path.is_file() else None
 
     def write_plan(self, plan: RunPlan, to_edit: bool = False) -> None:
-        """Write plan.json: as a plan that people may edit, or, once training has begun, with a checksum.
+        """Write plan.json: as a plan that people may edit, or, once training has started, with a checksum.
 
         It replaces the settings.json of an older version.
         """
@@ -99,7 +104,7 @@ class RunFolder:
         append_line(self.metrics_path, to_text({"model": role, "iteration": iteration, **figures}))
 
     def metrics(self, role: Role | None = None) -> list[dict[str, Any]]:
-        """All lines of metrics.jsonl, or those of one model; what follows a line that cannot be read is left out."""
+        """All lines of metrics.jsonl, or those of one model; lines from the first unreadable one on are left out."""
         text = self.metrics_path.read_text(encoding="utf-8", errors="replace") if self.metrics_path.is_file() else ""
         found = []
         for line in text.splitlines():
@@ -113,7 +118,7 @@ class RunFolder:
         return found
 
     def keep_metrics_until(self, role: Role, iteration: int) -> None:
-        """Drop the lines written after the checkpoint that training resumes from: they come again."""
+        """Drop the lines written after the checkpoint that training resumes from: they will be written again."""
         if self.metrics_path.is_file():
             kept = [m for m in self.metrics() if m["model"] != role or m["iteration"] <= iteration]
             write_text(self.metrics_path, "".join(to_text(m) + "\n" for m in kept))
@@ -126,10 +131,14 @@ class RunFolder:
             version = RUN_FORMAT
         if version != RUN_FORMAT:
             raise RunError(
-                f"The run '{self.name}' was made by another version of SparseAnnotate (its format is {version}, "
-                f"this one reads {RUN_FORMAT}). Update SparseAnnotate, or train again under another name."
+                _(
+                    "The run '{run}' was made by another version of SparseAnnotate (its format is {version}, this "
+                    "one reads {own}). Update SparseAnnotate, or train again under another name."
+                ).format(run=self.name, version=version, own=RUN_FORMAT)
             )
         try:
             return read_json(path, cls)
         except BadInputError as error:
-            raise RunError(f"The run '{self.name}' cannot be used. {error}") from error
+            raise RunError(
+                _("The run '{run}' cannot be used. {error}").format(run=self.name, error=error.message)
+            ) from error

@@ -1,4 +1,4 @@
-"""The runs of a cohort at a glance. Importable without torch."""
+"""Summaries of a cohort's runs. Importable without torch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class RunSummary:
     """One run.
 
     Attributes:
-        name: of the run. is_finished: False for one that was planned, is at work, or was broken off.
-        changed: when it was last worked on.
+        name: of the run. is_finished: False for one that is only planned, still training, or was interrupted.
+        changed: when its files last changed.
         cases: annotated cases it learns from; slices: drawn slices, None before it has finished.
-        dice: mean Dice on held-out drawn slices; None when it has not finished or none were held out.
+        dice: mean Dice on held-out drawn slices; None before it has finished, or when none were held out.
         problem: why it cannot be used, as a sentence; '' when it can.
     """
 
@@ -45,7 +45,7 @@ def run_summaries(cohort: Cohort) -> list[RunSummary]:
 
 @lru_cache(maxsize=512)
 def _summary(folder_path: Path, path: Path, changed: float) -> RunSummary:
-    """The panel asks after every click, and a run's files hardly ever change."""
+    """Cached, because the panel asks after every click, and a run's files hardly ever change."""
     folder, when = RunFolder(folder_path), datetime.fromtimestamp(changed)
     is_finished = path == folder.card_path
     try:
@@ -53,5 +53,5 @@ def _summary(folder_path: Path, path: Path, changed: float) -> RunSummary:
             return RunSummary(folder.name, False, when, len(folder.plan().cases))
         card = folder.card()
     except SparseAnnotateError as error:
-        return RunSummary(folder.name, is_finished, when, problem=str(error))
+        return RunSummary(folder.name, is_finished, when, problem=error.message)
     return RunSummary(folder.name, True, when, len(card.cases), card.slices, card.validation_dice)

@@ -323,7 +323,7 @@ def test_a_patch_too_small_for_the_network_is_enlarged_and_this_is_in_the_notes(
     settings = TrainingSettings(device="cpu", recipe="ensemble", patch=(16, 16, 16), patch_2d=(16, 16))
     plan = new_plan(ball_cohort, settings, ["ball_0"])
     assert {model.role: model.patch for model in plan.models} == {"2d": (16, 32), "3d": (16, 16, 32)}
-    assert "Patches are 16 x 16 x 32 instead of 16 x 16 x 16, of which four halvings would leave a single voxel." in (
+    assert "Patches are 16 x 16 x 32 instead of 16 x 16 x 16, which the network would reduce to a single voxel." in (
         plan.notes
     )
     assert any(note.startswith("Patches are 16 x 32 instead of 16 x 16,") for note in plan.notes)

@@ -24,7 +24,7 @@ from SparseAnnotateLib.learning.training.distributed import Ranks
 from SparseAnnotateLib.learning.training.planning import new_plan
 from SparseAnnotateLib.learning.training.pseudo_labels import agreement, majority, read_pseudo_labels
 from SparseAnnotateLib.learning.training.self_training_objective import SelfTrainingObjective
-from SparseAnnotateLib.learning.training.supervised_objective import SupervisedObjective, _alike
+from SparseAnnotateLib.learning.training.supervised_objective import SupervisedObjective, _equal_slice_weights
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -115,7 +115,7 @@ def test_a_slice_with_few_drawn_lines_counts_as_much_as_a_whole_one():
     supervised = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
     supervised[0] = True
     supervised[1, 0, 3] = True
-    weights = _alike(supervised)
+    weights = _equal_slice_weights(supervised)
     assert weights[0].sum() == weights[1].sum() == 64
     assert not weights[1][~supervised[1]].any()
 
@@ -127,7 +127,9 @@ def test_thick_slices_leave_only_the_planes_that_make_sense_and_say_so(ball_coho
     plan = new_plan(ball_cohort, settings("ensemble"), ["thick"])
     assert plan.model("2d").planes == (0,)
     assert plan.model("3d").planes == ()
-    assert any("6 times as long as wide, so the 2D model looks at axial slices only" in note for note in plan.notes)
+    assert any(
+        "6 times as long as wide, so the 2D model is trained on axial slices only" in note for note in plan.notes
+    )
 
 
 def test_views_of_a_2d_model_lie_where_the_volume_lies():
@@ -339,7 +341,7 @@ def test_structures_named_by_side_are_not_mirrored(ball_cohort):
     ball_cohort.set_labels({1: "left lens", 2: "kernel"})
     plan = new_plan(ball_cohort, settings("3d"), ["ball_0"])
     assert plan.flip == ()
-    assert any("'left lens' tells left from right" in note for note in plan.notes)
+    assert any("'left lens' distinguishes left from right" in note for note in plan.notes)
 
 
 def test_a_plan_can_be_edited_before_the_run_begins(ball_cohort):

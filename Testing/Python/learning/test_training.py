@@ -118,7 +118,7 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{se
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert run.is_begun
+    assert run.is_started
     assert not run.is_finished
     train(ball_cohort, "killed")
     assert weights_of(ball_cohort, "killed") == weights_of(ball_cohort, "whole")
@@ -140,7 +140,7 @@ def test_runs_of_before_plan_json_are_listed_read_and_resumed(ball_cohort, every
     ]
     assert finished.plan() == broken_off.plan()
     assert Predictor(ball_cohort, "whole", "cpu").labels("ball_0").any()
-    assert broken_off.is_begun
+    assert broken_off.is_started
     train(ball_cohort, "parts")
     assert weights_of(ball_cohort, "parts") == weights_of(ball_cohort, "whole")
     assert broken_off.plan_path.name == "plan.json"
@@ -235,7 +235,7 @@ def test_a_run_does_not_resume_with_other_images(ball_cohort, every_step_reporte
     path, geometry = ball_cohort.image_path("ball_1"), ball_cohort.geometry("ball_1")
     kept = path.read_bytes()
     write_image(path, 3 * noisy_image(ball(), 7), geometry)
-    with pytest.raises(RunError, match="The image of ball_1 has changed since the run 'r' was begun"):
+    with pytest.raises(RunError, match="The image of ball_1 has changed since the run 'r' was started"):
         train(ball_cohort, "r")
     path.write_bytes(kept)
     assert train(ball_cohort, "r").last.iterations == 6
@@ -371,7 +371,7 @@ def test_memory_that_runs_out_halves_the_batch_and_is_reported_in_the_plan(ball_
     train(ball_cohort, "r", SETTINGS)
     plan = RunFolder(ball_cohort.run_folder("r")).plan()
     assert plan.model("3d").batch == 1
-    assert any("1 patches a step instead of 2" in note for note in plan.notes)
+    assert any("1 patch per step instead of 2" in note for note in plan.notes)
 
 
 def test_a_network_whose_blocks_have_two_names_is_trained_resumed_and_used(ball_cohort, every_step_reported):

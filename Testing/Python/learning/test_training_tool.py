@@ -91,7 +91,7 @@ def test_memory_that_runs_out_halves_the_batch_then_the_patch(ball_cohort, monke
     card = train(ball_cohort, "r", settings, watch=Watch(lambda p: said.append(p.message)))
     assert card.last.plan.batch == 1
     assert np.prod(card.last.plan.patch) == 16 * 16 * 32
-    assert any("1 patches a step instead of 2" in note for note in card.notes)
+    assert any("1 patch per step instead of 2" in note for note in card.notes)
     assert any("patches of [16, 32, 32] instead of [32, 32, 32]" in note for note in card.notes)
     assert any("Memory ran out" in message for message in said)
 
@@ -114,7 +114,7 @@ def test_a_gpu_without_enough_memory_hands_over_to_the_cpu(ball_cohort, monkeypa
     card = train(ball_cohort, "r", SETTINGS)
     assert card.device == "cpu"
     assert card.last.iterations == 6
-    assert any("going on on the CPU, which is slow" in note for note in card.notes)
+    assert any("training continues on the CPU, which is slow" in note for note in card.notes)
 
 
 def test_a_full_disk_in_mid_checkpoint_is_reported_and_the_last_checkpoint_is_kept(ball_cohort, monkeypatch):
@@ -202,7 +202,7 @@ def test_one_volume_with_one_drawn_slice_trains_by_every_recipe_and_is_warned(tm
     for recipe in ("2d", "3d", "self_training"):
         card = train(cohort, recipe, TrainingSettings(**{**QUICK_TRAINING, "recipe": recipe, "iterations": 2}))
         assert any("Only one slice has been drawn" in note for note in card.notes)
-        assert any("not learned: 'never drawn'" in note for note in card.notes)
+        assert any("Not trained (on none of the drawn slices): 'never drawn'" in note for note in card.notes)
         assert Predictor(cohort, recipe, "cpu").labels("a").shape == ball().shape
 
 
@@ -560,7 +560,7 @@ def test_every_part_of_self_training_takes_every_loss_and_fills(ball_cohort, los
     [
         ({"precision": "half"}, "precision' must be one of 'fp32', 'bf16', 'fp16'"),
         ({"flip": ["X"]}, "must be one of 'S', 'A', 'R'"),
-        ({"models": []}, "A run's models are, in this order, one of: 3d; 2d"),
+        ({"models": []}, "The models of a run must be one of: 3d; 2d"),
     ],
 )
 def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, words):

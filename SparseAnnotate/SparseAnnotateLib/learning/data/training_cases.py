@@ -16,6 +16,7 @@ from ...core.array_files import is_whole_array, save_array
 from ...core.case_names import file_stem
 from ...core.images import read_facts, read_labels, read_percent
 from ...core.intensities import Intensities
+from ...core.messages import _
 from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
 from ...core.voxel_values import require_finite
@@ -124,7 +125,7 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
     tensor = torch.as_tensor(np.ascontiguousarray(intensities.of_part(image)))[None]
     low, high = float(tensor.min()), float(tensor.max())
     if low == high:
-        raise BadInputError("The image is the same everywhere, so there is nothing to learn from.")
+        raise BadInputError(_("The image is the same everywhere, so there is nothing to learn from."))
     if intensities.is_clipped:
         start, width = _start_and_width(intensities.shown_in(image).astype(np.float64), kind)
         tensor = (tensor - start) / width
@@ -168,7 +169,9 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
         try:
             array = normalise(image, kind)
         except BadInputError as error:
-            raise BadInputError(f"The image of case '{name}' cannot be used. {error}") from error
+            raise BadInputError(
+                _("The image of case '{name}' cannot be used. {error}").format(name=name, error=error)
+            ) from error
         save_array(cached, geometry.to_standard_order(array))
     return cached
 
@@ -202,7 +205,12 @@ def training_cases(
     drawn: dict[str, list[tuple[int, int]]] = {}
     undecided: dict[str, Path] = {}
     for number, name in enumerate(names):
-        watch.step(number / len(names), f"preparing '{name}', {number + 1} of {len(names)}")
+        watch.step(
+            number / len(names),
+            _("preparing '{name}', {number} of {name_count}").format(
+                name=name, number=number + 1, name_count=len(names)
+            ),
+        )
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         drawn[name] = _standard_slices(annotation)
@@ -261,7 +269,7 @@ def slice_distances(labels: np.ndarray, class_count: int, decided: np.ndarray | 
 
 def _saved_distances(folder: Path, case: TrainingCase, class_count: int) -> dict[int, Path]:
     paths, labels = {}, case.labels
-    for axis in sorted({axis for axis, _ in case.slices}):
+    for axis in sorted({axis for axis, _index in case.slices}):
         layers = [
             slice_distances(labels[slice_layer(a, i)], class_count, case.decided_on(a, i))
             for a, i in case.slices
@@ -279,14 +287,18 @@ def _filled(
     path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
     if not path.is_file() or not confidence_path.is_file():
         raise BadInputError(
-            f"The case '{name}' has not been filled, so nothing can be learned from its fill. Fill it first, or learn "
-            "from drawn slices alone (a fill weight of 0)."
+            _(
+                "The case '{name}' has not been filled, so nothing can be learned from its fill. Fill it first, "
+                "or learn from drawn slices alone (a fill weight of 0)."
+            ).format(name=name)
         )
     labels = read_labels(path, annotation.geometry)
     confidence = read_percent(confidence_path, annotation.geometry)
     drawn = annotation.supervised_mask()
     if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
-        raise BadInputError(f"The fill of case '{name}' is not one of what is drawn now. Fill it again.")
+        raise BadInputError(
+            _("The fill of case '{name}' is not one of what is drawn now. Fill it again.").format(name=name)
+        )
     change = Origin.from_facts(read_facts(path)).changes(cohort.origin(name, annotation))
     if change:
         raise BadInputError(stale_sentence("fill", {name: change}, "Fill it again."))

@@ -11,6 +11,7 @@ from typing import Any
 from ... import __version__
 from ...core import BadInputError, Cohort
 from ...core.atomic_files import write_bytes
+from ...core.messages import _
 from ...core.strict_json import read_json, to_plain, write_json
 from ...runs.cards import RunCard
 from ...runs.plan import ModelPlan
@@ -47,12 +48,16 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     """
     folder = Path(folder).expanduser().absolute()
     if (folder / "configs").exists():
-        raise BadInputError(f"'{folder}' already is a bundle; choose another folder.")
+        raise BadInputError(_("'{folder}' already is a bundle; choose another folder.").format(folder=folder))
     run = RunFolder(cohort.run_folder(run_name))
     card = run.card()
     model = next((m for m in card.models if m.plan.role == "3d"), None)
     if model is None:
-        raise BadInputError(f"The run '{run_name}' has no 3D model, and a MONAI bundle holds one. Train one.")
+        raise BadInputError(
+            _("The run '{run_name}' has no 3D model, and a MONAI bundle holds one. Train one.").format(
+                run_name=run_name
+            )
+        )
     write_bytes(folder / _WEIGHTS, run.weights_path("3d").read_bytes())
     write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
     write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan), checksum=False)
@@ -70,13 +75,15 @@ def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
     folder = Path(folder).expanduser().absolute()
     if not (folder / _RUN).is_file():
         raise BadInputError(
-            f"'{folder}' is not a bundle that SparseAnnotate wrote ('{_RUN}' is missing); how its images were prepared "
-            "is not known. Run it with MONAI, and import its predictions as label files instead."
+            _(
+                "'{folder}' is not a bundle that SparseAnnotate wrote ('{run}' is missing); how its images were "
+                "prepared is not known. Run it with MONAI, and import its predictions as label files instead."
+            ).format(folder=folder, run=_RUN)
         )
     card = read_json(folder / _RUN, RunCard)
     run = RunFolder(cohort.run_folder(run_name))
-    if run.is_begun or run.is_finished:
-        raise BadInputError(f"There is a run '{run_name}' already; choose another name.")
+    if run.is_started or run.is_finished:
+        raise BadInputError(_("There is a run '{run_name}' already; choose another name.").format(run_name=run_name))
     network = build_network(card.last.plan.network, network_shape(card.last.plan, card.class_count))
     load_weights(folder / _WEIGHTS, network)
     write_bytes(run.weights_path("3d"), (folder / _WEIGHTS).read_bytes())

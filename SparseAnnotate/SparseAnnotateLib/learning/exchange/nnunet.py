@@ -20,6 +20,7 @@ from ...core.geometry import VolumeGeometry
 from ...core.images import read_geometry, read_labels, write_image
 from ...core.known_slices import drawn_from_known, explains, with_ledger
 from ...core.ledger import Ledger
+from ...core.messages import _
 from ...core.progress import Watch
 from ...core.strict_json import read_json, write_json
 from .nnunet_dataset import CHANNEL, IGNORE, NnunetDataset, nnunet_images, read_nnunet_dataset
@@ -45,24 +46,28 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     folder = Path(folder).expanduser().absolute()
     if not re.fullmatch(r"Dataset\d{3}_\w+", folder.name):
         raise BadInputError(
-            f"nnU-Net finds data sets by names like 'Dataset501_{cohort.name}'; '{folder.name}' is not one."
+            _("nnU-Net finds data sets by names like 'Dataset501_{cohort}'; '{folder}' is not one.").format(
+                cohort=cohort.name, folder=folder.name
+            )
         )
     if (folder / DATASET_FILE).exists():
-        raise BadInputError(f"'{folder}' already holds a data set; choose another folder.")
+        raise BadInputError(_("'{folder}' already holds a data set; choose another folder.").format(folder=folder))
     values = sorted({value for name in names for value in cohort.annotation(name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
     if len({"background", IGNORE, *labels_of}) < len(values) + 2:
         raise BadInputError(
-            f"In a data set of nnU-Net every structure has a name of its own, other than 'background' and '{IGNORE}'. "
-            f"These do not: {', '.join(labels_of)}. Rename them."
+            _(
+                "In a data set of nnU-Net every structure has a name of its own, other than 'background' and "
+                "'{ignore}'. These do not: {labels_of}. Rename them."
+            ).format(ignore=IGNORE, labels_of=", ".join(labels_of))
         )
     if not values:
-        raise BadInputError("No structure has been drawn yet, so there is nothing that nnU-Net could learn.")
+        raise BadInputError(_("No structure has been drawn yet, so there is nothing that nnU-Net could learn."))
     table = np.zeros(max(values) + 1, dtype=np.uint8 if len(values) < 255 else np.uint16)
     table[values] = np.arange(1, len(values) + 1)
     drawn = 0
     for number, name in enumerate(names):
-        watch.step(number / len(names), f"writing '{name}'")
+        watch.step(number / len(names), _("writing '{name}'").format(name=name))
         annotation = cohort.annotation(name)
         image, geometry = cohort.image(name)
         supervised = annotation.supervised_mask()
@@ -113,29 +118,33 @@ def import_nnunet_dataset(
     images = nnunet_images(folder, dataset)
     unknown = [name for name in cases if name not in images]
     if unknown:
-        raise BadInputError(f"The data set '{folder}' has no case '{unknown[0]}'.")
+        raise BadInputError(
+            _("The data set '{folder}' has no case '{unknown}'.").format(folder=folder, unknown=unknown[0])
+        )
     images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
     warnings = [] if cases else _labels_without_image(folder, dataset, images)
     ledgers: dict[str, Ledger | None] = {}
     for number, (name, path) in enumerate(images.items()):
-        watch.step(0.5 * number / len(images), f"checking '{name}'")
+        watch.step(0.5 * number / len(images), _("checking '{name}'").format(name=name))
         annotation, _, found = _case(folder, dataset, name, path)
         warnings += found
         ledgers[name] = annotation.ledger if annotation is not None else None
     state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
     if any((state / name).exists() for name in _MADE):
         raise BadInputError(
-            f"'{state}' holds annotations or ledgers already, of a cohort without its '{COHORT_FILE}'. Choose "
-            "another folder."
+            _(
+                "'{state}' holds annotations or ledgers already, of a cohort without its '{cohort_file}'. "
+                "Choose another folder."
+            ).format(state=state, cohort_file=COHORT_FILE)
         )
     new_folders = [path for path in (cohort_folder, state) if not path.exists()]
     Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
     try:
         cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):
-            watch.step(0.5 + 0.5 * number / len(images), f"reading '{name}'")
+            watch.step(0.5 + 0.5 * number / len(images), _("reading '{name}'").format(name=name))
             annotation, reference, _ = _case(folder, dataset, name, path, ledgers[name])
             cohort.add_case(name, path, reference=reference)
             if annotation is not None:
@@ -166,15 +175,19 @@ def import_nnunet_predictions(
     found = [name for name, path in paths.items() if path.is_file()]
     if not found:
         example = next(iter(paths.values()), Path("case" + dataset.ending)).name
-        raise BadInputError(f"'{folder}' holds no prediction named like a case, for example '{example}'.")
+        raise BadInputError(
+            _("'{folder}' holds no prediction named like a case, for example '{example}'.").format(
+                folder=folder, example=example
+            )
+        )
     occurring: dict[int, Path] = {}
     for number, name in enumerate(found):
-        watch.step(0.5 * number / len(found), f"checking '{name}'")
+        watch.step(0.5 * number / len(found), _("checking '{name}'").format(name=name))
         for value in np.unique(read_labels(paths[name], cohort.geometry(name))).tolist():
             occurring.setdefault(value, paths[name])
     table, warnings = _values_by_name(cohort, dataset, occurring)
     for number, name in enumerate(found):
-        watch.step(0.5 + 0.5 * number / len(found), f"reading '{name}'")
+        watch.step(0.5 + 0.5 * number / len(found), _("reading '{name}'").format(name=name))
         annotation = cohort.annotation(name)
         labels = table[read_labels(paths[name], annotation.geometry)]
         annotation.restore_drawn(labels)
@@ -201,14 +214,20 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
         name = dataset.labels.get(number)
         if name is None:
             raise BadInputError(
-                f"'{path}' holds the label {number}, which is no structure of the data set: its '{DATASET_FILE}' names "
-                f"{', '.join(map(str, sorted(dataset.labels)))}."
+                _(
+                    "'{path}' holds the label {number}, which is no structure of the data set: its '{dataset_file}' "
+                    "names {map}."
+                ).format(
+                    path=path, number=number, dataset_file=DATASET_FILE, map=", ".join(map(str, sorted(dataset.labels)))
+                )
             )
         alike = [own for own in values if own.casefold() == name.casefold()]
         theirs = [other for other in dataset.labels.values() if other.casefold() == name.casefold()]
         unnamed = re.fullmatch(r"label (\d{1,5})", name)
         if list(cohort.labels.values()).count(name) > 1:
-            raise BadInputError(f"The cohort has several structures named '{name}'. Rename all but one of them.")
+            raise BadInputError(
+                _("The cohort has several structures named '{name}'. Rename all but one of them.").format(name=name)
+            )
         if name in values:
             table[number] = values[name]
         elif len(alike) == len(theirs) == 1:
@@ -222,8 +241,10 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
         if not table[number]:
             names = ", ".join(f"'{own}'" for own in values) or "none"
             raise BadInputError(
-                f"'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Name them "
-                f"alike, in '{DATASET_FILE}' or in '{COHORT_FILE}', and import again."
+                _(
+                    "'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Name "
+                    "them alike, in '{dataset_file}' or in '{cohort_file}', and import again."
+                ).format(path=path, name=name, names=names, dataset_file=DATASET_FILE, cohort_file=COHORT_FILE)
             )
     return table, warnings
 
@@ -248,7 +269,9 @@ def _case(
     unknown = sorted(set(values) - {0, dataset.ignored} - set(dataset.labels))
     if unknown:
         raise BadInputError(
-            f"'{path}' holds {', '.join(map(str, unknown))}, which '{DATASET_FILE}' does not name. Name them there."
+            _("'{path}' holds {map}, which '{dataset_file}' does not name. Name them there.").format(
+                path=path, map=", ".join(map(str, unknown)), dataset_file=DATASET_FILE
+            )
         )
     if dataset.ignored is None:
         return None, path, []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...core.decathlon import DATASET_FILE, is_left_by_macos, read_dataset_file
 from ...core.errors import BadInputError, CohortError
+from ...core.messages import _
 
 IGNORE = "ignore"
 CHANNEL = "_0000"
@@ -29,18 +30,29 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
         channels, ending, labels = content["channel_names"], str(content["file_ending"]), dict(content["labels"])
     except (CohortError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(
-            f"'{folder}' is not a raw data set of nnU-Net v2: '{path}' cannot be used ({error!r})."
+            _("'{folder}' is not a raw data set of nnU-Net v2: '{path}' cannot be used ({error!r}).").format(
+                folder=folder, path=path, error=error
+            )
         ) from error
     if len(channels) != 1:
         raise BadInputError(
-            f"'{path}' has {len(channels)} channels; SparseAnnotate works on images with one. Make a data set of one."
+            _(
+                "'{path}' has {channel_count} channels; SparseAnnotate works on images with one. Make a data "
+                "set of one."
+            ).format(path=path, channel_count=len(channels))
         )
     if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
-        raise BadInputError(f"'{path}' has labels that are regions; SparseAnnotate knows one label a voxel.")
+        raise BadInputError(
+            _("'{path}' has labels that are regions; SparseAnnotate knows one label a voxel.").format(path=path)
+        )
     values = list(labels.values())
     twice = sorted({value for value in values if values.count(value) > 1})
     if twice or min(values, default=0) < 0:
-        raise BadInputError(f"The labels in '{path}' need different values from 0 on: {', '.join(map(str, values))}.")
+        raise BadInputError(
+            _("The labels in '{path}' need different values from 0 on: {map}.").format(
+                path=path, map=", ".join(map(str, values))
+            )
+        )
     ignored = labels.pop(IGNORE, None)
     return NnunetDataset({value: str(name) for name, value in labels.items() if value != 0}, ignored, ending)
 
@@ -55,8 +67,16 @@ def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:
                 continue
             name = path.name.removesuffix(ending)
             if name in found:
-                raise BadInputError(f"'{found[name]}' and '{path}' have the same name. Rename one of them.")
+                raise BadInputError(
+                    _("'{found}' and '{path}' have the same name. Rename one of them.").format(
+                        found=found[name], path=path
+                    )
+                )
             found[name] = path
     if not found:
-        raise BadInputError(f"'{folder}' holds no image: there is no '*{ending}' in 'imagesTr' or 'imagesTs'.")
+        raise BadInputError(
+            _("'{folder}' holds no image: there is no '*{ending}' in 'imagesTr' or 'imagesTs'.").format(
+                folder=folder, ending=ending
+            )
+        )
     return found

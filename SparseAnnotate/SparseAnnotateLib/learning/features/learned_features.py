@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
+from ...core.messages import _
 from ...selection import FeatureSettings, cached_array, check_seed, cohort_slice_images
 from ..devices import chosen_device
 from ..weights import load_weights, save_weights
@@ -44,7 +45,11 @@ class FeatureTraining:
     def __post_init__(self):
         check_seed(self.seed)
         if self.steps < 1 or self.batch < 1:
-            raise BadInputError(f"Features are learned in at least one step, not {self.steps}, of at least one slice.")
+            raise BadInputError(
+                _("Features are learned in at least one step, not {steps}, of at least one slice.").format(
+                    steps=self.steps
+                )
+            )
 
 
 def learned_features(
@@ -73,7 +78,7 @@ def learned_features(
             compute = _computation(encoder, name, plane)
             found[name][plane] = cached_array(cohort, f"{kind}-{encoder.key}", name, plane, compute)
         # Only now, because the first one may have had to learn first.
-        watch.step(_TRAINING + (1 - _TRAINING) * (number + 1) / len(names), f"features of '{name}'")
+        watch.step(_TRAINING + (1 - _TRAINING) * (number + 1) / len(names), _("features of '{name}'").format(name=name))
     return found
 
 
@@ -145,7 +150,7 @@ class _Encoder:
         each = max(1, _LEARNED_FROM_AT_MOST // len(self._names))
         pictures, prepared = [], []
         for number, name in enumerate(self._names):
-            self._watch.step(_PREPARING * number / len(self._names), f"slices of '{name}'")
+            self._watch.step(_PREPARING * number / len(self._names), _("slices of '{name}'").format(name=name))
             own = self._pictures(name, list(Plane))
             own = own[~_without_contrast(own)]
             order = np.random.default_rng([self._training.seed, number]).permutation(len(own))[:each]
@@ -154,7 +159,7 @@ class _Encoder:
                 self._watch.check()
                 prepared.append(network.prepared(part.to(self.device)).cpu())
         if not sum(len(p) for p in pictures):
-            raise BadInputError("No slice shows anything but one grey value, so there is nothing to learn from.")
+            raise BadInputError(_("No slice shows anything but one grey value, so there is nothing to learn from."))
         return torch.cat(pictures), torch.cat(prepared)
 
     def _train(self, network: SliceEncoder) -> None:

@@ -12,15 +12,17 @@ from monai.networks.nets import MaskedAutoEncoderViT
 from torch import nn
 
 from ...core import BadInputError
+from ...core.messages import _, joined
 from ...selection import FEATURES
 
 _BOTTLENECK = 64
 _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 8
 _VGG19_SIZE = "548 MB"
-_FROM_SCRATCH = (
-    "choose the features 'intensity', which need none, or ask for a small autoencoder trained from scratch "
-    "(a check box in the panel, --from-scratch on the command line)"
+_NEEDS_WEIGHTS = _("The features 'autoencoder' use a VGG-19 network with weights learned on ImageNet.")
+_OTHER_CHOICES = _(
+    "Or choose the features 'intensity', which need no weights, or a small autoencoder trained from scratch (a check "
+    "box in the panel, --from-scratch on the command line)."
 )
 
 
@@ -28,7 +30,7 @@ class SliceEncoder(nn.Module):
     """What training and use need to know of such a network.
 
     Attributes:
-        size: side of the pictures it sees, in pixels. learning_rate: of AdamW.
+        size: side of its input pictures, in pixels. learning_rate: of AdamW.
     """
 
     size: int
@@ -51,7 +53,7 @@ class SliceAutoencoder(SliceEncoder):
     """Convolutions, a fully connected bottleneck, and a light decoder (Zheng et al. 2020, eq. 3 and 4).
 
     Args:
-        backbone: frozen convolutions that see three channels normalised as for ImageNet and divide the picture's
+        backbone: frozen convolutions that take three channels normalised as for ImageNet and divide the picture's
             sides by 32, such as VGG-19's; None for small ones, trained with the rest.
     """
 
@@ -135,38 +137,52 @@ def vgg19_convolutions(pretrained: bool = True, download: bool = False) -> nn.Mo
     """VGG-19's convolutions (Simonyan and Zisserman 2015) with weights learned on ImageNet, through torchvision.
 
     Args:
-        pretrained: False: without these weights, which then come from elsewhere.
+        pretrained: False: without these weights, because others will be loaded.
         download: whether they may be fetched when this computer has no copy of them.
 
     Raises BadInputError when torchvision is not installed, or the weights are missing and cannot or may not be fetched.
     """
-    what = "The features 'autoencoder' stand on a VGG-19 network with weights learned on ImageNet"
     try:
         from torchvision import models
     except ImportError as error:
         raise BadInputError(
-            f"{what}; they come with the package torchvision, which is not installed. Install the torchvision that "
-            f"belongs to the installed torch, or {_FROM_SCRATCH}."
+            _weights_problem(
+                _(
+                    "They come with the package torchvision, which is not installed. Install the torchvision that "
+                    "matches the installed torch."
+                )
+            )
         ) from error
     if not pretrained:
         return models.vgg19().features
     weights = models.VGG19_Weights.IMAGENET1K_V1
     if not download and not _kept_copy(weights.url).is_file():
         raise BadInputError(
-            f"{what}. This computer has no copy of them yet, and nothing is downloaded unless you ask for it: "
-            f"{_VGG19_SIZE} from '{weights.url}', once. Allow it (the check box in the panel, "
-            f"downloadWeights=True in the console, --download-weights on the command line), or {_FROM_SCRATCH}."
+            _weights_problem(
+                _(
+                    "This computer has no copy of these weights yet, and nothing is downloaded unless you ask for it: "
+                    "{size} from '{url}', once. Allow the download (the check box in the panel, downloadWeights=True "
+                    "in the console, --download-weights on the command line)."
+                ).format(size=_VGG19_SIZE, url=weights.url)
+            )
         )
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise BadInputError(
-            f"{what}, which could not be fetched from '{weights.url}' ({error}). Connect to the internet once, "
-            f"or {_FROM_SCRATCH}."
+            _weights_problem(
+                _("These weights could not be fetched from '{url}' ({error}). Connect to the internet once.").format(
+                    url=weights.url, error=error
+                )
+            )
         ) from error
     network = models.vgg19()
     network.load_state_dict(state)
     return network.features
+
+
+def _weights_problem(problem: str) -> str:
+    return joined(" ", [_NEEDS_WEIGHTS, problem, _OTHER_CHOICES])
 
 
 def _kept_copy(url: str) -> Path:

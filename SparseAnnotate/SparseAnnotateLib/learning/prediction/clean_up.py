@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...core import BadInputError
+from ...core.messages import _
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class CleanUp:
 
     def __post_init__(self):
         if self.smoothing < 0:
-            raise BadInputError(f"The smoothing is a width in mm of at least 0, not {self.smoothing:g}.")
+            raise BadInputError(
+                _("The smoothing is a width in mm of at least 0, not {smoothing:g}.").format(smoothing=self.smoothing)
+            )
 
 
 def cleaned(

@@ -11,6 +11,7 @@ import torch
 
 from ...core import BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.images import write_image
+from ...core.messages import _
 from ...runs.cards import RunCard
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
@@ -82,8 +83,10 @@ class Predictor:
         unknown = [role for role in self._roles if role not in trained]
         if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
             raise BadInputError(
-                f"The run '{run_name}' has the models {', '.join(trained)}; it cannot be asked as "
-                f"{', '.join(self._roles)}. A final model needs all others."
+                _(
+                    "The run '{run_name}' has the models {trained}; it cannot be asked as {roles}. A final model "
+                    "needs all others."
+                ).format(run_name=run_name, trained=", ".join(trained), roles=", ".join(self._roles))
             )
         self._models = self._loaded()
 

@@ -8,6 +8,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from ...core import RemainingTime, RunError, Watch
+from ...core.messages import _
 from .trained_model import TrainedModel
 
 # On a CPU windows cost too much to look at every voxel eight times.
@@ -108,8 +109,10 @@ class _Windows:
             logits = self._model.network(window).float()
         if not bool(torch.isfinite(logits).all()):
             raise RunError(
-                f"The '{self._model.role}' model gives values that are not numbers for this image. Check the image for "
-                "extreme values; if it has none, train again with a smaller learning rate."
+                _(
+                    "The '{role}' model gives values that are not numbers for this image. Check the image for "
+                    "extreme values; if it has none, train again with a smaller learning rate."
+                ).format(role=self._model.role)
             )
         return logits
 

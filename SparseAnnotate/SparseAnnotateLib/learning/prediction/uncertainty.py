@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
+from ...core.messages import _
 from ...core.planes import slice_layer
 from ...runs.cards import RunCard
 from ...runs.run_folder import RunFolder
@@ -67,8 +68,10 @@ class UncertaintyEstimator:
     ):
         if not run_names:
             raise BadInputError(
-                "The strategy 'uncertainty' asks trained models, but none is named. Train one and name its run, or "
-                "choose another strategy."
+                _(
+                    "The strategy 'uncertainty' asks trained models, but none is named. Train one and name its run, "
+                    "or choose another strategy."
+                )
             )
         check_seed(seed)
         self._cohort, self._samples, self._seed = cohort, samples, seed
@@ -77,12 +80,16 @@ class UncertaintyEstimator:
         # Views of one run that may disagree, instead of samples: 2D models give one for each plane.
         self._heterogeneous = len(self._folders) == 1 and any(m.plan.role == "2d" for m in self._cards[0].models)
         if len(self._folders) == 1 and not self._heterogeneous and samples < 2:
-            raise BadInputError(f"The uncertainty of one run takes at least 2 samples, not {samples}.")
+            raise BadInputError(
+                _("The uncertainty of one run takes at least 2 samples, not {samples}.").format(samples=samples)
+            )
         for folder, card in zip(self._folders, self._cards, strict=True):
             if card.classes != self._cards[0].classes:
                 raise BadInputError(
-                    f"The runs '{self._folders[0].name}' and '{folder.name}' have learned different labels, so their "
-                    "predictions cannot be compared."
+                    _(
+                        "The runs '{first}' and '{second}' have learned different labels, so their predictions cannot "
+                        "be compared."
+                    ).format(first=self._folders[0].name, second=folder.name)
                 )
         self._device = chosen_device(device).device
         self._models = [self._loaded(f, c) for f, c in zip(self._folders, self._cards, strict=True)]
@@ -132,14 +139,24 @@ class UncertaintyEstimator:
         """What the models say together of a slab, and the moments of what each says."""
         moments = _Moments()
         if self._heterogeneous:
-            watch.step(0.0, f"predictions along {len(volumes[0].view_names)} views on {self._device}")
+            watch.step(
+                0.0,
+                _("predictions along {view_name_count} views on {device}").format(
+                    view_name_count=len(volumes[0].view_names), device=self._device
+                ),
+            )
             joint, views = volumes[0].joint_and_views(start, stop)
             for view in views.values():
                 moments.add(view)
             return joint, moments
         passes = volumes if len(volumes) > 1 else volumes * self._samples
         for number, volume in enumerate(passes):
-            watch.step(number / len(passes), f"prediction {number + 1} of {len(passes)} on {self._device}")
+            watch.step(
+                number / len(passes),
+                _("prediction {number} of {passe_count} on {device}").format(
+                    number=number + 1, passe_count=len(passes), device=self._device
+                ),
+            )
             torch.manual_seed((self._seed * 1009 + number) * 1_000_003 + start)
             moments.add(volume.probabilities(start, stop))
         return moments.total, moments

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...core import BadInputError, RemainingTime, Watch
+from ...core.messages import _
 from ..devices import chosen_device
 
 _EDGE_STEPS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 3), (3, 0), (3, 3), (3, -3))
@@ -49,9 +50,11 @@ class PropagationSettings:
     def __post_init__(self):
         for name in ("steps", "batch", "radius", "channels"):
             if getattr(self, name) < 1:
-                raise BadInputError(f"'{name}' must be at least 1, not {getattr(self, name)}.")
+                raise BadInputError(
+                    _("'{name}' must be at least 1, not {getattr}.").format(name=name, getattr=getattr(self, name))
+                )
         if self.slices < 2 or self.span < self.slices:
-            raise BadInputError("A chain needs at least 2 slices, and must span at least as many as it has.")
+            raise BadInputError(_("A chain needs at least 2 slices, and must span at least as many as it has."))
 
 
 class SliceMatcher(nn.Module):
@@ -144,7 +147,7 @@ def train_matcher(
     watch = watch or Watch()
     usable = [volume for volume in volumes if len(volume()) >= 2]
     if not usable:
-        raise BadInputError("No volume has two slices, so how one goes on in the next cannot be learned.")
+        raise BadInputError(_("No volume has two slices, so how one goes on in the next cannot be learned."))
     device = chosen_device(settings.device).device
     torch.manual_seed(settings.seed)
     matcher = SliceMatcher(settings.channels, settings.radius).to(device).train()
@@ -189,7 +192,7 @@ def _chain_loss(matcher: SliceMatcher, chains: torch.Tensor, from_reconstruction
 def _chains(volumes, settings: PropagationSettings, rng: np.random.Generator) -> np.ndarray:
     """(N, K, rows, columns) float32: squares out of K random slices of a random volume, in order."""
     found = []
-    for _ in range(settings.batch):
+    for _square in range(settings.batch):
         volume = volumes[int(rng.integers(len(volumes)))]()
         first = int(rng.integers(max(len(volume) - settings.span, 0) + 1))
         window = np.arange(first, min(first + settings.span, len(volume)))

@@ -11,12 +11,13 @@ from torch import distributed
 from torch.distributed.nn.functional import all_reduce
 
 from ...core import RunError
+from ...core.messages import _, counted
 
-_PATIENCE_HOURS = 12
+_TIMEOUT_HOURS = 12
 
 
 class Ranks:
-    """This process among those that train together; without torchrun it is the only one.
+    """The place of this process among those that train together; without torchrun it is the only one.
 
     Attributes:
         number: of this process, from 0. count: of all.
@@ -30,14 +31,15 @@ class Ranks:
             gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
             if 0 < gpus <= self._gpu:
                 raise RunError(
-                    f"{self._gpu + 1} processes or more were started here, but there are {gpus} GPUs. "
-                    "Start as many processes as there are GPUs."
+                    _(
+                        "At least {count} processes were started on this computer, which has {gpus}. Start one per GPU."
+                    ).format(count=self._gpu + 1, gpus=counted(gpus, _("{count} GPU"), _("{count} GPUs")))
                 )
             if gpus:
                 torch.cuda.set_device(self._gpu)
             # The others wait while the first one prepares a large cohort or validates.
             backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-            distributed.init_process_group(backend, timeout=timedelta(hours=_PATIENCE_HOURS))
+            distributed.init_process_group(backend, timeout=timedelta(hours=_TIMEOUT_HOURS))
 
     @property
     def is_first(self) -> bool:
@@ -50,15 +52,15 @@ class Ranks:
         return f"cuda:{self._gpu}"
 
     def share(self, count: int) -> range:
-        """Which of `count` things this process does."""
+        """Which of `count` items this process works on."""
         return range(self.number, count, self.count)
 
     def total(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum over all processes, which gradients pass."""
+        """Sum over all processes; gradients flow through it."""
         return all_reduce(tensor) if self.count > 1 else tensor
 
     def shared(self, value: Any) -> Any:
-        """What the first process has."""
+        """The value that the first process has."""
         if self.count == 1:
             return value
         box = [value]
@@ -66,7 +68,7 @@ class Ranks:
         return box[0]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have arrived."""
         if self.count > 1:
             distributed.barrier()
 

@@ -20,9 +20,9 @@ from ..prediction.model_building import built_network
 from ..prediction.sliding_windows import autocast, overlap_on
 
 _STEPS = 3
-_LONGEST = 20.0  # seconds that timing one model may take
+_LONGEST_SECONDS = 20.0  # for timing one model
 _FALLBACK = 1.0
-_WINDOWS_A_VALIDATION = 120  # the held-out slices are chosen so that there are about as many
+_WINDOWS_PER_VALIDATION = 120  # about as many as the chosen held-out slices need
 
 
 def stage_seconds(
@@ -33,8 +33,9 @@ def stage_seconds(
     Measured with random patches on the run's device.
 
     Args:
-        plan: of the run. shapes: of the cases it learns from. held_out: whether drawn slices are held out.
-        watch: cancels between two steps, which raises CancelledError; nothing of the timing is kept.
+        plan: the run's plan. shapes: (S, A, R) of the cases it learns from.
+        held_out: whether drawn slices are held out.
+        watch: for cancelling between two steps, which raises CancelledError.
     """
     watch = watch or Watch()
     seconds: dict[str, float] = {}
@@ -42,18 +43,18 @@ def stage_seconds(
     for model in plan.models:
         step, predict = _measured(model, plan, watch)
         watch.check()
-        step += _waiting(step, _preparing(model, plan), plan)
+        step += _waiting_seconds(step, _preparation_seconds(model, plan), plan)
         if model.role == "final":
             seconds["pseudo-labels"] = labelling
         validations = model.iterations / plan.settings.validate_every if held_out else 0.0
-        seconds[model.role] = step * model.iterations + validations * _WINDOWS_A_VALIDATION * predict
+        seconds[model.role] = step * model.iterations + validations * _WINDOWS_PER_VALIDATION * predict
         others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
         labelling += predict * others * sum(window_count(model, shape, plan.device) for shape in shapes)
     return seconds
 
 
-def _preparing(model: ModelPlan, plan: RunPlan) -> float:
-    """Seconds that changing the patches of one step takes in one thread."""
+def _preparation_seconds(model: ModelPlan, plan: RunPlan) -> float:
+    """Seconds that augmenting the patches of one step takes in one thread."""
     patch = model.patch
     arrays = {"image": np.random.default_rng(0).normal(size=(1, *patch)).astype(np.float32)}
     arrays |= {"label": np.zeros((1, *patch), np.uint8), "supervised": np.ones((1, *patch), bool)}
@@ -61,13 +62,13 @@ def _preparing(model: ModelPlan, plan: RunPlan) -> float:
         sets = sum(len(m.view_names) for m in plan.models)
         arrays |= {name: np.ones((sets, *patch), np.uint8) for name in ("sets", "sure")}
     augmentation = Augmentation(plan.settings.augmentation, plan.flip, patch, plan.spacing, 0)
-    some = [Patch(arrays, tuple(range(len(patch))), "")] * min(model.batch, 4)
+    patches = [Patch(arrays, tuple(range(len(patch))), "")] * min(model.batch, 4)
     began = time.perf_counter()
-    augmentation(some, 0, range(len(some)))
-    return (time.perf_counter() - began) * model.batch / len(some)
+    augmentation(patches, 0, range(len(patches)))
+    return (time.perf_counter() - began) * model.batch / len(patches)
 
 
-def _waiting(step: float, preparing: float, plan: RunPlan) -> float:
+def _waiting_seconds(step: float, preparing: float, plan: RunPlan) -> float:
     """How much longer a step takes because its patches must be prepared: on a CPU, by the cores the network uses."""
     if plan.device == "cpu":
         return preparing / torch.get_num_threads()
@@ -75,7 +76,7 @@ def _waiting(step: float, preparing: float, plan: RunPlan) -> float:
 
 
 def window_count(model: ModelPlan, shape: tuple[int, int, int], device: str) -> int:
-    """How many windows a volume takes: along each plane of a 2D model, or in 3D."""
+    """How many windows a volume needs: along each plane of a 2D model, or in 3D."""
     if model.role != "2d":
         return _windows(shape, model.patch, device)
     count = 0
@@ -100,7 +101,7 @@ def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, flo
         image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
         steps: list[float] = []
         start = time.perf_counter()
-        while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST:
+        while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST_SECONDS:
             watch.check()
             began = time.perf_counter()
             with autocast(plan.device, plan.precision):
@@ -117,7 +118,7 @@ def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, flo
                 float(network(image[:1]).float().sum())
                 predict = time.perf_counter() - began
     except (RuntimeError, MemoryError) as error:
-        # The training itself makes patches smaller and says so.
+        # Training itself reduces batch or patch size then, and reports it.
         if not is_out_of_memory(error):
             raise
         return _FALLBACK, _FALLBACK

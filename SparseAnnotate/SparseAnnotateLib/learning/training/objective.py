@@ -1,4 +1,4 @@
-"""What a model learns, as the training loop knows it."""
+"""What a model learns from, as the training loop sees it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Objective(ABC):
-    """What a model learns: its patches, its loss, and how it is judged."""
+    """What a model learns from: its patches, their augmentation, the loss, and the validation score."""
 
     @abstractmethod
     def sampler(self, model: ModelPlan) -> PatchSampler:
@@ -26,7 +26,7 @@ class Objective(ABC):
 
     @abstractmethod
     def augmentation(self, model: ModelPlan) -> Augmentation:
-        """How patches are changed."""
+        """How patches are augmented."""
 
     @abstractmethod
     def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:

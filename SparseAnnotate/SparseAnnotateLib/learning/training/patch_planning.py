@@ -15,7 +15,7 @@ _CPU_SLICE_PIXELS, _GPU_SLICE_PIXELS = 12 * 48**2, 32 * 256**2  # in a step
 
 
 def planned_network(network: str, device: str) -> str:
-    """The network behind 'auto': the small one where there is no GPU."""
+    """The network that 'auto' stands for: the small one without a GPU."""
     if network != AUTO:
         return network
     return DEFAULT_NETWORK if device.startswith("cuda") else DEFAULT_NETWORK_ON_CPU
@@ -26,9 +26,9 @@ def planned_patch(
 ) -> tuple[int, int, int]:
     """Patch size (S, A, R) in multiples of `divisor`, at most `limit` voxels, about as large as the median volume.
 
-    Sides are rounded to the nearest multiple: a volume a little larger takes a second window in prediction, while a
-    patch a little larger would be padding in every step. Never smaller than 16 x 16 x 32, below which the networks
-    have nothing left to normalise.
+    Sides are rounded to the nearest multiple: a volume slightly larger than the patch only needs a second window in
+    prediction, while a patch slightly larger than the volume would contain padding in every step. Never smaller than
+    16 x 16 x 32, because a smaller patch would be reduced to a single voxel, which cannot be normalised.
 
     The longest side in mm is shortened first, so that the network sees about equally far in all directions.
     """
@@ -50,7 +50,7 @@ def planned_patch_and_batch(
     device: str,
     divisor: int = DIVISOR,
 ) -> tuple[tuple[int, int, int], int]:
-    """Patch and batch that fit the device's memory; two patches a step where they do."""
+    """Patch and batch that fit the device's memory; two patches per step where they fit."""
     fitting = usable_memory_bytes(device) // NETWORKS.named(network).bytes_per_voxel
     most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
     patch = planned_patch(shapes, spacing, max(2 * DIVISOR**3, min(most, fitting // 2)), divisor)
@@ -61,7 +61,7 @@ def planned_patch_and_batch(
 def planned_slices_and_batch(
     shapes: list[tuple[int, int, int]], planes: tuple[int, ...], device: str, divisor: int = DIVISOR
 ) -> tuple[tuple[int, int], int]:
-    """(height, width) of 2D patches, square and about as large as slices are, and how many fill a step."""
+    """(height, width) of 2D patches, square and about as large as the slices, and how many make up a step."""
     sides = [max(n for a, n in enumerate(shape) if a != axis) for shape in shapes for axis in planes]
     side = math.floor(sorted(sides)[len(sides) // 2] / divisor + 0.5) * divisor
     most = _CPU_SLICE_SIDE if device == "cpu" else _GPU_SLICE_SIDE

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core import BadInputError, Cohort, Plane
 from ...core.late_structures import late_structure_sentences
+from ...core.messages import _, counted
 from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
@@ -16,9 +17,9 @@ from ..devices import chosen_device, training_precision
 from .patch_planning import planned_network, planned_patch_and_batch, planned_slices_and_batch
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
-_MOST_LATE = 5
+_LATE_NOTES_AT_MOST = 5
 _THICK = 3.0  # from this ratio of spacings on, a plane's slices are too distorted to learn from
-_UNLIKE = 2.0
+_DIFFERENT_SPACING = 2.0
 _LEVELS = 5
 _PLANES = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)  # slices across S, A and R
 _MODELS = {"3d": ("3d",), "2d": ("2d",), "ensemble": ("2d", "3d"), "self_training": ("2d", "3d", "final")}
@@ -36,8 +37,10 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     """
     if not names:
         raise BadInputError(
-            f"No slice of the cohort '{cohort.name}' has been drawn yet, so there is nothing to learn from. "
-            "Draw at least one slice and mark it as drawn."
+            _(
+                "No slice of the cohort '{cohort}' has been drawn yet, so there is nothing to learn from. Draw "
+                "at least one slice and mark it as drawn."
+            ).format(cohort=cohort.name)
         )
     fingerprints, values, shapes, spacings, drawn_axes, slices, late = {}, set(), [], [], set(), 0, []
     for name in names:
@@ -45,7 +48,8 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         annotation.require_drawn(name)
         fingerprints[name] = annotation.fingerprint()
         values.update(annotation.label_values())
-        late += [f"'{name}': {sentence}" for sentence in late_structure_sentences(annotation, cohort.labels)]
+        sentences = late_structure_sentences(annotation, cohort.labels)
+        late += [_("'{case}': {problem}").format(case=name, problem=sentence) for sentence in sentences]
         shapes.append(annotation.geometry.standard_shape)
         spacings.append(annotation.geometry.standard_spacing)
         for axis, indices in annotation.drawn_by_axis().items():
@@ -53,19 +57,28 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
             drawn_axes.update({annotation.geometry.to_standard_slice(axis, i)[0] for i in indices})
     if not values:
         raise BadInputError(
-            "All drawn slices are empty, so there is no structure to learn. Draw the structure on at least one slice."
+            _(
+                "All drawn slices are empty, so there is no structure to learn. Draw the structure on at least "
+                "one slice."
+            )
         )
     classes = tuple(sorted(values))
     _check_classes(settings, classes)
     chosen = chosen_device(settings.device)
     spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
-    # What the person wrote is told only when something else has been made of it.
+    # The device is worth a note only when it is not the one asked for.
     as_asked = settings.device == chosen.device or (settings.device == "auto" and chosen.device != "cpu")
     notes = [] if as_asked else [chosen.message]
     notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
-    notes += late[:_MOST_LATE]
-    if len(late) > _MOST_LATE:
-        notes.append(f"The same is true of {len(late) - _MOST_LATE} more structures of other cases.")
+    notes += late[:_LATE_NOTES_AT_MOST]
+    if len(late) > _LATE_NOTES_AT_MOST:
+        notes.append(
+            counted(
+                len(late) - _LATE_NOTES_AT_MOST,
+                _("The same applies to {count} more structure in the other cases."),
+                _("The same applies to {count} more structures in the other cases."),
+            )
+        )
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
     given = settings.augmentation.flip
     flip = given or ()
@@ -73,15 +86,19 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         sided = [name for name in names_of.values() if _SIDES & _words(name)]
         flip = () if sided else ("R",)
         if sided:
-            notes.append(f"Patches are not mirrored, because '{sided[0]}' tells left from right.")
+            notes.append(
+                _("Patches are not mirrored, because '{structure}' distinguishes left from right.").format(
+                    structure=sided[0]
+                )
+            )
     models = []
     for role in _MODELS[settings.recipe]:
         if role == "2d":
             planes = usable_planes(spacing, drawn_axes)
             notes += _plane_notes(planes, spacing)
-            models.append(_flat_model(settings, shapes, planes, chosen.device))
+            models.append(_planned_2d_model(settings, shapes, planes, chosen.device))
         else:
-            models.append(_solid_model(role, settings, shapes, spacing, chosen.device))
+            models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device))
     notes += [_patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
         settings=settings,
@@ -100,7 +117,9 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
 
 def _patch_note(patch: tuple[int, ...]) -> str:
     asked, used = (" x ".join(map(str, sides)) for sides in (patch, large_enough_patch(patch)))
-    return f"Patches are {used} instead of {asked}, of which four halvings would leave a single voxel."
+    return _("Patches are {used} instead of {asked}, which the network would reduce to a single voxel.").format(
+        used=used, asked=asked
+    )
 
 
 def _words(name: str) -> set[str]:
@@ -109,7 +128,7 @@ def _words(name: str) -> set[str]:
 
 
 def usable_planes(spacing: Sequence[float], drawn_axes: set[int]) -> tuple[int, ...]:
-    """Axes of (S, A, R) across which slices make sense to a 2D model: those with like spacings, and those drawn."""
+    """Axes of (S, A, R) whose slices suit a 2D model: those with similar in-plane spacings, and those drawn on."""
     planes = []
     for axis in range(3):
         within = [s for a, s in enumerate(spacing) if a != axis]
@@ -121,10 +140,10 @@ def usable_planes(spacing: Sequence[float], drawn_axes: set[int]) -> tuple[int, 
 def strides_and_kernels(
     patch: Sequence[int], spacing: Sequence[float]
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """Strides and kernels of each level, so that voxels become about isotropic first and then are halved alike.
+    """Strides and kernels of each level: voxels first become about isotropic, then all axes are halved together.
 
     An axis is halved while at least 4 voxels remain and its voxels are not twice as long as the shortest; its kernel
-    is 1 while they are (after Isensee 2021).
+    size is 1 as long as they are (after Isensee 2021).
     """
     sizes, lengths = list(patch), list(spacing)
     strides, kernels = [], []
@@ -147,7 +166,7 @@ def strides_and_kernels(
     return tuple(strides), tuple(kernels)
 
 
-def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str) -> ModelPlan:
+def _planned_3d_model(role, settings: TrainingSettings, shapes, spacing, device: str) -> ModelPlan:
     network = planned_network(settings.network, device)
     if role == "final":
         network = planned_final_network(settings, device)
@@ -161,13 +180,13 @@ def _solid_model(role, settings: TrainingSettings, shapes, spacing, device: str)
 
 
 def planned_final_network(settings: TrainingSettings, device: str) -> str:
-    """The network behind 'auto' for the final model; see TrainingSettings."""
+    """The network that 'auto' stands for in the final model; see TrainingSettings."""
     if settings.network_final != AUTO:
         return settings.network_final
     return planned_network(settings.network, device) if device == "cpu" else DEFAULT_FINAL_NETWORK
 
 
-def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
+def _planned_2d_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
     planned, batch = planned_slices_and_batch(shapes, planes, device, NETWORKS.named(network).patch_step)
     patch = large_enough_patch(settings.patch_2d or planned)
@@ -179,31 +198,43 @@ def _flat_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], dev
 def _check_classes(settings: TrainingSettings, classes: tuple[int, ...]) -> None:
     if settings.class_weights is not None and len(settings.class_weights) != len(classes) + 1:
         raise BadInputError(
-            f"'class_weights' has {len(settings.class_weights)} weights, but there are {len(classes)} structures and "
-            "the background; give one for each, the background's first."
+            _(
+                "'class_weights' needs {needed} values (the background first, then one for each structure), not "
+                "{given}."
+            ).format(needed=len(classes) + 1, given=len(settings.class_weights))
         )
     unknown = sorted(set(settings.class_shares or ()) - set(classes))
     if unknown:
-        raise BadInputError(f"'class_shares' names label {unknown[0]}, which is on no drawn slice.")
+        raise BadInputError(
+            _("'class_shares' includes label {label}, which is not on any drawn slice.").format(label=unknown[0])
+        )
 
 
 def _notes(cohort: Cohort, classes: tuple[int, ...], slices: int, spacings: dict[str, tuple[float, ...]]) -> list[str]:
     notes = []
-    never = [name for value, name in cohort.labels.items() if value not in classes]
-    if never:
-        names = ", ".join(f"'{name}'" for name in never[:5])
-        notes.append(f"On no drawn slice, so not learned: {names}.")
+    untrained = [name for value, name in cohort.labels.items() if value not in classes]
+    if untrained:
+        names = ", ".join(f"'{name}'" for name in untrained[:5])
+        notes.append(_("Not trained (on none of the drawn slices): {names}.").format(names=names))
     if slices == 1:
-        notes.append("Only one slice has been drawn; the model will know nothing but what that slice shows.")
+        notes.append(_("Only one slice has been drawn; the model can learn only what that slice shows."))
     elif len(spacings) == 1:
-        notes.append("Only one volume has drawn slices; the model may not fit other volumes.")
+        notes.append(_("Only one volume has drawn slices; the model may not generalise to other volumes."))
     for axis in range(3):
         finest, coarsest = (f(spacings, key=lambda name: spacings[name][axis]) for f in (min, max))
-        if spacings[coarsest][axis] >= _UNLIKE * spacings[finest][axis]:
+        if spacings[coarsest][axis] >= _DIFFERENT_SPACING * spacings[finest][axis]:
             notes.append(
-                f"The spacing differs {spacings[coarsest][axis] / spacings[finest][axis]:.0f}-fold between volumes "
-                f"('{finest}': {spacings[finest][axis]:.3g} mm, '{coarsest}': {spacings[coarsest][axis]:.3g} mm along "
-                "the same axis): to a model their structures differ in size as much. Train on like volumes."
+                _(
+                    "The spacing differs {ratio:.0f}-fold between volumes ('{finest}': {smaller:.3g} mm, '{coarsest}': "
+                    "{larger:.3g} mm along the same axis), so the model sees structures at as different sizes. Train "
+                    "on volumes with similar spacing."
+                ).format(
+                    ratio=spacings[coarsest][axis] / spacings[finest][axis],
+                    finest=finest,
+                    smaller=spacings[finest][axis],
+                    coarsest=coarsest,
+                    larger=spacings[coarsest][axis],
+                )
             )
             break
     return notes
@@ -212,8 +243,17 @@ def _notes(cohort: Cohort, classes: tuple[int, ...], slices: int, spacings: dict
 def _plane_notes(planes: tuple[int, ...], spacing: Sequence[float]) -> list[str]:
     if len(planes) == 3:
         return []
-    names = " and ".join(_PLANES[axis].value for axis in planes)
+    names = [_PLANES[axis].value for axis in planes]
+    ratio = max(spacing) / min(spacing)
+    if len(names) == 1:
+        return [
+            _(
+                "Voxels are {ratio:.0f} times as long as wide, so the 2D model is trained on {plane} slices only."
+            ).format(ratio=ratio, plane=names[0])
+        ]
     return [
-        f"Voxels are {max(spacing) / min(spacing):.0f} times as long as wide, so the 2D model looks at {names} slices "
-        "only."
+        _(
+            "Voxels are {ratio:.0f} times as long as wide, so the 2D model is trained on {first} and {second} slices "
+            "only."
+        ).format(ratio=ratio, first=names[0], second=names[1])
     ]

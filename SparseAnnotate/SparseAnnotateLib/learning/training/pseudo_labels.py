@@ -1,4 +1,4 @@
-"""Pseudo-labels: what the base models say of every voxel, along each plane and in 3D (Zheng et al. 2020)."""
+"""Pseudo-labels: the base models' predictions for every voxel, along each plane and in 3D (Zheng et al. 2020)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...core import Cohort, RunError, Watch
 from ...core.array_files import save_array
 from ...core.atomic_files import written_atomically
 from ...core.images import write_image
+from ...core.messages import _
 from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import TrainingCase, kept_path, normalised_image_path
@@ -22,23 +23,23 @@ from ..prediction.volume_prediction import VolumePrediction, class_dtype
 from .distributed import Ranks
 
 _LOCATED_AT_MOST = 2000
-_AROUND = 16  # voxels
+_MARGIN = 16  # voxels
 
 
 def write_pseudo_labels(
     cohort: Cohort, folder: RunFolder, plan: RunPlan, models: list[TrainedModel], ranks: Ranks, watch: Watch
 ) -> None:
-    """Predict all cases of a run with its base models, into the run; those that are there already are left.
+    """Predict all cases of a run with its base models and write the results; cases that have them are skipped.
 
-    Each case gets its sets of class indices (`RunFolder.pseudo_labels_path`) and a map of how far they agree
-    (`RunFolder.agreement_path`), in which drawn slices stand as drawn.
+    Each case gets its sets of class indices (`RunFolder.pseudo_labels_path`) and a map of their agreement in percent
+    (`RunFolder.agreement_path`), which is 100 on drawn voxels.
     """
     names = [*plan.cases, *plan.undrawn_cases]
     for number in ranks.share(len(names)):
         name = names[number]
         if folder.pseudo_labels_path(name).is_file():
             continue
-        part = watch.part(number, len(names), f"pseudo-labels of '{name}': ")
+        part = watch.part(number, len(names), _("pseudo-labels of '{name}': ").format(name=name))
         image = np.load(normalised_image_path(cohort, name, plan.settings.normalisation), mmap_mode="r")
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape)
@@ -62,12 +63,14 @@ def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, np.nda
             return content["sets"], content["sure"], tuple(str(name) for name in content["views"])
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(
-            f"The pseudo-labels '{path}' cannot be read ({error}). Train again under another name."
+            _("The pseudo-labels '{path}' cannot be read ({error}). Train again under another name.").format(
+                path=path, error=error
+            )
         ) from error
 
 
 def majority(sets: np.ndarray, class_count: int) -> np.ndarray:
-    """What most sets say, (V, S, A, R) to (S, A, R); of equals the lower class index."""
+    """The class index that most sets have, (V, S, A, R) to (S, A, R); in a tie the lower one."""
     best, most = np.zeros(sets.shape[1:], dtype=sets.dtype), np.zeros(sets.shape[1:], dtype=np.uint8)
     for value in range(class_count):
         votes = (sets == value).sum(0, dtype=np.uint8)
@@ -92,7 +95,7 @@ def with_pseudo_labels(
         case = known.get(name) or _undrawn_case(cohort, folder, plan, name, sets, ranks)
         start = tuple(side.start for side in box)
         located = _located(majority(sets, plan.class_count), plan)
-        # Of a fill nothing is learned here: what the base models made of it is in the pseudo-labels.
+        # The final model does not learn from fills: the base models did, and their pseudo-labels carry that on.
         case = replace(case, weights_path=None, distances_paths={}, distance_classes=0)
         found.append(replace(case, pseudo_path=path, pseudo_start=start, located=located))
     ranks.wait()
@@ -100,13 +103,13 @@ def with_pseudo_labels(
 
 
 def _box(sets: np.ndarray) -> tuple[slice, ...]:
-    """Where any set sees a structure, with some voxels around: all that is worth keeping uncompressed."""
+    """The box around the structures of all sets, with a margin; only this part is kept uncompressed."""
     seen = (sets > 0).any(0)
     box = []
     for axis in range(3):
         indices = np.flatnonzero(np.any(seen, axis=tuple(a for a in range(3) if a != axis)))
         low, high = (indices[0], indices[-1] + 1) if len(indices) else (0, 1)
-        box.append(slice(max(0, int(low) - _AROUND), min(seen.shape[axis], int(high) + _AROUND)))
+        box.append(slice(max(0, int(low) - _MARGIN), min(seen.shape[axis], int(high) + _MARGIN)))
     return tuple(box)
 
 
@@ -118,7 +121,7 @@ def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, s
 
 
 def _located(labels: np.ndarray, plan: RunPlan) -> dict[int, np.ndarray]:
-    """For each class some of its voxels, (n, 3) int16."""
+    """For each class up to 2000 random voxels of it, (n, 3) int16."""
     found = {}
     for value in range(1, plan.class_count):
         places = np.flatnonzero(labels == value)

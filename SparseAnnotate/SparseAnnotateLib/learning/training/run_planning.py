@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from ...core import Cohort, RunError, Watch
 from ...core.folder_lock import FolderLock
 from ...core.image_fingerprint import content_fingerprint
+from ...core.messages import _, joined
 from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
@@ -23,7 +24,7 @@ def plan_run(
     undrawn_cases: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> RunPlan:
-    """What a run would do. Its plan is written to plan.json, which may be edited before `train` goes on with it.
+    """What a run would do. Its plan is written to plan.json, which may be edited before `train` is called.
 
     Without a run's name nothing is written. Raises: as `train`.
     """
@@ -31,12 +32,12 @@ def plan_run(
         return _first_plan(cohort, settings, cases, undrawn_cases)
     run = RunFolder(cohort.run_folder(run_name))
     with FolderLock(run.path, f"planning the run '{run_name}'"):
-        plan = begun_plan(cohort, run, settings, cases, undrawn_cases, watch or Watch())
+        plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, watch or Watch())
         run.write_plan(plan, to_edit=True)
     return plan
 
 
-def begun_plan(
+def plan_to_train(
     cohort: Cohort,
     run: RunFolder,
     settings: TrainingSettings | None,
@@ -49,26 +50,28 @@ def begun_plan(
     `watch` shows whose image is being read, and cancels in between. Raises: as `train`.
     """
     if run.is_finished:
-        raise RunError(f"The run '{run.name}' has finished already. Choose another name to train again.")
-    if run.is_begun:
-        return _continued_plan(cohort, run, settings, cases, watch)
+        raise RunError(
+            _("The run '{run}' has finished already. Choose another name to train again.").format(run=run.name)
+        )
+    if run.is_started:
+        return _resumed_plan(cohort, run, settings, cases, watch)
     plan = _first_plan(cohort, settings, cases, undrawn_cases)
-    return replace(plan, images=_image_marks(cohort, plan, watch), fills=_fill_marks(cohort, plan, watch))
+    return replace(plan, images=_image_fingerprints(cohort, plan, watch), fills=_fill_fingerprints(cohort, plan, watch))
 
 
-def _image_marks(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
+def _image_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
     marks = {}
     for name in (*plan.cases, *plan.undrawn_cases):
-        watch.step(0.0, f"checking the image of '{name}'")
+        watch.step(0.0, _("checking the image of '{name}'").format(name=name))
         marks[name] = cohort.image_fingerprint(name)
     return marks
 
 
-def _fill_marks(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
-    """Of the fills that are there; a missing one is reported when it is to be read."""
+def _fill_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
+    """Fingerprints of the fills that exist; a missing one is reported when it is read."""
     marks = {}
     for name in plan.cases if plan.settings.fill_weight > 0 else ():
-        watch.step(0.0, f"checking the fill of '{name}'")
+        watch.step(0.0, _("checking the fill of '{name}'").format(name=name))
         files = (cohort.fill_path(name), cohort.fill_confidence_path(name))
         if all(file.is_file() for file in files):
             marks[name] = content_fingerprint(files)
@@ -84,35 +87,54 @@ def _first_plan(
     return new_plan(cohort, settings or TrainingSettings(), names, undrawn)
 
 
-def _continued_plan(
+def _resumed_plan(
     cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, names: Sequence[str] | None, watch: Watch
 ) -> RunPlan:
     plan = run.plan()
     if settings is not None and settings != plan.settings:
         old, new = asdict(plan.settings), asdict(settings)
-        differing = ", ".join(f"{key} {old[key]} instead of {new[key]}" for key in old if old[key] != new[key])
+        differing = [
+            _("{setting} {old} instead of {new}").format(setting=key, old=old[key], new=new[key])
+            for key in old
+            if old[key] != new[key]
+        ]
         raise RunError(
-            f"The run '{run.name}' was begun with other settings ({differing}). "
-            "Go on with its own settings, or train under another name."
+            _(
+                "The run '{run}' was started with other settings ({differing}). Resume it with its own settings, or "
+                "train under another name."
+            ).format(run=run.name, differing=joined(", ", differing))
         )
     changed = [n for n, mark in plan.cases.items() if cohort.annotation(n).fingerprint() != mark]
     if names and set(names) != set(plan.cases):
         raise RunError(
-            f"The run '{run.name}' was begun with other cases ({', '.join(sorted(plan.cases)[:3])} ...). "
-            "Go on with the same ones, or train under another name."
+            _(
+                "The run '{run}' was started with other cases ({cases} ...). Resume it with the same cases, or train "
+                "under another name."
+            ).format(run=run.name, cases=", ".join(sorted(plan.cases)[:3]))
         )
-    sources = [("drawn slices of", "have", changed)]
-    for what, have, old, marks in (
-        ("image of", "has", plan.images, _image_marks),
-        ("fill of", "has", plan.fills, _fill_marks),
-    ):
-        new = marks(cohort, plan, watch) if old else {}
-        sources.append((what, have, [name for name in old if new.get(name) != old[name]]))
-    for what, have, names_changed in sources:
-        if names_changed:
-            raise RunError(
-                f"The {what} {', '.join(names_changed[:3])} {have} changed since the run '{run.name}' was begun, so it "
-                "cannot go on as it was. Train under another name."
-            )
+    _require_unchanged(
+        run, changed, *[_("The drawn slices of {cases} have changed since the run '{run}' was started.")] * 2
+    )
+    images = _image_fingerprints(cohort, plan, watch) if plan.images else {}
+    fills = _fill_fingerprints(cohort, plan, watch) if plan.fills else {}
+    _require_unchanged(
+        run,
+        [name for name, mark in plan.images.items() if images.get(name) != mark],
+        _("The image of {cases} has changed since the run '{run}' was started."),
+        _("The images of {cases} have changed since the run '{run}' was started."),
+    )
+    _require_unchanged(
+        run,
+        [name for name, mark in plan.fills.items() if fills.get(name) != mark],
+        _("The fill of {cases} has changed since the run '{run}' was started."),
+        _("The fills of {cases} have changed since the run '{run}' was started."),
+    )
     chosen_device(plan.device)
     return plan
+
+
+def _require_unchanged(run: RunFolder, changed: Sequence[str], one: str, many: str) -> None:
+    """Raise RunError when cases have `changed`, with the sentence for one or for many of them."""
+    if changed:
+        sentence = (one if len(changed) == 1 else many).format(cases=", ".join(changed[:3]), run=run.name)
+        raise RunError(joined(" ", [sentence, _("It cannot be resumed. Train under another name.")]))

@@ -1,4 +1,4 @@
-"""Learning rate and early stop as one plan: warm up, hold, and cool down at the end or when progress has ended."""
+"""Learning rate and early stopping together: warm up, hold, and cool down at the end or when progress has stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Schedule:
     """Warm-up, then 'hold' (constant rate, linear cool-down to zero), 'poly' (power 0.9) or 'cosine' to zero.
 
     With 'hold' training can end at any time with a proper cool-down: when the held-out slices show no progress for
-    `patience` validations, the cool-down begins there and then (early stop). The two others stop early without one.
+    `patience` validations, the cool-down begins immediately (early stop). The other two stop early without a cool-down.
     """
 
     iterations: int
@@ -53,7 +53,7 @@ class Schedule:
         return min(rising, falling, 1.0) if iteration >= self.cooling_start else rising
 
     def validated(self, iteration: int, score: float) -> None:
-        """Take note of a score (higher is better) after `iteration` iterations."""
+        """Record a validation score (higher is better) after `iteration` iterations."""
         if self.best is None or score > self.best + _SMALLEST_PROGRESS:
             self.best, self.validations_without_progress = score, 0
             return
@@ -62,7 +62,7 @@ class Schedule:
             self.cooling_from = iteration
 
     def state(self) -> dict:
-        """What has been learned so far, for a checkpoint."""
+        """The state to keep in a checkpoint."""
         # 'looks', as checkpoints of version 0.1 have it.
         return {"cooling_from": self.cooling_from, "best": self.best, "looks": self.validations_without_progress}
 

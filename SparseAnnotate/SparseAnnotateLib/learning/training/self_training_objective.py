@@ -1,4 +1,4 @@
-"""What the final model learns: from pseudo-labels and drawn voxels."""
+"""What the final model learns from: pseudo-labels and drawn voxels."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from .validation import affordable_slices, dice_on_slices
 
 
 class SelfTrainingObjective(SupervisedObjective):
-    """The final model: image and mean pseudo-label to what the base models say (Zheng 2020, eq. 9).
+    """The final model predicts the base models' pseudo-labels from the image and their mean (Zheng 2020, eq. 9).
 
-    A network without a second arm sees the image alone and learns from the same.
+    A network without a second arm sees only the image and learns from the same targets.
 
-    First a random set of pseudo-labels for each patch and step, then the one nearest to what the model says, by
-    cross-entropy (NN-fit). A drawn voxel keeps its truth and counts `drawn_weight`. The mean pseudo-label that the
-    model is shown is what the base models say on drawn voxels, too: there the model learns how they err, and a volume
-    without drawn slices looks the same to it. Other than in Zheng 2020 a set is drawn, and counts in the mean, by how
-    well it did on held-out drawn slices, where there are any.
+    The target of each patch and step is first a random set of pseudo-labels, later the set nearest to the model's own
+    prediction by cross-entropy (NN-fit). A drawn voxel keeps its true label and has the weight `drawn_weight`. The mean
+    pseudo-label that the model gets as input is the base models' prediction on drawn voxels, too: from these the model
+    learns to correct it, and volumes without drawn slices have the same kind of input. Unlike in Zheng 2020, sets are
+    chosen, and weighted in the mean, by their Dice on held-out drawn slices, where there are any.
 
     Args: as of SupervisedObjective; set_weights: of the sets of pseudo-labels, summing to 1.
     """
@@ -46,7 +46,7 @@ class SelfTrainingObjective(SupervisedObjective):
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
-        # Half of the other patches lie anywhere: what the base models see far off must be unlearned, too.
+        # Half of the other patches lie anywhere, so that false positives far from the structures are unlearned, too.
         placing = Placing(settings.foreground_share, None, (1.0 - settings.foreground_share) / 2)
         return PatchSampler(self.cases, model.patch, placing, settings.seed)
 
@@ -72,12 +72,12 @@ class SelfTrainingObjective(SupervisedObjective):
         return dice_on_slices(model, held_out, watch, self._set_weights) if held_out else None
 
     def _random_set(self, batch: Batch, number: int) -> int:
-        """For a patch of an iteration by its number, the same in however many processes."""
+        """The set for a patch, chosen by iteration and patch number: the same for any number of processes."""
         rng = np.random.default_rng([self.settings.seed, int(batch["iteration"]), number, 0x9])
         return int(rng.choice(len(self._set_weights), p=self._set_weights))
 
     def _nearest(self, logits: torch.Tensor, sets: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-        """(N,) places of the sets with the smallest cross-entropy to what the model says."""
+        """(N,) indices of the sets with the smallest cross-entropy to the model's prediction."""
         logarithm = torch.log_softmax(logits.float(), 1)
-        likelihoods = [(logarithm.gather(1, one[:, None]) * inside).flatten(1).sum(1) for one in sets.unbind(1)]
+        likelihoods = [(logarithm.gather(1, labels[:, None]) * inside).flatten(1).sum(1) for labels in sets.unbind(1)]
         return torch.stack(likelihoods, 1).argmax(1)

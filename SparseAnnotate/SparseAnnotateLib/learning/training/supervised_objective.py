@@ -1,4 +1,4 @@
-"""What base models learn: from drawn voxels, and, weighted, filled ones."""
+"""What base models learn from: drawn voxels and, with a weight, filled ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RAMP_SHARE = 0.4
 
 
 class SupervisedObjective(Objective):
-    """A base model: a loss over drawn (and, weighted, filled) voxels (Zheng 2020, eq. 1 and 2).
+    """A base model learns by a loss over drawn (and, with a weight, filled) voxels (Zheng 2020, eq. 1 and 2).
 
     Optionally agreement with a mean teacher on undrawn voxels, and mixup.
     """
@@ -55,9 +55,9 @@ class SupervisedObjective(Objective):
         share = self.settings.augmentation.mixup
         image, partner, weight = mixed(batch["image"], share, self.settings.seed + 7919 * int(batch["iteration"]))
         logits = forward(image)
-        value = self._of(logits, batch, slice(None))
+        value = self._supervised_loss(logits, batch, slice(None))
         if weight < 1.0:
-            value = weight * value + (1.0 - weight) * self._of(logits, batch, partner)
+            value = weight * value + (1.0 - weight) * self._supervised_loss(logits, batch, partner)
         elif teacher is not None:
             value = value + self.settings.mean_teacher * _ramp(done) * self._disagreement(logits, batch, teacher)
         return value
@@ -66,11 +66,11 @@ class SupervisedObjective(Objective):
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)
         return dice_on_slices(model, held_out, watch) if held_out else None
 
-    def _of(self, logits: torch.Tensor, batch: Batch, which) -> torch.Tensor:
+    def _supervised_loss(self, logits: torch.Tensor, batch: Batch, which) -> torch.Tensor:
         distances = batch["distances"][which] if "distances" in batch else None
         supervised = batch["supervised"][which]
         if supervised.ndim == 4:
-            supervised = _alike(supervised)
+            supervised = _equal_slice_weights(supervised)
         return self._loss(logits, batch["label"][which], supervised, distances)
 
     def _disagreement(self, logits: torch.Tensor, batch: Batch, teacher: Forward) -> torch.Tensor:
@@ -83,7 +83,7 @@ class SupervisedObjective(Objective):
         return self.ranks.total(squares.sum()) / self.ranks.total(undrawn.sum()).clamp_min(1.0)
 
     def _class_weights(self) -> torch.Tensor:
-        """As asked for, or inverse to the square root of each class' share of the drawn voxels, mean 1."""
+        """As set, or inverse to the square root of each class's share of the drawn voxels, with a mean of 1."""
         if self.settings.class_weights is not None:
             return torch.tensor(self.settings.class_weights)
         counts = np.ones(self.plan.class_count)
@@ -95,10 +95,10 @@ class SupervisedObjective(Objective):
         return torch.tensor(weights / weights.mean(), dtype=torch.float32)
 
 
-def _alike(supervised: torch.Tensor) -> torch.Tensor:
+def _equal_slice_weights(supervised: torch.Tensor) -> torch.Tensor:
     """Weights (N, 1, height, width) by which every slice counts the same (Zheng 2020, eq. 1 sums over slices).
 
-    Slices across the drawn plane show a few drawn lines only; by their pixels they would count next to nothing.
+    Slices in other planes than the drawn one have only a few drawn lines; by their pixels they would hardly count.
     """
     weights = supervised.float()
     return weights * weights[0].numel() / weights.sum((1, 2, 3), keepdim=True).clamp_min(1.0)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...core import CancelledError, RemainingTime, RunError, Watch
+from ...core.messages import _, counted
 from ...runs.cards import ModelCard
 from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
@@ -27,7 +28,7 @@ from .schedule import Schedule
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
-_USELESS_STEPS = 10  # of a case that has had no usable one
+_USELESS_STEPS = 10  # of a case without a usable one
 _UNUSABLE_STEPS_IN_A_ROW = 10
 _TEACHER_DECAY = 0.99
 
@@ -38,7 +39,7 @@ class Trainer:
     Args:
         folder, plan: of the run. model: which of its models.
         objective: what it learns. ranks: the processes that train together. watch: progress and cancel.
-        replan: takes the model as it goes on, its device, and a sentence, when memory has run out.
+        replan: called when memory has run out, with the changed model, its device, and a note for the user.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Trainer:
         batches = self._batches()
         try:
             if self.validated_at != self.iteration and self._is_due():
-                self._validate()  # it was cancelled in the midst of this validation
+                self._validate()  # training was cancelled during this validation
             while self.iteration < self.schedule.end:
                 try:
                     loss = self._step(batches.take(self.iteration))
@@ -142,7 +143,7 @@ class Trainer:
                     continue
                 self.iteration += 1
                 self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
-                self._note(loss=loss, rate=self.schedule.rate(self.iteration - 1))
+                self._add_metrics(loss=loss, rate=self.schedule.rate(self.iteration - 1))
                 if self._is_due():
                     self._validate()
                 if self.iteration % self.settings.checkpoint_every == 0:
@@ -203,15 +204,15 @@ class Trainer:
         return forward
 
     def _handle_unusable_step(self) -> None:
-        """fp16 overflows now and then by design: its scale goes down. Otherwise go on in fp32, and at last give up."""
+        """Lower the scale of fp16, which overflows now and then by design; or continue in fp32; finally give up."""
         self.unusable_steps += 1
         if self.scaler.is_enabled():
             self.scaler.update(self.scaler.get_scale() / 2)
         elif self.precision != "fp32":
             self.precision = "fp32"
-        never = [name for name, (good, bad) in self._steps_of.items() if not good and bad >= _USELESS_STEPS]
-        if never and self.precision == "fp32":
-            self._give_up(never)
+        unusable = [name for name, (good, bad) in self._steps_of.items() if not good and bad >= _USELESS_STEPS]
+        if unusable and self.precision == "fp32":
+            self._give_up(unusable)
         if self.unusable_steps < _UNUSABLE_STEPS_IN_A_ROW:
             return
         if self.precision != "fp32":
@@ -225,7 +226,7 @@ class Trainer:
         return [patch.case for patch in sampler.patches(self.iteration, range(self.model_plan.batch))]
 
     def _count_steps(self, usable: bool) -> None:
-        """Keep account of the cases whose patches make steps unusable; nothing to keep while all is well."""
+        """Count usable and unusable steps of each case, from the first unusable one on."""
         if usable and not self._steps_of:
             return
         for name in set(self._case_names()):
@@ -234,18 +235,23 @@ class Trainer:
 
     def _give_up(self, names: list[str]) -> None:
         raise RunError(
-            f"Training the run '{self.folder.name}' broke down at step {self.iteration}: the loss is no longer a "
-            f"number, last with patches of {', '.join(repr(name) for name in names)}. The last good checkpoint is "
-            "kept. Check these images for extreme values, or train again with a smaller learning rate."
+            _(
+                "Training of the run '{run}' failed at step {iteration}: the loss is no longer a number, "
+                "last with patches of {cases}. The last good checkpoint is kept. Check these images for extreme "
+                "values, or train again with a lower learning rate."
+            ).format(run=self.folder.name, iteration=self.iteration, cases=", ".join(repr(name) for name in names))
         )
 
     def _shrink(self) -> None:
-        """After 'out of memory': half the batch, then smaller patches, then the CPU; said in the plan."""
+        """After running out of memory: half the batch, then smaller patches, then the CPU; noted in the plan."""
         model, role = self.model_plan, self.model_plan.role
         if self.ranks.count > 1:
             raise RunError(
-                f"The memory of '{self.device}' does not hold the model '{role}' with {model.batch} patches of "
-                f"{list(model.patch)}. Several processes cannot shrink it together: plan a smaller batch or patch."
+                _(
+                    "'{device}' has too little memory for the '{role}' model with a batch of {batch} and patches of "
+                    "{patch}. This is not reduced automatically when several processes train together: plan a smaller "
+                    "batch or patch."
+                ).format(device=self.device, role=role, batch=model.batch, patch=list(model.patch))
             )
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.startswith("cuda"):
@@ -253,16 +259,26 @@ class Trainer:
         patch, batch, device = list(model.patch), model.batch, self.plan.device
         if batch > 1:
             batch //= 2
-            note = f"Memory ran out: the model '{role}' goes on with {batch} patches a step instead of {model.batch}."
+            note = _("Memory ran out: the '{role}' model continues with {patches} per step instead of {batch}.").format(
+                role=role, patches=counted(batch, _("{count} patch"), _("{count} patches")), batch=model.batch
+            )
         elif self._can_shrink(patch):
             patch[int(np.argmax(patch))] -= NETWORKS[model.network].patch_step
-            note = f"Memory ran out: the model '{role}' goes on with patches of {patch} instead of {list(model.patch)}."
+            note = _(
+                "Memory ran out: the '{role}' model continues with patches of {patch} instead of {before}."
+            ).format(role=role, patch=patch, before=list(model.patch))
         elif device != "cpu":
             device = "cpu"
-            note = f"The memory of '{self.device}' does not hold one small patch: going on on the CPU, which is slow."
+            note = _(
+                "'{device}' has too little memory for a single small patch: training continues on the CPU, which is "
+                "slow."
+            ).format(device=self.device)
         else:
             raise RunError(
-                "The memory does not hold a single small patch. Close other programs, or choose a smaller network."
+                _(
+                    "There is too little memory for a single small patch. Close other programs, or choose a smaller "
+                    "network."
+                )
             )
         self.model_plan = replace(model, patch=tuple(patch), batch=batch)
         self._replan(self.model_plan, device, note)
@@ -272,7 +288,7 @@ class Trainer:
         self.watch.step(0.0, note)
 
     def _can_shrink(self, patch: list[int]) -> bool:
-        """Whether the network works on smaller patches with the weights it has."""
+        """Whether the network can work on smaller patches with its present weights."""
         network = NETWORKS[self.model_plan.network]
         return not network.has_fixed_patch and np.prod(patch) > 2 * network.patch_step ** len(patch)
 
@@ -287,7 +303,7 @@ class Trainer:
             self.teacher.load_state_dict(teacher)
 
     def _seconds_left(self) -> float | None:
-        """Of the steps to come at their pace, and of the validations to come at that of the last one."""
+        """Seconds for the remaining steps at the recent pace, and for the remaining validations."""
         left, every = self._remaining.after(self.iteration), self.settings.validate_every
         validations = math.ceil(self.schedule.end / every) - self.iteration // every
         return None if left is None else left + validations * self._validation_seconds
@@ -298,7 +314,7 @@ class Trainer:
         return self.iteration > 0 and (self.iteration % every == 0 or self.iteration == self.schedule.end)
 
     def _validate(self) -> None:
-        """Mean Dice over held-out drawn slices; without any, the training loss stands in for it."""
+        """Mean Dice over held-out drawn slices; without any, the training loss is used instead."""
         score, began = None, time.monotonic()
         if self.ranks.is_first:
             model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
@@ -308,16 +324,16 @@ class Trainer:
         self._remaining.pause(self._validation_seconds)
         self.validated_at = self.iteration
         if score is not None and math.isnan(score):
-            # Neither the held-out slices nor the predictions show any structure: right, but no measure of anything.
+            # Neither the held-out slices nor the predictions show any structure: correct, but without information.
             self.schedule.validated(self.iteration, 1.0)
         elif score is not None:
             self.validation_dice = score
-            self._note(validation_dice=score)
+            self._add_metrics(validation_dice=score)
             self.schedule.validated(self.iteration, score)
         elif np.isfinite(self._mean_loss()):
             self.schedule.validated(self.iteration, -self._mean_loss())
 
-    def _note(self, **figures: float) -> None:
+    def _add_metrics(self, **figures: float) -> None:
         if self.ranks.is_first:
             self.folder.add_metrics(self.model_plan.role, self.iteration, **figures)
 
@@ -326,7 +342,7 @@ class Trainer:
         figures = {"loss": self._mean_loss()}
         if self.validation_dice is not None:
             figures["validation_dice"] = self.validation_dice
-        message = f"step {self.iteration} of {end} on {self.device}"
+        message = _("step {step} of {count} on {device}").format(step=self.iteration, count=end, device=self.device)
         # Several processes stop together, see `_check_cancelled`.
         with suppress(CancelledError) if self.ranks.count > 1 else nullcontext():
             self.watch.step(self.iteration / end, message, seconds_left, **figures)
@@ -369,8 +385,10 @@ class Trainer:
                 self.scaler.load_state_dict(state["scaler"])
         except (KeyError, TypeError) as error:
             raise RunError(
-                f"The checkpoint of the run '{self.folder.name}' was made by another version of SparseAnnotate. "
-                "Train again under another name."
+                _(
+                    "The checkpoint of the run '{run}' was made by another version of SparseAnnotate. Train "
+                    "again under another name."
+                ).format(run=self.folder.name)
             ) from error
         if self.ranks.is_first:
             self.folder.keep_metrics_until(self.model_plan.role, self.iteration)

@@ -12,6 +12,7 @@ from importlib import metadata
 from ... import __version__
 from ...core import CancelledError, Cohort, Watch
 from ...core.folder_lock import FolderLock
+from ...core.messages import _
 from ...runs.cards import ModelCard, RunCard
 from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
@@ -27,13 +28,13 @@ from .distributed import Ranks
 from .estimate import stage_seconds
 from .objective import Objective
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
-from .run_planning import begun_plan
+from .run_planning import plan_to_train
 from .self_training_objective import SelfTrainingObjective
 from .supervised_objective import SupervisedObjective
 from .trainer import Trainer
 from .validation import affordable_slices, view_dice
 
-_CREDIT = 0.05  # a view whose Dice is so much below the best counts 1/e, if many slices say so
+_DICE_MARGIN = 0.05  # a view whose Dice is this much below the best has the weight 1/e, given many slices
 _FEW_SLICES = 5
 
 
@@ -45,23 +46,23 @@ def train(
     watch: Watch | None = None,
     undrawn_cases: Sequence[str] = (),
 ) -> RunCard:
-    """Train a run, or go on with it exactly where its last checkpoint stands.
+    """Train a run, or resume it exactly from its last checkpoint.
 
     Under torchrun all processes call this, and train together.
 
     Args:
         cohort: with drawn slices in at least one case.
         run_name: a new run, one that was only planned, or one that was cancelled or killed.
-        settings: how to train; of a run that goes on, its own settings count and these must not differ.
-        cases: cases to learn from; all annotated ones by default, and then self-training takes the pseudo-labels of
+        settings: how to train; a resumed run keeps its own settings, and these must not differ from them.
+        cases: cases to learn from; all annotated ones by default, and then self-training uses the pseudo-labels of
             all others, too.
         watch: progress (fraction, seconds left, loss) and cancel.
-        undrawn_cases: with `cases`, others without drawn slices whose pseudo-labels self-training takes.
+        undrawn_cases: with `cases`, others without drawn slices whose pseudo-labels self-training uses.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, an unusable image.
         BusyError: another process trains this run.
-        RunError: the run is finished, was begun otherwise, its files do not fit, or the loss is no longer a number.
+        RunError: the run is finished or was started otherwise, its files do not fit, or the loss is no longer a number.
         FileWriteError: the disk is full; the last checkpoint is kept.
         CancelledError: cancelled; a checkpoint of the last step has been kept.
     """
@@ -72,15 +73,15 @@ def train(
     with lock:
         plan = None
         if ranks.is_first:
-            # Processes that train together are cancelled together, which they can be once all have the plan.
+            # Processes that train together are cancelled together, which is possible only once all have the plan.
             alone = watch if ranks.count == 1 else Watch()
-            plan = begun_plan(cohort, run, settings, cases, undrawn_cases, alone)
+            plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, alone)
         plan = ranks.shared(plan)
         return _Run(cohort, run, plan, ranks, watch).train()
 
 
 class _Run:
-    """One run from its plan to its card; models that are trained already are left."""
+    """One run from its plan to its card; models that are already trained are skipped."""
 
     def __init__(self, cohort: Cohort, folder: RunFolder, plan: RunPlan, ranks: Ranks, watch: Watch):
         self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
@@ -91,13 +92,15 @@ class _Run:
     def train(self) -> RunCard:
         self._share_patches()
         cases = self._cases()
-        # Not before the data has been found usable: a plan is what makes a run.
+        # Only after the data has proved usable: a folder with a plan counts as a run.
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
         shapes, held_out = [case.image.shape for case in cases], any(case.held_out for case in cases)
         seconds = self._stage_seconds(shapes, held_out)
         total = sum(seconds.values())
-        self.watch.step(0.0, f"about {total / 60:.0f} minutes on {self.plan.device}", total)
+        self.watch.step(
+            0.0, _("about {minutes:.0f} min on {device}").format(minutes=total / 60, device=self.plan.device), total
+        )
         cards: list[ModelCard] = []
         for model in self.plan.models:
             if model.role == "final":
@@ -129,11 +132,13 @@ class _Run:
         return found
 
     def _share_patches(self) -> None:
-        """As many patches a step as processes, or a multiple: each works on its own, in its own memory."""
+        """Round batches up to multiples of the number of processes: each works on its own patches."""
         for model in self.plan.models:
             shared = math.ceil(model.batch / self.ranks.count) * self.ranks.count
             if shared != model.batch:
-                note = f"{self.ranks.count} processes: {shared} patches a step for the '{model.role}' model."
+                note = _(
+                    "With {process_count} processes the '{role}' model is trained with {patch_count} patches per step."
+                ).format(process_count=self.ranks.count, role=model.role, patch_count=shared)
                 self.plan = self.plan.with_model(replace(model, batch=shared), note)
 
     def _cases(self) -> list[TrainingCase]:
@@ -148,7 +153,7 @@ class _Run:
                 validation_share=settings.validation_share,
                 seed=settings.seed,
                 folder=self.folder.labels_folder,
-                # How long it takes beside the training is not known yet, so it moves no bar.
+                # Its share of the total time is not known yet, so the progress bar does not move.
                 watch=Watch(lambda progress: self.watch.step(0.0, progress.message)),
                 fill_weight=settings.fill_weight,
                 with_distances=LOSSES[settings.loss].needs_distances,
@@ -156,8 +161,8 @@ class _Run:
         return self.ranks.shared(found)
 
     def _stage(self, seconds: dict[str, float], name: str) -> Watch:
-        several = len(seconds) > 1
-        prefix = {"2d": "2D model, ", "3d": "3D model, ", "final": "final model, "}.get(name, "") if several else ""
+        prefixes = {"2d": _("2D model, "), "3d": _("3D model, "), "final": _("final model, ")}
+        prefix = prefixes.get(name, "") if len(seconds) > 1 else ""
         return self.watch.stage(list(seconds.values()), list(seconds).index(name), prefix, self._taken)
 
     def _trainer(self, model: ModelPlan, cases: list[TrainingCase], watch: Watch) -> Trainer:
@@ -170,7 +175,7 @@ class _Run:
         return Trainer(self.folder, self.plan, model, objective, self.ranks, watch, self._replan)
 
     def _weigh_views(self, cases: list[TrainingCase], cards: list[ModelCard]) -> None:
-        """See how well each view of several does on held-out drawn slices."""
+        """Measure the Dice of each view on held-out drawn slices, if there are several views."""
         found = None
         if self.ranks.is_first and sum(len(card.plan.view_names) for card in cards) > 1:
             models = [self._trained(card) for card in cards]
@@ -181,7 +186,7 @@ class _Run:
 
     def _view_weights(self) -> dict[str, float] | None:
         best = max(self._view_dice.values(), default=0.0)
-        trust = self._held_out / (self._held_out + _FEW_SLICES) / _CREDIT
+        trust = self._held_out / (self._held_out + _FEW_SLICES) / _DICE_MARGIN
         return {name: math.exp((dice - best) * trust) for name, dice in self._view_dice.items()} or None
 
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:

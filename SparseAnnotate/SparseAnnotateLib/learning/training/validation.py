@@ -1,4 +1,4 @@
-"""How well a model in training does on drawn slices that were held out."""
+"""The Dice of a model in training on held-out drawn slices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
 
 
 def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], seed: int) -> list[HeldOutSlice]:
-    """Some of the held-out slices, spread over all cases: on large volumes each takes many windows to predict."""
+    """Some of the held-out slices, spread over all cases: on large volumes each needs many windows."""
     slices = [(case, s) for case in cases for s in case.held_out]
     chosen: list[HeldOutSlice] = []
     windows = 0
@@ -41,7 +41,7 @@ def dice_on_slices(
 ) -> float:
     """Mean Dice over the structures that the slices, or the predictions on them, show; NaN when they show none.
 
-    A 2D model looks at the slices themselves, whatever its planes; a final one at the pseudo-labels of the cases,
+    A 2D model predicts the slices themselves, in any plane; a final one also gets the pseudo-labels of the cases,
     weighted by `set_weights`. The network is left in eval mode. Raises CancelledError.
     """
     model.network.eval()
@@ -55,7 +55,7 @@ def dice_on_slices(
 
 
 def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> dict[str, float]:
-    """Mean Dice of each view of base models on held-out drawn slices; none of views that show no structure there."""
+    """Mean Dice of each view of base models on held-out drawn slices; without views that show no structure there."""
     tallies: dict[str, _Tally] = {}
     for case, (axis, index) in slices:
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
@@ -100,9 +100,9 @@ def _predicted_slice(
     model: TrainedModel, case: TrainingCase, axis: int, index: int, watch: Watch, set_weights: Sequence[float]
 ) -> np.ndarray:
     if model.role == "2d":
-        one = replace(model, planes=(axis,))
+        in_plane = replace(model, planes=(axis,))
         layer = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
-        return predicted_classes(one, case.image[layer], watch.quiet()).squeeze(axis)
+        return predicted_classes(in_plane, case.image[layer], watch.quiet()).squeeze(axis)
     slab, low = _slab_around(case, axis, index, model.patch[axis])
     if model.role == "3d":
         predicted = predicted_classes(model, case.image[slab], watch.quiet())
