@@ -11,7 +11,7 @@ import slicer
 from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
-from ..core.messages import _
+from ..core.messages import _, joined
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
@@ -92,25 +92,38 @@ def use_segmentation(volume_node, segmentation_node) -> None:
     # What was drawn before the volume became part of a sequence may be chosen for the frame it belongs to.
     is_its_own = volume_node.GetNodeReference(_SEGMENTATION_ROLE) is segmentation_node
     if ledger.decided and drawn_on != shown and (drawn_on or not is_its_own):
-        of = f"the {drawn_on}" if drawn_on else "a volume that is no frame of a sequence"
-        raise BadInputError(
-            _(
-                "Slices of {of} have been marked in the segmentation '{segmentation_node}', but '{volume_node}' "
-                "shows {what}. Choose another segmentation, or the volume or frame that it was drawn on."
-            ).format(
-                of=of,
-                segmentation_node=segmentation_node.GetName(),
-                volume_node=volume_node.GetName(),
-                what=f"the {shown}" if shown else "no frame of a sequence",
-            )
-        )
-    ledger.check_fits(geometry_of(volume_node), f"The ledger of '{segmentation_node.GetName()}'")
+        raise BadInputError(_other_frame_sentence(segmentation_node, volume_node, drawn_on, shown))
+    ledger.check_fits(
+        geometry_of(volume_node), _("The ledger of '{segmentation}'").format(segmentation=segmentation_node.GetName())
+    )
     if frame is not None:
         segmentation_node.SetAttribute(_FRAME_ATTRIBUTE, shown)
     else:
         segmentation_node.RemoveAttribute(_FRAME_ATTRIBUTE)
         volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
     _keeper(volume_node, frame).SetNodeReferenceID(_role(frame), segmentation_node.GetID())
+
+
+def _other_frame_sentence(segmentation_node, volume_node, drawn_on: str, shown: str) -> str:
+    """Why a segmentation drawn on one frame cannot be used for another; '' stands for a volume without a sequence."""
+    if not shown:
+        text = _(
+            "The segmentation '{segmentation}' has marked slices of the {drawn_on}, but '{volume}' does not belong to "
+            "a sequence. Choose another segmentation, or the volume that shows this frame."
+        )
+    elif not drawn_on:
+        text = _(
+            "The segmentation '{segmentation}' has marked slices of a volume that does not belong to a sequence, but "
+            "'{volume}' shows the {shown}. Choose another segmentation, or the volume that it was drawn on."
+        )
+    else:
+        text = _(
+            "The segmentation '{segmentation}' has marked slices of the {drawn_on}, but '{volume}' shows the {shown}. "
+            "Choose another segmentation, or show the frame that it was drawn on."
+        )
+    return text.format(
+        segmentation=segmentation_node.GetName(), volume=volume_node.GetName(), drawn_on=drawn_on, shown=shown
+    )
 
 
 def ledger_of(volume_node) -> Ledger:
@@ -132,15 +145,18 @@ def annotation_of(
     """
     if segmentation_node is None:
         frame = frame_of(volume_node)
-        what = f"The {frame} has no drawn slices" if frame else f"Nothing has been drawn on '{volume_node.GetName()}'"
-        raise BadInputError(
-            _("{what} yet. Recommend slices, draw them in a segmentation, and mark them as drawn.").format(what=what)
+        advice = _("Recommend slices, draw them in a segmentation, and mark them as drawn.")
+        nothing = (
+            _("The {frame} has no drawn slices yet.").format(frame=str(frame))
+            if frame
+            else _("Nothing has been drawn on '{volume}' yet.").format(volume=volume_node.GetName())
         )
+        raise BadInputError(joined(" ", [nothing, advice]))
     problem = geometry_problem(segmentation_node, volume_node)
     if problem:
         raise BadInputError(problem)
     geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node, volume_node)
-    ledger.check_fits(geometry, f"The ledger of '{segmentation_node.GetName()}'")
+    ledger.check_fits(geometry, _("The ledger of '{segmentation}'").format(segmentation=segmentation_node.GetName()))
     values = values or label_values(segmentation_node)
     # Only what is on drawn slices counts, so only there can an overlap do harm.
     where = on_decided_slices(ledger, geometry)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
-from ..core.messages import listed
+from ..core.messages import _, listed
 from ..core.planes import slice_layer
 from ..core.voxel_boxes import Box, enclosing_box
 from .applied import Part, applied_masks
@@ -17,7 +17,7 @@ from .segmentation_nodes import masks_of
 
 _FEW_SLICES = 2
 _FINISHED_SHARE = 0.5
-_MOST_NAMED = 6
+_MAX_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,27 @@ class UnmarkedDrawing:
     is_finished: bool
 
     @property
-    def slices(self) -> str:
-        """The slices in words, for a sentence."""
-        shown = listed([str(index) for index in self.indices], _MOST_NAMED)
-        kind = "slice" if len(self.indices) == 1 else "slices"
-        return f"{self.plane.value} {kind} {shown}"
-
-    @property
     def sentence(self) -> str:
         """Why the structure was not changed, and what to do."""
         if self.is_finished:
-            return (
-                f"'{self.structure}' was not changed: it seems to be finished, because it is drawn on {self.slices}, "
-                "which are not marked. To replace it, name it in the console (applyFill with 'structures')."
+            text = _(
+                "'{structure}' was not changed because it seems to be finished: it is drawn on the {plane} slices "
+                "{indices}, which are not marked as drawn. To replace it, call applyFill in the Python console and "
+                "name it in 'structures'."
             )
-        return (
-            f"'{self.structure}' has been changed on {self.slices}, which nobody has marked as drawn: it would be "
-            "overwritten there. Mark what is drawn, or erase it, first."
-        )
+        elif len(self.indices) == 1:
+            text = _(
+                "'{structure}' has been changed on {plane} slice {indices}, which is not marked as drawn. Applying the "
+                "result would overwrite this change: mark the slice as drawn, or erase the change, and try again."
+            )
+        else:
+            text = _(
+                "'{structure}' has been changed on {plane} slices {indices}, which are not marked as drawn. Applying "
+                "the result would overwrite these changes: mark the slices as drawn, or erase the changes, and try "
+                "again."
+            )
+        indices = listed([str(index) for index in self.indices], _MAX_NAMED)
+        return text.format(structure=self.structure, plane=self.plane.value, indices=indices)
 
 
 def unmarked_drawings(

@@ -17,7 +17,7 @@ import slicer
 
 from ..core import BadInputError, LedgerEntry, Plane
 from ..core.messages import _
-from .segmentation_nodes import layers_of, moved_apart
+from .segmentation_nodes import different_transforms_sentence, layers_of
 from .volume_nodes import geometry_of
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, whole_voxel_relation
 
@@ -124,27 +124,28 @@ def relation_to_volume(
     scores = [matches(candidate) for candidate in candidates]
     best = [found for found, score in zip(candidates, scores, strict=True) if score == max(scores)]
     if not best or not _fills(best[0], anchor.shape, shape) or (stays is None and max(scores) < len(anchor.counts)):
-        raise BadInputError(_lost(segmentation_node, volume_node))
+        raise BadInputError(_not_slices_sentence(segmentation_node, volume_node))
     if len({outcome(found) for found in best}) > 1:
         raise BadInputError(
             _(
-                "Cannot determine which slices of the volume '{volume_node}' were marked in the segmentation "
-                "'{segmentation_node}': one of them has been moved by whole slices, or turned round. Undo that, "
-                "or start a new segmentation."
-            ).format(volume_node=volume_node.GetName(), segmentation_node=segmentation_node.GetName())
+                "Cannot determine which slices of the volume '{volume}' were marked in the segmentation "
+                "'{segmentation}', because the volume or the segmentation has been moved by whole slices or rotated. "
+                "Undo that change, or start a new segmentation."
+            ).format(volume=volume_node.GetName(), segmentation=segmentation_node.GetName())
         )
     return best[0]
 
 
-def _lost(segmentation_node, volume_node) -> str:
+def _not_slices_sentence(segmentation_node, volume_node) -> str:
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
-        return moved_apart(segmentation_node, volume_node, "its marked slices are no longer slices of the volume")
-    return (
-        f"The slices marked in the segmentation '{segmentation_node.GetName()}' are no longer slices of the volume "
-        f"'{volume_node.GetName()}': one of them has another size, position or orientation than when they were marked. "
-        "Undo that, choose the volume they were drawn on, or press 'Match to volume grid' in the SparseAnnotate panel: "
-        "the copy keeps the marks that still fit."
-    )
+        consequence = _("The marked slices are no longer slices of the volume.")
+        return different_transforms_sentence(segmentation_node, volume_node, consequence)
+    return _(
+        "The slices marked in the segmentation '{segmentation}' are no longer slices of the volume '{volume}', because "
+        "the size, position or orientation of the segmentation or the volume has changed since. Undo that change, "
+        "choose the volume that the slices were drawn on, or press 'Match to volume grid' in the SparseAnnotate panel "
+        "to make a copy, which keeps the marks that still fit."
+    ).format(segmentation=segmentation_node.GetName(), volume=volume_node.GetName())
 
 
 def _ways_to_turn(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:

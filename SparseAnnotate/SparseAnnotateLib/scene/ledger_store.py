@@ -45,8 +45,7 @@ def has_ledger(segmentation_node) -> bool:
 def marked_slice_count(segmentation_node) -> int:
     """How many slices have been marked as drawn or empty in a segmentation, whatever volume they are slices of."""
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
-    what = f"the ledger stored in the segmentation '{segmentation_node.GetName()}'"
-    return len(_parsed(text, Ledger, what).decided) if text else 0
+    return len(_parsed(text, Ledger, _ledger_source(segmentation_node)).decided) if text else 0
 
 
 def copied_ledger(segmentation_node, volume_node, local: np.ndarray, copy_node) -> Ledger:
@@ -60,10 +59,10 @@ def copied_ledger(segmentation_node, volume_node, local: np.ndarray, copy_node) 
             come from.
     """
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
-    anchor = _stored_anchor(segmentation_node, segmentation_node.GetName()) if text else None
+    anchor = _stored_anchor(segmentation_node) if text else None
     if anchor is None:
         return Ledger()
-    ledger = _parsed(text, Ledger, f"the ledger stored in the segmentation '{segmentation_node.GetName()}'")
+    ledger = _parsed(text, Ledger, _ledger_source(segmentation_node))
     ledger = _with_segment_names(ledger, segmentation_node)
     geometry = geometry_of(volume_node)
     planes = {plane.array_axis(geometry): plane for plane in Plane}
@@ -88,7 +87,7 @@ def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
     """Store a ledger of slices of the volume in the segmentation node. Raises BadInputError when there is no node."""
     if segmentation_node is None:
         raise BadInputError(
-            _("No segmentation is selected, so there is no place to keep the ledger. Create one first.")
+            _("No segmentation is selected to store the slice status in. Create or choose a segmentation first.")
         )
     before, known, identifiers = _read(segmentation_node, volume_node)
     counts, kept = {}, {}
@@ -127,10 +126,9 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
     if not text:
         return Ledger(), {}, {}
-    name = segmentation_node.GetName()
-    stored = _parsed(text, Ledger, f"the ledger stored in the segmentation '{name}'")
+    stored = _parsed(text, Ledger, _ledger_source(segmentation_node))
     ledger = _with_segment_names(stored, segmentation_node)
-    anchor = _stored_anchor(segmentation_node, name)
+    anchor = _stored_anchor(segmentation_node)
     if anchor is None or not ledger.entries:
         return ledger, {}, {}
     geometry = geometry_of(volume_node)
@@ -167,14 +165,22 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[
     return Ledger(tuple(entries)), counts, identifiers
 
 
-def _stored_anchor(segmentation_node, name: str) -> LedgerAnchor | None:
+def _ledger_source(segmentation_node) -> str:
+    """What errors call the stored ledger."""
+    return _("the ledger stored in the segmentation '{segmentation}'").format(segmentation=segmentation_node.GetName())
+
+
+def _stored_anchor(segmentation_node) -> LedgerAnchor | None:
+    name = segmentation_node.GetName()
     text = segmentation_node.GetAttribute(_ANCHOR_ATTRIBUTE)
     if text:
-        return _parsed(text, LedgerAnchor, f"the ledger's anchor in the segmentation '{name}'")
+        source = _("the position of the ledger stored in the segmentation '{segmentation}'").format(segmentation=name)
+        return _parsed(text, LedgerAnchor, source)
     text = segmentation_node.GetAttribute(_OLD_GRID_ATTRIBUTE)
     if not text:
         return None
-    grid = _parsed(text, VolumeGeometry, f"the grid stored in the segmentation '{name}'")
+    source = _("the voxel grid stored in the segmentation '{segmentation}'").format(segmentation=name)
+    grid = _parsed(text, VolumeGeometry, source)
     return LedgerAnchor(grid.shape, {plane.value: plane.array_axis(grid) for plane in Plane}, grid.ijk_to_ras)
 
 

@@ -21,7 +21,7 @@ def mark_slice(volume_node, plane: Plane, index: int, state: SliceState, seconds
     segments = [segmentation.GetSegmentation().GetSegment(s) for s in segment_ids(segmentation)]
     structures = [segment.GetName() for segment in segments]
     ledger = stored_ledger(segmentation, volume_node).with_state(plane, int(index), state, seconds, structures)
-    ledger.check_fits(geometry, f"The slice to mark in '{volume_node.GetName()}'")
+    ledger.check_fits(geometry, _request_to_mark(volume_node))
     store_ledger(segmentation, volume_node, ledger)
     return state
 
@@ -40,17 +40,22 @@ def mark_empty(volume_node, plane: Plane, index: int, seconds: float | None = No
     if _has_labels(volume_node, plane, int(index)):
         raise BadInputError(
             _(
-                "The {plane} slice {index} of '{volume_node}' is not empty: something is drawn on it. Erase it "
-                "there if the slice should be empty, or mark the slice as drawn."
-            ).format(plane=plane.value, index=index, volume_node=volume_node.GetName())
+                "The {plane} slice {index} of '{volume}' is not empty: something is drawn on it. Erase the drawing if "
+                "the slice should be empty, or mark the slice as drawn."
+            ).format(plane=plane.value, index=index, volume=volume_node.GetName())
         )
     return mark_slice(volume_node, plane, index, SliceState.EMPTY, seconds)
+
+
+def _request_to_mark(volume_node) -> str:
+    """What errors call the request when the volume has no such slice."""
+    return _("The request to mark a slice of '{volume}'").format(volume=volume_node.GetName())
 
 
 def _has_labels(volume_node, plane: Plane, index: int) -> bool:
     """Whether any segment has a voxel on the slice; only the slice is read, because this runs with every click."""
     geometry = geometry_of(volume_node)
-    plane.require_slice(index, geometry, f"The slice to mark in '{volume_node.GetName()}'")
+    plane.require_slice(index, geometry, _request_to_mark(volume_node))
     region = slice_region(geometry.shape, plane.array_axis(geometry), index)
     segmentation = annotated_segmentation(volume_node, create=True)
     problem = geometry_problem(segmentation, volume_node)

@@ -56,9 +56,9 @@ def mended_copy(segmentation_node, volume_node):
         slicer.mrmlScene.RemoveNode(copy)
         raise BadInputError(
             _(
-                "Nothing of the segmentation '{segmentation_node}' lies within the volume '{volume_node}', so "
-                "there is nothing to copy. Choose the volume that it belongs to."
-            ).format(segmentation_node=segmentation_node.GetName(), volume_node=volume_node.GetName())
+                "No part of the segmentation '{segmentation}' lies within the volume '{volume}', so there is nothing "
+                "to copy. Choose the volume that the segmentation belongs to."
+            ).format(segmentation=segmentation_node.GetName(), volume=volume_node.GetName())
         )
     if follows:
         copy_applied(segmentation_node, copy)

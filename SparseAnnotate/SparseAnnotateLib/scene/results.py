@@ -84,21 +84,22 @@ def noted_report(result_node) -> str:
 
 def require_current(result_node, volume_node, segmentation_node, names: Sequence[str]) -> None:
     """Raise BadInputError when a result was made from another image, or its names are those of other segments now."""
-    made = f"'{result_node.GetName()}'"
+    result, volume = result_node.GetName(), volume_node.GetName()
     if image_has_changed(result_node, origin_now(volume_node, None, {})):
         raise BadInputError(
-            _("The image '{volume_node}' has changed since {made} was made. Fill, or run the model, again.").format(
-                volume_node=volume_node.GetName(), made=made
-            )
+            _(
+                "The image '{volume}' has changed since '{result}' was made. Fill between slices or run the model "
+                "again."
+            ).format(volume=volume, result=result)
         )
     renamed = _renamed_since(result_node, segmentation_node, names)
     if renamed:
-        shown = ", ".join(f"'{name}'" for name in renamed)
+        names = ", ".join(f"'{name}'" for name in renamed)
         raise BadInputError(
             _(
-                "Segments have been renamed since {made} was made, so these names now belong to other segments: "
-                "{shown}. Fill, or run the model, again."
-            ).format(made=made, shown=shown)
+                "Segments have been renamed since '{result}' was made, so these names now belong to other segments: "
+                "{names}. Fill between slices or run the model again."
+            ).format(result=result, names=names)
         )
 
 
@@ -191,7 +192,8 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
 
 def _origin_of(result_node) -> ResultOrigin | None:
     text = result_node.GetAttribute(_ORIGIN_ATTRIBUTE)
-    return parse_json(text, ResultOrigin, f"what '{result_node.GetName()}' was made from") if text else None
+    source = _("the origin of the result '{result}'").format(result=result_node.GetName())
+    return parse_json(text, ResultOrigin, source) if text else None
 
 
 def _slice_marks(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict[str, int]:
@@ -210,7 +212,7 @@ def _slice_marks(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict
 
 def _as_stored(key: str, geometry: VolumeGeometry) -> str:
     """A slice that is counted from inferior, posterior or left, by its index in the volume."""
-    plane, _, index = key.partition(" ")
+    plane, index = key.split(" ")
     axis = Plane.named(plane).array_axis(geometry)
     return f"{plane} {geometry.to_standard_slice(axis, int(index))[1]}"
 

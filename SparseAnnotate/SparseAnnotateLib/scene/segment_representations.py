@@ -34,10 +34,10 @@ def binary_labelmap_copy(segmentation_node, volume_node):
     Its coordinates are the node's own. Raises BadInputError, naming the node, when Slicer cannot convert a segment.
     """
     require_scalar_volume(volume_node)
-    kept_as = other_representation(segmentation_node)
+    stored_as = other_representation(segmentation_node)
     copy = slicer.vtkSegmentation()
     copy.DeepCopy(segmentation_node.GetSegmentation())
-    if kept_as is None:
+    if stored_as is None:
         return copy
     converter = slicer.vtkSegmentationConverter
     size = volume_node.GetImageData().GetDimensions()
@@ -49,18 +49,18 @@ def binary_labelmap_copy(segmentation_node, volume_node):
     copy.SetConversionParameter("Oversampling factor", "1")
     segments = [copy.GetNthSegment(number) for number in range(copy.GetNumberOfSegments())]
     filled = [segment for segment in segments if _representations(segment)]
-    copy.SetSourceRepresentationName(kept_as)
+    copy.SetSourceRepresentationName(stored_as)
     copy.RemoveRepresentation(BINARY_LABELMAP)
     done = copy.CreateRepresentation(BINARY_LABELMAP)
     missing = [segment.GetName() for segment in filled if segment.GetRepresentation(BINARY_LABELMAP) is None]
     if not done or missing:
-        names = ", ".join(f"'{name}'" for name in missing[:5]) or "its segments"
+        names = ", ".join(f"'{name}'" for name in missing[:5]) or _("its segments")
         raise BadInputError(
             _(
-                "The segmentation '{segmentation_node}' is stored as '{kept_as}', and Slicer cannot convert "
-                "{names} to a binary labelmap. Convert it in the Segmentations module (the extension SlicerRT "
-                "brings conversions of contours), or choose another segmentation."
-            ).format(segmentation_node=segmentation_node.GetName(), kept_as=kept_as, names=names)
+                "The segmentation '{segmentation}' is stored as '{representation}', and Slicer cannot convert {names} "
+                "to a binary labelmap. Convert the segmentation in the Segmentations module (contours need the "
+                "SlicerRT extension), or choose another segmentation."
+            ).format(segmentation=segmentation_node.GetName(), representation=stored_as, names=names)
         )
     copy.SetSourceRepresentationName(BINARY_LABELMAP)
     return copy

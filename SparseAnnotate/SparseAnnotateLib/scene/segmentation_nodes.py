@@ -10,13 +10,14 @@ import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError
-from ..core.messages import _
+from ..core.messages import _, counted, joined
 from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 from .voxel_grids import GridAlignment, layer_alignment, layer_ijk_to_local, whole_voxel_relation
 
 _STATUS_TAG = "Segmentation.Status"
+_MAX_PAIRS = 3  # named in a message
 _PALETTE = ((0.9, 0.45, 0.35), (0.35, 0.65, 0.9), (0.5, 0.8, 0.4), (0.95, 0.8, 0.3), (0.7, 0.5, 0.85))
 
 
@@ -45,16 +46,16 @@ def segment_names(segmentation_node) -> list[str]:
     if not names:
         raise BadInputError(
             _(
-                "The segmentation '{segmentation_node}' has no segment. Add one for each structure you want to draw."
-            ).format(segmentation_node=segmentation_node.GetName())
+                "The segmentation '{segmentation}' has no segment. Add one for each structure that you want to draw."
+            ).format(segmentation=segmentation_node.GetName())
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInputError(
             _(
-                "The segmentation '{segmentation_node}' has several segments named '{twice}'. Give each segment "
-                "its own name."
-            ).format(segmentation_node=segmentation_node.GetName(), twice=twice[0])
+                "The segmentation '{segmentation}' has several segments named '{segment}'. Give each segment its own "
+                "name."
+            ).format(segmentation=segmentation_node.GetName(), segment=twice[0])
         )
     return names
 
@@ -62,13 +63,13 @@ def segment_names(segmentation_node) -> list[str]:
 def geometry_problem(segmentation_node, volume_node) -> str | None:
     """Why slices painted in the segmentation are not slices of the volume, as a sentence; None when they are."""
     require_scalar_volume(volume_node)
-    kept_as = other_representation(segmentation_node)
-    if kept_as is not None:
-        return (
-            f"The segmentation '{segmentation_node.GetName()}' is stored as '{kept_as}', not as a binary labelmap, so "
-            "its slices have no voxels that could be drawn on. 'Match to volume grid' in the SparseAnnotate panel "
-            f"makes a copy of it on the voxels of '{volume_node.GetName()}'."
-        )
+    stored_as = other_representation(segmentation_node)
+    if stored_as is not None:
+        return _(
+            "The segmentation '{segmentation}' is stored as '{representation}', not as a binary labelmap, so you "
+            "cannot draw slices in it. Press 'Match to volume grid' in the SparseAnnotate panel to make a copy on the "
+            "voxels of '{volume}'."
+        ).format(segmentation=segmentation_node.GetName(), representation=stored_as, volume=volume_node.GetName())
     return _grid_problem(segmentation_node, volume_node)
 
 
@@ -82,11 +83,11 @@ def _grid_problem(segmentation_node, volume_node) -> str | None:
 
 
 def _off_grid(segmentation_node, volume_node) -> str:
-    return _transform_problem(segmentation_node, volume_node) or (
-        f"The segmentation '{segmentation_node.GetName()}' does not have the voxel grid of the volume "
-        f"'{volume_node.GetName()}', so a slice painted in it spreads over several slices of the volume. "
-        "'Match to volume grid' in the SparseAnnotate panel makes a copy of it on the volume's voxels."
-    )
+    return _transform_problem(segmentation_node, volume_node) or _(
+        "The segmentation '{segmentation}' does not have the voxel grid of the volume '{volume}', so a slice painted "
+        "in it spreads over several slices of the volume. Press 'Match to volume grid' in the SparseAnnotate panel to "
+        "make a copy on the volume's voxels."
+    ).format(segmentation=segmentation_node.GetName(), volume=volume_node.GetName())
 
 
 def required_alignment(layer, segmentation_node, volume_node) -> GridAlignment:
@@ -101,18 +102,39 @@ def _transform_problem(segmentation_node, volume_node) -> str | None:
     """The sentence for a segmentation on the volume's voxels, which only a parent transform has moved apart."""
     if not lies_on_voxels(segmentation_node, volume_node):
         return None
-    return moved_apart(segmentation_node, volume_node, "they are no longer aligned")
+    consequence = _("They are no longer aligned.")
+    return different_transforms_sentence(segmentation_node, volume_node, consequence)
 
 
-def moved_apart(segmentation_node, volume_node, consequence: str) -> str:
-    """The sentence for a segmentation and a volume under different transforms: what comes of it, and what to do."""
-    parents = [node.GetParentTransformNode() for node in (segmentation_node, volume_node)]
-    names = [f"under the transform '{parent.GetName()}'" if parent else "under no transform" for parent in parents]
-    return (
-        f"The segmentation '{segmentation_node.GetName()}' is {names[0]}, but the volume '{volume_node.GetName()}' is "
-        f"{names[1]}, so {consequence}. Put both under the same transform in the Data module, or press 'Match to "
-        "volume grid' in the SparseAnnotate panel, which makes a copy on the volume's voxels."
+def different_transforms_sentence(segmentation_node, volume_node, consequence: str) -> str:
+    """The message for a segmentation and a volume under different transforms, with the consequence as a sentence."""
+    first, second = (node.GetParentTransformNode() for node in (segmentation_node, volume_node))
+    if first is None:
+        text = _(
+            "The segmentation '{segmentation}' is under no transform, but the volume '{volume}' is under the transform "
+            "'{second}'."
+        )
+    elif second is None:
+        text = _(
+            "The segmentation '{segmentation}' is under the transform '{first}', but the volume '{volume}' is under no "
+            "transform."
+        )
+    else:
+        text = _(
+            "The segmentation '{segmentation}' is under the transform '{first}', but the volume '{volume}' is under "
+            "the transform '{second}'."
+        )
+    advice = _(
+        "Put both under the same transform in the Data module, or press 'Match to volume grid' in the SparseAnnotate "
+        "panel to make a copy on the volume's voxels."
     )
+    fact = text.format(
+        segmentation=segmentation_node.GetName(),
+        volume=volume_node.GetName(),
+        first=first.GetName() if first is not None else "",
+        second=second.GetName() if second is not None else "",
+    )
+    return joined(" ", [fact, consequence, advice])
 
 
 def lies_on_voxels(segmentation_node, volume_node) -> bool:
@@ -275,9 +297,25 @@ def _segment_like(name: str, value: int, like):
 
 
 def _overlap_sentence(segmentation_node, overlaps: list[Overlap], on_drawn_slices: bool) -> str:
-    pairs = "; ".join(f"'{o.first}' and '{o.second}' in {o.voxels} voxels" for o in overlaps[:3])
-    more = f"; and {len(overlaps) - 3} more pairs" if len(overlaps) > 3 else ""
-    return (
-        f"Segments of '{segmentation_node.GetName()}' overlap{' on drawn slices' if on_drawn_slices else ''}: "
-        f"{pairs}{more}. A voxel can have one label only: erase one of them there."
+    pairs = [
+        _("'{first}' and '{second}' in {voxels}").format(
+            first=overlap.first,
+            second=overlap.second,
+            voxels=counted(overlap.voxels, _("{count} voxel"), _("{count} voxels")),
+        )
+        for overlap in overlaps[:_MAX_PAIRS]
+    ]
+    if len(overlaps) > _MAX_PAIRS:
+        pairs.append(counted(len(overlaps) - _MAX_PAIRS, _("{count} more pair"), _("{count} more pairs")))
+    text = (
+        _(
+            "Segments of '{segmentation}' overlap on drawn slices: {pairs}. A voxel can have only one label: erase one "
+            "of the two segments where they overlap."
+        )
+        if on_drawn_slices
+        else _(
+            "Segments of '{segmentation}' overlap: {pairs}. A voxel can have only one label: erase one of the two "
+            "segments where they overlap."
+        )
     )
+    return text.format(segmentation=segmentation_node.GetName(), pairs=joined("; ", pairs))

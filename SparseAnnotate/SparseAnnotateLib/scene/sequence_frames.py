@@ -8,6 +8,8 @@ from typing import Any
 
 import slicer
 
+from ..core.messages import _
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -29,8 +31,8 @@ class Frame:
         return hashlib.sha1(self.value.encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        return f"frame '{self.index_name} = {self.value}{unit}' of the sequence '{self.sequence.GetName()}'"
+        value = f"{self.index_name} = {self.value}{f' {self.unit}' if self.unit else ''}"
+        return _("frame '{value}' of the sequence '{sequence}'").format(value=value, sequence=self.sequence.GetName())
 
 
 def frame_of(volume_node) -> Frame | None:

@@ -38,8 +38,8 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
         raise BadInputError(
-            _("'{volume_node}' has no segmentation to draw in yet. Recommend slices first.").format(
-                volume_node=volume_node.GetName()
+            _("'{volume}' has no segmentation to draw in yet. Recommend slices first.").format(
+                volume=volume_node.GetName()
             )
         )
     ledger = stored_ledger(segmentation, volume_node)
@@ -47,14 +47,9 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     if entry is not None and entry.state.is_decided:
         raise BadInputError(
             _(
-                "The {plane} slice {index} of '{volume_node}' is {state} already, and what was decided is not "
-                "overwritten. Choose a slice that is still to do."
-            ).format(
-                plane=plane.value,
-                index=index,
-                volume_node=volume_node.GetName(),
-                state=entry.state.value,
-            )
+                "The {plane} slice {index} of '{volume}' is already marked as {state} and is not overwritten. Choose a "
+                "slice that is still to do."
+            ).format(plane=plane.value, index=index, volume=volume_node.GetName(), state=entry.state.value)
         )
     if start is Start.NOTHING:
         return {}, ""
@@ -62,12 +57,15 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
         return _of_nearest(volume_node, segmentation, ledger.indices(plane, SliceState.DRAWN), plane, index)
     found = [node for node in results_of(volume_node) if (made_by(node) == FILL) == (start is Start.FILL)]
     if not found:
-        todo = "Fill between slices first." if start is Start.FILL else "Train a model and run it on this volume first."
-        raise BadInputError(
-            _("There is no {start} of '{volume_node}' to start from. {todo}").format(
-                start=start.value, volume_node=volume_node.GetName(), todo=todo
+        text = (
+            _("There is no fill of '{volume}' to initialize the slice from. Fill between slices first.")
+            if start is Start.FILL
+            else _(
+                "There is no prediction for '{volume}' to initialize the slice from. Train a model and run it on this "
+                "volume first."
             )
         )
+        raise BadInputError(text.format(volume=volume_node.GetName()))
     names = [name for name in segment_names(segmentation) if name in segment_names(found[-1])]
     require_current(found[-1], volume_node, segmentation, names)
     masks = slice_masks(found[-1], volume_node, plane, index)
@@ -107,9 +105,9 @@ def _of_nearest(volume_node, segmentation, drawn: list[int], plane: Plane, index
     if not drawn:
         raise BadInputError(
             _(
-                "No {plane} slice of '{volume_node}' has been drawn yet, so there is no nearest one to start "
-                "from. Draw the first one from nothing."
-            ).format(plane=plane.value, volume_node=volume_node.GetName())
+                "No {plane} slice of '{volume}' has been drawn yet, so there is no nearest drawn slice to initialize "
+                "from. Draw the first slice from scratch."
+            ).format(plane=plane.value, volume=volume_node.GetName())
         )
     nearest = min(drawn, key=lambda other: abs(other - index))
     return slice_masks(segmentation, volume_node, plane, nearest), f"{plane.value} slice {nearest}"

@@ -62,9 +62,9 @@ def world_from_node(node) -> np.ndarray:
     if not parent.IsTransformToWorldLinear():
         raise BadInputError(
             _(
-                "'{node}' lies under the non-linear transform '{parent}', which changes the shape of its "
-                "slices. Harden the transform (a right click in the Data module), or take the volume out of it."
-            ).format(node=node.GetName(), parent=parent.GetName())
+                "'{name}' is under the non-linear transform '{transform}', which deforms its slices. Harden the "
+                "transform (right-click '{name}' in the Data module), or take '{name}' out of the transform."
+            ).format(name=node.GetName(), transform=parent.GetName())
         )
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
@@ -106,7 +106,7 @@ def _geometry(node, moved: np.ndarray) -> VolumeGeometry:
         return _geometry_from(shape, matrix.tobytes())
     except BadInputError as error:
         raise BadInputError(
-            _("The volume '{node}' cannot be used. {error}").format(node=node.GetName(), error=error)
+            _("The volume '{volume}' cannot be used. {problem}").format(volume=node.GetName(), problem=error.message)
         ) from error
 
 
@@ -120,5 +120,5 @@ def image_of(node) -> np.ndarray:
     """A volume's voxels, a (K, J, I) view into the node: read, never write. Raises BadInputError for NaN or Inf."""
     require_scalar_volume(node)
     array = slicer.util.arrayFromVolume(node)
-    require_finite(array, f"The volume '{node.GetName()}'")
+    require_finite(array, _("The volume '{volume}'").format(volume=node.GetName()))
     return array

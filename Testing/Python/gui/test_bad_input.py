@@ -327,7 +327,7 @@ def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
     panel.paint(here)
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
-    assert f"'ball' has been changed on axial slice {here}, which nobody has marked as drawn" in panel.message
+    assert f"'ball' has been changed on axial slice {here}, which is not marked as drawn" in panel.message
     assert f"Axial slice {here} of" in panel.ui.offerLabel.text
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     np.testing.assert_array_equal(before, after)
@@ -423,7 +423,7 @@ def test_a_finished_structure_is_left_as_it_is_and_this_is_reported_in_the_panel
     ui.fillButton.click()
     panel.idle()
     ui.applyButton.click()
-    assert "'organ' was not changed: it seems to be finished" in panel.message
+    assert "'organ' was not changed because it seems to be finished" in panel.message
     assert "no such segment" not in panel.message
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "organ", volume)
     np.testing.assert_array_equal(after, organ)
