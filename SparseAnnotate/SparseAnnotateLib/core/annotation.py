@@ -106,7 +106,7 @@ class SparseAnnotation:
         return drawn
 
     def restore_drawn(self, labels: np.ndarray) -> None:
-        """Copy the drawn slices into another label array, in place; undecided voxels keep its values."""
+        """Copy the drawn slices into another label array, in place, except for undecided voxels."""
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 layer = slice_layer(axis, index)

@@ -49,7 +49,7 @@ from .geometry import VolumeGeometry
 from .image_fingerprint import image_fingerprint
 from .images import read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
-from .messages import _, joined
+from .messages import _, listed
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -138,13 +138,13 @@ class Cohort(CohortLayout):
         case = self._cases.get(normal_name(name))
         if case is None:
             raise CohortError(_("The cohort '{cohort}' has no case '{name}'.").format(cohort=self.name, name=name))
-        twin = self._twins.get(case.name)
-        if twin is not None:
+        collision = self._collisions.get(case.name)
+        if collision is not None:
             raise CohortError(
                 _(
                     "The cohort '{cohort}' has the cases '{case}' and '{other}', which differ in upper and lower case "
                     "only: on Windows and macOS their files would have the same name. Rename one of them."
-                ).format(cohort=self.name, case=case.name, other=twin)
+                ).format(cohort=self.name, case=case.name, other=collision)
             )
         return case
 
@@ -165,7 +165,7 @@ class Cohort(CohortLayout):
             missing += [(case.name, path) for path in needed if path and not self._path(path).is_file()]
         if missing:
             shown = [_("'{path}' (case '{name}')").format(path=self._path(path), name=name) for name, path in missing]
-            files = joined(", ", shown[:3]) + (" ..." if len(missing) > 3 else "")
+            files = listed(shown, 3)
             if len(missing) == 1:
                 template = _(
                     "{count} file is missing from the cohort '{name}': {files}. Put it back, or remove its case from "
@@ -273,7 +273,7 @@ class Cohort(CohortLayout):
         by_key: dict[str, list[str]] = {}
         for case in self.file.cases:
             by_key.setdefault(collision_key(case.name), []).append(case.name)
-        self._twins = {
+        self._collisions = {
             name: next(other for other in group if other != name)
             for group in by_key.values()
             if len(set(group)) > 1
@@ -284,13 +284,13 @@ class Cohort(CohortLayout):
         name = normal_name(name)
         check_name(name)
         key = collision_key(name)
-        twin = next((c.name for c in self.cases if c.name != name and collision_key(c.name) == key), None)
-        if twin is not None:
+        collision = next((c.name for c in self.cases if c.name != name and collision_key(c.name) == key), None)
+        if collision is not None:
             raise CohortError(
                 _(
                     "The cohort '{cohort}' has a case '{other}', which differs from '{name}' in upper and lower case "
                     "only: on Windows and macOS their files would have the same name. Choose another name."
-                ).format(cohort=self.name, other=twin, name=name)
+                ).format(cohort=self.name, other=collision, name=name)
             )
         return name
 

@@ -32,7 +32,7 @@ class Intensities:
         shown: lowest and highest of the values that are not padding.
         low, high: the range that values are clipped to: that of the image itself, or somewhat wider than `shown`.
         is_clipped: whether there are values outside.
-        is_scaled: whether low to high become 0 to 1; otherwise values stay as they are.
+        is_scaled: whether low to high become 0 to 1; otherwise values are not scaled.
     """
 
     shown: tuple[float, float]

@@ -106,7 +106,7 @@ class Ledger:
     def with_recommended(self, recommended: list[LedgerEntry]) -> Ledger:
         """The ledger with `recommended` in place of the slices still to do; decided slices do not change.
 
-        Skipped slices that are recommended are to do again.
+        Skipped slices that are recommended again become slices to do.
         """
         kept = {e.key: e for e in self.entries if e.state is not SliceState.TODO}
         for entry in recommended:

@@ -93,7 +93,7 @@ def joined(separator: str, messages: Iterable[str]) -> Message:
 
 def listed(names: Sequence[str], most: int) -> str:
     """The first of several names and how many more there are: 'a, b and 3 more'."""
-    shown = ", ".join(names[:most])
+    shown = joined(", ", names[:most])
     if len(names) <= most:
         return shown
     return _("{names} and {count} more").format(names=shown, count=len(names) - most)

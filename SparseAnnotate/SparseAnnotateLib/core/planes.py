@@ -21,7 +21,7 @@ class Plane(StrEnum):
 
     @classmethod
     def named(cls, name: str) -> Plane:
-        """The plane of that name, in any case; BadInputError when there is none."""
+        """The plane with that name, ignoring case. Raises BadInputError when there is none."""
         try:
             return cls(str(name).strip().lower())
         except ValueError:
@@ -40,12 +40,12 @@ class Plane(StrEnum):
         return geometry.shape[self.array_axis(geometry)]
 
     def require_slice(self, index: int, geometry: VolumeGeometry, what: str) -> None:
-        """Raise BadInputError, naming `what` asked for it, when the volume has no such slice."""
+        """Raise BadInputError, starting with `what`, when the volume has no such slice."""
         count = self.slice_count(geometry)
         if not 0 <= index < count:
             raise BadInputError(
-                _("{what} names {plane} slice {index}, but the volume has {plane} slices 0 to {count} only.").format(
-                    what=what, plane=self.value, index=index, count=count - 1
+                _("{what} names {plane} slice {index}, but the volume has {plane} slices 0 to {last} only.").format(
+                    what=what, plane=self.value, index=index, last=count - 1
                 )
             )
 

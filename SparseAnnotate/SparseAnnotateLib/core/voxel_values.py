@@ -1,4 +1,4 @@
-"""Which values the voxels of an image or a label map may have, and messages about those that they may not."""
+"""Which values the voxels of an image or a label map may have, and messages about other values."""
 
 from __future__ import annotations
 
