@@ -228,13 +228,13 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         scene.use_segmentation(volumeNode, segmentationNode)
 
     def mendGeometry(self, volumeNode, segmentationNode):
-        """A copy of a segmentation on the volume's voxel grid, so that a slice painted in it is a slice of the volume.
+        """Match to volume grid: returns a copy of a segmentation on the volume's voxels, so that their slices agree.
 
-        It has everything the segmentation has, at the same place; see `scene.mended_copy`. The segmentation itself
-        stays as it is: what is finer than the volume, or outside it, is not in the copy, nor are marked slices that
-        are no slices of the volume.
+        The copy keeps the position, the segments' properties and the marked slices; see `scene.copy_on_volume_grid`.
+        Details finer than the volume's voxels, what lies outside the volume, and marked slices that are not slices of
+        the volume are lost in the copy. The original segmentation is not changed.
         """
-        return scene.mended_copy(segmentationNode, volumeNode)
+        return scene.copy_on_volume_grid(segmentationNode, volumeNode)
 
     def ledger(self, volumeNode) -> Ledger:
         """What is recommended, drawn, empty and skipped in a volume."""

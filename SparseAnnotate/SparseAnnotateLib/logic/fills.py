@@ -93,12 +93,12 @@ class Fills:
 
 def report_of(result_node) -> FillReport:
     """How good a fill is, as its node keeps it; empty for a node that is no fill."""
-    text = scene.noted_report(result_node)
+    text = scene.stored_report(result_node)
     return parse_json(text, FillReport, f"the report of '{result_node.GetName()}'") if text else FillReport()
 
 
 def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin):
     node = new_result(volume_node, segmentation_node, scene.FILL, labels, values, origin)
     scene.new_confidence(node, volume_node, confidence)
-    scene.note_report(node, to_text(report))
+    scene.store_report(node, to_text(report))
     return node

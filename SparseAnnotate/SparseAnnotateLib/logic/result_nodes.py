@@ -26,8 +26,8 @@ def new_result(volume_node, segmentation_node, made_by: str, labels, values: dic
     name = slicer.mrmlScene.GenerateUniqueName(f"{volume_node.GetName()} {made_by}")
     names = {value: segment for segment, value in values.items()}
     node = scene.new_segmentation(name, labels, names, volume_node, like=segmentation_node)
-    scene.name_result(node, made_by)
-    scene.note_origin(node, origin)
+    scene.set_made_by(node, made_by)
+    scene.store_origin(node, origin)
     return node
 
 

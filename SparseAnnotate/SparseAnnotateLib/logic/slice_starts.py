@@ -21,5 +21,5 @@ def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int,
         segmentation,
         lambda editor: scene.put_slice(segmentation, volume_node, plane, index, whole, editor),
     )
-    scene.note_start(volume_node, plane, index, source)
+    scene.record_start(volume_node, plane, index, source)
     return source

@@ -1,4 +1,4 @@
-"""MRML nodes as the core's arrays and facts, and back. The only code that imports Slicer's MRML classes."""
+"""Converts between MRML nodes and the core's arrays. Only this package imports Slicer's MRML classes."""
 
 from .annotations import (
     annotated_segmentation,
@@ -24,7 +24,7 @@ from .confidence_overlay import overlay_in_views
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
-from .matching import mended_copy
+from .matching import copy_on_volume_grid
 from .node_names import watch_names
 from .results import (
     FILL,
@@ -32,14 +32,14 @@ from .results import (
     drawn_since,
     exporting_fill,
     made_by,
-    name_result,
-    note_origin,
-    note_report,
-    noted_report,
     origin_now,
     require_current,
     results_of,
+    set_made_by,
     show_only_volume,
+    store_origin,
+    store_report,
+    stored_report,
     volume_of,
 )
 from .sample_data import register_sample_data
@@ -70,7 +70,7 @@ from .slice_views import (
     watch_layers,
     watch_slice_views,
 )
-from .starting import Start, note_start, start_masks, whole_slice
+from .starting import Start, record_start, start_masks, whole_slice
 from .training_curves import show_curves
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
 from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing_recommended, worklist_item, worklist_of
@@ -89,6 +89,7 @@ __all__ = [
     "apply_labels",
     "case_of",
     "confidence_of",
+    "copy_on_volume_grid",
     "drawn_since",
     "editor_for",
     "exporting_case",
@@ -110,21 +111,16 @@ __all__ = [
     "mark_empty",
     "mark_slice",
     "marked_slice_count",
-    "mended_copy",
-    "name_result",
     "new_confidence",
     "new_figures_table",
     "new_segmentation",
-    "note_origin",
-    "note_report",
-    "note_start",
-    "noted_report",
     "origin_now",
     "overlay_in_views",
     "place_markers",
     "position_in_scene",
     "put_slice",
     "readable_worklist",
+    "record_start",
     "register_sample_data",
     "remember_applied",
     "require_current",
@@ -132,6 +128,7 @@ __all__ = [
     "segment_editor_node",
     "segment_ids",
     "segment_names",
+    "set_made_by",
     "show_curves",
     "show_markers",
     "show_only_volume",
@@ -142,7 +139,10 @@ __all__ = [
     "slice_view_for",
     "start_masks",
     "store_ledger",
+    "store_origin",
+    "store_report",
     "stored_ledger",
+    "stored_report",
     "storing_recommended",
     "unmarked_drawings",
     "use_segmentation",

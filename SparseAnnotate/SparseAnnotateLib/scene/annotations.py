@@ -1,4 +1,4 @@
-"""A volume's segmentation and ledger as sparse annotation, and its place in a cohort."""
+"""A volume's segmentation and ledger as a sparse annotation, and its case in a cohort."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _SELF_ROLE = "SparseAnnotate.Self"
 _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 _EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
-# Times of changes are counted anew in every process, and attributes are saved with the scene.
+# Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
 
 def annotated_segmentation(volume_node, create: bool = False):
     """The segmentation in which slices of the volume are drawn; the volume node refers to it.
 
-    Returns None when there is none yet, or, with `create`, makes one. A segmentation that merely lies on the volume is
-    never taken by itself: it may be a reference or a result. See `use_segmentation`. Each frame of a sequence has one
-    of its own.
+    When there is none yet, returns None, or creates one with `create`. Other segmentations on the volume are never
+    chosen automatically, because they may be references or results; see `use_segmentation`. Each frame of a sequence
+    has its own segmentation.
     """
     require_scalar_volume(volume_node)
     frame = frame_of(volume_node)
-    node = _keeper(volume_node, frame).GetNodeReference(_role(frame))
+    node = _owner(volume_node, frame).GetNodeReference(_role(frame))
     if node is not None and frame is None and _is_clone(volume_node, node):
         node = None
     if node is not None or not create:
@@ -53,8 +53,8 @@ def annotated_segmentation(volume_node, create: bool = False):
     return node
 
 
-def _keeper(volume_node, frame: Frame | None):
-    """The node that refers to the drawing: of a frame the sequence, which several volume nodes may show."""
+def _owner(volume_node, frame: Frame | None):
+    """The node that refers to the drawing: for a frame the sequence, as several volume nodes may show the frame."""
     return volume_node if frame is None else frame.sequence
 
 
@@ -79,7 +79,7 @@ def _is_clone(volume_node, segmentation_node) -> bool:
 def use_segmentation(volume_node, segmentation_node) -> None:
     """Draw slices of the volume in this segmentation from now on. Several volumes on one grid may share it.
 
-    Raises BadInputError when it is stored as surfaces, has another voxel grid than the volume, or slices of another
+    Raises BadInputError when it is stored as surfaces, its voxel grid differs from the volume's, or slices of another
     frame of a sequence have been marked in it.
     """
     require_scalar_volume(volume_node)
@@ -101,7 +101,7 @@ def use_segmentation(volume_node, segmentation_node) -> None:
     else:
         segmentation_node.RemoveAttribute(_FRAME_ATTRIBUTE)
         volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
-    _keeper(volume_node, frame).SetNodeReferenceID(_role(frame), segmentation_node.GetID())
+    _owner(volume_node, frame).SetNodeReferenceID(_role(frame), segmentation_node.GetID())
 
 
 def _other_frame_sentence(segmentation_node, volume_node, drawn_on: str, shown: str) -> str:
@@ -127,7 +127,7 @@ def _other_frame_sentence(segmentation_node, volume_node, drawn_on: str, shown: 
 
 
 def ledger_of(volume_node) -> Ledger:
-    """What is recommended, drawn, empty and skipped in a volume."""
+    """The ledger of a volume: its recommended, drawn, empty and skipped slices."""
     segmentation = annotated_segmentation(volume_node)
     return stored_ledger(segmentation, volume_node) if segmentation is not None else Ledger()
 
@@ -141,7 +141,7 @@ def annotation_of(
     """The sparse annotation of a volume; `values` gives the label of each segment name (1, 2, ... by default).
 
     Raises BadInputError when there is no segmentation or segment, the grids differ, or segments overlap on drawn
-    slices and `winners` does not say which counts.
+    slices and `winners` does not say which one wins.
     """
     if segmentation_node is None:
         frame = frame_of(volume_node)
@@ -158,7 +158,7 @@ def annotation_of(
     geometry, ledger = geometry_of(volume_node), stored_ledger(segmentation_node, volume_node)
     ledger.check_fits(geometry, _("The ledger of '{segmentation}'").format(segmentation=segmentation_node.GetName()))
     values = values or label_values(segmentation_node)
-    # Only what is on drawn slices counts, so only there can an overlap do harm.
+    # Only decided slices are used, so overlaps elsewhere do not matter.
     where = on_decided_slices(ledger, geometry)
     return SparseAnnotation(labels_of(segmentation_node, volume_node, values, winners, where), ledger, geometry)
 
@@ -174,37 +174,37 @@ def position_in_scene(volume_node) -> int:
 
 
 def case_of(volume_node) -> str:
-    """Name of the volume's case in any cohort: the node's name and a mark of its own, kept in the node.
+    """Name of the volume's case in any cohort: the node's name and a random suffix, stored in the node.
 
-    Each frame of a sequence is a case, whose name is kept in the sequence.
+    Each frame of a sequence is a separate case, and its name is stored in the sequence node.
     """
     frame = frame_of(volume_node)
-    keeper, attribute = volume_node, _CASE_ATTRIBUTE
+    owner, attribute = volume_node, _CASE_ATTRIBUTE
     if frame is not None:
-        keeper, attribute = frame.sequence, f"{_CASE_ATTRIBUTE}.{frame.key}"
-    name = keeper.GetAttribute(attribute)
+        owner, attribute = frame.sequence, f"{_CASE_ATTRIBUTE}.{frame.key}"
+    name = owner.GetAttribute(attribute)
     # A clone has its original's attributes, and comes after it in the scene.
-    if name and name_problem(name) is None and _first_with(keeper, attribute, name) is keeper:
+    if name and name_problem(name) is None and _first_with(owner, attribute, name) is owner:
         return name
     plain = usable_case_name(volume_node.GetName() + (f" {frame.value}" if frame else ""))
-    # Cohort folders outlive scenes: 'T1' of one patient must never meet 'T1' of another.
+    # A cohort folder is used by several scenes: 'T1' of one patient must not be mixed up with 'T1' of another.
     name = f"{plain} {uuid.uuid4().hex[:8]}"
-    keeper.SetAttribute(attribute, name)
+    owner.SetAttribute(attribute, name)
     return name
 
 
-def _first_with(keeper, attribute: str, name: str):
-    """The first node of the scene, of the kind of this one, that goes by the name of this case."""
-    nodes = slicer.util.getNodesByClass(keeper.GetClassName())
+def _first_with(owner, attribute: str, name: str):
+    """The first node of the same class in the scene whose attribute holds the name of this case."""
+    nodes = slicer.util.getNodesByClass(owner.GetClassName())
     return next((node for node in nodes if node.GetAttribute(attribute) == name), None)
 
 
 def exporting_case(
     cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None
 ) -> Generator[float, None, str]:
-    """Write a volume, and its drawn slices if it has any, into a cohort, piece by piece; returns the case's name.
+    """Write a volume, and its drawn slices if it has any, into a cohort step by step; returns the case's name.
 
-    Yields shares of what is being written. What has not changed since it was last written is not written again.
+    Yields the share written of each file. Data that has not changed since it was last written is not written again.
     """
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
@@ -219,7 +219,7 @@ def exporting_case(
             yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
     elif cohort.ledger(name).decided:
-        # What was drawn and exported before is no longer drawn.
+        # Slices that were exported before are no longer drawn.
         nothing = np.zeros(geometry.shape, dtype=np.uint8)
         yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name

@@ -1,4 +1,4 @@
-"""What the module itself has last put into a segmentation, to tell it from what others have drawn there since."""
+"""The labels that the module last applied to a segmentation, to distinguish them from what was drawn since."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
 from .voxel_grids import alignment_of
 
-# The last and the one before it, which the Segment Editor's undo may have brought back.
+# The last one and the one before it, which the Segment Editor's undo may have restored.
 _ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1")
 
 Part = tuple[Box, np.ndarray]
@@ -25,7 +25,7 @@ Part = tuple[Box, np.ndarray]
 
 @dataclass(frozen=True)
 class Applied:
-    """Labels that were put into a segmentation.
+    """Labels that were applied to a segmentation.
 
     Attributes:
         anchor: the grid of the labels. segments: segment ID of each label value.
@@ -42,14 +42,14 @@ class Applied:
 
 
 def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segments: dict[int, str]) -> None:
-    """Keep in the segmentation node what was put into it.
+    """Store in the segmentation node which labels were applied to it.
 
     Args:
         labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
     """
     box = bounding_box(labels) or (slice(0, 0),) * 3
     dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
-    # Other labels than those that were applied are of no use here.
+    # Only the labels that were applied are stored.
     wanted = np.zeros(int(labels[box].max(initial=0)) + 1, dtype=f"<{dtype}")
     for value in segments:
         wanted[value : value + 1] = value
@@ -65,16 +65,16 @@ def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segment
 
 
 def copy_applied(source_node, target_node) -> None:
-    """Keep what was put into a segmentation for a copy of it that has the same coordinates and segment IDs."""
+    """Store the applied labels of a segmentation in a copy of it with the same coordinates and segment IDs."""
     for name in _ATTRIBUTES:
         if source_node.GetAttribute(name):
             target_node.SetAttribute(name, source_node.GetAttribute(name))
 
 
 def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
-    """What was put into a segmentation lately, the last first: for each segment ID where, and the mask there.
+    """The labels last applied to a segmentation, newest first: segment ID to part of the volume's array and its mask.
 
-    What cannot be told any more where on the volume it was is left out.
+    Labels whose position on the volume can no longer be determined are left out.
     """
     texts = [segmentation_node.GetAttribute(name) for name in _ATTRIBUTES]
     found = [_masks(text, segmentation_node, volume_node) for text in texts if text]
@@ -93,6 +93,6 @@ def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:
         return {segment_id: ((slice(0, 0),) * 3, labels > 0) for segment_id in applied.segments.values()}
     ends = [(s, s + n - 1) for s, n in zip(applied.start, applied.shape, strict=True)]
     alignment = alignment_of(relation, [bound for pair in reversed(ends) for bound in pair])
-    turned = alignment.turned(labels)
-    region = along_axes(slice(s, s + n) for s, n in zip(alignment.starts, turned.shape, strict=True))
-    return {segment_id: (region, turned == value) for value, segment_id in applied.segments.items()}
+    reoriented = alignment.reoriented(labels)
+    region = along_axes(slice(s, s + n) for s, n in zip(alignment.starts, reoriented.shape, strict=True))
+    return {segment_id: (region, reoriented == value) for value, segment_id in applied.segments.items()}

@@ -1,4 +1,4 @@
-"""What may be replaced when a result is applied: nothing that others have drawn off the marked slices."""
+"""Finds what must not be replaced when a result is applied: what was drawn outside the marked slices."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MAX_NAMED = 6
 
 @dataclass(frozen=True)
 class UnmarkedDrawing:
-    """What others have drawn of a structure on slices that are not marked.
+    """What the user or another tool has drawn of a structure on slices that are not marked.
 
     Attributes:
         structure: its name. plane: of the slices. indices: of the slices, sorted.
-        is_finished: it is drawn on most of the slices it spans, as a finished structure of another tool is.
+        is_finished: it is drawn on most of the slices that it spans, like a finished structure from another tool.
     """
 
     structure: str
@@ -61,12 +61,12 @@ class UnmarkedDrawing:
 def unmarked_drawings(
     segmentation_node, volume_node, annotation: SparseAnnotation, names: Sequence[str]
 ) -> dict[str, UnmarkedDrawing]:
-    """Structure name to what others have drawn of it off the decided slices; those without any are left out.
+    """Structure name to what was drawn of it outside the decided slices; structures without any are left out.
 
-    What the module has applied itself, and nobody has changed since, is not counted.
+    Labels that the module applied itself, and that are unchanged since, do not count.
 
     Args:
-        annotation: of the segmentation, on the volume's grid. names: structures to look at.
+        annotation: of the segmentation, on the volume's grid. names: structures to check.
     """
     geometry = annotation.geometry
     applied = applied_masks(segmentation_node, volume_node)
@@ -77,7 +77,7 @@ def unmarked_drawings(
     for name in names:
         segment_id = segmentation.GetSegmentIdBySegmentName(name)
         known = [masks[segment_id] for masks in applied if segment_id in masks]
-        # Nothing off the drawn slices is a known state as well; undo may have brought back any of them.
+        # Nothing outside the drawn slices is a known state, too; undo may have restored any of them.
         differences = [_undecided_difference(annotation, now.get(name), state) for state in [*known, None]]
         states = [state for state in differences if state is not None]
         if len(states) < len(differences):
@@ -94,13 +94,13 @@ def unmarked_drawings(
 
 
 def _slices_of(mask: np.ndarray, box: Box, axis: int) -> tuple[int, ...]:
-    """Indices of the slices across an axis of the volume on which a part of it holds something."""
+    """Indices, along an axis of the volume, of the slices on which the mask of a part of it has a voxel."""
     layers = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
     return tuple(int(layer) + box[axis].start for layer in layers)
 
 
 def _undecided_difference(annotation: SparseAnnotation, one: Part | None, other: Part | None) -> Part | None:
-    """Where two masks, each with its part of the volume, differ off the decided slices; None when they do nowhere."""
+    """Where two masks, each with its part of the volume, differ outside the decided slices; None when they do not."""
     parts = [part for part in (one, other) if part is not None and part[1].size]
     box = enclosing_box(part[0] for part in parts)
     if box is None:

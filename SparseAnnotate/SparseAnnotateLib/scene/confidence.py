@@ -1,4 +1,4 @@
-"""The confidence of a result as a volume of its own, and laid over the slice views."""
+"""The confidence of a result as a separate volume, and as an overlay in the slice views."""
 
 from __future__ import annotations
 
@@ -54,32 +54,32 @@ def confidence_of(result_node):
 
 
 def _result_with(confidence_node):
-    """The result that a confidence belongs to; None when it has gone."""
+    """The result that a confidence volume belongs to; None when it has been removed."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     return next((node for node in nodes if confidence_of(node) is confidence_node), None)
 
 
 def is_confidence(node) -> bool:
-    """True for a volume that was made by `new_confidence`: nothing to draw on."""
+    """True for a volume that was made by `new_confidence`, which is not for drawing on."""
     return node.GetAttribute(_CONFIDENCE_ATTRIBUTE) is not None
 
 
 def hide_confidence(confidence_node) -> None:
-    """Take the overlay of a confidence away from the slice views: then what lay there before is back."""
+    """Remove the overlay of a confidence volume from the slice views and restore their previous foreground."""
     overlay = overlay_in_views(confidence_node)
     if overlay is not None:
-        _take_away(overlay)
+        _remove_overlay(overlay)
 
 
 def hide_orphaned_overlays() -> None:
-    """Take overlays away whose result, or confidence, has been removed from the scene."""
+    """Remove overlays whose result or confidence volume has been removed from the scene."""
     for overlay in overlays_in_views():
         confidence = slicer.mrmlScene.GetNodeByID(overlay.GetAttribute(OVERLAY_ATTRIBUTE))
         if confidence is None or _result_with(confidence) is None:
-            _take_away(overlay)
+            _remove_overlay(overlay)
 
 
-def _take_away(overlay) -> None:
+def _remove_overlay(overlay) -> None:
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if composite.GetForegroundVolumeID() == overlay.GetID():
             opacity, _, volume_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "0.0 ").partition(" ")
@@ -89,9 +89,9 @@ def _take_away(overlay) -> None:
 
 
 def showing_confidence(confidence_node) -> Iterator[None]:
-    """Lay the overlay of a confidence over the slice views, piece by piece; yields between them.
+    """Show the overlay of a confidence volume in the slice views, step by step; yields after each step.
 
-    Ends when the overlay is taken away in between.
+    Stops when the overlay is removed before it is complete.
     """
     result = _result_with(confidence_node)
     if result is None:

@@ -1,4 +1,4 @@
-"""Where a result is not to be trusted, as a coloured overlay in the slice views: only near its boundaries."""
+"""A coloured overlay in the slice views that shows low confidence of a result near its boundaries."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ OVERLAY_ATTRIBUTE = "SparseAnnotate.OverlayOf"
 
 _STAMP_ATTRIBUTE = "SparseAnnotate.OverlayMadeFrom"
 _COLOURS = "vtkMRMLColorTableNodeRainbow"  # its first half: red where confidence is low, then yellow and green
-_SURE = 80  # percent; from there on the image is to be seen
+_CONFIDENT = 80  # percent; from here on the overlay is transparent
 _NEAR_MM = 2.0
 _NEAR_VOXELS = 4  # at most
 _VOXELS_AT_ONCE = 1 << 20
 
 
 def overlay_node(confidence_node):
-    """The overlay's volume node as it is now; a new one shows nothing until it is filled.
+    """The overlay's volume node, created if there is none; a new one shows nothing until `filling_overlay` fills it.
 
-    It is hidden from lists of nodes, and not saved. The confidence itself stays as it is.
+    It is hidden from node selectors and not saved with the scene. The confidence volume is not changed.
     """
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     node = next((n for n in nodes if n.GetAttribute(OVERLAY_ATTRIBUTE) == confidence_node.GetID()), None)
@@ -36,9 +36,10 @@ def overlay_node(confidence_node):
 
 
 def filling_overlay(node, confidence_node, result_node) -> Iterator[None]:
-    """Put into an overlay's node what it shows of a result now, piece by piece; yields between them.
+    """Update an overlay's node to the current result, step by step; yields after each step.
 
-    Ends early when the node is removed from the scene in between. Does nothing when it has been done for this result.
+    Stops early when the overlay, the result or its confidence is removed from the scene. Does nothing when the overlay
+    is up to date.
     """
     stamp = f"{voxel_stamp(result_node)}|{confidence_node.GetImageData().GetMTime()}"
     if node.GetAttribute(_STAMP_ATTRIBUTE) == stamp:
@@ -49,7 +50,7 @@ def filling_overlay(node, confidence_node, result_node) -> Iterator[None]:
     shown = np.full([part.stop - part.start for part in box], 100, dtype=np.uint8)
     percent = slicer.util.arrayFromVolume(confidence_node)
     for slab in _slabs(box):
-        # What lies beside a slab has boundaries, too.
+        # Boundaries just outside the slab count, too.
         first, stop = max(box[0].start, slab.start - reach[0]), min(box[0].stop, slab.stop + reach[0])
         region = (slice(first, stop), box[1], box[2])
         found = doubtful(_labels(confidence_node, result_node, region), percent[region], reach)
@@ -66,20 +67,20 @@ def filling_overlay(node, confidence_node, result_node) -> Iterator[None]:
 
 
 def overlay_in_views(confidence_node):
-    """The overlay of a confidence that lies over a slice view now; None when none does."""
+    """The overlay of a confidence volume that a slice view shows now; None when none does."""
     own = confidence_node.GetID()
     return next((node for node in overlays_in_views() if node.GetAttribute(OVERLAY_ATTRIBUTE) == own), None)
 
 
 def overlays_in_views() -> list:
-    """All overlays that lie over a slice view now, each once."""
+    """All overlays that a slice view shows now, each once."""
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     nodes = dict.fromkeys(slicer.mrmlScene.GetNodeByID(node.GetForegroundVolumeID() or "") for node in composites)
     return [node for node in nodes if node is not None and node.GetAttribute(OVERLAY_ATTRIBUTE)]
 
 
 def doubtful(labels: np.ndarray, percent: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
-    """Confidence in percent where it is low and a boundary between labels is near; 100 elsewhere.
+    """Confidence in percent where it is low near a boundary between labels; 100 elsewhere.
 
     Args:
         labels, percent: (K, J, I) of the same shape; uint8 percent.
@@ -96,7 +97,7 @@ def doubtful(labels: np.ndarray, percent: np.ndarray, reach: tuple[int, int, int
             before = near.copy()
             for target, source in zip(_shifted(near, axis, 1), reversed(_shifted(before, axis, 1)), strict=True):
                 target |= source
-    near &= percent < _SURE
+    near &= percent < _CONFIDENT
     return np.where(near, percent, np.uint8(100))
 
 
@@ -111,7 +112,7 @@ def _new_node(confidence_node):
     node.SetName(f"{confidence_node.GetName()} overlay")
     node.SetAttribute(OVERLAY_ATTRIBUTE, confidence_node.GetID())
     node.SetHideFromEditors(True)
-    # Made again from the confidence whenever it is shown.
+    # Computed again from the confidence whenever it is shown.
     node.SetSaveWithScene(False)
     node = slicer.mrmlScene.AddNode(node)
     slicer.util.updateVolumeFromArray(node, np.full((1, 1, 1), 100, dtype=np.uint8))
@@ -120,9 +121,9 @@ def _new_node(confidence_node):
     if display is not None:
         display.SetSaveWithScene(False)
         display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(0, 2 * _SURE)
+        display.SetWindowLevelMinMax(0, 2 * _CONFIDENT)
         display.SetLowerThreshold(0)
-        display.SetUpperThreshold(_SURE - 1)
+        display.SetUpperThreshold(_CONFIDENT - 1)
         display.SetApplyThreshold(True)
         if slicer.mrmlScene.GetNodeByID(_COLOURS) is not None:
             display.SetAndObserveColorNodeID(_COLOURS)
@@ -132,7 +133,7 @@ def _new_node(confidence_node):
 def _finding_box(
     confidence_node, result_node, shape: tuple[int, int, int], reach: tuple[int, int, int]
 ) -> Generator[None, None, Box]:
-    """The part of the grid that holds all segments and what is near them; one voxel when there is nothing."""
+    """The part of the grid that holds all segments and the voxels near them; one voxel when all segments are empty."""
     low, high = list(shape), [0, 0, 0]
     whole = whole_region(shape)
     for slab in _slabs(whole):
@@ -153,7 +154,7 @@ def _finding_box(
 
 
 def _slabs(box: Box) -> Iterator[slice]:
-    """Layers of a box, about as many voxels each as are done in a moment."""
+    """Layers of a box in groups of about as many voxels as can be processed without delaying the user interface."""
     layers = max(1, _VOXELS_AT_ONCE // max(1, math.prod(part.stop - part.start for part in box[1:])))
     for start in range(box[0].start, box[0].stop, layers):
         yield slice(start, min(box[0].stop, start + layers))

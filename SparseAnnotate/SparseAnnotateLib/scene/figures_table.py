@@ -14,7 +14,7 @@ from .segment_editing import voxel_stamp
 
 _RESULT_ROLE, _REFERENCE_ROLE = "SparseAnnotate.Measured", "SparseAnnotate.Reference"
 _STALE_ATTRIBUTE, _MEAN_ATTRIBUTE = "SparseAnnotate.ChangedSince", "SparseAnnotate.MeanDice"
-# What was measured, by table node. Times of changes mean nothing in a scene that is opened again: this is not saved.
+# Stamps of the measured segmentations, by table node. Not saved, as they mean nothing once a scene is reopened.
 _measured: dict[Any, str] = {}
 _COLUMNS = {
     "Dice": "dice",
@@ -69,8 +69,8 @@ def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str],
 def figures_of(result_node, reference_node) -> StoredFigures | None:
     """The newest figures of a pair of segmentations in the scene.
 
-    None when the pair has not been measured, or one of them has been changed since. A change in a session that has
-    been closed is noticed only when this was called there after it.
+    None when the pair has not been measured, or one of the two has been changed since. A change made in an earlier
+    session of Slicer is noticed only if this function was called in that session after the change.
     """
     tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
     pair = (result_node, reference_node)
@@ -89,10 +89,10 @@ def figures_of(result_node, reference_node) -> StoredFigures | None:
 
 
 def _is_current(node, result_node, reference_node) -> bool:
-    for gone in [table for table in _measured if table.GetScene() is None]:
-        del _measured[gone]
+    for removed in [table for table in _measured if table.GetScene() is None]:
+        del _measured[removed]
     now = _stamp(result_node, reference_node)
-    # Figures that came with a scene belong to the segmentations as they came with it.
+    # Figures loaded with a scene belong to the segmentations as they were loaded with it.
     if _measured.setdefault(node, now) != now:
         node.SetAttribute(_STALE_ATTRIBUTE, "1")
     return node.GetAttribute(_STALE_ATTRIBUTE) is None
@@ -103,7 +103,7 @@ def _stamp(*segmentation_nodes) -> str:
 
 
 def _number(value) -> float:
-    # A file has infinity as text.
+    # In a table loaded from a file, infinity is text.
     try:
         return float(value.ToString())
     except ValueError:

@@ -1,9 +1,10 @@
-"""Which voxels of a segmentation the slices of its ledger are, whatever becomes of the volume they were drawn on.
+"""Anchors the slices of a ledger to voxels of the segmentation, so that they are found after the volume has changed.
 
-A ledger counts slices of a volume. Between two looks the volume may be loaded again, turned round by Slicer (which does
-so with left-handed ones), moved with its segmentation by a hardened transform, or replaced as the reference. So the
-ledger is tied to the segmentation three times: to the voxels of its layers, to places in its coordinates, and to its
-reference geometry. Mostly they agree. Where they do not, what is drawn on the slices decides.
+A ledger identifies slices by their index in a volume. Before the ledger is read again, the volume may be reloaded,
+reoriented by Slicer (which flips left-handed volumes), moved with its segmentation by a hardened transform, or replaced
+as the reference. So the ledger is anchored to the segmentation in three ways: to the voxels of its layers, to positions
+in its coordinates, and to its reference geometry. These usually agree. Where they do not, the number of voxels drawn on
+each slice decides.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ Rows = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class LedgerAnchor:
-    """Where the grid that a ledger counts in lies in the segmentation; its voxels are those of the volume's array.
+    """Where the voxel grid of a ledger, which is that of the volume's array, lies in the segmentation.
 
     Attributes:
         shape: voxels (K, J, I). planes: array axis of each plane.
         local: (4, 4) rows, from voxel index (i, j, k, 1) to the segmentation's own coordinates (mm).
         layers: segment ID to (4, 4) rows, to voxel indices of the layer that holds the segment.
-        reference: (4, 4) rows, to voxel indices of the segmentation's reference geometry; None where they differ.
+        reference: (4, 4) rows, to voxel indices of the segmentation's reference geometry; None when its voxels differ.
         counts: voxels drawn on each decided slice, by 'plane index'.
     """
 
@@ -45,7 +46,7 @@ class LedgerAnchor:
 
 
 def anchor_of(segmentation_node, volume_node, counts: dict[str, int]) -> LedgerAnchor:
-    """The anchor of a ledger that counts slices of the volume as it is now."""
+    """The anchor of a ledger whose slices are those of the volume as it is now."""
     geometry = geometry_of(volume_node)
     local = volume_ijk_to_segmentation(segmentation_node, volume_node)
     size = max(geometry.shape)
@@ -85,14 +86,14 @@ def relation_to_volume(
     matches: Callable[[np.ndarray], int],
     outcome: Callable[[np.ndarray], Hashable],
 ) -> np.ndarray:
-    """(4, 4) int matrix from voxel indices that the ledger counts in to those of the volume's array now.
+    """(4, 4) int matrix from voxel indices of the ledger's grid to those of the volume's current array.
 
     Args:
-        matches: says on how many decided slices, for such a matrix, as much is drawn as there was.
-        outcome: the decided slices that come of such a matrix; where they are the same, it does not matter which.
+        matches: returns, for such a matrix, on how many decided slices as many voxels are drawn as when it was stored.
+        outcome: returns the slices that result from such a matrix; matrices with equal outcomes are equivalent.
 
     Raises:
-        BadInputError: when the slices are no longer slices of the volume, or it cannot be told which they are.
+        BadInputError: when the slices are no longer slices of the volume, or it cannot be determined which they are.
     """
     volume_from = volume_ijk_to_segmentation(segmentation_node, volume_node)
     shape = tuple(reversed(volume_node.GetImageData().GetDimensions()))
@@ -101,18 +102,18 @@ def relation_to_volume(
     def related(source_from: np.ndarray | None) -> np.ndarray | None:
         return whole_voxel_relation(volume_from, source_from, size) if source_from is not None else None
 
-    by_place = related(np.array(anchor.local))
+    by_position = related(np.array(anchor.local))
     layers = _anchored_layers(anchor, segmentation_node)
     by_layers = [related(layer @ np.array(anchor.layers[segment_id])) for segment_id, layer in layers.items()]
     if not layers and anchor.reference is not None:
-        # Nothing is drawn: the reference geometry is moved with the segmentation, too.
+        # Nothing is drawn. The reference geometry, too, is moved with the segmentation.
         reference = reference_ijk_to_local(segmentation_node)
         by_layers = [related(reference @ np.array(anchor.reference))] if reference is not None else []
-    moved = [found for found in _distinct(by_layers) if by_place is None or not np.array_equal(found, by_place)]
-    stays = by_place if by_place is not None and _fills(by_place, anchor.shape, shape) else None
+    moved = [found for found in _distinct(by_layers) if by_position is None or not np.array_equal(found, by_position)]
+    stays = by_position if by_position is not None and _fills(by_position, anchor.shape, shape) else None
     if stays is not None and (not moved or not anchor.counts):
         return stays
-    # A save may have written the layers anew, or they were moved: what is drawn on the slices tells.
+    # Either saving has rewritten the layers, or they were moved: the voxels drawn on the slices decide.
     if stays is not None:
         candidates = [stays, *moved]
     else:
@@ -120,7 +121,7 @@ def relation_to_volume(
     if len(candidates) == 1:
         return candidates[0]
     if not candidates and any(anchor.counts.values()):
-        candidates = _ways_to_turn(anchor.shape, shape)
+        candidates = _reorientations(anchor.shape, shape)
     scores = [matches(candidate) for candidate in candidates]
     best = [found for found, score in zip(candidates, scores, strict=True) if score == max(scores)]
     if not best or not _fills(best[0], anchor.shape, shape) or (stays is None and max(scores) < len(anchor.counts)):
@@ -148,8 +149,8 @@ def _not_slices_sentence(segmentation_node, volume_node) -> str:
     ).format(segmentation=segmentation_node.GetName(), volume=volume_node.GetName())
 
 
-def _ways_to_turn(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:
-    """All (4, 4) int matrices that turn and flip a grid of one shape (K, J, I) into a grid of the other."""
+def _reorientations(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:
+    """All (4, 4) int matrices that swap and flip the axes of a grid of one shape (K, J, I) to get the other shape."""
     found = []
     size = [n - 1 for n in reversed(old)]
     for axes in permutations(range(3)):
@@ -165,9 +166,9 @@ def _ways_to_turn(old: Sequence[int], new: Sequence[int]) -> list[np.ndarray]:
 
 
 def relations_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray, shape) -> list[np.ndarray]:
-    """(4, 4) int matrices from voxel indices that the ledger counts in to those of a grid with the same voxels.
+    """(4, 4) int matrices from voxel indices of the ledger's grid to those of a grid with the same voxels.
 
-    The layers and the place that the ledger is tied to each tell one; mostly they agree.
+    The layers and the position that the ledger is anchored to give one each; they usually agree.
 
     Args:
         local: (4, 4) voxel index of that grid to the segmentation's coordinates. shape: its voxels (K, J, I).
@@ -181,7 +182,7 @@ def relations_within(anchor: LedgerAnchor, segmentation_node, local: np.ndarray,
 
 
 def covers_slices(relation: np.ndarray, anchor: LedgerAnchor, axis: int, shape: Sequence[int]) -> bool:
-    """True when the ledger's slices reach over whole slices, stacked along `axis`, of a grid of that shape."""
+    """True when the ledger's slices cover whole slices, stacked along `axis`, of a grid of that shape."""
     low, high = _box(relation, anchor.shape)
     across = [place for place in range(3) if place != 2 - axis]
     last = np.array([n - 1 for n in reversed(shape)])
@@ -189,7 +190,7 @@ def covers_slices(relation: np.ndarray, anchor: LedgerAnchor, axis: int, shape: 
 
 
 def mapped_entry(entry: LedgerEntry, relation: np.ndarray, anchor: LedgerAnchor, planes: dict[int, Plane]):
-    """Plane and index of an entry after the grid has been turned by a relation; `planes` are those of the axes now."""
+    """Plane and index of an entry in the grid that a relation leads to; `planes` gives the plane of each axis there."""
     old_axis = anchor.planes[entry.plane.value]
     row = int(np.argmax(np.abs(relation[:3, 2 - old_axis])))
     index = relation[row, 2 - old_axis] * entry.index + relation[row, 3]
@@ -197,7 +198,7 @@ def mapped_entry(entry: LedgerEntry, relation: np.ndarray, anchor: LedgerAnchor,
 
 
 def _anchored_layers(anchor: LedgerAnchor, segmentation_node) -> dict[str, np.ndarray]:
-    """Matrix of each layer that the anchor knows and that still holds something, by segment ID."""
+    """Matrix of each layer that the anchor refers to and that is not empty now, by segment ID."""
     layers = layers_of(segmentation_node)
     return {segment_id: layer_ijk_to_local(layers[segment_id]) for segment_id in anchor.layers if segment_id in layers}
 

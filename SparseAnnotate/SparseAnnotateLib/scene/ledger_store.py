@@ -1,4 +1,4 @@
-"""The ledger inside the scene: attributes of the segmentation node, so that it is saved and copied with it."""
+"""The ledger in the scene: stored in attributes of the segmentation node, so that it is saved and copied with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OLD_GRID_ATTRIBUTE = "SparseAnnotate.Grid"  # of the volume, in scenes of the f
 
 
 def stored_ledger(segmentation_node, volume_node) -> Ledger:
-    """The segmentation's ledger in slices of the volume as it is now; an empty one when none is stored.
+    """The segmentation's ledger, with indices of the volume's slices as they are now; empty when none is stored.
 
     Raises BadInputError when it is damaged, or its decided slices are no longer slices of the volume.
     """
@@ -43,16 +43,16 @@ def has_ledger(segmentation_node) -> bool:
 
 
 def marked_slice_count(segmentation_node) -> int:
-    """How many slices have been marked as drawn or empty in a segmentation, whatever volume they are slices of."""
+    """How many slices, of any volume, have been marked as drawn or empty in a segmentation."""
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
     return len(_parsed(text, Ledger, _ledger_source(segmentation_node)).decided) if text else 0
 
 
 def copied_ledger(segmentation_node, volume_node, local: np.ndarray, copy_node) -> Ledger:
-    """The ledger of a segmentation for a copy of it on the volume's grid: slices that are whole slices of the volume.
+    """The ledger for a copy of a segmentation on the volume's grid: only slices that are whole slices of the volume.
 
-    Where layers were written anew, so that it is not certain which slices those are, what is drawn on them in the copy
-    decides; if that cannot, the ledger is empty.
+    When layers have been rewritten, so that it is not certain which slices those are, the voxels drawn on them in the
+    copy decide; if these do not decide it either, the ledger is empty.
 
     Args:
         local: (4, 4) voxel index of the volume's array to the coordinates of the segmentation, where the copy's voxels
@@ -102,7 +102,7 @@ def store_ledger(segmentation_node, volume_node, ledger: Ledger) -> None:
 
 @contextmanager
 def layers_may_be_replaced(segmentation_node, volume_node) -> Iterator[None]:
-    """Around a change that writes layers anew: the ledger's slices stay those that they were before it.
+    """Context for a change that rewrites layers: the ledger's slices remain the same.
 
     Raises BadInputError as `stored_ledger` does, before anything is changed.
     """
@@ -122,7 +122,7 @@ def _write(segmentation_node, volume_node, ledger: Ledger, counts: dict[str, int
 
 
 def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[str, tuple[str, ...] | None]]:
-    """The ledger; and by 'plane index', for decided slices, voxels known to be drawn, and IDs of the structures."""
+    """The ledger; by 'plane index', the stored voxel counts of decided slices; and segment IDs of the structures."""
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
     if not text:
         return Ledger(), {}, {}
@@ -151,7 +151,7 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[
     except BadInputError:
         if ledger.decided:
             raise
-        # Recommended only: nothing is lost, and other slices can be recommended.
+        # There are only recommended slices: no drawing is lost, and slices can be recommended again.
         return Ledger(), {}, {}
     if np.array_equal(relation, np.eye(4)) and all(anchor.planes[p.value] == axis for axis, p in planes.items()):
         return ledger, anchor.counts, {_key(entry): entry.structures for entry in stored.entries}
@@ -186,7 +186,7 @@ def _stored_anchor(segmentation_node) -> LedgerAnchor | None:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str, cls, what: str):
-    """The panel reads the ledgers of hundreds of volumes with every click, and few of them have changed."""
+    """Cached, because the panel reads the ledgers of hundreds of volumes with every click, and few have changed."""
     return parse_json(text, cls, what)
 
 
@@ -204,7 +204,7 @@ def _key(entry: LedgerEntry) -> str:
 
 
 def _with_segment_ids(ledger: Ledger, segmentation_node, kept: dict[str, tuple[str, ...] | None]) -> Ledger:
-    """Structures by segment ID, which stays when a segment is renamed; `kept` are those of unchanged entries."""
+    """The ledger with structures by segment ID, which renaming does not change; `kept` has unchanged entries."""
     segmentation = segmentation_node.GetSegmentation()
     entries = []
     for entry in ledger.entries:
@@ -218,7 +218,7 @@ def _with_segment_ids(ledger: Ledger, segmentation_node, kept: dict[str, tuple[s
 
 
 def _with_segment_names(ledger: Ledger, segmentation_node) -> Ledger:
-    """Structures by the names that segments have now; those of removed segments are left out."""
+    """The ledger with structures by the current names of the segments; removed segments are left out."""
     if all(entry.structures is None for entry in ledger.entries):
         return ledger
     segmentation = segmentation_node.GetSegmentation()

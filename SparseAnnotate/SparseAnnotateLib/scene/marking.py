@@ -1,4 +1,4 @@
-"""Saying of a slice that it is drawn, empty, skipped or to do."""
+"""Marking a slice as drawn, empty, skipped or to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mark_slice(volume_node, plane: Plane, index: int, state: SliceState, seconds
 
 
 def mark_decided(volume_node, plane: Plane, index: int, seconds: float | None = None) -> SliceState:
-    """Mark a slice whose every voxel has been decided: drawn, or empty when no label is on it. Returns which.
+    """Mark a finished slice as drawn, or as empty when no segment has a voxel on it. Returns the state.
 
     Raises BadInputError when there is no segment, the grids differ, or segments overlap on the slice.
     """

@@ -1,4 +1,4 @@
-"""A copy of a segmentation on a volume's voxel grid, with all that belongs to it."""
+"""A copy of a segmentation on a volume's voxel grid, with its display properties and ledger."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .volume_nodes import local_ijk_to_ras, require_scalar_volume, volumes_of_sc
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, volume_layer
 
 
-def mended_copy(segmentation_node, volume_node):
-    """A new segmentation on the volume's grid; the given one stays as it is.
+def copy_on_volume_grid(segmentation_node, volume_node):
+    """A copy of a segmentation on the volume's voxel grid; the original is not changed.
 
     Segments keep their IDs, order, names, colours, terminology, tags and visibility. Where the grids differ, they are
-    resampled (nearest neighbour) and stay at their place in the world. A segmentation that was drawn on the volume's
-    own voxels, and was only moved apart from it by a transform, follows the volume. The ledger comes along as far as
-    its slices are whole slices of the volume.
+    resampled (nearest neighbour) and keep their position in the world. A segmentation that was drawn on the volume's
+    own voxels, and differs from it only by a transform, follows the volume. The copy's ledger has those of the slices
+    that are whole slices of the volume.
 
-    Raises BadInputError when a segment cannot be converted to a binary labelmap, nothing lies within the volume, or a
-    transform bends space.
+    Raises BadInputError when a segment cannot be converted to a binary labelmap, no segment lies within the volume, or
+    a transform is non-linear.
     """
     require_scalar_volume(volume_node)
     follows = _was_drawn_on(segmentation_node, volume_node)
@@ -70,12 +70,12 @@ def mended_copy(segmentation_node, volume_node):
 
 
 def _was_drawn_on(segmentation_node, volume_node) -> bool:
-    """True for the drawing of the volume itself, on its voxels, whatever transform either of them was put under."""
+    """True when the segmentation was drawn on the volume's own voxels, whichever transforms the two are under."""
     if not layers_of(segmentation_node) or not lies_on_voxels(segmentation_node, volume_node):
         return False
     if annotated_segmentation(volume_node) is segmentation_node:
         return True
-    # The volume may have been loaded again; a drawing of another volume in the scene is none of this one.
+    # The volume may have been reloaded. A segmentation used by another volume was not drawn on this one.
     others = [node for node in volumes_of_scene() if node is not volume_node]
     return has_ledger(segmentation_node) and not any(
         annotated_segmentation(node) is segmentation_node for node in others
@@ -97,7 +97,7 @@ def _on_grid(layer, value: int, local: np.ndarray, volume_node, copy):
 
 
 def _extent_around(to_volume: np.ndarray, extent, size) -> list[int]:
-    """The volume's voxels (first and last along I, J, K) around all those of a layer; never none."""
+    """The volume's voxels (first and last along I, J, K) around all those of a layer; at least one voxel."""
     corners = np.array([[extent[i], extent[2 + j], extent[4 + k], 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     places = (corners @ to_volume.T)[:, :3]
     low = np.clip(np.floor(places.min(axis=0)) - 1, 0, np.subtract(size, 1)).astype(int)

@@ -1,4 +1,4 @@
-"""Results of filling and of trained models: segmentation nodes that say what made them, from what, for which volume."""
+"""Results of filling and of trained models: segmentation nodes that record what they were made by and from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILL = "fill"
 _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
 _ORIGIN_ATTRIBUTE = "SparseAnnotate.MadeFrom"
 _REPORT_ATTRIBUTE = "SparseAnnotate.Report"
-_MOST_NAMED = 6
+_MAX_NAMED = 6
 _SAMPLES_PER_AXIS = 48
 
 
@@ -33,11 +33,11 @@ class ResultOrigin:
     """What a result was made from.
 
     Attributes:
-        frame: of a sequence, in words; '' for a volume that belongs to none.
-        image: a mark of the image's voxels; '' when it is not known.
-        slices: 'plane index' to a mark of what was drawn on a decided slice. Slices are counted from inferior,
+        frame: the frame of a sequence, as text; '' for a volume that does not belong to a sequence.
+        image: a checksum of the image's voxels; '' when it is not known.
+        slices: 'plane index' to a checksum of what was drawn on a decided slice. Slices are counted from inferior,
             posterior and left, so that it does not matter how Slicer stores the volume.
-        segments: name to ID of each segment that was drawn in.
+        segments: name to ID of each segment of the drawing.
     """
 
     frame: str = ""
@@ -46,44 +46,44 @@ class ResultOrigin:
     segments: dict[str, str] = field(default_factory=dict)
 
 
-def name_result(result_node, made_by: str) -> None:
-    """Note what made a result: FILL, or the name of a run."""
+def set_made_by(result_node, made_by: str) -> None:
+    """Record what made a result: FILL, or the name of a run."""
     result_node.SetAttribute(_MADE_BY_ATTRIBUTE, made_by)
 
 
 def made_by(node) -> str | None:
-    """What made a result: FILL, or the name of a run; None for a segmentation that is no result."""
+    """What made a result: FILL, or the name of a run; None for a segmentation that is not a result."""
     return node.GetAttribute(_MADE_BY_ATTRIBUTE)
 
 
 def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]) -> ResultOrigin:
-    """What a result that is made now is made from; `names` are those of the annotation's label values."""
+    """The origin of a result that is made now; `names` gives the segment name of each label value of the annotation."""
     frame, segmentation = frame_of(volume_node), annotated_segmentation(volume_node)
     segments = {}
     if segmentation is not None:
         found = segmentation.GetSegmentation()
         segments = {name: found.GetSegmentIdBySegmentName(name) for name in names.values()}
-    marks = _slice_marks(annotation, names) if annotation else {}
-    return ResultOrigin(str(frame) if frame else "", _image_mark(volume_node), marks, segments)
+    checksums = _slice_checksums(annotation, names) if annotation else {}
+    return ResultOrigin(str(frame) if frame else "", _image_checksum(volume_node), checksums, segments)
 
 
-def note_origin(result_node, origin: ResultOrigin) -> None:
-    """Keep what a result was made from in its node."""
+def store_origin(result_node, origin: ResultOrigin) -> None:
+    """Store in a result's node what it was made from."""
     result_node.SetAttribute(_ORIGIN_ATTRIBUTE, to_text(origin))
 
 
-def note_report(result_node, report: str) -> None:
-    """Keep what was said of a result, as JSON text, in its node."""
+def store_report(result_node, report: str) -> None:
+    """Store the report on a result, as JSON text, in its node."""
     result_node.SetAttribute(_REPORT_ATTRIBUTE, report)
 
 
-def noted_report(result_node) -> str:
-    """What `note_report` has kept; '' when nothing was said."""
+def stored_report(result_node) -> str:
+    """The report that `store_report` stored; '' when there is none."""
     return result_node.GetAttribute(_REPORT_ATTRIBUTE) or ""
 
 
 def require_current(result_node, volume_node, segmentation_node, names: Sequence[str]) -> None:
-    """Raise BadInputError when a result was made from another image, or its names are those of other segments now."""
+    """Raise BadInputError when the image has changed since a result was made, or the names now mean other segments."""
     result, volume = result_node.GetName(), volume_node.GetName()
     if image_has_changed(result_node, origin_now(volume_node, None, {})):
         raise BadInputError(
@@ -104,13 +104,13 @@ def require_current(result_node, volume_node, segmentation_node, names: Sequence
 
 
 def image_has_changed(result_node, now: ResultOrigin) -> bool:
-    """True when the volume has other voxels than those the result was made from."""
+    """True when the volume's voxels have changed since the result was made."""
     origin = _origin_of(result_node)
     return origin is not None and bool(origin.image) and origin.image != now.image
 
 
 def _renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list[str]:
-    """Those of the names that another segment has now than when the result was made."""
+    """Those of the names that now belong to other segments than when the result was made."""
     origin, segmentation = _origin_of(result_node), segmentation_node.GetSegmentation()
     before = origin.segments if origin is not None else {}
     return [
@@ -122,17 +122,17 @@ def _renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list
 
 
 def drawn_since(result_node, volume_node, now: ResultOrigin) -> str:
-    """Which decided slices are others than when the result was made, in words; '' when none is, or it is not known."""
+    """The slices drawn or changed since the result was made, as text; '' when there are none, or it is not known."""
     origin = _origin_of(result_node)
     if origin is None:
         return ""
     keys = [key for key in {**origin.slices, **now.slices} if origin.slices.get(key) != now.slices.get(key)]
     geometry = geometry_of(volume_node)
-    return listed([_as_stored(key, geometry) for key in keys], _MOST_NAMED)
+    return listed([_as_stored(key, geometry) for key in keys], _MAX_NAMED)
 
 
 def results_of(volume_node) -> list:
-    """All results for a volume, and the frame it shows, that are in the scene, the oldest first."""
+    """All results in the scene for a volume, and for the frame that it shows, oldest first."""
     frame = frame_of(volume_node)
     shown = str(frame) if frame else ""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
@@ -144,10 +144,10 @@ def results_of(volume_node) -> list:
 
 
 def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, values: Mapping[str, int]) -> Iterator:
-    """Write the newest fill of a volume into a cohort, if it is one of what is drawn now; yields between its files.
+    """Write the newest fill of a volume into a cohort, step by step, unless image or drawing have changed since.
 
     Args:
-        annotation: as it has been written. values: label value of each segment name, in the cohort.
+        annotation: as written into the cohort. values: label value of each segment name, in the cohort.
     """
     names = {value: name for name, value in values.items()}
     now, case = origin_now(volume_node, annotation, names), case_of(volume_node)
@@ -166,20 +166,20 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
 
 
 def volume_of(segmentation_node):
-    """The volume a segmentation lies on; None when it has gone."""
+    """The volume a segmentation lies on; None when it has been removed."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     return segmentation_node.GetNodeReference(role)
 
 
 def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
-    """Show the annotation and the newest result of one volume, and hide those of the others with their confidences.
+    """Show the annotation and the newest result of one volume; hide those of the others and their confidence overlays.
 
-    In a cohort scans lie on each other: what was drawn in one would be seen over the next.
+    The scans of a cohort overlap in space, so that what was drawn on one would be visible over the next.
     """
     wanted = {annotated_segmentation(volume_node), *results_of(volume_node)[-1:]} if volume_node is not None else set()
     known = set(volume_nodes)
     drawn = {annotated_segmentation(node) for node in known}
-    # Once over the segmentations, not over those of each volume: there may be hundreds.
+    # One pass over all segmentations, not one for each volume: there may be hundreds of volumes.
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         if node not in drawn and (made_by(node) is None or volume_of(node) not in known):
             continue
@@ -196,29 +196,29 @@ def _origin_of(result_node) -> ResultOrigin | None:
     return parse_json(text, ResultOrigin, source) if text else None
 
 
-def _slice_marks(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict[str, int]:
-    """A number for each decided slice that changes with what is drawn there, whatever the values of the labels are."""
-    marks, geometry = {}, annotation.geometry
+def _slice_checksums(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict[str, int]:
+    """A checksum of what is drawn on each decided slice, which does not depend on the label values."""
+    checksums, geometry = {}, annotation.geometry
     labels = geometry.to_standard_order(annotation.labels)
     for entry in annotation.ledger.decided:
         place, index = geometry.to_standard_slice(entry.plane.array_axis(geometry), entry.index)
-        layer, mark = labels[slice_layer(place, index)], 0
+        layer, checksum = labels[slice_layer(place, index)], 0
         values = [value for value in np.unique(layer).tolist() if value]
         for name, value in sorted((names.get(value, str(value)), value) for value in values):
-            mark = zlib.crc32(np.packbits(layer == value).tobytes(), zlib.crc32(name.encode(), mark))
-        marks[f"{entry.plane.value} {index}"] = mark
-    return marks
+            checksum = zlib.crc32(np.packbits(layer == value).tobytes(), zlib.crc32(name.encode(), checksum))
+        checksums[f"{entry.plane.value} {index}"] = checksum
+    return checksums
 
 
 def _as_stored(key: str, geometry: VolumeGeometry) -> str:
-    """A slice that is counted from inferior, posterior or left, by its index in the volume."""
+    """A slice that is counted from inferior, posterior or left, with its index in the volume instead."""
     plane, index = key.split(" ")
     axis = Plane.named(plane).array_axis(geometry)
     return f"{plane} {geometry.to_standard_slice(axis, int(index))[1]}"
 
 
-def _image_mark(volume_node) -> str:
-    """A checksum of voxels spread over the image, the same however Slicer stores it: flipped or not."""
+def _image_checksum(volume_node) -> str:
+    """A checksum of voxels spread over the image; it is the same when Slicer stores the image flipped."""
     geometry = geometry_of(volume_node)
     array = geometry.to_standard_order(slicer.util.arrayFromVolume(volume_node))
     places = [_spread(n) for n in array.shape]

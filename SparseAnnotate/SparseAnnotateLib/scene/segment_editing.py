@@ -1,4 +1,4 @@
-"""Changing what is drawn, and telling whether it was changed. Undo is the caller's matter: save a state before."""
+"""Changing segments, and detecting changes. To make a change undoable, the caller saves the state before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EDITOR_TAG = "SparseAnnotate"
 
 
 def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node) -> None:
-    """Replace the named segments by the labels, within the volume; voxels outside it stay.
+    """Replace the named segments by the labels within the volume; voxels outside it are kept.
 
     Args:
         labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
@@ -47,14 +47,14 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
 def _with_outside(
     mask: np.ndarray, segmentation_node, segment_id: str, volume_node
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """A (K, J, I) bool mask of the volume, enlarged by what the segment holds outside; and its first voxel."""
+    """A (K, J, I) bool mask of the volume, extended by the segment's voxels outside the volume; and its first voxel."""
     start = (0, 0, 0)
     layer = layers_of(segmentation_node).get(segment_id)
     if layer is None:
         return mask, start
     alignment = required_alignment(layer, segmentation_node, volume_node)
     array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
-    array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
+    array = alignment.reoriented(array.reshape(tuple(reversed(layer.GetDimensions()))))
     low = np.minimum(alignment.starts, 0)
     high = np.maximum(np.add(alignment.starts, array.shape), mask.shape)
     if not low.any() and np.array_equal(high, mask.shape):
@@ -67,14 +67,14 @@ def _with_outside(
 
 
 def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
-    """Something that changes whenever a voxel of a segment is changed, or a segment comes or goes."""
+    """A value that changes whenever a voxel of a segment changes, or a segment is added or removed."""
     segments = segment_ids(segmentation_node)
     layers = [segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segments]
     return tuple((s, layer.GetMTime() if layer is not None else 0) for s, layer in zip(segments, layers, strict=True))
 
 
 def editor_for(segmentation_node, volume_node):
-    """A vtkSlicerSegmentEditorLogic with undo, working on the segmentation without a window."""
+    """A vtkSlicerSegmentEditorLogic with undo that edits the segmentation without a user interface."""
     editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
     editor_node.SetHideFromEditors(True)
     editor_node.SetSaveWithScene(False)
@@ -90,7 +90,7 @@ def editor_for(segmentation_node, volume_node):
 def slice_masks(segmentation_node, volume_node, plane: Plane, index: int) -> dict[str, np.ndarray]:
     """For every segment with voxels on a slice: its name, and its (rows, columns) bool mask there.
 
-    Only the slice is read, because this runs while somebody draws. Raises BadInputError when the grids differ.
+    Only the slice is read, because this runs while the user draws. Raises BadInputError when the grids differ.
     """
     problem = geometry_problem(segmentation_node, volume_node)
     if problem:
@@ -109,7 +109,7 @@ def slice_masks(segmentation_node, volume_node, plane: Plane, index: int) -> dic
 def put_slice(
     segmentation_node, volume_node, plane: Plane, index: int, masks: Mapping[str, np.ndarray], editor
 ) -> None:
-    """Replace the segments named in `masks` on one slice, and nothing else; undo is the caller's matter.
+    """Replace the segments named in `masks` on one slice, and nothing else. The caller saves the state for undo.
 
     Args:
         masks: segment name to (rows, columns) bool, in the order of the array's axes.
@@ -130,14 +130,14 @@ def put_slice(
             ):
                 if array.any():
                     piece = _layer_of(array, region, segmentation_node, volume_node)
-                    # Past the editor's masks and overwriting: other segments stay as they are, overlapping or not.
+                    # Bypasses the editor's masking and overwrite settings, so that other segments do not change.
                     editor.ModifySegmentByLabelmap(
                         segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
                     )
 
 
 def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):
-    """Part of a volume's grid as an image in the segmentation's frame; `array` (K, J, I) uint8 has its shape."""
+    """Part of a volume's grid as an image in the segmentation's coordinates; `array` (K, J, I) uint8 has its shape."""
     extent = [bound for part in reversed(region) for bound in (part.start, part.stop - 1)]
     layer = volume_layer(extent, segmentation_node, volume_node)
     layer.GetPointData().SetScalars(numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
@@ -147,9 +147,9 @@ def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):
 def watch_segmentation(
     segmentation_node, on_voxels: Callable[[], None], on_segments: Callable[[], None]
 ) -> Callable[[], None]:
-    """Call `on_voxels` whenever voxels of a segment change, `on_segments` when segments come, go or are named anew.
+    """Call `on_voxels` whenever voxels change, and `on_segments` when segments are added, removed or renamed.
 
-    Returns a function that ends it.
+    Returns a function that stops watching.
     """
     segmentation = segmentation_node.GetSegmentation()
     kinds = slicer.vtkSegmentation
@@ -169,7 +169,7 @@ def watch_segmentation(
 
 
 def segment_editor_node():
-    """The module's own vtkMRMLSegmentEditorNode; there is one in a scene."""
+    """The module's own vtkMRMLSegmentEditorNode, one in a scene; created if there is none."""
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode"):
         if node.GetSingletonTag() == _EDITOR_TAG:
             return node

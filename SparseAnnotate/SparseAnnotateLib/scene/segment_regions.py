@@ -1,4 +1,4 @@
-"""Parts of a volume's array, and how much is drawn there."""
+"""Parts of a volume's array, and the number of voxels drawn there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .segmentation_nodes import geometry_problem, masks_of
 
 
 def slice_region(shape: Sequence[int], axis: int, index: int) -> Box:
-    """The part of a (K, J, I) array that one slice takes, as slices with start and stop."""
+    """The part of a (K, J, I) array that one slice occupies, as slices with start and stop."""
     return along_axes(slice(index, index + 1) if a == axis else slice(0, n) for a, n in enumerate(shape))
 
 

@@ -1,4 +1,4 @@
-"""Segments that are stored as surfaces, contours or fractions, not as binary labelmaps: told, and converted."""
+"""Detects and converts segments that are stored as surfaces, contours or fractions, not as binary labelmaps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BINARY_LABELMAP = "Binary labelmap"
 
 
 def other_representation(segmentation_node) -> str | None:
-    """Name of the representation that segments are kept in when it is not a binary labelmap; None when it is one.
+    """Name of the representation that the segments are stored as; None when it is a binary labelmap.
 
-    A segment without a binary labelmap may be empty, or may hold a surface or contours: only the first is no structure.
+    A segment without a binary labelmap may be empty, or may hold a surface or contours; empty segments do not count.
     """
     segmentation = segmentation_node.GetSegmentation()
     source = segmentation.GetSourceRepresentationName()
@@ -29,9 +29,9 @@ def other_representation(segmentation_node) -> str | None:
 
 
 def binary_labelmap_copy(segmentation_node, volume_node):
-    """A vtkSegmentation with a binary labelmap of every segment, made on the volume's voxels; the node stays as it is.
+    """A vtkSegmentation with a binary labelmap of every segment, made on the volume's voxels; the node is not changed.
 
-    Its coordinates are the node's own. Raises BadInputError, naming the node, when Slicer cannot convert a segment.
+    The copy has the node's coordinates. Raises BadInputError, naming the node, when Slicer cannot convert a segment.
     """
     require_scalar_volume(volume_node)
     stored_as = other_representation(segmentation_node)
@@ -67,7 +67,7 @@ def binary_labelmap_copy(segmentation_node, volume_node):
 
 
 def _representations(segment) -> list[str]:
-    """Names of the representations in which a segment holds something."""
+    """Names of the representations of a segment that are not empty."""
     names: list[str] = []
     segment.GetContainedRepresentationNames(names)
     return [name for name in names if not _is_empty(segment.GetRepresentation(name))]

@@ -37,7 +37,7 @@ def segment_ids(segmentation_node) -> list[str]:
 
 
 def segment_names(segmentation_node) -> list[str]:
-    """Names of all segments, in their order; each must be there once, because labels are matched by name.
+    """Names of all segments, in their order; each must occur only once, because labels are matched by name.
 
     Raises BadInputError when there is no segment or a name occurs twice.
     """
@@ -61,7 +61,7 @@ def segment_names(segmentation_node) -> list[str]:
 
 
 def geometry_problem(segmentation_node, volume_node) -> str | None:
-    """Why slices painted in the segmentation are not slices of the volume, as a sentence; None when they are."""
+    """A message why slices painted in the segmentation are not slices of the volume; None when they are."""
     require_scalar_volume(volume_node)
     stored_as = other_representation(segmentation_node)
     if stored_as is not None:
@@ -74,7 +74,7 @@ def geometry_problem(segmentation_node, volume_node) -> str | None:
 
 
 def _grid_problem(segmentation_node, volume_node) -> str | None:
-    """Why the binary labelmaps do not lie on the volume's voxels, as a sentence; None when they do."""
+    """A message why the binary labelmaps do not lie on the volume's voxels; None when they do."""
     require_scalar_volume(volume_node)
     for layer in _distinct(layers_of(segmentation_node)):
         if layer_alignment(layer, segmentation_node, volume_node) is None:
@@ -99,7 +99,7 @@ def required_alignment(layer, segmentation_node, volume_node) -> GridAlignment:
 
 
 def _transform_problem(segmentation_node, volume_node) -> str | None:
-    """The sentence for a segmentation on the volume's voxels, which only a parent transform has moved apart."""
+    """The message for a segmentation that differs from the volume only by a parent transform; None for others."""
     if not lies_on_voxels(segmentation_node, volume_node):
         return None
     consequence = _("They are no longer aligned.")
@@ -138,7 +138,7 @@ def different_transforms_sentence(segmentation_node, volume_node, consequence: s
 
 
 def lies_on_voxels(segmentation_node, volume_node) -> bool:
-    """True when all segments lie on the volume's voxels as long as parent transforms are left out."""
+    """True when all segments lie on the volume's voxels, without regard to parent transforms."""
     size = max(volume_node.GetImageData().GetDimensions())
     return all(
         whole_voxel_relation(local_ijk_to_ras(volume_node), layer_ijk_to_local(layer), size) is not None
@@ -159,13 +159,13 @@ def labels_of(
     where: np.ndarray | None = None,
     region: Box | None = None,
 ) -> np.ndarray:
-    """Segments as one label array on the volume's grid. Surfaces and the like are converted to voxels.
+    """Segments as one label array on the volume's grid. Surfaces and other representations are converted to voxels.
 
     Args:
         values: label value of each segment name; segments that are not named are left out.
-        winners: names of segments, the strongest first, that decide where segments overlap. Without them an
+        winners: names of segments in order of priority, which decides where segments overlap. Without them an
             overlap is an error.
-        where: (K, J, I) bool; overlaps elsewhere do not matter. Everywhere by default.
+        where: (K, J, I) bool; overlaps elsewhere are not an error. Everywhere by default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
 
@@ -173,7 +173,7 @@ def labels_of(
         (K, J, I) uint8, or uint16 when a value exceeds 255.
 
     Raises:
-        BadInputError: no segments, another grid, or segments that overlap.
+        BadInputError: when there are no segments, the grids differ, or segments overlap.
     """
     problem = None if other_representation(segmentation_node) else _grid_problem(segmentation_node, volume_node)
     if problem:
@@ -214,7 +214,7 @@ def new_segmentation(
     Args:
         labels: (K, J, I) unsigned integers on the volume's grid.
         names: label value to segment name; a label that does not occur becomes an empty segment.
-        like: segmentation node whose segments of the same name lend their colour and terminology.
+        like: segmentation node; colour and terminology are copied from its segments of the same name.
     """
     require_scalar_volume(volume_node)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -222,10 +222,10 @@ def new_segmentation(
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     highest = int(labels.max(initial=0))
-    # Seldom needed, and slow: a label that has no name.
+    # Slow, and rarely needed: only for a label without a name.
     if not set(range(1, highest + 1)) <= set(names):
         labels = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
-    # Only the part that holds something: what is done with it later takes less time, too.
+    # Only the part that holds labels, which makes later processing faster, too.
     box = bounding_box(labels) or (slice(0, 1),) * 3
     layer = slicer.vtkOrientedImageData()
     layer.SetExtent([bound for part in reversed(box) for bound in (part.start, part.stop - 1)])
@@ -234,7 +234,7 @@ def new_segmentation(
     layer.GetPointData().SetScalars(scalars)
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-    # All segments share one layer: one copy of the voxels, whatever the number of structures.
+    # All segments share one layer, so that there is only one copy of the voxels.
     for value, segment_name in names.items():
         segment = _segment_like(segment_name, int(value), like)
         segment.AddRepresentation(BINARY_LABELMAP, layer)
@@ -256,7 +256,7 @@ def masks_of(segmentation_node, volume_node, region: Box) -> Iterator[tuple[str,
         alignment = required_alignment(layer, segmentation_node, volume_node)
         starts = alignment.starts
         array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
-        array = alignment.turned(array.reshape(tuple(reversed(layer.GetDimensions()))))
+        array = alignment.reoriented(array.reshape(tuple(reversed(layer.GetDimensions()))))
         common = [
             (max(s, part.start), min(s + n, part.stop)) for s, n, part in zip(starts, array.shape, region, strict=True)
         ]
@@ -287,7 +287,7 @@ def _segment_like(name: str, value: int, like):
     source_id = like.GetSegmentation().GetSegmentIdBySegmentName(name) if like is not None else ""
     if source_id:
         segment.DeepCopyMetadata(like.GetSegmentation().GetSegment(source_id))
-        # How far a person has come with the drawing says nothing of the result.
+        # The status of the drawing does not apply to the result.
         segment.RemoveTag(_STATUS_TAG)
     else:
         segment.SetColor(*_PALETTE[(value - 1) % len(_PALETTE)])
@@ -297,7 +297,7 @@ def _segment_like(name: str, value: int, like):
 
 
 def _overlap_sentence(segmentation_node, overlaps: list[Overlap], on_drawn_slices: bool) -> str:
-    pairs = [
+    pairs: list[str] = [
         _("'{first}' and '{second}' in {voxels}").format(
             first=overlap.first,
             second=overlap.second,

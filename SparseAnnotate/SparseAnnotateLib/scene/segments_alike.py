@@ -1,4 +1,4 @@
-"""The same structures in the segmentations of several volumes."""
+"""Gives the segmentations of several volumes the same structures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .segmentation_nodes import segment_ids, segment_names
 def add_segments_like(segmentation_node, other_node) -> list[str]:
     """Add an empty segment for each segment of another segmentation whose name is missing; returns their names.
 
-    The new segments have the other ones' names, colours and tags, terminology among them. Raises BadInputError when the
-    other segmentation has no segment, or two of the same name.
+    The new segments have the same names, colours and tags (including terminology). Raises BadInputError when the other
+    segmentation has no segment, or two of the same name.
     """
     segment_names(other_node)
     segmentation, other = segmentation_node.GetSegmentation(), other_node.GetSegmentation()
@@ -22,7 +22,7 @@ def add_segments_like(segmentation_node, other_node) -> list[str]:
         new = segmentation.GetSegment(segmentation.AddEmptySegment(segment_id, source.GetName(), source.GetColor()))
         value = new.GetLabelValue()
         new.DeepCopyMetadata(source)
-        # Which number stands for the segment in its voxels is a matter of each segmentation.
+        # Each segmentation has its own label values for its voxels.
         new.SetLabelValue(value)
         added.append(source.GetName())
     return added

@@ -16,8 +16,8 @@ class Frame:
     """The frame of a sequence that a volume node shows now.
 
     Attributes:
-        sequence: its node, which outlives the frame: what is stored in the volume node goes with the next frame.
-        value: place in the sequence, as text, for example '12.5'. index_name, unit: of that value.
+        sequence: the sequence node. Data of a frame is stored there, as the volume node is overwritten by other frames.
+        value: index value in the sequence, as text, for example '12.5'. index_name, unit: of that value.
     """
 
     sequence: Any
@@ -38,7 +38,7 @@ class Frame:
 def frame_of(volume_node) -> Frame | None:
     """The frame that a volume shows; None for a volume that belongs to no sequence."""
     kind = "vtkMRMLSequenceBrowserNode"
-    # Asked for with every look at every volume, and mostly there is none.
+    # This is called for every volume very often, and most scenes have no sequence.
     if slicer.mrmlScene.GetNumberOfNodesByClass(kind) == 0:
         return None
     for browser in slicer.util.getNodesByClass(kind):

@@ -21,9 +21,9 @@ _KINDS = {
 
 
 def show_markers(volume_node, ledger: Ledger) -> None:
-    """Mark the slices of one volume, drawn ones green and recommended ones orange; those of others are taken away.
+    """Mark drawn slices of one volume in green and recommended ones in orange; remove markers of other volumes.
 
-    They are seen in the slice views that show the volume now; see `place_markers`.
+    The markers are visible in the slice views that show the volume now; see `place_markers`.
     """
     geometry = geometry_of(volume_node)
     for kind, (states, colour) in _KINDS.items():
@@ -34,7 +34,7 @@ def show_markers(volume_node, ledger: Ledger) -> None:
 
 
 def place_markers(volume_node) -> None:
-    """Let the markers be seen only in the slice views that show the volume: over another one they would mislead."""
+    """Show the markers only in the slice views that show the volume: over another one they would be misleading."""
     views = views_showing(volume_node)
     for node in _nodes():
         display = node.GetDisplayNode()
@@ -43,12 +43,12 @@ def place_markers(volume_node) -> None:
                 display.RemoveAllViewNodeIDs()
                 for view in views:
                     display.AddViewNodeID(view)
-                # Without any view a display node is seen in all of them.
+                # A display node without any view ID is visible in all views.
                 display.SetVisibility(bool(views))
 
 
 def hide_markers() -> None:
-    """Take all markers away. A scene that is being closed takes them away by itself."""
+    """Remove all markers. A scene that is being closed removes them itself."""
     if slicer.mrmlScene.IsClosing():
         return
     for node in _nodes():
@@ -66,7 +66,7 @@ def slice_frames(geometry: VolumeGeometry, ledger: Ledger, states: Iterable[Slic
                 kji = np.empty(3)
                 kji[axis] = index
                 for place, end in zip(across, (first, second), strict=True):
-                    # To the rim of the outermost voxels.
+                    # To the outer edge of the outermost voxels.
                     kji[place] = end * geometry.shape[place] - 0.5
                 corners.append((geometry.matrix @ [*kji[::-1], 1.0])[:3])
     data = vtk.vtkPolyData()
@@ -92,7 +92,7 @@ def _node(kind: str, colour: tuple[float, float, float]):
     node.UnRegister(None)
     node.SetName(f"Slices {kind}")
     node.SetAttribute(_MARKERS_ATTRIBUTE, kind)
-    # Made anew from the ledger whenever the panel is shown.
+    # Made again from the ledger whenever the panel is shown.
     node.SetSaveWithScene(False)
     node.SetHideFromEditors(True)
     node = slicer.mrmlScene.AddNode(node)

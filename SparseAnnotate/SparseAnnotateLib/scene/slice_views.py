@@ -1,4 +1,4 @@
-"""Slice views: the volume they show, and going to a slice of it."""
+"""Slice views: the volume they show, and jumping to a slice of it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def slice_view_for(plane: Plane):
 
 
 def jump_to_slice(slice_node, volume_node, plane: Plane, index: int) -> None:
-    """Show a volume in a slice view, turned to the volume's own plane (oblique, too), at the slice.
+    """Show a slice of a volume in a slice view, rotated to the volume's own plane, even if that is oblique.
 
-    The other slice views show the volume as well, cut through the same point.
+    The other slice views show the volume as well, at the same point.
     """
     axis, world = plane.array_axis(geometry_of(volume_node)), world_geometry_of(volume_node)
-    # Under a parent transform the volume's axial slices may lie coronally in the world.
+    # Under a parent transform the volume's axial slices may be coronal in the world.
     shown = next(p for p in Plane if p.array_axis(world) == axis)
     is_new = _show_volume(volume_node)
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
@@ -43,7 +43,7 @@ def jump_to_slice(slice_node, volume_node, plane: Plane, index: int) -> None:
             node.RotateToVolumePlane(volume_node)
             node.JumpSliceByCentering(*slice_centre_ras(world, axis, index))
     slice_node.SetOrientation(_ORIENTATIONS[shown])
-    # RotateToVolumePlane turns to whichever of the volume's planes is nearest to the orientation just set.
+    # RotateToVolumePlane chooses the volume's plane that is nearest to the orientation just set.
     slice_node.RotateToVolumePlane(volume_node)
     if is_new:
         _fit(is_new)
@@ -51,7 +51,7 @@ def jump_to_slice(slice_node, volume_node, plane: Plane, index: int) -> None:
 
 
 def show_volume(volume_node) -> None:
-    """Show a volume in all slice views; those that showed another one are turned and fitted to it."""
+    """Show a volume in all slice views; those that showed another one are rotated and fitted to it."""
     changed = _show_volume(volume_node)
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         if node.GetLayoutName() in changed:
@@ -67,7 +67,7 @@ def volumes_shown() -> list:
 
 
 def views_showing(volume_node) -> list[str]:
-    """IDs of the slice views in which a volume is seen, in the background or over another one."""
+    """IDs of the slice views in which a volume is visible, in the background or in the foreground."""
     own = volume_node.GetID()
     names = {
         node.GetLayoutName()
@@ -79,7 +79,7 @@ def views_showing(volume_node) -> list[str]:
 
 
 def slice_shown(volume_node, plane: Plane) -> int | None:
-    """Index of the slice that the plane's view shows; None when it shows none of this volume, or is turned away."""
+    """Index of the slice that the plane's view shows; None when it shows no slice of this volume in this plane."""
     slice_node = slice_view_for(plane)
     axis, world = plane.array_axis(geometry_of(volume_node)), world_geometry_of(volume_node)
     to_ras = matrix_array(slice_node.GetSliceToRAS())
@@ -91,12 +91,12 @@ def slice_shown(volume_node, plane: Plane) -> int | None:
 
 
 def watch_slice_views(on_moved: Callable[[], None]) -> Callable[[], None]:
-    """Call `on_moved` whenever a slice view shows another slice; returns a function that ends it."""
+    """Call `on_moved` whenever a slice view shows another slice; returns a function that stops watching."""
     return _watch("vtkMRMLSliceNode", on_moved)
 
 
 def watch_layers(on_changed: Callable[[], None]) -> Callable[[], None]:
-    """Call `on_changed` whenever a slice view may show another volume; returns a function that ends it."""
+    """Call `on_changed` whenever a slice view may show another volume; returns a function that stops watching."""
     return _watch("vtkMRMLSliceCompositeNode", on_changed)
 
 
@@ -112,7 +112,7 @@ def _watch(class_name: str, on_changed: Callable[[], None]) -> Callable[[], None
 
 
 def _show_volume(volume_node) -> set[str]:
-    """Put a volume behind all slice views; returns the names of those that showed another one."""
+    """Set a volume as the background of all slice views; returns the names of those that showed another one."""
     changed = set()
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if composite.GetBackgroundVolumeID() != volume_node.GetID():

@@ -1,4 +1,4 @@
-"""What the drawing of a slice can start from, so that a person corrects instead of drawing."""
+"""Initial contents of a slice, which the user corrects instead of drawing from scratch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .volume_nodes import geometry_of
 
 
 class Start(StrEnum):
-    """What to begin with on a slice."""
+    """What a slice is initialized from."""
 
     NOTHING = "nothing"
     NEAREST = "nearest drawn slice"
@@ -27,13 +27,13 @@ class Start(StrEnum):
 
 
 def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[dict[str, np.ndarray], str]:
-    """What to put onto a slice: a mask for each segment that was drawn in, and where it comes from, in a few words.
+    """Initial contents of a slice: a mask for each segment, and where they come from, in a few words.
 
     Returns:
         Segment name to (rows, columns) bool; and for example 'coronal slice 12' or 'run 1'.
 
     Raises:
-        BadInputError: when the slice is decided already, or there is nothing to start from.
+        BadInputError: when the slice is already decided, or there is nothing to initialize it from.
     """
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
@@ -54,7 +54,7 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     if start is Start.NOTHING:
         return {}, ""
     if start is Start.NEAREST:
-        return _of_nearest(volume_node, segmentation, ledger.indices(plane, SliceState.DRAWN), plane, index)
+        return _nearest_masks(volume_node, segmentation, ledger.indices(plane, SliceState.DRAWN), plane, index)
     found = [node for node in results_of(volume_node) if (made_by(node) == FILL) == (start is Start.FILL)]
     if not found:
         text = (
@@ -86,8 +86,8 @@ def decided_across(volume_node, plane: Plane) -> np.ndarray:
     return decided
 
 
-def note_start(volume_node, plane: Plane, index: int, started_from: str) -> None:
-    """Keep in the ledger what the drawing of a slice started from."""
+def record_start(volume_node, plane: Plane, index: int, started_from: str) -> None:
+    """Record in the ledger what a slice was initialized from."""
     segmentation = annotated_segmentation(volume_node)
     ledger = stored_ledger(segmentation, volume_node).with_start(plane, index, started_from)
     store_ledger(segmentation, volume_node, ledger)
@@ -101,7 +101,7 @@ def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plan
     return {name: np.where(decided, drawn.get(name, nothing), masks.get(name, nothing)).astype(bool) for name in names}
 
 
-def _of_nearest(volume_node, segmentation, drawn: list[int], plane: Plane, index: int):
+def _nearest_masks(volume_node, segmentation, drawn: list[int], plane: Plane, index: int):
     if not drawn:
         raise BadInputError(
             _(

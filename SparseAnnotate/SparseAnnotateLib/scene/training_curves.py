@@ -1,4 +1,4 @@
-"""Loss and Dice of a training in Slicer's plot view."""
+"""Loss and Dice of a training run in Slicer's plot view."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _COLOURS = {
 }
 _OTHER_COLOUR = (0.45, 0.45, 0.5)
 _LINE_WIDTH = 2
-_MOST_POINTS = 500
+_MAX_POINTS = 500
 
 
 def show_curves(run: str, metrics: Sequence[Mapping], in_layout: bool = False):
-    """Draw the loss and the Dice on held-out drawn slices of each model over its steps; returns the chart node.
+    """Plot the loss and the Dice on held-out drawn slices of each model over its steps; returns the chart node.
 
-    The same chart is used for every run and followed while a run is trained: draw it again with more metrics.
+    All runs use the same chart. To follow a run while it trains, call this again with more metrics.
 
     Args:
         metrics: lines of a run's metrics: 'model', 'iteration', 'loss', and 'validation_dice' where it was measured.
@@ -52,7 +52,7 @@ def show_curves(run: str, metrics: Sequence[Mapping], in_layout: bool = False):
 
 
 def _fit_views(chart) -> None:
-    """A plot view does not fit its axes when its tables change: what is new would lie outside."""
+    """A plot view does not fit its axes when its tables change, so that new points would lie outside."""
     layout = slicer.app.layoutManager()
     for number in range(layout.plotViewCount if layout is not None else 0):
         widget = layout.plotWidget(number)
@@ -84,13 +84,13 @@ def _series(chart, name: str, points, model: str, is_loss: bool):
         series.SetXColumnName("step")
         series.SetYColumnName(name)
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    # Also of a series that came with a scene. The loss is a line; Dice is measured now and then: points, joined.
+    # Also for a series loaded with a scene. The loss is a line; Dice is measured less often: points, connected.
     series.SetPlotType(series.PlotTypeScatter)
     series.SetLineStyle(series.LineStyleSolid if is_loss else series.LineStyleDash)
     series.SetLineWidth(_LINE_WIDTH)
     series.SetMarkerStyle(series.MarkerStyleNone if is_loss else series.MarkerStyleCircle)
     series.SetColor(*_COLOURS.get(model, _OTHER_COLOUR))
-    _fill_table(series.GetTableNode(), name, points[:: max(1, len(points) // _MOST_POINTS)])
+    _fill_table(series.GetTableNode(), name, points[:: max(1, len(points) // _MAX_POINTS)])
     return series
 
 

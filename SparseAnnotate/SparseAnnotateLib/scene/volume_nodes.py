@@ -27,14 +27,14 @@ def vtk_matrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
 
 
 def volumes_of_scene() -> list:
-    """Volumes with one value per voxel and image data; vector, tensor and label volumes are none, nor hidden ones."""
+    """Visible volumes with image data and one value per voxel: no vector, tensor or label volumes."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
     return [node for node in plain if not node.GetHideFromEditors() and node.GetImageData() is not None]
 
 
 def require_scalar_volume(node) -> None:
-    """Raise BadInputError, naming the node, when it is no 3D volume with one value per voxel."""
+    """Raise BadInputError, naming the node, when it is not a 3D volume with one value per voxel."""
     if node is None:
         raise BadInputError(_("No volume is selected. Load one, or choose one in the list of volumes."))
     name = node.GetName()
@@ -54,7 +54,7 @@ def require_scalar_volume(node) -> None:
 def world_from_node(node) -> np.ndarray:
     """(4, 4) matrix from a node's own coordinates to the world, through its parent transforms.
 
-    Raises BadInputError when a parent transform bends space.
+    Raises BadInputError when a parent transform is non-linear.
     """
     parent = node.GetParentTransformNode()
     if parent is None:
@@ -72,9 +72,9 @@ def world_from_node(node) -> np.ndarray:
 
 
 def local_ijk_to_ras(node) -> np.ndarray:
-    """(4, 4) matrix from voxel index of the volume's array to RAS, parent transforms left out.
+    """(4, 4) matrix from voxel index of the volume's array to RAS, without parent transforms.
 
-    The array begins at 0. The image's extent need not: a cropped image may begin at 10, and IJK counts from there.
+    Indices of the array start at 0, but the IJK indices of a cropped image may start at 10, for example.
     """
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
@@ -86,9 +86,9 @@ def local_ijk_to_ras(node) -> np.ndarray:
 
 
 def geometry_of(node) -> VolumeGeometry:
-    """A volume's geometry in its own coordinates, parent transforms left out. Raises BadInputError, naming the node.
+    """A volume's geometry in its own coordinates, without parent transforms. Raises BadInputError, naming the node.
 
-    Planes and slices are the volume's own: moving it by a transform must not turn its axial slices into others.
+    Planes and slices are the volume's own: moving it by a transform must not change which slices are axial.
     """
     return _geometry(node, np.eye(4))
 
@@ -112,12 +112,12 @@ def _geometry(node, moved: np.ndarray) -> VolumeGeometry:
 
 @lru_cache(maxsize=4096)
 def _geometry_from(shape: tuple[int, int, int], matrix: bytes) -> VolumeGeometry:
-    """With hundreds of volumes the panel asks for it a thousand times with every click."""
+    """Cached, because with hundreds of volumes the panel needs it a thousand times for every click."""
     return VolumeGeometry.from_matrix(shape, np.frombuffer(matrix).reshape(4, 4))
 
 
 def image_of(node) -> np.ndarray:
-    """A volume's voxels, a (K, J, I) view into the node: read, never write. Raises BadInputError for NaN or Inf."""
+    """A volume's voxels, a (K, J, I) view into the node (do not modify). Raises BadInputError for NaN or Inf."""
     require_scalar_volume(node)
     array = slicer.util.arrayFromVolume(node)
     require_finite(array, _("The volume '{volume}'").format(volume=node.GetName()))

@@ -1,4 +1,4 @@
-"""How the voxel grids of a volume and a segmentation lie in each other: the same voxels, turned, flipped or moved."""
+"""How the voxel grids of a volume and a segmentation relate: the same voxels, with axes swapped, flipped or shifted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ALIGNED_VOXELS = 1e-2
 def volume_ijk_to_segmentation(segmentation_node, volume_node) -> np.ndarray:
     """(4, 4) matrix from voxel index of the volume's array to the segmentation's own coordinates (mm).
 
-    Under one parent transform, which may bend space, both share their coordinates. Raises BadInputError, naming the
-    node, when they have different parents of which one bends space.
+    Under the same parent transform, even a non-linear one, both have the same coordinates. Raises BadInputError, naming
+    the node, when their parent transforms differ and one of them is non-linear.
     """
     matrix = local_ijk_to_ras(volume_node)
     if segmentation_node.GetTransformNodeID() == volume_node.GetTransformNodeID():
@@ -35,7 +35,7 @@ def layer_ijk_to_local(layer) -> np.ndarray:
 
 
 def whole_voxel_relation(target_from: np.ndarray, source_from: np.ndarray, size: int) -> np.ndarray | None:
-    """(4, 4) int matrix from voxel index of a source grid to that of a target grid; None when voxels are not shared.
+    """(4, 4) int matrix from voxel index of a source grid to that of a target grid; None when the voxels differ.
 
     Args:
         target_from, source_from: (4, 4) voxel index (i, j, k, 1) to mm, both to the same coordinates.
@@ -65,7 +65,7 @@ class GridAlignment:
     flips: tuple[bool, bool, bool]
     starts: tuple[int, int, int]
 
-    def turned(self, array: np.ndarray) -> np.ndarray:
+    def reoriented(self, array: np.ndarray) -> np.ndarray:
         """View of the layer's array with the volume's axes."""
         return np.transpose(array, self.axes)[tuple(slice(None, None, -1 if f else 1) for f in self.flips)]
 
@@ -73,7 +73,7 @@ class GridAlignment:
 def layer_alignment(layer, segmentation_node, volume_node) -> GridAlignment | None:
     """How the layer lies in the volume; None when its voxels are not voxels of the volume's grid.
 
-    Axes may be flipped: Slicer turns a left-handed volume round when it loads a scene, but not its segmentation.
+    Axes may be flipped: when it loads a scene, Slicer reorients a left-handed volume, but not its segmentation.
     """
     volume_from = volume_ijk_to_segmentation(segmentation_node, volume_node)
     size = max(*layer.GetDimensions(), *volume_node.GetImageData().GetDimensions())
@@ -82,7 +82,12 @@ def layer_alignment(layer, segmentation_node, volume_node) -> GridAlignment | No
 
 
 def alignment_of(relation: np.ndarray, extent: Sequence[int]) -> GridAlignment:
-    """How an array lies in another grid: `relation` leads there, `extent` is (first, last) voxel along I, J and K."""
+    """How an array lies in another grid.
+
+    Args:
+        relation: (4, 4) int matrix from voxel index of the array's grid to that of the other.
+        extent: (first, last) voxel of the array along I, J and K, as six numbers.
+    """
     # From (i, j, k) to the order of arrays.
     turn, offset = relation[2::-1, 2::-1], relation[2::-1, 3]
     axes = along_axes(int(np.argmax(np.abs(row))) for row in turn)

@@ -1,4 +1,4 @@
-"""The worklist of the scene: the ledgers of several volumes as one list, and recommended slices put into them."""
+"""The worklist of the scene: the ledgers of several volumes as one list, and adding recommended slices to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .volume_nodes import volumes_of_scene
 class WorklistItem:
     """One slice of the worklist: its volume node, plane, index, state ('to do', 'drawn', ...), and why it is there.
 
-    `seconds` were spent on it, and its drawing started from `startedFrom` ('' for nothing).
+    `seconds` is the time spent on it, and `startedFrom` what it was initialized from ('' for nothing).
     """
 
     volumeNode: Any
@@ -32,11 +32,11 @@ class WorklistItem:
 
 @dataclass(frozen=True)
 class ReadableWorklist:
-    """The worklist of volumes of which some may have a ledger that cannot be read.
+    """The worklist of volumes, some of which may have a ledger that cannot be read.
 
     Attributes:
-        items: in the order of the worklist. volumes: whose ledgers can be read.
-        problems: what is wrong with the ledgers of the others, as sentences.
+        items: in the order of the worklist. volumes: those whose ledgers can be read.
+        problems: what is wrong with the ledgers of the others, as messages.
     """
 
     items: list[WorklistItem]
@@ -50,7 +50,7 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
 
 
 def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
-    """As `worklist_of`, but a ledger that cannot be read does not keep a person from those of the other volumes."""
+    """Like `worklist_of`, but ledgers that cannot be read are reported as problems and do not block the others."""
     items: list[WorklistItem] = []
     volumes, problems = [], []
     for node in volume_nodes:
@@ -82,11 +82,11 @@ def _item(node, e: LedgerEntry) -> WorklistItem:
 
 
 def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> Iterator[None]:
-    """Put recommended slices (case to entries) into the ledgers, volume by volume; yields after each.
+    """Add recommended slices (case to entries) to the ledgers, volume by volume; yields after each.
 
-    Volumes without any lose what was still to do; those removed from the scene in the meantime are left out. The new
-    slices come after the decided ones in the worklist, and after all those of other volumes: slices of two volumes that
-    are recommended one after the other are not mixed.
+    Slices that were still to do are replaced, also in volumes without new ones. Volumes that have been removed from the
+    scene are skipped. In the worklist, the new slices come after the decided ones and after all slices of other
+    volumes, so that slices recommended for different volumes one after the other are not mixed.
     """
     others = [node for node in volumes_of_scene() if node not in volume_nodes]
     kept = [item.order for item in worklist_of(volume_nodes) if item.state.is_decided]

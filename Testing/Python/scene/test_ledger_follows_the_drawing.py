@@ -215,7 +215,7 @@ def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_reported(embedd
     segmentation.SetAndObserveTransformNodeID(parent.GetID())
     with pytest.raises(BadInputError, match="under the transform 'registration', but the volume 'volume' is under no"):
         drawing.scene.annotation_of(drawing.volume, segmentation)
-    copy = drawing.scene.mended_copy(segmentation, drawing.volume)
+    copy = drawing.scene.copy_on_volume_grid(segmentation, drawing.volume)
     drawing.scene.use_segmentation(drawing.volume, copy)
     drawing.check()
 
@@ -234,7 +234,7 @@ def test_a_drawing_that_alone_was_moved_by_whole_slices_is_reported(embedded, mr
     with pytest.raises(BadInputError, match=words):
         drawing.scene.stored_ledger(segmentation, drawing.volume)
     if not hardened:
-        copy = drawing.scene.mended_copy(segmentation, drawing.volume)
+        copy = drawing.scene.copy_on_volume_grid(segmentation, drawing.volume)
         drawing.scene.use_segmentation(drawing.volume, copy)
         drawing.check()
 
@@ -261,7 +261,7 @@ def test_a_copy_for_another_volume_stays_at_its_place_in_the_world(mrml, embedde
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     other = mrml.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), MATRICES["right-handed"], "other")
     drawing.put_under_transform("two slices down")
-    copy = drawing.scene.mended_copy(drawing.segmentation, other)
+    copy = drawing.scene.copy_on_volume_grid(drawing.segmentation, other)
     found = drawing.scene.labels_of(copy, other, {"a": 1}) > 0
     np.testing.assert_array_equal(found[:-2], drawing.labels[2:] > 0)
     assert not found[-2:].any()

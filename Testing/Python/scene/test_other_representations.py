@@ -102,7 +102,7 @@ def test_a_copy_of_a_surface_on_the_volume_s_grid_holds_the_structure(mrml, volu
     from SparseAnnotateLib import scene
 
     truth = ball(SHAPE, 7.0).astype(bool)
-    copy = scene.mended_copy(as_surface(painted(mrml, volume, {"a": truth})), volume)
+    copy = scene.copy_on_volume_grid(as_surface(painted(mrml, volume, {"a": truth})), volume)
     assert overlap(array_of(mrml, copy, volume, "a").astype(bool), truth) > 0.95
     scene.use_segmentation(volume, copy)
     assert scene.mark_decided(volume, Plane.AXIAL, 10) is SliceState.DRAWN
@@ -115,7 +115,7 @@ def test_contours_that_slicer_cannot_convert_are_reported(mrml, volume):
     with pytest.raises(BadInputError, match="stored as 'Planar contour', and Slicer cannot convert 'contours'"):
         scene.labels_of(node, volume, {"contours": 1})
     with pytest.raises(BadInputError, match="stored as 'Planar contour'"):
-        scene.mended_copy(node, volume)
+        scene.copy_on_volume_grid(node, volume)
     with pytest.raises(BadInputError, match="stored as 'Planar contour'"):
         scene.use_segmentation(volume, node)
 
@@ -161,7 +161,7 @@ def test_a_copy_has_everything_and_the_same_place(mrml, volume, described):
     from SparseAnnotateLib import scene
 
     node, masks, ledger = described
-    copy = scene.mended_copy(node, volume)
+    copy = scene.copy_on_volume_grid(node, volume)
     assert scene.segment_names(copy) == scene.segment_names(node) == ["none", "liver", "over"]
     for name, mask in masks.items():
         np.testing.assert_array_equal(array_of(mrml, copy, volume, name), mask, err_msg=name)
@@ -189,7 +189,7 @@ def test_when_only_the_volume_was_moved_the_copy_follows_it_with_its_ledger(mrml
     assert "is under no transform, but the volume 'CT' is under the transform 'moved'" in scene.geometry_problem(
         node, volume
     )
-    copy = scene.mended_copy(node, volume)
+    copy = scene.copy_on_volume_grid(node, volume)
     scene.use_segmentation(volume, copy)
     np.testing.assert_array_equal(scene.labels_of(copy, volume, {"liver": 1}) > 0, masks["liver"])
     assert scene.stored_ledger(copy, volume) == ledger
@@ -237,7 +237,7 @@ def test_a_copy_of_a_foreign_segmentation_stays_at_its_place_in_the_world(mrml, 
     mask = ball([2 * n for n in SHAPE], 12.0, (22, 20, 30)) > 0
     expected = nearest(mask, world(node) @ finer, world(volume) @ MATRIX)
     assert expected.any()
-    copy = scene.mended_copy(node, volume)
+    copy = scene.copy_on_volume_grid(node, volume)
     assert scene.geometry_problem(copy, volume) is None
     np.testing.assert_array_equal(scene.labels_of(copy, volume, {"a": 1}) > 0, expected)
 
@@ -250,7 +250,7 @@ def test_a_copy_for_a_cropped_volume_keeps_the_marked_slices_that_are_in_it(mrml
     matrix = MATRIX.copy()
     matrix[:3, 3] = (MATRIX @ [*start, 1])[:3]
     crop = mrml.util.addVolumeFromArray(np.zeros((6, 18, 20), np.int16), matrix, "crop")
-    copy = scene.mended_copy(node, crop)
+    copy = scene.copy_on_volume_grid(node, crop)
     np.testing.assert_array_equal(scene.labels_of(copy, crop, {"liver": 1}) > 0, masks["liver"][8:14, 3:21, 2:22])
     assert [(e.index, e.seconds) for e in scene.stored_ledger(copy, crop).entries] == [(1, 12.0)]
 

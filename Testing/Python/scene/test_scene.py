@@ -166,7 +166,7 @@ def test_a_transform_that_bends_space_bends_no_slice_and_is_refused_for_showing(
         scene.jump_to_slice(None, plain_volume, Plane.AXIAL, 1)
 
 
-def test_a_segmentation_on_another_grid_is_refused_and_can_be_mended(mrml, plain_volume):
+def test_a_segmentation_on_another_grid_is_refused_and_can_be_matched(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     finer = OBLIQUE.copy()
@@ -178,9 +178,9 @@ def test_a_segmentation_on_another_grid_is_refused_and_can_be_mended(mrml, plain
     assert "spreads over several slices" in scene.geometry_problem(node, plain_volume)
     with pytest.raises(BadInputError, match="does not have the voxel grid"):
         scene.use_segmentation(plain_volume, node)
-    mended = scene.mended_copy(node, plain_volume)
-    assert scene.geometry_problem(mended, plain_volume) is None
-    labels = scene.labels_of(mended, plain_volume, {"a": 1})
+    copy = scene.copy_on_volume_grid(node, plain_volume)
+    assert scene.geometry_problem(copy, plain_volume) is None
+    labels = scene.labels_of(copy, plain_volume, {"a": 1})
     np.testing.assert_array_equal(labels[3:9, 4:8, 4:8], 1)
     # What is finer than the volume is not in the copy, and still in the original.
     np.testing.assert_array_equal(segment_array(mrml, node, "a", other), mask)
