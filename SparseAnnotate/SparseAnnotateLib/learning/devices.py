@@ -11,15 +11,13 @@ from typing import Literal
 import torch
 
 from ..core import BadInputError
-from ..core.messages import _
+from ..core.messages import _, counted, joined
 from ..runs.plan import Precision
-
-DEVICE_FORMS = "A device is written auto, cpu, cuda, cuda:1 for the second GPU, or mps for an Apple GPU."
 
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """One device: its name, whether a real kernel ran on it, and a sentence on what was found."""
+    """One device: its name, whether a real kernel ran on it, and a sentence with the result."""
 
     device: str
     name: str
@@ -44,10 +42,20 @@ def smoke_test(device: str) -> DeviceReport:
         agrees = math.isclose(result.item(), expected, rel_tol=1e-2, abs_tol=0.5) and _is_finite(leaf.grad)
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
         line = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        return DeviceReport(device, device, False, f"'{device}' cannot be used (PyTorch says: {line}).")
+        return DeviceReport(
+            device,
+            device,
+            False,
+            _("'{device}' cannot be used (PyTorch reports: {error}).").format(device=device, error=line),
+        )
     if not agrees:
-        return DeviceReport(device, name, False, f"'{device}' ({name}) gives wrong results and is not used.")
-    return DeviceReport(device, name, True, f"'{device}' ({name}) works.")
+        return DeviceReport(
+            device,
+            name,
+            False,
+            _("'{device}' ({name}) gives wrong results and is not used.").format(device=device, name=name),
+        )
+    return DeviceReport(device, name, True, _("'{device}' ({name}) works.").format(device=device, name=name))
 
 
 def _is_finite(gradient: torch.Tensor | None) -> bool:
@@ -55,7 +63,7 @@ def _is_finite(gradient: torch.Tensor | None) -> bool:
 
 
 def device_reports() -> list[DeviceReport]:
-    """Smoke tests of every device that torch sees, the best one first; the CPU is always there."""
+    """Smoke tests of every device that torch sees, the best one first; the CPU is always included."""
     names = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         names.append("mps")
@@ -63,25 +71,24 @@ def device_reports() -> list[DeviceReport]:
 
 
 def named_device(wanted: str) -> str:
-    """The device that a person means, as PyTorch writes it: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
+    """The device that a user's word means, as PyTorch names it: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
 
-    Capitals do not matter; 'gpu' is 'cuda', or 'mps' on a Mac; a CPU or an Apple GPU has no number.
+    Case does not matter; 'gpu' is 'cuda', or 'mps' on a Mac; a CPU or an Apple GPU has no number.
 
     Raises:
-        BadInputError: for any other word, and for a GPU that is not there.
+        BadInputError: for any other word, and for a GPU that does not exist.
     """
     found = re.fullmatch(r"(auto|cpu|cuda|mps|gpu)(?::(\d+))?", wanted.strip().lower())
     kind, number = found.groups() if found else (None, None)
     if kind is None or (kind not in ("cuda", "gpu") and number not in (None, "0")) or (kind == "auto" and number):
-        raise BadInputError(_("There is no device '{wanted}'. {choices}").format(wanted=wanted, choices=_choices()))
+        raise BadInputError(_("There is no device '{device}'. {choices}").format(device=wanted, choices=_choices()))
     if kind == "gpu":
         kind = "mps" if not torch.cuda.is_available() and torch.backends.mps.is_available() else "cuda"
     count = torch.cuda.device_count()
     if kind == "cuda" and count and number is not None and int(number) >= count:
-        gpus = "one GPU" if count == 1 else f"{count} GPUs"
         raise BadInputError(
-            _("There is no device '{wanted}': PyTorch sees {gpus} here, counted from 0. {choices}").format(
-                wanted=wanted, gpus=gpus, choices=_choices()
+            _("There is no device '{device}': PyTorch finds {gpus} here, numbered from 0. {choices}").format(
+                device=wanted, gpus=counted(count, _("{count} GPU"), _("{count} GPUs")), choices=_choices()
             )
         )
     return f"{kind}:{int(number)}" if kind == "cuda" and number is not None else kind
@@ -89,30 +96,36 @@ def named_device(wanted: str) -> str:
 
 def _choices() -> str:
     works = ", ".join(f"'{report.device}'" for report in device_reports() if report.works)
-    return f"Choose another device: {works} can be used here, or 'auto' for the best. ({DEVICE_FORMS})"
+    return _(
+        "Choose another device: {devices} can be used here, or 'auto' for the best one. (Devices are named auto, cpu, "
+        "cuda, cuda:1 for the second GPU, or mps for an Apple GPU.)"
+    ).format(devices=works)
 
 
 def chosen_device(wanted: str = "auto") -> DeviceReport:
     """The device to use. 'auto' falls back to the CPU and says why; a device asked for by name must work.
 
     Raises:
-        BadInputError: when the device asked for is none (see `named_device`) or does not work.
+        BadInputError: when there is no such device (see `named_device`) or it does not work.
     """
     device = named_device(wanted)
     if device != "auto":
         report = smoke_test(device)
         if not report.works:
-            raise BadInputError(_("{message} {choices}").format(message=report.message, choices=_choices()))
+            raise BadInputError(joined(" ", [report.message, _choices()]))
         if device == wanted:
             return report
-        return replace(report, message=f"'{wanted}' is taken for '{device}'. {report.message}")
+        return replace(
+            report,
+            message=_("'{word}' means '{device}'. {result}").format(word=wanted, device=device, result=report.message),
+        )
     reports = device_reports()
     best = next(r for r in reports if r.works or r.device == "cpu")
     if best.device != "cpu":
         return best
-    failed = " ".join(r.message for r in reports if not r.works)
-    why = failed or "No GPU was found that this PyTorch can use."
-    return DeviceReport("cpu", best.name, best.works, f"Computing on the CPU, which is slow. {why}")
+    reasons = [r.message for r in reports if not r.works] or [_("No GPU was found that this PyTorch can use.")]
+    message = joined(" ", [_("Computing on the CPU, which is slow."), *reasons])
+    return DeviceReport("cpu", best.name, best.works, message)
 
 
 def usable_memory_bytes(device: str) -> int:
@@ -140,9 +153,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def training_precision(precision: Precision | Literal["auto"], device: str) -> Precision:
-    """The precision behind 'auto' for training: bf16 where a GPU has it, fp16 on older ones, else fp32.
+    """The precision that 'auto' stands for in training: bf16 where a GPU supports it, fp16 on older ones, else fp32.
 
-    On a CPU bf16 takes 0.6 of the time of fp32, but two runs of one seed differ and some give NaN
+    On a CPU bf16 takes 0.6 of the time of fp32, but two runs with the same seed differ and some give NaN
     (Testing/Benchmarks/README.md), so training there is fp32.
     """
     if precision != "auto":
@@ -151,7 +164,7 @@ def training_precision(precision: Precision | Literal["auto"], device: str) -> P
 
 
 def prediction_precision(device: str) -> Precision:
-    """The precision for prediction: bf16 where the hardware computes in it, also on a CPU (three times faster)."""
+    """The precision for prediction: bf16 where the hardware supports it, also on a CPU (three times faster)."""
     if device.startswith("cuda"):
         return _gpu_precision(device)
     return "bf16" if device == "cpu" and _cpu_has_bf16() else "fp32"

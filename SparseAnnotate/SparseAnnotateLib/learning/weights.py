@@ -1,7 +1,7 @@
 """Weights and training state as safetensors: data, never code.
 
 A checksum in the header, of the whole file with its own digits set to 0, is verified on loading. Files without one,
-from others or older, are loaded as they are.
+from other programs or older versions, are loaded unchecked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from ..core import RunError
 from ..core.atomic_files import write_bytes
-from ..core.messages import _
+from ..core.messages import _, counted
 
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 _MODEL, _OPTIMIZER, _TEACHER = "model.", "optimizer.", "teacher."
@@ -45,9 +45,9 @@ def save_checkpoint(
     state: dict,
     teacher: torch.nn.Module | None = None,
 ) -> None:
-    """Everything training needs to go on, in one file, so that its parts can never be of different moments.
+    """Everything that training needs to resume, in one file, so that its parts always belong together.
 
-    `teacher` is the moving average of the model, where there is one. Raises FileWriteError; the last file is then kept.
+    `teacher` is the moving average of the model, where there is one. Raises FileWriteError and keeps the previous file.
     """
     tensors = {_MODEL + name: tensor for name, tensor in _own_tensors(model).items()}
     if teacher is not None:
@@ -75,7 +75,7 @@ def load_checkpoint(
             _into_model(path, target, {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
     parameters = _parameters(optimizer)
     kept = {name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)}
-    # A parameter that no patch has reached yet has no state; one that has, has all of it.
+    # A parameter that has had no gradient yet has no state; any other has all of it.
     indices = {name.split(".")[0] for name in kept if name.split(".")[0] in {str(n) for n in range(len(parameters))}}
     if kept and set(kept) != {f"{index}.{key}" for index in indices for key in _ADAM_STATE}:
         raise RunError(
@@ -102,7 +102,7 @@ def load_checkpoint(
 def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     own = model.state_dict()
     first = _first_names(own)
-    # Files of other programs may have a tensor under each of its names.
+    # In files of other programs a tensor may occur under each of its names.
     missing = set(first.values()) - set(tensors)
     differing = sorted(missing | (set(tensors) - set(own))) or [
         name for name, tensor in tensors.items() if own[name].shape != tensor.shape
@@ -110,9 +110,13 @@ def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Ten
     if differing:
         raise RunError(
             _(
-                "'{path}' was made for another network: {differing_count} of its parts do not fit, the first is "
-                "'{differing}'. Choose the network it was trained with, or train again under another name."
-            ).format(path=path, differing_count=len(differing), differing=differing[0])
+                "'{path}' was made for another network: {differences}, the first is '{tensor}'. Choose the network it "
+                "was trained with, or train again under another name."
+            ).format(
+                path=path,
+                differences=counted(len(differing), _("{count} tensor differs"), _("{count} tensors differ")),
+                tensor=differing[0],
+            )
         )
     model.load_state_dict({name: tensors[first[name]] for name in own})
 
@@ -124,7 +128,7 @@ def _own_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _first_names(tensors: dict[str, torch.Tensor]) -> dict[str, str]:
-    """For each name the first one of the same tensor."""
+    """For each name the first name of the same tensor."""
     first: dict[tuple[int, tuple[int, ...]], str] = {}
     return {
         name: first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name) if tensor.numel() else name
@@ -154,7 +158,7 @@ def _with_checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -
 
 
 def _require_checksum(path: Path) -> None:
-    """Raise RunError when a file has a checksum that does not fit; OSError."""
+    """Raise RunError when a file's checksum does not match; OSError."""
     with open(path, "rb") as file:
         length = file.read(8)
         header = file.read(min(int.from_bytes(length, "little"), path.stat().st_size))
@@ -167,7 +171,7 @@ def _require_checksum(path: Path) -> None:
             own = zlib.crc32(chunk, own)
     if found.group(1) != f"{own:08x}".encode("ascii"):
         raise RunError(
-            _("'{path}' cannot be read: it is missing, damaged or cut off. (Its checksum does not fit.)").format(
+            _("'{path}' cannot be read: it is missing, damaged or cut off. (Its checksum does not match.)").format(
                 path=path
             )
         )

@@ -1,4 +1,4 @@
-"""The registry of losses: what is known of each without torch. The parts are in `runs.losses`."""
+"""The registry of losses: what is known about each without torch. The parts are in `runs.losses`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LossEntry(Entry):
     """A loss as users choose it.
 
     `make` is its formula: it takes the supervised voxels of a batch (`learning.training.losses.SupervisedVoxels`) and
-    gives a scalar tensor.
+    returns a scalar tensor.
     """
 
     @property

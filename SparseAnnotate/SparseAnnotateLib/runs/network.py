@@ -1,4 +1,4 @@
-"""The registry of networks: what is known of each without torch. The parts are in `runs.networks`."""
+"""The registry of networks: what is known about each without torch. The parts are in `runs.networks`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _USUAL_BYTES_PER_VOXEL = 10_000
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What a network is built from, beside its name.
+    """What a network is built from, besides its name.
 
     Attributes:
         class_count: output channels, background included.
         patch: the size it is trained with, (S, A, R) or (height, width); its length is the dimension.
-        strides, kernels: of each level, per axis, for networks that take them; empty: 2 and 3 everywhere.
-        dropout: share of values that its dropout layers drop; weights fit whatever it is.
+        strides, kernels: of each level, per axis, for networks that accept them; empty: 2 and 3 everywhere.
+        dropout: share of values that its dropout layers drop; the weights do not depend on it.
     """
 
     class_count: int
@@ -39,7 +39,7 @@ class NetworkShape:
         return len(self.patch)
 
     @property
-    def as_monai_takes_it(self) -> dict[str, Any]:
+    def monai_arguments(self) -> dict[str, Any]:
         """The arguments that all of MONAI's networks share: one input channel, a channel of logits for each class."""
         return {"spatial_dims": self.dimensions, "in_channels": 1, "out_channels": self.class_count}
 
@@ -49,15 +49,15 @@ class NetworkEntry(Entry):
     """A network as users choose it.
 
     `make` is its class, a `torch.nn.Module` that maps (N, 1, *spatial) images to (N, classes, *spatial) logits; with
-    `takes_pseudo_label` the mean pseudo-label, a channel for each class, stands behind the image.
+    `takes_pseudo_label` the mean pseudo-label, a channel for each class, follows the image's channel.
 
     Attributes:
-        arguments: what the class is called with to have this shape.
-        patch_divisor: what the sides of its patches must be multiples of.
-        bytes_per_voxel: about how much memory a voxel of a patch takes in training.
-        dimensions: what it can be: 2, 3 or both.
-        has_fixed_patch: True when its weights fit patches of one size only.
-        takes_pseudo_label: True for a network for the final model only.
+        arguments: gives the keyword arguments of the class for a shape.
+        patch_divisor: the sides of its patches must be multiples of it.
+        bytes_per_voxel: approximate memory that training needs per voxel of a patch.
+        dimensions: for which it can be built: 2, 3 or both.
+        has_fixed_patch: True when its weights fit only one patch size.
+        takes_pseudo_label: True for networks of the final model only.
     """
 
     arguments: Callable[[NetworkShape], dict[str, Any]]
@@ -69,17 +69,22 @@ class NetworkEntry(Entry):
 
     @property
     def patch_step(self) -> int:
-        """What the sides of planned patches are multiples of, and at least."""
+        """The sides of planned patches are multiples of this."""
         return max(DIVISOR, self.patch_divisor)
 
     def check_shape(self, shape: NetworkShape) -> None:
         """Raise BadInputError when it cannot work with patches of this size."""
         if shape.dimensions not in self.dimensions:
-            raise BadInputError(f"The network '{self.name}' cannot be {shape.dimensions}D. Choose another one.")
+            raise BadInputError(
+                _("The network '{name}' cannot be {dimensions}D. Choose another one.").format(
+                    name=self.name, dimensions=shape.dimensions
+                )
+            )
         if any(n % self.patch_divisor for n in shape.patch):
             raise BadInputError(
-                f"The network '{self.name}' needs patches whose sides are multiples of {self.patch_divisor}, not "
-                f"{list(shape.patch)}."
+                _(
+                    "The network '{name}' needs patches whose sides are multiples of {patch_divisor}, not {patch}."
+                ).format(name=self.name, patch_divisor=self.patch_divisor, patch=list(shape.patch))
             )
 
 

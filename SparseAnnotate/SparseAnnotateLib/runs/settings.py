@@ -1,4 +1,4 @@
-"""Everything a training can be told, as data: written with the run, read by whoever continues or uses it.
+"""The settings of a training as data: stored with the run, and read when it is resumed or used.
 
 Importable without torch, so that the panel and the command line know the choices and the defaults.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core import BadInputError
+from ..core.messages import _
 from .loss import DEFAULT_LOSS, LOSSES
 from .network import AUTO, DIVISOR, NETWORKS, base_networks
 
@@ -28,11 +29,11 @@ class AugmentationSettings:
 
     Attributes:
         flip: the axes to mirror along, of S, A, R; None: R, because bodies are about symmetric from left to right, or
-            none where the names of structures tell sides. Mirroring along S or A shows anatomy that nobody has.
-        right_angles: chance of a rotation by 90, 180 or 270 degrees, in planes whose spacing and patch sides agree.
+            none where the names of structures distinguish sides. Mirroring along S or A gives impossible anatomy.
+        right_angles: chance of a rotation by 90, 180 or 270 degrees, in planes with equal spacings and patch sides.
         affine: chance of a small rotation, scaling and shear.
         elastic: chance of an elastic deformation, together with the affine one.
-        bias_field: chance of a smooth change of brightness, as MR coils make.
+        bias_field: chance of a smooth change of brightness, as caused by MR coils.
         intensity: chance of each change of brightness, contrast and noise.
         mixup: chance that two patches are mixed (Zhang 2018).
     """
@@ -52,14 +53,14 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train; 'auto' and None are filled in from the cohort and the device when the run begins.
+    """How to train; 'auto' and None are replaced according to the cohort and the device when the run starts.
 
     Attributes:
         recipe: what to train, a name from RECIPES.
         network: network of 3D models, a name from `base_networks`; 'auto': a small one on a CPU.
         network_2d: the same for 2D models.
         network_final: network of the final model of 'self_training', a name from NETWORKS; 'auto': the Y-shaped
-            DenseVoxNet on a GPU, and on a CPU that of the 3D model, which learns more in the steps a CPU affords.
+            DenseVoxNet on a GPU, and on a CPU that of the 3D model, which learns more in few steps.
         patch: patch size of 3D models in voxels (S, A, R); None: planned from the cohort and the device.
         patch_2d: patch size of 2D models in pixels; None: planned.
         batch: patches per step of 3D models; None: planned.
@@ -88,7 +89,7 @@ class TrainingSettings:
         drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
         random_share: share of the final model's steps that fit randomly chosen pseudo-labels; the rest fit the nearest.
         augmentation: random changes of patches, see `AugmentationSettings`.
-        normalisation: of the intensities of each image: 'z_score', or 'percentile' (percentiles 0.5 and 99.5 become 0
+        normalisation: of each image's intensities: 'z_score', or 'percentile' (percentiles 0.5 and 99.5 become 0
             and 1).
         validation_share: share of the drawn slices held out for validation; none with fewer than 20 drawn slices.
         validate_every: steps between two validations on held-out slices.
@@ -142,17 +143,27 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
-            raise BadInputError(f"There is no recipe '{self.recipe}'; choose one of {', '.join(RECIPES)}.")
+            raise BadInputError(
+                _("There is no recipe '{recipe}'; choose one of {recipes}.").format(
+                    recipe=self.recipe, recipes=", ".join(RECIPES)
+                )
+            )
         for name in (self.network, self.network_2d):
             if name != AUTO and name not in base_networks():
-                raise BadInputError(f"There is no network '{name}'; choose one of auto, {', '.join(base_networks())}.")
+                raise BadInputError(
+                    _("There is no network '{name}'; choose one of auto, {networks}.").format(
+                        name=name, networks=", ".join(base_networks())
+                    )
+                )
         if self.network_final != AUTO and self.network_final not in NETWORKS:
             raise BadInputError(
-                f"There is no final network '{self.network_final}'; choose one of auto, {', '.join(NETWORKS)}."
+                _("There is no final network '{name}'; choose one of auto, {networks}.").format(
+                    name=self.network_final, networks=", ".join(NETWORKS)
+                )
             )
         LOSSES.named(self.loss)
         if self.class_weights is not None and min(self.class_weights, default=0.0) <= 0.0:
-            raise BadInputError("Each of the 'class_weights' must be more than 0, the background's first.")
+            raise BadInputError(_("Each of the 'class_weights' (the background first) must be more than 0."))
         for patch in (self.patch, self.patch_2d):
             if patch is not None:
                 check_patch_sides(patch)
@@ -160,7 +171,9 @@ class TrainingSettings:
         optional = ("batch", "batch_2d", "iterations_2d", "iterations_final")
         for name in [*counts, *(n for n in optional if getattr(self, n) is not None)]:
             if getattr(self, name) < 1:
-                raise BadInputError(f"'{name}' must be at least 1, not {getattr(self, name)}.")
+                raise BadInputError(
+                    _("'{name}' must be at least 1, not {value}.").format(name=name, value=getattr(self, name))
+                )
         shares = ("warm_up", "cool_down", "fill_weight", "foreground_share", "undrawn_share", "validation_share")
         for name in (*shares, "random_share"):
             _check_share(name, getattr(self, name))
@@ -169,25 +182,33 @@ class TrainingSettings:
         placed = sum(self.class_shares.values()) if self.class_shares is not None else self.foreground_share
         if placed + self.undrawn_share > 1.0 + 1e-9:
             raise BadInputError(
-                f"Patches on structures and anywhere make up more than all patches: {placed:g} + "
-                f"{self.undrawn_share:g}. Lower 'foreground_share', 'class_shares' or 'undrawn_share'."
+                _(
+                    "The shares of patches on structures and anywhere add up to more than 1: {placed:g} + {undrawn:g}. "
+                    "Lower 'foreground_share', 'class_shares' or 'undrawn_share'."
+                ).format(placed=placed, undrawn=self.undrawn_share)
             )
         if not 0.0 <= self.dropout < 1.0:
-            raise BadInputError(f"'dropout' is a share of at least 0 and less than 1, not {self.dropout:g}.")
+            raise BadInputError(
+                _("'dropout' is a share of at least 0 and less than 1, not {dropout:g}.").format(dropout=self.dropout)
+            )
         if self.learning_rate <= 0 or self.weight_decay < 0:
-            raise BadInputError("The learning rate must be positive, and the weight decay not negative.")
+            raise BadInputError(_("The learning rate must be positive, and the weight decay not negative."))
         if self.largest_gradient <= 0 or self.drawn_weight <= 0 or self.mean_teacher < 0:
             raise BadInputError(
-                "'largest_gradient' and 'drawn_weight' must be positive, and 'mean_teacher' not negative."
+                _("'largest_gradient' and 'drawn_weight' must be positive, and 'mean_teacher' not negative.")
             )
         if self.seed < 0:
-            raise BadInputError(f"The seed must not be negative, but is {self.seed}.")
+            raise BadInputError(_("The seed must not be negative, but is {seed}.").format(seed=self.seed))
 
 
 def check_patch_sides(patch: tuple[int, ...]) -> None:
     """Raise BadInputError unless the sides of a patch can be halved four times."""
     if min(patch) < DIVISOR or any(n % DIVISOR for n in patch):
-        raise BadInputError(f"Each side of the patch must be a multiple of {DIVISOR} voxels, not {list(patch)}.")
+        raise BadInputError(
+            _("Each side of the patch must be a multiple of {divisor} voxels, not {patch}.").format(
+                divisor=DIVISOR, patch=list(patch)
+            )
+        )
 
 
 def large_enough_patch(patch: tuple[int, ...]) -> tuple[int, ...]:
@@ -196,15 +217,17 @@ def large_enough_patch(patch: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check_patch(patch: tuple[int, ...]) -> None:
-    """Raise BadInputError unless the networks can halve a patch of this size four times, and have something left."""
+    """Raise BadInputError unless a patch can be halved four times with more than a single voxel left."""
     check_patch_sides(patch)
     if max(patch) == DIVISOR:
         raise BadInputError(
-            f"At least one side of the patch must be {2 * DIVISOR} voxels or more: after four halvings there must "
-            f"be more than one voxel left, which {list(patch)} does not give."
+            _(
+                "At least one side of the patch must be {smallest} voxels or more, because the network would reduce "
+                "{patch} to a single voxel."
+            ).format(smallest=2 * DIVISOR, patch=list(patch))
         )
 
 
 def _check_share(name: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
-        raise BadInputError(f"'{name}' is a share between 0 and 1, not {value:g}.")
+        raise BadInputError(_("'{name}' is a share between 0 and 1, not {value:g}.").format(name=name, value=value))

@@ -212,7 +212,7 @@ def test_a_ledger_that_no_longer_fits_its_labels_is_left_out_and_reported(tmp_pa
     assert states(again.ledger("filled in")) == {(Plane.AXIAL, 0): "drawn", (Plane.AXIAL, 6): "drawn"}
     assert len(warnings) == 3
     assert "The ledger of 'damaged' was left out" in warnings[0]
-    assert all("not those of the ledger" in warning for warning in warnings[1:])
+    assert all("no longer match the ledger" in warning for warning in warnings[1:])
 
 
 @pytest.mark.parametrize("wrong", ["size", "damaged", "no image", "value"])
@@ -248,7 +248,7 @@ def test_some_cases_are_imported_and_their_drawings_kept_elsewhere(tmp_path):
     assert sorted(p.name for p in (tmp_path / "ours").iterdir() if p.name != ".lock") == ["cohort.json"]
     with pytest.raises(BadInputError, match="has no case 'd'"):
         import_nnunet_dataset(folder, tmp_path / "other", Watch(), ["d"])
-    with pytest.raises(BadInputError, match="state' holds annotations or ledgers already"):
+    with pytest.raises(BadInputError, match="state' already holds annotations or ledgers"):
         import_nnunet_dataset(folder, tmp_path / "other", Watch(), ["a"], tmp_path / "state")
     assert not (tmp_path / "other").exists()
 
@@ -297,7 +297,7 @@ def test_images_without_labels_and_labels_without_image_are_reported(tmp_path):
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
     assert [case.name for case in cohort.cases] == ["a", "bare"]
     assert warnings == [
-        "'gone' has labels but no image 'gone_0000.nii.gz'; left out.",
+        "'gone' has labels but no image 'gone_0000.nii.gz', so it was left out.",
         "'bare' has no label file in 'labelsTr'.",
     ]
 
@@ -322,15 +322,15 @@ def test_predicted_structures_are_matched_by_name_and_never_by_the_digits_in_it(
     warnings, values = predictions_of(cohort, tmp_path, {"Liver": 1, "kidney": 2}, [1, 2])
     assert values == [0, 3, 4]
     assert warnings == [
-        "'Liver' was taken for 'liver', which differs in upper and lower case only.",
-        "'kidney' was taken for 'Kidney', which differs in upper and lower case only.",
+        "'Liver' was imported as 'liver', which differs in upper and lower case only.",
+        "'kidney' was imported as 'Kidney', which differs in upper and lower case only.",
     ]
     before = cohort.prediction_path("nn", "a").read_bytes()
     for labels in ({"vertebra 3": 1}, {"label 3": 1}, {"label 9": 1}, {"3": 1}, {"Liver": 1, "LIVER": 2}):
         with pytest.raises(BadInputError, match="which the cohort does not have; it has: 'spleen', 'liver', 'Kidney'"):
             predictions_of(cohort, tmp_path, labels, list(labels.values()))
     with pytest.raises(
-        BadInputError, match="holds the label 2, which is no structure of the data set: its .* names 1, 3"
+        BadInputError, match="holds the label 2, which is not a structure of the data set: its .* names 1, 3"
     ):
         predictions_of(cohort, tmp_path, {"liver": 1, "spleen": 3}, [1, 2])
     assert cohort.prediction_path("nn", "a").read_bytes() == before
@@ -439,9 +439,9 @@ def test_a_bundle_comes_back_as_a_run(oblique_cohort, tmp_path):
     import_bundle(oblique_cohort, folder, "again")
     one, other = (Predictor(oblique_cohort, name, "cpu").labels("bare") for name in ("r", "again"))
     np.testing.assert_array_equal(one, other)
-    with pytest.raises(BadInputError, match="There is a run 'again' already"):
+    with pytest.raises(BadInputError, match="The run 'again' already exists"):
         import_bundle(oblique_cohort, folder, "again")
-    with pytest.raises(BadInputError, match="already is a bundle"):
+    with pytest.raises(BadInputError, match="is already a bundle"):
         export_bundle(oblique_cohort, "r", folder)
     (folder / "configs" / "sparse_annotate.json").unlink()
     with pytest.raises(BadInputError, match="is not a bundle that SparseAnnotate wrote"):

@@ -84,7 +84,7 @@ def test_a_case_that_was_not_filled_and_a_fill_older_than_the_drawing_are_refuse
     labels = read_image(ball_cohort.fill_path(name))[0].copy()
     indices = [*annotation.ledger.indices(Plane.AXIAL), 5]
     ball_cohort.save_annotation(name, SparseAnnotation.from_slices(labels, annotation.geometry, Plane.AXIAL, indices))
-    with pytest.raises(BadInputError, match="not one of what is drawn now"):
+    with pytest.raises(BadInputError, match="does not match what is drawn now"):
         cases(ball_cohort, tmp_path, 0.5)
 
 

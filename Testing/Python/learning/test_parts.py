@@ -277,8 +277,8 @@ def test_a_device_that_does_not_work_is_refused_with_those_that_do(wanted, monke
     with pytest.raises(BadInputError) as refused:
         chosen_device(wanted)
     assert re.fullmatch(
-        r"'(cuda|mps)(:\d)?' cannot be used \(PyTorch says: [^.]*\)\. Choose another device: 'cpu' can be used here, "
-        r"or 'auto' for the best\. \(A device is written auto, cpu, cuda, cuda:1 for the second GPU, or mps "
+        r"'(cuda|mps)(:\d)?' cannot be used \(PyTorch reports: [^.]*\)\. Choose another device: 'cpu' can be used "
+        r"here, or 'auto' for the best one\. \(Devices are named auto, cpu, cuda, cuda:1 for the second GPU, or mps "
         r"for an Apple GPU\.\)",
         str(refused.value),
     )
@@ -302,21 +302,21 @@ def test_devices_are_understood_as_people_write_them(monkeypatch):
     assert named_device("GPU") == "mps"
     report = chosen_device("CPU")
     assert (report.device, report.works) == ("cpu", True)
-    assert report.message.startswith("'CPU' is taken for 'cpu'. 'cpu' (")
+    assert report.message.startswith("'CPU' means 'cpu'. 'cpu' (")
 
 
 def test_a_graphics_card_that_is_not_there_is_named_by_its_number(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert named_device("cuda:1") == "cuda:1"
-    with pytest.raises(BadInputError, match="no device 'cuda:9': PyTorch sees 2 GPUs here, counted from 0"):
+    with pytest.raises(BadInputError, match="no device 'cuda:9': PyTorch finds 2 GPUs here, numbered from 0"):
         named_device("cuda:9")
 
 
 def test_a_plan_says_what_was_made_of_the_device_that_was_asked_for(ball_cohort):
     plans = [new_plan(ball_cohort, TrainingSettings(device=word), ["ball_0", "ball_1"]) for word in ("cpu", "CPU")]
     assert [plan.device for plan in plans] == ["cpu", "cpu"]
-    assert not any("taken for" in note for note in plans[0].notes)
-    assert plans[1].notes[0].startswith("'CPU' is taken for 'cpu'.")
+    assert not any(" means " in note for note in plans[0].notes)
+    assert plans[1].notes[0].startswith("'CPU' means 'cpu'.")
 
 
 def test_a_patch_too_small_for_the_network_is_enlarged_and_this_is_in_the_notes(ball_cohort):

@@ -358,7 +358,7 @@ def test_clean_up_keeps_the_largest_piece_and_smooths_what_sticks_out():
     assert not smooth[9, 9, 15:].any()
     assert smooth[9, 9, 9] == 1
     np.testing.assert_array_equal(cleaned(classes, 3, (1, 1, 1), CleanUp()), classes)
-    with pytest.raises(BadInputError, match="at least 0, not -1"):
+    with pytest.raises(BadInputError, match="at least 0 mm, not -1"):
         CleanUp(smoothing=-1.0)
 
 

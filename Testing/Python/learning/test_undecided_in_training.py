@@ -149,5 +149,7 @@ def test_a_fill_of_another_decision_is_not_learned_from(partly_decided, tmp_path
     assert (confidence[annotation.undecided] < 100).all()
     decided = SparseAnnotation.from_slices(annotation.labels, annotation.geometry, Plane.AXIAL, range(2, 24, 4))
     partly_decided.save_annotation("ball_0", decided)
-    with pytest.raises(BadInputError, match="The fill of case 'ball_0' is not one of what is drawn now. Fill it again"):
+    with pytest.raises(
+        BadInputError, match="The fill of case 'ball_0' does not match what is drawn now. Fill it again"
+    ):
         case_of(partly_decided, tmp_path / "labels", 0.5)

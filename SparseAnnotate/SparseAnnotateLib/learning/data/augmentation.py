@@ -28,22 +28,22 @@ _LARGEST_SCALING, _LARGEST_SHEAR = 0.15, 0.05
 _ELASTIC_SPREAD, _ELASTIC_REACH = (4.0, 7.0), (20.0, 60.0)  # voxels; the second before smoothing over the first
 _STRONGEST_BIAS = 0.3
 _LIKE_SPACING = 1.25
-_THICK = 3.0  # from this ratio of spacings on, volumes are not turned out of their slices
+_THICK = 3.0  # from this ratio of spacings on, volumes are not rotated out of the slice plane
 
 
 class Augmentation:
-    """Changes patches at random; labels are taken along by their nearest voxel, undrawn ones stay undrawn.
+    """Changes patches at random; labels are resampled by nearest neighbour, and undrawn voxels stay undrawn.
 
-    What happens to a patch depends on the seed, the iteration and its number alone, so that a resumed run goes on
-    exactly as it would have, and several processes do together what one would.
+    The result depends only on the seed, the iteration and the patch's number, so that a resumed run continues exactly
+    as if it had not stopped, and several processes together do what one would.
 
     Args:
         settings: what may happen, and how often.
         flip: axes of (S, A, R) that patches are mirrored along.
         patch: (S, A, R) or (height, width).
-        spacing: (S, A, R) in mm, of 3D patches; slices of all planes are turned freely.
-        with_distances: patches carry distances to boundaries, which hold only while voxels stay where they are: no
-            affine and no elastic change.
+        spacing: (S, A, R) in mm, of 3D patches; slices of all planes are rotated freely.
+        with_distances: patches contain distances to boundaries, which are valid only if voxels do not move: no
+            affine and no elastic deformation.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Augmentation:
     def __call__(self, patches: Sequence[Patch], iteration: int, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
         """The patches of one iteration, with their numbers, as a batch: each (N, channels, *spatial)."""
         keys = tuple(patches[0].arrays)
-        # Built anew each time: transforms keep a random state, and batches are prepared in several threads.
+        # Built for each batch, because transforms keep a random state and batches are prepared in several threads.
         transform = Compose([*self._movements(keys), *self._brightness()])
         changed = []
         for patch, number in zip(patches, numbers, strict=True):

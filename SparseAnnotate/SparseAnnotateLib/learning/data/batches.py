@@ -12,7 +12,7 @@ from .augmentation import Augmentation
 from .patches import PatchSampler
 
 _BATCHES_AHEAD = 2
-# A GPU is fed by as many threads as there are cores; on a CPU more would take the network's own.
+# A GPU is fed by as many threads as there are cores; on a CPU more would compete with the network.
 THREADS_FOR_GPU = max(_BATCHES_AHEAD, min(8, os.cpu_count() or 1))
 
 Batch = dict[str, torch.Tensor]

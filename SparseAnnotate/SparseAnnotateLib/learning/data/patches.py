@@ -1,4 +1,4 @@
-"""Training patches, in 3D and from slices, placed where a person has drawn or where pseudo-labels see a structure."""
+"""Training patches, in 3D and from slices, placed on drawn slices or on pseudo-labelled structures."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Patch:
 
 
 class PatchSampler:
-    """Draws patches; patch `number` of iteration `n` is the same whenever, and in whichever process, it is asked for.
+    """Draws patches; patch `number` of an iteration is always the same, in any process.
 
-    A voxel is chosen first, as `placing` says: of a random structure on a random drawn slice that shows it, any of a
-    random drawn slice, or any of a random volume. The patch then lies at random around it, not only with it in its
-    centre. Slices (Zheng 2020, eq. 1: a volume and a plane at random each time) go through that voxel in a random
+    First a voxel is chosen according to `placing`: of a random structure on a random drawn slice that shows it, any of
+    a random drawn slice, or any of a random volume. The patch is then placed at random around it, not just centred on
+    it. Slices (Zheng 2020, eq. 1: a volume and a plane at random each time) go through that voxel in a random
     plane; in planes other than the drawn one only the drawn lines of it are supervised.
 
     Args:

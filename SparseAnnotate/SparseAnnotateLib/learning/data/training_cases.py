@@ -23,7 +23,7 @@ from ...core.voxel_values import require_finite
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
-_VERSION = 2  # part of every name in the cache: what another version has normalised is not used
+_VERSION = 2  # part of every name in the cache: images normalised by another version are not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class TrainingCase:
         weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
         distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
         distance_classes: of how many classes patches carry distances; 0: none.
-        pseudo_path: where pseudo-labels lie on disk, as far as they are not plain background: (2, V, S, A, R), see
+        pseudo_path: where pseudo-labels lie on disk, except for plain background: (2, V, S, A, R), see
             `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
         undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided.
@@ -59,7 +59,7 @@ class TrainingCase:
     located: dict[int, np.ndarray] = field(default_factory=dict)
     undecided_path: Path | None = None
 
-    # Mapped anew each time, which costs next to nothing: a cohort may have more cases than a process may have files.
+    # Mapped at each access, which costs almost nothing: a cohort may have more cases than a process may open files.
     @property
     def image(self) -> np.ndarray:
         """(S, A, R) float16, normalised; mapped from disk, so a cohort may be larger than memory."""
@@ -67,7 +67,7 @@ class TrainingCase:
 
     @property
     def labels(self) -> np.ndarray:
-        """(S, A, R) class indices, mapped from disk; without `weights` they mean nothing off the drawn slices."""
+        """(S, A, R) class indices, mapped from disk; without `weights` they are undefined off the drawn slices."""
         return np.load(self.labels_path, mmap_mode="r")
 
     @property
@@ -77,7 +77,7 @@ class TrainingCase:
 
     @property
     def undecided(self) -> np.ndarray | None:
-        """(S, A, R) bool, mapped from disk: voxels of drawn slices that nobody has decided; None without any."""
+        """(S, A, R) bool, mapped from disk: undecided voxels of drawn slices; None without any."""
         return np.load(self.undecided_path, mmap_mode="r") if self.undecided_path is not None else None
 
     def decided_on(self, axis: int, index: int) -> np.ndarray:
@@ -90,7 +90,7 @@ class TrainingCase:
         """The pseudo-labels of a box of the volume, by each of V base models.
 
         Returns class indices (V, *box) and their probabilities (V, *box) uint8, 255 for 1. Far from all structures,
-        where nothing is kept, it is background for certain.
+        where nothing is stored, the result is background with certainty.
         """
         if self.pseudo_path is None:
             raise ValueError(f"'{self.name}' has no pseudo-labels")
@@ -116,8 +116,8 @@ class TrainingCase:
 def normalise(image: np.ndarray, kind: str) -> np.ndarray:
     """A (K, J, I) image as float16 with zero mean and unit variance ('z_score'), or 0.5-99.5 % to 0-1 ('percentile').
 
-    Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Padding far outside of
-    what the image shows does not count, and is drawn near; see `Intensities`.
+    Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Padding far outside
+    the range of the image is ignored and clipped; see `Intensities`.
 
     Raises BadInputError for a constant image.
     """
@@ -142,7 +142,7 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
 
 
 def _start_and_width(values: np.ndarray, kind: str) -> tuple[float, float]:
-    """What becomes 0, and the distance that becomes 1."""
+    """The value that becomes 0, and the difference that becomes 1."""
     if kind == "z_score":
         return float(values.mean()), float(values.std()) or 1.0
     low, high = np.percentile(values, (0.5, 99.5))
@@ -150,7 +150,7 @@ def _start_and_width(values: np.ndarray, kind: str) -> tuple[float, float]:
 
 
 def _is_nearly_constant(tensor: torch.Tensor) -> bool:
-    """Whether more than 99 % of the voxels are one grey value, so that percentiles tell nothing apart."""
+    """Whether more than 99 % of the voxels have the same grey value, so that percentiles are of no use."""
     values = tensor.numpy().ravel()
     middle = np.median(values[:: max(1, values.size // _SAMPLES)])
     return bool(np.count_nonzero(values != middle) < 0.01 * values.size)
@@ -162,7 +162,7 @@ def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
 
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
-    """Where a case's normalised image lies, as a .npy file; it is made when it is not there yet, or damaged."""
+    """Where a case's normalised image lies, as a .npy file; it is written if it is missing or damaged."""
     cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kind}-{_VERSION}.npy"
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)
@@ -170,7 +170,7 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
             array = normalise(image, kind)
         except BadInputError as error:
             raise BadInputError(
-                _("The image of case '{name}' cannot be used. {error}").format(name=name, error=error)
+                _("The image of case '{name}' cannot be used. {error}").format(name=name, error=error.message)
             ) from error
         save_array(cached, geometry.to_standard_order(array))
     return cached
@@ -200,16 +200,14 @@ def training_cases(
         with_distances: whether the distances to the boundaries are needed.
 
     Raises:
-        BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or one of another annotation.
+        BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or a fill of another annotation.
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
     undecided: dict[str, Path] = {}
     for number, name in enumerate(names):
         watch.step(
             number / len(names),
-            _("preparing '{name}', {number} of {name_count}").format(
-                name=name, number=number + 1, name_count=len(names)
-            ),
+            _("preparing '{case}', {number} of {count}").format(case=name, number=number + 1, count=len(names)),
         )
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
@@ -245,7 +243,7 @@ def training_cases(
 
 
 def kept_path(folder: Path, kind: str, name: str) -> Path:
-    """Where an array of a case is kept while training: in a folder for its kind, so that no two names can meet."""
+    """Where an array of a case is kept while training: in a folder for its kind, so that names cannot collide."""
     return folder / kind / f"{file_stem(name)}.npy"
 
 
@@ -253,8 +251,8 @@ def slice_distances(labels: np.ndarray, class_count: int, decided: np.ndarray | 
     """Signed distances (pixels) to the boundary of each class in a dense 2D slice, (C, height, width) float16.
 
     Negative inside, 0 on the last pixel inside, 1 on the first outside (MONAI's BoundaryLoss); 0 everywhere for a class
-    that is not there. Within a drawn slice they are right, because all of it is drawn; in 3D they would not be.
-    A structure may go on where nobody has `decided`, (height, width) bool: outside it is no further than that.
+    that does not occur. Within a drawn slice they are exact, because all of it is drawn; in 3D they would not be.
+    A structure may continue into voxels that are not `decided`, (height, width) bool, which limits distances outside.
     """
     result = np.zeros((class_count, *labels.shape), dtype=np.float16)
     for value in np.unique(labels):
@@ -297,7 +295,7 @@ def _filled(
     drawn = annotation.supervised_mask()
     if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
         raise BadInputError(
-            _("The fill of case '{name}' is not one of what is drawn now. Fill it again.").format(name=name)
+            _("The fill of case '{name}' does not match what is drawn now. Fill it again.").format(name=name)
         )
     change = Origin.from_facts(read_facts(path)).changes(cohort.origin(name, annotation))
     if change:

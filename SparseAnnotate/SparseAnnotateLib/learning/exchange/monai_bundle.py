@@ -1,4 +1,4 @@
-"""A trained 3D model as a MONAI bundle, which MONAI's own runner executes, and a bundle made so as a run again."""
+"""Export a trained 3D model as a MONAI bundle, which MONAI's runner executes; import such a bundle as a run."""
 
 from __future__ import annotations
 
@@ -40,23 +40,21 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     """Write a run's 3D model as a MONAI bundle.
 
     `python -m monai.bundle run --config_file FOLDER/configs/inference.json --bundle_root FOLDER --dataset_dir IMAGES`
-    then segments every image of a folder as `Predictor` does on a CPU, drawn slices and clean-up apart. 2D models and
-    the final model of self-training, which needs all others at once, do not fit into a bundle.
+    then segments every image of a folder as `Predictor` does on a CPU, without drawn slices and clean-up. 2D models and
+    the final model of self-training, which needs all the others, do not fit into a bundle.
 
     Raises:
         BadInputError: the folder is a bundle already, or the run has no 3D model. RunError: the run is not finished.
     """
     folder = Path(folder).expanduser().absolute()
     if (folder / "configs").exists():
-        raise BadInputError(_("'{folder}' already is a bundle; choose another folder.").format(folder=folder))
+        raise BadInputError(_("'{folder}' is already a bundle; choose another folder.").format(folder=folder))
     run = RunFolder(cohort.run_folder(run_name))
     card = run.card()
     model = next((m for m in card.models if m.plan.role == "3d"), None)
     if model is None:
         raise BadInputError(
-            _("The run '{run_name}' has no 3D model, and a MONAI bundle holds one. Train one.").format(
-                run_name=run_name
-            )
+            _("The run '{run}' has no 3D model, which a MONAI bundle needs. Train a run with one.").format(run=run_name)
         )
     write_bytes(folder / _WEIGHTS, run.weights_path("3d").read_bytes())
     write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
@@ -66,24 +64,24 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
 
 
 def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
-    """Take a bundle that `export_bundle` wrote over as a finished run of this cohort.
+    """Import a bundle that `export_bundle` wrote as a finished run of this cohort.
 
     Raises:
-        BadInputError: it is another bundle, whose pre-processing nothing here would repeat, or the run exists.
+        BadInputError: it is another kind of bundle, whose pre-processing is unknown, or the run exists.
         RunError: its weights do not fit.
     """
     folder = Path(folder).expanduser().absolute()
     if not (folder / _RUN).is_file():
         raise BadInputError(
             _(
-                "'{folder}' is not a bundle that SparseAnnotate wrote ('{run}' is missing); how its images were "
-                "prepared is not known. Run it with MONAI, and import its predictions as label files instead."
-            ).format(folder=folder, run=_RUN)
+                "'{folder}' is not a bundle that SparseAnnotate wrote ('{file}' is missing), so its pre-processing is "
+                "unknown. Run it with MONAI, and import its predictions as label files instead."
+            ).format(folder=folder, file=_RUN)
         )
     card = read_json(folder / _RUN, RunCard)
     run = RunFolder(cohort.run_folder(run_name))
     if run.is_started or run.is_finished:
-        raise BadInputError(_("There is a run '{run_name}' already; choose another name.").format(run_name=run_name))
+        raise BadInputError(_("The run '{run}' already exists; choose another name.").format(run=run_name))
     network = build_network(card.last.plan.network, network_shape(card.last.plan, card.class_count))
     load_weights(folder / _WEIGHTS, network)
     write_bytes(run.weights_path("3d"), (folder / _WEIGHTS).read_bytes())

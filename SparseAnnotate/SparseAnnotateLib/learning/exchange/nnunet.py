@@ -20,13 +20,13 @@ from ...core.geometry import VolumeGeometry
 from ...core.images import read_geometry, read_labels, write_image
 from ...core.known_slices import drawn_from_known, explains, with_ledger
 from ...core.ledger import Ledger
-from ...core.messages import _
+from ...core.messages import _, counted
 from ...core.progress import Watch
 from ...core.strict_json import read_json, write_json
 from .nnunet_dataset import CHANNEL, IGNORE, NnunetDataset, nnunet_images, read_nnunet_dataset
 
 LEDGER_FOLDER = "SparseAnnotate_ledgers"
-"""Beside what nnU-Net reads: which of the labelled slices were drawn in which plane, for the way back."""
+"""Beside the files that nnU-Net reads: which labelled slices were drawn in which plane, for import."""
 
 _MADE = ("annotations", "ledgers")
 
@@ -34,11 +34,11 @@ _MADE = ("annotations", "ledgers")
 def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[str], watch: Watch) -> Path:
     """Write cases as a raw data set: drawn slices with their labels, everything else as 'ignore'.
 
-    Cases without drawn slices become test images. nnU-Net wants labels without gaps: they are numbered anew in the
-    order of their values, and dataset.json keeps their names. Ledgers go along, which nnU-Net does not look at.
+    Cases without drawn slices become test images. nnU-Net needs consecutive labels: they are renumbered in the order
+    of their values, and dataset.json keeps their names. Ledgers are exported, too; nnU-Net ignores them.
 
     Args:
-        folder: named Dataset<three digits>_<name>, as nnU-Net wants it; must not hold a data set yet.
+        folder: named Dataset<three digits>_<name>, as nnU-Net requires; must not hold a data set yet.
 
     Raises:
         BadInputError: the folder's name does not fit or holds a data set, or nothing has been drawn.
@@ -57,9 +57,9 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     if len({"background", IGNORE, *labels_of}) < len(values) + 2:
         raise BadInputError(
             _(
-                "In a data set of nnU-Net every structure has a name of its own, other than 'background' and "
-                "'{ignore}'. These do not: {labels_of}. Rename them."
-            ).format(ignore=IGNORE, labels_of=", ".join(labels_of))
+                "In an nnU-Net data set every structure needs a name of its own, other than 'background' and "
+                "'{ignore}'. The structures are: {names}. Rename those that do not fit."
+            ).format(ignore=IGNORE, names=", ".join(labels_of))
         )
     if not values:
         raise BadInputError(_("No structure has been drawn yet, so there is nothing that nnU-Net could learn."))
@@ -107,37 +107,35 @@ def import_nnunet_dataset(
     Where the data set has an ignore label, the known voxels are what was drawn: on the slices of the ledger that
     `export_nnunet_dataset` left beside it, if it still fits; else on those that `drawn_from_known` finds. Single
     ignored voxels of these slices are undecided. Without an ignore label the labels are dense and become references.
-    Everything is looked at before the cohort is made; what goes wrong afterwards takes it away again.
-    Returns the cohort, and sentences on what could not be taken over.
+    Everything is checked before the cohort is made; if anything fails afterwards, it is removed again.
+    Returns the cohort, and warnings about what could not be imported.
 
     Raises:
-        BadInputError: no raw data set, several channels, labels that are regions, or files that cannot be used.
+        BadInputError: not a raw data set, several channels, labels that are regions, or files that cannot be used.
     """
     folder, cohort_folder = Path(folder).expanduser().absolute(), Path(cohort_folder).expanduser().absolute()
     dataset = read_nnunet_dataset(folder)
     images = nnunet_images(folder, dataset)
     unknown = [name for name in cases if name not in images]
     if unknown:
-        raise BadInputError(
-            _("The data set '{folder}' has no case '{unknown}'.").format(folder=folder, unknown=unknown[0])
-        )
+        raise BadInputError(_("The data set '{folder}' has no case '{case}'.").format(folder=folder, case=unknown[0]))
     images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
-        Cohort.create(cohort_folder, cohort_folder.name)  # which says that there is one
+        Cohort.create(cohort_folder, cohort_folder.name)  # raises the error that there is one
     warnings = [] if cases else _labels_without_image(folder, dataset, images)
     ledgers: dict[str, Ledger | None] = {}
     for number, (name, path) in enumerate(images.items()):
         watch.step(0.5 * number / len(images), _("checking '{name}'").format(name=name))
-        annotation, _, found = _case(folder, dataset, name, path)
+        annotation, _reference, found = _case(folder, dataset, name, path)
         warnings += found
         ledgers[name] = annotation.ledger if annotation is not None else None
     state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
     if any((state / name).exists() for name in _MADE):
         raise BadInputError(
             _(
-                "'{state}' holds annotations or ledgers already, of a cohort without its '{cohort_file}'. "
-                "Choose another folder."
-            ).format(state=state, cohort_file=COHORT_FILE)
+                "'{folder}' already holds annotations or ledgers, of a cohort without its '{file}'. Choose another "
+                "folder."
+            ).format(folder=state, file=COHORT_FILE)
         )
     new_folders = [path for path in (cohort_folder, state) if not path.exists()]
     Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
@@ -145,12 +143,12 @@ def import_nnunet_dataset(
         cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), _("reading '{name}'").format(name=name))
-            annotation, reference, _ = _case(folder, dataset, name, path, ledgers[name])
+            annotation, reference, _warnings = _case(folder, dataset, name, path, ledgers[name])
             cohort.add_case(name, path, reference=reference)
             if annotation is not None:
                 cohort.save_annotation(name, annotation)
     except BaseException:
-        _take_away(cohort_folder, state, new_folders)
+        _remove_cohort(cohort_folder, state, new_folders)
         raise
     return cohort, warnings
 
@@ -163,12 +161,12 @@ def import_nnunet_predictions(
     watch: Watch,
     cases: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
-    """Take nnU-Net's predictions over as those of `run`; returns the names of the cases that had one, and sentences.
+    """Import nnU-Net's predictions as those of `run`; returns the names of the cases that had one, and warnings.
 
-    Labels go back to the cohort's values by their names in the data set's dataset.json, see `_values_by_name`; drawn
-    slices stay as drawn. All predictions are looked at before the first is written.
+    Labels are mapped to the cohort's values by their names in the data set's dataset.json, see `_values_by_name`; drawn
+    slices stay as drawn. All predictions are checked before the first is written.
 
-    Raises BadInputError when there is no prediction of any case, or one holds a structure that the cohort has not.
+    Raises BadInputError when there is no prediction, or one holds a structure that the cohort does not have.
     """
     dataset = read_nnunet_dataset(Path(dataset_folder))
     paths = {case.name: Path(folder) / f"{file_stem(case.name)}{dataset.ending}" for case in cohort.select(cases)}
@@ -192,17 +190,17 @@ def import_nnunet_predictions(
         labels = table[read_labels(paths[name], annotation.geometry)]
         annotation.restore_drawn(labels)
         labels = labels.astype(np.uint8) if labels.max() < 256 else labels
-        # The image is that of now: nnU-Net does not keep which one it has seen.
+        # The origin names the present image: nnU-Net does not record which one it has used.
         facts = cohort.origin(name, annotation, method="nnU-Net").facts()
         write_image(cohort.prediction_path(run, name), labels, annotation.geometry, facts=facts)
     return found, warnings
 
 
 def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int, Path]) -> tuple[np.ndarray, list[str]]:
-    """The cohort's value of each label of a data set, as a table, and sentences on names that were matched loosely.
+    """The cohort's value of each label of a data set, as a table, and warnings about names that were matched loosely.
 
-    A name is the cohort's when it is the same; or the same but for upper and lower case, if there is only one such. A
-    label that has no name in the cohort is exported as 'label <value>' and comes back by that.
+    Names match when they are equal, or when they differ in case only and there is just one such name. A label without a
+    name in the cohort is exported as 'label <value>' and imported by that name.
     `occurring`: labels of the predictions, and a file of each; only these need a value.
     """
     values = {name: value for value, name in cohort.labels.items()}
@@ -215,13 +213,11 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
         if name is None:
             raise BadInputError(
                 _(
-                    "'{path}' holds the label {number}, which is no structure of the data set: its '{dataset_file}' "
-                    "names {map}."
-                ).format(
-                    path=path, number=number, dataset_file=DATASET_FILE, map=", ".join(map(str, sorted(dataset.labels)))
-                )
+                    "'{path}' holds the label {label}, which is not a structure of the data set: its '{file}' names "
+                    "{labels}."
+                ).format(path=path, label=number, file=DATASET_FILE, labels=", ".join(map(str, sorted(dataset.labels))))
             )
-        alike = [own for own in values if own.casefold() == name.casefold()]
+        same_but_case = [own for own in values if own.casefold() == name.casefold()]
         theirs = [other for other in dataset.labels.values() if other.casefold() == name.casefold()]
         unnamed = re.fullmatch(r"label (\d{1,5})", name)
         if list(cohort.labels.values()).count(name) > 1:
@@ -230,20 +226,24 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
             )
         if name in values:
             table[number] = values[name]
-        elif len(alike) == len(theirs) == 1:
-            table[number] = values[alike[0]]
-            warnings.append(f"'{name}' was taken for '{alike[0]}', which differs in upper and lower case only.")
+        elif len(same_but_case) == len(theirs) == 1:
+            table[number] = values[same_but_case[0]]
+            warnings.append(
+                _("'{name}' was imported as '{own}', which differs in upper and lower case only.").format(
+                    name=name, own=same_but_case[0]
+                )
+            )
         elif unnamed and int(unnamed[1]) not in cohort.labels:
             if drawn is None:
                 drawn = {v for case in cohort.annotated_cases() for v in cohort.annotation(case).label_values()}
             if int(unnamed[1]) in drawn:
                 table[number] = int(unnamed[1])
         if not table[number]:
-            names = ", ".join(f"'{own}'" for own in values) or "none"
+            names = ", ".join(f"'{own}'" for own in values) or _("none")
             raise BadInputError(
                 _(
-                    "'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Name "
-                    "them alike, in '{dataset_file}' or in '{cohort_file}', and import again."
+                    "'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Use the "
+                    "same name in '{dataset_file}' and '{cohort_file}', and import again."
                 ).format(path=path, name=name, names=names, dataset_file=DATASET_FILE, cohort_file=COHORT_FILE)
             )
     return table, warnings
@@ -252,14 +252,15 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
 def _case(
     folder: Path, dataset: NnunetDataset, name: str, image: Path, decided: Ledger | None = None
 ) -> tuple[SparseAnnotation | None, Path | None, list[str]]:
-    """What a data set says of one case: its annotation, or the path of its reference, and sentences.
+    """One case of a data set: its annotation, or the path of its reference, and warnings.
 
-    `decided`: the ledger of its annotation, when it has been found already; then there are no sentences.
+    `decided`: the ledger of its annotation, when it has been found already; then there are no warnings.
     """
     geometry = read_geometry(image)
     path = folder / "labelsTr" / f"{name}{dataset.ending}"
     if not path.is_file():
-        missing = [f"'{name}' has no label file in 'labelsTr'."] if image.parent.name == "imagesTr" else []
+        missing = [_("'{case}' has no label file in 'labelsTr'.").format(case=name)]
+        missing = missing if image.parent.name == "imagesTr" else []
         ledger, found = _ledger(folder, name)
         if ledger is None or ledger.decided or not _lies_within(ledger, geometry):
             return None, None, missing + found
@@ -269,8 +270,8 @@ def _case(
     unknown = sorted(set(values) - {0, dataset.ignored} - set(dataset.labels))
     if unknown:
         raise BadInputError(
-            _("'{path}' holds {map}, which '{dataset_file}' does not name. Name them there.").format(
-                path=path, map=", ".join(map(str, unknown)), dataset_file=DATASET_FILE
+            _("'{path}' holds labels that '{file}' does not name: {labels}. Name them there.").format(
+                path=path, file=DATASET_FILE, labels=", ".join(map(str, unknown))
             )
         )
     if dataset.ignored is None:
@@ -285,14 +286,25 @@ def _case(
         annotation = drawn_from_known(labels, known, geometry)
         if ledger is not None:
             warnings.append(
-                f"'{name}': its labels are not those of the ledger in '{LEDGER_FOLDER}' any more; left out."
+                _("'{case}': the labels no longer match the ledger in '{folder}', so the ledger was ignored.").format(
+                    case=name, folder=LEDGER_FOLDER
+                )
             )
     left = int(np.count_nonzero(known & ~annotation.supervised_mask()))
     if left:
-        warnings.append(f"'{name}': {left} labelled voxels do not lie on a fully labelled slice; left out.")
+        problem = counted(
+            left,
+            _("{count} labelled voxel does not lie on a fully labelled slice and was left out."),
+            _("{count} labelled voxels do not lie on a fully labelled slice and were left out."),
+        )
+        warnings.append(_("'{case}': {problem}").format(case=name, problem=problem))
     if annotation.undecided is not None:
-        count = int(np.count_nonzero(annotation.undecided))
-        warnings.append(f"'{name}': {count} ignored voxels of its labelled slices stay undecided.")
+        problem = counted(
+            int(np.count_nonzero(annotation.undecided)),
+            _("{count} ignored voxel of its labelled slices stays undecided."),
+            _("{count} ignored voxels of its labelled slices stay undecided."),
+        )
+        warnings.append(_("'{case}': {problem}").format(case=name, problem=problem))
     return annotation, None, warnings
 
 
@@ -304,7 +316,7 @@ def _ledger(folder: Path, name: str) -> tuple[Ledger | None, list[str]]:
     try:
         return read_json(path, Ledger), []
     except BadInputError as error:
-        return None, [f"The ledger of '{name}' was left out. {error}"]
+        return None, [_("The ledger of '{case}' was left out. {error}").format(case=name, error=error.message)]
 
 
 def _lies_within(ledger: Ledger, geometry: VolumeGeometry) -> bool:
@@ -319,14 +331,16 @@ def _labels_without_image(folder: Path, dataset: NnunetDataset, images: dict[str
     paths = sorted((folder / "labelsTr").glob(f"*{dataset.ending}"))
     names = [path.name.removesuffix(dataset.ending) for path in paths if not is_left_by_macos(path)]
     return [
-        f"'{name}' has labels but no image '{name}{CHANNEL}{dataset.ending}'; left out."
+        _("'{case}' has labels but no image '{file}', so it was left out.").format(
+            case=name, file=f"{name}{CHANNEL}{dataset.ending}"
+        )
         for name in names
         if name not in images
     ]
 
 
-def _take_away(cohort_folder: Path, state: Path, new_folders: Sequence[Path]) -> None:
-    """Remove a cohort that was only half made; from folders that held other things, what was put there."""
+def _remove_cohort(cohort_folder: Path, state: Path, new_folders: Sequence[Path]) -> None:
+    """Remove a cohort that was only partly made; from folders that existed before, only what was added."""
     with suppress(OSError):
         (cohort_folder / COHORT_FILE).unlink()
     for folder in (*(state / name for name in _MADE), *new_folders):

@@ -15,7 +15,7 @@ CHANNEL = "_0000"
 
 @dataclass(frozen=True)
 class NnunetDataset:
-    """What dataset.json of a raw data set says: label value to name, the ignored value if any, and the file ending."""
+    """The content of dataset.json: label value to name, the ignored value if any, and the file ending."""
 
     labels: dict[int, str]
     ignored: int | None
@@ -23,7 +23,7 @@ class NnunetDataset:
 
 
 def read_nnunet_dataset(folder: Path) -> NnunetDataset:
-    """dataset.json of a raw data set. Raises BadInputError when it is none, or one that cannot be taken over."""
+    """dataset.json of a raw data set. Raises BadInputError when it is missing or cannot be imported."""
     path = folder / DATASET_FILE
     try:
         content = read_dataset_file(path)
@@ -37,20 +37,19 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
     if len(channels) != 1:
         raise BadInputError(
             _(
-                "'{path}' has {channel_count} channels; SparseAnnotate works on images with one. Make a data "
-                "set of one."
-            ).format(path=path, channel_count=len(channels))
+                "'{path}' has {count} channels; SparseAnnotate needs images with one channel. Make a data set with one."
+            ).format(path=path, count=len(channels))
         )
     if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
         raise BadInputError(
-            _("'{path}' has labels that are regions; SparseAnnotate knows one label a voxel.").format(path=path)
+            _("'{path}' has labels that are regions; SparseAnnotate supports one label per voxel.").format(path=path)
         )
     values = list(labels.values())
     twice = sorted({value for value in values if values.count(value) > 1})
     if twice or min(values, default=0) < 0:
         raise BadInputError(
-            _("The labels in '{path}' need different values from 0 on: {map}.").format(
-                path=path, map=", ".join(map(str, values))
+            _("The labels in '{path}' need different values from 0 on, not {values}.").format(
+                path=path, values=", ".join(map(str, values))
             )
         )
     ignored = labels.pop(IGNORE, None)
@@ -68,14 +67,14 @@ def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:
             name = path.name.removesuffix(ending)
             if name in found:
                 raise BadInputError(
-                    _("'{found}' and '{path}' have the same name. Rename one of them.").format(
-                        found=found[name], path=path
+                    _("'{first}' and '{second}' have the same name. Rename one of them.").format(
+                        first=found[name], second=path
                     )
                 )
             found[name] = path
     if not found:
         raise BadInputError(
-            _("'{folder}' holds no image: there is no '*{ending}' in 'imagesTr' or 'imagesTs'.").format(
+            _("'{folder}' has no image: there is no '*{ending}' in 'imagesTr' or 'imagesTs'.").format(
                 folder=folder, ending=ending
             )
         )

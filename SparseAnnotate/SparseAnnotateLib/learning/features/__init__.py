@@ -1,1 +1,1 @@
-"""What slices look like, learned without labels: an autoencoder and a masked autoencoder."""
+"""Features of slices, learned without labels: an autoencoder and a masked autoencoder."""

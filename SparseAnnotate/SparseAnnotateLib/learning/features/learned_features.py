@@ -18,7 +18,7 @@ from ..devices import chosen_device
 from ..weights import load_weights, save_weights
 from .slice_encoders import SliceEncoder, build_encoder
 
-_VERSION = 1  # part of every name in the cache: what another version has learned is not used
+_VERSION = 1  # part of every name in the cache: features learned by another version are not used
 _LEARNED_FROM_AT_MOST = 8192
 _ENCODED_TOGETHER = 64
 _WARM_UP = 0.1
@@ -46,9 +46,9 @@ class FeatureTraining:
         check_seed(self.seed)
         if self.steps < 1 or self.batch < 1:
             raise BadInputError(
-                _("Features are learned in at least one step, not {steps}, of at least one slice.").format(
-                    steps=self.steps
-                )
+                _(
+                    "Learning features needs at least one step (not {steps}) with at least one slice (not {batch})."
+                ).format(steps=self.steps, batch=self.batch)
             )
 
 
@@ -66,7 +66,7 @@ def learned_features(
     have the features 0.
 
     Raises:
-        BadInputError: no pretrained weights, no usable device, or no slice with anything on it.
+        BadInputError: no pretrained weights, no usable device, or only slices without contrast.
         CancelledError: cancelled; what was learned so far is lost.
     """
     training, watch = training or FeatureTraining(), watch or Watch()
@@ -77,8 +77,11 @@ def learned_features(
         for plane in planes:
             compute = _computation(encoder, name, plane)
             found[name][plane] = cached_array(cohort, f"{kind}-{encoder.key}", name, plane, compute)
-        # Only now, because the first one may have had to learn first.
-        watch.step(_TRAINING + (1 - _TRAINING) * (number + 1) / len(names), _("features of '{name}'").format(name=name))
+        # Reported only now, because the network may have been trained for the first one.
+        watch.step(
+            _TRAINING + (1 - _TRAINING) * (number + 1) / len(names),
+            _("computing the features of '{case}'").format(case=name),
+        )
     return found
 
 
@@ -87,13 +90,13 @@ def _computation(encoder: _Encoder, name: str, plane: Plane) -> Callable[[], np.
 
 
 class _Encoder:
-    """The trained network, made or loaded when the first slice needs it."""
+    """The trained network, trained or loaded when the first slice needs it."""
 
     def __init__(self, cohort: Cohort, names: Sequence[str], kind: str, training: FeatureTraining, watch: Watch):
         self._cohort, self._kind = cohort, kind
         self._training, self._watch = training, watch
         self._network: SliceEncoder | None = None
-        # In the order of their content: the same images teach the same, however they are named and listed.
+        # Ordered by content, so that names and order of the images make no difference.
         by_mark = sorted({cohort.image_fingerprint(name): name for name in names}.items())
         marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
@@ -104,7 +107,7 @@ class _Encoder:
     def features(self, name: str, plane: Plane) -> np.ndarray:
         """(number of slices, D) float32 of one case and plane."""
         if self._network is None:
-            self._network = self._made()
+            self._network = self._trained_network()
         pictures = self._pictures(name, [plane])
         found = []
         with torch.inference_mode():
@@ -115,7 +118,7 @@ class _Encoder:
         features[_without_contrast(pictures)] = 0.0
         return features
 
-    def _made(self) -> SliceEncoder:
+    def _trained_network(self) -> SliceEncoder:
         self.device = chosen_device(self._training.device).device
         path = self._cohort.cache_folder / "encoders" / f"{self._kind}-{self.key}.safetensors"
         network = self._loaded(path)
@@ -146,11 +149,13 @@ class _Encoder:
         return torch.from_numpy(np.concatenate([by_plane[p] for p in planes]).astype(np.float32))[:, None]
 
     def _learned_from(self, network: SliceEncoder) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures, and the same prepared, on the CPU: some of each case, so that all together fit into memory."""
+        """Pictures and their prepared form, on the CPU: some of each case, so that all of them fit into memory."""
         each = max(1, _LEARNED_FROM_AT_MOST // len(self._names))
         pictures, prepared = [], []
         for number, name in enumerate(self._names):
-            self._watch.step(_PREPARING * number / len(self._names), _("slices of '{name}'").format(name=name))
+            self._watch.step(
+                _PREPARING * number / len(self._names), _("preparing the slices of '{case}'").format(case=name)
+            )
             own = self._pictures(name, list(Plane))
             own = own[~_without_contrast(own)]
             order = np.random.default_rng([self._training.seed, number]).permutation(len(own))[:each]
@@ -159,7 +164,7 @@ class _Encoder:
                 self._watch.check()
                 prepared.append(network.prepared(part.to(self.device)).cpu())
         if not sum(len(p) for p in pictures):
-            raise BadInputError(_("No slice shows anything but one grey value, so there is nothing to learn from."))
+            raise BadInputError(_("Every slice has one grey value only, so there is nothing to learn from."))
         return torch.cat(pictures), torch.cat(prepared)
 
     def _train(self, network: SliceEncoder) -> None:
@@ -182,7 +187,9 @@ class _Encoder:
             loss.backward()
             optimizer.step()
             fraction = _PREPARING + (_TRAINING - _PREPARING) * (step + 1) / steps
-            message = f"learning features, step {step + 1} of {steps} on {self.device}"
+            message = _("learning features, step {step} of {count} on {device}").format(
+                step=step + 1, count=steps, device=self.device
+            )
             self._watch.step(fraction, message, remaining.after(step + 1), loss=float(loss.detach()))
 
 

@@ -1,4 +1,4 @@
-"""Networks made by name, in 2D and 3D; which there are, `runs.network` says."""
+"""Builds networks by name, in 2D and 3D; they are listed in `runs.network`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...runs.network import NETWORKS, NetworkShape
 
 
 def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
-    """A fresh network with one input channel (one that takes a pseudo-label: with one for each class besides).
+    """A new network with one input channel (and one more for each class if it takes a pseudo-label).
 
     Raises BadInputError when there is no network of that name, or it cannot work with patches of this size.
     """
@@ -21,7 +21,7 @@ def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
 
 
 def network_definition(name: str, shape: NetworkShape) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The class of a network and the arguments it is made with; raises as `build_network`."""
+    """The class of a network and the arguments it is built with; raises as `build_network`."""
     entry = NETWORKS.named(name)
     entry.check_shape(shape)
     return entry.loaded(), entry.arguments(shape)

@@ -16,7 +16,7 @@ class DenseVoxNet(nn.Module):
     """Two densely connected blocks at a half and a quarter of the resolution, brought back by transposed convolutions.
 
     As in Yu et al. 2017: a first convolution with 16 features and stride 2, blocks of 12 layers (BN, ReLU, convolution)
-    that each add 12 features to all those before, 1x1x1 convolutions and pooling between the blocks. Other than there
+    that each add 12 features to all those before, 1x1x1 convolutions and pooling between the blocks. Unlike there,
     the normalisation is by instance by default, because patches come one or two at a time, and the features of the
     first layer at full resolution reach the classifier, because structures may be a few voxels wide.
 
@@ -59,7 +59,7 @@ class YShapedDenseVoxNet(nn.Module):
     """DenseVoxNet with two arms: the image, and the mean of its pseudo-labels (Zheng et al. 2020, figure 4).
 
     Each arm has its own first convolution and dense block; then both are joined. The two inputs come as one tensor,
-    the image's channels first, so that any sliding window serves it.
+    the image's channels first, so that any sliding window inference works.
 
     Args: as of DenseVoxNet; prior_channels: of the mean pseudo-label, one for each class.
     """
@@ -96,7 +96,7 @@ class YShapedDenseVoxNet(nn.Module):
 
 
 class _Stem(nn.Module):
-    """The features of an input at full resolution, and behind the first stride."""
+    """The features of an input at full resolution, and after the first stride."""
 
     def __init__(self, dimensions: int, channels: int, stride: Sequence[int]):
         super().__init__()
@@ -134,7 +134,7 @@ class _DenseBlock(nn.Module):
 
 
 class _Rest(nn.Module):
-    """From the first dense block on: transition, pooling, second block, and back to full resolution."""
+    """Everything after the first dense block: transition, pooling, second block, and back to full resolution."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What may be done to a prediction before it is written: stray pieces removed, outlines smoothed."""
+"""Clean-up of a prediction before it is written: stray pieces removed, outlines smoothed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class CleanUp:
     """How to clean a prediction, structure by structure.
 
     Attributes:
-        largest_component: keep only the largest connected piece of each structure (faces touch), and those that a
-            person has drawn a part of.
+        largest_component: keep only the largest connected piece of each structure (faces touch), and those that
+            are partly drawn by hand.
         smoothing: standard deviation (mm) of the Gaussian that each structure's share is smoothed by; 0: none.
     """
 
@@ -28,7 +28,7 @@ class CleanUp:
     def __post_init__(self):
         if self.smoothing < 0:
             raise BadInputError(
-                _("The smoothing is a width in mm of at least 0, not {smoothing:g}.").format(smoothing=self.smoothing)
+                _("The smoothing width must be at least 0 mm, not {width:g}.").format(width=self.smoothing)
             )
 
 
@@ -42,10 +42,10 @@ def cleaned(
     """Class indices (S, A, R) after clean-up, same dtype; `spacing` in mm, in the same order.
 
     `drawn`, if a person has drawn slices of the volume: the classes there, and which voxels these are (bool). They stay
-    as drawn, and what is connected to a drawn structure is no stray piece.
+    as drawn, and pieces connected to a drawn structure are kept.
 
     Smoothing gives each voxel to the structure with the largest smoothed share around it, so that structures that
-    touch still do. It comes first: what it tears off is removed with the stray pieces.
+    touch still do. It comes first, so that pieces it cuts off are removed with the stray pieces.
     """
     if clean_up.smoothing > 0:
         classes = _smoothed(classes, class_count, [clean_up.smoothing / s for s in spacing])
@@ -78,7 +78,7 @@ def _smoothed(classes: np.ndarray, class_count: int, widths: list[float]) -> np.
 
 
 def _smallest_first(classes: np.ndarray, class_count: int) -> list[int]:
-    """The structures that are there: of equal shares the first has the voxel, and the number must not decide."""
+    """The structures that occur, smallest first: the first one wins ties, which must not depend on its label."""
     sizes = np.zeros(class_count, dtype=int)
     for layer in classes:
         sizes += np.bincount(layer.ravel(), minlength=class_count)

@@ -1,7 +1,7 @@
 """A conditional random field over the pixels of slices: labels follow edges of the image.
 
 The mean field of Krähenbühl and Koltun 2011 with the truncated neighbourhood of Teichmann and Cipolla 2018: pixels
-farther away than a few pixels do not see each other, which makes it a handful of tensor operations.
+more than a few pixels apart do not interact, so that a few tensor operations suffice.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def _mean_field(probabilities: torch.Tensor, images: torch.Tensor) -> torch.Tens
         message = torch.zeros_like(current)
         for (y, x), kernel in zip(shifts, kernels, strict=True):
             message.addcmul_(kernel, _shifted(current, y, x))
-        # What the neighbours say counts together as much as the pixel itself, however many they are.
+        # The total weight of the neighbours does not depend on how many there are.
         current = torch.softmax(unary + _STRENGTH * message / total.clamp_min(1e-6), 1)
     return current
 
 
 def _shifted(tensor: torch.Tensor, y: int, x: int) -> torch.Tensor:
-    """The tensor moved by (y, x) pixels, 0 coming in."""
+    """The tensor moved by (y, x) pixels and filled up with 0."""
     padded = functional.pad(tensor, (_RADIUS, _RADIUS, _RADIUS, _RADIUS))
     height, width = tensor.shape[-2:]
     return padded[..., _RADIUS + y : _RADIUS + y + height, _RADIUS + x : _RADIUS + x + width]

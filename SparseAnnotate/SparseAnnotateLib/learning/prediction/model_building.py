@@ -1,4 +1,4 @@
-"""The networks of a run's models, fresh or ready to predict."""
+"""The networks of a run's models, new or ready to predict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> N
 
 
 def built_network(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
-    """A fresh network of a run's model."""
+    """A new network for a run's model."""
     return build_network(model.network, network_shape(model, plan.class_count, plan.settings.dropout))
 
 

@@ -1,4 +1,4 @@
-"""A trained run on volumes: label maps on their own grids, and how sure the models are."""
+"""Prediction with a trained run: label maps on the volumes' own grids, and their uncertainty."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _AXES = "SAR"
 
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
-    """What a run says of a case, on its image's grid.
+    """What a run predicts for a case, on its image's grid.
 
     Attributes:
         labels: (K, J, I) uint8 or uint16; drawn slices as drawn.
-        entropy: (K, J, I) uint8, entropy of the mean prediction in percent of the largest there is; None unless asked.
-        disagreement: (K, J, I) uint8, percent of the views that say something else than most; None unless asked for,
-            or when there is one view only.
+        entropy: (K, J, I) uint8, entropy of the mean prediction in percent of its maximum; None unless requested.
+        disagreement: (K, J, I) uint8, percent of the views that disagree with the majority; None unless requested,
+            or when there is only one view.
     """
 
     labels: np.ndarray
@@ -48,14 +48,14 @@ class Predictor:
 
     Args:
         cohort, run_name: the run. device: 'auto', 'cpu', 'cuda', ...
-        flips: average over the mirrored volume, too, along the axes that the run learned with; up to eight times
-            slower, a little better.
-        follows_edges: refine what the 2D model says of each slice by a conditional random field.
-        roles: which of the run's models to ask ('2d', '3d', 'final'); all by default. The final one needs the others.
+        flips: also average over the volume mirrored along the axes used in training; up to eight times slower,
+            slightly better.
+        follows_edges: refine the 2D model's prediction of each slice by a conditional random field.
+        roles: which of the run's models to use ('2d', '3d', 'final'); all by default. The final one needs the others.
 
     Raises:
         RunError: when the run is not finished, damaged, or of another version or network.
-        BadInputError: when the device asked for does not work.
+        BadInputError: when the requested device does not work.
 
     Example::
 
@@ -84,9 +84,9 @@ class Predictor:
         if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
             raise BadInputError(
                 _(
-                    "The run '{run_name}' has the models {trained}; it cannot be asked as {roles}. A final model "
+                    "The run '{run}' has the models {available}, so it cannot predict with {requested}. A final model "
                     "needs all others."
-                ).format(run_name=run_name, trained=", ".join(trained), roles=", ".join(self._roles))
+                ).format(run=run_name, available=", ".join(trained), requested=", ".join(self._roles))
             )
         self._models = self._loaded()
 
@@ -106,14 +106,16 @@ class Predictor:
         clean_up: CleanUp | None = None,
         uncertainty: bool = False,
     ) -> CasePrediction:
-        """Labels of a case, and on demand how unsure they are. When a GPU's memory runs out, on the CPU."""
+        """Labels of a case and, on request, their uncertainty; on the CPU when a GPU's memory runs out."""
         watch = watch or Watch()
         try:
             return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
         except torch.OutOfMemoryError:
             if self.device == "cpu":
                 raise
-            self.note = f"The memory of '{self.device}' does not hold one window: predicting on the CPU, which is slow."
+            self.note = _(
+                "'{device}' has too little memory for a single window: predicting on the CPU, which is slow."
+            ).format(device=self.device)
             torch.cuda.empty_cache()
             self.device = "cpu"
             self._models = self._loaded()
@@ -132,7 +134,7 @@ class Predictor:
         With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it.
         """
         path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
-        # Before the work, so that what changes during it shows afterwards.
+        # Recorded first, so that later changes, also during the prediction, are noticed.
         facts = self._cohort.origin(case, run=self._run.name).facts()
         found = self.predict(case, watch, clean_up, uncertainty)
         for name in ("entropy", "disagreement"):
@@ -166,15 +168,15 @@ class Predictor:
         return CasePrediction(labels, *(_on_own_grid(m, annotation) for m in (entropy, disagreement)))
 
     def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> tuple[np.ndarray, np.ndarray] | None:
-        """What a person has drawn as class indices, and where; both (S, A, R). None when nothing is drawn."""
+        """What has been drawn by hand as class indices, and where; both (S, A, R). None when nothing is drawn."""
         if not annotation.drawn_by_axis():
             return None
         labels = annotation.drawn_labels()
-        # A label that the run does not know is no structure to it.
+        # Labels that the run does not know count as background.
         index_of = np.zeros(max(int(labels.max()), *self.card.classes) + 1, dtype=dtype)
         index_of[list(self.card.classes)] = np.arange(1, self.card.class_count)
-        turn = annotation.geometry.to_standard_order
-        return turn(index_of[labels]), turn(annotation.supervised_mask())
+        to_standard = annotation.geometry.to_standard_order
+        return to_standard(index_of[labels]), to_standard(annotation.supervised_mask())
 
 
 def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation) -> np.ndarray | None:
@@ -205,6 +207,6 @@ def loaded_models(
 
 
 def entropy_percent(probabilities: torch.Tensor) -> np.ndarray:
-    """Entropy of (classes, S, A, R) probabilities in percent of the largest there is, (S, A, R) uint8."""
+    """Entropy of (classes, S, A, R) probabilities in percent of its maximum, (S, A, R) uint8."""
     share = -torch.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
     return (100.0 * share).round().clamp(0, 100).to(torch.uint8).numpy()

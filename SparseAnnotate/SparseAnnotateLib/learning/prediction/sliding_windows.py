@@ -11,7 +11,7 @@ from ...core import RemainingTime, RunError, Watch
 from ...core.messages import _
 from .trained_model import TrainedModel
 
-# On a CPU windows cost too much to look at every voxel eight times.
+# On a CPU it takes too long to predict every voxel eight times.
 _OVERLAP = {"cpu": 0.25}
 _OVERLAP_ELSEWHERE = 0.5
 _CERTAIN = 10.0
@@ -69,7 +69,7 @@ def _sliding(inputs: torch.Tensor, model: TrainedModel, windows: _Windows, overl
 
 
 class Pace:
-    """How far a prediction has come, in slices times passes."""
+    """The progress of a prediction, in slices times passes."""
 
     def __init__(self, watch: Watch, total: int):
         self._watch, self._total, self._done = watch, max(total, 1), 0
@@ -78,14 +78,14 @@ class Pace:
     def finish(self, slices: int) -> None:
         self._done += slices
         left = self._remaining.after(min(self._done, self._total))
-        self._watch.step(min(1.0, self._done / self._total), "predicting", left)
+        self._watch.step(min(1.0, self._done / self._total), _("predicting"), left)
 
     def check(self) -> None:
         self._watch.check()
 
 
 class _Windows:
-    """The network as MONAI calls it, window by window, with a chance to cancel in between."""
+    """The network as MONAI calls it, window by window; it can be cancelled in between."""
 
     def __init__(self, model: TrainedModel, pace: Pace):
         self._model, self._pace, self._precision = model, pace, model.precision
@@ -93,7 +93,7 @@ class _Windows:
     def __call__(self, window: torch.Tensor) -> torch.Tensor:
         self._pace.check()
         images = window[:, :1].flatten(1)
-        # Nothing to see, as around a skull-stripped brain: instance normalisation would blow up rounding errors.
+        # Constant windows, as around a skull-stripped brain: instance normalisation would amplify rounding errors.
         blank = images.amax(1) == images.amin(1)
         logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
         logits[:, 0] = _CERTAIN
@@ -111,7 +111,7 @@ class _Windows:
             raise RunError(
                 _(
                     "The '{role}' model gives values that are not numbers for this image. Check the image for "
-                    "extreme values; if it has none, train again with a smaller learning rate."
+                    "extreme values; if it has none, train again with a lower learning rate."
                 ).format(role=self._model.role)
             )
         return logits

@@ -14,10 +14,10 @@ class TrainedModel:
     """A network ready to predict, in eval mode on `device`.
 
     Attributes:
-        role: '2d' looks at slices across `planes`, '3d' at the volume, 'final' at the volume and what the others say.
+        role: '2d' predicts slices across `planes`, '3d' volumes, 'final' volumes with the others' predictions as input.
         patch: window size. class_count: output channels, background included.
         flip: axes of (S, A, R) to mirror the volume along, in all combinations; the predictions are averaged.
-        follows_edges: what a 2D model says of a slice is refined by a conditional random field (`dense_crf`).
+        follows_edges: a 2D model's prediction of a slice is refined by a conditional random field (`dense_crf`).
     """
 
     role: Role

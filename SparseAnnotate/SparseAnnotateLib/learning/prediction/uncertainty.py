@@ -1,4 +1,4 @@
-"""How unsure trained models are of each slice: sampled dropout of one model, or the variance of several."""
+"""The uncertainty of trained models for each slice: sampled dropout of one model, or the variance of several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...core import BadInputError, Cohort, Plane, VolumeGeometry, Watch
-from ...core.messages import _
+from ...core.messages import _, counted
 from ...core.planes import slice_layer
 from ...runs.cards import RunCard
 from ...runs.run_folder import RunFolder
@@ -23,12 +23,12 @@ from .volume_prediction import LOGIT_BYTES, VolumePrediction, class_dtype
 
 _INJECTED_DROPOUT = 0.2
 _FAR_PIXELS = 10.0
-_SLAB_BYTES = LOGIT_BYTES // 4  # logits, probabilities and two sums of them exist at once
+_SLAB_BYTES = LOGIT_BYTES // 4  # logits, probabilities and two sums of them exist at the same time
 
 
 @dataclass(frozen=True, eq=False)
 class CaseUncertainty:
-    """What models say of one volume.
+    """The uncertainty and the prediction of one volume.
 
     Attributes:
         slices: for each plane (number of slices,) float, the uncertain area of each slice in mm², voxels far from
@@ -43,15 +43,15 @@ class CaseUncertainty:
 class UncertaintyEstimator:
     """One or several finished runs, loaded once, for any number of volumes.
 
-    With one run of one model: the entropy of the mean of `samples` predictions, each with other values dropped
-    (MC-dropout, Gal and Ghahramani 2016), as a share of the largest entropy there is. A run that learned without
+    With one run of one model: the entropy of the mean of `samples` predictions, each with different values dropped
+    (MC-dropout, Gal and Ghahramani 2016), as a share of the maximum entropy. A run that learned without
     dropout has it injected afterwards (Ledda et al. 2023). With one run of 2D and 3D models: the entropy of the mean of
-    what they say along each plane and in 3D. With several runs: the variance of their predictions, mean over the
-    classes (Yang et al. 2017), as a share of the largest there is.
+    their predictions along each plane and in 3D. With several runs: the variance of their predictions, mean over the
+    classes (Yang et al. 2017), as a share of its maximum.
 
-    A slice's figure is the sum over its voxels, weighted by their distance to the predicted boundaries in the slice
-    (Gorriz et al. 2017), which grows up to 10 pixels and not farther: what is unsure far from any boundary is not just
-    a matter of taste.
+    A slice's value is the sum over its voxels, weighted by their distance to the predicted boundaries in the slice
+    (Gorriz et al. 2017), up to 10 pixels: uncertainty far from any boundary is more than a slight difference in
+    outlining.
 
     Raises:
         BadInputError: no run, fewer than two samples, runs with different labels, a device that does not work.
@@ -69,7 +69,7 @@ class UncertaintyEstimator:
         if not run_names:
             raise BadInputError(
                 _(
-                    "The strategy 'uncertainty' asks trained models, but none is named. Train one and name its run, "
+                    "The strategy 'uncertainty' needs trained models, but none is named. Train one and name its run, "
                     "or choose another strategy."
                 )
             )
@@ -81,7 +81,7 @@ class UncertaintyEstimator:
         self._heterogeneous = len(self._folders) == 1 and any(m.plan.role == "2d" for m in self._cards[0].models)
         if len(self._folders) == 1 and not self._heterogeneous and samples < 2:
             raise BadInputError(
-                _("The uncertainty of one run takes at least 2 samples, not {samples}.").format(samples=samples)
+                _("The uncertainty of one run needs at least 2 samples, not {samples}.").format(samples=samples)
             )
         for folder, card in zip(self._folders, self._cards, strict=True):
             if card.classes != self._cards[0].classes:
@@ -136,13 +136,14 @@ class UncertaintyEstimator:
     def _slab(
         self, volumes: list[VolumePrediction], start: int, stop: int, watch: Watch
     ) -> tuple[torch.Tensor, _Moments]:
-        """What the models say together of a slab, and the moments of what each says."""
+        """The joint prediction of a slab, and the moments of the single ones."""
         moments = _Moments()
         if self._heterogeneous:
             watch.step(
                 0.0,
-                _("predictions along {view_name_count} views on {device}").format(
-                    view_name_count=len(volumes[0].view_names), device=self._device
+                _("predicting {views} on {device}").format(
+                    views=counted(len(volumes[0].view_names), _("{count} view"), _("{count} views")),
+                    device=self._device,
                 ),
             )
             joint, views = volumes[0].joint_and_views(start, stop)
@@ -153,8 +154,8 @@ class UncertaintyEstimator:
         for number, volume in enumerate(passes):
             watch.step(
                 number / len(passes),
-                _("prediction {number} of {passe_count} on {device}").format(
-                    number=number + 1, passe_count=len(passes), device=self._device
+                _("prediction {number} of {count} on {device}").format(
+                    number=number + 1, count=len(passes), device=self._device
                 ),
             )
             torch.manual_seed((self._seed * 1009 + number) * 1_000_003 + start)
@@ -193,7 +194,7 @@ class _Moments:
         return -torch.xlogy(mean, mean).sum(0) / math.log(len(mean))
 
     def variance_share(self) -> torch.Tensor:
-        """Variance of the predictions, mean over the classes; 1 is the largest there is: a variance of 1/4."""
+        """Variance of the predictions, mean over the classes; 1 stands for the maximum, a variance of 1/4."""
         total, squares = self._sums_of_all()
         mean = total / self.count
         return (squares / self.count - mean.square()).clamp_min_(0.0).mean(0) * 4.0

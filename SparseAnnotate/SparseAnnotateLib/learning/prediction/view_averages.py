@@ -1,4 +1,4 @@
-"""What several views of a volume say together: their averages, pseudo-labels, and how far they agree."""
+"""Several views of a volume combined: their averages, pseudo-labels, and agreement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def set_weights(names: Sequence[str], weights: dict[str, float] | None) -> tuple[float, ...]:
-    """How much each view counts, in their order; they sum to 1. Without weights all views alike."""
+    """How much each view counts, in their order; they sum to 1. Without weights all count the same."""
     found = [(weights or {}).get(name, 1.0) for name in names]
     return tuple(weight / sum(found) for weight in found)
 
@@ -26,10 +26,10 @@ def mean_view(views: dict[str, torch.Tensor], weights: dict[str, float] | None) 
 def mean_pseudo_label(
     sets: torch.Tensor, sure: torch.Tensor, class_count: int, weights: Sequence[float]
 ) -> torch.Tensor:
-    """A of Zheng 2020: what the sets say on average, (classes, *spatial) float32.
+    """The mean of the sets, A of Zheng 2020, (classes, *spatial) float32.
 
-    Each set is kept as its most likely class and the probability of that one, which is all there is to know of two
-    classes; of more, the others share the rest.
+    Each set is kept as its most likely class and the probability of that one, which is complete for two classes;
+    with more, the others share the rest.
 
     Args:
         sets: (V, *spatial) class indices. sure: (V, *spatial) uint8, their probabilities, 255 for 1.
@@ -50,7 +50,7 @@ def sets_of(views: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def agreement(sets: np.ndarray) -> np.ndarray:
-    """Percent of the sets that say what most of them say: (V, S, A, R) to (S, A, R) uint8."""
+    """Percent of the sets that agree with the majority: (V, S, A, R) to (S, A, R) uint8."""
     most = np.zeros(sets.shape[1:], dtype=np.uint8)
     for value in np.unique(sets):
         np.maximum(most, (sets == value).sum(0, dtype=np.uint8), out=most)

@@ -1,4 +1,4 @@
-"""What the models of a run say of a whole volume, slab by slab in bounded memory."""
+"""The predictions of a run's models for a whole volume, slab by slab in bounded memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def final_classes(
 
 
 def _with_prior(model: TrainedModel, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """What a final model is shown: (1, S, A, R) image, and (classes, S, A, R) prior, if it has an arm for that."""
+    """The input of a final model: (1, S, A, R) image, and (classes, S, A, R) prior, if it has an arm for it."""
     return torch.cat([image, prior]) if isinstance(model.network, YShapedDenseVoxNet) else image
 
 
@@ -58,15 +58,15 @@ def class_dtype(class_count: int) -> type:
 
 
 class VolumePrediction:
-    """What models say of a volume, worked off in slabs along its first axis, so that memory stays bounded.
+    """Predictions for a volume, computed in slabs along its first axis, so that memory stays bounded.
 
-    A 2D model gives a view for each of its planes, a 3D model one. A final model looks at the mean of these beside the
-    image; what it says counts as much as all of them, because it errs elsewhere than the models it learned from.
+    A 2D model gives a view for each of its planes, a 3D model one. A final model takes the mean of these as input, too;
+    its prediction counts as much as all of them together, because its errors differ from theirs.
 
     Args:
         models: of one run. image: (S, A, R) normalised.
-        weights: how much each view counts in what all say together; None: 2D views together as much as 3D.
-        logit_bytes: what the probabilities of all views of a slab may take, as far as a slab is not too thin then.
+        weights: of each view in the joint prediction; None: the 2D views together count as much as 3D.
+        logit_bytes: memory for the probabilities of all views of a slab, unless slabs would be too thin.
 
     Attributes:
         ranges: first slice of each slab, and the one after its last.
@@ -94,7 +94,7 @@ class VolumePrediction:
         self.view_names = tuple(name for name, _, _ in self._views)
         per_slice = image.shape[1] * image.shape[2] * self.class_count * 4
         self._margin = max(min(m.patch[0] // 2, _WIDEST_MARGIN) for m in models)
-        # All views, their mean and the network's own copy exist at once.
+        # All views, their mean and the network's own copy exist at the same time.
         fitting = int(logit_bytes // (per_slice * (len(self._views) + 2)))
         thickness = max(_THINNEST_SLAB, fitting - 2 * self._margin)
         count = image.shape[0]

@@ -1,1 +1,1 @@
-"""Learned filling: the drawn labels are carried from slice to slice."""
+"""Learned filling: the drawn labels are propagated from slice to slice."""

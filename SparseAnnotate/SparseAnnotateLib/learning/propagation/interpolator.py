@@ -1,8 +1,7 @@
-"""Learned filling: the labels of the nearest drawn slices are carried along from slice to slice.
+"""Learned filling: the labels of the nearest drawn slices are propagated from slice to slice.
 
-From both drawn slices beside a gap labels cascade through it; where both arrive they are blended by distance and by
-cycle consistency: a pixel that does not come back to where it was found, when it is looked for the other way round,
-counts less. See `slice_matcher` for the sources.
+Labels are propagated into a gap from the drawn slices on both sides and blended by distance and by cycle consistency: a
+pixel counts less if it is not matched back to where it came from. See `slice_matcher` for the sources.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 
 _VERSION = 1  # part of every name in the cache
 _LOST_PIXELS = 2.0  # a cycle error at which a pixel counts about half
-_MARGIN = 24  # pixels around the drawn labels that a structure may wander into
+_MARGIN = 24  # pixels around the drawn labels that a structure may extend into
 
 
 class PropagationInterpolator(GapInterpolator):
     """Carries labels along the slices of the main stack, with a network that matches slices.
 
-    A label that only slices of another plane show stays on these.
+    A label that occurs only on slices of another plane is not propagated.
 
     Args:
         matcher: a trained SliceMatcher; by default one is trained on the image that is filled.
@@ -72,7 +71,7 @@ class PropagationInterpolator(GapInterpolator):
         changed: Iterable[tuple[Plane, int]],
         watch: Watch | None = None,
     ) -> Fill:
-        """The whole fill again: what the network has learned stays."""
+        """Fill everything again, with the network that is already trained."""
         return self.fill(annotation, image, watch)
 
     def _trained(self, image: np.ndarray, axis: int, watch: Watch) -> SliceMatcher:
@@ -96,7 +95,7 @@ class PropagationInterpolator(GapInterpolator):
         if box is None:
             return
         box = widened(box, _MARGIN, drawn.main.shape)
-        # In the order of the drawing: of equal chances the first label has the voxel.
+        # In the order of the drawing: the first label wins ties.
         values = np.array(
             [0, *(v for v in drawn.labels_in(gap) if any(v in drawn.main.boxes(i) for i in gap.neighbours))]
         )
@@ -114,7 +113,7 @@ class PropagationInterpolator(GapInterpolator):
     ) -> tuple[np.ndarray, np.ndarray]:
         """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust.
 
-        Features are encoded as they are needed, twice, so that memory does not grow with them; it does with the labels.
+        Features are encoded when needed, twice each, so that memory grows with the labels only.
         """
         import torch
 
@@ -161,7 +160,7 @@ def _step(matcher, here, before, known, consistent):
     back = matcher.affinity(before, here)
     rows, columns = here.shape[2:]
     grid = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))[None].to(here)
-    # Padding is 0, so carry offsets: pixels at the border would be drawn to the corner otherwise.
+    # Offsets are propagated, because the padding of 0 would pull pixels at the border towards the corner.
     centre = grid.new_tensor([(rows - 1) / 2, (columns - 1) / 2])[None, :, None, None]
     origin = matcher.carried(there, grid - centre) + centre
     returned = matcher.carried(back, grid - centre) + centre
@@ -197,7 +196,7 @@ def trained_propagation(
 
     settings = settings or PropagationSettings()
     axes = {name: DrawnSlices.of(cohort.annotation(name)).main.axis for name in names}
-    # In the order of their content: the same images teach the same, however they are named and listed.
+    # Ordered by content, so that names and order of the images make no difference.
     axes = dict(sorted(axes.items(), key=lambda item: (cohort.image_fingerprint(item[0]), item[1])))
     facts = [(cohort.image_fingerprint(name), axis) for name, axis in axes.items()]
     key = hashlib.sha256(repr((_VERSION, settings, facts)).encode()).hexdigest()[:16]

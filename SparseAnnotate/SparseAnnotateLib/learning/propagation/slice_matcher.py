@@ -1,7 +1,7 @@
-"""A network that says where every pixel of a slice comes from in another slice, and learns it from the slices alone.
+"""A network that finds every pixel of a slice in another slice, trained on the slices alone.
 
 Sources: Yeung et al. 2021, 'Sli2Vol' (affinity in a local window between encoded slices, learned by reconstructing one
-slice from another; the encoder sees edges, not grey values, or it would match these); Wu et al. 2022 (scheduled
+slice from another; the encoder sees edges, because it would just match grey values); Wu et al. 2022 (scheduled
 sampling: some slices are reconstructed from reconstructions, as labels will be); Zhang et al. 2025, appendix F (K
 random slices of a volume, so that it learns larger gaps, too).
 """
@@ -33,7 +33,7 @@ class PropagationSettings:
     Attributes:
         steps, batch: of AdamW. patch: side of the squares it learns from, in pixels.
         slices: K, random slices of a volume in a chain. span: how many slices a chain covers at most.
-        radius: half the side of the window that a pixel is looked for in, in pixels.
+        radius: half the side of the window in which a pixel is searched, in pixels.
         channels: of the features that are compared. seed: of everything random. device: as in TrainingSettings.
     """
 
@@ -51,10 +51,12 @@ class PropagationSettings:
         for name in ("steps", "batch", "radius", "channels"):
             if getattr(self, name) < 1:
                 raise BadInputError(
-                    _("'{name}' must be at least 1, not {getattr}.").format(name=name, getattr=getattr(self, name))
+                    _("'{name}' must be at least 1, not {value}.").format(name=name, value=getattr(self, name))
                 )
         if self.slices < 2 or self.span < self.slices:
-            raise BadInputError(_("A chain needs at least 2 slices, and must span at least as many as it has."))
+            raise BadInputError(
+                _("A chain needs at least 2 slices, and its span must be at least its number of slices.")
+            )
 
 
 class SliceMatcher(nn.Module):
@@ -107,7 +109,7 @@ class SliceMatcher(nn.Module):
         return torch.softmax(torch.stack(scores, 1) * _SHARPNESS, dim=1)
 
     def carried(self, affinity: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """(N, V, rows, columns) values of the source, as the affinity brings them to the target."""
+        """(N, V, rows, columns) values of the source, propagated to the target by the affinity."""
         padded = functional.pad(values, [self.radius] * 4)
         rows, columns = values.shape[2:]
         result = torch.zeros_like(values)
@@ -119,7 +121,7 @@ class SliceMatcher(nn.Module):
 
 
 def _edge_profile(slices: torch.Tensor) -> torch.Tensor:
-    """(N, steps, rows, columns): differences with neighbours, which a change of brightness does not change."""
+    """(N, steps, rows, columns): differences with neighbours, which a change of brightness does not affect."""
     reach = 3
     padded = functional.pad(slices, [reach] * 4, mode="replicate")
     rows, columns = slices.shape[2:]
@@ -147,7 +149,7 @@ def train_matcher(
     watch = watch or Watch()
     usable = [volume for volume in volumes if len(volume()) >= 2]
     if not usable:
-        raise BadInputError(_("No volume has two slices, so how one goes on in the next cannot be learned."))
+        raise BadInputError(_("No volume has two slices, so matching slices cannot be learned."))
     device = chosen_device(settings.device).device
     torch.manual_seed(settings.seed)
     matcher = SliceMatcher(settings.channels, settings.radius).to(device).train()
@@ -157,7 +159,7 @@ def train_matcher(
     for step in range(settings.steps):
         rng = np.random.default_rng([settings.seed, 0x51CE, step])
         chains = torch.from_numpy(_chains(usable, settings, rng)).to(device)
-        # Wu 2022: ever more slices are reconstructed from a reconstruction.
+        # Wu 2022: more and more slices are reconstructed from a reconstruction.
         from_reconstruction = rng.random(settings.slices) < 0.5 * step / settings.steps
         loss = _chain_loss(matcher, chains, from_reconstruction)
         optimizer.zero_grad(set_to_none=True)
@@ -165,7 +167,9 @@ def train_matcher(
         nn.utils.clip_grad_norm_(matcher.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        message = f"learning how slices go on, step {step + 1} of {settings.steps} on {device}"
+        message = _("learning to match slices, step {step} of {count} on {device}").format(
+            step=step + 1, count=settings.steps, device=device
+        )
         watch.step((step + 1) / settings.steps, message, remaining.after(step + 1), loss=float(loss.detach()))
     return matcher.eval()
 

@@ -1,7 +1,7 @@
 """Losses over supervised voxels only, by name: an undrawn voxel changes neither the value nor the gradient.
 
-MONAI's `MaskedLoss` is no partial loss: it masks logits before the softmax, which leaks uniform probabilities into it.
-Here supervised voxels are gathered first, so whatever stands elsewhere, NaN included, cannot matter. Dice-like losses
+MONAI's `MaskedLoss` is not a partial loss: it masks logits before the softmax, so that uniform probabilities leak in.
+Here supervised voxels are gathered first, so that other voxels, even NaN, have no influence. Dice-like losses
 count over the supervised voxels of the whole batch (MONAI's `batch=True`), because a Dice per patch is noise where a
 patch shows one drawn slice. On a dense mask each equals MONAI's loss of that name; the background has no Dice.
 """
@@ -69,7 +69,7 @@ def weighted_cross_entropy(voxels: SupervisedVoxels) -> torch.Tensor:
 
 
 def dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
-    """Mean of 1 - Dice over the structures; those neither there nor predicted count as perfect."""
+    """Mean of 1 - Dice over the structures; those neither present nor predicted count as perfect."""
     overlap, predicted, true = (s[1:] for s in voxels.overlaps())
     return (1 - (2 * overlap + smoothing) / (predicted + true + smoothing)).mean()
 
@@ -90,7 +90,7 @@ def tversky(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
 def generalised_dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
     """Generalised Dice loss (Sudre 2017): structures count by the inverse square of their size."""
     overlap, predicted, true = (s[1:] for s in voxels.overlaps())
-    # A structure that is nowhere counts as the rarest there is; the rarest has the weight 1.
+    # A structure that does not occur counts as the rarest one; the rarest has the weight 1.
     rarest = torch.where(true > 0, true, torch.inf).min()
     weights = torch.where(true > 0, (rarest / true.clamp_min(1e-12)) ** 2, torch.ones_like(true))
     return 1 - (2 * (overlap * weights).sum() + smoothing) / (((predicted + true) * weights).sum() + smoothing)

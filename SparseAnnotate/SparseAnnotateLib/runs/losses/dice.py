@@ -26,7 +26,7 @@ LOSSES.add(
     LossEntry(
         name="generalised_dice",
         label="Generalised Dice",
-        description="Dice whose classes count by their size.",
+        description="Dice with classes weighted by their size.",
         make="SparseAnnotateLib.learning.training.losses:generalised_dice",
         order=6,
     )

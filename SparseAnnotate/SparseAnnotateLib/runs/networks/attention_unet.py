@@ -11,7 +11,7 @@ NETWORKS.add(
         description="U-Net with attention gates (Oktay 2018).",
         make="monai.networks.nets:AttentionUnet",
         arguments=lambda shape: {
-            **shape.as_monai_takes_it,
+            **shape.monai_arguments,
             "channels": (16, 32, 64, 128),
             "strides": (2, 2, 2),
             "dropout": shape.dropout,

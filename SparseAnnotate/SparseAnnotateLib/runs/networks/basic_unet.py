@@ -10,9 +10,9 @@ NETWORKS.add(
     NetworkEntry(
         name="basic_unet_small",
         label="Small U-Net",
-        description="U-Net with 16 to 128 features; the one a CPU can afford.",
+        description="U-Net with 16 to 128 features; small enough for a CPU.",
         make="monai.networks.nets:BasicUNet",
-        arguments=lambda shape: {**shape.as_monai_takes_it, "features": _SMALL, "dropout": shape.dropout},
+        arguments=lambda shape: {**shape.monai_arguments, "features": _SMALL, "dropout": shape.dropout},
         bytes_per_voxel=3_000,
         order=1,
     )
@@ -23,7 +23,7 @@ NETWORKS.add(
         label="U-Net",
         description="U-Net with 32 to 256 features.",
         make="monai.networks.nets:BasicUNet",
-        arguments=lambda shape: {**shape.as_monai_takes_it, "features": _LARGE, "dropout": shape.dropout},
+        arguments=lambda shape: {**shape.monai_arguments, "features": _LARGE, "dropout": shape.dropout},
         bytes_per_voxel=6_000,
         order=2,
     )

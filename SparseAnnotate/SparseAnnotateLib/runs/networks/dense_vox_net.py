@@ -11,7 +11,7 @@ _DIVISOR = 4
 
 
 def _arguments(shape: NetworkShape) -> dict[str, Any]:
-    """The first convolution and the pooling halve as planned, as far as they halve at all."""
+    """The strides of the first convolution and the pooling are as planned, if both of these reduce the size."""
     planned = [tuple(min(s, 2) for s in stride) for stride in shape.strides[1:3]]
     halving = len(planned) == 2 and all(math.prod(s) > 1 for s in planned)
     strides = planned if halving else [(2,) * shape.dimensions] * 2
@@ -55,7 +55,7 @@ NETWORKS.add(
     NetworkEntry(
         name="y_shaped_dense_vox_net_small",
         label="Small Y-shaped DenseVoxNet",
-        description="A narrower one, which a CPU can afford; for the final model.",
+        description="A narrower one, small enough for a CPU; for the final model.",
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=lambda shape: {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)},
         patch_divisor=_DIVISOR,

@@ -1,4 +1,4 @@
-"""nnU-Net's kind of U-Net."""
+"""The kind of U-Net that nnU-Net uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..network import NETWORKS, NetworkEntry, NetworkShape
 def _arguments(shape: NetworkShape) -> dict[str, Any]:
     strides = list(shape.strides) or [(1,) * shape.dimensions] + [(2,) * shape.dimensions] * 3
     return {
-        **shape.as_monai_takes_it,
+        **shape.monai_arguments,
         "kernel_size": list(shape.kernels) or [(3,) * shape.dimensions] * len(strides),
         "strides": strides,
         "upsample_kernel_size": strides[1:],
@@ -24,7 +24,7 @@ NETWORKS.add(
     NetworkEntry(
         name="dynunet",
         label="DynUNet",
-        description="U-Net of the nnU-Net kind; kernels and strides follow the spacing.",
+        description="U-Net as in nnU-Net; kernels and strides follow the spacing.",
         make="monai.networks.nets:DynUNet",
         arguments=_arguments,
         order=5,

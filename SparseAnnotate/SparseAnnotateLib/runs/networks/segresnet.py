@@ -10,7 +10,7 @@ NETWORKS.add(
         label="SegResNet",
         description="Residual encoder-decoder (Myronenko 2018).",
         make="monai.networks.nets:SegResNet",
-        arguments=lambda shape: {**shape.as_monai_takes_it, "init_filters": 16, "dropout_prob": shape.dropout or None},
+        arguments=lambda shape: {**shape.monai_arguments, "init_filters": 16, "dropout_prob": shape.dropout or None},
         patch_divisor=8,
         order=6,
     )

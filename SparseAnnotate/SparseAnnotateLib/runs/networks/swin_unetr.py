@@ -10,7 +10,7 @@ NETWORKS.add(
         label="Swin UNETR",
         description="U-Net with a Swin transformer as encoder (Hatamizadeh 2022).",
         make="monai.networks.nets:SwinUNETR",
-        arguments=lambda shape: {**shape.as_monai_takes_it, "drop_rate": shape.dropout},
+        arguments=lambda shape: {**shape.monai_arguments, "drop_rate": shape.dropout},
         patch_divisor=32,
         order=7,
     )

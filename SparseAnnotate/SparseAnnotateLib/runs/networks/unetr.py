@@ -10,7 +10,7 @@ NETWORKS.add(
         label="UNETR",
         description="U-Net with a vision transformer as encoder (Hatamizadeh 2022).",
         make="monai.networks.nets:UNETR",
-        arguments=lambda shape: {**shape.as_monai_takes_it, "img_size": shape.patch, "dropout_rate": shape.dropout},
+        arguments=lambda shape: {**shape.monai_arguments, "img_size": shape.patch, "dropout_rate": shape.dropout},
         has_fixed_patch=True,
         order=8,
     )
