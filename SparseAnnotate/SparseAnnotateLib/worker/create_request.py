@@ -239,7 +239,7 @@ def _report(cohort: Cohort, is_old: bool, names: Sequence[str], new: Sequence[in
         if len(new) < len(names):
             old = [name for number, name in enumerate(names) if number not in new]
             _LOG.warning(f"Already in the cohort: {', '.join(old[:5])}{' ...' if len(old) > 5 else ''}.")
-    outside = [names[n] for n in new if _lies_outside(cohort, names[n])]
+    outside = [names[n] for n in new if _is_outside(cohort, names[n])]
     if outside:
         _LOG.warning(
             counted(
@@ -252,6 +252,6 @@ def _report(cohort: Cohort, is_old: bool, names: Sequence[str], new: Sequence[in
         )
 
 
-def _lies_outside(cohort: Cohort, name: str) -> bool:
+def _is_outside(cohort: Cohort, name: str) -> bool:
     stored = cohort.case(name).image
     return stored.startswith("..") or Path(stored).is_absolute()

@@ -127,7 +127,7 @@ def test_two_windows_on_one_folder_do_not_disturb_each_other(panel):
     assert [run.name for run in panel.logic.panel.run_summaries()] == ["run 1", "run 2"]
     assert panel.ui.runTable.rowCount == 2
     other.close()
-    panel.until(lambda: not other.workerIsRunning)
+    panel.until(lambda: not other.panel.worker_is_running)
 
 
 def test_five_hundred_volumes_are_listed_found_and_recommended(panel):
