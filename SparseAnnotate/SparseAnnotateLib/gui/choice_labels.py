@@ -8,20 +8,23 @@ from typing import TypeVar
 import qt
 
 from ..core.registry import Entry
+from .words import in_users_language
 
 E = TypeVar("E", bound=Entry)
 
 
 def explain(selector, parts: Mapping[str, E]) -> None:
-    """Say in a combo box's tooltip what each part does."""
-    selector.toolTip = "\n".join(f"{part.label}: {part.description}" for part in parts.values())
+    """Explain in the tooltip of a combo box what each part does."""
+    selector.toolTip = "\n".join(
+        f"{in_users_language(part.label)}: {in_users_language(part.description)}" for part in parts.values()
+    )
 
 
 def show_labels(selector, parts: Mapping[str, E]) -> None:
     """Show the labels of parts in a combo box that is bound to a choice of their names, in the same order."""
     for number, part in enumerate(parts.values()):
-        selector.setItemText(number, part.label)
-        selector.setItemData(number, part.description, qt.Qt.ToolTipRole)
+        selector.setItemText(number, in_users_language(part.label))
+        selector.setItemData(number, in_users_language(part.description), qt.Qt.ToolTipRole)
 
 
 def chosen_part(selector, parts: Mapping[str, E]) -> E | None:

@@ -11,6 +11,7 @@ from ..logic import FILL_METHODS
 from .preview import Preview
 from .session import PanelSession
 from .step import Step
+from .words import in_users_language
 
 
 class FillStep(Step):
@@ -38,7 +39,7 @@ class FillStep(Step):
     def summary(self) -> str:
         if self.preview.node is not None:
             return _("preview to apply or discard")
-        return FILL_METHODS[self.session.parameters.fillMethod].label
+        return in_users_language(FILL_METHODS[self.session.parameters.fillMethod].label)
 
     def refresh(self) -> None:
         session = self.session

@@ -14,6 +14,7 @@ from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
 from .session import PanelSession, duration
 from .step import Step
+from .words import in_users_language
 
 
 class RecommendStep(Step):
@@ -39,7 +40,7 @@ class RecommendStep(Step):
     def summary(self) -> str:
         parameters = self.session.parameters
         amount = f"{parameters.budget:g} {'%' if parameters.budgetKind == 'percent' else parameters.budgetKind}"
-        return f"{amount}, {STRATEGIES[parameters.strategy].label}"
+        return f"{amount}, {in_users_language(STRATEGIES[parameters.strategy].label)}"
 
     def disconnect(self) -> None:
         self._plan = None
@@ -63,7 +64,7 @@ class RecommendStep(Step):
         compares = strategy.compares_slices
         enable(
             self.ui.featuresSelector,
-            None if compares else _("'{name}' does not compare slices.").format(name=strategy.label),
+            None if compares else _("'{name}' does not compare slices.").format(name=in_users_language(strategy.label)),
         )
         is_autoencoder = compares and features.has_weights
         why_not = None if is_autoencoder else _("Only when slices are compared by autoencoder.")

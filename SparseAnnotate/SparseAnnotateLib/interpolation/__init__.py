@@ -1,4 +1,4 @@
-"""Masks between drawn slices: interpolators behind one protocol, found by name in one registry."""
+"""Filling between drawn slices: interpolators with one protocol, found by name in one registry."""
 
 from .filling import FinishedFill, finished_fill, usable_image
 from .hidden_score import HiddenScore
@@ -9,14 +9,14 @@ from .interpolator import (
     IncrementalInterpolator,
     Interpolator,
     InterpolatorEntry,
+    auto_methods,
     interpolator_named,
 )
-from .interpolators.auto import AUTO_METHODS, AutoInterpolator
+from .interpolators.auto import AutoInterpolator
 from .interpolators.morphological import TIME_LIMIT, MorphologicalInterpolator
 from .leave_one_out import pooled
 
 __all__ = [
-    "AUTO_METHODS",
     "DEFAULT_METHOD",
     "INTERPOLATORS",
     "TIME_LIMIT",
@@ -28,6 +28,7 @@ __all__ = [
     "Interpolator",
     "InterpolatorEntry",
     "MorphologicalInterpolator",
+    "auto_methods",
     "finished_fill",
     "interpolator_named",
     "pooled",

@@ -1,9 +1,9 @@
-"""Which pieces of a label on one drawn slice go on as which pieces on the next, and how far they have moved.
+"""Which pieces of a label on one drawn slice match which pieces on the next, and how far they have moved.
 
 A piece is a connected component, or several where they split or merge: components that overlap after the shift belong
-together. What overlaps nothing is joined with the nearest piece that is left, when that lies within reach: a tube that
-crosses the slices obliquely has moved by more than its own width. When one piece is left on either slice, the two may
-lie farther apart, if their shapes are alike: nothing else is there to be confused with them.
+together. A component without any overlap is matched with the nearest piece that is left within reach: a tube that
+crosses the slices obliquely has moved by more than its own width. When one piece is left on each slice, the two may
+lie farther apart, if their shapes are alike: there is nothing else to confuse them with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_COMPONENTS = 200
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A part of a label that goes on from one drawn slice to the next; one side may be empty (None).
+    """A part of a label that continues from one drawn slice to the next; one side may be empty (None).
 
     Attributes:
         box: where it lies within the masks it was found in.
@@ -54,7 +54,7 @@ def pieces(
     whole = rows_and_columns(slice(0, n) for n in shape)
     (ones, count_one), (twos, count_two) = _numbered(before), _numbered(after)
     if count_one <= 1 and count_two <= 1:
-        # There is nothing else that it could have gone to or come from.
+        # There is no other candidate.
         are_alike = before is not None and after is not None and count_one and count_two and _alike(before, after)
         return _matched(whole, before, after, spacing, (_REACH_ALONE if are_alike else _REACH) * gap_mm)
     if max(count_one, count_two) > _MAX_COMPONENTS:
@@ -113,7 +113,7 @@ def _nearest_pairs(
 ) -> list[tuple[int, int]]:
     """Components that lie nearest to each other and within reach (mm), the nearest first, each once.
 
-    One that is equally near to two others is left alone: which of them is looked at first must not decide.
+    One that is equally near to two others is not matched: the order in which they are processed must not decide.
     """
     by_distance: dict[float, list[tuple[int, int]]] = {}
     for i in ones:

@@ -1,7 +1,7 @@
 """How far a fill can be trusted, in percent: 100 on drawn slices, 1 to 99 elsewhere.
 
-It falls with the distance to the nearest drawn slice, where the drawn slices on the two sides disagree, and where two
-methods do.
+It falls with the distance to the nearest drawn slice, and where the drawn slices on the two sides, or two methods,
+disagree.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def enter_confidence(confidence: np.ndarray, stacks: Sequence[DrawnStack], regio
 
 
 def lower_where_sides_disagree(confidence: np.ndarray, stack: DrawnStack, gap: Gap) -> None:
-    """Take up to half of the confidence where the drawn slices beside a gap differ, most in its middle.
+    """Lower the confidence by up to half where the drawn slices beside a gap differ, most in its middle.
 
     `confidence` is (count, rows, columns) uint8 percent, and is changed.
     """

@@ -1,7 +1,7 @@
 """Drawn slices of different planes that contradict each other where they cross.
 
 A voxel has one label. Where two drawn slices cross, the one drawn last has overwritten the other along one line, and
-the other slice shows a notch one voxel wide: on both sides of the line it has the same label, on the line another.
+the other slice shows a notch one voxel wide: the same label on both sides of the line, and another one on it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
+from ..core.messages import _
 from .drawn_stack import DrawnStack, drawn_stacks
 
 _FEWEST_VOXELS = 3
@@ -35,23 +36,23 @@ class Contradiction:
     @property
     def sentence(self) -> str:
         """What is wrong, where, and what to do."""
-        (first, one), (second, two) = self.overwritten, self.kept
-        return (
-            f"{first.capitalize()} slice {one} and {second} slice {two} seem to contradict each other in {self.voxels} "
-            f"voxels where they cross. What was drawn last, on {second} slice {two}, stays; correct one of the two, "
-            "unless the structure is as thin as that."
-        )
+        (plane, index), (kept_plane, kept_index) = self.overwritten, self.kept
+        return _(
+            "The drawings on {plane} slice {index} and {kept_plane} slice {kept_index} seem to contradict each other "
+            "in {count} voxels where they cross. The later drawing, on {kept_plane} slice {kept_index}, is kept. "
+            "Correct one of the two, unless the structure really is that thin."
+        ).format(plane=plane.value, index=index, kept_plane=kept_plane.value, kept_index=kept_index, count=self.voxels)
 
 
 def contradictions(annotation: SparseAnnotation) -> list[Contradiction]:
-    """Every pair of crossing drawn slices that disagree in at least 3 voxels, the worst first."""
+    """Every pair of crossing drawn slices that disagree in at least 3 voxels, those with most voxels first."""
     plane_of = {plane.array_axis(annotation.geometry): plane for plane in Plane}
     found = []
     for one, two in combinations(drawn_stacks(annotation), 2):
         for stack, other in ((one, two), (two, one)):
             for index in stack.indices:
                 layer = stack.slices[index]
-                for crossing, _, notch in _notches(layer, stack, other):
+                for crossing, _beside, notch in _notches(layer, stack, other):
                     count = int(np.count_nonzero(notch))
                     if count >= _FEWEST_VOXELS:
                         slices = (plane_of[stack.axis], index), (plane_of[other.axis], crossing)
@@ -60,9 +61,9 @@ def contradictions(annotation: SparseAnnotation) -> list[Contradiction]:
 
 
 def without_crossings(stack: DrawnStack, stacks: list[DrawnStack]) -> DrawnStack:
-    """The stack with the notches that crossing slices have cut into its labels closed: outlines to blend.
+    """The stack without the notches that crossing slices have cut into its labels, for blending its outlines.
 
-    A label that lies on the line alone stays: it may be a structure one voxel thick.
+    A label that lies only on the line is kept: it may be a structure one voxel thick.
     """
     slices = {}
     for index in stack.indices:
@@ -83,7 +84,7 @@ def without_crossings(stack: DrawnStack, stacks: list[DrawnStack]) -> DrawnStack
 def _notches(layer: np.ndarray, stack: DrawnStack, other: DrawnStack) -> Iterator[tuple[int, int, np.ndarray]]:
     """Crossings of a drawn slice with those of another stack: index, a line beside it, and the voxels that differ.
 
-    Crossings side by side are compared with the lines beside all of them; at the border there is nothing to compare.
+    Adjacent crossings are compared with the lines on either side of all of them; at the border there is no such line.
     """
     lines = np.moveaxis(layer, stack.place_of(other.axis), 0)
     drawn = set(other.indices)

@@ -24,7 +24,7 @@ class Gap:
 
     Attributes:
         before, after: indices of the drawn slices beside the gap.
-        inner: at an end, the drawn slice on the far side of the only neighbour: it shows how the structure goes on.
+        inner: at an end, the drawn slice on the far side of the only neighbour: it shows how the structure changes.
     """
 
     before: int | None

@@ -1,4 +1,4 @@
-"""A fill with all that belongs to it: the image if it can be used, only what has changed, sentences for the user."""
+"""A fill with its summary and warnings: uses the image if possible, and refills only what has changed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
+from ..core.messages import _, counted
 from ..core.planes import slice_layer
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, IncrementalInterpolator, Interpolator
@@ -15,11 +16,11 @@ from .interpolator import Fill, IncrementalInterpolator, Interpolator
 
 @dataclass(frozen=True, eq=False)
 class FinishedFill:
-    """A fill, what it was made of, and what to tell the user.
+    """A fill, the annotation it was made from, and sentences for the user.
 
     Attributes:
         fill: the result. annotation: what was filled.
-        summary: how good it is, in one sentence; '' when that was not measured. warnings: sentences.
+        summary: how good it is, in one sentence; '' when it was not measured. warnings: sentences.
     """
 
     fill: Fill
@@ -40,16 +41,18 @@ def finished_fill(
     """Fill an annotation.
 
     Args:
-        method: how. annotation: what.
-        read_image: gives the (K, J, I) image; called only if the method looks at it.
+        method: the fill method. annotation: what to fill.
+        read_image: returns the (K, J, I) image; called only if the method uses it.
         names: the name of each label, for the sentences.
-        watch: takes progress out and the wish to cancel in.
-        previous: a fill by the same method of what was drawn before; methods that fill gap by gap then fill only those
-            that have changed. Its arrays belong to the result. It must have been cut to the same `beyond`.
-        beyond: how many slices beyond the outermost drawn ones keep what was filled; None: all.
+        watch: reports progress and passes on a request to cancel.
+        previous: an earlier fill by the same method; methods that fill gap by gap then fill only the gaps that have
+            changed. Its arrays are used for the result. It must have been made with the same `beyond`.
+        beyond: largest number of slices to fill beyond the outermost drawn ones; None: no limit.
     """
     if beyond is not None and beyond < 0:
-        raise BadInputError(f"A fill goes 0 or more slices beyond the drawn ones, not {beyond}.")
+        raise BadInputError(
+            _("The number of slices to fill beyond the drawn ones must be 0 or more, not {count}.").format(count=beyond)
+        )
     image, problem = usable_image(method, read_image)
     if (
         previous is not None
@@ -69,22 +72,22 @@ def finished_fill(
 
 
 def usable_image(method: Interpolator, read_image: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
-    """The image, if the method looks at it, and why there is none though it would like to.
+    """The image, if the method uses it; else None, and the reason if the method would have used it.
 
     Raises BadInputError when the method cannot do without it, and it cannot be used.
     """
-    if not method.looks_at_image:
+    if not method.uses_image:
         return None, ""
     try:
         return read_image(), ""
     except BadInputError as error:
         if method.needs_image:
             raise
-        return None, f"Filled without looking at the image: {error}"
+        return None, _("Filled without using the image. {problem}").format(problem=error.message)
 
 
 def changed_slices(before: SparseAnnotation, after: SparseAnnotation) -> list[tuple[Plane, int]]:
-    """Slices that are drawn now and were not, or the other way round, or have other labels than they had."""
+    """Slices that are drawn in only one of two annotations, or differ in labels or undecided voxels."""
     changed = []
     for plane in Plane:
         old, new = set(before.ledger.indices(plane)), set(after.ledger.indices(plane))
@@ -107,15 +110,21 @@ def _undecided_on(annotation: SparseAnnotation, axis: int, index: int) -> np.nda
 
 
 def _left_undecided(annotation: SparseAnnotation, fill: Fill) -> str:
-    """Take undecided voxels of drawn slices out of a fill, in place, and say so; '' when there are none."""
+    """Remove undecided voxels of drawn slices from a fill, in place; returns a warning, '' when there are none."""
     if annotation.undecided is None:
         return ""
     fill.labels[annotation.undecided] = 0
     fill.confidence[annotation.undecided] = 1
-    count = int(np.count_nonzero(annotation.undecided))
-    return (
-        f"{count} {'voxel' if count == 1 else 'voxels'} of the drawn slices were left undecided (ignored). The fill "
-        "takes them for background, with a confidence of 1 %: draw them where a structure goes on there."
+    return counted(
+        int(np.count_nonzero(annotation.undecided)),
+        _(
+            "{count} voxel of the drawn slices was left undecided (ignored). The fill treats it as background, with a "
+            "confidence of 1 %. Draw it if a structure continues there."
+        ),
+        _(
+            "{count} voxels of the drawn slices were left undecided (ignored). The fill treats them as background, "
+            "with a confidence of 1 %. Draw them where a structure continues."
+        ),
     )
 
 
@@ -128,7 +137,7 @@ def _empty_beyond(annotation: SparseAnnotation, labels: np.ndarray, beyond: int)
         if indices:
             near[max(0, indices[0] - beyond) : indices[-1] + beyond + 1] = True
         kept.append(near)
-    # Slices of one plane may reach where those of another do not.
+    # Slices of one plane may cover regions that those of another do not.
     inside = kept[0][:, None, None] | kept[1][None, :, None] | kept[2][None, None, :]
     labels[~inside] = 0
     annotation.restore_drawn(labels)

@@ -1,4 +1,4 @@
-"""What the methods that fill gap by gap share: going through the gaps, and filling again only what has changed."""
+"""Base of the methods that fill gap by gap: filling all gaps, or again only those that have changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
+from ..core.messages import _
 from ..core.planes import slice_layer
 from ..core.voxel_boxes import along_axes
 from ..core.voxel_values import require_finite
@@ -24,10 +25,10 @@ _THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
 class GapInterpolator(ABC):
-    """Base of the methods for which a gap depends on the drawn slices around it only."""
+    """Base of the methods in which a gap depends only on the drawn slices around it."""
 
     needs_image = False
-    looks_at_image = False
+    uses_image = False
 
     @abstractmethod
     def _fill_gap(
@@ -36,13 +37,13 @@ class GapInterpolator(ABC):
         """Fill one gap of the main stack, in place.
 
         Args:
-            drawn: all drawn slices. gap: the gap. prepared: what `_prepare` gave.
+            drawn: all drawn slices. gap: the gap. prepared: the result of `_prepare`.
             out, confidence: (count, rows, columns) labels, drawn voxels of other planes entered, and percent.
             watch: to be checked at least every second; called from several threads.
         """
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> Any:
-        """Whatever all gaps need, worked out once; nothing by default."""
+        """What all gaps need, computed once; nothing by default."""
         return ()
 
     def fill(
@@ -70,24 +71,24 @@ class GapInterpolator(ABC):
     ) -> Fill:
         """See `IncrementalInterpolator.refill`: only the gaps beside changed slices are filled again."""
         if previous.labels.shape != annotation.geometry.shape:
-            raise BadInputError("The fill to go on from belongs to a volume of another size; fill the whole volume.")
+            raise BadInputError(_("The previous fill belongs to a volume of another size. Fill the whole volume."))
         drawn = DrawnSlices.of(annotation)
         self._check_image(annotation, image)
         changed = list(changed)
         gaps = list(drawn.main.gaps())
-        # With several planes a slice reaches further than its gap, and another one may have become the main one.
-        if not drawn.others and all(p.array_axis(annotation.geometry) == drawn.main.axis for p, _ in changed):
-            gaps = [gap for gap in gaps if any(_touches(gap, index) for _, index in changed)]
+        # With several planes a slice affects more than its gap, and another stack may have become the main one.
+        if not drawn.others and all(p.array_axis(annotation.geometry) == drawn.main.axis for p, _index in changed):
+            gaps = [gap for gap in gaps if any(_touches(gap, index) for _plane, index in changed)]
         labels, confidence = previous.labels, previous.confidence
-        fresh = drawn.main.moved(labels)
+        stacked = drawn.main.moved(labels)
         for gap in gaps:
-            fresh[gap.first : gap.stop] = 0
+            stacked[gap.first : gap.stop] = 0
         annotation.restore_drawn(labels)
         for plane, index in changed:
             if annotation.ledger.is_decided(plane, index):
                 confidence[slice_layer(plane.array_axis(annotation.geometry), index)] = 100
         for gap in gaps:
-            # With the drawn slices beside it: one of them may have been drawn, or taken back, just now.
+            # With the drawn slices beside it: one of them may have just been drawn or reset.
             beside = slice(max(gap.first - 1, 0), gap.stop + 1)
             region = along_axes(beside if axis == drawn.main.axis else slice(None) for axis in range(3))
             enter_confidence(confidence, drawn.stacks, region)
@@ -95,14 +96,16 @@ class GapInterpolator(ABC):
         return Fill(labels, confidence, tuple(c.sentence for c in contradictions(annotation)))
 
     def _check_image(self, annotation: SparseAnnotation, image: np.ndarray | None) -> None:
-        if not self.looks_at_image:
+        if not self.uses_image:
             return
         image = required_image(image)
         if image.shape != annotation.geometry.shape:
             raise BadInputError(
-                f"The image has shape {image.shape}, but the annotation has shape {annotation.geometry.shape}."
+                _("The image has shape {image_shape}, but the annotation has shape {shape}.").format(
+                    image_shape=image.shape, shape=annotation.geometry.shape
+                )
             )
-        require_finite(image, "The image to fill in")
+        require_finite(image, _("The image"))
 
     def _fill_gaps(
         self,
@@ -117,27 +120,27 @@ class GapInterpolator(ABC):
         prepared = self._prepare(annotation, drawn, image)
         slab, trust = drawn.main.moved(labels), drawn.main.moved(confidence)
 
-        def one(gap: Gap) -> None:
+        def fill_gap(gap: Gap) -> None:
             watch.check()
             part = slice(gap.first, gap.stop)
             self._fill_gap(drawn, gap, prepared, slab[part], trust[part], watch)
 
-        watch.step(0.0, "filling between drawn slices")
+        watch.step(0.0, _("filling between drawn slices"))
         with ThreadPoolExecutor(_THREADS) as threads:
-            for number, _ in enumerate(threads.map(one, gaps), start=1):
-                watch.step(number / len(gaps), f"filled {number} of {len(gaps)} gaps")
+            for number, _nothing in enumerate(threads.map(fill_gap, gaps), start=1):
+                watch.step(number / len(gaps), _("filled {done} of {count} gaps").format(done=number, count=len(gaps)))
         annotation.restore_drawn(labels)
 
 
 def required_image(image: np.ndarray | None) -> np.ndarray:
-    """The image of a method that looks at it. Raises BadInputError when there is none."""
+    """The image of a method that needs it. Raises BadInputError when there is none."""
     if image is None:
-        raise BadInputError("This way to fill looks at the image, and there is none. Fill by shape instead.")
+        raise BadInputError(_("This fill method needs the image, and there is none. Use the Shape method."))
     return image
 
 
 def _touches(gap: Gap, index: int) -> bool:
-    """True when a gap may look different once the slice `index` is drawn, or not drawn any more."""
+    """True when the fill of a gap may change once the slice `index` is drawn or reset."""
     if gap.before is None:
         return gap.inner is None or index <= gap.inner
     if gap.after is None:

@@ -10,11 +10,11 @@ class HiddenScore:
     """Agreement of one method's fill of one label with the hidden drawn slices.
 
     Attributes:
-        method, label: what was filled, and how.
+        method, label: how the structure was filled, and which.
         both: voxels that fill and drawing share. either: voxels of the fill plus voxels of the drawing.
         slices: hidden slices on which the label was drawn or filled.
         spacing_mm: mean distance of the drawn slices the hidden ones were filled from.
-        far_both, far_either: the same counts with slices four gaps apart; 0 where too few are drawn.
+        far_both, far_either: the same counts with slices four gaps apart; 0 where too few slices are drawn.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""The interpolator protocol and its registry: how masks are filled in between drawn slices."""
+"""The protocol of the interpolators, which fill between drawn slices, and their registry."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Fill:
         labels: (K, J, I), dtype of the annotation's labels; drawn slices are bit-exact.
         confidence: (K, J, I) uint8 percent, 100 on drawn slices and falling with distance and disagreement, never 0.
         warnings: sentences about what may be wrong with the fill, and where.
-        methods: label to the method that filled it, when there was a choice.
-        scores: leave-one-out of the methods there was a choice of.
+        methods: for each label the method that filled it, if several were tried.
+        scores: leave-one-out scores of the methods that were tried.
     """
 
     labels: np.ndarray
@@ -38,11 +38,11 @@ class Interpolator(Protocol):
 
     Attributes:
         needs_image: True when it cannot fill without the image.
-        looks_at_image: True when it makes use of an image that is there.
+        uses_image: True when it uses the image if there is one.
     """
 
     needs_image: bool
-    looks_at_image: bool
+    uses_image: bool
 
     def fill(
         self,
@@ -54,8 +54,8 @@ class Interpolator(Protocol):
 
         Args:
             annotation: labels and the slices on which they count.
-            image: (K, J, I) intensities for methods that look at the image; None where there is none.
-            watch: takes progress out and the wish to cancel in.
+            image: (K, J, I) intensities for methods that use the image; None where there is none.
+            watch: reports progress and passes on a request to cancel.
 
         Raises:
             BadInputError: when nothing has been drawn, or the image does not fit.
@@ -66,7 +66,7 @@ class Interpolator(Protocol):
 
 @runtime_checkable
 class IncrementalInterpolator(Interpolator, Protocol):
-    """An interpolator that can bring a fill up to date after some slices have changed."""
+    """An interpolator that can update a fill after some slices have changed."""
 
     def refill(
         self,
@@ -76,39 +76,43 @@ class IncrementalInterpolator(Interpolator, Protocol):
         changed: Iterable[tuple[Plane, int]],
         watch: Watch | None = None,
     ) -> Fill:
-        """The fill after some slices have changed, from the one before: the same as `fill` gives, sooner.
+        """Update a fill after some slices have changed: the same result as that of `fill`, sooner.
 
         Args:
-            previous: the fill of the annotation as it was; its arrays are changed and belong to the result.
-            annotation: the annotation as it is now; slices may have been drawn, drawn again, or taken back.
+            previous: the fill of the earlier annotation; its arrays are changed and used for the result.
+            annotation: the current annotation; slices may have been drawn, drawn again, or reset to 'to do'.
             image: as for `fill`.
-            changed: (plane, index) of every slice that is not as it was.
+            changed: (plane, index) of every slice that has changed.
             watch: as for `fill`.
 
         Raises:
-            BadInputError: when the previous fill is one of another volume.
+            BadInputError: when the previous fill belongs to a volume of another size.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class InterpolatorEntry(Entry):
-    """A way to fill as users choose it; `make` takes the `options` and gives an `Interpolator`.
+    """A fill method as users choose it; `make` takes the `options` and returns an `Interpolator`.
 
     Attributes:
-        options: which of the fields of a fill request it takes: 'time_limit', 'steps', 'device'.
-        learn: what makes it for a cohort that it learns on first, with the arguments (cohort, names of the cases,
-            watch) and the `options`; None when it learns nothing beforehand.
-        chooses: True when it chooses among other ways.
+        options: the fields of a fill request that it takes: 'time_limit', 'steps', 'device'.
+        learn: makes it for a cohort after learning on that cohort, from (cohort, names of the cases, watch) and the
+            `options`; None when it learns nothing beforehand.
+        chooses: True when it chooses among other methods.
+        tried_by_auto: True when 'auto' chooses among it and others, the ones with a lower `order` being the simpler.
     """
 
     options: tuple[str, ...] = ()
     learn: Callable[..., Interpolator] | str | None = None
     chooses: bool = False
+    tried_by_auto: bool = False
 
     @property
     def runs_in_worker(self) -> bool:
-        """True when it never runs in Slicer's own process."""
+        """True when it never runs in Slicer's own process: it needs PyTorch, or chooses among methods that do."""
+        if self.chooses and any(INTERPOLATORS[name].runs_in_worker for name in auto_methods()):
+            return True
         return Need.TORCH in self.needs
 
 
@@ -116,6 +120,16 @@ INTERPOLATORS: Registry[InterpolatorEntry] = Registry(
     _("There is no fill method '{name}'; choose one of {names}."), f"{__package__}.interpolators"
 )
 DEFAULT_METHOD = "auto"
+
+
+def auto_methods() -> tuple[str, ...]:
+    """The names of the methods that 'auto' chooses from, the simplest first."""
+    return tuple(name for name, entry in INTERPOLATORS.items() if entry.tried_by_auto)
+
+
+def method_label(name: str) -> str:
+    """How users read the name of a method; the name itself when it is not in the registry."""
+    return INTERPOLATORS[name].label if name in INTERPOLATORS else name
 
 
 def interpolator_named(name: str) -> Interpolator:

@@ -25,7 +25,7 @@ from .drawn_stack import (
 )
 from .shape_fields import PieceField, piece_fields, signed_distance
 
-# Slices of another plane count as much as the main stack's own when they are this much of its distance away.
+# Slices of another plane count as much as the main stack's own when their distance is this fraction of its distance.
 _CORRECTED_FOR = 0.7
 
 
@@ -44,7 +44,7 @@ class LabelField:
 class DrawnSlices:
     """All drawn slices of a volume: the main stack, whose gaps are filled one by one, and the others.
 
-    The main stack is the one with most slices that show a label: slices that miss a structure say little of its course.
+    The main stack is the one with most slices that show a label: slices without a structure say little about it.
     """
 
     main: DrawnStack
@@ -70,9 +70,9 @@ class DrawnSlices:
         return self._ordered([(self.main, gap.neighbours), *((stack, stack.indices) for stack in self.others)])
 
     def in_order(self) -> list[int]:
-        """All labels, in an order that their drawings give and not their numbers: where two are equal, the first wins.
+        """All labels, ordered by what is drawn and not by their numbers: where two are equal, the first wins.
 
-        Fewest voxels first; of equally many, the more compact one; of these, the one that is met first.
+        Fewest voxels first; of equally many, the more compact one; of these, the one found first.
         """
         return self._ordered([(stack, stack.indices) for stack in self.stacks])
 
@@ -104,10 +104,10 @@ class DrawnSlices:
         return mask
 
     def field(self, gap: Gap, value: int) -> LabelField | None:
-        """Signed distance of one label within a gap of the main stack; None where it cannot be.
+        """Signed distance of one label within a gap of the main stack; None when it cannot be there.
 
-        The main stack's slices say what is expected; the drawn slices of other planes correct it where they cross the
-        gap, the more the nearer they are in comparison with the main stack's own.
+        The main stack's slices give the expected distance; the drawn slices of other planes correct it where they cross
+        the gap, the more the nearer they are compared with the main stack's own.
         """
         own = piece_fields(self.main, gap, value)
         box = None
@@ -142,7 +142,7 @@ class DrawnSlices:
     def _correct(
         self, values: np.ndarray, box: PlaneBox, stack: DrawnStack, gap: Gap, value: int, away: np.ndarray
     ) -> None:
-        """Draw a label's field towards what the slices of another plane show; in place.
+        """Move a label's field towards what the slices of another plane show, in place.
 
         Between two of these slices the corrections are blended, and they fade with the distance from them.
 
@@ -187,7 +187,7 @@ class DrawnSlices:
             shared = common(box, window)
             if shared is not None:
                 truth[relative(shared, window)] = distance[relative(shared, box)]
-        # That the label is not there says that the outline is somewhere between, not how far away.
+        # Where the label is absent, the outline is somewhere in between; how far away is not known.
         absent = np.minimum(expected, -0.5 * min(stack.in_plane))
         truth = np.where(np.isneginf(truth), absent, truth)
         # A distance within one plane is never less than the distance in space: where both are inside, it only lowers.
@@ -195,7 +195,7 @@ class DrawnSlices:
         return np.where((truth > 0) | (expected > 0), wrong, 0).astype(np.float32)
 
     def _distance_on(self, stack: DrawnStack, index: int, value: int) -> tuple[PlaneBox, np.ndarray] | None:
-        """Signed distance (mm) of a label on a drawn slice, in its box; kept, because every gap asks again."""
+        """Signed distance (mm) of a label on a drawn slice, in its box; cached, because every gap needs it."""
         key = (stack.axis, index, value)
         if key not in self._cache:
             box = stack.boxes(index).get(value)

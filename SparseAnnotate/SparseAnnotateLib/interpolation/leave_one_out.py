@@ -1,12 +1,12 @@
-"""How good a fill is where nobody has drawn: hide drawn slices, fill them from their neighbours, compare.
+"""Leave-one-out scores of fill methods: hide drawn slices, fill them from their neighbours, compare.
 
 Every drawn slice but the first and the last is hidden once, every second one at a time, so that its neighbours on both
-sides are there: two fills measure them all. The gap across a hidden slice is twice as wide as those to be filled, so
+sides stay: two fills measure them all. The gap across a hidden slice is twice as wide as those to be filled, so
 the figures are what the fill would reach if only half as many slices had been drawn.
 
-A method that is best across twice the gap need not be best across the gap itself: what looks at the image wins where
-gaps are wide, shapes where they are narrow. So, where enough slices are drawn, the middle of four gaps is tried, too,
-and the error at the gap itself is estimated from how it has fallen from four gaps to two.
+A method that is best across twice the gap need not be best across the gap itself: methods that use the image win in
+wide gaps, shape interpolation in narrow ones. So, where enough slices are drawn, the middle of four gaps is filled as
+well, and the error at the gap itself is estimated from how it falls from four gaps to two.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core import CancelledError, Ledger, Plane, SparseAnnotateError, SparseAnnotation, Watch
+from ..core.messages import _
 from ..core.planes import slice_layer
 from .drawn_stack import DrawnStack
 from .hidden_score import HiddenScore
-from .interpolator import Interpolator
+from .interpolator import Interpolator, method_label
 from .label_fields import DrawnSlices
 
 _PRIOR_SLICES = 4
-# The full fall promises shapes too much: measured on the sets of the benchmark `interpolation`.
+# The full decrease would favour shape interpolation too much: measured on the sets of the benchmark `interpolation`.
 _FALLING = 0.4
 # With a Dice of less than a tenth on hidden slices a method has found nothing: there is nothing to compare.
 _HOPELESS = 0.9
@@ -35,29 +36,29 @@ def hidden_scores(
 ) -> list[HiddenScore]:
     """Leave-one-out of every method on one annotation: one score for each method and label.
 
-    Nothing comes back when fewer than three slices of a plane are drawn: there is none to hide; and nothing for a
-    method that fails.
+    Empty when fewer than three slices of a plane are drawn, because none can be hidden. A method that fails gets no
+    score.
     """
     watch = watch or Watch()
     rounds = list(_rounds(annotation))
     found = []
     for number, (name, method) in enumerate(methods.items()):
-        part = watch.part(number, len(methods), f"trying '{name}': ")
+        part = watch.part(number, len(methods), _("trying '{method}': ").format(method=method_label(name)))
         try:
             found += _scores_of(name, method, rounds, annotation, image, part)
         except CancelledError:
             raise
         except SparseAnnotateError:
-            continue  # a method that fails here is not to be chosen; the others may do
+            continue  # a method that fails here is not chosen; others may succeed
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """Slices hidden at a time: those that are looked at, all those left, and whether these lie four gaps apart."""
+    """Slices hidden together: those to compare, the annotation without them, and whether four gaps are bridged."""
 
     stack: DrawnStack
-    looked_at: list[int]
+    compared: list[int]
     rest: SparseAnnotation
     is_far: bool
 
@@ -73,15 +74,15 @@ def _scores_of(
     near: dict[int, list[int]] = {value: [0, 0, 0] for value in annotation.label_values()}
     far: dict[int, list[int]] = {value: [0, 0, 0] for value in near}
     spacings = []
-    for number, one in enumerate(rounds):
+    for number, hidden in enumerate(rounds):
         part = watch.part(number, len(rounds))
-        filled = method.fill(one.rest, image, part).labels
-        for index in one.looked_at:
-            _count(far if one.is_far else near, annotation, filled, slice_layer(one.stack.axis, index))
-            if not one.is_far:
-                indices = one.stack.indices
+        filled = method.fill(hidden.rest, image, part).labels
+        for index in hidden.compared:
+            _count(far if hidden.is_far else near, annotation, filled, slice_layer(hidden.stack.axis, index))
+            if not hidden.is_far:
+                indices = hidden.stack.indices
                 place = indices.index(index)
-                spacings.append((indices[place + 1] - indices[place - 1]) * one.stack.step)
+                spacings.append((indices[place + 1] - indices[place - 1]) * hidden.stack.step)
     return [
         HiddenScore(name, value, both, either, slices, float(np.mean(spacings)), *far[value][:2])
         for value, (both, either, slices) in near.items()
@@ -151,10 +152,10 @@ def pooled(scores: Iterable[HiddenScore]) -> list[HiddenScore]:
 
 
 def best_methods(scores: Sequence[HiddenScore], labels: Sequence[int], methods: Sequence[str]) -> dict[int, str]:
-    """The method to fill each label with, by the Dice expected at the gaps as they are; of two equal ones the later.
+    """The method to fill each label with, by the Dice expected at the actual gaps; of equals the later one.
 
-    A label that was on few or no hidden slices says little by itself: the figures of all labels together are added to
-    its own with the weight of four slices. Where some methods have scores, those without any have failed and are not
+    The scores of a label on few or no hidden slices mean little: those of all labels together are added with the weight
+    of four slices. Where some methods have scores, those without any have failed and are not
     chosen; with no scores at all the last of `methods` is taken.
     """
     own = {(s.method, s.label): s for s in scores if s.method in methods}

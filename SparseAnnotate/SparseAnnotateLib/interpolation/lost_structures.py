@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
+from ..core.messages import _, counted, joined
 from .drawn_stack import FOREGROUND, DrawnStack, Gap, drawn_stacks
 
 _MOST_GAPS = 8
@@ -21,7 +22,7 @@ class LostStructure:
     Attributes:
         label: which. plane: of the slices.
         before, after: the drawn slices beside the gap; None where the gap is at the end of the volume.
-        missing: how many undrawn slices of the gap have none of it. count: of how many.
+        missing: number of undrawn slices of the gap without it. count: number of undrawn slices.
     """
 
     label: int
@@ -36,7 +37,7 @@ def lost_structures(annotation: SparseAnnotation, labels: np.ndarray, ends: bool
     """Every structure and gap in which the filled `labels`, (K, J, I), have lost it.
 
     Between two drawn slices that both show a structure it must be on every slice; beyond the outermost drawn slice, if
-    that shows it and `ends` are looked at, on one at least.
+    that shows it and `ends` are checked, on at least one.
     """
     plane_of = {plane.array_axis(annotation.geometry): plane for plane in Plane}
     found = []
@@ -53,23 +54,34 @@ def lost_structures(annotation: SparseAnnotation, labels: np.ndarray, ends: bool
 
 def lost_sentences(lost: list[LostStructure], names: Mapping[int, str]) -> list[str]:
     """What has been lost, where, and what to do: a sentence or two for each structure."""
-    sentences, structures = [], list(dict.fromkeys(one.label for one in lost))
+    sentences: list[str] = []
+    structures = list(dict.fromkeys(one.label for one in lost))
     for label in structures[:_MOST_STRUCTURES]:
-        name = names.get(label, label)
+        name = names.get(label, str(label))
         between = [one for one in lost if one.label == label and None not in (one.before, one.after)]
         beyond = [one for one in lost if one.label == label and None in (one.before, one.after)]
         if between:
             sentences.append(
-                f"'{name}' is missing from the fill between drawn slices that both show it: {_listed(between)}. What "
-                "is drawn on them lies too far apart, or is too thin, to be connected. Draw a slice in between."
+                _(
+                    "'{name}' is missing from the fill between drawn slices that both show it: {places}. Its outlines "
+                    "there are too far apart, or too thin, to be connected. Draw a slice in between."
+                ).format(name=name, places=_listed(between))
             )
         if beyond:
             sentences.append(
-                f"'{name}' is on the outermost drawn slice, but the fill has nothing of it beyond: {_listed(beyond)}. "
-                "Draw a slice there if it continues."
+                _(
+                    "'{name}' is on the outermost drawn slice, but the fill does not extend it: {places}. Draw a slice "
+                    "there if the structure continues."
+                ).format(name=name, places=_listed(beyond))
             )
     if len(structures) > _MOST_STRUCTURES:
-        sentences.append(f"{len(structures) - _MOST_STRUCTURES} more structures are missing from the fill in places.")
+        sentences.append(
+            counted(
+                len(structures) - _MOST_STRUCTURES,
+                _("{count} more structure is missing from parts of the fill."),
+                _("{count} more structures are missing from parts of the fill."),
+            )
+        )
     return sentences
 
 
@@ -80,23 +92,26 @@ def _shown_beside(stack: DrawnStack, gap: Gap) -> Iterator[int]:
 
 
 def _missing(stack: DrawnStack, gap: Gap, label: int, layers: np.ndarray) -> int:
-    """On how many slices of a gap the label is not to be found."""
-    # Most are found around where they are drawn, which is quicker than looking at whole slices.
+    """The number of slices of a gap without the label."""
+    # Most are found near where they are drawn, which is faster than searching whole slices.
     box = stack.boxes(gap.neighbours[0])[label]
     near = (layers[(slice(gap.first, gap.stop), *box)] == label).any(axis=(1, 2))
     return sum(not (layers[gap.first + number] == label).any() for number in np.flatnonzero(~near).tolist())
 
 
 def _listed(lost: list[LostStructure]) -> str:
-    shown = [_place(one) for one in lost[:_MOST_GAPS]]
-    more = f", and in {len(lost) - _MOST_GAPS} more places" if len(lost) > _MOST_GAPS else ""
-    return ", ".join(shown) + more
+    shown = joined(", ", [_place(one) for one in lost[:_MOST_GAPS]])
+    if len(lost) <= _MOST_GAPS:
+        return shown
+    return _("{places} and {count} more").format(places=shown, count=len(lost) - _MOST_GAPS)
 
 
 def _place(lost: LostStructure) -> str:
     plane = lost.plane.value
     if lost.before is None:
-        return f"before {plane} slice {lost.after}"
+        return _("before {plane} slice {index}").format(plane=plane, index=lost.after)
     if lost.after is None:
-        return f"after {plane} slice {lost.before}"
-    return f"{plane} slices {lost.before} and {lost.after} ({lost.missing} of {lost.count} between)"
+        return _("after {plane} slice {index}").format(plane=plane, index=lost.before)
+    return _("{plane} slices {before} and {after} ({missing} of {count} between)").format(
+        plane=plane, before=lost.before, after=lost.after, missing=lost.missing, count=lost.count
+    )

@@ -1,7 +1,7 @@
 """The process that runs ITK's filter: `python -m ...morphological_process DRAWN.npy FILLED.npy AXIS`.
 
-The arrays are (n, rows, columns) uint16 labels, 0 where nothing is drawn. The result appears whole or not at all. The
-process ends when its standard input does.
+The arrays are (n, rows, columns) uint16 labels, 0 where nothing is drawn. The result is written completely or not
+at all. The process ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(source: str, target: str, axis: str) -> int:
 
 
 def _end_with_input() -> None:
-    """End at once when whoever started this closes its end of the input, or is gone."""
+    """End when the parent process closes the input, or has ended."""
     while sys.stdin.buffer.read(1):
         pass
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Signed distance fields of a label between drawn slices: registered, blended, and closed where a structure ends.
+"""Signed distance fields of a label between drawn slices: aligned, blended, and closed where a structure ends.
 
 Sources: Raya & Udupa 1990, 'Shape-based interpolation of multidimensional objects', for blending signed distances;
 Herman, Zheng & Bucholtz 1992, 'Shape-based interpolation', for aligning an object's outlines before.
@@ -13,9 +13,9 @@ import numpy as np
 from .alignment import MARGIN, Piece, pieces
 from .drawn_stack import DrawnStack, Gap, PlaneBox, joined, rows_and_columns, widened
 
-# A structure seen on one of two neighbouring drawn slices ends half-way, but no further away than 3 of its radii.
+# A structure on only one of two neighbouring drawn slices ends half-way, but at most 3 of its radii away.
 _REACH_IN_RADII = 3.0
-# One that has been drawn once only: as long as this many of its radii, on either side.
+# One that is drawn on a single slice extends this many of its radii to either side.
 _SINGLE_REACH_IN_RADII = 1.5
 
 
@@ -67,7 +67,7 @@ class PieceField:
         raise ValueError("a piece must be on one of the drawn slices beside its gap")
 
     def _blended(self, one: np.ndarray, two: np.ndarray, left: np.float32, right: np.float32) -> np.ndarray:
-        """The two signed distances, laid over each other where `left` and `right`, which sum to 1, say."""
+        """The two signed distances, aligned and blended with the weights `left` and `right`, which sum to 1."""
         if any(self.shift):
             one = shifted(one, [int(np.rint(right * s)) for s in self.shift])
             two = shifted(two, [-int(np.rint(left * s)) for s in self.shift])
@@ -76,11 +76,11 @@ class PieceField:
 
 
 def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
-    """The fields of one label within a gap, one for every piece of it; none where the label cannot be.
+    """The fields of one label within a gap, one for every piece of it; none where the label cannot occur.
 
-    Beyond the last drawn slice a structure goes on shrinking as it did before, never grows, and from half a gap on (the
-    gap to the second last drawn slice) closes like a ball until it is gone after a whole one: the next drawn slice
-    would have been there.
+    Beyond the last drawn slice a structure continues to shrink as it did before, and never grows. From half a gap on
+    (the gap to the second last drawn slice) it closes like a ball, and it ends after a whole gap, where the next drawn
+    slice would have been.
     """
     if gap.before is None:
         first, second = gap.inner, gap.after
@@ -122,9 +122,9 @@ def _field(stack: DrawnStack, gap: Gap, piece: Piece, box: PlaneBox, far: float)
 
 
 def _closing(distance: float, reach: float, radius: float) -> np.float32:
-    """How much (mm) an ellipsoid's outline has drawn in at a distance from its widest slice.
+    """How much (mm) an ellipsoid's outline has shrunk at a distance from its widest slice.
 
-    Beyond its reach it goes on by 1 mm per mm, so that a method that looks at the image may still decide otherwise.
+    Beyond its reach it continues by 1 mm per mm, so that a method that uses the image may still decide otherwise.
 
     Args:
         distance: from the widest slice, in mm; below 0 counts as 0. reach: where it is closed. radius: where widest.
@@ -141,7 +141,7 @@ def _within(outer: PlaneBox, inner: PlaneBox) -> PlaneBox:
 
 
 def shifted(array: np.ndarray, shift: list[int]) -> np.ndarray:
-    """The 2D array moved by whole pixels; what comes in over the border repeats the border."""
+    """The 2D array moved by whole pixels; values at the border are repeated outwards."""
     if not any(shift):
         return array
     rows, columns = (np.clip(np.arange(n) - s, 0, n - 1) for n, s in zip(array.shape, shift, strict=True))
@@ -155,7 +155,7 @@ def signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarra
 
     half = 0.5 * min(spacing)
     if mask.all():
-        # Without any background in sight the distance to the image border stands in for it.
+        # Without any background, the distance to the image border is used instead.
         padded: np.ndarray = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)
         return (padded[1:-1, 1:-1] - half).astype(np.float32)
     inside: np.ndarray = ndimage.distance_transform_edt(mask, sampling=spacing)

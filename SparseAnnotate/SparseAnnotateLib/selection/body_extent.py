@@ -13,8 +13,8 @@ _SMALLEST_SHARE_OF_LARGEST_SLICE = 0.02
 def body_extents(image: np.ndarray) -> tuple[tuple[int, int], ...]:
     """First and last slice (both included) along each array axis that the body reaches.
 
-    The body is the largest connected part brighter than Otsu's threshold, in a coarse sample of the image. An axis on
-    which that leaves less than a tenth of the slices is given whole: then the threshold has found something else.
+    The body is the largest connected part brighter than Otsu's threshold, in a coarse sample of the image. Where it
+    reaches less than a tenth of the slices of an axis, the threshold has found something else: the whole axis counts.
 
     Args:
         image: (K, J, I) of any real dtype, finite.

@@ -1,4 +1,4 @@
-"""How many slices may be drawn, and over what they may be spread: a plane, a volume, the whole cohort."""
+"""How many slices may be drawn, and what shares them: a plane, a volume, or the whole cohort."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..core import BadInputError, SliceRef
+from ..core.messages import _
 from .stack import Stack, indices_by_stack
 
 
 class Scope(StrEnum):
-    """What shares one budget, and is looked at together when slices are chosen."""
+    """What shares one budget and is compared together when slices are chosen."""
 
     PLANE = "plane"
     VOLUME = "volume"
@@ -26,31 +27,33 @@ class Scope(StrEnum):
             return cls(str(name).strip().lower())
         except ValueError:
             names = ", ".join(scope.value for scope in cls)
-            raise BadInputError(f"Slices cannot be chosen over '{name}'; choose one of {names}.") from None
+            raise BadInputError(
+                _("Unknown selection scope: '{name}'. Choose one of {names}.").format(name=name, names=names)
+            ) from None
 
 
 SCOPES = {
-    Scope.PLANE: "each plane of each volume by itself",
+    Scope.PLANE: "each plane of each volume separately",
     Scope.VOLUME: "the planes of a volume together",
-    Scope.COHORT: "all volumes together: a volume that shows what others show gets fewer slices",
+    Scope.COHORT: "all volumes together, with fewer slices for a volume that resembles others",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How many slices may be drawn; give just one of the first five, or `more`.
+    """How many slices may be drawn; give exactly one of the first five, or `more`.
 
     Slices drawn already count towards it, except with minutes and `more`, which are counted from now on.
 
     Attributes:
         density: drawn slices / all slices of a volume in a plane, for every volume.
-        every: one of every that many slices of a volume in a plane, rounded down (s_k in Zheng et al. 2020).
+        every: one of every N slices of a volume in a plane, rounded down (s_k in Zheng et al. 2020).
         per_volume: slices in each volume and plane; in each volume when `scope` is a volume or the cohort.
         total: slices in the whole cohort.
         minutes: minutes to spend drawing from now on, at `seconds_per_slice`.
         scope: what shares the budget.
         minimum, maximum: slices of each volume, at least and at most, when the scope is the cohort.
-        seconds_per_slice: what one slice takes; only needed with minutes. None: as long as slices have taken so far.
+        seconds_per_slice: time for one slice; needed only with minutes. None: the mean of the slices timed so far.
         more: slices in the whole cohort in addition to those drawn; fewer where there are not as many left.
     """
 
@@ -69,71 +72,110 @@ class Budget:
         kinds = (self.density, self.every, self.per_volume, self.total, self.minutes, self.more)
         if sum(kind is not None for kind in kinds) != 1:
             raise BadInputError(
-                "Give the budget as one of: density, one of every so many slices, slices per volume, slices in total, "
-                "minutes, more slices than are drawn."
+                _(
+                    "Give the budget as exactly one of: density, one of every N slices, slices per volume, slices in "
+                    "total, minutes, or additional slices."
+                )
             )
         if self.density is not None and not 0.0 < self.density <= 1.0:
-            raise BadInputError(f"A density must be more than 0 and at most 1 (100 %), not {self.density:g}.")
+            raise BadInputError(
+                _("The density must be more than 0 and at most 1 (100 %), not {density:g}.").format(
+                    density=self.density
+                )
+            )
         if self.every is not None and self.every < 1:
-            raise BadInputError(f"One slice of every {self.every} cannot be drawn; give 1 or more.")
+            raise BadInputError(
+                _("One of every {count} slices cannot be drawn; give 1 or more.").format(count=self.every)
+            )
         if self.minutes is not None and not (self.minutes > 0 and math.isfinite(self.minutes)):
-            raise BadInputError(f"The budget must be more than 0 minutes, not {self.minutes:g}.")
+            raise BadInputError(
+                _("The budget must be more than 0 minutes, not {minutes:g}.").format(minutes=self.minutes)
+            )
         for count in (self.per_volume, self.total, self.more):
             if count is not None and count < 1:
-                raise BadInputError(f"The budget must be at least one slice, not {count}.")
+                raise BadInputError(_("The budget must be at least one slice, not {count}.").format(count=count))
         if self.seconds_per_slice is not None and not (
             self.seconds_per_slice > 0 and math.isfinite(self.seconds_per_slice)
         ):
-            raise BadInputError(f"A slice takes more than 0 seconds, not {self.seconds_per_slice:g}.")
+            raise BadInputError(
+                _("The time per slice must be more than 0 seconds, not {seconds:g}.").format(
+                    seconds=self.seconds_per_slice
+                )
+            )
         self._check_limits()
 
     def _check_limits(self) -> None:
         limits = [x for x in (self.minimum, self.maximum) if x is not None]
         if limits and self.scope is not Scope.COHORT:
             raise BadInputError(
-                "A minimum or maximum of slices per volume is for a choice over the whole cohort. "
-                "Choose over the cohort, or leave it out."
+                _(
+                    "A minimum or maximum number of slices per volume applies only when slices are chosen over the "
+                    "whole cohort. Set the selection scope to 'cohort', or leave it out."
+                )
             )
         if self.minimum is not None and self.minimum < 0:
-            raise BadInputError(f"The minimum of slices per volume must not be negative, but is {self.minimum}.")
+            raise BadInputError(
+                _("The minimum number of slices per volume must not be negative, but is {minimum}.").format(
+                    minimum=self.minimum
+                )
+            )
         if self.maximum is not None and self.maximum < 1:
-            raise BadInputError(f"The maximum of slices per volume must be at least 1, but is {self.maximum}.")
+            raise BadInputError(
+                _("The maximum number of slices per volume must be at least 1, but is {maximum}.").format(
+                    maximum=self.maximum
+                )
+            )
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise BadInputError(
-                f"The minimum of {self.minimum} slices per volume is more than the maximum of {self.maximum}."
+                _("The minimum of {minimum} slices per volume is more than the maximum of {maximum}.").format(
+                    minimum=self.minimum, maximum=self.maximum
+                )
             )
 
     def slices_for(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef] = frozenset()) -> list[int]:
-        """Slices for each stack, those drawn included: as even as what is drawn already and the extents allow.
+        """Slices for each stack, including those drawn: as even as the slices already drawn and the extents allow.
 
-        Each stack gets at least one where the budget allows it. Where more is drawn than a stack would get, the
-        others that share its budget get less.
+        Each stack gets at least one where the budget allows it. Where more slices are drawn than a stack would get,
+        the others that share its budget get fewer.
         """
         return self._spread(stacks, _Room(stacks, drawn))
 
     def groups(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef] = frozenset()) -> list[tuple[list[int], int]]:
-        """What is chosen together: indices of the stacks, and how many slices of them, those drawn included."""
+        """What is chosen together: indices of the stacks, and how many of their slices, including those drawn."""
         counts = self.slices_for(stacks, drawn)
         return [(members, sum(counts[n] for n in members)) for members in _members(stacks, self.scope)]
 
     def check_fits(self, stacks: Sequence[Stack], drawn: frozenset[SliceRef] = frozenset()) -> None:
-        """Raise BadInputError when the budget asks for more slices than there are, or the limits cannot be kept."""
+        """Raise BadInputError when the budget asks for more slices than there are, or the limits cannot be met."""
         room = _Room(stacks, drawn)
         everything = sum(s.slice_count for s in stacks)
         available = sum(room.most)
-        within = f" within the body (with the air around it there are {everything})" if everything > available else ""
         if self.total is not None and self.total > available:
-            raise BadInputError(
-                f"The budget of {self.total} slices is larger than the {available} slices there are{within}. "
-                f"Give at most {available}."
-            )
+            if everything > available:
+                text = _(
+                    "The budget of {budget} slices is larger than the number of slices within the body: {available} "
+                    "(with background slices: {everything}). Give at most {available}, or include background slices."
+                )
+            else:
+                text = _(
+                    "The budget of {budget} slices is larger than the number of slices available: {available}. Give at "
+                    "most {available}."
+                )
+            raise BadInputError(text.format(budget=self.total, available=available, everything=everything))
         planes = _members(stacks, Scope.PLANE if self.scope is Scope.PLANE else Scope.VOLUME)
         largest = max(sum(room.most[n] for n in members) for members in planes)
         if self.per_volume is not None and self.per_volume > largest:
-            raise BadInputError(
-                f"The budget of {self.per_volume} slices per volume is larger than the {largest} slices that the "
-                f"largest volume has{within}. Give at most {largest}."
-            )
+            if everything > available:
+                text = _(
+                    "The budget of {budget} slices per volume is larger than the number of slices within the body in "
+                    "the largest volume: {available}. Give at most {available}, or include background slices."
+                )
+            else:
+                text = _(
+                    "The budget of {budget} slices per volume is larger than the number of slices in the largest "
+                    "volume: {available}. Give at most {available}."
+                )
+            raise BadInputError(text.format(budget=self.per_volume, available=largest))
         if self.minutes is not None:
             self.planned_total()
         if self.minimum is None and self.maximum is None:
@@ -143,14 +185,18 @@ class Budget:
         least, most = self._limits(room, volumes)
         if self.minimum is not None and sum(least) > count:
             raise BadInputError(
-                f"At least {self.minimum} slices in each of {len(volumes)} volumes, with those drawn already, are "
-                f"{sum(least)}, more than the budget of {count}. Give a smaller minimum, a larger budget or fewer "
-                "volumes."
+                _(
+                    "At least {minimum} slices in each of {volume_count} volumes, including those already drawn, are "
+                    "{least} slices, more than the budget of {budget}. Give a smaller minimum, a larger budget or "
+                    "fewer volumes."
+                ).format(minimum=self.minimum, volume_count=len(volumes), least=sum(least), budget=count)
             )
         if self.maximum is not None and self.total is not None and sum(most) < self.total:
             raise BadInputError(
-                f"At most {self.maximum} slices in each of {len(volumes)} volumes are {sum(most)}, fewer than the "
-                f"budget of {self.total}. Give a larger maximum or a smaller budget."
+                _(
+                    "At most {maximum} slices in each of {volume_count} volumes are {most} slices, fewer than the "
+                    "budget of {budget}. Give a larger maximum or a smaller budget."
+                ).format(maximum=self.maximum, volume_count=len(volumes), most=sum(most), budget=self.total)
             )
 
     def _spread(self, stacks: Sequence[Stack], room: _Room) -> list[int]:
@@ -170,7 +216,7 @@ class Budget:
         is_one_budget = (self.total, self.minutes, self.more) != (None, None, None)
         for members in _members(stacks, Scope.COHORT if is_one_budget else self.scope):
             least, most = [room.least[n] for n in members], [room.most[n] for n in members]
-            # Of density the extent alone is the limit: a thin body does not hand its share to others.
+            # With a density, only the extent is the limit: a small body does not pass its share on to others.
             own = [min(wanted[n], room.most[n]) for n in members]
             counts = _moved_to(sum(own), [max(o, low) for o, low in zip(own, least, strict=True)], least, most)
             for n, count in zip(members, counts, strict=True):
@@ -192,7 +238,7 @@ class Budget:
         return counts
 
     def _limits(self, room: _Room, volumes: list[list[int]]) -> tuple[list[int], list[int]]:
-        """The least and the most slices of each volume, those drawn included."""
+        """The least and the most slices of each volume, including those drawn."""
         drawn = [sum(room.least[n] for n in members) for members in volumes]
         extents = [sum(room.most[n] for n in members) for members in volumes]
         least = [max(d, min(self.minimum or 0, extent)) for d, extent in zip(drawn, extents, strict=True)]
@@ -200,25 +246,27 @@ class Budget:
         return least, most
 
     def planned_total(self, drawn: int = 0) -> int:
-        """Slices in total, for a budget of a total, of minutes or of more; with the last two, `drawn` come on top.
+        """Slices in total, for a budget of a total, of minutes or of more; in the last two cases `drawn` are added.
 
-        Raises BadInputError when minutes are given and it is not known what a slice takes; ValueError for a budget
-        that knows no total.
+        Raises BadInputError when minutes are given and the time per slice is unknown; ValueError for a budget without
+        a total.
         """
         if self.total is not None:
             return self.total
         if self.more is not None:
             return drawn + self.more
         if self.minutes is None:
-            raise ValueError("only a budget of a total, of minutes or of more slices knows how many slices it is")
+            raise ValueError("only a budget of a total, of minutes or of more slices has a number of slices")
         return drawn + max(1, int(self.minutes * 60.0 / self.known_seconds_per_slice()))
 
     def known_seconds_per_slice(self) -> float:
-        """What one slice takes. Raises BadInputError when that is not known."""
+        """Time for one slice. Raises BadInputError when it is not known."""
         if self.seconds_per_slice is None:
             raise BadInputError(
-                "It is not known yet how long a slice takes, so minutes cannot be turned into slices. Draw a few "
-                "slices with the module first, or say how many seconds a slice takes."
+                _(
+                    "It is not known yet how long a slice takes, so minutes cannot be converted to slices. Draw a few "
+                    "slices with the module first, or give the seconds per slice."
+                )
             )
         return self.seconds_per_slice
 
@@ -242,7 +290,7 @@ def even_counts(total: int, capacities: Sequence[int]) -> list[int]:
     while left:
         free = [n for n, capacity in enumerate(capacities) if counts[n] < capacity]
         each = min(left // len(free), min(capacities[n] - counts[n] for n in free))
-        # A remainder goes to stacks spread over the cohort, not to its first ones.
+        # A remainder goes to stacks spread over the cohort, not to the first ones.
         chosen = free if each else [free[i * len(free) // left] for i in range(left)]
         for n in chosen:
             counts[n] += max(each, 1)
@@ -251,7 +299,7 @@ def even_counts(total: int, capacities: Sequence[int]) -> list[int]:
 
 
 def _moved_to(total: int, counts: list[int], least: list[int], most: list[int]) -> list[int]:
-    """The counts changed one by one, the largest down or the smallest up within their limits, until they sum to it."""
+    """The counts, changed by one at a time until they sum to `total`: the largest down or the smallest up."""
     counts = list(counts)
     for sign, limits in ((-1, least), (1, most)):
         heap = [
@@ -260,7 +308,7 @@ def _moved_to(total: int, counts: list[int], least: list[int], most: list[int]) 
         heapq.heapify(heap)
         difference = sign * (total - sum(counts))
         while heap and difference > 0:
-            _, n = heapq.heappop(heap)
+            n = heapq.heappop(heap)[1]
             counts[n] += sign
             difference -= 1
             if counts[n] * sign < limits[n] * sign:

@@ -1,4 +1,4 @@
-"""What is known of the slices of a cohort's images, kept in its cache by the content of the image files."""
+"""Extents and pictures of a cohort's slices, cached by the content of the image files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
 
-CACHE_VERSION = 2  # part of every name: what another version has left there is not read
+CACHE_VERSION = 2  # part of every name, so that what another version has written is not read
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def cohort_slice_images(
 
 
 def cached_array(cohort: Cohort, kind: str, name: str, plane: Plane, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `compute` gives for the slices of a case in a plane, (number of slices, ...), from the cache if it is there.
+    """The result of `compute` for the slices of a case in a plane, (number of slices, ...), from the cache if possible.
 
-    `kind` names what it is, with all it depends on besides the image; it becomes a folder's name.
+    `kind` names the result and all it depends on besides the image; it becomes the name of a folder.
     """
     path = _path(cohort, kind, cohort.image_fingerprint(name), plane)
     found = read_array(path, (plane.slice_count(cohort.geometry(name)), None))

@@ -1,8 +1,8 @@
 """Greedy maximum coverage: which slices represent all slices best (Zheng et al. 2020, eq. 5-8).
 
 F(S) = sum over all slices j of max over i in S of sim(i, j), with sim the cosine similarity of the slices' features:
-the facility-location function. Similarities below 0 count as 0, so that F is monotone and submodular from the empty
-set on and greedy choice reaches at least 1 - 1/e of the best F.
+the facility-location function. Similarities below 0 count as 0, so that F is monotone and submodular, beginning
+with the empty set, and greedy choice reaches at least 1 - 1/e of the best F.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import Watch
+from ..core.messages import _
 
 _COVERED = 1.0 - 1e-12
 _BLOCK_ELEMENTS = 1 << 22  # 32 MiB of similarities at a time
-_FRESHENED_TOGETHER = 8
-_DECIMALS = 9  # of gains that are compared: equal slices must tie, whatever the last bits of a product are
+_UPDATED_TOGETHER = 8
+_DECIMALS = 9  # gains are rounded to these, so that equal slices tie despite rounding errors
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Covering:
 
     Attributes:
         order: chosen slices, best first.
-        gains: how much F grew with each.
+        gains: how much each increased F.
         owner: (N,) int, the chosen slice that represents each slice best; -1 where none of them does.
     """
 
@@ -41,9 +42,9 @@ class Covering:
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """(N, D) float64 with rows of length 1; a row of zeros, as of a constant slice, stays one: similar to nothing.
+    """(N, D) float64 with rows of length 1; a row of zeros (a constant slice) stays zero: similar to nothing.
 
-    float64, because neighbouring slices are so alike that rounding in float32 would decide between them.
+    float64, because neighbouring slices are so similar that rounding in float32 would decide between them.
     """
     features = np.asarray(features, dtype=np.float64)
     length = np.linalg.norm(features, axis=1, keepdims=True)
@@ -77,16 +78,17 @@ def greedy_cover(
     take: Callable[[int], None],
     watch: Watch | None = None,
 ) -> Covering:
-    """Choose slices one by one, each with the largest growth of F (eq. 8), as long as `allows` lets one in.
+    """Choose slices one by one, each with the largest increase of F (eq. 8), as long as `allows` permits one.
 
     The greedy choice is exact. It is evaluated lazily: a slice's gain can only shrink as others are chosen (F is
-    submodular), so only those whose last known gain is the largest are looked at again (Minoux 1978). Similarities are
+    submodular), so only those whose last known gain is the largest are evaluated again (Minoux 1978). Similarities are
     computed in blocks when needed; N x N of them never exist at once. Equal gains: the first slice.
 
     Args:
         units: (N, D) float64 from `unit_rows`.
         candidate: (N,) bool, may be chosen. counted: (N,) bool, counts in F. drawn: (N,) bool, covers from the start.
-        allows, take: asked, and told, of the slice; once it has refused a slice it must refuse it for good.
+        allows: whether a slice may be chosen; one that was refused must always be refused.
+        take: called with each chosen slice.
     """
     watch = watch or Watch()
     cover = coverage(units, np.flatnonzero(drawn), counted)
@@ -99,7 +101,7 @@ def greedy_cover(
         part = candidates[start : start + block]
         heap += [(-gain, int(n)) for gain, n in zip(active.gains(part), part, strict=True)]
     heapq.heapify(heap)
-    known_in_round = {n: 0 for _, n in heap}
+    known_in_round = dict.fromkeys((n for _gain, n in heap), 0)
     order: list[int] = []
     gains: list[float] = []
     owner = np.full(len(units), -1)
@@ -108,17 +110,17 @@ def greedy_cover(
         if not allows(number):
             heapq.heappop(heap)
         elif known_in_round[number] == len(order) or gain == 0.0:
-            # Nothing left to gain: bounds are 0, and the rest follows in its own order.
+            # No gain is left: all bounds are 0, and the remaining slices follow in their own order.
             heapq.heappop(heap)
             take(number)
             order.append(number)
             gains.append(-gain)
             active.add(number, owner)
             if len(order) % 64 == 0:
-                watch.step(len(order) / max(1, len(candidates)), "choosing slices")
+                watch.step(len(order) / max(1, len(candidates)), _("choosing slices"))
         else:
             stale: list[int] = []
-            while heap and len(stale) < _FRESHENED_TOGETHER and known_in_round[heap[0][1]] != len(order):
+            while heap and len(stale) < _UPDATED_TOGETHER and known_in_round[heap[0][1]] != len(order):
                 stale.append(heapq.heappop(heap)[1])
             for gain, n in zip(active.gains(np.array(stale)), stale, strict=True):
                 known_in_round[n] = len(order)
@@ -140,14 +142,14 @@ class _Active:
         return len(self._where)
 
     def gains(self, numbers: np.ndarray) -> list[float]:
-        """Growth of F with each of these slices by itself."""
+        """Increase of F by each of these slices alone."""
         similarity = self._units[numbers] @ self._features
         np.maximum(similarity, self._cover, out=similarity)
         growth: list[float] = np.round(similarity.sum(axis=1) - self._covered, _DECIMALS).tolist()
         return growth
 
     def add(self, number: int, owner: np.ndarray) -> None:
-        """Choose a slice: it covers what it is most similar to."""
+        """Choose a slice: it covers the slices that it is most similar to."""
         similarity = self._units[number] @ self._features
         better = similarity > self._cover
         owner[self._where[better]] = number

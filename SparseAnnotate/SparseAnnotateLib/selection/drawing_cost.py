@@ -1,4 +1,4 @@
-"""What drawing a slice will cost: seconds from the length of its contours and the number of its parts (Kuo 2018)."""
+"""How long drawing a slice takes, from the length of its contours and the number of its parts (Kuo 2018)."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def drawing_effort(
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds for a slice: a fixed part, so many for a millimetre of contour, and so many for a part.
+    """Seconds for a slice: a fixed time, a time per mm of contour, and a time per connected part.
 
     Attributes:
-        slices: timed slices it was learned from.
+        slices: number of timed slices it was fitted to; 0 when assumed.
     """
 
     fixed: float
@@ -60,7 +60,7 @@ class CostModel:
 
     @classmethod
     def learned(cls, effort: DrawingEffort, seconds: np.ndarray) -> CostModel | None:
-        """From timed slices, by least squares with no negative cost; their mean alone below five; None for none."""
+        """Fitted to timed slices by non-negative least squares; below five, only their mean; None without any."""
         from scipy.optimize import nnls
 
         seconds = np.asarray(seconds, dtype=float)
@@ -77,7 +77,7 @@ class CostModel:
     def assumed(cls, effort: DrawingEffort, seconds_per_slice: float) -> CostModel:
         """For when nothing has been timed: a third of the seconds fixed, a third by contour, a third by parts.
 
-        The mean over the slices of `effort` is `seconds_per_slice`. The thirds are ours, to begin with.
+        The mean over the slices of `effort` is `seconds_per_slice`. The thirds are our own choice.
         """
         third = seconds_per_slice / 3.0
         contour, parts = (float(term.mean()) if len(term) else 0.0 for term in (effort.contour_mm, effort.parts))
@@ -86,5 +86,5 @@ class CostModel:
         return cls(fixed, per_mm, per_part, 0)
 
     def seconds(self, effort: DrawingEffort) -> np.ndarray:
-        """(N,) float seconds, at least one each: looking at an empty slice takes time, too."""
+        """(N,) float seconds, at least 1 each: checking an empty slice takes time, too."""
         return np.maximum(self.fixed + self.per_mm * effort.contour_mm + self.per_part * effort.parts, 1.0)

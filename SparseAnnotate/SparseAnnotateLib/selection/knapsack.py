@@ -1,10 +1,11 @@
-"""The 0-1 knapsack: which slices are worth most within the time there is (Kuo et al. 2018)."""
+"""The 0-1 knapsack: the most valuable slices within the available time (Kuo et al. 2018)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..core import BadInputError
+from ..core.messages import _
 
 _GAP = 1e-4
 
@@ -17,7 +18,7 @@ def knapsack(
     least: np.ndarray | None = None,
     most: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Choose items of the largest total value whose costs sum to at most `capacity`; (N,) bool.
+    """Choose items with the largest total value whose costs sum to at most `capacity`; (N,) bool.
 
     Solved by SciPy's HiGHS, to one part in ten thousand of the optimum.
 
@@ -26,7 +27,7 @@ def knapsack(
         volume: (N,) int, the volume of each item; least, most: (V,) how many of each volume.
 
     Raises:
-        BadInputError: when the least of each volume does not fit into the capacity.
+        BadInputError: when the minimum of each volume does not fit into the capacity.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
@@ -47,8 +48,10 @@ def knapsack(
     )
     if found.x is None:
         raise BadInputError(
-            "The minimum of slices of each volume does not fit into the minutes there are. Give more minutes, a "
-            "smaller minimum, or fewer volumes."
+            _(
+                "The minimum number of slices of each volume does not fit into the minutes available. Give more "
+                "minutes, a smaller minimum, or fewer volumes."
+            )
         )
     taken: np.ndarray = np.round(found.x)
     return taken.astype(bool)

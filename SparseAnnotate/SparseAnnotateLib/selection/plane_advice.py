@@ -15,7 +15,7 @@ def self_similarity(pictures: Mapping[Plane, np.ndarray], density: float) -> dic
     """For each plane, how well a slice midway between two drawn ones is the mean of them, when `density` is drawn.
 
     1 - mean squared difference / variance of the pictures: 1 where slices do not change at all; NaN where the volume
-    has too few slices to tell, or shows nothing. The planes are compared at the same share of slices drawn.
+    has too few slices, or no contrast. The planes are compared at the same share of slices drawn.
 
     Args:
         pictures: for each plane (number of slices, size, size), from `slice_images`.
@@ -35,7 +35,7 @@ def self_similarity(pictures: Mapping[Plane, np.ndarray], density: float) -> dic
 
 
 def advised_plane(similarity: Mapping[Plane, float]) -> tuple[Plane | None, bool]:
-    """The plane of the largest self-similarity, and whether it is clearly ahead; None when nothing is known."""
+    """The plane of the largest self-similarity, and whether it is clearly the largest; None when none is known."""
     known = {plane: value for plane, value in similarity.items() if np.isfinite(value)}
     if not known:
         return None, False

@@ -1,4 +1,4 @@
-"""From 'I have so many slices or minutes' to how many volumes and how many slices of each, with reasons."""
+"""From 'I have so many slices or minutes' to how many volumes and how many slices in each, with reasons."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 
 from ..core import BadInputError, Plane
+from ..core.messages import _, counted
 from .budget import Budget, even_counts
 from .plane_advice import advised_plane
 
 DEFAULT_DIMENSIONS: Literal[2, 3] = 3
-_SUBTLE_DENSITY = 0.2
-_LOWEST_DENSITY = 0.05
-_ZHANG = "Zhang et al. 2025"
+_SUBTLE_DENSITY = 0.2  # below it, their 3D models did not learn subtle stroke lesions
+_LOWEST_DENSITY = 0.05  # the lowest that Zhang et al. 2025 tested
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class AnnotationPlan:
 
     Attributes:
         plane: in which plane.
-        cases: the volumes to draw in. volume_share: they are this share of all (s in Zhang et al. 2025).
+        cases: the volumes to draw in. volume_share: their share of all volumes (s in Zhang et al. 2025).
         slices_per_volume: slices of each, at least; some get one more. slices: of all together.
         density: share of a volume's slices (δ).
-        minutes: what it will take; None when it is not known what a slice takes.
+        minutes: expected drawing time; None when the time per slice is unknown.
         strategy: how to choose the slices.
-        advice: why. unknown: what the plan does not know, a sentence each.
+        advice: the reasons. unknown: what could not be determined, a sentence each.
     """
 
     plane: Plane
@@ -63,23 +63,23 @@ def plan_annotation(
     """A plan for a budget of slices in total, or of minutes.
 
     Args:
-        slice_counts: for each volume how many slices it has in each plane that may be drawn in, air included.
+        slice_counts: for each volume the number of slices in each plane that may be drawn in, including air.
         budget: total or minutes.
         dimensions: of the model that is to learn from the slices.
-        target: whether the structure stands out clearly or is subtle, as a stroke lesion on T1; None: not known.
+        target: whether the structure stands out clearly or is subtle, such as a stroke lesion on T1; None: not known.
         similarity: from `self_similarity`, mean over some volumes.
 
     Raises:
         BadInputError: no volume, another kind of budget, or minutes without seconds per slice.
     """
     if not slice_counts:
-        raise BadInputError("There is no volume to plan for. Add volumes first.")
+        raise BadInputError(_("There is no volume to plan for. Add volumes first."))
     if budget.total is None and budget.minutes is None:
-        raise BadInputError("Give the slices in total, or the minutes, that you can draw.")
+        raise BadInputError(_("Give the total number of slices, or the minutes, that you can draw."))
     if dimensions not in (2, 3):
-        raise BadInputError(f"A model is 2D or 3D, not {dimensions}D.")
+        raise BadInputError(_("A model is 2D or 3D, not {dimensions}D.").format(dimensions=dimensions))
     if target not in (None, "clear", "subtle"):
-        raise BadInputError(f"The target is 'clear' or 'subtle', not '{target}'.")
+        raise BadInputError(_("The target must be 'clear' or 'subtle', not '{target}'.").format(target=target))
     advice: list[Advice] = []
     unknown: list[str] = []
     plane = _plane(next(iter(slice_counts.values())), similarity or {}, advice, unknown)
@@ -90,10 +90,14 @@ def plan_annotation(
     if len(volumes) > 1:
         advice.append(
             Advice(
-                "Draw at other positions in each volume: where all volumes are cut at the same places, a model never "
-                "sees what lies between.",
-                "measured on 40 hippocampi in Testing/Benchmarks: with 10 % of the slices Dice .830 staggered, .627 at "
-                "the same positions",
+                _(
+                    "Draw at different positions in each volume: if all volumes are drawn at the same positions, a "
+                    "model never sees what lies between."
+                ),
+                _(
+                    "measured on 40 hippocampi in Testing/Benchmarks: with 10 % of the slices Dice .830 staggered, "
+                    ".627 at the same positions"
+                ),
             )
         )
     seconds = budget.seconds_per_slice
@@ -119,29 +123,44 @@ def _plane(
         return next(iter(planes))
     if best is None:
         first = next(iter(planes))
-        unknown.append(f"Which plane is best could not be told from the images; the plan takes the {first.value} one.")
+        unknown.append(
+            _("The best plane could not be determined from the images; the plan uses {plane} slices.").format(
+                plane=first.value
+            )
+        )
         return first
     figures = ", ".join(f"{plane.value} {value:.2f}" for plane, value in similarity.items() if math.isfinite(value))
     advice.append(
         Advice(
-            f"Draw {best.value} slices: there, neighbouring slices are most alike ({figures}; 1 is equal).",
-            "self-similarity of your images; how far it can be trusted is measured in Testing/Benchmarks",
+            _(
+                "Draw {plane} slices: in this plane, neighbouring slices are most alike ({figures}; 1 is identical)."
+            ).format(plane=best.value, figures=figures),
+            _("self-similarity of your images; its reliability is measured in Testing/Benchmarks"),
         )
     )
     if not clearly:
-        unknown.append("The planes hardly differ in how alike their slices are; draw in the one you know best.")
+        unknown.append(
+            _("The planes hardly differ in how alike their slices are; draw in the plane that you know best.")
+        )
     unknown.append(
-        "The plane is judged by the whole image, not by your structure: if it runs along one direction, draw across it."
+        _(
+            "The plane is chosen from the whole image, not from your structure: if the structure is elongated, draw "
+            "across its long axis."
+        )
     )
     return best
 
 
 def _slices(budget: Budget, available: int, unknown: list[str]) -> int:
     if budget.seconds_per_slice is None and budget.minutes is None:
-        unknown.append("How long a slice takes is not known yet, so the plan gives no minutes.")
+        unknown.append(_("How long a slice takes is not known yet, so the plan gives no minutes."))
     wanted = budget.planned_total()
     if wanted > available:
-        unknown.append(f"The budget of {wanted} slices is larger than all {available} slices: everything can be drawn.")
+        unknown.append(
+            _("The budget of {budget} slices is larger than all {available} slices: everything can be drawn.").format(
+                budget=wanted, available=available
+            )
+        )
     return min(wanted, available)
 
 
@@ -161,59 +180,105 @@ def _spread(
     chosen = len(names) if slices >= least * len(names) else max(1, slices // least)
     volumes = _evenly(names, chosen)
     shares = even_counts(slices, [counts[name] for name in volumes])
-    each = str(min(shares)) if min(shares) == max(shares) else f"{min(shares)} to {max(shares)}"
+    each = _slices_in_each(min(shares), max(shares))
     if len(names) == 1:
         advice.append(
-            Advice(f"Draw {each} slices of the one volume there is.", "nothing to weigh: more volumes would help more")
+            Advice(
+                _("Draw {slices} in your only volume.").format(slices=each),
+                _("no choice to weigh; more volumes would help more"),
+            )
         )
     elif chosen == len(names):
         advice.append(
             Advice(
-                f"Spread the slices over all {chosen} volumes, {each} in each: further volumes teach a model more than "
-                "further slices of the same.",
-                f"{_ZHANG}, sections 4.1 and 6",
+                _(
+                    "Spread the slices over all {volume_count} volumes, {slices} in each: more volumes help a model "
+                    "more than more slices of the same volumes."
+                ).format(volume_count=chosen, slices=each),
+                _("Zhang et al. 2025, sections 4.1 and 6"),
             )
         )
     elif dimensions == 2:
         advice.append(
             Advice(
-                f"Draw one slice in each of {chosen} volumes: for 2D models more volumes are always worth more than "
-                "more slices of each.",
-                f"{_ZHANG}, section 4.1.1",
+                counted(
+                    chosen,
+                    _(
+                        "Draw one slice in {count} volume: for 2D models, more volumes always help more than more "
+                        "slices of each."
+                    ),
+                    _(
+                        "Draw one slice in each of {count} volumes: for 2D models, more volumes always help more than "
+                        "more slices of each."
+                    ),
+                ),
+                _("Zhang et al. 2025, section 4.1.1"),
             )
         )
     else:
+        text = _(
+            "Draw {slices} in each of {chosen} of the {volume_count} volumes: a 3D model needs a minimum number of "
+            "slices per volume; {lowest:.0%} of the slices is the lowest share that was tested."
+        )
+        if chosen == 1:
+            text = _(
+                "Draw {slices} in one of the {volume_count} volumes: a 3D model needs a minimum number of slices per "
+                "volume; {lowest:.0%} of the slices is the lowest share that was tested."
+            )
         advice.append(
             Advice(
-                f"Draw {each} slices in each of {chosen} of the {len(names)} volumes: a 3D model needs a minimum of "
-                f"slices per volume; {_LOWEST_DENSITY:.0%} of them is the least that was tried.",
-                f"{_ZHANG}, section 6",
+                text.format(slices=each, chosen=chosen, volume_count=len(names), lowest=_LOWEST_DENSITY),
+                _("Zhang et al. 2025, section 6"),
             )
         )
-    if dimensions == 3 and target == "subtle":
-        advice.append(
-            Advice(
-                f"Keep to about {_SUBTLE_DENSITY:.0%} of the slices of each volume: below it, 3D models did not learn "
-                "subtle stroke lesions.",
-                f"{_ZHANG}, sections 4.1.2 and 6",
-            )
-        )
-        unknown.append(
-            "The figure for subtle targets comes from one data set (stroke lesions) and may be due to its network: "
-            "another network followed the general trend (section 6)."
-        )
-        if min(shares) < least:
-            unknown.append(
-                f"The budget gives {each} slices per volume, fewer than the {least} that a subtle target needs in 3D: "
-                "a 2D model may do better."
-            )
-    if dimensions == 3 and target is None:
-        unknown.append(
-            "Whether your structure is clear or subtle is not known; the plan takes it for clear. If it is subtle, "
-            f"a 3D model needs about {_SUBTLE_DENSITY:.0%} of the slices of each volume."
-        )
-    unknown.append(f"{_ZHANG} compared 2D and 3D models on three data sets with axial slices only; yours may differ.")
+    if dimensions == 3:
+        _advise_on_target(target, each, min(shares) < least, least, advice, unknown)
+    unknown.append(
+        _("Zhang et al. 2025 compared 2D and 3D models on three data sets with axial slices only; yours may differ.")
+    )
     return volumes, shares
+
+
+def _advise_on_target(
+    target: str | None, each: str, is_too_few: bool, least: int, advice: list[Advice], unknown: list[str]
+) -> None:
+    """What a clear or subtle target means for a 3D model."""
+    if target == "subtle":
+        advice.append(
+            Advice(
+                _(
+                    "Draw about {share:.0%} of the slices of each volume: below that, 3D models did not learn subtle "
+                    "stroke lesions."
+                ).format(share=_SUBTLE_DENSITY),
+                _("Zhang et al. 2025, sections 4.1.2 and 6"),
+            )
+        )
+        unknown.append(
+            _(
+                "The figure for subtle targets comes from one data set (stroke lesions) and may be specific to the "
+                "network: another network followed the general trend (section 6)."
+            )
+        )
+        if is_too_few:
+            unknown.append(
+                _(
+                    "The budget gives {slices} per volume, fewer than the {least} that a subtle target needs in 3D: a "
+                    "2D model may do better."
+                ).format(slices=each, least=least)
+            )
+    if target is None:
+        unknown.append(
+            _(
+                "Whether your structure is clear or subtle is not known; the plan assumes that it is clear. If it is "
+                "subtle, a 3D model needs about {share:.0%} of the slices of each volume."
+            ).format(share=_SUBTLE_DENSITY)
+        )
+
+
+def _slices_in_each(least: int, most: int) -> str:
+    if least == most:
+        return counted(least, _("{count} slice"), _("{count} slices"))
+    return _("{least} to {most} slices").format(least=least, most=most)
 
 
 def _evenly(names: Sequence[str], count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Several stacks as one row of slices: what strategies that compare slices with each other work on."""
+"""Several stacks as one list of slices, for strategies that compare slices with each other."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..core import BadInputError, SliceRef, Watch
+from ..core.messages import _
 from .budget import Budget
 from .quota import Quota
-from .stack import Stack, indices_by_stack
+from .stack import STACK_VALUES, Stack, indices_by_stack
 from .strategy import RankedSlice
 
 
 class Pool:
-    """The slices of several stacks, numbered through; slice n of the pool is element n of each array.
+    """The slices of several stacks, numbered consecutively; slice n of the pool is element n of each array.
 
     Attributes:
-        stacks: what it is made of.
+        stacks: the stacks it consists of.
         candidate: (N,) bool, slices that may be recommended: within the extent and not drawn.
         inside: (N,) bool, slices within the extent.
         drawn: (N,) bool.
@@ -46,27 +47,33 @@ class Pool:
         return len(self.inside)
 
     def slice(self, number: int) -> SliceRef:
-        """Which slice it is."""
+        """The slice of that number."""
         stack = self.stacks[int(self._stack[number])]
         return SliceRef(stack.volume, stack.plane, int(number - self._start[self._stack[number]]))
 
     def gathered(self, name: str) -> np.ndarray:
         """One of the stacks' arrays ('features', 'uncertainty', 'seconds') for the whole pool, (N, ...) float32.
 
-        Raises BadInputError when a stack does not carry it.
+        Raises BadInputError when a stack has no such array, or one with NaN or Inf.
         """
         for stack in self.stacks:
             if getattr(stack, name) is None:
-                raise BadInputError(f"This strategy needs the {name} of the slices of '{stack.volume}'.")
+                raise BadInputError(
+                    _("This strategy needs the {values} of the slices of '{volume}'.").format(
+                        values=STACK_VALUES[name], volume=stack.volume
+                    )
+                )
             if not np.isfinite(getattr(stack, name)).all():
                 raise BadInputError(
-                    f"The {name} of some {stack.plane.value} slices of '{stack.volume}' are not numbers, so its slices "
-                    "cannot be compared. Check the image for extreme values, or compare by other features."
+                    _(
+                        "The {values} of some {plane} slices of '{volume}' are not finite numbers, so its slices "
+                        "cannot be compared. Check the image for extreme values, or use other slice features."
+                    ).format(values=STACK_VALUES[name], plane=stack.plane.value, volume=stack.volume)
                 )
         return np.concatenate([np.asarray(getattr(s, name), dtype=np.float32) for s in self.stacks])
 
     def quota(self, count: int, budget: Budget) -> Quota:
-        """How many slices may be chosen: `count` with those drawn, within the budget's limits for each volume."""
+        """How many slices may be chosen: `count`, including those drawn, within the budget's limits for each volume."""
         volumes = int(self.volume.max()) + 1
         already = np.bincount(self.volume[self.drawn], minlength=volumes).tolist()
         capacities = np.bincount(self.volume[self.candidate], minlength=volumes).tolist()
@@ -102,4 +109,4 @@ class PoolStrategy(ABC):
 
     @abstractmethod
     def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> Iterable[tuple[int, float, str]]:
-        """Slices of the pool as the quota lets them in, best first: number, score, reason."""
+        """Slices of the pool that the quota allows, best first: number, score, reason."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 class Quota:
     """Counts choices against a total, with a minimum and a maximum for each volume.
 
-    Once a volume has been refused it stays refused, so a greedy choice may forget its slices for good.
+    A volume that was refused once stays refused, so a greedy choice can drop its slices.
 
     Args:
         capacities: how many slices of each volume can be chosen at all.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceState, VolumeGeometry, Watch
+from ..core.messages import _
 from .body_extent import body_extents
 from .budget import Budget
 from .stack import Stack
@@ -16,14 +17,14 @@ from .strategy import DEFAULT_STRATEGY, strategy_named
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """What the choice of slices needs to know of a volume.
+    """What is needed to choose slices of a volume.
 
     Attributes:
         name, geometry: the volume.
-        ledger: what is drawn and skipped already.
+        ledger: which slices are drawn or skipped.
         extents: first and last slice (both included) worth drawing, per array axis; see `body_extents`.
         position: its place in the whole cohort, from 0, also when slices are recommended for a part of it only.
-        features, uncertainty, seconds: what is known of the slices of each plane; see `Stack`.
+        features, uncertainty, seconds: what is known about the slices of each plane; see `Stack`.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Volume:
         return Stack(self.name, plane, self.geometry.shape[axis], first, last, self.position, *known)
 
     def drawn(self, plane: Plane) -> list[SliceRef]:
-        """Its slices in one plane that are drawn, or looked at and empty."""
+        """Its slices in one plane that are drawn or marked as empty."""
         return [SliceRef(self.name, plane, index) for index in self.ledger.indices(plane)]
 
 
@@ -77,19 +78,19 @@ def recommend_slices(
     Slices drawn already count towards the budget; skipped ones may be recommended again.
 
     Args:
-        timed: ledgers that tell what a slice takes, for minutes without seconds per slice; by default the volumes' own.
-        examined: adds to the volumes what the strategy needs to know of their slices. It may take hours, so it is
-            called only after everything that can be refused without it.
+        timed: ledgers with the drawing times of slices, for minutes without seconds per slice; by default the volumes'
+            own.
+        examined: adds to the volumes what the strategy needs to know about their slices. It may take hours, so it is
+            called after all checks that do not need it.
 
     Raises:
         BadInputError: no volume or plane; an unknown strategy; a budget larger than the number of slices, or in minutes
-            without it being known what a slice takes; limits that cannot be kept; a volume that lacks what the strategy
-            needs to know.
+            when the time per slice is unknown; limits that cannot be met; a volume without what the strategy needs.
     """
     if not volumes:
-        raise BadInputError("There is no volume to recommend slices of. Choose at least one volume.")
+        raise BadInputError(_("There is no volume to recommend slices for. Choose at least one volume."))
     if not planes:
-        raise BadInputError("There is no plane to recommend slices in. Choose at least one plane.")
+        raise BadInputError(_("There is no plane to recommend slices in. Choose at least one plane."))
     chooser = strategy_named(strategy, seed)
     if budget.minutes is not None:
         budget = with_measured_seconds(budget, timed if timed is not None else (v.ledger for v in volumes))
@@ -114,7 +115,7 @@ def _drawn(volumes: Sequence[Volume], planes: Sequence[Plane]) -> frozenset[Slic
 
 
 def with_measured_seconds(budget: Budget, ledgers: Iterable[Ledger]) -> Budget:
-    """The budget with the mean of the seconds that timed slices took, unless it says itself what a slice takes."""
+    """The budget with the mean time of timed slices, unless it already has a time per slice."""
     if budget.seconds_per_slice is not None:
         return budget
     timed = [entry.seconds for ledger in ledgers for entry in ledger.decided if entry.seconds > 0]

@@ -1,4 +1,4 @@
-"""How slices are chosen, as a person or a script sets it: one value for panel, console, command line and worker."""
+"""Settings for choosing slices, shared by the panel, the console, the command line and the worker."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class FeatureSettings:
     """How slices are compared.
 
     Attributes:
-        features: what slices are compared by; 'none': with the strategy 'uncertainty', not at all.
-        from_scratch: the autoencoder without VGG-19's weights.
-        download_weights: VGG-19's weights may be downloaded when this computer has no copy of them.
-        feature_steps: in which features are learned.
-        seed: of everything random.
-        device: that features are learned on and models run on: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
-        whole: slices in the air around the body count, too.
+        features: name of the slice features; 'none', with the strategy 'uncertainty' only: slices are not compared.
+        from_scratch: train a small autoencoder without the weights of VGG-19.
+        download_weights: the weights of VGG-19 may be downloaded if this computer has no copy of them.
+        feature_steps: training steps of learned features.
+        seed: random seed.
+        device: for learning features and running models: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
+        whole: include slices in the air around the body.
     """
 
     features: str = DEFAULT_FEATURES
@@ -38,9 +38,9 @@ class SelectionSettings(FeatureSettings):
     """Which slices to choose, and how.
 
     Attributes:
-        budget: how many. planes: in which planes. strategy: by which strategy.
-        runs: the models that the strategy 'uncertainty' asks.
-        samples: how many predictions are sampled of a single model.
+        budget: how many slices. planes: in which planes. strategy: name of the strategy.
+        runs: the trained models whose uncertainty the strategy 'uncertainty' uses.
+        samples: number of predictions sampled from a single model.
     """
 
     budget: Budget

@@ -1,4 +1,4 @@
-"""The registry of features of slices, and the principal components that need no training."""
+"""The registry of slice features, and the principal components that need no training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FITTED_ON_AT_MOST = 20000
 class FeatureEntry(Entry):
     """Features as users choose them.
 
-    Without `Need.TORCH` in `needs`, `make` takes for each stack (number of slices, size, size) pictures and gives for
-    each (number of slices, D) float32, as `intensity_features` does. With it, `make` takes `from_scratch`,
-    `pretrained` and `download` (see `learning.features.slice_encoders`) and gives the network that learns them.
+    Without `Need.TORCH` in `needs`, `make` takes for each stack (number of slices, size, size) pictures and returns
+    for each (number of slices, D) float32, as `intensity_features` does. With it, `make` takes `from_scratch`,
+    `pretrained` and `download` (see `learning.features.slice_encoders`) and returns the network that learns them.
 
     Attributes:
-        has_weights: True when they stand on weights from elsewhere, which must be downloaded or done without.
+        has_weights: True when they build on pretrained weights, which must be downloaded or left out.
     """
 
     has_weights: bool = False
@@ -47,10 +47,10 @@ def intensity_features(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         pictures: for each stack (number of slices, size, size), from `slice_images`.
 
     Returns:
-        for each stack (number of slices, D) float32, D at most 64. What all slices have in common is taken away: the
-        mean picture has the features 0.
+        for each stack (number of slices, D) float32, D at most 64. The mean over all slices is subtracted: the mean
+        picture has the features 0.
     """
-    # A picture without contrast shows nothing and must not pass for the opposite of the mean.
+    # A picture without contrast shows nothing and must not count as the opposite of the mean.
     constant = np.concatenate([np.ptp(p.reshape(len(p), -1), axis=1) == 0 for p in pictures])
     rows = np.concatenate([p.reshape(len(p), -1) for p in pictures]).astype(np.float32)
     components = principal_components(rows, _COMPONENTS)
@@ -59,10 +59,10 @@ def intensity_features(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def centred(features: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Learned features (number of slices, D) of several stacks with the mean over all of them taken away.
+    """Learned features (number of slices, D) of several stacks, minus the mean over all of them.
 
-    Networks give every slice a large part in common, beside which all cosines are close to 1. Slices without contrast
-    have the features 0 and keep them.
+    The features that networks compute have a large common part, which makes all cosines close to 1. Slices without
+    contrast have the features 0 and keep them.
     """
     shown: list[np.ndarray] = [np.any(f, axis=1) for f in features]
     rows = np.concatenate([f[s] for f, s in zip(features, shown, strict=True)])
@@ -79,13 +79,13 @@ def principal_components(rows: np.ndarray, count: int) -> np.ndarray:
     mean = fitted.mean(axis=0)
     centred = fitted - mean
     if len(centred) < centred.shape[1]:
-        _, directions = np.linalg.eigh(centred @ centred.T)
+        _values, directions = np.linalg.eigh(centred @ centred.T)
         basis = centred.T @ directions
         lengths = np.linalg.norm(basis, axis=0)
         basis = basis[:, lengths > 1e-4 * max(float(lengths.max()), 1e-30)]
         basis /= np.linalg.norm(basis, axis=0)
     else:
-        _, basis = np.linalg.eigh(centred.T @ centred)
+        _values, basis = np.linalg.eigh(centred.T @ centred)
     basis = basis[:, ::-1][:, :count]
     strongest = np.abs(basis).argmax(axis=0)
     basis = basis * np.where(basis[strongest, np.arange(basis.shape[1])] < 0, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Every slice of a volume as a small square picture: what slices are compared by."""
+"""Every slice of a volume as a small square picture, the basis of slice features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core import Plane, VolumeGeometry, Watch
 from ..core.intensities import Intensities
+from ..core.messages import _
 
 INTENSITY_SIZE = 32
 _SLAB_VOXELS = 1 << 23  # 32 MiB of float32 at a time
@@ -23,7 +24,7 @@ def slice_images(
 ) -> dict[Plane, np.ndarray]:
     """Each slice averaged down (or repeated up) to `size` x `size`, the volume's 0.5-99.5 % range scaled to 0-1.
 
-    Volumes of any size, spacing, axis order and direction give pictures that can be compared: the whole field of view
+    Volumes of any size, spacing, axis order and direction give comparable pictures: the whole field of view
     is spread over the square, superior up, anterior before right. A constant image gives zeros.
 
     Args:
@@ -45,7 +46,7 @@ def slice_images(
     thickness = max(1, _SLAB_VOXELS // (standard.shape[1] * standard.shape[2]))
     starts = range(0, standard.shape[0] if high > low else 0, thickness)
     for number, start in enumerate(starts):
-        watch.step(number / len(starts), "looking at slices")
+        watch.step(number / len(starts), _("reading slices"))
         stop = min(start + thickness, standard.shape[0])
         slab = np.ascontiguousarray(intensities.of_part(standard[start:stop]))
         slab -= low
@@ -64,7 +65,7 @@ def slice_images(
 
 
 def _own_order(pictures: np.ndarray, plane: Plane, geometry: VolumeGeometry) -> np.ndarray:
-    _, index = geometry.to_standard_slice(plane.array_axis(geometry), 0)
+    _axis, index = geometry.to_standard_slice(plane.array_axis(geometry), 0)
     return pictures[::-1] if index else pictures
 
 

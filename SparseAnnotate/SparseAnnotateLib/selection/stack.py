@@ -1,4 +1,4 @@
-"""The slices of one volume in one plane, among which some are chosen."""
+"""The slices of one volume in one plane, from which some are chosen."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..core import BadInputError, Plane, SliceRef
+from ..core.messages import _
+
+STACK_VALUES = {
+    "features": _("features"),
+    "uncertainty": _("uncertainties"),
+    "seconds": _("drawing times"),
+}
+"""The arrays that a stack may carry, as users read them."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The slices of one volume in one plane that may be recommended, and what is known of each.
+    """The slices of one volume in one plane that may be recommended, and what is known about each.
 
     Attributes:
         volume: name of the volume.
         plane: the plane the slices lie in.
         slice_count: all slices of the volume in that plane.
-        first, last: the extent that is worth drawing, both included (for example the body, without air).
+        first, last: the extent that is worth drawing, both included (for example the body without air).
         position: place of the volume in its cohort, from 0.
-        features: (slice_count, D) float32, what each slice looks like; see `slice_features`.
-        uncertainty: (slice_count,) float, how unsure models are of each slice, from 0.
+        features: (slice_count, D) float32, see `slice_features`.
+        uncertainty: (slice_count,) float, how uncertain models are about each slice, 0 or more.
         seconds: (slice_count,) float, how long drawing each slice will take.
     """
 
@@ -38,15 +46,30 @@ class Stack:
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last < self.slice_count:
             raise BadInputError(
-                f"The extent {self.first} to {self.last} does not lie within the {self.plane.value} slices "
-                f"0 to {self.slice_count - 1} of '{self.volume}'."
+                _(
+                    "The extent {first} to {last} does not lie within the {plane} slices 0 to {end} of '{volume}'."
+                ).format(
+                    first=self.first,
+                    last=self.last,
+                    plane=self.plane.value,
+                    end=self.slice_count - 1,
+                    volume=self.volume,
+                )
             )
-        for name in ("features", "uncertainty", "seconds"):
+        for name in STACK_VALUES:
             values = getattr(self, name)
             if values is not None and len(values) != self.slice_count:
                 raise BadInputError(
-                    f"The {name} of '{self.volume}' are of {len(values)} slices, but it has {self.slice_count} "
-                    f"{self.plane.value} ones."
+                    _(
+                        "The {values} of '{volume}' are given for {count} slices, but it has {slice_count} {plane} "
+                        "slices."
+                    ).format(
+                        values=STACK_VALUES[name],
+                        volume=self.volume,
+                        count=len(values),
+                        slice_count=self.slice_count,
+                        plane=self.plane.value,
+                    )
                 )
 
     @property

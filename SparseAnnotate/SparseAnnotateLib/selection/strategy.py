@@ -1,4 +1,4 @@
-"""The strategy protocol and its registry: how slices are chosen, by name, everywhere the same."""
+"""The protocol of the selection strategies, and their registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .stack import Stack
 
 @dataclass(frozen=True)
 class RankedSlice:
-    """A recommended slice, how much the strategy wants it (higher is more), and why, in a few words."""
+    """A recommended slice with its score (higher is better) and a short reason."""
 
     slice: SliceRef
     score: float
@@ -23,7 +23,7 @@ class RankedSlice:
 
 
 class Strategy(Protocol):
-    """Chooses slices to draw. What each `Stack` must carry for it is said by its `StrategyEntry`."""
+    """Chooses slices to draw. Its `StrategyEntry` lists what each `Stack` must carry for it."""
 
     def rank(
         self,
@@ -34,30 +34,30 @@ class Strategy(Protocol):
     ) -> list[RankedSlice]:
         """The slices to draw, in the order to draw them; `drawn` ones count towards the budget and are left out.
 
-        Where many slices are compared, `watch` is told, and its wish to cancel is heard.
+        Where many slices are compared, progress is reported to `watch`, which can cancel the work.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrategyEntry(Entry):
-    """A strategy as users choose it; `make` takes the seed and gives a `Strategy`."""
+    """A strategy as users choose it; `make` takes the seed and returns a `Strategy`."""
 
     @property
     def compares_slices(self) -> bool:
-        """True when it looks at features of the slices: because it must, or because it can beside the uncertainty."""
+        """True when it compares slices by their features; with 'uncertainty' they are optional."""
         return bool(self.needs & {Need.FEATURES, Need.UNCERTAINTY})
 
     @property
     def asks_models(self) -> bool:
-        """True when it asks trained models."""
+        """True when it needs the uncertainty of trained models."""
         return Need.UNCERTAINTY in self.needs
 
 
 STRATEGIES: Registry[StrategyEntry] = Registry(
     _("There is no selection strategy '{name}'; choose one of {names}."), f"{__package__}.strategies"
 )
-# For a cohort's first volume, and so for a single one, it is the same as fixed_interval.
+# For the first volume of a cohort, and so for a single volume, it is the same as fixed_interval.
 DEFAULT_STRATEGY = "staggered"
 NEXT_ROUND_STRATEGY = "uncertainty"
 """What recommends the next slices once a model has been trained."""
@@ -65,7 +65,7 @@ _SEEDS = 1 << 31
 
 
 def strategy_named(name: str, seed: int = 0) -> Strategy:
-    """The strategy of that name. Raises BadInputError when there is none, or the seed is none."""
+    """The strategy of that name. Raises BadInputError for an unknown name or an invalid seed."""
     entry = STRATEGIES.named(name)
     check_seed(seed)
     strategy: Strategy = entry.loaded()(seed)
@@ -73,6 +73,8 @@ def strategy_named(name: str, seed: int = 0) -> Strategy:
 
 
 def check_seed(seed: int) -> None:
-    """Raise BadInputError when it is no seed: negative, or beyond 31 bits."""
+    """Raise BadInputError when the seed is negative or needs more than 31 bits."""
     if not 0 <= seed < _SEEDS:
-        raise BadInputError(f"The seed must lie between 0 and {_SEEDS - 1}, but is {seed}.")
+        raise BadInputError(
+            _("The seed must be between 0 and {largest}, but is {seed}.").format(largest=_SEEDS - 1, seed=seed)
+        )

@@ -15,13 +15,13 @@ from ..core.images import write_image
 from ..core.messages import _
 from ..core.registry import Need, imported
 from ..interpolation import (
-    AUTO_METHODS,
     DEFAULT_METHOD,
     INTERPOLATORS,
     TIME_LIMIT,
     AutoInterpolator,
     HiddenScore,
     Interpolator,
+    auto_methods,
     finished_fill,
     pooled,
     usable_image,
@@ -49,7 +49,7 @@ class FillRequest:
     state: str | None = None
     cases: tuple[str, ...] = ()
     method: str = DEFAULT_METHOD
-    methods: tuple[str, ...] = AUTO_METHODS
+    methods: tuple[str, ...] = field(default_factory=auto_methods)
     time_limit: float = TIME_LIMIT
     steps: int | None = None
     device: str = "auto"

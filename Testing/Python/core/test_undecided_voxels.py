@@ -180,7 +180,7 @@ def test_filling_again_after_a_voxel_was_decided_is_the_same_as_filling_from_the
 
 def test_leave_one_out_does_not_count_undecided_voxels():
     class Right:
-        needs_image = looks_at_image = False
+        needs_image = uses_image = False
 
         def fill(self, annotation, image, watch=None):
             del annotation, image, watch

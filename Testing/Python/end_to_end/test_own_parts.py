@@ -28,7 +28,7 @@ class Late(FixedInterval):
 
 
 class DrawnOnly:
-    needs_image = looks_at_image = False
+    needs_image = uses_image = False
 
     def fill(self, annotation, image, watch=None):
         confidence = np.full(annotation.labels.shape, 1, np.uint8)

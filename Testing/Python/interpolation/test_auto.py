@@ -8,15 +8,19 @@ import pytest
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, discs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotateError, Watch
+from SparseAnnotateLib.core.registry import PARTS_VARIABLE
 from SparseAnnotateLib.interpolation import (
+    INTERPOLATORS,
     AutoInterpolator,
     Fill,
     HiddenScore,
+    auto_methods,
     finished_fill,
     interpolator_named,
     pooled,
 )
 from SparseAnnotateLib.interpolation.leave_one_out import best_methods, hidden_scores
+from SparseAnnotateLib.worker.fill_request import FillRequest
 
 
 def no_image():
@@ -26,7 +30,7 @@ def no_image():
 class Painter:
     """A method that paints one label everywhere it has not been drawn, and remembers what it was shown."""
 
-    needs_image = looks_at_image = False
+    needs_image = uses_image = False
 
     def __init__(self, value):
         self.value, self.shown = value, []
@@ -108,7 +112,7 @@ def test_without_an_image_auto_chooses_among_the_methods_that_need_none():
     fill = filled(axial(labels, range(3, 22, 3)), "auto")
     assert fill.methods == {1: "shape"}
     np.testing.assert_array_equal(fill.labels, filled(axial(labels, range(3, 22, 3))).labels)
-    with pytest.raises(BadInputError, match="looks at the image, and there is none"):
+    with pytest.raises(BadInputError, match="need the image, and there is none"):
         filled(axial(labels, [5, 9]), AutoInterpolator(("random_walk",)))
     with pytest.raises(BadInputError, match="name at least one"):
         AutoInterpolator(())
@@ -120,6 +124,46 @@ def test_auto_finds_that_the_image_helps():
     assert fill.methods == {1: "random_walk"}
     dice = {s.method: s.dice for s in fill.scores}
     assert dice["random_walk"] > dice["shape"] + 0.1
+
+
+OWN_METHOD = """
+from SparseAnnotateLib.core.registry import Need
+from SparseAnnotateLib.interpolation import INTERPOLATORS, InterpolatorEntry, interpolator_named
+
+INTERPOLATORS.add(
+    InterpolatorEntry(
+        name="own",
+        label="Own",
+        description="The same as shape.",
+        make=lambda: interpolator_named("shape"),
+        tried_by_auto=True,
+        needs=frozenset(NEEDS),
+    )
+)
+"""
+
+
+@pytest.fixture
+def parts_folder(tmp_path, monkeypatch):
+    """A folder for files with parts of one's own, which are forgotten after the test."""
+    monkeypatch.setattr(INTERPOLATORS, "_entries", {name: INTERPOLATORS[name] for name in INTERPOLATORS})
+    monkeypatch.setenv(PARTS_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_auto_tries_a_method_whose_one_file_says_so(parts_folder):
+    (parts_folder / "own.py").write_text(OWN_METHOD.replace("NEEDS", ""))
+    fill = filled(axial(ball(radius=9.0), range(3, 22, 3)), "auto")
+    assert {score.method for score in fill.scores} == {"shape", "own"}
+    assert fill.methods == {1: "own"}  # of equals the last one
+    assert auto_methods() == FillRequest("cohort").methods == ("shape", "random_walk", "own")
+    assert not INTERPOLATORS["auto"].runs_in_worker
+
+
+def test_auto_runs_in_the_worker_when_it_tries_a_method_that_does(parts_folder):
+    (parts_folder / "own.py").write_text(OWN_METHOD.replace("NEEDS", "{Need.TORCH}"))
+    assert INTERPOLATORS["auto"].runs_in_worker
+    assert not INTERPOLATORS["shape"].runs_in_worker
 
 
 def test_measured_scores_are_not_measured_again():
@@ -144,11 +188,11 @@ def test_the_report_says_how_good_the_fill_is_and_what_is_too_thin_for_it():
     names = {1: "vessel", 2: "lens"}
     done = finished_fill(interpolator_named("auto"), annotation, no_image, names)
     assert done.summary == (
-        "On hidden drawn slices, filled from neighbours 40 mm apart (twice the usual distance), the fill reaches Dice: "
-        "'vessel' 1.00 (shape), 'lens' 0.00 (shape)."
+        "On hidden drawn slices, filled from neighbours 40 mm apart (twice the usual spacing), the fill reaches a Dice "
+        "of: 'vessel' 1.00 (Shape), 'lens' 0.00 (Shape)."
     )
     thin, low = done.warnings[1:]
-    assert thin.startswith("'lens' is on one drawn slice and not on those beside it, so thinner than the distance")
+    assert thin.startswith("'lens' is on one drawn slice and not on those beside it, so it is thinner than the spacing")
     assert "(20 mm at most)" in thin
     assert "'lens' 0.00" in low
     assert "'vessel'" not in low
@@ -216,7 +260,7 @@ def test_an_image_that_cannot_be_used_is_reported_and_done_without_if_possible()
         raise BadInputError("The volume 'scan' holds NaN.")
 
     done = finished_fill(interpolator_named("auto"), annotation, broken, {})
-    assert done.warnings[0] == "Filled without looking at the image: The volume 'scan' holds NaN."
+    assert done.warnings[0] == "Filled without using the image. The volume 'scan' holds NaN."
     assert done.fill.methods == {1: "shape"}
     with pytest.raises(BadInputError, match="NaN"):
         finished_fill(interpolator_named("random_walk"), annotation, broken, {})

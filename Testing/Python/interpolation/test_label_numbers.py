@@ -54,7 +54,7 @@ def test_other_numbers_give_the_same_when_some_gaps_are_filled_again(method):
 
 def test_methods_that_fare_equally_well_share_voxels_out_alike_whatever_the_numbers():
     class Half:
-        needs_image = looks_at_image = False
+        needs_image = uses_image = False
 
         def __init__(self, claimed, table):
             self.claimed, self.table = claimed, table

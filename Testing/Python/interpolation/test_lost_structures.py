@@ -33,7 +33,7 @@ def finished(method, annotation, image=None, **options):
 class Losing:
     """Fills as the shapes say, but leaves some slices empty."""
 
-    needs_image = looks_at_image = False
+    needs_image = uses_image = False
 
     def __init__(self, *empty):
         self.empty = list(empty)
@@ -73,7 +73,7 @@ def test_a_disc_that_jumps_too_far_is_named_with_the_gap(method):
     (named,) = [warning for warning in done.warnings if "missing" in warning]
     assert named == (
         "'vessel' is missing from the fill between drawn slices that both show it: axial slices 4 and 8 "
-        f"({missing} of 3 between). What is drawn on them lies too far apart, or is too thin, to be "
+        f"({missing} of 3 between). Its outlines there are too far apart, or too thin, to be "
         "connected. Draw a slice in between."
     )
 
@@ -124,8 +124,8 @@ def test_what_ends_with_the_outermost_drawn_slice_is_named_unless_nothing_was_to
     losing = Losing(0, 1, 2, 10, 11, 12)
     (named,) = finished(losing, annotation).warnings
     assert named == (
-        "'vessel' is on the outermost drawn slice, but the fill has nothing of it beyond: before axial slice 3, after "
-        "axial slice 9. Draw a slice there if it continues."
+        "'vessel' is on the outermost drawn slice, but the fill does not extend it: before axial slice 3, after "
+        "axial slice 9. Draw a slice there if the structure continues."
     )
     assert finished(losing, annotation, beyond=0).warnings == ()
     assert finished("shape", annotation).warnings == ()
@@ -144,4 +144,4 @@ def test_dozens_of_lost_structures_do_not_flood_the_panel():
         labels[:, (value % 10) * 4, (value // 10) * 8] = value
     done = finished(Losing(1, 2, 3), axial(labels, [0, 4]))
     assert sum("is missing from the fill" in w for w in done.warnings) == 20
-    assert "20 more structures are missing from the fill in places." in done.warnings
+    assert "20 more structures are missing from parts of the fill." in done.warnings

@@ -60,7 +60,7 @@ def sleeper(monkeypatch, code: str):
 
 def test_a_filter_that_takes_too_long_is_given_up_and_its_process_ended(monkeypatch):
     started = sleeper(monkeypatch, "import time; time.sleep(600)")
-    with pytest.raises(SparseAnnotateError, match="given up after 1 s"):
+    with pytest.raises(SparseAnnotateError, match="stopped after 1 s"):
         filled(axial(ball(), [5, 12]), MorphologicalInterpolator(time_limit=1.0))
     assert started[0].poll() is not None
 

@@ -141,7 +141,7 @@ def test_hundreds_of_labels_walk():
 def test_bad_images_are_named():
     labels = bent_tube()
     annotation = axial(labels, [0, 20])
-    with pytest.raises(BadInputError, match="looks at the image, and there is none"):
+    with pytest.raises(BadInputError, match="needs the image, and there is none"):
         filled(annotation, "random_walk")
     image = noisy_image(labels)
     image[3, 4, 5] = np.nan

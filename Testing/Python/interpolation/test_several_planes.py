@@ -77,4 +77,4 @@ def test_a_structure_one_voxel_thick_in_a_drawn_slice_is_not_taken_for_a_notch()
     fill = filled(annotation)
     assert metrics.iou(fill.labels > 0, labels > 0) > 0.6
     # It looks like a contradiction, and is asked about as one.
-    assert "unless the structure is as thin as that" in fill.warnings[0]
+    assert "unless the structure really is that thin" in fill.warnings[0]

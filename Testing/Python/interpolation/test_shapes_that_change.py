@@ -192,8 +192,8 @@ def test_slices_of_two_planes_that_contradict_each_other_are_named_and_the_last_
     fill = filled(annotation)
     named = [w for w in fill.warnings if "contradict" in w]
     assert len(named) == 3
-    assert "Axial slice 12 and coronal slice 14 seem to contradict each other in 17 voxels" in named[0]
-    assert "drawn last, on coronal slice 14, stays" in named[0]
+    assert "The drawings on axial slice 12 and coronal slice 14 seem to contradict each other in 17 voxels" in named[0]
+    assert "later drawing, on coronal slice 14, is kept" in named[0]
     assert not fill.labels[:, 14, :].any()
     # The notch that the coronal slice has cut into the axial ones is not taken for a split of the structure.
     assert fill.labels[9, 13, 16]

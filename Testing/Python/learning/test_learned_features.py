@@ -212,7 +212,7 @@ def test_without_torchvision_nothing_is_learned_from_scratch_unasked(ball_cohort
 
 
 def test_no_steps_and_no_seed_are_refused():
-    with pytest.raises(BadInputError, match="seed must lie between"):
+    with pytest.raises(BadInputError, match="seed must be between"):
         FeatureTraining(seed=-1)
     with pytest.raises(BadInputError, match="at least one step"):
         FeatureTraining(steps=0)

@@ -46,7 +46,7 @@ def test_without_features_the_most_uncertain_slices_come_first():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_no_number_is_refused_instead_of_ranked(bad):
-    with pytest.raises(BadInputError, match="uncertainty of some axial slices of 'v' are not numbers"):
+    with pytest.raises(BadInputError, match="uncertainties of some axial slices of 'v' are not finite numbers"):
         chosen([stack([1.0, bad, 3.0])], Budget(per_volume=2))
     features = np.array([[1.0, 0.0], [bad, 1.0], [0.0, 1.0]], np.float32)
     for name in ("representative", "core_set"):

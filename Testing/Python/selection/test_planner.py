@@ -89,7 +89,7 @@ def test_volumes_of_different_sizes_and_a_single_slice_are_planned_for():
     ("arguments", "words"),
     [
         (({}, Budget(total=3)), "no volume to plan for"),
-        ((cohort(2), Budget(density=0.1)), "slices in total, or the minutes"),
+        ((cohort(2), Budget(density=0.1)), "total number of slices, or the minutes"),
         ((cohort(2), Budget(total=3), 4), "2D or 3D, not 4D"),
         ((cohort(2), Budget(total=3), 3, "hard"), "not 'hard'"),
     ],
@@ -119,7 +119,7 @@ def test_planes_that_cannot_be_distinguished_are_reported_as_such():
     assert "hardly differ" in said(close)
     nothing = self_similarity(slice_images(np.zeros((9, 9, 9)), VolumeGeometry.from_spacing((9, 9, 9))), 0.1)
     assert advised_plane(nothing) == (None, False)
-    assert "could not be told" in said(plan_annotation(counts, Budget(total=8), similarity=nothing))
+    assert "could not be determined" in said(plan_annotation(counts, Budget(total=8), similarity=nothing))
 
 
 def test_a_volume_with_too_few_slices_says_nothing_of_its_plane():

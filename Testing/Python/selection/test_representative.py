@@ -156,5 +156,5 @@ def test_a_core_set_begins_with_the_most_ordinary_slice_or_with_what_is_drawn():
 def test_without_features_the_volume_that_lacks_them_is_named():
     with pytest.raises(BadInputError, match="needs the features of the slices of 'v'"):
         strategy_named("representative").rank([Stack("v", Plane.AXIAL, 5, 0, 4)], Budget(total=2))
-    with pytest.raises(BadInputError, match="are of 4 slices, but it has 5"):
+    with pytest.raises(BadInputError, match="given for 4 slices, but it has 5"):
         Stack("v", Plane.AXIAL, 5, 0, 4, features=np.zeros((4, 2)))

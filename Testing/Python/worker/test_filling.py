@@ -52,7 +52,7 @@ def test_auto_is_chosen_over_the_whole_cohort(ball_cohort):
     assert all(set(label["hidden_dice"]) == {"shape", "random_walk"} for label in results[0].labels)
     shell = results[0].labels[0]
     assert shell["method"] == max(shell["hidden_dice"], key=shell["hidden_dice"].get)
-    assert "apart (twice the usual distance), the fill reaches Dice: 'shell' " in results[0].summary
+    assert "apart (twice the usual spacing), the fill reaches a Dice of: 'shell' " in results[0].summary
 
 
 def test_at_most_twenty_cases_are_tried(ball_cohort, monkeypatch):
@@ -112,7 +112,7 @@ def test_an_image_with_nan_is_filled_by_shape_and_this_is_reported(tmp_path):
     cohort = with_broken_image(tmp_path)
     (result,) = filled(cohort)
     assert result.labels[0]["method"] == "shape"
-    assert result.warnings[0].startswith("Filled without looking at the image: The image")
+    assert result.warnings[0].startswith("Filled without using the image. The image")
     assert "NaN" in result.warnings[0]
     with pytest.raises(BadInputError, match="NaN"):
         filled(cohort, method="random_walk")

@@ -1,1 +1,1 @@
-"""The ways to fill, found by the registry in `interpolation.interpolator`: one more file here is one more way."""
+"""The fill methods, found by the registry in `interpolation.interpolator`: each file here adds one or more."""

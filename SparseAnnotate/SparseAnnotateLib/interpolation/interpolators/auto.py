@@ -8,13 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core import BadInputError, SparseAnnotation, Watch
+from ...core.messages import _
 from ..confidence import scaled
 from ..hidden_score import HiddenScore
-from ..interpolator import INTERPOLATORS, Fill, Interpolator, InterpolatorEntry, interpolator_named
+from ..interpolator import (
+    INTERPOLATORS,
+    Fill,
+    Interpolator,
+    InterpolatorEntry,
+    auto_methods,
+    interpolator_named,
+    method_label,
+)
 from ..label_fields import DrawnSlices
 from ..leave_one_out import best_methods, hidden_scores
 
-AUTO_METHODS = ("shape", "random_walk")
 _DISAGREEING = 0.5
 
 
@@ -22,28 +30,30 @@ class AutoInterpolator:
     """Fills every label with the method that fills hidden drawn slices best.
 
     Args:
-        methods: the methods to choose from, by name or ready-made, the simplest first.
-        scores: leave-one-out of these methods, measured before (on a whole cohort, for example); when None they are
+        methods: the methods to choose from, by name or as objects, the simplest first; by default `auto_methods`.
+        scores: leave-one-out scores of these methods measured before, for example on a whole cohort; None: they are
             measured on the annotation that is filled.
     """
 
     needs_image = False
-    looks_at_image = True
+    uses_image = True
 
     def __init__(
         self,
-        methods: Sequence[str] | dict[str, Interpolator] = AUTO_METHODS,
+        methods: Sequence[str] | dict[str, Interpolator] | None = None,
         scores: Sequence[HiddenScore] | None = None,
     ):
+        if methods is None:
+            methods = auto_methods()
         if not methods:
-            raise BadInputError("There is no method to choose from; name at least one.")
+            raise BadInputError(_("There is no fill method to choose from; name at least one."))
         if not isinstance(methods, dict):
             methods = {name: interpolator_named(name) for name in methods}
         self._methods = methods
         self._scores = scores
 
     def with_scores(self, scores: Sequence[HiddenScore]) -> AutoInterpolator:
-        """The same methods, chosen by scores that were measured before."""
+        """The same methods, with scores that were measured before."""
         return AutoInterpolator(self._methods, scores)
 
     def measure(
@@ -58,7 +68,7 @@ class AutoInterpolator:
         image: np.ndarray | None,
         watch: Watch | None = None,
     ) -> Fill:
-        """See `Interpolator.fill`; without an image, methods that look at it are left out."""
+        """See `Interpolator.fill`; without an image, methods that need it are left out."""
         annotation.require_drawn("the volume")
         watch = watch or Watch()
         methods = self._usable(image)
@@ -79,17 +89,21 @@ class AutoInterpolator:
     def _usable(self, image: np.ndarray | None) -> dict[str, Interpolator]:
         usable = {name: m for name, m in self._methods.items() if image is not None or not m.needs_image}
         if not usable:
-            names = ", ".join(self._methods)
-            raise BadInputError(f"Filling by {names} looks at the image, and there is none. Fill by shape instead.")
+            names = ", ".join(method_label(name) for name in self._methods)
+            raise BadInputError(
+                _("The chosen fill methods need the image, and there is none: {names}. Use the Shape method.").format(
+                    names=names
+                )
+            )
         return usable
 
 
 def _joined(
     fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[HiddenScore], annotation: SparseAnnotation
 ) -> Fill:
-    """Every label from its own method's fill; where two labels claim a voxel, the one that fared better has it.
+    """Every label from its own method's fill; where two labels claim a voxel, the one with the higher score gets it.
 
-    Where the fills disagree, half of the confidence is taken.
+    Where the fills disagree, the confidence is halved.
     """
     dice = {(s.method, s.label): s.dice for s in scores}
     first = next(iter(fills.values()))
@@ -99,17 +113,17 @@ def _joined(
     for fill in fills.values():
         np.minimum(confidence, fill.confidence, out=confidence)
         agree &= fill.labels == first.labels
-    # The last one has it; of equals that is the first in the order of what is drawn, whatever their numbers.
+    # The last one written wins: among equals the first in the order of `in_order`, not of the label numbers.
     last_first = [value for value in reversed(DrawnSlices.of(annotation).in_order()) if value in chosen]
     for value in sorted(last_first, key=lambda value: dice.get((chosen[value], value), 0.0)):
         method = chosen[value]
         labels[fills[method].labels == value] = value
-    # Where every method shows some label, nobody has said background: labels of two methods must not gape.
-    torn = labels == 0
+    # Where every method shows some label, none shows background: labels of two methods must not leave a gap.
+    unfilled = labels == 0
     for fill in fills.values():
-        torn &= fill.labels > 0
+        unfilled &= fill.labels > 0
     for method in sorted(fills, key=lambda name: math.fsum(s.dice for s in scores if s.method == name)):
-        labels[torn] = fills[method].labels[torn]
+        labels[unfilled] = fills[method].labels[unfilled]
     annotation.restore_drawn(labels)
     doubtful = ~agree & (confidence < 100)
     confidence[doubtful] = scaled(confidence[doubtful], _DISAGREEING)
@@ -119,8 +133,8 @@ def _joined(
 INTERPOLATORS.add(
     InterpolatorEntry(
         name="auto",
-        label="Automatic",
-        description="Tries the methods on hidden drawn slices and keeps the best for each structure.",
+        label=_("Automatic"),
+        description=_("Tries several methods on hidden drawn slices and keeps the best one for each structure."),
         make=AutoInterpolator,
         chooses=True,
         order=1,

@@ -1,8 +1,9 @@
-"""ITK's morphological contour interpolation, which Slicer's own 'Fill between slices' uses, in a process of its own.
+"""ITK's morphological contour interpolation, which Slicer's own 'Fill between slices' uses, in a separate process.
 
 Source: Zukić et al. 2016, 'N-dimensional Morphological Contour Interpolation' (Insight Journal); Albu et al. 2008,
 'A morphology-based approach for interslice interpolation of anatomical slices from volumetric images'.
-The filter can take very long on ragged outlines and has crashed: here it does so without harm, and has a time limit.
+The filter can take very long on ragged outlines and can crash: in a separate process, with a time limit, this does no
+harm.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core import BadInputError, SparseAnnotateError, SparseAnnotation, Watch
+from ...core.messages import _
 from ...core.registry import Need
 from ...core.slicer_python import environment_for, worker_python
 from ..confidence import enter_confidence, lower_where_sides_disagree
@@ -33,11 +35,11 @@ class MorphologicalInterpolator:
     """Fills with vtkITK's vtkITKMorphologicalContourInterpolator, which comes with Slicer.
 
     Args:
-        time_limit: seconds after which the filter is given up.
+        time_limit: seconds after which the filter is stopped.
     """
 
     needs_image = False
-    looks_at_image = False
+    uses_image = False
 
     def __init__(self, time_limit: float = TIME_LIMIT):
         self.time_limit = time_limit
@@ -48,9 +50,9 @@ class MorphologicalInterpolator:
         image: np.ndarray | None,
         watch: Watch | None = None,
     ) -> Fill:
-        """See `Interpolator.fill`; the image is not looked at.
+        """See `Interpolator.fill`; the image is not used.
 
-        Raises SparseAnnotateError when the filter is not there, crashes, or takes longer than the time limit.
+        Raises SparseAnnotateError when the filter is not available, crashes, or exceeds the time limit.
         """
         drawn = DrawnSlices.of(annotation)
         main = drawn.main
@@ -64,10 +66,10 @@ class MorphologicalInterpolator:
                     box = joined(box, found if stack is main else (slice(0, main.shape[0]), slice(0, main.shape[1])))
         if box is not None:
             part = (slice(None), *widened(box, 1, main.shape))
-            # Along the axis of the slices; with several planes ITK looks along all of them.
+            # Along the axis of the slices; with several planes along all axes.
             axis = -1 if drawn.others else 2
             order = np.array([0, *drawn.in_order()], dtype=labels.dtype)
-            # The filter lets one of two labels have a voxel by their numbers: it gets those of the drawing's order.
+            # Where two labels compete for a voxel, the filter decides by their numbers: it gets those of `in_order`.
             place = np.zeros(int(order.max()) + 1, dtype=labels.dtype)
             place[order] = np.arange(len(order))
             slab[part] = order[self._run(place[slab[part]], axis, watch or Watch())]
@@ -97,7 +99,7 @@ class MorphologicalInterpolator:
             try:
                 self._wait(process, watch)
             finally:
-                # Slicer's Python may be a launcher: killing it would leave the filter at work. The end of its input
+                # Slicer's Python may be a launcher: killing it would leave the filter running. Closing its input
                 # ends it.
                 if process.stdin is not None:
                     process.stdin.close()
@@ -108,13 +110,17 @@ class MorphologicalInterpolator:
                     process.wait()
             if process.returncode == NO_FILTER:
                 raise BadInputError(
-                    "ITK's morphological interpolation is not part of this Python: it comes with Slicer (vtkITK). "
-                    "Fill by shape instead, or run this inside Slicer."
+                    _(
+                        "ITK's morphological interpolation is not available in this Python: it comes with Slicer "
+                        "(vtkITK). Use the Shape method, or run this in Slicer."
+                    )
                 )
             if not target.is_file():
                 raise SparseAnnotateError(
-                    "ITK's morphological interpolation crashed on these drawn slices. Nothing is lost; "
-                    "fill by shape instead."
+                    _(
+                        "ITK's morphological interpolation crashed on these drawn slices. Nothing is lost. Use the "
+                        "Shape method instead."
+                    )
                 )
             filled: np.ndarray = np.load(target, allow_pickle=False)
             return filled.astype(labels.dtype)
@@ -125,18 +131,22 @@ class MorphologicalInterpolator:
             seconds = time.monotonic() - begin
             if seconds > self.time_limit:
                 raise SparseAnnotateError(
-                    f"ITK's morphological interpolation was given up after {self.time_limit:.0f} s. "
-                    "Fill by shape instead, or allow it more time."
+                    _(
+                        "ITK's morphological interpolation was stopped after {seconds:.0f} s. Use the Shape method, or "
+                        "raise the time limit."
+                    ).format(seconds=self.time_limit)
                 )
-            watch.step(min(seconds / self.time_limit, 1.0), "filling with ITK's morphological interpolation")
+            watch.step(min(seconds / self.time_limit, 1.0), _("filling with ITK's morphological interpolation"))
             time.sleep(0.02)
 
 
 INTERPOLATORS.add(
     InterpolatorEntry(
         name="morphological",
-        label="Morphological (ITK)",
-        description="ITK's filter behind Slicer's 'Fill between slices'; nothing beyond the ends.",
+        label=_("Morphological (ITK)"),
+        description=_(
+            "The ITK filter that Slicer's 'Fill between slices' uses; fills nothing past the last drawn slices."
+        ),
         make=MorphologicalInterpolator,
         needs=frozenset({Need.SLICER}),
         options=("time_limit",),

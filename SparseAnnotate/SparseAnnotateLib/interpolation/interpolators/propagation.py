@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from ...core.messages import _
 from ...core.registry import Need
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
 
 INTERPOLATORS.add(
     InterpolatorEntry(
         name="propagation",
-        label="Propagation",
-        description="Learns on the images how slices go on, and carries the drawn labels along.",
+        label=_("Propagation"),
+        description=_(
+            "Learns from the images how neighbouring slices correspond, and propagates the drawn labels accordingly."
+        ),
         make="SparseAnnotateLib.learning.propagation.interpolator:PropagationInterpolator",
         needs=frozenset({Need.IMAGE, Need.TORCH}),
         options=("steps", "device"),

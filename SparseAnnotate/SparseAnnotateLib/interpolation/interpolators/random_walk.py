@@ -1,9 +1,9 @@
-"""Image-guided filling: labels walk from the drawn slices through the image, where the shape prior expects them.
+"""Image-guided filling: random walks from the drawn slices through the image, with a shape prior.
 
 Sources: Grady 2006, 'Random walks for image segmentation': the probability that a walker starting at a voxel reaches a
-seed of a label first, edges of the image holding it back; the solution of a sparse linear system. Grady 2005,
+seed of a label first, when edges of the image slow it down; the solution of a sparse linear system. Grady 2005,
 'Multilabel random walker image segmentation using prior models': a prior probability per voxel joins as further seeds.
-Here the prior is the shape-based fill and the intensities on the drawn slices; it weighs the more the narrower the gap.
+Here the prior combines the shape-based fill and the intensities on the drawn slices; it counts more in narrow gaps.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from ...core import SparseAnnotation, Watch
 from ...core.intensities import Intensities
+from ...core.messages import _
 from ...core.registry import Need
 from ..confidence import scaled
 from ..drawn_stack import DrawnStack, Gap, PlaneBox, widened
@@ -25,7 +26,7 @@ from ..label_fields import DrawnSlices
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
 _EDGE = 20.0  # beta of Grady 2006, for steps as high as the contrast of the structure
 _PRIOR = 1.0  # gamma of Grady 2005, times the square of half the gap
-_SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how unsure the shape prior is of an outline's place
+_SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how uncertain the shape prior is of an outline's place
 _INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the distance at which it is half of that
 _BAND, _BAND_GROWTH = 2.0, 2.5  # half-width of the band that is solved for, and its growth with the distance
 _WIDEST = 40.0
@@ -63,7 +64,7 @@ class RandomWalkInterpolator(GapInterpolator):
     """Random walks with a shape prior, label by label, in a band around its outline; memory is bounded by the band."""
 
     needs_image = True
-    looks_at_image = True
+    uses_image = True
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
         image = required_image(image)
@@ -100,7 +101,7 @@ class RandomWalkInterpolator(GapInterpolator):
             near = np.flatnonzero((field.values.max((1, 2)) / pixel) > -width)
             if not near.size:
                 continue
-            # A slice more on either side, where the label is not: the walk must end somewhere.
+            # One more slice on either side, without the label: the walk needs a boundary.
             slices = slice(max(near[0] - 1, 0), min(near[-1] + 2, gap.count))
             box = widened(field.box, int(np.ceil(width[slices].max())), main.shape)
             part = (slices, *box)
@@ -146,7 +147,8 @@ def _walk(
     Args:
         distances: (count, rows, columns) signed distance (pixels) that the shapes predict, positive inside.
         truth: bool masks of the drawn slices, by their place in the slab. drawn_value: (count, rows, columns) bool,
-            what the drawn slices of other planes say. width: (count,) half-width of the band to solve for, in pixels.
+            this label on the drawn slices of other planes.
+        width: (count,) half-width of the band to solve for, in pixels.
     """
     unknown = np.abs(distances) < width[:, None, None]
     while np.count_nonzero(unknown) > _MOST_UNKNOWNS:
@@ -195,7 +197,7 @@ def _solved(
     for axis, step in enumerate((main.step, *main.in_plane)):
         low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
         high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-        # Diffusion would divide by the square of the distance, and thick slices would hardly see each other.
+        # Diffusion would divide by the square of the distance, and thick slices would hardly affect each other.
         edge = np.exp(-_EDGE * ((image[high] - image[low]) / contrast) ** 2) * (pixel / step) + _WEAKEST_EDGE
         edge = edge.astype(np.float32)
         total[low] += edge
@@ -213,21 +215,21 @@ def _solved(
     )
     start = np.zeros(image.shape, dtype=np.float32)
     start[slab.inner] = prior
-    solution, _ = cg(
+    solution, _status = cg(
         matrix,
         pull[free],
         x0=start[free],
         rtol=1e-3,
         maxiter=300,
         M=diags_array(1 / diagonal),
-        callback=lambda _: watch.check(),
+        callback=lambda _solution: watch.check(),
     )
     chance_of_free: np.ndarray = np.clip(solution, 0, 1)
     return chance_of_free
 
 
 def _prior(slab: _Slab, distances: np.ndarray, seen: Iterable[_Seen], width: float) -> np.ndarray:
-    """(count, rows, columns) float32: what shape and intensity say; far from drawn slices the shape says less."""
+    """(count, rows, columns) float32: prior from shape and intensity; far from drawn slices the shape counts less."""
     away = slab.distance
     spread = _SPREAD + _SPREAD_GROWTH * away**2 / (away + _SPREAD_START)
     trust = _INTENSITY * away / (away + _INTENSITY_START)
@@ -258,7 +260,7 @@ def _intensity_odds(seen: Iterable[_Seen], width: float) -> np.ndarray | None:
 
 
 def _contrast(seen: Iterable[_Seen]) -> float:
-    """How far intensities inside the label and right around it lie apart, but no less than they scatter."""
+    """The difference of the intensities inside the label and right around it, but at least their scatter."""
     found = []
     for layer, mask, away in seen:
         around = ~mask & (away < 3)
@@ -296,9 +298,10 @@ def _spread_out(values: np.ndarray, own: PlaneBox, box: PlaneBox, spacing: tuple
 INTERPOLATORS.add(
     InterpolatorEntry(
         name="random_walk",
-        label="Random walk",
-        description="Lets the labels walk through the image, where its edges agree with the shapes.",
+        label=_("Random walk"),
+        description=_("Follows the edges of the image between the drawn slices, guided by the shape method."),
         make=RandomWalkInterpolator,
+        tried_by_auto=True,
         needs=frozenset({Need.IMAGE}),
         order=3,
     )

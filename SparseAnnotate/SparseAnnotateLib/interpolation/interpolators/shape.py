@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core import Watch
+from ...core.messages import _
 from ..confidence import lower_where_sides_disagree
 from ..drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative
 from ..gap_filling import GapInterpolator
@@ -13,7 +14,7 @@ from ..label_fields import DrawnSlices
 
 
 class ShapeInterpolator(GapInterpolator):
-    """Fills by signed distance; needs no image and nothing but numpy and scipy. See `shape_fields` for the sources."""
+    """Fills by signed distance; needs only NumPy and SciPy, and no image. See `shape_fields` for the sources."""
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared: None, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -54,7 +55,7 @@ def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -
 
 
 def _grown(array: np.ndarray, box: PlaneBox | None, whole: PlaneBox, value: float) -> np.ndarray:
-    """An array over a larger box, `value` where it was not before; over a box of None it was nothing."""
+    """An array extended to a larger box, with `value` outside its old one; a box of None: all of it `value`."""
     grown = np.full((len(array), *(s.stop - s.start for s in whole)), value, dtype=array.dtype)
     if box is not None:
         grown[(slice(None), *relative(box, whole))] = array
@@ -62,10 +63,10 @@ def _grown(array: np.ndarray, box: PlaneBox | None, whole: PlaneBox, value: floa
 
 
 def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndarray) -> np.ndarray:
-    """(count, rows, columns) bool: where some label must be, though none is sure of it.
+    """(count, rows, columns) bool: where some label must be, although no label's distance is positive.
 
-    Labels that touch on both sides must not gape in between: near to a label the outline of all labels together
-    decides. It is blended like a label, and where both neighbours show some label, background is no choice.
+    Labels that touch on both drawn slices must not leave a gap in between: near a label, the outline of all labels
+    together decides. It is blended like a label. Where both neighbouring slices show some label, so does the fill.
     """
     near = highest > -2 * min(drawn.main.in_plane)
     whole = drawn.field(gap, FOREGROUND)
@@ -84,9 +85,10 @@ def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndar
 INTERPOLATORS.add(
     InterpolatorEntry(
         name="shape",
-        label="Shape",
-        description="Blends the drawn outlines from slice to slice by their signed distances.",
+        label=_("Shape"),
+        description=_("Blends the drawn outlines from slice to slice, using signed distances."),
         make=ShapeInterpolator,
+        tried_by_auto=True,
         order=2,
     )
 )

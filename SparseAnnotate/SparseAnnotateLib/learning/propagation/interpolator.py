@@ -40,7 +40,7 @@ class PropagationInterpolator(GapInterpolator):
     """
 
     needs_image = True
-    looks_at_image = True
+    uses_image = True
 
     def __init__(self, matcher: SliceMatcher | None = None, settings: PropagationSettings | None = None):
         self._matcher = matcher

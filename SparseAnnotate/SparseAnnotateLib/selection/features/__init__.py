@@ -1,1 +1,1 @@
-"""The features by which slices are compared, found by the registry in `selection.slice_features`: a file for each."""
+"""The features by which slices are compared, found by the registry in `selection.slice_features`: one file each."""

@@ -1,14 +1,15 @@
-"""Small pictures of the slices: the features that need nothing."""
+"""Principal components of downsampled slices: features without training or downloads."""
 
 from __future__ import annotations
 
+from ...core.messages import _
 from ..slice_features import FEATURES, FeatureEntry, intensity_features
 
 FEATURES.add(
     FeatureEntry(
         name="intensity",
-        label="Intensity",
-        description="Small pictures of the slices and their principal components; nothing to train or download.",
+        label=_("Intensity"),
+        description=_("Principal components of the downsampled slices; nothing to train or download."),
         make=intensity_features,
         order=1,
     )

@@ -1,1 +1,1 @@
-"""The selection strategies, found by the registry in `selection.strategy`: one more file here is one more strategy."""
+"""The selection strategies, found by the registry in `selection.strategy`: each file here adds one or more."""

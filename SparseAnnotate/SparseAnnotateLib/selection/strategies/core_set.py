@@ -1,24 +1,25 @@
-"""Slices that leave no other far away: k-centre greedy (Sener and Savarese 2018)."""
+"""Slices chosen so that no other slice is far from them: k-centre greedy (Sener and Savarese 2018)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...core import Watch
+from ...core.messages import _
 from ...core.registry import Need
 from ..budget import Budget
 from ..pool import Pool, PoolStrategy
 from ..quota import Quota
 from ..strategy import STRATEGIES, StrategyEntry
 
-_ROUNDS_UNTOLD = 64
+_SLICES_PER_REPORT = 64
 
 
 class CoreSet(PoolStrategy):
     """Each slice is the one farthest, in feature space, from all that are drawn or chosen.
 
-    With nothing drawn the first one is the slice nearest to the mean. The largest distance left is at most twice the
-    smallest that is possible with as many slices (Gonzalez 1985). The score is the distance to the nearest
+    If nothing is drawn, the first one is the slice closest to the mean. The largest distance left is at most twice the
+    smallest possible with as many slices (Gonzalez 1985). The score is the distance to the nearest
     slice drawn or chosen before.
     """
 
@@ -37,18 +38,20 @@ class CoreSet(PoolStrategy):
         possible = pool.candidate.copy()
         total = quota.left
         while quota.left and possible.any():
-            if len(chosen) % _ROUNDS_UNTOLD == 0:
-                watch.step(len(chosen) / total, "choosing slices")
+            if len(chosen) % _SLICES_PER_REPORT == 0:
+                watch.step(len(chosen) / total, _("choosing slices"))
             if chosen or pool.drawn.any():
                 number = int(np.argmax(np.where(possible, nearest, -1.0)))
                 score = float(np.sqrt(nearest[number]))
-                reason = f"differs from all drawn or chosen before it (distance {score:.2g})"
+                reason = _("unlike all slices drawn or chosen before it (distance {distance:.2g})").format(
+                    distance=score
+                )
             else:
                 to_mean = squared_distance_to(features[pool.inside].mean(axis=0))
-                # A constant slice has the features 0, which may be the mean, but is not ordinary.
-                ordinary = possible & (squares > 0) if (possible & (squares > 0)).any() else possible
-                number = int(np.argmin(np.where(ordinary, to_mean, np.inf)))
-                score, reason = float(np.sqrt(to_mean[number])), "the most ordinary slice"
+                # A constant slice has the features 0, which may be the mean, but it represents no other slice.
+                varied = possible & (squares > 0) if (possible & (squares > 0)).any() else possible
+                number = int(np.argmin(np.where(varied, to_mean, np.inf)))
+                score, reason = float(np.sqrt(to_mean[number])), _("the slice closest to the mean")
             possible[number] = False
             if not quota.allows(pool.volume[number]):
                 continue
@@ -61,8 +64,8 @@ class CoreSet(PoolStrategy):
 STRATEGIES.add(
     StrategyEntry(
         name="core_set",
-        label="Core set",
-        description="Slices that differ most from what is drawn or chosen already (Sener 2018).",
+        label=_("Core set"),
+        description=_("Slices that differ most from those already drawn or chosen (Sener 2018)."),
         make=CoreSet,
         needs=frozenset({Need.FEATURES}),
         order=5,

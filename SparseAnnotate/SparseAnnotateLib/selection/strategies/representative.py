@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...core import Watch
+from ...core.messages import _, counted
 from ...core.registry import Need
 from ..budget import Budget
 from ..coverage import greedy_cover, unit_rows
@@ -12,9 +13,9 @@ from ..strategy import STRATEGIES, StrategyEntry
 
 
 class Representative(PoolStrategy):
-    """Greedy maximum coverage over a plane, a volume, or the whole cohort; slices drawn already cover, too.
+    """Greedy maximum coverage over a plane, a volume, or the whole cohort; slices already drawn cover others, too.
 
-    The score is the growth of F, in slices.
+    The score is the increase of F, in slices.
     """
 
     def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
@@ -35,15 +36,15 @@ class Representative(PoolStrategy):
 def _reason(covered: int) -> str:
     others = covered - 1
     if others > 0:
-        return f"covers {others} similar slice{'s' if others > 1 else ''}"
-    return "like no other slice" if covered else "adds nothing that is not covered already"
+        return counted(others, _("covers {count} similar slice"), _("covers {count} similar slices"))
+    return _("like no other slice") if covered else _("adds nothing new to the slices before it")
 
 
 STRATEGIES.add(
     StrategyEntry(
         name="representative",
-        label="Representative",
-        description="Slices that look like as many others as possible (Zheng 2020).",
+        label=_("Representative"),
+        description=_("Slices that are similar to as many others as possible (Zheng 2020)."),
         make=Representative,
         needs=frozenset({Need.FEATURES}),
         order=4,

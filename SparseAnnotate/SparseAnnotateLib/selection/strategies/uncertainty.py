@@ -1,4 +1,4 @@
-"""Slices that models are unsure of, once models exist: rounds of active learning."""
+"""Slices that trained models are uncertain about: rounds of active learning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...core import SliceRef, Watch
+from ...core.messages import _
 from ...core.registry import Need
 from ..budget import Budget, Scope
 from ..coverage import greedy_cover, unit_rows
@@ -17,21 +18,21 @@ from ..quota import Quota
 from ..stack import Stack
 from ..strategy import STRATEGIES, RankedSlice, StrategyEntry
 
-_SHORTLIST = 3.0  # seconds looked at for each that there is
+_SHORTLIST = 3.0  # drawing time of the shortlist / time available
 
 
 class Uncertainty(PoolStrategy):
     """Most uncertain slices first, or, with features, those that are uncertain and representative.
 
-    The two orders are joined by a Borda count: a slice gets a point for every slice it is ahead of, in either order
-    (Ozdemir et al. 2018).
+    The two rankings are combined by a Borda count: a slice gets a point for every slice it is ahead of, in either
+    ranking (Ozdemir et al. 2018).
 
-    A budget in minutes is one for all volumes, whatever the scope. It is spent by a 0-1 knapsack over the seconds each
-    slice will take (Kuo et al. 2018), on a shortlist: the best slices that take three times as long together. A slice
-    is worth its place in the shortlist, counted from the end, so that a few good slices are not given for many cheap
-    ones that hardly matter.
+    A budget in minutes is shared by all volumes, whatever the scope. A 0-1 knapsack over the expected seconds of each
+    slice spends it (Kuo et al. 2018) on a shortlist: the best slices, which together would take three times as long.
+    The value of a slice is its place in the shortlist, counted from the end, so that many quick slices of little use
+    do not replace a few good ones.
 
-    The score is the share of all points a slice could get.
+    The score is the share of the points that a slice could get.
     """
 
     def rank(
@@ -53,7 +54,7 @@ class Uncertainty(PoolStrategy):
         if all(stack.features is not None for stack in pool.stacks):
             units = unit_rows(pool.gathered("features"))
             covering = greedy_cover(
-                units, pool.candidate, pool.inside, pool.drawn, lambda _: True, lambda _: None, watch
+                units, pool.candidate, pool.inside, pool.drawn, lambda _number: True, lambda _number: None, watch
             )
             gains = np.zeros(len(pool))
             gains[covering.order] = covering.gains
@@ -70,7 +71,7 @@ class Uncertainty(PoolStrategy):
 
 
 def borda_points(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """(N,) float: for each of several scores (N,), how many items each item is ahead of, half for equals; summed."""
+    """(N,) float: for each of several scores (N,), how many items each item is ahead of, ties counting half; summed."""
     from scipy.stats import rankdata
 
     points: np.ndarray = np.sum([rankdata(score) - 1.0 for score in scores], axis=0)
@@ -97,7 +98,7 @@ def _within_seconds(pool: Pool, budget: Budget, capacity: float, ranked: np.ndar
     most = room if budget.maximum is None else np.minimum(room, np.maximum(0, budget.maximum - already))
     least = np.minimum(most, np.maximum(0, (budget.minimum or 0) - already))
     place = np.empty(len(ranked), dtype=int)
-    # Enough of each volume to keep the minimum, besides the best of all.
+    # Besides the best of all, enough of each volume to reach the minimum.
     for v in range(volumes):
         own = pool.volume[ranked] == v
         place[own] = np.arange(np.count_nonzero(own))
@@ -110,15 +111,15 @@ def _within_seconds(pool: Pool, budget: Budget, capacity: float, ranked: np.ndar
 
 def _reason(uncertainty: float) -> str:
     if uncertainty <= 0:
-        return "models agree here"
-    return f"models disagree here (weighted area {uncertainty:.3g} mm²)"
+        return _("models agree here")
+    return _("models disagree here (weighted area {area:.3g} mm²)").format(area=uncertainty)
 
 
 STRATEGIES.add(
     StrategyEntry(
         name="uncertainty",
-        label="Uncertainty",
-        description="Slices that trained models are unsure of, and that are unlike each other.",
+        label=_("Uncertainty"),
+        description=_("Slices that trained models are uncertain about, and that differ from each other."),
         make=Uncertainty,
         needs=frozenset({Need.UNCERTAINTY}),
         order=6,
