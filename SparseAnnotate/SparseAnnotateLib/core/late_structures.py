@@ -18,7 +18,7 @@ def late_structure_sentences(annotation: SparseAnnotation, names: Mapping[int, s
     Args:
         names: label value to name. Slices that show the structure anyway are not counted.
     """
-    sentences = []
+    sentences: list[str] = []
     for value in annotation.label_values():
         name = names.get(value)
         marked = annotation.ledger.decided_before(name) if name is not None else []

@@ -204,7 +204,8 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
     `occurring`: labels of the predictions, and a file of each; only these need a value.
     """
     values = {name: value for value, name in cohort.labels.items()}
-    table, warnings = np.zeros(max([*occurring, 0]) + 1, dtype=np.uint16), []
+    table = np.zeros(max([*occurring, 0]) + 1, dtype=np.uint16)
+    warnings: list[str] = []
     drawn: set[int] | None = None
     for number, path in sorted(occurring.items()):
         if number == 0:

@@ -211,7 +211,7 @@ def _check_classes(settings: TrainingSettings, classes: tuple[int, ...]) -> None
 
 
 def _notes(cohort: Cohort, classes: tuple[int, ...], slices: int, spacings: dict[str, tuple[float, ...]]) -> list[str]:
-    notes = []
+    notes: list[str] = []
     untrained = [name for value, name in cohort.labels.items() if value not in classes]
     if untrained:
         names = ", ".join(f"'{name}'" for name in untrained[:5])
