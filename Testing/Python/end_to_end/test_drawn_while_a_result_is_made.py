@@ -1,4 +1,4 @@
-"""What is drawn while a model's result is being made is not taken for something that the result knows."""
+"""Slices drawn while a model's result is being made count as drawn after it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def cohort(unpacked, tmp_path) -> Cohort:
 
 
 def answered(capsys, *arguments, code: int = 0):
-    """What the command line answers in JSON."""
+    """The JSON output of the command line."""
     capsys.readouterr()
     assert main([*map(str, arguments), "--json"]) == code
     return json.loads(capsys.readouterr().out)
@@ -53,7 +53,7 @@ def mark_of_file(path: Path) -> dict:
 
 
 def same_figures(found: list[dict], expected: list[dict]) -> None:
-    """The figures of every case and structure, and that they are of results that are up to date."""
+    """The figures of every case and structure; checks that the results are up to date."""
     assert len(found) == len(expected) == 2
     for new, old in zip(found, expected, strict=True):
         for row, known in ((new, old), *zip(new["labels"], old["labels"], strict=True)):
@@ -63,7 +63,7 @@ def same_figures(found: list[dict], expected: list[dict]) -> None:
 
 
 def same_card(found: dict, expected: dict) -> None:
-    """All that a training says of itself, but its time and the versions it was made with."""
+    """The record of a training run, except for its time and software versions."""
     free = {"seconds": None, "versions": None, "loss": None}
     (new,), (old,) = found["models"], expected["models"]
     assert {**new, **free} == {**old, **free}
@@ -193,7 +193,7 @@ def test_choices_of_a_scene_of_an_earlier_version_are_those_of_the_logic(scene, 
     assert parameters.volumes == [scene.util.getNode(name) for name in SCENE["volumes"]]
 
 
-def test_a_fill_of_an_earlier_version_is_applied_as_one_of_what_is_drawn_now(scene, logic):
+def test_a_fill_of_an_earlier_version_is_applied_to_the_current_drawing(scene, logic):
     volume, expected = scene.util.getNode("looked at"), SCENE["volumes"]["looked at"]
     logic.applyFill(volume, scene.util.getNode("looked at fill"))
     assert logic.applyReport(volume) == ()

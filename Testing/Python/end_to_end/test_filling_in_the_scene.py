@@ -63,7 +63,7 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
     assert not scene.is_confidence(volume)
 
 
-def test_learned_filling_runs_in_the_worker_even_when_it_is_waited_for(mrml, logic, drawn, monkeypatch):
+def test_learned_filling_runs_in_the_worker_even_for_a_call_that_waits(mrml, logic, drawn, monkeypatch):
     asked = []
     monkeypatch.setattr(
         type(logic.session.jobs), "run", lambda self, method, params, *rest: asked.append((method, params))
@@ -95,7 +95,7 @@ def test_apply_is_one_step_that_leaves_other_segments_and_drawn_slices_as_they_w
     np.testing.assert_equal(arrays(mrml, segmentation, volume), before)
 
 
-def test_confidence_is_laid_over_the_slice_views_and_taken_away(mrml, logic, drawn):
+def test_confidence_is_overlaid_on_the_slice_views_and_removed(mrml, logic, drawn):
     volume = drawn[0]
     composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     composite.SetLayoutName("Red")
@@ -110,7 +110,7 @@ def test_confidence_is_laid_over_the_slice_views_and_taken_away(mrml, logic, dra
         logic.showConfidence(drawn[1])
 
 
-def test_what_lay_over_the_slices_before_the_confidence_is_back_afterwards(mrml, logic, drawn):
+def test_the_previous_foreground_is_restored_when_the_confidence_is_hidden(mrml, logic, drawn):
     composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     other = mrml.util.addVolumeFromArray(np.zeros((4, 5, 6), np.float32), np.eye(4), "PET")
     composite.SetForegroundVolumeID(other.GetID())
@@ -125,7 +125,7 @@ def test_what_lay_over_the_slices_before_the_confidence_is_back_afterwards(mrml,
     assert composite.GetForegroundOpacity() == 0.7
 
 
-def test_filling_again_after_one_slice_was_drawn_fills_only_beside_it(mrml, logic, drawn, monkeypatch):
+def test_filling_again_after_one_slice_was_drawn_fills_only_next_to_it(mrml, logic, drawn, monkeypatch):
     from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
     volume, segmentation, labels, _ = drawn
@@ -192,7 +192,7 @@ def test_an_unknown_method_and_a_volume_without_drawing_are_refused(mrml, logic,
     assert set(logic.fillMethods()) == {"auto", "shape", "random_walk", "morphological", "propagation"}
 
 
-def test_a_fill_from_the_console_is_learned_from_and_one_of_other_drawings_is_not(mrml, logic, drawn):
+def test_training_uses_a_fill_from_the_console_but_not_one_of_other_drawings(mrml, logic, drawn):
     volume, segmentation, labels, _ = drawn
     settings = {**QUICK_TRAINING, "fill_weight": 0.5}
     with pytest.raises(SparseAnnotateError, match="has not been filled"):
@@ -209,7 +209,7 @@ def test_a_fill_from_the_console_is_learned_from_and_one_of_other_drawings_is_no
     assert logic.train([volume], "third", settings) == "third"
 
 
-def test_what_training_does_not_know_of_a_structure_added_later_is_in_its_notes(mrml, logic, drawn):
+def test_training_notes_name_the_slices_without_a_structure_that_was_added_later(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     segmentation.GetSegmentation().AddEmptySegment("late", "late")
     late = np.zeros(mrml.util.arrayFromVolume(volume).shape, np.uint8)

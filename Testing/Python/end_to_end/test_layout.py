@@ -36,7 +36,7 @@ def test_every_shipped_file_is_listed_for_packaging():
     assert listed_files() == tracked_files(MODULE) - {"CMakeLists.txt"}
 
 
-def test_the_extension_says_what_the_extension_manager_shows():
+def test_the_extension_has_the_metadata_that_the_extension_manager_shows():
     text = (PROJECT / "CMakeLists.txt").read_text()
     for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
         assert re.search(rf'set\(EXTENSION_{name} "[^"]+"\)', text), name
@@ -56,7 +56,7 @@ def test_pictures_of_the_extension_are_png_and_the_icon_has_its_size():
     assert all(url.startswith("https://raw.githubusercontent.com/") and url.endswith(".png") for url in shown.split())
 
 
-def test_the_catalog_entry_has_what_its_schema_asks_for_and_nothing_else():
+def test_the_catalog_entry_has_what_its_schema_requires_and_nothing_else():
     entry = json.loads((PROJECT / "Resources" / "SparseAnnotate.json").read_text())
     known = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "scm_type"}
     assert set(entry) <= known | {"tier", "enabled"}
@@ -80,7 +80,7 @@ def pages() -> list[Path]:
     return [PROJECT / "README.md", PROJECT / ".github" / "CONTRIBUTING.md", *sorted(documentation)]
 
 
-def test_pictures_and_files_that_the_pages_name_are_there():
+def test_pictures_and_files_that_the_pages_name_exist():
     pictures, missing = 0, []
     for page in pages():
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -152,7 +152,7 @@ def test_the_reference_takes_all_its_parts_from_the_code():
     assert "### applyFill" in from_code.console()
 
 
-def test_the_version_stands_in_one_place_and_all_others_agree():
+def test_the_version_is_the_same_wherever_it_is_given():
     from SparseAnnotateLib import __version__
 
     citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
@@ -184,7 +184,7 @@ def test_sample_data_is_offered_when_slicer_has_started(embedded, monkeypatch):
     assert Path(source["thumbnailFileName"]).is_file()
 
 
-def test_only_what_the_layout_names_stands_at_the_top():
+def test_only_what_the_layout_names_is_at_the_top_level():
     top = {name.split("/")[0] for name in tracked_files(PROJECT)}
     named = {"SparseAnnotate", "Resources", "Testing", "CMakeLists.txt", "README.md", "LICENSE.txt", "pyproject.toml"}
     named.add("CITATION.cff")

@@ -30,7 +30,7 @@ def add_ball(mrml, name="ball", centre=None):
 
 
 def draw(mrml, logic, volume, labels, items):
-    """Paint the slices as a person would, in one segment."""
+    """Paint the slices as a user would, in one segment."""
     segmentation = logic.segmentationNode(volume)
     drawn = np.zeros_like(labels)
     for item in items:
@@ -104,7 +104,7 @@ def test_the_whole_job_from_the_console(mrml, logic, embedded, tmp_path):
     assert logic.recommendSlices(again, density=0.2, wholeVolume=True) == []
 
 
-def test_undo_never_takes_back_what_was_drawn_after_the_apply(mrml, logic):
+def test_undo_never_reverts_what_was_drawn_after_apply(mrml, logic):
     volume, labels = add_ball(mrml)
     draw(mrml, logic, volume, labels, logic.recommendSlices([volume], density=0.2, wholeVolume=True))
     logic.applyFill(volume, logic.fillBetweenSlices(volume))
@@ -135,7 +135,7 @@ def test_a_slice_without_labels_is_empty_and_one_with_labels_is_not(mrml, logic)
         logic.markDrawn(volume, "axial", 24)
 
 
-def test_other_segments_stay_when_a_result_is_applied(mrml, logic):
+def test_other_segments_are_kept_when_a_result_is_applied(mrml, logic):
     volume, labels = add_ball(mrml)
     items = logic.recommendSlices([volume], density=0.2, wholeVolume=True)
     draw(mrml, logic, volume, labels, items)
@@ -249,7 +249,7 @@ print("loaded:", sorted(Hidden.names & {{name.split(".")[0] for name in sys.modu
     assert "loaded: []" in result.stdout
 
 
-def test_calls_that_do_not_wait_report_their_end(mrml, tmp_path):
+def test_calls_that_do_not_wait_report_their_completion(mrml, tmp_path):
     from SlicerStandIn import qt_facade
 
     application = qt_facade.install()
@@ -320,7 +320,7 @@ def test_without_a_strategy_the_default_one_recommends(mrml, logic):
     assert [item.index for item in logic.recommendSlices([volume], density=0.2)] == [item.index for item in chosen]
 
 
-def test_a_volume_that_goes_while_slices_are_chosen_leaves_nothing_behind(mrml, logic):
+def test_a_volume_removed_while_slices_are_chosen_leaves_nothing_behind(mrml, logic):
     from SparseAnnotateLib import scene
 
     volume, _ = add_ball(mrml)
@@ -330,7 +330,7 @@ def test_a_volume_that_goes_while_slices_are_chosen_leaves_nothing_behind(mrml, 
     assert not mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
-def test_what_cannot_be_recommended_is_reported_and_the_ledger_stays(mrml, logic):
+def test_what_cannot_be_recommended_is_reported_and_the_ledger_is_kept(mrml, logic):
     volume, _ = add_ball(mrml)
     logic.recommendSlices([volume], density=0.2)
     before = logic.ledger(volume)

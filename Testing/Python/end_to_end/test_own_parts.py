@@ -89,7 +89,7 @@ for command in ("recommend", "fill", "train"):
 
 @pytest.fixture
 def own_parts(tmp_path) -> dict[str, str]:
-    """The environment of a process that knows of them."""
+    """The environment variables of a process that uses them."""
     folder = tmp_path / "parts"
     folder.mkdir()
     (folder / "tried_out.py").write_text(PARTS)
@@ -103,7 +103,7 @@ def finished(arguments: list[str], environment: dict[str, str]) -> subprocess.Co
     )
 
 
-def test_the_command_line_offers_and_uses_parts_of_ones_own(ball_cohort, own_parts):
+def test_the_command_line_offers_and_uses_own_parts(ball_cohort, own_parts):
     done = finished(["-c", COMMANDS, str(ball_cohort.folder)], own_parts)
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
@@ -114,7 +114,7 @@ def test_the_command_line_offers_and_uses_parts_of_ones_own(ball_cohort, own_par
 
 
 @needs_slicer
-def test_the_panel_and_the_console_offer_and_use_parts_of_ones_own(own_parts):
+def test_the_panel_and_the_console_offer_and_use_own_parts(own_parts):
     program = TESTS / "gui" / "own_parts_in_the_panel.py"
     done = finished(["-m", "pytest", "-x", "-p", "no:cacheprovider", str(program)], own_parts)
     assert done.returncode == 0, done.stdout + done.stderr

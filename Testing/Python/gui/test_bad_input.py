@@ -1,4 +1,4 @@
-"""What people do by mistake, and what happens to them: a sentence each time, and nothing is lost."""
+"""Mistakes of users: each is reported in a sentence, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,11 +21,37 @@ def buttons_of(panel) -> dict:
     }
 
 
-# Pressing them asks questions, or installs something.
+# These ask questions or install something.
 ELSEWHERE = ("installButton", "nextStepButton", "environmentButton")
 
 
-def test_every_button_can_be_pressed_with_nothing_there(panel):
+@pytest.fixture
+def drawn_ball(panel):
+    """A ball whose recommended slices are all drawn."""
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.draw_all(volume)
+    return volume
+
+
+@pytest.fixture
+def painted_after_fill(panel):
+    """A ball filled from three drawn slices, and the index of a slice painted since, which is not marked as drawn."""
+    volume = panel.add_ball()
+    panel.recommend(25.0)
+    panel.add_segment(volume)
+    for _ in range(3):
+        panel.paint(panel.panel.draw.table.chosen().index)
+        panel.ui.drawnButton.click()
+    panel.ui.fillMethodSelector.setCurrentText("Shape")
+    panel.ui.fillButton.click()
+    panel.idle()
+    index = panel.panel.draw.table.chosen().index
+    panel.paint(index)
+    return volume, index
+
+
+def test_every_button_can_be_pressed_in_an_empty_scene(panel):
     """Disabled buttons are pressed through their actions as well, as a key or a script would."""
     from PySide6 import QtCore
 
@@ -91,11 +117,8 @@ def test_every_control_has_a_tooltip_and_says_why_it_cannot_be_used(panel):
     assert panel.ui.fillButton.toolTip == "Draw a slice and mark it as drawn first."
 
 
-def test_the_volume_the_segmentation_and_the_result_can_be_deleted_at_any_time(panel):
-    ui, scene_ = panel.ui, panel.mrml.mrmlScene
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.draw_all(volume)
+def test_the_volume_the_segmentation_and_the_result_can_be_deleted_at_any_time(panel, drawn_ball):
+    ui, scene_, volume = panel.ui, panel.mrml.mrmlScene, drawn_ball
     ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     panel.idle()
@@ -117,13 +140,10 @@ def test_the_volume_the_segmentation_and_the_result_can_be_deleted_at_any_time(p
     assert ui.nextStepLabel.text == "Load a volume to begin."
 
 
-def test_a_volume_removed_while_it_is_filled_is_reported(panel):
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.draw_all(volume)
+def test_a_volume_removed_while_it_is_filled_is_reported(panel, drawn_ball):
     panel.ui.fillButton.click()
     panel.until(lambda: panel.logic.session.jobs._open is None or panel.logic.session.jobs._open.call is not None)
-    panel.mrml.mrmlScene.RemoveNode(volume)
+    panel.mrml.mrmlScene.RemoveNode(drawn_ball)
     panel.idle()
     assert "was removed in the meantime" in panel.message
     assert panel.logic.panel.volumes() == []
@@ -160,7 +180,7 @@ def ijk_to_ras(panel, volume):
     return matrix
 
 
-def test_a_segmentation_on_another_grid_is_reported_and_mended(panel):
+def test_a_segmentation_on_another_grid_is_reported_and_matched(panel):
     from SparseAnnotateLib import scene
 
     ui = panel.ui
@@ -179,12 +199,12 @@ def test_a_segmentation_on_another_grid_is_reported_and_mended(panel):
     assert panel.logic.segmentationNode(volume) is own
     assert "does not fit" in ui.nextStepLabel.text
     ui.matchGridButton.click()
-    mended = panel.mrml.util.getNode("foreign on ball")
+    copy = panel.mrml.util.getNode("foreign on ball")
     assert panel.message == "'foreign on ball' is a copy on the voxels of 'ball'; 'foreign' is unchanged."
     assert ui.geometryFrame.isHidden()
-    assert panel.logic.segmentationNode(volume) is mended
-    segment_id = mended.GetSegmentation().GetNthSegmentID(0)
-    assert panel.mrml.util.arrayFromSegmentBinaryLabelmap(mended, segment_id, volume).any()
+    assert panel.logic.segmentationNode(volume) is copy
+    segment_id = copy.GetSegmentation().GetNthSegmentID(0)
+    assert panel.mrml.util.arrayFromSegmentBinaryLabelmap(copy, segment_id, volume).any()
     assert (panel.mrml.util.arrayFromSegmentBinaryLabelmap(foreign, segment_id, other) == coarse).all()
 
 
@@ -208,11 +228,8 @@ def test_errors_are_sentences_in_the_panel(panel):
     assert "is not empty: something is drawn on it" in panel.message
 
 
-def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel):
-    ui = panel.ui
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.draw_all(volume)
+def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, drawn_ball):
+    ui, volume = panel.ui, drawn_ball
     ui.iterationsSpinBox.value = 2
     ui.trainButton.click()
     panel.idle()
@@ -277,7 +294,7 @@ def test_the_panel_fits_a_screen_700_pixels_high_and_a_narrow_column(panel):
         panel.panel.open(step)
         panel.idle()
         assert QWidget.minimumSizeHint(column).width() <= 420, name
-        # The Segment Editor is as tall as its effects are; what stands above it must be in sight.
+        # The height of the Segment Editor depends on its effects; everything above it must be visible.
         needed = QWidget.sizeHint(column).height()
         if name == "draw":
             needed -= QWidget.sizeHint(panel.ui.editorFrame).height()
@@ -285,7 +302,7 @@ def test_the_panel_fits_a_screen_700_pixels_high_and_a_narrow_column(panel):
 
 
 def test_a_scene_saved_with_unknown_choices_still_opens(panel):
-    """A scene of another version: a strategy, a preset or a step that this one does not have."""
+    """A scene from another version, with a strategy, a preset or a step that this version does not have."""
     panel.add_ball()
     node = panel.widget.logic.getParameterNode().parameterNode
     panel.widget.exit()
@@ -312,23 +329,12 @@ def test_a_slice_is_not_marked_while_another_one_is_on_the_screen(panel):
     assert panel.logic.panel.slice_state(volume, "axial", chosen + 1) == "drawn"
 
 
-def test_nothing_is_applied_over_a_painted_slice_that_nobody_has_marked(panel):
-    ui = panel.ui
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.add_segment(volume)
-    for _ in range(3):
-        panel.paint(panel.panel.draw.table.chosen().index)
-        ui.drawnButton.click()
-    ui.fillMethodSelector.setCurrentText("Shape")
-    ui.fillButton.click()
-    panel.idle()
-    here = panel.panel.draw.table.chosen().index
-    panel.paint(here)
+def test_nothing_is_applied_over_a_painted_slice_that_is_not_marked(panel, painted_after_fill):
+    ui, (volume, index) = panel.ui, painted_after_fill
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
-    assert f"'ball' has been changed on axial slice {here}, which is not marked as drawn" in panel.message
-    assert f"Axial slice {here} of" in panel.ui.offerLabel.text
+    assert f"'ball' has been changed on axial slice {index}, which is not marked as drawn" in panel.message
+    assert f"Axial slice {index} of" in panel.ui.offerLabel.text
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     np.testing.assert_array_equal(before, after)
     ui.drawnButton.click()
@@ -366,7 +372,7 @@ def test_a_volume_removed_while_slices_are_chosen_is_left_out(panel):
     assert {item.volumeNode.GetName() for item in panel.items} == {"there"}
 
 
-def test_a_budget_of_many_slices_is_shown_again_as_it_was(panel):
+def test_a_budget_of_many_slices_is_restored(panel):
     panel.add_ball()
     panel.ui.budgetKindSelector.setCurrentText("slices")
     panel.ui.budgetSpinBox.value = 500
@@ -386,20 +392,9 @@ def test_no_checked_volume_is_reported_and_none_is_checked_by_itself(panel):
     assert panel.panel.session.volume is not None
 
 
-def test_a_painted_slice_that_was_undone_is_offered_no_more_and_stops_nothing(panel):
-    ui = panel.ui
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.add_segment(volume)
-    for _ in range(3):
-        panel.paint(panel.panel.draw.table.chosen().index)
-        ui.drawnButton.click()
-    ui.fillMethodSelector.setCurrentText("Shape")
-    ui.fillButton.click()
-    panel.idle()
-    here = panel.panel.draw.table.chosen().index
-    panel.paint(here)
-    assert f"Axial slice {here} of" in panel.ui.offerLabel.text
+def test_a_painted_slice_that_was_undone_is_no_longer_offered_and_does_not_block_apply(panel, painted_after_fill):
+    ui, (_, index) = panel.ui, painted_after_fill
+    assert f"Axial slice {index} of" in panel.ui.offerLabel.text
     ui.segmentEditorWidget.undo()
     panel.idle()
     panel.until(lambda: not panel.panel.draw.painting.is_waiting)
@@ -408,11 +403,8 @@ def test_a_painted_slice_that_was_undone_is_offered_no_more_and_stops_nothing(pa
     assert "drawn slices are unchanged" in panel.message
 
 
-def test_a_finished_structure_is_left_as_it_is_and_this_is_reported_in_the_panel(panel):
-    ui = panel.ui
-    volume = panel.add_ball()
-    panel.recommend(25.0)
-    panel.draw_all(volume)
+def test_a_finished_structure_is_not_changed_and_this_is_reported_in_the_panel(panel, drawn_ball):
+    ui, volume = panel.ui, drawn_ball
     panel.add_segment(volume, "organ")
     organ = np.zeros_like(panel.labels)
     organ[:, 2:6, 2:6] = 1

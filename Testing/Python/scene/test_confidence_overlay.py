@@ -53,7 +53,7 @@ def result(mrml, request):
 
 
 def show(confidence) -> None:
-    """Lay the overlay over the slice views, to its end."""
+    """Show the complete overlay in the slice views."""
     from SparseAnnotateLib import scene
 
     for _ in scene.showing_confidence(confidence):
@@ -61,7 +61,7 @@ def show(confidence) -> None:
 
 
 def overlay_of(confidence, node):
-    """The volume node of the overlay, filled with what it shows of a result."""
+    """The volume node of the overlay, filled for the result."""
     overlay = overlay_node(confidence)
     for _ in filling_overlay(overlay, confidence, node):
         pass
@@ -69,7 +69,7 @@ def overlay_of(confidence, node):
 
 
 def overlay_on_the_volume(mrml, overlay, volume) -> np.ndarray:
-    """The overlay's voxels where they lie in the volume; 100 where it has none."""
+    """The overlay's voxels at their position in the volume; 100 elsewhere."""
     from SparseAnnotateLib import scene
 
     inside = np.full(tuple(reversed(volume.GetImageData().GetDimensions())), 100, np.uint8)
@@ -81,7 +81,7 @@ def overlay_on_the_volume(mrml, overlay, volume) -> np.ndarray:
     return inside
 
 
-def test_most_of_the_image_and_the_inside_of_a_structure_stay_clear(mrml, result):
+def test_the_overlay_leaves_most_of_the_image_and_the_inside_of_structures_visible(mrml, result):
 
     volume, node, confidence, labels = result
     overlay = overlay_of(confidence, node)
@@ -108,7 +108,7 @@ def test_the_confidence_keeps_its_values_and_the_overlay_is_neither_listed_nor_s
     assert overlay not in scene.volumes_of_scene()
 
 
-def test_an_overlay_follows_a_result_that_is_changed_and_goes_when_it_is_not_shown(mrml, result):
+def test_an_overlay_is_updated_with_its_result_and_removed_when_hidden(mrml, result):
     from SparseAnnotateLib import scene
 
     volume, node, confidence, labels = result
@@ -129,7 +129,7 @@ def test_an_overlay_follows_a_result_that_is_changed_and_goes_when_it_is_not_sho
     assert composite.GetForegroundVolumeID() is None
 
 
-def test_an_overlay_goes_with_its_result(mrml, result):
+def test_an_overlay_is_removed_with_its_result(mrml, result):
     from SparseAnnotateLib import scene
 
     _, node, confidence, _ = result
@@ -144,7 +144,7 @@ def test_an_overlay_goes_with_its_result(mrml, result):
     assert overlay.GetScene() is None
 
 
-def test_a_result_without_any_voxel_shows_nothing(mrml, result):
+def test_a_result_without_any_voxel_has_an_empty_overlay(mrml, result):
     from SparseAnnotateLib import scene
 
     volume, _, _, labels = result

@@ -60,7 +60,7 @@ def test_one_slice_of_one_segment_is_replaced_and_nothing_else(drawn, mrml, plan
         np.testing.assert_array_equal(mask, masks[name], err_msg=name)
 
 
-def test_a_slice_view_tells_which_slice_it_shows(drawn, mrml):
+def test_the_slice_that_a_view_shows_is_found(drawn, mrml):
     from SlicerStandIn import view_nodes
     from SparseAnnotateLib import scene
 
@@ -74,7 +74,7 @@ def test_a_slice_view_tells_which_slice_it_shows(drawn, mrml):
         assert scene.slice_shown(volume, plane) is None
 
 
-def test_voxels_are_watched_until_the_watching_ends(drawn, mrml):
+def test_changes_of_voxels_and_segments_are_reported_until_watching_stops(drawn, mrml):
     from SparseAnnotateLib import scene
 
     volume, node, _ = drawn
@@ -117,7 +117,7 @@ def test_markers_lie_in_the_middle_of_their_slices(drawn, mrml):
     assert not [n for n in mrml.util.getNodesByClass("vtkMRMLModelNode") if n.GetName().startswith("Slices ")]
 
 
-def test_curves_go_on_in_the_same_chart_and_those_of_another_run_replace_them(mrml):
+def test_curves_continue_in_the_same_chart_and_those_of_another_run_replace_them(mrml):
     from SparseAnnotateLib import scene
 
     lines = [{"model": "2d", "iteration": n, "loss": 1.0 / n} for n in range(1, 5)]
@@ -138,7 +138,7 @@ def test_curves_go_on_in_the_same_chart_and_those_of_another_run_replace_them(mr
     assert 500 <= table.GetNumberOfRows() < 1000
 
 
-def test_figures_come_as_a_table_with_infinite_distances_as_they_are(mrml):
+def test_a_table_of_figures_keeps_infinite_distances(mrml):
     from SparseAnnotateLib import scene
 
     rows = tuple(LabelFigures(n, 0.5, 0.4, np.inf, np.inf, np.inf, 1.5, 2.5) for n in (1, 2))
@@ -148,7 +148,7 @@ def test_figures_come_as_a_table_with_infinite_distances_as_they_are(mrml):
     assert node.GetTable().GetValueByName(0, "HD95 (mm)").ToDouble() == np.inf
 
 
-def test_a_slice_is_not_started_before_there_is_something_to_start_from(drawn, mrml):
+def test_a_slice_cannot_be_initialized_from_what_does_not_exist_yet(drawn, mrml):
     from SparseAnnotateLib import scene
 
     volume, _, _ = drawn

@@ -1,4 +1,4 @@
-"""The ledger names the slices that were drawn, whatever becomes of the volume, the segmentation and the scene."""
+"""The ledger still names the drawn slices when the volume, the segmentation or the scene has changed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ MOVES = {
 
 
 class Drawing:
-    """A volume of which three axial slices and one sagittal one are drawn, and what is done to its scene."""
+    """A volume with three drawn axial slices and one drawn sagittal slice, and operations on its scene."""
 
     def __init__(self, slicer, embedded, folder, matrix):
         self.slicer, self.embedded, self.path = slicer, embedded, folder / "scene.mrb"
@@ -91,7 +91,7 @@ class Drawing:
             node.HardenTransform()
 
     def load_again(self, axes=(0, 1, 2), flips=(False, False, False)) -> None:
-        """The same image from another file, whose array has other axes; the segmentation is chosen again."""
+        """Load the same image from a file with another order of axes, and choose the segmentation again."""
         from SparseAnnotateLib.scene.volume_nodes import local_ijk_to_ras
 
         array, matrix = self.slicer.util.arrayFromVolume(self.volume), local_ijk_to_ras(self.volume)
@@ -114,7 +114,7 @@ class Drawing:
         self.segmentation.GetSegmentation().GetSegment("a").SetName("b")
 
     def take_another_reference(self) -> None:
-        """The geometry of a co-registered volume that is cropped and stored upside down, as 'Specify geometry' does."""
+        """Use the geometry of a cropped, flipped, co-registered volume as reference, as 'Specify geometry' does."""
         from SparseAnnotateLib.scene.volume_nodes import local_ijk_to_ras
 
         flipped = np.diag([1.0, 1, -1, 1])
@@ -126,7 +126,7 @@ class Drawing:
         self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(other)
 
     def forget_reference(self) -> None:
-        """As in a segmentation that was loaded from a file."""
+        """Remove the reference volume, which a segmentation loaded from a file does not have."""
         role = self.slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
         self.segmentation.SetNodeReferenceID(role, None)
 
@@ -137,13 +137,13 @@ class Drawing:
         self.volume = self.slicer.util.getNode(name)
 
     def mark_again(self) -> None:
-        """Something is stored in the ledger, which ties it to the grid of this moment."""
+        """Store the ledger again, which anchors it to the current grid."""
         ledger = self.scene.stored_ledger(self.segmentation, self.volume)
         entry = ledger.decided[0]
         self.scene.mark_decided(self.volume, entry.plane, entry.index)
 
     def check(self) -> None:
-        """What was drawn, and said to be drawn, lies on the same voxels of the image."""
+        """The drawing and its marks lie on the same voxels of the image as at first."""
         image = self.slicer.util.arrayFromVolume(self.volume)
         annotation = self.scene.annotation_of(self.volume, self.segmentation)
         axes, flips = next(
@@ -184,8 +184,8 @@ def test_after_any_sequence_of_changes_the_slices_that_were_drawn_are_those_in_t
 
 
 @pytest.mark.parametrize("move", list(MOVES))
-def test_what_is_checked_at_the_end_only_holds_as_well(embedded, mrml, tmp_path, move):
-    """Nothing is read between the steps, so that nothing could be put right on the way."""
+def test_slices_are_found_when_nothing_is_read_between_the_changes(embedded, mrml, tmp_path, move):
+    """Nothing is read between the steps, so that reading cannot correct anything in between."""
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["left-handed"])
     drawing.put_under_transform(move)
     drawing.harden()
@@ -207,7 +207,7 @@ def test_a_drawing_that_slicer_has_resampled_to_another_geometry_is_reported(emb
         drawing.check()
 
 
-def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_reported(embedded, mrml, tmp_path):
+def test_a_drawing_that_is_moved_without_its_volume_is_reported(embedded, mrml, tmp_path):
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     parent = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "registration")
     parent.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(MOVES["10 degrees"]))
@@ -222,7 +222,7 @@ def test_when_the_drawing_is_moved_and_the_volume_is_not_this_is_reported(embedd
 
 @pytest.mark.parametrize("move", ["one slice up", "two slices down"])
 @pytest.mark.parametrize("hardened", [True, False])
-def test_a_drawing_that_alone_was_moved_by_whole_slices_is_reported(embedded, mrml, tmp_path, move, hardened):
+def test_a_drawing_moved_by_whole_slices_without_its_volume_is_reported(embedded, mrml, tmp_path, move, hardened):
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     parent = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
     parent.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(MOVES[move]))
@@ -239,7 +239,7 @@ def test_a_drawing_that_alone_was_moved_by_whole_slices_is_reported(embedded, mr
         drawing.check()
 
 
-def test_empty_slices_of_a_volume_that_was_turned_in_place_are_not_taken_for_others(mrml):
+def test_empty_slices_of_a_volume_that_was_rotated_in_place_are_not_confused_with_others(mrml):
     from SparseAnnotateLib import scene
 
     volume = mrml.util.addVolumeFromArray(np.zeros(SHAPE), np.eye(4), "volume")
@@ -257,7 +257,7 @@ def test_empty_slices_of_a_volume_that_was_turned_in_place_are_not_taken_for_oth
         scene.stored_ledger(segmentation, volume)
 
 
-def test_a_copy_for_another_volume_stays_at_its_place_in_the_world(mrml, embedded, tmp_path):
+def test_a_copy_for_another_volume_keeps_its_position_in_the_world(mrml, embedded, tmp_path):
     drawing = Drawing(mrml, embedded, tmp_path, MATRICES["right-handed"])
     other = mrml.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), MATRICES["right-handed"], "other")
     drawing.put_under_transform("two slices down")
@@ -269,7 +269,7 @@ def test_a_copy_for_another_volume_stays_at_its_place_in_the_world(mrml, embedde
     assert decided == [1, 2]  # those that are within, and whole; the sagittal one is not
 
 
-def test_recommended_slices_go_when_the_grid_goes_and_marked_ones_are_reported(mrml):
+def test_when_the_grid_changes_recommended_slices_are_dropped_and_marked_ones_reported(mrml):
     from SparseAnnotateLib import scene
 
     volume = mrml.util.addVolumeFromArray(np.zeros(SHAPE), MATRICES["oblique"], "volume")

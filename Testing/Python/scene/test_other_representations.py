@@ -33,7 +33,7 @@ def painted(mrml, volume, masks, name="drawn"):
 
 
 def as_surface(node):
-    """As a segmentation is that was loaded from STL files."""
+    """The node with surfaces only, like a segmentation loaded from STL files."""
     segmentation = node.GetSegmentation()
     segmentation.CreateRepresentation("Closed surface")
     segmentation.SetSourceRepresentationName("Closed surface")
@@ -42,7 +42,7 @@ def as_surface(node):
 
 
 def as_contours(mrml, node):
-    """As the contours of an RTSTRUCT are, which Slicer alone cannot convert."""
+    """The node with contours like those of an RTSTRUCT, which Slicer cannot convert without an extension."""
     segmentation = node.GetSegmentation()
     lines = vtk.vtkPolyData()
     sphere = vtk.vtkSphereSource()
@@ -77,13 +77,13 @@ def test_a_surface_is_measured_as_the_voxels_it_encloses(mrml, volume):
     assert segmentation.GetSourceRepresentationName() == "Closed surface"
 
 
-def test_a_surface_cannot_be_drawn_in_and_is_not_taken_for_empty(mrml, volume):
+def test_a_surface_cannot_be_drawn_in_and_is_not_treated_as_empty(mrml, volume):
     from SparseAnnotateLib import scene
 
     surface = as_surface(painted(mrml, volume, {"a": ball(SHAPE, 7.0)}))
     with pytest.raises(BadInputError, match="'drawn' is stored as 'Closed surface', not as a binary labelmap"):
         scene.use_segmentation(volume, surface)
-    # One that was drawn in before it was made a surface.
+    # A segmentation that was converted to surfaces after slices were drawn in it.
     drawn = painted(mrml, volume, {"a": ball(SHAPE, 7.0)}, "mine")
     scene.use_segmentation(volume, drawn)
     scene.mark_decided(volume, Plane.AXIAL, 10)
@@ -120,7 +120,7 @@ def test_contours_that_slicer_cannot_convert_are_reported(mrml, volume):
         scene.use_segmentation(volume, node)
 
 
-def test_empty_segments_stay_empty_and_are_no_surfaces(mrml, volume):
+def test_empty_segments_stay_empty_and_are_not_treated_as_surfaces(mrml, volume):
     from SparseAnnotateLib import scene
 
     node = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "new")
@@ -131,7 +131,7 @@ def test_empty_segments_stay_empty_and_are_no_surfaces(mrml, volume):
 
 @pytest.fixture
 def described(mrml, volume):
-    """A drawing with all that may belong to one, of which axial slices are marked."""
+    """A drawing with tags, colours and display properties, of which two axial slices are marked."""
     from SparseAnnotateLib import scene
 
     masks = {"liver": ball(SHAPE, 7.0) > 0, "over": ball(SHAPE, 4.0) > 0, "none": np.zeros(SHAPE, bool)}
@@ -157,7 +157,7 @@ def tag_of(node, segment, tag):
     return str(text) if node.GetSegmentation().GetSegment(segment).GetTag(tag, text) else None
 
 
-def test_a_copy_has_everything_and_the_same_place(mrml, volume, described):
+def test_a_copy_keeps_all_properties_and_its_position(mrml, volume, described):
     from SparseAnnotateLib import scene
 
     node, masks, ledger = described
@@ -205,7 +205,7 @@ def world(node) -> np.ndarray:
 
 
 def nearest(mask, mask_to_world, volume_to_world) -> np.ndarray:
-    """What the voxels of a volume of SHAPE show of a mask, each the voxel of the mask that its middle lies in."""
+    """A mask resampled to a volume of SHAPE: each voxel has the value of the mask voxel that contains its centre."""
     k, j, i = np.indices(SHAPE).reshape(3, -1)
     places = np.linalg.solve(mask_to_world, volume_to_world) @ np.stack([i, j, k, np.ones_like(i)])
     found = np.floor(places[2::-1] + 0.5 + 1e-6).astype(int)
@@ -216,7 +216,7 @@ def nearest(mask, mask_to_world, volume_to_world) -> np.ndarray:
 
 
 @pytest.mark.parametrize("moves", ["segmentation", "volume", "both, apart"])
-def test_a_copy_of_a_foreign_segmentation_stays_at_its_place_in_the_world(mrml, volume, moves):
+def test_a_copy_of_a_segmentation_on_another_grid_keeps_its_position_in_the_world(mrml, volume, moves):
     from SparseAnnotateLib import scene
 
     finer = MATRIX.copy()

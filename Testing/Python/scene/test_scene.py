@@ -59,7 +59,7 @@ def test_geometry_is_slicer_s_own_matrix(volume):
     np.testing.assert_allclose(geometry.matrix, local_ijk_to_ras(volume))
 
 
-def test_labels_come_back_bit_for_bit_through_node_file_and_node(volume, mrml, tmp_path, embedded):
+def test_labels_are_bit_identical_after_conversion_to_a_node_a_file_and_a_scene(volume, mrml, tmp_path, embedded):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.core.images import write_image
 
@@ -78,7 +78,7 @@ def test_labels_come_back_bit_for_bit_through_node_file_and_node(volume, mrml, t
     np.testing.assert_array_equal(scene.labels_of(node, volume, values), labels)
 
 
-def test_segments_drawn_in_slicer_are_read_as_they_are(volume, mrml):
+def test_segments_drawn_in_slicer_are_read_unchanged(volume, mrml):
     from SparseAnnotateLib import scene
 
     labels = random_labels(1, 2)
@@ -87,7 +87,7 @@ def test_segments_drawn_in_slicer_are_read_as_they_are(volume, mrml):
     np.testing.assert_array_equal(scene.labels_of(node, volume, {"b": 5}), np.where(labels == 2, 5, 0))
 
 
-def test_a_segment_of_small_extent_lands_where_it_was_drawn(volume, mrml):
+def test_a_segment_with_a_small_extent_is_read_where_it_was_drawn(volume, mrml):
     from SparseAnnotateLib import scene
 
     mask = np.zeros(SHAPE, bool)
@@ -98,7 +98,7 @@ def test_a_segment_of_small_extent_lands_where_it_was_drawn(volume, mrml):
     np.testing.assert_array_equal(scene.labels_of(node, volume, {"a": 1, "b": 2}), mask)
 
 
-def test_a_segmentation_that_reaches_beyond_the_volume_is_cut_to_it(mrml):
+def test_a_segmentation_that_extends_beyond_the_volume_is_cropped_to_it(mrml):
     from SparseAnnotateLib import scene
 
     large = mrml.util.addVolumeFromArray(np.zeros((20, 20, 20), np.uint8), np.eye(4), "large")
@@ -122,7 +122,7 @@ def test_a_parent_transform_keeps_slices_and_results_on_the_volume(mrml, move_bo
         vtk_matrix(np.array([[1, 0, 0, 4], [0, 0, -1, 5], [0, 1, 0, 6], [0, 0, 0, 1]]))
     )
     volume.SetAndObserveTransformNodeID(transform.GetID())
-    # Its slices stay its own, whatever way the volume is turned.
+    # Its planes do not depend on the transform.
     assert Plane.AXIAL.array_axis(scene.geometry_of(volume)) == 0
     red = mrml.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
     red.UnRegister(None)
@@ -147,7 +147,7 @@ def test_a_parent_transform_keeps_slices_and_results_on_the_volume(mrml, move_bo
             scene.labels_of(node, volume, values)
 
 
-def test_a_transform_that_bends_space_bends_no_slice_and_is_refused_for_showing(mrml, plain_volume):
+def test_a_non_linear_transform_changes_no_labels_and_its_slices_cannot_be_shown(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     transform = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "bend")
@@ -182,11 +182,11 @@ def test_a_segmentation_on_another_grid_is_refused_and_can_be_matched(mrml, plai
     assert scene.geometry_problem(copy, plain_volume) is None
     labels = scene.labels_of(copy, plain_volume, {"a": 1})
     np.testing.assert_array_equal(labels[3:9, 4:8, 4:8], 1)
-    # What is finer than the volume is not in the copy, and still in the original.
+    # Details finer than the volume are lost in the copy, but not in the original.
     np.testing.assert_array_equal(segment_array(mrml, node, "a", other), mask)
 
 
-def test_overlapping_segments_are_reported_with_names_and_voxels_never_flattened(volume, mrml):
+def test_overlapping_segments_are_reported_with_names_and_voxels_and_not_merged(volume, mrml):
     from SparseAnnotateLib import scene
 
     a, b = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
@@ -204,7 +204,7 @@ def test_overlapping_segments_are_reported_with_names_and_voxels_never_flattened
     scene.labels_of(node, volume, {"liver": 1, "tumour": 2}, where=elsewhere)
 
 
-def test_no_segment_and_two_of_one_name_are_reported(mrml, plain_volume):
+def test_missing_segments_and_duplicate_names_are_reported(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     node = drawn_segmentation(mrml, plain_volume, {})
@@ -269,7 +269,7 @@ def test_a_damaged_ledger_is_reported(mrml, plain_volume):
         scene.stored_ledger(node, plain_volume)
 
 
-def test_a_segmentation_that_merely_lies_on_the_volume_is_not_drawn_in(mrml, plain_volume):
+def test_a_segmentation_on_the_volume_is_not_chosen_for_drawing_by_itself(mrml, plain_volume):
     from SparseAnnotateLib import scene
 
     reference = scene.new_segmentation("reference", random_labels(), {1: "a"}, plain_volume)
@@ -298,14 +298,14 @@ def test_a_segmentation_that_merely_lies_on_the_volume_is_not_drawn_in(mrml, pla
         ),
     ],
 )
-def test_a_node_that_is_no_usable_volume_is_refused_by_name(mrml, node, words):
+def test_a_node_that_is_not_a_usable_volume_is_refused_by_name(mrml, node, words):
     from SparseAnnotateLib import scene
 
     with pytest.raises(BadInputError, match=words):
         scene.image_of(node(mrml))
 
 
-def test_cases_are_named_after_volumes_and_never_meet_another_case(mrml):
+def test_cases_are_named_after_volumes_and_their_names_are_unique(mrml):
     from SparseAnnotateLib import scene
 
     volumes = [mrml.util.addVolumeFromArray(np.zeros(SHAPE), name=n) for n in ("T1: a/b", "T1: a/b", "..", "é")]
@@ -315,7 +315,7 @@ def test_cases_are_named_after_volumes_and_never_meet_another_case(mrml):
     assert [scene.case_of(v) for v in volumes] == names
 
 
-def test_slices_are_found_again_when_slicer_turns_a_left_handed_volume_round(mrml, embedded, tmp_path):
+def test_slices_are_found_again_when_slicer_flips_a_left_handed_volume(mrml, embedded, tmp_path):
     from SparseAnnotateLib import scene
 
     array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
@@ -338,7 +338,7 @@ def test_slices_are_found_again_when_slicer_turns_a_left_handed_volume_round(mrm
         assert layer.sum() == shown[old.key]
 
 
-def test_slices_of_a_volume_that_was_resampled_are_not_taken_for_others(mrml, plain_volume):
+def test_slices_of_a_volume_that_was_resampled_are_not_confused_with_others(mrml, plain_volume):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
 

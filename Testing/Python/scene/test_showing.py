@@ -1,4 +1,4 @@
-"""What is shown of a volume and of a run: markers, curves, figures, and the same segments in several volumes."""
+"""Markers of a volume, curves of a run, tables of figures, and the same segments in several volumes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def seen_in(mrml) -> set[str]:
     return {n.GetLayoutName() for n in slices if display.GetVisibility() and display.IsDisplayableInView(n.GetID())}
 
 
-def test_markers_are_seen_only_in_the_views_that_show_their_volume(mrml, views):
+def test_markers_are_visible_only_in_the_views_that_show_their_volume(mrml, views):
     from SparseAnnotateLib import scene
 
     first, second = views
@@ -43,7 +43,7 @@ def test_markers_are_seen_only_in_the_views_that_show_their_volume(mrml, views):
     composite(mrml, "Red").SetBackgroundVolumeID(second.GetID())
     scene.place_markers(first)
     assert seen_in(mrml) == {"Green", "Yellow"}
-    # Over another volume it is seen, too; when it is not quite transparent.
+    # It is visible in the foreground, too, unless it is fully transparent.
     composite(mrml, "Red").SetForegroundVolumeID(first.GetID())
     composite(mrml, "Red").SetForegroundOpacity(0.5)
     scene.place_markers(first)
@@ -72,7 +72,7 @@ def test_a_volume_that_is_shown_is_in_all_slice_views(mrml, views):
     assert heard == []
 
 
-def test_the_loss_is_a_solid_line_also_in_a_chart_that_came_with_a_scene(mrml):
+def test_the_loss_is_a_solid_line_even_in_a_chart_loaded_with_a_scene(mrml):
     from SparseAnnotateLib import scene
 
     lines = [{"model": "2d", "iteration": n, "loss": 1.0 / n, "validation_dice": 0.5} for n in (1, 2)]
@@ -97,7 +97,7 @@ def measured(mrml, volume):
     return result, reference, table
 
 
-def test_figures_are_found_again_for_the_pair_that_was_measured_and_no_other(mrml, views):
+def test_figures_are_found_only_for_the_pair_that_was_measured(mrml, views):
     from SparseAnnotateLib import scene
 
     result, reference, table = measured(mrml, views[0])
@@ -119,7 +119,7 @@ def test_figures_of_a_segmentation_that_was_changed_since_are_not_found(mrml, vi
     assert scene.figures_of(result, reference) is None
 
 
-def test_figures_are_found_in_a_scene_that_is_opened_again_infinite_ones_too(mrml, views, embedded, tmp_path):
+def test_figures_are_found_in_a_reopened_scene_even_infinite_ones(mrml, views, embedded, tmp_path):
     from SparseAnnotateLib import scene
 
     measured(mrml, views[0])
@@ -137,7 +137,7 @@ def test_figures_are_found_in_a_scene_that_is_opened_again_infinite_ones_too(mrm
     assert scene.figures_of(*(mrml.util.getNode(name) for name in ("one", "two"))) is None
 
 
-def test_a_second_volume_gets_the_segments_of_the_first_without_what_is_drawn_in_them(mrml, views):
+def test_a_second_volume_gets_the_segments_of_the_first_without_their_voxels(mrml, views):
     from SparseAnnotateLib import scene
 
     first, second = (scene.annotated_segmentation(volume, create=True) for volume in views)
@@ -161,7 +161,7 @@ def test_a_second_volume_gets_the_segments_of_the_first_without_what_is_drawn_in
         scene.add_segments_like(second, nothing)
 
 
-def test_only_another_name_is_reported_not_every_change_of_a_node(mrml, views):
+def test_only_renaming_a_node_is_reported_not_its_other_changes(mrml, views):
     from SparseAnnotateLib import scene
 
     heard = []

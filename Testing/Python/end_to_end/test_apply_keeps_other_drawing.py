@@ -1,4 +1,4 @@
-"""Applying a result replaces what was filled, and nothing that others have drawn."""
+"""Applying a result replaces what was filled, and nothing that the user or another tool has drawn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def on_slices(labels, indices):
 
 @pytest.fixture
 def drawn(mrml, logic):
-    """A finished organ of another tool beside a tumour that is drawn on five slices."""
+    """A finished organ from another tool beside a tumour that is drawn on five slices."""
     organ, tumour = ball(SHAPE, 9.0, (12, 14, 12)), ball(SHAPE, 6.0, (12, 14, 26))
     organ[tumour > 0] = 0
     volume = mrml.util.addVolumeFromArray(noisy_image(organ + 2 * tumour), MATRIX, "CT")
@@ -44,7 +44,7 @@ def drawn(mrml, logic):
     return volume, segmentation, organ > 0, tumour > 0
 
 
-def test_a_finished_structure_beside_the_sparse_one_stays_and_this_is_reported(mrml, logic, drawn):
+def test_a_finished_structure_beside_the_sparse_one_is_kept_and_this_is_reported(mrml, logic, drawn):
     volume, segmentation, organ, tumour = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     assert logic.applyFill(volume, result) == ["organ"]
@@ -54,7 +54,7 @@ def test_a_finished_structure_beside_the_sparse_one_stays_and_this_is_reported(m
     assert "'organ' was not changed because it seems to be finished" in sentence
 
 
-def test_a_finished_structure_is_replaced_when_it_is_asked_for(mrml, logic, drawn):
+def test_a_finished_structure_is_replaced_on_request(mrml, logic, drawn):
     volume, segmentation, organ, _ = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     before = array_of(mrml, segmentation, volume, "tumour")
@@ -66,13 +66,13 @@ def test_a_finished_structure_is_replaced_when_it_is_asked_for(mrml, logic, draw
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "organ")[INDICES], organ[INDICES])
 
 
-def test_structures_that_one_of_the_two_does_not_have_are_refused_by_name(logic, drawn):
+def test_structures_missing_in_the_result_or_the_segmentation_are_refused_by_name(logic, drawn):
     result = logic.fillBetweenSlices(drawn[0], "shape")
     with pytest.raises(BadInputError, match="'spleen' is not a segment of both"):
         logic.applyFill(drawn[0], result, ["spleen"])
 
 
-def test_a_painted_slice_that_is_not_marked_stops_apply_even_when_asked_by_name(mrml, logic, drawn):
+def test_an_unmarked_painted_slice_blocks_apply_even_for_a_named_structure(mrml, logic, drawn):
     volume, segmentation, _, tumour = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     painted = on_slices(tumour, [*INDICES, 11])
@@ -86,7 +86,7 @@ def test_a_painted_slice_that_is_not_marked_stops_apply_even_when_asked_by_name(
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[11], tumour[11])
 
 
-def test_a_painted_slice_that_was_undone_stops_nothing(mrml, logic, drawn):
+def test_a_painted_slice_that_was_undone_does_not_block_apply(mrml, logic, drawn):
     volume, segmentation, _, tumour = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 11]), "tumour")
@@ -96,7 +96,7 @@ def test_a_painted_slice_that_was_undone_stops_nothing(mrml, logic, drawn):
     logic.applyFill(volume, result)
 
 
-def test_what_was_applied_before_is_replaced_again_and_again(mrml, logic, drawn, embedded, tmp_path):
+def test_results_applied_earlier_are_replaced_by_the_next_one(mrml, logic, drawn, embedded, tmp_path):
     volume, segmentation, _, _ = drawn
     logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
     logic.applyFill(volume, logic.fillBetweenSlices(volume, "random_walk"))
@@ -112,7 +112,7 @@ def test_what_was_applied_before_is_replaced_again_and_again(mrml, logic, drawn,
     )
 
 
-def test_what_the_segment_editor_s_undo_has_brought_back_counts_as_applied(mrml, logic, drawn):
+def test_what_the_segment_editor_s_undo_has_restored_counts_as_applied(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     before = array_of(mrml, segmentation, volume, "tumour")
     first = logic.fillBetweenSlices(volume, "shape")
@@ -124,7 +124,7 @@ def test_what_the_segment_editor_s_undo_has_brought_back_counts_as_applied(mrml,
         logic.applyFill(volume, first)
 
 
-def test_a_correction_of_an_applied_fill_is_not_overwritten_unmarked(mrml, logic, drawn):
+def test_an_unmarked_correction_of_an_applied_fill_is_not_overwritten(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     logic.applyFill(volume, result)
@@ -136,7 +136,7 @@ def test_a_correction_of_an_applied_fill_is_not_overwritten_unmarked(mrml, logic
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour"), corrected)
 
 
-def test_voxels_outside_the_volume_stay(mrml, logic):
+def test_voxels_outside_the_volume_are_kept(mrml, logic):
     large = ball((40, 44, 48), 14.0)
     large[36:39, 2:5, 2:5] = 1
     whole = mrml.util.addVolumeFromArray(noisy_image(large), MATRIX, "whole")
@@ -160,7 +160,7 @@ def test_voxels_outside_the_volume_stay(mrml, logic):
     np.testing.assert_array_equal(array_of(mrml, segmentation, whole, "a"), before)
 
 
-def test_a_result_says_what_was_drawn_since_and_is_refused_when_the_image_is_another(mrml, logic, drawn):
+def test_slices_drawn_since_are_reported_and_a_result_of_another_image_is_refused(mrml, logic, drawn):
     volume, segmentation, _, tumour = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 10]), "tumour")
@@ -185,7 +185,7 @@ def test_a_fill_s_report_is_saved_with_the_scene(mrml, logic, drawn, embedded, t
     assert logic.fillReport(mrml.util.getNode(name)) == report
 
 
-def test_a_structure_that_was_added_later_is_named_with_the_slices_that_say_nothing_of_it(mrml, logic, drawn):
+def test_a_structure_that_was_added_later_is_reported_with_the_slices_marked_before(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     late = ball(SHAPE, 4.0, (12, 4, 28))
     paint(mrml, segmentation, volume, on_slices(late, [10, 14]), "late")
@@ -205,7 +205,7 @@ def test_a_structure_that_was_added_later_is_named_with_the_slices_that_say_noth
     assert "was added after" not in warnings
 
 
-def test_two_volumes_on_one_grid_share_a_segmentation_when_this_is_chosen(mrml, logic, drawn):
+def test_two_volumes_on_one_grid_can_share_a_segmentation(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     flair = mrml.util.addVolumeFromArray(noisy_image(ball(SHAPE), 1), MATRIX, "FLAIR")
     logic.useSegmentation(flair, segmentation)
@@ -217,7 +217,7 @@ def test_two_volumes_on_one_grid_share_a_segmentation_when_this_is_chosen(mrml, 
     logic.applyFill(flair, fill)
 
 
-def test_everything_works_under_one_transform_that_bends_space_and_two_are_refused(mrml, logic, drawn):
+def test_one_non_linear_transform_for_both_nodes_works_and_for_one_of_them_is_refused(mrml, logic, drawn):
     import vtk
 
     volume, segmentation, _, _ = drawn
@@ -238,7 +238,7 @@ def test_everything_works_under_one_transform_that_bends_space_and_two_are_refus
         logic.fillBetweenSlices(volume, "shape")
 
 
-def test_three_painted_neighbours_are_no_finished_structure(mrml, logic, drawn):
+def test_three_painted_neighbours_are_not_a_finished_structure(mrml, logic, drawn):
     volume, segmentation, _, tumour = drawn
     result = logic.fillBetweenSlices(volume, "shape")
     paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 9, 10, 11]), "tumour")
@@ -258,7 +258,7 @@ def test_a_painted_slice_of_another_plane_is_named_in_that_plane(mrml, logic, dr
             logic.applyFill(volume, result, asked)
 
 
-def test_a_slice_edited_after_undo_is_named_alone(mrml, logic, drawn):
+def test_only_the_slice_edited_after_undo_is_reported(mrml, logic, drawn):
     volume, segmentation, _, tumour = drawn
     logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
     logic.undo(volume)
@@ -280,7 +280,7 @@ def test_results_of_swapped_segments_and_the_drawing_itself_are_refused(logic, d
         logic.applyFill(volume, result)
 
 
-def test_a_slice_is_not_started_from_a_result_of_swapped_segments_or_of_another_image(mrml, logic, drawn):
+def test_a_slice_is_not_initialized_from_a_result_of_swapped_segments_or_another_image(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     logic.fillBetweenSlices(volume, "shape")
     before = logic.panel.slice_mark(volume, "axial", 10)
@@ -301,7 +301,7 @@ def test_a_slice_is_not_started_from_a_result_of_swapped_segments_or_of_another_
 
 
 @pytest.mark.parametrize("marks_are_renewed", [True, False])
-def test_marked_slices_stay_where_they_are_when_apply_writes_layers_again(mrml, logic, monkeypatch, marks_are_renewed):
+def test_marked_slices_stay_the_same_when_apply_rewrites_layers(mrml, logic, monkeypatch, marks_are_renewed):
     from contextlib import nullcontext
 
     from SparseAnnotateLib import scene
@@ -325,7 +325,7 @@ def test_marked_slices_stay_where_they_are_when_apply_writes_layers_again(mrml, 
     copy = logic.mendGeometry(volume, segmentation)
     assert [entry.index for entry in scene.stored_ledger(copy, volume).decided] == indices
     if marks_are_renewed:
-        # Each slice is corrected, so that nothing drawn tells which they were.
+        # Each slice is corrected, so that the number of drawn voxels cannot identify them.
         corrected = array_of(mrml, segmentation, volume, "ball")
         corrected[indices, 0, 0] = True
         paint(mrml, segmentation, volume, corrected, "ball")
@@ -333,9 +333,7 @@ def test_marked_slices_stay_where_they_are_when_apply_writes_layers_again(mrml, 
 
 
 @pytest.mark.parametrize("handedness", [1, -1])
-def test_a_fill_is_still_the_one_of_what_is_drawn_after_the_scene_was_opened_again(
-    mrml, logic, embedded, tmp_path, handedness
-):
+def test_a_fill_is_still_up_to_date_in_a_reopened_scene(mrml, logic, embedded, tmp_path, handedness):
     labels = ball(SHAPE, 8.0, (9, 14, 16))
     volume = mrml.util.addVolumeFromArray(noisy_image(labels), MATRIX @ np.diag([handedness, 1, 1, 1]), "CT")
     segmentation = logic.segmentationNode(volume)
@@ -451,7 +449,7 @@ def test_two_nodes_that_show_one_frame_share_its_drawing(mrml, logic, film):
     assert len(logic.cohort().ledger(scene.case_of(volume)).decided) == len(INDICES)
 
 
-def test_a_drawing_of_another_volume_is_not_taken_for_one_of_a_frame(mrml, logic, film, drawn):
+def test_a_drawing_of_another_volume_cannot_be_used_for_a_frame(mrml, logic, film, drawn):
     _, segmentation, _, _ = drawn
     with pytest.raises(BadInputError, match="has marked slices of a volume that does not belong to a sequence"):
         logic.useSegmentation(film[0](1), segmentation)
