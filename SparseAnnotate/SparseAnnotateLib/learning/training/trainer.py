@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from ...core import CancelledError, RemainingTime, RunError, Watch
-from ...core.messages import _, counted
+from ...core.messages import _
 from ...runs.cards import ModelCard
-from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
@@ -23,6 +22,7 @@ from ..prediction.model_building import built_network, trained_model
 from ..prediction.sliding_windows import autocast
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .distributed import Ranks
+from .memory_reduction import check_can_be_reduced, reduced
 from .objective import Forward, Objective
 from .schedule import Schedule
 
@@ -138,7 +138,7 @@ class Trainer:
                     if not is_out_of_memory(error):
                         raise
                     batches.close()
-                    self._shrink()
+                    self._reduce_memory()
                     batches = self._batches()
                     continue
                 self.iteration += 1
@@ -242,55 +242,19 @@ class Trainer:
             ).format(run=self.folder.name, iteration=self.iteration, cases=", ".join(repr(name) for name in names))
         )
 
-    def _shrink(self) -> None:
-        """After running out of memory: half the batch, then smaller patches, then the CPU; noted in the plan."""
-        model, role = self.model_plan, self.model_plan.role
-        if self.ranks.count > 1:
-            raise RunError(
-                _(
-                    "'{device}' has too little memory for the '{role}' model with a batch of {batch} and patches of "
-                    "{patch}. This is not reduced automatically when several processes train together: plan a smaller "
-                    "batch or patch."
-                ).format(device=self.device, role=role, batch=model.batch, patch=list(model.patch))
-            )
+    def _reduce_memory(self) -> None:
+        """After running out of memory: continue with a smaller plan, which is noted in the run."""
+        check_can_be_reduced(self.model_plan, self.device, self.ranks.count)
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
-        patch, batch, device = list(model.patch), model.batch, self.plan.device
-        if batch > 1:
-            batch //= 2
-            note = _("Memory ran out: the '{role}' model continues with {patches} per step instead of {batch}.").format(
-                role=role, patches=counted(batch, _("{count} patch"), _("{count} patches")), batch=model.batch
-            )
-        elif self._can_shrink(patch):
-            patch[int(np.argmax(patch))] -= NETWORKS[model.network].patch_step
-            note = _(
-                "Memory ran out: the '{role}' model continues with patches of {patch} instead of {before}."
-            ).format(role=role, patch=patch, before=list(model.patch))
-        elif device != "cpu":
-            device = "cpu"
-            note = _(
-                "'{device}' has too little memory for a single small patch: training continues on the CPU, which is "
-                "slow."
-            ).format(device=self.device)
-        else:
-            raise RunError(
-                _(
-                    "There is too little memory for a single small patch. Close other programs, or choose a smaller "
-                    "network."
-                )
-            )
-        self.model_plan = replace(model, patch=tuple(patch), batch=batch)
-        self._replan(self.model_plan, device, note)
-        if device != self.plan.device:
-            self.plan = replace(self.plan, device=device, precision="fp32")
+        reduction = reduced(self.model_plan, self.plan.device, self.device)
+        self.model_plan = reduction.model
+        self._replan(reduction.model, reduction.device, reduction.note)
+        if reduction.device != self.plan.device:
+            self.plan = replace(self.plan, device=reduction.device, precision="fp32")
             self._move_to_cpu()
-        self.watch.step(0.0, note)
-
-    def _can_shrink(self, patch: list[int]) -> bool:
-        """Whether the network can work on smaller patches with its present weights."""
-        network = NETWORKS[self.model_plan.network]
-        return not network.has_fixed_patch and np.prod(patch) > 2 * network.patch_step ** len(patch)
+        self.watch.step(0.0, reduction.note)
 
     def _move_to_cpu(self) -> None:
         state, weights = self.optimizer.state_dict(), self.model.state_dict()
