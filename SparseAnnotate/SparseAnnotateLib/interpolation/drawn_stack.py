@@ -15,7 +15,7 @@ T = TypeVar("T")
 PlaneBox = tuple[slice, slice]
 
 FOREGROUND = 0
-"""In place of a label: all labels together."""
+"""Used like a label value: all labels together."""
 
 
 @dataclass(frozen=True)

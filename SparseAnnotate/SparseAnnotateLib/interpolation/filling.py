@@ -72,7 +72,7 @@ def finished_fill(
 
 
 def usable_image(method: Interpolator, read_image: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
-    """The image, if the method uses it; else None, and the reason if the method would have used it.
+    """The image, or None; and the reason, if the method would use an image but this one cannot be used ('' otherwise).
 
     Raises BadInputError when the method cannot do without it, and it cannot be used.
     """

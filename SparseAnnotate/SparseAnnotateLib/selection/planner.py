@@ -135,7 +135,7 @@ def _plane(
             _(
                 "Draw {plane} slices: in this plane, neighbouring slices are most alike ({figures}; 1 is identical)."
             ).format(plane=best.value, figures=figures),
-            _("self-similarity of your images; its reliability is measured in Testing/Benchmarks"),
+            _("self-similarity of your images; Testing/Benchmarks measures how reliable it is"),
         )
     )
     if not clearly:
@@ -157,9 +157,10 @@ def _slices(budget: Budget, available: int, unknown: list[str]) -> int:
     wanted = budget.planned_total()
     if wanted > available:
         unknown.append(
-            _("The budget of {budget} slices is larger than all {available} slices: everything can be drawn.").format(
-                budget=wanted, available=available
-            )
+            _(
+                "The budget of {budget} slices is larger than the number of slices ({available}): everything can be "
+                "drawn."
+            ).format(budget=wanted, available=available)
         )
     return min(wanted, available)
 
@@ -234,7 +235,10 @@ def _spread(
     if dimensions == 3:
         _advise_on_target(target, each, min(shares) < least, least, advice, unknown)
     unknown.append(
-        _("Zhang et al. 2025 compared 2D and 3D models on three data sets with axial slices only; yours may differ.")
+        _(
+            "Zhang et al. 2025 compared 2D and 3D models on three data sets with axial slices only; your data may "
+            "differ."
+        )
     )
     return volumes, shares
 

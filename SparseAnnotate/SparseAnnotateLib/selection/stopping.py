@@ -14,7 +14,7 @@ _HIGH = 0.8
 
 @dataclass(frozen=True)
 class StoppingHint:
-    """Whether agreement between rounds has levelled off, and a sentence that says why or why not."""
+    """Whether agreement between rounds has levelled off, and a sentence with the reason."""
 
     stop: bool
     sentence: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from SparseAnnotateLib.core.messages import Message
 from SparseAnnotateLib.interpolation import INTERPOLATORS
 from SparseAnnotateLib.runs import LOSSES, PRESETS, base_networks
 from SparseAnnotateLib.selection import FEATURES, SCOPES, STRATEGIES
@@ -26,6 +27,21 @@ def test_the_choices_of_the_panel_are_those_there_are(panel, name):
     assert offered(selector) == [part.label for part in parts.values()]
     explained = selector.property("helpText") or selector.toolTip
     assert explained.splitlines() == [f"{part.label}: {part.description}" for part in parts.values()]
+
+
+def test_labels_and_descriptions_are_shown_in_the_users_language(panel, monkeypatch):
+    from SparseAnnotateLib.gui import choice_labels, words
+
+    monkeypatch.setattr(words, "translate", lambda context, text: f"{context}: {text}")
+    for name in ("strategySelector", "featuresSelector", "fillMethodSelector"):
+        selector, parts = getattr(panel.ui, name), CHOICES[name]
+        assert all(isinstance(text, Message) for part in parts.values() for text in (part.label, part.description))
+        choice_labels.show_labels(selector, parts)
+        choice_labels.explain(selector, parts)
+        shown = [f"{part.label.context}: {part.label}" for part in parts.values()]
+        assert offered(selector) == shown
+        explained = zip(selector.toolTip.splitlines(), shown, strict=True)
+        assert all(line.startswith(label) for line, label in explained)
 
 
 def test_network_and_loss_are_those_of_the_preset_unless_chosen(panel):

@@ -8,6 +8,7 @@ import pytest
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, discs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotateError, Watch
+from SparseAnnotateLib.core.messages import Message
 from SparseAnnotateLib.core.registry import PARTS_VARIABLE
 from SparseAnnotateLib.interpolation import (
     INTERPOLATORS,
@@ -191,6 +192,7 @@ def test_the_report_says_how_good_the_fill_is_and_what_is_too_thin_for_it():
         "On hidden drawn slices, filled from neighbours 40 mm apart (twice the usual spacing), the fill reaches a Dice "
         "of: 'vessel' 1.00 (Shape), 'lens' 0.00 (Shape)."
     )
+    assert all(isinstance(sentence, Message) for sentence in (done.summary, *done.warnings))
     thin, low = done.warnings[1:]
     assert thin.startswith("'lens' is on one drawn slice and not on those beside it, so it is thinner than the spacing")
     assert "(20 mm at most)" in thin

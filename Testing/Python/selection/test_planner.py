@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, VolumeGeometry
+from SparseAnnotateLib.core.messages import Message
 from SparseAnnotateLib.selection import Budget, advised_plane, plan_annotation, self_similarity
 from SparseAnnotateLib.selection.slice_images import slice_images
 
@@ -66,6 +67,8 @@ def test_no_slice_of_the_budget_is_lost(total):
 def test_each_piece_of_advice_has_its_source_and_what_is_not_known_is_reported():
     plan = plan_annotation(cohort(40), Budget(total=100))
     assert all(a.sentence.endswith(".") and a.source for a in plan.advice)
+    assert all(isinstance(text, Message) for a in plan.advice for text in (a.sentence, a.source))
+    assert all(isinstance(sentence, Message) for sentence in plan.unknown)
     assert "clear or subtle is not known" in said(plan)
     assert "axial slices only" in said(plan)
     assert "clear or subtle" not in said(plan_annotation(cohort(40), Budget(total=100), target="clear"))

@@ -50,8 +50,8 @@ def test_the_settings_arrive_in_the_worker_as_they_were_made(settings):
         ({"total": 3, "scope": "world"}, "'budget.scope' must be one of 'plane', 'volume', 'cohort'"),
         ({"total": 2.5}, "'budget.total' must be a whole number"),
         ({"slices": 3}, "unknown field 'budget.slices'"),
-        ({"total": 3, "density": 0.1}, "Give the budget as one of"),
-        ({}, "Give the budget as one of"),
+        ({"total": 3, "density": 0.1}, "Give the budget as exactly one of"),
+        ({}, "Give the budget as exactly one of"),
     ],
 )
 def test_a_budget_that_is_none_is_refused_by_name(budget, words):

@@ -69,7 +69,7 @@ class MorphologicalInterpolator:
             # Along the axis of the slices; with several planes along all axes.
             axis = -1 if drawn.others else 2
             order = np.array([0, *drawn.in_order()], dtype=labels.dtype)
-            # Where two labels compete for a voxel, the filter decides by their numbers: it gets those of `in_order`.
+            # Where labels compete for a voxel, the filter decides by their numbers: they are numbered by `in_order`.
             place = np.zeros(int(order.max()) + 1, dtype=labels.dtype)
             place[order] = np.arange(len(order))
             slab[part] = order[self._run(place[slab[part]], axis, watch or Watch())]
