@@ -89,7 +89,7 @@ def use_segmentation(volume_node, segmentation_node) -> None:
     ledger = stored_ledger(segmentation_node, volume_node)
     frame, drawn_on = frame_of(volume_node), segmentation_node.GetAttribute(_FRAME_ATTRIBUTE) or ""
     shown = str(frame) if frame else ""
-    # What was drawn before the volume became part of a sequence may be chosen for the frame it belongs to.
+    # A drawing from before the volume became part of a sequence may be chosen for the frame it belongs to.
     is_its_own = volume_node.GetNodeReference(_SEGMENTATION_ROLE) is segmentation_node
     if ledger.decided and drawn_on != shown and (drawn_on or not is_its_own):
         raise BadInputError(_other_frame_sentence(segmentation_node, volume_node, drawn_on, shown))

@@ -69,7 +69,7 @@ def anchor_of(segmentation_node, volume_node, counts: dict[str, int]) -> LedgerA
 
 
 def reference_ijk_to_local(segmentation_node) -> np.ndarray | None:
-    """(4, 4) matrix from voxel index of the reference geometry to the segmentation's coordinates; None without any."""
+    """(4, 4) matrix from voxel index of the reference geometry to the segmentation's coordinates; None if missing."""
     converter = slicer.vtkSegmentationConverter
     name = converter.GetReferenceImageGeometryParameterName()
     text = segmentation_node.GetSegmentation().GetConversionParameter(name)

@@ -166,7 +166,7 @@ def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[
 
 
 def _ledger_source(segmentation_node) -> str:
-    """What errors call the stored ledger."""
+    """The name of the stored ledger in error messages."""
     return _("the ledger stored in the segmentation '{segmentation}'").format(segmentation=segmentation_node.GetName())
 
 
@@ -204,7 +204,7 @@ def _key(entry: LedgerEntry) -> str:
 
 
 def _with_segment_ids(ledger: Ledger, segmentation_node, kept: dict[str, tuple[str, ...] | None]) -> Ledger:
-    """The ledger with structures by segment ID, which renaming does not change; `kept` has unchanged entries."""
+    """The ledger with segment IDs as structures, as IDs survive renaming; `kept` has those of unchanged entries."""
     segmentation = segmentation_node.GetSegmentation()
     entries = []
     for entry in ledger.entries:

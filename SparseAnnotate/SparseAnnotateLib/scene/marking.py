@@ -48,7 +48,7 @@ def mark_empty(volume_node, plane: Plane, index: int, seconds: float | None = No
 
 
 def _request_to_mark(volume_node) -> str:
-    """What errors call the request when the volume has no such slice."""
+    """The name of the request in the error that reports a missing slice."""
     return _("The request to mark a slice of '{volume}'").format(volume=volume_node.GetName())
 
 

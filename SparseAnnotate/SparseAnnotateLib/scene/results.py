@@ -144,7 +144,7 @@ def results_of(volume_node) -> list:
 
 
 def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, values: Mapping[str, int]) -> Iterator:
-    """Write the newest fill of a volume into a cohort, step by step, unless image or drawing have changed since.
+    """Write the newest fill of a volume into a cohort, step by step, unless the image or the drawing has changed.
 
     Args:
         annotation: as written into the cohort. values: label value of each segment name, in the cohort.
@@ -211,7 +211,7 @@ def _slice_checksums(annotation: SparseAnnotation, names: Mapping[int, str]) -> 
 
 
 def _as_stored(key: str, geometry: VolumeGeometry) -> str:
-    """A slice that is counted from inferior, posterior or left, with its index in the volume instead."""
+    """Plane and index in the volume of a slice that is counted from inferior, posterior or left."""
     plane, index = key.split(" ")
     axis = Plane.named(plane).array_axis(geometry)
     return f"{plane} {geometry.to_standard_slice(axis, int(index))[1]}"

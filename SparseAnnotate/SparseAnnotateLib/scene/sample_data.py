@@ -12,7 +12,7 @@ _SHA256 = "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"
 def register_sample_data(thumbnail: Path) -> None:
     """Offer the tutorial's head MR, one of Slicer's own samples (donated for use without restrictions).
 
-    Call it once Slicer has started.
+    Call it after Slicer has started.
     """
     import SampleData
 

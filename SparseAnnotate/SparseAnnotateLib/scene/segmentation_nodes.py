@@ -61,7 +61,7 @@ def segment_names(segmentation_node) -> list[str]:
 
 
 def geometry_problem(segmentation_node, volume_node) -> str | None:
-    """A message why slices painted in the segmentation are not slices of the volume; None when they are."""
+    """A message that says why slices painted in the segmentation are not slices of the volume; None when they are."""
     require_scalar_volume(volume_node)
     stored_as = other_representation(segmentation_node)
     if stored_as is not None:
@@ -74,7 +74,7 @@ def geometry_problem(segmentation_node, volume_node) -> str | None:
 
 
 def _grid_problem(segmentation_node, volume_node) -> str | None:
-    """A message why the binary labelmaps do not lie on the volume's voxels; None when they do."""
+    """A message that says why the binary labelmaps do not lie on the volume's voxels; None when they do."""
     require_scalar_volume(volume_node)
     for layer in _distinct(layers_of(segmentation_node)):
         if layer_alignment(layer, segmentation_node, volume_node) is None:

@@ -36,7 +36,7 @@ class Frame:
 
 
 def frame_of(volume_node) -> Frame | None:
-    """The frame that a volume shows; None for a volume that belongs to no sequence."""
+    """The frame that a volume shows; None for a volume that does not belong to a sequence."""
     kind = "vtkMRMLSequenceBrowserNode"
     # This is called for every volume very often, and most scenes have no sequence.
     if slicer.mrmlScene.GetNumberOfNodesByClass(kind) == 0:

@@ -169,7 +169,7 @@ def test_confidence_lies_on_the_volume_and_is_saved_with_the_scene(mrml, logic, 
     embedded.load_scene(tmp_path / "scene.mrb")
     confidence = logic.confidenceNode(mrml.util.getNode(name))
     volume = mrml.util.getNode("scan")
-    # Slicer turns left-handed volumes round when it loads them.
+    # Slicer flips left-handed volumes when it loads them.
     loaded = mrml.util.arrayFromVolume(confidence)
     assert any(np.array_equal(loaded, turned) for turned in (expected, expected[::-1]))
     assert scene.is_confidence(confidence)

@@ -1,4 +1,4 @@
-"""What Slicer packages, and what the extension says of itself."""
+"""The files that Slicer packages, the metadata of the extension, and its documentation."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_the_whole_job_from_the_console(mrml, logic, embedded, tmp_path):
     embedded.save_scene(tmp_path / "scene.mrb")
     embedded.load_scene(tmp_path / "scene.mrb")
     again = [mrml.util.getNode(f"ball {n}") for n in range(2)]
-    # Slicer has turned these left-handed volumes round when it loaded them: slice 2 has become slice 21.
+    # Slicer has flipped these left-handed volumes when loading them, so that slice 2 has become slice 21.
     assert [(i.plane, i.index) for i in logic.worklist(again)] == [(i.plane, 23 - i.index) for i in worklist]
     fill = logic.fillBetweenSlices(again[0])
     assert dice(array_of(mrml, fill, again[0]), labels[0][::-1]) > 0.85

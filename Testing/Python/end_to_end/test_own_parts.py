@@ -1,4 +1,4 @@
-"""A strategy, a way to fill, a network and a loss in one's own file, found and used without changing the project."""
+"""A strategy, a fill method, a network and a loss in a user's own file, found and used without changing the project."""
 
 from __future__ import annotations
 

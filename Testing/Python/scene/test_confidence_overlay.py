@@ -1,4 +1,4 @@
-"""Where the slice views show that a result is not to be trusted."""
+"""The overlay that shows in the slice views where the confidence of a result is low."""
 
 from __future__ import annotations
 
