@@ -32,7 +32,8 @@ from benchmark_report import DATA, PROJECT, arguments, machine, report
 from interpolation import labelled_sets
 from SparseAnnotateLib.core import Cohort, Plane, Watch
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_predictions
+from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset
+from SparseAnnotateLib.learning.exchange.nnunet_predictions import import_nnunet_predictions
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training.pseudo_labels import read_pseudo_labels
 from SparseAnnotateLib.runs import TrainingSettings

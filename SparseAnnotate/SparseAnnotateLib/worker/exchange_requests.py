@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ..core import BadInputError, Cohort, Watch
 from ..core.messages import _
-from ..learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset, import_nnunet_predictions
+from ..learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset
+from ..learning.exchange.nnunet_predictions import import_nnunet_predictions
 from .packages import require_packages
 
 

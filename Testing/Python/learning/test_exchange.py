@@ -32,8 +32,8 @@ from SparseAnnotateLib.learning.exchange.nnunet import (
     LEDGER_FOLDER,
     export_nnunet_dataset,
     import_nnunet_dataset,
-    import_nnunet_predictions,
 )
+from SparseAnnotateLib.learning.exchange.nnunet_predictions import import_nnunet_predictions
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
