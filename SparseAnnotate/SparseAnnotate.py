@@ -24,6 +24,7 @@ from SparseAnnotateLib.interpolation import DEFAULT_METHOD, INTERPOLATORS
 from SparseAnnotateLib.logic import STARTS, ConsoleLogic
 from SparseAnnotateLib.runs import AUTO, LOSSES, PRESETS, base_networks
 from SparseAnnotateLib.selection import (
+    DEFAULT_DENSITY,
     DEFAULT_FEATURES,
     DEFAULT_STRATEGY,
     FEATURES,
@@ -70,7 +71,7 @@ class SparseAnnotateParameterNode:
     axial: bool = True
     coronal: bool = False
     sagittal: bool = False
-    budget: Annotated[float, WithinRange(0.1, 100000.0)] = 10.0
+    budget: Annotated[float, WithinRange(0.1, 100000.0)] = 100 * DEFAULT_DENSITY
     budgetKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
     strategy: Annotated[str, Choice(list(STRATEGIES))] = DEFAULT_STRATEGY
     scope: Annotated[str, Choice(SCOPES)] = SCOPES[0]

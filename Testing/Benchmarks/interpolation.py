@@ -173,7 +173,7 @@ def fillers(
 
 def _learned(annotations, images, steps, learned: dict):
     from SparseAnnotateLib.learning.data.training_cases import normalise
-    from SparseAnnotateLib.learning.propagation.interpolator import PropagationInterpolator
+    from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator
     from SparseAnnotateLib.learning.propagation.slice_matcher import PropagationSettings, train_matcher
 
     # The images alone teach it, so one training serves all densities of a set.

@@ -10,8 +10,6 @@ from .annotations import (
     position_in_scene,
     use_segmentation,
 )
-from .applied import remember_applied
-from .applying import UnmarkedDrawing, unmarked_drawings
 from .confidence import (
     confidence_of,
     hide_confidence,
@@ -22,6 +20,7 @@ from .confidence import (
 )
 from .confidence_overlay import overlay_in_views
 from .figures_table import StoredFigures, figures_of, new_figures_table
+from .last_applied import remember_applied
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
@@ -72,6 +71,7 @@ from .slice_views import (
 )
 from .starting import Start, record_start, start_masks, whole_slice
 from .training_curves import show_curves
+from .unmarked_drawings import UnmarkedDrawing, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
 from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing_recommended, worklist_item, worklist_of
 

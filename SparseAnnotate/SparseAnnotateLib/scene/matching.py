@@ -10,7 +10,7 @@ from vtk.util import numpy_support
 from ..core import BadInputError
 from ..core.messages import _
 from .annotations import annotated_segmentation
-from .applied import copy_applied
+from .last_applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy
 from .segmentation_nodes import layers_of, lies_on_voxels

@@ -8,7 +8,7 @@ from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
 from .planner import DEFAULT_DIMENSIONS, Advice, AnnotationPlan, plan_annotation
 from .recommend import Volume, recommend_slices, with_measured_seconds
-from .settings import FeatureSettings, SelectionSettings
+from .settings import DEFAULT_DENSITY, FeatureSettings, SelectionSettings
 from .slice_features import DEFAULT_FEATURES, FEATURES, FeatureEntry, centred, intensity_features
 from .stack import Stack
 from .stopping import StoppingHint, stopping_hint
@@ -25,6 +25,7 @@ from .strategy import (
 )
 
 __all__ = [
+    "DEFAULT_DENSITY",
     "DEFAULT_DIMENSIONS",
     "DEFAULT_FEATURES",
     "DEFAULT_STRATEGY",

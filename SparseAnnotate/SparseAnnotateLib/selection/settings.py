@@ -9,6 +9,9 @@ from .budget import Budget
 from .slice_features import DEFAULT_FEATURES
 from .strategy import DEFAULT_STRATEGY
 
+DEFAULT_DENSITY = 0.1
+"""The panel's budget before the user has set one: a tenth of the slices. Console and command line ask for a budget."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSettings:

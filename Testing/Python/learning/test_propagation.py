@@ -7,7 +7,7 @@ import torch
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
-from SparseAnnotateLib.learning.propagation.interpolator import PropagationInterpolator, trained_propagation
+from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator, trained_propagation
 from SparseAnnotateLib.learning.propagation.slice_matcher import (
     PropagationSettings,
     SliceMatcher,

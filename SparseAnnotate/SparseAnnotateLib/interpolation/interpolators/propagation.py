@@ -13,10 +13,10 @@ INTERPOLATORS.add(
         description=_(
             "Learns from the images how neighbouring slices correspond, and propagates the drawn labels accordingly."
         ),
-        make="SparseAnnotateLib.learning.propagation.interpolator:PropagationInterpolator",
+        make="SparseAnnotateLib.learning.propagation.learned_interpolator:PropagationInterpolator",
         needs=frozenset({Need.IMAGE, Need.TORCH}),
         options=("steps", "device"),
-        learn="SparseAnnotateLib.learning.propagation.interpolator:propagation_for_cohort",
+        learn="SparseAnnotateLib.learning.propagation.learned_interpolator:propagation_for_cohort",
         order=5,
     )
 )

@@ -11,7 +11,7 @@ from ..core import Plane, SparseAnnotation
 from ..core.messages import _, listed
 from ..core.planes import slice_layer
 from ..core.voxel_boxes import Box, enclosing_box
-from .applied import Part, applied_masks
+from .last_applied import Part, applied_masks
 from .segment_regions import whole_region
 from .segmentation_nodes import masks_of
 
