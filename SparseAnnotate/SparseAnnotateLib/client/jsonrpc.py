@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core import Progress
-from ..core.messages import Message, message_from, plain_message
+from ..core.messages import Message, message_from, plain_message, remember
 from ..core.strict_json import to_plain, to_text
 
 PARSE_ERROR = -32700
@@ -48,7 +48,11 @@ def result_of(answer: dict[str, Any]) -> Any:
     messages = answer.get("messages")
     if not isinstance(messages, dict):
         return answer.get("result")
-    return _with_messages(answer.get("result"), {text: message_from(plain) for text, plain in messages.items()})
+    found = {text: message_from(plain) for text, plain in messages.items()}
+    for message in found.values():
+        if isinstance(message, Message):
+            remember(message)
+    return _with_messages(answer.get("result"), found)
 
 
 def error_line(identifier: int | None, code: int, message: str, data: dict[str, Any] | None = None) -> str:

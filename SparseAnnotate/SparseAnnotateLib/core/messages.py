@@ -4,7 +4,8 @@ The library writes `_("There is no case '{name}'.").format(name=name)`, as Slice
 English sentence, a `str` that also keeps the template and the values. The command line prints the English text; the
 panel, which alone knows the user's language, translates the template and fills in the values again. The worker sends
 messages with their templates (`plain_message`, `message_from`). Text built from messages in other ways, for example
-with an f-string, loses the template and stays English.
+with an f-string, loses the template and stays English. Files and scenes store the English text only; while the program
+runs, the message of a stored text is `remembered`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import Any
 
 Translate = Callable[[str, str], str]
 """Translates (context, template); `slicer.i18n.translate` is one."""
+
+_MOST_REMEMBERED = 10_000
+_REMEMBERED: dict[str, Message] = {}
 
 
 class Message(str):
@@ -76,15 +80,15 @@ def _(text: str) -> Message:
     return Message(text, _context(sys._getframe(1).f_code.co_filename))
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """`one` for a count of 1, otherwise `many`, with `{count}` filled in: '1 volume', '2 volumes'."""
-    return (one if count == 1 else many).format(count=count)
+def counted(count: int, one: str, many: str, **values: Any) -> str:
+    """`one` for a count of 1, otherwise `many`, with `{count}` and other values filled in: '1 volume', '2 volumes'."""
+    return (one if count == 1 else many).format(count=count, **values)
 
 
 def joined(separator: str, messages: Iterable[str]) -> Message:
     """Several messages one after another, each translated by itself."""
     parts: list[str] = []
-    for message in messages:
+    for message in map(remembered, messages):
         if parts and separator:
             parts.append(separator)
         parts += message.parts if isinstance(message, Message) and message.parts else (message,)
@@ -102,6 +106,19 @@ def listed(names: Sequence[str], most: int) -> str:
 def translated(value: Any, translate: Translate) -> Any:
     """A message in the language of `translate`; other values unchanged."""
     return value.translated(translate) if isinstance(value, Message) else value
+
+
+def remember(message: Message) -> None:
+    """Keep a message whose text alone is stored, for `remembered`."""
+    _REMEMBERED.pop(str(message), None)
+    _REMEMBERED[str(message)] = message
+    if len(_REMEMBERED) > _MOST_REMEMBERED:
+        del _REMEMBERED[next(iter(_REMEMBERED))]
+
+
+def remembered(text: str) -> str:
+    """The message with this text, if one was stored or received while the program runs; otherwise the text."""
+    return text if isinstance(text, Message) else _REMEMBERED.get(text, text)
 
 
 def plain_message(message: str) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .atomic_files import write_text
 from .errors import BadInputError
 from .json_checksum import FIELD, flipped_bit, with_checksum
-from .messages import _
+from .messages import Message, _, remember, remembered
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -100,7 +100,12 @@ def to_plain(value: Any) -> Any:
         return value.as_posix()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+    if isinstance(value, Message):
+        remember(value)
+        return value
+    if isinstance(value, str):
+        return remembered(value)
+    if hasattr(value, "item") and not isinstance(value, bytes):
         return to_plain(value.item())
     return value
 
