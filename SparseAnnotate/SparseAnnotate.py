@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class SparseAnnotate(ScriptedLoadableModule):
-    """What Slicer shows of the module."""
+    """The description of the module for Slicer."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -58,15 +58,15 @@ class SparseAnnotate(ScriptedLoadableModule):
 
 
 def registerSampleData() -> None:
-    """Offer the tutorial's data in the Sample Data module."""
+    """Add the data of the tutorial to the Sample Data module."""
     scene.register_sample_data(Path(__file__).parent / "Resources" / "Icons" / "SparseAnnotateHead.png")
 
 
 @parameterNodeWrapper
 class SparseAnnotateParameterNode:
-    """All choices of the panel; saved with the scene."""
+    """All settings of the panel; saved with the scene."""
 
-    volume: vtkMRMLScalarVolumeNode  # worked on
+    volume: vtkMRMLScalarVolumeNode  # the active volume
     volumes: list[vtkMRMLScalarVolumeNode]  # the cohort
     axial: bool = True
     coronal: bool = False
@@ -82,10 +82,10 @@ class SparseAnnotateParameterNode:
     start: Annotated[str, Choice(STARTS)] = STARTS[1]
     markers: bool = True
     fillMethod: Annotated[str, Choice(list(INTERPOLATORS))] = DEFAULT_METHOD
-    beyond: Annotated[int, WithinRange(-1, 100000)] = -1  # as the shapes end
+    beyond: Annotated[int, WithinRange(-1, 100000)] = -1  # automatic taper
     confidence: bool = False
     preset: Annotated[str, Choice(list(PRESETS))] = "quick"
-    iterations: Annotated[int, WithinRange(0, 100000)] = 0  # as the preset has it
+    iterations: Annotated[int, WithinRange(0, 100000)] = 0  # from the preset
     network: Annotated[str, Choice([AUTO, *base_networks()])] = AUTO
     loss: Annotated[str, Choice([AUTO, *LOSSES])] = AUTO
     device: str = "auto"
@@ -100,7 +100,7 @@ class SparseAnnotateParameterNode:
 class SparseAnnotateLogic(ConsoleLogic):
     """The scripting interface: everything the panel can do, from Slicer's Python console.
 
-    Methods block until they are done, unless they are told `waitForCompletion=False`; then they return at once, and
+    Methods block until they are done. With `waitForCompletion=False` they return immediately, and
     `onDone(result, error)` is called when the work has ended.
 
     Example::
@@ -118,7 +118,7 @@ class SparseAnnotateLogic(ConsoleLogic):
     """
 
     def __init__(self, newTransport: Callable | None = None):
-        """`newTransport` makes the connection to a worker for calls that do not wait; by default through QProcess."""
+        """`newTransport` creates the connection to a worker for calls that do not wait; by default with QProcess."""
         super().__init__(newTransport or _qprocessTransport, _later)
 
     def getParameterNode(self):
@@ -155,16 +155,16 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.resourcePath("UI/SparseAnnotate.ui"), self.logic)
         self.layout.addWidget(self.panel.widget)
         scene_ = slicer.mrmlScene
-        # Before all others: nothing may follow nodes any more when the first of them goes.
+        # Before all others: the panel must stop following nodes before the first one is removed.
         self.addObserver(scene_, scene_.StartCloseEvent, self.onSceneStartClose, priority=1.0)
         self.addObserver(scene_, scene_.EndCloseEvent, self.onSceneEndChange)
         self.addObserver(scene_, scene_.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene_, scene_.EndImportEvent, self.onSceneEndChange)
         for event in (scene_.NodeAddedEvent, scene_.NodeRemovedEvent):
             self.addObserver(scene_, event, self.onNodesChanged)
-        # Slicer's own widgets choose nodes anew at the end of a batch, after what is loaded has been shown.
+        # Slicer's own widgets select nodes again at the end of a batch, after the loaded data has been shown.
         self.addObserver(scene_, scene_.EndBatchProcessEvent, self.onNodesChanged)
-        if self.parent.isEntered:  # after a reload Slicer does not enter again
+        if self.parent.isEntered:  # after a reload, Slicer does not call enter()
             self.enter()
 
     def enter(self):
@@ -185,7 +185,7 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         if self.panel is None or self.logic is None:
             return
-        if not self.panel.may_go_on_after_closing():
+        if not self.panel.may_continue_after_closing():
             self.logic.cancel()
         self.panel.forget_scene()
         self.logic.forgetScene()
@@ -203,18 +203,18 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.scene_changed()
 
     def onReload(self):
-        # What is made anew begins at the top: scrolled down as before, nothing of it would be seen.
-        if self.panel is not None:  # there is none when the setup has failed
+        # The new panel starts at the top: if the column stayed scrolled down, it would not be visible.
+        if self.panel is not None:  # None if the setup has failed
             self.panel.scroll_to_top()
         self.cleanup()
-        # Slicer reloads this file only; the library must go, too, or its old code stays.
+        # Slicer only reloads this file; the library must be removed from memory, too, or its old code would be used.
         for name in [n for n in sys.modules if n.split(".")[0] == "SparseAnnotateLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
 
 class SparseAnnotateTest(ScriptedLoadableModuleTest):
-    """Self-test inside Slicer, on data made here; the full test suite is in the repository's Testing folder."""
+    """Self-test inside Slicer, on synthetic data; the full test suite is in the Testing folder of the repository."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -224,7 +224,7 @@ class SparseAnnotateTest(ScriptedLoadableModuleTest):
         self.test_recommended_slices_are_drawn_and_filled()
 
     def test_recommended_slices_are_drawn_and_filled(self):
-        """A ball of which every fourth slice is drawn is filled to more than Dice 0.9."""
+        """When every fourth slice of a ball is drawn, the fill has a Dice above 0.9."""
         import numpy as np
 
         grid = np.indices((40, 48, 52)) - np.array([20, 24, 26])[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Choices between the parts of a registry: the combo box shows labels and explains them, the scene stores names."""
+"""Combo boxes that offer the parts of a registry: they show labels and explain them; the scene stores names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ E = TypeVar("E", bound=Entry)
 
 
 def explain(selector, parts: Mapping[str, E]) -> None:
-    """Explain in the tooltip of a combo box what each part does."""
+    """Explain each part in the tooltip of a combo box."""
     selector.toolTip = "\n".join(
         f"{in_users_language(part.label)}: {in_users_language(part.description)}" for part in parts.values()
     )
@@ -28,11 +28,11 @@ def show_labels(selector, parts: Mapping[str, E]) -> None:
 
 
 def chosen_part(selector, parts: Mapping[str, E]) -> E | None:
-    """The part that a combo box shows; None while it is empty."""
+    """The selected part of a combo box; None while it is empty."""
     number = selector.currentIndex
     return list(parts.values())[number] if 0 <= number < len(parts) else None
 
 
 def choose(selector, parts: Mapping[str, E], name: str) -> None:
-    """Choose the part of that name in a combo box."""
+    """Select the part of this name in a combo box."""
     selector.setCurrentIndex(list(parts).index(name))

@@ -1,23 +1,24 @@
-"""Data: the volumes of the cohort, the segmentation that is drawn in, the planes."""
+"""Data: the volumes of the cohort, the segmentation to draw in, and the planes."""
 
 from __future__ import annotations
 
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
+from ..core.messages import counted
 from .session import PanelSession
 from .step import Step
 from .volume_list import VolumeList
-from .words import said
+from .words import in_users_language, translated
 
 PLANE_BOXES = {"axial": "axialCheckBox", "coronal": "coronalCheckBox", "sagittal": "sagittalCheckBox"}
 
 
 class DataStep(Step):
-    """The choice of volumes and segmentation. One on another grid is reported here, with a button that copies it.
+    """The choice of volumes and segmentation. If the grid differs, this is reported, with a button that makes a copy.
 
     Attributes:
-        problem: why the shown segmentation does not fit the volume, as a sentence; None when it does.
+        problem: a sentence on why the selected segmentation does not match the volume; None if it does.
     """
 
     def __init__(self, session: PanelSession):
@@ -30,8 +31,8 @@ class DataStep(Step):
         self._stop_watching_names = lambda: None
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
-        session.on_click(self.ui.matchGridButton, self._mend)
-        # Activated, not changed: when a node goes, the box shows another one, which nobody has chosen.
+        session.on_click(self.ui.matchGridButton, self._match_to_grid)
+        # 'Activated', not 'changed': when a node is removed, the box shows another one without the user's doing.
         self.ui.segmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._use_segmentation)
         for name in PLANE_BOXES.values():
             getattr(self.ui, name).connect("toggled(bool)", lambda _checked: self._planes_changed())
@@ -41,7 +42,7 @@ class DataStep(Step):
         if not volumes:
             return _("no volume")
         name = volumes[0].GetName() if len(volumes) == 1 else _("{count} volumes").format(count=len(volumes))
-        return f"{name}, {', '.join(map(said, self.session.planes)) or _('no plane')}"
+        return f"{name}, {', '.join(map(translated, self.session.planes)) or _('no plane')}"
 
     def connect(self) -> None:
         self._refused = None
@@ -80,7 +81,7 @@ class DataStep(Step):
         self._show_geometry()
 
     def _follow_segmentation(self) -> None:
-        """Show the segmentation that belongs to the volume, or the one that was refused."""
+        """Select the segmentation of the volume, or the one that was refused."""
         shown = self._refused if self._refused is not None and self._refused.GetScene() is not None else None
         if shown is None and self.session.volume is not None:
             shown = self.logic.drawnIn(self.session.volume)
@@ -96,25 +97,25 @@ class DataStep(Step):
         if volume is not None and segmentation is not None:
             self.problem = self.logic.panel.geometry_problem(volume, segmentation)
         self.ui.geometryFrame.visible = self.problem is not None
-        self.ui.geometryLabel.text = self.problem or ""
+        self.ui.geometryLabel.text = in_users_language(self.problem or "")
 
     def _use_segmentation(self, node) -> None:
         volume = self.session.volume
         self._refused = None
         if node is not None and volume is not None and self.logic.drawnIn(volume) is not node:
-            self.session.attempt(lambda: self._take(volume, node))
+            self.session.attempt(lambda: self._draw_in(volume, node))
         self.session.refresh()
 
-    def _take(self, volume, node) -> None:
+    def _draw_in(self, volume, node) -> None:
         try:
             self.logic.useSegmentation(volume, node)
         except BadInputError:
             if self.logic.panel.geometry_problem(volume, node) is None:
                 raise
-            # It stays chosen, with what is wrong and the button that copies it beside it.
+            # It stays selected; the problem and the button that makes a copy are shown beside it.
             self._refused = node
 
-    def _mend(self) -> None:
+    def _match_to_grid(self) -> None:
         volume, node = self.session.volume, self.ui.segmentationSelector.currentNode()
         if volume is None or node is None:
             raise BadInputError(_("Choose a volume and a segmentation first."))
@@ -124,15 +125,18 @@ class DataStep(Step):
         self.logic.useSegmentation(volume, copy)
         self._refused = None
         self.session.refresh()
-        text = _("'{copy}' is a copy on the voxels of '{volume}'; '{name}' is unchanged.").format(
+        text = _("'{copy}' is a copy on the voxel grid of '{volume}'; '{name}' is unchanged.").format(
             copy=copy.GetName(), volume=volume.GetName(), name=node.GetName()
         )
         marked = self.logic.panel.marked_slice_count(node)
         left_out = marked - self.logic.panel.marked_slice_count(copy)
         if left_out:
-            text += " " + _(
-                "{count} of {all} marked slices do not match this volume's slices, so their marks were not copied."
-            ).format(count=left_out, all=marked)
+            text += " " + counted(
+                left_out,
+                _("{count} of {all} marked slices does not match a slice of this volume; its mark was not copied."),
+                _("{count} of {all} marked slices do not match slices of this volume; their marks were not copied."),
+                all=marked,
+            )
         self.session.say(text)
 
     def _volumes_changed(self) -> None:
@@ -150,7 +154,7 @@ class DataStep(Step):
         self.session.refresh()
 
     def _show_volume(self) -> None:
-        # A click on the volume that is worked on brings it back into the slice views.
+        # A click on the active volume shows it in the slice views again.
         if self.session.volume is not None:
             self.session.attempt(lambda: self.logic.panel.show_volume(self.session.volume), keep_message=True)
 

@@ -1,4 +1,4 @@
-"""Draw: the worklist, going to a slice, what to start from, and saying that it is drawn."""
+"""Draw: the worklist, going to a slice, initializing it, and marking it as drawn."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .drawing_clock import DrawingClock
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
 from .step import Step
-from .words import said
+from .words import translated
 from .worklist_table import WorklistTable
 
 
 class DrawStep(Step):
-    """Leads from slice to slice. A slice that has been painted is offered as drawn."""
+    """Leads from slice to slice. For a slice that has been painted, it offers to mark it as drawn."""
 
     def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.drawSection)
@@ -28,13 +28,13 @@ class DrawStep(Step):
         self.painting = PaintingWatch(session, self._stroke_ended)
         self._has_keys = False
         self._stop_following_layers = lambda: None
-        self.section.connect("contentsCollapsed(bool)", lambda _folded: self._take_or_leave_the_mouse())
+        self.section.connect("contentsCollapsed(bool)", lambda _folded: self._update_mouse_and_keys())
         session.on_click(self.ui.previousButton, lambda: self.table.choose_next(-1))
         session.on_click(self.ui.nextButton, lambda: self.table.choose_next(1))
         session.on_click(self.ui.drawnButton, self.mark_drawn)
         session.on_click(self.ui.emptyButton, lambda: self._mark(SliceState.EMPTY))
         session.on_click(self.ui.skipButton, lambda: self._mark(SliceState.SKIPPED))
-        session.on_click(self.ui.toDoButton, self._take_back)
+        session.on_click(self.ui.toDoButton, self._clear_status)
         session.on_click(self.ui.startButton, self._start)
         session.on_click(self.ui.offerButton, self._accept)
         self.ui.markersCheckBox.connect("toggled(bool)", lambda _on: session.attempt(self.show_markers, True))
@@ -53,11 +53,11 @@ class DrawStep(Step):
         editor.setMRMLScene(slicer.mrmlScene)
         editor.setMRMLSegmentEditorNode(self.logic.panel.segment_editor_node())
         editor.setupViewObservations()
-        self._take_or_leave_the_mouse()
+        self._update_mouse_and_keys()
         self._stop_following_layers = self.logic.panel.watch_layers(self._place_markers)
         self.logic.panel.use_segment_editor(editor)
         self.painting.connect()
-        self.clock.go_on()
+        self.clock.resume()
 
     def disconnect(self) -> None:
         self.clock.pause()
@@ -66,20 +66,20 @@ class DrawStep(Step):
         self.logic.panel.hide_markers()
         self._stop_following_layers()
         self._stop_following_layers = lambda: None
-        self._leave_the_mouse()
+        self._release_mouse_and_keys()
         self.ui.segmentEditorWidget.removeViewObservations()
 
-    def _take_or_leave_the_mouse(self) -> None:
-        """What cannot be seen must neither paint nor take keys."""
+    def _update_mouse_and_keys(self) -> None:
+        """A Segment Editor that is not visible must neither paint nor react to keys."""
         if self.section.collapsed or self.session.parameters is None:
-            self._leave_the_mouse()
+            self._release_mouse_and_keys()
         elif not self._has_keys:
             self.ui.segmentEditorWidget.installKeyboardShortcuts()
             self._has_keys = True
 
-    def _leave_the_mouse(self) -> None:
+    def _release_mouse_and_keys(self) -> None:
         editor = self.ui.segmentEditorWidget
-        # An effect stays active when its widget is hidden: the next click into a slice view would paint.
+        # An effect stays active when its widget is hidden: the next click in a slice view would paint.
         if editor.activeEffect() is not None:
             editor.setActiveEffect(None)
         if self._has_keys:
@@ -87,12 +87,12 @@ class DrawStep(Step):
             self._has_keys = False
 
     def forget_scene(self) -> None:
-        """The scene goes: no slice of it is worked on any more."""
+        """The scene is being closed: forget its slices."""
         self._here = self._offered = self._volume_shown = None
         self.painting.watch(None)
         self.painting.forget_scene()
-        self._leave_the_mouse()
-        # Without a node the editor does not follow nodes that go one after the other.
+        self._release_mouse_and_keys()
+        # Without a node, the editor does not react to each of the nodes that are removed now.
         self.ui.segmentEditorWidget.setMRMLSegmentEditorNode(None)
 
     # --- what is shown --------------------------------------------------------------------------------------------
@@ -109,18 +109,19 @@ class DrawStep(Step):
         has_items = bool(self.table.items)
         why_none = None if has_items else _("Recommend slices first.")
         chosen = self.table.chosen()
-        why_not_chosen = why_none or (None if chosen is not None else _("Choose a slice in the worklist first."))
+        why_not_chosen = why_none or (None if chosen is not None else _("Select a slice in the worklist first."))
         for button in (self.ui.previousButton, self.ui.nextButton):
             session.enable(button, why_none)
         for button in (self.ui.drawnButton, self.ui.emptyButton):
             session.enable(button, why_not_chosen)
         is_to_do = chosen is not None and chosen.state is SliceState.TODO
-        session.enable(self.ui.toDoButton, why_not_chosen or (_("This slice is still to do.") if is_to_do else None))
+        session.enable(self.ui.toDoButton, why_not_chosen or (_("This slice is still 'to do'.") if is_to_do else None))
         decided = chosen is not None and chosen.state.is_decided
         for button in (self.ui.skipButton, self.ui.startButton):
             session.enable(
                 button,
-                why_not_chosen or (_("This slice is decided already; mark it 'To do' first.") if decided else None),
+                why_not_chosen
+                or (_("This slice is already marked as drawn or empty; click 'To do' first.") if decided else None),
             )
         self._show_offer()
 
@@ -129,17 +130,17 @@ class DrawStep(Step):
         if effort.drawn + effort.to_do == 0:
             self.ui.drawnLabel.text = _("No slice has been recommended yet.")
             return
-        text = _("{done} of {total} drawn").format(done=effort.drawn, total=effort.drawn + effort.to_do)
+        parts = [_("{done} of {total} drawn").format(done=effort.drawn, total=effort.drawn + effort.to_do)]
         if effort.minutes_left is not None and effort.to_do:
-            text += _(", about {time} left").format(time=duration(60 * effort.minutes_left))
-        self.ui.drawnLabel.text = text
+            parts.append(_("about {time} left").format(time=duration(60 * effort.minutes_left)))
+        self.ui.drawnLabel.text = ", ".join(parts)
 
     def _show_editor(self) -> None:
-        """The Segment Editor works on the volume's segmentation; its voxels are watched."""
+        """Show the volume's segmentation in the Segment Editor, and watch its voxels."""
         volume = self.session.volume
         segmentation = self.logic.drawnIn(volume) if volume is not None else None
         editor = self.ui.segmentEditorWidget
-        # The panel is as narrow as the editor can be, not as wide as it would like to be.
+        # Let the panel become as narrow as the editor's minimum size, not its preferred size.
         self.ui.editorFrame.minimumWidth = editor.minimumSizeHint.width()
         if editor.segmentationNode() is not segmentation:
             effect = editor.activeEffect()
@@ -147,10 +148,10 @@ class DrawStep(Step):
             segment_name = self.logic.panel.segment_name(editor.segmentationNode(), editor.currentSegmentID())
             editor.setSegmentationNode(segmentation)
             self.logic.panel.segment_editor_leaves()
-            # The editor takes no volume as long as it has no segmentation.
+            # The editor accepts no source volume before it has a segmentation.
             if segmentation is not None and editor.segmentationNode() is segmentation:
                 editor.setSourceVolumeNode(volume)
-                # Slices of many volumes are drawn with the same tool.
+                # Keep the same effect and segment when the user moves on to another volume.
                 segment_id = self.logic.panel.segment_id(segmentation, segment_name)
                 if segment_id:
                     editor.setCurrentSegmentID(segment_id)
@@ -167,12 +168,12 @@ class DrawStep(Step):
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
 
     def show_volume(self) -> None:
-        """Show the volume that is worked on in the slice views."""
+        """Show the active volume in the slice views."""
         if self.session.volume is not None:
             self.logic.panel.show_volume(self.session.volume)
 
     def _place_markers(self) -> None:
-        """A slice view shows another volume now."""
+        """Update the markers after a slice view has changed its volume."""
         if self.session.volume is not None:
             self.session.attempt(lambda: self.logic.panel.place_markers(self.session.volume), keep_message=True)
 
@@ -205,31 +206,31 @@ class DrawStep(Step):
     def go_to_next(self) -> None:
         """Go to the next slice that is still to do."""
         if not self.table.choose_next_to_do():
-            raise BadInputError(_("No slice is left to do. Recommend more, or fill between the drawn ones."))
+            raise BadInputError(_("No slices are left to draw. Recommend more, or fill between the drawn ones."))
 
     def is_here(self, item) -> bool:
-        """True when this slice is the one that was gone to."""
-        return self._here is not None and _same(self._here, item)
+        """True if this is the slice that the user went to last."""
+        return self._here is not None and _is_same(self._here, item)
 
     def mark_drawn(self) -> None:
-        """Say that the chosen slice is drawn, and go to the next one."""
+        """Mark the selected slice as drawn, and go to the next one."""
         self._mark(SliceState.DRAWN)
 
     def _stroke_ended(self, painted) -> None:
-        """Offer a slice that has been painted as drawn."""
+        """Offer to mark a slice as drawn after it has been painted."""
         self.clock.tick()
         self._offered = painted or self._offered
         self._show_offer()
 
     def offer_what_is_left(self) -> None:
-        """When a painted slice is left without a word, it is still offered from where one goes."""
+        """When the user leaves a painted slice without marking it, keep offering to mark it."""
         if self._here is not None and self._here.volumeNode.GetScene() is not None:
             if self._is_painted(self._here) and not self._is_decided(self._here):
                 self._offered = self._here
             self._show_offer()
 
     def _is_painted(self, item) -> bool:
-        """False when nothing is on the slice, or what was there already when one went to it: painting was undone."""
+        """False if the slice is empty, or as it was when the user went to it (painting was undone)."""
         before = self._mark_before if self.is_here(item) else 0
         return self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index) not in (before, 0)
 
@@ -246,7 +247,7 @@ class DrawStep(Step):
         self.ui.offerFrame.visible = item is not None
         if item is not None:
             self.ui.offerLabel.text = _("{plane} slice {index} of '{name}' has been painted.").format(
-                plane=said(item.plane).capitalize(), index=item.index, name=item.volumeNode.GetName()
+                plane=translated(item.plane).capitalize(), index=item.index, name=item.volumeNode.GetName()
             )
 
     def _accept(self) -> None:
@@ -259,12 +260,12 @@ class DrawStep(Step):
         self.logic.markDrawn(item.volumeNode, item.plane, item.index)
         self.session.refresh()
 
-    # --- saying what a slice is -----------------------------------------------------------------------------------
+    # --- marking slices ------------------------------------------------------------------------------------------
 
     def _chosen(self):
         item = self.table.chosen()
         if item is None:
-            raise BadInputError(_("Choose a slice in the worklist first."))
+            raise BadInputError(_("Select a slice in the worklist first."))
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
         return item
@@ -275,24 +276,28 @@ class DrawStep(Step):
         if shown not in (None, item.index) and wanted is not SliceState.SKIPPED:
             raise BadInputError(
                 _(
-                    "The slice view shows {plane} slice {shown}, but slice {index} is chosen in the worklist, and "
-                    "nothing was marked. Click it there to go back to it."
-                ).format(plane=said(item.plane), shown=shown, index=item.index)
+                    "The slice view shows {plane} slice {shown}, but slice {index} is selected in the worklist, so "
+                    "nothing was marked. Click the slice in the worklist to go back to it."
+                ).format(plane=translated(item.plane), shown=shown, index=item.index)
             )
         seconds = self.clock.seconds if self.is_here(item) else None
         state = self.logic.panel.mark(item.volumeNode, item.plane, item.index, wanted, seconds)
         self.clock.start()
-        if self._offered is not None and _same(self._offered, item):
+        if self._offered is not None and _is_same(self._offered, item):
             self._offered = None
         self._here = None
         self.session.refresh()
         is_more = self.table.choose_next_to_do()
         text = _("{plane} slice {index}: {state}.").format(
-            plane=said(item.plane).capitalize(), index=item.index, state=said(state)
+            plane=translated(item.plane).capitalize(), index=item.index, state=translated(state)
         )
-        self.session.say(text if is_more else text + " " + _("That was the last one; fill between them, or train."))
+        self.session.say(
+            text
+            if is_more
+            else text + " " + _("That was the last one. Fill between the drawn slices, or train a model.")
+        )
 
-    def _take_back(self) -> None:
+    def _clear_status(self) -> None:
         item = self._chosen()
         self.logic.markToDo(item.volumeNode, item.plane, item.index)
         self._here = item
@@ -300,22 +305,25 @@ class DrawStep(Step):
         self.clock.start()
         self.session.refresh()
         self.session.say(
-            _("{plane} slice {index} is to do again; what is drawn on it stays.").format(
-                plane=said(item.plane).capitalize(), index=item.index
+            _("{plane} slice {index}: reset to 'to do'; your drawing is kept.").format(
+                plane=translated(item.plane).capitalize(), index=item.index
             )
         )
 
     def _start(self) -> None:
         item = self._chosen()
         source = self.logic.startSlice(item.volumeNode, item.plane, item.index, self.session.parameters.start)
-        # What was put there is no painting yet: it is to be corrected first.
+        # This does not count as painting yet: the user corrects it first.
         self._here = item
         self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)
         self.session.refresh()
-        told = _("Started from {what}: correct it, then press Drawn. Undo takes it back.").format(what=source)
-        self.session.say(told if source else _("The slice is empty now. Undo takes it back."))
+        message = _("Initialized from {source}. Correct it, then click Drawn. Undo reverts it.")
+        if source:
+            self.session.say(message.format(source=translated(source)))
+        else:
+            self.session.say(_("The slice is empty now. Undo reverts it."))
 
 
-def _same(one, other) -> bool:
+def _is_same(one, other) -> bool:
     """True when two items of the worklist are the same slice."""
     return (one.volumeNode, one.plane, one.index) == (other.volumeNode, other.plane, other.index)

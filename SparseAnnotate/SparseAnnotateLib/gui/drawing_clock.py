@@ -1,4 +1,4 @@
-"""The seconds that somebody really spends on a slice."""
+"""The seconds a person actually spends on a slice."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _LONGEST_PAUSE = 60.0
 
 
 class DrawingClock:
-    """Counts from `start`, as long as something happens: a longer pause than a minute counts as a minute.
+    """Counts the time since `start`; a pause of more than a minute counts as one minute.
 
     Args:
-        now: tells the time in seconds.
+        now: returns the time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic):
@@ -21,27 +21,27 @@ class DrawingClock:
         self._last: float | None = None
 
     def start(self) -> None:
-        """Begin with another slice."""
+        """Start timing another slice."""
         self._seconds, self._last = 0.0, self._now()
 
     def tick(self) -> None:
-        """Something has happened: a stroke, a click."""
+        """Note activity, such as a stroke or a click."""
         if self._last is not None:
             moment = self._now()
             self._seconds += min(moment - self._last, _LONGEST_PAUSE)
             self._last = moment
 
     def pause(self) -> None:
-        """Another module is shown: what is done there is not drawing."""
+        """Stop while another module is shown: time spent there is not drawing time."""
         self.tick()
         self._last = None
 
-    def go_on(self) -> None:
-        """The panel is shown again."""
+    def resume(self) -> None:
+        """Continue when the panel is shown again."""
         self._last = self._now()
 
     @property
     def seconds(self) -> float:
-        """Spent so far."""
+        """The seconds counted so far."""
         self.tick()
         return self._seconds

@@ -1,4 +1,4 @@
-"""Environment: what can be computed here, packages, the worker and its log, the folder for runs."""
+"""Environment: devices, packages, the worker and its log, and the cohort folder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from slicer.i18n import tr as _
 from ..core.slicer_python import PYTHON_VARIABLE
 from .session import PanelSession
 from .step import Step
+from .words import in_users_language
 
 _PYTHON_SETTING = "SparseAnnotate/WorkerPython"
 
 
 class EnvironmentStep(Step):
-    """Looks after what training needs.
+    """Checks and installs what training needs.
 
     Args:
-        on_devices: called with the names of the devices that work, when they are known.
+        on_devices: called with the names of the usable devices, once they are known.
     """
 
     def __init__(self, session: PanelSession, on_devices: Callable[[list[str]], None]):
@@ -34,18 +35,18 @@ class EnvironmentStep(Step):
         # A setting of this computer, not of a scene.
         ui.pythonSelector.currentPath = str(qt.QSettings().value(_PYTHON_SETTING) or "")
         self._use_python(ui.pythonSelector.currentPath)
-        session.on_click(ui.environmentButton, self.look)
+        session.on_click(ui.environmentButton, self.check)
         session.on_click(ui.installButton, self._install)
-        session.on_click(ui.restartButton, self._restart)
+        session.on_click(ui.restartButton, self._stop_worker)
         session.on_click(ui.copyLogButton, self._copy_log)
         ui.cohortFolderSelector.connect("currentPathChanged(QString)", self._folder_chosen)
         ui.pythonSelector.connect("currentPathChanged(QString)", self._python_chosen)
 
     def summary(self) -> str:
-        return self._state or _("not looked at yet")
+        return self._state or _("not checked yet")
 
     def connect(self) -> None:
-        # By hand: a path of its own type would show an empty folder as '.'.
+        # Not bound to the widget: a parameter of type Path would show an empty folder as '.'.
         folder = self.session.parameters.cohortFolder
         self.ui.cohortFolderSelector.currentPath = folder
         self.logic.cohortFolder = folder
@@ -60,11 +61,11 @@ class EnvironmentStep(Step):
         self._show_log()
 
     def show_worker(self) -> None:
-        """Say what the worker is at."""
-        text, why_not = _("not running; it starts when it is needed"), _("The worker is not running.")
+        """Show what the worker is doing."""
+        text, why_not = _("not running; starts when needed"), _("The worker is not running.")
         if self.logic.panel.worker_is_running:
             at_work = self.logic.panel.at_work
-            text, why_not = _("at work: {job}").format(job=at_work) if at_work else _("ready"), None
+            text, why_not = _("busy: {job}").format(job=at_work) if at_work else _("ready"), None
         self.ui.workerLabel.text = text
         self.session.enable(self.ui.restartButton, why_not)
 
@@ -73,44 +74,42 @@ class EnvironmentStep(Step):
         text = "\n".join(lines[-200:])
         if self.ui.logText.plainText != text:
             self.ui.logText.plainText = text
-        self.session.enable(self.ui.copyLogButton, None if lines else _("The worker has said nothing yet."))
+        self.session.enable(self.ui.copyLogButton, None if lines else _("The worker's log is empty."))
 
-    def look(self) -> None:
-        """Ask the worker what can be computed here."""
-        self.ui.environmentLabel.text = _("Looking at this computer ...")
-        self.logic.environment(waitForCompletion=False, onDone=self._looked)
+    def check(self) -> None:
+        """Let the worker check packages and devices."""
+        self.ui.environmentLabel.text = _("Checking packages and devices ...")
+        self.logic.environment(waitForCompletion=False, onDone=self._checked)
         self.session.refresh()
 
-    def _looked(self, report, error) -> None:
+    def _checked(self, report, error) -> None:
         if error is not None:
-            self.ui.environmentLabel.text = str(error)
-            self._state = _("the worker cannot be asked")
-            self.session.say(str(error), is_error=True)
+            self.ui.environmentLabel.text = in_users_language(error.message)
+            self._state = _("could not be checked")
+            self.session.say(error.message, is_error=True)
         else:
-            self.ui.environmentLabel.text = report["message"]
+            self.ui.environmentLabel.text = in_users_language(report["message"])
             known = {name: version for name, version in report["packages"].items() if version}
             versions = ", ".join(f"{name} {version}" for name, version in known.items())
             self.ui.versionsLabel.text = f"Python {report['python']}, {versions}"
             self._state = report["device"] or _("packages are missing")
-            tested = [f"{device['device']}: {device['message']}" for device in report["devices"]]
+            tested = [f"{device['device']}: {in_users_language(device['message'])}" for device in report["devices"]]
             self.ui.environmentLabel.toolTip = "\n".join(tested)
             self._on_devices([device["device"] for device in report["devices"] if device["works"]])
         self.session.refresh()
 
     def _install(self) -> None:
         self.logic.panel.install_packages()
-        self.look()
+        self.check()
 
-    def _restart(self) -> None:
+    def _stop_worker(self) -> None:
         self.logic.close()
         self.session.refresh()
-        self.session.say(
-            _("The worker has been ended. It starts anew when it is needed; a training goes on with Continue.")
-        )
+        self.session.say(_("The worker was stopped. It starts again when needed; click Continue to resume a training."))
 
     def _copy_log(self) -> None:
         slicer.app.clipboard().setText("\n".join(self.logic.panel.worker_log))
-        self.session.say(_("The worker's log is in the clipboard."))
+        self.session.say(_("The worker's log was copied to the clipboard."))
 
     def _folder_chosen(self, path: str) -> None:
         if self.session.parameters is not None:

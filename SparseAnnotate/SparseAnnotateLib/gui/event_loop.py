@@ -1,4 +1,4 @@
-"""Qt's event loop, for what is done in small pieces so that the window goes on."""
+"""Qt's event loop, for work that is done in small pieces so that the window stays responsive."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import qt
 
 
 def later(action: Callable[[], None]) -> None:
-    """Call a function from the event loop, as soon as what is waiting there has been looked after."""
+    """Call a function from the event loop, after the events that are pending now."""
     qt.QTimer.singleShot(0, action)

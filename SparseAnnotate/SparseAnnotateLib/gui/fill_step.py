@@ -1,4 +1,4 @@
-"""Fill: a preview between the drawn slices, how far to trust it, applying it."""
+"""Fill: a preview between the drawn slices, its confidence, and applying it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .words import in_users_language
 
 
 class FillStep(Step):
-    """Fills the volume that is worked on, into a segmentation of its own.
+    """Fills the active volume; each fill is a new segmentation.
 
     Args:
         before_apply: called before a fill is applied.
@@ -49,17 +49,20 @@ class FillStep(Step):
         self.preview.refresh()
         report = self.logic.fillReport(self.preview.node) if self.preview.node is not None else None
         sentences = [report.summary, *report.warnings] if report is not None else []
-        self.ui.fillLabel.text = "\n".join(sentence for sentence in sentences if sentence)
+        self.ui.fillLabel.text = "\n".join(in_users_language(sentence) for sentence in sentences if sentence)
         self.ui.fillLabel.visible = any(sentences)
         can_undo = volume is not None and self.logic.panel.can_undo(volume)
-        session.enable(self.ui.undoButton, None if can_undo else _("Nothing was applied, or it has been drawn since."))
+        session.enable(
+            self.ui.undoButton,
+            None if can_undo else _("There is nothing to undo, or the segmentation was changed since."),
+        )
 
     def fill(self) -> None:
-        """Fill between the drawn slices, into a preview."""
+        """Fill between the drawn slices, as a preview."""
         session, chosen = self.session, self.session.parameters
         volume = session.volume
         if volume is None:
-            raise BadInputError(_("Choose a volume first."))
+            raise BadInputError(_("Select a volume first."))
         session.start(
             _("Filling ..."),
             lambda **how: self.logic.fillBetweenSlices(
@@ -75,10 +78,10 @@ class FillStep(Step):
     def _filled(self, node) -> None:
         self.preview.replace(node)
         self.session.say(
-            _("'{name}' shows the fill. Apply puts it into your segmentation.").format(name=node.GetName())
+            _("'{name}' shows the fill. Click Apply to copy it into your segmentation.").format(name=node.GetName())
         )
 
     def _undo(self) -> None:
         self.logic.undo(self.session.volume)
         self.session.refresh()
-        self.session.say(_("The last Apply or Start has been taken back."))
+        self.session.say(_("The last Apply or Initialize slice was undone."))

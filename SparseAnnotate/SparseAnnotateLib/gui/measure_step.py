@@ -1,4 +1,4 @@
-"""Measure: a result against a reference, and what drawing has cost and spared."""
+"""Measure: a result compared with a reference, and the slices and time spent and saved."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import qt
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
+from ..core.messages import counted
 from .plain_table import fit_columns, make_plain
 from .session import PanelSession, duration
 from .step import Step
 
 _SHOWN = {"Dice": ".3f", "HD95 (mm)": ".2f", "Volume (ml)": ".2f", "Reference volume (ml)": ".2f"}
-"""Columns of the table node that are shown, and the form of their numbers."""
+"""The shown columns of the table node, and the number format of each."""
 
 
 class MeasureStep(Step):
-    """Dice, distances and volumes in a table, which is also a node of the scene."""
+    """Dice, distances and volumes in a table, which is also a node in the scene."""
 
     def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.measureSection)
@@ -46,7 +47,7 @@ class MeasureStep(Step):
         return [selector.currentNode() for selector in (self.ui.measuredSelector, self.ui.referenceSelector)]
 
     def _chosen(self) -> None:
-        """Show the figures that the scene has of the chosen pair, from this session or an earlier one."""
+        """Show the measures of the selected pair that are stored in the scene, also from earlier sessions."""
         pair = self._pair if self.session.parameters is not None else [None]
         self._show(self.logic.panel.figures_of(*pair) if all(pair) else None)
         self._enable()
@@ -56,32 +57,39 @@ class MeasureStep(Step):
         why = session.why_busy or session.why_no_volume
         session.enable(
             self.ui.measureButton,
-            why or (None if all(chosen) else _("Choose what to measure, and a reference, first.")),
+            why or (None if all(chosen) else _("Select a segmentation to measure and a reference first.")),
         )
         self.ui.figuresTable.visible = self.ui.figuresTable.rowCount > 0
 
     def _show_effort(self) -> None:
         effort = self.session.effort
-        self._saved = _("{slices} slices saved").format(slices=effort.saved_slices) if effort.drawn else ""
-        text = _("{drawn} of {all} slices drawn").format(drawn=effort.drawn, all=effort.all_slices)
+        saved = effort.saved_slices
+        self._saved = counted(saved, _("1 slice saved"), _("{count} slices saved")) if effort.drawn else ""
+        drawn = {"drawn": effort.drawn, "all": effort.all_slices}
         if effort.seconds:
-            text += _(" in {time}").format(time=duration(effort.seconds))
-        text += _("; {slices} saved").format(slices=effort.saved_slices)
-        if effort.saved_minutes is not None:
-            text += _(" (about {time})").format(time=duration(60 * effort.saved_minutes))
-        self.ui.effortLabel.text = text + "."
+            text = _("{drawn} of {all} slices drawn in {time}.").format(time=duration(effort.seconds), **drawn)
+        else:
+            text = _("{drawn} of {all} slices drawn.").format(**drawn)
+        if effort.saved_minutes is None:
+            text += " " + counted(saved, _("1 slice saved."), _("{count} slices saved."))
+        else:
+            time = duration(60 * effort.saved_minutes)
+            text += " " + counted(
+                saved, _("1 slice saved (about {time})."), _("{count} slices saved (about {time})."), time=time
+            )
+        self.ui.effortLabel.text = text
 
     def _measure(self) -> None:
         result, reference = self.ui.measuredSelector.currentNode(), self.ui.referenceSelector.currentNode()
         if result is None or reference is None:
-            raise BadInputError(_("Choose what to measure, and a reference, first."))
+            raise BadInputError(_("Select a segmentation to measure and a reference first."))
         volume = self.session.volume
         self.session.start(
             _("Measuring ..."), lambda **how: self.logic.panel.measure(result, reference, volume, **how), self._measured
         )
 
     def _show(self, figures) -> None:
-        """Show figures in the table; None: none."""
+        """Show measures in the table; None clears it."""
         if figures == self._shown:
             return
         self._shown = figures
@@ -104,17 +112,17 @@ class MeasureStep(Step):
         self.session.refresh()
         figures = found.figures
         if figures.dice is None:
-            self.session.say(_("Neither of the two holds any structure, so there is nothing to measure."))
+            self.session.say(_("Both segmentations are empty, so there is nothing to measure."))
             return
-        text = _("Mean Dice {dice:.3f}; all figures are in the table '{table}'.").format(
+        text = _("Mean Dice {dice:.3f}. All measures are in the table '{table}'.").format(
             dice=figures.dice, table=found.tableNode.GetName()
         )
         if figures.absent:
             names = ", ".join(found.names[value] for value in figures.absent)
-            text += " " + _("Not counted, because neither of the two holds them: {names}.").format(names=names)
+            text += " " + _("Not included, because they are empty in both segmentations: {names}.").format(names=names)
         self.session.say(text)
 
 
 def _number(value: float, form: str) -> str:
-    """A figure as text; a distance to a structure that is not there has no number."""
+    """A measure as text; the distance to a missing structure is infinite."""
     return "∞" if math.isinf(value) else f"{value:{form}}"

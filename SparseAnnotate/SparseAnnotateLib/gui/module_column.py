@@ -1,4 +1,4 @@
-"""The column of Slicer's window that the panel is scrolled in."""
+"""The column of Slicer's window that contains the panel and scrolls it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import qt
 
 
 def scroll_to(section) -> None:
-    """Scroll so far that a section is seen; when it does not fit into the column, its title is at the top."""
+    """Scroll until a section is visible; if it does not fit into the column, its title goes to the top."""
     area = _scroll_area(section)
     if area is None:
         return
@@ -20,14 +20,14 @@ def scroll_to(section) -> None:
 
 
 def scroll_to_top(widget) -> None:
-    """Scroll the column that holds a widget to its top."""
+    """Scroll the column that contains a widget to its top."""
     area = _scroll_area(widget)
     if area is not None:
         area.verticalScrollBar().setValue(0)
 
 
 def _scroll_area(widget):
-    """The scroll area around a widget; None when there is none."""
+    """The scroll area around a widget; None if there is none."""
     while widget is not None and not widget.inherits("QScrollArea"):
         widget = widget.parent()
     return widget

@@ -1,4 +1,4 @@
-"""The one thing to do next, at every moment."""
+"""The next step to suggest to the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ..core import SliceState
 from .step import Step
-from .words import said
+from .words import translated
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class NextStep:
     """What to do next.
 
     Attributes:
-        sentence: for the user. button: what the button beside it says; '' for none.
-        step: the step of the panel where it is done; None: elsewhere. action: does it.
+        sentence: for the user. button: label of the button beside it; '' for no button.
+        step: the section of the panel it belongs to; None: elsewhere. action: performs it.
     """
 
     sentence: str
@@ -29,17 +29,17 @@ class NextStep:
 
 
 def next_step(panel) -> NextStep:
-    """What to do next, from the state of the scene."""
+    """The next step, from the state of the scene."""
     session, logic = panel.session, panel.logic
     volume = session.volume
     if logic.isBusy:
-        return NextStep(_("Being worked on; you can go on drawing."), "", panel.train)
+        return NextStep(_("Working in the background. You can keep drawing."), "", panel.train)
     if volume is None:
         if logic.panel.volumes():
             return NextStep(_("Check the volumes to work on."), _("Show"), panel.data)
         return NextStep(_("Load a volume to begin."), _("Add data ..."), None, slicer.util.openAddDataDialog)
     if panel.data.problem:
-        return NextStep(_("The segmentation does not fit the volume."), _("Show"), panel.data)
+        return NextStep(_("The segmentation does not match the volume grid."), _("Show"), panel.data)
     items = panel.draw.table.items
     runs = [run for run in logic.panel.run_summaries() if run.is_finished and not run.problem]
     result = panel.train.preview.node
@@ -58,25 +58,27 @@ def next_step(panel) -> NextStep:
     if fill is None and result is None:
         return NextStep(_("Fill between the drawn slices."), _("Fill"), panel.fill, panel.fill.fill)
     if not runs:
-        return NextStep(_("Look at the fill. Apply or discard it, or train a model."), _("Show"), panel.fill)
+        return NextStep(_("Review the fill. Apply or discard it, or train a model."), _("Show"), panel.fill)
     if result is None:
         return NextStep(
             _("Run the model on this volume."), _("Run"), panel.train, lambda: panel.train.run([session.volume])
         )
-    return NextStep(_("Look at the result. Apply it, or draw where the model is unsure."), _("Show"), panel.train)
+    return NextStep(
+        _("Review the result. Apply it, or draw more slices where the model is uncertain."), _("Show"), panel.train
+    )
 
 
 def _beginning(panel, volume, is_another_recommended: bool, is_trained: bool) -> NextStep:
-    """For a volume in which no slice has been recommended or drawn yet."""
+    """The next step for a volume without recommended or drawn slices."""
     name = {"name": volume.GetName()}
     if is_trained:
         text = _("Run the model on '{name}', or recommend slices for it.").format(**name)
         return NextStep(text, _("Run"), panel.train, lambda: panel.train.run([volume]))
     if not panel.session.planes:
-        return NextStep(_("Choose a plane to draw in."), _("Show"), panel.data)
+        return NextStep(_("Select a plane to draw in."), _("Show"), panel.data)
     if not is_another_recommended:
         return NextStep(_("Choose the slices to draw."), _("Recommend"), panel.recommend, panel.recommend.recommend)
-    text = _("Recommend slices for '{name}', or choose a slice in the worklist.").format(**name)
+    text = _("Recommend slices for '{name}', or select a slice in the worklist.").format(**name)
     return NextStep(text, _("Recommend"), panel.recommend, lambda: panel.recommend.recommend(volumes=[volume]))
 
 
@@ -86,16 +88,16 @@ def _same_segments(panel, volume, other) -> NextStep:
         panel.session.refresh()
         panel.session.say(_("Added to '{name}': {names}.").format(name=volume.GetName(), names=", ".join(added)))
 
-    text = _("'{name}' has no segments yet. Add those of '{other}' to it.")
+    text = _("'{name}' has no segments yet. Add the segments of '{other}'.")
     return NextStep(text.format(name=volume.GetName(), other=other.GetName()), _("Add segments"), panel.draw, add)
 
 
 def _drawing(panel, left: list) -> NextStep:
     chosen = panel.draw.table.chosen()
     item = chosen if chosen is not None and chosen.state is SliceState.TODO else left[0]
-    where = {"plane": said(item.plane), "index": item.index, "name": item.volumeNode.GetName()}
+    where = {"plane": translated(item.plane), "index": item.index, "name": item.volumeNode.GetName()}
     if panel.draw.is_here(item):
-        text = _("Draw {plane} slice {index} of '{name}', then press Drawn (D) or Empty (E).")
+        text = _("Draw {plane} slice {index} of '{name}', then click Drawn (D) or Empty (E).")
         return NextStep(text.format(**where), _("Drawn"), panel.draw, panel.draw.mark_drawn)
     text = _("Draw {plane} slice {index} of '{name}'.")
-    return NextStep(text.format(**where), _("Go there"), panel.draw, panel.draw.go_to_next)
+    return NextStep(text.format(**where), _("Go to slice"), panel.draw, panel.draw.go_to_next)

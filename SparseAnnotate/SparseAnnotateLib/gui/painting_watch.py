@@ -1,4 +1,4 @@
-"""Telling which slice somebody has just painted."""
+"""Detects which slice the user has just painted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SCROLL_PAUSE_MS = 100
 
 
 class PaintingWatch:
-    """Looks at the slices in the slice views after each stroke.
+    """Compares the slices shown in the slice views before and after each stroke.
 
-    A stroke changes one line of voxels of every slice that crosses it, and many of its own slice: that which changed
-    most was painted. What the module itself puts into the segmentation is no painting.
+    A stroke changes many voxels of the painted slice, and one line of voxels of each slice that crosses it: the slice
+    that changed most was painted. Changes made by the module itself do not count.
 
     Args:
-        on_stroke: called when a stroke has ended, with the slice that was painted as an item of the worklist; None
-            when none was, or it is decided already.
+        on_stroke: called when a stroke has ended, with the painted slice as an item of the worklist; None if no slice
+            was painted, or the slice is already marked as drawn or empty.
     """
 
     def __init__(self, session: PanelSession, on_stroke: Callable):
@@ -28,22 +28,22 @@ class PaintingWatch:
         self._seen: dict[tuple, dict] = {}
         self._stop_watching, self._watched = (lambda: None), None
         self._stop_following = lambda: None
-        # A stroke changes the segmentation many times; it is looked at when it has ended.
-        self._stroke = self._timer(_STROKE_PAUSE_MS, self._look)
-        # Where a slice view has been scrolled to: what is there already is no new painting.
-        self._scrolled = self._timer(_SCROLL_PAUSE_MS, lambda: self.remember(anew=False))
+        # A stroke changes the segmentation many times; the slices are compared when it has ended.
+        self._stroke = self._timer(_STROKE_PAUSE_MS, self._check)
+        # After scrolling: what is already on the slice is not new painting.
+        self._scrolled = self._timer(_SCROLL_PAUSE_MS, lambda: self.remember(replace=False))
 
     @property
     def is_waiting(self) -> bool:
-        """True while something has changed that has not been looked at yet."""
+        """True while a change has not been checked yet."""
         return self._stroke.active or self._scrolled.active
 
     def connect(self) -> None:
-        """The panel is shown: follow the slice views."""
+        """Start following the slice views, when the panel is shown."""
         self._stop_following = self._logic.panel.watch_views(self._scrolled.start)
 
     def disconnect(self) -> None:
-        """The panel is left: look at nothing."""
+        """Stop watching, when the panel is left."""
         self._stroke.stop()
         self._scrolled.stop()
         self.watch(None)
@@ -51,11 +51,11 @@ class PaintingWatch:
         self._stop_following = lambda: None
 
     def forget_scene(self) -> None:
-        """The scene goes."""
+        """The scene is being closed: forget its slices."""
         self._seen = {}
 
     def watch(self, segmentation) -> None:
-        """Look at what is painted in this segmentation from now on; None: in none."""
+        """Watch this segmentation from now on; None: watch none."""
         if segmentation is self._watched:
             return
         self._stop_watching()
@@ -64,24 +64,24 @@ class PaintingWatch:
             self._stop_watching = self._logic.panel.watch_drawing(
                 segmentation, self._stroke.start, self._session.refresh_soon
             )
-            # What is on its slices already is no new painting.
+            # What is already on its slices is not new painting.
             self.remember()
 
-    def remember(self, anew: bool = True) -> None:
-        """Keep what is drawn on the slices in sight, to tell what the next stroke changes.
+    def remember(self, replace: bool = True) -> None:
+        """Store what is drawn on the visible slices, to find out what the next stroke changes.
 
-        Without `anew`, what is known of them stays: a stroke may just have been made.
+        Without `replace`, slices that are stored already stay as stored: a stroke may just have been made.
         """
         volume = self._session.volume
         if volume is None or self._logic.drawnIn(volume) is None:
             return
         known, self._seen = self._seen, {}
-        for plane, index in self._in_sight():
+        for plane, index in self._visible_slices():
             key = (volume.GetID(), plane, index)
-            is_kept = key in known and not anew
+            is_kept = key in known and not replace
             self._seen[key] = known[key] if is_kept else self._logic.panel.slice_masks(volume, plane, index)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         painted = self._painted()
         self.remember()
         self._on_stroke(painted)
@@ -91,7 +91,7 @@ class PaintingWatch:
         if volume is None or logic.panel.can_undo(volume):
             return None
         changed = {}
-        for plane, index in self._in_sight():
+        for plane, index in self._visible_slices():
             before = self._seen.get((volume.GetID(), plane, index))
             if before is not None:
                 changed[plane, index] = logic.panel.changed_voxels(volume, plane, index, before)
@@ -101,8 +101,8 @@ class PaintingWatch:
         item = logic.panel.worklist_item(volume, plane, index)
         return item if not item.state.is_decided and logic.panel.slice_mark(volume, plane, index) else None
 
-    def _in_sight(self) -> list[tuple[str, int]]:
-        """The slices of the volume that the slice views show, in the planes that are drawn in."""
+    def _visible_slices(self) -> list[tuple[str, int]]:
+        """The slices of the volume in the slice views, in the planes that are drawn in."""
         volume = self._session.volume
         planes = dict.fromkeys([*self._session.planes, *(item.plane for item in self._session.worklist)])
         shown = [(plane, self._logic.panel.slice_shown(volume, plane)) for plane in planes]

@@ -1,4 +1,4 @@
-"""The module's panel: the whole job in one column, from volumes to results."""
+"""The module's panel: the whole workflow in one column, from volumes to results."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .step import Step
 from .train_step import TrainStep
 
 _SOON_MS = 100
-_LAYOUT_MS = 50  # until what was unfolded has its place
+_LAYOUT_MS = 50  # until an opened section has its final position
 
 
 class Panel:
-    """Puts the steps together; what is computed, and how, is the logic's matter.
+    """Puts the steps together; all computation is done by the logic.
 
-    Life: made once; `connect_parameters` whenever the module is entered or a scene has been opened, and
+    Created once; `connect_parameters` is called when the module is entered or a scene has been opened, and
     `disconnect_parameters` when it is left or a scene is closed.
 
     Args:
@@ -56,13 +56,13 @@ class Panel:
             (self.ui.featuresSelector, FEATURES),
             (self.ui.fillMethodSelector, FILL_METHODS),
             (self.ui.presetSelector, PRESETS),
-            (self.ui.networkSelector, {AUTO: _as_the_preset(), **base_networks()}),
-            (self.ui.lossSelector, {AUTO: _as_the_preset(), **LOSSES}),
+            (self.ui.networkSelector, {AUTO: _from_preset(), **base_networks()}),
+            (self.ui.lossSelector, {AUTO: _from_preset(), **LOSSES}),
         )
         for selector, parts in self._choices:
             explain(selector, parts)
         self.data = DataStep(self.session)
-        self.recommend = RecommendStep(self.session, self._go_on_to_drawing)
+        self.recommend = RecommendStep(self.session, self._continue_with_drawing)
         self.draw = DrawStep(self.session)
         self.fill = FillStep(self.session, self.draw.offer_what_is_left)
         self.train = TrainStep(self.session, self._recommend_next, self.draw.offer_what_is_left)
@@ -82,7 +82,7 @@ class Panel:
         self.session.on_click(self.ui.cancelButton, logic.cancel)
         for step in self.steps.values():
             step.section.connect("contentsCollapsed(bool)", lambda folded, step=step: self._folded(step, folded))
-        # Many nodes come and go one after the other when volumes are loaded: the panel is refreshed once, afterwards.
+        # Loading volumes adds and removes many nodes: the panel is refreshed once, afterwards.
         self._soon = qt.QTimer()
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON_MS)
@@ -96,7 +96,7 @@ class Panel:
     # --- the choices of the scene ---------------------------------------------------------------------------------
 
     def connect_parameters(self, parameters) -> None:
-        """Bind the widgets to the parameter node of the scene, and show what the scene holds."""
+        """Bind the widgets to the parameter node of the scene, and show the state of the scene."""
         self.disconnect_parameters()
         ui = self.ui
         for name, step in self.steps.items():
@@ -139,7 +139,7 @@ class Panel:
         self.session.do_pending()
 
     def disconnect_parameters(self) -> None:
-        """Let go of the parameter node, and of everything that reaches into the rest of Slicer."""
+        """Release the parameter node, keyboard shortcuts and everything else outside the panel."""
         self._soon.stop()
         self._scrolling.stop()
         self.shortcuts.remove()
@@ -150,49 +150,49 @@ class Panel:
             self.session.parameters = None
 
     def forget_scene(self) -> None:
-        """The scene goes: nothing of it can be drawn, applied or undone any more."""
+        """The scene is being closed: forget everything that belongs to it."""
         self.draw.forget_scene()
         self.train.forget_scene()
         self.session.forget_scene()
 
-    def may_go_on_after_closing(self) -> bool:
-        """Ask, once, what becomes of a job when the scene is closed; True when a training is to go on.
+    def may_continue_after_closing(self) -> bool:
+        """Ask whether a training should continue when the scene is closed; True if so.
 
-        Anything else than a training has no place for its result any more, and is cancelled.
+        All other jobs are cancelled, because their result belongs to the scene.
         """
         if self.logic.panel.at_work != "train" or not self.logic.panel.worker_is_asked:
             return False
         return slicer.util.confirmYesNoDisplay(
             _(
-                "A training is at work. Shall it go on in the background? It needs nothing of the scene, and its run "
-                "will be in the list. With 'No' it is stopped; its last checkpoint is kept, and Continue goes on."
+                "A training is running. Continue it in the background? It does not need the scene, and its run will be "
+                "in the list. If you choose 'No', it is stopped; click Continue to resume it from its last checkpoint."
             ),
             windowTitle=_("SparseAnnotate"),
         )
 
     def scene_changed(self) -> None:
-        """Nodes have come or gone."""
+        """Nodes were added or removed."""
         if self.session.parameters is not None:
             self._soon.start()
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Show the state of the scene in all steps, and what to do next."""
+        """Show the state of the scene in all steps, and the next step."""
         if self._is_refreshing or self.session.parameters is None:
             return
         self._is_refreshing = True
         self.session.invalidate_cache()
         try:
             for step in self.steps.values():
-                # A volume that cannot be used is said, and must not keep the other steps from being shown.
+                # An unusable volume is reported, but must not keep the other steps from being shown.
                 self.session.attempt(step.refresh, keep_message=True)
                 self.session.attempt(step.show_title, keep_message=True)
             if self.session.problems:
                 self.session.say(self.session.problems[0], is_error=True)
             self.session.attempt(self.logic.panel.hide_orphaned_overlays, keep_message=True)
             self.session.attempt(self._show_next, keep_message=True)
-            self.session.enable(self.ui.cancelButton, None if self.logic.isBusy else _("Nothing is being worked on."))
+            self.session.enable(self.ui.cancelButton, None if self.logic.isBusy else _("Nothing is running."))
         finally:
             self._is_refreshing = False
 
@@ -215,13 +215,13 @@ class Panel:
             done.action()
 
     def open(self, step: Step) -> None:
-        """Unfold a step and fold the others."""
+        """Open the section of a step and collapse the others."""
         for other in self.steps.values():
             other.section.collapsed = other is not step
         self._scroll_soon(step)
 
     def scroll_to_top(self) -> None:
-        """Show the beginning of the panel."""
+        """Scroll the panel to its top."""
         scroll_to_top(self.widget)
 
     def _scroll_soon(self, step: Step) -> None:
@@ -242,13 +242,11 @@ class Panel:
     def _recommend_next(self, run: str) -> None:
         self.recommend.recommend(NEXT_ROUND_STRATEGY, [run], is_next=True)
 
-    def _go_on_to_drawing(self, volume) -> None:
+    def _continue_with_drawing(self, volume) -> None:
         self.open(self.draw)
         self.draw.table.choose_first_to_do(volume)
 
 
-def _as_the_preset() -> Entry:
-    """The choice that leaves a network or a loss to the preset and the device."""
-    return Entry(
-        name=AUTO, label=_("Automatic"), description=_("As the preset has it, and as suits the device."), make=AUTO
-    )
+def _from_preset() -> Entry:
+    """The choice that leaves the network or the loss to the preset and the device."""
+    return Entry(name=AUTO, label=_("Automatic"), description=_("Chosen by the preset, to suit the device."), make=AUTO)

@@ -1,4 +1,4 @@
-"""Tables that show rows to choose from, and nothing to type into."""
+"""Read-only tables whose rows can be selected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NARROWEST = 28  # pixels
 
 
 def make_plain(table, titles: Sequence[str], stretched: int) -> None:
-    """Give a QTableWidget its columns; rows are chosen as a whole, and one column takes the room that is left."""
+    """Set up the columns of a QTableWidget; rows are selected as a whole, and one column takes the remaining width."""
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(list(titles))
     table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
@@ -20,7 +20,7 @@ def make_plain(table, titles: Sequence[str], stretched: int) -> None:
     table.verticalHeader().setVisible(False)
     table.setWordWrap(False)
     header = table.horizontalHeader()
-    # A header that fits its columns by itself measures the whole table at every cell that is set: 43 ms for a row.
+    # A header with automatic column widths measures the whole table whenever a cell is set: 43 ms for a row.
     header.setSectionResizeMode(qt.QHeaderView.Interactive)
     header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
     header.setResizeContentsPrecision(_ROWS_MEASURED)
@@ -28,7 +28,7 @@ def make_plain(table, titles: Sequence[str], stretched: int) -> None:
 
 
 def fit_columns(table) -> None:
-    """Make the columns as wide as what is in them; call it once, when the table has been filled."""
+    """Fit the columns to their content; call it once, when the table has been filled."""
     header = table.horizontalHeader()
     for column in range(table.columnCount):
         if header.sectionResizeMode(column) == qt.QHeaderView.Interactive:

@@ -1,4 +1,4 @@
-"""A result that is shown before it is applied: Apply, Discard, and the overlay that says how far to trust it."""
+"""A result that is shown before it is applied: Apply, Discard, and the overlay of its confidence."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
+from ..core.messages import joined
 from .session import PanelSession
 
 
 class Preview:
-    """The newest fill, or model's result, of the volume that is worked on.
+    """The latest fill, or the latest result of a model, of the active volume.
 
     Args:
-        of_run: whether results of models are meant, or fills. why_none: says what to do first.
+        of_run: True for results of models, False for fills. why_none: tells the user what to do first.
         before_apply: called before a result is applied.
     """
 
@@ -37,7 +38,7 @@ class Preview:
 
     @property
     def node(self):
-        """The segmentation that shows the result; None when there is none."""
+        """The segmentation with the result; None if there is none."""
         return self._session.latest_result(self._of_run)
 
     def refresh(self) -> None:
@@ -48,13 +49,13 @@ class Preview:
         self._session.enable(self._overlay_box, None if has_overlay else self._why_none)
 
     def replace(self, node) -> None:
-        """Another result has come: it is shown with its overlay, and the others are put out of sight."""
+        """Show a new result with its overlay, and hide the others."""
         self._logic.panel.show_only(node)
         self.show_overlay()
         self._session.refresh()
 
     def show_overlay(self) -> None:
-        """Lay over the slices how far the result can be trusted, or take that away."""
+        """Overlay the confidence on the slice views, or remove it."""
         node = self.node
         if node is not None and self._logic.confidenceNode(node) is not None:
             self._logic.showConfidence(
@@ -63,7 +64,7 @@ class Preview:
 
     def _overlay_shown(self, _nothing, error) -> None:
         if error is not None:
-            self._session.say(str(error), is_error=True)
+            self._session.say(error.message, is_error=True)
 
     def _apply(self) -> None:
         node, volume = self.node, self._session.volume
@@ -78,7 +79,7 @@ class Preview:
         if unknown:
             names = ", ".join(unknown)
             text.append(_("Left out, because your segmentation has no such segment: {names}.").format(names=names))
-        self._session.say(" ".join([*text, *self._logic.applyReport(volume)]))
+        self._session.say(joined(" ", [*text, *self._logic.applyReport(volume)]))
 
     def _discard(self) -> None:
         node = self.node
@@ -89,4 +90,4 @@ class Preview:
         if self.node is not None:
             self.replace(self.node)
         self._session.refresh()
-        self._session.say(_("'{name}' has been removed.").format(name=name))
+        self._session.say(_("'{name}' was removed.").format(name=name))

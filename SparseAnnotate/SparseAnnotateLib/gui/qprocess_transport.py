@@ -1,4 +1,4 @@
-"""The worker as a QProcess: Slicer's window goes on while it works, because nothing here ever waits."""
+"""The worker as a QProcess: Slicer's window stays responsive, because nothing here waits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import qt
 
 from ..client import LIBRARY_FOLDER, worker_command
 from ..core import WorkerError
+from ..core.messages import _
 from ..core.slicer_python import environment_for
 
-# Processes that were asked to end and are still saving their checkpoint: Qt kills a process whose object goes.
+# Processes that are still saving their checkpoint before they end: Qt kills a process when its object is deleted.
 _ending: list = []
 
 
@@ -34,7 +35,7 @@ class QProcessTransport:
     def start(
         self, on_line: Callable[[bytes], None], on_log: Callable[[str], None], on_end: Callable[[str], None]
     ) -> None:
-        """See `Transport.start`. That a program cannot be started is told by `on_end`."""
+        """See `Transport.start`. If a program cannot be started, `on_end` is called."""
         program, *arguments = self._command or worker_command()
         self._on_end = on_end
         process = qt.QProcess()
@@ -51,7 +52,11 @@ class QProcessTransport:
         process.start(program, arguments)
         if process.state() == qt.QProcess.NotRunning:
             self._process = None
-            raise WorkerError(f"The worker process '{program}' cannot be started ({process.errorString()}).")
+            raise WorkerError(
+                _("The worker process '{program}' cannot be started ({reason}).").format(
+                    program=program, reason=process.errorString()
+                )
+            )
 
     def send(self, line: str) -> None:
         """See `Transport.send`."""
@@ -74,11 +79,13 @@ class QProcessTransport:
             on_log(line)
 
     def _finished(self, code, status) -> None:
-        self._end("crashed or was killed" if status == qt.QProcess.CrashExit else f"exit code {code}")
+        self._end(
+            _("crashed or was killed") if status == qt.QProcess.CrashExit else _("exit code {code}").format(code=code)
+        )
 
     def _failed(self, error) -> None:
         if error == qt.QProcess.FailedToStart:
-            self._end(f"it could not be started: {self._process.errorString()}")
+            self._end(_("it could not be started: {reason}").format(reason=self._process.errorString()))
 
     def _end(self, how: str) -> None:
         if self._process in _ending:

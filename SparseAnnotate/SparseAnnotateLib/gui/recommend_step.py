@@ -1,4 +1,4 @@
-"""Recommend: the budget, how to choose, the planner's advice."""
+"""Recommend: the budget, the selection settings, and the suggested plan."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, Plane
+from ..core.messages import counted, joined
 from ..selection import FEATURES, STRATEGIES, Budget, Scope, SelectionSettings
 from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
 from .session import PanelSession, duration
 from .step import Step
-from .words import in_users_language
+from .words import in_users_language, translated
 
 
 class RecommendStep(Step):
-    """Puts slices into the worklist.
+    """Adds slices to the worklist.
 
     Args:
-        on_recommended: called when slices were recommended, with the volume when it was only one, else None.
+        on_recommended: called when slices were recommended, with the volume if there was only one, otherwise None.
     """
 
     def __init__(self, session: PanelSession, on_recommended: Callable[[Any], None]):
@@ -30,8 +31,8 @@ class RecommendStep(Step):
         self._plan = None
         self._may_download = False
         session.on_click(self.ui.recommendButton, self.recommend)
-        session.on_click(self.ui.adviceButton, self._ask)
-        session.on_click(self.ui.useAdviceButton, self._use)
+        session.on_click(self.ui.adviceButton, self._suggest)
+        session.on_click(self.ui.useAdviceButton, self._use_plan)
         self.ui.strategySelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
         self.ui.fromScratchCheckBox.connect("toggled(bool)", lambda _on: self._show_options())
         self.ui.featuresSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
@@ -39,7 +40,12 @@ class RecommendStep(Step):
 
     def summary(self) -> str:
         parameters = self.session.parameters
-        amount = f"{parameters.budget:g} {'%' if parameters.budgetKind == 'percent' else parameters.budgetKind}"
+        budget = parameters.budget
+        amount = {
+            "percent": f"{budget:g} %",
+            "slices": counted(round(budget), _("1 slice"), _("{count} slices")),
+            "minutes": counted(round(budget), _("1 minute"), _("{count} minutes")),
+        }[parameters.budgetKind]
         return f"{amount}, {in_users_language(STRATEGIES[parameters.strategy].label)}"
 
     def disconnect(self) -> None:
@@ -50,8 +56,8 @@ class RecommendStep(Step):
         session = self.session
         why = session.why_busy or session.why_no_volume
         session.enable(self.ui.adviceButton, why)
-        session.enable(self.ui.recommendButton, why or (None if session.planes else _("Choose a plane first.")))
-        session.enable(self.ui.useAdviceButton, None if self._plan is not None else _("Ask for advice first."))
+        session.enable(self.ui.recommendButton, why or (None if session.planes else _("Select a plane first.")))
+        session.enable(self.ui.useAdviceButton, None if self._plan is not None else _("Click 'Suggest plan' first."))
         self.ui.adviceLabel.visible = bool(self.ui.adviceLabel.text)
         self._show_options()
 
@@ -64,13 +70,17 @@ class RecommendStep(Step):
         compares = strategy.compares_slices
         enable(
             self.ui.featuresSelector,
-            None if compares else _("'{name}' does not compare slices.").format(name=in_users_language(strategy.label)),
+            None
+            if compares
+            else _("The strategy '{name}' does not use slice features.").format(name=in_users_language(strategy.label)),
         )
         is_autoencoder = compares and features.has_weights
-        why_not = None if is_autoencoder else _("Only when slices are compared by autoencoder.")
+        why_not = None if is_autoencoder else _("Only for the slice features 'Autoencoder'.")
         enable(self.ui.fromScratchCheckBox, why_not)
         is_small = is_autoencoder and self.ui.fromScratchCheckBox.checked
-        enable(self.ui.downloadWeightsCheckBox, _("Not needed from scratch.") if is_small else why_not)
+        enable(
+            self.ui.downloadWeightsCheckBox, _("Not needed for an autoencoder from scratch.") if is_small else why_not
+        )
         kind = self.ui.budgetKindSelector.currentText
         self.ui.budgetSpinBox.decimals = 1 if kind == "percent" else 0
         self.ui.budgetSpinBox.maximum = 100.0 if kind == "percent" else 100000.0
@@ -79,11 +89,11 @@ class RecommendStep(Step):
     def recommend(
         self, strategy: str | None = None, runs: Sequence[str] = (), volumes: Sequence = (), is_next: bool = False
     ) -> None:
-        """Recommend slices with the panel's choices.
+        """Recommend slices with the panel's settings.
 
         Args:
-            strategy, runs, volumes: in place of the chosen ones.
-            is_next: the budget is for slices in addition to those drawn already.
+            strategy, runs, volumes: instead of the selected ones.
+            is_next: the budget is for slices in addition to those already drawn.
         """
         session, chosen = self.session, self.session.parameters
         volumes = list(volumes) or session.volumes
@@ -94,7 +104,7 @@ class RecommendStep(Step):
             "minutes": lambda: {"minutes": chosen.budget},
         }[kind]()
         if not session.planes:
-            raise BadInputError(_("Choose at least one plane to draw in, under Data."))
+            raise BadInputError(_("Select at least one plane to draw in, under Data."))
         strategy = strategy or chosen.strategy
         if STRATEGIES[strategy].asks_models and not runs:
             runs = [chosen.run] if chosen.run else []
@@ -104,7 +114,7 @@ class RecommendStep(Step):
             strategy=strategy,
             features=chosen.features,
             from_scratch=chosen.fromScratch,
-            download_weights=self._asked_for_weights(strategy),
+            download_weights=self._may_download_weights(strategy),
             runs=tuple(runs),
             device=chosen.device,
             whole=chosen.wholeVolume,
@@ -115,10 +125,10 @@ class RecommendStep(Step):
             lambda worklist: self._recommended(worklist, volumes, is_next),
         )
 
-    def _asked_for_weights(self, strategy: str) -> bool:
-        """Whether weights may be downloaded: asked, until the answer is yes, where the choices need any.
+    def _may_download_weights(self, strategy: str) -> bool:
+        """Whether weights may be downloaded; asks the user if the settings need them, until the answer is yes.
 
-        A check box alone is not enough, because it is saved with the scene: somebody else may have checked it.
+        The check box alone is not enough, because it is saved with the scene: another user may have checked it.
         """
         chosen = self.session.parameters
         needs = STRATEGIES[strategy].compares_slices and FEATURES[chosen.features].has_weights
@@ -127,9 +137,9 @@ class RecommendStep(Step):
         if not self._may_download:
             self._may_download = slicer.util.confirmYesNoDisplay(
                 _(
-                    "Comparing slices by autoencoder needs the weights of VGG-19: 548 MB from download.pytorch.org, "
-                    "once. They are kept in PyTorch's cache on this computer. Download them, unless they are there "
-                    "already?"
+                    "The slice features 'Autoencoder' need the weights of VGG-19: a one-time download of 548 MB from "
+                    "download.pytorch.org, kept in PyTorch's cache on this computer. Download them if they are not "
+                    "there yet?"
                 ),
                 windowTitle=_("SparseAnnotate"),
             )
@@ -137,7 +147,7 @@ class RecommendStep(Step):
 
     @property
     def _slices(self) -> int:
-        """The budget of percent or slices as a number of slices."""
+        """The budget in percent or slices, as a number of slices."""
         chosen = self.session.parameters
         share = self.session.effort.all_slices / 100.0 if chosen.budgetKind == "percent" else 1.0
         return max(1, round(chosen.budget * share))
@@ -145,45 +155,59 @@ class RecommendStep(Step):
     def _recommended(self, worklist, volumes: list, is_next: bool) -> None:
         self.session.refresh()
         if worklist:
-            self.session.say(_("{count} slices are to be drawn.").format(count=len(worklist)))
+            self.session.say(
+                counted(
+                    len(worklist),
+                    _("The worklist contains 1 slice to draw."),
+                    _("The worklist contains {count} slices to draw."),
+                )
+            )
             self._on_recommended(volumes[0] if len(volumes) == 1 else None)
         elif is_next:
-            self.session.say(_("Nothing more to draw: every slice has been drawn already."))
+            self.session.say(_("There is nothing left to draw: every slice has been drawn already."))
         else:
             self.session.say(
-                _("No more slices: those already drawn use up the budget. Raise the budget, then press Recommend.")
+                _("No more slices: those already drawn use up the budget. Raise the budget, then click Recommend.")
             )
 
-    def _ask(self) -> None:
+    def _suggest(self) -> None:
         chosen, session = self.session.parameters, self.session
         if chosen.budgetKind == "minutes":
             budget = {"minutes": chosen.budget}
         else:
             budget = {"slices": self._slices}
         session.start(
-            _("Planning ..."), lambda **how: self.logic.planAnnotation(session.volumes, **budget, **how), self._advised
+            _("Planning ..."),
+            lambda **how: self.logic.planAnnotation(session.volumes, **budget, **how),
+            self._suggested,
         )
 
-    def _advised(self, plan) -> None:
+    def _suggested(self, plan) -> None:
         self._plan = plan
-        text = _("Draw {slices} {plane} slices").format(slices=plan.slices, plane=plan.plane.value)
+        plane = translated(plan.plane.value)
         if len(plan.cases) > 1:
-            text += _(", {each} in each of {count} volumes").format(each=plan.slices_per_volume, count=len(plan.cases))
+            text = _("Draw {slices} {plane} slices, {each} in each of {count} volumes.").format(
+                slices=plan.slices, plane=plane, each=plan.slices_per_volume, count=len(plan.cases)
+            )
+        else:
+            text = counted(plan.slices, _("Draw 1 {plane} slice."), _("Draw {count} {plane} slices."), plane=plane)
+        sentences = [text]
         if plan.minutes is not None:
-            text += _(", about {time}").format(time=duration(60 * plan.minutes))
-        reasons = [f"{item.sentence} ({item.source})" for item in plan.advice]
-        self.ui.adviceLabel.text = f"{text}. {plan.advice[0].sentence}" if plan.advice else f"{text}."
-        self.ui.adviceLabel.toolTip = "\n".join([*reasons, *plan.unknown])
+            sentences.append(_("This will take about {time}.").format(time=duration(60 * plan.minutes)))
+        sentences += [in_users_language(item.sentence) for item in plan.advice[:1]]
+        self.ui.adviceLabel.text = " ".join(sentences)
+        reasons = [f"{in_users_language(item.sentence)} ({in_users_language(item.source)})" for item in plan.advice]
+        self.ui.adviceLabel.toolTip = "\n".join([*reasons, *map(in_users_language, plan.unknown)])
         self.session.refresh()
-        self.session.say(" ".join([_("'Use advice' sets the choices so."), *plan.unknown[:1]]))
+        self.session.say(joined(" ", [_("'Use plan' fills in these settings."), *plan.unknown[:1]]))
 
-    def _use(self) -> None:
+    def _use_plan(self) -> None:
         plan, parameters = self._plan, self.session.parameters
         if plan is None:
-            raise BadInputError(_("Ask for advice first."))
+            raise BadInputError(_("Click 'Suggest plan' first."))
         for plane, name in PLANE_BOXES.items():
             getattr(self.ui, name).checked = plane == plan.plane.value
-        # The kind first: it sets the range of the amount.
+        # First the unit: it sets the range of the amount.
         self.ui.budgetKindSelector.setCurrentText("slices")
         self.ui.budgetSpinBox.value = plan.slices
         choose(self.ui.strategySelector, STRATEGIES, plan.strategy)
@@ -191,4 +215,4 @@ class RecommendStep(Step):
             parameters.volumes = [node for node in self.session.volumes if node.GetName() in plan.cases]
             parameters.volume = parameters.volumes[0]
         self.session.refresh()
-        self.session.say(_("The choices are as advised. Recommend puts the slices into the worklist."))
+        self.session.say(_("The settings follow the plan. Click Recommend to add the slices to the worklist."))

@@ -1,4 +1,4 @@
-"""The trained runs as a table: name, date, volumes and slices learned from, Dice."""
+"""The training runs as a table: name, date, volumes and slices trained on, Dice."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from collections.abc import Callable, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from ..core.messages import counted
 from .plain_table import fit_columns, make_plain
+from .words import in_users_language
 
 
 class RunTable:
-    """Fills a QTableWidget with runs, the newest first, and tells which one is chosen."""
+    """Shows runs in a QTableWidget, the newest first, and knows which one is selected."""
 
     def __init__(self, table, on_chosen: Callable[[str], None]):
         self._table, self._on_chosen = table, on_chosen
         self._runs: list = []
         self._updating = False
-        titles = [_("Run"), _("Date"), _("Learned from"), _("Dice")]
+        titles = [_("Run"), _("Date"), _("Trained on"), _("Dice")]
         make_plain(table, titles, 2)
         table.connect("currentCellChanged(int,int,int,int)", lambda row, *_others: self._changed(row))
 
     def show(self, runs: Sequence, chosen: str) -> None:
-        """Show these runs (RunSummary, oldest first); `chosen` by name."""
+        """Show these runs (RunSummary, oldest first); `chosen` is the name of the selected one."""
         runs = list(reversed(runs))
         self._updating = True
         try:
@@ -32,7 +34,7 @@ class RunTable:
                 for row, run in enumerate(runs):
                     for column, text in enumerate(_cells(run)):
                         cell = qt.QTableWidgetItem(text)
-                        cell.setToolTip(run.problem or text)
+                        cell.setToolTip(in_users_language(run.problem) or text)
                         self._table.setItem(row, column, cell)
                 fit_columns(self._table)
             names = [run.name for run in runs]
@@ -44,7 +46,7 @@ class RunTable:
 
     @property
     def chosen(self):
-        """The RunSummary that is chosen, or None."""
+        """The selected RunSummary, or None."""
         row = self._table.currentRow()
         return self._runs[row] if 0 <= row < len(self._runs) else None
 
@@ -54,9 +56,9 @@ class RunTable:
 
 
 def _cells(run) -> tuple[str, ...]:
-    learned = _("{cases} volume(s)").format(cases=run.cases)
+    learned = counted(run.cases, _("1 volume"), _("{count} volumes"))
     if run.slices is not None:
-        learned += ", " + _("{slices} slices").format(slices=run.slices)
+        learned += ", " + counted(run.slices, _("1 slice"), _("{count} slices"))
     if run.problem:
         learned, dice = _("cannot be used"), ""
     elif not run.is_finished:

@@ -1,4 +1,4 @@
-"""What the steps of the panel share: the logic, the choices, the volumes, messages, and the job at work."""
+"""What the steps of the panel share: the logic, the parameters, the volumes, messages, and the current job."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _ERROR_STYLE = "color: #d64541;"
 
 
 class PanelSession:
-    """One for all steps.
+    """One instance shared by all steps.
 
     Args:
         ui: the widgets of the .ui file by name. logic: a SparseAnnotateLogic.
         refresh: shows the state of the scene in all steps.
-        refresh_soon: refreshes once, after everything that changes now has changed.
-        on_progress: called with the progress of a job; the steps show more of it than the bar does.
+        refresh_soon: refreshes once, after all pending changes.
+        on_progress: called with the progress of a job, so that steps can show more than the progress bar does.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class PanelSession:
 
     @property
     def volume(self):
-        """The volume that is worked on; None when there is none."""
+        """The active volume; None if there is none."""
         node = self.parameters.volume if self.parameters is not None else None
         return node if node is not None and node.GetScene() is not None else None
 
     @property
     def volumes(self) -> list:
-        """The volumes of the cohort: the checked ones, and always the one that is worked on."""
+        """The volumes of the cohort: the checked ones, and always the active one."""
         if self.parameters is None:
             return []
         chosen = [node for node in self.parameters.volumes if node is not None and node.GetScene() is not None]
@@ -66,23 +66,23 @@ class PanelSession:
         return [name for name in names if self.parameters is not None and getattr(self.parameters, name)]
 
     def invalidate_cache(self) -> None:
-        """The scene may have changed: what is read from all its ledgers, once for all steps, is read again."""
+        """Read the ledgers of the scene again at the next access, because the scene may have changed."""
         self._effort = self._cohort = None
 
     def cohort_worklist(self):
-        """The worklist of the cohort, the volumes whose ledger can be read, and what is wrong with the others."""
+        """The worklist of the cohort, the volumes with a readable ledger, and the problems of the others."""
         if self._cohort is None:
             self._cohort = self.logic.panel.readable_worklist(self.volumes)
         return self._cohort
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with ledgers of the cohort that cannot be read, as sentences."""
+        """A sentence for each ledger of the cohort that cannot be read."""
         return self.cohort_worklist().problems
 
     @property
     def effort(self):
-        """What drawing has cost so far."""
+        """Slices and time spent on drawing so far."""
         if self._effort is None:
             self._effort = self.logic.panel.effort(self.cohort_worklist().volumes, (self.planes or ["axial"])[0])
         return self._effort
@@ -93,13 +93,13 @@ class PanelSession:
         return self.cohort_worklist().items
 
     def latest_result(self, of_run: bool):
-        """The newest fill, or model's result, of the volume that is worked on; None when there is none."""
+        """The latest fill (or result of a model) of the active volume; None if there is none."""
         return self.logic.panel.latest_result(self.volume, of_run) if self.volume is not None else None
 
     # --- messages -------------------------------------------------------------------------------------------------
 
     def say(self, text: str, is_error: bool = False) -> None:
-        """Show a sentence under the panel's head, and in Slicer's status bar."""
+        """Show a message at the top of the panel and in Slicer's status bar."""
         text = in_users_language(text)
         self.ui.messageLabel.text = text
         self.ui.messageLabel.styleSheet = _ERROR_STYLE if is_error else ""
@@ -108,21 +108,21 @@ class PanelSession:
             slicer.util.showStatusMessage(text, 10000)
 
     def attempt(self, action: Callable[[], object], keep_message: bool = False) -> None:
-        """Run an action; an error of ours becomes a sentence in the panel, any other one is shown by Slicer."""
+        """Run an action; expected errors are shown in the panel, all others by Slicer."""
         if not keep_message:
             self.say("")
-        with slicer.util.tryWithErrorDisplay(_("Something unexpected went wrong in SparseAnnotate.")):
+        with slicer.util.tryWithErrorDisplay(_("An unexpected error occurred in SparseAnnotate.")):
             try:
                 action()
             except SparseAnnotateError as error:
                 self.say(error.message, is_error=True)
 
     def on_click(self, button, action: Callable[[], None]) -> None:
-        """Connect a button with an action that is attempted."""
+        """Run an action through `attempt` when a button is clicked."""
         button.connect("clicked()", lambda: self.attempt(action))
 
     def enable(self, widget, why_not: str | None) -> None:
-        """Enable a widget, or disable it and say why in its tooltip."""
+        """Enable a widget, or disable it and give the reason in its tooltip."""
         help_text = widget.property("helpText")
         if help_text is None:
             help_text = widget.toolTip
@@ -132,33 +132,33 @@ class PanelSession:
 
     @property
     def why_busy(self) -> str | None:
-        """Why nothing else can be begun, as a sentence; None when it can."""
-        return _("Something is being worked on; wait for it or cancel it.") if self.logic.isBusy else None
+        """A sentence on why no other job can be started now; None if one can."""
+        return _("Another task is running. Wait until it has finished, or cancel it.") if self.logic.isBusy else None
 
     def require_idle(self) -> None:
-        """Raise BadInputError when something is being worked on."""
+        """Raise BadInputError if a job is running."""
         if self.logic.isBusy:
             raise BadInputError(self.why_busy)
 
     @property
     def why_no_volume(self) -> str | None:
-        """Why nothing can be done with a volume; None when it can."""
-        return _("Load a volume, or check one in the list, first.") if self.volume is None else None
+        """A sentence on what to do if there is no active volume; None if there is one."""
+        return _("First load a volume, or check one in the list.") if self.volume is None else None
 
     def why_nothing_drawn(self, volumes: list) -> str | None:
-        """Why there is nothing to fill or learn from in the volumes; None when there is."""
+        """A sentence on what to do if the volumes have no drawn slices; None if they have some."""
         if any(item.state.is_decided and item.volumeNode in volumes for item in self.worklist):
             return None
         return _("Draw a slice and mark it as drawn first.")
 
-    # --- the job at work ------------------------------------------------------------------------------------------
+    # --- the current job ------------------------------------------------------------------------------------------
 
     def start(self, text: str, begin: Callable, done: Callable) -> None:
-        """Begin a job of the logic and show how far it is.
+        """Start a job of the logic and show its progress.
 
         Args:
-            begin: called with the keyword arguments that make a call of the logic return at once.
-            done: called with the result when the job has ended well.
+            begin: called with the keyword arguments that make a call of the logic return immediately.
+            done: called with the result when the job has succeeded.
         """
 
         def ended(result, error) -> None:
@@ -167,7 +167,7 @@ class PanelSession:
             if error is not None:
                 return
             if self.parameters is None:
-                # Another module is shown: what is to be done in the scene waits until this one is shown again.
+                # Another module is shown: changes in the scene wait until this module is shown again.
                 self._pending.append(lambda: done(result))
             else:
                 self.attempt(lambda: done(result))
@@ -179,19 +179,19 @@ class PanelSession:
         try:
             begin(waitForCompletion=False, onDone=ended, onProgress=self._show)
         except Exception:
-            # Whatever it was is told by whoever called; the bar must not stay.
+            # The caller reports the error; only the progress bar must be hidden.
             self.ui.jobFrame.visible = False
             raise
         self.refresh()
 
     def do_pending(self) -> None:
-        """Do what has waited until the panel is shown."""
+        """Perform the actions that waited until the panel was shown."""
         pending, self._pending = self._pending, []
         for action in pending:
             self.attempt(action)
 
     def forget_scene(self) -> None:
-        """The scene goes: nothing of it can be worked on any more."""
+        """The scene is being closed: forget everything that belongs to it."""
         self._pending = []
         self.say("")
 
@@ -208,13 +208,13 @@ class PanelSession:
     def _ended(self, error) -> None:
         self.ui.jobFrame.visible = False
         if isinstance(error, CancelledError):
-            self.say(_("Cancelled. What was finished is kept; Continue goes on with a training."))
+            self.say(_("Cancelled. Finished work is kept. To resume a training, select its run and click Continue."))
         elif error is not None:
             self.say(error.message, is_error=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them: '40 s', '12 min', '2 h 5 min'."""
+    """A duration as text: '40 s', '12 min', '2 h 5 min'."""
     if seconds < 90:
         return _("{seconds} s").format(seconds=round(seconds))
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Keys for what is done once for every slice; installed while the panel is shown, and told in the tooltips."""
+"""Keyboard shortcuts for the actions on each slice; active while the panel is shown, and listed in the tooltips."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ KEYS = {
     "emptyButton": "E",
     "startButton": "C",
 }
-"""Button and its key. None of them is used by the Segment Editor (q w z y i, space, digits, arrows, Esc) or the slice
+"""Buttons and their keys. None is used by the Segment Editor (q w z y i, space, digits, arrows, Esc) or the slice
 views (f b v g r t o s)."""
 
 
 class Shortcuts:
-    """Each key clicks its button, when that can be clicked.
+    """Each key clicks its button if the button is enabled.
 
     Args:
-        ui: the widgets by name. widget: stands for the window where there is no main window.
+        ui: the widgets by name. widget: used as the parent window if there is no main window.
     """
 
     def __init__(self, ui, widget):
@@ -32,18 +32,18 @@ class Shortcuts:
             button.toolTip += "\n" + _("Key: {key}").format(key=key)
 
     def install(self) -> None:
-        """Make the keys work; does nothing when they do."""
+        """Activate the shortcuts, unless they are active."""
         if self._installed:
             return
         window = slicer.util.mainWindow() or self._widget
         for name, key in KEYS.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), window)
-            # A disabled button does nothing when it is clicked.
+            # Clicking a disabled button has no effect.
             shortcut.connect("activated()", lambda name=name: getattr(self._ui, name).click())
             self._installed.append(shortcut)
 
     def remove(self) -> None:
-        """Leave the keys to others."""
+        """Deactivate the shortcuts."""
         for shortcut in self._installed:
             shortcut.enabled = False
             shortcut.setParent(None)

@@ -1,4 +1,4 @@
-"""A step of the panel: a section that can be folded, and then shows its state in one line."""
+"""A step of the panel: a section that can be collapsed, and then shows its state in its title."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ class Step:
     """Base of the steps.
 
     Attributes:
-        section: the ctkCollapsibleButton that holds the step.
+        section: the ctkCollapsibleButton that contains the step.
     """
 
     def __init__(self, session: PanelSession, section):
         self.session, self.ui, self.logic = session, session.ui, session.logic
         self.section = section
         self._title = section.text
-        # ctk leaves a strip below the title of a folded section.
+        # By default, ctk leaves a strip below the title of a collapsed section.
         section.collapsedHeight = 0
         section.connect("contentsCollapsed(bool)", lambda _folded: self.show_title())
 
@@ -28,14 +28,14 @@ class Step:
         """Show the state of the scene."""
 
     def connect(self) -> None:
-        """The panel has been given the choices of a scene."""
+        """Called when the panel has been bound to the parameters of a scene."""
 
     def disconnect(self) -> None:
-        """The panel lets go of the scene's choices, or another module is shown."""
+        """Called when the panel is released from the parameters of the scene, or another module is shown."""
 
     def show_title(self) -> None:
-        """The title; with the state while the step is folded."""
-        told = self.summary() if self.section.collapsed and self.session.parameters is not None else ""
-        text = f"{self._title}: {told}" if told else self._title
+        """Show the title, with the state while the section is collapsed."""
+        summary = self.summary() if self.section.collapsed and self.session.parameters is not None else ""
+        text = f"{self._title}: {summary}" if summary else self._title
         if self.section.text != text:
             self.section.text = text

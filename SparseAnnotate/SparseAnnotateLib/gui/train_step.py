@@ -1,4 +1,4 @@
-"""Train and run: training, its curves, the runs there are, and running one on volumes."""
+"""Train and run: training, its curves, the list of runs, and running a model on volumes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, Progress
+from ..core.messages import counted, joined, listed
 from ..runs import AUTO
 from .preview import Preview
 from .run_table import RunTable
 from .session import PanelSession, duration
 from .step import Step
+from .words import in_users_language
 
 _CURVES_EVERY = 3.0
 
 
 class TrainStep(Step):
-    """Trains in the worker; Train becomes Cancel.
+    """Trains in the worker; meanwhile, the Train button becomes Cancel.
 
     Args:
-        recommend_next: called with the name of a run, to recommend slices that it is unsure of.
+        recommend_next: called with the name of a run, to recommend slices of which its model is uncertain.
         before_apply: called before a result is applied.
     """
 
@@ -55,20 +57,21 @@ class TrainStep(Step):
 
     def summary(self) -> str:
         if self._training is not None:
-            return _("'{run}' is being trained").format(run=self._training)
+            return _("training '{run}'").format(run=self._training)
         runs = self.logic.panel.run_summaries()
         finished = [run for run in runs if run.is_finished]
         if not finished:
             return _("no model yet")
-        last = finished[-1]
-        told = _("{count} model(s)").format(count=len(finished))
-        return told if last.dice is None else told + ", " + _("last Dice {dice:.3f}").format(dice=last.dice)
+        parts = [counted(len(finished), _("1 model"), _("{count} models"))]
+        if finished[-1].dice is not None:
+            parts.append(_("last Dice {dice:.3f}").format(dice=finished[-1].dice))
+        return ", ".join(parts)
 
     def connect(self) -> None:
         self.show_devices(["auto", "cpu"])
 
     def show_devices(self, names: list[str]) -> None:
-        """Offer these devices; the one of the scene's choices stays chosen."""
+        """Offer these devices; the one stored in the scene stays selected."""
         wanted = self.session.parameters.device if self.session.parameters is not None else "auto"
         names = list(dict.fromkeys([*names, wanted]))
         selector = self.ui.deviceSelector
@@ -90,12 +93,12 @@ class TrainStep(Step):
         ui.trainButton.text = _("Cancel") if is_training else self._train_text
         session.enable(ui.trainButton, None if is_training else busy or nothing)
         session.enable(ui.estimateButton, busy or nothing)
-        broken_off = chosen is not None and not chosen.is_finished and not chosen.problem
+        is_resumable = chosen is not None and not chosen.is_finished and not chosen.problem
         session.enable(
             ui.continueButton,
-            busy or nothing or (None if broken_off else _("Choose a run that was not finished in the table.")),
+            busy or nothing or (None if is_resumable else _("In the table, select a run that is not finished.")),
         )
-        why_no_run = _("Train a model, or choose one in the table, first.")
+        why_no_run = _("First train a model, or select one in the table.")
         finished = chosen is not None and chosen.is_finished and not chosen.problem
         session.enable(ui.curvesButton, None if is_training or chosen is not None else why_no_run)
         if self._estimated_for is not None and self._estimated_for != self._to_estimate():
@@ -115,14 +118,14 @@ class TrainStep(Step):
         self._begin(self.logic.panel.new_run_name(), self._changes(), chosen.preset)
 
     def _changes(self) -> dict:
-        """The settings that are chosen otherwise than the preset has them."""
+        """The settings that differ from the preset."""
         chosen = self.session.parameters
         settings = {"iterations": chosen.iterations} if chosen.iterations else {}
         return settings | {name: getattr(chosen, name) for name in ("network", "loss") if getattr(chosen, name) != AUTO}
 
     def _continue(self) -> None:
         if self.runs.chosen is None:
-            raise BadInputError(_("Choose a run that was not finished in the table."))
+            raise BadInputError(_("In the table, select a run that is not finished."))
         self._begin(self.runs.chosen.name, {}, None)
 
     def _begin(self, run: str, settings: dict, preset: str | None) -> None:
@@ -144,31 +147,31 @@ class TrainStep(Step):
                 self._trained,
             )
         except Exception:
-            # Told by whoever called; but nothing is being trained.
+            # The caller reports the error.
             self._training = None
             raise
 
-    def _ended(self, go_on, result, error) -> None:
+    def _ended(self, on_done, result, error) -> None:
         run, self._training = self._training, None
-        if self.session.parameters is not None and run is not None and self._is_at_hand:
+        if self.session.parameters is not None and run is not None and self._is_same_folder:
             self.session.parameters.run = run
-        go_on(result, error)
+        on_done(result, error)
 
     @property
-    def _is_at_hand(self) -> bool:
-        """False when another scene, with another folder, has been opened since the training began."""
+    def _is_same_folder(self) -> bool:
+        """False if another scene, with another cohort folder, has been opened since the training started."""
         return self.logic.cohortFolder == self._trained_in
 
     def _trained(self, run) -> None:
-        if not self._is_at_hand:
-            told = _("'{run}' is trained. It is in the folder '{folder}'.")
-            self.session.say(told.format(run=run, folder=self._trained_in))
+        if not self._is_same_folder:
+            message = _("'{run}' is trained. It is in the folder '{folder}'.")
+            self.session.say(message.format(run=run, folder=self._trained_in))
             return
         self.session.parameters.run = run
         self._show_curves(run)
         self.session.refresh()
-        said = _("'{run}' is trained. Run puts its result into a new segmentation.").format(run=run)
-        self.session.say(" ".join([said, *self.logic.panel.run_notes(run)]))
+        message = _("'{run}' is trained. Click Run to segment a volume with it.").format(run=run)
+        self.session.say(joined(" ", [message, *self.logic.panel.run_notes(run)]))
 
     def _estimate(self) -> None:
         session, chosen = self.session, self.session.parameters
@@ -182,11 +185,11 @@ class TrainStep(Step):
         )
 
     def forget_scene(self) -> None:
-        """The scene goes, and with it what the estimate was made for."""
+        """The scene is being closed: drop the estimate that was made for it."""
         self._drop_estimate()
 
     def _to_estimate(self) -> tuple:
-        """All that an estimate depends on; one that was made for something else is stale."""
+        """Everything an estimate depends on; when it changes, the estimate is outdated."""
         chosen, session = self.session.parameters, self.session
         drawn = [
             (item.volumeNode.GetID(), item.plane, item.index) for item in session.worklist if item.state.is_decided
@@ -206,26 +209,26 @@ class TrainStep(Step):
             time=duration(60 * plan.minutes), device=plan.device, models=models
         )
         self.session.refresh()
-        self.session.say(" ".join(plan.notes))
+        self.session.say(joined(" ", plan.notes))
 
     def show_progress(self, progress: Progress) -> None:
-        """Follow the curves of the training at work."""
+        """Update the curves of the current training."""
         run = self._training
         if run is None or not progress.metrics or time.monotonic() - self._curves_at < _CURVES_EVERY:
             return
         self._curves_at = time.monotonic()
-        if self.session.parameters is not None and self._is_at_hand:
+        if self.session.parameters is not None and self._is_same_folder:
             self.session.attempt(lambda: self._show_curves(run), keep_message=True)
 
     def _show_curves(self, run: str) -> None:
-        """Draw the curves of a run; the layout stays as it is."""
+        """Plot the curves of a run without changing the layout."""
         if self.logic.panel.has_metrics(run):
             self.logic.showCurves(run)
 
     def _open_curves(self) -> None:
         run = self._training or self.session.parameters.run
         if not run:
-            raise BadInputError(_("Train a model, or choose one in the table, first."))
+            raise BadInputError(_("First train a model, or select one in the table."))
         self.logic.showCurves(run, inLayout=True)
 
     # --- running --------------------------------------------------------------------------------------------------
@@ -236,10 +239,10 @@ class TrainStep(Step):
             self.session.refresh()
 
     def run(self, volumes: list) -> None:
-        """Run the chosen model on volumes."""
+        """Run the selected model on volumes."""
         session, chosen = self.session, self.runs.chosen
         if chosen is None:
-            raise BadInputError(_("Train a model, or choose one in the table, first."))
+            raise BadInputError(_("First train a model, or select one in the table."))
         session.start(
             _("Starting the worker ..."),
             lambda **how: self.logic.segment(
@@ -257,13 +260,14 @@ class TrainStep(Step):
             self.logic.panel.show_only(node)
         self.preview.show_overlay()
         self.session.refresh()
-        names = [f"'{node.GetName()}'" for node in nodes]
-        more = _(" and {count} more").format(count=len(names) - 3) if len(names) > 3 else ""
-        self.session.say(_("New: {names}.").format(names=", ".join(names[:3]) + more))
+        names = in_users_language(listed([f"'{node.GetName()}'" for node in nodes], 3))
+        self.session.say(
+            counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
+        )
 
     def _recommend_next(self) -> None:
         if self.runs.chosen is None:
-            raise BadInputError(_("Train a model, or choose one in the table, first."))
+            raise BadInputError(_("First train a model, or select one in the table."))
         self.recommend_next(self.runs.chosen.name)
 
     def _device_chosen(self, name: str) -> None:

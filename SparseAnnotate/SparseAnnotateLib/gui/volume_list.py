@@ -1,4 +1,4 @@
-"""The cohort's volumes as a check list that stays quick with hundreds of them."""
+"""The cohort's volumes as a check list that stays fast with hundreds of volumes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from slicer.i18n import tr as _
 
 
 class VolumeList:
-    """Fills a QListWidget with volumes; the checked ones are the cohort, the chosen one is worked on.
+    """Shows volumes in a QListWidget; the checked ones form the cohort, the selected one is active.
 
     Args:
-        on_changed: called when a person has checked, unchecked or chosen a volume.
-        on_clicked: called when a person has clicked a volume, also one that is chosen already.
+        on_changed: called when the user has checked, unchecked or selected a volume.
+        on_clicked: called when the user has clicked a volume, even if it was selected already.
     """
 
     def __init__(self, widget, filter_edit, on_changed: Callable[[], None], on_clicked: Callable[[], None]):
@@ -27,7 +27,7 @@ class VolumeList:
         filter_edit.connect("textChanged(QString)", lambda _text: self._hide_others())
 
     def show(self, nodes: Sequence, checked: Sequence, chosen) -> None:
-        """Show these volumes; `checked` are checked, `chosen` (or None) is the one worked on."""
+        """Show these volumes; `checked` are checked, `chosen` (or None) is the active one."""
         self._updating = True
         try:
             wanted = [(node.GetID(), node.GetName()) for node in nodes]
@@ -44,7 +44,7 @@ class VolumeList:
             self._updating = False
 
     def check_shown(self, is_checked: bool) -> None:
-        """Check, or uncheck, all volumes that the filter lets through."""
+        """Check or uncheck all volumes that match the filter."""
         self._updating = True
         for row in range(len(self._nodes)):
             item = self._widget.item(row)
@@ -55,19 +55,19 @@ class VolumeList:
 
     @property
     def checked(self) -> list:
-        """The nodes that are checked."""
+        """The checked nodes."""
         return [node for row, node in enumerate(self._nodes) if self._widget.item(row).checkState() == qt.Qt.Checked]
 
     @property
     def chosen(self):
-        """The node that is worked on, or None."""
+        """The active node, or None."""
         row = self._widget.currentRow
         return self._nodes[row] if 0 <= row < len(self._nodes) else None
 
     def _fill(self, nodes: Sequence, wanted: list[tuple[str, str]]) -> None:
         self._nodes, self._shown = list(nodes), wanted
         self._widget.clear()
-        # Made by the list itself: what Python makes, Python may take away.
+        # Created by the list itself, because Python might delete items that it has created.
         self._widget.addItems([node.GetName() for node in nodes])
         for row, node in enumerate(nodes):
             item = self._widget.item(row)
@@ -75,7 +75,9 @@ class VolumeList:
             item.setCheckState(qt.Qt.Unchecked)
             shape = " x ".join(str(n) for n in node.GetImageData().GetDimensions())
             item.setToolTip(
-                _("{name}: {shape} voxels. Checked volumes make the cohort.").format(name=node.GetName(), shape=shape)
+                _("{name}: {shape} voxels. The checked volumes form the cohort.").format(
+                    name=node.GetName(), shape=shape
+                )
             )
         self._hide_others()
 

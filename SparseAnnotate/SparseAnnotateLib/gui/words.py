@@ -1,4 +1,4 @@
-"""The project's words in the language of the window."""
+"""Texts of the library in the language of Slicer's user interface."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..core import messages
 
 
 def in_users_language(message: str) -> str:
-    """A message of the library in the language of the window; other text as it is."""
-    return messages.translated(message, translate)
+    """A message of the library, also if it was read from a file or the scene, in the language of the user interface."""
+    return messages.translated(messages.remembered(message), translate)
 
 
-def said(word: str) -> str:
-    """A plane, a slice's state, or what was started from, in the user's language; other words stay as they are."""
+def translated(word: str) -> str:
+    """A plane, a slice's state, or what a slice was initialized from, in the user's language."""
     known = {
         "axial": _("axial"),
         "coronal": _("coronal"),
@@ -25,4 +25,4 @@ def said(word: str) -> str:
         "skipped": _("skipped"),
         "fill": _("fill"),
     }
-    return known.get(word, word)
+    return known.get(word) or in_users_language(word)

@@ -11,7 +11,7 @@ from ..core import SliceState
 from .event_loop import later
 from .plain_table import fit_columns, make_plain
 from .session import duration
-from .words import said
+from .words import in_users_language, translated
 
 _COLOURS = {
     SliceState.DRAWN: (64, 200, 90, 60),
@@ -23,12 +23,12 @@ _ROWS_AT_ONCE = 100
 
 
 class WorklistTable:
-    """Fills a QTableWidget with worklist items and tells which one is chosen.
+    """Shows worklist items in a QTableWidget, and knows which one is selected.
 
-    Rows that have not changed are left alone, and a long list is filled from the event loop, bit by bit.
+    Only rows that have changed are set; a long list is filled step by step from the event loop.
 
     Args:
-        on_chosen: called with the item whose row a person, or `choose`, has chosen.
+        on_chosen: called with the item whose row was selected by the user, or by `choose`.
     """
 
     def __init__(self, table, on_chosen: Callable):
@@ -37,16 +37,16 @@ class WorklistTable:
         self._shown: list = []
         self._updating = False
         self._is_filling = False
-        self._is_fitted = False  # to the first rows of a list that is still being filled
+        self._is_fitted = False  # whether the columns fit the first rows of a list that is still being filled
         titles = [_("#"), _("Volume"), _("Plane"), _("Slice"), _("Reason"), _("State"), _("Time")]
         make_plain(table, titles, _REASON)
         self._on_chosen = on_chosen
         table.connect("currentCellChanged(int,int,int,int)", self._cell_changed)
-        # Clicking the row that is chosen already goes back to its slice.
+        # A click on the selected row goes back to its slice.
         table.connect("cellClicked(int,int)", lambda row, _column: self._chosen(row))
 
     def show(self, items: Sequence) -> None:
-        """Show these items; the chosen slice stays chosen."""
+        """Show these items; the selected slice stays selected."""
         chosen = self.chosen()
         self._items = list(items)
         self._updating = True
@@ -66,34 +66,34 @@ class WorklistTable:
         return list(self._items)
 
     def chosen(self):
-        """The item of the chosen row, or None."""
+        """The item of the selected row, or None."""
         row = self._table.currentRow()
         return self._items[row] if 0 <= row < len(self._items) else None
 
     def choose(self, row: int) -> None:
-        """Choose a row, as a click on it would."""
+        """Select a row, as a click on it would."""
         if row == self._table.currentRow():
             self._chosen(row)
         elif 0 <= row < len(self._items):
             self._table.setCurrentCell(row, 0)
 
     def choose_next(self, step: int) -> None:
-        """Choose the row `step` below (or above, when negative) the chosen one."""
+        """Select the row `step` below (or above, if negative) the selected one."""
         self.choose(max(self._table.currentRow(), -1 if step > 0 else 0) + step)
 
     def choose_next_to_do(self) -> bool:
-        """Choose the next row that is still to do, from the chosen one on and around; False when there is none."""
+        """Select the next row that is still to do, starting over at the top if need be; False if there is none."""
         count, start = len(self._items), self._table.currentRow() + 1
         return self._choose_to_do([(start + offset) % count for offset in range(count)])
 
     def choose_first_to_do(self, volume=None) -> bool:
-        """Choose the first row that is still to do, of `volume` if it has one; False when there is none."""
+        """Select the first row that is still to do, of `volume` if it has one; False if there is none."""
         rows = range(len(self._items))
         others = [volume is not None and item.volumeNode is not volume for item in self._items]
         return self._choose_to_do(sorted(rows, key=lambda row: others[row]))
 
     def _choose_to_do(self, rows: Iterable[int]) -> bool:
-        """Choose the first of these rows that is still to do; False when none is."""
+        """Select the first of these rows that is still to do; False if none is."""
         row = next((row for row in rows if self._items[row].state is SliceState.TODO), None)
         if row is not None:
             self.choose(row)
@@ -106,7 +106,7 @@ class WorklistTable:
         return next((row for row, other in enumerate(self._items) if _key(other) == wanted), -1)
 
     def _fill(self) -> None:
-        """Set the next rows that differ, and the others a little later."""
+        """Set the next rows that differ, and schedule the others."""
         self._is_filling = False
         done = 0
         for row, item in enumerate(self._items):
@@ -115,7 +115,7 @@ class WorklistTable:
                 continue
             if done == _ROWS_AT_ONCE:
                 self._is_filling = True
-                later(self._go_on)
+                later(self._continue_filling)
                 break
             self._set_row(row, cells)
             done += 1
@@ -123,7 +123,7 @@ class WorklistTable:
             self._is_fitted = self._is_filling
             fit_columns(self._table)
 
-    def _go_on(self) -> None:
+    def _continue_filling(self) -> None:
         if self._is_filling:
             self._fill()
 
@@ -153,7 +153,8 @@ def _key(item) -> tuple:
 def _cells(item) -> tuple:
     name = item.volumeNode.GetName()
     time = duration(item.seconds) if item.seconds else ""
-    reason = item.reason
+    reasons = [in_users_language(item.reason)] if item.reason else []
     if item.startedFrom:
-        reason += ("; " if reason else "") + _("started from {what}").format(what=said(item.startedFrom))
-    return (str(item.order or ""), name, said(item.plane), str(item.index), reason, said(item.state), time)
+        reasons.append(_("initialized from {source}").format(source=translated(item.startedFrom)))
+    reason = "; ".join(reasons)
+    return (str(item.order or ""), name, translated(item.plane), str(item.index), reason, translated(item.state), time)

@@ -1,9 +1,9 @@
 """What the module can do in Slicer's scene; `SparseAnnotate.py` offers it as `SparseAnnotateLogic`.
 
-`console.py` has the methods for Slicer's Python console, in camelCase as all of Slicer's API. It is made of one object
-for each task, and of `panel`, which has what only the panel needs. Methods that take long block until they are done,
-unless they are told `waitForCompletion=False`; then they return at once, and `onDone(result, error)` is called when the
-work has ended.
+`console.py` has the methods for Slicer's Python console, in camelCase as in all of Slicer's API. It is composed of one
+object for each task, and of `panel`, for functions that only the panel needs. Methods that take long block until they
+are done; with `waitForCompletion=False` they return immediately, and `onDone(result, error)` is called when the work
+has ended.
 """
 
 from .console import ConsoleLogic

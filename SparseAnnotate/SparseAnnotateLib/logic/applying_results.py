@@ -1,4 +1,4 @@
-"""Putting a fill, or a model's result, into the segmentation that was drawn in."""
+"""Copying a fill, or a model's result, into the segmentation that was drawn in."""
 
 from __future__ import annotations
 
@@ -6,23 +6,32 @@ from collections.abc import Sequence
 
 from .. import scene
 from ..core import BadInputError
+from ..core.messages import _, joined
 from .undoable_changes import UndoableChanges
 
 
 class ApplyingResults:
-    """Applies results as one step of undo, and keeps what is to be known of the last one of each segmentation."""
+    """Applies results so that each can be undone in one step, and keeps notes on the last one of each segmentation."""
 
     def __init__(self, changes: UndoableChanges):
         self._changes = changes
         self._reports: dict[str, tuple[str, ...]] = {}
 
     def apply(self, volume_node, result_node, structures: Sequence[str] | None) -> list[str]:
-        """Put a result into the segmentation that was drawn in: see `ConsoleLogic.applyFill`."""
+        """Copy a result into the segmentation that was drawn in: see `ConsoleLogic.applyFill`."""
         segmentation = scene.annotated_segmentation(volume_node)
         if segmentation is None:
-            raise BadInputError(f"'{volume_node.GetName()}' has no segmentation that was drawn in, to apply this to.")
+            raise BadInputError(
+                _("'{volume}' has no segmentation to apply this to. Recommend slices and draw them first.").format(
+                    volume=volume_node.GetName()
+                )
+            )
         if result_node is segmentation:
-            raise BadInputError(f"'{result_node.GetName()}' is the drawing itself. Choose a fill or a model's result.")
+            raise BadInputError(
+                _("'{result}' is your drawing itself. Select a fill or a model's result.").format(
+                    result=result_node.GetName()
+                )
+            )
         annotation = scene.annotation_of(volume_node, segmentation)
         values = scene.label_values(segmentation)
         found = _to_apply(result_node, segmentation, structures)
@@ -32,46 +41,53 @@ class ApplyingResults:
         applied = [name for name in found if name not in {d.structure for d in kept}]
         report = [drawing.sentence for drawing in kept]
         if not applied or (structures is not None and kept):
-            raise BadInputError(" ".join(report))
+            raise BadInputError(joined(" ", report))
         now = scene.origin_now(volume_node, annotation, {value: name for name, value in values.items()})
         since = scene.drawn_since(result_node, volume_node, now)
         if since:
-            report.append(f"Slices have been drawn or changed since '{result_node.GetName()}' was made: {since}.")
+            report.append(
+                _("Slices were drawn or changed after '{result}' was created: {slices}.").format(
+                    result=result_node.GetName(), slices=since
+                )
+            )
         named = {name: values[name] for name in applied}
         labels = scene.labels_of(result_node, volume_node, named)
         annotation.restore_drawn(labels)
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
         identifiers = {values[name]: identify(name) for name in applied}
         self._changes.change(
-            volume_node, segmentation, lambda _: scene.apply_labels(segmentation, labels, named, volume_node)
+            volume_node, segmentation, lambda _editor: scene.apply_labels(segmentation, labels, named, volume_node)
         )
         scene.remember_applied(segmentation, volume_node, labels, identifiers)
         self._reports[segmentation.GetID()] = tuple(report)
         return [name for name in scene.segment_names(result_node) if name not in applied]
 
     def report(self, volume_node) -> tuple[str, ...]:
-        """What is to be known of the last result applied to a volume, as sentences."""
+        """Notes on the last result applied to a volume, as sentences."""
         segmentation = scene.annotated_segmentation(volume_node)
         return self._reports.get(segmentation.GetID(), ()) if segmentation is not None else ()
 
     def forget_scene(self) -> None:
-        """Let go of everything that belongs to the scene."""
+        """Forget everything that belongs to the scene."""
         self._reports.clear()
 
 
 def _to_apply(result_node, segmentation_node, structures: Sequence[str] | None) -> list[str]:
-    """Names of the segments that the result and the segmentation share, or of those that are asked for."""
+    """Names of the segments that result and segmentation share, or of the requested ones."""
     offered, known = scene.segment_names(result_node), scene.segment_names(segmentation_node)
     missing = [name for name in structures or () if name not in offered or name not in known]
     if missing:
         raise BadInputError(
-            f"'{missing[0]}' is not a segment of both '{result_node.GetName()}' and '{segmentation_node.GetName()}', "
-            "so it cannot be applied."
+            _(
+                "'{name}' cannot be applied, because it is not a segment of both '{result}' and '{segmentation}'."
+            ).format(name=missing[0], result=result_node.GetName(), segmentation=segmentation_node.GetName())
         )
     found = [name for name in offered if name in known and (structures is None or name in structures)]
     if not found:
         raise BadInputError(
-            f"'{result_node.GetName()}' and '{segmentation_node.GetName()}' have no segment of the same name, so "
-            f"nothing can be applied. The result has: {', '.join(offered)}. Name them alike."
+            _(
+                "'{result}' and '{segmentation}' have no segment of the same name, so nothing can be applied. The "
+                "result has: {names}. Give the segments the same names."
+            ).format(result=result_node.GetName(), segmentation=segmentation_node.GetName(), names=", ".join(offered))
         )
     return found

@@ -1,4 +1,4 @@
-"""Writing volumes and what is drawn on them into the cohort folder, piece by piece, for the worker to read."""
+"""Writing volumes and drawn slices into the cohort folder, step by step, for the worker to read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Progress
+from ..core.messages import _
 from .session import Session
 
 
 class CohortExport:
-    """Writes what is in the scene into the session's cohort folder."""
+    """Writes data from the scene into the cohort folder of the session."""
 
     def __init__(self, session: Session):
         self._session = session
@@ -37,26 +38,35 @@ class CohortExport:
         values = cohort.add_labels([name for node in drawn.values() for name in scene.segment_names(node)])
         for number, node in enumerate(volume_nodes):
             if node.GetScene() is None:
-                raise BadInputError(f"The volume '{node.GetName()}' was removed from the scene in the meantime.")
+                raise BadInputError(
+                    _("The volume '{volume}' was removed from the scene before it could be written.").format(
+                        volume=node.GetName()
+                    )
+                )
             segmentation = drawn.get(node.GetID())
             segmentation = segmentation if segmentation is not None and segmentation.GetScene() is not None else None
-            told = Progress(0.0, f"writing '{node.GetName()}' ({number + 1} of {len(volume_nodes)})")
+            progress = Progress(
+                0.0,
+                _("writing '{volume}' ({number} of {count})").format(
+                    volume=node.GetName(), number=number + 1, count=len(volume_nodes)
+                ),
+            )
             if before_each is not None:
                 before_each(node)
-                yield told
-            for _ in scene.exporting_case(cohort, node, segmentation, values):
-                yield told
+                yield progress
+            for _step in scene.exporting_case(cohort, node, segmentation, values):
+                yield progress
         return values
 
     def fills(self, volume_nodes: Sequence) -> Steps:
-        """Write the fills that are in the scene, where they are those of what is drawn now."""
+        """Write the fills in the scene that are up to date with the drawn slices."""
         cohort = self._session.cohort()
         values = {name: value for value, name in cohort.labels.items()}
         for node in volume_nodes:
-            yield Progress(0.0, f"writing the fill of '{node.GetName()}'")
+            yield Progress(0.0, _("writing the fill of '{volume}'").format(volume=node.GetName()))
             segmentation = scene.annotated_segmentation(node)
             annotation = scene.annotation_of(
                 node, segmentation, {n: values[n] for n in scene.segment_names(segmentation)}
             )
-            for _ in scene.exporting_fill(cohort, node, annotation, values):
+            for _step in scene.exporting_fill(cohort, node, annotation, values):
                 yield None

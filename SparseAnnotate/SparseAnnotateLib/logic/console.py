@@ -1,4 +1,4 @@
-"""The console's methods: everything that the panel can do, from Slicer's Python console."""
+"""The methods for Slicer's Python console: everything that the panel can do."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .undoable_changes import UndoableChanges
 
 
 class ConsoleLogic(ScriptedLoadableModuleLogic):
-    """Offers the methods of the parts it is made of, one for each task, under the names of the console.
+    """The scripting interface; each method calls the object that is responsible for the task.
 
     Args:
         newTransport: makes the connection to a worker for calls that do not wait.
-        later: calls a function from the event loop, soon; without it, what is done in this process is done at once.
+        later: calls a function from the event loop; without it, work in this process is done immediately.
 
     Attributes:
-        session: the cohort folder and the worker's jobs.
-        panel: what only the panel needs.
+        session: the cohort folder and the jobs of the worker.
+        panel: functions that only the panel needs.
     """
 
     def __init__(self, newTransport: Callable, later: Callable | None = None):
@@ -62,7 +62,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     @property
     def cohortFolder(self) -> Path:
-        """Folder that volumes, drawn slices and trained runs are written to for training."""
+        """The folder for exported volumes, drawn slices and training runs."""
         return self.session.cohort_folder
 
     @cohortFolder.setter
@@ -70,28 +70,28 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self.session.use_cohort_folder(folder)
 
     def cohort(self) -> Cohort:
-        """The cohort in `cohortFolder`; made when it is not there yet."""
+        """The cohort in `cohortFolder`; created if it does not exist."""
         return self.session.cohort()
 
     def environment(self, waitForCompletion: bool = True, onDone: Callable | None = None) -> dict[str, Any] | Job:
-        """What can be computed here: packages, devices (each tried with a real computation), and a sentence."""
+        """Installed packages, usable devices (each runs a test computation), and a summary in one sentence."""
         return self._environment.report(Waiting(waitForCompletion, onDone))
 
     @property
     def isBusy(self) -> bool:
-        """True while a call that was not waited for is being worked on."""
+        """True while a call with `waitForCompletion=False` is running."""
         return self.session.jobs.is_busy
 
     def cancel(self) -> None:
-        """Stop what is being worked on; a training keeps its last checkpoint."""
+        """Cancel the running call; a training keeps its last checkpoint."""
         self.session.jobs.cancel()
 
     def close(self) -> None:
-        """End the worker process; a training at work saves its checkpoint."""
+        """Stop the worker process; a running training saves a checkpoint first."""
         self.session.jobs.close()
 
     def forgetScene(self) -> None:
-        """Let go of everything that belongs to the scene; call it when the scene is closed."""
+        """Forget everything that belongs to the scene; call this when the scene is closed."""
         for part in (self._changes, self._fills, self._applying):
             part.forget_scene()
 
@@ -126,19 +126,19 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ) -> list[scene.WorklistItem] | Job | None:
-        """Recommend slices to draw and put them into the ledgers; returns the worklist.
+        """Recommend slices to draw and add them to the ledgers; returns the worklist.
 
-        Give one of `density` (0.1 is every tenth slice), `every` (one of every so many), `slicesPerVolume`, `total`,
-        `minutes` and `more`. Slices drawn already count towards it, except with the last two: minutes are counted from
-        now on, and `more` slices come in addition to those drawn. The strategy is `staggered` by default, or with
-        None. Background slices around the body are left out unless `wholeVolume`. With `scope` "volume" the planes of a
-        volume share the budget, with "cohort" all volumes do, each with at least `minimum` and at most `maximum`
-        slices.
+        Give one of `density` (0.1 is every tenth slice), `every` (10 is every tenth slice), `slicesPerVolume`, `total`,
+        `minutes` and `more`. Slices already drawn count towards the budget, except with the last two: minutes are
+        counted from now on, and `more` slices are recommended in addition to those drawn. The strategy is `staggered`
+        by default, or with None. Background slices around the body are left out unless `wholeVolume` is True. With
+        `scope` "volume", the planes of a volume share the budget; with "cohort", all volumes share it, each with at
+        least `minimum` and at most `maximum` slices.
 
-        The strategies `representative` and `core_set` compare slices by `features`, `uncertainty` asks the models
-        named in `runs`: the worker looks at the images for them, and what it finds is kept in the cohort folder.
-        The features `autoencoder` need VGG-19's weights (548 MB), which are downloaded only with `downloadWeights`, or
-        are made `fromScratch`.
+        The strategies `representative` and `core_set` compare slices by `features`; `uncertainty` uses the models of
+        the `runs`. The worker computes features and uncertainties, and stores them in the cohort folder. The features
+        `autoencoder` need the weights of VGG-19 (548 MB), which are downloaded only with `downloadWeights`; with
+        `fromScratch` a small network without these weights is trained instead.
         """
         budget = Budget(
             density=density,
@@ -181,10 +181,10 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ) -> AnnotationPlan | Job:
-        """How to spend so many slices or minutes: plane, volumes and slices of each, with reasons and their sources.
+        """A plan for a number of slices or minutes: plane, volumes and slices of each, with reasons and their sources.
 
-        `dimensions` (2 or 3) is that of the model to train; `target` says whether the structure is "clear" or
-        "subtle". The plan also says what it does not know.
+        `dimensions` (2 or 3) are those of the model to train; `target` is "clear" or "subtle", depending on how well
+        the structure stands out. The plan also states what it could not determine.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._recommending.plan(
@@ -194,9 +194,10 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     def agreement(
         self, runNames: Sequence[str], waitForCompletion: bool = True, onDone: Callable | None = None
     ) -> dict[str, Any] | Job:
-        """How much the predictions of these runs, in the order of the rounds, agree, and whether to go on drawing.
+        """How well the predictions of these runs, in the order of the rounds, agree, and whether to keep drawing.
 
-        Each run must have been run (`segment`) on the same volumes. The answer holds "dice", "stop", "sentence".
+        Each run must have been run (`segment`) on the same volumes. The result has the keys "dice", "stop" and
+        "sentence".
         """
         return self._recommending.agreement(runNames, Waiting(waitForCompletion, onDone))
 
@@ -209,18 +210,18 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ) -> str | Job:
-        """Write a map of all slices, with the drawn and recommended ones marked, and how much they cover, as PNG."""
+        """Write a PNG map of all slices that marks the drawn and recommended ones and shows their coverage."""
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._recommending.write_picture(volumeNodes, path, features, waiting)
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
     def segmentationNode(self, volumeNode):
-        """The segmentation in which slices of the volume are drawn; made when there is none."""
+        """The segmentation in which slices of the volume are drawn; created if there is none."""
         return scene.annotated_segmentation(volumeNode, create=True)
 
     def drawnIn(self, volumeNode):
-        """The segmentation in which slices of the volume are drawn, or None when there is none yet."""
+        """The segmentation in which slices of the volume are drawn, or None."""
         return scene.annotated_segmentation(volumeNode)
 
     def useSegmentation(self, volumeNode, segmentationNode) -> None:
@@ -237,7 +238,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return scene.copy_on_volume_grid(segmentationNode, volumeNode)
 
     def ledger(self, volumeNode) -> Ledger:
-        """What is recommended, drawn, empty and skipped in a volume."""
+        """The recommended, drawn, empty and skipped slices of a volume."""
         return scene.ledger_of(volumeNode)
 
     def worklist(self, volumeNodes: Sequence) -> list[scene.WorklistItem]:
@@ -245,32 +246,32 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return scene.worklist_of(volumeNodes)
 
     def markDrawn(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
-        """Say that a slice is completely drawn; without any label on it, it counts as empty. Returns its state."""
+        """Mark a slice as completely drawn; a slice without any label counts as empty. Returns its state."""
         return scene.mark_decided(volumeNode, Plane.named(plane), index, seconds).value
 
     def markEmpty(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
-        """Say that no structure is on a slice. It must not hold any label."""
+        """Mark a slice as empty, without any structure. Returns its state. Raises BadInputError if it has labels."""
         return scene.mark_empty(volumeNode, Plane.named(plane), index, seconds).value
 
     def markSkipped(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
-        """Put a slice aside: it is neither drawn nor asked for again until slices are recommended anew."""
+        """Skip a slice: it stays out of the worklist's slices to do until slices are recommended again."""
         return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.SKIPPED, seconds).value
 
     def markToDo(self, volumeNode, plane: str, index: int) -> str:
-        """Take back what was said of a slice."""
+        """Clear the status of a slice: reset it to 'to do'. The drawing on it is kept."""
         return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.TODO).value
 
     def startSlice(self, volumeNode, plane: str, index: int, start: str) -> str:
-        """Put something onto a slice that is to be drawn, so that it need only be corrected; `undo` takes it back.
+        """Initialize a slice with outlines that only need to be corrected; `undo` reverts this.
 
-        `start` is one of STARTS: the nearest drawn slice, the last fill, or the last result of a model, for each
-        segment that is drawn in; or nothing, which empties the slice. Where a decided slice of another plane crosses
-        it, everything stays. What it was started from is noted in the ledger, and returned.
+        `start` is one of STARTS: "nearest drawn slice", "fill" (the latest fill) or "prediction" (the latest result of
+        a model), for all segments that are drawn in; or "nothing", which clears the slice. Voxels where a drawn or
+        empty slice of another plane crosses it are not changed. The source is recorded in the ledger, and returned.
         """
         return start_slice(self._changes, volumeNode, Plane.named(plane), index, scene.Start(start))
 
     def jumpToSlice(self, volumeNode, plane: str, index: int, sliceNode=None) -> None:
-        """Show a slice in a slice view: `sliceNode`, or the one for its plane. The other views cut through it."""
+        """Show a slice in a slice view: `sliceNode`, or the view for its plane. The other views are centred on it."""
         plane = Plane.named(plane)
         scene.jump_to_slice(sliceNode or scene.slice_view_for(plane), volumeNode, plane, index)
 
@@ -290,27 +291,28 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ):
-        """Fill between the drawn slices into a new segmentation node, which is returned: a preview to look at.
+        """Fill between the drawn slices in a new segmentation node, which is returned: a preview.
 
-        `method` is one of `fillMethods`; 'auto' tries them on hidden drawn slices and keeps the best for each segment.
-        `beyond` is how many slices beyond the outermost drawn ones are filled at most; None: as the shapes end.
-        `device` is what a method that learns uses. `fillReport` says how good the fill is, `confidenceNode` gives its
-        confidence as a volume, and `applyFill` puts it into the segmentation that was drawn in. When it waits, filling
-        again by 'shape' or 'random_walk' after a slice was drawn fills only the gaps beside that slice.
+        `method` is one of `fillMethods`; 'auto' compares them by leave-one-out tests on the drawn slices and uses the
+        best one for each segment. `beyond` is the maximum number of slices to fill beyond the outermost drawn ones;
+        None: automatic taper, as the shapes suggest. `device` is used by methods that train a network. `fillReport`
+        returns the quality of the fill, `confidenceNode` its confidence as a volume, and `applyFill` copies it into the
+        segmentation that was drawn in. With `waitForCompletion`, filling again by 'shape' or 'random_walk' after
+        drawing another slice only fills the gaps beside that slice.
         """
         return self._fills.fill(volumeNode, method, beyond, device, Waiting(waitForCompletion, onDone, onProgress))
 
     @staticmethod
     def fillMethods() -> dict[str, str]:
-        """Every way to fill, and what it does in one sentence."""
+        """The fill methods, each with a description in one sentence."""
         return {name: entry.description for name, entry in INTERPOLATORS.items()}
 
     def fillReport(self, resultNode) -> FillReport:
-        """How good a fill is, and what to look at; it is saved with the scene. Empty for a node that is no fill."""
+        """The quality of a fill, and warnings; saved with the scene. Empty for nodes that are not fills."""
         return report_of(resultNode)
 
     def confidenceNode(self, resultNode):
-        """The volume with a result's confidence in percent; None when there is none."""
+        """The volume with a result's confidence in percent; None if there is none."""
         return scene.confidence_of(resultNode)
 
     def showConfidence(
@@ -320,34 +322,35 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
     ) -> None:
-        """Show in the slice views where a result is not to be trusted, or take that away.
+        """Overlay the confidence of a result on the slice views, or remove the overlay.
 
-        It is shown near the boundaries of the result, where the confidence is low. Raises BadInputError when the result
+        It is shown near the boundaries of the result, where the confidence is low. Raises BadInputError if the result
         has no confidence.
         """
         result_nodes.show_confidence(self.session, resultNode, shown, Waiting(waitForCompletion, onDone))
 
     def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
-        """Put a fill, or a model's result, into the segmentation that was drawn in: one step that `undo` takes back.
+        """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.
 
-        Drawn slices stay as they are, voxels outside the volume, and segments the result does not have. Nor is a
-        structure touched that others have drawn on slices that are not marked, as a finished one of another tool is:
-        name it in `structures` to replace it. `applyReport` says what was left as it is, and why.
+        Not changed are drawn slices, voxels outside the volume, and segments that the result does not have. Also
+        unchanged are structures that seem to be finished, with voxels on slices that were never marked, such as the
+        result of another tool: name them in `structures` to replace them. `applyReport` lists what was not changed,
+        and why.
 
         Returns the names of the result's segments that were left out.
 
         Raises:
-            BadInputError: when nothing would be applied, slices are painted that nobody has marked, or the result was
-                made from another image.
+            BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
+                result was created from another image.
         """
         return self._applying.apply(volumeNode, resultNode, structures)
 
     def applyReport(self, volumeNode) -> tuple[str, ...]:
-        """What is to be known of the last `applyFill` on a volume, as sentences."""
+        """Notes on the last `applyFill` on a volume, as sentences."""
         return self._applying.report(volumeNode)
 
     def undo(self, volumeNode) -> None:
-        """Take back the last change that the module has made in the segmentation of this volume."""
+        """Undo the last change of the module in the segmentation of this volume."""
         self._changes.undo(volumeNode)
 
     # --- models ---------------------------------------------------------------------------------------------------
@@ -366,7 +369,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Train a model on the drawn slices of the volumes; returns the run's name.
 
         `preset` is 'quick', 'balanced' or 'best'; `settings` are fields of TrainingSettings that differ from it, for
-        example {"iterations": 300}. Under the name of a run that was planned, cancelled or killed it goes on.
+        example {"iterations": 300}. With the name of a run that was planned, cancelled or killed, that run is resumed.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.train(volumeNodes, runName, settings, preset, device, waiting)
@@ -382,9 +385,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ):
-        """What `train` would do with the same arguments, and how many minutes it would take here: a TrainingEstimate.
+        """What `train` would do with the same arguments, and how many minutes it would take: a TrainingEstimate.
 
-        With a run's name the plan is written to the run's plan.json, to be edited before `train` goes on with it.
+        With a run's name, the plan is written to the run's plan.json, which can be edited before `train` follows it.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.plan_training(volumeNodes, runName, settings, preset, device, waiting)
@@ -394,14 +397,14 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self.session.runs()
 
     def unfinishedRuns(self) -> list[str]:
-        """Names of the runs that were cancelled or killed, oldest first; `train` under their name goes on with them."""
+        """Names of the runs that were cancelled or killed, oldest first; `train` with such a name resumes the run."""
         return [run.name for run in self._modelling.run_summaries() if not run.is_finished]
 
     def showCurves(self, runName: str, inLayout: bool = False):
-        """Draw loss and Dice of a run, finished or not, into a chart node, which is returned.
+        """Plot loss and Dice of a run, finished or not, in a chart node, which is returned.
 
-        Called again while the run is trained, the curves go on. With `inLayout` Slicer's layout is changed to one with
-        a plot view, where there is none. Raises BadInputError when there is nothing to show yet.
+        Call it again during training to update the curves. With `inLayout`, Slicer's layout is changed to one with a
+        plot view if it has none. Raises BadInputError if there are no curves to show yet.
         """
         return self._modelling.show_curves(runName, inLayout)
 
@@ -417,16 +420,16 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ):
-        """Run a trained model on volumes; returns a new segmentation node for each. Drawn slices stay as drawn.
+        """Run a trained model on volumes; returns a new segmentation node for each. Drawn slices are kept as drawn.
 
-        With `uncertainty` each comes with a confidence (100 percent less the entropy), which `showConfidence` shows.
-        `largestComponent` keeps the largest piece of each segment; `smoothing` is in mm.
+        With `uncertainty`, each result has a confidence (100 percent minus the entropy), which `showConfidence` shows.
+        `largestComponent` keeps the largest connected component of each segment; `smoothing` is in mm.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.segment(volumeNodes, runName, uncertainty, largestComponent, smoothing, device, waiting)
 
     def evaluate(self, resultNode, referenceNode, volumeNode) -> CaseFigures:
-        """Compare two segmentations of a volume, segment by segment of the same name: Dice, distances (mm), volumes."""
+        """Compare segments of the same name in two segmentations of a volume: Dice, distances (mm), volumes."""
         return evaluate(resultNode, referenceNode, volumeNode)
 
     # --- for scripts that write the cohort folder themselves ------------------------------------------------------

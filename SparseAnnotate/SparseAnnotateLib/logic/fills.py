@@ -1,4 +1,4 @@
-"""Fills between drawn slices, as segmentation nodes to look at, with their reports and confidences."""
+"""Fills between drawn slices, as segmentation nodes with their reports and confidences."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .. import scene
 from ..core import Progress
 from ..core.images import read_labels, read_percent
+from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
 from ..interpolation import INTERPOLATORS, FinishedFill, finished_fill, interpolator_named
 from .cohort_export import CohortExport
@@ -14,31 +15,31 @@ from .result_nodes import new_result
 from .session import Session, Waiting
 
 FILL_METHODS = INTERPOLATORS
-"""The ways to fill, for the panel, which knows nothing of interpolation."""
+"""The fill methods, for the panel, which does not import the interpolation package."""
 
 
 def runs_in_worker(method: str) -> bool:
-    """True for a way to fill that never runs in this process. Raises BadInputError when there is none of that name."""
+    """True for a fill method that always runs in the worker. Raises BadInputError for an unknown method."""
     return INTERPOLATORS.named(method).runs_in_worker
 
 
 @dataclass(frozen=True)
 class FillReport:
-    """How good a fill is: a sentence for the user ('' when it was not measured), and what to look at."""
+    """The quality of a fill as a sentence for the user ('' if it was not measured), and warnings."""
 
     summary: str = ""
     warnings: tuple[str, ...] = ()
 
 
 class Fills:
-    """Makes fills in this process or in the worker; the last one is kept, to fill only beside a new slice."""
+    """Creates fills in this process or in the worker; keeps the last one, to fill only the gaps beside a new slice."""
 
     def __init__(self, session: Session, export: CohortExport):
         self._session, self._export = session, export
         self._last: dict[tuple, FinishedFill] = {}
 
     def fill(self, volume_node, method: str, beyond: int | None, device: str, waiting: Waiting):
-        """Fill between the drawn slices into a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
+        """Fill between the drawn slices, as a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
         segmentation = scene.annotated_segmentation(volume_node)
         annotation = scene.annotation_of(volume_node, segmentation)
         annotation.require_labels(volume_node.GetName())
@@ -48,7 +49,7 @@ class Fills:
         if waiting.for_completion and not runs_in_worker(method):
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
-            # The image is part of what was filled: when its voxels have changed, nothing of the last fill holds.
+            # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
             key = (volume_node.GetID(), method, beyond, volume_node.GetImageData().GetMTime())
             done = finished_fill(
                 interpolator_named(method),
@@ -58,14 +59,14 @@ class Fills:
                 previous=self._last.pop(key, None),
                 beyond=beyond,
             )
-            self._last = {key: done}  # one, because of the memory it takes
+            self._last = {key: done}  # only one, because of its memory
             report = FillReport(done.summary, done.warnings)
             return _new_fill(volume_node, segmentation, done.fill.labels, done.fill.confidence, values, report, origin)
         case, label_of = scene.case_of(volume_node), {}
 
         def prepare():
             stored = yield from self._export.labels([volume_node])
-            # Segments that are on no drawn slice are none of the fill's business.
+            # Segments that are on none of the drawn slices do not belong to the fill.
             label_of.update({name: value for name, value in stored.items() if own.get(name) in drawn})
             return {
                 "cohort": str(self._session.cohort_folder),
@@ -78,7 +79,7 @@ class Fills:
         def finish(results):
             cohort, geometry = self._session.cohort(), scene.geometry_of(volume_node)
             labels = read_labels(cohort.fill_path(case), geometry)
-            yield Progress(1.0, "showing the fill")
+            yield Progress(1.0, _("showing the fill"))
             confidence = read_percent(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
             yield None
@@ -87,14 +88,16 @@ class Fills:
         return self._session.do("fill", prepare(), finish, waiting)
 
     def forget_scene(self) -> None:
-        """Let go of everything that belongs to the scene."""
+        """Forget everything that belongs to the scene."""
         self._last.clear()
 
 
 def report_of(result_node) -> FillReport:
-    """How good a fill is, as its node keeps it; empty for a node that is no fill."""
+    """The report of a fill that is stored in its node; empty for other nodes."""
     text = scene.stored_report(result_node)
-    return parse_json(text, FillReport, f"the report of '{result_node.GetName()}'") if text else FillReport()
+    if not text:
+        return FillReport()
+    return parse_json(text, FillReport, _("the report of '{name}'").format(name=result_node.GetName()))
 
 
 def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin):

@@ -1,4 +1,4 @@
-"""How good a result is, and what drawing has cost and spared."""
+"""Measuring results against a reference, and the slices and time spent on drawing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 from .. import scene
 from ..core import BadInputError, CaseFigures, Effort, LabelFigures, Plane, Progress, compare_labels
+from ..core.messages import _
 from ..core.slab_writing import written_in_slabs
 from .session import Session, Waiting
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures of a result, and the table node that shows them."""
+    """The measures of a result, and the table node that shows them."""
 
     figures: CaseFigures
     names: dict[int, str]
@@ -22,13 +23,13 @@ class Measurement:
 
 
 class Measuring:
-    """Comparing with a reference in the worker."""
+    """Compares segmentations in the worker."""
 
     def __init__(self, session: Session):
         self._session = session
 
     def measure(self, result_node, reference_node, volume_node, waiting: Waiting):
-        """What `evaluate` says, computed in the worker, with a table node: a Measurement."""
+        """The same as `evaluate`, computed in the worker, with a table node: a Measurement."""
         values = _common_labels(result_node, reference_node)
         geometry = scene.geometry_of(volume_node)
         folder = self._session.cohort().cache_folder / "measured"
@@ -36,9 +37,9 @@ class Measuring:
 
         def prepare():
             for what, node in (("result", result_node), ("reference", reference_node)):
-                yield Progress(0.0, f"writing '{node.GetName()}'")
+                yield Progress(0.0, _("writing '{name}'").format(name=node.GetName()))
                 labels = scene.labels_of(node, volume_node, values)
-                for _ in written_in_slabs(paths[what], labels, geometry, compress=True):
+                for _step in written_in_slabs(paths[what], labels, geometry, compress=True):
                     yield None
             return {**{what: str(path) for what, path in paths.items()}, "labels": list(values.values())}
 
@@ -69,22 +70,24 @@ def evaluate(result_node, reference_node, volume_node) -> CaseFigures:
 
 
 def effort_of(volume_nodes: Sequence, plane: Plane) -> Effort:
-    """Slices and seconds spent on the volumes, and what is saved; see `Effort.of`."""
+    """Slices and seconds spent on the volumes, and saved; see `Effort.of`."""
     ledgers = ((scene.ledger_of(node), scene.geometry_of(node)) for node in volume_nodes)
     return Effort.of(ledgers, plane)
 
 
 def _common_labels(result_node, reference_node) -> dict[str, int]:
-    """Label value of each segment of either of them: one that is only in the result is measured, too.
+    """Label value of each segment of the two; segments that only the result has are measured, too.
 
-    Raises BadInputError when they have no segment in common.
+    Raises BadInputError if they have no segment in common.
     """
     names = scene.segment_names(reference_node)
     offered = scene.segment_names(result_node)
     values = {name: value for value, name in enumerate(dict.fromkeys([*names, *offered]), start=1)}
     if not set(names) & set(offered):
         raise BadInputError(
-            f"'{result_node.GetName()}' and '{reference_node.GetName()}' have no segment of the same name, so there "
-            "is nothing to compare. Name the segments alike."
+            _(
+                "'{result}' and '{reference}' have no segment of the same name, so there is nothing to compare. Give "
+                "the segments the same names."
+            ).format(result=result_node.GetName(), reference=reference_node.GetName())
         )
     return values

@@ -1,4 +1,4 @@
-"""Training models on drawn slices, running them, and looking at the runs."""
+"""Training models on drawn slices, running them, and listing the runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Progress
 from ..core.images import read_labels, read_percent
+from ..core.messages import _, counted
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..runs.plan import TrainingEstimate
@@ -22,7 +23,7 @@ from .session import Session, Waiting
 
 
 class Modelling:
-    """Runs in the session's cohort folder, and their results in the scene."""
+    """The runs in the session's cohort folder, and their results in the scene."""
 
     def __init__(self, session: Session, export: CohortExport):
         self._session, self._export = session, export
@@ -61,7 +62,7 @@ class Modelling:
         )
 
         def finish(found) -> TrainingEstimate:
-            return from_plain(found, TrainingEstimate, "the worker's answer")
+            return from_plain(found, TrainingEstimate, _("the worker's answer"))
 
         return self._session.do("plan_training", prepare, finish, waiting)
 
@@ -89,16 +90,16 @@ class Modelling:
             device=device,
         )
 
-        def finish(_):
+        def finish(_answer):
             cohort, results, gone = self._session.cohort(), [], []
             yield from importing("SimpleITK")
-            # The run's own names: segments it has never learned must not come out empty.
+            # The names of the run: segments it was not trained on must not be added as empty ones.
             values = {name: value for value, name in RunFolder(cohort.run_folder(run_name)).card().label_names.items()}
             for node, case in zip(volume_nodes, cases, strict=True):
                 if node.GetScene() is None:
                     gone.append(node.GetName())
                     continue
-                yield Progress(1.0, f"showing the result of '{node.GetName()}'")
+                yield Progress(1.0, _("showing the result of '{volume}'").format(volume=node.GetName()))
                 geometry = scene.geometry_of(node)
                 labels = read_labels(cohort.prediction_path(run_name, case), geometry)
                 yield None
@@ -113,21 +114,30 @@ class Modelling:
                     yield None
             if not results:
                 raise BadInputError(
-                    f"The volumes {', '.join(gone)} were removed in the meantime; their results are kept in the folder."
+                    counted(
+                        len(gone),
+                        _("The volume {names} was removed from the scene; its result is kept in the cohort folder."),
+                        _("The volumes {names} were removed from the scene; the cohort folder keeps their results."),
+                        names=", ".join(gone),
+                    )
                 )
             return results
 
         return self._session.do("predict", prepare, finish, waiting)
 
     def show_curves(self, run_name: str, in_layout: bool):
-        """Draw loss and Dice of a run into a chart node, which is returned: see `ConsoleLogic.showCurves`."""
+        """Plot loss and Dice of a run in a chart node, which is returned: see `ConsoleLogic.showCurves`."""
         metrics = self._run_folder(run_name).metrics()
         if not metrics:
-            raise BadInputError(f"The run '{run_name}' has not made a step yet, so there is no curve to show.")
+            raise BadInputError(
+                _("The run '{run}' has not completed a training step yet, so there are no curves to show.").format(
+                    run=run_name
+                )
+            )
         return scene.show_curves(run_name, metrics, in_layout)
 
     def run_notes(self, run_name: str) -> tuple[str, ...]:
-        """What the user should know about a trained run, as sentences."""
+        """Notes for the user on a trained run, as sentences."""
         return self._run_folder(run_name).card().notes
 
     def run_summaries(self) -> list[RunSummary]:
@@ -135,11 +145,11 @@ class Modelling:
         return run_summaries(self._session.cohort()) if self._session.has_cohort else []
 
     def has_metrics(self, run_name: str) -> bool:
-        """True when a run has made a step, so that `show_curves` has something to show."""
+        """True if a run has completed a step, so that `show_curves` has something to show."""
         return self._run_folder(run_name).metrics_path.is_file()
 
     def new_run_name(self) -> str:
-        """A name that no run has yet: 'run 1', 'run 2', ..."""
+        """An unused name for a run: 'run 1', 'run 2', ..."""
         taken, number = set(self._session.runs()), 1
         while f"run {number}" in taken:
             number += 1
@@ -149,15 +159,17 @@ class Modelling:
         return RunFolder(self._session.cohort().run_folder(run_name))
 
     def _exporting_drawn(self, volume_nodes: Sequence, **parameters: Any) -> Steps:
-        """The request to learn from volumes: those with drawn slices are learned from, the others looked at.
+        """The request to train on volumes: those with drawn slices, and the others for unsupervised parts.
 
-        Raises BadInputError, at once, when nothing has been drawn.
+        Raises BadInputError immediately if no slice has been drawn.
         """
         drawn = [node for node in volume_nodes if scene.ledger_of(node).decided]
         if not drawn:
             raise BadInputError(
-                "No slice has been drawn on any of the chosen volumes, so there is nothing to learn from. "
-                "Draw at least one slice and mark it as drawn."
+                _(
+                    "No slice has been drawn on any of the selected volumes, so there is nothing to train on. Draw at "
+                    "least one slice and mark it as drawn."
+                )
             )
         others = [node for node in volume_nodes if node not in drawn]
 

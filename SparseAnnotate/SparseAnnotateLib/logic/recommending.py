@@ -1,4 +1,4 @@
-"""Which slices to draw: plans, recommendations, pictures of the choice, and whether to go on."""
+"""Which slices to draw: plans, recommendations, pictures of the selection, and when to stop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from .. import scene
 from ..client import Steps
 from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
+from ..core.messages import _
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..selection import (
@@ -25,13 +26,13 @@ from .session import Session, Waiting
 
 
 class Recommending:
-    """Recommends slices of volumes in the scene, and puts them into their ledgers."""
+    """Recommends slices of volumes in the scene, and adds them to their ledgers."""
 
     def __init__(self, session: Session, export: CohortExport):
         self._session, self._export = session, export
 
     def recommend(self, volume_nodes: Sequence, settings: SelectionSettings, waiting: Waiting):
-        """Put recommended slices into the ledgers; returns what is still to do: see `ConsoleLogic.recommendSlices`.
+        """Add recommended slices to the ledgers; returns the slices to do: see `ConsoleLogic.recommendSlices`.
 
         Strategies that need neither features nor models run in this process, all others in the worker.
         """
@@ -57,7 +58,7 @@ class Recommending:
         planes: Sequence[str],
         waiting: Waiting,
     ):
-        """How to spend so many slices or minutes, an AnnotationPlan: see `ConsoleLogic.planAnnotation`."""
+        """A plan for a number of slices or minutes, an AnnotationPlan: see `ConsoleLogic.planAnnotation`."""
         names = {scene.case_of(node): node.GetName() for node in volume_nodes}
         prepare = self._export.request(
             volume_nodes,
@@ -70,13 +71,13 @@ class Recommending:
         )
 
         def finish(answer) -> AnnotationPlan:
-            plan = from_plain(answer, AnnotationPlan, "the worker's plan")
+            plan = from_plain(answer, AnnotationPlan, _("the worker's plan"))
             return replace(plan, cases=tuple(names[case] for case in plan.cases))
 
         return self._session.do("plan", prepare, finish, waiting)
 
     def agreement(self, run_names: Sequence[str], waiting: Waiting):
-        """How much the predictions of runs agree: see `ConsoleLogic.agreement`."""
+        """How well the predictions of runs agree: see `ConsoleLogic.agreement`."""
         params = {"cohort": str(self._session.cohort_folder), "runs": list(run_names)}
         return self._session.do("agreement", params, lambda answer: answer, waiting)
 
@@ -93,15 +94,15 @@ class Recommending:
 
 
 def _choosing(volume_nodes: Sequence, settings: SelectionSettings) -> Steps:
-    """Choose slices by what this process knows; returns the recommended ones by case."""
+    """Choose slices in this process; returns the recommended ones by case."""
     volumes = []
-    # Once in a session, and together a second.
+    # Takes about a second, once in a session.
     yield from importing("SimpleITK", "scipy.ndimage")
     for number, node in enumerate(volume_nodes):
         if node.GetScene() is None:
             continue
         volumes.append(_volume_of(node, settings.whole))
-        yield Progress(number / len(volume_nodes), f"looking at '{node.GetName()}'")
+        yield Progress(number / len(volume_nodes), _("reading '{volume}'").format(volume=node.GetName()))
     timed = _ledgers_of_scene()
     return recommend_slices(volumes, settings.planes, settings.budget, settings.strategy, settings.seed, timed=timed)
 

@@ -1,4 +1,4 @@
-"""The nodes that results of fills and models come as, and what is shown of them."""
+"""The nodes for results of fills and models, and how they are shown."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import slicer
 
 from .. import scene
 from ..core import BadInputError
+from ..core.messages import _
 from .session import Session, Waiting
 
 
 def new_result(volume_node, segmentation_node, made_by: str, labels, values: dict[str, int], origin):
-    """A new segmentation node that shows a result and notes what made it.
+    """A new segmentation node with a result and a note on what created it.
 
     Args:
-        segmentation_node: lends segments of the same name their colour and terminology; None: nothing does.
+        segmentation_node: segments of the same name get its colours and terminology; None: default colours.
         made_by: `scene.FILL` or the name of a run. labels: (K, J, I) unsigned integers on the volume's grid.
-        values: label value of each segment name. origin: what the result was made from, see `scene.origin_now`.
+        values: label value of each segment name. origin: what the result was created from, see `scene.origin_now`.
 
-    Raises BadInputError when the volume has gone.
+    Raises BadInputError if the volume was removed.
     """
     if volume_node.GetScene() is None:
         raise BadInputError(
-            f"The volume '{volume_node.GetName()}' was removed in the meantime; its result is kept in the folder."
+            _("The volume '{volume}' was removed from the scene; its result is kept in the cohort folder.").format(
+                volume=volume_node.GetName()
+            )
         )
     name = slicer.mrmlScene.GenerateUniqueName(f"{volume_node.GetName()} {made_by}")
     names = {value: segment for segment, value in values.items()}
@@ -32,7 +35,7 @@ def new_result(volume_node, segmentation_node, made_by: str, labels, values: dic
 
 
 def origin_of_drawing(volume_node) -> scene.ResultOrigin:
-    """What a result that is made from all that is drawn on a volume now is made from."""
+    """The origin of a result that is created from the current drawing of a volume."""
     segmentation = scene.annotated_segmentation(volume_node)
     if segmentation is None or not scene.ledger_of(volume_node).decided:
         return scene.origin_now(volume_node, None, {})
@@ -41,23 +44,27 @@ def origin_of_drawing(volume_node) -> scene.ResultOrigin:
 
 
 def latest_result(volume_node, of_run: bool):
-    """The newest fill of a volume (or, with `of_run`, a model's newest result) in the scene; None without any."""
+    """The latest fill (or, with `of_run`, result of a model) of a volume in the scene; None if there is none."""
     found = [node for node in scene.results_of(volume_node) if (scene.made_by(node) != scene.FILL) == of_run]
     return found[-1] if found else None
 
 
 def show_confidence(session: Session, result_node, shown: bool, waiting: Waiting) -> None:
-    """Show in the slice views where a result is not to be trusted, or take that away.
+    """Overlay the confidence of a result on the slice views, or remove the overlay.
 
-    Raises BadInputError when the result has no confidence.
+    Raises BadInputError if the result has no confidence.
     """
     confidence = scene.confidence_of(result_node)
     if confidence is None:
-        raise BadInputError(f"'{result_node.GetName()}' has no confidence to show; fill between slices first.")
+        raise BadInputError(
+            _("'{name}' has no confidence to show. Fill between slices, or run a model, first.").format(
+                name=result_node.GetName()
+            )
+        )
     if not shown:
         scene.hide_confidence(confidence)
         return
     steps = scene.showing_confidence(confidence)
-    # The overlay is there at once, so that it can be taken away; what it shows comes piece by piece.
+    # The overlay is created immediately, so that it can be removed; its content is computed step by step.
     next(steps, None)
-    session.do(None, steps, lambda _: None, waiting, "confidence")
+    session.do(None, steps, lambda _result: None, waiting, "confidence")

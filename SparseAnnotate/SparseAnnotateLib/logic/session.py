@@ -1,4 +1,4 @@
-"""What every part of the logic stands on: the cohort folder and the worker's jobs."""
+"""What all parts of the logic share: the cohort folder and the jobs of the worker."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..core.cohort_file import COHORT_FILE
 
 @dataclass(frozen=True)
 class Waiting:
-    """Whether the caller waits for the end of a job, and who hears of its end and its progress.
+    """Whether the caller waits for the end of a job, and the callbacks for its end and its progress.
 
     Attributes:
         for_completion: block until the job has ended, and return its result or raise its error.
-        on_done: called with result and error when a job that is not waited for has ended.
-        on_progress: called with how far the job is.
+        on_done: called with result and error when a job that the caller does not wait for has ended.
+        on_progress: called with the progress of the job.
     """
 
     for_completion: bool = True
@@ -34,10 +34,10 @@ class Session:
 
     Args:
         new_transport: makes the connection to a worker for calls that do not wait.
-        later: calls a function from the event loop, soon; without it, what is done in this process is done at once.
+        later: calls a function from the event loop; without it, work in this process is done immediately.
 
     Attributes:
-        jobs: what the worker is asked to do.
+        jobs: the jobs of the worker.
     """
 
     def __init__(self, new_transport: Callable, later: Callable | None = None):
@@ -46,21 +46,21 @@ class Session:
 
     @property
     def cohort_folder(self) -> Path:
-        """The chosen folder, or one beside Slicer's scenes."""
+        """The selected folder, or the default one beside Slicer's scenes."""
         return self._cohort_folder or Path(slicer.app.defaultScenePath) / "SparseAnnotate"
 
     def use_cohort_folder(self, folder: str | Path) -> None:
-        """Choose the cohort folder; an empty text chooses the default again."""
-        # Absolute, because the worker has another working directory than Slicer.
+        """Set the cohort folder; an empty text restores the default."""
+        # Absolute, because the worker's working directory differs from Slicer's.
         self._cohort_folder = Path(folder).expanduser().absolute() if str(folder).strip() else None
 
     @property
     def has_cohort(self) -> bool:
-        """True when the folder holds a cohort already."""
+        """True if the folder contains a cohort."""
         return (self.cohort_folder / COHORT_FILE).is_file()
 
     def cohort(self) -> Cohort:
-        """The cohort in the folder; made when it is not there yet."""
+        """The cohort in the folder; created if it does not exist."""
         folder = self.cohort_folder
         return Cohort.open(folder) if self.has_cohort else Cohort.create(folder, folder.name)
 

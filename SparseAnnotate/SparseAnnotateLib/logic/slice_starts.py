@@ -1,4 +1,4 @@
-"""What the drawing of a slice can start from."""
+"""What a slice can be initialized from before it is drawn."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ..core import Plane
 from .undoable_changes import UndoableChanges
 
 STARTS = [start.value for start in scene.Start]
-"""What the drawing of a slice can start from."""
+"""What a slice can be initialized from."""
 
 
 def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int, start: scene.Start) -> str:
-    """Put something onto a slice that is to be drawn, as one step of undo; returns what it was started from."""
+    """Initialize a slice, as one change that can be undone; returns what it was initialized from."""
     masks, source = scene.start_masks(volume_node, plane, index, start)
     segmentation = scene.annotated_segmentation(volume_node)
     names = scene.segment_names(segmentation)

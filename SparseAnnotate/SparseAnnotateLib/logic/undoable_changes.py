@@ -1,4 +1,4 @@
-"""Changes of what is drawn: each is one step, which the Segment Editor's undo takes back."""
+"""Changes of the drawing; the Segment Editor can undo each in one step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from .. import scene
 from ..core import BadInputError
+from ..core.messages import _
 
 
 class UndoableChanges:
-    """Changes that the module makes in segmentations that are drawn in, and taking them back.
+    """Makes and undoes changes of the module in segmentations that are drawn in.
 
     Attributes:
-        segment_editor: a qMRMLSegmentEditorWidget that is on the screen: changes of its segmentation are steps of its
-            undo. None when there is none.
+        segment_editor: a visible qMRMLSegmentEditorWidget: changes of its segmentation are recorded in its undo
+            history. None if there is none.
     """
 
     def __init__(self):
@@ -24,30 +25,34 @@ class UndoableChanges:
         self._changed: dict[str, _Change] = {}
 
     def undo(self, volume_node) -> None:
-        """Take back the last change in the segmentation of a volume.
+        """Undo the last change in the segmentation of a volume.
 
-        Raises BadInputError when there is none, something was drawn since, or the Segment Editor remembers it no more.
+        Raises BadInputError if there is none, something was drawn since, or the Segment Editor has lost its history.
         """
         segmentation = scene.annotated_segmentation(volume_node)
         change = self._changed.get(segmentation.GetID()) if segmentation is not None else None
         if change is None:
-            raise BadInputError(f"There is nothing to undo on '{volume_node.GetName()}'.")
+            raise BadInputError(_("There is nothing to undo on '{volume}'.").format(volume=volume_node.GetName()))
         if scene.voxel_stamp(segmentation) != change.stamp:
-            # Undo restores the whole segmentation as it was: what has been drawn since would be gone.
+            # Undo restores the whole segmentation: anything drawn since would be lost.
             raise BadInputError(
-                f"The segmentation '{segmentation.GetName()}' has been changed since, so taking the last step back "
-                "here would lose what was drawn since. Use Undo in the Segment Editor, step by step."
+                _(
+                    "The segmentation '{segmentation}' has been changed since, so this undo would lose what was drawn "
+                    "since. Use Undo in the Segment Editor, step by step."
+                ).format(segmentation=segmentation.GetName())
             )
         if change.widget is not None and change.widget.segmentationNode() is not segmentation:
             raise BadInputError(
-                f"The Segment Editor works on another segmentation now, and remembers no steps of '"
-                f"{segmentation.GetName()}' any more. Erase what you do not want."
+                _(
+                    "The Segment Editor now shows another segmentation and no longer has the undo history of "
+                    "'{segmentation}'. Erase the unwanted parts instead."
+                ).format(segmentation=segmentation.GetName())
             )
         del self._changed[segmentation.GetID()]
-        change.take_back()
+        change.undo()
 
     def can_undo(self, volume_node) -> bool:
-        """True when the module has changed the segmentation of this volume, and nobody has since."""
+        """True if the last change in the segmentation of this volume was made by the module."""
         segmentation = scene.annotated_segmentation(volume_node)
         change = self._changed.get(segmentation.GetID()) if segmentation is not None else None
         if change is None or scene.voxel_stamp(segmentation) != change.stamp:
@@ -55,37 +60,37 @@ class UndoableChanges:
         return change.widget is None or change.widget.segmentationNode() is segmentation
 
     def segment_editor_leaves(self) -> None:
-        """Call it when the Segment Editor goes to another segmentation: it forgets the steps of the one before."""
+        """Call this when the Segment Editor shows another segmentation, which clears its undo history."""
         self._changed = {key: change for key, change in self._changed.items() if change.widget is None}
 
     def forget_scene(self) -> None:
-        """Let go of everything that belongs to the scene."""
+        """Forget everything that belongs to the scene."""
         self._editors.clear()
         self._changed.clear()
 
     def change(self, volume_node, segmentation_node, change: Callable[[Any], None]) -> None:
-        """Make a change as one step of undo; `change` is given a vtkSlicerSegmentEditorLogic."""
+        """Make a change that can be undone in one step; `change` gets a vtkSlicerSegmentEditorLogic."""
         identifier = segmentation_node.GetID()
         editor = self._editors.get(identifier)
-        # A scene that was closed may have had another segmentation of that ID.
+        # A closed scene may have had another segmentation with this ID.
         if editor is None or editor.GetSegmentationNode() is not segmentation_node:
             editor = self._editors[identifier] = scene.editor_for(segmentation_node, volume_node)
         widget = self.segment_editor
         if widget is not None and widget.segmentationNode() is segmentation_node:
             widget.saveStateForUndo()
-            take_back = widget.undo
+            undo = widget.undo
         else:
             widget = None
             editor.SaveStateForUndo()
-            take_back = editor.Undo
+            undo = editor.Undo
         change(editor)
-        self._changed[identifier] = _Change(scene.voxel_stamp(segmentation_node), take_back, widget)
+        self._changed[identifier] = _Change(scene.voxel_stamp(segmentation_node), undo, widget)
 
 
 @dataclass(frozen=True)
 class _Change:
-    """The stamp of a segmentation after a change, what takes the change back, and the Segment Editor that can."""
+    """The stamp of a segmentation after a change, the function that undoes it, and the Segment Editor it belongs to."""
 
     stamp: tuple
-    take_back: Callable[[], None]
+    undo: Callable[[], None]
     widget: Any

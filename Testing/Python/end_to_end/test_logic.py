@@ -153,7 +153,7 @@ def test_missing_steps_are_reported_in_order(mrml, logic):
     volume, _ = add_ball(mrml)
     with pytest.raises(BadInputError, match="Nothing has been drawn on 'ball' yet"):
         logic.fillBetweenSlices(volume)
-    with pytest.raises(BadInputError, match="No slice has been drawn on any of the chosen volumes"):
+    with pytest.raises(BadInputError, match="No slice has been drawn on any of the selected volumes"):
         logic.train([volume])
     logic.recommendSlices([volume], density=0.2)
     with pytest.raises(BadInputError, match="has no segment"):

@@ -103,7 +103,7 @@ def test_every_control_has_a_tooltip_and_says_why_it_cannot_be_used(panel):
         QtWidgets.QListWidget,
         QtWidgets.QLineEdit,
     )
-    panel.ui.moreChoicesGroup.collapsed = False
+    panel.ui.moreChoicesGroup.collapsed = panel.ui.advancedTrainingGroup.collapsed = False
     controls = {name: c for name, c in vars(panel.ui).items() if isinstance(c, kinds) and not name.endswith("Section")}
     assert len(controls) > 50
     assert [name for name, control in controls.items() if not control.toolTip and name != "moreChoicesGroup"] == []
@@ -145,7 +145,7 @@ def test_a_volume_removed_while_it_is_filled_is_reported(panel, drawn_ball):
     panel.until(lambda: panel.logic.session.jobs._open is None or panel.logic.session.jobs._open.call is not None)
     panel.mrml.mrmlScene.RemoveNode(drawn_ball)
     panel.idle()
-    assert "was removed in the meantime" in panel.message
+    assert "was removed from the scene" in panel.message
     assert panel.logic.panel.volumes() == []
 
 
@@ -168,7 +168,7 @@ def test_marks_that_a_copy_on_the_volume_s_grid_cannot_have_are_counted(panel):
     assert "are no longer slices of the volume 'ball'" in ui.geometryLabel.text
     ui.matchGridButton.click()
     assert panel.message.endswith(
-        "2 of 3 marked slices do not match this volume's slices, so their marks were not copied."
+        "2 of 3 marked slices do not match slices of this volume; their marks were not copied."
     )
     (entry,) = panel.logic.ledger(volume).decided
     assert (entry.plane, entry.index) == (Plane.SAGITTAL, 14)
@@ -197,10 +197,10 @@ def test_a_segmentation_on_another_grid_is_reported_and_matched(panel):
     assert not ui.geometryFrame.isHidden()
     assert "does not have the voxel grid of the volume 'ball'" in ui.geometryLabel.text
     assert panel.logic.segmentationNode(volume) is own
-    assert "does not fit" in ui.nextStepLabel.text
+    assert "does not match" in ui.nextStepLabel.text
     ui.matchGridButton.click()
     copy = panel.mrml.util.getNode("foreign on ball")
-    assert panel.message == "'foreign on ball' is a copy on the voxels of 'ball'; 'foreign' is unchanged."
+    assert panel.message == "'foreign on ball' is a copy on the voxel grid of 'ball'; 'foreign' is unchanged."
     assert ui.geometryFrame.isHidden()
     assert panel.logic.segmentationNode(volume) is copy
     segment_id = copy.GetSegmentation().GetNthSegmentID(0)
@@ -218,9 +218,9 @@ def test_errors_are_sentences_in_the_panel(panel):
     for name in ("axialCheckBox", "coronalCheckBox", "sagittalCheckBox"):
         getattr(ui, name).checked = False
     assert not ui.recommendButton.enabled
-    assert ui.recommendButton.toolTip == "Choose a plane first."
+    assert ui.recommendButton.toolTip == "Select a plane first."
     panel.panel.session.attempt(panel.panel.recommend.recommend)
-    assert "Choose at least one plane" in panel.message
+    assert "Select at least one plane" in panel.message
     ui.axialCheckBox.checked = True
     panel.add_segment(panel.panel.session.volume)
     panel.paint(panel.panel.draw.table.chosen().index)
@@ -237,7 +237,7 @@ def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, 
     segmentation.GetSegment("ball").SetName("globe")
     ui.runButton.click()
     panel.idle()
-    assert panel.message.startswith("New: ")
+    assert panel.message.startswith("New segmentation: ")
     ui.applyResultButton.click()
     assert "have no segment of the same name" in panel.message
     assert "The result has: ball" in panel.message
@@ -322,7 +322,7 @@ def test_a_slice_is_not_marked_while_another_one_is_on_the_screen(panel):
     panel.paint(chosen + 1)
     for button in (panel.ui.drawnButton, panel.ui.emptyButton):
         button.click()
-        assert f"shows axial slice {chosen + 1}, but slice {chosen} is chosen" in panel.message
+        assert f"shows axial slice {chosen + 1}, but slice {chosen} is selected" in panel.message
         assert panel.logic.panel.slice_state(volume, "axial", chosen) == "to do"
     assert f"Axial slice {chosen + 1} of" in panel.ui.offerLabel.text
     panel.ui.offerButton.click()

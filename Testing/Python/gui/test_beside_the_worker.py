@@ -16,7 +16,7 @@ def test_a_killed_worker_is_reported_its_log_can_be_copied_and_it_starts_again(p
     panel.draw_one_slice_for_a_long_training()
     ui.trainButton.click()
     panel.until(lambda: "step" in panel.job)
-    assert "at work: train" in ui.workerLabel.text
+    assert "busy: train" in ui.workerLabel.text
     panel.logic.session.jobs.clients[0].transport.process.kill()
     panel.idle()
     assert "The worker process ended during 'train' (crashed or was killed)" in panel.message
@@ -143,7 +143,7 @@ def test_five_hundred_volumes_are_listed_found_and_recommended(panel):
     ui.allVolumesButton.click()
     assert len(panel.panel.session.volumes) == 500
     gaps = panel_gaps(panel, lambda _: panel.recommend(25.0))
-    assert panel.message == "1000 slices are to be drawn."
+    assert panel.message == "The worklist contains 1000 slices to draw."
     panel.until(lambda: ui.worklistTable.item(999, 1) is not None)
     assert ui.worklistTable.item(999, 1).text() == "scan 499"
     assert len(gaps) > 5
@@ -236,7 +236,7 @@ def test_a_training_may_outlive_the_scene(panel, embedded):
     questions.answers.append(True)
     folder = panel.logic.cohortFolder
     embedded.clear_scene()
-    assert "go on in the background" in questions.asked[0]
+    assert "Continue it in the background" in questions.asked[0]
     assert panel.logic.isBusy
     panel.idle()
     assert f"'run 1' is trained. It is in the folder '{folder}'." == panel.message
@@ -256,7 +256,7 @@ def test_a_second_job_is_refused_and_the_first_one_stays_in_sight(panel):
     )
     for action in actions:
         session.attempt(action)
-        assert "being worked on" in panel.message
+        assert "Another task is running" in panel.message
         assert panel.ui.trainButton.text == "Cancel"
         assert not panel.ui.jobFrame.isHidden()
     panel.ui.trainButton.click()

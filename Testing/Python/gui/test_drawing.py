@@ -39,12 +39,12 @@ def test_the_nearest_drawn_slice_is_put_onto_this_one_as_one_step_of_undo(drawin
     before = array(drawing)
     ui.startSelector.setCurrentText("nearest drawn slice")
     ui.startButton.click()
-    assert drawing.message.startswith(f"Started from axial slice {first}")
+    assert drawing.message.startswith(f"Initialized from axial slice {first}")
     after = array(drawing)
     np.testing.assert_array_equal(after[here], before[first])
     np.testing.assert_array_equal(np.delete(after, here, 0), np.delete(before, here, 0))
     assert drawing.items[1].startedFrom == f"axial slice {first}"
-    assert f"started from axial slice {first}" in ui.worklistTable.item(1, 4).text()
+    assert f"initialized from axial slice {first}" in ui.worklistTable.item(1, 4).text()
     assert drawing.logic.ledger(drawing.volume).entry(Plane.AXIAL, here).started_from == f"axial slice {first}"
     # What was put there is not painted: nobody has looked at it yet.
     assert ui.offerFrame.isHidden()
@@ -84,7 +84,7 @@ def test_the_fill_and_the_prediction_can_be_started_from_when_they_are_there(dra
     assert item.state == "to do"
     ui.startSelector.setCurrentText("fill")
     ui.startButton.click()
-    assert drawing.message.startswith("Started from fill")
+    assert drawing.message.startswith("Initialized from fill")
     fill = drawing.mrml.util.arrayFromSegmentBinaryLabelmap(
         drawing.mrml.util.getNode("ball fill"), "ball", drawing.volume
     )
@@ -97,7 +97,7 @@ def test_starting_never_overwrites_a_decided_slice(drawing):
     before = array(drawing)
     ui.worklistTable.setCurrentCell(0, 0)
     assert not ui.startButton.enabled
-    assert "decided already" in ui.startButton.toolTip
+    assert "already marked as drawn or empty" in ui.startButton.toolTip
     from SparseAnnotateLib.core import BadInputError
 
     item = drawing.items[0]
@@ -105,7 +105,7 @@ def test_starting_never_overwrites_a_decided_slice(drawing):
         drawing.logic.startSlice(drawing.volume, "axial", item.index, "nearest drawn slice")
     np.testing.assert_array_equal(array(drawing), before)
     ui.toDoButton.click()
-    assert "to do again" in drawing.message
+    assert "reset to 'to do'" in drawing.message
     assert drawing.items[0].state == "to do"
     np.testing.assert_array_equal(array(drawing), before)
     ui.startSelector.setCurrentText("nothing")
@@ -204,7 +204,7 @@ def test_the_clock_counts_what_is_spent_on_a_slice_and_no_long_pause():
     assert clock.seconds == 80.0
     clock.pause()
     moment[0] = 4000.0
-    clock.go_on()
+    clock.resume()
     moment[0] = 4005.0
     assert clock.seconds == 85.0
     clock.start()
@@ -224,7 +224,7 @@ def test_time_spent_is_kept_and_the_time_left_is_shown(panel, monkeypatch):
         panel.ui.drawnButton.click()
     assert panel.ui.drawnLabel.text == "2 of 5 drawn, about 2 min left"
     assert panel.ui.worklistTable.item(0, 6).text() == "50 s"
-    assert panel.ui.effortLabel.text == "2 of 24 slices drawn in 2 min; 19 saved (about 16 min)."
+    assert panel.ui.effortLabel.text == "2 of 24 slices drawn in 2 min. 19 slices saved (about 16 min)."
 
 
 def test_markers_lie_where_drawn_and_recommended_slices_cross_the_other_views(drawing):

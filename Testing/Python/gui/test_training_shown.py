@@ -137,8 +137,8 @@ def test_a_plan_never_takes_about_0_minutes(panel):
     plan = SimpleNamespace(
         slices=1, plane=plane, cases=("ball",), minutes=0.4, advice=(), unknown=(), slices_per_volume=1
     )
-    panel.panel.recommend._advised(plan)
-    assert panel.ui.adviceLabel.text == "Draw 1 axial slices, about 24 s."
+    panel.panel.recommend._suggested(plan)
+    assert panel.ui.adviceLabel.text == "Draw 1 axial slice. This will take about 24 s."
 
 
 def test_figures_are_shown_again_when_a_scene_is_opened_or_the_pair_is_chosen_again(drawn, embedded, tmp_path):

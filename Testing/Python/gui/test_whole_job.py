@@ -24,7 +24,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     ui.iterationsSpinBox.value = 10
     ui.nextStepButton.click()
     panel.idle()
-    assert panel.message == "5 slices are to be drawn."
+    assert panel.message == "The worklist contains 5 slices to draw."
     assert ui.worklistTable.rowCount == 5
     assert not ui.drawSection.collapsed
     assert ui.dataSection.collapsed
@@ -51,7 +51,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     ui.nextStepButton.click()
     assert panel.logic.isBusy
     assert not ui.trainButton.enabled
-    assert "being worked on" in ui.trainButton.toolTip
+    assert "Another task is running" in ui.trainButton.toolTip
     assert not ui.jobFrame.isHidden()
     panel.idle()
     assert "'ball fill' shows the fill" in panel.message
@@ -63,7 +63,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert after.sum() > before.sum()
     np.testing.assert_array_equal(after[drawn[:4]], before[drawn[:4]])
     ui.undoButton.click()
-    assert "taken back" in panel.message
+    assert "undone" in panel.message
     again = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     np.testing.assert_array_equal(again, before)
 
@@ -91,7 +91,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert ui.nextStepButton.text == "Run"
     ui.nextStepButton.click()
     panel.idle()
-    assert panel.message == "New: 'ball run 2'."
+    assert panel.message == "New segmentation: 'ball run 2'."
     result = panel.mrml.util.getNode("ball run 2")
     assert result.GetSegmentation().GetNumberOfSegments() == 1
     assert not panel.mrml.util.getNode("ball fill").GetDisplayNode().GetVisibility()
@@ -103,7 +103,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     ui.budgetSpinBox.value = 30.0
     ui.nextSlicesButton.click()
     panel.idle()
-    assert "slices are to be drawn" in panel.message
+    assert "slices to draw" in panel.message
     to_do = [item for item in panel.items if item.state == "to do"]
     assert to_do
     assert all("disagree" in item.reason for item in to_do)
@@ -174,7 +174,7 @@ def test_a_plan_is_advice_until_it_is_used(panel):
     ui.recommendButton.click()
     assert panel.logic.isBusy
     panel.idle()
-    assert panel.message == "6 slices are to be drawn."
+    assert panel.message == "The worklist contains 6 slices to draw."
     assert ui.worklistTable.currentRow() == 0
     assert "covers" in ui.worklistTable.item(0, 4).text()
 
