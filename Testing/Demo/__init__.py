@@ -1,1 +1,1 @@
-"""What is shown of the project: the demo, the panel in a window, the screenshots, the icon."""
+"""Presentation of the project: the demo, the panel in a window, the screenshots, the icon."""

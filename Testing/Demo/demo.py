@@ -1,8 +1,8 @@
-"""The main job on real MR, from volumes to segmentations, in an embedded MRML scene.
+"""The whole workflow on real MR, from volumes to segmentations, in an embedded MRML scene.
 
-Recommend slices, draw them, fill between them, train, run, measure. In place of a person an 'oracle' copies the
-reference labels onto the recommended slices. Leaves scene.mrb, screenshot.png, slices.png, report.html, summary.json
-and the trained run in the output folder.
+Recommends slices, draws them, fills between them, trains, runs the model and measures. Instead of a person, the script
+copies the reference labels onto the recommended slices. Writes scene.mrb, screenshot.png, slices.png, report.html,
+summary.json and the trained run to the output folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARKER).write_text("This folder is emptied when the demo is run again.\n")
     embedded_slicer.start()
-    # The scene and Slicer's classes must be there before what uses them is imported.
+    # The scene and Slicer's classes must exist before modules that use them are imported.
     from SparseAnnotateLib.core import SparseAnnotateError
 
     try:
@@ -49,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="Testing/run demo", description=__doc__)
     parser.add_argument("--data", help="cohort in the Decathlon's layout; by default the MNI152 template")
     parser.add_argument("--out", default=str(PROJECT / "demo_output"), help="output folder")
-    parser.add_argument("--quick", action="store_true", help="coarser and shorter, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="coarser and shorter, as a quick check")
     parser.add_argument("--cases", type=int, help="volumes to take from --data (default 20, with --quick 4)")
     parser.add_argument("--iterations", type=int, help="training steps (default 300, with --quick 40)")
     parser.add_argument("--plane", default="coronal", help="axial, coronal (default) or sagittal")
@@ -76,7 +76,8 @@ def _run(options: argparse.Namespace, out: Path) -> None:
         worklist = logic.recommendSlices(volumes, options.plane, density=_DENSITY)
     with _timed(seconds, "map of the slices"):
         logic.writeSlicePicture(volumes, out / "slices.png")
-    print(f"{len(worklist)} slices of {len(cases)} volume(s) recommended; the first: {worklist[0].reason}.")
+    volume_count = "1 volume" if len(cases) == 1 else f"{len(cases)} volumes"
+    print(f"{len(worklist)} slices of {volume_count} recommended; the first: {worklist[0].reason}.")
     with _timed(seconds, "draw"):
         _draw_as_the_reference_shows(logic, cases, worklist)
     with _timed(seconds, "fill"):
@@ -124,7 +125,7 @@ def _run(options: argparse.Namespace, out: Path) -> None:
 
 
 def _draw_as_the_reference_shows(logic, cases, worklist) -> None:
-    """Copy the reference onto the recommended slices of each volume's segmentation, and mark them drawn."""
+    """Copy the reference onto the recommended slices of each volume's segmentation, and mark them as drawn."""
     import numpy as np
     import slicer
 
@@ -161,7 +162,7 @@ def _density(volume, ledger) -> float:
 
 
 class _ProgressLine:
-    """One line every ten seconds, fit for a log."""
+    """Prints one line every ten seconds, suitable for a log."""
 
     def __init__(self):
         self._last = 0.0
@@ -182,7 +183,7 @@ def _timed(seconds: dict[str, float], name: str):
 
 
 def _peak_mib() -> float:
-    """Peak memory of this process and of its largest child, added up."""
+    """Sum of the peak memory of this process and of its largest child process."""
     try:
         import resource
     except ImportError:  # not on Windows

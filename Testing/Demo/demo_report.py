@@ -1,4 +1,4 @@
-"""What the demo leaves behind: the table, summary.json, the picture of the slice views, and report.html."""
+"""The output of the demo: the table, summary.json, the picture of the slice views, and report.html."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def picture_of(volume, rows: dict[str, Any], path: Path) -> None:
 
 
 def write_html(path: Path, summary: dict[str, Any], pictures: dict[str, Path | None], facts: dict[str, str]) -> None:
-    """A report in one file: figures, pictures (title to PNG; None: there is none) and how they came about."""
+    """A report in one file: figures, pictures (title to PNG; None: no picture) and how they were created."""
     head = "".join(f"<th>{html.escape(c)}</th>" for c in _COLUMNS)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in _cells(summary)

@@ -76,7 +76,7 @@ class _OnFace:
         self.painter.save()
         self.painter.setTransform(self.face, True)
         self.painter.scale(0.01, 0.01)
-        # A little over the rim, or the ground shines through between two faces.
+        # Slightly beyond the edge, so that the background does not show between two faces.
         self.painter.fillRect(QRectF(-0.5, -0.5, 101, 101), QColor(self.colour))
 
     def __exit__(self, *error) -> None:

@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _save_state_for_undo(panel, segmentation_node) -> None:
-    """Let the segment editor on the panel take a stroke back."""
+    """Save a state, so that the panel's segment editor can undo the stroke."""
     for editor in panel.findChildren(QtWidgets.QWidget):
         if type(editor).__name__ == "qMRMLSegmentEditorWidget" and editor.segmentationNode() is segmentation_node:
             editor.saveStateForUndo()

@@ -1,6 +1,6 @@
-"""Pictures of the panel at each step of the job, made by clicking through it on the MNI152 template.
+"""Pictures of the panel at each step of the workflow, created by clicking through it on the MNI152 template.
 
-In place of a person the reference labels are painted, slice by slice, through the panel's Segment Editor.
+Instead of a person, the script paints the reference labels, slice by slice, in the panel's Segment Editor.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Photographer:
         deadline = time.monotonic() + _SECONDS
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"It never came; the panel says: {self.ui.messageLabel.text}")
+                raise TimeoutError(f"Timed out; message of the panel: {self.ui.messageLabel.text}")
             self.application.processEvents()
 
     def idle(self) -> None:
@@ -80,7 +80,7 @@ class _Photographer:
         self.idle()
 
     def take(self, name: str) -> None:
-        """Save the window, in few colours: pictures of it are downloaded by everybody who looks at the extension."""
+        """Save the window with few colours, because everyone who views the extension downloads the pictures."""
         from PIL import Image
 
         path = self.out / f"{name}.png"
@@ -92,7 +92,7 @@ class _Photographer:
 def _save_thumbnail(p: _Photographer, path: Path) -> None:
     """What Slicer's Sample Data module shows beside the tutorial's data."""
     view = p.window.views["Green"].picture
-    # Without the texts in the corners.
+    # Without the annotations in the corners.
     side = int(0.86 * min(view.width(), view.height()))
     left, top = (view.width() - side) // 2, (view.height() - side) // 2
     view.grab().copy(left, top, side, side).scaledToHeight(256).save(str(path))
@@ -112,7 +112,7 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
     for number, item in enumerate(p.panel.draw.table.items):
         p.panel.draw.clock.start()
         _paint(p, masks, item)
-        # As if it had taken a person a while.
+        # Simulated drawing time.
         p.panel.draw.clock._seconds = 38.0 + 5.0 * (number % 4)
         if number == 5:
             p.window.show_in_3d()
@@ -188,7 +188,7 @@ def _paint(p: _Photographer, masks: dict[str, np.ndarray], item) -> None:
 
 
 def _show_alone(p: _Photographer, node) -> None:
-    """The result without the drawing under it."""
+    """Show the result without the drawing below it."""
     p.logic.segmentationNode(p.panel.session.volume).GetDisplayNode().SetVisibility(False)
     node.GetDisplayNode().SetVisibility(True)
     p.idle()

@@ -12,7 +12,7 @@ from PySide6 import QtCore, QtWidgets
 from .questions import ask
 
 console_errors: list[str] = []
-"""What Slicer's widgets would write to its console in red; a test should look here."""
+"""Errors that Slicer's widgets would print to its console; tests should check this list."""
 
 _NODE, _ACTION = QtCore.Qt.ItemDataRole.UserRole, QtCore.Qt.ItemDataRole.UserRole + 1
 
@@ -71,7 +71,7 @@ class Observations:
             observed.RemoveObserver(tag)
 
     def keep_only(self, wanted) -> set:
-        """Let go of all but these; returns those of them that are not observed yet."""
+        """Stop observing all but these; returns those of them that are not observed yet."""
         for observed in [o for o in self._tags if o not in wanted]:
             self.remove(observed)
         return set(wanted) - set(self._tags)
@@ -257,7 +257,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
             self._current = identifier or None  # chosen as soon as there is a scene
             return
         self.setCurrentIndex(self._place(identifier))
-        self._say_if_changed()  # also when signals are blocked, and nobody hears of it
+        self._say_if_changed()  # even if signals are blocked
 
     def setCurrentNodeIndex(self, index: int) -> None:
         self.setCurrentNode(self.nodeFromIndex(index))

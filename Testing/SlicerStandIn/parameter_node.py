@@ -59,11 +59,11 @@ class ParameterNodeWrapper:
         for name, parameter in self.allParameters.items():
             if not parameter.stored.has(parameterNode, name):
                 parameter.stored.write(parameterNode, name, parameter.default)
-        # As in Slicer values are remembered, and read again when the node says that it has changed.
+        # As in Slicer, values are cached, and read again when the node has been modified.
         self._values: dict[str, typing.Any] = {}
         self._read()
         this = weakref.ref(self)
-        # Before all other observers, which may want the values.
+        # Before all other observers, which may need the values.
         tag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: this()._read(), 1.0)
         weakref.finalize(self, parameterNode.RemoveObserver, tag).atexit = False
 
@@ -136,7 +136,7 @@ class ParameterNodeWrapper:
             self._updating_guis = False
 
     def disconnectGui(self, tag: int) -> None:
-        """Let go of the widgets bound under this tag."""
+        """Unbind the widgets that were bound with this tag."""
         connectors, observer = self._guis.pop(tag, ({}, None))
         for bound in connectors.values():
             bound.end()

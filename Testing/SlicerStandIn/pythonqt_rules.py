@@ -22,7 +22,7 @@ from .slicer_facts import Facts, facts_of_class
 _PROJECT = "SparseAnnotate"
 _SHOWN = (QtCore.QObject, QtWidgets.QTableWidgetItem, QtWidgets.QListWidgetItem)
 
-# What slots have raised, oldest first. Slicer prints such an error and goes on; a test should look here, or click.
+# Errors raised by slots, oldest first. Slicer prints such an error and continues; tests check this list, or click.
 slot_errors: list[Exception] = []
 
 
@@ -194,7 +194,7 @@ class _Property:
         if widget is None:
             return self._method
         # By the C++ method where there is one: Qt asks Python for virtual methods such as QProgressBar.text, finds the
-        # property, and would ask for ever.
+        # property, and would recurse forever.
         is_getter = callable(self._method) and self._name != "singleShot"
         return self._method(widget) if is_getter else QtCore.QObject.property(widget, self._name)
 

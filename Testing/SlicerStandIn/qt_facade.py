@@ -1,7 +1,7 @@
 """`qt`, `ctk`, the qMRML widgets and `slicer.app` as the panel finds them in Slicer, on PySide6.
 
-`install()` puts them in place. Nothing ever pops up: a test appends to `answers` what a person would answer (True,
-False, a button, a path, a name), reads in `asked` what was asked and in `told` what was said in a window of its own.
+`install()` puts them in place. No window pops up: a test appends to `answers` what a person would answer (True,
+False, a button, a path, a name), reads the questions in `asked` and the messages of pop-up windows in `told`.
 What slots raise is in `slot_errors`; `button.click()` raises it by itself.
 """
 

@@ -1,4 +1,4 @@
-"""What would pop up in Slicer: questions are answered from a list, messages are noted, nothing waits for a person."""
+"""Pop-up windows of Slicer: questions are answered from a list, messages are recorded, nothing waits for a person."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PySide6 import QtWidgets
 
 # The answers to the questions to come, first come first served: True or False, a button, a path, a name.
 answers: deque[Any] = deque()
-# What has been asked, and what has been said in a window of its own, oldest first.
+# The questions asked, and the messages shown in windows, oldest first.
 asked: list[str] = []
 told: list[str] = []
 
 
 def ask(question: str, *details: str) -> Any:
-    """The next answer. An unanswered question is an AssertionError: it would have waited for ever."""
+    """The next answer. An unanswered question is an AssertionError: it would have waited forever."""
     text = " ".join([question, *(detail for detail in details if detail)])
     asked.append(text)
     if not answers:
@@ -26,7 +26,7 @@ def ask(question: str, *details: str) -> Any:
 
 
 def forget() -> None:
-    """No question asked, no answer prepared, nothing told."""
+    """Clear all questions, answers and messages."""
     answers.clear()
     asked.clear()
     told.clear()
@@ -45,7 +45,7 @@ def _confirm(text, windowTitle=None, parent=None, **kwargs) -> bool:
 
 
 def _message_box(text, parent=None, **kwargs):
-    """With buttons to choose from it is a question, answered by one of them; else it only tells something."""
+    """With buttons to choose from it is a question, answered by one of them; otherwise it only shows a message."""
     if kwargs.get("standardButtons"):
         return ask(text)
     told.append(text)

@@ -155,7 +155,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         if self._scene is not None and self._scene.IsClosing():
             return
         if self._node is not None and self._node.GetScene() is None:
-            self.setMRMLSegmentEditorNode(None)  # it went with the scene
+            self.setMRMLSegmentEditorNode(None)  # it was removed with the scene
             return
         # One change at a time: what following the segmentation does to the node comes back when it is done.
         with slicer.util.NodeModify(self._node) if self._node is not None else nullcontext():

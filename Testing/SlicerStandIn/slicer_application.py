@@ -69,7 +69,7 @@ class WindowedApplication(EmbeddedApplication):
         self._qt = application
         self._layout_manager = as_pythonqt(qSlicerLayoutManager)()
         self._connected: list[tuple] = []
-        # Settings of a test must not meet those of a person.
+        # Settings of tests must be separate from those of users.
         folder = Path(self.temporaryPath).parent / "settings"
         settings = QtCore.QSettings
         settings.setDefaultFormat(settings.Format.IniFormat)
@@ -117,7 +117,7 @@ class WindowedApplication(EmbeddedApplication):
         """See `pauseRender`."""
 
     def connect(self, signature: str, receiver) -> bool:
-        """Remember who wants to hear of a signal of the application; the stand-in emits none of them."""
+        """Store the receiver of a signal of the application; the stand-in emits none of them."""
         if not all_facts()["slicer.app"].allows_signal(signature):
             raise ValueError(f"slicer.app has no signal '{signature}' in Slicer.")
         self._connected.append((signature, receiver))
@@ -133,7 +133,7 @@ def main_window():
 def install() -> QtWidgets.QApplication:
     """Give `slicer.app` an event loop and what comes with it; returns the Qt application."""
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["SlicerStandIn"])
-    # Windows that nobody holds any more go now. Python would see to them at any time, as while one is being painted.
+    # Delete unreferenced windows now. Otherwise Python might delete them at any time, such as while one is painted.
     gc.collect()
     if not isinstance(slicer.app, WindowedApplication):
         slicer.app.__class__ = WindowedApplication

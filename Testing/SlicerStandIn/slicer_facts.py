@@ -34,12 +34,12 @@ _MODULES = [
     *("slicer.util", "slicer.app", "slicer.app.layoutManager()"),
 ]
 _SCRIPTED = [f"ScriptedLoadableModule{part}" for part in ("", "Logic", "Test", "Widget")]
-# Classes that cannot be made, and so have no line: they have what all their heirs have.
+# Classes that cannot be instantiated, and so have no line: they have what all their heirs have.
 _ABSTRACT = {
     "qt.QAbstractButton": ("qt.QCheckBox", "qt.QPushButton", "qt.QRadioButton", "qt.QToolButton"),
     "qt.QAbstractItemView": ("qt.QHeaderView", "qt.QListWidget", "qt.QTableWidget"),
 }
-# Classes that nobody has looked at: their base class, and the methods and properties that Slicer's own scripts use.
+# Classes not inspected in Slicer: their base class, and the methods and properties that Slicer's own scripts use.
 _NOT_LISTED = {
     "qt.QClipboard": ("qt.QObject", "clear setText text", ""),
     "qt.QScrollBar": ("qt.QWidget", "setValue", "maximum minimum value"),

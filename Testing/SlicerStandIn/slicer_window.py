@@ -92,7 +92,7 @@ class SlicerWindow(QtWidgets.QMainWindow):
         super().closeEvent(event)
 
     def release(self) -> None:
-        """Let go of the scene. The window is of no use afterwards."""
+        """Release the scene. The window cannot be used afterwards."""
         if self._observed is not None:
             slicer.mrmlScene.RemoveObserver(self._observed)
             self._observed = None

@@ -64,7 +64,7 @@ class ThreeDView(OffscreenView):
         self.node.InvokeEvent(slicer.vtkMRMLViewNode.ResetFocalPointRequestedEvent)
 
     def _content_bounds(self) -> tuple[float, ...]:
-        # The box and its letters surround what is shown; they are no part of it, and are back before anybody looks.
+        # The bounding box and its letters are hidden only while the extent of the content is computed.
         self._unnoticed = True
         try:
             self._show_box(False)

@@ -1,4 +1,4 @@
-"""The panel beside its worker: killed, missing, in another window, and while the window has to go on."""
+"""The panel beside its worker: killed, missing, in another window, and while the window has to stay responsive."""
 
 from __future__ import annotations
 
