@@ -17,8 +17,10 @@ from SparseAnnotateLib.core.messages import (
     listed,
     message_from,
     plain_message,
+    remembered,
     translated,
 )
+from SparseAnnotateLib.core.strict_json import to_text
 
 GERMAN = {
     "There is no case '{name}'.": "Es gibt keinen Fall '{name}'.",
@@ -115,3 +117,17 @@ def test_errors_without_a_sentence_or_with_a_plain_one_have_a_message():
 )
 def test_the_first_names_are_listed_with_how_many_more_there_are(names, text):
     assert listed(names, 2) == text
+
+
+def test_a_message_is_recognized_by_its_text_after_it_was_stored():
+    stored = json.loads(to_text([_("There is no case '{name}'.").format(name="stored")]))[0]
+    assert type(stored) is str
+    assert translated(stored, german) == "There is no case 'stored'."
+    assert translated(remembered(stored), german) == "Es gibt keinen Fall 'stored'."
+    assert translated(joined(" ", [_("drawn"), stored]), german) == "gezeichnet Es gibt keinen Fall 'stored'."
+
+
+@pytest.mark.parametrize("message", [joined("", ["the same text"]), _("{text}").format(text="the same text")])
+def test_a_stored_message_may_consist_of_its_own_text(message):
+    to_text(message)
+    assert translated(remembered("the same text"), german) == "the same text"
