@@ -1,8 +1,8 @@
 """How long a fill takes on a large volume, side by side: 512 x 512 x 300 voxels, 10 organs, every tenth slice drawn.
 
-Once with organs as large as organs are, once with ten labels that all reach over the whole slice. After the fill one
-slice is drawn anew, and only the gaps beside it are filled again. ITK's morphological filter runs on the same volume in
-the same run, in a process of its own; starting that process is part of its time, and measured on an empty volume.
+Measured once with organs of realistic sizes, and once with ten labels that each cover the whole slice. After the fill,
+one slice is changed, and only the gaps beside it are filled again. ITK's morphological filter runs on the same volume
+in a process of its own; its time includes the start of that process, which is also measured alone, on a tiny volume.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def organs(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def bands(shape: tuple[int, int, int]) -> np.ndarray:
-    """(K, J, I) uint8: ten wavy bands, each of which reaches over the whole slice."""
+    """(K, J, I) uint8: ten wavy bands that each cross the whole slice."""
     k, j, i = np.ogrid[: shape[0], : shape[1], : shape[2]]
     wave = 2 * np.sin(j * 12.8 / shape[1]) + np.sin(k * 10.0 / shape[0])
     return ((i * 10.0 / shape[2] + wave) % 10).astype(np.uint8) + 1

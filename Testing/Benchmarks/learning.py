@@ -1,15 +1,15 @@
-"""Sparse against full annotation, with and without self-training (the shape of Zheng et al. 2020, figure 5).
+"""Sparse against full annotation, with and without self-training (designed like Zheng et al. 2020, figure 5).
 
 For each set, density and strategy the slices are recommended and drawn from the reference; a run of self-training is
-trained on them, and each of its parts is measured: the sparse 3D model, the 2D and 3D models averaged, and the final
+trained on them, and each of its parts is evaluated: the sparse 3D model, the 2D and 3D models averaged, and the final
 model. 'full' is the same 3D model on all slices. With --peer nnU-Net learns from the same slices by its ignore label
 for the same wall time.
 
 Hippocampus: 40 training and 20 other test volumes, as listed by the cohort. Pulmonary artery (one CT) and MS lesions
 (two patients): trained on the drawn slices, measured on the voxels that were not drawn.
 
-Every configuration is one line of JSON in --out; those that are there already are not trained again, and one that was
-stopped goes on where it was. What is measured first is what matters most.
+Every configuration is one line of JSON in --out; those already there are not trained again, and one that was
+stopped resumes from its last checkpoint. The most important ones are measured first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
 
 TRAINING, TEST = 40, 20
-ONE = 0.0  # the density that means one slice a volume
+ONE = 0.0  # the density that means one slice per volume
 PARTS = {"sparse 3D": ("3d",), "2D + 3D": ("2d", "3d"), "self-training": ("2d", "3d", "final")}
 NNUNET = (
     ["torch==2.13.0"],
@@ -69,7 +69,7 @@ class Configuration:
 
 
 def configurations(seeds: list[int], sets: list[str]) -> list[Configuration]:
-    """All of them, those that matter most first."""
+    """All configurations, the most important ones first."""
     found = []
     if "hippocampus" in sets:
         h = "hippocampus"
@@ -96,10 +96,10 @@ def main() -> None:
         sets={"nargs": "+", "default": ["hippocampus", "pulmonary artery"]},
         seeds={"type": int, "nargs": "+", "default": [0, 1, 2]},
         out={"default": "learning.jsonl", "help": "one line of JSON for each configuration"},
-        work={"default": "learning_work", "help": "cohorts and runs that are under way"},
-        minutes={"type": float, "default": 1e9, "help": "begin no further configuration after so many"},
-        only={"default": "", "help": "configurations whose name holds this text"},
-        peer={"action": "store_true", "help": "train nnU-Net on the same slices, too, in an environment of its own"},
+        work={"default": "learning_work", "help": "cohorts and runs in progress"},
+        minutes={"type": float, "default": 1e9, "help": "start no further configuration after this time"},
+        only={"default": "", "help": "only configurations whose name contains this text"},
+        peer={"action": "store_true", "help": "train nnU-Net on the same slices as well, in an environment of its own"},
         iterations={"type": int, "default": 600},
         threads={"type": int, "default": torch.get_num_threads()},
     )
@@ -132,9 +132,9 @@ def _measure(configuration: Configuration, options) -> dict:
     slices = _draw(configuration, cohort, training)
     settings = _settings(configuration, options)
     common = {"cohort": str(cohort.folder), "state": str(cohort.state_folder), "cases": training}
-    said: list[tuple[float, float]] = []
+    reported: list[tuple[float, float]] = []
     start = time.monotonic()
-    watch = Watch(lambda p: said.append((time.monotonic() - start, p.seconds_left)) if p.seconds_left else None)
+    watch = Watch(lambda p: reported.append((time.monotonic() - start, p.seconds_left)) if p.seconds_left else None)
     card = requests.train(requests.TrainRequest(**common, run="run", settings=settings), watch)
     end = time.monotonic() - start
     line = {
@@ -143,8 +143,8 @@ def _measure(configuration: Configuration, options) -> dict:
         "slices": slices,
         "seconds": {m["plan"]["role"]: m["seconds"] for m in card["models"]},
         "settings": {"iterations": settings.iterations, "iterations_2d": settings.iterations_2d},
-        # What was said to be left after a minute, against what was left.
-        "time_left": next((left / (end - at) for at, left in said if at >= 60.0), None),
+        # The remaining time reported after a minute, divided by the actual remaining time.
+        "time_left": next((left / (end - at) for at, left in reported if at >= 60.0), None),
         "view_dice": card["view_dice"],
         "dice": {},
         "labels": {},
@@ -183,7 +183,7 @@ def _settings(configuration: Configuration, options) -> TrainingSettings:
 
 
 def _cohort(configuration: Configuration, work: Path, options) -> tuple[Cohort, tuple[str, ...], tuple[str, ...]]:
-    """The cohort of a set, the cases to learn from, and those to measure."""
+    """The cohort of a set, the cases to train on, and those to evaluate."""
     state = work / "state"
     if configuration.set == "hippocampus":
         cohort = Cohort.open(Path(options.data) / "msd_hippocampus", state)
@@ -220,7 +220,7 @@ def _draw(configuration: Configuration, cohort: Cohort, training: tuple[str, ...
 
 
 def _dice(cohort: Cohort, name: str, labels: np.ndarray) -> list[float]:
-    """Dice of each label over the voxels that were not drawn (all of them, where everything was)."""
+    """Dice of each label over the voxels that were not drawn (over all voxels if all slices were drawn)."""
     annotation = cohort.annotation(name)
     counted = ~annotation.supervised_mask()
     if not counted.any():
@@ -234,7 +234,7 @@ def _dice(cohort: Cohort, name: str, labels: np.ndarray) -> list[float]:
 
 
 def _pseudo_label_dice(cohort: Cohort, card: dict, training: tuple[str, ...]) -> dict[str, float]:
-    """Dice of each set of pseudo-labels on the training volumes, off the drawn slices."""
+    """Dice of each set of pseudo-labels on the training volumes, outside the drawn slices."""
     run, found = RunFolder(cohort.run_folder("run")), defaultdict(list)
     table = np.array([0, *card["classes"]])
     for name in training:
@@ -246,7 +246,7 @@ def _pseudo_label_dice(cohort: Cohort, card: dict, training: tuple[str, ...]) ->
 
 
 def _peer(configuration: Configuration, ours: dict, options) -> dict:
-    """nnU-Net on the same slices, for as long as all our models took together."""
+    """nnU-Net on the same slices, trained for as long as all our own models together."""
     name = f"nnU-Net {configuration.name}"
     Console(stderr=True).print(f"{name} ...")
     python = _nnunet_environment(Path(options.work).absolute() / "nnunet_environment")
@@ -283,7 +283,7 @@ def _peer(configuration: Configuration, ours: dict, options) -> dict:
 
 
 def _nnunet_environment(folder: Path) -> Path:
-    """The Python of an environment with nnU-Net and without torchvision, made when it is not there."""
+    """The Python of an environment with nnU-Net and without torchvision, created when it does not exist."""
     python = folder / "bin" / "python"
     if not (folder / "installed").is_file():
         venv.create(folder, with_pip=True, clear=True)

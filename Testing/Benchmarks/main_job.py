@@ -26,7 +26,7 @@ CONFIGURATIONS = (("full", 1.0, "fixed_interval"), ("sparse", 0.1, "staggered"),
 def main() -> None:
     options = arguments(
         __doc__,
-        data={"default": str(DATA / "msd_hippocampus"), "help": "cohort in the Decathlon's layout"},
+        data={"default": str(DATA / "msd_hippocampus"), "help": "cohort in the Decathlon format"},
         plane={"default": "coronal"},
         density={"type": float, "default": 0.1},
         seeds={"type": int, "nargs": "+", "default": [0]},

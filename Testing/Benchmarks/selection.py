@@ -1,6 +1,6 @@
-"""Strategies of choosing slices side by side at equal budgets: coverage, Dice of the fill, Dice of a quick model.
+"""Selection strategies compared at equal budgets: coverage, Dice of the fill, Dice of a quick model.
 
-The hippocampus cohort: each seed draws 40 training and 20 other test volumes anew, and is the seed of the training.
+The hippocampus cohort: each seed selects 40 training and 20 other test volumes, and is also the seed of the training.
 Then the larger volumes, one by one: coverage and fill. Coverage is F / N of Zheng et al. 2020 (eq. 7), the mean
 similarity of a slice to the most similar chosen one, over the whole cohort and within its own volume.
 """

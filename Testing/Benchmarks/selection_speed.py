@@ -1,6 +1,6 @@
-"""Speed and memory of recommending: one large volume from its voxels, 10,000 slices from their features.
+"""Speed and memory of slice recommendation: one large volume from its voxels, 10,000 slices from their features.
 
-The lazy greedy choice is timed beside the plain one, which computes every gain anew for each choice, in one run.
+The lazy greedy selection and the plain one, which recomputes every gain for each choice, are timed in the same run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _large_volume(shape: tuple[int, int, int]) -> tuple:
-    """Every slice ranked, from the voxels on: pictures, principal components, greedy coverage."""
+    """Rank every slice, starting from the voxels: pictures, principal components, greedy coverage."""
     rng = np.random.default_rng(0)
     image = rng.normal(0, 30, shape).astype(np.int16)
     image += (300 * np.sin(np.arange(shape[0]) / 9)).astype(np.int16)[:, None, None]
@@ -60,7 +60,7 @@ def _large_volume(shape: tuple[int, int, int]) -> tuple:
 
 
 def _features(count: int) -> np.ndarray:
-    """Features as a cohort of 100 slices a volume has them: neighbours alike, volumes of one kind."""
+    """Features like those of a cohort with 100 slices per volume: similar neighboring slices and similar volumes."""
     rng = np.random.default_rng(0)
     volumes = -(-count // 100)
     course = rng.normal(size=(100, 64)).cumsum(axis=0)

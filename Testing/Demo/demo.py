@@ -47,7 +47,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="Testing/run demo", description=__doc__)
-    parser.add_argument("--data", help="cohort in the Decathlon's layout; by default the MNI152 template")
+    parser.add_argument("--data", help="cohort in the Decathlon format; by default the MNI152 template")
     parser.add_argument("--out", default=str(PROJECT / "demo_output"), help="output folder")
     parser.add_argument("--quick", action="store_true", help="coarser and shorter, as a quick check")
     parser.add_argument("--cases", type=int, help="volumes to take from --data (default 20, with --quick 4)")

@@ -42,7 +42,7 @@ def mni152_case(resolution_mm: int) -> list[DemoCase]:
 
 
 def decathlon_cases(folder: str | Path, count: int) -> list[DemoCase]:
-    """The first `count` cases with reference labels of a cohort folder (the Decathlon's layout, or our own)."""
+    """The first `count` cases with reference labels of a cohort folder (the Decathlon format, or our own)."""
     cohort = Cohort.open(folder)
     names = [case.name for case in cohort.cases if case.reference][:count]
     if not names:

@@ -63,7 +63,7 @@ def _save_state_for_undo(panel, segmentation_node) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="Testing/run panel", description=__doc__)
-    parser.add_argument("--data", help="cohort in the Decathlon's layout; by default the MNI152 template")
+    parser.add_argument("--data", help="cohort in the Decathlon format; by default the MNI152 template")
     parser.add_argument("--cases", type=int, default=3, help="volumes to take from --data (default 3)")
     parser.add_argument("--resolution", type=int, default=2, help="of the MNI152 template, in mm (default 2)")
     parser.add_argument("--dark", action="store_true", help="Slicer's dark style")

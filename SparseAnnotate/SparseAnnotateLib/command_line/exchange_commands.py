@@ -1,4 +1,4 @@
-"""Export and import of nnU-Net data sets and MONAI bundles."""
+"""Export and import of nnU-Net datasets and MONAI bundles."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def add_export_nnunet(commands) -> None:
     _exchange(
         commands,
         "export-nnunet",
-        "write the cohort as a raw nnU-Net v2 data set, with undrawn voxels as its ignore label",
+        "write the cohort as a raw nnU-Net v2 dataset, with undrawn voxels as its ignore label",
     )
 
 
 def add_import_nnunet(commands) -> None:
     command = _exchange(
-        commands, "import-nnunet", "make a cohort from a raw nnU-Net v2 data set, or import nnU-Net predictions"
+        commands, "import-nnunet", "make a cohort from a raw nnU-Net v2 dataset, or import nnU-Net predictions"
     )
     command.add_argument(
         "--predictions", metavar="FOLDER", help="folder of nnU-Net's label files, for an existing cohort"
@@ -40,7 +40,7 @@ def add_import_bundle(commands) -> None:
 
 def _exchange(commands, name: str, text: str) -> argparse.ArgumentParser:
     command = cohort_command(commands, name, text, show_exchanged)
-    command.add_argument("--folder", required=True, help="folder of the data set or bundle")
+    command.add_argument("--folder", required=True, help="folder of the dataset or bundle")
     return command
 
 

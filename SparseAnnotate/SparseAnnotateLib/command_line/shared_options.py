@@ -26,7 +26,7 @@ def cohort_command(
     command.add_argument(
         "cohort",
         metavar="COHORT",
-        help="cohort folder, or a folder in the layout of the Medical Segmentation Decathlon",
+        help="cohort folder, or a folder in the Medical Segmentation Decathlon format",
     )
     request_name = name.replace("-", "_")
     taken = {f.name for f in fields(requests.METHODS[request_name][0])}

@@ -16,7 +16,7 @@ A cohort made by SparseAnnotate::
 
 <case> stands for the case's name, or for its beginning and a hash when it is long; see `case_names.file_stem`.
 
-A folder in the Medical Segmentation Decathlon's layout can be opened directly; its labelsTr are references, never drawn
+A folder in the Medical Segmentation Decathlon format can be opened directly; its labelsTr are references, never drawn
 slices. SparseAnnotate then writes its files to the subfolder 'SparseAnnotate', or to a given state folder.
 """
 
@@ -77,7 +77,7 @@ class Cohort(CohortLayout):
 
     @classmethod
     def open(cls, folder: str | Path, state_folder: str | Path | None = None) -> Cohort:
-        """Open a cohort folder, or a folder in the Decathlon's layout. Its images are not checked; see `select`.
+        """Open a cohort folder, or a folder in the Decathlon format. Its images are not checked; see `select`.
 
         Args:
             folder: the folder with cohort.json or dataset.json.
@@ -260,7 +260,7 @@ class Cohort(CohortLayout):
         if not path.is_file():
             raise CohortError(
                 _(
-                    "'{folder}' is a folder in the Decathlon's layout, which SparseAnnotate only reads. To change "
+                    "'{folder}' is a folder in the Decathlon format, which SparseAnnotate only reads. To change "
                     "cases or labels, create a cohort of your own."
                 ).format(folder=self.folder)
             )
@@ -351,7 +351,7 @@ class Cohort(CohortLayout):
         elif ledger.decided:
             raise CohortError(
                 _(
-                    "The ledger of case '{name}' names drawn slices, but the file with their labels, '{path}', is "
+                    "The ledger of case '{name}' lists drawn slices, but the file with their labels, '{path}', is "
                     "missing. Put it back, or export the case from Slicer again."
                 ).format(name=name, path=path)
             )

@@ -65,7 +65,7 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
     twice = sorted({one for one, other in name_collisions([case.name for case in cases]) if one == other})
     if twice:
         raise CohortError(
-            _("The cohort '{name}' names these cases twice: {cases}.").format(
+            _("The cohort '{name}' lists these cases twice: {cases}.").format(
                 name=file.name, cases=", ".join(twice[:5])
             )
         )

@@ -1,4 +1,4 @@
-"""The Medical Segmentation Decathlon's folder layout: dataset.json, imagesTr, labelsTr."""
+"""Folders in the Medical Segmentation Decathlon format: dataset.json, imagesTr, labelsTr."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
     if isinstance(content, dict) and "training" not in content and {"channel_names", "file_ending"} & set(content):
         raise CohortError(
             _(
-                "'{folder}' is a raw data set of nnU-Net. Make a cohort of it with 'sparse-annotate "
+                "'{folder}' is an nnU-Net raw dataset. Make a cohort of it with 'sparse-annotate "
                 "import-nnunet COHORT --folder {folder}', where COHORT is a new folder."
             ).format(folder=folder)
         )
@@ -46,7 +46,7 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CohortError(
             _(
-                "'{path}' is not a data set file in the Medical Segmentation Decathlon's layout: it needs "
+                "'{path}' is not a dataset.json in the Medical Segmentation Decathlon format: it needs "
                 "'labels' (number to name) and 'training' (a list of image and label paths). (Details: {details})"
             ).format(path=path, details=repr(error))
         ) from error

@@ -75,7 +75,7 @@ def read_percent(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
     what = _("The file of percentages '{path}'").format(path=path)
     percent = _whole_numbers_on_grid(path, geometry, what)
     if percent.max(initial=0) > 100:
-        raise BadInputError(_("{what} holds values above 100.").format(what=what))
+        raise BadInputError(_("{what} contains values above 100.").format(what=what))
     return percent
 
 
@@ -88,7 +88,7 @@ def _whole_numbers_on_grid(path: str | Path, geometry: VolumeGeometry, what: str
             raise BadInputError(
                 _(
                     "{what} does not lie on its image's grid: {difference}. Resample it to the image first, with "
-                    "nearest-neighbour interpolation."
+                    "nearest-neighbor interpolation."
                 ).format(what=what, difference=difference)
             )
         array = np.ascontiguousarray(turned)
@@ -186,7 +186,7 @@ def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
     if reader.GetNumberOfComponents() != 1:
         raise BadInputError(
             _(
-                "'{path}' has {count} values per voxel (a colour or vector image). SparseAnnotate works on images "
+                "'{path}' has {count} values per voxel (a color or vector image). SparseAnnotate works on images "
                 "with one value per voxel: extract one component first."
             ).format(path=path, count=reader.GetNumberOfComponents())
         )

@@ -70,7 +70,7 @@ class Ledger:
     def __post_init__(self) -> None:
         by_key = {entry.key: entry for entry in self.entries}
         if len(by_key) != len(self.entries):
-            raise BadInputError(_("A ledger names the same slice twice."))
+            raise BadInputError(_("A ledger lists the same slice twice."))
         object.__setattr__(self, "_by_key", by_key)
 
     def entry(self, plane: Plane, index: int) -> LedgerEntry | None:

@@ -40,7 +40,7 @@ def metaimage_damage(path: Path) -> str:
         return ""
     for file in files:
         if not file.is_file():
-            return _("the file '{file}', which holds its voxels, is missing").format(file=file)
+            return _("the file '{file}', which contains its voxels, is missing").format(file=file)
     if fields.get("CompressedData", "").lower() == "true":
         if len(files) != 1:
             return ""
@@ -48,7 +48,7 @@ def metaimage_damage(path: Path) -> str:
         with open(files[0], "rb") as stream:
             stream.seek(start if files[0] == path else 0)
             length, problem = zlib_length(stream, most)
-        return problem or ("" if length >= expected else _("it holds fewer voxels than its header says"))
+        return problem or ("" if length >= expected else _("it contains fewer voxels than its header says"))
     skipped = _whole_number(fields.get("HeaderSize", "")) or 0
     length = sum(file.stat().st_size - skipped for file in files) - (start if files[0] == path else 0)
     return "" if length >= expected else _("the file is shorter than its header says")

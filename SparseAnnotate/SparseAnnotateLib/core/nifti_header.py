@@ -75,7 +75,7 @@ def nifti_damage(path: Path) -> str:
     if not is_gzip(path):
         length, problem = path.stat().st_size, ""
         if header is None:
-            return _("it begins neither as a NIfTI file nor as a compressed one")
+            return _("it is neither a NIfTI nor a gzip-compressed NIfTI file")
     else:
         with open(path, "rb") as file:
             length, problem = gzip_length(file, header.length if header else None)
@@ -96,8 +96,8 @@ def nifti_contradiction(path: Path) -> str:
         return ""
     if not header.is_nifti:
         return _(
-            "The file '{path}' has no NIfTI header but one of Analyze 7.5, which does not tell left from right, or it "
-            "is damaged. Convert it to NIfTI or NRRD with a program that knows its orientation, or copy it again from "
+            "The file '{path}' has an Analyze 7.5 header, which does not record left and right, or it is "
+            "damaged. Convert it to NIfTI or NRRD with a program that knows its orientation, or copy it again from "
             "its source."
         ).format(path=path)
     scales = np.linalg.norm(header.sform[:, :3], axis=0)

@@ -34,7 +34,7 @@ def nrrd_damage(path: Path) -> str:
         return ""
     for file in files:
         if not file.is_file():
-            return _("the file '{file}', which holds its voxels, is missing").format(file=file)
+            return _("the file '{file}', which contains its voxels, is missing").format(file=file)
     lines, skipped = _whole_number(fields, "lineskip"), _whole_number(fields, "byteskip")
     packing = fields.get("encoding", "").lower()
     length = 0

@@ -44,7 +44,7 @@ class Plane(StrEnum):
         count = self.slice_count(geometry)
         if not 0 <= index < count:
             raise BadInputError(
-                _("{what} names {plane} slice {index}, but the volume has {plane} slices 0 to {last} only.").format(
+                _("{what} refers to {plane} slice {index}, but the volume only has {plane} slices 0 to {last}.").format(
                     what=what, plane=self.value, index=index, last=count - 1
                 )
             )

@@ -123,7 +123,7 @@ class Registry(Mapping[str, E], Generic[E]):
         """Register a part. Raises BadInputError when another one has its name."""
         if entry.name in self._entries:
             raise BadInputError(
-                _("Two parts are named '{name}'. Give one of them another name.").format(name=entry.name)
+                _("Two entries are named '{name}'. Give one of them another name.").format(name=entry.name)
             )
         self._entries[entry.name] = entry
         return entry

@@ -41,7 +41,7 @@ def worker_python() -> str:
         raise WorkerError(
             _(
                 "Slicer's Python (PythonSlicer) was not found in Slicer's folders, so the worker cannot be started. "
-                "Choose a Python for the worker under Environment, or use a Slicer from its installer."
+                "Choose a Python for the worker under Environment, or use Slicer from an official installer."
             )
         )
     return found

@@ -58,9 +58,9 @@ def read_json_text(path: str | Path) -> str:
         line = content.count(b"\n", 0, place) + 1
         raise BadInputError(
             _(
-                "The file '{path}' is damaged: its checksum does not match, and one wrong bit in line {line} "
-                "explains it. Restore a copy of the file. If you changed that line on purpose, also delete the line "
-                "'{field}' at its end."
+                "The file '{path}' is damaged: its checksum does not match, consistent with a single flipped "
+                "bit in line {line}. Restore a copy of the file. If you changed that line on purpose, also delete the "
+                "line '{field}' at its end."
             ).format(path=path, line=line, field=FIELD)
         )
     return text
@@ -147,7 +147,7 @@ def _scalar_from(value: Any, cls: type, source: str, field: str) -> Any:
         names = {
             int: _("a whole number"),
             float: _("a number"),
-            str: _("a text"),
+            str: _("a string"),
             bool: _("true or false"),
             dict: _("an object"),
         }

@@ -27,16 +27,16 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
             place = tuple(int(n) for n in np.unravel_index(int(far.argmax()), far.shape))
             raise BadInputError(
                 _(
-                    "{what} holds values that are not whole numbers, so it is not a label map: for example {value:.6g} "
-                    "at {place} (array index), {count} voxels in all. Is it an image or a probability map? Save the "
-                    "labels as whole numbers, and resample them with nearest-neighbour interpolation only."
+                    "{what} contains values that are not whole numbers, so it is not a label map: for example "
+                    "{value:.6g} at {place} (array index), {count} voxels in all. Is it an image or a probability map? Save the "
+                    "labels as whole numbers, and resample them with nearest-neighbor interpolation only."
                 ).format(what=what, value=float(array[place]), place=list(place), count=int(far.sum()))
             )
         array = rounded
     low, high = array.min(initial=0), array.max(initial=0)
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise BadInputError(
-            _("{what} holds values from {low:g} to {high:g}; labels must be between 0 and 65535.").format(
+            _("{what} contains values from {low:g} to {high:g}; labels must be between 0 and 65535.").format(
                 what=what, low=float(low), high=float(high)
             )
         )
@@ -57,9 +57,9 @@ def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[i
     shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
     known = ", ".join(f"{value} = {name}" for value, name in sorted(named.items()))
     if len(missing) == 1:
-        template = _("{what} holds the label value {values}, which is not in the list of labels ({known}).")
+        template = _("{what} contains the label value {values}, which is not in the list of labels ({known}).")
     else:
-        template = _("{what} holds the label values {values}, which are not in the list of labels ({known}).")
+        template = _("{what} contains the label values {values}, which are not in the list of labels ({known}).")
     return template.format(what=what, values=shown, known=known)
 
 
@@ -78,7 +78,7 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
         bad = int((~np.isfinite(layer)).sum())
         raise BadInputError(
             _(
-                "{what} holds voxels that are not numbers (NaN or Inf): {count} in slice {index} along the first "
+                "{what} contains voxels that are not numbers (NaN or Inf): {count} in slice {index} along the first "
                 "array axis. Replace them, for example with 'numpy.nan_to_num' or Slicer's 'Simple Filters', "
                 "and load it again."
             ).format(what=what, count=bad, index=index)

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
-from ..core.messages import _
+from ..core.messages import _, counted
 from .drawn_stack import DrawnStack, drawn_stacks
 
 _FEWEST_VOXELS = 3
@@ -39,9 +39,15 @@ class Contradiction:
         (plane, index), (kept_plane, kept_index) = self.overwritten, self.kept
         return _(
             "The drawings on {plane} slice {index} and {kept_plane} slice {kept_index} seem to contradict each other "
-            "in {count} voxels where they cross. The later drawing, on {kept_plane} slice {kept_index}, is kept. "
+            "in {voxels} where they cross. The later drawing, on {kept_plane} slice {kept_index}, is kept. "
             "Correct one of the two, unless the structure really is that thin."
-        ).format(plane=plane.value, index=index, kept_plane=kept_plane.value, kept_index=kept_index, count=self.voxels)
+        ).format(
+            plane=plane.value,
+            index=index,
+            kept_plane=kept_plane.value,
+            kept_index=kept_index,
+            voxels=counted(self.voxels, _("{count} voxel"), _("{count} voxels")),
+        )
 
 
 def contradictions(annotation: SparseAnnotation) -> list[Contradiction]:

@@ -40,13 +40,13 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         if thin:
             widest = max((after - before for before, after in pairwise(stack.indices)), default=stack.depth)
             text = _(
-                "{names} are each on one drawn slice and not on those beside it, so they are thinner than the spacing "
-                "of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after each of them."
+                "{names} each appear on a single drawn slice but not on its neighbors, so they are thinner than the "
+                "spacing of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after each of them."
             )
             if len(thin) == 1:
                 text = _(
-                    "{names} is on one drawn slice and not on those beside it, so it is thinner than the spacing of "
-                    "the drawn slices ({spacing:.3g} mm at most). Draw slices before and after it."
+                    "{names} appears on a single drawn slice but not on its neighbors, so it is thinner than the "
+                    "spacing of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after it."
                 )
             shown = listed([f"'{names.get(value, value)}'" for value in thin], _MOST_NAMED)
             sentences.append(text.format(names=shown, spacing=widest * stack.step))
@@ -73,8 +73,8 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
         [f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({method_label(s.method)})" for s in chosen], _MOST_SHOWN
     )
     return _(
-        "On hidden drawn slices, filled from neighbours {spacing:.3g} mm apart (twice the usual spacing), the fill "
-        "reaches a Dice of: {figures}."
+        "Leave-one-out Dice, with hidden slices filled from neighbors {spacing:.3g} mm apart (twice the usual "
+        "spacing): {figures}."
     ).format(spacing=spacing, figures=figures)
 
 

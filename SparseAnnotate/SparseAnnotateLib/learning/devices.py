@@ -117,7 +117,9 @@ def chosen_device(wanted: str = "auto") -> DeviceReport:
             return report
         return replace(
             report,
-            message=_("'{word}' means '{device}'. {result}").format(word=wanted, device=device, result=report.message),
+            message=_("'{word}' was resolved to '{device}'. {result}").format(
+                word=wanted, device=device, result=report.message
+            ),
         )
     reports = device_reports()
     best = next(r for r in reports if r.works or r.device == "cpu")

@@ -81,7 +81,7 @@ def load_checkpoint(
         raise RunError(
             _(
                 "'{path}' was made by another version of SparseAnnotate or for another network: the state of "
-                "its optimiser does not fit. Train again under another name."
+                "its optimizer does not fit. Train again under another name."
             ).format(path=path)
         )
     for name, tensor in kept.items():

@@ -76,7 +76,7 @@ class NetworkEntry(Entry):
         """Raise BadInputError when it cannot work with patches of this size."""
         if shape.dimensions not in self.dimensions:
             raise BadInputError(
-                _("The network '{name}' cannot be {dimensions}D. Choose another one.").format(
+                _("The network '{name}' does not support {dimensions}D. Choose another one.").format(
                     name=self.name, dimensions=shape.dimensions
                 )
             )

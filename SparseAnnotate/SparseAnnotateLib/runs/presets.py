@@ -29,7 +29,7 @@ PRESETS.add(
     PresetEntry(
         name="quick",
         label="Quick",
-        description="One 3D model: to see within minutes whether the drawn slices are enough.",
+        description="One 3D model; shows within minutes whether the drawn slices are enough.",
         make=TrainingSettings,
         recipe="3d",
         iterations=2500,

@@ -139,7 +139,7 @@ def relation_to_volume(
 
 def _not_slices_sentence(segmentation_node, volume_node) -> str:
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
-        consequence = _("The marked slices are no longer slices of the volume.")
+        consequence = _("The marked slices no longer match the slices of the volume.")
         return different_transforms_sentence(segmentation_node, volume_node, consequence)
     return _(
         "The slices marked in the segmentation '{segmentation}' are no longer slices of the volume '{volume}', because "

@@ -44,7 +44,7 @@ def require_scalar_volume(node) -> None:
     if components != 1:
         raise BadInputError(
             _(
-                "'{name}' has {components} values per voxel (a colour, vector or 4D image). Extract one "
+                "'{name}' has {components} values per voxel (a color, vector or 4D image). Extract one "
                 "component first, in Slicer with the module 'Vector to Scalar Volume'."
             ).format(name=name, components=components)
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..core import BadInputError, SliceRef
-from ..core.messages import _
+from ..core.messages import _, counted
 from .stack import Stack, indices_by_stack
 
 
@@ -84,9 +84,7 @@ class Budget:
                 )
             )
         if self.every is not None and self.every < 1:
-            raise BadInputError(
-                _("One of every {count} slices cannot be drawn; give 1 or more.").format(count=self.every)
-            )
+            raise BadInputError(_("The slice interval must be 1 or more, not {count}.").format(count=self.every))
         if self.minutes is not None and not (self.minutes > 0 and math.isfinite(self.minutes)):
             raise BadInputError(
                 _("The budget must be more than 0 minutes, not {minutes:g}.").format(minutes=self.minutes)
@@ -153,29 +151,29 @@ class Budget:
         if self.total is not None and self.total > available:
             if everything > available:
                 text = _(
-                    "The budget of {budget} slices is larger than the number of slices within the body: {available} "
+                    "The budget of {budget} is larger than the number of slices within the body: {available} "
                     "(with background slices: {everything}). Give at most {available}, or include background slices."
                 )
             else:
                 text = _(
-                    "The budget of {budget} slices is larger than the number of slices available: {available}. Give at "
+                    "The budget of {budget} is larger than the number of slices available: {available}. Give at "
                     "most {available}."
                 )
-            raise BadInputError(text.format(budget=self.total, available=available, everything=everything))
+            raise BadInputError(text.format(budget=slices_text(self.total), available=available, everything=everything))
         planes = _members(stacks, Scope.PLANE if self.scope is Scope.PLANE else Scope.VOLUME)
         largest = max(sum(room.most[n] for n in members) for members in planes)
         if self.per_volume is not None and self.per_volume > largest:
             if everything > available:
                 text = _(
-                    "The budget of {budget} slices per volume is larger than the number of slices within the body in "
+                    "The budget of {budget} per volume is larger than the number of slices within the body in "
                     "the largest volume: {available}. Give at most {available}, or include background slices."
                 )
             else:
                 text = _(
-                    "The budget of {budget} slices per volume is larger than the number of slices in the largest "
+                    "The budget of {budget} per volume is larger than the number of slices in the largest "
                     "volume: {available}. Give at most {available}."
                 )
-            raise BadInputError(text.format(budget=self.per_volume, available=largest))
+            raise BadInputError(text.format(budget=slices_text(self.per_volume), available=largest))
         if self.minutes is not None:
             self.planned_total()
         if self.minimum is None and self.maximum is None:
@@ -186,17 +184,27 @@ class Budget:
         if self.minimum is not None and sum(least) > count:
             raise BadInputError(
                 _(
-                    "At least {minimum} slices in each of {volume_count} volumes, including those already drawn, are "
-                    "{least} slices, more than the budget of {budget}. Give a smaller minimum, a larger budget or "
+                    "At least {minimum} in each of {volumes}, including those already drawn, are "
+                    "{least}, more than the budget of {budget}. Give a smaller minimum, a larger budget or "
                     "fewer volumes."
-                ).format(minimum=self.minimum, volume_count=len(volumes), least=sum(least), budget=count)
+                ).format(
+                    minimum=slices_text(self.minimum),
+                    volumes=_volumes_text(len(volumes)),
+                    least=slices_text(sum(least)),
+                    budget=slices_text(count),
+                )
             )
         if self.maximum is not None and self.total is not None and sum(most) < self.total:
             raise BadInputError(
                 _(
-                    "At most {maximum} slices in each of {volume_count} volumes are {most} slices, fewer than the "
+                    "At most {maximum} in each of {volumes} are {most}, fewer than the "
                     "budget of {budget}. Give a larger maximum or a smaller budget."
-                ).format(maximum=self.maximum, volume_count=len(volumes), most=sum(most), budget=self.total)
+                ).format(
+                    maximum=slices_text(self.maximum),
+                    volumes=_volumes_text(len(volumes)),
+                    most=slices_text(sum(most)),
+                    budget=slices_text(self.total),
+                )
             )
 
     def _spread(self, stacks: Sequence[Stack], room: _Room) -> list[int]:
@@ -281,6 +289,15 @@ class _Room:
         self.most = [
             s.extent + sum(not s.first <= i <= s.last for i in own) for s, own in zip(stacks, indices, strict=True)
         ]
+
+
+def slices_text(count: int) -> str:
+    """'1 slice' or '20 slices', to put into a message."""
+    return counted(count, _("{count} slice"), _("{count} slices"))
+
+
+def _volumes_text(count: int) -> str:
+    return counted(count, _("{count} volume"), _("{count} volumes"))
 
 
 def even_counts(total: int, capacities: Sequence[int]) -> list[int]:

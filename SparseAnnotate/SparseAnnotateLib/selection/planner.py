@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import BadInputError, Plane
 from ..core.messages import _, counted
-from .budget import Budget, even_counts
+from .budget import Budget, even_counts, slices_text
 from .plane_advice import advised_plane
 
 DEFAULT_DIMENSIONS: Literal[2, 3] = 3
@@ -133,9 +133,9 @@ def _plane(
     advice.append(
         Advice(
             _(
-                "Draw {plane} slices: in this plane, neighbouring slices are most alike ({figures}; 1 is identical)."
+                "Draw {plane} slices: in this plane, neighboring slices are most alike ({figures}; 1 is identical)."
             ).format(plane=best.value, figures=figures),
-            _("self-similarity of your images; Testing/Benchmarks measures how reliable it is"),
+            _("self-similarity of your images (reliability: see Testing/Benchmarks)"),
         )
     )
     if not clearly:
@@ -158,9 +158,8 @@ def _slices(budget: Budget, available: int, unknown: list[str]) -> int:
     if wanted > available:
         unknown.append(
             _(
-                "The budget of {budget} slices is larger than the number of slices ({available}): everything can be "
-                "drawn."
-            ).format(budget=wanted, available=available)
+                "The budget of {budget} is larger than the number of slices ({available}): everything can be drawn."
+            ).format(budget=slices_text(wanted), available=available)
         )
     return min(wanted, available)
 
@@ -186,7 +185,7 @@ def _spread(
         advice.append(
             Advice(
                 _("Draw {slices} in your only volume.").format(slices=each),
-                _("no choice to weigh; more volumes would help more"),
+                _("only one volume is available; more volumes would help more"),
             )
         )
     elif chosen == len(names):
@@ -235,10 +234,7 @@ def _spread(
     if dimensions == 3:
         _advise_on_target(target, each, min(shares) < least, least, advice, unknown)
     unknown.append(
-        _(
-            "Zhang et al. 2025 compared 2D and 3D models on three data sets with axial slices only; your data may "
-            "differ."
-        )
+        _("Zhang et al. 2025 compared 2D and 3D models on three datasets with axial slices only; your data may differ.")
     )
     return volumes, shares
 
@@ -259,7 +255,7 @@ def _advise_on_target(
         )
         unknown.append(
             _(
-                "The figure for subtle targets comes from one data set (stroke lesions) and may be specific to the "
+                "The figure for subtle targets comes from one dataset (stroke lesions) and may be specific to the "
                 "network: another network followed the general trend (section 6)."
             )
         )
@@ -281,7 +277,7 @@ def _advise_on_target(
 
 def _slices_in_each(least: int, most: int) -> str:
     if least == most:
-        return counted(least, _("{count} slice"), _("{count} slices"))
+        return slices_text(least)
     return _("{least} to {most} slices").format(least=least, most=most)
 
 

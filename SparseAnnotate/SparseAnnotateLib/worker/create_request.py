@@ -62,8 +62,8 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
     if (folder / DATASET_FILE).is_file() and not (folder / COHORT_FILE).is_file():
         raise CohortError(
             _(
-                "'{folder}' already holds a data set ('{file}'), which a new cohort there would hide. Use this folder "
-                "as the cohort, or choose another folder."
+                "'{folder}' already contains a dataset ('{file}'), which a new cohort there would hide. Use this "
+                "folder as the cohort, or choose another folder."
             ).format(folder=folder, file=DATASET_FILE)
         )
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None

@@ -167,6 +167,6 @@ def _list_of(names: Sequence[str]) -> str:
 
 def _unknown_origin() -> str:
     return _(
-        "It is not known what this result was made from (it comes from another program or an older version). It is "
-        "compared without checking that it is up to date."
+        "The source of this result is unknown (it comes from another program or an older version), so it was compared "
+        "without checking whether it is up to date."
     )

@@ -13,7 +13,7 @@ from .packages import require_packages
 
 @dataclass(frozen=True)
 class ExportNnunetRequest:
-    """Write the cohort as a raw data set of nnU-Net v2; undrawn voxels get its ignore label."""
+    """Write the cohort as an nnU-Net v2 raw dataset; undrawn voxels get its ignore label."""
 
     cohort: str
     folder: str
@@ -23,10 +23,10 @@ class ExportNnunetRequest:
 
 @dataclass(frozen=True)
 class ImportNnunetRequest:
-    """Make a cohort from a raw data set; or, with `predictions` and `run`, import nnU-Net's predictions.
+    """Make a cohort from a raw dataset; or, with `predictions` and `run`, import nnU-Net's predictions.
 
     Attributes:
-        folder: the raw data set.
+        folder: the raw dataset.
         predictions: folder of nnU-Net's label files, for an existing cohort. run: name under which they are kept.
         cases: only these.
         state: folder for annotations and ledgers, or for the predictions, instead of the cohort folder.
@@ -70,14 +70,14 @@ class Exchanged:
 
 
 def export_nnunet(request: ExportNnunetRequest, watch: Watch) -> Exchanged:
-    """Write a raw data set."""
+    """Write a raw dataset."""
     cohort = _open(request)
     names = [case.name for case in cohort.select(request.cases)]
     return Exchanged(str(export_nnunet_dataset(cohort, request.folder, names, watch)), tuple(names))
 
 
 def import_nnunet(request: ImportNnunetRequest, watch: Watch) -> Exchanged:
-    """Read a raw data set, or predictions."""
+    """Read a raw dataset, or predictions."""
     if (request.predictions is None) != (request.run is None):
         raise BadInputError(
             _("To import predictions, give both their folder and the name of the run under which they are kept.")

@@ -117,7 +117,7 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
         report["device"], report["message"] = chosen.device, chosen.message
     if missing:
         report["message"] = _(
-            "You can recommend and fill. Training needs packages that are not installed yet: {packages}."
+            "Recommending and filling work. Training requires packages that are not installed: {packages}."
         ).format(packages=", ".join(missing))
     return report
 
@@ -130,9 +130,7 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     todo = [name for name in chosen if cohort.ledger(name).todo]
     cohort.select(todo, with_references=True)
     if not todo:
-        raise BadInputError(
-            _("There is no recommended slice in a case with a reference. Recommend slices in such a case first.")
-        )
+        raise BadInputError(_("No case with a reference has recommended slices. Recommend some first."))
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""nnU-Net v2 (3d_fullres, its own defaults) on a raw data set, trained for a given wall time on the CPU.
+"""nnU-Net v2 (3d_fullres, its own defaults) on a raw dataset, trained for a given wall time on the CPU.
 
 Run by `learning.py` in an environment of its own, because nnU-Net's dependencies would replace this project's torch:
 

@@ -320,7 +320,7 @@ def test_data_sets_and_bundles_by_command(ball_cohort, capsys, tmp_path):
     assert taken["cases"] == ["ball_0", "ball_1"]
     wrong = ["import-nnunet", folder, "--folder", raw, "--predictions", raw / "labelsTr", "--run", "theirs"]
     assert main([*map(str, wrong)]) == 1
-    assert "holds the label 3, which is not a structure of" in capsys.readouterr().err
+    assert "contains the label 3, which is not a structure of" in capsys.readouterr().err
     said_as_json(capsys, "train", folder, "--run", "r", "--iterations", 2, *TRAIN)
     assert main(["export-bundle", str(folder), "--run", "r", "--folder", str(bundle)]) == 0
     assert str(bundle) in capsys.readouterr().out.replace("\n", "")

@@ -74,7 +74,7 @@ def test_the_sentence_on_a_flipped_bit_names_the_line_and_what_to_do_after_an_ed
     path = tmp_path / "a.json"
     write_json(path, Small("x"))
     path.write_text(path.read_text().replace("0.001", "0.003"))
-    with pytest.raises(BadInputError, match="damaged: .* one wrong bit in line 3 .*delete the line 'checksum'"):
+    with pytest.raises(BadInputError, match="damaged: .* a single flipped bit in line 3.* delete the line 'checksum'"):
         read_json(path, Small)
     lines = [line for line in path.read_text().splitlines() if "checksum" not in line]
     path.write_text("\n".join(lines).replace("0.003,", "0.003"))

@@ -110,7 +110,7 @@ def test_a_cohort_file_that_is_cut_off_is_refused(ball_cohort):
 
 def test_labels_that_went_missing_are_not_taken_for_background(ball_cohort):
     (ball_cohort.folder / "annotations" / "ball_0.nrrd").unlink()
-    with pytest.raises(CohortError, match="names drawn slices, but the file with their labels"):
+    with pytest.raises(CohortError, match="lists drawn slices, but the file with their labels"):
         ball_cohort.annotation("ball_0")
 
 

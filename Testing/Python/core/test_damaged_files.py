@@ -131,7 +131,7 @@ def test_missing_voxel_files_are_named(tmp_path):
         folder.mkdir()
         path, voxels = written(folder, ending, False)
         voxels.unlink()
-        with pytest.raises(BadInputError, match=f"{voxels.name}', which holds its voxels, is missing"):
+        with pytest.raises(BadInputError, match=f"{voxels.name}', which contains its voxels, is missing"):
             read_image(path)
 
 

@@ -228,7 +228,7 @@ def test_json_comes_back_as_it_was(tmp_path):
     [
         ('{"name": "x", "colour": 1}', "unknown field 'colour'; known are name, share, inner, by_value"),
         ("{}", "lacks the field 'name'"),
-        ('{"name": 3}', "the field 'name' must be a text, not 3"),
+        ('{"name": 3}', "the field 'name' must be a string, not 3"),
         ('{"name": "x", "share": "much"}', "the field 'share' must be a number"),
         ('{"name": "x", "share": true}', "the field 'share' must be a number"),
         ('{"name": "x", "inner": {"size": [1]}}', "the field 'inner.size' must be a list of 2 values"),

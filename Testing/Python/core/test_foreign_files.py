@@ -95,7 +95,7 @@ def test_other_values_are_shown_and_never_rounded(whole, off):
     array = np.zeros((2, 3))
     array[1, 2] = whole + off
     with pytest.raises(
-        BadInputError, match=r"not whole numbers, .*\d.* at \[1, 2\] .*1 voxels in all.*nearest-neighbour"
+        BadInputError, match=r"not whole numbers, .*\d.* at \[1, 2\] .*1 voxels in all.*nearest-neighbor"
     ):
         labels_from_values(array, "x")
 
@@ -119,7 +119,7 @@ def test_label_values_without_a_name_are_reported():
     assert unnamed_labels_sentence([0, 1, 2], {1: "big", 2: "small"}, "x") is None
     assert unnamed_labels_sentence([255], {}, "x") is None
     assert unnamed_labels_sentence(np.array([[0, 255]]), {0: "background", 1: "big"}, "The reference of 'a'") == (
-        "The reference of 'a' holds the label value 255, which is not in the list of labels (1 = big)."
+        "The reference of 'a' contains the label value 255, which is not in the list of labels (1 = big)."
     )
     assert "label values 3, 4, which" in unnamed_labels_sentence({1, 3, 4}, {1: "big"}, "x")
 
@@ -250,5 +250,5 @@ def test_a_file_that_has_lost_its_nifti_mark_is_not_taken_for_one_without_orient
     content[345] ^= 4
     path.write_bytes(gzip.compress(bytes(content)))
     for read in (read_geometry, read_image):
-        with pytest.raises(BadInputError, match=r"a.nii.gz' has no NIfTI header but one of Analyze 7.5"):
+        with pytest.raises(BadInputError, match=r"a.nii.gz' has an Analyze 7.5 header"):
             read(path)

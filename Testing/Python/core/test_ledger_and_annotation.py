@@ -73,7 +73,7 @@ def test_seconds_add_up_over_several_visits():
 
 
 def test_a_slice_outside_the_volume_is_refused_with_the_range_there_is():
-    with pytest.raises(BadInputError, match="axial slices 0 to 5 only"):
+    with pytest.raises(BadInputError, match="the volume only has axial slices 0 to 5"):
         SparseAnnotation(labels(), Ledger((LedgerEntry(Plane.AXIAL, 6, SliceState.DRAWN),)), GEOMETRY)
 
 

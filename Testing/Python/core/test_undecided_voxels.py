@@ -1,4 +1,4 @@
-"""Voxels of drawn slices that nobody has decided: in the annotation, in the cohort's files, in fills."""
+"""Undecided voxels of drawn slices: in the annotation, in the cohort's files, in fills."""
 
 from __future__ import annotations
 

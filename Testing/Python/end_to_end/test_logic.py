@@ -131,7 +131,7 @@ def test_a_slice_without_labels_is_empty_and_one_with_labels_is_not(mrml, logic)
     assert logic.ledger(volume).entry(Plane.AXIAL, 11) is None
     assert logic.markSkipped(volume, "axial", 5) == "skipped"
     assert logic.markToDo(volume, "axial", 5) == "to do"
-    with pytest.raises(BadInputError, match="axial slices 0 to 23 only"):
+    with pytest.raises(BadInputError, match="the volume only has axial slices 0 to 23"):
         logic.markDrawn(volume, "axial", 24)
 
 

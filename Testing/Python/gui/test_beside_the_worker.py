@@ -68,7 +68,7 @@ def test_slicer_without_torch_says_what_to_install(panel, monkeypatch):
     panel.idle()
     assert "shows the fill" in panel.message
     ui.environmentButton.click()
-    panel.until(lambda: "You can recommend and fill" in ui.environmentLabel.text)
+    panel.until(lambda: "Recommending and filling work" in ui.environmentLabel.text)
     panel.panel.open(panel.panel.data)
     assert ui.environmentSection.text == "Environment: packages are missing"
 

@@ -1,4 +1,4 @@
-"""Leave-one-out, what 'auto' makes of it, and what the user is told."""
+"""Leave-one-out scores, how 'auto' chooses methods by them, and the messages shown to the user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def no_image():
 
 
 class Painter:
-    """A method that paints one label everywhere it has not been drawn, and remembers what it was shown."""
+    """A method that assigns one label to every undrawn voxel, and records the drawn slices that it was given."""
 
     needs_image = uses_image = False
 
@@ -51,7 +51,7 @@ def test_every_inner_slice_is_hidden_once_while_its_neighbours_are_shown():
     disc, layer = int(labels[0].sum()), labels[0].size
     assert (score.slices, score.both, score.either) == (4, 4 * disc, 4 * (disc + layer))
     assert score.dice == pytest.approx(2 * disc / (disc + layer))
-    # The middle of four gaps: slice 4, between 0 and 8.
+    # Four gaps; the hidden slice 4 lies between slices 0 and 8.
     assert (score.far_both, score.far_either) == (disc, disc + layer)
     assert score.spacing_mm == 12
 
@@ -85,7 +85,7 @@ def test_a_label_that_was_hardly_seen_follows_all_the_others():
 
     scores = [score("a", 1, 900, 10), score("b", 1, 700, 10), score("a", 2, 50, 1), score("b", 2, 60, 1)]
     scores += [score("a", 3, 100, 10), score("b", 3, 900, 10)]
-    # Label 2 was on one hidden slice, where b was a little better; over all, b is better, too; 4 was never seen.
+    # Label 2 was on one hidden slice, where b was slightly better; b is also better overall; 4 was on no hidden slice.
     assert best_methods(scores, [1, 2, 3, 4], ["a", "b"]) == {1: "a", 2: "b", 3: "b", 4: "b"}
     scores[-1] = score("b", 3, 100, 10)
     assert best_methods(scores, [2, 4], ["a", "b"]) == {2: "a", 4: "a"}
@@ -93,7 +93,7 @@ def test_a_label_that_was_hardly_seen_follows_all_the_others():
 
 
 def test_a_method_is_chosen_for_the_gaps_as_they_are_not_for_twice_as_wide_ones():
-    # Across two gaps the image is a little better; but shapes have gained by far more from four gaps to two.
+    # Across two gaps the image is slightly better, but shapes improved far more from four gaps to two.
     shape, image = (HiddenScore(m, 1, both, 200, 4, 8.0, far, 200) for m, both, far in (("s", 84, 40), ("i", 85, 75)))
     assert best_methods([shape, image], [1], ["s", "i"]) == {1: "s"}
     near_only = [HiddenScore(s.method, 1, s.both, 200, 4, 8.0) for s in (shape, image)]
@@ -146,7 +146,7 @@ INTERPOLATORS.add(
 
 @pytest.fixture
 def parts_folder(tmp_path, monkeypatch):
-    """A folder for files with parts of one's own, which are forgotten after the test."""
+    """A folder for files with user-defined methods, which are unregistered after the test."""
     monkeypatch.setattr(INTERPOLATORS, "_entries", {name: INTERPOLATORS[name] for name in INTERPOLATORS})
     monkeypatch.setenv(PARTS_VARIABLE, str(tmp_path))
     return tmp_path
@@ -156,7 +156,7 @@ def test_auto_tries_a_method_whose_one_file_says_so(parts_folder):
     (parts_folder / "own.py").write_text(OWN_METHOD.replace("NEEDS", ""))
     fill = filled(axial(ball(radius=9.0), range(3, 22, 3)), "auto")
     assert {score.method for score in fill.scores} == {"shape", "own"}
-    assert fill.methods == {1: "own"}  # of equals the last one
+    assert fill.methods == {1: "own"}  # the last one of equal methods
     assert auto_methods() == FillRequest("cohort").methods == ("shape", "random_walk", "own")
     assert not INTERPOLATORS["auto"].runs_in_worker
 
@@ -189,12 +189,14 @@ def test_the_report_says_how_good_the_fill_is_and_what_is_too_thin_for_it():
     names = {1: "vessel", 2: "lens"}
     done = finished_fill(interpolator_named("auto"), annotation, no_image, names)
     assert done.summary == (
-        "On hidden drawn slices, filled from neighbours 40 mm apart (twice the usual spacing), the fill reaches a Dice "
-        "of: 'vessel' 1.00 (Shape), 'lens' 0.00 (Shape)."
+        "Leave-one-out Dice, with hidden slices filled from neighbors 40 mm apart (twice the usual spacing): "
+        "'vessel' 1.00 (Shape), 'lens' 0.00 (Shape)."
     )
     assert all(isinstance(sentence, Message) for sentence in (done.summary, *done.warnings))
     thin, low = done.warnings[1:]
-    assert thin.startswith("'lens' is on one drawn slice and not on those beside it, so it is thinner than the spacing")
+    assert thin.startswith(
+        "'lens' appears on a single drawn slice but not on its neighbors, so it is thinner than the spacing"
+    )
     assert "(20 mm at most)" in thin
     assert "'lens' 0.00" in low
     assert "'vessel'" not in low
@@ -203,7 +205,7 @@ def test_the_report_says_how_good_the_fill_is_and_what_is_too_thin_for_it():
 def test_a_thin_structure_that_is_there_twice_is_named_too():
     labels = discs((0, 20, 15), (10, 20, 15))
     done = finished_fill(interpolator_named("shape"), axial(labels, [0, 5, 10]), no_image, {1: "lens"})
-    assert "'lens' is on one drawn slice and not on those beside it" in done.warnings[0]
+    assert "'lens' appears on a single drawn slice but not on its neighbors" in done.warnings[0]
     several = annotation_of(labels, {Plane.AXIAL: [0, 5, 10], Plane.CORONAL: [2, 30]})
     assert "'lens'" in finished_fill(interpolator_named("shape"), several, no_image, {1: "lens"}).warnings[0]
     seen = annotation_of(labels, {Plane.AXIAL: [0, 5, 10], Plane.CORONAL: [19, 20, 21]})
@@ -237,7 +239,7 @@ def test_a_method_that_fails_is_not_chosen():
     assert fill.methods == {1: "shape"}
 
 
-def test_labels_of_two_methods_do_not_gape_where_both_show_some_label():
+def test_labels_of_two_methods_leave_no_gap_where_both_assign_a_label():
     class Halves(Painter):
         def fill(self, annotation, image, watch=None):
             labels = np.full_like(annotation.labels, 2)
@@ -254,7 +256,7 @@ def test_labels_of_two_methods_do_not_gape_where_both_show_some_label():
     assert (fill.labels > 0).all()
 
 
-def test_an_image_that_cannot_be_used_is_reported_and_done_without_if_possible():
+def test_an_image_that_cannot_be_used_is_reported_and_left_out_if_possible():
     labels = bent_tube()
     annotation = axial(labels, [0, 5, 10, 15, 20])
 

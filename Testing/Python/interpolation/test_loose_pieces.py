@@ -1,4 +1,4 @@
-"""Many small pieces: which goes on as which must not depend on how the volume lies, nor on who is looked at first."""
+"""Many small pieces: how they are paired across a gap depends on neither the volume's orientation nor their order."""
 
 from __future__ import annotations
 

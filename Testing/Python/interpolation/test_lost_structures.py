@@ -1,4 +1,4 @@
-"""A structure that is drawn on both sides of a gap is in the fill of the gap, or the person is told."""
+"""A structure that is drawn on both sides of a gap is also in the fill of the gap; otherwise a warning names it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = {1: "vessel", 2: "nerve"}
 
 
 def moving_disc(step: float, radius=6.0, gap=10) -> np.ndarray:
-    """A disc that moves by so many voxels a slice."""
+    """(K, J, I) labels of a disc that moves by `step` voxels per slice."""
     places = [(index, 30, 12 + step * index) for index in range(2 * gap + 1)]
     return discs(*places, shape=(2 * gap + 1, 60, 110), radius=radius)
 
@@ -31,7 +31,7 @@ def finished(method, annotation, image=None, **options):
 
 
 class Losing:
-    """Fills as the shapes say, but leaves some slices empty."""
+    """Fills like the shape method, but leaves some slices empty."""
 
     needs_image = uses_image = False
 
@@ -47,7 +47,7 @@ class Losing:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("step", [0.9, 1.6, 2.0, 2.5, 3.5])
-def test_a_disc_goes_along_however_far_it_moves_between_drawn_slices(method, step):
+def test_a_disc_is_followed_however_far_it_moves_between_drawn_slices(method, step):
     labels = moving_disc(step)
     done = finished(method, axial(labels, [0, 10, 20]), noisy_image(labels))
     for index, layer in enumerate(done.fill.labels):
@@ -57,7 +57,7 @@ def test_a_disc_goes_along_however_far_it_moves_between_drawn_slices(method, ste
 
 
 @pytest.mark.parametrize("method", ["shape", "random_walk"])
-def test_a_disc_goes_along_beside_another_piece_of_its_structure_that_stays(method):
+def test_a_disc_is_followed_beside_another_piece_of_its_structure_that_stays(method):
     labels = moving_disc(2.5)
     labels |= discs(*((index, 10, 60) for index in range(21)), shape=labels.shape)
     fill = finished(method, axial(labels, [0, 10, 20]), noisy_image(labels)).fill.labels
@@ -81,7 +81,7 @@ def test_a_disc_that_jumps_too_far_is_named_with_the_gap(method):
 @pytest.mark.parametrize("method", METHODS)
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.tuples(st.integers(4, 35), st.integers(4, 55), st.integers(1, 2)), min_size=2, max_size=6))
-def test_whatever_is_on_both_sides_of_a_gap_is_filled_or_named(method, places):
+def test_each_structure_on_both_sides_of_a_gap_is_filled_or_named(method, places):
     drawn = [4 * number for number in range(len(places))]
     everywhere = [(index, *place) for index, place in zip(drawn, places, strict=True)]
     labels = discs(*everywhere, shape=(drawn[-1] + 1, 40, 60), radius=2.5)
@@ -105,7 +105,7 @@ def test_every_structure_and_gap_is_named():
         assert "axial slices 4 and 8" not in named
 
 
-def test_slices_of_a_second_plane_are_looked_at_too():
+def test_slices_of_a_second_plane_are_checked_too():
     labels = np.zeros((12, 20, 20), np.uint8)
     labels[4:8, 4:16, 4:16] = 1
     annotation = annotation_of(labels, {Plane.AXIAL: [1, 10], Plane.CORONAL: [6, 12]})

@@ -116,5 +116,5 @@ def test_a_plan_to_edit_has_no_checksum_and_one_that_is_trained_by_has(ball_coho
     trained_by = path.read_bytes()
     assert b'"checksum": "' in trained_by
     path.write_bytes(trained_by.replace(b'"iterations": 4', b'"iterations": 5', 1))
-    with pytest.raises(RunError, match="one wrong bit in line"):
+    with pytest.raises(RunError, match="a single flipped bit in line"):
         RunFolder(ball_cohort.run_folder("r")).plan()

@@ -1,4 +1,4 @@
-"""nnU-Net's raw data sets with their ignore label, and MONAI bundles that MONAI's own runner executes."""
+"""nnU-Net's raw datasets with their ignore label, and MONAI bundles that MONAI's own runner executes."""
 
 from __future__ import annotations
 
@@ -93,15 +93,15 @@ def test_nnunet_s_predictions_come_back_with_the_cohort_s_values_and_what_was_dr
     annotation = oblique_cohort.annotation("drawn")
     mask = annotation.supervised_mask()
     np.testing.assert_array_equal(drawn[mask], annotation.labels[mask])
-    with pytest.raises(BadInputError, match="holds no prediction named like a case"):
+    with pytest.raises(BadInputError, match="contains no prediction named like a case"):
         import_nnunet_predictions(oblique_cohort, tmp_path, folder, "nnU-Net", Watch())
 
 
 GRID = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 
 
-def raw_data_set(folder, labels_of, labels=None, ignore=True):
-    """A raw data set of nnU-Net with a noisy ball for each case; `labels_of`: case to label array, or None."""
+def raw_dataset(folder, labels_of, labels=None, ignore=True):
+    """An nnU-Net raw dataset with a noisy ball for each case; `labels_of`: case to label array, or None."""
     for name, found in labels_of.items():
         write_image(folder / "imagesTr" / f"{name}_0000.nii.gz", noisy_image(ball()), GRID)
         if found is not None:
@@ -122,7 +122,7 @@ def sparse(indices=(3, 9, 15), axis=0):
 
 
 def test_without_an_ignore_label_labels_become_references(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"dense": ball()}, ignore=False)
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"dense": ball()}, ignore=False)
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
     assert warnings == []
     np.testing.assert_array_equal(cohort.reference("dense"), ball())
@@ -132,7 +132,7 @@ def test_without_an_ignore_label_labels_become_references(tmp_path):
 def test_with_an_ignore_label_a_whole_volume_is_drawn_and_scribbles_are_reported(tmp_path):
     scribbled = sparse([5])
     scribbled[9, 3:5, 3:5] = 1
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"whole": ball(), "scribbled": scribbled})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"whole": ball(), "scribbled": scribbled})
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
     assert not cohort.has_reference("whole")
     assert cohort.ledger("whole").indices(Plane.AXIAL) == list(range(24))
@@ -146,7 +146,7 @@ def test_with_an_ignore_label_a_whole_volume_is_drawn_and_scribbles_are_reported
 def test_ignored_voxels_of_annotated_slices_stay_undecided_and_are_ignored_again(tmp_path):
     labels = sparse()
     labels[:, :6, :6] = 2
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": labels})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": labels})
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
     assert cohort.ledger("a").indices(Plane.AXIAL) == [3, 9, 15]
     annotation = cohort.annotation("a")
@@ -217,7 +217,7 @@ def test_a_ledger_that_no_longer_fits_its_labels_is_left_out_and_reported(tmp_pa
 
 @pytest.mark.parametrize("wrong", ["size", "damaged", "no image", "value"])
 def test_nothing_is_made_when_one_case_cannot_be_imported(tmp_path, wrong):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
     path = folder / "labelsTr" / "b.nii.gz"
     right = path.read_bytes()
     if wrong == "size":
@@ -240,7 +240,7 @@ def test_nothing_is_made_when_one_case_cannot_be_imported(tmp_path, wrong):
 
 
 def test_some_cases_are_imported_and_their_drawings_kept_elsewhere(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()[:-1], "c": sparse()})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()[:-1], "c": sparse()})
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch(), ["a", "c"], tmp_path / "state")
     assert not any("no image" in warning for warning in warnings)
     assert [case.name for case in cohort.cases] == ["a", "c"]
@@ -248,14 +248,14 @@ def test_some_cases_are_imported_and_their_drawings_kept_elsewhere(tmp_path):
     assert sorted(p.name for p in (tmp_path / "ours").iterdir() if p.name != ".lock") == ["cohort.json"]
     with pytest.raises(BadInputError, match="has no case 'd'"):
         import_nnunet_dataset(folder, tmp_path / "other", Watch(), ["d"])
-    with pytest.raises(BadInputError, match="state' already holds annotations or ledgers"):
+    with pytest.raises(BadInputError, match="state' already contains annotations or ledgers"):
         import_nnunet_dataset(folder, tmp_path / "other", Watch(), ["a"], tmp_path / "state")
     assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_an_import_that_is_cancelled_while_it_writes_leaves_nothing_behind(tmp_path, is_there):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse(), "b": sparse()})
     if is_there:
         (tmp_path / "ours").mkdir()
         (tmp_path / "ours" / "notes.txt").write_text("mine")
@@ -273,7 +273,7 @@ def test_an_import_that_is_cancelled_while_it_writes_leaves_nothing_behind(tmp_p
 
 
 def test_a_folder_with_drawings_but_no_cohort_file_is_not_written_to(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse()})
     (tmp_path / "ours" / "ledgers").mkdir(parents=True)
     with pytest.raises(BadInputError, match="of a cohort without its 'cohort.json'"):
         import_nnunet_dataset(folder, tmp_path / "ours", Watch())
@@ -282,7 +282,7 @@ def test_a_folder_with_drawings_but_no_cohort_file_is_not_written_to(tmp_path):
 
 
 def test_files_that_macos_leaves_beside_images_are_no_images(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse()})
     for path in list(folder.rglob("*.nii.gz")):
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X")
     (folder / "imagesTr" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
@@ -292,7 +292,7 @@ def test_files_that_macos_leaves_beside_images_are_no_images(tmp_path):
 
 
 def test_images_without_labels_and_labels_without_image_are_reported(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse(), "bare": None, "gone": sparse()})
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse(), "bare": None, "gone": sparse()})
     (folder / "imagesTr" / "gone_0000.nii.gz").unlink()
     cohort, warnings = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
     assert [case.name for case in cohort.cases] == ["a", "bare"]
@@ -330,7 +330,7 @@ def test_predicted_structures_are_matched_by_name_and_never_by_the_digits_in_it(
         with pytest.raises(BadInputError, match="which the cohort does not have; it has: 'spleen', 'liver', 'Kidney'"):
             predictions_of(cohort, tmp_path, labels, list(labels.values()))
     with pytest.raises(
-        BadInputError, match="holds the label 2, which is not a structure of the data set: its .* names 1, 3"
+        BadInputError, match="contains the label 2, which is not a structure of the dataset: its .* names 1, 3"
     ):
         predictions_of(cohort, tmp_path, {"liver": 1, "spleen": 3}, [1, 2])
     assert cohort.prediction_path("nn", "a").read_bytes() == before
@@ -359,21 +359,21 @@ def test_structures_without_a_name_come_back_by_their_value(tmp_path):
     cohort.save_annotation("a", SparseAnnotation.from_slices(5 * ball(), GRID, Plane.AXIAL, [12, 14]))
     assert made.changes(cohort.origin("a")) == "1 more slice has been drawn since"
     cohort.set_labels({1: "spleen", 5: "liver"})
-    with pytest.raises(BadInputError, match="holds the structure 'label 5', which the cohort does not have"):
+    with pytest.raises(BadInputError, match="contains the structure 'label 5', which the cohort does not have"):
         import_nnunet_predictions(cohort, tmp_path / "out", folder, "nn", Watch())
 
 
-def test_a_data_set_written_on_windows_is_read(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+def test_a_dataset_written_on_windows_is_read(tmp_path):
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse()})
     content = (folder / "dataset.json").read_bytes()
     (folder / "dataset.json").write_bytes(b"\xef\xbb\xbf" + content.replace(b", ", b",\r\n"))
     cohort, _ = import_nnunet_dataset(folder, tmp_path / "ours", Watch())
     assert cohort.ledger("a").indices(Plane.AXIAL) == [3, 9, 15]
 
 
-def test_a_raw_data_set_given_as_a_cohort_is_refused_with_the_way_to_convert_it(tmp_path):
-    folder = raw_data_set(tmp_path / "Dataset007_Theirs", {"a": sparse()})
-    with pytest.raises(CohortError, match="is a raw data set of nnU-Net. Make a cohort of it with .*import-nnunet"):
+def test_a_raw_dataset_given_as_a_cohort_is_refused_with_the_way_to_convert_it(tmp_path):
+    folder = raw_dataset(tmp_path / "Dataset007_Theirs", {"a": sparse()})
+    with pytest.raises(CohortError, match="is an nnU-Net raw dataset. Make a cohort of it with .*import-nnunet"):
         Cohort.open(folder)
 
 
@@ -382,17 +382,17 @@ def test_a_raw_data_set_given_as_a_cohort_is_refused_with_the_way_to_convert_it(
     [
         ({"channel_names": {"0": "T1", "1": "T2"}}, "has 2 channels"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "labels that are regions"),
-        ({"labels": None}, "is not a raw data set of nnU-Net v2"),
+        ({"labels": None}, "is not an nnU-Net v2 raw dataset"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "need different values"),
         ({"labels": {"background": 0, "a": -1}}, "need different values from 0 on"),
     ],
 )
-def test_data_sets_that_cannot_be_taken_over_are_refused(tmp_path, change, words):
+def test_datasets_that_cannot_be_imported_are_refused(tmp_path, change, words):
     content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "ball": 1}, "file_ending": ".nii.gz"}
     (tmp_path / "dataset.json").write_text(json.dumps(content | change))
     with pytest.raises(BadInputError, match=words):
         import_nnunet_dataset(tmp_path, tmp_path / "ours", Watch())
-    with pytest.raises(BadInputError, match="is not a raw data set"):
+    with pytest.raises(BadInputError, match="is not an nnU-Net v2 raw dataset"):
         import_nnunet_dataset(tmp_path / "nothing", tmp_path / "ours", Watch())
 
 
@@ -402,7 +402,7 @@ def test_a_bad_export_is_refused_in_words(oblique_cohort, tmp_path):
     with pytest.raises(BadInputError, match="nothing that nnU-Net could learn"):
         export_nnunet_dataset(oblique_cohort, tmp_path / "Dataset501_X", ["bare"], Watch())
     export_nnunet_dataset(oblique_cohort, tmp_path / "Dataset501_X", ["drawn"], Watch())
-    with pytest.raises(BadInputError, match="already holds a data set"):
+    with pytest.raises(BadInputError, match="already contains a dataset"):
         export_nnunet_dataset(oblique_cohort, tmp_path / "Dataset501_X", ["drawn"], Watch())
 
 

@@ -1,4 +1,4 @@
-"""Features of slices that are learned: the networks, their training, their cache, and what is said without weights."""
+"""Learned slice features: the networks, their training, their cache, and the error when weights are not available."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_features_are_learned_once_and_then_found_in_the_cache(ball_cohort, kind
         patched.setattr(module, "build_encoder", None)
         again = learned_features(ball_cohort, NAMES, [Plane.AXIAL], kind, SHORT)
     np.testing.assert_array_equal(again["ball_0"][Plane.AXIAL], first["ball_0"][Plane.AXIAL])
-    # A plane that was not asked for before takes the network from the cache.
+    # A plane requested for the first time uses the cached network.
     with monkeypatch.context() as patched:
         patched.setattr(module._Encoder, "_train", None)
         learned_features(ball_cohort, NAMES, [Plane.SAGITTAL], kind, SHORT)
@@ -63,7 +63,7 @@ def test_the_order_in_which_cases_are_named_does_not_matter(ball_cohort):
         np.testing.assert_array_equal(first[name][Plane.AXIAL], second[name][Plane.AXIAL])
 
 
-def test_a_network_that_was_learned_needs_no_connection_any_more(ball_cohort, monkeypatch):
+def test_a_trained_network_needs_no_connection(ball_cohort, monkeypatch):
     expected = {"features.0.weight": torch.full((4, 3, 32, 32), 0.01), "features.0.bias": torch.zeros(4)}
     fake_torchvision(monkeypatch, lambda progress, check_hash: expected)
     training = FeatureTraining(steps=2, batch=8, device="cpu")
@@ -177,7 +177,7 @@ def test_nothing_is_downloaded_unless_it_was_asked_for(ball_cohort, monkeypatch,
     assert not calls
     for told in ("548 MB from 'https://example.org/vgg19.pth'", "--download-weights", "'intensity'", "--from-scratch"):
         assert told in str(refused.value)
-    # A copy that is here already is used without asking.
+    # A copy that was downloaded before is used without asking.
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "vgg19.pth").touch()
     learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)

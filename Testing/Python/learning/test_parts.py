@@ -302,7 +302,7 @@ def test_devices_are_understood_as_people_write_them(monkeypatch):
     assert named_device("GPU") == "mps"
     report = chosen_device("CPU")
     assert (report.device, report.works) == ("cpu", True)
-    assert report.message.startswith("'CPU' means 'cpu'. 'cpu' (")
+    assert report.message.startswith("'CPU' was resolved to 'cpu'. 'cpu' (")
 
 
 def test_a_graphics_card_that_is_not_there_is_named_by_its_number(monkeypatch):
@@ -316,7 +316,7 @@ def test_a_plan_says_what_was_made_of_the_device_that_was_asked_for(ball_cohort)
     plans = [new_plan(ball_cohort, TrainingSettings(device=word), ["ball_0", "ball_1"]) for word in ("cpu", "CPU")]
     assert [plan.device for plan in plans] == ["cpu", "cpu"]
     assert not any(" means " in note for note in plans[0].notes)
-    assert plans[1].notes[0].startswith("'CPU' means 'cpu'.")
+    assert plans[1].notes[0].startswith("'CPU' was resolved to 'cpu'.")
 
 
 def test_a_patch_too_small_for_the_network_is_enlarged_and_this_is_in_the_notes(ball_cohort):

@@ -129,7 +129,7 @@ def test_bad_input_is_reported():
     method = PropagationInterpolator(settings=QUICK)
     with pytest.raises(BadInputError, match="there is none"):
         filled(annotation, method)
-    with pytest.raises(BadInputError, match="the same everywhere"):
+    with pytest.raises(BadInputError, match="The image is uniform"):
         filled(annotation, method, np.ones_like(image))
     broken = image.copy()
     broken[0, 0, 0] = np.inf

@@ -351,11 +351,11 @@ def test_bf16_that_gives_nan_is_replaced_by_fp32(ball_cohort, monkeypatch):
 def test_an_image_with_nan_is_refused_by_name(ball_cohort):
     image, geometry = ball_cohort.image("ball_0")
     image[3, 3, 3] = np.nan
-    with pytest.raises(BadInputError, match="'ball_0' holds voxels that are not numbers"):
+    with pytest.raises(BadInputError, match="'ball_0' contains voxels that are not numbers"):
         ball_cohort.add_case("ball_0", image, geometry)
     # Somebody else's file may still have them.
     write_image(ball_cohort.image_path("ball_0"), image, geometry)
-    with pytest.raises(BadInputError, match=r"ball_0.nrrd' holds voxels that are not numbers"):
+    with pytest.raises(BadInputError, match=r"ball_0.nrrd' contains voxels that are not numbers"):
         train(ball_cohort, "r", SETTINGS)
 
 

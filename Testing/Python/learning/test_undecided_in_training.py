@@ -1,4 +1,4 @@
-"""Voxels of drawn slices that nobody has decided enter no loss and no figure."""
+"""Undecided voxels of drawn slices enter neither the loss nor any metric."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def test_a_segmentation_on_the_volume_is_not_chosen_for_drawing_by_itself(mrml, 
         (lambda s: s.util.addVolumeFromArray(np.zeros((1, 5, 6)), name="flat"), "'flat' is a 2D image"),
         (
             lambda s: s.util.addVolumeFromArray(np.full((4, 5, 6), np.nan), name="nan"),
-            "'nan' holds voxels that are not",
+            "'nan' contains voxels that are not",
         ),
     ],
 )

@@ -201,7 +201,7 @@ def test_a_scope_of_another_name_is_refused():
         ({"total": 0}, "at least one slice"),
         ({"total": -3}, "at least one slice"),
         ({"per_volume": 0}, "at least one slice"),
-        ({"every": 0}, "give 1 or more"),
+        ({"every": 0}, "slice interval must be 1 or more, not 0"),
         ({"minutes": 0.0}, "more than 0 minutes"),
         ({"minutes": 5.0, "seconds_per_slice": -1.0}, "more than 0 seconds"),
         ({"density": 0.1, "minimum": 1}, "over the whole cohort"),

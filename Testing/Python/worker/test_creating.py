@@ -164,7 +164,7 @@ def test_an_image_that_was_copied_into_the_cohort_is_known_again(tmp_path, monke
 def test_a_data_set_of_others_is_not_hidden_by_a_cohort(tmp_path):
     (tmp_path / "co").mkdir()
     (tmp_path / "co" / "dataset.json").write_text("{}")
-    with pytest.raises(CohortError, match="already holds a data set .*, which a new cohort there would hide"):
+    with pytest.raises(CohortError, match="already contains a dataset .*, which a new cohort there would hide"):
         made(tmp_path / "co", scan(tmp_path / "a.nrrd"))
 
 

@@ -142,7 +142,7 @@ def test_a_result_of_another_program_is_measured_and_this_is_reported(ball_cohor
     by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
     found = figures(ball_cohort, "hand", ("ball_0",))["ball_0"]
     assert found.dice == 1.0
-    assert "It is not known what this result was made from" in found.notes[0]
+    assert "The source of this result is unknown" in found.notes[0]
 
 
 def test_cases_that_cannot_be_measured_are_named(ball_cohort, caplog):

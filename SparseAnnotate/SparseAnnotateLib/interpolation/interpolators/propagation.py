@@ -11,7 +11,7 @@ INTERPOLATORS.add(
         name="propagation",
         label=_("Propagation"),
         description=_(
-            "Learns from the images how neighbouring slices correspond, and propagates the drawn labels accordingly."
+            "Learns from the images how neighboring slices correspond, and propagates the drawn labels accordingly."
         ),
         make="SparseAnnotateLib.learning.propagation.learned_interpolator:PropagationInterpolator",
         needs=frozenset({Need.IMAGE, Need.TORCH}),

@@ -125,7 +125,7 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
     tensor = torch.as_tensor(np.ascontiguousarray(intensities.of_part(image)))[None]
     low, high = float(tensor.min()), float(tensor.max())
     if low == high:
-        raise BadInputError(_("The image is the same everywhere, so there is nothing to learn from."))
+        raise BadInputError(_("The image is uniform, so there is nothing to learn from."))
     if intensities.is_clipped:
         start, width = _start_and_width(intensities.shown_in(image).astype(np.float64), kind)
         tensor = (tensor - start) / width
@@ -137,7 +137,7 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
         scaled = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0.0, b_max=1.0)(tensor)
         tensor = torch.as_tensor(scaled)
     array = np.asarray(tensor[0].clamp(-_FLOAT16_LARGEST, _FLOAT16_LARGEST), dtype=np.float16)
-    require_finite(array[:1], "The normalised image")
+    require_finite(array[:1], _("The normalized image"))
     return array
 
 

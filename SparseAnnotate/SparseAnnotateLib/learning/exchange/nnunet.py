@@ -1,4 +1,4 @@
-"""nnU-Net v2's raw data sets with their ignore label, written and read (its documentation/ignore_label.md)."""
+"""nnU-Net v2's raw datasets with their ignore label, written and read (its documentation/ignore_label.md)."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ _MADE = ("annotations", "ledgers")
 
 
 def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[str], watch: Watch) -> Path:
-    """Write cases as a raw data set: drawn slices with their labels, everything else as 'ignore'.
+    """Write cases as a raw dataset: drawn slices with their labels, everything else as 'ignore'.
 
     Cases without drawn slices become test images. nnU-Net needs consecutive labels: they are renumbered in the order
     of their values, and dataset.json keeps their names. Ledgers are exported, too; nnU-Net ignores them.
 
     Args:
-        folder: named Dataset<three digits>_<name>, as nnU-Net requires; must not hold a data set yet.
+        folder: named Dataset<three digits>_<name>, as nnU-Net requires; must not hold a dataset yet.
 
     Raises:
-        BadInputError: the folder's name does not fit or holds a data set, or nothing has been drawn.
+        BadInputError: the folder's name does not fit or holds a dataset, or nothing has been drawn.
     """
     folder = Path(folder).expanduser().absolute()
     if not re.fullmatch(r"Dataset\d{3}_\w+", folder.name):
         raise BadInputError(
-            _("nnU-Net finds data sets by names like 'Dataset501_{cohort}'; '{folder}' is not one.").format(
+            _("nnU-Net finds datasets by names like 'Dataset501_{cohort}'; '{folder}' is not one.").format(
                 cohort=cohort.name, folder=folder.name
             )
         )
     if (folder / DATASET_FILE).exists():
-        raise BadInputError(_("'{folder}' already holds a data set; choose another folder.").format(folder=folder))
+        raise BadInputError(_("'{folder}' already contains a dataset; choose another folder.").format(folder=folder))
     values = sorted({value for name in names for value in cohort.annotation(name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
     if len({"background", IGNORE, *labels_of}) < len(values) + 2:
         raise BadInputError(
             _(
-                "In an nnU-Net data set every structure needs a name of its own, other than 'background' and "
+                "In an nnU-Net dataset every structure needs a name of its own, other than 'background' and "
                 "'{ignore}'. The structures are: {names}. Rename those that do not fit."
             ).format(ignore=IGNORE, names=", ".join(labels_of))
         )
@@ -100,25 +100,25 @@ def import_nnunet_dataset(
     cases: Sequence[str] = (),
     state_folder: str | Path | None = None,
 ) -> tuple[Cohort, list[str]]:
-    """Make a cohort of a raw data set, or of some of its cases; images stay where they are.
+    """Make a cohort of a raw dataset, or of some of its cases; images stay where they are.
 
     With a `state_folder` the annotations and ledgers go there instead of into the cohort folder.
 
-    Where the data set has an ignore label, the known voxels are what was drawn: on the slices of the ledger that
+    Where the dataset has an ignore label, the known voxels are what was drawn: on the slices of the ledger that
     `export_nnunet_dataset` left beside it, if it still fits; else on those that `drawn_from_known` finds. Single
     ignored voxels of these slices are undecided. Without an ignore label the labels are dense and become references.
     Everything is checked before the cohort is made; if anything fails afterwards, it is removed again.
     Returns the cohort, and warnings about what could not be imported.
 
     Raises:
-        BadInputError: not a raw data set, several channels, labels that are regions, or files that cannot be used.
+        BadInputError: not a raw dataset, several channels, labels that are regions, or files that cannot be used.
     """
     folder, cohort_folder = Path(folder).expanduser().absolute(), Path(cohort_folder).expanduser().absolute()
     dataset = read_nnunet_dataset(folder)
     images = nnunet_images(folder, dataset)
     unknown = [name for name in cases if name not in images]
     if unknown:
-        raise BadInputError(_("The data set '{folder}' has no case '{case}'.").format(folder=folder, case=unknown[0]))
+        raise BadInputError(_("The dataset '{folder}' has no case '{case}'.").format(folder=folder, case=unknown[0]))
     images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # raises the error that there is one
@@ -133,7 +133,7 @@ def import_nnunet_dataset(
     if any((state / name).exists() for name in _MADE):
         raise BadInputError(
             _(
-                "'{folder}' already holds annotations or ledgers, of a cohort without its '{file}'. Choose another "
+                "'{folder}' already contains annotations or ledgers, of a cohort without its '{file}'. Choose another "
                 "folder."
             ).format(folder=state, file=COHORT_FILE)
         )
@@ -156,7 +156,7 @@ def import_nnunet_dataset(
 def _case(
     folder: Path, dataset: NnunetDataset, name: str, image: Path, decided: Ledger | None = None
 ) -> tuple[SparseAnnotation | None, Path | None, list[str]]:
-    """One case of a data set: its annotation, or the path of its reference, and warnings.
+    """One case of a dataset: its annotation, or the path of its reference, and warnings.
 
     `decided`: the ledger of its annotation, when it has been found already; then there are no warnings.
     """
@@ -174,7 +174,7 @@ def _case(
     unknown = sorted(set(values) - {0, dataset.ignored} - set(dataset.labels))
     if unknown:
         raise BadInputError(
-            _("'{path}' holds labels that '{file}' does not name: {labels}. Name them there.").format(
+            _("'{path}' contains labels that '{file}' does not name: {labels}. Name them there.").format(
                 path=path, file=DATASET_FILE, labels=", ".join(map(str, unknown))
             )
         )

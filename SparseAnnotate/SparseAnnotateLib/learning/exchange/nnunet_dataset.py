@@ -1,4 +1,4 @@
-"""dataset.json of a raw data set of nnU-Net v2, and the files beside it."""
+"""dataset.json of an nnU-Net v2 raw dataset, and the files beside it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ class NnunetDataset:
 
 
 def read_nnunet_dataset(folder: Path) -> NnunetDataset:
-    """dataset.json of a raw data set. Raises BadInputError when it is missing or cannot be imported."""
+    """dataset.json of a raw dataset. Raises BadInputError when it is missing or cannot be imported."""
     path = folder / DATASET_FILE
     try:
         content = read_dataset_file(path)
         channels, ending, labels = content["channel_names"], str(content["file_ending"]), dict(content["labels"])
     except (CohortError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(
-            _("'{folder}' is not a raw data set of nnU-Net v2: '{path}' cannot be used ({error!r}).").format(
+            _("'{folder}' is not an nnU-Net v2 raw dataset: '{path}' cannot be used ({error!r}).").format(
                 folder=folder, path=path, error=error
             )
         ) from error
     if len(channels) != 1:
         raise BadInputError(
             _(
-                "'{path}' has {count} channels; SparseAnnotate needs images with one channel. Make a data set with one."
+                "'{path}' has {count} channels; SparseAnnotate needs images with one channel. Create a dataset "
+                "with a single channel."
             ).format(path=path, count=len(channels))
         )
     if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
@@ -57,7 +58,7 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
 
 
 def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:
-    """The images of a raw data set by the names of their cases, those to train on first. Raises BadInputError."""
+    """The images of a raw dataset by the names of their cases, those to train on first. Raises BadInputError."""
     ending = CHANNEL + dataset.ending
     found: dict[str, Path] = {}
     for kind in ("imagesTr", "imagesTs"):

@@ -29,7 +29,7 @@ def import_nnunet_predictions(
 ) -> tuple[list[str], list[str]]:
     """Import nnU-Net's predictions as those of `run`; returns the names of the cases that had one, and warnings.
 
-    Labels are mapped to the cohort's values by their names in the data set's dataset.json, see `_values_by_name`; drawn
+    Labels are mapped to the cohort's values by their names in the dataset's dataset.json, see `_values_by_name`; drawn
     slices stay as drawn. All predictions are checked before the first is written.
 
     Raises BadInputError when there is no prediction, or one holds a structure that the cohort does not have.
@@ -40,7 +40,7 @@ def import_nnunet_predictions(
     if not found:
         example = next(iter(paths.values()), Path("case" + dataset.ending)).name
         raise BadInputError(
-            _("'{folder}' holds no prediction named like a case, for example '{example}'.").format(
+            _("'{folder}' contains no prediction named like a case, for example '{example}'.").format(
                 folder=folder, example=example
             )
         )
@@ -63,7 +63,7 @@ def import_nnunet_predictions(
 
 
 def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int, Path]) -> tuple[np.ndarray, list[str]]:
-    """The cohort's value of each label of a data set, as a table, and warnings about names that were matched loosely.
+    """The cohort's value of each label of a dataset, as a table, and warnings about names that were matched loosely.
 
     Names match when they are equal, or when they differ in case only and there is just one such name. A label without a
     name in the cohort is exported as 'label <value>' and imported by that name.
@@ -80,7 +80,7 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
         if name is None:
             raise BadInputError(
                 _(
-                    "'{path}' holds the label {label}, which is not a structure of the data set: its '{file}' names "
+                    "'{path}' contains the label {label}, which is not a structure of the dataset: its '{file}' names "
                     "{labels}."
                 ).format(path=path, label=number, file=DATASET_FILE, labels=", ".join(map(str, sorted(dataset.labels))))
             )
@@ -109,8 +109,8 @@ def _values_by_name(cohort: Cohort, dataset: NnunetDataset, occurring: dict[int,
             names = ", ".join(f"'{own}'" for own in values) or _("none")
             raise BadInputError(
                 _(
-                    "'{path}' holds the structure '{name}', which the cohort does not have; it has: {names}. Use the "
-                    "same name in '{dataset_file}' and '{cohort_file}', and import again."
+                    "'{path}' contains the structure '{name}', which the cohort does not have; it has: {names}. Use "
+                    "the same name in '{dataset_file}' and '{cohort_file}', and import again."
                 ).format(path=path, name=name, names=names, dataset_file=DATASET_FILE, cohort_file=COHORT_FILE)
             )
     return table, warnings

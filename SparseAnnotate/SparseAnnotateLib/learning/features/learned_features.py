@@ -164,7 +164,7 @@ class _Encoder:
                 self._watch.check()
                 prepared.append(network.prepared(part.to(self.device)).cpu())
         if not sum(len(p) for p in pictures):
-            raise BadInputError(_("Every slice has one grey value only, so there is nothing to learn from."))
+            raise BadInputError(_("All slices are uniform, so there is nothing to learn from."))
         return torch.cat(pictures), torch.cat(prepared)
 
     def _train(self, network: SliceEncoder) -> None:

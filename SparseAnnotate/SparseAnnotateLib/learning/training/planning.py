@@ -219,7 +219,7 @@ def _notes(cohort: Cohort, classes: tuple[int, ...], slices: int, spacings: dict
     if slices == 1:
         notes.append(_("Only one slice has been drawn; the model can learn only what that slice shows."))
     elif len(spacings) == 1:
-        notes.append(_("Only one volume has drawn slices; the model may not generalise to other volumes."))
+        notes.append(_("Only one volume has drawn slices; the model may not generalize to other volumes."))
     for axis in range(3):
         finest, coarsest = (f(spacings, key=lambda name: spacings[name][axis]) for f in (min, max))
         if spacings[coarsest][axis] >= _DIFFERENT_SPACING * spacings[finest][axis]:

@@ -315,7 +315,7 @@ class Trainer:
         if self.ranks.count == 1:
             self.watch.check()
         elif self.ranks.shared(self.watch.is_cancelled):
-            raise CancelledError("Cancelled.")
+            raise CancelledError(_("Cancelled."))
 
     def _save_checkpoint(self) -> None:
         if not self.ranks.is_first:

@@ -128,7 +128,7 @@ class _Run:
                     raise
         found = self.ranks.shared(found)
         if found is None:
-            raise CancelledError("Cancelled.")
+            raise CancelledError(_("Cancelled."))
         return found
 
     def _share_patches(self) -> None:

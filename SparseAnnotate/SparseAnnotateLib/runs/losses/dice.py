@@ -25,7 +25,7 @@ LOSSES.add(
 LOSSES.add(
     LossEntry(
         name="generalised_dice",
-        label="Generalised Dice",
+        label="Generalized Dice",
         description="Dice with classes weighted by their size.",
         make="SparseAnnotateLib.learning.training.losses:generalised_dice",
         order=6,

@@ -8,7 +8,7 @@ LOSSES.add(
     LossEntry(
         name="tversky",
         label="Tversky",
-        description="Tversky loss, which counts missed voxels more than wrong ones.",
+        description="Tversky loss, which penalizes false negatives more than false positives.",
         make="SparseAnnotateLib.learning.training.losses:tversky",
         order=5,
     )

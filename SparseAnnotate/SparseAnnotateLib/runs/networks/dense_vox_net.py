@@ -32,7 +32,7 @@ NETWORKS.add(
     NetworkEntry(
         name="dense_vox_net",
         label="DenseVoxNet",
-        description="Densely connected network (Yu 2017), the one of Zheng 2020.",
+        description="Densely connected network (Yu 2017), as used by Zheng 2020.",
         make="SparseAnnotateLib.learning.networks.dense_vox_net:DenseVoxNet",
         arguments=_arguments,
         patch_divisor=_DIVISOR,
@@ -55,7 +55,7 @@ NETWORKS.add(
     NetworkEntry(
         name="y_shaped_dense_vox_net_small",
         label="Small Y-shaped DenseVoxNet",
-        description="A narrower one, small enough for a CPU; for the final model.",
+        description="Narrower Y-shaped DenseVoxNet, small enough for a CPU; for the final model.",
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=lambda shape: {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)},
         patch_divisor=_DIVISOR,
