@@ -28,8 +28,8 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
             raise BadInputError(
                 _(
                     "{what} contains values that are not whole numbers, so it is not a label map: for example "
-                    "{value:.6g} at {place} (array index), {count} voxels in all. Is it an image or a probability map? Save the "
-                    "labels as whole numbers, and resample them with nearest-neighbor interpolation only."
+                    "{value:.6g} at {place} (array index), {count} voxels in all. Is it an image or a probability map? "
+                    "Save the labels as whole numbers, and resample them with nearest-neighbor interpolation only."
                 ).format(what=what, value=float(array[place]), place=list(place), count=int(far.sum()))
             )
         array = rounded

@@ -68,5 +68,5 @@ def test_an_image_that_is_nearly_one_grey_value_everywhere_is_scaled_by_its_rang
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 1e300])
 def test_a_constant_image_is_refused(value):
-    with pytest.raises(BadInputError, match="same everywhere"):
+    with pytest.raises(BadInputError, match="The image is uniform"):
         quietly(np.full((4, 5, 6), value), "z_score")
