@@ -20,9 +20,10 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
+from SparseAnnotateLib.core import DEFAULT_DEVICE
 from SparseAnnotateLib.interpolation import DEFAULT_METHOD, INTERPOLATORS
 from SparseAnnotateLib.logic import STARTS, ConsoleLogic
-from SparseAnnotateLib.runs import AUTO, LOSSES, PRESETS, base_networks
+from SparseAnnotateLib.runs import AUTO, DEFAULT_PRESET, LOSSES, PRESETS, base_networks
 from SparseAnnotateLib.selection import (
     DEFAULT_DENSITY,
     DEFAULT_FEATURES,
@@ -84,11 +85,11 @@ class SparseAnnotateParameterNode:
     fillMethod: Annotated[str, Choice(list(INTERPOLATORS))] = DEFAULT_METHOD
     beyond: Annotated[int, WithinRange(-1, 100000)] = -1  # automatic taper
     confidence: bool = False
-    preset: Annotated[str, Choice(list(PRESETS))] = "quick"
+    preset: Annotated[str, Choice(list(PRESETS))] = DEFAULT_PRESET
     iterations: Annotated[int, WithinRange(0, 100000)] = 0  # from the preset
     network: Annotated[str, Choice([AUTO, *base_networks()])] = AUTO
     loss: Annotated[str, Choice([AUTO, *LOSSES])] = AUTO
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
     run: str = ""
     uncertainty: bool = False
     measured: vtkMRMLSegmentationNode

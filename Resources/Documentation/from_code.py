@@ -15,9 +15,8 @@ from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
 
-from SparseAnnotateLib import selection
+from SparseAnnotateLib import core, interpolation, selection
 from SparseAnnotateLib.command_line.parser import parser
-from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.core.registry import markdown_table
 from SparseAnnotateLib.interpolation import INTERPOLATORS
 from SparseAnnotateLib.runs import LOSSES, NETWORKS, PRESETS, RECIPES, AugmentationSettings, base_networks
@@ -26,6 +25,8 @@ from SparseAnnotateLib.selection import FEATURES, SCOPES, STRATEGIES
 
 _MODULE = Path(__file__).resolve().parents[2] / "SparseAnnotate"
 _CONSOLE = _MODULE / "SparseAnnotateLib" / "logic" / "console.py"
+_DEFAULTS = {**vars(core), **vars(interpolation), **vars(selection)}
+"""What the defaults of the console's methods may name."""
 _PLACE = re.compile(r"^<!-- from code: (\w+) -->$", re.MULTILINE)
 
 
@@ -120,7 +121,7 @@ def _method(node: ast.FunctionDef) -> str:
 
 def _evaluated(default: ast.expr) -> ast.expr:
     """A default as its value: in the source it often stands as the name of the one place it is kept in."""
-    value = eval(compile(ast.Expression(default), str(_CONSOLE), "eval"), dict(vars(selection)) | {"Plane": Plane})
+    value = eval(compile(ast.Expression(default), str(_CONSOLE), "eval"), _DEFAULTS)
     return ast.parse(repr(_plain(value)), mode="eval").body
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from ..core import Watch
+from ..core import DEFAULT_DEVICE, Watch
 from ..core.messages import counted
 from ..core.strict_json import read_json, read_json_text
 from ..runs import LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
@@ -55,7 +55,7 @@ def add_curves(commands) -> None:
 def add_predict(commands) -> None:
     command = cohort_command(commands, "predict", "label volumes with a trained run", show_table)
     command.add_argument("--run", required=True, help="name of the run")
-    command.add_argument("--device", default="auto", help=DEVICES)
+    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
     command.add_argument("--flips", action="store_true", help="also average over mirrored volumes: slower but better")
     command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")
     command.add_argument("--uncertainty", action="store_true", help="also write volumes of entropy and disagreement")
@@ -81,7 +81,7 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
         "cases": tuple(options.cases),
         "preset": options.preset,
         "changes": given,
-        "device": options.device or "auto",
+        "device": options.device or DEFAULT_DEVICE,
     }
     if options.plan_only:
         return requests.plan_training(requests.PlanTrainingRequest(**request), watch)

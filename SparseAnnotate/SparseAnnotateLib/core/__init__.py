@@ -6,6 +6,7 @@ Imports only packages that Slicer bundles, and neither Slicer, Qt nor torch.
 from .annotation import Provenance, SparseAnnotation
 from .cohort import Cohort
 from .cohort_file import Case
+from .device import DEFAULT_DEVICE
 from .effort import Effort
 from .errors import (
     BadInputError,
@@ -24,6 +25,7 @@ from .planes import Plane, SliceRef
 from .progress import Progress, RemainingTime, Watch
 
 __all__ = [
+    "DEFAULT_DEVICE",
     "BadInputError",
     "BusyError",
     "CancelledError",

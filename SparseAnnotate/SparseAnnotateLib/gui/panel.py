@@ -67,7 +67,7 @@ class Panel:
         self.fill = FillStep(self.session, self.draw.offer_what_is_left)
         self.train = TrainStep(self.session, self._recommend_next, self.draw.offer_what_is_left)
         self.measure = MeasureStep(self.session)
-        self.environment = EnvironmentStep(self.session, lambda names: self.train.show_devices(["auto", *names]))
+        self.environment = EnvironmentStep(self.session, lambda names: self.train.show_devices(names))
         self.steps: dict[str, Step] = {
             "data": self.data,
             "recommend": self.recommend,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
-from ..core import BadInputError, Progress
+from ..core import DEFAULT_DEVICE, BadInputError, Progress
 from ..core.messages import counted, joined, listed
 from ..runs import AUTO
 from .preview import Preview
@@ -68,12 +68,12 @@ class TrainStep(Step):
         return ", ".join(parts)
 
     def connect(self) -> None:
-        self.show_devices(["auto", "cpu"])
+        self.show_devices(["cpu"])
 
     def show_devices(self, names: list[str]) -> None:
-        """Offer these devices; the one stored in the scene stays selected."""
-        wanted = self.session.parameters.device if self.session.parameters is not None else "auto"
-        names = list(dict.fromkeys([*names, wanted]))
+        """Offer the default device and these; the one stored in the scene stays selected."""
+        wanted = self.session.parameters.device if self.session.parameters is not None else DEFAULT_DEVICE
+        names = list(dict.fromkeys([DEFAULT_DEVICE, *names, wanted]))
         selector = self.ui.deviceSelector
         if [selector.itemText(n) for n in range(selector.count)] != names:
             was = selector.blockSignals(True)

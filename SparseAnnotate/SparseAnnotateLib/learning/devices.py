@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from ..core import BadInputError
+from ..core import DEFAULT_DEVICE, BadInputError
 from ..core.messages import _, counted, joined
 from ..runs.plan import Precision
 
@@ -80,7 +80,11 @@ def named_device(wanted: str) -> str:
     """
     found = re.fullmatch(r"(auto|cpu|cuda|mps|gpu)(?::(\d+))?", wanted.strip().lower())
     kind, number = found.groups() if found else (None, None)
-    if kind is None or (kind not in ("cuda", "gpu") and number not in (None, "0")) or (kind == "auto" and number):
+    if (
+        kind is None
+        or (kind not in ("cuda", "gpu") and number not in (None, "0"))
+        or (kind == DEFAULT_DEVICE and number)
+    ):
         raise BadInputError(_("There is no device '{device}'. {choices}").format(device=wanted, choices=_choices()))
     if kind == "gpu":
         kind = "mps" if not torch.cuda.is_available() and torch.backends.mps.is_available() else "cuda"
@@ -102,14 +106,14 @@ def _choices() -> str:
     ).format(devices=works)
 
 
-def chosen_device(wanted: str = "auto") -> DeviceReport:
+def chosen_device(wanted: str = DEFAULT_DEVICE) -> DeviceReport:
     """The device to use. 'auto' falls back to the CPU and says why; a device asked for by name must work.
 
     Raises:
         BadInputError: when there is no such device (see `named_device`) or it does not work.
     """
     device = named_device(wanted)
-    if device != "auto":
+    if device != DEFAULT_DEVICE:
         report = smoke_test(device)
         if not report.works:
             raise BadInputError(joined(" ", [report.message, _choices()]))

@@ -2,13 +2,14 @@
 
 from .loss import DEFAULT_LOSS, LOSSES, LossEntry
 from .network import AUTO, DEFAULT_NETWORK, NETWORKS, NetworkEntry, NetworkShape, base_networks
-from .presets import PRESETS
+from .presets import DEFAULT_PRESET, PRESETS
 from .settings import RECIPES, AugmentationSettings, TrainingSettings
 
 __all__ = [
     "AUTO",
     "DEFAULT_LOSS",
     "DEFAULT_NETWORK",
+    "DEFAULT_PRESET",
     "LOSSES",
     "NETWORKS",
     "PRESETS",

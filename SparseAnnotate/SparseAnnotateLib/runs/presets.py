@@ -25,9 +25,10 @@ class PresetEntry(Entry):
 
 
 PRESETS: Registry[PresetEntry] = Registry(_("There is no preset '{name}'; choose one of {names}."), None)
+DEFAULT_PRESET = "quick"
 PRESETS.add(
     PresetEntry(
-        name="quick",
+        name=DEFAULT_PRESET,
         label="Quick",
         description="One 3D model; shows within minutes whether the drawn slices are enough.",
         make=TrainingSettings,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..core import BadInputError
+from ..core import DEFAULT_DEVICE, BadInputError
 from ..core.messages import _
 from .loss import DEFAULT_LOSS, LOSSES
 from .network import AUTO, DIVISOR, NETWORKS, base_networks
@@ -136,7 +136,7 @@ class TrainingSettings:
     patience: int = 4
     checkpoint_every: int = 50
     seed: int = 0
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None
     compile: bool = False

@@ -78,7 +78,17 @@ def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
 
 
 def _item(node, e: LedgerEntry) -> WorklistItem:
-    return WorklistItem(node, e.plane.value, e.index, e.order, e.state, e.score, e.reason, e.seconds, e.started_from)
+    return WorklistItem(
+        volumeNode=node,
+        plane=e.plane.value,
+        index=e.index,
+        order=e.order,
+        state=e.state,
+        score=e.score,
+        reason=e.reason,
+        seconds=e.seconds,
+        startedFrom=e.started_from,
+    )
 
 
 def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> Iterator[None]:

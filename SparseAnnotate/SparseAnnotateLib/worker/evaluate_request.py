@@ -108,16 +108,16 @@ def _evaluation(
     labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
     absent = [cohort.labels.get(value, str(value)) for value in figures.absent]
     return Evaluation(
-        name,
-        figures.dice,
-        figures.undrawn_dice,
-        figures.hd95_mm,
-        len(annotation.ledger.decided),
-        annotation.density(),
-        labels,
-        absent,
-        stale,
-        notes,
+        case=name,
+        dice=figures.dice,
+        undrawn_dice=figures.undrawn_dice,
+        hd95_mm=figures.hd95_mm,
+        slices_drawn=len(annotation.ledger.decided),
+        density=annotation.density(),
+        labels=labels,
+        absent=absent,
+        stale=stale,
+        notes=notes,
     )
 
 

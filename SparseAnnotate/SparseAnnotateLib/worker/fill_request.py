@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
 from ..core.messages import _
 from ..core.registry import Need, imported
@@ -52,7 +52,7 @@ class FillRequest:
     methods: tuple[str, ...] = field(default_factory=auto_methods)
     time_limit: float = TIME_LIMIT
     steps: int | None = None
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
     beyond: int | None = None
 
 
@@ -195,13 +195,13 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, reque
         for value, chosen in filled.methods.items()
     ]
     return FillResult(
-        name,
-        str(cohort.fill_path(name)),
-        str(cohort.fill_confidence_path(name)),
-        round(time.monotonic() - start, 3),
-        len(annotation.ledger.decided),
-        annotation.density(),
-        done.summary,
-        list(done.warnings),
-        labels,
+        case=name,
+        path=str(cohort.fill_path(name)),
+        confidence_path=str(cohort.fill_confidence_path(name)),
+        seconds=round(time.monotonic() - start, 3),
+        slices_drawn=len(annotation.ledger.decided),
+        density=annotation.density(),
+        summary=done.summary,
+        warnings=list(done.warnings),
+        labels=labels,
     )

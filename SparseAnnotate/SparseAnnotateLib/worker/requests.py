@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import (
+    DEFAULT_DEVICE,
     BadInputError,
     Cohort,
     SparseAnnotation,
@@ -72,7 +73,7 @@ class PredictRequest:
     run: str
     state: str | None = None
     cases: tuple[str, ...] = ()
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
     flips: bool = False
     models: tuple[str, ...] = ()
     uncertainty: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Watch
+from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Watch
 from ..core.atomic_files import written_atomically
 from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
@@ -39,7 +39,7 @@ class TrainingChoice:
     settings: TrainingSettings | None = None
     preset: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
 
 
 @dataclass(frozen=True)

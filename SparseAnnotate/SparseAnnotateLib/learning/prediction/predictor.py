@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ...core import BadInputError, Cohort, SparseAnnotation, Watch
+from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.images import write_image
 from ...core.messages import _
 from ...runs.cards import RunCard
@@ -67,7 +67,7 @@ class Predictor:
         self,
         cohort: Cohort,
         run_name: str,
-        device: str = "auto",
+        device: str = DEFAULT_DEVICE,
         flips: bool = False,
         follows_edges: bool = False,
         roles: Sequence[str] = (),
@@ -201,7 +201,16 @@ def loaded_models(
         network.to(device).eval()
         plan = model.plan
         found.append(
-            TrainedModel(plan.role, network, plan.patch, card.class_count, device, precision, plan.planes, axes)
+            TrainedModel(
+                role=plan.role,
+                network=network,
+                patch=plan.patch,
+                class_count=card.class_count,
+                device=device,
+                precision=precision,
+                planes=plan.planes,
+                flip=axes,
+            )
         )
     return found
 

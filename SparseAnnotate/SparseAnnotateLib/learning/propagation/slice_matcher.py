@@ -18,7 +18,7 @@ from monai.networks.nets.resnet import ResNet
 from torch import nn
 from torch.nn import functional
 
-from ...core import BadInputError, RemainingTime, Watch
+from ...core import DEFAULT_DEVICE, BadInputError, RemainingTime, Watch
 from ...core.messages import _
 from ..devices import chosen_device
 
@@ -45,7 +45,7 @@ class PropagationSettings:
     radius: int = 4
     channels: int = 32
     seed: int = 0
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
 
     def __post_init__(self):
         for name in ("steps", "batch", "radius", "channels"):

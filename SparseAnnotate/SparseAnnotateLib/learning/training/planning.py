@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core import BadInputError, Cohort, Plane
+from ...core import DEFAULT_DEVICE, BadInputError, Cohort, Plane
 from ...core.late_structures import late_structure_sentences
 from ...core.messages import _, counted
 from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
@@ -67,7 +67,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     chosen = chosen_device(settings.device)
     spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
     # The device is worth a note only when it is not the one asked for.
-    as_asked = settings.device == chosen.device or (settings.device == "auto" and chosen.device != "cpu")
+    as_asked = settings.device == chosen.device or (settings.device == DEFAULT_DEVICE and chosen.device != "cpu")
     notes = [] if as_asked else [chosen.message]
     notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
     notes += late[:_LATE_NOTES_AT_MOST]
@@ -175,7 +175,13 @@ def _planned_3d_model(role, settings: TrainingSettings, shapes, spacing, device:
     iterations = settings.iterations_final if role == "final" else None
     strides, kernels = strides_and_kernels(patch, spacing)
     return ModelPlan(
-        role, network, tuple(patch), settings.batch or batch, iterations or settings.iterations, (), strides, kernels
+        role=role,
+        network=network,
+        patch=tuple(patch),
+        batch=settings.batch or batch,
+        iterations=iterations or settings.iterations,
+        strides=strides,
+        kernels=kernels,
     )
 
 
@@ -191,8 +197,16 @@ def _planned_2d_model(settings: TrainingSettings, shapes, planes: tuple[int, ...
     planned, batch = planned_slices_and_batch(shapes, planes, device, NETWORKS.named(network).patch_step)
     patch = large_enough_patch(settings.patch_2d or planned)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
-    iterations = settings.iterations_2d or settings.iterations
-    return ModelPlan("2d", network, tuple(patch), settings.batch_2d or batch, iterations, planes, strides, kernels)
+    return ModelPlan(
+        role="2d",
+        network=network,
+        patch=tuple(patch),
+        batch=settings.batch_2d or batch,
+        iterations=settings.iterations_2d or settings.iterations,
+        planes=planes,
+        strides=strides,
+        kernels=kernels,
+    )
 
 
 def _check_classes(settings: TrainingSettings, classes: tuple[int, ...]) -> None:
