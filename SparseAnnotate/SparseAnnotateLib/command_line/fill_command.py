@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..interpolation import INTERPOLATORS
+from ..interpolation import INTERPOLATORS, choosing_methods, methods_with
 from ..worker.fill_request import FillRequest, FillResult
-from .shared_options import DEVICES, choices, cohort_command
+from .shared_options import DEVICES, choices, cohort_command, quoted
 from .terminal_output import show_line, show_table
 
 
@@ -14,17 +14,29 @@ def add_fill(commands) -> None:
     command = cohort_command(commands, "fill", "fill between drawn slices", show_fills)
     defaults = FillRequest("")
     command.add_argument("--method", default=defaults.method, help=choices(INTERPOLATORS))
-    command.add_argument("--steps", type=int, default=defaults.steps, help="training steps of 'propagation'")
-    command.add_argument("--device", default=defaults.device, help=f"device for 'propagation': {DEVICES}")
+    command.add_argument(
+        "--steps", type=int, default=defaults.steps, help=f"training steps of {quoted(methods_with('steps'))}"
+    )
+    command.add_argument(
+        "--device", default=defaults.device, help=f"device for {quoted(methods_with('device'))}: {DEVICES}"
+    )
     command.add_argument(
         "--beyond",
         type=int,
         metavar="N",
         help="largest number of slices to fill beyond the outermost drawn ones (default: automatic taper)",
     )
-    command.add_argument("--methods", nargs="+", default=defaults.methods, help="methods that 'auto' may choose from")
     command.add_argument(
-        "--time-limit", type=float, default=defaults.time_limit, help="seconds for one volume with 'morphological'"
+        "--methods",
+        nargs="+",
+        default=defaults.methods,
+        help=f"methods that {quoted(choosing_methods())} may choose from",
+    )
+    command.add_argument(
+        "--time-limit",
+        type=float,
+        default=defaults.time_limit,
+        help=f"seconds for one volume with {quoted(methods_with('time_limit'))}",
     )
 
 

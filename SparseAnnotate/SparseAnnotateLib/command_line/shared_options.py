@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,6 +57,16 @@ def of_options(cls: type[T], options: argparse.Namespace, **made: Any) -> T:
     given = {f.name: getattr(options, f.name) for f in fields(cls) if f.name not in made}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return cls(**given, **made)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """The names of parts as text: 'one' and 'other'."""
+    return " and ".join(f"'{name}'" for name in names)
+
+
+def given_with(option: str, parts: Iterable[Entry]) -> str:
+    """For `--help`, the option with each of the parts: --option one or --option other."""
+    return " or ".join(f"{option} {entry.name}" for entry in parts)
 
 
 def choices(parts: Mapping[str, Entry]) -> str:

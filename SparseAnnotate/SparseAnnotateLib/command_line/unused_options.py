@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from ..core import SparseAnnotateError
-from ..interpolation import INTERPOLATORS
+from ..interpolation import INTERPOLATORS, methods_with
 from ..selection import FEATURES, STRATEGIES
 from ..worker.recommend_request import NO_FEATURES
+from .shared_options import quoted
 
 _FILL_OPTIONS = ("steps", "device", "time_limit")
 
@@ -35,12 +36,12 @@ def _of_fill(options: argparse.Namespace) -> list[str]:
     found = []
     if not method.chooses:
         found += _sentence(options, ["methods"], f"--method {options.method}")
-    by_option = {option: [e for e in INTERPOLATORS.values() if option in e.options] for option in _FILL_OPTIONS}
-    for takers in dict.fromkeys(tuple(e.name for e in takers) for takers in by_option.values()):
+    by_option = {option: methods_with(option) for option in _FILL_OPTIONS}
+    for takers in dict.fromkeys(by_option.values()):
         # 'auto' without --methods chooses from methods that take no options.
         if not methods & set(takers):
-            names = [option for option in _FILL_OPTIONS if tuple(e.name for e in by_option[option]) == takers]
-            found += _sentence(options, names, f"any method but {' and '.join(map(repr, takers))}")
+            names = [option for option in _FILL_OPTIONS if by_option[option] == takers]
+            found += _sentence(options, names, f"any method but {quoted(takers)}")
     return found
 
 

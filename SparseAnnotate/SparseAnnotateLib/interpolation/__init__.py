@@ -10,7 +10,9 @@ from .interpolator import (
     Interpolator,
     InterpolatorEntry,
     auto_methods,
+    choosing_methods,
     interpolator_named,
+    methods_with,
 )
 from .interpolators.auto import AutoInterpolator
 from .interpolators.morphological import TIME_LIMIT, MorphologicalInterpolator
@@ -29,8 +31,10 @@ __all__ = [
     "InterpolatorEntry",
     "MorphologicalInterpolator",
     "auto_methods",
+    "choosing_methods",
     "finished_fill",
     "interpolator_named",
+    "methods_with",
     "pooled",
     "usable_image",
 ]

@@ -18,7 +18,7 @@ from ..core.voxel_values import require_finite
 from .confidence import enter_confidence
 from .crossings import contradictions
 from .drawn_stack import Gap
-from .interpolator import Fill
+from .interpolator import Fill, undemanding_method
 from .label_fields import DrawnSlices
 
 _THREADS = max(1, min(4, os.cpu_count() or 1))
@@ -135,7 +135,11 @@ class GapInterpolator(ABC):
 def required_image(image: np.ndarray | None) -> np.ndarray:
     """The image of a method that needs it. Raises BadInputError when there is none."""
     if image is None:
-        raise BadInputError(_("This fill method needs the image, and there is none. Use the Shape method."))
+        raise BadInputError(
+            _("This fill method needs the image, and there is none. Use the {other} method.").format(
+                other=undemanding_method()
+            )
+        )
     return image
 
 

@@ -127,6 +127,21 @@ def auto_methods() -> tuple[str, ...]:
     return tuple(name for name, entry in INTERPOLATORS.items() if entry.tried_by_auto)
 
 
+def methods_with(option: str) -> tuple[str, ...]:
+    """The names of the methods that take an option of fill requests, 'steps' for example."""
+    return tuple(name for name, entry in INTERPOLATORS.items() if option in entry.options)
+
+
+def choosing_methods() -> tuple[str, ...]:
+    """The names of the methods that choose among others."""
+    return tuple(name for name, entry in INTERPOLATORS.items() if entry.chooses)
+
+
+def undemanding_method() -> str:
+    """How users read the name of the simplest method that needs nothing, not even the image."""
+    return next(INTERPOLATORS[name].label for name in auto_methods() if not INTERPOLATORS[name].needs)
+
+
 def method_label(name: str) -> str:
     """How users read the name of a method; the name itself when it is not in the registry."""
     return INTERPOLATORS[name].label if name in INTERPOLATORS else name

@@ -19,6 +19,7 @@ from ..interpolator import (
     auto_methods,
     interpolator_named,
     method_label,
+    undemanding_method,
 )
 from ..label_fields import DrawnSlices
 from ..leave_one_out import best_methods, hidden_scores
@@ -91,8 +92,8 @@ class AutoInterpolator:
         if not usable:
             names = ", ".join(method_label(name) for name in self._methods)
             raise BadInputError(
-                _("The chosen fill methods need the image, and there is none: {names}. Use the Shape method.").format(
-                    names=names
+                _("The chosen fill methods need the image, and there is none: {names}. Use the {other} method.").format(
+                    names=names, other=undemanding_method()
                 )
             )
         return usable

@@ -22,7 +22,7 @@ from ...core.slicer_python import environment_for, worker_python
 from ..confidence import enter_confidence, lower_where_sides_disagree
 from ..crossings import contradictions
 from ..drawn_stack import FOREGROUND, joined, widened
-from ..interpolator import INTERPOLATORS, Fill, InterpolatorEntry
+from ..interpolator import INTERPOLATORS, Fill, InterpolatorEntry, undemanding_method
 from ..label_fields import DrawnSlices
 from ..morphological_process import NO_FILTER
 
@@ -112,15 +112,15 @@ class MorphologicalInterpolator:
                 raise BadInputError(
                     _(
                         "ITK's morphological interpolation is not available in this Python: it comes with Slicer "
-                        "(vtkITK). Use the Shape method, or run this in Slicer."
-                    )
+                        "(vtkITK). Use the {other} method, or run this in Slicer."
+                    ).format(other=undemanding_method())
                 )
             if not target.is_file():
                 raise SparseAnnotateError(
                     _(
                         "ITK's morphological interpolation crashed on these drawn slices. Nothing is lost. Use the "
-                        "Shape method instead."
-                    )
+                        "{other} method instead."
+                    ).format(other=undemanding_method())
                 )
             filled: np.ndarray = np.load(target, allow_pickle=False)
             return filled.astype(labels.dtype)
@@ -132,9 +132,9 @@ class MorphologicalInterpolator:
             if seconds > self.time_limit:
                 raise SparseAnnotateError(
                     _(
-                        "ITK's morphological interpolation was stopped after {seconds:.0f} s. Use the Shape method, or "
-                        "raise the time limit."
-                    ).format(seconds=self.time_limit)
+                        "ITK's morphological interpolation was stopped after {seconds:.0f} s. Use the {other} method, "
+                        "or raise the time limit."
+                    ).format(seconds=self.time_limit, other=undemanding_method())
                 )
             watch.step(min(seconds / self.time_limit, 1.0), _("filling with ITK's morphological interpolation"))
             time.sleep(0.02)
