@@ -10,36 +10,37 @@ from typing import Any
 from ..core import Plane, Watch
 from ..core.messages import counted
 from ..selection import (
-    DEFAULT_DIMENSIONS,
     FEATURES,
     SCOPES,
     STRATEGIES,
     AnnotationPlan,
     Budget,
     FeatureSettings,
+    PlanSettings,
     Scope,
     SelectionSettings,
 )
 from ..worker.plan_requests import Agreement
-from .shared_options import DEVICES, choices, cohort_command, of_options, request_of_options
+from ..worker.recommend_request import NO_FEATURES
+from .shared_options import DEVICES, choices, cohort_command, given_with, of_options, request_of_options
 from .terminal_output import show_line, show_table
 
 
 def add_plan(commands) -> None:
     command = cohort_command(
-        commands, "plan", "suggest how to spend a budget of slices or minutes, with reasons", show_plan
+        commands, "plan", "suggest how to spend a budget of slices or minutes, with reasons", show_plan, _plan
     )
     budget = command.add_mutually_exclusive_group(required=True)
     budget.add_argument("--slices", type=int, help="slices you can draw in the whole cohort")
     budget.add_argument("--minutes", type=float, help="minutes you can spend drawing")
     command.add_argument("--seconds-per-slice", type=float, help="time to draw a slice (default: as measured so far)")
-    command.add_argument("--planes", nargs="+", default=[p.value for p in Plane], help="planes to choose from")
+    command.add_argument("--planes", nargs="+", default=PlanSettings.planes, help="planes to choose from")
     command.add_argument(
         "--dimensions",
         type=int,
         choices=(2, 3),
-        default=DEFAULT_DIMENSIONS,
-        help=f"dimensions of the model to train (default: {DEFAULT_DIMENSIONS})",
+        default=PlanSettings.dimensions,
+        help=f"dimensions of the model to train (default: {PlanSettings.dimensions})",
     )
     command.add_argument(
         "--target", choices=("clear", "subtle"), help="whether the structure stands out clearly or hardly"
@@ -73,9 +74,7 @@ def add_recommend(commands) -> None:
     command.add_argument("--minimum", type=int, help="with --scope cohort: smallest number of slices in a volume")
     command.add_argument("--maximum", type=int, help="with --scope cohort: largest number of slices in a volume")
     _feature_options(command)
-    command.add_argument(
-        "--runs", nargs="+", default=(), help="with --strategy uncertainty: the runs whose models are used"
-    )
+    command.add_argument("--runs", nargs="+", default=(), help=f"with {_with_models()}: the runs whose models are used")
     command.add_argument(
         "--samples",
         type=int,
@@ -112,27 +111,37 @@ def add_agreement(commands) -> None:
     )
 
 
+def _with_models() -> str:
+    return given_with("--strategy", (entry for entry in STRATEGIES.values() if entry.asks_models))
+
+
 def _feature_options(command: argparse.ArgumentParser) -> None:
+    with_weights = given_with("--features", (entry for entry in FEATURES.values() if entry.has_weights))
     command.add_argument(
         "--features",
         default=FeatureSettings.features,
-        help=f"features that slices are compared by. {choices(FEATURES)} none: only with --strategy uncertainty",
+        help=f"features that slices are compared by. {choices(FEATURES)} {NO_FEATURES}: only with {_with_models()}",
     )
     command.add_argument(
         "--from-scratch",
         action="store_true",
-        help="with --features autoencoder: train a small one without VGG-19's weights",
+        help=f"with {with_weights}: train a small one without VGG-19's weights",
     )
     command.add_argument(
         "--download-weights",
         action="store_true",
-        help="with --features autoencoder: allow it to download VGG-19's weights once (548 MB)",
+        help=f"with {with_weights}: allow it to download VGG-19's weights once (548 MB)",
     )
     command.add_argument(
         "--feature-steps", type=int, default=FeatureSettings.feature_steps, help="training steps of learned features"
     )
     command.add_argument("--seed", type=int, default=FeatureSettings.seed, help="random seed")
     command.add_argument("--device", default=FeatureSettings.device, help=DEVICES)
+
+
+def _plan(options: argparse.Namespace, watch: Watch) -> Any:
+    budget = Budget(total=options.slices, minutes=options.minutes, seconds_per_slice=options.seconds_per_slice)
+    return request_of_options(options, watch, budget=budget, planes=tuple(map(Plane.named, options.planes)))
 
 
 def _recommend(options: argparse.Namespace, watch: Watch) -> Any:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError, Plane
 from ..core.messages import counted, joined
-from ..selection import FEATURES, STRATEGIES, Budget, Scope, SelectionSettings
+from ..selection import FEATURES, STRATEGIES, Budget, PlanSettings, Scope, SelectionSettings
 from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
 from .session import PanelSession, duration
@@ -171,14 +171,12 @@ class RecommendStep(Step):
             )
 
     def _suggest(self) -> None:
-        chosen, session = self.session.parameters, self.session
-        if chosen.budgetKind == "minutes":
-            budget = {"minutes": chosen.budget}
-        else:
-            budget = {"slices": self._slices}
+        session, chosen = self.session, self.session.parameters
+        amount = {"minutes": chosen.budget} if chosen.budgetKind == "minutes" else {"total": self._slices}
+        settings = PlanSettings(budget=Budget(**amount))
         session.start(
             _("Planning ..."),
-            lambda **how: self.logic.planAnnotation(session.volumes, **budget, **how),
+            lambda **how: self.logic.panel.plan(session.volumes, settings, **how),
             self._suggested,
         )
 

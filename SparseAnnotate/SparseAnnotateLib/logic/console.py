@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .. import scene
 from ..client import Job, Steps
-from ..core import CaseFigures, Cohort, Ledger, Plane, Progress, SliceState
-from ..interpolation import INTERPOLATORS
-from ..selection import DEFAULT_DIMENSIONS, AnnotationPlan, Budget, FeatureSettings, Scope, SelectionSettings
+from ..core import DEFAULT_DEVICE, CaseFigures, Cohort, Ledger, Plane, Progress, SliceState
+from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
+from ..selection import AnnotationPlan, Budget, FeatureSettings, PlanSettings, Scope, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
 from .cohort_export import CohortExport
@@ -174,9 +174,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         slices: int | None = None,
         minutes: float | None = None,
         secondsPerSlice: float | None = None,
-        dimensions: int = DEFAULT_DIMENSIONS,
-        target: str | None = None,
-        planes: Sequence[str] = tuple(map(str, Plane)),
+        dimensions: int = PlanSettings.dimensions,
+        target: str | None = PlanSettings.target,
+        planes: Sequence[str] = PlanSettings.planes,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -186,10 +186,13 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         `dimensions` (2 or 3) are those of the model to train; `target` is "clear" or "subtle", depending on how well
         the structure stands out. The plan also states what it could not determine.
         """
-        waiting = Waiting(waitForCompletion, onDone, onProgress)
-        return self._recommending.plan(
-            volumeNodes, slices, minutes, secondsPerSlice, dimensions, target, planes, waiting
+        settings = PlanSettings(
+            budget=Budget(total=slices, minutes=minutes, seconds_per_slice=secondsPerSlice),
+            planes=tuple(Plane.named(name) for name in planes),
+            dimensions=cast(Literal[2, 3], dimensions),
+            target=cast(Literal["clear", "subtle"] | None, target),
         )
+        return self._recommending.plan(volumeNodes, settings, Waiting(waitForCompletion, onDone, onProgress))
 
     def agreement(
         self, runNames: Sequence[str], waitForCompletion: bool = True, onDone: Callable | None = None
@@ -284,9 +287,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     def fillBetweenSlices(
         self,
         volumeNode,
-        method: str = "auto",
+        method: str = DEFAULT_METHOD,
         beyond: int | None = None,
-        device: str = "auto",
+        device: str = DEFAULT_DEVICE,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -361,7 +364,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         runName: str = "",
         settings: dict[str, Any] | None = None,
         preset: str | None = None,
-        device: str = "auto",
+        device: str = DEFAULT_DEVICE,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -380,7 +383,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         runName: str = "",
         settings: dict[str, Any] | None = None,
         preset: str | None = None,
-        device: str = "auto",
+        device: str = DEFAULT_DEVICE,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -415,7 +418,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         uncertainty: bool = False,
         largestComponent: bool = False,
         smoothing: float = 0.0,
-        device: str = "auto",
+        device: str = DEFAULT_DEVICE,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,

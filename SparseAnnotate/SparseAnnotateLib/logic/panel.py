@@ -12,7 +12,7 @@ from .. import scene
 from ..core import BadInputError, Effort, Plane, Progress, SliceState
 from ..core.messages import _
 from ..runs.run_list import RunSummary
-from ..selection import SelectionSettings
+from ..selection import PlanSettings, SelectionSettings
 from . import result_nodes
 from .environment import Environment
 from .measuring import Measuring, effort_of
@@ -113,6 +113,17 @@ class PanelLogic:
     ):
         """The same as `recommendSlices`, with its settings as one value."""
         return self._recommending.recommend(volume_nodes, settings, Waiting(waitForCompletion, onDone, onProgress))
+
+    def plan(
+        self,
+        volume_nodes: Sequence,
+        settings: PlanSettings,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ):
+        """The same as `planAnnotation`, with its settings as one value."""
+        return self._recommending.plan(volume_nodes, settings, Waiting(waitForCompletion, onDone, onProgress))
 
     # --- the segmentation that is drawn in ------------------------------------------------------------------------
 

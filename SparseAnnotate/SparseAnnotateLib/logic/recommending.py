@@ -16,6 +16,7 @@ from ..core.strict_json import from_plain
 from ..selection import (
     STRATEGIES,
     AnnotationPlan,
+    PlanSettings,
     SelectionSettings,
     Volume,
     check_seed,
@@ -47,28 +48,10 @@ class Recommending:
         prepare = self._export.request(volume_nodes, **vars(settings))
         return self._session.do("recommend", prepare, lambda rows: enter(_by_case(rows)), waiting)
 
-    def plan(
-        self,
-        volume_nodes: Sequence,
-        slices: int | None,
-        minutes: float | None,
-        seconds_per_slice: float | None,
-        dimensions: int,
-        target: str | None,
-        planes: Sequence[str],
-        waiting: Waiting,
-    ):
+    def plan(self, volume_nodes: Sequence, settings: PlanSettings, waiting: Waiting):
         """A plan for a number of slices or minutes, an AnnotationPlan: see `ConsoleLogic.planAnnotation`."""
         names = {scene.case_of(node): node.GetName() for node in volume_nodes}
-        prepare = self._export.request(
-            volume_nodes,
-            planes=list(planes),
-            slices=slices,
-            minutes=minutes,
-            seconds_per_slice=seconds_per_slice,
-            dimensions=dimensions,
-            target=target,
-        )
+        prepare = self._export.request(volume_nodes, **vars(settings))
 
         def finish(answer) -> AnnotationPlan:
             plan = from_plain(answer, AnnotationPlan, _("the worker's plan"))

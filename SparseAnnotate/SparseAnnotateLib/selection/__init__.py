@@ -6,9 +6,9 @@ from .cohort_slices import cached_array, cohort_extents, cohort_slice_images
 from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
 from .plane_advice import advised_plane, self_similarity
-from .planner import DEFAULT_DIMENSIONS, Advice, AnnotationPlan, plan_annotation
+from .planner import Advice, AnnotationPlan, plan_annotation
 from .recommend import Volume, recommend_slices, with_measured_seconds
-from .settings import DEFAULT_DENSITY, FeatureSettings, SelectionSettings
+from .settings import DEFAULT_DENSITY, FeatureSettings, PlanSettings, SelectionSettings
 from .slice_features import DEFAULT_FEATURES, FEATURES, FeatureEntry, centred, intensity_features
 from .stack import Stack
 from .stopping import StoppingHint, stopping_hint
@@ -26,7 +26,6 @@ from .strategy import (
 
 __all__ = [
     "DEFAULT_DENSITY",
-    "DEFAULT_DIMENSIONS",
     "DEFAULT_FEATURES",
     "DEFAULT_STRATEGY",
     "FEATURES",
@@ -41,6 +40,7 @@ __all__ = [
     "FeatureEntry",
     "FeatureSettings",
     "FixedInterval",
+    "PlanSettings",
     "RankedSlice",
     "Scope",
     "SelectionSettings",

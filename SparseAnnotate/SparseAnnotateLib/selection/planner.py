@@ -13,6 +13,7 @@ from ..core import BadInputError, Plane
 from ..core.messages import _, counted
 from .budget import Budget, even_counts, slices_text
 from .plane_advice import advised_plane
+from .strategy import DEFAULT_STRATEGY
 
 DEFAULT_DIMENSIONS: Literal[2, 3] = 3
 _SUBTLE_DENSITY = 0.2  # below it, their 3D models did not learn subtle stroke lesions
@@ -109,7 +110,7 @@ def plan_annotation(
         slices=drawn,
         density=drawn / sum(counts[name] for name in volumes),
         minutes=drawn * seconds / 60.0 if seconds is not None else None,
-        strategy="staggered",
+        strategy=DEFAULT_STRATEGY,
         advice=tuple(advice),
         unknown=tuple(unknown),
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from ..core import Plane
+from ..core import DEFAULT_DEVICE, Plane
 from .budget import Budget
+from .planner import DEFAULT_DIMENSIONS
 from .slice_features import DEFAULT_FEATURES
 from .strategy import DEFAULT_STRATEGY
 
@@ -32,7 +34,7 @@ class FeatureSettings:
     download_weights: bool = False
     feature_steps: int = 1000
     seed: int = 0
-    device: str = "auto"
+    device: str = DEFAULT_DEVICE
     whole: bool = False
 
 
@@ -51,3 +53,18 @@ class SelectionSettings(FeatureSettings):
     strategy: str = DEFAULT_STRATEGY
     runs: tuple[str, ...] = ()
     samples: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """What a plan is made for; see `plan_annotation`.
+
+    Attributes:
+        budget: slices in total, or minutes. planes: which ones to choose from.
+        dimensions: of the model to train. target: how well the structure stands out; None: not known.
+    """
+
+    budget: Budget
+    planes: tuple[Plane, ...] = tuple(Plane)
+    dimensions: Literal[2, 3] = DEFAULT_DIMENSIONS
+    target: Literal["clear", "subtle"] | None = None

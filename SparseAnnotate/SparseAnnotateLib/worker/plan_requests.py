@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -15,9 +14,8 @@ from ..core.messages import _
 from ..core.metrics import dice
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..selection import (
-    DEFAULT_DIMENSIONS,
     AnnotationPlan,
-    Budget,
+    PlanSettings,
     StoppingHint,
     cohort_slice_images,
     plan_annotation,
@@ -32,18 +30,12 @@ _USUAL_DENSITY = 0.1
 
 
 @dataclass(frozen=True)
-class PlanRequest:
+class PlanRequest(PlanSettings):
     """How to spend a budget of slices or minutes; see `plan_annotation`. Default time per slice: the measured one."""
 
     cohort: str
     state: str | None = None
     cases: tuple[str, ...] = ()
-    planes: tuple[str, ...] = tuple(plane.value for plane in Plane)
-    slices: int | None = None
-    minutes: float | None = None
-    seconds_per_slice: float | None = None
-    dimensions: Literal[2, 3] = DEFAULT_DIMENSIONS
-    target: Literal["clear", "subtle"] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +70,8 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     """A plan with its reasons, and with what could not be determined."""
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
-    planes = list(dict.fromkeys(Plane.named(name) for name in request.planes))
-    budget = Budget(total=request.slices, minutes=request.minutes, seconds_per_slice=request.seconds_per_slice)
-    budget = with_measured_seconds(budget, readable_ledgers(cohort).values())
+    planes = list(dict.fromkeys(request.planes))
+    budget = with_measured_seconds(request.budget, readable_ledgers(cohort).values())
     geometries = {name: cohort.geometry(name) for name in names}
     counts = {name: {p: p.slice_count(geometry) for p in planes} for name, geometry in geometries.items()}
     similarity = {}
