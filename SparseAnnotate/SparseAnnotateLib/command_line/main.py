@@ -61,16 +61,21 @@ def _cancelled_immediately() -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     from ..core import CancelledError, FileWriteError, SparseAnnotateError
+    from ..core.registry import require_own_parts
     from .parser import parser
     from .progress_output import reported_progress
     from .unused_options import unused_options
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        options = parser().parse_args(arguments)
-    except SparseAnnotateError as error:  # in the user's own parts, which are among the choices
+        require_own_parts()
+    except SparseAnnotateError as error:
+        if "--json" in given:
+            _write_json({"error": str(error), "type": type(error).__name__})
         _show_error(str(error))
         return EXIT_ERROR
-    for sentence in unused_options(options, sys.argv[1:] if arguments is None else arguments):
+    options = parser().parse_args(arguments)
+    for sentence in unused_options(options, given):
         logging.getLogger(__name__).warning(sentence)
     silent = options.json or options.quiet
     try:

@@ -71,7 +71,7 @@ class Message(str):
             return text
         try:
             return text.format(**{name: translated(value, translate) for name, value in self.values.items()})
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             return str(self)
 
 

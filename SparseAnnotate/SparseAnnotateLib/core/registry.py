@@ -27,6 +27,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ class Registry(Mapping[str, E], Generic[E]):
         return entry
 
     def named(self, name: str) -> E:
-        """The part with that name. Raises BadInputError when there is none."""
+        """The part with that name. Raises BadInputError when there is none, or one of the user's files is broken."""
+        require_own_parts()
         entries = self._listed()
         if name not in entries:
             raise BadInputError(self._unknown.format(name=name, names=", ".join(entries)))
@@ -145,44 +147,57 @@ class Registry(Mapping[str, E], Generic[E]):
         return len(self._listed())
 
     def _listed(self) -> dict[str, E]:
-        if not self._is_discovered and self._package is not None:
-            self._is_discovered = True
-            try:
-                folder = importlib.import_module(self._package)
-                for module in pkgutil.iter_modules(folder.__path__):
-                    importlib.import_module(f"{self._package}.{module.name}")
-            except BaseException:
-                self._is_discovered = False
-                raise
-        load_own_parts()
+        with _IMPORTING:
+            if not self._is_discovered and self._package is not None:
+                self._is_discovered = True
+                try:
+                    folder = importlib.import_module(self._package)
+                    for module in pkgutil.iter_modules(folder.__path__):
+                        importlib.import_module(f"{self._package}.{module.name}")
+                except BaseException:
+                    self._is_discovered = False
+                    raise
+            own_parts_problem()
         return dict(sorted(self._entries.items(), key=lambda item: (item[1].order, item[0])))
 
 
+_IMPORTING = threading.RLock()
 _OWN_PARTS: dict[Path, str] = {}
 """Files of SPARSE_ANNOTATE_PARTS that were imported, and the error of each ('' for none)."""
 
 
-def load_own_parts() -> None:
+def own_parts_problem() -> str:
     """Import the files of the folders in SPARSE_ANNOTATE_PARTS, each once in a process.
 
-    Raises BadInputError, at every call, when a folder does not exist or a file cannot be imported.
+    Returns why a folder or a file cannot be used, '' when all can. The parts of the other files are still listed, so
+    that the panel can open and show the problem.
     """
+    problems: list[str] = []
     for name in os.environ.get(PARTS_VARIABLE, "").split(os.pathsep):
         if not name:
             continue
         folder = Path(name).expanduser().absolute()
         if not folder.is_dir():
-            raise BadInputError(
+            problems.append(
                 _("'{folder}' in the environment variable {variable} is not a folder.").format(
                     folder=folder, variable=PARTS_VARIABLE
                 )
             )
         for path in sorted(folder.glob("*.py")):
-            if path not in _OWN_PARTS:
-                _OWN_PARTS[path] = ""  # first, because the file itself may use a registry
-                _OWN_PARTS[path] = _problem_of_import(path)
+            with _IMPORTING:
+                if path not in _OWN_PARTS:
+                    _OWN_PARTS[path] = ""  # first, because the file itself may use a registry
+                    _OWN_PARTS[path] = _problem_of_import(path)
             if _OWN_PARTS[path]:
-                raise BadInputError(_OWN_PARTS[path])
+                problems.append(_OWN_PARTS[path])
+    return problems[0] if problems else ""
+
+
+def require_own_parts() -> None:
+    """Raise BadInputError when a folder or a file of SPARSE_ANNOTATE_PARTS cannot be used."""
+    problem = own_parts_problem()
+    if problem:
+        raise BadInputError(problem)
 
 
 def _problem_of_import(path: Path) -> str:

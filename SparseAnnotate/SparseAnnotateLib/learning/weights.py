@@ -29,7 +29,7 @@ _CHUNK = 1 << 22
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
     """A model's weights as one safetensors file, atomically."""
-    write_bytes(path, _with_checksum(_own_tensors(model), {}))
+    write_bytes(path, _with_checksum(own_tensors(model), {}))
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
@@ -49,9 +49,9 @@ def save_checkpoint(
 
     `teacher` is the moving average of the model, where there is one. Raises FileWriteError and keeps the previous file.
     """
-    tensors = {_MODEL + name: tensor for name, tensor in _own_tensors(model).items()}
+    tensors = {_MODEL + name: tensor for name, tensor in own_tensors(model).items()}
     if teacher is not None:
-        tensors |= {_TEACHER + name: tensor for name, tensor in _own_tensors(teacher).items()}
+        tensors |= {_TEACHER + name: tensor for name, tensor in own_tensors(teacher).items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{_OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
@@ -121,7 +121,7 @@ def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Ten
     model.load_state_dict({name: tensors[first[name]] for name in own})
 
 
-def _own_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def own_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The model's tensors, each under one name: MONAI's DynUNet has its blocks under two."""
     tensors = model.state_dict()
     return {name: tensors[name] for name in dict.fromkeys(_first_names(tensors).values())}

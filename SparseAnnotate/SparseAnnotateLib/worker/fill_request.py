@@ -19,7 +19,9 @@ from ..interpolation import (
     INTERPOLATORS,
     TIME_LIMIT,
     AutoInterpolator,
+    FinishedFill,
     HiddenScore,
+    IncrementalInterpolator,
     Interpolator,
     auto_methods,
     finished_fill,
@@ -29,6 +31,8 @@ from ..interpolation import (
 from .packages import require_packages
 
 _MOST_MEASURED = 20
+# The last fill of a single case, for filling only the gaps beside a new slice; no more than one, because of its memory.
+_last: dict[tuple[Any, ...], FinishedFill] = {}
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,13 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, reque
     # Taken before the work, so that changes during it are noticed later.
     facts = cohort.origin(name, annotation, method=request.method).facts()
     image_of = partial(_image, cohort, name)
-    done = finished_fill(method, annotation, image_of, names, watch, beyond=request.beyond)
+    # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
+    key = (str(cohort.folder), request.state, name, request.method, request.beyond, cohort.image_fingerprint(name))
+    previous = _last.pop(key, None)
+    _last.clear()
+    done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
+    if isinstance(method, IncrementalInterpolator) and request.cases == (name,):
+        _last[key] = done
     filled = done.fill
     write_image(cohort.fill_confidence_path(name), filled.confidence, annotation.geometry, facts=facts)
     write_image(cohort.fill_path(name), filled.labels, annotation.geometry, facts=facts)

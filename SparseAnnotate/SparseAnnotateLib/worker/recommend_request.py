@@ -83,7 +83,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     if compares or not uses_models:
         FEATURES.named(request.features)
     names = [case.name for case in cohort.select(request.cases)]
-    ledgers = readable_ledgers(cohort) if request.budget.minutes is not None else {}
+    is_timed = request.budget.minutes is not None and request.budget.seconds_per_slice is None
+    ledgers = readable_ledgers(cohort) if is_timed else {}
     steps = _Steps(watch, 2 + compares + uses_models + bool(request.picture))
     volumes = _volumes(cohort, names, request.whole, steps.next())
     watches = [steps.next() for _ in range(uses_models + compares)]

@@ -295,3 +295,7 @@ def test_the_name_that_job_scripts_used_before_still_starts_the_command_line():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     found = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (found.returncode, found.stdout.split()) == (0, ["sparse-annotate", __version__])
+    # The program that pip made then.
+    program = "import sys; from SparseAnnotateLib.worker.command_line import main; sys.exit(main(['--version']))"
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (found.returncode, found.stdout.split()) == (0, ["sparse-annotate", __version__])

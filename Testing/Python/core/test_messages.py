@@ -72,7 +72,7 @@ def test_a_message_is_english_text_and_can_be_translated(message, english, in_ge
     assert (str(found), translated(found, german)) == (english, in_german)
 
 
-@pytest.mark.parametrize("wrong", ["{unknown}", "{", "{0}"])
+@pytest.mark.parametrize("wrong", ["{unknown}", "{", "{0}", "{index.name}", "{index[0]}"])
 def test_a_translation_that_does_not_fit_is_shown_in_english(wrong):
     assert translated(_("Slice {index}").format(index=3), lambda *_: wrong) == "Slice 3"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -182,6 +184,24 @@ def test_sample_data_is_offered_when_slicer_has_started(embedded, monkeypatch):
     assert source["category"] == "SparseAnnotate"
     assert source["uris"].endswith(source["checksums"].replace("SHA256:", "SHA256/"))
     assert Path(source["thumbnailFileName"]).is_file()
+
+
+def test_the_module_file_loads_only_what_slicer_may_load():
+    """The rule that import-linter checks for the packages of Slicer's process."""
+    tree = ast.parse((PROJECT / "SparseAnnotate" / "SparseAnnotate.py").read_text(encoding="utf-8"))
+    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    own = {name.split(".")[1] for name in imported if name.startswith("SparseAnnotateLib.")}
+    assert own
+    assert not own & {"learning", "worker", "command_line"}
+    assert {name.split(".")[0] for name in imported} <= {
+        *sys.stdlib_module_names,
+        "numpy",
+        "slicer",
+        "qt",
+        "ctk",
+        "vtk",
+    } | {"SparseAnnotateLib"}
 
 
 def test_only_what_the_layout_names_is_at_the_top_level():

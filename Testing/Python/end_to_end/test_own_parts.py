@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -128,3 +129,15 @@ def test_a_file_that_cannot_be_imported_is_named(tmp_path, own_parts):
     assert done.returncode == 1
     assert f"The file '{path}' cannot be imported" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    done = finished(["-m", "SparseAnnotateLib.command_line", "environment", "--json"], own_parts)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"].startswith(f"The file '{path}' cannot be imported")
+    # The panel opens all the same, with the parts of the other files, and can show the problem.
+    listing = (
+        "from SparseAnnotateLib.core.registry import own_parts_problem\n"
+        "from SparseAnnotateLib.selection import STRATEGIES\n"
+        "assert 'staggered' in list(STRATEGIES)\n"
+        "print(own_parts_problem())"
+    )
+    done = finished(["-c", listing], own_parts)
+    assert f"The file '{path}' cannot be imported" in done.stdout, done.stderr

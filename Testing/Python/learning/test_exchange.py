@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.core import (
@@ -433,9 +435,15 @@ def test_monai_s_own_runner_executes_a_bundle_and_says_what_we_say(oblique_cohor
     assert len(np.unique(ours)) > 1
 
 
-def test_a_bundle_comes_back_as_a_run(oblique_cohort, tmp_path):
-    train(oblique_cohort, "r", TrainingSettings(**QUICK_TRAINING), ["drawn"])
+@pytest.mark.parametrize("network", ["auto", "dynunet", "dense_vox_net"])
+def test_a_bundle_comes_back_as_a_run(oblique_cohort, tmp_path, network):
+    train(oblique_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "network": network}), ["drawn"])
     folder = export_bundle(oblique_cohort, "r", tmp_path / "bundle")
+    # MONAI builds the network from the bundle, and loads its weights strictly.
+    definition = dict(json.loads((folder / "configs" / "inference.json").read_text())["network_def"])
+    place = definition.pop("_target_").rpartition(".")
+    built = getattr(importlib.import_module(place[0]), place[2])(**definition)
+    built.load_state_dict(load_file(folder / "models" / "model.safetensors"), strict=True)
     import_bundle(oblique_cohort, folder, "again")
     one, other = (Predictor(oblique_cohort, name, "cpu").labels("bare") for name in ("r", "again"))
     np.testing.assert_array_equal(one, other)
@@ -452,3 +460,10 @@ def test_a_run_without_a_3d_model_makes_no_bundle(oblique_cohort, tmp_path):
     train(oblique_cohort, "flat", TrainingSettings(**QUICK_TRAINING, recipe="2d", patch_2d=(32, 32)), ["drawn"])
     with pytest.raises(BadInputError, match="has no 3D model"):
         export_bundle(oblique_cohort, "flat", tmp_path / "bundle")
+
+
+def test_bundles_exported_before_still_find_dense_vox_net():
+    from SparseAnnotateLib.learning.dense_vox_net import DenseVoxNet
+    from SparseAnnotateLib.learning.networks import dense_vox_net
+
+    assert DenseVoxNet is dense_vox_net.DenseVoxNet

@@ -20,6 +20,8 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.images import read_image, read_labels, write_image
+from SparseAnnotateLib.interpolation import INTERPOLATORS
+from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 from SparseAnnotateLib.worker import fill_request as filling
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.requests import FillRequest
@@ -172,3 +174,62 @@ def test_the_command_line_shows_the_summary_and_what_to_look_at(ball_cohort, cap
     ball_cohort.save_annotation(case, one)
     assert main(["fill", str(ball_cohort.folder), "--cases", case, "--method", "shape", "--quiet"]) == 0
     assert f"'{case}': Only one slice is drawn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["shape", "random_walk"])
+def test_filling_a_case_again_after_one_slice_was_drawn_fills_only_next_to_it(ball_cohort, monkeypatch, method):
+    calls = []
+    interpolator = type(INTERPOLATORS.named(method).loaded()())
+    refill = interpolator.refill
+    monkeypatch.setattr(interpolator, "refill", lambda *given: calls.append(given[4]) or refill(*given))
+    monkeypatch.setattr(filling, "_last", {})
+
+    def labels_of_fill():
+        (result,) = filled(ball_cohort, cases=("ball_0",), method=method)
+        return read_labels(result.path, ball_cohort.geometry("ball_0"))
+
+    labels_of_fill()
+    before, reference = ball_cohort.annotation("ball_0"), ball_cohort.reference("ball_0")
+    index = next(n for n in range(24) if not before.ledger.is_decided(Plane.AXIAL, n) and reference[n].any())
+    drawn = [*before.ledger.indices(Plane.AXIAL), index]
+    ball_cohort.save_annotation(
+        "ball_0", SparseAnnotation.from_slices(reference, before.geometry, Plane.AXIAL, sorted(drawn))
+    )
+    again = labels_of_fill()
+    assert calls == [[(Plane.AXIAL, index)]]
+    filling._last.clear()
+    np.testing.assert_array_equal(again, labels_of_fill())
+    assert len(calls) == 1
+
+
+def test_the_last_fill_is_not_used_for_another_image_or_choice_or_after_several_cases(ball_cohort, monkeypatch):
+    calls = []
+    refill = ShapeInterpolator.refill
+    monkeypatch.setattr(ShapeInterpolator, "refill", lambda *given: calls.append(given[4]) or refill(*given))
+    monkeypatch.setattr(filling, "_last", {})
+    one = {"cases": ("ball_0",), "method": "shape"}
+    filled(ball_cohort, **one)
+    filled(ball_cohort, **one, beyond=1)
+    filled(ball_cohort, **one)
+    assert calls == []
+    filled(ball_cohort, method="shape")
+    assert (calls, filling._last) == ([[]], {})
+    calls.clear()
+    filled(ball_cohort, **one)
+    image, geometry = ball_cohort.image("ball_0")
+    write_image(ball_cohort.image_path("ball_0"), image[::-1].copy(), geometry)
+    filled(ball_cohort, **one)
+    assert calls == []
+    filled(ball_cohort, **one)
+    assert calls == [[]]
+
+
+def test_a_cancelled_fill_is_not_used_again(ball_cohort, monkeypatch):
+    monkeypatch.setattr(filling, "_last", {})
+    one = {"cases": ("ball_0",), "method": "shape"}
+    filled(ball_cohort, **one)
+    assert filling._last
+    watch = Watch(lambda progress: watch.cancel() if progress.fraction > 0.0 else None)
+    with pytest.raises(CancelledError):
+        filled(ball_cohort, watch, **{**one, "method": "random_walk"})
+    assert not filling._last

@@ -108,3 +108,15 @@ def test_timed_slices_say_what_a_slice_takes_though_their_labels_cannot_be_read(
     )
     assert {item.case for item in chosen} == {"ball_0"}
     assert "The drawing times of case 'ball_1' are left out." in caplog.text
+
+
+def test_ledgers_are_not_read_for_times_that_are_given(ball_cohort, caplog):
+    (ball_cohort.folder / "ledgers" / "ball_1.json").write_text("{")
+    request = RecommendRequest(
+        str(ball_cohort.folder),
+        cases=("ball_0",),
+        budget=Budget(minutes=3, seconds_per_slice=30),
+        planes=(Plane.AXIAL,),
+    )
+    assert recommend(request, Watch())
+    assert caplog.text == ""

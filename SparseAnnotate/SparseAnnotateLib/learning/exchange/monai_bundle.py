@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
+
 from ... import __version__
 from ...core import BadInputError, Cohort
 from ...core.atomic_files import write_bytes
@@ -19,7 +21,7 @@ from ...runs.run_folder import RunFolder
 from ..networks.build import build_network, network_definition
 from ..prediction.model_building import network_shape
 from ..prediction.sliding_windows import overlap_on
-from ..weights import load_weights
+from ..weights import load_weights, own_tensors
 
 _WEIGHTS = "models/model.safetensors"
 _RUN = "configs/sparse_annotate.json"
@@ -56,7 +58,7 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
         raise BadInputError(
             _("The run '{run}' has no 3D model, which a MONAI bundle needs. Train a run with one.").format(run=run_name)
         )
-    write_bytes(folder / _WEIGHTS, run.weights_path("3d").read_bytes())
+    write_bytes(folder / _WEIGHTS, _all_weights(run.weights_path("3d"), card, model.plan))
     write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
     write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan), checksum=False)
     write_json(folder / _RUN, replace(card, models=(model,)))
@@ -160,6 +162,15 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
         "initialize": ["$@network_def.load_state_dict(@weights)"],
         "run": ["$@evaluator.run()"],
     }
+
+
+def _all_weights(path: Path, card: RunCard, model: ModelPlan) -> bytes:
+    """The weights under every name that the network has for them, because MONAI loads them strictly."""
+    network = build_network(model.network, network_shape(model, card.class_count))
+    load_weights(path, network)
+    if set(own_tensors(network)) == set(network.state_dict()):
+        return path.read_bytes()
+    return save({name: tensor.clone().contiguous() for name, tensor in network.state_dict().items()})
 
 
 def _definition(card: RunCard, model: ModelPlan) -> dict[str, Any]:
