@@ -71,7 +71,9 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
     planes = list(dict.fromkeys(request.planes))
-    budget = with_measured_seconds(request.budget, readable_ledgers(cohort).values())
+    budget = request.budget
+    if budget.seconds_per_slice is None:
+        budget = with_measured_seconds(budget, readable_ledgers(cohort).values())
     geometries = {name: cohort.geometry(name) for name in names}
     counts = {name: {p: p.slice_count(geometry) for p in planes} for name, geometry in geometries.items()}
     similarity = {}

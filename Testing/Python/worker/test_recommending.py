@@ -15,6 +15,7 @@ from SparseAnnotateLib.learning.prediction.uncertainty import CaseUncertainty
 from SparseAnnotateLib.selection import Budget, Scope, SelectionSettings
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.measured_times import learned_cost, readable_ledgers
+from SparseAnnotateLib.worker.plan_requests import PlanRequest, plan
 from SparseAnnotateLib.worker.recommend_request import RecommendRequest, recommend
 
 
@@ -119,4 +120,6 @@ def test_ledgers_are_not_read_for_times_that_are_given(ball_cohort, caplog):
         planes=(Plane.AXIAL,),
     )
     assert recommend(request, Watch())
+    assert caplog.text == ""
+    plan(PlanRequest(cohort=str(ball_cohort.folder), cases=("ball_0",), budget=request.budget), Watch())
     assert caplog.text == ""
