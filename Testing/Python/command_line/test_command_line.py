@@ -192,7 +192,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["plan", "COHORT", "--minutes", "9"], "how long a slice takes"),
         (["agreement", "COHORT", "--runs", "a"], "at least two runs"),
         (["agreement", "COHORT", "--runs", "a", "b"], "No case has predictions of all of these runs: a, b"),
-        (["draw", "COHORT"], "no recommended slice"),
+        (["draw", "COHORT"], "No case with a reference has recommended slices"),
         (["create", "COHORT", "OTHER"], "already has a case 'ball_0' with another image"),
         (["create", "NEW", "IMAGE", "IMAGE"], "Several images are named 'ball_0'"),
         (["create", "NEW", "x.nrrd"], "does not exist"),
