@@ -34,7 +34,7 @@ from SparseAnnotateLib.selection import (
 )
 
 BUDGETS = ["percent", "slices", "minutes"]
-SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
+PANEL_SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
 
 if TYPE_CHECKING:
     from SparseAnnotateLib.gui.panel import Panel
@@ -75,7 +75,7 @@ class SparseAnnotateParameterNode:
     budget: Annotated[float, WithinRange(0.1, 100000.0)] = 100 * DEFAULT_DENSITY
     budgetKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
     strategy: Annotated[str, Choice(list(STRATEGIES))] = DEFAULT_STRATEGY
-    scope: Annotated[str, Choice(SCOPES)] = SCOPES[0]
+    scope: Annotated[str, Choice(PANEL_SCOPES)] = PANEL_SCOPES[0]
     features: Annotated[str, Choice(list(FEATURES))] = DEFAULT_FEATURES
     fromScratch: bool = False
     downloadWeights: bool = False

@@ -105,7 +105,7 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
     ui.axialCheckBox.checked, ui.coronalCheckBox.checked = False, True
     ui.budgetKindSelector.setCurrentText("slices")
     ui.budgetSpinBox.value = 10
-    p.click(ui.adviceButton)
+    p.click(ui.suggestPlanButton)
     p.take("1_recommend")
     p.click(ui.recommendButton)
     masks = _add_segments(p, case)

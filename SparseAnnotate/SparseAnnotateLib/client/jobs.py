@@ -134,7 +134,7 @@ class WorkerJobs:
         return job
 
     def cancel(self) -> None:
-        """Stop the started job; a training keeps its last checkpoint."""
+        """Stop the started job; a training run keeps its last checkpoint."""
         if self._open is not None:
             self._open.is_cancelled = True
             if self._open.call is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -19,6 +20,9 @@ from typing import Any
 
 Translate = Callable[[str, str], str]
 """Translates (context, template); `slicer.i18n.translate` is one."""
+
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_WORD = re.compile(r"[^\W\d_]+")
 
 _MOST_REMEMBERED = 10_000
 _REMEMBERED: dict[str, Message] = {}
@@ -109,7 +113,12 @@ def translated(value: Any, translate: Translate) -> Any:
 
 
 def remember(message: Message) -> None:
-    """Keep a message whose text alone is stored, for `remembered`."""
+    """Keep a sentence whose text alone is stored, for `remembered`.
+
+    A single word, or text that comes from values alone, is not kept: a user may have given it as a name.
+    """
+    if _own_word_count(message) < 2:
+        return
     _REMEMBERED.pop(str(message), None)
     _REMEMBERED[str(message)] = message
     if len(_REMEMBERED) > _MOST_REMEMBERED:
@@ -142,6 +151,16 @@ def message_from(plain: Any) -> str:
         for name, value in plain.get("values", {}).items()
     }
     return Message(str(plain.get("text", "")), str(plain.get("context", "")), str(plain.get("template", "")), values)
+
+
+def _own_word_count(message: Any) -> int:
+    """How many words of a message are the program's, not a user's."""
+    if not isinstance(message, Message):
+        return 0
+    if message.parts:
+        return sum(map(_own_word_count, message.parts))
+    template = _PLACEHOLDER.sub(" ", message.template)
+    return len(_WORD.findall(template)) + sum(map(_own_word_count, message.values.values()))
 
 
 def _plain_value(value: Any) -> Any:

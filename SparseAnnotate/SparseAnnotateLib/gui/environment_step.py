@@ -105,7 +105,7 @@ class EnvironmentStep(Step):
     def _stop_worker(self) -> None:
         self.logic.close()
         self.session.refresh()
-        self.session.say(_("The worker was stopped. It starts again when needed; click Continue to resume a training."))
+        self.session.say(_("The worker was stopped. It starts again when needed; click Continue to resume training."))
 
     def _copy_log(self) -> None:
         slicer.app.clipboard().setText("\n".join(self.logic.panel.worker_log))

@@ -64,18 +64,26 @@ class MeasureStep(Step):
     def _show_effort(self) -> None:
         effort = self.session.effort
         saved = effort.saved_slices
-        self._saved = counted(saved, _("1 slice saved"), _("{count} slices saved")) if effort.drawn else ""
+        self._saved = (
+            counted(saved, _("1 slice did not have to be drawn"), _("{count} slices did not have to be drawn"))
+            if effort.drawn
+            else ""
+        )
         drawn = {"drawn": effort.drawn, "all": effort.all_slices}
         if effort.seconds:
             text = _("{drawn} of {all} slices drawn in {time}.").format(time=duration(effort.seconds), **drawn)
         else:
             text = _("{drawn} of {all} slices drawn.").format(**drawn)
         if effort.saved_minutes is None:
-            text += " " + counted(saved, _("1 slice saved."), _("{count} slices saved."))
-        else:
-            time = duration(60 * effort.saved_minutes)
             text += " " + counted(
-                saved, _("1 slice saved (about {time})."), _("{count} slices saved (about {time})."), time=time
+                saved, _("1 slice did not have to be drawn."), _("{count} slices did not have to be drawn.")
+            )
+        else:
+            text += " " + counted(
+                saved,
+                _("1 slice did not have to be drawn (about {time})."),
+                _("{count} slices did not have to be drawn (about {time})."),
+                time=duration(60 * effort.saved_minutes),
             )
         self.ui.effortLabel.text = text
 

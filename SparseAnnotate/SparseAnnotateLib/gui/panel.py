@@ -9,7 +9,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import Progress
-from ..core.registry import Entry
 from ..logic import FILL_METHODS
 from ..runs import AUTO, LOSSES, PRESETS, base_networks
 from ..selection import FEATURES, NEXT_ROUND_STRATEGY, STRATEGIES
@@ -21,6 +20,7 @@ from .fill_step import FillStep
 from .measure_step import MeasureStep
 from .module_column import scroll_to, scroll_to_top
 from .next_step import NextStep, next_step
+from .panel_choices import budget_units, from_preset, panel_scopes, starts
 from .recommend_step import RecommendStep
 from .session import PanelSession
 from .shortcuts import Shortcuts
@@ -52,12 +52,15 @@ class Panel:
         for name in selectors:
             getattr(self.ui, name).setMRMLScene(slicer.mrmlScene)
         self._choices = (
+            (self.ui.budgetKindSelector, budget_units()),
             (self.ui.strategySelector, STRATEGIES),
+            (self.ui.scopeSelector, panel_scopes()),
             (self.ui.featuresSelector, FEATURES),
+            (self.ui.startSelector, starts()),
             (self.ui.fillMethodSelector, FILL_METHODS),
             (self.ui.presetSelector, PRESETS),
-            (self.ui.networkSelector, {AUTO: _from_preset(), **base_networks()}),
-            (self.ui.lossSelector, {AUTO: _from_preset(), **LOSSES}),
+            (self.ui.networkSelector, {AUTO: from_preset(), **base_networks()}),
+            (self.ui.lossSelector, {AUTO: from_preset(), **LOSSES}),
         )
         for selector, parts in self._choices:
             explain(selector, parts)
@@ -156,7 +159,7 @@ class Panel:
         self.session.forget_scene()
 
     def may_continue_after_closing(self) -> bool:
-        """Ask whether a training should continue when the scene is closed; True if so.
+        """Ask whether training should continue when the scene is closed; True if so.
 
         All other jobs are cancelled, because their result belongs to the scene.
         """
@@ -164,8 +167,9 @@ class Panel:
             return False
         return slicer.util.confirmYesNoDisplay(
             _(
-                "A training is running. Continue it in the background? It does not need the scene, and its run will be "
-                "in the list. If you choose 'No', it is stopped; click Continue to resume it from its last checkpoint."
+                "Training is in progress. Continue it in the background? It does not need the scene, and its run will "
+                "be in the list. If you choose 'No', it is stopped; click Continue to resume it from its last "
+                "checkpoint."
             ),
             windowTitle=_("SparseAnnotate"),
         )
@@ -245,8 +249,3 @@ class Panel:
     def _continue_with_drawing(self, volume) -> None:
         self.open(self.draw)
         self.draw.table.choose_first_to_do(volume)
-
-
-def _from_preset() -> Entry:
-    """The choice that leaves the network or the loss to the preset and the device."""
-    return Entry(name=AUTO, label=_("Automatic"), description=_("Chosen by the preset, to suit the device."), make=AUTO)

@@ -13,6 +13,7 @@ from ..core.messages import counted, joined
 from ..selection import FEATURES, STRATEGIES, Budget, PlanSettings, Scope, SelectionSettings
 from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
+from .panel_choices import budget_units
 from .session import PanelSession, duration
 from .step import Step
 from .words import in_users_language, translated
@@ -30,9 +31,10 @@ class RecommendStep(Step):
         self._on_recommended = on_recommended
         self._plan = None
         self._may_download = False
+        self._units = budget_units()
         session.on_click(self.ui.recommendButton, self.recommend)
-        session.on_click(self.ui.adviceButton, self._suggest)
-        session.on_click(self.ui.useAdviceButton, self._use_plan)
+        session.on_click(self.ui.suggestPlanButton, self._suggest)
+        session.on_click(self.ui.usePlanButton, self._use_plan)
         self.ui.strategySelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
         self.ui.fromScratchCheckBox.connect("toggled(bool)", lambda _on: self._show_options())
         self.ui.featuresSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
@@ -50,22 +52,23 @@ class RecommendStep(Step):
 
     def disconnect(self) -> None:
         self._plan = None
-        self.ui.adviceLabel.text = ""
+        self.ui.planLabel.text = ""
 
     def refresh(self) -> None:
         session = self.session
         why = session.why_busy or session.why_no_volume
-        session.enable(self.ui.adviceButton, why)
+        session.enable(self.ui.suggestPlanButton, why)
         session.enable(self.ui.recommendButton, why or (None if session.planes else _("Select a plane first.")))
-        session.enable(self.ui.useAdviceButton, None if self._plan is not None else _("Click 'Suggest plan' first."))
-        self.ui.adviceLabel.visible = bool(self.ui.adviceLabel.text)
+        session.enable(self.ui.usePlanButton, None if self._plan is not None else _("Click 'Suggest plan' first."))
+        self.ui.planLabel.visible = bool(self.ui.planLabel.text)
         self._show_options()
 
     def _show_options(self) -> None:
         enable = self.session.enable
         strategy = chosen_part(self.ui.strategySelector, STRATEGIES)
         features = chosen_part(self.ui.featuresSelector, FEATURES)
-        if strategy is None or features is None:
+        unit = chosen_part(self.ui.budgetKindSelector, self._units)
+        if strategy is None or features is None or unit is None:
             return  # no scene is connected yet
         compares = strategy.compares_slices
         enable(
@@ -81,10 +84,10 @@ class RecommendStep(Step):
         enable(
             self.ui.downloadWeightsCheckBox, _("Not needed for an autoencoder from scratch.") if is_small else why_not
         )
-        kind = self.ui.budgetKindSelector.currentText
-        self.ui.budgetSpinBox.decimals = 1 if kind == "percent" else 0
-        self.ui.budgetSpinBox.maximum = 100.0 if kind == "percent" else 100000.0
-        self.ui.budgetSpinBox.minimum = 0.1 if kind == "percent" else 1.0
+        is_percent = unit.name == "percent"
+        self.ui.budgetSpinBox.decimals = 1 if is_percent else 0
+        self.ui.budgetSpinBox.maximum = 100.0 if is_percent else 100000.0
+        self.ui.budgetSpinBox.minimum = 0.1 if is_percent else 1.0
 
     def recommend(
         self, strategy: str | None = None, runs: Sequence[str] = (), volumes: Sequence = (), is_next: bool = False
@@ -193,9 +196,9 @@ class RecommendStep(Step):
         if plan.minutes is not None:
             sentences.append(_("This will take about {time}.").format(time=duration(60 * plan.minutes)))
         sentences += [in_users_language(item.sentence) for item in plan.advice[:1]]
-        self.ui.adviceLabel.text = " ".join(sentences)
+        self.ui.planLabel.text = " ".join(sentences)
         reasons = [f"{in_users_language(item.sentence)} ({in_users_language(item.source)})" for item in plan.advice]
-        self.ui.adviceLabel.toolTip = "\n".join([*reasons, *map(in_users_language, plan.unknown)])
+        self.ui.planLabel.toolTip = "\n".join([*reasons, *map(in_users_language, plan.unknown)])
         self.session.refresh()
         self.session.say(joined(" ", [_("'Use plan' fills in these settings."), *plan.unknown[:1]]))
 
@@ -206,7 +209,7 @@ class RecommendStep(Step):
         for plane, name in PLANE_BOXES.items():
             getattr(self.ui, name).checked = plane == plan.plane.value
         # First the unit: it sets the range of the amount.
-        self.ui.budgetKindSelector.setCurrentText("slices")
+        choose(self.ui.budgetKindSelector, self._units, "slices")
         self.ui.budgetSpinBox.value = plan.slices
         choose(self.ui.strategySelector, STRATEGIES, plan.strategy)
         if plan.volume_share < 1.0:

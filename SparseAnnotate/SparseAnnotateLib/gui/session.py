@@ -208,7 +208,7 @@ class PanelSession:
     def _ended(self, error) -> None:
         self.ui.jobFrame.visible = False
         if isinstance(error, CancelledError):
-            self.say(_("Cancelled. Finished work is kept. To resume a training, select its run and click Continue."))
+            self.say(_("Cancelled. Finished work is kept. To resume training, select the run and click Continue."))
         elif error is not None:
             self.say(error.message, is_error=True)
 

@@ -83,7 +83,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self.session.jobs.is_busy
 
     def cancel(self) -> None:
-        """Cancel the running call; a training keeps its last checkpoint."""
+        """Cancel the running call; a training run keeps its last checkpoint."""
         self.session.jobs.cancel()
 
     def close(self) -> None:

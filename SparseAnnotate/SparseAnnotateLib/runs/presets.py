@@ -29,8 +29,8 @@ DEFAULT_PRESET = "quick"
 PRESETS.add(
     PresetEntry(
         name=DEFAULT_PRESET,
-        label="Quick",
-        description="One 3D model; shows within minutes whether the drawn slices are enough.",
+        label=_("Quick"),
+        description=_("One 3D model; shows within minutes whether the drawn slices are enough."),
         make=TrainingSettings,
         recipe="3d",
         iterations=2500,
@@ -42,8 +42,8 @@ PRESETS.add(
 PRESETS.add(
     PresetEntry(
         name="balanced",
-        label="Balanced",
-        description="A 2D and a 3D model, averaged.",
+        label=_("Balanced"),
+        description=_("A 2D and a 3D model, averaged."),
         make=TrainingSettings,
         recipe="ensemble",
         iterations=10_000,
@@ -54,8 +54,8 @@ PRESETS.add(
 PRESETS.add(
     PresetEntry(
         name="best",
-        label="Best",
-        description="2D and 3D models, and a final model that learns from their pseudo-labels (Zheng 2020).",
+        label=_("Best"),
+        description=_("2D and 3D models, and a final model that learns from their pseudo-labels (Zheng 2020)."),
         make=TrainingSettings,
         recipe="self_training",
         iterations=15_000,

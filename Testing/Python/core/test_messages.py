@@ -21,6 +21,9 @@ from SparseAnnotateLib.core.messages import (
     translated,
 )
 from SparseAnnotateLib.core.strict_json import to_text
+from SparseAnnotateLib.interpolation import INTERPOLATORS
+from SparseAnnotateLib.runs import LOSSES, NETWORKS, PRESETS
+from SparseAnnotateLib.selection import FEATURES, STRATEGIES
 
 GERMAN = {
     "There is no case '{name}'.": "Es gibt keinen Fall '{name}'.",
@@ -125,6 +128,28 @@ def test_a_message_is_recognized_by_its_text_after_it_was_stored():
     assert translated(stored, german) == "There is no case 'stored'."
     assert translated(remembered(stored), german) == "Es gibt keinen Fall 'stored'."
     assert translated(joined(" ", [_("drawn"), stored]), german) == "gezeichnet Es gibt keinen Fall 'stored'."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        _("fill"),
+        _("{text}").format(text="fill"),
+        _("{first} {second}").format(first="left", second="lung"),
+        _("volume {number}").format(number=2),
+        joined(" ", ["left", _("lung")]),
+    ],
+)
+def test_a_word_or_a_user_s_own_text_is_not_taken_for_a_stored_message(message):
+    to_text(message)
+    assert type(remembered(str(message))) is str
+
+
+@pytest.mark.parametrize("parts", [STRATEGIES, FEATURES, INTERPOLATORS, PRESETS, NETWORKS, LOSSES])
+def test_every_part_has_a_label_and_a_description_that_can_be_translated(parts):
+    for part in parts.values():
+        assert isinstance(part.label, Message), part.name
+        assert isinstance(part.description, Message), part.name
 
 
 @pytest.mark.parametrize("message", [joined("", ["the same text"]), _("{text}").format(text="the same text")])

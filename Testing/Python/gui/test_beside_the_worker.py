@@ -37,7 +37,7 @@ def test_a_killed_worker_is_reported_its_log_can_be_copied_and_it_starts_again(p
     panel.until(lambda: not panel.logic.panel.worker_is_running)
     ui.environmentButton.click()
     panel.until(lambda: "torch" in ui.versionsLabel.text)
-    assert "cpu" in [ui.deviceSelector.itemText(n) for n in range(ui.deviceSelector.count)]
+    assert "CPU" in [ui.deviceSelector.itemText(n) for n in range(ui.deviceSelector.count)]
 
 
 def test_slicer_without_torch_says_what_to_install(panel, monkeypatch):

@@ -33,8 +33,8 @@ def test_labels_and_descriptions_are_shown_in_the_users_language(panel, monkeypa
     from SparseAnnotateLib.gui import choice_labels, words
 
     monkeypatch.setattr(words, "translate", lambda context, text: f"{context}: {text}")
-    for name in ("strategySelector", "featuresSelector", "fillMethodSelector"):
-        selector, parts = getattr(panel.ui, name), CHOICES[name]
+    for name, parts in CHOICES.items():
+        selector = getattr(panel.ui, name)
         assert all(isinstance(text, Message) for part in parts.values() for text in (part.label, part.description))
         choice_labels.show_labels(selector, parts)
         choice_labels.explain(selector, parts)
@@ -54,8 +54,45 @@ def test_network_and_loss_are_those_of_the_preset_unless_chosen(panel):
 
 
 def test_the_scopes_of_the_panel_are_scopes(panel):
-    assert offered(panel.ui.scopeSelector) == ["plane", "cohort"]
-    assert {"plane", "cohort"} <= {scope.value for scope in SCOPES}
+    from SparseAnnotate import PANEL_SCOPES
+    from SparseAnnotateLib.gui.panel_choices import panel_scopes
+
+    assert offered(panel.ui.scopeSelector) == ["Each plane", "Whole cohort"]
+    assert list(panel_scopes()) == PANEL_SCOPES == ["plane", "cohort"]
+    assert set(PANEL_SCOPES) <= {scope.value for scope in SCOPES}
+
+
+def test_every_stored_choice_of_the_panel_has_a_label_and_an_explanation(panel):
+    from SparseAnnotate import BUDGETS
+    from SparseAnnotateLib.gui.panel_choices import budget_units, starts
+    from SparseAnnotateLib.logic import STARTS
+
+    for selector, parts, stored in (
+        (panel.ui.budgetKindSelector, budget_units(), BUDGETS),
+        (panel.ui.startSelector, starts(), STARTS),
+    ):
+        assert list(parts) == stored
+        assert offered(selector) == [part.label for part in parts.values()]
+        assert selector.toolTip.splitlines() == [f"{part.label}: {part.description}" for part in parts.values()]
+
+
+def test_the_stored_unit_counts_and_not_its_label(panel):
+    selector, parameters = panel.ui.budgetKindSelector, panel.widget.logic.getParameterNode()
+    for number, label in enumerate(("Prozent", "Schichten", "Minuten")):
+        selector.setItemText(number, label)
+    for label, name, maximum in (("Schichten", "slices", 100_000), ("Prozent", "percent", 100)):
+        selector.setCurrentText(label)
+        assert (parameters.budgetKind, panel.ui.budgetSpinBox.maximum) == (name, maximum)
+
+
+def test_devices_have_labels_and_the_name_is_stored(panel):
+    panel.panel.train.show_devices(["auto", "cuda:1", "mps", "cpu"])
+    assert offered(panel.ui.deviceSelector) == ["Automatic", "GPU (cuda:1)", "Apple GPU", "CPU"]
+    panel.ui.deviceSelector.setCurrentText("GPU (cuda:1)")
+    assert panel.widget.logic.getParameterNode().device == "cuda:1"
+    panel.panel.train.show_devices(["auto", "cpu"])
+    assert offered(panel.ui.deviceSelector) == ["Automatic", "CPU", "GPU (cuda:1)"]
+    assert panel.ui.deviceSelector.currentText == "GPU (cuda:1)"
 
 
 def test_a_label_is_shown_and_the_name_is_kept_with_the_scene(panel):

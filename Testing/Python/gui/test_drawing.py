@@ -224,7 +224,9 @@ def test_time_spent_is_kept_and_the_time_left_is_shown(panel, monkeypatch):
         panel.ui.drawnButton.click()
     assert panel.ui.drawnLabel.text == "2 of 5 drawn, about 2 min left"
     assert panel.ui.worklistTable.item(0, 6).text() == "50 s"
-    assert panel.ui.effortLabel.text == "2 of 24 slices drawn in 2 min. 19 slices saved (about 16 min)."
+    assert (
+        panel.ui.effortLabel.text == "2 of 24 slices drawn in 2 min. 19 slices did not have to be drawn (about 16 min)."
+    )
 
 
 def test_markers_lie_where_drawn_and_recommended_slices_cross_the_other_views(drawing):

@@ -98,7 +98,7 @@ def test_a_second_volume_is_led_from_recommending_to_the_same_segments_to_drawin
     assert two.panel.session.volume is two.second
     assert two.panel.draw.table.chosen().volumeNode is two.second
     assert ui.editorFrame.enabled
-    assert ui.nextStepLabel.text == "'second' has no segments yet. Add those of 'first' to it."
+    assert ui.nextStepLabel.text == "'second' has no segments yet. Add the segments of 'first'."
     ui.nextStepButton.click()
     two.idle()
     assert two.message == "Added to 'second': liver."

@@ -79,7 +79,7 @@ def test_an_estimate_goes_when_what_it_was_made_for_has_changed(drawn, embedded)
     changes = [
         lambda: setattr(ui.iterationsSpinBox, "value", 500),
         lambda: ui.presetSelector.setCurrentText("Balanced"),
-        lambda: ui.deviceSelector.setCurrentText("cpu"),
+        lambda: ui.deviceSelector.setCurrentText("CPU"),
         lambda: drawn.logic.markDrawn(drawn.volume, "axial", 0),
         lambda: drawn.add_ball("another") and ui.allVolumesButton.click(),
     ]
@@ -108,7 +108,7 @@ def test_next_slices_come_in_addition_to_those_that_are_drawn(drawn, monkeypatch
     monkeypatch.setattr(drawn.panel.session, "start", lambda _text, begin, done: done(begin()))
     drawn.ui.budgetKindSelector.setCurrentText(kind)
     drawn.ui.budgetSpinBox.value = amount
-    drawn.ui.deviceSelector.setCurrentText("cpu")
+    drawn.ui.deviceSelector.setCurrentText("CPU")
     drawn.panel.train.recommend_next("run 1")
     assert asked[-1].budget.more == expected
     assert asked[-1].runs == ("run 1",)
@@ -124,7 +124,7 @@ def test_next_slices_come_in_addition_to_those_that_are_drawn(drawn, monkeypatch
 def test_a_fill_is_asked_for_on_the_device_of_the_panel(drawn, monkeypatch):
     asked = {}
     monkeypatch.setattr(drawn.logic, "fillBetweenSlices", lambda *_, **given: asked.update(given))
-    drawn.ui.deviceSelector.setCurrentText("cpu")
+    drawn.ui.deviceSelector.setCurrentText("CPU")
     drawn.ui.fillButton.click()
     assert asked["device"] == "cpu"
 
@@ -138,7 +138,7 @@ def test_a_plan_never_takes_about_0_minutes(panel):
         slices=1, plane=plane, cases=("ball",), minutes=0.4, advice=(), unknown=(), slices_per_volume=1
     )
     panel.panel.recommend._suggested(plan)
-    assert panel.ui.adviceLabel.text == "Draw 1 axial slice. This will take about 24 s."
+    assert panel.ui.planLabel.text == "Draw 1 axial slice. This will take about 24 s."
 
 
 def test_figures_are_shown_again_when_a_scene_is_opened_or_the_pair_is_chosen_again(drawn, embedded, tmp_path):

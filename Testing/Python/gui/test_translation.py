@@ -67,15 +67,15 @@ def test_the_worker_s_progress_advice_and_errors_are_translated(foreign):
     foreign.add_ball()
     progress = []
     foreign.panel.session._on_progress = lambda _progress: progress.append(foreign.job)
-    foreign.ui.adviceButton.click()
+    foreign.ui.suggestPlanButton.click()
     foreign.idle()
     assert progress
     assert [text for text in progress if not is_translated(text)] == []
-    assert is_translated(foreign.ui.adviceLabel.text)
-    assert is_translated(foreign.ui.adviceLabel.toolTip)
+    assert is_translated(foreign.ui.planLabel.text)
+    assert is_translated(foreign.ui.planLabel.toolTip)
 
     foreign.ui.budgetKindSelector.setCurrentText("minutes")
-    foreign.ui.adviceButton.click()
+    foreign.ui.suggestPlanButton.click()
     foreign.idle()
     assert is_translated(foreign.message)
     assert "how long a slice takes" in foreign.message

@@ -155,21 +155,21 @@ def test_a_plan_is_advice_until_it_is_used(panel):
     ui = panel.ui
     panel.add_ball()
     ui.budgetKindSelector.setCurrentText("minutes")
-    ui.adviceButton.click()
+    ui.suggestPlanButton.click()
     panel.idle()
     assert "how long a slice takes" in panel.message
     ui.budgetKindSelector.setCurrentText("slices")
     ui.budgetSpinBox.value = 6
-    assert not ui.useAdviceButton.enabled
-    ui.adviceButton.click()
-    assert not ui.adviceButton.enabled
+    assert not ui.usePlanButton.enabled
+    ui.suggestPlanButton.click()
+    assert not ui.suggestPlanButton.enabled
     panel.idle()
-    assert ui.adviceLabel.text.startswith("Draw 6 ")
-    assert "Zhang et al. 2025" in ui.adviceLabel.toolTip
+    assert ui.planLabel.text.startswith("Draw 6 ")
+    assert "Zhang et al. 2025" in ui.planLabel.toolTip
     ui.budgetSpinBox.value = 9
-    ui.useAdviceButton.click()
+    ui.usePlanButton.click()
     assert ui.budgetSpinBox.value == 6
-    assert panel.panel.session.planes == [ui.adviceLabel.text.split()[2]]
+    assert panel.panel.session.planes == [ui.planLabel.text.split()[2]]
     ui.strategySelector.setCurrentText("Representative")
     ui.recommendButton.click()
     assert panel.logic.isBusy

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ...core.messages import _
 from ..loss import LOSSES, LossEntry
 
 LOSSES.add(
     LossEntry(
         name="dice_ce",
-        label="Dice + cross-entropy",
-        description="Dice + cross-entropy.",
+        label=_("Dice + cross-entropy"),
+        description=_("Dice + cross-entropy."),
         make="SparseAnnotateLib.learning.training.losses:dice_and_cross_entropy",
         order=1,
     )
@@ -16,8 +17,8 @@ LOSSES.add(
 LOSSES.add(
     LossEntry(
         name="dice_focal",
-        label="Dice + focal",
-        description="Dice + focal loss, for rare structures.",
+        label=_("Dice + focal"),
+        description=_("Dice + focal loss, for rare structures."),
         make="SparseAnnotateLib.learning.training.losses:dice_and_focal",
         order=4,
     )
@@ -25,8 +26,8 @@ LOSSES.add(
 LOSSES.add(
     LossEntry(
         name="generalised_dice",
-        label="Generalized Dice",
-        description="Dice with classes weighted by their size.",
+        label=_("Generalized Dice"),
+        description=_("Dice with classes weighted by their size."),
         make="SparseAnnotateLib.learning.training.losses:generalised_dice",
         order=6,
     )

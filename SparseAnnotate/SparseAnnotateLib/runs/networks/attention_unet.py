@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
         name="attention_unet",
-        label="Attention U-Net",
-        description="U-Net with attention gates (Oktay 2018).",
+        label=_("Attention U-Net"),
+        description=_("U-Net with attention gates (Oktay 2018)."),
         make="monai.networks.nets:AttentionUnet",
         arguments=lambda shape: {
             **shape.monai_arguments,

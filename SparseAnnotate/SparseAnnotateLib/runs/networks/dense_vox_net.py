@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry, NetworkShape
 
 _DIVISOR = 4
@@ -31,8 +32,8 @@ def _y_shaped(shape: NetworkShape) -> dict[str, Any]:
 NETWORKS.add(
     NetworkEntry(
         name="dense_vox_net",
-        label="DenseVoxNet",
-        description="Densely connected network (Yu 2017), as used by Zheng 2020.",
+        label=_("DenseVoxNet"),
+        description=_("Densely connected network (Yu 2017), as used by Zheng 2020."),
         make="SparseAnnotateLib.learning.networks.dense_vox_net:DenseVoxNet",
         arguments=_arguments,
         patch_divisor=_DIVISOR,
@@ -42,8 +43,8 @@ NETWORKS.add(
 NETWORKS.add(
     NetworkEntry(
         name="y_shaped_dense_vox_net",
-        label="Y-shaped DenseVoxNet",
-        description="DenseVoxNet with two arms, image and mean pseudo-label (Zheng 2020); for the final model.",
+        label=_("Y-shaped DenseVoxNet"),
+        description=_("DenseVoxNet with two arms, image and mean pseudo-label (Zheng 2020); for the final model."),
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=_y_shaped,
         patch_divisor=_DIVISOR,
@@ -54,8 +55,8 @@ NETWORKS.add(
 NETWORKS.add(
     NetworkEntry(
         name="y_shaped_dense_vox_net_small",
-        label="Small Y-shaped DenseVoxNet",
-        description="Narrower Y-shaped DenseVoxNet, small enough for a CPU; for the final model.",
+        label=_("Small Y-shaped DenseVoxNet"),
+        description=_("Narrower Y-shaped DenseVoxNet, small enough for a CPU; for the final model."),
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=lambda shape: {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)},
         patch_divisor=_DIVISOR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry, NetworkShape
 
 
@@ -23,8 +24,8 @@ def _arguments(shape: NetworkShape) -> dict[str, Any]:
 NETWORKS.add(
     NetworkEntry(
         name="dynunet",
-        label="DynUNet",
-        description="U-Net as in nnU-Net; kernels and strides follow the spacing.",
+        label=_("DynUNet"),
+        description=_("U-Net as in nnU-Net; kernels and strides follow the spacing."),
         make="monai.networks.nets:DynUNet",
         arguments=_arguments,
         order=5,

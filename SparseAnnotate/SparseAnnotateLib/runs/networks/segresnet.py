@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
         name="segresnet",
-        label="SegResNet",
-        description="Residual encoder-decoder (Myronenko 2018).",
+        label=_("SegResNet"),
+        description=_("Residual encoder-decoder (Myronenko 2018)."),
         make="monai.networks.nets:SegResNet",
         arguments=lambda shape: {**shape.monai_arguments, "init_filters": 16, "dropout_prob": shape.dropout or None},
         patch_divisor=8,

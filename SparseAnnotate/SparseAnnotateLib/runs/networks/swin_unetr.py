@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
         name="swin_unetr",
-        label="Swin UNETR",
-        description="U-Net with a Swin transformer as encoder (Hatamizadeh 2022).",
+        label=_("Swin UNETR"),
+        description=_("U-Net with a Swin transformer as encoder (Hatamizadeh 2022)."),
         make="monai.networks.nets:SwinUNETR",
         arguments=lambda shape: {**shape.monai_arguments, "drop_rate": shape.dropout},
         patch_divisor=32,
