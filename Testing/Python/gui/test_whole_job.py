@@ -55,7 +55,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert not ui.jobFrame.isHidden()
     panel.idle()
     assert "'ball fill' shows the fill" in panel.message
-    assert "On hidden drawn slices" in ui.fillLabel.text
+    assert "Leave-one-out Dice, with hidden slices" in ui.fillLabel.text
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
     assert "drawn slices are unchanged" in panel.message
@@ -239,7 +239,7 @@ def test_measuring_fills_the_table_and_says_what_was_saved(panel):
         float(ui.figuresTable.item(0, 1).text()), abs=1e-3
     )
     assert f"{len(panel.items)} of 24 slices drawn" in ui.effortLabel.text
-    assert "saved (about" in ui.effortLabel.text
+    assert "did not have to be drawn (about" in ui.effortLabel.text
 
 
 def test_curves_of_a_training_come_into_slicer_s_plot_view(panel):
