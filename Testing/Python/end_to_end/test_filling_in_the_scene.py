@@ -58,7 +58,7 @@ def test_a_preview_by_every_method_in_this_process_and_in_the_worker(
     confidence = mrml.util.arrayFromVolume(logic.confidenceNode(node))
     assert (confidence[indices] == 100).all()
     assert 0 < confidence.min() < 100
-    assert ("On hidden drawn slices" in logic.fillReport(node).summary) == (method == "auto")
+    assert ("Leave-one-out Dice, with hidden slices" in logic.fillReport(node).summary) == (method == "auto")
     assert scene.is_confidence(logic.confidenceNode(node))
     assert not scene.is_confidence(volume)
 

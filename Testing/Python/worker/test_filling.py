@@ -54,7 +54,7 @@ def test_auto_is_chosen_over_the_whole_cohort(ball_cohort):
     assert all(set(label["hidden_dice"]) == {"shape", "random_walk"} for label in results[0].labels)
     shell = results[0].labels[0]
     assert shell["method"] == max(shell["hidden_dice"], key=shell["hidden_dice"].get)
-    assert "apart (twice the usual spacing), the fill reaches a Dice of: 'shell' " in results[0].summary
+    assert "apart (twice the usual spacing): 'shell' " in results[0].summary
 
 
 def test_at_most_twenty_cases_are_tried(ball_cohort, monkeypatch):
@@ -165,8 +165,8 @@ def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort):
 def test_the_command_line_shows_the_summary_and_what_to_look_at(ball_cohort, capsys):
     assert main(["fill", str(ball_cohort.folder), "--quiet"]) == 0
     shown = capsys.readouterr().out
-    assert "On hidden drawn slices" in shown
-    assert shown.count("On hidden drawn slices") == 1
+    assert "Leave-one-out Dice, with hidden slices" in shown
+    assert shown.count("Leave-one-out Dice, with hidden slices") == 1
     assert "confidence_path" not in shown
     case = ball_cohort.annotated_cases()[0]
     annotation = ball_cohort.annotation(case)
