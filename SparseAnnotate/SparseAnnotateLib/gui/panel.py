@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import Progress
+from ..core.registry import own_parts_problem
 from ..logic import FILL_METHODS
 from ..runs import AUTO, LOSSES, PRESETS, base_networks
 from ..selection import FEATURES, NEXT_ROUND_STRATEGY, STRATEGIES
@@ -26,6 +27,7 @@ from .session import PanelSession
 from .shortcuts import Shortcuts
 from .step import Step
 from .train_step import TrainStep
+from .words import in_users_language
 
 _SOON_MS = 100
 _LAYOUT_MS = 50  # until an opened section has its final position
@@ -52,17 +54,17 @@ class Panel:
         for name in selectors:
             getattr(self.ui, name).setMRMLScene(slicer.mrmlScene)
         self._choices = (
-            (self.ui.budgetKindSelector, budget_units()),
-            (self.ui.strategySelector, STRATEGIES),
-            (self.ui.scopeSelector, panel_scopes()),
-            (self.ui.featuresSelector, FEATURES),
-            (self.ui.startSelector, starts()),
-            (self.ui.fillMethodSelector, FILL_METHODS),
-            (self.ui.presetSelector, PRESETS),
-            (self.ui.networkSelector, {AUTO: from_preset(), **base_networks()}),
-            (self.ui.lossSelector, {AUTO: from_preset(), **LOSSES}),
+            ("budgetKind", self.ui.budgetKindSelector, budget_units()),
+            ("strategy", self.ui.strategySelector, STRATEGIES),
+            ("scope", self.ui.scopeSelector, panel_scopes()),
+            ("features", self.ui.featuresSelector, FEATURES),
+            ("start", self.ui.startSelector, starts()),
+            ("fillMethod", self.ui.fillMethodSelector, FILL_METHODS),
+            ("preset", self.ui.presetSelector, PRESETS),
+            ("network", self.ui.networkSelector, {AUTO: from_preset(), **base_networks()}),
+            ("loss", self.ui.lossSelector, {AUTO: from_preset(), **LOSSES}),
         )
-        for selector, parts in self._choices:
+        for _field, selector, parts in self._choices:
             explain(selector, parts)
         self.data = DataStep(self.session)
         self.recommend = RecommendStep(self.session, self._continue_with_drawing)
@@ -128,11 +130,12 @@ class Panel:
             "measured": "measuredSelector",
             "reference": "referenceSelector",
         }
+        unavailable = self._reset_unavailable(parameters)
         budget = parameters.budget
         self._connection = parameters.connectParametersToGui(
             {name: getattr(ui, widget) for name, widget in bound.items()}
         )
-        for selector, parts in self._choices:
+        for _field, selector, parts in self._choices:
             show_labels(selector, parts)
         for step in self.steps.values():
             self.session.attempt(step.connect, keep_message=True)
@@ -140,6 +143,24 @@ class Panel:
         self.shortcuts.install()
         self.refresh()
         self.session.do_pending()
+        problem = own_parts_problem() or unavailable
+        if problem:
+            self.session.say(problem, is_error=True)
+
+    def _reset_unavailable(self, parameters) -> str:
+        """Reset choices of the scene that do not exist here to their defaults; returns a sentence about the last one.
+
+        Such a scene was saved with a part of the user's own, or by a later version.
+        """
+        sentence = ""
+        for field, _selector, parts in self._choices:
+            name, default = getattr(parameters, field), parameters.default(field)
+            if name not in parts:
+                setattr(parameters, field, default)
+                sentence = _("'{name}', which this scene uses, is not available here. {label} is used instead.").format(
+                    name=name, label=in_users_language(parts[default].label)
+                )
+        return sentence
 
     def disconnect_parameters(self) -> None:
         """Release the parameter node, keyboard shortcuts and everything else outside the panel."""

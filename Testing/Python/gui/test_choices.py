@@ -102,3 +102,25 @@ def test_a_label_is_shown_and_the_name_is_kept_with_the_scene(panel):
         assert panel.ui.strategySelector.currentText == label
     panel.ui.fillMethodSelector.setCurrentText("Random walk")
     assert parameters.fillMethod == "random_walk"
+
+
+def test_a_scene_with_a_choice_that_does_not_exist_here_opens_with_the_default(panel):
+    parameters = panel.panel.session.parameters
+    node = parameters.parameterNode
+    panel.panel.disconnect_parameters()
+    node.SetParameter("strategy", "late")
+    node.SetParameter("network", "of_my_own")
+    panel.panel.connect_parameters(parameters)
+    assert (parameters.strategy, parameters.network) == ("staggered", "auto")
+    assert panel.ui.strategySelector.currentText == "Staggered"
+    assert "is not available here" in panel.ui.messageLabel.text
+    assert "'of_my_own'" in panel.ui.messageLabel.text
+
+
+def test_a_problem_with_own_parts_is_shown_when_the_panel_opens(panel, monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARSE_ANNOTATE_PARTS", str(tmp_path))
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    parameters = panel.panel.session.parameters
+    panel.panel.disconnect_parameters()
+    panel.panel.connect_parameters(parameters)
+    assert "broken.py' cannot be imported" in panel.ui.messageLabel.text
