@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core import Progress
-from ..core.messages import Message, message_from, plain_message, remember
+from ..core.messages import Message, is_sentence, message_from, plain_message, remember
 from ..core.strict_json import to_plain, to_text
 
 PARSE_ERROR = -32700
@@ -39,7 +39,7 @@ def notification_line(method: str, params: Any) -> str:
 def result_line(identifier: int, result: Any) -> str:
     """An answer as one line; sentences in it that can be translated travel with their templates, in `messages`."""
     plain = to_plain(result)
-    messages = {str(message): plain_message(message) for message in _messages_in(plain)}
+    messages = {str(message): plain_message(message) for message in _messages_in(plain) if is_sentence(message)}
     return _line({"id": identifier, "result": plain} | ({"messages": messages} if messages else {}))
 
 

@@ -113,11 +113,8 @@ def translated(value: Any, translate: Translate) -> Any:
 
 
 def remember(message: Message) -> None:
-    """Keep a sentence whose text alone is stored, for `remembered`.
-
-    A single word, or text that comes from values alone, is not kept: a user may have given it as a name.
-    """
-    if _own_word_count(message) < 2:
+    """Keep a sentence whose text alone is stored, for `remembered`."""
+    if not is_sentence(message):
         return
     _REMEMBERED.pop(str(message), None)
     _REMEMBERED[str(message)] = message
@@ -151,6 +148,11 @@ def message_from(plain: Any) -> str:
         for name, value in plain.get("values", {}).items()
     }
     return Message(str(plain.get("text", "")), str(plain.get("context", "")), str(plain.get("template", "")), values)
+
+
+def is_sentence(message: Message) -> bool:
+    """False for a single word, or text from values alone: a user may have given it as a name, say of a case."""
+    return _own_word_count(message) >= 2
 
 
 def _own_word_count(message: Any) -> int:

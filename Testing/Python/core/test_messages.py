@@ -105,7 +105,8 @@ def test_sentences_in_a_result_of_the_worker_arrive_with_their_templates():
     (found,) = jsonrpc.result_of(answer)
     assert found == result[0]
     assert [translated(text, german) for text in found["warnings"]] == ["Es gibt keinen Fall 'x'.", "plain"]
-    assert translated(found["state"], german) == "gezeichnet"
+    # A single word may be a name that a user gave; the panel translates the words of states itself.
+    assert translated(found["state"], german) == "drawn"
     assert jsonrpc.result_of(jsonrpc.parsed(jsonrpc.result_line(7, ["plain", None]))) == ["plain", None]
 
 
@@ -156,3 +157,12 @@ def test_every_part_has_a_label_and_a_description_that_can_be_translated(parts):
 def test_a_stored_message_may_consist_of_its_own_text(message):
     to_text(message)
     assert translated(remembered("the same text"), german) == "the same text"
+
+
+def test_a_name_in_a_result_that_equals_a_word_of_the_program_stays_a_name():
+    line = jsonrpc.result_line(
+        1, {"case": "drawn", "state": _("drawn"), "note": _("The slice is {state}.").format(state=1)}
+    )
+    found = jsonrpc.result_of(jsonrpc.parsed(line))
+    assert translated(found["case"], german) == "drawn"
+    assert translated(found["note"], german) == "Die Schicht ist 1."
