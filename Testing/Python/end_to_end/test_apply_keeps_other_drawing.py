@@ -68,7 +68,7 @@ def test_a_finished_structure_is_replaced_on_request(mrml, logic, drawn):
 
 def test_structures_missing_in_the_result_or_the_segmentation_are_refused_by_name(logic, drawn):
     result = logic.fillBetweenSlices(drawn[0], "shape")
-    with pytest.raises(BadInputError, match="'spleen' is not a segment of both"):
+    with pytest.raises(BadInputError, match="'spleen' cannot be applied, because it is not a segment of both"):
         logic.applyFill(drawn[0], result, ["spleen"])
 
 
@@ -166,7 +166,7 @@ def test_slices_drawn_since_are_reported_and_a_result_of_another_image_is_refuse
     paint(mrml, segmentation, volume, on_slices(tumour, [*INDICES, 10]), "tumour")
     logic.markDrawn(volume, "axial", 10)
     logic.applyFill(volume, result)
-    assert logic.applyReport(volume)[-1].endswith("since 'CT fill' was made: axial 10.")
+    assert logic.applyReport(volume)[-1].endswith("after 'CT fill' was created: axial 10.")
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[10], tumour[10])
     result = logic.fillBetweenSlices(volume, "shape")
     logic.applyFill(volume, result)
@@ -270,7 +270,7 @@ def test_only_the_slice_edited_after_undo_is_reported(mrml, logic, drawn):
 def test_results_of_swapped_segments_and_the_drawing_itself_are_refused(logic, drawn):
     volume, segmentation, _, _ = drawn
     result = logic.fillBetweenSlices(volume, "shape")
-    with pytest.raises(BadInputError, match="is the drawing itself"):
+    with pytest.raises(BadInputError, match="is your drawing itself"):
         logic.applyFill(volume, segmentation)
     found = segmentation.GetSegmentation()
     organ, tumour = (found.GetSegment(found.GetSegmentIdBySegmentName(name)) for name in ("organ", "tumour"))
