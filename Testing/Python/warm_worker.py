@@ -35,7 +35,7 @@ class WarmWorkers:
     def worker_command(self, python: str | None = None) -> list[str]:
         """The command line of a worker: that of a fork, unless another Python or a worker of its own is wanted."""
         usual = worker_command(python)
-        is_measured = "COVERAGE_PROCESS_CONFIG" in os.environ  # coverage is told of a process when it starts
+        is_measured = "COVERAGE_PROCESS_CONFIG" in os.environ  # coverage is informed of a process when it starts
         if not self.is_wanted or usual[0] != sys.executable or is_measured or not sys.platform.startswith("linux"):
             return usual
         self.start()

@@ -1,7 +1,7 @@
 """`qt`, `ctk`, the qMRML widgets and `slicer.app` as the panel finds them in Slicer, on PySide6.
 
 `install()` puts them in place. No window pops up: a test appends to `answers` what a person would answer (True,
-False, a button, a path, a name), reads the questions in `asked` and the messages of pop-up windows in `told`.
+False, a button, a path, a name), reads the questions in `asked` and the messages of pop-up windows in `shown_messages`.
 What slots raise is in `slot_errors`; `button.click()` raises it by itself.
 """
 
@@ -15,10 +15,10 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import questions, slicer_application, ui_files
 from .pythonqt_rules import as_pythonqt, slot_errors
-from .questions import answers, asked, told
+from .questions import answers, asked, shown_messages
 from .slicer_facts import all_facts
 
-__all__ = ["answers", "as_pythonqt", "asked", "install", "slot_errors", "told"]
+__all__ = ["answers", "as_pythonqt", "asked", "install", "shown_messages", "slot_errors"]
 
 _QT_CLASSES = """
     QAction QButtonGroup QCheckBox QComboBox QDoubleSpinBox QFormLayout QFrame QGridLayout QGroupBox QHBoxLayout

@@ -13,7 +13,7 @@ from PySide6 import QtWidgets
 answers: deque[Any] = deque()
 # The questions asked, and the messages shown in windows, oldest first.
 asked: list[str] = []
-told: list[str] = []
+shown_messages: list[str] = []
 
 
 def ask(question: str, *details: str) -> Any:
@@ -29,13 +29,13 @@ def forget() -> None:
     """Clear all questions, answers and messages."""
     answers.clear()
     asked.clear()
-    told.clear()
+    shown_messages.clear()
 
 
 def _tell(level: int):
     def display(text, windowTitle=None, parent=None, standardButtons=None, **kwargs):
         logging.log(level, text)
-        told.append(text)
+        shown_messages.append(text)
 
     return display
 
@@ -48,12 +48,12 @@ def _message_box(text, parent=None, **kwargs):
     """With buttons to choose from it is a question, answered by one of them; otherwise it only shows a message."""
     if kwargs.get("standardButtons"):
         return ask(text)
-    told.append(text)
+    shown_messages.append(text)
     return QtWidgets.QMessageBox.StandardButton.Ok
 
 
 def _delay_display(message, autoCloseMsec=1000, parent=None, **kwargs) -> None:
-    told.append(message)
+    shown_messages.append(message)
     slicer.app.processEvents()
 
 
@@ -71,7 +71,7 @@ class QMessageBox(QtWidgets.QMessageBox):
 
     @staticmethod
     def information(parent, title, text, *arguments):
-        told.append(text)
+        shown_messages.append(text)
         return QtWidgets.QMessageBox.StandardButton.Ok
 
     warning = critical = information

@@ -11,7 +11,7 @@ from SparseAnnotateLib.core import BadInputError, CancelledError, Progress, Work
 
 
 class Echo:
-    """A transport to a worker that answers every request with its parameters, when told to."""
+    """A transport to a worker that answers every request with its parameters, when allowed to."""
 
     def __init__(self):
         self.sent = []

@@ -72,7 +72,7 @@ def panel(mrml, tmp_path, launched):
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
     # Qt's objects must not be left to be collected in the middle of somebody else's work.
     gc.collect()
-    assert not questions.told, "something unexpected was shown in a window of its own"
+    assert not questions.shown_messages, "something unexpected was shown in a window of its own"
     assert not qt_facade.slot_errors
     assert not mrml_widgets.console_errors
 

@@ -233,7 +233,7 @@ def test_questions_are_answered_from_a_list_and_noted(facade, mrml):
         mrml.util.confirmYesNoDisplay("And now?")
     mrml.util.errorDisplay("It went wrong.")
     mrml.util.messageBox("By the way.")
-    assert facade.told == ["It went wrong.", "By the way."]
+    assert facade.shown_messages == ["It went wrong.", "By the way."]
 
 
 def test_menus_and_message_boxes_do_not_wait(facade, qt):

@@ -137,7 +137,7 @@ def test_slicer_s_launcher_sets_variables_that_suit_its_own_python_only(facade, 
     with launched(tmp_path / "Slicer"):
         assert os.environ["PYTHONHOME"] == sys.base_prefix
         assert os.environ["LD_LIBRARY_PATH"].endswith(os.pathsep + "/opt/cuda/lib")
-        told = mrml.util.startupEnvironment()
-        assert "PYTHONHOME" not in told
-        assert told["LD_LIBRARY_PATH"] == "/opt/cuda/lib"
+        environment = mrml.util.startupEnvironment()
+        assert "PYTHONHOME" not in environment
+        assert environment["LD_LIBRARY_PATH"] == "/opt/cuda/lib"
     assert dict(os.environ) == before

@@ -89,11 +89,11 @@ def test_each_structure_on_both_sides_of_a_gap_is_filled_or_named(method, places
     for before, after in pairwise(drawn):
         for value in set(np.unique(labels[before])) & set(np.unique(labels[after])) - {0}:
             lost = not (done.fill.labels[before : after + 1] == value).any((1, 2)).all()
-            told = any(
+            is_reported = any(
                 f"'{NAMES[value]}' is missing" in w and f"axial slices {before} and {after} (" in w
                 for w in done.warnings
             )
-            assert lost == told
+            assert lost == is_reported
 
 
 def test_every_structure_and_gap_is_named():

@@ -175,8 +175,13 @@ def test_nothing_is_downloaded_unless_it_was_asked_for(ball_cohort, monkeypatch,
     with pytest.raises(BadInputError) as refused:
         learned_features(ball_cohort, NAMES, [Plane.AXIAL], "autoencoder", training)
     assert not calls
-    for told in ("548 MB from 'https://example.org/vgg19.pth'", "--download-weights", "'intensity'", "--from-scratch"):
-        assert told in str(refused.value)
+    for words in (
+        "548 MB from 'https://example.org/vgg19.pth'",
+        "--download-weights",
+        "'intensity'",
+        "--from-scratch",
+    ):
+        assert words in str(refused.value)
     # A copy that was downloaded before is used without asking.
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "vgg19.pth").touch()

@@ -5,6 +5,7 @@ All see square pictures (N, 1, size, size) between 0 and 1, as `selection.slice_
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ _OTHER_CHOICES = _(
 )
 
 
-class SliceEncoder(nn.Module):
+class SliceEncoder(nn.Module, ABC):
     """What training and use need to know of such a network.
 
     Attributes:
@@ -36,17 +37,17 @@ class SliceEncoder(nn.Module):
     size: int
     learning_rate: float
 
+    @abstractmethod
     def prepared(self, pictures: torch.Tensor) -> torch.Tensor:
         """(N, 1, size, size) pictures through what is frozen: computed once for all of training."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, prepared: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
         """How badly the pictures are restored, a scalar."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, prepared: torch.Tensor) -> torch.Tensor:
         """(N, D) features."""
-        raise NotImplementedError
 
 
 class SliceAutoencoder(SliceEncoder):
