@@ -169,3 +169,23 @@ def test_a_model_is_trained_on_fills(ball_cohort):
     assert card.last.iterations == QUICK_TRAINING["iterations"]
     with pytest.raises(BadInputError, match="'fill_weight' is a share"):
         TrainingSettings(fill_weight=2.0)
+
+
+def test_scripts_of_version_0_1_0_still_find_the_training_cases(ball_cohort, tmp_path):
+    from SparseAnnotateLib.learning.data.training_cases import training_cases as current
+    from SparseAnnotateLib.learning.training_data import training_cases
+
+    classes = {1: 1, 2: 2}
+    (old,) = training_cases(ball_cohort, ["ball_0"], classes, "z_score", 0.1, 0, tmp_path / "old", Watch())
+    (new,) = current(
+        ball_cohort,
+        ["ball_0"],
+        classes,
+        normalisation="z_score",
+        validation_share=0.1,
+        seed=0,
+        folder=tmp_path / "new",
+        watch=Watch(),
+    )
+    np.testing.assert_array_equal(np.asarray(old.image), np.asarray(new.image))
+    np.testing.assert_array_equal(np.asarray(old.labels), np.asarray(new.labels))
