@@ -11,21 +11,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SPARSE_ANNOTATE_DATA", PROJECT.parent / "shared" / "data"))
 
 
-def arguments(description: str, **extra: dict[str, Any]) -> argparse.Namespace:
-    """Command-line arguments of a benchmark: --quick, --json FILE, and `extra` (name to add_argument's options)."""
+def arguments(
+    description: str | None, given: Sequence[str] | None = None, **extra: dict[str, Any]
+) -> argparse.Namespace:
+    """Command-line arguments of a benchmark: --quick, --json FILE, and `extra` (name to add_argument's options).
+
+    They are read from `given`, by default from the command line.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a shorter run, to see that it works")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as JSON")
     for name, options in extra.items():
         parser.add_argument(f"--{name}", **options)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def machine() -> dict[str, str]:
@@ -55,6 +57,9 @@ def report(
     notes: Sequence[str] = (),
 ) -> None:
     """Print a table of rows and, when asked for, write title, rows, machine, versions and seeds as JSON."""
+    from rich.console import Console  # here, so that what is measured can be shared without it
+    from rich.table import Table
+
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))

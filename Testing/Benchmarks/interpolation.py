@@ -8,6 +8,7 @@ intersections and unions summed over the volumes of a set; over all labels toget
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from scipy import ndimage
 
 from benchmark_report import DATA, arguments, report
@@ -239,7 +239,7 @@ def _one_set(title: str, volumes: Sequence[LabelledVolume], options, notes: list
             seconds = score.seconds / len(volumes)
             by_label.append({label: round(score.iou(label), 3) for label in sorted(score.either) if label})
         rows.append((title, len(volumes), name, *union, *mean, seconds, ready))
-        Console(stderr=True, width=160).print(*(f"{v:.3f}" if isinstance(v, float) else v for v in rows[-1]))
+        print(*(f"{v:.3f}" if isinstance(v, float) else v for v in rows[-1]), file=sys.stderr)
         if options.labels:
             notes.append(f"{title}, {name}, IoU by label, sparsest first: {json.dumps(by_label)}")
     return rows

@@ -14,6 +14,7 @@ stopped resumes from its last checkpoint. The most important ones are measured f
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -21,16 +22,17 @@ import sys
 import time
 import venv
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from benchmark_report import DATA, PROJECT, arguments, machine, report
 from interpolation import labelled_sets
-from SparseAnnotateLib.core import Cohort, Plane, Watch
+from SparseAnnotateLib.core import Cohort, Plane, Progress, Watch
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset
 from SparseAnnotateLib.learning.exchange.nnunet_predictions import import_nnunet_predictions
@@ -89,9 +91,11 @@ def configurations(seeds: list[int], sets: list[str]) -> list[Configuration]:
     return found
 
 
-def main() -> None:
-    options = arguments(
+def read_options(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of this benchmark from `given`, by default from the command line."""
+    return arguments(
         __doc__,
+        given,
         data={"default": str(DATA)},
         sets={"nargs": "+", "default": ["hippocampus", "pulmonary artery"]},
         seeds={"type": int, "nargs": "+", "default": [0, 1, 2]},
@@ -101,8 +105,14 @@ def main() -> None:
         only={"default": "", "help": "only configurations whose name contains this text"},
         peer={"action": "store_true", "help": "train nnU-Net on the same slices as well, in an environment of its own"},
         iterations={"type": int, "default": 600},
+        device={"default": "cpu"},
+        final={"default": "auto", "help": "network of the final model"},
         threads={"type": int, "default": torch.get_num_threads()},
     )
+
+
+def main() -> None:
+    options = read_options()
     torch.set_num_threads(options.threads)
     out, start = Path(options.out), time.monotonic()
     wanted = [c for c in configurations(options.seeds, options.sets) if options.only in c.name]
@@ -114,7 +124,7 @@ def main() -> None:
         if time.monotonic() - start > 60 * options.minutes:
             break
         if known is None:
-            known = _measure(configuration, options)
+            known = measure(configuration, options)
             _append(out, known)
         if (
             options.peer
@@ -125,8 +135,9 @@ def main() -> None:
     _table(_lines(out), options)
 
 
-def _measure(configuration: Configuration, options) -> dict:
-    Console(stderr=True).print(f"{configuration.name} ...")
+def measure(configuration: Configuration, options: argparse.Namespace, watch: Watch | None = None) -> dict[str, Any]:
+    """Train and evaluate one configuration; `watch` cancels it, and the next call resumes it in the same `work`."""
+    print(f"{configuration.name} ...", file=sys.stderr)
     work = Path(options.work) / configuration.name
     cohort, training, test = _cohort(configuration, work, options)
     slices = _draw(configuration, cohort, training)
@@ -134,8 +145,15 @@ def _measure(configuration: Configuration, options) -> dict:
     common = {"cohort": str(cohort.folder), "state": str(cohort.state_folder), "cases": training}
     reported: list[tuple[float, float]] = []
     start = time.monotonic()
-    watch = Watch(lambda p: reported.append((time.monotonic() - start, p.seconds_left)) if p.seconds_left else None)
-    card = requests.train(requests.TrainRequest(**common, run="run", settings=settings), watch)
+
+    def note_time_left(progress: Progress) -> None:
+        if watch is not None:
+            watch.check()
+        if progress.seconds_left:
+            reported.append((time.monotonic() - start, progress.seconds_left))
+
+    timed = Watch(note_time_left)
+    card = requests.train(requests.TrainRequest(**common, run="run", settings=settings), timed)
     end = time.monotonic() - start
     line = {
         "name": configuration.name,
@@ -153,8 +171,8 @@ def _measure(configuration: Configuration, options) -> dict:
     for part, needed in PARTS.items():
         if set(needed) <= set(roles):
             for flips in (False, True):
-                predictor = Predictor(cohort, "run", "cpu", flips=flips, roles=needed)
-                dice = np.mean([_dice(cohort, name, predictor.labels(name)) for name in test], axis=0)
+                predictor = Predictor(cohort, "run", options.device, flips=flips, roles=needed)
+                dice = np.mean([_dice(cohort, name, predictor.labels(name, watch)) for name in test], axis=0)
                 name = part + (" + flips" if flips else "")
                 line["dice"][name], line["labels"][name] = float(dice.mean()), dice.tolist()
     if "final" in roles:
@@ -166,7 +184,7 @@ def _measure(configuration: Configuration, options) -> dict:
 
 
 def _settings(configuration: Configuration, options) -> TrainingSettings:
-    n = 20 if options.quick else options.iterations
+    n = min(20, options.iterations) if options.quick else options.iterations
     if configuration.set != "hippocampus":
         n //= 2  # of patches more than twice as large
     settings = TrainingSettings(
@@ -175,7 +193,8 @@ def _settings(configuration: Configuration, options) -> TrainingSettings:
         iterations_2d=n * 5 // 3,
         iterations_final=n,
         seed=configuration.seed,
-        device="cpu",
+        device=options.device,
+        network_final=options.final,
     )
     if configuration.set == "hippocampus":
         return replace(settings, patch=(32, 48, 32))
@@ -248,7 +267,7 @@ def _pseudo_label_dice(cohort: Cohort, card: dict, training: tuple[str, ...]) ->
 def _peer(configuration: Configuration, ours: dict, options) -> dict:
     """nnU-Net on the same slices, trained for as long as all our own models together."""
     name = f"nnU-Net {configuration.name}"
-    Console(stderr=True).print(f"{name} ...")
+    print(f"{name} ...", file=sys.stderr)
     python = _nnunet_environment(Path(options.work).absolute() / "nnunet_environment")
     work = (Path(options.work) / configuration.name).absolute()
     cohort, training, test = _cohort(configuration, work, options)
@@ -300,7 +319,7 @@ def _lines(path: Path) -> list[dict]:
 def _append(path: Path, line: dict) -> None:
     with open(path, "a") as file:
         file.write(json.dumps(line) + "\n")
-    Console(stderr=True).print({k: line[k] for k in ("name", "dice", "seconds")})
+    print({k: line[k] for k in ("name", "dice", "seconds")}, file=sys.stderr)
 
 
 def _table(lines: list[dict], options) -> None:
