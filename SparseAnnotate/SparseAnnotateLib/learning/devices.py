@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -13,6 +14,17 @@ import torch
 from ..core import DEFAULT_DEVICE, BadInputError
 from ..core.messages import _, counted, joined
 from ..runs.plan import Precision
+
+# In messages of PyTorch, cuDNN, cuBLAS and MPS; without memory to try its algorithms cuDNN finds none.
+_OUT_OF_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "not enough memory",
+    "alloc_failed",
+    "allocation_failed",
+    "unable to find a valid cudnn algorithm",
+    "unable to find an engine to execute",
+)
 
 
 @dataclass(frozen=True)
@@ -135,26 +147,45 @@ def chosen_device(wanted: str = DEFAULT_DEVICE) -> DeviceReport:
 
 
 def usable_memory_bytes(device: str) -> int:
-    """Memory that training may use: free memory on a GPU, half of the free memory on a CPU."""
+    """Memory that training may use: free memory on a GPU, half of the free memory on a CPU.
+
+    What PyTorch keeps of a GPU's memory for its next tensors counts as free.
+    """
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0] * 0.9)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int((torch.cuda.mem_get_info(device)[0] + max(0, kept)) * 0.9)
+    half = _free_memory_bytes() // 2
+    if device == "mps":  # an Apple GPU shares the CPU's memory, up to a limit
+        return min(half, int(torch.mps.recommended_max_memory()) - int(torch.mps.current_allocated_memory()))
+    return half
+
+
+def _free_memory_bytes() -> int:
     try:
         # What Linux can free for a new program, caches included.
         with open("/proc/meminfo") as file:
-            available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         try:
-            available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
-            available = 8 << 30
-    return available // 2
+            return 8 << 30
+
+
+def release_cached_memory() -> None:
+    """Give back the memory of GPUs that PyTorch keeps for its next tensors, for the next job and for other programs."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # tensors in reference cycles
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        gc.collect()
+        torch.mps.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device, or the CPU, has run out of memory."""
-    words = ("allocate memory", "out of memory", "not enough memory", "alloc_failed")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
     )
 
 

@@ -80,6 +80,7 @@ class Server:
     def _process_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
             self._answer(*job)
+            _release_memory()
 
     def _answer(self, identifier: int, method: str, params: Any, watch: Watch) -> None:
         request_class, function = METHODS[method]
@@ -141,6 +142,14 @@ class Server:
             except (BrokenPipeError, ValueError):
                 # The client's end of stdin follows and ends the process.
                 print("The answer could not be sent: the client has disconnected.", file=sys.stderr)
+
+
+def _release_memory() -> None:
+    """Leave the GPUs' memory to the next job, and to other programs; without torch there is nothing to release."""
+    if "torch" in sys.modules:
+        from ..learning.devices import release_cached_memory
+
+        release_cached_memory()
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from ..core.atomic_files import written_atomically
 from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
 from ..runs import TrainingSettings
-from ..runs.plan import TrainingEstimate
+from ..runs.plan import RunPlan, TrainingEstimate
 from ..runs.presets import preset_settings
 from ..runs.run_folder import RunFolder
 from .packages import require_packages
@@ -30,7 +30,7 @@ class TrainingChoice:
         settings: the complete settings. Without them, these are made of `preset`, `changes` and `device`.
         preset: a name from PRESETS.
         changes: fields of the settings that differ from the preset, or from the defaults.
-        device: for the preset.
+        device: to train on. A run that is resumed continues on it; with 'auto' on its own device, where that works.
     """
 
     state: str | None = None
@@ -74,8 +74,9 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     from ..learning.training.training_run import train as train_run
 
     watch.check()  # importing takes seconds
-    settings = chosen_settings(request)
-    card = train_run(_open(request), request.run, settings, request.cases, watch, request.undrawn_cases)
+    cohort = _open(request)
+    settings, device = chosen_settings(request, _started_plan(cohort, request.run)), _named_device(request)
+    card = train_run(cohort, request.run, settings, request.cases, watch, request.undrawn_cases, device)
     return {"run": request.run, **to_plain(card)}
 
 
@@ -85,17 +86,31 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingEstimat
     from ..learning.training.estimate import stage_seconds
     from ..learning.training.run_planning import plan_run
 
-    settings = chosen_settings(request)
     cohort = _open(request)
-    plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases, watch)
+    settings, device = chosen_settings(request, _started_plan(cohort, request.run)), _named_device(request)
+    plan = plan_run(cohort, request.run, settings, request.cases, request.undrawn_cases, watch, device)
     watch.step(0.5, _("timing a few steps on {device}").format(device=plan.device))
     stages = stage_seconds(plan, [cohort.geometry(name).standard_shape for name in plan.cases], True, watch)
     path = str(RunFolder(cohort.run_folder(request.run)).plan_path) if request.run else None
     return TrainingEstimate(sum(stages.values()) / 60.0, stages, plan.device, plan.models, plan.notes, path)
 
 
-def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:
+def _started_plan(cohort: Cohort, run_name: str | None) -> RunPlan | None:
+    """The plan of a run to resume, or None."""
+    run = RunFolder(cohort.run_folder(run_name)) if run_name else None
+    return run.plan() if run is not None and run.is_started and not run.is_finished else None
+
+
+def _named_device(request: TrainingChoice) -> str | None:
+    """The device that a request without complete settings asks for by name."""
+    named = request.changes.get("device", request.device)
+    return None if request.settings is not None or named == DEFAULT_DEVICE else named
+
+
+def chosen_settings(request: TrainingChoice, started: RunPlan | None = None) -> TrainingSettings | None:
     """The settings of a request; None when it has none.
+
+    For a run that has been `started` they are those for its own device, so that they can be compared with the run's.
 
     Raises BadInputError when settings are combined with a preset or changes, or a change is unknown or impossible.
     """
@@ -105,14 +120,18 @@ def chosen_settings(request: TrainingChoice) -> TrainingSettings | None:
                 _("Give either the complete settings, or a preset with the settings that differ from it.")
             )
         return request.settings
-    if request.preset is None and not request.changes:
+    changes = dict(request.changes)
+    if started is not None:
+        changes.pop("device", None)
+    if request.preset is None and not changes:
         return None
-    base = TrainingSettings(device=request.device)
+    device = request.device if started is None else started.settings.device
+    base = TrainingSettings(device=device)
     if request.preset is not None:
         from ..learning.devices import chosen_device
 
-        base = preset_settings(request.preset, chosen_device(request.device).device)
-    return from_plain({**to_plain(base), **request.changes}, TrainingSettings, _("the training settings"))
+        base = preset_settings(request.preset, device if started is not None else chosen_device(device).device)
+    return from_plain({**to_plain(base), **changes}, TrainingSettings, _("the training settings"))
 
 
 def curves(request: CurvesRequest, watch: Watch) -> str:

@@ -13,7 +13,7 @@ from ...core.messages import _, counted
 from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
-from ..devices import chosen_device, training_precision
+from ..devices import chosen_device, release_cached_memory, training_precision
 from .patch_planning import planned_network, planned_patch_and_batch, planned_slices_and_batch
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
@@ -65,6 +65,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     classes = tuple(sorted(values))
     _check_classes(settings, classes)
     chosen = chosen_device(settings.device)
+    release_cached_memory()
     spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
     # The device is worth a note only when it is not the one asked for.
     as_asked = settings.device == chosen.device or (settings.device == DEFAULT_DEVICE and chosen.device != "cpu")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from ...core import Cohort, RunError, Watch
+from ...core import DEFAULT_DEVICE, Cohort, RunError, Watch
 from ...core.folder_lock import FolderLock
 from ...core.image_fingerprint import content_fingerprint
 from ...core.messages import _, joined
 from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
-from ..devices import chosen_device
+from ..devices import DeviceReport, chosen_device, named_device, smoke_test, training_precision
 from .planning import new_plan
 
 
@@ -23,16 +23,17 @@ def plan_run(
     cases: Sequence[str] | None = None,
     undrawn_cases: Sequence[str] = (),
     watch: Watch | None = None,
+    device: str | None = None,
 ) -> RunPlan:
     """What a run would do. Its plan is written to plan.json, which may be edited before `train` is called.
 
-    Without a run's name nothing is written. Raises: as `train`.
+    Without a run's name nothing is written. Args and raises: as `train`.
     """
     if run_name is None:
         return _first_plan(cohort, settings, cases, undrawn_cases)
     run = RunFolder(cohort.run_folder(run_name))
     with FolderLock(run.path, f"planning the run '{run_name}'"):
-        plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, watch or Watch())
+        plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, watch or Watch(), device)
         run.write_plan(plan, to_edit=True)
     return plan
 
@@ -44,17 +45,20 @@ def plan_to_train(
     cases: Sequence[str] | None,
     undrawn_cases: Sequence[str],
     watch: Watch,
+    device: str | None = None,
 ) -> RunPlan:
     """The plan of a new run, or that of a run to resume, whose sources must not have changed; nothing is written.
 
-    `watch` shows whose image is being read, and cancels in between. Raises: as `train`.
+    `watch` shows whose image is being read, and cancels in between. Args and raises: as `train`.
     """
     if run.is_finished:
         raise RunError(
             _("The run '{run}' has finished already. Choose another name to train again.").format(run=run.name)
         )
     if run.is_started:
-        return _resumed_plan(cohort, run, settings, cases, watch)
+        return _resumed_plan(cohort, run, settings, cases, watch, device)
+    if settings is None and device is not None:
+        settings = TrainingSettings(device=device)
     plan = _first_plan(cohort, settings, cases, undrawn_cases)
     return replace(plan, images=_image_fingerprints(cohort, plan, watch), fills=_fill_fingerprints(cohort, plan, watch))
 
@@ -88,11 +92,17 @@ def _first_plan(
 
 
 def _resumed_plan(
-    cohort: Cohort, run: RunFolder, settings: TrainingSettings | None, names: Sequence[str] | None, watch: Watch
+    cohort: Cohort,
+    run: RunFolder,
+    settings: TrainingSettings | None,
+    names: Sequence[str] | None,
+    watch: Watch,
+    device: str | None,
 ) -> RunPlan:
     plan = run.plan()
-    if settings is not None and settings != plan.settings:
-        old, new = asdict(plan.settings), asdict(settings)
+    if settings is not None and replace(settings, device=plan.settings.device) != plan.settings:
+        own = replace(plan.settings, device=settings.device)  # a run may change its device, and nothing else
+        old, new = asdict(own), asdict(settings)
         differing = [
             _("{setting} {old} instead of {new}").format(setting=key, old=old[key], new=new[key])
             for key in old
@@ -129,8 +139,37 @@ def _resumed_plan(
         _("The fill of {cases} has changed since the run '{run}' was started."),
         _("The fills of {cases} have changed since the run '{run}' was started."),
     )
-    chosen_device(plan.device)
-    return plan
+    if device is None and settings is not None and settings.device != plan.settings.device:
+        device = settings.device
+    return _on_usable_device(plan, device or DEFAULT_DEVICE)
+
+
+def _on_usable_device(plan: RunPlan, wanted: str) -> RunPlan:
+    """The plan on the device `wanted`; with 'auto' on its own one, or the best one where that cannot be used.
+
+    Raises BadInputError when a device is asked for by name that cannot be used.
+    """
+    if named_device(wanted) == DEFAULT_DEVICE:
+        own = smoke_test(plan.device)
+        return plan if own.works else _continued_on(plan, chosen_device(), own.message)
+    chosen = chosen_device(wanted)
+    # 'cuda' is whichever GPU the run is on already.
+    stays = chosen.device == "cuda" and plan.device.startswith("cuda") and smoke_test(plan.device).works
+    return plan if stays or _numbered(chosen.device) == _numbered(plan.device) else _continued_on(plan, chosen)
+
+
+def _numbered(device: str) -> str:
+    return "cuda:0" if device == "cuda" else device
+
+
+def _continued_on(plan: RunPlan, chosen: DeviceReport, reason: str = "") -> RunPlan:
+    """The plan on another device, its models and schedule unchanged, with a note."""
+    note = _("The run was started on '{before}' and is continued on '{device}'.").format(
+        before=plan.device, device=chosen.device
+    )
+    precision = training_precision(plan.settings.precision, chosen.device)
+    notes = (*plan.notes, joined(" ", [note, reason]) if reason else note)
+    return replace(plan, device=chosen.device, precision=precision, notes=notes)
 
 
 def _require_unchanged(run: RunFolder, changed: Sequence[str], one: str, many: str) -> None:

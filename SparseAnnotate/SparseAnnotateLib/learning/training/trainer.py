@@ -17,7 +17,7 @@ from ...runs.cards import ModelCard
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
-from ..devices import is_out_of_memory
+from ..devices import is_out_of_memory, release_cached_memory
 from ..prediction.model_building import built_network, trained_model
 from ..prediction.sliding_windows import autocast
 from ..weights import load_checkpoint, save_checkpoint, save_weights
@@ -132,11 +132,8 @@ class Trainer:
             if self.validated_at != self.iteration and self._is_due():
                 self._validate()  # training was cancelled during this validation
             while self.iteration < self.schedule.end:
-                try:
-                    loss = self._step(batches.take(self.iteration))
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
+                loss = self._step_within_memory(batches)
+                if loss is None:
                     batches.close()
                     self._reduce_memory()
                     batches = self._batches()
@@ -165,6 +162,18 @@ class Trainer:
     def _numbers(self) -> list[int]:
         """Which patches of a step this process works on."""
         return list(self.ranks.share(self.model_plan.batch))
+
+    def _step_within_memory(self, batches: Batches) -> float | None:
+        """The loss of the next step; None when memory has run out.
+
+        The failed step's tensors are held by the error's traceback, so nothing else may happen before both are gone.
+        """
+        try:
+            return self._step(batches.take(self.iteration))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
 
     def _step(self, batch: Batch) -> float:
         """One optimiser step; returns the loss. A step whose loss or gradient is not finite changes nothing."""
@@ -245,16 +254,28 @@ class Trainer:
     def _reduce_memory(self) -> None:
         """After running out of memory: continue with a smaller plan, which is noted in the run."""
         check_can_be_reduced(self.model_plan, self.device, self.ranks.count)
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        self._forget_step()
         reduction = reduced(self.model_plan, self.plan.device, self.device)
         self.model_plan = reduction.model
         self._replan(reduction.model, reduction.device, reduction.note)
         if reduction.device != self.plan.device:
             self.plan = replace(self.plan, device=reduction.device, precision="fp32")
             self._move_to_cpu()
-        self.watch.step(0.0, reduction.note)
+            release_cached_memory()
+        self.watch.step(self.iteration / self.schedule.end, reduction.note)
+
+    def _forget_step(self) -> None:
+        """Drop what a step that ran out of memory has left half done, and give its memory back."""
+        self.optimizer.zero_grad(set_to_none=True)
+        kept = max((len(state) for state in self.optimizer.state.values()), default=0)
+        for parameter, state in list(self.optimizer.state.items()):
+            if len(state) < kept:
+                del self.optimizer.state[parameter]
+        if self.scaler.is_enabled():  # it counts gradients as unscaled until the optimizer's step
+            scale = self.scaler.state_dict()
+            self.scaler = torch.amp.GradScaler()
+            self.scaler.load_state_dict(scale)
+        release_cached_memory()
 
     def _move_to_cpu(self) -> None:
         state, weights = self.optimizer.state_dict(), self.model.state_dict()
@@ -326,6 +347,7 @@ class Trainer:
             "losses": self.losses,
             "validation_dice": self.validation_dice,
             "precision": self.precision,
+            "planned_precision": self.plan.precision,
             "looked_at": self.validated_at,  # as checkpoints of version 0.1 have it
             "unusable_steps": self.unusable_steps,
             "scaler": self.scaler.state_dict(),
@@ -340,7 +362,9 @@ class Trainer:
         try:
             self.iteration, self.seconds_before = state["iteration"], state["seconds"]
             self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
-            self.precision = state["precision"]
+            # A run may be continued on a device with another precision, but not in one that has failed.
+            has_failed = state["precision"] != state.get("planned_precision", self.plan.precision)
+            self.precision = "fp32" if has_failed else self.plan.precision
             self.schedule.restore(state["schedule"])
             self.validated_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
             if self.precision == "fp32":

@@ -45,6 +45,7 @@ def train(
     cases: Sequence[str] | None = None,
     watch: Watch | None = None,
     undrawn_cases: Sequence[str] = (),
+    device: str | None = None,
 ) -> RunCard:
     """Train a run, or resume it exactly from its last checkpoint.
 
@@ -53,14 +54,17 @@ def train(
     Args:
         cohort: with drawn slices in at least one case.
         run_name: a new run, one that was only planned, or one that was cancelled or killed.
-        settings: how to train; a resumed run keeps its own settings, and these must not differ from them.
+        settings: how to train; a resumed run keeps its own settings, and these must not differ from them, except in
+            the device.
         cases: cases to learn from; all annotated ones by default, and then self-training uses the pseudo-labels of
             all others, too.
         watch: progress (fraction, seconds left, loss) and cancel.
         undrawn_cases: with `cases`, others without drawn slices whose pseudo-labels self-training uses.
+        device: where to continue a run that is resumed, or to train a new one without `settings`; None or 'auto': on
+            the run's own device or, where that cannot be used, on the best one.
 
     Raises:
-        BadInputError: nothing drawn, only empty slices, an unusable image.
+        BadInputError: nothing drawn, only empty slices, an unusable image, a device that cannot be used.
         BusyError: another process trains this run.
         RunError: the run is finished or was started otherwise, its files do not fit, or the loss is no longer a number.
         FileWriteError: the disk is full; the last checkpoint is kept.
@@ -75,7 +79,7 @@ def train(
         if ranks.is_first:
             # Processes that train together are cancelled together, which is possible only once all have the plan.
             alone = watch if ranks.count == 1 else Watch()
-            plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, alone)
+            plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, alone, device)
         plan = ranks.shared(plan)
         return _Run(cohort, run, plan, ranks, watch).train()
 
