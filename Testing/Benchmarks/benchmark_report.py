@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine it ran on, a printed table, and the same as JSON."""
+"""What every benchmark shares: its options, the commit and machine it ran on, a printed table, the same as JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 import json
 import os
 import platform
+import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,19 +18,35 @@ PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SPARSE_ANNOTATE_DATA", PROJECT.parent / "shared" / "data"))
 
 
-def arguments(
-    description: str | None, given: Sequence[str] | None = None, **extra: dict[str, Any]
-) -> argparse.Namespace:
-    """Command-line arguments of a benchmark: --quick, --json FILE, and `extra` (name to add_argument's options).
-
-    They are read from `given`, by default from the command line.
-    """
+def options_parser(description: str, **extra: dict[str, Any]) -> argparse.ArgumentParser:
+    """The parser of a benchmark's options: --quick, --json FILE, and `extra` (name to add_argument's options)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a shorter run, to see that it works")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as JSON")
     for name, options in extra.items():
         parser.add_argument(f"--{name}", **options)
-    return parser.parse_args(given)
+    return parser
+
+
+def _commit() -> str:
+    """Short hash of the checked-out commit, followed by '+changes' when tracked files differ from it."""
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=PROJECT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def command() -> str:
+    """The command that repeats this run."""
+    return f"Testing/run bench {shlex.join([Path(sys.argv[0]).stem, *sys.argv[1:]])}"
+
+
+COMMIT = _commit()  # of the code that was loaded; a long run may outlast what is checked out
 
 
 def machine() -> dict[str, str]:
@@ -56,7 +75,7 @@ def report(
     seeds: Sequence[int] = (),
     notes: Sequence[str] = (),
 ) -> None:
-    """Print a table of rows and, when asked for, write title, rows, machine, versions and seeds as JSON."""
+    """Print a table of rows and, when asked for, write title, rows, commit, command, machine and seeds as JSON."""
     from rich.console import Console  # here, so that what is measured can be shared without it
     from rich.table import Table
 
@@ -67,6 +86,7 @@ def report(
     console.print(table)
     for note in notes:
         console.print(note)
+    console.print(f"Commit {COMMIT}: {command()}", highlight=False)
     if options.json:
         content = {
             "benchmark": title,
@@ -74,6 +94,8 @@ def report(
             "rows": [dict(zip(columns, row, strict=True)) for row in rows],
             "notes": list(notes),
             "seeds": list(seeds),
+            "commit": COMMIT,
+            "command": command(),
             "machine": machine(),
         }
         path = Path(options.json)

@@ -7,6 +7,7 @@ intersections and unions summed over the volumes of a set; over all labels toget
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from benchmark_report import DATA, arguments, report
+from benchmark_report import DATA, options_parser, report
 from SparseAnnotateLib.core import Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import read_geometry, read_image, read_labels
 from SparseAnnotateLib.core.planes import slice_layer
@@ -186,8 +187,8 @@ def _learned(annotations, images, steps, learned: dict):
     return PropagationInterpolator(learned["matcher"])
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         data={"default": str(DATA), "help": "folder with the labelled sets"},
         sets={"nargs": "+", "help": "only these sets"},
@@ -196,6 +197,10 @@ def main() -> None:
         steps={"type": int, "default": 100, "help": "in which propagation learns (default: 100)"},
         labels={"action": "store_true", "help": "also print the IoU of every label"},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     rows, notes = [], []
     limit = 3 if options.quick else options.limit
     for title, volumes in labelled_sets(Path(options.data)).items():

@@ -7,19 +7,24 @@ in a process of its own; its time includes the start of that process, which is a
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
 
 import numpy as np
 
-from benchmark_report import arguments, report
+from benchmark_report import options_parser, report
 from SparseAnnotateLib.core import Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.interpolation import MorphologicalInterpolator, interpolator_named
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
 
+def parser() -> argparse.ArgumentParser:
+    return options_parser(__doc__, limit={"type": float, "default": 300.0, "help": "seconds for ITK's filter"})
+
+
 def main() -> None:
-    options = arguments(__doc__, limit={"type": float, "default": 300.0, "help": "seconds for ITK's filter"})
+    options = parser().parse_args()
     shape = (60, 128, 128) if options.quick else (300, 512, 512)
     rows, notes = [], []
     starting = _timed(_fill, MorphologicalInterpolator(), _annotated(_one_voxel()))[0]

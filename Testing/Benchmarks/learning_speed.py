@@ -9,6 +9,7 @@ Prediction: a volume of 512 x 512 x --slices by one 3D model, in a process of it
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark_report import arguments, report
+from benchmark_report import options_parser, report
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.devices import chosen_device, prediction_precision
@@ -40,17 +41,21 @@ FEW = AugmentationSettings()
 MANY = AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)
 
 
-def main() -> None:
-    if len(sys.argv) > 1 and sys.argv[1] == "--predict":
-        print(json.dumps(_prediction(*sys.argv[2:])))
-        return
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         device={"default": "auto"},
         blocks={"type": int, "default": 6, "help": f"of {BLOCK} steps each"},
         slices={"type": int, "default": 300, "help": "of the predicted volume"},
         parts={"nargs": "+", "default": ["steps", "prediction"]},
     )
+
+
+def main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] == "--predict":
+        print(json.dumps(_prediction(*sys.argv[2:])))
+        return
+    options = parser().parse_args()
     device = chosen_device(options.device).device
     rows, notes = [], []
     if "steps" in options.parts:

@@ -7,6 +7,7 @@ and the command line use.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmark_report import DATA, arguments, report
+from benchmark_report import DATA, options_parser, report
 from SparseAnnotateLib.core import Cohort, Plane, Watch, mean_of_known
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
@@ -23,8 +24,8 @@ from SparseAnnotateLib.worker import requests
 CONFIGURATIONS = (("full", 1.0, "fixed_interval"), ("sparse", 0.1, "staggered"), ("sparse", 0.1, "fixed_interval"))
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         data={"default": str(DATA / "msd_hippocampus"), "help": "cohort in the Decathlon format"},
         plane={"default": "coronal"},
@@ -32,6 +33,10 @@ def main() -> None:
         seeds={"type": int, "nargs": "+", "default": [0]},
         iterations={"type": int, "default": 600},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     train_count, test_count, iterations = (6, 3, 20) if options.quick else (40, 20, options.iterations)
     names = [case.name for case in Cohort.open(options.data).cases if case.reference]
     training, test = tuple(names[:train_count]), tuple(names[train_count : train_count + test_count])

@@ -5,6 +5,7 @@ With hundreds of small volumes, and with one large one. A click is 'quick' when 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -13,19 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark_report import PROJECT, arguments, report
+from benchmark_report import PROJECT, options_parser, report
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path.insert(0, str(PROJECT / "Testing"))
 _TICK = 0.02
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         volumes={"type": int, "default": 500, "help": "small volumes"},
         shape={"type": int, "nargs": 3, "default": (600, 512, 512), "help": "of the large volume (K, J, I)"},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     volumes, shape = (40, (60, 128, 128)) if options.quick else (options.volumes, tuple(options.shape))
     from Demo.panel_window import open_panel
     from SlicerStandIn import embedded_slicer

@@ -6,11 +6,12 @@ is right when the plane it names is the one whose fill is best; what it costs is
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 
-from benchmark_report import DATA, arguments, report
+from benchmark_report import DATA, options_parser, report
 from selection import VOLUMES, fill_dice
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import read_image, read_labels
@@ -30,12 +31,16 @@ COLUMNS = (
 )
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         data={"default": str(DATA), "help": "folder with msd_hippocampus and the larger volumes"},
         cases={"type": int, "default": 40, "help": "hippocampi"},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     rows = []
     for density in DENSITIES[1:2] if options.quick else DENSITIES:
         for title, (image, label) in VOLUMES.items():

@@ -7,6 +7,7 @@ similarity of a slice to the most similar chosen one, over the whole cohort and 
 
 from __future__ import annotations
 
+import argparse
 import math
 import tempfile
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmark_report import DATA, arguments, report
+from benchmark_report import DATA, options_parser, report
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, mean_of_known
 from SparseAnnotateLib.core.metrics import dice
 from SparseAnnotateLib.interpolation import interpolator_named
@@ -60,8 +61,8 @@ VOLUMES = {
 }
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         data={"default": str(DATA), "help": "folder with msd_hippocampus and the larger volumes"},
         plane={"default": "coronal"},
@@ -70,6 +71,10 @@ def main() -> None:
         budgets={"nargs": "+", "default": list(BUDGETS), "choices": list(BUDGETS)},
         strategies={"nargs": "+", "default": USUAL, "choices": list(STRATEGIES)},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     train_count, test_count, iterations = 40, 20, options.iterations
     seeds = options.seeds
     if options.quick:

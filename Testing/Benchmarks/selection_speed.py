@@ -5,13 +5,14 @@ The lazy greedy selection and the plain one, which recomputes every gain for eac
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import time
 
 import numpy as np
 
-from benchmark_report import arguments, report
+from benchmark_report import options_parser, report
 from SparseAnnotateLib.core import Ledger, Plane, VolumeGeometry
 from SparseAnnotateLib.selection import (
     Budget,
@@ -28,12 +29,16 @@ from SparseAnnotateLib.selection.slice_images import slice_images
 COLUMNS = ("what", "slices", "seconds", "beside it", "ratio", "peak MiB of the process so far")
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         shape={"type": int, "nargs": 3, "default": [300, 512, 512], "help": "of the volume (K, J, I)"},
         slices={"type": int, "default": 10000, "help": "of the cohort"},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     shape, count = ((60, 128, 128), 1000) if options.quick else (tuple(options.shape), options.slices)
     rows = [_large_volume(shape)]
     features = _features(count)

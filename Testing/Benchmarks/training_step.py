@@ -6,12 +6,13 @@ The configurations take turns step by step in one process, so that a busy machin
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import numpy as np
 import torch
 
-from benchmark_report import arguments, report
+from benchmark_report import options_parser, report
 from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.sliding_windows import autocast
 from SparseAnnotateLib.learning.training.losses import SparseLoss
@@ -58,14 +59,18 @@ class Configuration:
         self.seconds.append(time.perf_counter() - start)
 
 
-def main() -> None:
-    options = arguments(
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
         __doc__,
         network={"default": "basic_unet_small"},
         patch={"type": int, "nargs": 3, "default": (48, 48, 48)},
         device={"default": "cpu"},
         steps={"type": int, "default": 0},
     )
+
+
+def main() -> None:
+    options = parser().parse_args()
     steps = options.steps or (6 if options.quick else 80)
     chosen = CONFIGURATIONS
     configurations = [Configuration(options.network, options.patch, *c, options.device) for c in chosen]

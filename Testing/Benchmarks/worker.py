@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmark_report import arguments, report
+from benchmark_report import options_parser, report
 from SparseAnnotateLib.client import BlockingWorker
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 
 
+def parser() -> argparse.ArgumentParser:
+    return options_parser(__doc__, size={"type": int, "default": 96}, repeats={"type": int, "default": 5})
+
+
 def main() -> None:
-    options = arguments(__doc__, size={"type": int, "default": 96}, repeats={"type": int, "default": 5})
+    options = parser().parse_args()
     repeats = 2 if options.quick else options.repeats
     starts, cancels = [], []
     with tempfile.TemporaryDirectory() as folder:
