@@ -1,6 +1,6 @@
 """nnU-Net v2 (3d_fullres, its own defaults) on a raw dataset, trained for a given wall time on the CPU.
 
-Run by `learning.py` in an environment of its own, because nnU-Net's dependencies would replace this project's torch:
+Run by `nnunet.py` in an environment of its own, because nnU-Net's dependencies would replace this project's torch:
 
     python nnunet_peer.py RAW/Dataset501_Name IMAGES OUT --seconds 600 --seed 0
 
