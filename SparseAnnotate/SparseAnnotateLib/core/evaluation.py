@@ -22,6 +22,7 @@ class LabelFigures:
         hd95_mm, hausdorff_mm, average_boundary_mm: distances in mm; infinite when just one of them has the label.
         volume_ml, reference_volume_ml: in ml; 0 where the label is absent.
         undrawn_dice: Dice over the undrawn voxels; None when not asked for, or when neither has the label there.
+        intersection_voxels, union_voxels: voxels in both, and in at least one of the two.
     """
 
     label: int
@@ -33,6 +34,8 @@ class LabelFigures:
     volume_ml: float
     reference_volume_ml: float
     undrawn_dice: float | None = None
+    intersection_voxels: int = 0
+    union_voxels: int = 0
 
     @classmethod
     def from_plain(cls, row: Mapping[str, Any]) -> LabelFigures:
@@ -50,11 +53,14 @@ class CaseFigures:
         case: its name.
         labels: figures of every label compared that the result or the reference holds.
         absent: labels compared that neither holds: they agree, but do not count in the means.
+        rand_f_score: adapted Rand F-score of the connected pieces of all labels compared, see `metrics`; None when
+            neither holds any.
     """
 
     case: str
     labels: tuple[LabelFigures, ...]
     absent: tuple[int, ...] = ()
+    rand_f_score: float | None = None
 
     @property
     def dice(self) -> float | None:
@@ -65,6 +71,18 @@ class CaseFigures:
     def hd95_mm(self) -> float | None:
         """Mean 95 % Hausdorff distance over the labels, in mm; infinite, or None, as for the single label and Dice."""
         return mean_of_known(f.hd95_mm for f in self.labels)
+
+    @property
+    def iou(self) -> float | None:
+        """Mean IoU over the labels; None as for Dice."""
+        return mean_of_known(f.iou for f in self.labels)
+
+    @property
+    def hvsmr_score(self) -> float | None:
+        """Overall score of the HVSMR 2016 challenge, see `metrics`; None as for Dice, -infinite with a distance."""
+        if not self.labels:
+            return None
+        return metrics.hvsmr_overall_score((f.dice, f.average_boundary_mm, f.hausdorff_mm) for f in self.labels)
 
     @property
     def undrawn_dice(self) -> float | None:
@@ -97,20 +115,31 @@ def compare_labels(
     for label in (value for value in wanted if value in present):
         p, r = result == label, reference == label
         boundary = metrics.boundary_figures(p, r, geometry.spacing)
+        both, either = metrics.intersection_and_union(p, r)
         figures.append(
             LabelFigures(
                 label=label,
                 dice=metrics.dice(p, r),
-                iou=metrics.iou(p, r),
+                iou=metrics.batched_iou([(both, either)]),
                 hd95_mm=boundary.hausdorff_95,
                 hausdorff_mm=boundary.hausdorff,
                 average_boundary_mm=boundary.average,
                 volume_ml=float(p.sum()) * millilitres,
                 reference_volume_ml=float(r.sum()) * millilitres,
                 undrawn_dice=None if drawn is None else dice_if_any(p & ~drawn, r & ~drawn),
+                intersection_voxels=both,
+                union_voxels=either,
             )
         )
-    return CaseFigures(case, tuple(figures), tuple(value for value in wanted if value not in present))
+    absent = tuple(value for value in wanted if value not in present)
+    return CaseFigures(case, tuple(figures), absent, _rand_f_score(result, reference, [f.label for f in figures]))
+
+
+def _rand_f_score(result: np.ndarray, reference: np.ndarray, labels: list[int]) -> float | None:
+    if not labels:
+        return None
+    result, reference = (np.where(np.isin(array, labels), array, 0) for array in (result, reference))
+    return metrics.adapted_rand_f_score(metrics.objects_of(result), metrics.objects_of(reference))
 
 
 def dice_if_any(one: np.ndarray, other: np.ndarray) -> float | None:

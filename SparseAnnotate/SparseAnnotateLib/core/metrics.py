@@ -20,25 +20,34 @@ from .voxel_boxes import bounding_box
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Dice coefficient 2 TP / (2 TP + FP + FN) of two bool arrays."""
-    both, either = _intersection_and_union(prediction, reference)
+    both, either = intersection_and_union(prediction, reference)
     return 1.0 if either == 0 else 2.0 * both / (both + either)
 
 
 def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Intersection over union (Jaccard index) TP / (TP + FP + FN) of two bool arrays."""
-    both, either = _intersection_and_union(prediction, reference)
-    return 1.0 if either == 0 else both / either
+    return batched_iou([intersection_and_union(prediction, reference)])
 
 
-def batched_iou(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Sum of intersections over sum of unions of (prediction, reference) bool pairs over a whole cohort.
+def intersection_and_union(prediction: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
+    """Voxels in both of two bool arrays, and in at least one of them."""
+    _require_same_shape(prediction, reference)
+    both = int(np.count_nonzero(prediction & reference))
+    return both, int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference)) - both
 
-    The measure of Zhang et al. 2025, appendix E: small structures hardly affect it.
+
+def batched_iou(counts: Iterable[tuple[int, int]]) -> float:
+    """IoU of one structure over many volumes: the sum of their intersections over the sum of their unions.
+
+    A volume counts by the size of the structure in it, whereas in a mean of IoUs all count alike.
+
+    Args:
+        counts: intersection and union of each volume in voxels, see `intersection_and_union`.
+
+    Source: Zhang et al. 2025 (MIDL), appendix E, which names it without a formula.
     """
-    totals = np.zeros(2, dtype=np.int64)
-    for prediction, reference in pairs:
-        totals += _intersection_and_union(prediction, reference)
-    return 1.0 if totals[1] == 0 else float(totals[0] / totals[1])
+    both, either = np.array(list(counts), dtype=np.int64).reshape(-1, 2).sum(axis=0).tolist()
+    return 1.0 if either == 0 else both / either
 
 
 def boundary_distances(
@@ -91,45 +100,38 @@ def boundary_figures(prediction: np.ndarray, reference: np.ndarray, spacing: Seq
     )
 
 
-def average_boundary_distance(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """Average distance of boundaries (ADB) in mm; see `boundary_figures`."""
-    return boundary_figures(prediction, reference, spacing).average
-
-
-def hausdorff_distance(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """Symmetric Hausdorff distance in mm; see `boundary_figures`."""
-    return boundary_figures(prediction, reference, spacing).hausdorff
-
-
-def hausdorff_distance_95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """95th percentile of the symmetric Hausdorff distance (mm): robust against single stray voxels."""
-    return boundary_figures(prediction, reference, spacing).hausdorff_95
-
-
-def hvsmr_overall_score(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], labels: Iterable[int]
-) -> float:
+def hvsmr_overall_score(classes: Iterable[tuple[float, float, float]]) -> float:
     """Overall score of the HVSMR 2016 challenge: sum over classes of Dice / 2 - ADB / 4 - Hausdorff / 30.
 
+    It is 1 when both classes of the challenge (myocardium and blood pool) agree perfectly.
+
     Args:
-        prediction, reference: (K, J, I) integer label maps.
-        spacing: mm along the array's axes.
-        labels: the classes (myocardium and blood pool in the challenge).
+        classes: of each, Dice, the average distance of boundaries (ADB) and the Hausdorff distance in mm.
 
     Source: Zheng et al. 2020, 'Experiments', after Pace et al. 2015.
     """
-    score = 0.0
-    for label in labels:
-        p, r = prediction == label, reference == label
-        boundary = boundary_figures(p, r, spacing)
-        score += dice(p, r) / 2 - boundary.average / 4 - boundary.hausdorff / 30
-    return score
+    return sum(dice / 2 - average / 4 - hausdorff / 30 for dice, average, hausdorff in classes)
+
+
+def objects_of(labels: np.ndarray) -> np.ndarray:
+    """The connected pieces (faces touch) of each label of an integer array, numbered from 1; int32, 0 stays 0."""
+    from scipy import ndimage
+
+    found, count = np.zeros(labels.shape, dtype=np.int32), 0
+    for value, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            inside = labels[box] == value
+            pieces, pieces_count = ndimage.label(inside)
+            found[box][inside] = pieces[inside] + count
+            count += pieces_count
+    return found
 
 
 def adapted_rand_f_score(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Rand F-score: harmonic mean of the Rand merge and split scores of two integer label maps of objects.
+    """Rand F-score: harmonic mean of the Rand merge and split scores of two integer arrays of object numbers.
 
-    Voxels that are 0 in the reference are left out; a 0 in the prediction counts as one object.
+    Voxels that are 0 in the reference are left out. Among the others, each that is 0 in the prediction counts as an
+    object of its own, as in the script of the SNEMI3D challenge: a missed object is split into its voxels.
 
     Source: Arganda-Carreras et al. 2015, Frontiers in Neuroanatomy 9:142 (V_rand); used by Zheng et al. 2020, table 2.
     """
@@ -137,20 +139,20 @@ def adapted_rand_f_score(prediction: np.ndarray, reference: np.ndarray) -> float
     inside = reference != 0
     if not inside.any():
         return 1.0 if not prediction.any() else 0.0
-    _, p = np.unique(prediction[inside], return_inverse=True)
-    _, r = np.unique(reference[inside], return_inverse=True)
-    _, overlap = np.unique(p.astype(np.int64) * (int(r.max()) + 1) + r, return_counts=True)
-    pairs_in_both = float((overlap.astype(float) ** 2).sum())
-    pairs_in_prediction = float((np.bincount(p).astype(float) ** 2).sum())
-    pairs_in_reference = float((np.bincount(r).astype(float) ** 2).sum())
-    merge, split = pairs_in_both / pairs_in_prediction, pairs_in_both / pairs_in_reference
+    p, r = prediction[inside].astype(np.int64), reference[inside].astype(np.int64)
+    pairs, overlaps = np.unique(p * (r.max() + 1) + r, return_counts=True)
+    p, r, overlaps = pairs // (r.max() + 1), pairs % (r.max() + 1), overlaps.astype(float)
+    missed = float(overlaps[p == 0].sum())
+    in_both = _squared_sizes(pairs[p != 0], overlaps[p != 0]) + missed
+    in_prediction = _squared_sizes(p[p != 0], overlaps[p != 0]) + missed
+    merge, split = in_both / in_prediction, in_both / _squared_sizes(r, overlaps)
     return 2 * merge * split / (merge + split)
 
 
-def _intersection_and_union(prediction: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
-    _require_same_shape(prediction, reference)
-    both = int(np.count_nonzero(prediction & reference))
-    return both, int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference)) - both
+def _squared_sizes(objects: np.ndarray, counts: np.ndarray) -> float:
+    """The sum of the objects' squared sizes, given their parts: to which object each belongs, and its voxels."""
+    _, number = np.unique(objects, return_inverse=True)
+    return float((np.bincount(number, weights=counts) ** 2).sum())
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:

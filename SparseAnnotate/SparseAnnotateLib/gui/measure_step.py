@@ -125,6 +125,9 @@ class MeasureStep(Step):
         text = _("Mean Dice {dice:.3f}. All measures are in the table '{table}'.").format(
             dice=figures.dice, table=found.tableNode.GetName()
         )
+        text += " " + _("HVSMR overall score {score}, adapted Rand F-score {rand:.3f}.").format(
+            score=_number(figures.hvsmr_score, ".3f"), rand=figures.rand_f_score
+        )
         if figures.absent:
             names = ", ".join(found.names[value] for value in figures.absent)
             text += " " + _("Not included, because they are empty in both segmentations: {names}.").format(names=names)
@@ -133,4 +136,6 @@ class MeasureStep(Step):
 
 def _number(value: float, form: str) -> str:
     """A measure as text; the distance to a missing structure is infinite."""
-    return "∞" if math.isinf(value) else f"{value:{form}}"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:{form}}"

@@ -432,7 +432,11 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self._modelling.segment(volumeNodes, runName, uncertainty, largestComponent, smoothing, device, waiting)
 
     def evaluate(self, resultNode, referenceNode, volumeNode) -> CaseFigures:
-        """Compare segments of the same name in two segmentations of a volume: Dice, distances (mm), volumes."""
+        """Compare segments of the same name in two segmentations of a volume: Dice, IoU, distances (mm), volumes.
+
+        The figures also have the scores `hvsmr_score` (HVSMR 2016 challenge) and `rand_f_score` (adapted Rand F-score
+        of the segments' connected pieces).
+        """
         return evaluate(resultNode, referenceNode, volumeNode)
 
     # --- for scripts that write the cohort folder themselves ------------------------------------------------------

@@ -50,6 +50,7 @@ class Measuring:
                 volume_node.GetName(),
                 tuple(LabelFigures.from_plain(row) for row in answer["labels"]),
                 tuple(answer["absent"]),
+                answer["rand_f_score"],
             )
             names = {value: name for name, value in values.items()}
             table = scene.new_figures_table(

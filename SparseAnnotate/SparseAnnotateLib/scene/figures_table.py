@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +19,15 @@ _STALE_ATTRIBUTE, _MEAN_ATTRIBUTE = "SparseAnnotate.ChangedSince", "SparseAnnota
 _measured: dict[Any, str] = {}
 _COLUMNS = {
     "Dice": "dice",
+    "IoU": "iou",
     "HD95 (mm)": "hd95_mm",
     "Hausdorff (mm)": "hausdorff_mm",
     "Average boundary distance (mm)": "average_boundary_mm",
     "Volume (ml)": "volume_ml",
     "Reference volume (ml)": "reference_volume_ml",
 }
+# Of all structures together, the same in every row.
+_WHOLE_COLUMNS = {"HVSMR overall score": "hvsmr_score", "Adapted Rand F-score": "rand_f_score"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,14 @@ def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str],
     for row in figures.labels:
         structures.InsertNextValue(names.get(row.label, str(row.label)))
     table.AddColumn(structures)
-    for title, field in _COLUMNS.items():
+    columns = {title: [getattr(row, field) for row in figures.labels] for title, field in _COLUMNS.items()}
+    for title, field in _WHOLE_COLUMNS.items():
+        columns[title] = [getattr(figures, field)] * len(figures.labels)
+    for title, values in columns.items():
         column = vtk.vtkDoubleArray()
         column.SetName(title)
-        for row in figures.labels:
-            column.InsertNextValue(float(getattr(row, field)))
+        for value in values:
+            column.InsertNextValue(math.nan if value is None else float(value))
         table.AddColumn(column)
     node.SetAndObserveTable(table)
     if figures.dice is not None:
@@ -81,9 +88,8 @@ def figures_of(result_node, reference_node) -> StoredFigures | None:
     table, mean = node.GetTable(), node.GetAttribute(_MEAN_ATTRIBUTE)
     rows = range(table.GetNumberOfRows())
     names = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
-    columns = {
-        name: tuple(_number(table.GetValueByName(row, name)) for row in rows) for name in _COLUMNS if name in names
-    }
+    shown = [name for name in (*_COLUMNS, *_WHOLE_COLUMNS) if name in names]
+    columns = {name: tuple(_number(table.GetValueByName(row, name)) for row in rows) for name in shown}
     structures = tuple(table.GetValueByName(row, "Structure").ToString() for row in rows)
     return StoredFigures(node, structures, columns, float(mean) if mean else None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels
+from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels, metrics
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
@@ -16,12 +16,17 @@ from ..core.origin import Origin, run_fingerprint, stale_sentence
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """Compare with the reference labels: the predictions of `run`, or the fill when no run is named."""
+    """Compare with the reference labels: the predictions of `run`, or the fill when no run is named.
+
+    Attributes:
+        batched_iou: also compute the IoU of each structure over all these cases together.
+    """
 
     cohort: str
     run: str | None = None
     state: str | None = None
     cases: tuple[str, ...] = ()
+    batched_iou: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,11 @@ class Evaluation:
         hd95_mm: mean 95 % Hausdorff distance in mm; infinite (in JSON: null, while `dice` is a number) when a structure
             is in only one of them.
         slices_drawn, density: of the annotation that the result was made from.
-        labels: figures of each structure; see `LabelFigures`.
+        iou: mean IoU, as for `dice`.
+        hvsmr_score: overall score of the HVSMR 2016 challenge, over the structures that the result or the reference
+            has; minus infinity (in JSON: null) with an infinite distance.
+        rand_f_score: adapted Rand F-score of the connected pieces of all structures.
+        labels: figures of each structure, see `LabelFigures`; on request with its `batched_iou` over all cases.
         absent: names of the structures that neither has; they are left out of the means.
         stale: what has changed since the result was made; '' when nothing has.
         notes: sentences with further information about the figures.
@@ -47,6 +56,9 @@ class Evaluation:
     hd95_mm: float | None
     slices_drawn: int
     density: float
+    iou: float | None = None
+    hvsmr_score: float | None = None
+    rand_f_score: float | None = None
     labels: list[dict[str, Any]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     stale: str = ""
@@ -89,6 +101,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
         results.append(_evaluation(cohort, name, path, annotation, change, notes))
+    if request.batched_iou:
+        _add_batched_iou(results)
     if changes:
         if request.run:
             what = _("prediction")
@@ -114,11 +128,22 @@ def _evaluation(
         hd95_mm=figures.hd95_mm,
         slices_drawn=len(annotation.ledger.decided),
         density=annotation.density(),
+        iou=figures.iou,
+        hvsmr_score=figures.hvsmr_score,
+        rand_f_score=figures.rand_f_score,
         labels=labels,
         absent=absent,
         stale=stale,
         notes=notes,
     )
+
+
+def _add_batched_iou(results: Sequence[Evaluation]) -> None:
+    counts: dict[int, list[tuple[int, int]]] = {}
+    for figures in (f for result in results for f in result.labels):
+        counts.setdefault(figures["label"], []).append((figures["intersection_voxels"], figures["union_voxels"]))
+    for figures in (f for result in results for f in result.labels):
+        figures["batched_iou"] = metrics.batched_iou(counts[figures["label"]])
 
 
 def _path_of(cohort: Cohort, run: str | None, name: str) -> Path:

@@ -27,35 +27,38 @@ def test_dice_and_iou_of_a_case_counted_by_hand():
 
 
 def test_batched_iou_sums_over_the_cohort_before_it_divides():
-    pairs = [counted(1, 0, 1, 2), counted(7, 1, 3, 14)]
-    assert metrics.batched_iou(pairs) == pytest.approx(8 / 13)
+    counts = [metrics.intersection_and_union(*pair) for pair in (counted(1, 0, 1, 2), counted(7, 1, 3, 14))]
+    assert counts == [(1, 2), (7, 11)]
+    assert metrics.batched_iou(counts) == pytest.approx(8 / 13)
 
 
 def test_two_empty_masks_agree_and_one_empty_mask_does_not():
     empty, full = np.zeros((3, 3, 3), bool), np.ones((3, 3, 3), bool)
     assert metrics.dice(empty, empty) == metrics.iou(empty, empty) == 1.0
-    assert metrics.batched_iou([(empty, empty)]) == 1.0
+    assert metrics.batched_iou([metrics.intersection_and_union(empty, empty)]) == metrics.batched_iou([]) == 1.0
     assert metrics.dice(empty, full) == metrics.iou(full, empty) == 0.0
-    for distance in (metrics.hausdorff_distance, metrics.hausdorff_distance_95, metrics.average_boundary_distance):
-        assert distance(empty, empty, (1, 1, 1)) == 0.0
-        assert distance(empty, full, (1, 1, 1)) == distance(full, empty, (1, 1, 1)) == math.inf
+    assert metrics.boundary_figures(empty, empty, (1, 1, 1)) == metrics.BoundaryFigures(0.0, 0.0, 0.0)
+    for one, other in ((empty, full), (full, empty)):
+        assert metrics.boundary_figures(one, other, (1, 1, 1)) == metrics.BoundaryFigures(*[math.inf] * 3)
 
 
 def test_distances_of_two_voxels_count_in_millimetres_of_each_axis():
     a, b = np.zeros((5, 5, 5), bool), np.zeros((5, 5, 5), bool)
     a[1, 1, 1], b[3, 1, 2] = True, True
     expected = math.hypot(2 * 2.5, 1 * 0.5)
-    assert metrics.hausdorff_distance(a, b, (2.5, 1.0, 0.5)) == pytest.approx(expected)
-    assert metrics.hausdorff_distance_95(a, b, (2.5, 1.0, 0.5)) == pytest.approx(expected)
-    assert metrics.average_boundary_distance(a, b, (2.5, 1.0, 0.5)) == pytest.approx(expected)
+    found = metrics.boundary_figures(a, b, (2.5, 1.0, 0.5))
+    assert found.hausdorff == pytest.approx(expected)
+    assert found.hausdorff_95 == pytest.approx(expected)
+    assert found.average == pytest.approx(expected)
 
 
 def test_average_boundary_distance_is_the_mean_over_both_boundaries():
     a, b = np.zeros((1, 1, 9), bool), np.zeros((1, 1, 9), bool)
     a[..., [0, 1]], b[..., 1] = True, True
     # From a: 1 and 0 voxels; from b: 0. Two millimetres a voxel.
-    assert metrics.average_boundary_distance(a, b, (1, 1, 2.0)) == pytest.approx(2.0 / 3)
-    assert metrics.hausdorff_distance(a, b, (1, 1, 2.0)) == pytest.approx(2.0)
+    found = metrics.boundary_figures(a, b, (1, 1, 2.0))
+    assert found.average == pytest.approx(2.0 / 3)
+    assert found.hausdorff == pytest.approx(2.0)
 
 
 @given(MASKS, MASKS, st.tuples(*[st.floats(0.5, 4.0)] * 3))
@@ -67,9 +70,10 @@ def test_distances_agree_with_monai(prediction, reference, spacing):
     import torch
 
     p, r = (torch.as_tensor(m)[None, None] for m in (prediction, reference))
-    for percentile, ours in ((None, metrics.hausdorff_distance), (95, metrics.hausdorff_distance_95)):
+    found = metrics.boundary_figures(prediction, reference, spacing)
+    for percentile, ours in ((None, found.hausdorff), (95, found.hausdorff_95)):
         theirs = compute_hausdorff_distance(p, r, include_background=True, percentile=percentile, spacing=spacing)
-        assert ours(prediction, reference, spacing) == pytest.approx(float(theirs), rel=1e-4)
+        assert ours == pytest.approx(float(theirs), rel=1e-4)
     there, back = metrics.boundary_distances(prediction, reference, spacing)
     asd = compute_average_surface_distance(p, r, include_background=True, spacing=spacing)
     assert there.mean() == pytest.approx(float(asd), rel=1e-4)
@@ -79,12 +83,28 @@ def test_distances_agree_with_monai(prediction, reference, spacing):
 def test_hvsmr_score_adds_dice_and_takes_off_distances_class_by_class():
     reference = np.zeros((6, 6, 6), np.uint8)
     reference[1:3], reference[4] = 1, 2
-    assert metrics.hvsmr_overall_score(reference, reference, (1, 1, 1), (1, 2)) == pytest.approx(1.0)
+    geometry = VolumeGeometry.from_spacing(reference.shape)
+    assert compare_labels("c", reference, reference, geometry).hvsmr_score == pytest.approx(1.0)
     shifted = np.roll(reference, 1, axis=0)
     p, r = shifted == 1, reference == 1
-    one = metrics.dice(p, r) / 2 - metrics.average_boundary_distance(p, r, (1, 1, 1)) / 4 - 1 / 30
+    one = metrics.dice(p, r) / 2 - metrics.boundary_figures(p, r, (1, 1, 1)).average / 4 - 1 / 30
     two = 0.0 / 2 - 1 / 4 - 1 / 30
-    assert metrics.hvsmr_overall_score(shifted, reference, (1, 1, 1), (1, 2)) == pytest.approx(one + two)
+    assert compare_labels("c", shifted, reference, geometry).hvsmr_score == pytest.approx(one + two)
+
+
+def test_hvsmr_score_agrees_with_a_published_table():
+    # Zheng et al. 2020, table 1: the first and the last row.
+    unet, ours = ((0.694, 1.461, 10.221), (0.926, 0.940, 8.628)), ((0.830, 0.678, 3.614), (0.937, 0.770, 7.034))
+    assert metrics.hvsmr_overall_score(unet) == pytest.approx(-0.419, abs=2e-3)
+    assert metrics.hvsmr_overall_score(ours) == pytest.approx(0.166, abs=2e-3)
+
+
+def test_scores_of_a_case_without_any_structure_are_unknown_and_a_missing_structure_has_the_worst():
+    empty, full = np.zeros((3, 4, 5), np.uint8), np.ones((3, 4, 5), np.uint8)
+    geometry = VolumeGeometry.from_spacing(empty.shape)
+    nothing = compare_labels("c", empty, empty, geometry)
+    assert (nothing.hvsmr_score, nothing.rand_f_score, nothing.iou) == (None, None, None)
+    assert compare_labels("c", empty, full, geometry).hvsmr_score == -math.inf
 
 
 @given(arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 3)), arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 3)))
@@ -92,9 +112,11 @@ def test_rand_f_score_agrees_with_scikit_image(prediction, reference):
     if not reference.any():
         return
     # scikit-image leaves out the pair of a voxel with itself; with every voxel there 300 times that no longer shows.
-    many = [np.repeat(labels.ravel(), 300) for labels in (reference, prediction)]
-    error, _, _ = adapted_rand_error(*many, ignore_labels=(0,))
-    assert metrics.adapted_rand_f_score(prediction, reference) == pytest.approx(1 - error, abs=0.01)
+    truth, found = (np.repeat(labels.ravel(), 300) for labels in (reference, prediction))
+    # It takes all voxels that are 0 in the prediction for one object; here each is one of its own.
+    alone = np.where(found == 0, 10 + np.arange(found.size), found)
+    error, _, _ = adapted_rand_error(truth, alone, ignore_labels=(0,))
+    assert metrics.adapted_rand_f_score(found, truth) == pytest.approx(1 - error, abs=0.01)
 
 
 def test_rand_f_score_of_a_split_object_by_hand():
@@ -105,6 +127,43 @@ def test_rand_f_score_of_a_split_object_by_hand():
     nothing = np.zeros(4, int)
     assert metrics.adapted_rand_f_score(nothing, nothing) == 1.0
     assert metrics.adapted_rand_f_score(prediction, nothing) == 0.0
+
+
+def test_rand_f_score_of_missed_and_merged_objects_by_hand():
+    reference = np.array([1, 1, 1, 2, 2, 0, 0])
+    # Merged: 9 + 4 pairs in both, 25 in the prediction, 13 in the reference. What is labelled outside does not count.
+    merged = np.array([7, 7, 7, 7, 7, 7, 0])
+    assert metrics.adapted_rand_f_score(merged, reference) == pytest.approx(2 * 13 / (25 + 13))
+    # One object missed: each of its three voxels is an object of its own, so 3 + 4 pairs in both and the prediction.
+    missed = np.array([0, 0, 0, 2, 2, 0, 0])
+    assert metrics.adapted_rand_f_score(missed, reference) == pytest.approx(2 * 7 / (7 + 13))
+    assert metrics.adapted_rand_f_score(0 * reference, np.ones(1000, int)[:7]) == pytest.approx(2 * 7 / (7 + 49))
+
+
+def test_objects_are_the_pieces_of_each_label_whose_faces_touch():
+    labels = np.array([[1, 1, 0, 1], [5, 5, 1, 0]], np.uint8)[None]
+    found = metrics.objects_of(labels)
+    assert found.dtype == np.int32
+    assert sorted(np.unique(found).tolist()) == [0, 1, 2, 3, 4]
+    assert found[0, 0, 0] == found[0, 0, 1] != found[0, 0, 3]
+    assert found[0, 1, 0] == found[0, 1, 1]
+    assert ((found == 0) == (labels == 0)).all()
+
+
+def test_the_rand_score_of_a_comparison_notices_two_objects_of_a_structure_that_have_grown_together():
+    reference = np.zeros((4, 9, 9), np.uint8)
+    reference[:, 1:4, 1:8], reference[:, 5:8, 1:8] = 1, 1
+    joined = reference.copy()
+    joined[:, 4, 4] = 1
+    geometry = VolumeGeometry.from_spacing(reference.shape)
+    size = 4 * 3 * 7
+    assert compare_labels("c", reference, reference, geometry).rand_f_score == 1.0
+    found = compare_labels("c", joined, reference, geometry)
+    assert found.rand_f_score == pytest.approx(2 * (2 * size**2) / ((2 * size) ** 2 + 2 * size**2))
+    assert found.dice > 0.98
+    # Labels that are not compared are no objects.
+    other = np.where(joined == 0, 3, joined).astype(np.uint8)
+    assert compare_labels("c", other, reference, geometry, [1]).rand_f_score == found.rand_f_score
 
 
 def test_masks_of_different_size_are_refused():

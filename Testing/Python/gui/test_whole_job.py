@@ -232,6 +232,8 @@ def test_measuring_fills_the_table_and_says_what_was_saved(panel):
     ui.measureButton.click()
     panel.idle()
     assert panel.message.startswith("Mean Dice ")
+    assert "HVSMR overall score" in panel.message
+    assert "adapted Rand F-score 0." in panel.message or "adapted Rand F-score 1.000" in panel.message
     assert ui.figuresTable.item(0, 0).text() == "ball"
     assert float(ui.figuresTable.item(0, 1).text()) > 0.8
     table = panel.mrml.util.getNode("ball fill measured").GetTable()

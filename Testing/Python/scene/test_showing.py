@@ -93,7 +93,7 @@ def measured(mrml, volume):
     labels[1:4, 2:4, 2:5] = 1
     result, reference = (scene.new_segmentation(name, labels, {1: "liver"}, volume) for name in ("one", "two"))
     rows = (LabelFigures(1, 0.5, 0.4, np.inf, 2.0, 1.0, 1.5, 2.5),)
-    table = scene.new_figures_table("measured", CaseFigures("a", rows), {1: "liver"}, result, reference)
+    table = scene.new_figures_table("measured", CaseFigures("a", rows, (), 0.75), {1: "liver"}, result, reference)
     return result, reference, table
 
 
@@ -105,6 +105,9 @@ def test_figures_are_found_only_for_the_pair_that_was_measured(mrml, views):
     assert found.table_node is table
     assert found.structures == ("liver",)
     assert found.columns["Dice"] == (0.5,)
+    assert found.columns["IoU"] == (0.4,)
+    assert found.columns["HVSMR overall score"] == pytest.approx((0.5 / 2 - 1.0 / 4 - 2.0 / 30,))
+    assert found.columns["Adapted Rand F-score"] == (0.75,)
     assert found.mean_dice == 0.5
     assert scene.figures_of(reference, result) is None
 

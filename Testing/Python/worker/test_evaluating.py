@@ -94,6 +94,42 @@ def test_undrawn_voxels_are_measured_beside_all(ball_cohort):
     assert copied.undrawn_dice == 0.0
 
 
+def test_scores_of_the_papers_are_shown_on_request_and_always_in_json(ball_cohort, capsys):
+    reference = {name: ball_cohort.reference(name) for name in ("ball_0", "ball_1")}
+    half = reference["ball_0"].copy()
+    half[:, :, 16:] = 0
+    by_hand(ball_cohort, "hand", "ball_0", half)
+    by_hand(ball_cohort, "hand", "ball_1", reference["ball_1"])
+    found = figures(ball_cohort, "hand")
+    assert found["ball_1"].hvsmr_score == pytest.approx(1.0)
+    assert found["ball_1"].rand_f_score == found["ball_1"].iou == 1.0
+    assert 0 < found["ball_0"].rand_f_score < 1
+    assert found["ball_0"].hvsmr_score < 1
+    shell = [(f["intersection_voxels"], f["union_voxels"]) for e in found.values() for f in e.labels if f["label"] == 1]
+    expected = sum(both for both, _ in shell) / sum(either for _, either in shell)
+    assert "batched_iou" not in found["ball_0"].labels[0]
+    command = ["evaluate", str(ball_cohort.folder), "--run", "hand"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "rand_f_score" not in shown
+    assert "Batched" not in shown
+    assert main([*command, "--measures", "batched_iou", "hvsmr_score", "rand_f_score"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Batched IoU over 2 cases: shell {expected:.4g}, kernel" in shown
+    assert "hvsmr_score" in shown
+    assert f"{found['ball_0'].rand_f_score:.4g}" in shown
+    assert main([*command, "--measures", "batched_iou", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["labels"][0]["batched_iou"] for row in rows] == pytest.approx([expected] * 2)
+    by_hand(ball_cohort, "hand", "ball_0", np.zeros(GEOMETRY.shape))
+    assert main([*command, "--measures", "hvsmr_score", "--cases", "ball_0"]) == 0
+    assert "-infinite" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    rows = {row["case"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["ball_1"]["rand_f_score"] == 1.0
+    assert rows["ball_0"]["hvsmr_score"] is None
+
+
 def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_what_has_changed(ball_cohort, capsys):
     filled(ball_cohort)
     before = figures(ball_cohort)
