@@ -65,7 +65,6 @@ class PredictRequest:
     Attributes:
         flips: also average over mirrored volumes. models: only these models of the run ('2d', '3d', 'final').
         uncertainty: also write volumes of entropy and disagreement.
-        follows_edges: refine 2D predictions by a conditional random field.
         largest_component, smoothing (mm): see `learning.clean_up.CleanUp`.
     """
 
@@ -77,7 +76,6 @@ class PredictRequest:
     flips: bool = False
     models: tuple[str, ...] = ()
     uncertainty: bool = False
-    follows_edges: bool = False
     largest_component: bool = False
     smoothing: float = 0.0
 
@@ -156,7 +154,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     cohort = _open(request)
     cases = cohort.select(request.cases)
     clean_up = CleanUp(request.largest_component, request.smoothing)
-    predictor = Predictor(cohort, request.run, request.device, request.flips, request.follows_edges, request.models)
+    predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     for sentence in _without_effect(request, predictor.card):
         logging.getLogger(__name__).warning(sentence)
     results = []
@@ -192,15 +190,11 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
 
 def _without_effect(request: PredictRequest, card) -> list[str]:
     """A sentence for each option that has no effect on this run."""
-    found = []
-    roles = set(request.models) or {model.plan.role for model in card.models}
-    if request.follows_edges and "2d" not in roles:
-        found.append("Following edges has no effect: it refines 2D models only, and this prediction uses none.")
     if request.flips and not card.flip:
-        found.append(
+        return [
             f"Averaging over mirrored volumes has no effect: the run '{request.run}' was trained without mirroring."
-        )
-    return found
+        ]
+    return []
 
 
 def _case_result(name: str, path: str, start: float, annotation: SparseAnnotation) -> CaseResult:

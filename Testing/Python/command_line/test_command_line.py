@@ -280,7 +280,7 @@ def test_a_training_is_planned_edited_trained_drawn_as_curves_and_predicted_in_e
     assert main(["curves", str(folder), "--run", "r", "--path", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
-    ways = ("--flips", "--uncertainty", "--follows-edges", "--largest-component", "--smoothing", 1.0, "--models", "2d")
+    ways = ("--flips", "--uncertainty", "--largest-component", "--smoothing", 1.0, "--models", "2d")
     predicted = said_as_json(capsys, "predict", folder, "--run", "r", "--device", "cpu", *ways)
     assert len(predicted) == 2
     assert ball_cohort.uncertainty_path("r", "ball_0", "disagreement").is_file()

@@ -398,36 +398,6 @@ def test_metrics_hold_every_step_of_every_model(ball_cohort):
     assert all(json.loads(line) for line in lines)
 
 
-def test_the_random_field_moves_a_blurred_outline_to_the_edge_of_the_image():
-    from SparseAnnotateLib.learning.prediction.dense_crf import refined
-
-    truth = torch.zeros(1, 1, 24, 24)
-    truth[..., 6:18, 6:18] = 1.0
-    image = 2.0 * truth + 0.1 * torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
-    # The model is two pixels off, and unsure of it.
-    inside = 0.2 + 0.6 * truth.roll((2, 2), (2, 3))
-    before = torch.cat([1 - inside, inside], 1)
-    after = refined(before, image)
-    torch.testing.assert_close(after.sum(1), torch.ones(1, 24, 24))
-    wrong = [((p.argmax(1) > 0) != (truth[:, 0] > 0)).sum().item() for p in (before, after)]
-    assert wrong[1] < 0.3 * wrong[0]
-    # Nothing to follow in an image without edges: a lone pixel gives way, the rest stays.
-    flat = refined(before, torch.zeros(1, 1, 24, 24))
-    assert (flat.argmax(1) == before.argmax(1)).float().mean() > 0.97
-
-
-def test_the_random_field_is_asked_for_by_name_and_changes_2d_predictions_only(ball_cohort):
-    settings = {**QUICK_TRAINING, "recipe": "ensemble", "patch_2d": (32, 32), "iterations": 20}
-    train(ball_cohort, "r", TrainingSettings(**settings))
-    ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
-    for roles, differs in ((("2d",), True), (("3d",), False)):
-        one, other = (
-            Predictor(ball_cohort, "r", "cpu", follows_edges=follows, roles=roles).predict("bare", uncertainty=True)
-            for follows in (False, True)
-        )
-        assert np.array_equal(one.entropy, other.entropy) != differs
-
-
 def test_a_look_that_was_cancelled_is_taken_again(ball_cohort, monkeypatch):
     labels = ball()
     geometry = ball_cohort.geometry("ball_0")
@@ -662,9 +632,8 @@ def test_a_piece_that_a_person_has_drawn_a_part_of_is_no_stray_piece():
     assert not cleaned(classes, 3, (1, 1, 1), clean_up)[:, 8:].any()
 
 
-@pytest.mark.parametrize("follows_edges", [False, True])
 @pytest.mark.parametrize("flips", [False, True])
-def test_drawn_slices_stay_as_drawn_whatever_is_done_to_a_prediction(ball_cohort, flips, follows_edges):
+def test_drawn_slices_stay_as_drawn_whatever_is_done_to_a_prediction(ball_cohort, flips):
     settings = TrainingSettings(**{**QUICK_TRAINING, "recipe": "ensemble", "patch_2d": (16, 32), "batch_2d": 2})
     train(ball_cohort, "r", settings)
     annotation = ball_cohort.annotation("ball_0")
@@ -672,7 +641,7 @@ def test_drawn_slices_stay_as_drawn_whatever_is_done_to_a_prediction(ball_cohort
     labels[2, 0, 0], labels[6, :3, :3] = 2, 1  # pieces that no clean-up would leave
     labels[10, 5, 5] = 77  # a label that the run does not know
     ball_cohort.save_annotation("ball_0", replace(annotation, labels=labels))
-    predictor = Predictor(ball_cohort, "r", "cpu", flips, follows_edges)
+    predictor = Predictor(ball_cohort, "r", "cpu", flips)
     drawn = annotation.supervised_mask()
     for clean_up in (CleanUp(), CleanUp(True), CleanUp(True, 3.0)):
         found = predictor.predict("ball_0", clean_up=clean_up, uncertainty=True)

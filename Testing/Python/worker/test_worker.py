@@ -45,6 +45,10 @@ def answers(*lines: str) -> list[dict]:
         (jsonrpc.request_line(1, "fly", {}), jsonrpc.METHOD_NOT_FOUND),
         (jsonrpc.request_line(1, "environment", {"fast": True}), jsonrpc.INVALID_PARAMS),
         (jsonrpc.request_line(1, "environment", [1]), jsonrpc.INVALID_PARAMS),
+        (
+            jsonrpc.request_line(1, "predict", {"cohort": "c", "run": "r", "follows_edges": True}),
+            jsonrpc.INVALID_PARAMS,
+        ),
     ],
 )
 def test_what_is_no_proper_request_is_answered_with_json_rpc_s_own_codes(line, code):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -50,7 +50,6 @@ class Predictor:
         cohort, run_name: the run. device: 'auto', 'cpu', 'cuda', ...
         flips: also average over the volume mirrored along the axes used in training; up to eight times slower,
             slightly better.
-        follows_edges: refine the 2D model's prediction of each slice by a conditional random field.
         roles: which of the run's models to use ('2d', '3d', 'final'); all by default. The final one needs the others.
 
     Raises:
@@ -69,7 +68,6 @@ class Predictor:
         run_name: str,
         device: str = DEFAULT_DEVICE,
         flips: bool = False,
-        follows_edges: bool = False,
         roles: Sequence[str] = (),
     ):
         self._cohort = cohort
@@ -77,7 +75,7 @@ class Predictor:
         self.card: RunCard = self._run.card()
         self.device = chosen_device(device).device
         self.note: str | None = None
-        self._flips, self._follows_edges = flips, follows_edges
+        self._flips = flips
         trained = [m.plan.role for m in self.card.models]
         self._roles = tuple(roles or trained)
         unknown = [role for role in self._roles if role not in trained]
@@ -92,8 +90,7 @@ class Predictor:
 
     def _loaded(self) -> list[TrainedModel]:
         models = loaded_models(self._run, self.card, self.device, flips=self._flips)
-        chosen = [model for model in models if model.role in self._roles]
-        return [replace(model, follows_edges=self._follows_edges and model.role == "2d") for model in chosen]
+        return [model for model in models if model.role in self._roles]
 
     def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
         """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""

@@ -17,7 +17,6 @@ class TrainedModel:
         role: '2d' predicts slices across `planes`, '3d' volumes, 'final' volumes with the others' predictions as input.
         patch: window size. class_count: output channels, background included.
         flip: axes of (S, A, R) to mirror the volume along, in all combinations; the predictions are averaged.
-        follows_edges: a 2D model's prediction of a slice is refined by a conditional random field (`dense_crf`).
     """
 
     role: Role
@@ -28,4 +27,3 @@ class TrainedModel:
     precision: str = "fp32"
     planes: tuple[int, ...] = ()
     flip: tuple[int, ...] = ()
-    follows_edges: bool = False

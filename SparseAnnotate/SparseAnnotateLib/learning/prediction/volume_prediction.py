@@ -10,7 +10,6 @@ import torch
 from ...core import Watch
 from ...runs.plan import VIEW_NAMES
 from ..networks.dense_vox_net import YShapedDenseVoxNet
-from .dense_crf import refined
 from .sliding_windows import Pace, averaged_over_flips
 from .trained_model import TrainedModel
 from .view_averages import mean_pseudo_label, mean_view, set_weights, sets_of
@@ -110,10 +109,7 @@ class VolumePrediction:
         inside = slice(start - low, stop - low)
         found = {}
         for name, model, axis in self._views:
-            view = averaged_over_flips(model, slab, self._pace, stop - start, axis)
-            if model.follows_edges and axis is not None:
-                view = refined(view.movedim(axis + 1, 0), slab.movedim(axis + 1, 0)).movedim(0, axis + 1)
-            found[name] = view[:, inside]
+            found[name] = averaged_over_flips(model, slab, self._pace, stop - start, axis)[:, inside]
         return found
 
     def probabilities(self, start: int, stop: int) -> torch.Tensor:
