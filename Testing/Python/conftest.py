@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -56,6 +58,36 @@ def warm_workers():
 def warm_or_cold_workers(request, warm_workers):
     """A test marked with `cold_worker` starts each worker as a user's computer does."""
     warm_workers.is_wanted = request.node.get_closest_marker("cold_worker") is None
+
+
+def pytest_collection_modifyitems(items):
+    """What asks for a GPU has the mark for it."""
+    for item in items:
+        if "card" in getattr(item, "fixturenames", ()):
+            item.add_marker("gpu")
+
+
+@pytest.fixture
+def card():
+    """A GPU with `device`: the real one where there is one, elsewhere a pretend one (`is_pretend`)."""
+    import torch
+
+    if torch.cuda.is_available():
+        yield SimpleNamespace(device="cuda:0", is_pretend=False)
+        return
+    from pretend_card import pretend_card
+
+    with pretend_card() as found:
+        yield found
+
+
+@pytest.fixture
+def pretended():
+    """Pretends a GPU until the end of the test, `pretended(total=...)`, and returns it; see `pretend_card`."""
+    from pretend_card import pretend_card
+
+    with ExitStack() as stack:
+        yield lambda **facts: stack.enter_context(pretend_card(**facts))
 
 
 @pytest.fixture(scope="session")
