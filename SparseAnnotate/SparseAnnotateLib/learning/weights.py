@@ -20,7 +20,6 @@ from ..core import RunError
 from ..core.atomic_files import write_bytes
 from ..core.messages import _, counted
 
-_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 _MODEL, _OPTIMIZER, _TEACHER = "model.", "optimizer.", "teacher."
 _NO_DIGITS = b"00000000"
 _CHECKSUM = re.compile(rb'"checksum":"(.{8})"', re.DOTALL)
@@ -28,8 +27,13 @@ _CHUNK = 1 << 22
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """A model's weights as one safetensors file, atomically."""
-    write_bytes(path, _with_checksum(own_tensors(model), {}))
+    """A model's weights as one safetensors file, atomically; without the layers in its `training_only`, if it has any.
+
+    So a file does not depend on how its network was trained.
+    """
+    left_out = tuple(f"{layer}." for layer in getattr(model, "training_only", ()))
+    tensors = {name: tensor for name, tensor in own_tensors(model).items() if not name.startswith(left_out)}
+    write_bytes(path, _with_checksum(tensors, {}))
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
@@ -77,7 +81,7 @@ def load_checkpoint(
     kept = {name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)}
     # A parameter that has had no gradient yet has no state; any other has all of it.
     indices = {name.split(".")[0] for name in kept if name.split(".")[0] in {str(n) for n in range(len(parameters))}}
-    if kept and set(kept) != {f"{index}.{key}" for index in indices for key in _ADAM_STATE}:
+    if kept and set(kept) != {f"{index}.{key}" for index in indices for key in _state_names(optimizer)}:
         raise RunError(
             _(
                 "'{path}' was made by another version of SparseAnnotate or for another network: the state of "
@@ -90,7 +94,7 @@ def load_checkpoint(
         optimizer.state[parameter][key] = tensor if key == "step" else tensor.to(parameter.device)
     try:
         state = json.loads(metadata["state"])
-        if state["iteration"] > 0 and not kept:
+        if state["iteration"] > 0 and not kept and _state_names(optimizer):
             raise KeyError("optimizer")
         return state
     except (TypeError, KeyError, ValueError) as error:
@@ -179,6 +183,13 @@ def _require_checksum(path: Path) -> None:
 
 def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """What an optimizer remembers of each parameter from its first step on; SGD without momentum remembers nothing."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return ("momentum_buffer",) if any(group["momentum"] for group in optimizer.param_groups) else ()
+    return ("step", "exp_avg", "exp_avg_sq")
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:

@@ -26,6 +26,7 @@ class NetworkShape:
         patch: the size it is trained with, (S, A, R) or (height, width); its length is the dimension.
         strides, kernels: of each level, per axis, for networks that accept them; empty: 2 and 3 everywhere.
         dropout: share of values that its dropout layers drop; the weights do not depend on it.
+        is_trained_with_auxiliary: whether it has an auxiliary output in training; only networks that can have one.
     """
 
     class_count: int
@@ -33,6 +34,7 @@ class NetworkShape:
     strides: tuple[tuple[int, ...], ...] = ()
     kernels: tuple[tuple[int, ...], ...] = ()
     dropout: float = 0.0
+    is_trained_with_auxiliary: bool = False
 
     @property
     def dimensions(self) -> int:
@@ -58,6 +60,9 @@ class NetworkEntry(Entry):
         dimensions: for which it can be built: 2, 3 or both.
         has_fixed_patch: True when its weights fit only one patch size.
         takes_pseudo_label: True for networks of the final model only.
+        has_auxiliary: True when it can have an auxiliary output in training: then, with `is_trained_with_auxiliary`,
+            it returns logits and auxiliary logits of the same shape, in training mode only. The layers of that output
+            are named in its attribute `training_only`, and not kept with its weights.
     """
 
     arguments: Callable[[NetworkShape], dict[str, Any]]
@@ -66,6 +71,7 @@ class NetworkEntry(Entry):
     dimensions: tuple[int, ...] = (2, 3)
     has_fixed_patch: bool = False
     takes_pseudo_label: bool = False
+    has_auxiliary: bool = False
 
     @property
     def patch_step(self) -> int:

@@ -1,8 +1,10 @@
-"""Presets: settings for training by name. Importable without torch."""
+"""Presets: settings for training by name. Those of publications are in `runs.published`. Importable without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..core.messages import _
 from ..core.registry import Entry, Registry
@@ -16,15 +18,23 @@ class PresetEntry(Entry):
     Attributes:
         recipe: what is trained. iterations, iterations_on_cpu: of each model, on a GPU and on a CPU.
         is_thorough: True when patches are also deformed, on a GPU.
+        changes: settings that differ from the defaults. On a CPU, patches and batches are left to the plan, and the
+            steps of the schedule 'step' come as much earlier as there are fewer iterations.
     """
 
     recipe: Recipe
     iterations: int
     iterations_on_cpu: int
     is_thorough: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-PRESETS: Registry[PresetEntry] = Registry(_("There is no preset '{name}'; choose one of {names}."), None)
+PRESETS: Registry[PresetEntry] = Registry(
+    _("There is no preset '{name}'; choose one of {names}."), f"{__package__}.published"
+)
+NO_LIMIT = 1e9  # for `largest_gradient`: gradients are not clipped
+NEVER = 1_000_000  # for `patience`: no early stop
+_PLANNED_ON_CPU = ("patch", "patch_2d", "batch", "batch_2d")
 DEFAULT_PRESET = "quick"
 PRESETS.add(
     PresetEntry(
@@ -71,7 +81,7 @@ def preset_settings(name: str, device: str, seed: int = 0) -> TrainingSettings:
     on_cpu = device == "cpu"
     iterations = preset.iterations_on_cpu if on_cpu else preset.iterations
     thorough = preset.is_thorough
-    return TrainingSettings(
+    settings = TrainingSettings(
         recipe=preset.recipe,
         iterations=iterations,
         augmentation=AugmentationSettings(
@@ -85,3 +95,9 @@ def preset_settings(name: str, device: str, seed: int = 0) -> TrainingSettings:
         seed=seed,
         device=device,
     )
+    changes = dict(preset.changes)
+    if on_cpu:
+        changes |= dict.fromkeys(_PLANNED_ON_CPU)
+        share = preset.iterations_on_cpu / preset.iterations
+        changes["step_at"] = tuple(round(step * share) for step in changes.get("step_at", ()))
+    return replace(settings, **changes)

@@ -12,6 +12,7 @@ from ..core import DEFAULT_DEVICE, BadInputError
 from ..core.messages import _
 from .loss import DEFAULT_LOSS, LOSSES
 from .network import AUTO, DIVISOR, NETWORKS, base_networks
+from .optimization import Initialization, Optimizer, PatchPlacing, ScheduleKind, check_optimization
 
 RECIPES = {
     "3d": "one 3D model on the drawn voxels.",
@@ -20,7 +21,6 @@ RECIPES = {
     "self_training": "2D and 3D models, their pseudo-labels, and a final model that learns from those (Zheng 2020).",
 }
 Recipe = Literal["3d", "2d", "ensemble", "self_training"]
-SCHEDULES = ("hold", "poly", "cosine")
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,20 @@ class TrainingSettings:
         loss: a name from LOSSES.
         class_weights: weight of each class for the loss 'weighted_ce', background first; None: the rarer a class is in
             the drawn slices, the higher its weight.
-        learning_rate: highest learning rate of the optimiser (AdamW).
-        weight_decay: weight decay of the optimiser (AdamW).
-        schedule: of the learning rate: 'hold' (warm up, hold, cool down), 'poly' (power 0.9) or 'cosine'.
+        learning_rate: highest learning rate of the optimizer.
+        weight_decay: of the optimizer; decoupled from the gradient with 'adamw', added to it with the others.
+        optimizer: 'adamw', 'adam' or 'sgd'.
+        optimizer_eps: the term that keeps 'adamw' and 'adam' from dividing by zero.
+        momentum: of 'sgd'. nesterov: whether it is Nesterov's.
+        initialization: of the weights of 3D models, the final one included: 'default' (as the network's library does
+            it), 'gaussian' (mean 0, standard deviation 0.01: Yu 2017, Zheng 2020) or 'he' (He 2015).
+        initialization_2d: the same for 2D models; None: as `initialization`.
+        schedule: of the learning rate: 'hold' (warm up, hold, cool down), 'poly', 'cosine', or 'step' (multiplied by
+            `step_factor` at each of `step_at`).
+        schedule_2d: the same for 2D models; None: as `schedule`.
+        poly_power: of the schedule 'poly'.
+        step_at: steps after which the schedule 'step' changes the learning rate, in increasing order.
+        step_factor: what the learning rate is multiplied by at each of them.
         warm_up: share of the steps over which the learning rate rises at the beginning.
         cool_down: with the schedule 'hold', share of the steps over which the learning rate falls to zero at the end.
         largest_gradient: the norm that gradients are clipped to.
@@ -82,9 +93,14 @@ class TrainingSettings:
         fill_weight: how much a filled voxel counts beside a drawn one, times its confidence; 0: nothing is learned from
             fills. With more than 0, fill the cases first.
         foreground_share: share of patches placed on a voxel of a structure, each structure equally often.
-        class_shares: in place of `foreground_share`, share of patches placed on each label value (Zhang 2025, appendix
-            G); None: not used.
+        class_shares: in place of `foreground_share`, share of patches placed on each label value, 0 for the background
+            of drawn slices (Zhang 2025, appendix G); None: not used. The final model uses `foreground_share`.
         undrawn_share: share of patches placed anywhere, drawn or not; the others lie on any drawn voxel.
+        undrawn_only: place the `undrawn_share` on undrawn voxels only.
+        patch_placing: 'around': a patch is placed at random around its voxel; 'on': its center is on the voxel, or as
+            near to it as the border of the volume allows.
+        auxiliary_weight: weight of the loss of the auxiliary output that DenseVoxNet has in training (Yu 2017; 0.33 in
+            the code of its authors); 0: no such output. Other networks have none.
         mean_teacher: weight of the agreement with a moving average of the model on undrawn voxels (Tarvainen 2017).
         drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
         random_share: share of the final model's steps that fit randomly chosen pseudo-labels; the rest fit the nearest.
@@ -117,7 +133,17 @@ class TrainingSettings:
     class_weights: tuple[float, ...] | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
-    schedule: Literal["hold", "poly", "cosine"] = "hold"
+    optimizer: Optimizer = "adamw"
+    optimizer_eps: float = 1e-8
+    momentum: float = 0.9
+    nesterov: bool = False
+    initialization: Initialization = "default"
+    initialization_2d: Initialization | None = None
+    schedule: ScheduleKind = "hold"
+    schedule_2d: ScheduleKind | None = None
+    poly_power: float = 0.9
+    step_at: tuple[int, ...] = ()
+    step_factor: float = 0.1
     warm_up: float = 0.05
     cool_down: float = 0.5
     largest_gradient: float = 12.0
@@ -126,6 +152,9 @@ class TrainingSettings:
     foreground_share: float = 0.5
     class_shares: dict[int, float] | None = None
     undrawn_share: float = 0.0
+    undrawn_only: bool = False
+    patch_placing: PatchPlacing = "around"
+    auxiliary_weight: float = 0.0
     mean_teacher: float = 0.0
     drawn_weight: float = 4.0
     random_share: float = 0.5
@@ -197,6 +226,7 @@ class TrainingSettings:
             raise BadInputError(
                 _("'largest_gradient' and 'drawn_weight' must be positive, and 'mean_teacher' not negative.")
             )
+        check_optimization(self)
         if self.seed < 0:
             raise BadInputError(_("The seed must not be negative, but is {seed}.").format(seed=self.seed))
 

@@ -19,13 +19,18 @@ class Placing:
 
     Attributes:
         foreground_share: share of patches placed on a voxel of a structure, each structure equally often.
-        class_shares: class index to share of patches instead.
+        class_shares: class index to share of patches instead; 0 for background voxels of drawn slices.
         undrawn_share: share placed on any voxel, drawn or not; the others on any drawn voxel.
+        is_centered: whether the voxel is the center of its patch (`length // 2`), or as near to it as the border of the
+            volume allows; otherwise it is anywhere in the patch.
+        is_undrawn_only: whether the `undrawn_share` is placed on undrawn voxels only, if there are any.
     """
 
     foreground_share: float = 0.5
     class_shares: dict[int, float] | None = None
     undrawn_share: float = 0.0
+    is_centered: bool = False
+    is_undrawn_only: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +52,8 @@ class PatchSampler:
     """Draws patches; patch `number` of an iteration is always the same, in any process.
 
     First a voxel is chosen according to `placing`: of a random structure on a random drawn slice that shows it, any of
-    a random drawn slice, or any of a random volume. The patch is then placed at random around it, not just centred on
-    it. Slices (Zheng 2020, eq. 1: a volume and a plane at random each time) go through that voxel in a random
+    a random drawn slice, or any of a random volume. The patch is then placed at random around it, or centered on it.
+    Slices (Zheng 2020, eq. 1: a volume and a plane at random each time) go through that voxel in a random
     plane; in planes other than the drawn one only the drawn lines of it are supervised.
 
     Args:
@@ -71,9 +76,16 @@ class PatchSampler:
         self._by_class = {c: [(case, s) for case in cases for s in case.by_class.get(c, ())] for c in shown}
         self._located = {c: [case for case in cases if len(case.located.get(c, ()))] for c in shown}
         shares = placing.class_shares or {c: placing.foreground_share / len(shown) for c in shown}
+        if shares.get(0, 0.0) > 0:
+            self._by_class[0] = [(case, s) for case, s in self._slices if _shows_background(case, s)]
+            self._located[0] = []
+            shown = [0, *shown] if self._by_class[0] else shown
         self._classes = [c for c in shown if shares.get(c, 0.0) > 0]
         self._bounds = np.cumsum([shares[c] for c in self._classes])
         self._anywhere = placing.undrawn_share if self._slices else 1.0
+        self._undrawn = [
+            (case, left) for case in (cases if placing.is_undrawn_only else ()) if all(map(len, left := _undrawn(case)))
+        ]
 
     def patches(self, iteration: int, numbers: Sequence[int]) -> list[Patch]:
         """The patches of these numbers."""
@@ -88,7 +100,12 @@ class PatchSampler:
         start = []
         for position, length, count in zip(voxel, size, case.image.shape, strict=True):
             low, high = max(0, position - length + 1), min(position, count - length)
-            start.append(int(rng.integers(low, high + 1)) if high >= low else -((length - count) // 2))
+            if high < low:
+                start.append(-((length - count) // 2))
+            elif self._placing.is_centered:
+                start.append(min(max(position - length // 2, low), high))
+            else:
+                start.append(int(rng.integers(low, high + 1)))
         arrays = extract_patch(case, start, size)
         if across is None:
             return Patch(arrays, (0, 1, 2), case.name)
@@ -101,6 +118,9 @@ class PatchSampler:
         if place < len(self._classes):
             return self._voxel_of(self._classes[place], rng)
         if chance >= 1.0 - self._anywhere or not self._slices:
+            if self._undrawn:
+                case, left = self._undrawn[int(rng.integers(len(self._undrawn)))]
+                return case, [int(rng.choice(indices)) for indices in left]
             case = self._cases[int(rng.integers(len(self._cases)))]
             return case, [int(rng.integers(n)) for n in case.image.shape]
         case, (axis, index) = self._slices[int(rng.integers(len(self._slices)))]
@@ -115,10 +135,26 @@ class PatchSampler:
             voxels = case.located[wanted]
             return case, voxels[int(rng.integers(len(voxels)))].tolist()
         case, (axis, index) = slices[int(rng.integers(len(slices)))]
-        inside = np.argwhere(case.labels[slice_layer(axis, index)] == wanted)
+        inside = np.argwhere(_shown(case, (axis, index), wanted))
         voxel = inside[int(rng.integers(len(inside)))].tolist()
         voxel.insert(axis, index)
         return case, voxel
+
+
+def _shown(case: TrainingCase, drawn_slice: tuple[int, int], wanted: int) -> np.ndarray:
+    """(rows, columns) bool: where a drawn slice shows a class; undecided voxels are not background."""
+    shown: np.ndarray = case.labels[slice_layer(*drawn_slice)] == wanted
+    return shown if wanted else shown & case.decided_on(*drawn_slice)
+
+
+def _shows_background(case: TrainingCase, drawn_slice: tuple[int, int]) -> bool:
+    return bool(_shown(case, drawn_slice, 0).any())
+
+
+def _undrawn(case: TrainingCase) -> list[np.ndarray]:
+    """For each axis the indices without a drawn slice: a voxel with all three of them is on none."""
+    drawn = (*case.slices, *case.held_out)
+    return [np.setdiff1d(np.arange(n), [i for a, i in drawn if a == axis]) for axis, n in enumerate(case.image.shape)]
 
 
 def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:

@@ -8,6 +8,9 @@ import torch
 from monai.networks.layers import get_norm_layer
 from monai.networks.layers.factories import Conv, Dropout, Pool
 from torch import nn
+from torch.nn import functional
+
+from .outputs import Outputs
 
 _STEM_FEATURES = 16
 
@@ -28,7 +31,11 @@ class DenseVoxNet(nn.Module):
         up: features of the two transposed convolutions, on the way back to full resolution.
         dropout: share dropped after each convolution of the blocks.
         norm: MONAI's name of the normalisation; 'batch' is Yu's.
+        has_auxiliary: whether it has an auxiliary output in training: logits from the features of the first block,
+            brought to full resolution by linear interpolation (there: by a transposed convolution that begins as one).
     """
+
+    training_only = ("rest.auxiliary",)
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class DenseVoxNet(nn.Module):
         up: tuple[int, int] = (128, 64),
         dropout: float = 0.0,
         norm: str = "instance",
+        has_auxiliary: bool = False,
     ):
         super().__init__()
         kind = (dimensions, dropout, norm)
@@ -48,9 +56,11 @@ class DenseVoxNet(nn.Module):
         self.stem = _Stem(dimensions, in_channels, first)
         self.first = _DenseBlock(_STEM_FEATURES, growth, layers[0], *kind)
         self.rest = _Rest(self.first.features, _STEM_FEATURES, out_channels, growth, layers[1], first, second, up, kind)
+        if has_auxiliary:
+            self.rest.add_auxiliary(out_channels)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(N, channels, *spatial) to logits (N, classes, *spatial)."""
+    def forward(self, image: torch.Tensor) -> Outputs:
+        """(N, channels, *spatial) to logits (N, classes, *spatial); in training with auxiliary ones, if it has them."""
         full, half = self.stem(image)
         return self.rest(self.first(half), full)
 
@@ -64,6 +74,8 @@ class YShapedDenseVoxNet(nn.Module):
     Args: as of DenseVoxNet; prior_channels: of the mean pseudo-label, one for each class.
     """
 
+    training_only = DenseVoxNet.training_only
+
     def __init__(
         self,
         dimensions: int,
@@ -76,6 +88,7 @@ class YShapedDenseVoxNet(nn.Module):
         up: tuple[int, int] = (128, 64),
         dropout: float = 0.0,
         norm: str = "instance",
+        has_auxiliary: bool = False,
     ):
         super().__init__()
         kind = (dimensions, dropout, norm)
@@ -86,9 +99,11 @@ class YShapedDenseVoxNet(nn.Module):
         self.arms = nn.ModuleList(arms)
         joined = sum(arm.features for arm in arms)
         self.rest = _Rest(joined, 2 * _STEM_FEATURES, out_channels, growth, layers[1], first, second, up, kind)
+        if has_auxiliary:
+            self.rest.add_auxiliary(out_channels)
 
-    def forward(self, image_and_prior: torch.Tensor) -> torch.Tensor:
-        """(N, image + prior channels, *spatial) to logits (N, classes, *spatial)."""
+    def forward(self, image_and_prior: torch.Tensor) -> Outputs:
+        """(N, image + prior channels, *spatial) to what `DenseVoxNet` returns."""
         parts = image_and_prior[:, : self.in_channels], image_and_prior[:, self.in_channels :]
         stems = [stem(part) for stem, part in zip(self.stems, parts, strict=True)]
         halves = [arm(half) for arm, (_, half) in zip(self.arms, stems, strict=True)]
@@ -150,6 +165,7 @@ class _Rest(nn.Module):
     ):
         super().__init__()
         dimensions, _, norm = kind
+        self.dimensions = dimensions
         convolution, pool = Conv[Conv.CONV, dimensions], Pool[Pool.MAX, dimensions]
         raising = Conv[Conv.CONVTRANS, dimensions]
         narrowed = min(channels, _STEM_FEATURES + 12 * growth)
@@ -159,6 +175,8 @@ class _Rest(nn.Module):
                 get_norm_layer((norm, {"affine": True}), dimensions, seen), nn.ReLU(inplace=True), layer
             )
 
+        self.narrowed = narrowed
+        self.auxiliary: nn.Module | None = None
         self.transition = unit(channels, convolution(channels, narrowed, 1, bias=False))
         self.pool = pool(tuple(second), tuple(second))
         self.second = _DenseBlock(narrowed, growth, layers, *kind)
@@ -167,7 +185,16 @@ class _Rest(nn.Module):
         self.up_first = unit(up[0], raising(up[0], up[1], tuple(first), tuple(first)))
         self.classifier = unit(up[1] + full_channels, convolution(up[1] + full_channels, classes, 1))
 
-    def forward(self, x: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
-        x = self.second(self.pool(self.transition(x)))
+    def add_auxiliary(self, classes: int) -> None:
+        """Last, so that the other layers begin with the same weights whether or not there is one."""
+        self.auxiliary = Conv[Conv.CONV, self.dimensions](self.narrowed, classes, 1)
+
+    def forward(self, x: torch.Tensor, full: torch.Tensor) -> Outputs:
+        halved = self.transition(x)
+        x = self.second(self.pool(halved))
         x = self.up_first(self.up_second(x))
-        return self.classifier(torch.cat([x, full], 1))
+        logits = self.classifier(torch.cat([x, full], 1))
+        if self.auxiliary is None or not self.training:
+            return logits
+        mode = "bilinear" if self.dimensions == 2 else "trilinear"
+        return logits, functional.interpolate(self.auxiliary(halved), size=full.shape[2:], mode=mode)

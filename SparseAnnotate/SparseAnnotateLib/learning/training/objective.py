@@ -12,9 +12,10 @@ from ...runs.plan import ModelPlan
 from ..data.augmentation import Augmentation
 from ..data.batches import Batch
 from ..data.patches import PatchSampler
+from ..networks.outputs import Outputs
 from ..prediction.trained_model import TrainedModel
 
-Forward = Callable[[torch.Tensor], torch.Tensor]
+Forward = Callable[[torch.Tensor], Outputs]
 
 
 class Objective(ABC):

@@ -83,8 +83,8 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
     given = settings.augmentation.flip
     flip = given or ()
+    sided = [name for name in names_of.values() if _SIDES & _words(name)]
     if given is None:
-        sided = [name for name in names_of.values() if _SIDES & _words(name)]
         flip = () if sided else ("R",)
         if sided:
             notes.append(
@@ -92,6 +92,12 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
                     structure=sided[0]
                 )
             )
+    elif "R" in given and sided:
+        notes.append(
+            _(
+                "Patches are mirrored from left to right, as set, although '{structure}' distinguishes left from right."
+            ).format(structure=sided[0])
+        )
     models = []
     for role in _MODELS[settings.recipe]:
         if role == "2d":
@@ -100,6 +106,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
             models.append(_planned_2d_model(settings, shapes, planes, chosen.device))
         else:
             models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device))
+    _check_auxiliary(settings, models)
     notes += [_patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
         settings=settings,
@@ -218,10 +225,24 @@ def _check_classes(settings: TrainingSettings, classes: tuple[int, ...]) -> None
                 "{given}."
             ).format(needed=len(classes) + 1, given=len(settings.class_weights))
         )
-    unknown = sorted(set(settings.class_shares or ()) - set(classes))
+    unknown = sorted(set(settings.class_shares or ()) - {0, *classes})
     if unknown:
         raise BadInputError(
             _("'class_shares' includes label {label}, which is not on any drawn slice.").format(label=unknown[0])
+        )
+
+
+def _check_auxiliary(settings: TrainingSettings, models: Sequence[ModelPlan]) -> None:
+    if settings.auxiliary_weight > 0 and not any(NETWORKS.named(model.network).has_auxiliary for model in models):
+        raise BadInputError(
+            _(
+                "'auxiliary_weight' is {weight:g}, but no network of this training ({networks}) has an auxiliary "
+                "output. Choose one that has ({able}), or set 'auxiliary_weight' to 0."
+            ).format(
+                weight=settings.auxiliary_weight,
+                networks=", ".join(model.network for model in models),
+                able=", ".join(name for name, entry in NETWORKS.items() if entry.has_auxiliary),
+            )
         )
 
 

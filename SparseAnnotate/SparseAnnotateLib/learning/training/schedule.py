@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+
+from ...runs.optimization import ScheduleKind
+from ...runs.plan import ModelPlan
+from ...runs.settings import TrainingSettings
 
 _SMALLEST_PROGRESS = 0.002
-_POWER = 0.9
 
 
 @dataclass
 class Schedule:
-    """Warm-up, then 'hold' (constant rate, linear cool-down to zero), 'poly' (power 0.9) or 'cosine' to zero.
+    """Warm-up, then 'hold' (constant rate, linear cool-down to zero), 'poly' or 'cosine' to zero, or 'step'.
 
     With 'hold' training can end at any time with a proper cool-down: when the held-out slices show no progress for
-    `patience` validations, the cool-down begins immediately (early stop). The other two stop early without a cool-down.
+    `patience` validations, the cool-down begins immediately (early stop). The others stop early without a cool-down.
+
+    Attributes:
+        poly_power: 'poly' multiplies the rate by (1 - iteration / iterations) to this power (Yu 2017).
+        step_at, step_factor: 'step' multiplies the rate by the factor after each of these numbers of iterations.
     """
 
     iterations: int
     warm_up: int
     cool_down: int
     patience: int
-    kind: Literal["hold", "poly", "cosine"] = "hold"
+    kind: ScheduleKind = "hold"
+    poly_power: float = 0.9
+    step_at: tuple[int, ...] = ()
+    step_factor: float = 0.1
     cooling_from: int | None = None
     best: float | None = None
     validations_without_progress: int = 0
@@ -46,9 +55,13 @@ class Schedule:
     def rate(self, iteration: int) -> float:
         """Factor of the learning rate at an iteration (from 0)."""
         rising = (iteration + 1) / self.warm_up if iteration < self.warm_up else 1.0
-        if self.kind != "hold":
-            left = 1.0 - iteration / self.iterations
-            return min(rising, left**_POWER if self.kind == "poly" else 0.5 * (1.0 - math.cos(math.pi * left)))
+        left = 1.0 - iteration / self.iterations
+        if self.kind == "poly":
+            return min(rising, left**self.poly_power)
+        if self.kind == "cosine":
+            return min(rising, 0.5 * (1.0 - math.cos(math.pi * left)))
+        if self.kind == "step":
+            return min(rising, self.step_factor ** sum(iteration >= step for step in self.step_at))
         falling = (self.end - iteration) / max(self.end - self.cooling_start, 1)
         return min(rising, falling, 1.0) if iteration >= self.cooling_start else rising
 
@@ -70,3 +83,18 @@ class Schedule:
         """The inverse of `state`."""
         self.cooling_from, self.best = state["cooling_from"], state["best"]
         self.validations_without_progress = state["looks"]
+
+
+def new_schedule(settings: TrainingSettings, model: ModelPlan) -> Schedule:
+    """The schedule of a model at its first step."""
+    kind = settings.schedule_2d if model.role == "2d" else None
+    return Schedule(
+        model.iterations,
+        max(1, round(settings.warm_up * model.iterations)),
+        round(settings.cool_down * model.iterations),
+        settings.patience,
+        kind or settings.schedule,
+        poly_power=settings.poly_power,
+        step_at=settings.step_at,
+        step_factor=settings.step_factor,
+    )

@@ -14,6 +14,7 @@ from ...runs.plan import ModelPlan, RunPlan
 from ..data.batches import Batch
 from ..data.patches import PatchSampler, Placing
 from ..data.training_cases import TrainingCase
+from ..networks.outputs import loss_of_outputs, main_logits
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import mean_pseudo_label
 from .distributed import Ranks
@@ -47,7 +48,11 @@ class SelfTrainingObjective(SupervisedObjective):
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
         # Half of the other patches lie anywhere, so that false positives far from the structures are unlearned, too.
-        placing = Placing(settings.foreground_share, None, (1.0 - settings.foreground_share) / 2)
+        placing = Placing(
+            settings.foreground_share,
+            undrawn_share=(1.0 - settings.foreground_share) / 2,
+            is_centered=settings.patch_placing == "on",
+        )
         return PatchSampler(self.cases, model.patch, placing, settings.seed)
 
     def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
@@ -56,16 +61,18 @@ class SelfTrainingObjective(SupervisedObjective):
         both = sets.transpose(0, 1), batch["sure"].transpose(0, 1)
         prior = mean_pseudo_label(*both, self.plan.class_count, self._set_weights)
         prior = prior.transpose(0, 1) * inside
-        logits = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
+        outputs = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
         drawn = batch["supervised"] > 0
         if done < self.settings.random_share:
             chosen = torch.tensor([self._random_set(batch, n) for n in batch["number"].tolist()], device=sets.device)
         else:
-            chosen = self._nearest(logits.detach(), sets, inside & ~drawn)
+            chosen = self._nearest(main_logits(outputs).detach(), sets, inside & ~drawn)
         pseudo = sets[torch.arange(len(sets), device=sets.device), chosen][:, None]
         target = torch.where(drawn, batch["label"].long(), pseudo)
         weights = torch.where(drawn, self.settings.drawn_weight, 1.0) * inside
-        return self._loss(logits, target, weights)
+        return loss_of_outputs(
+            outputs, self.settings.auxiliary_weight, lambda logits: self._loss(logits, target, weights)
+        )
 
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)

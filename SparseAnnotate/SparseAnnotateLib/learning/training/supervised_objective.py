@@ -15,6 +15,7 @@ from ..data.augmentation import Augmentation, mixed
 from ..data.batches import Batch
 from ..data.patches import PatchSampler, Placing
 from ..data.training_cases import TrainingCase
+from ..networks.outputs import Outputs, loss_of_outputs, main_logits
 from ..prediction.trained_model import TrainedModel
 from .distributed import Ranks
 from .losses import SparseLoss
@@ -39,9 +40,15 @@ class SupervisedObjective(Objective):
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
-        by_value = {value: index for index, value in enumerate(self.plan.classes, start=1)}
+        by_value = {value: index for index, value in enumerate((0, *self.plan.classes))}
         shares = settings.class_shares and {by_value[v]: s for v, s in settings.class_shares.items() if v in by_value}
-        placing = Placing(settings.foreground_share, shares, settings.undrawn_share)
+        placing = Placing(
+            settings.foreground_share,
+            shares,
+            settings.undrawn_share,
+            is_centered=settings.patch_placing == "on",
+            is_undrawn_only=settings.undrawn_only,
+        )
         planes = model.planes or (0, 1, 2)
         return PatchSampler(self.cases, model.patch, placing, settings.seed, planes)
 
@@ -54,30 +61,37 @@ class SupervisedObjective(Objective):
     def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
         share = self.settings.augmentation.mixup
         image, partner, weight = mixed(batch["image"], share, self.settings.seed + 7919 * int(batch["iteration"]))
-        logits = forward(image)
-        value = self._supervised_loss(logits, batch, slice(None))
+        outputs = forward(image)
+        value = self._supervised_loss(outputs, batch, slice(None))
         if weight < 1.0:
-            value = weight * value + (1.0 - weight) * self._supervised_loss(logits, batch, partner)
+            value = weight * value + (1.0 - weight) * self._supervised_loss(outputs, batch, partner)
         elif teacher is not None:
-            value = value + self.settings.mean_teacher * _ramp(done) * self._disagreement(logits, batch, teacher)
+            disagreement = self._disagreement(main_logits(outputs), batch, teacher)
+            value = value + self.settings.mean_teacher * _ramp(done) * disagreement
         return value
 
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)
         return dice_on_slices(model, held_out, watch) if held_out else None
 
-    def _supervised_loss(self, logits: torch.Tensor, batch: Batch, which) -> torch.Tensor:
+    def _supervised_loss(self, outputs: Outputs, batch: Batch, which) -> torch.Tensor:
         distances = batch["distances"][which] if "distances" in batch else None
         supervised = batch["supervised"][which]
         if supervised.ndim == 4:
             supervised = _equal_slice_weights(supervised)
-        return self._loss(logits, batch["label"][which], supervised, distances)
+        label = batch["label"][which]
+        return loss_of_outputs(
+            outputs,
+            self.settings.auxiliary_weight,
+            lambda logits: self._loss(logits, label, supervised, distances),
+        )
 
     def _disagreement(self, logits: torch.Tensor, batch: Batch, teacher: Forward) -> torch.Tensor:
         """Mean squared difference of the probabilities from a teacher's, over undrawn voxels."""
         image = batch["image"]
+        noisy = image + _TEACHER_NOISE * torch.randn_like(image)
         with torch.no_grad():
-            wanted = torch.softmax(teacher(image + _TEACHER_NOISE * torch.randn_like(image)).float(), 1)
+            wanted = torch.softmax(main_logits(teacher(noisy)).float(), 1)
         undrawn = (batch["supervised"] == 0).float()
         squares = (torch.softmax(logits.float(), 1) - wanted).square().mean(1, keepdim=True) * undrawn
         return self.ranks.total(squares.sum()) / self.ranks.total(undrawn.sum()).clamp_min(1.0)

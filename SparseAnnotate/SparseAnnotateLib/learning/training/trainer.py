@@ -18,13 +18,15 @@ from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import is_out_of_memory, release_cached_memory
-from ..prediction.model_building import built_network, trained_model
+from ..networks.outputs import Outputs
+from ..prediction.model_building import network_to_train, trained_model
 from ..prediction.sliding_windows import autocast
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .distributed import Ranks
 from .memory_reduction import check_can_be_reduced, reduced
 from .objective import Forward, Objective
-from .schedule import Schedule
+from .optimizer import new_optimizer
+from .schedule import new_schedule
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
@@ -58,14 +60,7 @@ class Trainer:
         self.device, self.precision = ranks.device(plan.device), plan.precision
         self.seed = self.settings.seed * 3 + ("3d", "2d", "final").index(model.role)
         self._build()
-        total = model.iterations
-        self.schedule = Schedule(
-            total,
-            max(1, round(self.settings.warm_up * total)),
-            round(self.settings.cool_down * total),
-            self.settings.patience,
-            self.settings.schedule,
-        )
+        self.schedule = new_schedule(self.settings, model)
         self.iteration = 0
         self.seconds_before = 0.0
         self.losses: list[float] = []
@@ -105,7 +100,7 @@ class Trainer:
 
     def _build(self) -> None:
         torch.manual_seed(self.seed)
-        network = built_network(self.model_plan, self.plan)
+        network = network_to_train(self.model_plan, self.plan)
         last = self.settings.channels_last
         on_gpu = self.device.startswith("cuda")
         self._format = torch.contiguous_format
@@ -119,9 +114,7 @@ class Trainer:
         if self.settings.mean_teacher > 0 and self.model_plan.role != "final":
             average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
             self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        self.optimizer = new_optimizer(self.model.parameters(), self.settings)
         self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_gpu)
 
     def _train(self) -> None:
@@ -206,7 +199,7 @@ class Trainer:
         return value if np.isfinite(value) else float("nan")
 
     def _forward(self, network: Forward) -> Forward:
-        def forward(image: torch.Tensor) -> torch.Tensor:
+        def forward(image: torch.Tensor) -> Outputs:
             with autocast(self.device, self.precision):
                 return network(image.contiguous(memory_format=self._format))
 

@@ -16,13 +16,14 @@ def _arguments(shape: NetworkShape) -> dict[str, Any]:
     planned = [tuple(min(s, 2) for s in stride) for stride in shape.strides[1:3]]
     halving = len(planned) == 2 and all(math.prod(s) > 1 for s in planned)
     strides = planned if halving else [(2,) * shape.dimensions] * 2
-    return {
+    arguments = {
         "dimensions": shape.dimensions,
         "in_channels": 1,
         "out_channels": shape.class_count,
         "strides": strides,
         "dropout": shape.dropout,
     }
+    return {**arguments, "has_auxiliary": True} if shape.is_trained_with_auxiliary else arguments
 
 
 def _y_shaped(shape: NetworkShape) -> dict[str, Any]:
@@ -37,6 +38,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.dense_vox_net:DenseVoxNet",
         arguments=_arguments,
         patch_divisor=_DIVISOR,
+        has_auxiliary=True,
         order=4,
     )
 )
@@ -48,6 +50,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=_y_shaped,
         patch_divisor=_DIVISOR,
+        has_auxiliary=True,
         takes_pseudo_label=True,
         order=9,
     )
@@ -60,6 +63,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=lambda shape: {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)},
         patch_divisor=_DIVISOR,
+        has_auxiliary=True,
         takes_pseudo_label=True,
         order=10,
     )

@@ -1,0 +1,1 @@
+"""Presets that repeat the trainings of publications, one file for each; see `runs.presets`."""
