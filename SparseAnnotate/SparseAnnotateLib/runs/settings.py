@@ -75,7 +75,8 @@ class TrainingSettings:
         weight_decay: of the optimizer; decoupled from the gradient with 'adamw', added to it with the others.
         optimizer: 'adamw', 'adam' or 'sgd'.
         optimizer_eps: the term that keeps 'adamw' and 'adam' from dividing by zero.
-        momentum: of 'sgd'. nesterov: whether it is Nesterov's.
+        momentum: of 'sgd'.
+        nesterov: whether the momentum of 'sgd' is Nesterov's.
         initialization: of the weights of 3D models, the final one included: 'default' (as the network's library does
             it), 'gaussian' (mean 0, standard deviation 0.01: Yu 2017, Zheng 2020) or 'he' (He 2015).
         initialization_2d: the same for 2D models; None: as `initialization`.
