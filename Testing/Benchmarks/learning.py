@@ -252,7 +252,7 @@ def _settings(configuration: Configuration, options: argparse.Namespace) -> Trai
         iterations_final=steps,
         seed=configuration.seed,
         device=options.device,
-        patch=(32, 48, 32) if configuration.set == HIPPOCAMPUS else None,
+        patch=(32, 48, 32) if configuration.set == HIPPOCAMPUS or options.quick else None,
     )
     return from_plain({**to_plain(settings), **_changes(facts["changes"])}, TrainingSettings, "--change")
 

@@ -1,9 +1,11 @@
-"""The benchmark of learning: its splits, what it measures, and a whole run of it on small data."""
+"""The page of the benchmarks; the benchmark of learning: its splits, its measures, and a whole run on small data."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,6 +31,30 @@ def benchmark():
     for name in names:
         sys.modules.pop(name, None)
     sys.modules.update(hidden)
+
+
+def sections():
+    """Heading and text of each section of the benchmarks' page."""
+    parts = re.split(r"^## (.+)$", (BENCHMARKS / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_section_with_figures_names_their_command_and_commit():
+    found = [(heading, text) for heading, text in sections() if re.search(r"\d\.\d|\.\d\d", text)]
+    assert len(found) >= 9
+    for heading, text in found:
+        assert re.search(r"`Testing/run (bench \w+|demo)\b[^`]*`", text), f"{heading}: no command"
+        assert re.search(r"\bcommits? `[0-9a-f]{7,}`", text), f"{heading}: no commit"
+
+
+def test_the_commands_of_the_benchmarks_page_are_understood(benchmark, monkeypatch):
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"`Testing/run bench (\w+ ?[^`]*)`", page.replace("`Testing/run bench NAME", ""))
+    assert len(commands) >= 12
+    for command in commands:
+        name, *options = shlex.split(command)
+        benchmark(name).parser().parse_args(options)
 
 
 def line(split="2", strategy="staggered", density=0.1, seed=0, commit="abc1234", **dice):
