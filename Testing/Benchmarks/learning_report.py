@@ -1,8 +1,9 @@
 """The results of `learning` in detail: Testing/run bench learning_report FILE [FILE ...] [--only TEXT].
 
 First the summary that `learning` prints: Dice over splits and seeds, and each part against the same part of 'full'.
-Then, for each configuration: its parts; the Dice of its pseudo-labels on the training volumes by the distance from the
-nearest drawn slice; how far the views agree, and what the final model makes of the errors of its pseudo-labels.
+Then, for each configuration: its parts; what self-training adds, beside what may explain it; the Dice of its
+pseudo-labels on the training volumes by the distance from the nearest drawn slice; how far the views agree, and what
+the final model makes of the errors of its pseudo-labels.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ SUMMARY = (*GROUP, "n", "Dice", "sd", "against full", "sd of it", "pairs")
 PART_COLUMNS = ("2D", "3D", "2D + 3D", "final alone", "self-training", *(part + FLIPS for part in PARTS))
 PLACES = (EVERYWHERE, OFF, *DISTANCES)
 SHARES = ("agreed", "right where agreed", "right elsewhere", "errors repeated", "errors mended", "errors added")
+
+GAIN_LEAVES_OUT = ("right where agreed", "right elsewhere")
+GAIN_COLUMNS = (
+    "configuration",
+    "gain",
+    *(f"{part}, {place}" for place in ("drawn", "undrawn") for part in ("pseudo-label", "final")),
+    *(share for share in SHARES if share not in GAIN_LEAVES_OUT),
+)
 
 
 def read_lines(path: str | Path, tell: bool = False) -> list[dict]:
@@ -109,6 +118,22 @@ def part_rows(lines: Iterable[dict]) -> list[tuple]:
     return [(line["name"], *(_shown(line["dice"].get(part)) for part in PART_COLUMNS)) for line in lines]
 
 
+def gain_rows(lines: Iterable[dict]) -> list[tuple]:
+    """What self-training adds on the test volumes, beside what may explain it; the largest gain first."""
+    rows = []
+    for line in lines:
+        if line.get("diagnosis") and "self-training" in line["dice"]:
+            dice, (training, test) = line["dice"], (line["diagnosis"][kind] for kind in ("training", "test"))
+            gain = dice["self-training"] - dice["2D + 3D"]
+            pseudo, final = training["dice"]["2D + 3D"], training["dice"]["final alone"]
+            # Pseudo-labels of 'full' are only on drawn slices; within a volume, the test volumes are those of training.
+            places = [_shown(values.get(place)) for place in ("0", OFF) for values in (pseudo, final)]
+            shares = (test["agreement"] or training["agreement"]).get
+            seen = [_shown(shares(name, {}).get(EVERYWHERE)) for name in SHARES if name not in GAIN_LEAVES_OUT]
+            rows.append((gain, line["name"], f"{gain:+.3f}", *places, *seen))
+    return [row[1:] for row in sorted(rows, key=lambda row: -row[0])]
+
+
 def place_rows(line: dict) -> list[tuple]:
     """Dice on the training volumes of every part of a configuration, by the distance from the drawn slices."""
     parts = line["diagnosis"]["training"]["dice"]
@@ -143,6 +168,8 @@ def main() -> None:
     report_summary(lines, options)
     options.json = None
     report("Dice on the test volumes", ("configuration", *PART_COLUMNS), part_rows(lines), options)
+    title = "Gain of self-training over 2D + 3D; Dice of pseudo-labels and final model in training; shares in tests"
+    report(title, GAIN_COLUMNS, gain_rows(lines), options)
     for line in lines:
         if line.get("diagnosis"):
             title = f"{line['name']}: Dice on the training volumes, by slices to the nearest drawn slice"

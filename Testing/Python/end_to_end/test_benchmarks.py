@@ -124,6 +124,25 @@ def test_each_part_is_compared_with_the_same_part_of_full_annotation_of_its_spli
     assert rows["0-1 (choosing)", "staggered", "3D"] == (1, "0.500", "", "", "", 0)
 
 
+def test_what_self_training_adds_stands_beside_its_pseudo_labels_and_errors(benchmark):
+    training = {"dice": {"2D + 3D": {"0": 0.91, "off the drawn slices": 0.87}, "final alone": {"0": 0.93}}}
+    test = {"dice": {}, "agreement": {"errors mended": {"everywhere": 0.25}}}
+    lines = [
+        {**line("2", **{"2D + 3D": 0.86, "self-training": 0.85}), "diagnosis": {"training": training, "test": test}},
+        {**line("3", **{"2D + 3D": 0.80, "self-training": 0.82}), "diagnosis": {"training": training, "test": test}},
+        line("4", **{"3D": 0.8}),
+    ]
+    found = [
+        dict(zip(benchmark("learning_report").GAIN_COLUMNS, row, strict=True))
+        for row in benchmark("learning_report").gain_rows(lines)
+    ]
+    assert [row["gain"] for row in found] == ["+0.020", "-0.010"]
+    assert found[0]["pseudo-label, drawn"] == "0.910"
+    assert found[0]["pseudo-label, undrawn"] == "0.870"
+    assert (found[0]["final, drawn"], found[0]["final, undrawn"]) == ("0.930", "")
+    assert (found[0]["errors mended"], found[0]["errors added"]) == ("0.250", "")
+
+
 def test_lines_of_earlier_versions_and_cut_ones_are_left_out_and_told(benchmark, tmp_path, capsys):
     path = tmp_path / "learning.jsonl"
     old = {"name": "hippocampus 10 percent staggered seed 0", "dice": {"sparse 3D": 0.87}}
