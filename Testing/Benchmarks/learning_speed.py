@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from SparseAnnotateLib.runs import AugmentationSettings, NetworkShape, TrainingS
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
 BLOCK = 5
+SHAPE = (128, 160, 160)
 FEW = AugmentationSettings()
 MANY = AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)
 
@@ -61,7 +61,8 @@ def main() -> None:
     if "steps" in options.parts:
         for name, augmentation in (("few changes", FEW), ("all changes", MANY)):
             for recipe in ("3d", "2d"):
-                fixed, real = _steps(recipe, augmentation, device, 1 if options.quick else options.blocks)
+                settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=device, iterations=10_000)
+                fixed, real = step_seconds(settings, 1 if options.quick else options.blocks)
                 rows.append((f"{recipe}, {name}", device, fixed, real, real / fixed))
     if "prediction" in options.parts:
         slices = 32 if options.quick else options.slices
@@ -82,18 +83,17 @@ def main() -> None:
     )
 
 
-def _steps(recipe: str, augmentation: AugmentationSettings, device: str, blocks: int) -> tuple[float, float]:
-    """Median seconds of a step on a fixed batch, and on real data."""
+def step_seconds(settings: TrainingSettings, blocks: int, shape: tuple[int, int, int] = SHAPE) -> tuple[float, float]:
+    """Median seconds of a step on a fixed batch, and on real data: volumes of this shape, `blocks` of BLOCK steps."""
     with tempfile.TemporaryDirectory() as folder:
-        cohort = _cohort(Path(folder))
+        cohort = ball_cohort(Path(folder) / "cohort", shape)
         names = [case.name for case in cohort.cases]
-        settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=device, iterations=10_000)
         plan = new_plan(cohort, settings, names)
         run = RunFolder(cohort.run_folder("r"))
         cases = training_cases(
             cohort,
             names,
-            {1: 1},
+            {value: index for index, value in enumerate(plan.classes, start=1)},
             normalisation="z_score",
             validation_share=0.0,
             seed=0,
@@ -103,7 +103,7 @@ def _steps(recipe: str, augmentation: AugmentationSettings, device: str, blocks:
         objective = SupervisedObjective(plan, cases, Ranks())
         trainer = Trainer(run, plan, plan.models[0], objective, Ranks(), Watch(), lambda *_: None)
         batches = trainer._batches()
-        batch = {key: tensor.to(device) for key, tensor in batches.take(0).items()}
+        batch = {key: tensor.to(plan.device) for key, tensor in batches.take(0).items()}
         times: dict[str, list[float]] = {"fixed": [], "real": []}
         number = 1
         for _ in range(blocks + 1):
@@ -119,20 +119,23 @@ def _steps(recipe: str, augmentation: AugmentationSettings, device: str, blocks:
                     found.append(time.perf_counter() - start)
         batches.close()
         # The first block warms up.
-        return tuple(float(np.median(found[BLOCK:])) for found in times.values())
+        fixed, real = (float(np.median(found[BLOCK:])) for found in times.values())
+        return fixed, real
 
 
-def _cohort(folder: Path) -> Cohort:
-    """Four volumes of 128 x 160 x 160 with balls in them, every tenth slice drawn."""
-    cohort = Cohort.create(folder / "cohort", "balls", {1: "ball"})
-    geometry = VolumeGeometry.from_spacing((128, 160, 160))
-    for number in range(4):
+def ball_cohort(folder: Path, shape: tuple[int, int, int] = SHAPE, count: int = 4, apart: int = 10) -> Cohort:
+    """`count` volumes with a ball and its core in noise, one axial slice drawn of each `apart`."""
+    cohort = Cohort.create(folder, "balls", {1: "ball", 2: "core"})
+    geometry = VolumeGeometry.from_spacing(shape)
+    radius = min(shape) / 4
+    for number in range(count):
         rng = np.random.default_rng(number)
-        grid = np.indices(geometry.shape) - rng.uniform(50, 90, (3, 1, 1, 1))
-        labels = (np.linalg.norm(grid, axis=0) < 30).astype(np.uint8)
+        centre = np.array(shape) / 2 + rng.uniform(-0.15, 0.15, 3) * min(shape)
+        distance = np.linalg.norm(np.indices(shape) - centre[:, None, None, None], axis=0)
+        labels = (distance < radius).astype(np.uint8) + (distance < radius / 2)
         image = (100 * labels + 20 * rng.normal(size=labels.shape)).astype(np.float32)
         cohort.add_case(f"case {number}", image, geometry)
-        drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(5, 128, 10))
+        drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(apart // 2, shape[0], apart))
         cohort.save_annotation(f"case {number}", drawn)
     return cohort
 
@@ -141,17 +144,40 @@ def _prediction(device: str, slices: str) -> dict:
     """Seconds and peak memory of predicting a large volume."""
     network = planned_network("auto", device)
     patch = (48, 48, 48) if device == "cpu" else (128, 128, 128)
-    model = build_network(network, NetworkShape(3, patch)).to(device).eval()
-    rng = np.random.default_rng(0)
-    image = rng.normal(size=(int(slices), 512, 512)).astype(np.float16)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    start = time.monotonic()
-    predicted_classes(TrainedModel("3d", model, patch, 3, device, prediction_precision(device)), image)
-    seconds = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    before = peak_gigabytes()
+    seconds, _ = predict_large(large_model(network, patch, device), large_image(int(slices)))
+    peak = peak_gigabytes()
     if device.startswith("cuda"):
         peak += torch.cuda.max_memory_allocated() / 1e9
     return {"seconds": seconds, "gigabytes": peak, "before": before, "patch": list(patch), "network": network}
+
+
+def large_model(network: str, patch: tuple[int, ...], device: str, flip: tuple[int, ...] = ()) -> TrainedModel:
+    """A 3D model of three classes with random weights, the same ones at each call."""
+    torch.manual_seed(0)
+    built = build_network(network, NetworkShape(3, patch)).to(device).eval()
+    return TrainedModel("3d", built, patch, 3, device, prediction_precision(device), flip=flip)
+
+
+def large_image(slices: int, side: int = 512) -> np.ndarray:
+    """A normalized image (slices, side, side) float16 of noise."""
+    return np.random.default_rng(0).normal(size=(slices, side, side)).astype(np.float16)
+
+
+def predict_large(model: TrainedModel, image: np.ndarray) -> tuple[float, np.ndarray]:
+    """Seconds that predicting an image takes, and its classes."""
+    start = time.monotonic()
+    classes = predicted_classes(model, image)
+    return time.monotonic() - start, classes
+
+
+def peak_gigabytes() -> float:
+    """The most memory that this process has had; 0 on systems that do not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":

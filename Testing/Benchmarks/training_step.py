@@ -25,19 +25,21 @@ CONFIGURATIONS = [
     ("bf16", "channels_last_3d"),
 ]
 
-
+CLASSES = 3
 _REPEATED_STEPS = 10
 
 
 class Configuration:
-    """One network in training, in one precision and memory format."""
+    """One network of `CLASSES` classes in training, in one precision and memory format."""
 
     def __init__(self, network: str, patch: tuple[int, ...], precision: str, memory_format: str, device: str):
         torch.manual_seed(0)
         self.label = f"{precision}, {memory_format}"
         self.precision, self.device = precision, device
         self.format = getattr(torch, f"{memory_format}_format" if memory_format == "contiguous" else memory_format)
-        self.model = build_network(network, NetworkShape(3, tuple(patch))).to(device=device, memory_format=self.format)
+        self.model = build_network(network, NetworkShape(CLASSES, tuple(patch))).to(
+            device=device, memory_format=self.format
+        )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=2e-3)
         self.seconds: list[float] = []
         self.losses: list[float] = []

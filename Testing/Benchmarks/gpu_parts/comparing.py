@@ -1,0 +1,51 @@
+"""What the part 'agreement' shares: differences of results, and fp32 as the CPU computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from SparseAnnotateLib.runs import AUTO, TrainingSettings
+
+SMALL_NETWORK, SMALL_FINAL_NETWORK = "basic_unet_small", "y_shaped_dense_vox_net_small"
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Full fp32 on the GPU; by default convolutions are computed in TF32, with 10 bits of mantissa."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def relative(found: torch.Tensor | np.ndarray, expected: torch.Tensor | np.ndarray) -> float:
+    """Norm of the difference divided by the norm of what is expected; infinite where a value is not finite."""
+    a, b = (torch.as_tensor(x).detach().cpu().double() for x in (found, expected))
+    if a.shape != b.shape or not bool(torch.isfinite(a).all()):
+        return float("inf")
+    return float((a - b).norm() / b.norm().clamp_min(1e-30))
+
+
+def share_equal(found: np.ndarray, expected: np.ndarray) -> float:
+    """Share of the voxels with the same label."""
+    return float(np.mean(found == expected))
+
+
+def gradient(network: torch.nn.Module) -> torch.Tensor:
+    """The gradient of all weights as one vector, on the CPU."""
+    return torch.cat([p.grad.detach().flatten().cpu() for p in network.parameters() if p.grad is not None])
+
+
+def same_on_all_devices(settings: TrainingSettings, **changes: Any) -> TrainingSettings:
+    """Settings with small networks where the device would choose, and `changes`."""
+    chosen = {"network": SMALL_NETWORK, "network_2d": SMALL_NETWORK, "network_final": SMALL_FINAL_NETWORK}
+    auto = {name: network for name, network in chosen.items() if getattr(settings, name) == AUTO}
+    return replace(settings, **{**auto, **changes})

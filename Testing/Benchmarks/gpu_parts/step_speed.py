@@ -1,0 +1,146 @@
+"""Training steps: seconds, share of the GPU's peak, waiting for data, and memory planned against used."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from learning_speed import BLOCK, SHAPE, step_seconds
+from SparseAnnotateLib.learning.training.patch_planning import planned_patch_and_batch
+from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
+from training_step import CLASSES, CONFIGURATIONS, Configuration
+
+from .comparing import SMALL_FINAL_NETWORK, SMALL_NETWORK
+from .gpu_memory import empty, reset_used, used_gigabytes, wait_for
+from .sub_part import Setting, SubPart
+
+TRAINED = ("basic_unet", "y_shaped_dense_vox_net", "dynunet")
+# Dense bf16 with fp32 accumulation, TFLOP/s, as their makers state; the first name that occurs in the GPU's counts.
+BF16_PEAKS = {
+    "B200": 2250,
+    "H200": 989,
+    "GH200": 989,
+    "H100 PCIe": 756,
+    "H100 NVL": 835,
+    "H100": 989,
+    "A100": 312,
+    "A40": 150,
+    "A30": 165,
+    "A10": 125,
+    "L40S": 362,
+    "L40": 181,
+    "L4": 121,
+    "RTX 5090": 210,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+    "RTX 6000 Ada": 364,
+    "RTX A6000": 155,
+}
+_STEPS, _SQUARE = 6, 8192
+
+
+def sub_parts(setting: Setting) -> list[SubPart]:
+    """All of this part, the default network first."""
+    found = [SubPart("bf16 matrix product", lambda: _matrix_product(setting), 3.0)]
+    for network in TRAINED if not setting.is_short else (SMALL_NETWORK, SMALL_FINAL_NETWORK):
+        for precision, memory_format in reversed(CONFIGURATIONS):
+            run = lambda n=network, p=precision, f=memory_format: _step(n, p, f, setting)  # noqa: E731
+            is_usual = (precision, memory_format) == ("fp32", "contiguous")
+            found.append(SubPart(f"{network}, {precision}, {memory_format}", run, 10.0, is_usual))
+    for kind, augmentation in (
+        ("few changes", AugmentationSettings()),
+        ("all changes", AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)),
+    ):
+        for recipe in ("3d", "2d"):
+            run = lambda r=recipe, a=augmentation: _real_against_fixed(r, a, setting)  # noqa: E731
+            in_short = (recipe, kind) == ("3d", "few changes")
+            found.append(SubPart(f"real data against a fixed batch, {recipe}, {kind}", run, 12.0, in_short))
+    return found
+
+
+def _matrix_product(setting: Setting) -> dict[str, Any]:
+    """TFLOP/s of a large product, beside what the maker states."""
+    n = 256 if setting.is_short else _SQUARE
+    a, b = (torch.randn(n, n, device=setting.device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        product = a @ b
+    wait_for(setting.device)
+    start = time.perf_counter()
+    for _ in range(10):
+        product = a @ b
+    wait_for(setting.device)
+    seconds = (time.perf_counter() - start) / 10
+    del product
+    return {"TFLOP/s": 2 * n**3 / seconds / 1e12, "stated": stated_peak(setting)}
+
+
+def stated_peak(setting: Setting) -> float | None:
+    """The bf16 peak of the GPU in TFLOP/s; None when it is not in the table."""
+    if not setting.has_gpu:
+        return None
+    name = torch.cuda.get_device_name(setting.device)
+    return next((float(peak) for part, peak in BF16_PEAKS.items() if part in name), None)
+
+
+def _step(network: str, precision: str, memory_format: str, setting: Setting) -> dict[str, Any]:
+    """Seconds of a step on a fixed batch of the size that is planned for this device and volumes as large as CTs."""
+    entry = NETWORKS[network]
+    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1.0, 1.0, 1.0), network, setting.device)
+    if setting.is_short:
+        patch, batch = (16, 16, 32), 1
+    channels = 1 + (CLASSES if entry.takes_pseudo_label else 0)
+    image = torch.randn(batch, channels, *patch, device=setting.device)
+    label = torch.randint(0, CLASSES, (batch, 1, *patch), device=setting.device, dtype=torch.uint8)
+    supervised = torch.zeros(label.shape, dtype=torch.bool, device=setting.device)
+    supervised[:, :, 4::8] = True
+    reset_used(setting.device)
+    trained = Configuration(network, patch, precision, memory_format, setting.device)
+    with FlopCounterMode(display=False) as counter:
+        trained.step(image, label, supervised)
+    seconds = _seconds(trained, image, label, supervised, 1 if setting.is_short else _STEPS)
+    used = used_gigabytes(setting.device)
+    teraflops = counter.get_total_flops() / 1e12
+    figures = {
+        "patch": list(patch),
+        "batch": batch,
+        "seconds": seconds,
+        "TFLOP": teraflops,
+        "TFLOP/s": teraflops / seconds,
+        "gigabytes planned": entry.bytes_per_voxel * batch * float(np.prod(patch)) / 1e9,
+        "gigabytes used": used,
+    }
+    peak = stated_peak(setting)
+    if peak is not None:
+        figures["share of the bf16 peak"] = teraflops / seconds / peak
+    if setting.has_gpu:
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            figures["seconds with cudnn.benchmark"] = _seconds(trained, image, label, supervised, _STEPS)
+        finally:
+            torch.backends.cudnn.benchmark = before
+        del trained, image, label, supervised
+        empty()
+    return figures
+
+
+def _seconds(trained: Configuration, image, label, supervised, steps: int) -> float:
+    """Median of several steps after one that warms up; each waits for its loss."""
+    trained.seconds.clear()
+    for _ in range(1 + steps):
+        trained.step(image, label, supervised)
+    return float(np.median(trained.seconds[1:]))
+
+
+def _real_against_fixed(recipe: str, augmentation: AugmentationSettings, setting: Setting) -> dict[str, Any]:
+    settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=setting.device, iterations=10_000)
+    if setting.is_short:
+        small = TrainingSettings(recipe=recipe, device=setting.device, patch=(16, 16, 32), patch_2d=(32, 32), batch=1)
+        fixed, real = step_seconds(small, 1, (24, 28, 32))
+    else:
+        fixed, real = step_seconds(settings, 4, SHAPE)
+    return {"fixed batch": fixed, "real data": real, "ratio": real / fixed, "steps a block": BLOCK}
