@@ -11,6 +11,7 @@ from ..core import DEFAULT_DEVICE, Watch
 from ..core.messages import counted
 from ..core.strict_json import read_json, read_json_text
 from ..runs import LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
+from ..runs.dice_in_words import dice_sentences
 from ..runs.plan import TrainingEstimate
 from ..worker import requests
 from .shared_options import DEVICES, choices, cohort_command
@@ -103,16 +104,16 @@ def show_training(result: dict[str, Any] | TrainingEstimate) -> None:
         show_line(f"{minutes} on {result.device}. Plan: {result.path}")
         notes = result.notes
     else:
-        dice = result["validation_dice"]
-        held_out = f", Dice {dice:.3f} on held-out drawn slices" if dice is not None else ""
         networks = ", ".join(f"{m['plan']['network']} ({m['plan']['role']})" for m in result["models"])
         steps = sum(m["iterations"] for m in result["models"])
         slices = counted(result["slices"], "{count} drawn slice", "{count} drawn slices")
         cases = counted(len(result["cases"]), "{count} case", "{count} cases")
         show_line(
             f"Run '{result['run']}': {networks} trained on {slices} of {cases}, {steps} steps in "
-            f"{result['seconds']:.0f} s on {result['device']}{held_out}."
+            f"{result['seconds']:.0f} s on {result['device']}."
         )
+        if result["validation_dice"] is not None:
+            show_line(dice_sentences(result["validation_dice"], result["corrected_dice"]))
         notes = result["notes"]
     for sentence in notes:
         show_line(f"- {sentence}")

@@ -8,8 +8,11 @@ import qt
 from slicer.i18n import tr as _
 
 from ..core.messages import counted
+from ..runs.dice_in_words import dice_range, dice_sentences
 from .plain_table import fit_columns, make_plain
 from .words import in_users_language
+
+_DICE_COLUMN = 3
 
 
 class RunTable:
@@ -34,7 +37,7 @@ class RunTable:
                 for row, run in enumerate(runs):
                     for column, text in enumerate(_cells(run)):
                         cell = qt.QTableWidgetItem(text)
-                        cell.setToolTip(in_users_language(run.problem) or text)
+                        cell.setToolTip(in_users_language(run.problem) or _explained(run, column) or text)
                         self._table.setItem(row, column, cell)
                 fit_columns(self._table)
             names = [run.name for run in runs]
@@ -55,6 +58,13 @@ class RunTable:
             self._on_chosen(self._runs[row].name)
 
 
+def _explained(run, column: int) -> str:
+    """What the Dice of a finished run means; '' for the other columns."""
+    if column != _DICE_COLUMN or not run.is_finished:
+        return ""
+    return in_users_language(dice_sentences(run.dice, run.corrected_dice))
+
+
 def _cells(run) -> tuple[str, ...]:
     learned = counted(run.cases, _("1 volume"), _("{count} volumes"))
     if run.slices is not None:
@@ -64,5 +74,5 @@ def _cells(run) -> tuple[str, ...]:
     elif not run.is_finished:
         dice = _("not finished")
     else:
-        dice = f"{run.dice:.3f}" if run.dice is not None else _("not measured")
+        dice = in_users_language(dice_range(run.dice, run.corrected_dice)) or _("not measured")
     return (run.name, run.changed.strftime("%Y-%m-%d %H:%M"), learned, dice)

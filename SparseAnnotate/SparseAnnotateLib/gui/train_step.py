@@ -11,6 +11,7 @@ from ..core import DEFAULT_DEVICE, BadInputError, Progress
 from ..core.messages import counted, joined, listed
 from ..core.registry import Entry
 from ..runs import AUTO
+from ..runs.dice_in_words import dice_range
 from .choice_labels import choose, chosen_part, show_labels
 from .panel_choices import devices
 from .preview import Preview
@@ -67,8 +68,9 @@ class TrainStep(Step):
         if not finished:
             return _("no model yet")
         parts = [counted(len(finished), _("1 model"), _("{count} models"))]
-        if finished[-1].dice is not None:
-            parts.append(_("last Dice {dice:.3f}").format(dice=finished[-1].dice))
+        dice = dice_range(finished[-1].dice, finished[-1].corrected_dice)
+        if dice:
+            parts.append(_("last Dice {dice}").format(dice=in_users_language(dice)))
         return ", ".join(parts)
 
     def connect(self) -> None:

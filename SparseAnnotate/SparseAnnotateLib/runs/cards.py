@@ -40,6 +40,11 @@ class RunCard:
         view_dice: Dice of each view of the base models on held-out drawn slices; empty when none were held out.
         view_weights: of each view in the average; empty: the default weights.
         seconds: of training, from the first step to the last.
+        validation_dice: of the last model on held-out drawn slices, so inside the drawn range of the cases; None when
+            none were held out, or for an average of models.
+        corrected_dice: the same as if everything that the last model labels beyond the drawn range, away from what is
+            drawn, were false; None when that is unknown.
+        unsupported: label value to the share of what the last model labels so that lies there, in a sample of windows.
         slices: drawn slices learned from. cases: annotated cases.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
@@ -60,6 +65,8 @@ class RunCard:
     precision: str
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    corrected_dice: float | None = None
+    unsupported: dict[int, float] = field(default_factory=dict)
     format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
     version: int = RUN_FORMAT
 

@@ -19,7 +19,9 @@ class RunSummary:
         name: of the run. is_finished: False for one that is only planned, still training, or was interrupted.
         changed: when its files last changed.
         cases: annotated cases it learns from; slices: drawn slices, None before it has finished.
-        dice: mean Dice on held-out drawn slices; None before it has finished, or when none were held out.
+        dice: mean Dice on held-out drawn slices, so inside the drawn range of the volumes; None before it has finished,
+            or when none were held out.
+        corrected_dice: the same as if all that is labelled beyond that range without support were false; see `RunCard`.
         problem: why it cannot be used, as a sentence; '' when it can.
     """
 
@@ -29,6 +31,7 @@ class RunSummary:
     cases: int = 0
     slices: int | None = None
     dice: float | None = None
+    corrected_dice: float | None = None
     problem: str = ""
 
 
@@ -54,4 +57,5 @@ def _summary(folder_path: Path, path: Path, changed: float) -> RunSummary:
         card = folder.card()
     except SparseAnnotateError as error:
         return RunSummary(folder.name, is_finished, when, problem=error.message)
-    return RunSummary(folder.name, True, when, len(card.cases), card.slices, card.validation_dice)
+    dice, corrected = card.validation_dice, card.corrected_dice
+    return RunSummary(folder.name, True, when, len(card.cases), card.slices, dice, corrected)

@@ -152,7 +152,7 @@ def curves(request: CurvesRequest, watch: Watch) -> str:
     figure = Figure(figsize=(5 * len(roles), 6), layout="constrained")
     rows = figure.subplots(2, len(roles), squeeze=False, sharex="col")
     for column, role in enumerate(roles):
-        for row, (name, title) in enumerate((("loss", "loss"), ("validation_dice", "Dice on held-out drawn slices"))):
+        for row, (name, title) in enumerate((("loss", "loss"), ("validation_dice", "Dice inside the drawn range"))):
             axes = rows[row][column]
             points = [(m["iteration"], m[name]) for m in metrics if m["model"] == role and m.get(name) is not None]
             _draw_curve(axes, points, smooth=name == "loss")

@@ -71,8 +71,10 @@ def same_card(found: dict, expected: dict) -> None:
     (new,), (old,) = found["models"], expected["models"]
     assert {**new, **free} == {**old, **free}
     assert new["loss"] == pytest.approx(old["loss"], rel=1e-3)
-    free["models"] = None
-    assert {**found, **free} == {**expected, **free}
+    # Later versions write more fields, and notes on what the model labels beyond the drawn range.
+    assert found["notes"][: len(expected["notes"])] == expected["notes"]
+    free |= {"models": None, "notes": None}
+    assert {**{key: found[key] for key in expected}, **free} == {**expected, **free}
 
 
 def test_a_cohort_of_an_earlier_version_has_the_same_cases_ledgers_and_drawn_voxels(cohort):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -23,6 +25,19 @@ def write_metrics(panel, run: str, steps: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [{"model": "3d", "iteration": n, "loss": 1.0 / n} for n in range(1, steps + 1)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_table_of_runs_shows_the_range_of_a_dice_and_how_far_it_reaches(panel):
+    from SparseAnnotateLib.runs.run_list import RunSummary
+
+    one = RunSummary("one", True, datetime(2026, 1, 1), 1, 21, 0.87, 0.55)
+    others = [replace(one, name="two", corrected_dice=0.87), replace(one, name="three", dice=None, corrected_dice=None)]
+    panel.panel.train.runs.show([one, *others], "one")
+    cells = [panel.ui.runTable.item(row, 3) for row in range(3)]
+    assert [cell.text() for cell in cells] == ["not measured", "0.870", "0.550 to 0.870"]
+    assert "Dice was not measured" in cells[0].toolTip()
+    assert cells[1].toolTip() == "Dice 0.870 on held-out drawn slices. It holds inside the drawn range."
+    assert "Dice 0.550 if everything is wrong" in cells[2].toolTip()
 
 
 def test_curves_in_view_follow_a_training(drawn):

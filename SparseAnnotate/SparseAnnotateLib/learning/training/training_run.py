@@ -24,6 +24,7 @@ from ..prediction.model_building import built_network, trained_model
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import set_weights
 from ..weights import load_weights
+from .beyond_drawn_range import LabelledBeyond, labelled_beyond
 from .distributed import Ranks
 from .estimate import stage_seconds
 from .objective import Objective
@@ -114,7 +115,7 @@ class _Run:
             cards.append(card or self._trainer(model, cases, self._stage(seconds, model.role)).run())
         if self.plan.models[-1].role != "final":
             self._weigh_views(cases, cards)
-        card = self._card(cards, sum(len(case.slices) for case in cases))
+        card = self._card(cards, sum(len(case.slices) for case in cases), self._labelled_beyond(cases, cards[-1]))
         if self.ranks.is_first:
             self.folder.write_card(card)
             shutil.rmtree(self.folder.labels_folder, ignore_errors=True)
@@ -171,9 +172,7 @@ class _Run:
 
     def _trainer(self, model: ModelPlan, cases: list[TrainingCase], watch: Watch) -> Trainer:
         if model.role == "final":
-            names = [name for m in self.plan.models for name in m.view_names]
-            weights = set_weights(names, self._view_weights())
-            objective: Objective = SelfTrainingObjective(self.plan, cases, self.ranks, weights)
+            objective: Objective = SelfTrainingObjective(self.plan, cases, self.ranks, self._set_weights())
         else:
             objective = SupervisedObjective(self.plan, cases, self.ranks)
         return Trainer(self.folder, self.plan, model, objective, self.ranks, watch, self._replan)
@@ -193,6 +192,21 @@ class _Run:
         trust = self._held_out / (self._held_out + _FEW_SLICES) / _DICE_MARGIN
         return {name: math.exp((dice - best) * trust) for name, dice in self._view_dice.items()} or None
 
+    def _set_weights(self) -> tuple[float, ...]:
+        names = [name for m in self.plan.models for name in m.view_names]
+        return set_weights(names, self._view_weights())
+
+    def _labelled_beyond(self, cases: list[TrainingCase], card: ModelCard) -> LabelledBeyond | None:
+        """What the last model labels beyond the drawn range of its cases."""
+        found = None
+        if self.ranks.is_first:
+            # Processes that train together are cancelled together.
+            watch = self.watch if self.ranks.count == 1 else Watch()
+            watch.step(1.0, _("checking beyond the drawn slices"))
+            seed, weights = self.plan.settings.seed, self._set_weights()
+            found = labelled_beyond(self._trained(card), cases, self.plan.spacing, seed, watch, weights)
+        return self.ranks.shared(found)
+
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:
         plan = self.plan.with_model(model, note)
         if device != plan.device:
@@ -211,9 +225,10 @@ class _Run:
         load_weights(self.folder.weights_path(card.plan.role), network)
         return trained_model(card.plan, self.plan, network.to(device), device, prediction_precision(device))
 
-    def _card(self, cards: list[ModelCard], slices: int) -> RunCard:
+    def _card(self, cards: list[ModelCard], slices: int, beyond: LabelledBeyond | None) -> RunCard:
         plan, settings = self.plan, self.plan.settings
-        scores = [card.validation_dice for card in cards]
+        dice = cards[-1].validation_dice if settings.recipe != "ensemble" else None
+        names = [plan.label_names.get(value, str(value)) for value in plan.classes]
         return RunCard(
             models=tuple(cards),
             classes=plan.classes,
@@ -223,14 +238,16 @@ class _Run:
             view_dice=self._view_dice,
             view_weights=self._view_weights() or {},
             seconds=round(sum(card.seconds for card in cards), 1),
-            validation_dice=scores[-1] if settings.recipe != "ensemble" else None,
+            validation_dice=dice,
             slices=slices,
             cases=tuple(plan.cases),
             seed=settings.seed,
             device=plan.device,
             precision=cards[-1].precision,
-            notes=plan.notes,
+            notes=(*plan.notes, *beyond.notes(names)) if beyond else plan.notes,
             versions=_versions(),
+            corrected_dice=beyond.corrected(dice) if beyond and dice is not None else None,
+            unsupported=dict(zip(plan.classes, beyond.shares()[1:], strict=True)) if beyond else {},
         )
 
 

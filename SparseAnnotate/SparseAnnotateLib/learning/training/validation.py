@@ -1,4 +1,7 @@
-"""The Dice of a model in training on held-out drawn slices."""
+"""The Dice of a model in training on held-out drawn slices: it holds inside the drawn range of the cases.
+
+For what the model labels beyond that range, see `beyond_drawn_range`.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +95,22 @@ class _Tally:
 
 def _slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:
     """The part of a volume around a slice, and its first index along the axis."""
-    low = max(0, min(index - thickness // 2, case.image.shape[axis] - thickness))
-    return tuple(slice(low, low + thickness) if a == axis else slice(None) for a in range(3)), low
+    shape = case.image.shape
+    low = max(0, min(index - thickness // 2, shape[axis] - thickness))
+    return tuple(slice(low, min(low + thickness, n)) if a == axis else slice(0, n) for a, n in enumerate(shape)), low
+
+
+def predicted_part(
+    model: TrainedModel, case: TrainingCase, part: tuple[slice, ...], watch: Watch, set_weights: Sequence[float] = ()
+) -> np.ndarray:
+    """Class indices of a part of a case's volume, (S, A, R), by one model, a 2D one across all its planes.
+
+    Args:
+        part: start and stop along each axis. set_weights: see `dice_on_slices`.
+    """
+    if model.role == "final":
+        return final_classes(model, case.image[part], *case.pseudo_labels(part), set_weights, watch.quiet())
+    return predicted_classes(model, case.image[part], watch.quiet())
 
 
 def _predicted_slice(
@@ -101,13 +118,6 @@ def _predicted_slice(
 ) -> np.ndarray:
     if model.role == "2d":
         in_plane = replace(model, planes=(axis,))
-        layer = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
-        return predicted_classes(in_plane, case.image[layer], watch.quiet()).squeeze(axis)
+        return predicted_part(in_plane, case, _slab_around(case, axis, index, 1)[0], watch).squeeze(axis)
     slab, low = _slab_around(case, axis, index, model.patch[axis])
-    if model.role == "3d":
-        predicted = predicted_classes(model, case.image[slab], watch.quiet())
-    else:
-        box = tuple(slice(*side.indices(n)[:2]) for side, n in zip(slab, case.image.shape, strict=True))
-        pseudo = case.pseudo_labels(box)
-        predicted = final_classes(model, case.image[slab], *pseudo, set_weights, watch.quiet())
-    return predicted[slice_layer(axis, index - low)]
+    return predicted_part(model, case, slab, watch, set_weights)[slice_layer(axis, index - low)]

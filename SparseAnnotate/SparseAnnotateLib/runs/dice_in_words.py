@@ -1,0 +1,37 @@
+"""The Dice of a run in words: where it was measured, and what it may be beyond. Importable without torch."""
+
+from __future__ import annotations
+
+from ..core.messages import _, joined
+
+_SAME = 0.005
+
+
+def dice_range(dice: float | None, corrected: float | None) -> str:
+    """A short text: the Dice on held-out slices, or the range from the corrected one to it; '' when not measured.
+
+    Args:
+        dice, corrected: `validation_dice` and `corrected_dice` of a `RunCard`.
+    """
+    if dice is None:
+        return ""
+    if not _differ(dice, corrected):
+        return f"{dice:.3f}"
+    return _("{corrected:.3f} to {dice:.3f}").format(corrected=corrected, dice=dice)
+
+
+def dice_sentences(dice: float | None, corrected: float | None) -> str:
+    """What the figures of `dice_range` mean."""
+    if dice is None:
+        return _("Dice was not measured: no drawn slices were held out, or the result is an average of models.")
+    inside = _("Dice {dice:.3f} on held-out drawn slices. It holds inside the drawn range.").format(dice=dice)
+    if not _differ(dice, corrected):
+        return inside
+    beyond = _(
+        "Dice {corrected:.3f} if everything is wrong that the model labels beyond that range, away from what is drawn."
+    ).format(corrected=corrected)
+    return joined(" ", [inside, beyond])
+
+
+def _differ(dice: float, corrected: float | None) -> bool:
+    return corrected is not None and dice - corrected > _SAME
