@@ -40,6 +40,7 @@ SETTINGS = {
     "batch_2d": 2,
     "precision": "fp32",
 }
+SGD = {"optimizer": "sgd", "nesterov": True, "schedule": "step", "step_at": (1,), "learning_rate": 0.01}
 STAGES = ("2d", "3d", "pseudo-labels", "final")
 
 
@@ -83,8 +84,9 @@ def losses(cohort: Cohort, run: str, role: str) -> list[float]:
         {"recipe": "ensemble", "loss": "boundary", "fill_weight": 0.5},
         {"recipe": "self_training", "network_final": "y_shaped_dense_vox_net_small"},
         {"recipe": "self_training", "network_final": "basic_unet_small", "random_share": 0.0},
+        {"network": "dense_vox_net", "auxiliary_weight": 0.33, "initialization": "gaussian", **SGD},
     ],
-    ids=["3d", "2d", "ensemble", "y-shaped", "plain"],
+    ids=["3d", "2d", "ensemble", "y-shaped", "plain", "auxiliary"],
 )
 def test_every_recipe_trains_as_on_the_cpu(tiny_cohort, card, chosen):
     runs = [trained_on(tiny_cohort, device, **chosen) for device in ("cpu", card.device)]
