@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def benchmark():
     sys.path.insert(0, str(BENCHMARKS))
     yield importlib.import_module
     sys.path[:] = search_path
-    for name in names:
+    for name in [*names, "peers", "peers.nnunet"]:
         sys.modules.pop(name, None)
     sys.modules.update(hidden)
 
@@ -203,3 +204,26 @@ def test_a_configuration_is_measured_once_and_its_line_says_how(benchmark, data,
     assert [known["name"] for known in benchmark("learning_report").read_lines(out)] == [
         found["name"] for found in lines
     ]
+
+
+def test_the_peer_is_measured_on_the_test_volumes_of_the_split(benchmark, data, tmp_path, monkeypatch):
+    cohorts, peer = benchmark("learning_cohorts"), benchmark("peers.nnunet")
+    split = cohorts.opened_split("hippocampus", "2", data, tmp_path / "work", quick=True)
+    cohorts.draw(split, 0.1, "staggered", seed=0)
+
+    def train_and_predict(command, **_):
+        """In place of nnU-Net, which is in an environment of its own: it finds the truth."""
+        dataset, images, out = (Path(word) for word in command[2:5])
+        assert {path.name.removesuffix(".nii.gz") for path in (dataset / "labelsTr").iterdir()} == set(split.training)
+        out.mkdir(parents=True)
+        for image in images.iterdir():
+            name = image.name.replace("_0000.nii.gz", ".nii.gz")
+            shutil.copy(data / "msd_hippocampus" / "labelsTr" / name, out / name)
+        (out / "run.json").write_text(json.dumps({"seconds": float(command[command.index("--seconds") + 1])}))
+
+    monkeypatch.setattr(peer, "_environment", lambda folder: Path("python"))
+    monkeypatch.setattr(peer.subprocess, "run", train_and_predict)
+    figures = peer.nnunet_figures(split, tmp_path / "work", tmp_path, seconds=7.0, seed=0, threads=1)
+    assert figures["dice"] == {"nnU-Net": 1.0}
+    assert figures["cases"] == {"nnU-Net": [[1.0, 1.0]] * 2}
+    assert figures["seconds"] == {"nnU-Net": 7.0}
