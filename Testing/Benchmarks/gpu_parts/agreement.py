@@ -13,7 +13,7 @@ from SparseAnnotateLib.learning.training.losses import SparseLoss
 from SparseAnnotateLib.runs import LOSSES, NETWORKS, NetworkShape
 
 from .agreement_of_runs import prediction_sub_parts, training_sub_parts
-from .comparing import SMALL_FINAL_NETWORK, SMALL_NETWORK, gradient, relative, without_tf32
+from .comparing import SMALL_FINAL_NETWORK, SMALL_NETWORK, computed_alike, gradient, relative
 from .sub_part import Setting, SubPart
 
 CLASSES = 3
@@ -70,7 +70,7 @@ def _network(name: str, dimensions: int, setting: Setting) -> dict[str, Any]:
     torch.manual_seed(0)
     reference = build_network(name, NetworkShape(CLASSES, patch))
     found = {}
-    with without_tf32():
+    with computed_alike():
         for kind, device, precision in (
             ("cpu", "cpu", "fp32"),
             ("fp32", setting.device, "fp32"),

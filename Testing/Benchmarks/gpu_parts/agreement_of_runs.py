@@ -21,7 +21,7 @@ from SparseAnnotateLib.runs import PRESETS, AugmentationSettings, TrainingSettin
 from SparseAnnotateLib.runs.presets import preset_settings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
-from .comparing import SMALL_NETWORK, relative, same_on_all_devices, share_equal, without_tf32
+from .comparing import SMALL_NETWORK, computed_alike, relative, same_on_all_devices, share_equal
 from .sub_part import Setting, SubPart
 
 FIRST_LOSS, LAST_LOSS, OWN_LOSS = 1e-3, 0.05, 0.15
@@ -104,7 +104,7 @@ def _training(kind: str, settings: TrainingSettings, setting: Setting) -> dict[s
     """The losses of each step on the GPU, in fp32 and in its own precision, against the CPU's in fp32."""
     cohort = small_cohort(setting)
     losses = {}
-    with without_tf32():
+    with computed_alike():
         for name, device, precision in (
             ("cpu", "cpu", "fp32"),
             ("fp32", setting.device, "fp32"),
@@ -154,12 +154,12 @@ def _prediction(roles: tuple[str, ...], flips: bool, setting: Setting) -> dict[s
     card = folder.card()
     image = normalised_image(cohort, case, card.normalisation)
     exact, usual = {}, {}
-    with without_tf32():
+    with computed_alike():
         for device in ("cpu", setting.device):
             models = [m for m in loaded_models(folder, card, device, flips=flips) if m.role in roles]
             exact[device] = predicted_classes([replace(m, precision="fp32") for m in models], image)
-    for device in ("cpu", setting.device):
-        usual[device] = Predictor(cohort, "predicted", device, flips=flips, roles=roles).labels(case)
+        for device in ("cpu", setting.device):
+            usual[device] = Predictor(cohort, "predicted", device, flips=flips, roles=roles).labels(case)
     figures = {
         "fp32 same": share_equal(exact[setting.device], exact["cpu"]),
         "same": share_equal(usual[setting.device], usual["cpu"]),
@@ -172,10 +172,11 @@ def _uncertain_prediction(setting: Setting) -> dict[str, Any]:
     """Entropy and disagreement in percent, mean difference over the voxels."""
     cohort = _trained_run(setting, "predicted")
     case = cohort.cases[1].name
-    found = {
-        device: Predictor(cohort, "predicted", device).predict(case, uncertainty=True)
-        for device in ("cpu", setting.device)
-    }
+    with computed_alike():
+        found = {
+            device: Predictor(cohort, "predicted", device).predict(case, uncertainty=True)
+            for device in ("cpu", setting.device)
+        }
     figures = {}
     for name in ("entropy", "disagreement"):
         a, b = (getattr(found[device], name).astype(float) for device in (setting.device, "cpu"))
@@ -187,10 +188,11 @@ def _slice_uncertainty(setting: Setting, run: str, tolerance: float) -> dict[str
     """The uncertainty of each slice. Dropout drops other values on each device, so it only agrees roughly."""
     cohort = _trained_run(setting, run)
     case = cohort.cases[2].name
-    found = {
-        device: UncertaintyEstimator(cohort, [run], samples=4, device=device).of_case(case, [Plane.AXIAL])
-        for device in ("cpu", setting.device)
-    }
+    with computed_alike():
+        found = {
+            device: UncertaintyEstimator(cohort, [run], samples=4, device=device).of_case(case, [Plane.AXIAL])
+            for device in ("cpu", setting.device)
+        }
     a, b = (found[device].slices[Plane.AXIAL] for device in (setting.device, "cpu"))
     difference = relative(a, b)
     return {"difference": difference, "agrees": difference < tolerance}
@@ -202,7 +204,7 @@ def _propagation(setting: Setting) -> dict[str, Any]:
     case = cohort.cases[0].name
     names, steps = [case], 2 if setting.is_short else 10
     fills = {}
-    with without_tf32():
+    with computed_alike():
         for device in ("cpu", setting.device):
             interpolator = propagation_for_cohort(cohort, names, Watch(), steps, device)
             fills[device] = interpolator.fill(cohort.annotation(case), cohort.image(case)[0]).labels
@@ -213,7 +215,7 @@ def _propagation(setting: Setting) -> dict[str, Any]:
 def _features(setting: Setting, kind: str) -> dict[str, Any]:
     """Learned features of slices, in a few steps on each device; each has a cache of its own."""
     found = {}
-    with without_tf32():
+    with computed_alike():
         for device in ("cpu", setting.device):
             cohort = small_cohort(setting, f"features on {device.replace(':', ' ')}")
             training = FeatureTraining(from_scratch=True, steps=1 if setting.is_short else 3, batch=8, device=device)

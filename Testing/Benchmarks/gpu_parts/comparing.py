@@ -6,22 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from SparseAnnotateLib.learning.prediction import sliding_windows
 from SparseAnnotateLib.runs import AUTO, TrainingSettings
 
 SMALL_NETWORK, SMALL_FINAL_NETWORK = "basic_unet_small", "y_shaped_dense_vox_net_small"
 
 
 @contextmanager
-def without_tf32() -> Iterator[None]:
-    """Full fp32 on the GPU; by default convolutions are computed in TF32, with 10 bits of mantissa."""
+def computed_alike() -> Iterator[None]:
+    """Full fp32 on the GPU, and the same windows on both devices.
+
+    By default a GPU computes convolutions in TF32, with 10 bits of mantissa, and its windows overlap more.
+    """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        yield
+        with patch.object(sliding_windows, "overlap_on", lambda device: 0.5):
+            yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
