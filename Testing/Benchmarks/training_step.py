@@ -64,7 +64,7 @@ class Configuration:
 def parser() -> argparse.ArgumentParser:
     return options_parser(
         __doc__,
-        network={"default": "basic_unet_small"},
+        network={"default": "unet_small"},
         patch={"type": int, "nargs": 3, "default": (48, 48, 48)},
         device={"default": "cpu"},
         steps={"type": int, "default": 0},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -54,7 +55,7 @@ def add_curves(commands) -> None:
 
 
 def add_predict(commands) -> None:
-    command = cohort_command(commands, "predict", "label volumes with a trained run", show_table)
+    command = cohort_command(commands, "predict", "label volumes with a trained run", show_predictions)
     command.add_argument("--run", required=True, help="name of the run")
     command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
     command.add_argument("--flips", action="store_true", help="also average over mirrored volumes: slower but better")
@@ -67,6 +68,12 @@ def add_predict(commands) -> None:
         "--largest-component", action="store_true", help="keep only the largest component of each structure"
     )
     command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance")
+    command.add_argument(
+        "--keep-stray-pieces",
+        dest="stray_pieces",
+        action="store_false",
+        help="keep pieces far from anything drawn, or in the empty surroundings of an image; otherwise left out",
+    )
 
 
 def _train(options: argparse.Namespace, watch: Watch) -> Any:
@@ -93,6 +100,14 @@ def _settings_file(path: str) -> dict[str, Any]:
     """The fields of a JSON file, checked against those of the settings."""
     read_json(path, TrainingSettings)
     return json.loads(read_json_text(path))
+
+
+def show_predictions(rows: Sequence[requests.CaseResult]) -> None:
+    """A table of the cases, and what clean-up has left out of each."""
+    show_table(rows)
+    for row in rows:
+        for sentence in row.notes:
+            show_line(f"- {row.case}: {sentence}")
 
 
 def show_training(result: dict[str, Any] | TrainingEstimate) -> None:

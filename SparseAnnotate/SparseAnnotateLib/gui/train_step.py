@@ -21,6 +21,7 @@ from .step import Step
 from .words import in_users_language
 
 _CURVES_EVERY = 3.0
+_NOTES_AT_MOST = 3
 
 
 class TrainStep(Step):
@@ -269,9 +270,9 @@ class TrainStep(Step):
         self.preview.show_overlay()
         self.session.refresh()
         names = in_users_language(listed([f"'{node.GetName()}'" for node in nodes], 3))
-        self.session.say(
-            counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
-        )
+        made = counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
+        left_out = [sentence for node in nodes for sentence in self.logic.fillReport(node).warnings]
+        self.session.say(joined(" ", [made, *left_out[:_NOTES_AT_MOST]]))
 
     def _recommend_next(self) -> None:
         if self.runs.chosen is None:

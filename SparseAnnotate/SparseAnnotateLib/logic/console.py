@@ -311,7 +311,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return {name: entry.description for name, entry in INTERPOLATORS.items()}
 
     def fillReport(self, resultNode) -> FillReport:
-        """The quality of a fill, and warnings; saved with the scene. Empty for nodes that are not fills."""
+        """The quality of a fill, and warnings; or what was left out of a model's result. Saved with the scene."""
         return report_of(resultNode)
 
     def confidenceNode(self, resultNode):
@@ -422,14 +422,20 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
+        keepStrayPieces: bool = False,
     ):
         """Run a trained model on volumes; returns a new segmentation node for each. Drawn slices are kept as drawn.
+
+        Pieces far from anything drawn and in the empty surroundings of an image are left out, which `fillReport` of the
+        node says, unless `keepStrayPieces`.
 
         With `uncertainty`, each result has a confidence (100 percent minus the entropy), which `showConfidence` shows.
         `largestComponent` keeps the largest connected component of each segment; `smoothing` is in mm.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
-        return self._modelling.segment(volumeNodes, runName, uncertainty, largestComponent, smoothing, device, waiting)
+        return self._modelling.segment(
+            volumeNodes, runName, uncertainty, largestComponent, smoothing, not keepStrayPieces, device, waiting
+        )
 
     def evaluate(self, resultNode, referenceNode, volumeNode) -> CaseFigures:
         """Compare segments of the same name in two segmentations of a volume: Dice, IoU, distances (mm), volumes.

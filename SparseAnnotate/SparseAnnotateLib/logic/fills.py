@@ -92,8 +92,13 @@ class Fills:
         self._last.clear()
 
 
+def store_report(result_node, report: FillReport) -> None:
+    """Keep a report in the node of the result."""
+    scene.store_report(result_node, to_text(report))
+
+
 def report_of(result_node) -> FillReport:
-    """The report of a fill that is stored in its node; empty for other nodes."""
+    """The report of a result that is stored in its node; empty for other nodes."""
     text = scene.stored_report(result_node)
     if not text:
         return FillReport()
@@ -103,5 +108,5 @@ def report_of(result_node) -> FillReport:
 def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin):
     node = new_result(volume_node, segmentation_node, scene.FILL, labels, values, origin)
     scene.new_confidence(node, volume_node, confidence)
-    scene.store_report(node, to_text(report))
+    store_report(node, report)
     return node

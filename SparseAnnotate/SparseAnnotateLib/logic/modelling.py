@@ -18,6 +18,7 @@ from ..runs.plan import TrainingEstimate
 from ..runs.run_folder import RunFolder
 from ..runs.run_list import RunSummary, run_summaries
 from .cohort_export import CohortExport
+from .fills import FillReport, store_report
 from .result_nodes import new_result, origin_of_drawing
 from .session import Session, Waiting
 
@@ -73,6 +74,7 @@ class Modelling:
         uncertainty: bool,
         largest_component: bool,
         smoothing: float,
+        stray_pieces: bool,
         device: str,
         waiting: Waiting,
     ):
@@ -87,10 +89,12 @@ class Modelling:
             uncertainty=uncertainty,
             largest_component=largest_component,
             smoothing=float(smoothing),
+            stray_pieces=bool(stray_pieces),
             device=device,
         )
 
-        def finish(_answer):
+        def finish(answer):
+            notes = {row["case"]: row["notes"] for row in answer}
             cohort, results, gone = self._session.cohort(), [], []
             yield from importing("SimpleITK")
             # The names of the run: segments it was not trained on must not be added as empty ones.
@@ -105,6 +109,7 @@ class Modelling:
                 yield None
                 source = scene.annotated_segmentation(node)
                 results.append(new_result(node, source, run_name, labels, values, origins[node.GetID()]))
+                store_report(results[-1], FillReport(warnings=tuple(notes.get(case, ()))))
                 yield None
                 if uncertainty:
                     percent = read_percent(cohort.uncertainty_path(run_name, case, "entropy"), geometry)

@@ -46,6 +46,8 @@ class RunCard:
             drawn, were false; None when that is unknown.
         unsupported: label value to the share of what the last model labels so that lies there, in a sample of windows.
         slices: drawn slices learned from. cases: annotated cases.
+        clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
+            that predictions there are left out.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
 
@@ -63,6 +65,7 @@ class RunCard:
     seed: int
     device: str
     precision: str
+    clear_surroundings: bool = False
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     corrected_dice: float | None = None

@@ -12,7 +12,7 @@ from ..core.registry import Entry, Registry
 
 DIVISOR = 16  # networks halve their input at most four times
 AUTO = "auto"
-DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU = "basic_unet", "basic_unet_small"
+DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU = "unet", "unet_small"
 DEFAULT_FINAL_NETWORK = "y_shaped_dense_vox_net"
 _USUAL_BYTES_PER_VOXEL = 10_000
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import (
@@ -65,7 +65,7 @@ class PredictRequest:
     Attributes:
         flips: also average over mirrored volumes. models: only these models of the run ('2d', '3d', 'final').
         uncertainty: also write volumes of entropy and disagreement.
-        largest_component, smoothing (mm): see `learning.clean_up.CleanUp`.
+        largest_component, smoothing (mm), stray_pieces: see `learning.prediction.clean_up.CleanUp`.
     """
 
     cohort: str
@@ -78,17 +78,19 @@ class PredictRequest:
     uncertainty: bool = False
     largest_component: bool = False
     smoothing: float = 0.0
+    stray_pieces: bool = True
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Result of one case: the file written, the seconds it took, and how much of the case is drawn."""
+    """Result of one case: the file written, the seconds it took, how much of the case is drawn, and notes on it."""
 
     case: str
     path: str
     seconds: float
     slices_drawn: int
     density: float
+    notes: list[str] = field(default_factory=list)
 
 
 def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
 
     cohort = _open(request)
     cases = cohort.select(request.cases)
-    clean_up = CleanUp(request.largest_component, request.smoothing)
+    clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     for sentence in _without_effect(request, predictor.card):
         logging.getLogger(__name__).warning(sentence)
@@ -161,8 +163,8 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     for number, case in enumerate(cases):
         start = time.monotonic()
         part = watch.part(number, len(cases), f"'{case.name}': ")
-        path = predictor.write(case.name, part, clean_up, request.uncertainty)
-        results.append(_case_result(case.name, path, start, cohort.annotation(case.name)))
+        path, notes = predictor.write(case.name, part, clean_up, request.uncertainty)
+        results.append(_case_result(case.name, path, start, cohort.annotation(case.name), notes))
     return results
 
 
@@ -197,9 +199,11 @@ def _without_effect(request: PredictRequest, card) -> list[str]:
     return []
 
 
-def _case_result(name: str, path: str, start: float, annotation: SparseAnnotation) -> CaseResult:
+def _case_result(
+    name: str, path: str, start: float, annotation: SparseAnnotation, notes: Sequence[str] = ()
+) -> CaseResult:
     seconds = round(time.monotonic() - start, 3)
-    return CaseResult(name, path, seconds, len(annotation.ledger.decided), annotation.density())
+    return CaseResult(name, path, seconds, len(annotation.ledger.decided), annotation.density(), list(notes))
 
 
 def _open(request) -> Cohort:

@@ -220,13 +220,13 @@ def test_no_progress_begins_the_cool_down_early():
 
 
 def test_weights_come_back_and_do_not_go_into_another_network(tmp_path):
-    network = build_network("basic_unet_small", NetworkShape(3, (32, 32, 32)))
+    network = build_network("unet_small", NetworkShape(3, (32, 32, 32)))
     save_weights(tmp_path / "w.safetensors", network)
-    again = build_network("basic_unet_small", NetworkShape(3, (32, 32, 32)))
+    again = build_network("unet_small", NetworkShape(3, (32, 32, 32)))
     load_weights(tmp_path / "w.safetensors", again)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
     for other in (
-        build_network("basic_unet_small", NetworkShape(4, (32, 32, 32))),
+        build_network("unet_small", NetworkShape(4, (32, 32, 32))),
         build_network("segresnet", NetworkShape(3, (32, 32, 32))),
     ):
         with pytest.raises(RunError, match="made for another network"):
@@ -234,7 +234,7 @@ def test_weights_come_back_and_do_not_go_into_another_network(tmp_path):
 
 
 def test_a_damaged_or_missing_checkpoint_is_reported(tmp_path):
-    network = build_network("basic_unet_small", NetworkShape(2, (32, 32, 32)))
+    network = build_network("unet_small", NetworkShape(2, (32, 32, 32)))
     optimizer = torch.optim.AdamW(network.parameters())
     path = tmp_path / "c.safetensors"
     with pytest.raises(RunError, match="cannot be read"):
@@ -336,7 +336,7 @@ def test_planned_patches_are_multiples_of_16_within_the_limit_and_shorten_the_lo
     assert patch == (80, 96, 16)
     assert np.prod(planned_patch([(300, 512, 512)], (1, 1, 1), 48**3)) <= 48**3
     assert planned_patch([(2, 2, 2)], (1, 1, 1), 1) == (16, 16, 32)
-    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "basic_unet_small", "cpu")
+    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "unet_small", "cpu")
     assert batch in (1, 2)
     assert np.prod(patch) <= 48**3
 
@@ -399,3 +399,32 @@ def test_a_window_that_is_no_number_in_low_precision_is_computed_again_in_fp32()
     image = np.random.default_rng(0).normal(size=(20, 20, 40)).astype(np.float16)
     classes = predicted_classes(model_of(Fragile(), (16, 16, 32), "bf16"), image)
     np.testing.assert_array_equal(classes, image > 0)
+
+
+def test_the_classifier_of_the_default_network_sees_how_bright_the_image_is():
+    """Without its own channel a window looks the same when everything in it is brighter."""
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, 32, 32, 32)
+    for network, differs in (("unet_small", True), ("basic_unet_small", False)):
+        built = build_network(network, NetworkShape(2, (32, 32, 32))).eval()
+        with torch.inference_mode():
+            change = (built(image + 3.0) - built(image))[..., 8:24, 8:24, 8:24].mean((2, 3, 4)).abs().max()
+        assert bool(change > 0.1) is differs, network
+
+
+def test_the_default_networks_have_no_phases():
+    """What is alike on neighbouring slices is predicted alike, unlike by transposed convolutions."""
+    image = torch.zeros(1, 1, 64, 64, 64)
+    image[..., 20:44] = 1.0  # the same on all slices
+
+    def flicker(network: str) -> float:
+        found = []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            with torch.inference_mode():
+                slices = build_network(network, NetworkShape(2, (64, 64, 64))).eval()(image)[0, :, 16:48]
+            jumps = (2 * slices[:, 1:-1] - slices[:, :-2] - slices[:, 2:]).abs().mean()
+            found.append(float(jumps / slices.std()))
+        return sum(found) / len(found)
+
+    assert flicker("unet_small") < 0.2 * flicker("basic_unet_small")

@@ -292,7 +292,7 @@ def test_drawn_voxels_keep_their_truth_and_what_lies_outside_the_volume_counts_n
 
 def test_a_plain_network_as_the_final_model_sees_the_image_alone(ball_cohort):
     card = train(ball_cohort, "r", settings("self_training", network_final="auto", device="cpu"))
-    assert card.last.plan.network == "basic_unet_small"
+    assert card.last.plan.network == "unet_small"
     ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
     assert Predictor(ball_cohort, "r", "cpu").labels("bare").shape == (24, 28, 32)
 

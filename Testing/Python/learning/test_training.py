@@ -71,7 +71,7 @@ def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
 
 def test_a_prediction_leaves_drawn_slices_as_drawn(ball_cohort):
     train(ball_cohort, "r", SETTINGS)
-    path = Predictor(ball_cohort, "r", "cpu").write("ball_1")
+    path, _ = Predictor(ball_cohort, "r", "cpu").write("ball_1")
     annotation = ball_cohort.annotation("ball_1")
     labels = read_labels(path, annotation.geometry)
     drawn = annotation.supervised_mask()

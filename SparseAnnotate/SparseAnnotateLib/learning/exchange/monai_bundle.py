@@ -19,6 +19,7 @@ from ...runs.cards import RunCard
 from ...runs.plan import ModelPlan
 from ...runs.run_folder import RunFolder
 from ..networks.build import build_network, network_definition
+from ..networks.sparse_unet import SparseUNet, bundle_definition
 from ..prediction.model_building import network_shape
 from ..prediction.sliding_windows import overlap_on
 from ..weights import load_weights, own_tensors
@@ -102,7 +103,7 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "label_values": [0, *card.classes],
         "datalist": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
-        "network_def": _definition(card, model),
+        **_definition(card, model),
         "weights": f"$load_file(@bundle_root + '/{_WEIGHTS}')",
         "network": "$@network_def.to(@device)",
         "preprocessing": {
@@ -176,8 +177,10 @@ def _all_weights(path: Path, card: RunCard, model: ModelPlan) -> bytes:
 def _definition(card: RunCard, model: ModelPlan) -> dict[str, Any]:
     """The network as MONAI's runner builds it; DenseVoxNet needs SparseAnnotate installed there."""
     kind, arguments = network_definition(model.network, network_shape(model, card.class_count))
+    if kind is SparseUNet:
+        return to_plain(bundle_definition(**arguments))
     package = "monai.networks.nets" if kind.__module__.startswith("monai.") else kind.__module__
-    return {"_target_": f"{package}.{kind.__name__}", **to_plain(arguments)}
+    return {"network_def": {"_target_": f"{package}.{kind.__name__}", **to_plain(arguments)}}
 
 
 def _metadata(card: RunCard, model: ModelPlan) -> dict[str, Any]:

@@ -1,15 +1,17 @@
-"""Clean-up of a prediction before it is written: stray pieces removed, outlines smoothed."""
+"""Clean-up of a prediction before it is written: stray pieces removed, outlines smoothed, and what was removed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from ...core import BadInputError
 from ...core.messages import _
+from ..data.surroundings import without_surroundings
+from .stray_pieces import DrawnVoxels, StrayPieces, without_far_pieces
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class CleanUp:
     """How to clean a prediction, structure by structure.
 
     Attributes:
+        stray_pieces: leave out what lies in the uniform surroundings of the image, where no structure was drawn, and
+            pieces far from anything drawn; see `stray_pieces`.
         largest_component: keep only the largest connected piece of each structure (faces touch), and those that
             are partly drawn by hand.
         smoothing: standard deviation (mm) of the Gaussian that each structure's share is smoothed by; 0: none.
@@ -24,6 +28,7 @@ class CleanUp:
 
     largest_component: bool = False
     smoothing: float = 0.0
+    stray_pieces: bool = True
 
     def __post_init__(self):
         if self.smoothing < 0:
@@ -32,37 +37,67 @@ class CleanUp:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """A prediction after clean-up.
+
+    Attributes:
+        classes: (S, A, R) class indices.
+        in_surroundings: voxels left out because they lay in the uniform surroundings of the image.
+        stray: what was left out of each class because it lay far from anything drawn.
+    """
+
+    classes: np.ndarray
+    in_surroundings: int = 0
+    stray: list[StrayPieces] = field(default_factory=list)
+
+
 def cleaned(
     classes: np.ndarray,
     class_count: int,
     spacing: Sequence[float],
     clean_up: CleanUp,
-    drawn: tuple[np.ndarray, np.ndarray] | None = None,
-) -> np.ndarray:
-    """Class indices (S, A, R) after clean-up, same dtype; `spacing` in mm, in the same order.
-
-    `drawn`, if a person has drawn slices of the volume: the classes there, and which voxels these are (bool). They stay
-    as drawn, and pieces connected to a drawn structure are kept.
+    drawn: DrawnVoxels | None = None,
+    image: np.ndarray | None = None,
+) -> Cleaned:
+    """Class indices (S, A, R) after clean-up, same dtype, and what was left out; `spacing` in mm, in the same order.
 
     Smoothing gives each voxel to the structure with the largest smoothed share around it, so that structures that
     touch still do. It comes first, so that pieces it cuts off are removed with the stray pieces.
+
+    Args:
+        drawn: what a person has drawn in the volume, if anything. It stays as drawn, and pieces connected to a drawn
+            structure are kept.
+        image: (S, A, R), if no structure that was drawn reaches into the uniform surroundings of the images.
     """
     if clean_up.smoothing > 0:
         classes = _smoothed(classes, class_count, [clean_up.smoothing / s for s in spacing])
+    in_surroundings = 0
+    stray: list[StrayPieces] = []
+    if clean_up.stray_pieces and image is not None:
+        classes, in_surroundings = without_surroundings(classes, image)
     if drawn is not None:
-        classes = np.where(drawn[1], drawn[0], classes).astype(classes.dtype)
+        classes = np.where(drawn.mask, drawn.classes, classes).astype(classes.dtype)
+    if clean_up.stray_pieces and drawn is not None:
+        classes, stray = without_far_pieces(classes, class_count, spacing, drawn)
     if clean_up.largest_component:
-        classes = classes.copy()
-        for value in range(1, class_count):
-            pieces, count = ndimage.label(classes == value)
-            if count > 1:
-                sizes = np.bincount(pieces.ravel())
-                sizes[0] = 0
-                kept = np.zeros(count + 1, dtype=bool)
-                kept[0] = kept[int(sizes.argmax())] = True
-                if drawn is not None:
-                    kept[pieces[drawn[1]]] = True
-                classes[~kept[pieces]] = 0
+        classes = _largest_pieces(classes, class_count, drawn)
+    return Cleaned(classes, in_surroundings, stray)
+
+
+def _largest_pieces(classes: np.ndarray, class_count: int, drawn: DrawnVoxels | None) -> np.ndarray:
+    """Only the largest piece of each structure, and those that are partly drawn."""
+    classes = classes.copy()
+    for value in range(1, class_count):
+        pieces, count = ndimage.label(classes == value)
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())
+            sizes[0] = 0
+            kept = np.zeros(count + 1, dtype=bool)
+            kept[0] = kept[int(sizes.argmax())] = True
+            if drawn is not None:
+                kept[pieces[drawn.mask]] = True
+            classes[~kept[pieces]] = 0
     return classes
 
 

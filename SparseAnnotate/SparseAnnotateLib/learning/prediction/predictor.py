@@ -11,15 +11,16 @@ import torch
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.images import write_image
-from ...core.messages import _
+from ...core.messages import _, counted
 from ...runs.cards import RunCard
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device, prediction_precision
 from ..networks.build import build_network
 from ..weights import load_weights
-from .clean_up import CleanUp, cleaned
+from .clean_up import Cleaned, CleanUp, cleaned
 from .model_building import network_shape
+from .stray_pieces import DrawnVoxels
 from .trained_model import TrainedModel
 from .view_averages import agreement
 from .volume_prediction import VolumePrediction, class_dtype
@@ -36,11 +37,13 @@ class CasePrediction:
         entropy: (K, J, I) uint8, entropy of the mean prediction in percent of its maximum; None unless requested.
         disagreement: (K, J, I) uint8, percent of the views that disagree with the majority; None unless requested,
             or when there is only one view.
+        notes: sentences on what clean-up left out.
     """
 
     labels: np.ndarray
     entropy: np.ndarray | None = None
     disagreement: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -125,8 +128,8 @@ class Predictor:
         watch: Watch | None = None,
         clean_up: CleanUp | None = None,
         uncertainty: bool = False,
-    ) -> str:
-        """Predict a case and write it to the cohort's predictions; returns the file's path.
+    ) -> tuple[str, tuple[str, ...]]:
+        """Predict a case and write it to the cohort's predictions; returns the file's path, and `CasePrediction.notes`.
 
         With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it.
         """
@@ -139,7 +142,7 @@ class Predictor:
             if percent is not None:
                 write_image(self._cohort.uncertainty_path(self._run.name, case, name), percent, geometry, facts=facts)
         write_image(path, found.labels, geometry, facts=facts)
-        return str(path)
+        return str(path), found.notes
 
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
         annotation = self._cohort.annotation(case)
@@ -157,23 +160,52 @@ class Predictor:
                 entropy[start:stop] = entropy_percent(joint)
             if disagreement is not None:
                 disagreement[start:stop] = 100 - agreement(np.stack([v.argmax(0).numpy() for v in views.values()]))
-        drawn = self._drawn_classes(annotation, classes.dtype) if clean_up.largest_component else None
-        classes = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn)
-        labels = geometry.from_standard_order(self.card.label_table[classes])
+        drawn = self._drawn_classes(annotation, classes.dtype)
+        surrounded = image if self.card.clear_surroundings else None
+        found = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn, surrounded)
+        labels = geometry.from_standard_order(self.card.label_table[found.classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
-        return CasePrediction(labels, *(_on_own_grid(m, annotation) for m in (entropy, disagreement)))
+        entropy, disagreement = (_on_own_grid(m, annotation) for m in (entropy, disagreement))
+        return CasePrediction(labels, entropy, disagreement, self._notes(found))
 
-    def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> tuple[np.ndarray, np.ndarray] | None:
-        """What has been drawn by hand as class indices, and where; both (S, A, R). None when nothing is drawn."""
-        if not annotation.drawn_by_axis():
+    def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> DrawnVoxels | None:
+        """What has been drawn by hand, as class indices; None when nothing is drawn."""
+        by_axis = annotation.drawn_by_axis()
+        if not by_axis:
             return None
-        labels = annotation.drawn_labels()
+        labels, geometry = annotation.drawn_labels(), annotation.geometry
         # Labels that the run does not know count as background.
         index_of = np.zeros(max(int(labels.max()), *self.card.classes) + 1, dtype=dtype)
         index_of[list(self.card.classes)] = np.arange(1, self.card.class_count)
-        to_standard = annotation.geometry.to_standard_order
-        return to_standard(index_of[labels]), to_standard(annotation.supervised_mask())
+        slices = [geometry.to_standard_slice(axis, index) for axis, indices in by_axis.items() for index in indices]
+        mask = geometry.to_standard_order(annotation.supervised_mask())
+        return DrawnVoxels(geometry.to_standard_order(index_of[labels]), mask, tuple(slices))
+
+    def _notes(self, found: Cleaned) -> tuple[str, ...]:
+        """What clean-up has left out, as sentences."""
+        notes = []
+        if found.in_surroundings:
+            notes.append(
+                counted(
+                    found.in_surroundings,
+                    _("{count} voxel that the model labeled in the empty surroundings of the image was left out."),
+                    _("{count} voxels that the model labeled in the empty surroundings of the image were left out."),
+                )
+            )
+        for stray in found.stray:
+            name = self.card.label_names[self.card.classes[stray.value - 1]]
+            notes.append(
+                _(
+                    "{pieces} of '{structure}' ({voxels}), far from every slice on which it was drawn, left out. Run "
+                    "the model without clean-up to keep them."
+                ).format(
+                    pieces=counted(stray.pieces, _("{count} piece"), _("{count} pieces")),
+                    structure=name,
+                    voxels=counted(stray.voxels, _("{count} voxel"), _("{count} voxels")),
+                )
+            )
+        return tuple(notes)
 
 
 def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
+from ..data.surroundings import structures_keep_out
 from ..data.training_cases import TrainingCase, training_cases
 from ..devices import prediction_precision
 from ..prediction.model_building import built_network, trained_model
@@ -91,12 +92,14 @@ class _Run:
     def __init__(self, cohort: Cohort, folder: RunFolder, plan: RunPlan, ranks: Ranks, watch: Watch):
         self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
         self._view_dice: dict[str, float] = {}
+        self._clear_surroundings = False
         self._held_out = 0
         self._taken: dict[int, float] = {}
 
     def train(self) -> RunCard:
         self._share_patches()
         cases = self._cases()
+        self._clear_surroundings = self.ranks.is_first and structures_keep_out(cases)
         # Only after the data has proved usable: a folder with a plan counts as a run.
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
@@ -241,6 +244,7 @@ class _Run:
             validation_dice=dice,
             slices=slices,
             cases=tuple(plan.cases),
+            clear_surroundings=self._clear_surroundings,
             seed=settings.seed,
             device=plan.device,
             precision=cards[-1].precision,

@@ -18,6 +18,6 @@ NETWORKS.add(
             "dropout": shape.dropout,
         },
         patch_divisor=8,
-        order=3,
+        order=5,
     )
 )

@@ -1,31 +1,30 @@
-"""Plain U-Nets."""
+"""Plain U-Nets, as MONAI makes them."""
 
 from __future__ import annotations
 
 from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry
-
-_SMALL, _LARGE = (16, 16, 32, 64, 128, 16), (32, 32, 64, 128, 256, 32)
+from .sparse_unet import LARGE, SMALL, unet_arguments
 
 NETWORKS.add(
     NetworkEntry(
         name="basic_unet_small",
-        label=_("Small U-Net"),
-        description=_("U-Net with 16 to 128 features; small enough for a CPU."),
+        label=_("Small U-Net, MONAI's"),
+        description=_("MONAI's BasicUNet with 16 to 128 features, the default of earlier versions on a CPU."),
         make="monai.networks.nets:BasicUNet",
-        arguments=lambda shape: {**shape.monai_arguments, "features": _SMALL, "dropout": shape.dropout},
+        arguments=lambda shape: unet_arguments(shape, SMALL),
         bytes_per_voxel=3_000,
-        order=1,
+        order=3,
     )
 )
 NETWORKS.add(
     NetworkEntry(
         name="basic_unet",
-        label=_("U-Net"),
-        description=_("U-Net with 32 to 256 features."),
+        label=_("U-Net, MONAI's"),
+        description=_("MONAI's BasicUNet with 32 to 256 features, the default of earlier versions on a GPU."),
         make="monai.networks.nets:BasicUNet",
-        arguments=lambda shape: {**shape.monai_arguments, "features": _LARGE, "dropout": shape.dropout},
+        arguments=lambda shape: unet_arguments(shape, LARGE),
         bytes_per_voxel=6_000,
-        order=2,
+        order=4,
     )
 )

@@ -39,7 +39,7 @@ NETWORKS.add(
         arguments=_arguments,
         patch_divisor=_DIVISOR,
         has_auxiliary=True,
-        order=4,
+        order=6,
     )
 )
 NETWORKS.add(
@@ -52,7 +52,7 @@ NETWORKS.add(
         patch_divisor=_DIVISOR,
         has_auxiliary=True,
         takes_pseudo_label=True,
-        order=9,
+        order=11,
     )
 )
 NETWORKS.add(
@@ -65,6 +65,6 @@ NETWORKS.add(
         patch_divisor=_DIVISOR,
         has_auxiliary=True,
         takes_pseudo_label=True,
-        order=10,
+        order=12,
     )
 )

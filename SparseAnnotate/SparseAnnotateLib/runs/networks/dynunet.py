@@ -28,6 +28,6 @@ NETWORKS.add(
         description=_("U-Net as in nnU-Net; kernels and strides follow the spacing."),
         make="monai.networks.nets:DynUNet",
         arguments=_arguments,
-        order=5,
+        order=7,
     )
 )

@@ -13,6 +13,6 @@ NETWORKS.add(
         make="monai.networks.nets:SegResNet",
         arguments=lambda shape: {**shape.monai_arguments, "init_filters": 16, "dropout_prob": shape.dropout or None},
         patch_divisor=8,
-        order=6,
+        order=8,
     )
 )

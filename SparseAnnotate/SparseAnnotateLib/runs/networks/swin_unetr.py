@@ -13,6 +13,6 @@ NETWORKS.add(
         make="monai.networks.nets:SwinUNETR",
         arguments=lambda shape: {**shape.monai_arguments, "drop_rate": shape.dropout},
         patch_divisor=32,
-        order=7,
+        order=9,
     )
 )

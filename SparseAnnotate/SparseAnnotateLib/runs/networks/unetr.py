@@ -13,6 +13,6 @@ NETWORKS.add(
         make="monai.networks.nets:UNETR",
         arguments=lambda shape: {**shape.monai_arguments, "img_size": shape.patch, "dropout_rate": shape.dropout},
         has_fixed_patch=True,
-        order=8,
+        order=10,
     )
 )

@@ -1,0 +1,57 @@
+"""The uniform surroundings of an image, where a program has cut something out or filled something up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...core.planes import slice_layer
+from .training_cases import TrainingCase
+
+_FACES_SHARE = 0.5
+
+
+def surroundings_value(image: np.ndarray) -> float | None:
+    """The value that at least half of the outermost voxels of an image (S, A, R) share; None if there is none.
+
+    It is there where a program has cut out the head, or filled up the corners around a round field of view. In air that
+    was measured, values differ.
+    """
+    faces = [face.ravel() for axis in range(3) for face in (image.take(0, axis), image.take(-1, axis))]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    most = int(counts.argmax())
+    return float(values[most]) if counts[most] >= _FACES_SHARE * counts.sum() else None
+
+
+def without_surroundings(classes: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, int]:
+    """Class indices (S, A, R) without those in the uniform surroundings of the image, and how many voxels these were.
+
+    The surroundings are all voxels with the `surroundings_value` that are connected to the border of the image.
+    """
+    value = surroundings_value(image)
+    if value is None or not np.any((image == value) & (classes > 0)):
+        return classes, 0
+    import SimpleITK as sitk
+
+    # Holes in the rest of the image are not connected to its border; the margin is a border around all of it.
+    rest = np.pad((image != value).astype(np.uint8), 1)
+    inside = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(rest)))[1:-1, 1:-1, 1:-1]
+    wrong = (inside == 0) & (classes > 0)
+    return np.where(wrong, 0, classes).astype(classes.dtype), int(np.count_nonzero(wrong))
+
+
+def structures_keep_out(cases: Sequence[TrainingCase]) -> bool:
+    """Whether some images have uniform surroundings, and no structure on any drawn slice reaches into them."""
+    found = False
+    for case in cases:
+        image, labels = case.image, case.labels
+        value = surroundings_value(image)
+        if value is None:
+            continue
+        found = True
+        for axis, index in (*case.slices, *case.held_out):
+            layer = slice_layer(axis, index)
+            if np.any((image[layer] == value) & (labels[layer] > 0) & case.decided_on(axis, index)):
+                return False
+    return found
