@@ -108,6 +108,8 @@ def _begun_watch(report):
     class BegunWatch(Watch):
         def check(self) -> None:
             INTERRUPTION.cancel = self.cancel
+            if INTERRUPTION.number:
+                self.cancel()  # a library has swallowed the exception that the signal raised
             super().check()
 
     return BegunWatch(report)

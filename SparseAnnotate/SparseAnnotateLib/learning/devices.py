@@ -6,12 +6,14 @@ import gc
 import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
-from ..core import DEFAULT_DEVICE, BadInputError
+from ..core import DEFAULT_DEVICE, BadInputError, RunError
 from ..core.messages import _, counted, joined
 from ..runs.plan import Precision
 
@@ -25,6 +27,7 @@ _OUT_OF_MEMORY = (
     "unable to find a valid cudnn algorithm",
     "unable to find an engine to execute",
 )
+_MISSING_ON_MPS = ("not currently implemented for the MPS", "not supported on MPS", "MPS framework doesn't support")
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,37 @@ def _free_memory_bytes() -> int:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
             return 8 << 30
+
+
+@contextmanager
+def fast_convolutions(device: str) -> Iterator[None]:
+    """On an NVIDIA GPU cuDNN tries its algorithms for each size and takes the fastest: worth it for patches of a size.
+
+    Afterwards the setting is as before.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.startswith("cuda")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
+def explained(device: str) -> Iterator[None]:
+    """Raise RunError, with what to do, where an Apple GPU lacks an operation or a data type."""
+    try:
+        yield
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        if device != "mps" or not any(words in str(error) for words in _MISSING_ON_MPS):
+            raise
+        raise RunError(
+            _(
+                "The Apple GPU cannot compute this network (PyTorch reports: {error}). Train on the device 'cpu', or "
+                "set the environment variable PYTORCH_ENABLE_MPS_FALLBACK to 1 and restart, so that the CPU does what "
+                "the GPU cannot."
+            ).format(error=str(error).strip().splitlines()[0].rstrip("."))
+        ) from error
 
 
 def release_cached_memory() -> None:

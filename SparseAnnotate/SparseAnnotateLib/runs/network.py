@@ -78,6 +78,11 @@ class NetworkEntry(Entry):
         """The sides of planned patches are multiples of this."""
         return max(DIVISOR, self.patch_divisor)
 
+    def smallest_patch(self, dimensions: int) -> tuple[int, ...]:
+        """The smallest patch that it can be trained with: a single voxel, which it would reduce a smaller one to,
+        cannot be normalised."""
+        return (*(self.patch_step,) * (dimensions - 1), 2 * self.patch_step)
+
     def check_shape(self, shape: NetworkShape) -> None:
         """Raise BadInputError when it cannot work with patches of this size."""
         if shape.dimensions not in self.dimensions:
@@ -91,6 +96,17 @@ class NetworkEntry(Entry):
                 _(
                     "The network '{name}' needs patches whose sides are multiples of {patch_divisor}, not {patch}."
                 ).format(name=self.name, patch_divisor=self.patch_divisor, patch=list(shape.patch))
+            )
+        if max(shape.patch) <= self.patch_divisor:
+            raise BadInputError(
+                _(
+                    "The network '{name}' needs patches of at least {smallest} voxels; it would reduce {patch} to a "
+                    "single voxel. Choose larger patches or another network."
+                ).format(
+                    name=self.name,
+                    smallest=" x ".join(map(str, self.smallest_patch(shape.dimensions))),
+                    patch=" x ".join(map(str, shape.patch)),
+                )
             )
 
 

@@ -299,3 +299,16 @@ def test_the_name_that_job_scripts_used_before_still_starts_the_command_line():
     program = "import sys; from SparseAnnotateLib.worker.command_line import main; sys.exit(main(['--version']))"
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (found.returncode, found.stdout.split()) == (0, ["sparse-annotate", __version__])
+
+
+def test_a_signal_whose_exception_a_library_has_swallowed_is_seen_at_the_next_step(monkeypatch):
+    """Python ignores exceptions in destructors and in callbacks of weak references, as while modules are imported."""
+    from SparseAnnotateLib.command_line.main import INTERRUPTION, _begun_watch
+    from SparseAnnotateLib.core import CancelledError
+
+    monkeypatch.setattr(INTERRUPTION, "cancel", None)
+    watch = _begun_watch(None)
+    watch.check()
+    monkeypatch.setattr(INTERRUPTION, "number", signal.SIGTERM)
+    with pytest.raises(CancelledError):
+        watch.check()

@@ -257,7 +257,7 @@ def test_a_run_does_not_resume_with_the_pseudo_labels_of_other_images(ball_cohor
 def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball_cohort, monkeypatch):
     train(ball_cohort, "whole", SETTINGS)
     watch, steps = Watch(), []
-    built = estimate.built_network
+    built = estimate.network_to_train
 
     def seen(*_):
         steps.append(1)
@@ -268,7 +268,7 @@ def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball
         network.register_forward_hook(seen)
         return network
 
-    monkeypatch.setattr(estimate, "built_network", cancelling)
+    monkeypatch.setattr(estimate, "network_to_train", cancelling)
     with pytest.raises(CancelledError):
         train(ball_cohort, "r", SETTINGS, watch=watch)
     assert len(steps) == 1
@@ -323,7 +323,7 @@ def test_steps_that_are_no_numbers_change_nothing_and_end_in_a_sentence(ball_coh
 
 
 def test_bf16_that_gives_nan_is_replaced_by_fp32(ball_cohort, monkeypatch):
-    from SparseAnnotateLib.learning.training import trainer
+    from SparseAnnotateLib.learning.training import gradient_step
 
     def poisoned(device, precision):
         return Poison() if precision == "bf16" else torch.autocast("cpu", enabled=False)
@@ -342,7 +342,7 @@ def test_bf16_that_gives_nan_is_replaced_by_fp32(ball_cohort, monkeypatch):
             monkeypatch.setattr(SparseLoss, "__call__", real)
         return poisoned(device, precision)
 
-    monkeypatch.setattr(trainer, "autocast", healing)
+    monkeypatch.setattr(gradient_step, "autocast", healing)
     card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "precision": "bf16"}))
     assert card.precision == "fp32"
     assert card.last.iterations == 6

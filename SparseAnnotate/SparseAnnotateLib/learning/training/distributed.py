@@ -41,6 +41,13 @@ class Ranks:
             backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
             distributed.init_process_group(backend, timeout=timedelta(hours=_TIMEOUT_HOURS))
 
+    @classmethod
+    def alone(cls) -> Ranks:
+        """This process as if it were the only one."""
+        ranks = cls.__new__(cls)
+        ranks.count, ranks.number, ranks._gpu = 1, 0, 0
+        return ranks
+
     @property
     def is_first(self) -> bool:
         return self.number == 0

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from ...core import Watch
-from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
-from ..data.augmentation import Augmentation
 from ..data.batches import THREADS_FOR_GPU
-from ..data.patches import Patch
-from ..devices import is_out_of_memory, prediction_precision
-from ..prediction.model_building import built_network
-from ..prediction.sliding_windows import autocast, overlap_on
+from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
+from ..prediction.model_building import network_to_train
+from ..prediction.sliding_windows import overlap_on
+from .memory_reduction import reduced
+from .step_timing import StepTimer, memory_formats
 
-_STEPS = 3
-_LONGEST_SECONDS = 20.0  # for timing one model
-_FALLBACK = 1.0
 _WINDOWS_PER_VALIDATION = 120  # about as many as the chosen held-out slices need
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Seconds of a step and of predicting one patch, with the model and the device that were timed."""
+
+    model: ModelPlan
+    device: str
+    step: float
+    prediction: float
 
 
 def stage_seconds(
@@ -30,42 +35,27 @@ def stage_seconds(
 ) -> dict[str, float]:
     """Seconds of each stage of a run, in order: the roles of its models, and 'pseudo-labels' before the final one.
 
-    Measured with random patches on the run's device.
+    Measured with random patches on the run's device. Raises RunError when there is too little memory for any patch.
 
     Args:
         plan: the run's plan. shapes: (S, A, R) of the cases it learns from.
         held_out: whether drawn slices are held out.
-        watch: for cancelling between two steps, which raises CancelledError.
+        watch: for cancelling between two layers, which raises CancelledError.
     """
     watch = watch or Watch()
     seconds: dict[str, float] = {}
     labelling = 0.0
     for model in plan.models:
-        step, predict = _measured(model, plan, watch)
+        measured = _measured(model, plan, watch)
         watch.check()
-        step += _waiting_seconds(step, _preparation_seconds(model, plan), plan)
+        predict = measured.prediction
         if model.role == "final":
             seconds["pseudo-labels"] = labelling
         validations = model.iterations / plan.settings.validate_every if held_out else 0.0
-        seconds[model.role] = step * model.iterations + validations * _WINDOWS_PER_VALIDATION * predict
+        seconds[model.role] = measured.step * model.iterations + validations * _WINDOWS_PER_VALIDATION * predict
         others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
-        labelling += predict * others * sum(window_count(model, shape, plan.device) for shape in shapes)
+        labelling += predict * others * sum(window_count(measured.model, shape, measured.device) for shape in shapes)
     return seconds
-
-
-def _preparation_seconds(model: ModelPlan, plan: RunPlan) -> float:
-    """Seconds that augmenting the patches of one step takes in one thread."""
-    patch = model.patch
-    arrays = {"image": np.random.default_rng(0).normal(size=(1, *patch)).astype(np.float32)}
-    arrays |= {"label": np.zeros((1, *patch), np.uint8), "supervised": np.ones((1, *patch), bool)}
-    if model.role == "final":
-        sets = sum(len(m.view_names) for m in plan.models)
-        arrays |= {name: np.ones((sets, *patch), np.uint8) for name in ("sets", "sure")}
-    augmentation = Augmentation(plan.settings.augmentation, plan.flip, patch, plan.spacing, 0)
-    patches = [Patch(arrays, tuple(range(len(patch))), "")] * min(model.batch, 4)
-    began = time.perf_counter()
-    augmentation(patches, 0, range(len(patches)))
-    return (time.perf_counter() - began) * model.batch / len(patches)
 
 
 def _waiting_seconds(step: float, preparing: float, plan: RunPlan) -> float:
@@ -91,35 +81,29 @@ def _windows(sides: Sequence[int], patch: Sequence[int], device: str) -> int:
     return math.prod(1 + max(0, math.ceil((n - p) / s)) for n, p, s in zip(sides, patch, steps, strict=True))
 
 
-def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> tuple[float, float]:
-    """Median seconds of a training step, and of predicting one patch."""
+def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> _Measured:
+    """The seconds of a model; where memory runs out, of the smaller one that training would continue with."""
+    while True:
+        found = _measured_within_memory(model, plan, watch)
+        if found is not None:
+            return found
+        release_cached_memory()
+        reduction = reduced(model, plan.device, plan.device)
+        model = reduction.model
+        if reduction.device != plan.device:
+            plan = replace(plan, device=reduction.device, precision="fp32")
+
+
+def _measured_within_memory(model: ModelPlan, plan: RunPlan, watch: Watch) -> _Measured | None:
+    """The seconds of a model; None when memory has run out, with nothing of it left alive."""
+    watch.check()
     try:
-        watch.check()
-        network = built_network(model, plan).to(plan.device)
-        optimizer = torch.optim.AdamW(network.parameters())
-        channels = 1 + (plan.class_count if NETWORKS[model.network].takes_pseudo_label else 0)
-        image = torch.randn(model.batch, channels, *model.patch, device=plan.device)
-        steps: list[float] = []
-        start = time.perf_counter()
-        while len(steps) <= _STEPS and time.perf_counter() - start < _LONGEST_SECONDS:
-            watch.check()
-            began = time.perf_counter()
-            with autocast(plan.device, plan.precision):
-                loss = network(image).float().square().mean()
-            loss.backward()
-            optimizer.step()
-            float(loss.detach())
-            steps.append(time.perf_counter() - began)
-        with torch.inference_mode(), autocast(plan.device, prediction_precision(plan.device)):
-            network.eval()
-            for _ in range(2):  # the first one warms up
-                watch.check()
-                began = time.perf_counter()
-                float(network(image[:1]).float().sum())
-                predict = time.perf_counter() - began
+        with fast_convolutions(plan.device), explained(plan.device):
+            timer = StepTimer(network_to_train(model, plan), model, plan, plan.device, plan.precision, watch)
+            step = min(timer.seconds(chosen) for chosen in memory_formats(plan.settings, model, plan.device))
+            step += _waiting_seconds(step, timer.preparation_seconds, plan)
+            return _Measured(model, plan.device, step, timer.prediction_seconds())
     except (RuntimeError, MemoryError) as error:
-        # Training itself reduces batch or patch size then, and reports it.
         if not is_out_of_memory(error):
             raise
-        return _FALLBACK, _FALLBACK
-    return float(np.median(steps[1:] or steps)), predict
+    return None

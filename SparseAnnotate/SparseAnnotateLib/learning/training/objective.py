@@ -36,3 +36,7 @@ class Objective(ABC):
     @abstractmethod
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         """Dice on held-out drawn slices; None when none are held out."""
+
+    @abstractmethod
+    def unpredicted(self, model: TrainedModel, watch: Watch) -> list[int]:
+        """Class indices that the model does not predict even on the drawn slices that show most of them."""

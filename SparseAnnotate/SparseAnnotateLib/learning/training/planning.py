@@ -14,7 +14,9 @@ from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
 from ..devices import chosen_device, release_cached_memory, training_precision
-from .patch_planning import planned_network, planned_patch_and_batch, planned_slices_and_batch
+from ..prediction.model_building import network_shape
+from .drawn_structures import DrawnStructures
+from .patch_planning import memory_note, planned_network, planned_patch_and_batch, planned_slices_and_batch
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
 _LATE_NOTES_AT_MOST = 5
@@ -42,12 +44,13 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
                 "at least one slice and mark it as drawn."
             ).format(cohort=cohort.name)
         )
-    fingerprints, values, shapes, spacings, drawn_axes, slices, late = {}, set(), [], [], set(), 0, []
+    fingerprints, shapes, spacings, drawn_axes, slices, late = {}, [], [], set(), 0, []
+    drawn = DrawnStructures()
     for name in names:
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         fingerprints[name] = annotation.fingerprint()
-        values.update(annotation.label_values())
+        drawn.add(name, annotation)
         sentences = late_structure_sentences(annotation, cohort.labels)
         late += [_("'{case}': {problem}").format(case=name, problem=sentence) for sentence in sentences]
         shapes.append(annotation.geometry.standard_shape)
@@ -55,14 +58,14 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         for axis, indices in annotation.drawn_by_axis().items():
             slices += len(indices)
             drawn_axes.update({annotation.geometry.to_standard_slice(axis, i)[0] for i in indices})
-    if not values:
+    if not drawn.values:
         raise BadInputError(
             _(
                 "All drawn slices are empty, so there is no structure to learn. Draw the structure on at least "
                 "one slice."
             )
         )
-    classes = tuple(sorted(values))
+    classes = drawn.values
     _check_classes(settings, classes)
     chosen = chosen_device(settings.device)
     release_cached_memory()
@@ -71,6 +74,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     as_asked = settings.device == chosen.device or (settings.device == DEFAULT_DEVICE and chosen.device != "cpu")
     notes = [] if as_asked else [chosen.message]
     notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
+    notes += drawn.notes(cohort.labels)
     notes += late[:_LATE_NOTES_AT_MOST]
     if len(late) > _LATE_NOTES_AT_MOST:
         notes.append(
@@ -107,6 +111,10 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         else:
             models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device))
     _check_auxiliary(settings, models)
+    for model in models:
+        # Before anything is written: a run of these settings could not be trained.
+        NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1))
+    notes += filter(None, (memory_note(model, chosen.device) for model in models))
     notes += [_patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
         settings=settings,
@@ -202,7 +210,7 @@ def planned_final_network(settings: TrainingSettings, device: str) -> str:
 
 def _planned_2d_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
-    planned, batch = planned_slices_and_batch(shapes, planes, device, NETWORKS.named(network).patch_step)
+    planned, batch = planned_slices_and_batch(shapes, planes, network, device, NETWORKS.named(network).patch_step)
     patch = large_enough_patch(settings.patch_2d or planned)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
     return ModelPlan(

@@ -21,7 +21,7 @@ from .distributed import Ranks
 from .losses import SparseLoss
 from .objective import Forward
 from .supervised_objective import SupervisedObjective
-from .validation import affordable_slices, dice_on_slices
+from .validation import affordable_slices, dice_on_slices, unpredicted_classes
 
 
 class SelfTrainingObjective(SupervisedObjective):
@@ -77,6 +77,9 @@ class SelfTrainingObjective(SupervisedObjective):
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)
         return dice_on_slices(model, held_out, watch, self._set_weights) if held_out else None
+
+    def unpredicted(self, model: TrainedModel, watch: Watch) -> list[int]:
+        return unpredicted_classes(model, self.cases, watch, self._set_weights)
 
     def _random_set(self, batch: Batch, number: int) -> int:
         """The set for a patch, chosen by iteration and patch number: the same for any number of processes."""

@@ -20,7 +20,7 @@ from ..prediction.trained_model import TrainedModel
 from .distributed import Ranks
 from .losses import SparseLoss
 from .objective import Forward, Objective
-from .validation import affordable_slices, dice_on_slices
+from .validation import affordable_slices, dice_on_slices, unpredicted_classes
 
 _TEACHER_NOISE = 0.1
 _RAMP = 5.0  # of the consistency: exp(-5 (1 - t)^2) over the first 40 % (Tarvainen 2017)
@@ -73,6 +73,9 @@ class SupervisedObjective(Objective):
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)
         return dice_on_slices(model, held_out, watch) if held_out else None
+
+    def unpredicted(self, model: TrainedModel, watch: Watch) -> list[int]:
+        return unpredicted_classes(model, self.cases, watch)
 
     def _supervised_loss(self, outputs: Outputs, batch: Batch, which) -> torch.Tensor:
         distances = batch["distances"][which] if "distances" in batch else None

@@ -17,22 +17,24 @@ from ...runs.cards import ModelCard
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
-from ..devices import is_out_of_memory, release_cached_memory
-from ..networks.outputs import Outputs
+from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train, trained_model
-from ..prediction.sliding_windows import autocast
 from ..weights import load_checkpoint, save_checkpoint, save_weights
+from .compilation import CompiledNetwork
 from .distributed import Ranks
+from .gradient_step import forward_pass, gradient_step
 from .memory_reduction import check_can_be_reduced, reduced
 from .objective import Forward, Objective
 from .optimizer import new_optimizer
 from .schedule import new_schedule
+from .step_timing import StepTimer, check_between_layers, memory_formats
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
 _USELESS_STEPS = 10  # of a case without a usable one
-_UNUSABLE_STEPS_IN_A_ROW = 10
+_UNUSABLE_STEPS_IN_A_ROW, _UNUSABLE_STEPS_WITHOUT_SCALER = 10, 3  # the second one in bf16, before fp32 is used
 _TEACHER_DECAY = 0.99
+_UNPREDICTED_NOTES = 5
 
 
 class Trainer:
@@ -41,7 +43,7 @@ class Trainer:
     Args:
         folder, plan: of the run. model: which of its models.
         objective: what it learns. ranks: the processes that train together. watch: progress and cancel.
-        replan: called when memory has run out, with the changed model, its device, and a note for the user.
+        replan: called with a note for the user, and with the model and the device, which change when memory runs out.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Trainer:
         """Train to the end; the weights are then written. Leaves a checkpoint when cancelled."""
         try:
             self._train()
+            self._note_unpredicted()
         except CancelledError:
             self._save_checkpoint()
             raise
@@ -101,23 +104,58 @@ class Trainer:
     def _build(self) -> None:
         torch.manual_seed(self.seed)
         network = network_to_train(self.model_plan, self.plan)
-        last = self.settings.channels_last
-        on_gpu = self.device.startswith("cuda")
-        self._format = torch.contiguous_format
-        if last or (last is None and on_gpu):
-            self._format = torch.channels_last_3d if len(self.model_plan.patch) == 3 else torch.channels_last
+        formats = self._formats()
+        self._format, self._format_is_measured = formats[0], False
         # torch takes it, but declares `to` without it.
         self.model = network.to(device=self.device, memory_format=self._format)  # type: ignore[call-overload]
+        # Elsewhere steps are short, or several processes would have to stop in the same layer.
+        self._stops_in_steps = self.device == "cpu" and self.ranks.count == 1 and not self.settings.compile
+        if self._stops_in_steps:
+            check_between_layers(self.model, self.watch.quiet())
         wrapped = self.ranks.wrapped(self.model, self.device)
-        self.runner = torch.compile(wrapped) if self.settings.compile else wrapped
+        self.runner = CompiledNetwork(wrapped, self._note) if self.settings.compile else wrapped
         self.teacher = None
         if self.settings.mean_teacher > 0 and self.model_plan.role != "final":
             average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
             self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
         self.optimizer = new_optimizer(self.model.parameters(), self.settings)
-        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and on_gpu)
+        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and self.device.startswith("cuda"))
+
+    def _choose_format(self) -> None:
+        """The faster memory format on this GPU, measured once in a run, so that a resumed one has the same."""
+        if self._format_is_measured or len(self._formats()) == 1:
+            return
+        fastest = 0
+        if self.ranks.is_first:
+            network = network_to_train(self.model_plan, self.plan)
+            watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
+            fastest = self._fastest_format(network, watch)
+        self._use_format(self.ranks.shared(fastest))
+
+    def _fastest_format(self, network: torch.nn.Module, watch: Watch) -> int:
+        """The place of the faster one of the memory formats; 0, the plain one, where memory runs out."""
+        try:
+            timer = StepTimer(network, self.model_plan, self.plan, self.device, self.precision, watch)
+            return int(np.argmin([timer.seconds(f) for f in self._formats()]))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return 0
+
+    def _formats(self) -> list[torch.memory_format]:
+        return memory_formats(self.settings, self.model_plan, self.device)
+
+    def _use_format(self, number: int) -> None:
+        self._format, self._format_is_measured = self._formats()[number], True
+        self.model.to(memory_format=self._format)  # type: ignore[call-overload]
 
     def _train(self) -> None:
+        with fast_convolutions(self.device), explained(self.device):
+            self._choose_format()
+            release_cached_memory()
+            self._take_steps()
+
+    def _take_steps(self) -> None:
         self._remaining = RemainingTime(self.schedule.end, self.iteration)
         reported = 0.0
         batches = self._batches()
@@ -161,8 +199,14 @@ class Trainer:
 
         The failed step's tensors are held by the error's traceback, so nothing else may happen before both are gone.
         """
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if self._stops_in_steps else []
         try:
             return self._step(batches.take(self.iteration))
+        except CancelledError:
+            # The forward pass may have changed running averages; the checkpoint is of the step before.
+            for buffer, before in zip(self.model.buffers(), buffers, strict=False):
+                buffer.copy_(before)
+            raise
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -174,7 +218,9 @@ class Trainer:
             group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
         torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
         self.model.train()
-        batch = {key: tensor.to(self.device, non_blocking=True) for key, tensor in batch.items()}
+        # Only copies from pinned memory overlap with the computation.
+        overlaps = self.device.startswith("cuda")
+        batch = {key: tensor.to(self.device, non_blocking=overlaps) for key, tensor in batch.items()}
         batch["iteration"] = torch.tensor(self.iteration)
         batch["number"] = torch.tensor(self._numbers())
         self.optimizer.zero_grad(set_to_none=True)
@@ -182,15 +228,10 @@ class Trainer:
         loss = self.objective.loss(
             self._forward(self.runner), batch, self.iteration / self.model_plan.iterations, teacher
         )
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        size = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.largest_gradient)
-        value = float(loss.detach())
-        if np.isfinite(value) and bool(torch.isfinite(size)):
+        value, is_usable = gradient_step(loss, self.model, self.optimizer, self.scaler, self.settings.largest_gradient)
+        if is_usable:
             self.unusable_steps = 0
             self._count_steps(usable=True)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
             if self.teacher is not None:
                 self.teacher.update_parameters(self.model)
             return value
@@ -199,29 +240,41 @@ class Trainer:
         return value if np.isfinite(value) else float("nan")
 
     def _forward(self, network: Forward) -> Forward:
-        def forward(image: torch.Tensor) -> Outputs:
-            with autocast(self.device, self.precision):
-                return network(image.contiguous(memory_format=self._format))
-
-        return forward
+        return forward_pass(network, self.device, self.precision, self._format)
 
     def _handle_unusable_step(self) -> None:
-        """Lower the scale of fp16, which overflows now and then by design; or continue in fp32; finally give up."""
+        """A step that is not finite is left out. After some in a row continue in fp32, and finally give up.
+
+        fp16 overflows now and then by design, and its scale is lowered.
+        """
         self.unusable_steps += 1
         if self.scaler.is_enabled():
             self.scaler.update(self.scaler.get_scale() / 2)
-        elif self.precision != "fp32":
-            self.precision = "fp32"
         unusable = [name for name, (good, bad) in self._steps_of.items() if not good and bad >= _USELESS_STEPS]
         if unusable and self.precision == "fp32":
             self._give_up(unusable)
-        if self.unusable_steps < _UNUSABLE_STEPS_IN_A_ROW:
+        has_other_means = self.precision == "fp32" or self.scaler.is_enabled()
+        if self.unusable_steps < (_UNUSABLE_STEPS_IN_A_ROW if has_other_means else _UNUSABLE_STEPS_WITHOUT_SCALER):
             return
-        if self.precision != "fp32":
-            self.precision, self.unusable_steps = "fp32", 0
-            self.scaler = torch.amp.GradScaler(enabled=False)
-            return
-        self._give_up(sorted(set(self._case_names())))
+        if self.precision == "fp32":
+            self._give_up(sorted(set(self._case_names())))
+        self._continue_in_fp32()
+
+    def _continue_in_fp32(self) -> None:
+        note = _(
+            "The '{role}' model continues in fp32 from step {step} on, which is slower: in {precision} the loss was no "
+            "number in {count} steps in a row."
+        ).format(role=self.model_plan.role, step=self.iteration, precision=self.precision, count=self.unusable_steps)
+        self.precision, self.unusable_steps = "fp32", 0
+        self._steps_of.clear()
+        self.scaler = torch.amp.GradScaler(enabled=False)
+        self._note(note)
+
+    def _note(self, sentence: str) -> None:
+        """Add a note to the run, and report it."""
+        self._replan(self.model_plan, self.plan.device, sentence)
+        with suppress(CancelledError):  # in the midst of a step; the request is seen after it
+            self.watch.step(self.iteration / self.schedule.end, sentence)
 
     def _case_names(self) -> list[str]:
         sampler = self.objective.sampler(self.model_plan)
@@ -311,6 +364,21 @@ class Trainer:
         elif np.isfinite(self._mean_loss()):
             self.schedule.validated(self.iteration, -self._mean_loss())
 
+    def _note_unpredicted(self) -> None:
+        """Warn of structures that the model has not learned at all."""
+        missing: list[int] = []
+        if self.ranks.is_first:
+            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
+            watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
+            missing = self.objective.unpredicted(model, watch)
+        names = [self.plan.label_names[self.plan.classes[index - 1]] for index in self.ranks.shared(missing)]
+        for name in names[:_UNPREDICTED_NOTES]:
+            note = _(
+                "The '{role}' model does not find '{structure}', not even on the drawn slice that shows most of it. "
+                "Draw it on more slices, or train longer."
+            ).format(role=self.model_plan.role, structure=name)
+            self._replan(self.model_plan, self.plan.device, note)
+
     def _add_metrics(self, **figures: float) -> None:
         if self.ranks.is_first:
             self.folder.add_metrics(self.model_plan.role, self.iteration, **figures)
@@ -341,6 +409,7 @@ class Trainer:
             "validation_dice": self.validation_dice,
             "precision": self.precision,
             "planned_precision": self.plan.precision,
+            "memory_format": self._formats().index(self._format) if self._format_is_measured else None,
             "looked_at": self.validated_at,  # as checkpoints of version 0.1 have it
             "unusable_steps": self.unusable_steps,
             "scaler": self.scaler.state_dict(),
@@ -360,6 +429,8 @@ class Trainer:
             self.precision = "fp32" if has_failed else self.plan.precision
             self.schedule.restore(state["schedule"])
             self.validated_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
+            if state.get("memory_format") is not None and len(self._formats()) > 1:
+                self._use_format(state["memory_format"])
             if self.precision == "fp32":
                 self.scaler = torch.amp.GradScaler(enabled=False)
             elif state["scaler"]:

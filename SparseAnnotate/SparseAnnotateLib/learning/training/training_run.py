@@ -215,7 +215,8 @@ class _Run:
         if device != plan.device:
             plan = replace(plan, device=device, precision="fp32")
         self.plan = plan
-        self.folder.write_plan(plan)
+        if self.ranks.is_first:
+            self.folder.write_plan(plan)
 
     def _with_pseudo_labels(self, cases: list[TrainingCase], cards: list[ModelCard], watch: Watch):
         models = [self._trained(card) for card in cards]

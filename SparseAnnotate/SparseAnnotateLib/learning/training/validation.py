@@ -1,6 +1,6 @@
 """The Dice of a model in training on held-out drawn slices: it holds inside the drawn range of the cases.
 
-For what the model labels beyond that range, see `beyond_drawn_range`.
+For what the model labels beyond that range, see `beyond_drawn_range`. Also structures that it does not find at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..prediction.volume_prediction import VolumePrediction, final_classes, pred
 
 _SLICES_AT_LEAST, _SLICES_AT_MOST = 4, 24
 _WINDOWS_AT_MOST = 100
+_CLASSES_AT_MOST = 24
 
 HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
 
@@ -111,6 +112,44 @@ def predicted_part(
     if model.role == "final":
         return final_classes(model, case.image[part], *case.pseudo_labels(part), set_weights, watch.quiet())
     return predicted_classes(model, case.image[part], watch.quiet())
+
+
+def unpredicted_classes(
+    model: TrainedModel, cases: Sequence[TrainingCase], watch: Watch, set_weights: Sequence[float] = ()
+) -> list[int]:
+    """Class indices that a model does not predict even on the drawn slice that shows most of them, in one patch.
+
+    At most as many as are affordable are looked at, those with the fewest voxels first. Raises CancelledError.
+    """
+    model.network.eval()
+    most: dict[int, tuple[int, TrainingCase, int, int]] = {}
+    for case in cases:
+        for axis, index in (*case.slices, *case.held_out):
+            layer = case.labels[slice_layer(axis, index)]
+            counts = np.bincount(layer[case.decided_on(axis, index)].ravel(), minlength=model.class_count)
+            for c in np.flatnonzero(counts[1 : model.class_count]) + 1:
+                if c not in most or counts[c] > most[c][0]:
+                    most[int(c)] = int(counts[c]), case, axis, index
+    missing = []
+    for c in sorted(most, key=lambda c: most[c][0])[:_CLASSES_AT_MOST]:
+        watch.check()
+        case, axis, index = most[c][1:]
+        part = _patch_around(case, c, axis, index, model.patch)
+        in_plane = replace(model, planes=(axis,)) if model.role == "2d" else model
+        predicted = predicted_part(in_plane, case, part, watch, set_weights)
+        if not (predicted[slice_layer(axis, index - part[axis].start)] == c).any():
+            missing.append(c)
+    return sorted(missing)
+
+
+def _patch_around(case: TrainingCase, c: int, axis: int, index: int, patch: tuple[int, ...]) -> tuple[slice, ...]:
+    """The patch around a class on a slice; of a 2D patch, within the slice."""
+    places = np.argwhere(case.labels[slice_layer(axis, index)] == c)
+    centre = np.insert(np.median(places, axis=0).astype(int), axis, index).tolist()
+    sides = list(patch) if len(patch) == 3 else [*patch[:axis], 1, *patch[axis:]]
+    shape = case.image.shape
+    starts = [max(0, min(m - n // 2, size - n)) for m, n, size in zip(centre, sides, shape, strict=True)]
+    return tuple(slice(a, min(a + n, size)) for a, n, size in zip(starts, sides, shape, strict=True))
 
 
 def _predicted_slice(
