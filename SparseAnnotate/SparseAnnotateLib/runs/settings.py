@@ -115,8 +115,9 @@ class TrainingSettings:
         seed: of everything random.
         device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
         precision: 'auto', 'fp32', or mixed: 'bf16', 'fp16'.
-        channels_last: use the memory format that GPUs prefer; None: on GPUs.
-        compile: use torch.compile, which pays off in long trainings on GPUs.
+        channels_last: use the memory format with the channels last; None: on a GPU, where the first steps show that it
+            is faster.
+        compile: use torch.compile, which pays off in long trainings on GPUs; without a compiler it has no effect.
     """
 
     recipe: Recipe = "3d"

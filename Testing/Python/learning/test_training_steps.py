@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -104,6 +106,31 @@ def test_a_step_that_takes_long_is_cancelled_between_two_of_its_layers(direction
     with pytest.raises(CancelledError):
         network(torch.ones(1, 1, 4, 4, 4)).sum().backward()
     assert passed <= len(layers) <= passed + 3
+
+
+def test_cancel_in_the_first_second_of_a_training_answers_within_5_seconds_however_long_a_step_takes(
+    ball_cohort, monkeypatch
+):
+    watch, layers, cancelled = Watch(), [], []
+    convolve = torch.nn.Conv3d.forward
+
+    def cancel():
+        cancelled.append((time.monotonic(), len(layers)))
+        watch.cancel()
+
+    def slow(self, image):
+        if not layers:
+            threading.Timer(0.5, cancel).start()
+        layers.append(1)
+        time.sleep(0.4)  # so that a step takes more than 7 s
+        return convolve(self, image)
+
+    monkeypatch.setattr(torch.nn.Conv3d, "forward", slow)
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", SETTINGS, watch=watch)
+    [(when, before)] = cancelled
+    assert time.monotonic() - when < 5.0
+    assert len(layers) - before <= 1
 
 
 def test_cancelling_in_the_midst_of_a_step_resumes_to_exactly_the_same_weights(ball_cohort, monkeypatch):

@@ -152,7 +152,7 @@ def _random_patch(model: ModelPlan, plan: RunPlan) -> Patch:
     supervised[:, :: _SLICE_DISTANCE if len(patch) == 3 else 1] = True
     arrays = {
         "image": random.normal(size=(1, *patch)).astype(np.float32),
-        "label": random.integers(0, plan.class_count, (1, *patch), dtype=np.uint8),
+        "label": random.integers(0, min(plan.class_count, 256), (1, *patch), dtype=np.uint8),
         "supervised": supervised,
     }
     if model.role == "final":

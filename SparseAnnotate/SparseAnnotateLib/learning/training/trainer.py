@@ -113,7 +113,7 @@ class Trainer:
         if self._stops_in_steps:
             check_between_layers(self.model, self.watch.quiet())
         wrapped = self.ranks.wrapped(self.model, self.device)
-        self.runner = CompiledNetwork(wrapped, self._note) if self.settings.compile else wrapped
+        self.runner: Forward = CompiledNetwork(wrapped, self._note) if self.settings.compile else wrapped
         self.teacher = None
         if self.settings.mean_teacher > 0 and self.model_plan.role != "final":
             average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
@@ -130,6 +130,7 @@ class Trainer:
             network = network_to_train(self.model_plan, self.plan)
             watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
             fastest = self._fastest_format(network, watch)
+        release_cached_memory()
         self._use_format(self.ranks.shared(fastest))
 
     def _fastest_format(self, network: torch.nn.Module, watch: Watch) -> int:
@@ -147,12 +148,12 @@ class Trainer:
 
     def _use_format(self, number: int) -> None:
         self._format, self._format_is_measured = self._formats()[number], True
-        self.model.to(memory_format=self._format)  # type: ignore[call-overload]
+        for network in (self.model, self.teacher):
+            if network is not None:
+                network.to(memory_format=self._format)  # type: ignore[call-overload]
 
     def _train(self) -> None:
         with fast_convolutions(self.device), explained(self.device):
-            self._choose_format()
-            release_cached_memory()
             self._take_steps()
 
     def _take_steps(self) -> None:
@@ -214,6 +215,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> float:
         """One optimiser step; returns the loss. A step whose loss or gradient is not finite changes nothing."""
+        self._choose_format()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
         torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
