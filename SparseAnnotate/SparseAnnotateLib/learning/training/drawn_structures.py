@@ -45,7 +45,7 @@ class DrawnStructures:
     def notes(self, labels: Mapping[int, str]) -> list[str]:
         """Sentences on structures with very few drawn voxels, and on those that only one of several cases shows."""
         few = [value for value in self.values if self._voxels[value] < _FEW_VOXELS]
-        notes = [
+        notes: list[str] = [
             _(
                 "'{structure}' is drawn on only {voxels}, too little to learn it reliably: the model may never find "
                 "it. Draw it on more slices."

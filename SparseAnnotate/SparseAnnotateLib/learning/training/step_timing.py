@@ -150,7 +150,7 @@ def _random_patch(model: ModelPlan, plan: RunPlan) -> Patch:
     patch, random = model.patch, np.random.default_rng(_SEED)
     supervised = np.zeros((1, *patch), bool)
     supervised[:, :: _SLICE_DISTANCE if len(patch) == 3 else 1] = True
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "image": random.normal(size=(1, *patch)).astype(np.float32),
         "label": random.integers(0, min(plan.class_count, 256), (1, *patch), dtype=np.uint8),
         "supervised": supervised,

@@ -127,10 +127,10 @@ def unpredicted_classes(
         for axis, index in (*case.slices, *case.held_out):
             layer = case.labels[slice_layer(axis, index)]
             counts = np.bincount(layer[case.decided_on(axis, index)].ravel(), minlength=model.class_count)
-            for c in np.flatnonzero(counts[1 : model.class_count]) + 1:
-                if c not in most or counts[c] > most[c][0]:
-                    most[int(c)] = int(counts[c]), case, axis, index
-    missing = []
+            for c, count in enumerate(counts.tolist()[: model.class_count]):
+                if c and count and (c not in most or count > most[c][0]):
+                    most[c] = count, case, axis, index
+    missing: list[int] = []
     for c in sorted(most, key=lambda c: most[c][0])[:_CLASSES_AT_MOST]:
         watch.check()
         case, axis, index = most[c][1:]
