@@ -110,3 +110,14 @@ def ball_cohort(tmp_path) -> Cohort:
         drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(2 + number, 24, 4))
         cohort.save_annotation(f"ball_{number}", drawn)
     return cohort
+
+
+@pytest.fixture
+def tiny_cohort(tmp_path) -> Cohort:
+    """A case with two structures of which every third axial slice is drawn."""
+    cohort = Cohort.create(tmp_path / "cohort", "balls", {1: "shell", 2: "kernel"})
+    labels = ball((16, 18, 34), 7.0) + ball((16, 18, 34), 3.5)
+    geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
+    cohort.add_case("a", noisy_image(labels), geometry)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(2, 16, 3)))
+    return cohort

@@ -364,6 +364,7 @@ def _driver(card: PretendCard, count: int) -> dict[str, Any]:
     return {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
+        "is_initialized": lambda: True,
         "device_count": lambda: count,
         "current_device": lambda: 0,
         "set_device": lambda device: None,

@@ -6,10 +6,10 @@ import gc
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -195,7 +195,7 @@ def explained(device: str) -> Iterator[None]:
     try:
         yield
     except (NotImplementedError, RuntimeError, TypeError) as error:
-        if device != "mps" or not any(words in str(error) for words in _MISSING_ON_MPS):
+        if device != "mps" or not _lacks_operator(error):
             raise
         raise RunError(
             _(
@@ -221,6 +221,43 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
     )
+
+
+Shortage = Literal["memory", "operator"]
+Result = TypeVar("Result")
+
+
+def within_memory(compute: Callable[[], Result], reduce: Callable[[Shortage], None]) -> Result:
+    """What `compute` returns; whenever a device cannot do it, `reduce` is called and it is tried again.
+
+    The tensors of a failed attempt are held by the error's traceback, so nothing else happens before both are gone and
+    the memory that PyTorch keeps for its next tensors is given back.
+
+    Args:
+        reduce: makes the next attempt need less. It is told what was lacking: memory, or an operator that PyTorch does
+            not have on this device (on an Apple GPU). It raises when nothing is left to reduce.
+    """
+    while True:
+        found = _attempted(compute)
+        if isinstance(found, tuple):
+            return found[0]
+        release_cached_memory()
+        reduce(found)
+
+
+def _attempted(compute: Callable[[], Result]) -> tuple[Result] | Shortage:
+    try:
+        return (compute(),)
+    except (RuntimeError, MemoryError, TypeError) as error:
+        if _lacks_operator(error):
+            return "operator"
+        if not is_out_of_memory(error):
+            raise
+        return "memory"
+
+
+def _lacks_operator(error: BaseException) -> bool:
+    return any(words in str(error) for words in _MISSING_ON_MPS)
 
 
 def training_precision(precision: Precision | Literal["auto"], device: str) -> Precision:

@@ -11,7 +11,7 @@ import torch
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from sparse_fills import axial
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import Cohort, Plane
 from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
 from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
@@ -51,17 +51,6 @@ def same_on_all_devices(monkeypatch):
     monkeypatch.setattr(
         "SparseAnnotateLib.learning.training.training_run.stage_seconds", lambda *_, **__: dict.fromkeys(STAGES, 1.0)
     )
-
-
-@pytest.fixture
-def tiny_cohort(tmp_path) -> Cohort:
-    """A case with two structures of which every third axial slice is drawn."""
-    cohort = Cohort.create(tmp_path / "cohort", "balls", {1: "shell", 2: "kernel"})
-    labels = ball((16, 18, 34), 7.0) + ball((16, 18, 34), 3.5)
-    geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
-    cohort.add_case("a", noisy_image(labels), geometry)
-    cohort.save_annotation("a", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(2, 16, 3)))
-    return cohort
 
 
 def trained_on(cohort: Cohort, device: str, **chosen) -> str:
@@ -149,7 +138,7 @@ def test_predictions_of_one_run_are_the_same_on_both(tiny_cohort, card):
     chosen = {"recipe": "self_training", "network_final": "y_shaped_dense_vox_net_small"}
     run = trained_on(tiny_cohort, "cpu", **chosen, iterations=4)
     here, there = (
-        Predictor(tiny_cohort, run, device, flips=True, follows_edges=True).predict("a", uncertainty=True)
+        Predictor(tiny_cohort, run, device, flips=True).predict("a", uncertainty=True)
         for device in ("cpu", card.device)
     )
     assert agreement(here.labels, there.labels) > 0.99

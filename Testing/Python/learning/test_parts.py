@@ -357,9 +357,7 @@ def test_prediction_covers_every_voxel_of_any_shape_in_slabs(shape, monkeypatch)
     image = np.random.default_rng(0).normal(size=shape).astype(np.float16)
     expected = image > 0
     np.testing.assert_array_equal(predicted_classes(model_of(Threshold()), image), expected)
-    monkeypatch.setattr(
-        "SparseAnnotateLib.learning.prediction.volume_prediction.LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40
-    )
+    monkeypatch.setattr("SparseAnnotateLib.learning.prediction.limits.LOGIT_BYTES", shape[1] * shape[2] * 2 * 4 * 40)
     np.testing.assert_array_equal(predicted_classes(model_of(Threshold()), image), expected)
 
 

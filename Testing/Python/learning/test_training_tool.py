@@ -545,17 +545,20 @@ def test_a_plan_edited_beyond_sense_is_refused_by_name(ball_cohort, change, word
 
 
 def test_memory_stays_bounded_however_many_classes_there_are():
+    from SparseAnnotateLib.learning.prediction.limits import LOGIT_BYTES
     from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
-    from SparseAnnotateLib.learning.prediction.volume_prediction import LOGIT_BYTES, VolumePrediction
+    from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction
 
     class Shape:
         """A volume of 512 x 512 x 600 that takes no memory."""
 
         shape = (600, 512, 512)
 
+    network = torch.nn.Identity()
+
     def models(classes, patch):
-        flat = TrainedModel("2d", None, (patch, patch), classes, "cpu", planes=(0, 1, 2))
-        return [flat, TrainedModel("3d", None, (48, 48, 48), classes, "cpu")]
+        flat = TrainedModel("2d", network, (patch, patch), classes, "cpu", planes=(0, 1, 2))
+        return [flat, TrainedModel("3d", network, (48, 48, 48), classes, "cpu")]
 
     for classes, patch in ((3, 128), (5, 512)):
         volume = VolumePrediction(models(classes, patch), Shape(), Watch())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
 from ...core.messages import _
 from ...selection import FeatureSettings, cached_array, check_seed, cohort_slice_images
-from ..devices import chosen_device
+from ..devices import Shortage, chosen_device, within_memory
 from ..weights import load_weights, save_weights
 from .slice_encoders import SliceEncoder, build_encoder
 
@@ -102,35 +104,61 @@ class _Encoder:
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
         self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         self.device = "cpu"
-        self._size = 0
+        self._size, self._together = 0, _ENCODED_TOGETHER
 
     def features(self, name: str, plane: Plane) -> np.ndarray:
         """(number of slices, D) float32 of one case and plane."""
         if self._network is None:
             self._network = self._trained_network()
         pictures = self._pictures(name, [plane])
-        found = []
-        with torch.inference_mode():
-            for part in pictures.split(_ENCODED_TOGETHER):
-                self._watch.check()
-                found.append(self._network.encode(self._network.prepared(part.to(self.device))).float().cpu())
+        found: list[torch.Tensor] = []
+        while (done := sum(len(part) for part in found)) < len(pictures):
+            self._watch.check()
+            found.append(within_memory(partial(self._encoded, pictures[done:]), self._encode_less))
         features = torch.cat(found).numpy()
         features[_without_contrast(pictures)] = 0.0
         return features
+
+    @torch.no_grad()
+    def _encoded(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Features of the first pictures, as many as are encoded together, on the CPU."""
+        if self._network is None:
+            raise ValueError("pictures are encoded before there is a network")
+        part = pictures[: self._together].to(self.device)
+        return self._network.encode(self._network.prepared(part)).float().cpu()
+
+    def _encode_less(self, shortage: Shortage) -> None:
+        if shortage == "memory" and self._together > 1:
+            self._together //= 2
+            return
+        self._use_cpu(shortage)
+        if self._network is not None:
+            self._network = self._network.to("cpu")
+
+    def _use_cpu(self, shortage: Shortage) -> None:
+        if self.device == "cpu":
+            raise RunError(_("There is too little memory to learn features of slices. Close other programs."))
+        note = _("'{device}' cannot be used for features of slices: they are computed on the CPU, which is slow.")
+        logging.getLogger(__name__).warning(note.format(device=self.device))
+        self.device = "cpu"
 
     def _trained_network(self) -> SliceEncoder:
         self.device = chosen_device(self._training.device).device
         path = self._cohort.cache_folder / "encoders" / f"{self._kind}-{self.key}.safetensors"
         network = self._loaded(path)
         if network is None:
-            torch.manual_seed(self._training.seed)
-            asked = self._training
-            network = build_encoder(self._kind, asked.from_scratch, download=asked.download_weights).to(self.device)
-            self._size = network.size
-            self._train(network)
+            network = within_memory(self._newly_trained, self._use_cpu)
             save_weights(path, network)
         self._size = network.size
         return network.eval()
+
+    def _newly_trained(self) -> SliceEncoder:
+        torch.manual_seed(self._training.seed)
+        asked = self._training
+        network = build_encoder(self._kind, asked.from_scratch, download=asked.download_weights).to(self.device)
+        self._size = network.size
+        self._train(network)
+        return network
 
     def _loaded(self, path: Path) -> SliceEncoder | None:
         if not path.is_file():

@@ -38,4 +38,13 @@ def trained_model(
     model: ModelPlan, plan: RunPlan, network: torch.nn.Module, device: str, precision: str
 ) -> TrainedModel:
     """A network of a run, ready to predict."""
-    return TrainedModel(model.role, network.eval(), model.patch, plan.class_count, device, precision, model.planes)
+    return TrainedModel(
+        role=model.role,
+        network=network.eval(),
+        patch=model.patch,
+        class_count=plan.class_count,
+        device=device,
+        precision=precision,
+        planes=model.planes,
+        bytes_per_voxel=NETWORKS[model.network].bytes_per_voxel,
+    )

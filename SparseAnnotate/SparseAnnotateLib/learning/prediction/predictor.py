@@ -13,6 +13,7 @@ from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Wat
 from ...core.images import write_image
 from ...core.messages import _, counted
 from ...runs.cards import RunCard
+from ...runs.network import NETWORKS
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device, prediction_precision
@@ -23,7 +24,7 @@ from .model_building import network_shape
 from .stray_pieces import DrawnVoxels
 from .trained_model import TrainedModel
 from .view_averages import agreement
-from .volume_prediction import VolumePrediction, class_dtype
+from .volume_prediction import VolumePrediction, class_dtype, most_likely
 
 _AXES = "SAR"
 
@@ -77,7 +78,6 @@ class Predictor:
         self._run = RunFolder(cohort.run_folder(run_name))
         self.card: RunCard = self._run.card()
         self.device = chosen_device(device).device
-        self.note: str | None = None
         self._flips = flips
         trained = [m.plan.role for m in self.card.models]
         self._roles = tuple(roles or trained)
@@ -106,21 +106,11 @@ class Predictor:
         clean_up: CleanUp | None = None,
         uncertainty: bool = False,
     ) -> CasePrediction:
-        """Labels of a case and, on request, their uncertainty; on the CPU when a GPU's memory runs out."""
-        watch = watch or Watch()
-        try:
-            return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
-        except torch.OutOfMemoryError:
-            if self.device == "cpu":
-                raise
-            self.note = _(
-                "'{device}' has too little memory for a single window: predicting on the CPU, which is slow."
-            ).format(device=self.device)
-            torch.cuda.empty_cache()
-            self.device = "cpu"
-            self._models = self._loaded()
-            watch.step(0.0, self.note)
-            return self._predict(case, watch, clean_up or CleanUp(), uncertainty)
+        """Labels of a case and, on request, their uncertainty.
+
+        When a GPU's memory runs out less is computed at once, for later cases, too, and finally this case on the CPU.
+        """
+        return self._predict(case, watch or Watch(), clean_up or CleanUp(), uncertainty)
 
     def write(
         self,
@@ -153,13 +143,17 @@ class Predictor:
         entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
         several = uncertainty and len(volume.view_names) > 1
         disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
-        for start, stop in volume.ranges:
+
+        def slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
             joint, views = volume.joint_and_views(start, stop)
-            classes[start:stop] = joint.argmax(0).numpy()
-            if entropy is not None:
-                entropy[start:stop] = entropy_percent(joint)
-            if disagreement is not None:
-                disagreement[start:stop] = 100 - agreement(np.stack([v.argmax(0).numpy() for v in views.values()]))
+            unsure = entropy_percent(joint) if uncertainty else None
+            differs = 100 - agreement(np.stack([most_likely(v) for v in views.values()])) if several else None
+            return most_likely(joint), unsure, differs
+
+        for start, stop, parts in volume.slabs(slab):
+            for whole, part in zip((classes, entropy, disagreement), parts, strict=True):
+                if whole is not None and part is not None:
+                    whole[start:stop] = part
         drawn = self._drawn_classes(annotation, classes.dtype)
         surrounded = image if self.card.clear_surroundings else None
         found = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn, surrounded)
@@ -239,6 +233,7 @@ def loaded_models(
                 precision=precision,
                 planes=plan.planes,
                 flip=axes,
+                bytes_per_voxel=NETWORKS[plan.network].bytes_per_voxel,
             )
         )
     return found
@@ -247,4 +242,4 @@ def loaded_models(
 def entropy_percent(probabilities: torch.Tensor) -> np.ndarray:
     """Entropy of (classes, S, A, R) probabilities in percent of its maximum, (S, A, R) uint8."""
     share = -torch.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
-    return (100.0 * share).round().clamp(0, 100).to(torch.uint8).numpy()
+    return (100.0 * share).round().clamp(0, 100).to(torch.uint8).cpu().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import torch
+from monai.data.utils import compute_importance_map
 from monai.inferers import sliding_window_inference
 
 from ...core import RemainingTime, RunError, Watch
@@ -16,69 +17,76 @@ _OVERLAP = {"cpu": 0.25}
 _OVERLAP_ELSEWHERE = 0.5
 _CERTAIN = 10.0
 _SLICES_AT_ONCE = 16
+_SPREAD = 0.125  # standard deviation of the Gaussian weights, as a share of a window's sides
 
 
 def averaged_over_flips(
-    model: TrainedModel, slab: torch.Tensor, pace: Pace, slices: int, axis: int | None = None
+    model: TrainedModel, slab: torch.Tensor, pace: Pace, slices: int, axis: int | None = None, windows: int = 1
 ) -> torch.Tensor:
-    """(channels, S, A, R) to mean probabilities (classes, S, A, R) over all combinations of mirroring."""
+    """(channels, S, A, R) to mean probabilities (classes, S, A, R) over all combinations of mirroring.
+
+    Args:
+        slab: on the device on which the windows are put together; the result is there, too.
+        slices: that count as progress. axis: across which a 2D model's slices lie. windows: in a batch.
+    """
     total = None
     axes = [a for a in model.flip if a != axis]
     for count in range(len(axes) + 1):
         for mirrored in combinations(axes, count):
             dims = [a + 1 for a in mirrored]
-            logits = _windowed(model, slab.flip(dims), pace, axis).flip(dims)
+            logits = _windowed(model, slab.flip(dims), pace, axis, windows).flip(dims)
             probabilities = torch.softmax(logits, 0)
             total = probabilities if total is None else total.add_(probabilities)
             pace.finish(slices * (2 if axis in model.flip else 1))
     return total / 2 ** len(axes)
 
 
-def _windowed(model: TrainedModel, slab: torch.Tensor, pace: Pace, axis: int | None) -> torch.Tensor:
-    """Logits of a slab, (classes, S, A, R) float32 on the CPU; slice by slice across `axis`, if given."""
-    overlap = overlap_on(model.device)
+def _windowed(model: TrainedModel, slab: torch.Tensor, pace: Pace, axis: int | None, window_count: int) -> torch.Tensor:
+    """Logits of a slab, (classes, S, A, R) float32 on its device; slice by slice across `axis`, if given."""
     windows = _Windows(model, pace)
     with torch.inference_mode():
+        weights = compute_importance_map(
+            model.patch, mode="gaussian", sigma_scale=_SPREAD, device=model.device, dtype=torch.float32
+        )[None, None]
+
+        def blended(inputs: torch.Tensor) -> torch.Tensor:
+            output = sliding_window_inference(
+                inputs,
+                model.patch,
+                window_count,
+                windows,
+                overlap=overlap_on(model.device),
+                mode="gaussian",
+                sw_device=model.device,
+                device=slab.device,
+                roi_weight_map=weights,
+            )
+            if not isinstance(output, torch.Tensor):
+                raise TypeError("a network to predict with must have one output")
+            return output
+
         if axis is None:
-            return _sliding(slab[None], model, windows, overlap)[0]
-        slices = slab.movedim(axis + 1, 0)
-        parts = [_sliding(part, model, windows, overlap) for part in slices.split(_SLICES_AT_ONCE)]
+            return blended(slab[None])[0]
+        parts = [blended(part) for part in slab.movedim(axis + 1, 0).split(max(window_count, _SLICES_AT_ONCE))]
         return torch.cat(parts).movedim(0, axis + 1)
 
 
-def _sliding(inputs: torch.Tensor, model: TrainedModel, windows: _Windows, overlap: float) -> torch.Tensor:
-    # Blending stays on the GPU, where it is fast, unless the slab does not fit there.
-    try:
-        output = sliding_window_inference(
-            inputs,
-            model.patch,
-            _SLICES_AT_ONCE if model.role == "2d" else 1,
-            windows,
-            overlap=overlap,
-            mode="gaussian",
-            sw_device=model.device,
-            device=model.device,
-        )
-    except torch.OutOfMemoryError:
-        output = sliding_window_inference(
-            inputs, model.patch, 1, windows, overlap=overlap, mode="gaussian", sw_device=model.device, device="cpu"
-        )
-    if not isinstance(output, torch.Tensor):
-        raise TypeError("a network to predict with must have one output")
-    return output.cpu()
-
-
 class Pace:
-    """The progress of a prediction, in slices times passes."""
+    """The progress of a prediction, in slices times passes; `done` of them."""
 
     def __init__(self, watch: Watch, total: int):
-        self._watch, self._total, self._done = watch, max(total, 1), 0
+        self.done = 0
+        self._watch, self._total = watch, max(total, 1)
         self._remaining = RemainingTime(self._total)
 
     def finish(self, slices: int) -> None:
-        self._done += slices
-        left = self._remaining.after(min(self._done, self._total))
-        self._watch.step(min(1.0, self._done / self._total), _("predicting"), left)
+        self.done += slices
+        left = self._remaining.after(min(self.done, self._total))
+        self._watch.step(self.done / self._total, _("predicting"), left)
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something, beside the progress."""
+        self._watch.step(self.done / self._total, sentence)
 
     def check(self) -> None:
         self._watch.check()
@@ -94,11 +102,13 @@ class _Windows:
         self._pace.check()
         images = window[:, :1].flatten(1)
         # Constant windows, as around a skull-stripped brain: instance normalisation would amplify rounding errors.
-        blank = images.amax(1) == images.amin(1)
+        shown = (images.amax(1) != images.amin(1)).nonzero()[:, 0]  # a GPU waits once
+        if len(shown) == len(window):
+            return self._logits(window)
         logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
         logits[:, 0] = _CERTAIN
-        if not bool(blank.all()):
-            logits[~blank] = self._logits(window[~blank])
+        if len(shown):
+            logits[shown] = self._logits(window[shown])
         return logits
 
     def _logits(self, window: torch.Tensor) -> torch.Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 
 from ...runs.plan import Role
+from ..devices import prediction_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +19,7 @@ class TrainedModel:
         role: '2d' predicts slices across `planes`, '3d' volumes, 'final' volumes with the others' predictions as input.
         patch: window size. class_count: output channels, background included.
         flip: axes of (S, A, R) to mirror the volume along, in all combinations; the predictions are averaged.
+        bytes_per_voxel: approximate memory that training it needs per voxel of a window.
     """
 
     role: Role
@@ -27,3 +30,9 @@ class TrainedModel:
     precision: str = "fp32"
     planes: tuple[int, ...] = ()
     flip: tuple[int, ...] = ()
+    bytes_per_voxel: int = 10_000
+
+    def on_cpu(self) -> TrainedModel:
+        """A copy on the CPU; this one stays where it is."""
+        network = copy.deepcopy(self.network).to("cpu")
+        return replace(self, network=network, device="cpu", precision=prediction_precision("cpu"))

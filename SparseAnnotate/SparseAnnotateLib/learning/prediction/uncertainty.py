@@ -18,12 +18,13 @@ from ...selection import SelectionSettings, check_seed
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device
 from .predictor import loaded_models
+from .slabs import computed_slabs
 from .trained_model import TrainedModel
-from .volume_prediction import LOGIT_BYTES, VolumePrediction, class_dtype
+from .volume_prediction import VolumePrediction, class_dtype, most_likely
 
 _INJECTED_DROPOUT = 0.2
 _FAR_PIXELS = 10.0
-_SLAB_BYTES = LOGIT_BYTES // 4  # logits, probabilities and two sums of them exist at the same time
+_SLAB_SHARE = 0.25  # logits, probabilities and two sums of them exist at the same time
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,16 +122,19 @@ class UncertaintyEstimator:
         volumes = []
         for models, card in zip(self._models, self._cards, strict=True):
             image = normalised_image(self._cohort, name, card.normalisation)
-            volumes.append(VolumePrediction(models, image, quiet, card.view_weights or None, _SLAB_BYTES))
-        ranges = volumes[0].ranges
+            volumes.append(VolumePrediction(models, image, quiet, card.view_weights or None, _SLAB_SHARE))
         uncertainty = np.zeros(image.shape, dtype=np.float16)
         classes: np.ndarray = np.zeros(image.shape, dtype=class_dtype(volumes[0].class_count))
-        for place, (start, stop) in enumerate(ranges):
-            part = watch.part(place, len(ranges))
+        count = volumes[0].slice_count
+
+        def slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+            part = watch.stage([start, stop - start, count - stop], 1)
             joint, moments = self._slab(volumes, start, stop, part)
             share = moments.variance_share() if len(volumes) > 1 else moments.entropy_share()
-            uncertainty[start:stop] = share.numpy()
-            classes[start:stop] = joint.argmax(0).numpy().astype(classes.dtype)
+            return share.to(torch.float16).cpu().numpy(), most_likely(joint)
+
+        for start, stop, found in computed_slabs(volumes, slab):
+            uncertainty[start:stop], classes[start:stop] = found
         return uncertainty, classes
 
     def _slab(

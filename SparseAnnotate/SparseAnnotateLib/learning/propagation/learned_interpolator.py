@@ -6,7 +6,10 @@ pixel counts less if it is not matched back to where it came from. See `slice_ma
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import logging
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core import Cohort, Plane, RunError, SparseAnnotation, Watch
+from ...core.messages import _
 from ...interpolation import Fill
 from ...interpolation.confidence import scaled
 from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, joined, widened
@@ -46,6 +50,7 @@ class PropagationInterpolator(GapInterpolator):
         self._matcher = matcher
         self._settings = settings
         self._own: tuple[np.ndarray, int, SliceMatcher] | None = None
+        self._gpu = threading.Lock()
 
     def fill(
         self,
@@ -111,44 +116,86 @@ class PropagationInterpolator(GapInterpolator):
     def _carried(
         self, drawn: DrawnSlices, gap: Gap, image: np.ndarray, box: PlaneBox, values: np.ndarray, watch: Watch
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust.
-
-        Features are encoded when needed, twice each, so that memory grows with the labels only.
-        """
-        import torch
+        """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust."""
+        from ..devices import Shortage, within_memory
 
         matcher = self._matcher if self._matcher is not None else self._own[2] if self._own is not None else None
         if matcher is None:
             raise ValueError("a gap is filled before there is a network")
-        device = next(matcher.parameters()).device
+        used = [matcher]
 
-        def features(index: int) -> torch.Tensor:
-            layer = torch.from_numpy(np.asarray(image[index][box], dtype=np.float32))
-            return matcher.encode(layer.to(device)[None, None])
+        def use_cpu(shortage: Shortage) -> None:
+            device = next(used[0].parameters()).device
+            if device.type == "cpu":
+                raise RunError(
+                    _(
+                        "There is too little memory to propagate labels in an area of {rows} x {columns} pixels. Close "
+                        "other programs, or choose another fill method."
+                    ).format(rows=box[0].stop - box[0].start, columns=box[1].stop - box[1].start)
+                )
+            template = (
+                _("'{device}' has too little memory: slices {first} to {last} are filled on the CPU, which is slow.")
+                if shortage == "memory"
+                else _("'{device}' cannot compute this: slices {first} to {last} are filled on the CPU, which is slow.")
+            )
+            note = template.format(device=device, first=gap.first, last=gap.stop - 1)
+            logging.getLogger(__name__).warning(note)
+            used[0] = copy.deepcopy(matcher).to("cpu")
 
-        shape = [s.stop - s.start for s in box]
-        chances = np.zeros((gap.count, len(values), *shape), dtype=np.float16)
-        trust = np.zeros((gap.count, *shape), dtype=np.float32)
-        with torch.inference_mode():
-            for index in gap.neighbours:
-                layer = drawn.main.slices[index][box]
-                known = torch.from_numpy(np.stack([layer == v for v in values]).astype(np.float32))[None].to(device)
-                steps = range(gap.first, gap.stop) if index == gap.before else range(gap.stop - 1, gap.first - 1, -1)
-                consistent, before = torch.ones_like(known[:, :1]), features(index)
-                for position in steps:
-                    watch.check()
-                    here = features(position)
-                    known, consistent = _step(matcher, here, before, known, consistent)
-                    before = here
-                    share = 1.0 if gap.is_end else 1.0 - abs(position - index) / (gap.count + 1)
-                    weight = (share * (consistent[0, 0] + 1e-3)).cpu().numpy()
-                    # Means so far, so that half precision suffices.
-                    total = trust[position - gap.first] + weight
-                    chances[position - gap.first] += (
-                        (known[0].cpu().numpy() - chances[position - gap.first]) * (weight / total)
-                    ).astype(np.float16)
-                    trust[position - gap.first] = total
-        return chances, np.clip(trust, 0, 1)
+        def carried() -> tuple[np.ndarray, np.ndarray]:
+            return _carried_by(used[0], drawn, gap, image, box, values, watch)
+
+        if next(matcher.parameters()).device.type == "cpu":
+            return within_memory(carried, use_cpu)
+        # Gaps that are filled at the same time would share a GPU's memory, and would not be faster.
+        with self._gpu:
+            return within_memory(carried, use_cpu)
+
+
+def _carried_by(
+    matcher: SliceMatcher,
+    drawn: DrawnSlices,
+    gap: Gap,
+    image: np.ndarray,
+    box: PlaneBox,
+    values: np.ndarray,
+    watch: Watch,
+) -> tuple[np.ndarray, np.ndarray]:
+    """See `PropagationInterpolator._carried`.
+
+    Features are encoded when needed, twice each, so that memory grows with the labels only.
+    """
+    import torch
+
+    device = next(matcher.parameters()).device
+
+    def features(index: int) -> torch.Tensor:
+        layer = torch.from_numpy(np.asarray(image[index][box], dtype=np.float32))
+        return matcher.encode(layer.to(device)[None, None])
+
+    shape = [s.stop - s.start for s in box]
+    chances = np.zeros((gap.count, len(values), *shape), dtype=np.float16)
+    trust = np.zeros((gap.count, *shape), dtype=np.float32)
+    with torch.inference_mode():
+        for index in gap.neighbours:
+            layer = drawn.main.slices[index][box]
+            known = torch.from_numpy(np.stack([layer == v for v in values]).astype(np.float32))[None].to(device)
+            steps = range(gap.first, gap.stop) if index == gap.before else range(gap.stop - 1, gap.first - 1, -1)
+            consistent, before = torch.ones_like(known[:, :1]), features(index)
+            for position in steps:
+                watch.check()
+                here = features(position)
+                known, consistent = _step(matcher, here, before, known, consistent)
+                before = here
+                share = 1.0 if gap.is_end else 1.0 - abs(position - index) / (gap.count + 1)
+                weight = (share * (consistent[0, 0] + 1e-3)).cpu().numpy()
+                # Means so far, so that half precision suffices.
+                total = trust[position - gap.first] + weight
+                chances[position - gap.first] += (
+                    (known[0].cpu().numpy() - chances[position - gap.first]) * (weight / total)
+                ).astype(np.float16)
+                trust[position - gap.first] = total
+    return chances, np.clip(trust, 0, 1)
 
 
 def _step(matcher, here, before, known, consistent):
@@ -165,8 +212,9 @@ def _step(matcher, here, before, known, consistent):
     origin = matcher.carried(there, grid - centre) + centre
     returned = matcher.carried(back, grid - centre) + centre
     size = grid.new_tensor([max(rows - 1, 1), max(columns - 1, 1)])[None, :, None, None]
-    place = (2 * origin / size - 1).permute(0, 2, 3, 1).flip(-1)
-    arrived = functional.grid_sample(returned, place, align_corners=True, padding_mode="border")
+    # Kept inside here: an Apple GPU cannot sample with padding_mode="border".
+    place = (2 * origin / size - 1).clamp(-1, 1).permute(0, 2, 3, 1).flip(-1)
+    arrived = functional.grid_sample(returned, place, align_corners=True)
     error = (arrived - grid).square().sum(1, keepdim=True)
     kept = matcher.carried(there, consistent) * torch.exp(-error / (2 * _LOST_PIXELS**2))
     return matcher.carried(there, known), kept

@@ -8,6 +8,7 @@ random slices of a volume, so that it learns larger gaps, too).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +19,9 @@ from monai.networks.nets.resnet import ResNet
 from torch import nn
 from torch.nn import functional
 
-from ...core import DEFAULT_DEVICE, BadInputError, RemainingTime, Watch
+from ...core import DEFAULT_DEVICE, BadInputError, RemainingTime, RunError, Watch
 from ...core.messages import _
-from ..devices import chosen_device
+from ..devices import Shortage, chosen_device, within_memory
 
 _EDGE_STEPS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 3), (3, 0), (3, 3), (3, -3))
 _SHARPNESS = 20.0
@@ -150,28 +151,76 @@ def train_matcher(
     usable = [volume for volume in volumes if len(volume()) >= 2]
     if not usable:
         raise BadInputError(_("No volume has two slices, so matching slices cannot be learned."))
-    device = chosen_device(settings.device).device
-    torch.manual_seed(settings.seed)
-    matcher = SliceMatcher(settings.channels, settings.radius).to(device).train()
-    optimizer = torch.optim.AdamW(matcher.parameters(), lr=1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=settings.steps + 1)
+    training = _MatcherTraining(settings, chosen_device(settings.device).device, watch)
     remaining = RemainingTime(settings.steps)
     for step in range(settings.steps):
         rng = np.random.default_rng([settings.seed, 0x51CE, step])
-        chains = torch.from_numpy(_chains(usable, settings, rng)).to(device)
+        chains = _chains(usable, settings, rng)
         # Wu 2022: more and more slices are reconstructed from a reconstruction.
         from_reconstruction = rng.random(settings.slices) < 0.5 * step / settings.steps
-        loss = _chain_loss(matcher, chains, from_reconstruction)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(matcher.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        loss = training.step(step, torch.from_numpy(chains), from_reconstruction)
         message = _("learning to match slices, step {step} of {count} on {device}").format(
-            step=step + 1, count=settings.steps, device=device
+            step=step + 1, count=settings.steps, device=training.device
         )
-        watch.step((step + 1) / settings.steps, message, remaining.after(step + 1), loss=float(loss.detach()))
-    return matcher.eval()
+        watch.step((step + 1) / settings.steps, message, remaining.after(step + 1), loss=loss)
+    return training.matcher.eval()
+
+
+class _MatcherTraining:
+    """A matcher in training, with what AdamW knows; in smaller parts, then on the CPU, when memory runs out."""
+
+    def __init__(self, settings: PropagationSettings, device: str, watch: Watch):
+        self._settings, self._watch = settings, watch
+        self._parts, self._done = 1, 0
+        torch.manual_seed(settings.seed)
+        self._build(device)
+
+    def _build(self, device: str) -> None:
+        settings, self.device = self._settings, device
+        self.matcher = SliceMatcher(settings.channels, settings.radius).to(device).train()
+        self._optimizer = torch.optim.AdamW(self.matcher.parameters(), lr=1e-3, weight_decay=1e-4)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, 1e-3, total_steps=settings.steps + 1)
+
+    def step(self, number: int, chains: torch.Tensor, from_reconstruction: np.ndarray) -> float:
+        """One step of AdamW; returns the loss. Arguments as of `_chain_loss`. Raises RunError without memory."""
+        self._done = number
+        loss = within_memory(lambda: self._gradient(chains, from_reconstruction), self._reduce)
+        nn.utils.clip_grad_norm_(self.matcher.parameters(), 1.0)
+        self._optimizer.step()
+        self._schedule.step()
+        return loss
+
+    def _gradient(self, chains: torch.Tensor, from_reconstruction: np.ndarray) -> float:
+        """Leaves the gradient of the loss, the sum over parts of the batch, and returns the loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for part in chains.chunk(self._parts):
+            loss = _chain_loss(self.matcher, part.to(self.device), from_reconstruction) * (len(part) / len(chains))
+            loss.backward()
+            losses.append(loss.detach())
+        return float(sum(losses[1:], losses[0]))
+
+    def _reduce(self, shortage: Shortage) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        device = self.device
+        if shortage == "memory" and self._parts < self._settings.batch:
+            self._parts *= 2
+            template = _("Memory ran out on '{device}': matching slices is learned in smaller parts.")
+        elif device != "cpu":
+            self._move_to_cpu()
+            template = _("'{device}' cannot be used to learn to match slices: it continues on the CPU, which is slow.")
+        else:
+            raise RunError(_("There is too little memory to learn to match slices. Close other programs."))
+        note = template.format(device=device)
+        logging.getLogger(__name__).warning(note)
+        self._watch.step(self._done / self._settings.steps, note)
+
+    def _move_to_cpu(self) -> None:
+        weights, moments, rate = self.matcher.state_dict(), self._optimizer.state_dict(), self._schedule.state_dict()
+        self._build("cpu")
+        self.matcher.load_state_dict(weights)
+        self._optimizer.load_state_dict(moments)
+        self._schedule.load_state_dict(rate)
 
 
 def _chain_loss(matcher: SliceMatcher, chains: torch.Tensor, from_reconstruction: np.ndarray) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from ...runs.run_folder import RunFolder
 from ..data.training_cases import TrainingCase, kept_path, normalised_image_path
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import agreement, sets_of
-from ..prediction.volume_prediction import VolumePrediction, class_dtype
+from ..prediction.volume_prediction import VolumePrediction, class_dtype, class_indices
 from .distributed import Ranks
 
 _LOCATED_AT_MOST = 2000
@@ -44,12 +44,20 @@ def write_pseudo_labels(
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape)
         sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
-        for start, stop in volume.ranges:
-            sets[:, start:stop], sure[:, start:stop] = sets_of(list(volume.views(start, stop).values()))
+        for start, stop, found in volume.slabs(_pseudo_labels_by(volume)):
+            sets[:, start:stop], sure[:, start:stop] = found
         _write_agreement(cohort, folder, name, sets)
         with written_atomically(folder.pseudo_labels_path(name)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, sets=sets, sure=sure, views=np.array(volume.view_names))
     ranks.wait()
+
+
+def _pseudo_labels_by(volume: VolumePrediction) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
+    def of_slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        sets, sure = sets_of(list(volume.views(start, stop).values()))
+        return class_indices(sets, volume.class_count), sure.cpu().numpy()
+
+    return of_slab
 
 
 def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -6,7 +6,7 @@ For what the model labels beyond that range, see `beyond_drawn_range`. Also stru
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from ...core import Watch
 from ...core.planes import slice_layer
 from ..data.training_cases import TrainingCase
 from ..prediction.trained_model import TrainedModel
-from ..prediction.volume_prediction import VolumePrediction, final_classes, predicted_classes
+from ..prediction.volume_prediction import VolumePrediction, final_classes, most_likely, predicted_classes
 
 _SLICES_AT_LEAST, _SLICES_AT_MOST = 4, 24
 _WINDOWS_AT_MOST = 100
@@ -68,14 +68,18 @@ def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch:
         decided = case.decided_on(axis, index)
         truth = case.labels[slice_layer(axis, index)][decided]
         views: dict[str, list[np.ndarray]] = {}
-        for start, stop in volume.ranges:
-            for name, view in volume.views(start, stop).items():
-                views.setdefault(name, []).append(view.argmax(0).numpy())
+        for _start, _stop, found in volume.slabs(_classes_by(volume)):
+            for name, classes in found.items():
+                views.setdefault(name, []).append(classes)
         for name, parts in views.items():
             predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
             tallies.setdefault(name, _Tally(models[0].class_count)).add(predicted, truth)
     scores = {name: tally.dice() for name, tally in tallies.items()}
     return {name: score for name, score in scores.items() if not math.isnan(score)}
+
+
+def _classes_by(volume: VolumePrediction) -> Callable[[int, int], dict[str, np.ndarray]]:
+    return lambda start, stop: {name: most_likely(view) for name, view in volume.views(start, stop).items()}
 
 
 class _Tally:
