@@ -16,6 +16,7 @@ import SimpleITK
 import torch
 
 from SparseAnnotateLib.core import Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.selection import Budget, plan_annotation
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "Benchmarks"
 
@@ -56,6 +57,14 @@ def test_the_commands_of_the_benchmarks_page_are_understood(benchmark, monkeypat
     for command in commands:
         name, *options = shlex.split(command)
         benchmark(name).parser().parse_args(options)
+
+
+def test_the_suggested_plan_quotes_no_dice_that_the_benchmarks_page_does_not_have():
+    plan = plan_annotation({f"v{n}": {Plane.CORONAL: 50} for n in range(40)}, Budget(total=200))
+    told = [f"{advice.sentence} {advice.source}" for advice in plan.advice]
+    assert any("different positions" in text and "benchmark of selection" in text for text in told)
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert [figure for text in told for figure in re.findall(r"\.\d{3}\b", text) if figure not in page] == []
 
 
 def line(split="2", strategy="staggered", density=0.1, seed=0, commit="abc1234", **dice):
