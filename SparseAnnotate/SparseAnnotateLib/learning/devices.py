@@ -261,18 +261,17 @@ def _lacks_operator(error: BaseException) -> bool:
 
 
 def training_precision(precision: Precision | Literal["auto"], device: str) -> Precision:
-    """The precision that 'auto' stands for in training: bf16 where a GPU supports it, fp16 on older ones, else fp32.
+    """The precision that 'auto' stands for in training, as in prediction.
 
-    On a CPU bf16 takes 0.6 of the time of fp32, but two runs with the same seed differ and some give NaN
-    (Testing/Benchmarks/README.md), so training there is fp32.
+    On a CPU training tries whether bf16 gives the right gradients before it uses it, see `training.cpu_bf16`.
     """
     if precision != "auto":
         return precision
-    return _gpu_precision(device) if device.startswith("cuda") else "fp32"
+    return prediction_precision(device)
 
 
 def prediction_precision(device: str) -> Precision:
-    """The precision for prediction: bf16 where the hardware supports it, also on a CPU (three times faster)."""
+    """The precision for prediction: bf16 where the device supports it, fp16 on older GPUs, else fp32."""
     if device.startswith("cuda"):
         return _gpu_precision(device)
     return "bf16" if device == "cpu" and _cpu_has_bf16() else "fp32"

@@ -5,10 +5,14 @@ import copy
 import pytest
 import torch
 
+from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.sliding_windows import autocast
+from SparseAnnotateLib.learning.training import trainer
 from SparseAnnotateLib.learning.training.cpu_bf16 import compute_thin_inputs_in_fp32, gradients_are_sound
-from SparseAnnotateLib.runs import NetworkShape
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import NetworkShape, TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 
 
 class Losses:
@@ -84,3 +88,24 @@ def test_wrong_gradients_are_found(wrong):
     compute_thin_inputs_in_fp32(network)
     assert not gradients_are_sound(Losses(network, (32, 32, 32), wrong), network.parameters())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("is_sound", [False, True])
+def test_a_training_uses_bf16_only_where_it_has_proved_right(ball_cohort, monkeypatch, is_sound):
+    tried = []
+
+    def found(loss_in, parameters):
+        # The losses of both precisions are those of one batch, and trying them changes nothing.
+        tried.append([float(loss_in(precision).detach()) for precision in ("fp32", "bf16", "fp32")])
+        return is_sound
+
+    monkeypatch.setattr(f"{trainer.__name__}.gradients_are_sound", found)
+    card = train(ball_cohort, "r", TrainingSettings(**QUICK_TRAINING | {"precision": "bf16"}))
+    ((exact, rounded, again),) = tried
+    assert exact == again
+    assert exact == pytest.approx(rounded, rel=0.05)
+    assert card.precision == ("bf16" if is_sound else "fp32")
+    notes = [note for note in card.notes if "wrong gradients" in note]
+    assert len(notes) == (not is_sound)
+    losses = [m["loss"] for m in RunFolder(ball_cohort.run_folder("r")).metrics() if "loss" in m]
+    assert losses[0] == pytest.approx(rounded if is_sound else exact, rel=1e-6)

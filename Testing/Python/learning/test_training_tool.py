@@ -45,6 +45,8 @@ SETTINGS = TrainingSettings(**QUICK_TRAINING)
 
 def test_two_processes_learn_what_one_does(ball_cohort, tmp_path):
     settings = {**QUICK_TRAINING, "recipe": "self_training", "patch_2d": (32, 32), "batch_2d": 4}
+    # In fp32, and of sets of pseudo-labels that are not almost equally near, so that rounding does not decide.
+    settings |= {"precision": "fp32", "network": "basic_unet_small", "network_2d": "basic_unet_small"}
     train(ball_cohort, "one", TrainingSettings(**settings))
     script = tmp_path / "both.py"
     script.write_text(
@@ -70,7 +72,7 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "two", TrainingSettings(**{setti
         first, second = (load_file(run.weights_path(role)) for run in (one, two))
         # Adam turns rounding errors of vanishing gradients into whole steps, so single weights may differ.
         differences = torch.cat([(first[name] - second[name]).abs().flatten() for name in first])
-        assert differences.mean() < (2e-4 if role != "final" else 4e-3)
+        assert differences.mean() < (2e-4 if role != "final" else 2e-3)
     assert two.is_finished
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from ...runs.plan import Precision
+
 _THIN = 2  # slices, rows or columns
 _REPEATS = 3
 _SMALLEST_COSINE = 0.95
@@ -38,7 +40,7 @@ def compute_thin_inputs_in_fp32(network: nn.Module) -> None:
 
 
 def gradients_are_sound(
-    loss_in: Callable[[str], torch.Tensor], parameters: Iterable[nn.Parameter], repeats: int = _REPEATS
+    loss_in: Callable[[Precision], torch.Tensor], parameters: Iterable[nn.Parameter], repeats: int = _REPEATS
 ) -> bool:
     """Whether bf16 gives about the gradients of fp32, and the same ones each time.
 
@@ -49,7 +51,7 @@ def gradients_are_sound(
     """
     parameters = [p for p in parameters if p.requires_grad]
 
-    def gradient(precision: str) -> torch.Tensor:
+    def gradient(precision: Precision) -> torch.Tensor:
         # Memory that is read before it is written must not happen to hold the right values of the last time.
         poison = [torch.full((count,), torch.nan) for count in _POISONED_FLOATS]
         del poison

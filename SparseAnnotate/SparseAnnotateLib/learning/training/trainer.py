@@ -14,13 +14,14 @@ import torch
 from ...core import CancelledError, RemainingTime, RunError, Watch
 from ...core.messages import _
 from ...runs.cards import ModelCard
-from ...runs.plan import ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, Precision, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train, trained_model
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
+from .cpu_bf16 import compute_thin_inputs_in_fp32, gradients_are_sound
 from .distributed import Ranks
 from .gradient_step import forward_pass, gradient_step
 from .memory_reduction import check_can_be_reduced, reduced
@@ -64,6 +65,7 @@ class Trainer:
         self._build()
         self.schedule = new_schedule(self.settings, model)
         self.iteration = 0
+        self._bf16_is_tried = False
         self.seconds_before = 0.0
         self.losses: list[float] = []
         self.unusable_steps = 0
@@ -106,6 +108,8 @@ class Trainer:
         network = network_to_train(self.model_plan, self.plan)
         formats = self._formats()
         self._format, self._format_is_measured = formats[0], False
+        if self.device == "cpu":
+            compute_thin_inputs_in_fp32(network)
         # torch takes it, but declares `to` without it.
         self.model = network.to(device=self.device, memory_format=self._format)  # type: ignore[call-overload]
         # Elsewhere steps are short, or several processes would have to stop in the same layer.
@@ -218,7 +222,6 @@ class Trainer:
         self._choose_format()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
-        torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
         self.model.train()
         # Only copies from pinned memory overlap with the computation.
         overlaps = self.device.startswith("cuda")
@@ -226,10 +229,9 @@ class Trainer:
         batch["iteration"] = torch.tensor(self.iteration)
         batch["number"] = torch.tensor(self._numbers())
         self.optimizer.zero_grad(set_to_none=True)
-        teacher = self._forward(self.teacher) if self.teacher is not None else None
-        loss = self.objective.loss(
-            self._forward(self.runner), batch, self.iteration / self.model_plan.iterations, teacher
-        )
+        if self.iteration == 0 and self.device == "cpu" and self.precision == "bf16" and not self._bf16_is_tried:
+            self._try_bf16(batch)
+        loss = self._loss(batch)
         value, is_usable = gradient_step(loss, self.model, self.optimizer, self.scaler, self.settings.largest_gradient)
         if is_usable:
             self.unusable_steps = 0
@@ -240,6 +242,36 @@ class Trainer:
         self._count_steps(usable=False)
         self._handle_unusable_step()
         return value if np.isfinite(value) else float("nan")
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
+        teacher = self._forward(self.teacher) if self.teacher is not None else None
+        done = self.iteration / self.model_plan.iterations
+        return self.objective.loss(self._forward(self.runner), batch, done, teacher)
+
+    def _try_bf16(self, batch: Batch) -> None:
+        """Train in fp32 when bf16 gives other gradients on this CPU."""
+
+        def loss_in(precision: Precision) -> torch.Tensor:
+            self.precision = precision
+            return self._loss(batch)
+
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        try:
+            is_sound = self.ranks.shared(gradients_are_sound(loss_in, self.model.parameters()))
+        finally:
+            self.precision = "bf16"
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        self._bf16_is_tried = True
+        if not is_sound:
+            self.precision = "fp32"
+            self._note(
+                _(
+                    "The '{role}' model is trained in fp32, which is slower: on this processor bf16 gives wrong "
+                    "gradients."
+                ).format(role=self.model_plan.role)
+            )
 
     def _forward(self, network: Forward) -> Forward:
         return forward_pass(network, self.device, self.precision, self._format)
