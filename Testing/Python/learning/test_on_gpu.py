@@ -70,7 +70,7 @@ def losses(cohort: Cohort, run: str, role: str) -> list[float]:
     [
         {"recipe": "3d", "mean_teacher": 0.5, "iterations": 3},
         {"recipe": "2d", "augmentation": AugmentationSettings(mixup=0.5), "loss": "weighted_ce"},
-        {"recipe": "ensemble", "loss": "boundary", "fill_weight": 0.5},
+        {"recipe": "ensemble", "loss": "boundary"},
         {"recipe": "self_training", "network_final": "y_shaped_dense_vox_net_small"},
         {"recipe": "self_training", "network_final": "basic_unet_small", "random_share": 0.0},
         {"network": "dense_vox_net", "auxiliary_weight": 0.33, "initialization": "gaussian", **SGD},
