@@ -13,6 +13,7 @@ from ..core.registry import Entry, Registry
 DIVISOR = 16  # networks halve their input at most four times
 AUTO = "auto"
 DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU = "unet", "unet_small"
+ONE_SCAN = "_one_scan"  # ends the names of the same networks for a single scan
 DEFAULT_FINAL_NETWORK = "y_shaped_dense_vox_net"
 _USUAL_BYTES_PER_VOXEL = 10_000
 

@@ -435,7 +435,7 @@ def test_monai_s_own_runner_executes_a_bundle_and_says_what_we_say(oblique_cohor
     assert len(np.unique(ours)) > 1
 
 
-@pytest.mark.parametrize("network", ["auto", "dynunet", "dense_vox_net"])
+@pytest.mark.parametrize("network", ["unet", "unet_one_scan", "dynunet", "dense_vox_net"])
 def test_a_bundle_comes_back_as_a_run(oblique_cohort, tmp_path, network):
     train(oblique_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "network": network}), ["drawn"])
     folder = export_bundle(oblique_cohort, "r", tmp_path / "bundle")

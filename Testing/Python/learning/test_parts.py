@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -426,3 +427,18 @@ def test_the_default_networks_have_no_phases():
         return sum(found) / len(found)
 
     assert flicker("unet_small") < 0.2 * flicker("basic_unet_small")
+
+
+def test_a_single_scan_has_a_network_that_keeps_how_bright_its_parts_are(ball_cohort):
+    settings = TrainingSettings(recipe="self_training", device="cpu")
+    for names, undrawn, expected in (
+        (["ball_0"], [], "unet_small_one_scan"),
+        (["ball_0"], ["ball_1"], "unet_small"),
+        (["ball_0", "ball_1"], [], "unet_small"),
+    ):
+        plan = new_plan(ball_cohort, settings, names, undrawn)
+        assert [model.network for model in plan.models] == ["unet_small", expected, expected]
+    named = new_plan(ball_cohort, replace(settings, network="unet_small"), ["ball_0"])
+    assert [model.network for model in named.models] == ["unet_small"] * 3
+    network = build_network("unet_small_one_scan", NetworkShape(2, (32, 32, 32)))
+    assert {m.num_groups for m in network.modules() if isinstance(m, torch.nn.GroupNorm)} == {8}

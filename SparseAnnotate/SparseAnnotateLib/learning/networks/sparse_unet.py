@@ -19,28 +19,41 @@ class SparseUNet(nn.Sequential):
       first slices of a window go wrong in places that are never drawn.
     - The classifier sees the image, too. Instance normalisation removes the mean of each feature over the window, so
       that the features of a window that shows a small part of a volume no longer tell how bright it is: grey from white
-      matter, or tissue from air.
+      matter, or tissue from air. With `groups`, features are normalised in groups, which keeps more of that. This is
+      better within one scan, and worse for several, whose contrast instance normalisation evens out.
 
-    Both are measured in Testing/Benchmarks/README.md. It maps (N, channels, *spatial) images, whose sides are multiples
-    of 16, to (N, classes, *spatial) logits.
+    All three are measured in Testing/Benchmarks/README.md. The network maps (N, channels, *spatial) images, whose sides
+    are multiples of 16, to (N, classes, *spatial) logits.
 
     Args:
         spatial_dims, in_channels, out_channels, dropout: as of BasicUNet. features: six numbers, as of BasicUNet.
+        groups: that features are normalised in; None: each by itself.
     """
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, features: Sequence[int], dropout: Any = 0.0
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        features: Sequence[int],
+        dropout: Any = 0.0,
+        groups: int | None = None,
     ):
-        unet, classifier = _parts(spatial_dims, in_channels, out_channels, features, dropout)
+        unet, classifier = _parts(spatial_dims, in_channels, out_channels, features, dropout, groups)
         convolution = Conv[Conv.CONV, spatial_dims]
         super().__init__(SkipConnection(BasicUNet(**unet), mode="cat"), convolution(**classifier))
 
 
 def bundle_definition(
-    spatial_dims: int, in_channels: int, out_channels: int, features: Sequence[int], dropout: Any = 0.0
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    features: Sequence[int],
+    dropout: Any = 0.0,
+    groups: int | None = None,
 ) -> dict[str, Any]:
     """The same network as entries of a MONAI bundle's configuration, which needs nothing but MONAI and PyTorch."""
-    unet, classifier = _parts(spatial_dims, in_channels, out_channels, features, dropout)
+    unet, classifier = _parts(spatial_dims, in_channels, out_channels, features, dropout, groups)
     return {
         "features_and_image": {
             "_target_": "monai.networks.layers.SkipConnection",
@@ -53,7 +66,7 @@ def bundle_definition(
 
 
 def _parts(
-    spatial_dims: int, in_channels: int, out_channels: int, features: Sequence[int], dropout: Any
+    spatial_dims: int, in_channels: int, out_channels: int, features: Sequence[int], dropout: Any, groups: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments of the U-Net that gives features, and of the convolution that classifies them with the image."""
     unet = {
@@ -64,5 +77,7 @@ def _parts(
         "dropout": dropout,
         "upsample": "nontrainable",
     }
+    if groups is not None:
+        unet["norm"] = ["group", {"num_groups": groups}]
     classifier = {"in_channels": features[5] + in_channels, "out_channels": out_channels, "kernel_size": 1}
     return unet, classifier

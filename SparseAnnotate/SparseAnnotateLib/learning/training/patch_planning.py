@@ -6,7 +6,7 @@ import math
 
 from ...core.messages import _, counted
 from ...core.voxel_boxes import along_axes
-from ...runs.network import AUTO, DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU, DIVISOR, NETWORKS
+from ...runs.network import AUTO, DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU, DIVISOR, NETWORKS, ONE_SCAN
 from ...runs.plan import ModelPlan
 from ..devices import usable_memory_bytes
 
@@ -16,11 +16,12 @@ _CPU_SLICE_SIDE, _GPU_SLICE_SIDE = 128, 512
 _CPU_SLICE_PIXELS, _GPU_SLICE_PIXELS = 12 * 48**2, 32 * 256**2  # in a step
 
 
-def planned_network(network: str, device: str) -> str:
-    """The network that 'auto' stands for: the small one without a GPU."""
+def planned_network(network: str, device: str, of_one_scan: bool = False) -> str:
+    """The network that 'auto' stands for: the small one without a GPU, and another normalization for a single scan."""
     if network != AUTO:
         return network
-    return DEFAULT_NETWORK if device.startswith("cuda") else DEFAULT_NETWORK_ON_CPU
+    found = DEFAULT_NETWORK if device.startswith("cuda") else DEFAULT_NETWORK_ON_CPU
+    return found + ONE_SCAN if of_one_scan else found
 
 
 def planned_patch(

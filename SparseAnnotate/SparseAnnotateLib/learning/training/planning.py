@@ -102,14 +102,14 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
                 "Patches are mirrored from left to right, as set, although '{structure}' distinguishes left from right."
             ).format(structure=sided[0])
         )
-    models = []
+    models, of_one_scan = [], len(names) == 1 and not undrawn
     for role in _MODELS[settings.recipe]:
         if role == "2d":
             planes = usable_planes(spacing, drawn_axes)
             notes += _plane_notes(planes, spacing)
             models.append(_planned_2d_model(settings, shapes, planes, chosen.device))
         else:
-            models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device))
+            models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device, of_one_scan))
     _check_auxiliary(settings, models)
     for model in models:
         # Before anything is written: a run of these settings could not be trained.
@@ -182,10 +182,10 @@ def strides_and_kernels(
     return tuple(strides), tuple(kernels)
 
 
-def _planned_3d_model(role, settings: TrainingSettings, shapes, spacing, device: str) -> ModelPlan:
-    network = planned_network(settings.network, device)
+def _planned_3d_model(role, settings: TrainingSettings, shapes, spacing, device: str, of_one_scan: bool) -> ModelPlan:
+    network = planned_network(settings.network, device, of_one_scan)
     if role == "final":
-        network = planned_final_network(settings, device)
+        network = planned_final_network(settings, device, of_one_scan)
     planned, batch = planned_patch_and_batch(shapes, spacing, network, device, NETWORKS.named(network).patch_step)
     patch = large_enough_patch(settings.patch or planned)
     iterations = settings.iterations_final if role == "final" else None
@@ -201,11 +201,11 @@ def _planned_3d_model(role, settings: TrainingSettings, shapes, spacing, device:
     )
 
 
-def planned_final_network(settings: TrainingSettings, device: str) -> str:
+def planned_final_network(settings: TrainingSettings, device: str, of_one_scan: bool = False) -> str:
     """The network that 'auto' stands for in the final model; see TrainingSettings."""
     if settings.network_final != AUTO:
         return settings.network_final
-    return planned_network(settings.network, device) if device == "cpu" else DEFAULT_FINAL_NETWORK
+    return planned_network(settings.network, device, of_one_scan) if device == "cpu" else DEFAULT_FINAL_NETWORK
 
 
 def _planned_2d_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:

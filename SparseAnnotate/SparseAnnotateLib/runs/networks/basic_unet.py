@@ -14,7 +14,7 @@ NETWORKS.add(
         make="monai.networks.nets:BasicUNet",
         arguments=lambda shape: unet_arguments(shape, SMALL),
         bytes_per_voxel=3_000,
-        order=3,
+        order=21,
     )
 )
 NETWORKS.add(
@@ -25,6 +25,6 @@ NETWORKS.add(
         make="monai.networks.nets:BasicUNet",
         arguments=lambda shape: unet_arguments(shape, LARGE),
         bytes_per_voxel=6_000,
-        order=4,
+        order=22,
     )
 )

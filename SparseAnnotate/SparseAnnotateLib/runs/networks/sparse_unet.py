@@ -8,6 +8,7 @@ from ...core.messages import _
 from ..network import NETWORKS, NetworkEntry, NetworkShape
 
 SMALL, LARGE = (16, 16, 32, 64, 128, 16), (32, 32, 64, 128, 256, 32)
+_GROUPS = 8
 
 
 def unet_arguments(shape: NetworkShape, features: tuple[int, ...]) -> dict[str, Any]:
@@ -35,5 +36,27 @@ NETWORKS.add(
         arguments=lambda shape: unet_arguments(shape, LARGE),
         bytes_per_voxel=6_000,
         order=2,
+    )
+)
+NETWORKS.add(
+    NetworkEntry(
+        name="unet_small_one_scan",
+        label=_("Small U-Net, one scan"),
+        description=_("U-Net for sparse annotation of one scan; group normalization keeps how bright its parts are."),
+        make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
+        arguments=lambda shape: {**unet_arguments(shape, SMALL), "groups": _GROUPS},
+        bytes_per_voxel=3_000,
+        order=3,
+    )
+)
+NETWORKS.add(
+    NetworkEntry(
+        name="unet_one_scan",
+        label=_("U-Net, one scan"),
+        description=_("U-Net for sparse annotation of one scan, with 32 to 256 features."),
+        make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
+        arguments=lambda shape: {**unet_arguments(shape, LARGE), "groups": _GROUPS},
+        bytes_per_voxel=6_000,
+        order=4,
     )
 )
