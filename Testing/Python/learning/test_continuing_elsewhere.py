@@ -164,5 +164,5 @@ def test_a_checkpoint_keeps_which_precision_was_planned(ball_cohort, every_step_
     from safetensors import safe_open
 
     with safe_open(run.checkpoint_path("3d"), framework="pt") as file:
-        assert '"planned_precision": "fp32"' in file.metadata()["state"]
+        assert f'"planned_precision": "{run.plan().precision}"' in file.metadata()["state"]
     assert np.isfinite(train(ball_cohort, "r").last.loss)

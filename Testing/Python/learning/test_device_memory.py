@@ -132,7 +132,8 @@ def test_nothing_of_a_failed_step_is_alive_when_training_continues_with_less(bal
     monkeypatch.setattr(SupervisedObjective, "loss", runs_out)
     monkeypatch.setattr(trainer, "reduced", looks)
     assert train(ball_cohort, "r", SETTINGS).last.plan.batch == 1
-    assert alive == [[False, False, False]]
+    assert len(left) >= 3
+    assert alive == [[False] * len(left)]
 
 
 def test_a_step_that_fails_in_the_optimizer_leaves_no_half_of_it_behind(ball_cohort, monkeypatch):

@@ -87,9 +87,10 @@ def test_what_fails_is_recorded_with_its_traceback_and_the_next_part_runs(hippoc
     arguments = ("--parts", "learning", "prediction", "--minutes", "14")
     result = subprocess.run(command(json_file, *arguments), env=environment(hippocampi), capture_output=True, text=True)
     content = json.loads(json_file.read_text())["parts"]
-    (failed,) = content["learning"]
-    assert failed["result"] == "failed"
-    assert "dataset.json" in failed["traceback"]
+    failed = [entry for entry in content["learning"] if entry["result"] == "failed"]
+    assert failed
+    assert all("dataset.json" in entry["traceback"] for entry in failed)
+    assert {entry["result"] for entry in content["learning"]} <= {"failed", "skipped"}  # there is no time for all
     assert any(entry["result"] in GOOD for entry in content["prediction"])
     assert result.returncode == 1
 

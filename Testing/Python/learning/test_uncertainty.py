@@ -96,7 +96,7 @@ def test_cancel_is_heard_between_predictions(trained):
 
 @pytest.mark.parametrize("name", sorted(base_networks()))
 def test_weights_fit_a_network_whatever_its_dropout(name):
-    plain, dropping = (build_network(name, NetworkShape(3, (32, 32, 32), dropout=share)) for share in (0.0, 0.3))
+    plain, dropping = (build_network(name, NetworkShape(3, (32, 32, 64), dropout=share)) for share in (0.0, 0.3))
     assert plain.state_dict().keys() == dropping.state_dict().keys()
     assert any(isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p == 0.3 for m in dropping.modules())
 

@@ -269,7 +269,7 @@ class Trainer:
             self._note(
                 _(
                     "The '{role}' model is trained in fp32, which is slower: on this processor bf16 gives wrong "
-                    "gradients."
+                    "gradients for its patches."
                 ).format(role=self.model_plan.role)
             )
 
