@@ -87,6 +87,9 @@ def _run(options: argparse.Namespace, out: Path) -> None:
         run = logic.train(volumes, "demo", {"iterations": iterations}, onProgress=_ProgressLine())
     with _timed(seconds, "run"):
         results = logic.segment(volumes, run, onProgress=_ProgressLine())
+    left_out = [f"{node.GetName()}: {text}" for node in results for text in logic.fillReport(node).warnings]
+    for sentence in left_out:
+        print(sentence)
     with _timed(seconds, "measure"):
         rows = []
         for case, fill, result in zip(cases, fills, results, strict=True):
@@ -118,6 +121,7 @@ def _run(options: argparse.Namespace, out: Path) -> None:
     summary = demo_report.summary_of(rows, seconds, _peak_mib())
     demo_report.print_table(summary)
     facts = {"Data": options.data or "MNI152 T1 template (nilearn)", "Plane": options.plane, "Run": str(card)}
+    facts["Clean-up of the model's results"] = " ".join(left_out) or "nothing was left out"
     pictures = {"Slice views": picture, "The slices that were chosen": out / "slices.png"}
     demo_report.write_html(out / "report.html", summary, pictures, facts)
     write_json(out / "summary.json", summary)

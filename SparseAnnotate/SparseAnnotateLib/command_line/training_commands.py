@@ -62,9 +62,6 @@ def add_predict(commands) -> None:
     command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")
     command.add_argument("--uncertainty", action="store_true", help="also write volumes of entropy and disagreement")
     command.add_argument(
-        "--follows-edges", action="store_true", help="refine predictions of 2D models with a conditional random field"
-    )
-    command.add_argument(
         "--largest-component", action="store_true", help="keep only the largest component of each structure"
     )
     command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance")

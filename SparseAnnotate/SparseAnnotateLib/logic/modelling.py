@@ -94,7 +94,7 @@ class Modelling:
         )
 
         def finish(answer):
-            notes = {row["case"]: row["notes"] for row in answer}
+            notes = {row["case"]: row["notes"] for row in answer or ()}
             cohort, results, gone = self._session.cohort(), [], []
             yield from importing("SimpleITK")
             # The names of the run: segments it was not trained on must not be added as empty ones.

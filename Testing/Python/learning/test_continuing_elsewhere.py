@@ -10,6 +10,7 @@ import pytest
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, CancelledError, RunError, Watch
 from SparseAnnotateLib.learning import devices
+from SparseAnnotateLib.learning.training import run_planning, trainer
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.presets import preset_settings
@@ -105,9 +106,22 @@ def test_a_run_stays_where_it_works_without_a_note(ball_cohort, same_as_whole, d
     same_as_whole()
 
 
-def test_a_precision_that_failed_stays_replaced_and_another_device_has_its_own(ball_cohort, every_step_reported):
-    stopped(ball_cohort, settings=replace(SETTINGS, precision="bf16"), name="sound", precision="fp32")
-    assert train(ball_cohort, "sound").precision == "fp32"
+def test_a_precision_that_failed_stays_replaced_and_another_device_tries_its_own(
+    ball_cohort, every_step_reported, monkeypatch
+):
+    in_bf16 = replace(SETTINGS, precision="bf16")
+    monkeypatch.setattr(trainer, "gradients_are_sound", lambda *_: False)
+    stopped(ball_cohort, settings=in_bf16, name="failed")
+    tried = []
+    monkeypatch.setattr(trainer, "gradients_are_sound", lambda *_: not tried.append(1))
+    assert train(ball_cohort, "failed").precision == "fp32"
+    assert not tried
+    # On the CPU that a run from a GPU is moved to, bf16 has not been tried.
+    monkeypatch.setattr(run_planning, "training_precision", lambda *_: "bf16")
+    stopped(ball_cohort, device="cuda:0", precision="bf16", name="moved")
+    tried.clear()
+    assert train(ball_cohort, "moved", device="cpu").precision == "bf16"
+    assert len(tried) == 1
 
 
 def test_the_worker_moves_a_run_by_its_device_alone_or_with_the_preset(ball_cohort, every_step_reported, monkeypatch):

@@ -100,6 +100,31 @@ def test_uniform_surroundings_are_found_where_there_are_any():
     assert not without_surroundings(classes, image)[0][0, 0].reshape(-1)[[0, -1]].any()
 
 
+def test_surroundings_are_found_in_large_images_and_on_single_slices():
+    rng = np.random.default_rng(0)
+    image = np.abs(rng.normal(size=(150, 256, 256))).astype(np.float16)
+    rows, columns = np.indices((256, 256)) - 128
+    image[:, rows**2 + columns**2 > 70**2] = -0.5
+    image[1:-1, 128, 128] = -0.5  # a hole in the body
+    assert surroundings_value(image) == -0.5
+    for part, surrounded in ((image, image == -0.5), (image[70:71], image[70:71] == -0.5)):
+        expected = surrounded.copy()
+        expected[:, 128, 128] = False
+        found, count = without_surroundings(np.ones(part.shape, np.uint8), part)
+        assert count == np.count_nonzero(expected)
+        np.testing.assert_array_equal(found == 0, expected)
+
+
+def test_beyond_an_outermost_slice_that_is_partly_undecided_nothing_is_left_out():
+    labels = a_long_structure()
+    predicted = labels.copy()
+    predicted[38:40, 40:44, 56:60] = 1
+    drawn = drawn_on(labels, [*range(2, 34, 4), 37])
+    assert without_far_pieces(predicted, 2, SPACING, drawn)[1]
+    drawn.mask[37, 40:44] = False
+    assert not without_far_pieces(predicted, 2, SPACING, drawn)[1]
+
+
 def cohort_in_the_dark(folder, reaches_out: bool) -> Cohort:
     """A bright ball in uniform darkness, every fourth slice drawn; if it `reaches_out`, a part of the dark as well."""
     geometry = VolumeGeometry.from_spacing((24, 28, 32))

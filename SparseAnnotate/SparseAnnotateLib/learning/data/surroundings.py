@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...core import Watch
 from ...core.planes import slice_layer
 from .training_cases import TrainingCase
 
@@ -15,11 +16,11 @@ _FACES_SHARE = 0.5
 def surroundings_value(image: np.ndarray) -> float | None:
     """The value that at least half of the outermost voxels of an image (S, A, R) share; None if there is none.
 
-    It is there where a program has cut out the head, or filled up the corners around a round field of view. In air that
-    was measured, values differ.
+    It is there where a program has cut out the brain. In air that was measured, values differ.
     """
     faces = [face.ravel() for axis in range(3) for face in (image.take(0, axis), image.take(-1, axis))]
-    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    # Not as float16, which NumPy does not sort properly on all processors.
+    values, counts = np.unique(np.concatenate(faces).astype(np.float32), return_counts=True)
     most = int(counts.argmax())
     return float(values[most]) if counts[most] >= _FACES_SHARE * counts.sum() else None
 
@@ -29,22 +30,24 @@ def without_surroundings(classes: np.ndarray, image: np.ndarray) -> tuple[np.nda
 
     The surroundings are all voxels with the `surroundings_value` that are connected to the border of the image.
     """
-    value = surroundings_value(image)
-    if value is None or not np.any((image == value) & (classes > 0)):
+    value, sides = surroundings_value(image), [n for n in image.shape if n > 1]
+    if value is None or len(sides) < 2 or not np.any((image == value) & (classes > 0)):
         return classes, 0
     import SimpleITK as sitk
 
     # Holes in the rest of the image are not connected to its border; the margin is a border around all of it.
-    rest = np.pad((image != value).astype(np.uint8), 1)
-    inside = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(rest)))[1:-1, 1:-1, 1:-1]
+    rest = np.pad((image != value).astype(np.uint8).reshape(sides), 1)
+    inside = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(rest)))
+    inside = inside[(slice(1, -1),) * len(sides)].reshape(image.shape)
     wrong = (inside == 0) & (classes > 0)
     return np.where(wrong, 0, classes).astype(classes.dtype), int(np.count_nonzero(wrong))
 
 
-def structures_keep_out(cases: Sequence[TrainingCase]) -> bool:
+def structures_keep_out(cases: Sequence[TrainingCase], watch: Watch) -> bool:
     """Whether some images have uniform surroundings, and no structure on any drawn slice reaches into them."""
     found = False
     for case in cases:
+        watch.check()
         image, labels = case.image, case.labels
         value = surroundings_value(image)
         if value is None:

@@ -22,7 +22,7 @@ class SparseUNet(nn.Sequential):
       matter, or tissue from air. With `groups`, features are normalised in groups, which keeps more of that. This is
       better within one scan, and worse for several, whose contrast instance normalisation evens out.
 
-    All three are measured in Testing/Benchmarks/README.md. The network maps (N, channels, *spatial) images, whose sides
+    The network maps (N, channels, *spatial) images, whose sides
     are multiples of 16, to (N, classes, *spatial) logits.
 
     Args:

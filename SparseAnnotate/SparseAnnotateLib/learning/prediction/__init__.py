@@ -1,1 +1,1 @@
-"""From a trained run to labels: sliding windows, ensembles, uncertainty, clean-up, CRF."""
+"""From a trained run to labels: sliding windows, ensembles, uncertainty, clean-up."""

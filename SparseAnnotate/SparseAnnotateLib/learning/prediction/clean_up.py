@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from ...core import BadInputError
+from ...core import BadInputError, Watch
 from ...core.messages import _
 from ..data.surroundings import without_surroundings
 from .stray_pieces import DrawnVoxels, StrayPieces, without_far_pieces
@@ -59,6 +59,7 @@ def cleaned(
     clean_up: CleanUp,
     drawn: DrawnVoxels | None = None,
     image: np.ndarray | None = None,
+    watch: Watch | None = None,
 ) -> Cleaned:
     """Class indices (S, A, R) after clean-up, same dtype, and what was left out; `spacing` in mm, in the same order.
 
@@ -68,6 +69,7 @@ def cleaned(
     Args:
         drawn: what a person has drawn in the volume, if anything. It stays as drawn, and pieces connected to a drawn
             structure are kept.
+        watch: for cancelling between two structures, which raises CancelledError.
         image: (S, A, R), if no structure that was drawn reaches into the uniform surroundings of the images.
     """
     if clean_up.smoothing > 0:
@@ -79,7 +81,7 @@ def cleaned(
     if drawn is not None:
         classes = np.where(drawn.mask, drawn.classes, classes).astype(classes.dtype)
     if clean_up.stray_pieces and drawn is not None:
-        classes, stray = without_far_pieces(classes, class_count, spacing, drawn)
+        classes, stray = without_far_pieces(classes, class_count, spacing, drawn, watch)
     if clean_up.largest_component:
         classes = _largest_pieces(classes, class_count, drawn)
     return Cleaned(classes, in_surroundings, stray)

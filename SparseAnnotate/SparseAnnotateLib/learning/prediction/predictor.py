@@ -156,7 +156,7 @@ class Predictor:
                     whole[start:stop] = part
         drawn = self._drawn_classes(annotation, classes.dtype)
         surrounded = image if self.card.clear_surroundings else None
-        found = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn, surrounded)
+        found = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn, surrounded, watch)
         labels = geometry.from_standard_order(self.card.label_table[found.classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
@@ -191,8 +191,8 @@ class Predictor:
             name = self.card.label_names[self.card.classes[stray.value - 1]]
             notes.append(
                 _(
-                    "{pieces} of '{structure}' ({voxels}), far from every slice on which it was drawn, left out. Run "
-                    "the model without clean-up to keep them."
+                    "{pieces} of '{structure}' ({voxels}) far from where it was drawn were left out. Keep stray pieces "
+                    "if the structure is there."
                 ).format(
                     pieces=counted(stray.pieces, _("{count} piece"), _("{count} pieces")),
                     structure=name,

@@ -82,11 +82,11 @@ class Pace:
     def finish(self, slices: int) -> None:
         self.done += slices
         left = self._remaining.after(min(self.done, self._total))
-        self._watch.step(self.done / self._total, _("predicting"), left)
+        self._watch.step(min(1.0, self.done / self._total), _("predicting"), left)
 
     def note(self, sentence: str) -> None:
         """Tell the user something, beside the progress."""
-        self._watch.step(self.done / self._total, sentence)
+        self._watch.step(min(1.0, self.done / self._total), sentence)
 
     def check(self) -> None:
         self._watch.check()

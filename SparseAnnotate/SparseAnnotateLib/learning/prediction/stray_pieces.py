@@ -9,11 +9,14 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ...core import Watch
 from ...core.planes import slice_layer
+from ...core.voxel_boxes import Box
 
 _SLICES_AT_LEAST = 5  # that show a structure; fewer say too little about how far apart its pieces are
 _FARTHER = 1.5
 _POINTS_OF_A_SLICE, _POINTS_OF_A_PIECE = 4000, 500
+_POINTS_IN_ALL = 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ class StrayPieces:
 
 
 def without_far_pieces(
-    classes: np.ndarray, class_count: int, spacing: Sequence[float], drawn: DrawnVoxels
+    classes: np.ndarray, class_count: int, spacing: Sequence[float], drawn: DrawnVoxels, watch: Watch | None = None
 ) -> tuple[np.ndarray, list[StrayPieces]]:
     """Class indices (S, A, R) without pieces far from anything drawn of their structure, and what was left out.
 
@@ -55,19 +58,22 @@ def without_far_pieces(
     Args:
         classes: with the drawn voxels as drawn. spacing: (S, A, R), mm.
     """
-    found, result = [], classes
-    for value in range(1, class_count):
-        points = _drawn_points(drawn, value, spacing)
+    watch = watch or Watch()
+    found, result = [], classes.copy()
+    for value, box in enumerate(ndimage.find_objects(classes, class_count - 1), start=1):
+        watch.check()
+        points = _drawn_points(drawn, value, spacing) if box is not None else {}
         if len(points) < _SLICES_AT_LEAST:
             continue
-        limit = _FARTHER * max(_farthest_neighbour(drawn, value, points, spacing), _widest_gap(drawn, spacing))
-        pieces, count = ndimage.label(classes == value)
-        if count < 2:
+        pieces, count = ndimage.label(classes[box] == value)
+        untouched = _untouched_pieces(pieces, count, box, drawn, value, points)
+        if not untouched:
             continue
-        stray = _far_ones(pieces, count, drawn, value, points, spacing, limit)
+        limit = _FARTHER * max(_farthest_neighbour(drawn, value, points, spacing), _widest_gap(drawn, spacing))
+        stray = _far_ones(pieces, untouched, box, points, spacing, limit)
         if stray.any():
             removed = stray[pieces]
-            result = np.where(removed, 0, result).astype(classes.dtype)
+            result[box][removed] = 0
             found.append(StrayPieces(value, int(stray.sum()), int(np.count_nonzero(removed))))
     return result, found
 
@@ -75,11 +81,12 @@ def without_far_pieces(
 def _drawn_points(drawn: DrawnVoxels, value: int, spacing: Sequence[float]) -> dict[tuple[int, int], np.ndarray]:
     """For each drawn slice that shows a structure, some of its voxels there, (n, 3) float64 in mm."""
     found = {}
+    most = max(1, min(_POINTS_OF_A_SLICE, _POINTS_IN_ALL // len(drawn.slices)))
     for axis, index in drawn.slices:
         layer = slice_layer(axis, index)
         places = np.argwhere((drawn.classes[layer] == value) & drawn.mask[layer])
         if len(places):
-            found[axis, index] = _in_mm(_some(places, _POINTS_OF_A_SLICE), axis, index, spacing)
+            found[axis, index] = _in_mm(_some(places, most), axis, index, spacing)
     return found
 
 
@@ -110,36 +117,56 @@ def _widest_gap(drawn: DrawnVoxels, spacing: Sequence[float]) -> float:
     return float(max(np.diff(by_axis[axis]), default=0)) * spacing[axis]
 
 
-def _far_ones(
+def _untouched_pieces(
     pieces: np.ndarray,
     count: int,
+    box: Box,
     drawn: DrawnVoxels,
     value: int,
+    points: dict[tuple[int, int], np.ndarray],
+) -> dict[int, Box]:
+    """The labelled pieces of a box of the volume without a drawn voxel, and where in the box they are.
+
+    Those beyond an outermost drawn slice that shows the structure are left out.
+    """
+    touched = np.zeros(count + 1, dtype=bool)
+    touched[pieces[drawn.mask[box] & (drawn.classes[box] == value)]] = True
+    open_sides = _open_sides(drawn, points)
+    found = {}
+    for piece, place in enumerate(ndimage.find_objects(pieces), start=1):
+        whole = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(place, box, strict=True))
+        if not touched[piece] and not any(_is_beyond(whole, *side) for side in open_sides):
+            found[piece] = place
+    return found
+
+
+def _far_ones(
+    pieces: np.ndarray,
+    candidates: dict[int, Box],
+    box: Box,
     points: dict[tuple[int, int], np.ndarray],
     spacing: Sequence[float],
     limit: float,
 ) -> np.ndarray:
-    """(count + 1,) bool: which of the labelled pieces lie farther than `limit` mm from all drawn voxels."""
-    far = np.zeros(count + 1, dtype=bool)
-    touched = np.zeros(count + 1, dtype=bool)
-    touched[pieces[drawn.mask & (drawn.classes == value)]] = True
+    """(pieces + 1,) bool: which of the candidates lie farther than `limit` mm from all drawn voxels."""
+    far = np.zeros(int(pieces.max()) + 1, dtype=bool)
     tree = cKDTree(np.concatenate(list(points.values())))
-    open_sides = _open_sides(drawn, points)
-    for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
-        if touched[piece] or any(_is_beyond(box, *side) for side in open_sides):
-            continue
-        places = np.argwhere(pieces[box] == piece) + [side.start for side in box]
-        distance = tree.query(_some(places, _POINTS_OF_A_PIECE) * np.asarray(spacing), distance_upper_bound=limit)[0]
+    for piece, place in candidates.items():
+        first = [p.start + b.start for p, b in zip(place, box, strict=True)]
+        places = _some(np.argwhere(pieces[place] == piece), _POINTS_OF_A_PIECE) + first
+        distance = tree.query(places * np.asarray(spacing), distance_upper_bound=limit)[0]
         far[piece] = not bool(np.isfinite(distance).any())
     return far
 
 
 def _open_sides(drawn: DrawnVoxels, points: dict[tuple[int, int], np.ndarray]) -> list[tuple[int, int, bool]]:
-    """The outermost drawn slices that still show the structure: (axis, index, whether it is the last one)."""
+    """The outermost drawn slices that show the structure, or may do so: (axis, index, whether it is the last one)."""
     sides = []
     for axis in {axis for axis, _ in drawn.slices}:
         indices = [index for a, index in drawn.slices if a == axis]
-        sides += [(axis, end, end == max(indices)) for end in {min(indices), max(indices)} if (axis, end) in points]
+        for end in {min(indices), max(indices)}:
+            if (axis, end) in points or not drawn.mask[slice_layer(axis, end)].all():
+                sides.append((axis, end, end == max(indices)))
     return sides
 
 

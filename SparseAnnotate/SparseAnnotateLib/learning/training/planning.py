@@ -102,7 +102,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
                 "Patches are mirrored from left to right, as set, although '{structure}' distinguishes left from right."
             ).format(structure=sided[0])
         )
-    models, of_one_scan = [], len(names) == 1 and not undrawn
+    models, of_one_scan = [], len(cohort.cases) == 1
     for role in _MODELS[settings.recipe]:
         if role == "2d":
             planes = usable_planes(spacing, drawn_axes)

@@ -229,7 +229,8 @@ class Trainer:
         batch["iteration"] = torch.tensor(self.iteration)
         batch["number"] = torch.tensor(self._numbers())
         self.optimizer.zero_grad(set_to_none=True)
-        if self.iteration == 0 and self.device == "cpu" and self.precision == "bf16" and not self._bf16_is_tried:
+        # In every process, as the checkpoint may be from a GPU or from another computer.
+        if self.device == "cpu" and self.precision == "bf16" and not self._bf16_is_tried:
             self._try_bf16(batch)
         loss = self._loss(batch)
         value, is_usable = gradient_step(loss, self.model, self.optimizer, self.scaler, self.settings.largest_gradient)
@@ -296,8 +297,8 @@ class Trainer:
 
     def _continue_in_fp32(self) -> None:
         note = _(
-            "The '{role}' model continues in fp32 from step {step} on, which is slower: in {precision} the loss was no "
-            "number in {count} steps in a row."
+            "The '{role}' model continues in fp32 from step {step} on, which is slower: in {precision} the loss was "
+            "not a number in {count} steps in a row."
         ).format(role=self.model_plan.role, step=self.iteration, precision=self.precision, count=self.unusable_steps)
         self.precision, self.unusable_steps = "fp32", 0
         self._steps_of.clear()
@@ -335,6 +336,7 @@ class Trainer:
         """After running out of memory: continue with a smaller plan, which is noted in the run."""
         check_can_be_reduced(self.model_plan, self.device, self.ranks.count)
         self._forget_step()
+        self._bf16_is_tried = False
         reduction = reduced(self.model_plan, self.plan.device, self.device)
         self.model_plan = reduction.model
         self._replan(reduction.model, reduction.device, reduction.note)

@@ -99,7 +99,9 @@ class _Run:
     def train(self) -> RunCard:
         self._share_patches()
         cases = self._cases()
-        self._clear_surroundings = self.ranks.is_first and structures_keep_out(cases)
+        # Processes that train together are cancelled together.
+        alone = self.watch if self.ranks.count == 1 else Watch()
+        self._clear_surroundings = self.ranks.is_first and structures_keep_out(cases, alone)
         # Only after the data has proved usable: a folder with a plan counts as a run.
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
@@ -205,7 +207,7 @@ class _Run:
         if self.ranks.is_first:
             # Processes that train together are cancelled together.
             watch = self.watch if self.ranks.count == 1 else Watch()
-            watch.step(1.0, _("checking beyond the drawn slices"))
+            watch.step(1.0, _("checking beyond the drawn slices"), 0.0)
             seed, weights = self.plan.settings.seed, self._set_weights()
             found = labelled_beyond(self._trained(card), cases, self.plan.spacing, seed, watch, weights)
         return self.ranks.shared(found)

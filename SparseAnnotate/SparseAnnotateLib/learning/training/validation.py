@@ -148,8 +148,10 @@ def unpredicted_classes(
 
 def _patch_around(case: TrainingCase, c: int, axis: int, index: int, patch: tuple[int, ...]) -> tuple[slice, ...]:
     """The patch around a class on a slice; of a 2D patch, within the slice."""
-    places = np.argwhere(case.labels[slice_layer(axis, index)] == c)
-    centre = np.insert(np.median(places, axis=0).astype(int), axis, index).tolist()
+    places = np.argwhere((case.labels[slice_layer(axis, index)] == c) & case.decided_on(axis, index))
+    # A voxel of the structure: the middle of a ring, or of pieces far apart, may show nothing of it.
+    nearest = np.abs(places - np.median(places, axis=0)).sum(1).argmin()
+    centre = np.insert(places[nearest], axis, index).tolist()
     sides = list(patch) if len(patch) == 3 else [*patch[:axis], 1, *patch[axis:]]
     shape = case.image.shape
     starts = [max(0, min(m - n // 2, size - n)) for m, n, size in zip(centre, sides, shape, strict=True)]
