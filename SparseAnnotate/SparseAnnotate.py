@@ -91,6 +91,7 @@ class SparseAnnotateParameterNode:
     loss: Annotated[str, Choice([AUTO, *LOSSES])] = AUTO
     device: str = DEFAULT_DEVICE
     run: str = ""
+    keepStrayPieces: bool = False
     uncertainty: bool = False
     measured: vtkMRMLSegmentationNode
     reference: vtkMRMLSegmentationNode

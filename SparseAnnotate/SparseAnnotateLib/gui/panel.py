@@ -126,6 +126,7 @@ class Panel:
             "iterations": "iterationsSpinBox",
             "network": "networkSelector",
             "loss": "lossSelector",
+            "keepStrayPieces": "keepStrayPiecesCheckBox",
             "uncertainty": "uncertaintyCheckBox",
             "measured": "measuredSelector",
             "reference": "referenceSelector",

@@ -258,6 +258,7 @@ class TrainStep(Step):
                 volumes,
                 chosen.name,
                 uncertainty=True,
+                keepStrayPieces=session.parameters.keepStrayPieces,
                 device=session.parameters.device,
                 **how,
             ),
