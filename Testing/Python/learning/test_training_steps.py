@@ -247,8 +247,8 @@ def test_several_such_steps_in_a_row_change_to_fp32_with_a_note(ball_cohort, mon
     card = train(ball_cohort, "r", replace(SETTINGS, precision="bf16"), watch=watch)
     assert steps == ["bf16"] * 4 + ["fp32"] * 2
     note = (
-        "The '3d' model continues in fp32 from step 3 on, which is slower: in bf16 the loss was no number in 3 steps "
-        "in a row."
+        "The '3d' model continues in fp32 from step 3 on, which is slower: in bf16 the loss was not a number in 3 "
+        "steps in a row."
     )
     assert note in card.notes
     assert note in messages
