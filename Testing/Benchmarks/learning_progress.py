@@ -35,6 +35,6 @@ class LearningProgress:
         print(f"{time.strftime('%H:%M:%S')} {self._title}: {text}", file=sys.stderr, flush=True)
 
     def time_left(self, end: float) -> float | None:
-        """The time left that was told after a minute, divided by the time that was in fact left."""
+        """The remaining time that was shown after one minute, divided by the actual remaining time."""
         total = end - self._start
         return next((left / (total - at) for at, left in self._told if 60.0 <= at < total), None)

@@ -234,8 +234,8 @@ def within_memory(compute: Callable[[], Result], reduce: Callable[[Shortage], No
     the memory that PyTorch keeps for its next tensors is given back.
 
     Args:
-        reduce: makes the next attempt need less. It is told what was lacking: memory, or an operator that PyTorch does
-            not have on this device (on an Apple GPU). It raises when nothing is left to reduce.
+        reduce: makes the next attempt need less. Its argument is what was missing: memory, or an operator that
+            PyTorch does not have on this device (on an Apple GPU). It raises when nothing is left to reduce.
     """
     while True:
         found = _attempted(compute)

@@ -61,10 +61,10 @@ def test_the_commands_of_the_benchmarks_page_are_understood(benchmark, monkeypat
 
 def test_the_suggested_plan_quotes_no_dice_that_the_benchmarks_page_does_not_have():
     plan = plan_annotation({f"v{n}": {Plane.CORONAL: 50} for n in range(40)}, Budget(total=200))
-    told = [f"{advice.sentence} {advice.source}" for advice in plan.advice]
-    assert any("different positions" in text and "benchmark of selection" in text for text in told)
+    advice_texts = [f"{advice.sentence} {advice.source}" for advice in plan.advice]
+    assert any("different positions" in text and "benchmark of selection" in text for text in advice_texts)
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    assert [figure for text in told for figure in re.findall(r"\.\d{3}\b", text) if figure not in page] == []
+    assert [figure for text in advice_texts for figure in re.findall(r"\.\d{3}\b", text) if figure not in page] == []
 
 
 def line(split="2", strategy="staggered", density=0.1, seed=0, commit="abc1234", **dice):

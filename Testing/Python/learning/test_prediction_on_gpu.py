@@ -244,7 +244,7 @@ def test_the_cpu_s_memory_may_run_out_too():
 
 
 def test_what_an_apple_gpu_cannot_compute_is_told_apart_and_other_errors_pass():
-    told = []
+    reasons = []
     missing = NotImplementedError("The operator 'aten::x' is not currently implemented for the MPS device.")
 
     def fails(error):
@@ -255,10 +255,10 @@ def test_what_an_apple_gpu_cannot_compute_is_told_apart_and_other_errors_pass():
                 raise errors.pop()
             return 5
 
-        return within_memory(compute, told.append)
+        return within_memory(compute, reasons.append)
 
     assert fails(missing) == fails(MemoryError()) == fails(CUDNN) == 5
-    assert told == ["operator", "memory", "memory"]
+    assert reasons == ["operator", "memory", "memory"]
     with pytest.raises(RuntimeError, match="same device"):
         fails(RuntimeError("Expected all tensors to be on the same device"))
 

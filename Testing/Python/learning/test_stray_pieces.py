@@ -66,7 +66,7 @@ def test_beyond_an_outermost_slice_that_shows_the_structure_nothing_is_left_out(
     predicted[tuple(beyond)] = 1
     indices = range(8, 34, 4)  # the last one at 32 still shows the structure
     assert not without_far_pieces(predicted, 2, (1.0, 1.0, 1.0), drawn_on(labels, indices, axis))[1]
-    # The first one after the structure's end is empty: beyond it nothing goes on.
+    # The last drawn slice is now empty, so the structure does not extend beyond it.
     predicted[tuple(beyond)] = 0
     beyond[axis] = slice(39, 40)
     predicted[tuple(beyond)] = 1

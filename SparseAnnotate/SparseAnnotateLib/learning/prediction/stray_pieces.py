@@ -52,8 +52,8 @@ def without_far_pieces(
     structure is on the other drawn slices. A connected piece of the prediction is left out when it has no drawn voxel
     and lies 1.5 times as far from all drawn voxels of the structure as any drawn piece from those of the other slices,
     and as the widest gap between drawn slices. So nothing is removed of a structure that is scattered, nor of one drawn
-    on fewer than five slices. Pieces beyond an outermost drawn slice that still shows the structure stay as well: there
-    it goes on, and nobody has drawn how far.
+    on fewer than five slices. Pieces beyond an outermost drawn slice that still shows the structure stay as well: the
+    structure extends beyond that slice, and its end was not drawn.
 
     Args:
         classes: with the drawn voxels as drawn. spacing: (S, A, R), mm.
