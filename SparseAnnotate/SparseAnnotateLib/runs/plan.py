@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..core.errors import BadInputError
 from ..core.messages import _
-from .settings import TrainingSettings, check_patch
+from .settings import AxisLetter, TrainingSettings, check_patch
 
 RUN_FORMAT = 2
 VIEW_NAMES = ("axial", "coronal", "sagittal")  # slices across S, A and R
@@ -95,7 +95,7 @@ class RunPlan:
     device: str
     precision: Precision
     spacing: tuple[float, float, float]
-    flip: tuple[Literal["S", "A", "R"], ...]
+    flip: tuple[AxisLetter, ...]
     classes: tuple[int, ...]
     label_names: dict[int, str]
     cases: dict[str, str]

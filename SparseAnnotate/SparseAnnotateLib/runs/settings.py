@@ -21,6 +21,7 @@ RECIPES = {
     "self_training": "2D and 3D models, their pseudo-labels, and a final model that learns from those (Zheng 2020).",
 }
 Recipe = Literal["3d", "2d", "ensemble", "self_training"]
+AxisLetter = Literal["S", "A", "R"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class AugmentationSettings:
         mixup: chance that two patches are mixed (Zhang 2018).
     """
 
-    flip: tuple[Literal["S", "A", "R"], ...] | None = None
+    flip: tuple[AxisLetter, ...] | None = None
     right_angles: float = 0.0
     affine: float = 0.0
     elastic: float = 0.0

@@ -10,7 +10,7 @@ import pytest
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, CancelledError, RunError, Watch
 from SparseAnnotateLib.learning import devices
-from SparseAnnotateLib.learning.training import run_planning, trainer
+from SparseAnnotateLib.learning.training import run_planning, training_precision
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.presets import preset_settings
@@ -110,10 +110,10 @@ def test_a_precision_that_failed_stays_replaced_and_another_device_tries_its_own
     ball_cohort, every_step_reported, monkeypatch
 ):
     in_bf16 = replace(SETTINGS, precision="bf16")
-    monkeypatch.setattr(trainer, "gradients_are_sound", lambda *_: False)
+    monkeypatch.setattr(training_precision, "gradients_are_sound", lambda *_: False)
     stopped(ball_cohort, settings=in_bf16, name="failed")
     tried = []
-    monkeypatch.setattr(trainer, "gradients_are_sound", lambda *_: not tried.append(1))
+    monkeypatch.setattr(training_precision, "gradients_are_sound", lambda *_: not tried.append(1))
     assert train(ball_cohort, "failed").precision == "fp32"
     assert not tried
     # On the CPU that a run from a GPU is moved to, bf16 has not been tried.

@@ -8,7 +8,7 @@ import torch
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.sliding_windows import autocast
-from SparseAnnotateLib.learning.training import trainer
+from SparseAnnotateLib.learning.training import training_precision
 from SparseAnnotateLib.learning.training.cpu_bf16 import compute_thin_inputs_in_fp32, gradients_are_sound
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import NetworkShape, TrainingSettings
@@ -99,7 +99,7 @@ def test_a_training_uses_bf16_only_where_it_has_proved_right(ball_cohort, monkey
         tried.append([float(loss_in(precision).detach()) for precision in ("fp32", "bf16", "fp32")])
         return is_sound
 
-    monkeypatch.setattr(f"{trainer.__name__}.gradients_are_sound", found)
+    monkeypatch.setattr(f"{training_precision.__name__}.gradients_are_sound", found)
     card = train(ball_cohort, "r", TrainingSettings(**QUICK_TRAINING | {"precision": "bf16"}))
     ((exact, rounded, again),) = tried
     assert exact == again

@@ -342,7 +342,7 @@ def test_bf16_that_gives_nan_is_replaced_by_fp32(ball_cohort, monkeypatch):
             monkeypatch.setattr(SparseLoss, "__call__", real)
         return poisoned(device, precision)
 
-    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer.gradients_are_sound", lambda *_: True)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.training_precision.gradients_are_sound", lambda *_: True)
     monkeypatch.setattr(gradient_step, "autocast", healing)
     card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "precision": "bf16"}))
     assert card.precision == "fp32"

@@ -215,8 +215,8 @@ def with_bad_steps(monkeypatch, bad):
     step, current = Trainer._step, []
 
     def seen(self, batch):
-        current[:] = [len(steps), self.precision]
-        steps.append(self.precision)
+        current[:] = [len(steps), self.precision.value]
+        steps.append(self.precision.value)
         return step(self, batch)
 
     loss = SparseLoss.__call__

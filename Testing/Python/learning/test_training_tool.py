@@ -158,7 +158,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint_and_names_the_c
         return value * float("nan") if len(steps) > 4 else value
 
     monkeypatch.setattr(SparseLoss, "__call__", breaks)
-    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._UNUSABLE_STEPS_IN_A_ROW", 2)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.training_precision._UNUSABLE_STEPS", 2)
     settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 50, "checkpoint_every": 2})
     with pytest.raises(RunError, match=r"last with patches of 'ball_[01]'.*last good checkpoint is kept"):
         train(ball_cohort, "r", settings)
@@ -456,7 +456,7 @@ def test_a_run_in_fp16_resumes_with_its_scaler(ball_cohort, tmp_path):
         )
 
     one = trainer()
-    one.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    one.precision.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     batches = one._batches()
     one._step(batches.take(0))
     batches.close()
@@ -466,20 +466,20 @@ def test_a_run_in_fp16_resumes_with_its_scaler(ball_cohort, tmp_path):
 
     def with_scaler(self):
         build(self)
-        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        self.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_build", with_scaler)
         again = trainer()
     assert again.iteration == 1
-    assert again.scaler.state_dict() == one.scaler.state_dict()
+    assert again.precision.scaler.state_dict() == one.precision.scaler.state_dict()
 
 
 def test_one_bad_volume_among_good_ones_is_named(ball_cohort, monkeypatch):
     from SparseAnnotateLib.learning.training.losses import SparseLoss
 
     real = SparseLoss.__call__
-    monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._USELESS_STEPS", 3)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.unusable_steps._USELESS_STEPS", 3)
     step = Trainer._step
     current = []
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from ...core import DEFAULT_DEVICE, BadInputError, Cohort, Plane
+from ...core import DEFAULT_DEVICE, BadInputError, Cohort
 from ...core.late_structures import late_structure_sentences
-from ...core.messages import _, counted
+from ...core.messages import _
 from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
@@ -17,13 +16,10 @@ from ..devices import chosen_device, release_cached_memory, training_precision
 from ..prediction.model_building import network_shape
 from .drawn_structures import DrawnStructures
 from .patch_planning import memory_note, planned_network, planned_patch_and_batch, planned_slices_and_batch
+from .plan_notes import cohort_notes, late_notes, mirrored_axes, patch_note, plane_notes
 
-_SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
-_LATE_NOTES_AT_MOST = 5
 _THICK = 3.0  # from this ratio of spacings on, a plane's slices are too distorted to learn from
-_DIFFERENT_SPACING = 2.0
 _LEVELS = 5
-_PLANES = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)  # slices across S, A and R
 _MODELS = {"3d": ("3d",), "2d": ("2d",), "ensemble": ("2d", "3d"), "self_training": ("2d", "3d", "final")}
 
 
@@ -73,40 +69,17 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     # The device is worth a note only when it is not the one asked for.
     as_asked = settings.device == chosen.device or (settings.device == DEFAULT_DEVICE and chosen.device != "cpu")
     notes = [] if as_asked else [chosen.message]
-    notes += _notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
+    notes += cohort_notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
     notes += drawn.notes(cohort.labels)
-    notes += late[:_LATE_NOTES_AT_MOST]
-    if len(late) > _LATE_NOTES_AT_MOST:
-        notes.append(
-            counted(
-                len(late) - _LATE_NOTES_AT_MOST,
-                _("The same applies to {count} more structure in the other cases."),
-                _("The same applies to {count} more structures in the other cases."),
-            )
-        )
+    notes += late_notes(late)
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
-    given = settings.augmentation.flip
-    flip = given or ()
-    sided = [name for name in names_of.values() if _SIDES & _words(name)]
-    if given is None:
-        flip = () if sided else ("R",)
-        if sided:
-            notes.append(
-                _("Patches are not mirrored, because '{structure}' distinguishes left from right.").format(
-                    structure=sided[0]
-                )
-            )
-    elif "R" in given and sided:
-        notes.append(
-            _(
-                "Patches are mirrored from left to right, as set, although '{structure}' distinguishes left from right."
-            ).format(structure=sided[0])
-        )
+    flip, sides = mirrored_axes(settings.augmentation.flip, names_of.values())
+    notes += sides
     models, of_one_scan = [], len(cohort.cases) == 1
     for role in _MODELS[settings.recipe]:
         if role == "2d":
             planes = usable_planes(spacing, drawn_axes)
-            notes += _plane_notes(planes, spacing)
+            notes += plane_notes(planes, spacing)
             models.append(_planned_2d_model(settings, shapes, planes, chosen.device))
         else:
             models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device, of_one_scan))
@@ -115,7 +88,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         # Before anything is written: a run of these settings could not be trained.
         NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1))
     notes += filter(None, (memory_note(model, chosen.device) for model in models))
-    notes += [_patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
+    notes += [patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
         settings=settings,
         models=tuple(models),
@@ -129,18 +102,6 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
         notes=tuple(notes),
     )
-
-
-def _patch_note(patch: tuple[int, ...]) -> str:
-    asked, used = (" x ".join(map(str, sides)) for sides in (patch, large_enough_patch(patch)))
-    return _("Patches are {used} instead of {asked}, which the network would reduce to a single voxel.").format(
-        used=used, asked=asked
-    )
-
-
-def _words(name: str) -> set[str]:
-    """The words of a structure's name in lower case: 'LeftKidney', 'left_kidney' and 'L kidney' alike."""
-    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z](?=[A-Z][a-z])|[A-Z]+", name)}
 
 
 def usable_planes(spacing: Sequence[float], drawn_axes: set[int]) -> tuple[int, ...]:
@@ -252,52 +213,3 @@ def _check_auxiliary(settings: TrainingSettings, models: Sequence[ModelPlan]) ->
                 able=", ".join(name for name, entry in NETWORKS.items() if entry.has_auxiliary),
             )
         )
-
-
-def _notes(cohort: Cohort, classes: tuple[int, ...], slices: int, spacings: dict[str, tuple[float, ...]]) -> list[str]:
-    notes: list[str] = []
-    untrained = [name for value, name in cohort.labels.items() if value not in classes]
-    if untrained:
-        names = ", ".join(f"'{name}'" for name in untrained[:5])
-        notes.append(_("Not trained (on none of the drawn slices): {names}.").format(names=names))
-    if slices == 1:
-        notes.append(_("Only one slice has been drawn; the model can learn only what that slice shows."))
-    elif len(spacings) == 1:
-        notes.append(_("Only one volume has drawn slices; the model may not generalize to other volumes."))
-    for axis in range(3):
-        finest, coarsest = (f(spacings, key=lambda name: spacings[name][axis]) for f in (min, max))
-        if spacings[coarsest][axis] >= _DIFFERENT_SPACING * spacings[finest][axis]:
-            notes.append(
-                _(
-                    "The spacing differs {ratio:.0f}-fold between volumes ('{finest}': {smaller:.3g} mm, '{coarsest}': "
-                    "{larger:.3g} mm along the same axis), so the model sees structures at as different sizes. Train "
-                    "on volumes with similar spacing."
-                ).format(
-                    ratio=spacings[coarsest][axis] / spacings[finest][axis],
-                    finest=finest,
-                    smaller=spacings[finest][axis],
-                    coarsest=coarsest,
-                    larger=spacings[coarsest][axis],
-                )
-            )
-            break
-    return notes
-
-
-def _plane_notes(planes: tuple[int, ...], spacing: Sequence[float]) -> list[str]:
-    if len(planes) == 3:
-        return []
-    names = [_PLANES[axis].value for axis in planes]
-    ratio = max(spacing) / min(spacing)
-    if len(names) == 1:
-        return [
-            _(
-                "Voxels are {ratio:.0f} times as long as wide, so the 2D model is trained on {plane} slices only."
-            ).format(ratio=ratio, plane=names[0])
-        ]
-    return [
-        _(
-            "Voxels are {ratio:.0f} times as long as wide, so the 2D model is trained on {first} and {second} slices "
-            "only."
-        ).format(ratio=ratio, first=names[0], second=names[1])
-    ]

@@ -14,26 +14,26 @@ import torch
 from ...core import CancelledError, RemainingTime, RunError, Watch
 from ...core.messages import _
 from ...runs.cards import ModelCard
-from ...runs.plan import ModelPlan, Precision, RunPlan
+from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train, trained_model
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
-from .cpu_bf16 import compute_thin_inputs_in_fp32, gradients_are_sound
+from .cpu_bf16 import compute_thin_inputs_in_fp32
 from .distributed import Ranks
 from .gradient_step import forward_pass, gradient_step
 from .memory_reduction import check_can_be_reduced, reduced
 from .objective import Forward, Objective
 from .optimizer import new_optimizer
 from .schedule import new_schedule
-from .step_timing import StepTimer, check_between_layers, memory_formats
+from .step_timing import StepTimer, check_between_layers, fastest_format, memory_formats
+from .training_precision import TrainingPrecision
+from .unusable_steps import UnusableSteps
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
-_USELESS_STEPS = 10  # of a case without a usable one
-_UNUSABLE_STEPS_IN_A_ROW, _UNUSABLE_STEPS_WITHOUT_SCALER = 10, 3  # the second one in bf16, before fp32 is used
 _TEACHER_DECAY = 0.99
 _UNPREDICTED_NOTES = 5
 
@@ -60,18 +60,16 @@ class Trainer:
         self.folder, self.plan, self.model_plan = folder, plan, model
         self.objective, self.ranks, self.watch, self._replan = objective, ranks, watch, replan
         self.settings = plan.settings
-        self.device, self.precision = ranks.device(plan.device), plan.precision
+        self.device = ranks.device(plan.device)
         self.seed = self.settings.seed * 3 + ("3d", "2d", "final").index(model.role)
         self._build()
         self.schedule = new_schedule(self.settings, model)
         self.iteration = 0
-        self._bf16_is_tried = False
         self.seconds_before = 0.0
         self.losses: list[float] = []
-        self.unusable_steps = 0
+        self._unusable = UnusableSteps(self._case_names)
         self.validated_at = 0
         self._validation_seconds = 0.0
-        self._steps_of: dict[str, list[int]] = {}
         self.validation_dice: float | None = None
         if folder.checkpoint_path(model.role).is_file():
             self._restore()
@@ -94,7 +92,7 @@ class Trainer:
             seconds=round(self._seconds(), 1),
             loss=self._mean_loss(),
             validation_dice=self.validation_dice,
-            precision=self.precision,
+            precision=self.precision.value,
         )
         if self.ranks.is_first:
             save_weights(self.folder.weights_path(self.model_plan.role), self.model)
@@ -123,7 +121,7 @@ class Trainer:
             average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
             self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
         self.optimizer = new_optimizer(self.model.parameters(), self.settings)
-        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16" and self.device.startswith("cuda"))
+        self.precision = TrainingPrecision(self.plan.precision, self.model_plan.role, self.device, self._note)
 
     def _choose_format(self) -> None:
         """The faster memory format on this GPU, measured once in a run, so that a resumed one has the same."""
@@ -133,19 +131,10 @@ class Trainer:
         if self.ranks.is_first:
             network = network_to_train(self.model_plan, self.plan)
             watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
-            fastest = self._fastest_format(network, watch)
+            of_model = (network, self.model_plan, self.plan, self.device, self.precision.value, watch)
+            fastest = fastest_format(lambda: StepTimer(*of_model), self._formats())
         release_cached_memory()
         self._use_format(self.ranks.shared(fastest))
-
-    def _fastest_format(self, network: torch.nn.Module, watch: Watch) -> int:
-        """The place of the faster one of the memory formats; 0, the plain one, where memory runs out."""
-        try:
-            timer = StepTimer(network, self.model_plan, self.plan, self.device, self.precision, watch)
-            return int(np.argmin([timer.seconds(f) for f in self._formats()]))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        return 0
 
     def _formats(self) -> list[torch.memory_format]:
         return memory_formats(self.settings, self.model_plan, self.device)
@@ -229,18 +218,14 @@ class Trainer:
         batch["iteration"] = torch.tensor(self.iteration)
         batch["number"] = torch.tensor(self._numbers())
         self.optimizer.zero_grad(set_to_none=True)
-        # In every process, as the checkpoint may be from a GPU or from another computer.
-        if self.device == "cpu" and self.precision == "bf16" and not self._bf16_is_tried:
-            self._try_bf16(batch)
-        loss = self._loss(batch)
-        value, is_usable = gradient_step(loss, self.model, self.optimizer, self.scaler, self.settings.largest_gradient)
+        self.precision.try_bf16(lambda: self._loss(batch), self.model, self.ranks)
+        loss, scaler = self._loss(batch), self.precision.scaler
+        value, is_usable = gradient_step(loss, self.model, self.optimizer, scaler, self.settings.largest_gradient)
+        self._unusable.add(is_usable)
         if is_usable:
-            self.unusable_steps = 0
-            self._count_steps(usable=True)
             if self.teacher is not None:
                 self.teacher.update_parameters(self.model)
             return value
-        self._count_steps(usable=False)
         self._handle_unusable_step()
         return value if np.isfinite(value) else float("nan")
 
@@ -250,60 +235,23 @@ class Trainer:
         done = self.iteration / self.model_plan.iterations
         return self.objective.loss(self._forward(self.runner), batch, done, teacher)
 
-    def _try_bf16(self, batch: Batch) -> None:
-        """Train in fp32 when bf16 gives other gradients on this CPU."""
-
-        def loss_in(precision: Precision) -> torch.Tensor:
-            self.precision = precision
-            return self._loss(batch)
-
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
-        try:
-            is_sound = self.ranks.shared(gradients_are_sound(loss_in, self.model.parameters()))
-        finally:
-            self.precision = "bf16"
-            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-        self._bf16_is_tried = True
-        if not is_sound:
-            self.precision = "fp32"
-            self._note(
-                _(
-                    "The '{role}' model is trained in fp32, which is slower: on this processor bf16 gives wrong "
-                    "gradients for its patches."
-                ).format(role=self.model_plan.role)
-            )
-
     def _forward(self, network: Forward) -> Forward:
-        return forward_pass(network, self.device, self.precision, self._format)
+        return forward_pass(network, self.device, self.precision.value, self._format)
 
     def _handle_unusable_step(self) -> None:
-        """A step that is not finite is left out. After some in a row continue in fp32, and finally give up.
-
-        fp16 overflows now and then by design, and its scale is lowered.
-        """
-        self.unusable_steps += 1
-        if self.scaler.is_enabled():
-            self.scaler.update(self.scaler.get_scale() / 2)
-        unusable = [name for name, (good, bad) in self._steps_of.items() if not good and bad >= _USELESS_STEPS]
-        if unusable and self.precision == "fp32":
-            self._give_up(unusable)
-        has_other_means = self.precision == "fp32" or self.scaler.is_enabled()
-        if self.unusable_steps < (_UNUSABLE_STEPS_IN_A_ROW if has_other_means else _UNUSABLE_STEPS_WITHOUT_SCALER):
+        """A step that is not finite is left out. After some in a row continue in fp32, and finally give up."""
+        precision, unusable = self.precision, self._unusable
+        precision.lower_scale()
+        useless = unusable.useless_cases()
+        if useless and precision.value == "fp32":
+            self._give_up(useless)
+        if unusable.in_a_row < precision.unusable_steps_at_most:
             return
-        if self.precision == "fp32":
+        if precision.value == "fp32":
             self._give_up(sorted(set(self._case_names())))
-        self._continue_in_fp32()
-
-    def _continue_in_fp32(self) -> None:
-        note = _(
-            "The '{role}' model continues in fp32 from step {step} on, which is slower: in {precision} the loss was "
-            "not a number in {count} steps in a row."
-        ).format(role=self.model_plan.role, step=self.iteration, precision=self.precision, count=self.unusable_steps)
-        self.precision, self.unusable_steps = "fp32", 0
-        self._steps_of.clear()
-        self.scaler = torch.amp.GradScaler(enabled=False)
-        self._note(note)
+        count = unusable.in_a_row
+        unusable.forget()
+        precision.give_up_on_it(self.iteration, count)
 
     def _note(self, sentence: str) -> None:
         """Add a note to the run, and report it."""
@@ -314,14 +262,6 @@ class Trainer:
     def _case_names(self) -> list[str]:
         sampler = self.objective.sampler(self.model_plan)
         return [patch.case for patch in sampler.patches(self.iteration, range(self.model_plan.batch))]
-
-    def _count_steps(self, usable: bool) -> None:
-        """Count usable and unusable steps of each case, from the first unusable one on."""
-        if usable and not self._steps_of:
-            return
-        for name in set(self._case_names()):
-            counts = self._steps_of.setdefault(name, [0, 0])
-            counts[0 if usable else 1] += 1
 
     def _give_up(self, names: list[str]) -> None:
         raise RunError(
@@ -336,7 +276,7 @@ class Trainer:
         """After running out of memory: continue with a smaller plan, which is noted in the run."""
         check_can_be_reduced(self.model_plan, self.device, self.ranks.count)
         self._forget_step()
-        self._bf16_is_tried = False
+        self.precision.try_again()
         reduction = reduced(self.model_plan, self.plan.device, self.device)
         self.model_plan = reduction.model
         self._replan(reduction.model, reduction.device, reduction.note)
@@ -353,16 +293,13 @@ class Trainer:
         for parameter, state in list(self.optimizer.state.items()):
             if len(state) < kept:
                 del self.optimizer.state[parameter]
-        if self.scaler.is_enabled():  # it counts gradients as unscaled until the optimizer's step
-            scale = self.scaler.state_dict()
-            self.scaler = torch.amp.GradScaler()
-            self.scaler.load_state_dict(scale)
+        self.precision.forget_step()
         release_cached_memory()
 
     def _move_to_cpu(self) -> None:
         state, weights = self.optimizer.state_dict(), self.model.state_dict()
         teacher = self.teacher.state_dict() if self.teacher is not None else None
-        self.device, self.precision = "cpu", "fp32"
+        self.device = "cpu"
         self._build()
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(state)
@@ -384,7 +321,7 @@ class Trainer:
         """Mean Dice over held-out drawn slices; without any, the training loss is used instead."""
         score, began = None, time.monotonic()
         if self.ranks.is_first:
-            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
+            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision.value)
             score = self.objective.score(model, self.watch.quiet())
         score = self.ranks.shared(score)
         self._validation_seconds = time.monotonic() - began
@@ -404,7 +341,7 @@ class Trainer:
         """Warn of structures that the model has not learned at all."""
         missing: list[int] = []
         if self.ranks.is_first:
-            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision)
+            model = trained_model(self.model_plan, self.plan, self.model, self.device, self.precision.value)
             watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
             missing = self.objective.unpredicted(model, watch)
         names = [self.plan.label_names[self.plan.classes[index - 1]] for index in self.ranks.shared(missing)]
@@ -443,12 +380,12 @@ class Trainer:
             "seconds": self._seconds(),
             "losses": self.losses,
             "validation_dice": self.validation_dice,
-            "precision": self.precision,
+            "precision": self.precision.value,
             "planned_precision": self.plan.precision,
             "memory_format": self._formats().index(self._format) if self._format_is_measured else None,
             "looked_at": self.validated_at,  # as checkpoints of version 0.1 have it
-            "unusable_steps": self.unusable_steps,
-            "scaler": self.scaler.state_dict(),
+            "unusable_steps": self._unusable.in_a_row,
+            "scaler": self.precision.scaler.state_dict(),
             "schedule": self.schedule.state(),
         }
         path = self.folder.checkpoint_path(self.model_plan.role)
@@ -462,15 +399,11 @@ class Trainer:
             self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
             # A run may be continued on a device with another precision, but not in one that has failed.
             has_failed = state["precision"] != state.get("planned_precision", self.plan.precision)
-            self.precision = "fp32" if has_failed else self.plan.precision
+            self.precision.restore(has_failed, state["scaler"])
             self.schedule.restore(state["schedule"])
-            self.validated_at, self.unusable_steps = state["looked_at"], state["unusable_steps"]
+            self.validated_at, self._unusable.in_a_row = state["looked_at"], state["unusable_steps"]
             if state.get("memory_format") is not None and len(self._formats()) > 1:
                 self._use_format(state["memory_format"])
-            if self.precision == "fp32":
-                self.scaler = torch.amp.GradScaler(enabled=False)
-            elif state["scaler"]:
-                self.scaler.load_state_dict(state["scaler"])
         except (KeyError, TypeError) as error:
             raise RunError(
                 _(
