@@ -63,31 +63,31 @@ def warm_or_cold_workers(request, warm_workers):
 def pytest_collection_modifyitems(items):
     """What asks for a GPU has the mark for it."""
     for item in items:
-        if "card" in getattr(item, "fixturenames", ()):
+        if "gpu" in getattr(item, "fixturenames", ()):
             item.add_marker("gpu")
 
 
 @pytest.fixture
-def card():
+def gpu():
     """A GPU with `device`: the real one where there is one, elsewhere a pretend one (`is_pretend`)."""
     import torch
 
     if torch.cuda.is_available():
         yield SimpleNamespace(device="cuda:0", is_pretend=False)
         return
-    from pretend_card import pretend_card
+    from pretend_gpu import pretend_gpu
 
-    with pretend_card() as found:
+    with pretend_gpu() as found:
         yield found
 
 
 @pytest.fixture
 def pretended():
-    """Pretends a GPU until the end of the test, `pretended(total=...)`, and returns it; see `pretend_card`."""
-    from pretend_card import pretend_card
+    """Pretends a GPU until the end of the test, `pretended(total=...)`, and returns it; see `pretend_gpu`."""
+    from pretend_gpu import pretend_gpu
 
     with ExitStack() as stack:
-        yield lambda **facts: stack.enter_context(pretend_card(**facts))
+        yield lambda **facts: stack.enter_context(pretend_gpu(**facts))
 
 
 @pytest.fixture(scope="session")

@@ -77,8 +77,8 @@ def losses(cohort: Cohort, run: str, role: str) -> list[float]:
     ],
     ids=["3d", "2d", "ensemble", "y-shaped", "plain", "auxiliary"],
 )
-def test_every_recipe_trains_as_on_the_cpu(tiny_cohort, card, chosen):
-    runs = [trained_on(tiny_cohort, device, **chosen) for device in ("cpu", card.device)]
+def test_every_recipe_trains_as_on_the_cpu(tiny_cohort, gpu, chosen):
+    runs = [trained_on(tiny_cohort, device, **chosen) for device in ("cpu", gpu.device)]
     found = RunFolder(tiny_cohort.run_folder(runs[0])).card()
     for model in found.models:
         here, there = (losses(tiny_cohort, run, model.plan.role) for run in runs)
@@ -86,13 +86,13 @@ def test_every_recipe_trains_as_on_the_cpu(tiny_cohort, card, chosen):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_every_loss_and_its_gradient_are_those_of_the_cpu(card, name):
+def test_every_loss_and_its_gradient_are_those_of_the_cpu(gpu, name):
     torch.manual_seed(0)
     logits, truth = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 1, 4, 5, 6))
     supervised = torch.rand(2, 1, 4, 5, 6) > 0.5
     distances = torch.randn(2, 3, 4, 5, 6)
     found = []
-    for device in ("cpu", card.device):
+    for device in ("cpu", gpu.device):
         leaf = logits.clone().to(device).requires_grad_()
         loss = SparseLoss(name, torch.tensor([0.5, 1.0, 1.5]))(
             leaf, truth.to(device), supervised.to(device), distances.to(device)
@@ -104,7 +104,7 @@ def test_every_loss_and_its_gradient_are_those_of_the_cpu(card, name):
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_every_network_steps_as_on_the_cpu(card, name):
+def test_every_network_steps_as_on_the_cpu(gpu, name):
     entry = NETWORKS[name]
     patch = (64, 32) if 2 in entry.dimensions else (32, 32, 32)
     torch.manual_seed(0)
@@ -114,17 +114,17 @@ def test_every_network_steps_as_on_the_cpu(card, name):
     (here**2).mean().backward()
     size = torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm()
     network.zero_grad()
-    network.to(card.device)
-    there = network(image.to(card.device))
+    network.to(gpu.device)
+    there = network(image.to(gpu.device))
     (there**2).mean().backward()
-    on_card = [p.grad for p in network.parameters() if p.grad is not None]
-    assert {gradient.device for gradient in on_card} == {torch.device(card.device)}
+    on_gpu = [p.grad for p in network.parameters() if p.grad is not None]
+    assert {gradient.device for gradient in on_gpu} == {torch.device(gpu.device)}
     np.testing.assert_allclose(there.detach().cpu(), here.detach(), **CLOSE)
-    assert float(torch.stack([g.norm() for g in on_card]).norm()) == pytest.approx(float(size), rel=5e-2)
+    assert float(torch.stack([g.norm() for g in on_gpu]).norm()) == pytest.approx(float(size), rel=5e-2)
 
 
-def test_the_estimate_times_every_stage(tiny_cohort, card):
-    settings = TrainingSettings(**{**SETTINGS, "recipe": "ensemble", "device": card.device})
+def test_the_estimate_times_every_stage(tiny_cohort, gpu):
+    settings = TrainingSettings(**{**SETTINGS, "recipe": "ensemble", "device": gpu.device})
     seconds = stage_seconds(new_plan(tiny_cohort, settings, ["a"]), [(16, 18, 34)])
     assert list(seconds) == ["2d", "3d"]
     assert all(value > 0 for value in seconds.values())
@@ -134,19 +134,18 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
     return float((one == other).mean())
 
 
-def test_predictions_of_one_run_are_the_same_on_both(tiny_cohort, card):
+def test_predictions_of_one_run_are_the_same_on_both(tiny_cohort, gpu):
     chosen = {"recipe": "self_training", "network_final": "y_shaped_dense_vox_net_small"}
     run = trained_on(tiny_cohort, "cpu", **chosen, iterations=4)
     here, there = (
-        Predictor(tiny_cohort, run, device, flips=True).predict("a", uncertainty=True)
-        for device in ("cpu", card.device)
+        Predictor(tiny_cohort, run, device, flips=True).predict("a", uncertainty=True) for device in ("cpu", gpu.device)
     )
     assert agreement(here.labels, there.labels) > 0.99
     assert np.abs(here.entropy.astype(int) - there.entropy).mean() < 2
     assert agreement(here.disagreement, there.disagreement) > 0.97
 
 
-def test_uncertainty_of_samples_and_of_several_runs_is_the_same_on_both(tiny_cohort, card):
+def test_uncertainty_of_samples_and_of_several_runs_is_the_same_on_both(tiny_cohort, gpu):
     runs = []
     for seed in range(2):
         runs.append(f"run {seed}")
@@ -154,7 +153,7 @@ def test_uncertainty_of_samples_and_of_several_runs_is_the_same_on_both(tiny_coh
     for names in (runs, runs[:1]):
         here, there = (
             UncertaintyEstimator(tiny_cohort, names, samples=2, device=device).of_case("a", [Plane.AXIAL])
-            for device in ("cpu", card.device)
+            for device in ("cpu", gpu.device)
         )
         if len(names) > 1:
             assert agreement(here.labels, there.labels) > 0.97
@@ -164,11 +163,11 @@ def test_uncertainty_of_samples_and_of_several_runs_is_the_same_on_both(tiny_coh
         assert (there.slices[Plane.AXIAL] > 0).all()
 
 
-def test_labels_are_propagated_as_on_the_cpu(card):
+def test_labels_are_propagated_as_on_the_cpu(gpu):
     labels = ball((9, 26, 28), 6.0)
     image, annotation = noisy_image(labels), axial(labels, [2, 6])
     fills = []
-    for device in ("cpu", card.device):
+    for device in ("cpu", gpu.device):
         settings = PropagationSettings(steps=2, batch=1, patch=24, channels=8, radius=2, device=device)
         fills.append(PropagationInterpolator(settings=settings).fill(annotation, image))
     assert agreement(fills[0].labels, fills[1].labels) > 0.99
@@ -176,9 +175,9 @@ def test_labels_are_propagated_as_on_the_cpu(card):
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "mae"])
-def test_features_are_learned_as_on_the_cpu(tiny_cohort, card, kind):
+def test_features_are_learned_as_on_the_cpu(tiny_cohort, gpu, kind):
     found = []
-    for device in ("cpu", card.device):
+    for device in ("cpu", gpu.device):
         training = FeatureTraining(from_scratch=True, steps=2, batch=4, device=device)
         found.append(learned_features(tiny_cohort, ["a"], [Plane.AXIAL], kind, training)["a"][Plane.AXIAL])
         for path in tiny_cohort.cache_folder.rglob("*-*.*"):

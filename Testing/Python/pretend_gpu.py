@@ -1,6 +1,6 @@
 """A pretend GPU: tensors with real values on the CPU that say they are on 'cuda:0' and refuse to be mixed with others.
 
-Within `pretend_card()` torch finds a GPU. What is computed there has the values of the CPU, so results can be compared;
+Within `pretend_gpu()` torch finds a GPU. What is computed there has the values of the CPU, so results can be compared;
 mixing tensors of the host and of the GPU raises what torch raises. Its memory has a size and runs out, what was freed
 stays in torch's cache until that is emptied, and copies and operations that wait for the GPU are counted. It does not
 imitate autocast (all is computed in fp32), streams, nor the speed.
@@ -13,8 +13,6 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +20,8 @@ from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from pretend_gpu_memory import PretendGpu
 
 _NAME = "Pretend GPU"
 _WAITING = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique_dim", "_unique2")
@@ -32,117 +32,15 @@ _INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_in
 _STRICT = ("cat", "stack", "mm", "bmm", "addmm", "convolution", "native_group_norm", "native_batch_norm", "gather")
 
 
-class PretendCard:
-    """The state of the pretend GPU.
-
-    Attributes:
-        device: 'cuda:0'. is_pretend: True.
-        total, taken: bytes of its memory, and of those that other programs use.
-        capability: compute capability; bf16 begins with (8, 0).
-        allocated, cached, peak: bytes of tensors, of freed ones that torch keeps, and the most of the former so far.
-        copies_in, copies_out: number of copies from the host and to it; bytes_in, bytes_out: their sizes.
-        waits: operations, copies aside, after which the host waits for the GPU, by name.
-        pinned: tensors that were put into pinned memory.
-        emptied: how often the cache was emptied.
-    """
-
-    device = "cuda:0"
-    is_pretend = True
-
-    def __init__(self, total: int, taken: int, capability: tuple[int, int]):
-        self.total, self.taken, self.capability = total, taken, capability
-        self.allocated = self.cached = self.peak = self.emptied = 0
-        self._lock = threading.RLock()
-        self._storages: Counter[int] = Counter()
-        self._failures: list[_Failure] = []
-        self.forget_counts()
-
-    def forget_counts(self) -> None:
-        """Count copies and waits from 0 again, and the peak from what is allocated now."""
-        self.copies_in = self.copies_out = self.bytes_in = self.bytes_out = self.pinned = 0
-        self.waits: Counter[str] = Counter()
-        self.peak = self.allocated
-
-    @property
-    def free(self) -> int:
-        """Bytes that the driver would call free: what torch's cache holds is not."""
-        return max(0, self.total - self.taken - self.allocated - self.cached)
-
-    def fail_at_convolution(
-        self, number: int, times: int = 1, error: Callable[[], Exception] | None = None, larger_than: int = 0
-    ) -> None:
-        """Fail at the next convolutions from the `number`-th on (from 1), `times` times.
-
-        Args:
-            error: what is raised; by default torch's error when memory has run out.
-            larger_than: only convolutions whose input has more elements count.
-        """
-        self._failures.append(_Failure(number, times, error or (lambda: self._out_of_memory(0)), larger_than))
-
-    def _before_convolution(self, elements: int) -> None:
-        for failure in self._failures:
-            if failure.is_due(elements):
-                raise failure.error()
-
-    def _out_of_memory(self, wanted: int) -> torch.OutOfMemoryError:
-        return torch.OutOfMemoryError(
-            f"CUDA out of memory. Tried to allocate {wanted} bytes. GPU 0 has a total capacity of {self.total} bytes "
-            f"of which {self.free} bytes is free. {self.allocated} bytes is allocated by PyTorch."
-        )
-
-    def _take(self, tensor: torch.Tensor, holder: OnCard) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage.data_ptr(), storage.nbytes()
-        if size == 0:
-            return
-        with self._lock:
-            if not self._storages[key]:
-                if self.allocated + size > self.total - self.taken:
-                    del self._storages[key]
-                    raise self._out_of_memory(size)
-                self.cached = max(0, self.cached - size)
-                self.allocated += size
-                self.cached = min(self.cached, self.total - self.taken - self.allocated)
-                self.peak = max(self.peak, self.allocated)
-            self._storages[key] += 1
-        weakref.finalize(holder, self._release, key, size).atexit = False
-
-    def _release(self, key: int, size: int) -> None:
-        with self._lock:
-            self._storages[key] -= 1
-            if not self._storages[key]:
-                del self._storages[key]
-                self.allocated -= size
-                self.cached += size
-
-    def _empty_cache(self) -> None:
-        self.cached, self.emptied = 0, self.emptied + 1
-
-
-class _Failure:
-    def __init__(self, number: int, times: int, error: Callable[[], Exception], larger_than: int):
-        self.error = error
-        self._before, self._left, self._larger_than = number - 1, times, larger_than
-
-    def is_due(self, elements: int) -> bool:
-        if elements <= self._larger_than or not self._left:
-            return False
-        if self._before:
-            self._before -= 1
-            return False
-        self._left -= 1
-        return True
-
-
-class OnCard(torch.Tensor):
+class OnGpu(torch.Tensor):
     """A tensor on the pretend GPU; `held` has its values."""
 
     held: torch.Tensor
-    card: PretendCard
+    gpu: PretendGpu
     place: torch.device
 
     @staticmethod
-    def __new__(cls, held: torch.Tensor, card: PretendCard, place: torch.device):
+    def __new__(cls, held: torch.Tensor, gpu: PretendGpu, place: torch.device):
         # For autograd a tensor of the device 'meta', which needs no thread of its own for the backward pass.
         made = torch.Tensor._make_wrapper_subclass(
             cls,
@@ -154,14 +52,14 @@ class OnCard(torch.Tensor):
             device=torch.device("meta"),
             requires_grad=False,
         )
-        card._take(held, made)
-        made.held, made.card, made.place = held, card, place
+        gpu.take(held, made)
+        made.held, made.gpu, made.place = held, gpu, place
         return made
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        card = next(t.card for t in _tensors(args, kwargs or {}) if isinstance(t, OnCard))
-        return _computed(card, func, args, kwargs or {})
+        gpu = next(t.gpu for t in _tensors(args, kwargs or {}) if isinstance(t, OnGpu))
+        return _computed(gpu, func, args, kwargs or {})
 
     # Properties that torch answers without asking the dispatcher.
     device = property(lambda self: self.place)
@@ -202,7 +100,7 @@ class OnCard(torch.Tensor):
         return self.numpy()
 
     def tolist(self):
-        self.card.waits["tolist"] += 1
+        self.gpu.waits["tolist"] += 1
         return self.held.tolist()
 
     def data_ptr(self) -> int:
@@ -212,41 +110,41 @@ class OnCard(torch.Tensor):
         return False
 
 
-def _computed(card: PretendCard, func, args: tuple, kwargs: dict) -> Any:
+def _computed(gpu: PretendGpu, func, args: tuple, kwargs: dict) -> Any:
     """What an operation gives, on its device. Raises as torch does when devices are mixed or memory runs out."""
     tensors = _tensors(args, kwargs)
-    on_card = [t for t in tensors if isinstance(t, OnCard)]
+    on_gpu = [t for t in tensors if isinstance(t, OnGpu)]
     wanted = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-    if wanted is not None and wanted.type == "meta":  # 'like this tensor', of one on the card
-        wanted = on_card[0].place if on_card else torch.device("cuda:0")
+    if wanted is not None and wanted.type == "meta":  # 'like this tensor', of one on the GPU
+        wanted = on_gpu[0].place if on_gpu else torch.device("cuda:0")
     elif wanted is not None and wanted.type == "cuda":
         wanted = torch.device("cuda", wanted.index or 0)
-    if not on_card and (wanted is None or wanted.type != "cuda"):
+    if not on_gpu and (wanted is None or wanted.type != "cuda"):
         return func(*args, **kwargs)
     name = func._schema.name.partition("::")[2]
     _check_devices(name, args, tensors)
     if "inplace_view" in {tag.name for tag in func.tags}:
         raise NotImplementedError(f"The pretend GPU does not imitate {name}.")
     if name in _WAITING or (name in _INDEXING and _has_mask(args[1])):
-        card.waits[name] += 1
+        gpu.waits[name] += 1
     if name == "convolution":
-        card._before_convolution(args[0].numel())
+        gpu.before_convolution(args[0].numel())
     if name in _COPYING:
-        _count_copy(card, args, wanted)
+        _count_copy(gpu, args, wanted)
     arguments, options = [_mapped(_held, a) for a in args], {key: _mapped(_held, a) for key, a in kwargs.items()}
     if wanted is not None:
         options["device"] = torch.device("cpu") if wanted.type == "cuda" else wanted
         options.pop("pin_memory", None)
     found = func(*arguments, **options)
-    place = wanted if wanted is not None else _place(name, args, on_card)
+    place = wanted if wanted is not None else _place(name, args, on_gpu)
     if place.type != "cuda":
         return found
-    own = {id(t.held): t for t in on_card}
+    own = {id(t.held): t for t in on_gpu}
 
     def on_its_device(value):
         if not isinstance(value, torch.Tensor):
             return value
-        return own[id(value)] if id(value) in own else OnCard(value, card, place)
+        return own[id(value)] if id(value) in own else OnGpu(value, gpu, place)
 
     return _mapped(on_its_device, found)
 
@@ -267,13 +165,13 @@ def _mapped(function: Callable, value):
 
 
 def _held(value):
-    return value.held if isinstance(value, OnCard) else value
+    return value.held if isinstance(value, OnGpu) else value
 
 
-def _place(name: str, args: tuple, on_card: list[OnCard]) -> torch.device:
+def _place(name: str, args: tuple, on_gpu: list[OnGpu]) -> torch.device:
     if name in (*_INDEXING, "copy_"):
         return args[0].device
-    return next((t.place for t in on_card if t.dim() > 0), on_card[0].place)
+    return next((t.place for t in on_gpu if t.dim() > 0), on_gpu[0].place)
 
 
 def _has_mask(indices) -> bool:
@@ -284,12 +182,12 @@ def _check_devices(name: str, args: tuple, tensors: list[torch.Tensor]) -> None:
     if name in _COPYING:
         return
     if name in _INDEXING:
-        on_host = [i for i in args[1] if i is not None and not isinstance(i, OnCard)]
-        if not isinstance(args[0], OnCard) and len(on_host) < sum(i is not None for i in args[1]):
+        on_host = [i for i in args[1] if i is not None and not isinstance(i, OnGpu)]
+        if not isinstance(args[0], OnGpu) and len(on_host) < sum(i is not None for i in args[1]):
             raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
         tensors = [args[0], *(v for v in args[2:3] if isinstance(v, torch.Tensor))]
-    # A scalar on the host may be mixed with tensors of the card; not the other way round.
-    bound = {t.device for t in tensors if isinstance(t, OnCard) or t.dim() > 0 or name in _STRICT}
+    # A scalar on the host may be mixed with tensors of the GPU; not the other way round.
+    bound = {t.device for t in tensors if isinstance(t, OnGpu) or t.dim() > 0 or name in _STRICT}
     if len(bound) > 1:
         found = " and ".join(sorted((str(device) for device in bound), reverse=True))
         raise RuntimeError(
@@ -298,7 +196,7 @@ def _check_devices(name: str, args: tuple, tensors: list[torch.Tensor]) -> None:
         )
 
 
-def _count_copy(card: PretendCard, args: tuple, wanted: torch.device | None) -> None:
+def _count_copy(gpu: PretendGpu, args: tuple, wanted: torch.device | None) -> None:
     if wanted is None and len(args) < 2:  # another dtype or layout on the same device
         return
     source = args[1] if len(args) > 1 and isinstance(args[1], torch.Tensor) else args[0]
@@ -307,58 +205,58 @@ def _count_copy(card: PretendCard, args: tuple, wanted: torch.device | None) -> 
         return
     size = source.numel() * source.element_size()
     if target == "cuda":
-        card.copies_in, card.bytes_in = card.copies_in + 1, card.bytes_in + size
+        gpu.copies_in, gpu.bytes_in = gpu.copies_in + 1, gpu.bytes_in + size
     else:
-        card.copies_out, card.bytes_out = card.copies_out + 1, card.bytes_out + size
+        gpu.copies_out, gpu.bytes_out = gpu.copies_out + 1, gpu.bytes_out + size
 
 
 class _Dispatch(TorchDispatchMode):
-    """Sees operations that make tensors on the card out of none."""
+    """Sees operations that make tensors on the GPU out of none."""
 
-    def __init__(self, card: PretendCard):
+    def __init__(self, gpu: PretendGpu):
         super().__init__()
-        self._card = card
+        self._gpu = gpu
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return _computed(self._card, func, args, kwargs or {})
+        return _computed(self._gpu, func, args, kwargs or {})
 
 
 @contextlib.contextmanager
-def pretend_card(
+def pretend_gpu(
     total: int = 8 << 30, taken: int = 0, capability: tuple[int, int] = (8, 0), count: int = 1
-) -> Iterator[PretendCard]:
+) -> Iterator[PretendGpu]:
     """A context in which torch finds a GPU; everything is as before afterwards.
 
     Args:
         total, taken: bytes of its memory, and of those that other programs use. capability: compute capability.
         count: how many GPUs there are; all share one memory.
     """
-    card = PretendCard(total, taken, capability)
+    gpu = PretendGpu(total, taken, capability)
     with contextlib.ExitStack() as patches:
 
         def replaced(place: Any, name: str, value: Any) -> None:
             patches.enter_context(mock.patch.object(place, name, value))
 
-        for name, value in _driver(card, count).items():
+        for name, value in _driver(gpu, count).items():
             replaced(torch.cuda, name, value)
         for name in ("tensor", "as_tensor", "asarray"):
             replaced(torch, name, _made_on_host(getattr(torch, name)))
         # A tensor of inference mode has no version, which tensors of another kind need.
         replaced(torch, "inference_mode", torch.no_grad)
         replaced(torch.Tensor, "to", _moved_to_number_0(torch.Tensor.to))
-        replaced(torch.Tensor, "pin_memory", _pinned(card))
-        replaced(threading.Thread, "run", _run_within(card))
-        with _Dispatch(card):
-            yield card
+        replaced(torch.Tensor, "pin_memory", _pinned(gpu))
+        replaced(threading.Thread, "run", _run_within(gpu))
+        with _Dispatch(gpu):
+            yield gpu
 
 
-def _driver(card: PretendCard, count: int) -> dict[str, Any]:
+def _driver(gpu: PretendGpu, count: int) -> dict[str, Any]:
     """What torch.cuda says and does."""
     properties = SimpleNamespace(
         name=_NAME,
-        total_memory=card.total,
-        major=card.capability[0],
-        minor=card.capability[1],
+        total_memory=gpu.total,
+        major=gpu.capability[0],
+        minor=gpu.capability[1],
         multi_processor_count=1,
     )
     return {
@@ -369,17 +267,17 @@ def _driver(card: PretendCard, count: int) -> dict[str, Any]:
         "current_device": lambda: 0,
         "set_device": lambda device: None,
         "get_device_name": lambda device=None: _NAME,
-        "get_device_capability": lambda device=None: card.capability,
+        "get_device_capability": lambda device=None: gpu.capability,
         "get_device_properties": lambda device=None: properties,
-        "is_bf16_supported": lambda *_nothing, **_more: card.capability >= (8, 0),
-        "mem_get_info": lambda device=None: (card.free, card.total),
-        "memory_allocated": lambda device=None: card.allocated,
-        "max_memory_allocated": lambda device=None: card.peak,
-        "memory_reserved": lambda device=None: card.allocated + card.cached,
-        "max_memory_reserved": lambda device=None: card.peak + card.cached,
-        "reset_peak_memory_stats": lambda device=None: setattr(card, "peak", card.allocated),
-        "empty_cache": card._empty_cache,
-        "synchronize": lambda device=None: card.waits.update(["synchronize"]),
+        "is_bf16_supported": lambda *_nothing, **_more: gpu.capability >= (8, 0),
+        "mem_get_info": lambda device=None: (gpu.free, gpu.total),
+        "memory_allocated": lambda device=None: gpu.allocated,
+        "max_memory_allocated": lambda device=None: gpu.peak,
+        "memory_reserved": lambda device=None: gpu.allocated + gpu.cached,
+        "max_memory_reserved": lambda device=None: gpu.peak + gpu.cached,
+        "reset_peak_memory_stats": lambda device=None: setattr(gpu, "peak", gpu.allocated),
+        "empty_cache": gpu.empty_cache,
+        "synchronize": lambda device=None: gpu.waits.update(["synchronize"]),
         "manual_seed_all": lambda seed: None,
     }
 
@@ -388,7 +286,7 @@ def _made_on_host(make: Callable) -> Callable:
     """`torch.tensor` and its like make the values on the host, without the dispatcher, and copy them."""
 
     def made(data, *args, device=None, **kwargs):
-        if isinstance(data, OnCard) or device is None or torch.device(device).type in ("cpu", "meta"):
+        if isinstance(data, OnGpu) or device is None or torch.device(device).type in ("cpu", "meta"):
             return make(data, *args, **kwargs, **({} if device is None else {"device": device}))
         return make(data, *args, **kwargs).to(device)
 
@@ -409,21 +307,21 @@ def _moved_to_number_0(move: Callable) -> Callable:
     return to
 
 
-def _pinned(card: PretendCard) -> Callable:
+def _pinned(gpu: PretendGpu) -> Callable:
     def pin_memory(tensor: torch.Tensor, *_args, **_kwargs) -> torch.Tensor:
-        if isinstance(tensor, OnCard):
+        if isinstance(tensor, OnGpu):
             raise RuntimeError(f"cannot pin '{tensor.place}' only dense CPU tensors can be pinned")
-        card.pinned += 1
+        gpu.pinned += 1
         return tensor
 
     return pin_memory
 
 
-def _run_within(card: PretendCard) -> Callable:
+def _run_within(gpu: PretendGpu) -> Callable:
     run = threading.Thread.run
 
     def run_within(thread: threading.Thread) -> None:
-        with _Dispatch(card):
+        with _Dispatch(gpu):
             run(thread)
 
     return run_within

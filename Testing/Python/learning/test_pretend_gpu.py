@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretend_card import pretend_card
+from pretend_gpu import pretend_gpu
 from SparseAnnotateLib.learning.devices import chosen_device, smoke_test, usable_memory_bytes
 
 SIZE = 4 * 4 * 4  # bytes of a tensor of 4 x 4
@@ -146,7 +146,7 @@ def test_afterwards_torch_is_as_before():
     names = ("is_available", "device_count", "mem_get_info", "_lazy_init", "empty_cache", "get_device_name")
     before = [getattr(torch.cuda, name) for name in names]
     also = (torch.tensor, torch.inference_mode, torch.Tensor.pin_memory, threading.Thread.run)
-    with pytest.raises(RuntimeError, match="same device"), pretend_card():
+    with pytest.raises(RuntimeError, match="same device"), pretend_gpu():
         torch.add(torch.ones(2, device="cuda"), torch.ones(2))
     assert [getattr(torch.cuda, name) for name in names] == before
     assert also == (torch.tensor, torch.inference_mode, torch.Tensor.pin_memory, threading.Thread.run)
