@@ -210,7 +210,9 @@ def test_a_case_that_does_not_fit_is_predicted_on_the_cpu_and_the_next_one_on_th
     found = predictor.predict("a", uncertainty=True)
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.entropy, expected.entropy)
-    assert "'cuda:0' has too little memory for a single window: this case is predicted on the CPU" in caplog.text
+    note = "'cuda:0' has too little memory for a single window: this case is predicted on the CPU, which is slow."
+    assert note in caplog.text
+    assert note in found.notes
     gpu._failures.clear()
     gpu.forget_counts()
     caplog.clear()
@@ -218,6 +220,7 @@ def test_a_case_that_does_not_fit_is_predicted_on_the_cpu_and_the_next_one_on_th
     assert (again.labels == expected.labels).mean() > 0.99
     assert gpu.copies_in > 0
     assert not caplog.records
+    assert note not in again.notes
     assert {str(p.device) for model in predictor._models for p in model.network.parameters()} == {GPU}
 
 

@@ -38,7 +38,7 @@ class CasePrediction:
         entropy: (K, J, I) uint8, entropy of the mean prediction in percent of its maximum; None unless requested.
         disagreement: (K, J, I) uint8, percent of the views that disagree with the majority; None unless requested,
             or when there is only one view.
-        notes: sentences on what clean-up left out.
+        notes: sentences on what clean-up left out, and on memory that ran out.
     """
 
     labels: np.ndarray
@@ -161,7 +161,7 @@ class Predictor:
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
         entropy, disagreement = (_on_own_grid(m, annotation) for m in (entropy, disagreement))
-        return CasePrediction(labels, entropy, disagreement, self._notes(found))
+        return CasePrediction(labels, entropy, disagreement, (*volume.notes, *self._notes(found)))
 
     def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> DrawnVoxels | None:
         """What has been drawn by hand, as class indices; None when nothing is drawn."""

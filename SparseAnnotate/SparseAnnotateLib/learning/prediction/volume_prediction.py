@@ -86,6 +86,7 @@ class VolumePrediction:
     Attributes:
         view_names: 'axial', 'coronal', 'sagittal' (2D, slices across S, A, R), '3d', as far as there are such models.
         limits: how much is computed at once. pace: progress.
+        notes: on what was changed because memory ran out.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class VolumePrediction:
     ):
         self.class_count, self.slice_count = models[0].class_count, image.shape[0]
         self._weights, self._image, self._share = weights, image, share
+        self.notes: list[str] = []
         self.limits = limits_of(models[0].network)
         self._use(models)
         self.view_names = tuple(name for name, _, _ in self._views)
@@ -222,5 +224,6 @@ class VolumePrediction:
         return joint[:, inside], {name: view[:, inside] for name, view in views.items()}
 
     def note(self, sentence: str) -> None:
-        """Tell the user something, beside the progress."""
+        """Tell the user something, beside the progress, and keep it for the result."""
+        self.notes.append(sentence)
         self.pace.note(sentence)
