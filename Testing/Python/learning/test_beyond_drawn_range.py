@@ -76,7 +76,7 @@ def inside(model: TrainedModel, case: TrainingCase) -> float:
 
 @pytest.mark.parametrize("model", [SPATIAL, FLAT], ids=["3d", "2d"])
 def test_a_false_structure_beyond_the_drawn_range_shows_in_the_corrected_dice_only(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(beyond_drawn_range, "_WINDOWS_AT_MOST", 10_000)
+    monkeypatch.setattr(beyond_drawn_range, "WINDOWS_AT_MOST", 10_000)
     _cohort, case = drawn_case(tmp_path, NODE | OTHER)
     labelled = predicted_classes(SPATIAL, case.image) > 0
     truth = metrics.dice(labelled, case_truth(case))
@@ -131,7 +131,7 @@ def test_two_drawn_slices_of_a_plane_are_no_range(tmp_path):
 def test_large_volumes_are_sampled_alike_with_the_same_seed(tmp_path, monkeypatch):
     _cohort, case = drawn_case(tmp_path, NODE | OTHER)
     predicted, counted = [], beyond_drawn_range.predicted_part
-    monkeypatch.setattr(beyond_drawn_range, "_WINDOWS_AT_MOST", 12)
+    monkeypatch.setattr(beyond_drawn_range, "WINDOWS_AT_MOST", 12)
     monkeypatch.setattr(
         beyond_drawn_range, "predicted_part", lambda *given: predicted.append(given[2]) or counted(*given)
     )

@@ -48,7 +48,8 @@ def test_the_estimate_of_a_model_too_large_is_that_of_the_smaller_one_it_is_trai
     plan = new_plan(ball_cohort, replace(SETTINGS, patch=(32, 32, 32)), ["ball_0"])
     timed = running_out(monkeypatch, lambda model, _: model.batch * model.patch[0] <= 16)
     found = estimate.stage_seconds(plan, [(24, 28, 32)], held_out=False)
-    assert found == {"3d": 3.0 * 6}
+    # Six steps, and two windows of the check beyond the drawn slices.
+    assert found == {"3d": 3.0 * 6 + 0.5 * 2}
     assert timed == [(2, (32, 32, 32), "cpu"), (1, (32, 32, 32), "cpu"), (1, (16, 32, 32), "cpu")]
 
 
@@ -62,7 +63,7 @@ def test_the_estimate_of_a_model_too_large_for_any_patch_says_so(ball_cohort, mo
 def test_the_estimate_of_a_gpu_too_small_is_that_of_the_cpu(ball_cohort, monkeypatch):
     plan = replace(new_plan(ball_cohort, SETTINGS, ["ball_0"]), device="meta", precision="bf16")
     timed = running_out(monkeypatch, lambda _, device: device == "cpu")
-    assert estimate.stage_seconds(plan, [(24, 28, 32)], held_out=False) == {"3d": 3.0 * 6}
+    assert estimate.stage_seconds(plan, [(24, 28, 32)], held_out=False) == {"3d": 3.0 * 6 + 0.5 * 4}
     assert timed[-1] == (1, (16, 16, 32), "cpu")
 
 

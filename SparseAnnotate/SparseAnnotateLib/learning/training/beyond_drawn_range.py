@@ -16,7 +16,7 @@ from ..data.training_cases import TrainingCase
 from ..prediction.trained_model import TrainedModel
 from .validation import predicted_part
 
-_WINDOWS_AT_MOST = 100  # about as many as a validation needs
+WINDOWS_AT_MOST = 100  # about as many as a validation needs
 _SLICES_AT_LEAST = 3  # of a plane, so that it has a range
 _NOTED_SHARE, _NOTED_VOXELS, _NOTES_AT_MOST = 0.05, 30, 3
 
@@ -87,7 +87,7 @@ def labelled_beyond(
     ends = np.cumsum([math.prod(tiling.counts) for tiling in tilings])
     if not len(ends):
         return None
-    chosen = np.random.default_rng([seed, 0xBE70]).permutation(ends[-1])[:_WINDOWS_AT_MOST]
+    chosen = np.random.default_rng([seed, 0xBE70]).permutation(ends[-1])[:WINDOWS_AT_MOST]
     names = [drawn.case.name for drawn in ranges]
     labelled, unsupported = (np.zeros((len(names), model.class_count), dtype=np.int64) for _n in range(2))
     for number in np.sort(chosen):

@@ -14,6 +14,7 @@ from ..data.batches import THREADS_FOR_GPU
 from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train
 from ..prediction.sliding_windows import overlap_on
+from .beyond_drawn_range import WINDOWS_AT_MOST
 from .memory_reduction import reduced
 from .step_timing import StepTimer, memory_formats
 
@@ -44,7 +45,8 @@ def stage_seconds(
     """
     watch = watch or Watch()
     seconds: dict[str, float] = {}
-    labelling = 0.0
+    labelling = predict = 0.0
+    windows = 0
     for model in plan.models:
         measured = _measured(model, plan, watch)
         watch.check()
@@ -54,7 +56,10 @@ def stage_seconds(
         validations = model.iterations / plan.settings.validate_every if held_out else 0.0
         seconds[model.role] = measured.step * model.iterations + validations * _WINDOWS_PER_VALIDATION * predict
         others = 1 + len(plan.undrawn_cases) / max(len(shapes), 1)
-        labelling += predict * others * sum(window_count(measured.model, shape, measured.device) for shape in shapes)
+        windows = sum(window_count(measured.model, shape, measured.device) for shape in shapes)
+        labelling += predict * others * windows
+    # At the end the last model is checked beyond the drawn slices.
+    seconds[plan.models[-1].role] += predict * min(windows, WINDOWS_AT_MOST)
     return seconds
 
 
