@@ -72,7 +72,8 @@ def line(split="2", strategy="staggered", density=0.1, seed=0, commit="abc1234",
     common = {"set": "hippocampus", "steps": 600, "changes": [], "device": "cpu", "quick": False}
     name = f"{split} {strategy} {density} {seed}"
     figures = {"name": name, "split": split, "strategy": strategy, "density": density, "seed": seed}
-    return {**common, **figures, "measured_on": "other volumes", "commit": commit, "dice": dice}
+    cases = {part: [[value - 0.01], [value + 0.01]] for part, value in dice.items()}
+    return {**common, **figures, "measured_on": "other volumes", "commit": commit, "dice": dice, "cases": cases}
 
 
 def test_splits_for_choosing_and_for_reporting_share_no_volume(benchmark):
@@ -129,9 +130,9 @@ def test_each_part_is_compared_with_the_same_part_of_full_annotation_of_its_spli
         line("0", **{"3D": 0.5}),
     ]
     rows = {(row[1], row[3], row[5]): row[6:] for row in benchmark("learning_report").summary_rows(lines)}
-    assert rows["2-4 (reporting)", "staggered", "3D"] == (2, "0.825", "0.064", "-0.025", "0.007", 2)
+    assert rows["2-4 (reporting)", "staggered", "3D"] == (2, "0.825", "0.064", "-0.025", "0.007", "-0.030 to -0.020", 2)
     assert rows["2-4 (reporting)", "staggered", "self-training"][3] == "-0.025"
-    assert rows["0-1 (choosing)", "staggered", "3D"] == (1, "0.500", "", "", "", 0)
+    assert rows["0-1 (choosing)", "staggered", "3D"] == (1, "0.500", "", "", "", "", 0)
 
 
 def test_what_self_training_adds_stands_beside_its_pseudo_labels_and_errors(benchmark):
@@ -151,6 +152,18 @@ def test_what_self_training_adds_stands_beside_its_pseudo_labels_and_errors(benc
     assert found[0]["pseudo-label, undrawn"] == "0.870"
     assert (found[0]["final, drawn"], found[0]["final, undrawn"]) == ("0.930", "")
     assert (found[0]["errors mended"], found[0]["errors added"]) == ("0.250", "")
+
+
+def test_the_mean_gain_of_self_training_has_an_interval_over_the_test_volumes(benchmark):
+    lines = [
+        line("2", **{"2D + 3D": 0.86, "self-training": 0.88, "final alone": 0.87}),
+        line("3", **{"2D + 3D": 0.80, "self-training": 0.79, "final alone": 0.81}),
+        line("4", **{"3D": 0.8}),
+    ]
+    joint, alone = benchmark("learning_report").mean_gain_rows(lines)
+    assert joint[5:] == ("self-training", 2, "+0.005", "0.021", "-0.010 to +0.020")
+    # The same in every volume: nothing is known of how it varies.
+    assert alone[5:] == ("final alone", 2, "+0.010", "0.000", "")
 
 
 def test_lines_of_earlier_versions_and_cut_ones_are_left_out_and_told(benchmark, tmp_path, capsys):
