@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 import os
@@ -211,9 +212,23 @@ def release_cached_memory() -> None:
     if torch.cuda.is_initialized():
         gc.collect()  # tensors in reference cycles
         torch.cuda.empty_cache()
+        # The CPU's memory for copies to and from the GPU, which older versions of PyTorch keep.
+        getattr(torch.accelerator, "empty_host_cache", lambda: None)()
     elif torch.backends.mps.is_available():
         gc.collect()
         torch.mps.empty_cache()
+
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def copied_to_cpu(network: Network) -> Network:
+    """A copy of a network on the CPU, made without any further memory of the device on which the network stays."""
+    copies: dict[int, torch.Tensor] = {id(b): b.detach().to("cpu", copy=True) for b in network.buffers()}
+    for parameter in network.parameters():
+        values = parameter.detach().to("cpu", copy=True)
+        copies[id(parameter)] = torch.nn.Parameter(values, requires_grad=parameter.requires_grad)
+    return copy.deepcopy(network, copies)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
+from pretend_gpu import size_of
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from sparse_fills import axial
 from SparseAnnotateLib.core import Plane, RunError, Watch
@@ -133,12 +134,63 @@ def test_batches_and_slabs_follow_the_memory_of_the_gpu(pretended):
         pretended(total=total)
         model = replace(models_on(GPU, ())[1], bytes_per_voxel=10_000)
         volume = VolumePrediction([model], image, Watch())
-        found.append((volume.windows, len(volume.ranges)))
+        found.append((volume.limits.windows_of(model), len(volume.ranges)))
     (windows, slabs), (fewer, more) = found
     assert windows == 16
     assert slabs == 1
     assert fewer < windows
     assert more > slabs
+
+
+@pytest.mark.parametrize("flip", [(), (2,), (0, 1, 2)])
+def test_a_slab_needs_no_more_memory_than_is_planned_for_it(pretended, flip):
+    gpu = pretended()
+    model = models_on(GPU, flip)[1]
+    volume = VolumePrediction([model], small_image((64, 96, 96)), Watch())
+    volume.limits.windows = 1
+    before = gpu.allocated
+    gpu.forget_counts()
+    volume.views(0, 64)
+    window = 3 * 32**3 * size_of(8)  # of a few layers
+    assert gpu.peak - before - window <= 64 * volume.bytes_per_slice
+
+
+def test_only_what_was_tried_is_reduced(pretended, few_windows_apart):
+    gpu = pretended()
+    model = models_on(GPU, ())[1]
+    gpu.fail_at_convolution(1, larger_than=32**3)  # only batches of several windows
+    reduce, tried = Limits.reduce, []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Limits, "reduce", lambda *args: (tried.append(args[2]), reduce(*args))[1])
+        predicted_classes(model, small_image())
+    assert tried[0] > 1
+
+
+def test_copies_of_memory_that_may_be_given_back_meanwhile_are_waited_for(monkeypatch):
+    waits = []
+    move = torch.Tensor.to
+
+    def seen(tensor, *args, non_blocking=False, **more):
+        waits.append(not non_blocking or tensor.is_pinned())
+        return move(tensor, *args, **more)
+
+    volume = VolumePrediction(models_on("cpu", ()), small_image(), Watch())
+    monkeypatch.setattr(torch.Tensor, "to", seen)
+    volume.device = "meta"  # neither the CPU nor a GPU whose copies are pinned, like 'mps'
+    volume.placed(small_image())
+    assert waits
+    assert all(waits)
+
+
+def test_the_way_to_the_cpu_needs_no_memory_of_the_gpu(pretended, few_windows_apart):
+    model = replace(models_on("cpu", ())[1], network=small_network(3, 1))
+    expected = predicted_classes(model.on_cpu(), small_image())
+    weights = sum(p.numel() * 4 for p in model.network.parameters())
+    gpu = pretended()
+    there = replace(model, network=model.network.to(GPU), device=GPU)
+    gpu.total = gpu.allocated + weights // 2
+    np.testing.assert_array_equal(predicted_classes(there, small_image()), expected)
+    assert {p.device for p in there.network.parameters()} == {torch.device(GPU)}
 
 
 def ladder(models, image, caplog) -> list[str]:

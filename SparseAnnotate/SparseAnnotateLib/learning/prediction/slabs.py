@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ...core import RunError
 from ...core.messages import _
@@ -35,30 +35,44 @@ def computed_slabs(
         volume.limits = volumes[0].limits
     start, count = 0, volumes[0].slice_count
     while start < count:
-        begun = [volume.pace.done for volume in volumes]
-
-        def attempt(start: int = start) -> tuple[int, Result]:
-            stop = min(start + min(volume.thickness for volume in volumes), count)
-            return stop, compute(start, stop)
-
-        def reduce(shortage: Shortage, begun: list[int] = begun) -> None:
-            for volume, done in zip(volumes, begun, strict=True):
-                volume.pace.done = done
-            _reduce(volumes, shortage)
-
-        stop, found = within_memory(attempt, reduce)
-        yield start, stop, found
-        start = stop
+        slab = _Slab(volumes, compute, start, count)
+        found = within_memory(slab.compute, slab.reduce)
+        yield start, slab.stop, found
+        start = slab.stop
 
 
-def _reduce(volumes: Sequence[VolumePrediction], shortage: Shortage) -> None:
+class _Slab(Generic[Result]):
+    """One slab, from its first slice `start` to before `stop`, which depends on the memory."""
+
+    def __init__(
+        self, volumes: Sequence[VolumePrediction], compute: Callable[[int, int], Result], start: int, count: int
+    ):
+        self._volumes, self._compute, self._start, self._count = volumes, compute, start, count
+        self._done = [volume.pace.done for volume in volumes]
+        self.stop, self._thickness = start, 0
+
+    def compute(self) -> Result:
+        for volume in self._volumes:
+            volume.windows_tried = 0
+        self._thickness = min(volume.thickness for volume in self._volumes)
+        self.stop = min(self._start + self._thickness, self._count)
+        return self._compute(self._start, self.stop)
+
+    def reduce(self, shortage: Shortage) -> None:
+        for volume, done in zip(self._volumes, self._done, strict=True):
+            volume.pace.done = done
+        _reduce(self._volumes, shortage, self._thickness)
+
+
+def _reduce(volumes: Sequence[VolumePrediction], shortage: Shortage, thickness: int) -> None:
+    """Compute less at once; `thickness`: of the slab that did not fit."""
     first = volumes[0]
     note = None
     if shortage == "memory":
         note = first.limits.reduce(
             first.device,
-            max(volume.windows for volume in volumes),
-            min(volume.thickness for volume in volumes),
+            max(volume.windows_tried for volume in volumes),
+            thickness,
             max(volume.thinnest for volume in volumes),
         )
     if note is None and first.device == "cpu":

@@ -102,7 +102,7 @@ class _Windows:
         self._pace.check()
         images = window[:, :1].flatten(1)
         # Constant windows, as around a skull-stripped brain: instance normalisation would amplify rounding errors.
-        shown = (images.amax(1) != images.amin(1)).nonzero()[:, 0]  # a GPU waits once
+        shown = (images.amax(1) != images.amin(1)).nonzero()[:, 0]
         if len(shown) == len(window):
             return self._logits(window)
         logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)
@@ -114,10 +114,12 @@ class _Windows:
     def _logits(self, window: torch.Tensor) -> torch.Tensor:
         with autocast(self._model.device, self._precision):
             logits = self._model.network(window).float()
-        if self._precision != "fp32" and not bool(torch.isfinite(logits).all()):
+        is_finite = bool(torch.isfinite(logits).all())
+        if not is_finite and self._precision != "fp32":
             self._precision = "fp32"
             logits = self._model.network(window).float()
-        if not bool(torch.isfinite(logits).all()):
+            is_finite = bool(torch.isfinite(logits).all())
+        if not is_finite:
             raise RunError(
                 _(
                     "The '{role}' model gives values that are not numbers for this image. Check the image for "

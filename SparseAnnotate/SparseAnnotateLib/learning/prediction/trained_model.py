@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 
 import torch
 
 from ...runs.plan import Role
-from ..devices import prediction_precision
+from ..devices import copied_to_cpu, prediction_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,5 +33,4 @@ class TrainedModel:
 
     def on_cpu(self) -> TrainedModel:
         """A copy on the CPU; this one stays where it is."""
-        network = copy.deepcopy(self.network).to("cpu")
-        return replace(self, network=network, device="cpu", precision=prediction_precision("cpu"))
+        return replace(self, network=copied_to_cpu(self.network), device="cpu", precision=prediction_precision("cpu"))

@@ -87,6 +87,7 @@ class VolumePrediction:
         view_names: 'axial', 'coronal', 'sagittal' (2D, slices across S, A, R), '3d', as far as there are such models.
         limits: how much is computed at once. pace: progress.
         notes: on what was changed because memory ran out.
+        windows_tried: the most windows in a batch of the present slab so far.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class VolumePrediction:
         self.class_count, self.slice_count = models[0].class_count, image.shape[0]
         self._weights, self._image, self._share = weights, image, share
         self.notes: list[str] = []
+        self.windows_tried = 0
         self.limits = limits_of(models[0].network)
         self._use(models)
         self.view_names = tuple(name for name, _, _ in self._views)
@@ -132,22 +134,24 @@ class VolumePrediction:
     @property
     def thickness(self) -> int:
         """Slices of a slab, its margins excluded."""
-        per_slice = self._image.shape[1] * self._image.shape[2] * self.class_count * 4
-        # All views, their mean and the network's own copy exist at the same time.
-        copies = len(self._views) + 2
-        fitting = int(self.limits.logit_bytes(self.device) * self._share // (per_slice * copies))
+        fitting = int(self.limits.logit_bytes(self.device) * self._share // self.bytes_per_slice)
         most = min(self.limits.slices or self.slice_count, self.slice_count)
         return max(1, min(most, max(_THINNEST_SLAB, fitting - 2 * self._margin)))
+
+    @property
+    def bytes_per_slice(self) -> int:
+        """Memory that each slice of a slab needs, margins included.
+
+        Probabilities of all views and of their mean; logits, weights and probabilities of the present one, and with
+        flips the mean of these; the image, mirrored, and with a margin.
+        """
+        probabilities = len(self._views) + 3 + any(model.flip for model in self._models)
+        return self._image.shape[1] * self._image.shape[2] * (self.class_count * probabilities + 3) * 4
 
     @property
     def thinnest(self) -> int:
         """Slices of the thinnest slab worth while: on a GPU most of the work must not be for the margins."""
         return _THINNEST_SLAB if self.device == "cpu" else max(_THINNEST_SLAB, 2 * self._margin)
-
-    @property
-    def windows(self) -> int:
-        """Windows in the largest batch."""
-        return max(self.limits.windows_of(model) for model in self._models)
 
     def slabs(self, compute: Callable[[int, int], Result]) -> Iterator[tuple[int, int, Result]]:
         """See `computed_slabs`."""
@@ -169,9 +173,10 @@ class VolumePrediction:
         tensor = torch.from_numpy(np.array(array))
         if self.device == "cpu" or self.limits.blends_on_cpu:
             return tensor
-        if self.device.startswith("cuda"):
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+        if not self.device.startswith("cuda"):
+            # Without waiting, an Apple GPU would read memory that may have been given back meanwhile.
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _slab(self, low: int, high: int) -> torch.Tensor:
         """(1, S, A, R) float32."""
@@ -193,7 +198,9 @@ class VolumePrediction:
         return found
 
     def _averaged(self, model: TrainedModel, slab: torch.Tensor, slices: int, axis: int | None = None) -> torch.Tensor:
-        return averaged_over_flips(model, slab, self.pace, slices, axis, self.limits.windows_of(model))
+        windows = self.limits.windows_of(model)
+        self.windows_tried = max(self.windows_tried, windows)
+        return averaged_over_flips(model, slab, self.pace, slices, axis, windows)
 
     def final(self, prior: torch.Tensor, low: int, high: int, slices: int) -> torch.Tensor:
         """Probabilities by the final model from the image and the others' mean, (classes, S, A, R) float32.

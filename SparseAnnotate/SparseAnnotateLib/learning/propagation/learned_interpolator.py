@@ -6,7 +6,6 @@ pixel counts less if it is not matched back to where it came from. See `slice_ma
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 import threading
@@ -117,7 +116,7 @@ class PropagationInterpolator(GapInterpolator):
         self, drawn: DrawnSlices, gap: Gap, image: np.ndarray, box: PlaneBox, values: np.ndarray, watch: Watch
     ) -> tuple[np.ndarray, np.ndarray]:
         """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust."""
-        from ..devices import Shortage, within_memory
+        from ..devices import Shortage, copied_to_cpu, within_memory
 
         matcher = self._matcher if self._matcher is not None else self._own[2] if self._own is not None else None
         if matcher is None:
@@ -140,7 +139,7 @@ class PropagationInterpolator(GapInterpolator):
             )
             note = template.format(device=device, first=gap.first, last=gap.stop - 1)
             logging.getLogger(__name__).warning(note)
-            used[0] = copy.deepcopy(matcher).to("cpu")
+            used[0] = copied_to_cpu(matcher)
 
         def carried() -> tuple[np.ndarray, np.ndarray]:
             return _carried_by(used[0], drawn, gap, image, box, values, watch)

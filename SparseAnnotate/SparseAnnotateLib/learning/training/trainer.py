@@ -212,9 +212,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.schedule.rate(self.iteration)
         self.model.train()
-        # Only copies from pinned memory overlap with the computation.
-        overlaps = self.device.startswith("cuda")
-        batch = {key: tensor.to(self.device, non_blocking=overlaps) for key, tensor in batch.items()}
+        # The CPU need not wait for copies from pinned memory.
+        is_pinned = self.device.startswith("cuda")
+        batch = {key: tensor.to(self.device, non_blocking=is_pinned) for key, tensor in batch.items()}
         batch["iteration"] = torch.tensor(self.iteration)
         batch["number"] = torch.tensor(self._numbers())
         self.optimizer.zero_grad(set_to_none=True)
