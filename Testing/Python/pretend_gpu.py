@@ -241,8 +241,6 @@ def pretend_gpu(
             replaced(torch.cuda, name, value)
         for name in ("tensor", "as_tensor", "asarray"):
             replaced(torch, name, _made_on_host(getattr(torch, name)))
-        if hasattr(torch.accelerator, "empty_host_cache"):
-            replaced(torch.accelerator, "empty_host_cache", lambda: None)
         # A tensor of inference mode has no version, which tensors of another kind need.
         replaced(torch, "inference_mode", torch.no_grad)
         replaced(torch.Tensor, "to", _moved_to_number_0(torch.Tensor.to))

@@ -213,7 +213,8 @@ def release_cached_memory() -> None:
         gc.collect()  # tensors in reference cycles
         torch.cuda.empty_cache()
         # The CPU's memory for copies to and from the GPU, which older versions of PyTorch keep.
-        getattr(torch.accelerator, "empty_host_cache", lambda: None)()
+        if hasattr(torch.accelerator, "empty_host_cache") and torch.accelerator.is_available():
+            torch.accelerator.empty_host_cache()
     elif torch.backends.mps.is_available():
         gc.collect()
         torch.mps.empty_cache()

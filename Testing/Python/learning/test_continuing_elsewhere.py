@@ -10,7 +10,7 @@ import pytest
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, CancelledError, RunError, Watch
 from SparseAnnotateLib.learning import devices
-from SparseAnnotateLib.learning.training import run_planning, training_precision
+from SparseAnnotateLib.learning.training import memory_reduction, run_planning, training_precision
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.presets import preset_settings
@@ -117,11 +117,38 @@ def test_a_precision_that_failed_stays_replaced_and_another_device_tries_its_own
     assert train(ball_cohort, "failed").precision == "fp32"
     assert not tried
     # On the CPU that a run from a GPU is moved to, bf16 has not been tried.
-    monkeypatch.setattr(run_planning, "training_precision", lambda *_: "bf16")
+    monkeypatch.setattr(memory_reduction, "training_precision", lambda *_: "bf16")
     stopped(ball_cohort, device="cuda:0", precision="bf16", name="moved")
     tried.clear()
     assert train(ball_cohort, "moved", device="cpu").precision == "bf16"
     assert len(tried) == 1
+
+
+@pytest.mark.parametrize(
+    ("failed_on", "device", "expected"),
+    [("cuda:0", "cuda:1", "fp32"), ("cuda:0", "cpu", "bf16"), ("cpu", "cuda:0", "bf16"), ("cpu", "cpu", "fp32")],
+)
+def test_a_precision_has_failed_on_one_kind_of_device_only(failed_on, device, expected):
+    notes = []
+    failed = training_precision.TrainingPrecision("bf16", "3d", failed_on, notes.append)
+    failed.give_up_on_it(5, 3)
+    assert failed.value == "fp32"
+    assert len(notes) == 1
+    continued = training_precision.TrainingPrecision("bf16", "3d", device, notes.append)
+    continued.restore(failed.state())
+    assert continued.value == expected
+    # Wherever it goes next, it is still known.
+    again = training_precision.TrainingPrecision("bf16", "3d", failed_on, notes.append)
+    again.restore(continued.state())
+    assert again.value == "fp32"
+    assert len(notes) == 1
+
+
+def test_a_checkpoint_of_an_earlier_version_does_not_say_where_a_precision_failed():
+    state = {"precision": "fp32", "planned_precision": "bf16", "scaler": {}}
+    continued = training_precision.TrainingPrecision("bf16", "3d", "cpu", print)
+    continued.restore(state)
+    assert continued.value == "fp32"
 
 
 def test_the_worker_moves_a_run_by_its_device_alone_or_with_the_preset(ball_cohort, every_step_reported, monkeypatch):
@@ -159,14 +186,13 @@ def test_the_command_line_continues_a_run_on_another_device(ball_cohort, every_s
     [("cuda:1", "cuda", False), ("cuda:0", "cuda", False), ("cuda", "cuda:0", False), ("cuda:0", "cuda:1", True)],
 )
 def test_gpus_are_told_apart_by_number_only_where_one_is_given(ball_cohort, monkeypatch, planned, wanted, moves):
-    from SparseAnnotateLib.learning.training import run_planning
 
     def works(device):
         return devices.DeviceReport(device, device, True, "")
 
     monkeypatch.setattr(run_planning, "smoke_test", works)
     monkeypatch.setattr(run_planning, "chosen_device", works)
-    monkeypatch.setattr(run_planning, "training_precision", lambda *_: "bf16")
+    monkeypatch.setattr(memory_reduction, "training_precision", lambda *_: "bf16")
     plan = replace(run_planning.plan_run(ball_cohort, None, SETTINGS), device=planned)
     found = run_planning._on_usable_device(plan, wanted)
     assert found.device == (wanted if moves else planned)

@@ -208,6 +208,74 @@ def test_training_keeps_the_faster_memory_format_also_when_it_is_resumed(ball_co
     assert len(used) == 6
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_moments_of_the_optimizer_lie_in_memory_as_its_weights(dimensions):
+    kind, last = [(torch.nn.Conv2d, torch.channels_last), (torch.nn.Conv3d, LAST)][dimensions - 2]
+    network = torch.nn.Sequential(kind(2, 4, 3), torch.nn.GroupNorm(2, 4), kind(4, 3, 3))
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def step():
+        network(torch.ones(1, 2, *[8] * dimensions)).sum().backward()
+        optimizer.step()
+
+    step()
+    for memory_format in (last, PLAIN, last):
+        gradient_step.use_memory_format(memory_format, network, optimizer)
+        for parameter in network.parameters():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                assert optimizer.state[parameter][moment].stride() == parameter.stride()
+        assert network[0].weight.is_contiguous(memory_format=memory_format)
+        step()
+
+
+def test_the_memory_format_is_measured_again_when_patches_have_become_smaller(ball_cohort, monkeypatch):
+    trained, asked = [], []
+    fastest, take = trainer.fastest_format, Trainer._take_steps
+    step, steps = Trainer._step, []
+
+    def measured(*arguments):
+        asked.append(1)
+        return None if len(asked) == 1 else fastest(*arguments)
+
+    def tight(self, batch):
+        steps.append(1)
+        if len(steps) == 3:
+            raise torch.OutOfMemoryError("no memory")
+        return step(self, batch)
+
+    def begin(self):
+        trained.append(self)
+        take(self)
+
+    monkeypatch.setattr(trainer, "memory_formats", lambda *_: [PLAIN, LAST])
+    monkeypatch.setattr(StepTimer, "seconds", lambda self, chosen: 1.0 if chosen == LAST else 2.0)
+    monkeypatch.setattr(trainer, "fastest_format", measured)
+    monkeypatch.setattr(Trainer, "_step", tight)
+    monkeypatch.setattr(Trainer, "_take_steps", begin)
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.training_run.stage_seconds", lambda *_: {"3d": 1.0})
+    train(ball_cohort, "r", replace(SETTINGS, precision="fp32"))
+    assert len(asked) == 2
+    assert trained[0]._format == LAST
+
+
+def test_a_training_step_waits_for_a_gpu_twice(pretended):
+    gpu = pretended()
+    network = torch.nn.Conv3d(1, 3, 3, padding=1).to(gpu.device)
+    optimizer = torch.optim.AdamW(network.parameters())
+    image = torch.randn(2, 1, 8, 8, 8).to(gpu.device)
+    label = torch.zeros(2, 1, 8, 8, 8, dtype=torch.uint8).to(gpu.device)
+    supervised = torch.zeros(2, 1, 8, 8, 8, dtype=torch.bool)
+    supervised[:, :, ::3] = True
+    supervised = supervised.to(gpu.device)
+    scaler = torch.amp.GradScaler(enabled=False)
+    gpu.forget_counts()
+    loss = SparseLoss()(network(image), label, supervised)
+    _, is_usable = gradient_step.gradient_step(loss, network, optimizer, scaler, 12.0)
+    assert is_usable
+    # To find the supervised voxels, and for loss and gradient, of which a list is made.
+    assert sum(gpu.waits.values()) == 2, gpu.waits
+
+
 def with_bad_steps(monkeypatch, bad):
     """The loss of these steps, counted from 0, is no number as long as the precision is not fp32.
 

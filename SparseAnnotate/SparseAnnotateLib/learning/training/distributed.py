@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,11 @@ class Ranks:
     def total(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over all processes; gradients flow through it."""
         return all_reduce(tensor) if self.count > 1 else tensor
+
+    @property
+    def total_of_several(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """`total`, or None where there is only one process."""
+        return self.total if self.count > 1 else None
 
     def shared(self, value: Any) -> Any:
         """The value that the first process has."""

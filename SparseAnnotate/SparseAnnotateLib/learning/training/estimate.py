@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -15,7 +15,7 @@ from ..devices import explained, fast_convolutions, is_out_of_memory, release_ca
 from ..prediction.model_building import network_to_train
 from ..prediction.sliding_windows import overlap_on
 from .beyond_drawn_range import WINDOWS_AT_MOST
-from .memory_reduction import reduced
+from .memory_reduction import moved, reduced
 from .step_timing import StepTimer, memory_formats
 
 _WINDOWS_PER_VALIDATION = 120  # about as many as the chosen held-out slices need
@@ -96,7 +96,7 @@ def _measured(model: ModelPlan, plan: RunPlan, watch: Watch) -> _Measured:
         reduction = reduced(model, plan.device, plan.device)
         model = reduction.model
         if reduction.device != plan.device:
-            plan = replace(plan, device=reduction.device, precision="fp32")
+            plan = moved(plan, reduction.device)
 
 
 def _measured_within_memory(model: ModelPlan, plan: RunPlan, watch: Watch) -> _Measured | None:

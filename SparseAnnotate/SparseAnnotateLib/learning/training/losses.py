@@ -9,7 +9,7 @@ patch shows one drawn slice. On a dense mask each equals MONAI's loss of that na
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -126,14 +126,14 @@ class SparseLoss:
     Args:
         name: one of LOSSES.
         class_weights: (C,) for losses that need them, background first.
-        total: sums a tensor over all processes that train together, differentiably; the identity in one.
+        total: sums a tensor over all processes that train together, differentiably; None where there is only one.
 
     Raises BadInputError when there is no loss of that name.
     """
 
     name: str = DEFAULT_LOSS
     class_weights: torch.Tensor | None = None
-    total: Total = field(default=lambda tensor: tensor)
+    total: Total | None = None
 
     def __post_init__(self):
         self._entry = LOSSES.named(self.name)
@@ -159,11 +159,26 @@ class SparseLoss:
             supervised: (N, 1, *spatial) bool; or floating-point weights, 0 where not supervised.
             distances: (N, C, *spatial) signed distances for losses that need them.
         """
-        where = supervised[:, 0] if supervised.dtype == torch.bool else supervised[:, 0] > 0
-        chosen = logits.movedim(1, -1)[where].float()
-        if float(self.total(where.sum().float())) == 0.0:
-            return chosen.sum() * 0.0 + logits.flatten()[:1].float().nan_to_num(0.0, 0.0, 0.0).sum() * 0.0
-        apart = distances.movedim(1, -1)[where].float() if distances is not None else None
-        weights = supervised[:, 0][where].float()
-        voxels = SupervisedVoxels(chosen, target[:, 0][where].long(), weights, apart, self.total, self.class_weights)
-        return self._formula(voxels)
+        # Searched for once: each search lets the CPU wait for a GPU.
+        patch, place = (supervised[:, 0].flatten(1) > 0).nonzero(as_tuple=True)
+
+        def chosen(tensor: torch.Tensor) -> torch.Tensor:
+            """(M, channels) of a tensor (N, channels, *spatial)."""
+            return tensor.flatten(2)[patch, :, place]
+
+        voxels = chosen(logits).float()
+        count: float = len(place)
+        if self.total is not None:
+            count = float(self.total(torch.tensor(count, dtype=torch.float32, device=logits.device)))
+        if count == 0:
+            return voxels.sum() * 0.0 + logits.flatten()[:1].float().nan_to_num(0.0, 0.0, 0.0).sum() * 0.0
+        return self._formula(
+            SupervisedVoxels(
+                logits=voxels,
+                truth=chosen(target)[:, 0].long(),
+                weights=chosen(supervised)[:, 0].float(),
+                distances=chosen(distances).float() if distances is not None else None,
+                total=self.total or (lambda tensor: tensor),
+                class_weights=self.class_weights,
+            )
+        )

@@ -9,7 +9,8 @@ import numpy as np
 from ...core import RunError
 from ...core.messages import _, counted
 from ...runs.network import NETWORKS
-from ...runs.plan import ModelPlan
+from ...runs.plan import ModelPlan, RunPlan
+from ..devices import training_precision
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ def reduced(model: ModelPlan, planned_device: str, device: str) -> Reduction:
     raise RunError(
         _("There is too little memory for a single small patch. Close other programs, or choose a smaller network.")
     )
+
+
+def moved(plan: RunPlan, device: str) -> RunPlan:
+    """The plan on another device, in the precision that training has there; models and schedule stay the same."""
+    precision = training_precision(plan.settings.precision, device)
+    if precision == "fp16" and not device.startswith("cuda"):
+        precision = "fp32"  # it needs a scaler, which only NVIDIA's GPUs have
+    return replace(plan, device=device, precision=precision)
 
 
 def check_can_be_reduced(model: ModelPlan, device: str, process_count: int) -> None:

@@ -12,7 +12,8 @@ from ...core.messages import _, joined
 from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
-from ..devices import DeviceReport, chosen_device, named_device, smoke_test, training_precision
+from ..devices import DeviceReport, chosen_device, named_device, smoke_test
+from .memory_reduction import moved
 from .planning import new_plan
 
 
@@ -167,9 +168,8 @@ def _continued_on(plan: RunPlan, chosen: DeviceReport, reason: str = "") -> RunP
     note = _("The run was started on '{before}' and is continued on '{device}'.").format(
         before=plan.device, device=chosen.device
     )
-    precision = training_precision(plan.settings.precision, chosen.device)
     notes = (*plan.notes, joined(" ", [note, reason]) if reason else note)
-    return replace(plan, device=chosen.device, precision=precision, notes=notes)
+    return replace(moved(plan, chosen.device), notes=notes)
 
 
 def _require_unchanged(run: RunFolder, changed: Sequence[str], one: str, many: str) -> None:

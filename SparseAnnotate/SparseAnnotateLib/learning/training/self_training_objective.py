@@ -42,7 +42,7 @@ class SelfTrainingObjective(SupervisedObjective):
         super().__init__(plan, cases, ranks)
         self._set_weights = tuple(set_weights)
         if self._loss.needs_distances:
-            self._loss = SparseLoss(DEFAULT_LOSS, None, ranks.total)  # pseudo-labels have no distances
+            self._loss = SparseLoss(DEFAULT_LOSS, None, ranks.total_of_several)  # pseudo-labels have no distances
         self._sees_prior = NETWORKS[plan.model("final").network].takes_pseudo_label
 
     def sampler(self, model: ModelPlan) -> PatchSampler:

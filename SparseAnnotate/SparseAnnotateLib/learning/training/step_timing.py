@@ -18,7 +18,7 @@ from ..data.patches import Patch
 from ..devices import is_out_of_memory, prediction_precision
 from ..prediction.sliding_windows import autocast
 from .distributed import Ranks
-from .gradient_step import forward_pass, gradient_step
+from .gradient_step import forward_pass, gradient_step, use_memory_format
 from .objective import Objective
 from .optimizer import new_optimizer
 from .self_training_objective import SelfTrainingObjective
@@ -61,8 +61,7 @@ class StepTimer:
 
     def seconds(self, memory_format: torch.memory_format) -> float:
         """Median seconds of a step in a memory format, without the first, which is slower."""
-        # torch takes it, but declares `to` without it.
-        self._network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        use_memory_format(memory_format, self._network, self._optimizer)
         self._network.train()
         steps: list[float] = []
         start = clock()
@@ -120,15 +119,15 @@ def memory_formats(settings: TrainingSettings, model: ModelPlan, device: str) ->
     return [torch.contiguous_format, last] if device.startswith("cuda") else [torch.contiguous_format]
 
 
-def fastest_format(timer: Callable[[], StepTimer], formats: Sequence[torch.memory_format]) -> int:
-    """The place of the fastest one of the memory formats, by timing; 0, the first, where memory runs out."""
+def fastest_format(timer: Callable[[], StepTimer], formats: Sequence[torch.memory_format]) -> int | None:
+    """The place of the fastest one of the memory formats, by timing; None where memory runs out."""
     try:
         steps = timer()
         return int(np.argmin([steps.seconds(found) for found in formats]))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    return 0
+    return None
 
 
 def check_between_layers(network: torch.nn.Module, watch: Watch) -> None:

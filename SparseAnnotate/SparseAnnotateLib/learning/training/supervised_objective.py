@@ -36,7 +36,7 @@ class SupervisedObjective(Objective):
     def __init__(self, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks):
         self.plan, self.cases, self.settings, self.ranks = plan, list(cases), plan.settings, ranks
         weights = self._class_weights() if LOSSES[self.settings.loss].needs_class_weights else None
-        self._loss = SparseLoss(self.settings.loss, weights, ranks.total)
+        self._loss = SparseLoss(self.settings.loss, weights, ranks.total_of_several)
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,8 +22,8 @@ from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
 from .distributed import Ranks
-from .gradient_step import forward_pass, gradient_step
-from .memory_reduction import check_can_be_reduced, reduced
+from .gradient_step import forward_pass, gradient_step, use_memory_format
+from .memory_reduction import check_can_be_reduced, moved, reduced
 from .objective import Forward, Objective
 from .optimizer import new_optimizer
 from .schedule import new_schedule
@@ -105,7 +104,7 @@ class Trainer:
         torch.manual_seed(self.seed)
         network = network_to_train(self.model_plan, self.plan)
         formats = self._formats()
-        self._format, self._format_is_measured = formats[0], False
+        self._format, self._format_is_measured, self._measures_format = formats[0], False, True
         if self.device == "cpu":
             compute_thin_inputs_in_fp32(network)
         # torch takes it, but declares `to` without it.
@@ -124,26 +123,31 @@ class Trainer:
         self.precision = TrainingPrecision(self.plan.precision, self.model_plan.role, self.device, self._note)
 
     def _choose_format(self) -> None:
-        """The faster memory format on this GPU, measured once in a run, so that a resumed one has the same."""
-        if self._format_is_measured or len(self._formats()) == 1:
+        """The faster memory format on this GPU, measured once in a run, so that a resumed one has the same.
+
+        Without memory for that, it is measured when patches have become smaller.
+        """
+        if self._format_is_measured or not self._measures_format or len(self._formats()) == 1:
             return
-        fastest = 0
+        self._measures_format, fastest = False, None
         if self.ranks.is_first:
             network = network_to_train(self.model_plan, self.plan)
             watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
             of_model = (network, self.model_plan, self.plan, self.device, self.precision.value, watch)
             fastest = fastest_format(lambda: StepTimer(*of_model), self._formats())
         release_cached_memory()
-        self._use_format(self.ranks.shared(fastest))
+        fastest = self.ranks.shared(fastest)
+        if fastest is not None:
+            self._use_format(fastest)
 
     def _formats(self) -> list[torch.memory_format]:
         return memory_formats(self.settings, self.model_plan, self.device)
 
     def _use_format(self, number: int) -> None:
         self._format, self._format_is_measured = self._formats()[number], True
-        for network in (self.model, self.teacher):
-            if network is not None:
-                network.to(memory_format=self._format)  # type: ignore[call-overload]
+        use_memory_format(self._format, self.model, self.optimizer)
+        if self.teacher is not None:
+            use_memory_format(self._format, self.teacher)
 
     def _train(self) -> None:
         with fast_convolutions(self.device), explained(self.device):
@@ -277,11 +281,12 @@ class Trainer:
         check_can_be_reduced(self.model_plan, self.device, self.ranks.count)
         self._forget_step()
         self.precision.try_again()
+        self._measures_format = True
         reduction = reduced(self.model_plan, self.plan.device, self.device)
         self.model_plan = reduction.model
         self._replan(reduction.model, reduction.device, reduction.note)
         if reduction.device != self.plan.device:
-            self.plan = replace(self.plan, device=reduction.device, precision="fp32")
+            self.plan = moved(self.plan, reduction.device)
             self._move_to_cpu()
             release_cached_memory()
         self.watch.step(self.iteration / self.schedule.end, reduction.note)
@@ -303,6 +308,7 @@ class Trainer:
         self._build()
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(state)
+        use_memory_format(self._format, self.model, self.optimizer)
         if teacher is not None and self.teacher is not None:
             self.teacher.load_state_dict(teacher)
 
@@ -380,12 +386,10 @@ class Trainer:
             "seconds": self._seconds(),
             "losses": self.losses,
             "validation_dice": self.validation_dice,
-            "precision": self.precision.value,
-            "planned_precision": self.plan.precision,
+            **self.precision.state(),
             "memory_format": self._formats().index(self._format) if self._format_is_measured else None,
             "looked_at": self.validated_at,  # as checkpoints of version 0.1 have it
             "unusable_steps": self._unusable.in_a_row,
-            "scaler": self.precision.scaler.state_dict(),
             "schedule": self.schedule.state(),
         }
         path = self.folder.checkpoint_path(self.model_plan.role)
@@ -397,9 +401,7 @@ class Trainer:
         try:
             self.iteration, self.seconds_before = state["iteration"], state["seconds"]
             self.losses, self.validation_dice = list(state["losses"]), state["validation_dice"]
-            # A run may be continued on a device with another precision, but not in one that has failed.
-            has_failed = state["precision"] != state.get("planned_precision", self.plan.precision)
-            self.precision.restore(has_failed, state["scaler"])
+            self.precision.restore(state)
             self.schedule.restore(state["schedule"])
             self.validated_at, self._unusable.in_a_row = state["looked_at"], state["unusable_steps"]
             if state.get("memory_format") is not None and len(self._formats()) > 1:

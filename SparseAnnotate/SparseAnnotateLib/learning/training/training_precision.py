@@ -28,8 +28,9 @@ class TrainingPrecision:
     """
 
     def __init__(self, planned: Precision, role: str, device: str, note: Callable[[str], None]):
-        self.value, self._role, self._device, self._note = planned, role, device, note
+        self.value, self._planned, self._role, self._device, self._note = planned, planned, role, device, note
         self.scaler = torch.amp.GradScaler(enabled=planned == "fp16" and device.startswith("cuda"))
+        self._failed: str | None = None
         self._wants_trial = True
 
     @property
@@ -98,15 +99,35 @@ class TrainingPrecision:
             ).format(role=self._role, step=step, precision=self.value, count=count)
         )
 
-    def restore(self, has_failed: bool, scale: dict[str, Any]) -> None:
-        """As in a checkpoint: whether the planned precision has failed, and the state of the scaler."""
-        if has_failed:
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {
+            "precision": self.value,
+            "planned_precision": self._planned,
+            "failed_precision": self._failed,
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """As in a checkpoint; a precision that has failed on another kind of device is used. Raises KeyError."""
+        self._failed = state["failed_precision"] if "failed_precision" in state else self._failed_before(state)
+        if self._failed == self._attempt:
             self.value = "fp32"
         if self.value == "fp32":
             self.scaler = torch.amp.GradScaler(enabled=False)
-        elif scale:
-            self.scaler.load_state_dict(scale)
+        elif state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+
+    @property
+    def _attempt(self) -> str:
+        """The present precision and the kind of the device, such as 'bf16 cpu'."""
+        return f"{self.value} {torch.device(self._device).type}"
+
+    def _failed_before(self, state: dict[str, Any]) -> str | None:
+        """Of a checkpoint of an earlier version, which does not have the device: taken to be the present one."""
+        return self._attempt if state["precision"] != state.get("planned_precision", self._planned) else None
 
     def _use_fp32(self, sentence: str) -> None:
+        self._failed = self._attempt
         self.value, self.scaler = "fp32", torch.amp.GradScaler(enabled=False)
         self._note(sentence)

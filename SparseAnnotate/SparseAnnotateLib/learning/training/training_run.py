@@ -28,6 +28,7 @@ from ..weights import load_weights
 from .beyond_drawn_range import LabelledBeyond, labelled_beyond
 from .distributed import Ranks
 from .estimate import stage_seconds
+from .memory_reduction import moved
 from .objective import Objective
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
 from .run_planning import plan_to_train
@@ -215,7 +216,7 @@ class _Run:
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:
         plan = self.plan.with_model(model, note)
         if device != plan.device:
-            plan = replace(plan, device=device, precision="fp32")
+            plan = moved(plan, device)
         self.plan = plan
         if self.ranks.is_first:
             self.folder.write_plan(plan)
