@@ -28,7 +28,7 @@ def dice_sentences(dice: float | None, corrected: float | None) -> str:
     if not _differ(dice, corrected):
         return inside
     beyond = _(
-        "Dice {corrected:.3f} if everything is wrong that the model labels beyond that range, away from what is drawn."
+        "Dice {corrected:.3f} if all labels are wrong that lie beyond that range and far from anything drawn."
     ).format(corrected=corrected)
     return joined(" ", [inside, beyond])
 

@@ -37,7 +37,7 @@ def test_the_table_of_runs_shows_the_range_of_a_dice_and_how_far_it_reaches(pane
     assert [cell.text() for cell in cells] == ["not measured", "0.870", "0.550 to 0.870"]
     assert "Dice was not measured" in cells[0].toolTip()
     assert cells[1].toolTip() == "Dice 0.870 on held-out drawn slices. It holds inside the drawn range."
-    assert "Dice 0.550 if everything is wrong" in cells[2].toolTip()
+    assert "Dice 0.550 if all labels are wrong" in cells[2].toolTip()
 
 
 def test_curves_in_view_follow_a_training(drawn):

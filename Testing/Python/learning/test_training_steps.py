@@ -332,7 +332,7 @@ def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_with_a_note(ball_
     card = train(ball_cohort, "r", replace(SETTINGS, compile=True))
     assert card.last.iterations == 6
     [note] = [note for note in card.notes if "compiled" in note]
-    assert "trained without (PyTorch reports: Failed to find C compiler)" in note
+    assert "trained uncompiled (PyTorch reports: Failed to find C compiler)" in note
 
 
 def test_errors_of_the_network_and_full_memory_are_not_taken_for_a_missing_compiler(monkeypatch):

@@ -49,7 +49,7 @@ class CompiledNetwork:
         line = next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
         self._on_failure(
             _(
-                "The network could not be compiled and is trained without (PyTorch reports: {error}). Install a "
+                "The network could not be compiled and is trained uncompiled (PyTorch reports: {error}). Install a "
                 "compiler, or set 'compile' to false."
             ).format(error=line)
         )

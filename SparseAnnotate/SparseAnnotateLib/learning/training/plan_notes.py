@@ -39,7 +39,7 @@ def cohort_notes(
             notes.append(
                 _(
                     "The spacing differs {ratio:.0f}-fold between volumes ('{finest}': {smaller:.3g} mm, '{coarsest}': "
-                    "{larger:.3g} mm along the same axis), so the model sees structures at as different sizes. Train "
+                    "{larger:.3g} mm along the same axis), and so do the sizes of structures in voxels. Train "
                     "on volumes with similar spacing."
                 ).format(
                     ratio=spacings[coarsest][axis] / spacings[finest][axis],
