@@ -17,7 +17,7 @@ from SparseAnnotateLib.core import Cohort, SparseAnnotation, Watch
 from SparseAnnotateLib.learning.data.training_cases import normalised_image
 from SparseAnnotateLib.learning.prediction.predictor import loaded_models
 from SparseAnnotateLib.learning.prediction.view_averages import mean_view
-from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction
+from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction, most_likely
 from SparseAnnotateLib.runs.cards import RunCard
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
@@ -41,10 +41,15 @@ class PartPrediction:
         """Labels of a case by every part, (K, J, I); drawn slices are predicted like all others."""
         image = normalised_image(self._cohort, case, self._card.normalisation)
         volume = VolumePrediction(self._models, image, watch, self._card.view_weights or None)
+
+        def slab(start: int, stop: int) -> dict[str, np.ndarray]:
+            parts = self._parts(*volume.joint_and_views(start, stop))
+            return {part: most_likely(probabilities) for part, probabilities in parts.items()}
+
         slabs: dict[str, list[np.ndarray]] = defaultdict(list)
-        for start, stop in volume.ranges:
-            for part, probabilities in self._parts(*volume.joint_and_views(start, stop)).items():
-                slabs[part].append(probabilities.argmax(0).cpu().numpy())
+        for _start, _stop, found in volume.slabs(slab):
+            for part, classes in found.items():
+                slabs[part].append(classes)
         to_own = self._cohort.geometry(case).from_standard_order
         return {part: to_own(self._card.label_table[np.concatenate(found)]) for part, found in slabs.items()}
 

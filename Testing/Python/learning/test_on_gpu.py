@@ -183,5 +183,5 @@ def test_features_are_learned_as_on_the_cpu(tiny_cohort, gpu, kind):
         for path in tiny_cohort.cache_folder.rglob("*-*.*"):
             path.unlink()
     assert found[0].shape == found[1].shape
-    if kind == "autoencoder":  # the other one hides random parts, and these are others on a real GPU
-        np.testing.assert_allclose(found[1], found[0], rtol=0.05, atol=0.02)
+    # What 'mae' hides is drawn on the CPU, so it is the same on both.
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05, atol=0.02)
