@@ -2,14 +2,22 @@
 
 Parts, in order of worth:
 
-    agreement   every loss, network, recipe and prediction: the GPU against the CPU, in fp32 without TF32 and in bf16
+    agreement   every loss, network, prediction and recipe: the GPU against the CPU, in fp32 without TF32 and in bf16
     memory      out of memory for real: training reduces and finishes, prediction finishes; a run resumed on the other
-                device; torch.compile
-    step        seconds of a training step and its share of the GPU's bf16 peak, by precision and memory format;
-                real data against a fixed batch; memory planned against used
+                device; memory given back after a training; torch.compile
+    step        seconds of a training step of the default networks and its share of the GPU's bf16 peak, by precision
+                and memory format; real data against a fixed batch; memory planned against used
     prediction  a volume of 512 x 512 x 300: seconds and memory; the CPU on a part of it
     learning    the benchmark `learning` on the hippocampi: 10 %, full, one slice a volume, 5 %; 3D, 2D + 3D,
                 self-training (Y-shaped and plain)
+
+Each part begins with what tells most, and starts nothing more when its share of the time is over. What it left out has
+a second turn in time that others did not need. So one call of 8 minutes is for 'agreement' (the presets of publications
+may be left out), the first checks of 'memory' and 'step', and 'prediction'; 'learning' begins its first configuration.
+A second call is for 'learning', which then has all of the time, and resumes what the first one began:
+
+    Testing/run bench gpu --work FOLDER
+    Testing/run bench gpu --work FOLDER --parts learning --minutes 5 --json gpu_learning.json
 
 It needs no network. The JSON is written after every single figure, so a run that is stopped, at any moment and in any
 way, keeps what it has. What fails is recorded with its traceback, and the next begins. What there is no time for is
@@ -38,11 +46,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 def main() -> int:
     began = time.monotonic()
     options = parser().parse_args()
+    options.parts = [part for part in PARTS if part in options.parts]
     if options.measure:
         # In the process that measures.
         from gpu_parts.measuring import measure
 
-        return measure(options, began, began + options.measure)
+        return measure(options, began + options.measure)
     sys.path.insert(0, str(PROJECT / "SparseAnnotate"))
     with tempfile.TemporaryDirectory(prefix="sparse_annotate_gpu_") as folder:
         try:
@@ -87,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
 def supervised(options: argparse.Namespace, record: Path, scratch: Path, carried: list[str], end: float) -> int:
     """Measure in a process of its own; returns the exit status."""
     given = ["--device", options.device, "--json", str(record), "--scratch", str(scratch), "--parts", *options.parts]
+    given += ["--minutes", str(options.minutes)]
     if options.work:
         given += ["--work", str(Path(options.work).resolve())]
     if options.iterations:

@@ -179,14 +179,14 @@ def _complete(configuration: Configuration, options: argparse.Namespace, prefix:
     if options.peer and configuration.strategy != "full" and f"nnU-Net {name}" not in known:
         from peers.nnunet import nnunet_figures
 
-        work = _work(configuration, options)
+        work = work_folder(configuration, options)
         split = opened_split(configuration.set, configuration.split, Path(options.data), work, options.quick)
         draw(split, configuration.density, configuration.strategy, configuration.seed)
         seconds = sum(known[name]["seconds"].values())
         figures = nnunet_figures(split, work, Path(options.work), seconds, configuration.seed, options.threads)
         _append(out, {**known[name], "diagnosis": {}, **_origin(options), **figures, "name": f"nnU-Net {name}"})
     if not options.peer:
-        shutil.rmtree(_work(configuration, options), ignore_errors=True)
+        shutil.rmtree(work_folder(configuration, options), ignore_errors=True)
 
 
 def measure(
@@ -197,11 +197,11 @@ def measure(
     `watch` cancels it, and the next call with the same `work` resumes it. `prefix` comes before its name on stderr.
     """
     watch = watch or Watch()
-    work, name = _work(configuration, options), configuration_name(configuration, options)
+    work, name = work_folder(configuration, options), configuration_name(configuration, options)
     split = opened_split(configuration.set, configuration.split, Path(options.data), work, options.quick)
     slices = draw(split, configuration.density, configuration.strategy, configuration.seed)
     cohort, progress = split.cohort, LearningProgress(prefix + name, watch)
-    settings = _settings(configuration, options)
+    settings = settings_of(configuration, options)
     run = RunFolder(cohort.run_folder(RUN))
     if not run.is_finished:  # otherwise it was stopped while it was evaluated
         common = {"cohort": str(cohort.folder), "state": str(cohort.state_folder), "cases": split.training}
@@ -237,11 +237,12 @@ def measure(
     }
 
 
-def _work(configuration: Configuration, options: argparse.Namespace) -> Path:
+def work_folder(configuration: Configuration, options: argparse.Namespace) -> Path:
+    """Where the cohort and the run of a configuration are."""
     return Path(options.work) / configuration_name(configuration, options).replace("/", "_")
 
 
-def _settings(configuration: Configuration, options: argparse.Namespace) -> TrainingSettings:
+def settings_of(configuration: Configuration, options: argparse.Namespace) -> TrainingSettings:
     """The same for sparse and full annotation."""
     facts = _facts(configuration, options)
     steps = facts["steps"]

@@ -276,6 +276,7 @@ def _driver(gpu: PretendGpu, count: int) -> dict[str, Any]:
         "memory_reserved": lambda device=None: gpu.allocated + gpu.cached,
         "max_memory_reserved": lambda device=None: gpu.peak + gpu.cached,
         "reset_peak_memory_stats": lambda device=None: setattr(gpu, "peak", gpu.allocated),
+        "set_per_process_memory_fraction": gpu.allow,
         "empty_cache": gpu.empty_cache,
         "synchronize": lambda device=None: gpu.waits.update(["synchronize"]),
         "manual_seed_all": lambda seed: None,

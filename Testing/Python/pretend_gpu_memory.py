@@ -16,6 +16,7 @@ class PretendGpu:
     Attributes:
         device: 'cuda:0'. is_pretend: True.
         total, taken: bytes of its memory, and of those that other programs use.
+        allowed: bytes that this process may have; the driver does not know of this limit.
         capability: compute capability; bf16 begins with (8, 0).
         allocated, cached, peak: bytes of tensors, of freed ones that torch keeps, and the most of the former so far.
         copies_in, copies_out: number of copies from the host and to it; bytes_in, bytes_out: their sizes.
@@ -28,7 +29,7 @@ class PretendGpu:
     is_pretend = True
 
     def __init__(self, total: int, taken: int, capability: tuple[int, int]):
-        self.total, self.taken, self.capability = total, taken, capability
+        self.total, self.taken, self.capability, self.allowed = total, taken, capability, total
         self.allocated = self.cached = self.peak = self.emptied = 0
         self._lock = threading.RLock()
         self._storages: Counter[int] = Counter()
@@ -77,7 +78,7 @@ class PretendGpu:
             return
         with self._lock:
             if not self._storages[key]:
-                if self.allocated + size > self.total - self.taken:
+                if self.allocated + size > min(self.total - self.taken, self.allowed):
                     del self._storages[key]
                     raise self._out_of_memory(size)
                 self.cached = max(0, self.cached - size)
@@ -94,6 +95,10 @@ class PretendGpu:
                 del self._storages[key]
                 self.allocated -= size
                 self.cached += size
+
+    def allow(self, fraction: float, device: object = None) -> None:
+        """As `torch.cuda.set_per_process_memory_fraction`."""
+        self.allowed = int(fraction * self.total)
 
     def empty_cache(self) -> None:
         """As `torch.cuda.empty_cache`."""

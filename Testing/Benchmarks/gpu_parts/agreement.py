@@ -1,4 +1,4 @@
-"""The GPU against the CPU: every loss, every network in 2D and 3D, trainings of every kind, and predictions."""
+"""The GPU against the CPU: every loss, every network in 2D and 3D, predictions, and trainings of every kind."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ BF16_VALUE, BF16_GRADIENT = 0.05, 0.3
 
 
 def sub_parts(setting: Setting) -> list[SubPart]:
-    """All of this part; the quick and general ones first."""
-    found = [SubPart(f"loss {name}", lambda name=name: _loss(name, setting), 1.0) for name in LOSSES]
+    """All of this part: what is quick and concerns everything first, whole trainings last."""
+    found = [SubPart(f"loss {name}", lambda name=name: _loss(name, setting), 0.5) for name in LOSSES]
     for name, entry in NETWORKS.items():
         for dimensions in entry.dimensions:
             run = lambda name=name, dimensions=dimensions: _network(name, dimensions, setting)  # noqa: E731
             is_small = name in (SMALL_NETWORK, SMALL_FINAL_NETWORK)
-            found.append(SubPart(f"network {name} {dimensions}D", run, 3.0, is_small))
-    return [*found, *training_sub_parts(setting), *prediction_sub_parts(setting)]
+            found.append(SubPart(f"network {name} {dimensions}D", run, 2.0, is_small))
+    return [*found, *prediction_sub_parts(setting), *training_sub_parts(setting)]
 
 
 def _loss(name: str, setting: Setting) -> dict[str, Any]:

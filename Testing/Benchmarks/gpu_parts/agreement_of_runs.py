@@ -1,4 +1,4 @@
-"""Whole trainings and predictions on the GPU against the CPU."""
+"""Predictions and whole trainings on the GPU against the CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from SparseAnnotateLib.runs import PRESETS, AugmentationSettings, TrainingSettin
 from SparseAnnotateLib.runs.presets import preset_settings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
-from .comparing import SMALL_NETWORK, computed_alike, relative, same_on_all_devices, share_equal
+from .comparing import (
+    SMALL_NETWORK,
+    computed_alike,
+    relative,
+    same_on_all_devices,
+    share_equal,
+    without_estimate,
+)
 from .sub_part import Setting, SubPart
 
 FIRST_LOSS, LAST_LOSS, OWN_LOSS = 1e-3, 0.05, 0.15
@@ -52,7 +59,7 @@ def training_sub_parts(setting: Setting) -> list[SubPart]:
         SubPart(
             f"training, {kind}",
             lambda kind=kind, make=make: _training(kind, make(), setting),
-            8.0,
+            6.0,
             kind in ("preset best", "mean teacher"),
         )
         for kind, make in kinds.items()
@@ -66,16 +73,16 @@ def prediction_sub_parts(setting: Setting) -> list[SubPart]:
         for flips in (False, True):
             run = lambda roles=roles, flips=flips: _prediction(roles, flips, setting)  # noqa: E731
             found.append(
-                SubPart(f"prediction, {parts}{', flips' if flips else ''}", run, 6.0, parts == "final" and flips)
+                SubPart(f"prediction, {parts}{', flips' if flips else ''}", run, 5.0, parts == "final" and flips)
             )
     return [
         *found,
-        SubPart("uncertainty of a prediction", lambda: _uncertain_prediction(setting), 6.0),
-        SubPart("uncertainty of slices, views", lambda: _slice_uncertainty(setting, "predicted", 0.1), 6.0, False),
-        SubPart("uncertainty of slices, dropout", lambda: _slice_uncertainty(setting, "one model", 0.5), 6.0, False),
-        SubPart("propagation", lambda: _propagation(setting), 6.0, False),
-        SubPart("features, autoencoder", lambda: _features(setting, "autoencoder"), 8.0, False),
-        SubPart("features, mae", lambda: _features(setting, "mae"), 8.0, False),
+        SubPart("uncertainty of a prediction", lambda: _uncertain_prediction(setting), 4.0),
+        SubPart("uncertainty of slices, views", lambda: _slice_uncertainty(setting, "predicted", 0.1), 5.0, False),
+        SubPart("uncertainty of slices, dropout", lambda: _slice_uncertainty(setting, "one model", 0.5), 5.0, False),
+        SubPart("propagation", lambda: _propagation(setting), 5.0, False),
+        SubPart("features, autoencoder", lambda: _features(setting, "autoencoder"), 4.0, False),
+        SubPart("features, mae", lambda: _features(setting, "mae"), 4.0, False),
     ]
 
 
@@ -101,18 +108,19 @@ def _iterations(count: int) -> dict[str, Any]:
 
 
 def _training(kind: str, settings: TrainingSettings, setting: Setting) -> dict[str, Any]:
-    """The losses of each step on the GPU, in fp32 and in its own precision, against the CPU's in fp32."""
+    """The losses of each step on the GPU, in fp32 and as it chooses for itself, against the CPU's in fp32."""
     cohort = small_cohort(setting)
     losses = {}
-    with computed_alike():
-        for name, device, precision in (
-            ("cpu", "cpu", "fp32"),
-            ("fp32", setting.device, "fp32"),
-            ("own", setting.device, "auto"),
+    exact = {"precision": "fp32", "channels_last": False}
+    with computed_alike(), without_estimate():
+        for name, device, computed in (
+            ("cpu", "cpu", exact),
+            ("fp32", setting.device, exact),
+            ("own", setting.device, {"precision": "auto"}),
         ):
             if name == "own" and not setting.has_gpu:
                 continue
-            changes = {**_steps(setting), "device": device, "precision": precision}
+            changes = {**_steps(setting), "device": device, **computed}
             run = f"{kind}, {name}"
             train(cohort, run, same_on_all_devices(settings, **changes))
             lines = RunFolder(cohort.run_folder(run)).metrics()
@@ -142,7 +150,9 @@ def _trained_run(setting: Setting, name: str) -> Cohort:
     if not RunFolder(cohort.run_folder(name)).is_finished:
         recipe = "self_training" if name == "predicted" else "3d"
         changes = {**_steps(setting), **_iterations(2 if setting.is_short else 40), "device": setting.device}
-        train(cohort, name, same_on_all_devices(TrainingSettings(recipe=recipe, learning_rate=5e-3), **changes))
+        settings = TrainingSettings(recipe=recipe, learning_rate=5e-3)
+        with without_estimate():
+            train(cohort, name, same_on_all_devices(settings, **changes))
     return cohort
 
 

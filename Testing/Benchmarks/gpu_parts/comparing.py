@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from SparseAnnotateLib.learning.prediction import sliding_windows
+from SparseAnnotateLib.learning.training import training_run
 from SparseAnnotateLib.runs import AUTO, TrainingSettings
+from SparseAnnotateLib.runs.network import DEFAULT_NETWORK_ON_CPU
 
-SMALL_NETWORK, SMALL_FINAL_NETWORK = "basic_unet_small", "y_shaped_dense_vox_net_small"
+SMALL_NETWORK, SMALL_FINAL_NETWORK = DEFAULT_NETWORK_ON_CPU, "y_shaped_dense_vox_net_small"
 
 
 @contextmanager
@@ -50,8 +52,19 @@ def gradient(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.grad.detach().flatten().cpu() for p in network.parameters() if p.grad is not None])
 
 
+@contextmanager
+def without_estimate() -> Iterator[None]:
+    """Trainings begin without timing steps of each model first."""
+    stages = dict.fromkeys(("2d", "3d", "pseudo-labels", "final"), 1.0)
+    with patch.object(training_run, "stage_seconds", lambda *_given, **_named: stages):
+        yield
+
+
 def same_on_all_devices(settings: TrainingSettings, **changes: Any) -> TrainingSettings:
-    """Settings with small networks where the device would choose, and `changes`."""
+    """Settings with small networks where the device would choose, nothing dropped at random, and `changes`.
+
+    What dropout drops is drawn on the device, so it differs from one kind of device to another.
+    """
     chosen = {"network": SMALL_NETWORK, "network_2d": SMALL_NETWORK, "network_final": SMALL_FINAL_NETWORK}
     auto = {name: network for name, network in chosen.items() if getattr(settings, name) == AUTO}
-    return replace(settings, **{**auto, **changes})
+    return replace(settings, **{**auto, "dropout": 0.0, **changes})

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+_SMALLEST_PIECE = 2 << 20
+
 
 @contextmanager
 def limited_to(gigabytes: float, device: str) -> Iterator[None]:
@@ -26,13 +28,27 @@ def limited_to(gigabytes: float, device: str) -> Iterator[None]:
 def occupied_but(gigabytes: float, device: str) -> Iterator[None]:
     """All of the GPU's free memory is taken, but for that much: as by another program."""
     empty()
-    free, _ = torch.cuda.mem_get_info(device)
-    taken = torch.empty(max(1, int(free - gigabytes * 1e9)), dtype=torch.uint8, device=device)
+    taken = _all_but(int(gigabytes * 1e9), device)
     try:
         yield
     finally:
-        del taken
+        taken.clear()
         empty()
+
+
+def _all_but(left: int, device: str) -> list[torch.Tensor]:
+    """Tensors that leave that many bytes free, in pieces: the driver may have no single one as large as all of them."""
+    taken: list[torch.Tensor] = []
+    piece = 1 << 30
+    while piece >= _SMALLEST_PIECE:
+        size = min(piece, torch.cuda.mem_get_info(device)[0] - left)
+        if size < _SMALLEST_PIECE:
+            break
+        try:
+            taken.append(torch.empty(size, dtype=torch.uint8, device=device))
+        except torch.OutOfMemoryError:
+            piece //= 4
+    return taken
 
 
 def empty() -> None:

@@ -29,12 +29,13 @@ PARTS = {
     "prediction": prediction_speed.sub_parts,
     "learning": sparse_learning.sub_parts,
 }
-# By when a part stops starting sub-parts, as a share of the whole time; those left out are tried again at the end.
-SHARES = {"agreement": 0.27, "memory": 0.44, "step": 0.60, "prediction": 0.72, "learning": 1.0}
+# By when a part stops starting sub-parts, as a share of the whole time (if it is the last one, of all of it).
+SHARES = {"agreement": 0.42, "memory": 0.60, "step": 0.74, "prediction": 0.85, "learning": 1.0}
+_TAKES_ALL = "learning"
 NO_TIME = "not enough time left"
 
 
-def measure(options: Namespace, began: float, end: float) -> int:
+def measure(options: Namespace, end: float) -> int:
     """Run all parts that `options` names, resuming the record that is there; returns the exit status."""
     _end_with_parent()
     try:
@@ -50,26 +51,42 @@ def measure(options: Namespace, began: float, end: float) -> int:
     record.note(device=device, message=report.message, is_short=is_short, machine=_machine(device))
     print(report.message, *(["A shortened form, which shows only that it works."] if is_short else []), flush=True)
     found = {part: PARTS[part](setting) for part in options.parts}
-    for is_second in (False, True):
-        for part, sub_parts in found.items():
-            until = end if is_second or len(options.parts) == 1 else began + SHARES[part] * (end - began)
-            for sub_part in sub_parts:
-                known = record.entry(part, sub_part.name)
-                if known is None or (is_second and known.get("reason") == NO_TIME):
-                    _measure_one(record, part, sub_part, until, setting)
-                    if setting.has_gpu and not _gpu_works(setting.device):
-                        return GPU_LOST
+    for part, until in turns(options.parts, end - 60 * options.minutes, end):
+        for sub_part in found[part]:
+            known = record.entry(part, sub_part.name)
+            if known is None or (
+                known.get("reason") == NO_TIME and time.monotonic() + _needed(sub_part, setting) < until
+            ):
+                _measure_one(record, part, sub_part, until, setting)
+                if setting.has_gpu and not _gpu_works(setting.device):
+                    return GPU_LOST
     return 0
+
+
+def turns(parts: list[str], began: float, end: float) -> list[tuple[str, float]]:
+    """Which part's turn it is until when: each until its share of the time is over, then again for what was left out.
+
+    'learning' can use all the time there is, so what other parts left out has its second turn before.
+    """
+    last = SHARES[parts[-1]]
+    until = {part: began + SHARES[part] / last * (end - began) for part in parts}
+    others = [part for part in parts if part != _TAKES_ALL]
+    again = end if others == parts else max(until[part] for part in others) if others else end
+    first = [(part, until[part]) for part in others] + [(part, again) for part in others]
+    return first if others == parts else [*first, (_TAKES_ALL, end), *((part, end) for part in others)]
+
+
+def _needed(sub_part: SubPart, setting: Setting) -> float:
+    return 0.0 if setting.is_short else sub_part.seconds
 
 
 def _measure_one(record: Record, part: str, sub_part: SubPart, until: float, setting: Setting) -> None:
     start = time.monotonic()
-    needed = 0.0 if setting.is_short else sub_part.seconds
     more: dict[str, Any] = {}
     if setting.is_short and not sub_part.in_short:
         record.add(part, sub_part.name, SKIPPED, reason="left out of the shortened form")
         return
-    if start + needed > until:
+    if start + _needed(sub_part, setting) > until:
         result, more = SKIPPED, {"reason": NO_TIME}
     else:
         record.start(part, sub_part.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,16 +12,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from learning_speed import BLOCK, SHAPE, step_seconds
+from SparseAnnotateLib.learning.devices import fast_convolutions
 from SparseAnnotateLib.learning.training.patch_planning import planned_patch_and_batch
 from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
+from SparseAnnotateLib.runs.network import DEFAULT_FINAL_NETWORK, DEFAULT_NETWORK, ONE_SCAN
 from training_step import CLASSES, CONFIGURATIONS, Configuration
 
 from .comparing import SMALL_FINAL_NETWORK, SMALL_NETWORK
 from .gpu_memory import empty, reset_used, used_gigabytes, wait_for
 from .sub_part import Setting, SubPart
 
-TRAINED = ("basic_unet", "y_shaped_dense_vox_net", "dynunet")
-# Dense bf16 with fp32 accumulation, TFLOP/s, as their makers state; the first name that occurs in the GPU's counts.
+TRAINED = (DEFAULT_NETWORK, DEFAULT_NETWORK + ONE_SCAN, DEFAULT_FINAL_NETWORK)
+# Dense bf16 with fp32 accumulation, TFLOP/s, as their makers state; the first one that is in the GPU's name counts.
 BF16_PEAKS = {
     "B200": 2250,
     "H200": 989,
@@ -40,17 +44,13 @@ BF16_PEAKS = {
     "RTX 6000 Ada": 364,
     "RTX A6000": 155,
 }
-_STEPS, _SQUARE = 6, 8192
+_STEPS, _SQUARE = 4, 8192
 
 
 def sub_parts(setting: Setting) -> list[SubPart]:
-    """All of this part, the default network first."""
-    found = [SubPart("bf16 matrix product", lambda: _matrix_product(setting), 3.0)]
-    for network in TRAINED if not setting.is_short else (SMALL_NETWORK, SMALL_FINAL_NETWORK):
-        for precision, memory_format in reversed(CONFIGURATIONS):
-            run = lambda n=network, p=precision, f=memory_format: _step(n, p, f, setting)  # noqa: E731
-            is_usual = (precision, memory_format) == ("fp32", "contiguous")
-            found.append(SubPart(f"{network}, {precision}, {memory_format}", run, 10.0, is_usual))
+    """All of this part: the default network, whether data keeps it waiting, then the other networks."""
+    first, *others = TRAINED if not setting.is_short else (SMALL_NETWORK, SMALL_FINAL_NETWORK)
+    found = [SubPart("bf16 matrix product", lambda: _matrix_product(setting), 2.0), *_steps_of(first, setting)]
     for kind, augmentation in (
         ("few changes", AugmentationSettings()),
         ("all changes", AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)),
@@ -58,8 +58,21 @@ def sub_parts(setting: Setting) -> list[SubPart]:
         for recipe in ("3d", "2d"):
             run = lambda r=recipe, a=augmentation: _real_against_fixed(r, a, setting)  # noqa: E731
             in_short = (recipe, kind) == ("3d", "few changes")
-            found.append(SubPart(f"real data against a fixed batch, {recipe}, {kind}", run, 12.0, in_short))
-    return found
+            found.append(SubPart(f"real data against a fixed batch, {recipe}, {kind}", run, 10.0, in_short))
+    return [*found, *(sub_part for network in others for sub_part in _steps_of(network, setting))]
+
+
+def _steps_of(network: str, setting: Setting) -> list[SubPart]:
+    """A network in each precision and memory format, bf16 first."""
+    return [
+        SubPart(
+            f"{network}, {precision}, {memory_format}",
+            lambda p=precision, f=memory_format: _step(network, p, f, setting),
+            6.0,
+            (precision, memory_format) == ("fp32", "contiguous"),
+        )
+        for precision, memory_format in reversed(CONFIGURATIONS)
+    ]
 
 
 def _matrix_product(setting: Setting) -> dict[str, Any]:
@@ -83,7 +96,7 @@ def stated_peak(setting: Setting) -> float | None:
     if not setting.has_gpu:
         return None
     name = torch.cuda.get_device_name(setting.device)
-    return next((float(peak) for part, peak in BF16_PEAKS.items() if part in name), None)
+    return next((float(peak) for words, peak in BF16_PEAKS.items() if re.search(rf"\b{words}\b", name)), None)
 
 
 def _step(network: str, precision: str, memory_format: str, setting: Setting) -> dict[str, Any]:
@@ -138,9 +151,12 @@ def _seconds(trained: Configuration, image, label, supervised, steps: int) -> fl
 
 def _real_against_fixed(recipe: str, augmentation: AugmentationSettings, setting: Setting) -> dict[str, Any]:
     settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=setting.device, iterations=10_000)
-    if setting.is_short:
-        small = TrainingSettings(recipe=recipe, device=setting.device, patch=(16, 16, 32), patch_2d=(32, 32), batch=1)
-        fixed, real = step_seconds(small, 1, (24, 28, 32))
-    else:
-        fixed, real = step_seconds(settings, 4, SHAPE)
+    with fast_convolutions(setting.device):  # as in a run
+        if setting.is_short:
+            small = replace(
+                settings, patch=(16, 16, 32), patch_2d=(32, 32), batch=1, augmentation=AugmentationSettings()
+            )
+            fixed, real = step_seconds(small, 1, (24, 28, 32))
+        else:
+            fixed, real = step_seconds(settings, 2, SHAPE)
     return {"fixed batch": fixed, "real data": real, "ratio": real / fixed, "steps a block": BLOCK}

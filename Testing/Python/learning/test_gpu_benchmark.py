@@ -16,39 +16,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import VolumeGeometry
-from SparseAnnotateLib.core.images import write_image
-
 PROJECT = Path(__file__).resolve().parents[3]
 BENCHMARKS = PROJECT / "Testing" / "Benchmarks"
 GPU = BENCHMARKS / "gpu.py"
 PARTS = ("agreement", "memory", "step", "prediction", "learning")
 GOOD, BAD = ("agrees", "measured"), ("differs", "failed")
-
-
-@pytest.fixture
-def parts(monkeypatch):
-    """Makes `gpu_parts` importable."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
-@pytest.fixture
-def hippocampi(tmp_path):
-    """A data folder with nine small volumes in place of the hippocampi."""
-    folder = tmp_path / "data" / "msd_hippocampus"
-    training = []
-    for number in range(9):
-        labels = ball((20, 24, 22), 7.0) + ball((20, 24, 22), 3.0)
-        geometry = VolumeGeometry.from_spacing(labels.shape)
-        write_image(folder / "imagesTr" / f"h_{number}.nii.gz", noisy_image(labels, number), geometry)
-        write_image(folder / "labelsTr" / f"h_{number}.nii.gz", labels, geometry)
-        paths = (f"./{kind}/h_{number}.nii.gz" for kind in ("imagesTr", "labelsTr"))
-        training.append(dict(zip(("image", "label"), paths, strict=True)))
-    labels = {"0": "background", "1": "Anterior", "2": "Posterior"}
-    content = {"name": "Hippocampus", "labels": labels, "training": training, "test": []}
-    (folder / "dataset.json").write_text(json.dumps(content))
-    return folder.parent
 
 
 def command(json_file: Path, *arguments: str) -> list[str]:
@@ -59,10 +31,10 @@ def environment(data: Path) -> dict[str, str]:
     return {**os.environ, "SPARSE_ANNOTATE_DATA": str(data), "OMP_NUM_THREADS": "1"}
 
 
-def test_without_a_gpu_every_part_runs_in_short_and_gives_figures(hippocampi, tmp_path):
+def test_without_a_gpu_every_part_runs_in_short_and_gives_figures(small_hippocampi, tmp_path):
     json_file = tmp_path / "gpu.json"
     result = subprocess.run(
-        command(json_file, "--minutes", "14"), env=environment(hippocampi), capture_output=True, text=True
+        command(json_file, "--minutes", "14"), env=environment(small_hippocampi), capture_output=True, text=True
     )
     content = json.loads(json_file.read_text())
     entries = {part: content["parts"][part] for part in PARTS}
@@ -81,11 +53,13 @@ def test_without_a_gpu_every_part_runs_in_short_and_gives_figures(hippocampi, tm
     assert str(json_file) in result.stdout
 
 
-def test_what_fails_is_recorded_with_its_traceback_and_the_next_part_runs(hippocampi, tmp_path):
-    (hippocampi / "msd_hippocampus" / "dataset.json").write_text("{")
+def test_what_fails_is_recorded_with_its_traceback_and_the_next_part_runs(small_hippocampi, tmp_path):
+    (small_hippocampi / "msd_hippocampus" / "dataset.json").write_text("{")
     json_file = tmp_path / "gpu.json"
     arguments = ("--parts", "learning", "prediction", "--minutes", "14")
-    result = subprocess.run(command(json_file, *arguments), env=environment(hippocampi), capture_output=True, text=True)
+    result = subprocess.run(
+        command(json_file, *arguments), env=environment(small_hippocampi), capture_output=True, text=True
+    )
     content = json.loads(json_file.read_text())["parts"]
     failed = [entry for entry in content["learning"] if entry["result"] == "failed"]
     assert failed

@@ -1,0 +1,38 @@
+"""Fixtures for the tests of the benchmark of GPUs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import VolumeGeometry
+from SparseAnnotateLib.core.images import write_image
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Makes `gpu_parts` importable."""
+    monkeypatch.syspath_prepend(str(PROJECT / "Testing" / "Benchmarks"))
+
+
+@pytest.fixture
+def small_hippocampi(tmp_path):
+    """A data folder with nine small volumes in place of the hippocampi."""
+    folder = tmp_path / "data" / "msd_hippocampus"
+    training = []
+    for number in range(9):
+        labels = ball((20, 24, 22), 7.0) + ball((20, 24, 22), 3.0)
+        geometry = VolumeGeometry.from_spacing(labels.shape)
+        write_image(folder / "imagesTr" / f"h_{number}.nii.gz", noisy_image(labels, number), geometry)
+        write_image(folder / "labelsTr" / f"h_{number}.nii.gz", labels, geometry)
+        paths = (f"./{kind}/h_{number}.nii.gz" for kind in ("imagesTr", "labelsTr"))
+        training.append(dict(zip(("image", "label"), paths, strict=True)))
+    labels = {"0": "background", "1": "Anterior", "2": "Posterior"}
+    content = {"name": "Hippocampus", "labels": labels, "training": training, "test": []}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder.parent
