@@ -41,7 +41,7 @@ class _Sizes:
     little_to_predict: float = 0.5
     hardly_any_to_predict: float = 0.02
     kernels: float = 0.5
-    work_space: float = 0.1
+    workspace: float = 0.1
 
 
 _USUAL = _Sizes()
@@ -145,7 +145,7 @@ def _given_back(setting: Setting, sizes: _Sizes) -> dict[str, Any]:
     """What a training leaves taken of the GPU once the worker has released its memory, as after every job."""
     setting.require_gpu()
     with without_estimate():
-        # What the driver and PyTorch take once, for kernels and work space, is taken by this one.
+        # What the driver and PyTorch take once, for kernels and workspaces, is taken by this one.
         _train(setting, "first", _settings(setting, patch=sizes.smaller_patch, batch=1), nullcontext())
         release_cached_memory()
         free, tensors = _free_and_allocated(setting.device)
@@ -161,8 +161,8 @@ def _given_back(setting: Setting, sizes: _Sizes) -> dict[str, Any]:
         "tensors after": tensors_after,
         "kept by PyTorch before the release": kept,
     }
-    # The kernels of larger patches, and cuBLAS's work space, take some memory for good.
-    agrees = free - free_after < sizes.kernels and tensors_after - tensors < sizes.work_space
+    # The kernels of larger patches, and cuBLAS's workspace, take some memory for good.
+    agrees = free - free_after < sizes.kernels and tensors_after - tensors < sizes.workspace
     return {**figures, "agrees": agrees}
 
 

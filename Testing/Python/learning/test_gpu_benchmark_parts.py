@@ -41,13 +41,15 @@ def test_memory_that_runs_out_is_measured_on_a_gpu(shortened):
 
     sub_parts = memory.sub_parts(shortened(total=400 << 20))
     names = ("training, half of the batch fits", "prediction, 0.01 GB left", "training, 0.01 GB left")
+    more = ("prediction, 0.002 GB left", "free memory after a training")
     with comparing.without_estimate():
-        figures = {name: figures_of(sub_parts, name) for name in (*names, "free memory after a training")}
+        figures = {name: figures_of(sub_parts, name) for name in (*names, *more)}
     assert {name: found for name, found in figures.items() if not found["agrees"]} == {}
     assert figures[names[0]]["device"] == "cuda:0"
     assert "predicting" in figures[names[1]]["notes"][0]
     assert figures[names[1]]["gigabytes used"] > 0
     assert figures[names[2]]["device"] == "cpu"
+    assert "on the CPU" in figures[more[0]]["notes"][-1]
 
 
 def test_a_run_is_resumed_on_the_other_device(shortened):
