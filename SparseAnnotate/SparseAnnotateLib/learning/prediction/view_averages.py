@@ -14,11 +14,15 @@ def set_weights(names: Sequence[str], weights: dict[str, float] | None) -> tuple
     return tuple(weight / sum(found) for weight in found)
 
 
+def default_weights(names: Sequence[str]) -> dict[str, float]:
+    """How much each view counts when nothing is known of them: all views of a 2D model as much as a 3D model."""
+    flat = sum(name != "3d" for name in names)
+    return {name: 1.0 if name == "3d" or "3d" not in names else 1.0 / flat for name in names}
+
+
 def mean_view(views: dict[str, torch.Tensor], weights: dict[str, float] | None) -> torch.Tensor:
-    """Weighted mean probabilities; without weights the views of a 2D model count together as much as a 3D model."""
-    if weights is None and "3d" in views:
-        weights = {name: 1.0 if name == "3d" else 1.0 / max(len(views) - 1, 1) for name in views}
-    shares = set_weights(tuple(views), weights)
+    """Weighted mean probabilities; without weights, with the default ones."""
+    shares = set_weights(tuple(views), default_weights(tuple(views)) if weights is None else weights)
     first, *others = (share * view for share, view in zip(shares, views.values(), strict=True))
     return sum(others, first)
 

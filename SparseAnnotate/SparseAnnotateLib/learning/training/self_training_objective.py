@@ -33,7 +33,8 @@ class SelfTrainingObjective(SupervisedObjective):
     prediction by cross-entropy (NN-fit). A drawn voxel keeps its true label and has the weight `drawn_weight`. The mean
     pseudo-label that the model gets as input is the base models' prediction on drawn voxels, too: from these the model
     learns to correct it, and volumes without drawn slices have the same kind of input. Unlike in Zheng 2020, sets are
-    chosen, and weighted in the mean, by their Dice on held-out drawn slices, where there are any.
+    chosen, and weighted in the mean, as their views are in the average of the base models (`ViewScores.weights`), where
+    slices are held out.
 
     Args: as of SupervisedObjective; set_weights: of the sets of pseudo-labels, summing to 1.
     """

@@ -35,10 +35,8 @@ from .run_planning import plan_to_train
 from .self_training_objective import SelfTrainingObjective
 from .supervised_objective import SupervisedObjective
 from .trainer import Trainer
-from .validation import affordable_slices, view_dice
-
-_DICE_MARGIN = 0.05  # a view whose Dice is this much below the best has the weight 1/e, given many slices
-_FEW_SLICES = 5
+from .validation import affordable_slices
+from .view_scores import ViewScores, view_scores
 
 
 def train(
@@ -92,9 +90,8 @@ class _Run:
 
     def __init__(self, cohort: Cohort, folder: RunFolder, plan: RunPlan, ranks: Ranks, watch: Watch):
         self.cohort, self.folder, self.plan, self.ranks, self.watch = cohort, folder, plan, ranks, watch
-        self._view_dice: dict[str, float] = {}
+        self._scores: ViewScores | None = None
         self._clear_surroundings = False
-        self._held_out = 0
         self._taken: dict[int, float] = {}
 
     def train(self) -> RunCard:
@@ -190,13 +187,11 @@ class _Run:
             models = [self._trained(card) for card in cards]
             patch = next((m.patch for m in models if m.role == "3d"), (models[0].patch[0],) * 3)
             held_out = affordable_slices(cases, patch, self.plan.settings.seed)
-            found = (view_dice(models, held_out, self.watch), len(held_out)) if held_out else None
-        self._view_dice, self._held_out = self.ranks.shared(found) or ({}, 0)
+            found = view_scores(models, held_out, self.watch) if held_out else None
+        self._scores = self.ranks.shared(found)
 
     def _view_weights(self) -> dict[str, float] | None:
-        best = max(self._view_dice.values(), default=0.0)
-        trust = self._held_out / (self._held_out + _FEW_SLICES) / _DICE_MARGIN
-        return {name: math.exp((dice - best) * trust) for name, dice in self._view_dice.items()} or None
+        return self._scores.weights() if self._scores is not None else None
 
     def _set_weights(self) -> tuple[float, ...]:
         names = [name for m in self.plan.models for name in m.view_names]
@@ -242,7 +237,7 @@ class _Run:
             label_names=plan.label_names,
             normalisation=settings.normalisation,
             flip=plan.flip,
-            view_dice=self._view_dice,
+            view_dice=self._scores.dice if self._scores is not None else {},
             view_weights=self._view_weights() or {},
             seconds=round(sum(card.seconds for card in cards), 1),
             validation_dice=dice,

@@ -6,7 +6,7 @@ For what the model labels beyond that range, see `beyond_drawn_range`. Also stru
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from ...core import Watch
 from ...core.planes import slice_layer
 from ..data.training_cases import TrainingCase
 from ..prediction.trained_model import TrainedModel
-from ..prediction.volume_prediction import VolumePrediction, final_classes, most_likely, predicted_classes
+from ..prediction.volume_prediction import final_classes, predicted_classes
 
 _SLICES_AT_LEAST, _SLICES_AT_MOST = 4, 24
 _WINDOWS_AT_MOST = 100
@@ -49,7 +49,7 @@ def dice_on_slices(
     weighted by `set_weights`. The network is left in eval mode. Raises CancelledError.
     """
     model.network.eval()
-    tally = _Tally(model.class_count)
+    tally = Tally(model.class_count)
     for case, (axis, index) in slices:
         watch.check()
         decided = case.decided_on(axis, index)
@@ -58,47 +58,34 @@ def dice_on_slices(
     return tally.dice()
 
 
-def view_dice(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> dict[str, float]:
-    """Mean Dice of each view of base models on held-out drawn slices; without views that show no structure there."""
-    tallies: dict[str, _Tally] = {}
-    for case, (axis, index) in slices:
-        thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
-        slab, low = _slab_around(case, axis, index, thickness)
-        volume = VolumePrediction(models, case.image[slab], watch.quiet())
-        decided = case.decided_on(axis, index)
-        truth = case.labels[slice_layer(axis, index)][decided]
-        views: dict[str, list[np.ndarray]] = {}
-        for _start, _stop, found in volume.slabs(_classes_by(volume)):
-            for name, classes in found.items():
-                views.setdefault(name, []).append(classes)
-        for name, parts in views.items():
-            predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
-            tallies.setdefault(name, _Tally(models[0].class_count)).add(predicted, truth)
-    scores = {name: tally.dice() for name, tally in tallies.items()}
-    return {name: score for name, score in scores.items() if not math.isnan(score)}
+class Tally:
+    """Overlap and size of each structure, summed over slices.
 
-
-def _classes_by(volume: VolumePrediction) -> Callable[[int, int], dict[str, np.ndarray]]:
-    return lambda start, stop: {name: most_likely(view) for name, view in volume.views(start, stop).items()}
-
-
-class _Tally:
-    """Overlap and size of each class, summed over slices."""
+    Attributes:
+        counts: (classes without background, 2): twice the voxels that prediction and truth share; the voxels of both.
+    """
 
     def __init__(self, class_count: int):
-        self._counts = np.zeros((class_count, 2))
+        self.counts = np.zeros((class_count - 1, 2))
 
     def add(self, predicted: np.ndarray, truth: np.ndarray) -> None:
-        for c in range(1, len(self._counts)):
+        """Count class indices of the same voxels."""
+        for c in range(1, len(self.counts) + 1):
             p, t = predicted == c, truth == c
-            self._counts[c] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
+            self.counts[c - 1] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
 
     def dice(self) -> float:
-        seen = self._counts[1:][self._counts[1:, 1] > 0]
-        return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else math.nan
+        """Mean Dice of the structures that prediction or truth show; NaN when they show none."""
+        return dice_of_counts(self.counts)
 
 
-def _slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:
+def dice_of_counts(counts: np.ndarray) -> float:
+    """See `Tally.dice`; `counts` as there."""
+    seen = counts[counts[:, 1] > 0]
+    return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else math.nan
+
+
+def slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:
     """The part of a volume around a slice, and its first index along the axis."""
     shape = case.image.shape
     low = max(0, min(index - thickness // 2, shape[axis] - thickness))
@@ -163,6 +150,6 @@ def _predicted_slice(
 ) -> np.ndarray:
     if model.role == "2d":
         in_plane = replace(model, planes=(axis,))
-        return predicted_part(in_plane, case, _slab_around(case, axis, index, 1)[0], watch).squeeze(axis)
-    slab, low = _slab_around(case, axis, index, model.patch[axis])
+        return predicted_part(in_plane, case, slab_around(case, axis, index, 1)[0], watch).squeeze(axis)
+    slab, low = slab_around(case, axis, index, model.patch[axis])
     return predicted_part(model, case, slab, watch, set_weights)[slice_layer(axis, index - low)]

@@ -1,0 +1,91 @@
+"""How good each view of the base models is on held-out drawn slices, and how much it counts therefore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t
+
+from ...core import Watch
+from ...core.planes import slice_layer
+from ..prediction.trained_model import TrainedModel
+from ..prediction.view_averages import default_weights
+from ..prediction.volume_prediction import VolumePrediction, most_likely
+from .validation import HeldOutSlice, Tally, dice_of_counts, slab_around
+
+_DICE_MARGIN = 0.05  # a view whose Dice is surely this much below the best has 1/e of its default weight
+_CONFIDENCE = 0.975  # one-sided
+
+
+@dataclass(frozen=True, eq=False)
+class ViewScores:
+    """How each view and the truth overlap on held-out drawn slices.
+
+    Attributes:
+        counts: of each view (slices, classes, 2), as of `Tally`.
+    """
+
+    counts: dict[str, np.ndarray]
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """Dice over all slices together, mean over the structures; without views that show none, nor the slices."""
+        found = {name: dice_of_counts(counts.sum(0)) for name, counts in self.counts.items()}
+        return {name: dice for name, dice in found.items() if not math.isnan(dice)}
+
+    def weights(self) -> dict[str, float]:
+        """How much each view counts; the largest weight is 1.
+
+        The default weights, lower for a view by as much as it is surely worse than the best one. Averaging views that
+        differ is worth more than a few slices can tell of them.
+        """
+        dice, found = self.dice, default_weights(tuple(self.counts))
+        best = max(dice, key=lambda name: dice[name])
+        for name in dice:
+            found[name] *= math.exp(-self._surely_worse(name, best) / _DICE_MARGIN)
+        most = max(found.values())
+        return {name: weight / most for name, weight in found.items()}
+
+    def _surely_worse(self, name: str, best: str) -> float:
+        """The lower end of the confidence interval of the difference in Dice, by leaving out each slice (jackknife)."""
+        count = len(self.counts[name])
+        if count < 2 or name == best:
+            return 0.0
+        difference = self.dice[best] - self.dice[name]
+        without = np.array([self._difference(name, best, left_out) for left_out in range(count)])
+        without = np.where(np.isnan(without), difference, without)
+        error = math.sqrt((count - 1) * float(without.var()))
+        return max(0.0, difference - float(t.ppf(_CONFIDENCE, count - 1)) * error)
+
+    def _difference(self, name: str, best: str, left_out: int) -> float:
+        kept = [dice_of_counts(np.delete(self.counts[view], left_out, axis=0).sum(0)) for view in (best, name)]
+        return kept[0] - kept[1]
+
+
+def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> ViewScores | None:
+    """Dice of each view of base models on held-out drawn slices; None when no view shows a structure, nor a slice."""
+    counts: dict[str, list[np.ndarray]] = {}
+    for case, (axis, index) in slices:
+        thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
+        slab, low = slab_around(case, axis, index, thickness)
+        volume = VolumePrediction(models, case.image[slab], watch.quiet())
+        decided = case.decided_on(axis, index)
+        truth = case.labels[slice_layer(axis, index)][decided]
+        views: dict[str, list[np.ndarray]] = {}
+        for _start, _stop, found in volume.slabs(_classes_by(volume)):
+            for name, classes in found.items():
+                views.setdefault(name, []).append(classes)
+        for name, parts in views.items():
+            predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
+            tally = Tally(models[0].class_count)
+            tally.add(predicted, truth)
+            counts.setdefault(name, []).append(tally.counts)
+    scores = ViewScores({name: np.stack(parts) for name, parts in counts.items()})
+    return scores if scores.dice else None
+
+
+def _classes_by(volume: VolumePrediction) -> Callable[[int, int], dict[str, np.ndarray]]:
+    return lambda start, stop: {name: most_likely(view) for name, view in volume.views(start, stop).items()}

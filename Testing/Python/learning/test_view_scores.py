@@ -1,0 +1,67 @@
+"""How much each view counts: less than by default only where held-out slices show for sure that it is worse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SparseAnnotateLib.learning.training.view_scores import ViewScores
+
+VIEWS = ("axial", "coronal", "sagittal", "3d")
+DEFAULT = pytest.approx({"axial": 1 / 3, "coronal": 1 / 3, "sagittal": 1 / 3, "3d": 1.0})
+
+
+def scores(dice: dict[str, list[float]], size: int = 1000) -> ViewScores:
+    """Of one structure that the truth and each view show with `size` voxels on every slice."""
+    return ViewScores({name: np.array([[[2 * d * size, 2 * size]] for d in values]) for name, values in dice.items()})
+
+
+def test_without_a_difference_a_3d_model_counts_as_much_as_all_views_of_a_2d_model():
+    assert scores({view: [0.8, 0.9, 0.7] for view in VIEWS}).weights() == DEFAULT
+    assert scores({view: [0.8, 0.9] for view in VIEWS[:3]}).weights() == pytest.approx(dict.fromkeys(VIEWS[:3], 1.0))
+
+
+def test_few_slices_that_differ_at_random_change_nothing():
+    """As measured with four slices: the best view there was not the best one on other volumes."""
+    found = scores(
+        {
+            "axial": [0.89, 0.86, 0.62, 0.90],
+            "coronal": [0.89, 0.91, 0.32, 0.89],
+            "sagittal": [0.90, 0.39, 0.64, 0.91],
+            "3d": [0.88, 0.85, 0.27, 0.94],
+        }
+    )
+    assert found.weights() == DEFAULT
+    assert found.dice["axial"] == pytest.approx(0.8175)
+
+
+def test_a_view_that_is_worse_on_every_slice_counts_less():
+    good = np.linspace(0.85, 0.95, 12)
+    found = scores(
+        {"axial": good - 0.3, "coronal": good - 0.1 + 0.002 * np.cos(range(12)), "sagittal": good, "3d": good}
+    )
+    weights = found.weights()
+    assert weights["3d"] == 1.0
+    assert weights["sagittal"] == pytest.approx(1 / 3)
+    assert weights["axial"] == pytest.approx(np.exp(-0.3 / 0.05) / 3)
+    # A little less than the measured difference counts, as that is not sure to the last voxel.
+    assert np.exp(-0.1 / 0.05) / 3 < weights["coronal"] < np.exp(-0.095 / 0.05) / 3
+
+
+def test_more_slices_with_the_same_differences_make_them_sure():
+    one = {"axial": [0.7, 0.9, 0.8], "coronal": [0.8, 0.8, 0.8], "sagittal": [0.8, 0.8, 0.8], "3d": [0.85, 0.95, 0.9]}
+    assert scores(one).weights() == DEFAULT
+    assert scores({name: values * 8 for name, values in one.items()}).weights()["axial"] < 0.3 * 1 / 3
+
+
+def test_voxels_on_slices_without_the_structure_count_as_errors():
+    truth_only = np.array([[[1800.0, 2000.0]]] * 10)
+    wrong = np.concatenate([truth_only, [[[0.0, 800.0]]] * 10])  # 800 voxels on each of ten empty slices
+    right = np.concatenate([truth_only, [[[0.0, 0.0]]] * 10])
+    weights = ViewScores({"axial": wrong, "coronal": right, "sagittal": right, "3d": right}).weights()
+    assert weights["axial"] < 0.25 * 1 / 3
+    assert weights["coronal"] == pytest.approx(1 / 3)
+
+
+def test_a_single_slice_tells_nothing_of_differences():
+    assert scores({"axial": [0.1], "coronal": [0.9], "sagittal": [0.9], "3d": [0.9]}).weights() == DEFAULT
