@@ -18,8 +18,9 @@ from .sub_part import Setting, SubPart
 
 CLASSES = 3
 FP32_VALUE, FP32_GRADIENT = 1e-3, 1e-2
-# bf16 keeps 8 bits: these are about three times the differences of bf16 from fp32 on a CPU.
-BF16_VALUE, BF16_GRADIENT = 0.05, 0.3
+# bf16 keeps 8 bits: these are twice to three times the largest differences of bf16 from fp32 on a CPU (0.03 and 0.29,
+# attention_unet in 2D). A result that has nothing to do with the expected one differs by 1 or more.
+BF16_VALUE, BF16_GRADIENT = 0.1, 0.6
 
 
 def sub_parts(setting: Setting) -> list[SubPart]:
