@@ -219,7 +219,7 @@ def test_a_configuration_is_measured_once_and_its_line_says_how(benchmark, data,
 
     assert learning.main() == 0  # again: nothing is trained
     assert len(out.read_text().splitlines()) == 2
-    assert "against full" in capsys.readouterr().out
+    assert "Measured on: hippocampus" in capsys.readouterr().out
 
     out.write_text(json.dumps(lines[0]) + "\n" + json.dumps(lines[1])[:50])  # the machine stopped in the second line
     assert learning.main() == 0

@@ -26,8 +26,10 @@ from SparseAnnotateLib.learning.prediction.view_averages import mean_view
 from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction, most_likely, predicted_classes
 from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator
 from SparseAnnotateLib.learning.propagation.slice_matcher import PropagationSettings, train_matcher
+from SparseAnnotateLib.learning.training.run_planning import plan_to_train
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 
 GPU = "cuda:0"
 CUDNN = RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
@@ -382,3 +384,33 @@ def test_features_are_computed_in_smaller_parts_or_on_the_cpu(tiny_cohort, prete
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
         gpu._failures.clear()
         assert ("they are computed on the CPU, which is slow" in caplog.text) == (times == 1000)
+
+
+def test_models_that_a_gpu_cannot_even_hold_are_used_on_the_cpu(tiny_cohort, pretended, caplog):
+    train(tiny_cohort, "r", TrainingSettings(**ONE_STEP))
+    expected = Predictor(tiny_cohort, "r", "cpu").predict("a")
+    pretended(total=1 << 20)
+    predictor = Predictor(tiny_cohort, "r", GPU)
+    assert predictor.device == "cpu"
+    found = predictor.predict("a")
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.notes[0] == "'cuda:0' has too little memory for the models: prediction runs on the CPU, which is slow."
+    assert found.notes[0] in caplog.text
+
+
+def test_a_network_that_a_gpu_cannot_even_hold_is_trained_on_the_cpu(tiny_cohort, pretended):
+    gpu = pretended()
+    settings = TrainingSettings(**{**ONE_STEP, "device": GPU})
+    plan = plan_to_train(tiny_cohort, RunFolder(tiny_cohort.run_folder("r")), settings, None, (), Watch(), None)
+    run = RunFolder(tiny_cohort.run_folder("r"))
+    run.write_plan(plan)
+    gpu.total = 1 << 20
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("SparseAnnotateLib.learning.training.training_run.plan_to_train", lambda *_: plan)
+        patched.setattr("SparseAnnotateLib.learning.training.training_run.stage_seconds", lambda *_: {"3d": 1.0})
+        card = train(tiny_cohort, "r", settings)
+    assert card.device == "cpu"
+    assert card.last.iterations == 1
+    note = "'cuda:0' has too little memory for a single small patch: training continues on the CPU, which is slow."
+    assert note in card.notes
+    assert gpu.allocated == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
+from ...core import DEFAULT_DEVICE, BadInputError, Cohort, RunError, SparseAnnotation, Watch
 from ...core.images import write_image
 from ...core.messages import _, counted
 from ...runs.cards import RunCard
 from ...runs.network import NETWORKS
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
-from ..devices import chosen_device, prediction_precision
+from ..devices import Shortage, chosen_device, prediction_precision, within_memory
 from ..networks.build import build_network
 from ..weights import load_weights
 from .clean_up import Cleaned, CleanUp, cleaned
@@ -79,6 +80,7 @@ class Predictor:
         self.card: RunCard = self._run.card()
         self.device = chosen_device(device).device
         self._flips = flips
+        self._notes_on_device: tuple[str, ...] = ()
         trained = [m.plan.role for m in self.card.models]
         self._roles = tuple(roles or trained)
         unknown = [role for role in self._roles if role not in trained]
@@ -93,6 +95,9 @@ class Predictor:
 
     def _loaded(self) -> list[TrainedModel]:
         models = loaded_models(self._run, self.card, self.device, flips=self._flips)
+        if models[0].device != self.device:
+            self._notes_on_device = (on_cpu_sentence(self.device),)
+            self.device = models[0].device
         return [model for model in models if model.role in self._roles]
 
     def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
@@ -161,7 +166,9 @@ class Predictor:
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
         entropy, disagreement = (_on_own_grid(m, annotation) for m in (entropy, disagreement))
-        return CasePrediction(labels, entropy, disagreement, (*volume.notes, *self._notes(found)))
+        return CasePrediction(
+            labels, entropy, disagreement, (*self._notes_on_device, *volume.notes, *self._notes(found))
+        )
 
     def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> DrawnVoxels | None:
         """What has been drawn by hand, as class indices; None when nothing is drawn."""
@@ -214,7 +221,29 @@ def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation) -> np
 def loaded_models(
     folder: RunFolder, card: RunCard, device: str, dropout: float = 0.0, flips: bool = False
 ) -> list[TrainedModel]:
-    """All models of a finished run on a device, in eval mode. Raises RunError."""
+    """All models of a finished run on a device, in eval mode; on the CPU, with a warning, where they do not fit there.
+
+    Raises RunError.
+    """
+    used = [device]
+
+    def use_cpu(_shortage: Shortage) -> None:
+        if used[0] == "cpu":
+            raise RunError(_("There is too little memory for the models of '{run}'.").format(run=folder.name))
+        logging.getLogger(__name__).warning(on_cpu_sentence(device))
+        used[0] = "cpu"
+
+    return within_memory(lambda: _loaded_on(used[0], folder, card, dropout, flips), use_cpu)
+
+
+def on_cpu_sentence(device: str) -> str:
+    """That a device cannot hold the models of a run."""
+    return _("'{device}' has too little memory for the models: prediction runs on the CPU, which is slow.").format(
+        device=device
+    )
+
+
+def _loaded_on(device: str, folder: RunFolder, card: RunCard, dropout: float, flips: bool) -> list[TrainedModel]:
     axes = tuple(_AXES.index(name) for name in card.flip) if flips else ()
     precision = prediction_precision(device)
     found = []

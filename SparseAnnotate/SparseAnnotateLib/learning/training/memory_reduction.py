@@ -45,13 +45,18 @@ def reduced(model: ModelPlan, planned_device: str, device: str) -> Reduction:
         )
         return Reduction(replace(model, patch=tuple(patch)), planned_device, note)
     if planned_device != "cpu":
-        note = _(
-            "'{device}' has too little memory for a single small patch: training continues on the CPU, which is slow."
-        ).format(device=device)
-        return Reduction(model, "cpu", note)
+        return on_cpu(model, device)
     raise RunError(
         _("There is too little memory for a single small patch. Close other programs, or choose a smaller network.")
     )
+
+
+def on_cpu(model: ModelPlan, device: str) -> Reduction:
+    """Train a model on the CPU, because the device cannot even hold it with one small patch."""
+    note = _(
+        "'{device}' has too little memory for a single small patch: training continues on the CPU, which is slow."
+    ).format(device=device)
+    return Reduction(model, "cpu", note)
 
 
 def moved(plan: RunPlan, device: str) -> RunPlan:

@@ -23,7 +23,7 @@ from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
 from .distributed import Ranks
 from .gradient_step import forward_pass, gradient_step, use_memory_format
-from .memory_reduction import check_can_be_reduced, moved, reduced
+from .memory_reduction import check_can_be_reduced, moved, on_cpu, reduced
 from .objective import Forward, Objective
 from .optimizer import new_optimizer
 from .schedule import new_schedule
@@ -61,7 +61,8 @@ class Trainer:
         self.settings = plan.settings
         self.device = ranks.device(plan.device)
         self.seed = self.settings.seed * 3 + ("3d", "2d", "final").index(model.role)
-        self._build()
+        if not self._fits():
+            self._leave_for_cpu()
         self.schedule = new_schedule(self.settings, model)
         self.iteration = 0
         self.seconds_before = 0.0
@@ -99,6 +100,25 @@ class Trainer:
             self.folder.checkpoint_path(self.model_plan.role).unlink(missing_ok=True)
         self.ranks.wait()
         return card
+
+    def _fits(self) -> bool:
+        """Build network and optimizer; False where a GPU has no memory for them."""
+        try:
+            self._build()
+        except (RuntimeError, MemoryError) as error:
+            if self.device == "cpu" or not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _leave_for_cpu(self) -> None:
+        """Train on the CPU from the start."""
+        check_can_be_reduced(self.model_plan, self.device, self.ranks.count)
+        release_cached_memory()
+        reduction = on_cpu(self.model_plan, self.plan.device)
+        self._replan(self.model_plan, reduction.device, reduction.note)
+        self.plan, self.device = moved(self.plan, reduction.device), reduction.device
+        self._build()
 
     def _build(self) -> None:
         torch.manual_seed(self.seed)
