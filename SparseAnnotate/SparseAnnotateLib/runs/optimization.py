@@ -14,6 +14,7 @@ Optimizer = Literal["adamw", "adam", "sgd"]
 Initialization = Literal["default", "gaussian", "he"]
 ScheduleKind = Literal["hold", "poly", "cosine", "step"]
 PatchPlacing = Literal["around", "on"]
+PseudoLabelTarget = Literal["auto", "mean", "sets"]
 
 _CHOICES = {
     "optimizer": get_args(Optimizer),
@@ -22,6 +23,7 @@ _CHOICES = {
     "schedule": get_args(ScheduleKind),
     "schedule_2d": (*get_args(ScheduleKind), None),
     "patch_placing": get_args(PatchPlacing),
+    "pseudo_label_target": get_args(PseudoLabelTarget),
 }
 
 

@@ -12,7 +12,7 @@ from ..core import DEFAULT_DEVICE, BadInputError
 from ..core.messages import _
 from .loss import DEFAULT_LOSS, LOSSES
 from .network import AUTO, DIVISOR, NETWORKS, base_networks
-from .optimization import Initialization, Optimizer, PatchPlacing, ScheduleKind, check_optimization
+from .optimization import Initialization, Optimizer, PatchPlacing, PseudoLabelTarget, ScheduleKind, check_optimization
 
 RECIPES = {
     "3d": "one 3D model on the drawn voxels.",
@@ -105,7 +105,9 @@ class TrainingSettings:
             the code of its authors); 0: no such output. Other networks have none.
         mean_teacher: weight of the agreement with a moving average of the model on undrawn voxels (Tarvainen 2017).
         drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
-        random_share: share of the final model's steps that fit randomly chosen pseudo-labels; the rest fit the nearest.
+        pseudo_label_target: what the final model learns: 'mean', the mean probabilities of all sets of pseudo-labels;
+            'sets', one set for each patch (Zheng 2020); 'auto': 'sets' for networks that see the mean, else 'mean'.
+        random_share: with 'sets', share of the steps that fit a set chosen at random; the rest fit the nearest.
         augmentation: random changes of patches, see `AugmentationSettings`.
         normalisation: of each image's intensities: 'z_score', or 'percentile' (percentiles 0.5 and 99.5 become 0
             and 1).
@@ -160,6 +162,7 @@ class TrainingSettings:
     auxiliary_weight: float = 0.0
     mean_teacher: float = 0.0
     drawn_weight: float = 4.0
+    pseudo_label_target: PseudoLabelTarget = "auto"
     random_share: float = 0.5
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     normalisation: Literal["z_score", "percentile"] = "z_score"

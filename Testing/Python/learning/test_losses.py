@@ -69,7 +69,8 @@ def dense_voxels(logits, target, distances=None):
     """All voxels of a batch, for a formula with MONAI's smoothing."""
     flat = logits.movedim(1, -1).reshape(-1, CLASSES).float()
     apart = distances.movedim(1, -1).reshape(-1, CLASSES) if distances is not None else None
-    return SupervisedVoxels(flat, target.reshape(-1), torch.ones(len(flat)), apart, lambda t: t)
+    truth = torch.nn.functional.one_hot(target.reshape(-1), CLASSES).to(flat)
+    return SupervisedVoxels(flat, truth, torch.ones(len(flat)), apart, lambda t: t)
 
 
 COMMON = {"include_background": False, "softmax": True, "to_onehot_y": True, "batch": True}
@@ -158,3 +159,30 @@ def test_an_unknown_loss_is_refused():
     for make in (lambda: SparseLoss("hinge"), lambda: TrainingSettings(loss="hinge")):
         with pytest.raises(BadInputError, match="There is no loss 'hinge'; choose one of dice_ce, ce"):
             make()
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_certain_probabilities_are_the_same_target_as_class_indices(name):
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 3, 4, 5, 6, generator=generator)
+    target = torch.randint(0, 3, (2, 1, 4, 5, 6), generator=generator)
+    supervised = torch.rand(2, 1, 4, 5, 6, generator=generator) > 0.5
+    distances = torch.randn(2, 3, 4, 5, 6, generator=generator)
+    certain = torch.nn.functional.one_hot(target[:, 0], 3).movedim(-1, 1).float()
+    found = loss_named(name)
+    torch.testing.assert_close(
+        found(logits, certain, supervised, distances), found(logits, target, supervised, distances)
+    )
+
+
+@pytest.mark.parametrize("name", ["ce", "weighted_ce"])
+def test_the_loss_of_probabilities_is_the_mean_over_the_classes_they_stand_for(name):
+    logits = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(4))
+    supervised = torch.ones(1, 1, 4, 4, 4, dtype=torch.bool)
+    chance = torch.tensor([0.2, 0.5, 0.3])
+    mixed = chance.reshape(1, 3, 1, 1, 1).expand_as(logits)
+    found = loss_named(name)
+    each = torch.stack([found(logits, torch.full((1, 1, 4, 4, 4), value), supervised) for value in range(3)])
+    # 'weighted_ce' divides by the weights of the classes.
+    weights = chance * CLASS_WEIGHTS if name == "weighted_ce" else chance
+    torch.testing.assert_close(found(logits, mixed, supervised), (each * weights).sum() / weights.sum())

@@ -250,6 +250,30 @@ def test_first_a_random_set_is_fitted_and_then_the_nearest(ball_cohort, tmp_path
     assert (random > 1).any(0).all()  # no set is the wanted one every time
 
 
+@pytest.mark.parametrize(
+    ("network", "target", "learns_mean"),
+    [
+        ("unet_small", "auto", True),
+        ("unet_small", "sets", False),
+        ("y_shaped_dense_vox_net", "auto", False),
+        ("y_shaped_dense_vox_net", "mean", True),
+    ],
+)
+def test_a_network_that_sees_the_image_alone_learns_the_mean_of_all_sets(
+    ball_cohort, tmp_path, network, target, learns_mean
+):
+    more = {"network_final": network, "pseudo_label_target": target, "drawn_weight": 1.0, "loss": "ce"}
+    objective, batch = objective_and_batch(ball_cohort, tmp_path, **more)
+    sets = batch["sets"].long() - 1
+    mean = torch.stack([(sets == value).float().mean(1) for value in range(3)], 1)
+    truth = torch.nn.functional.one_hot(batch["label"][:, 0], 3).movedim(-1, 1).float()
+    expected = torch.where(batch["supervised"], truth, mean).requires_grad_(True)
+    # The gradient of the cross-entropy vanishes where the prediction is the target.
+    logits = expected.clamp_min(1e-6).log().detach().requires_grad_(True)
+    objective.loss(lambda _: logits, batch, 0.9, None).backward()
+    assert (float(logits.grad.abs().max()) < 1e-6) == learns_mean
+
+
 def test_sets_that_do_badly_on_held_out_slices_are_rarely_fitted(ball_cohort, tmp_path):
     weights = (0.0, 0.0, 0.0, 1.0)
     objective, batch = objective_and_batch(ball_cohort, tmp_path, weights, drawn_weight=1.0, loss="ce")

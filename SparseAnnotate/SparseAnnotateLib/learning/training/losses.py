@@ -28,39 +28,40 @@ class SupervisedVoxels:
     """The supervised voxels of a batch.
 
     Attributes:
-        logits: (M, C) float32. truth: (M,) int64. weights: (M,) float32.
+        logits: (M, C) float32. weights: (M,) float32.
+        target: (M, C) float32, the true probability of each class: 1 for one of them, or those of a pseudo-label.
         distances: (M, C) float32 signed distances to each structure's boundary, or None.
         total: sums over all processes that train together; the identity in one.
         class_weights: (C,) float32, background first, for losses that need them.
     """
 
     logits: torch.Tensor
-    truth: torch.Tensor
+    target: torch.Tensor
     weights: torch.Tensor
     distances: torch.Tensor | None
     total: Total
     class_weights: torch.Tensor | None = None
 
-    def mean(self, losses: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def mean(self, losses: torch.Tensor) -> torch.Tensor:
         """Weighted mean of (M,) losses over the voxels of all processes."""
-        weights = self.weights if weights is None else weights
-        return self.total((losses * weights).sum()) / self.total(weights.sum()).clamp_min(1e-12)
+        return self.total((losses * self.weights).sum()) / self.total(self.weights.sum()).clamp_min(1e-12)
 
     def overlaps(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Per class, background included, (C,): sum of p t, of p, and of t over the voxels of all processes."""
         probability = torch.softmax(self.logits, 1) * self.weights[:, None]
-        one_hot = functional.one_hot(self.truth, self.logits.shape[1]).to(probability)
-        sums = [(probability * one_hot).sum(0), probability.sum(0), (one_hot * self.weights[:, None]).sum(0)]
+        sums = [(probability * self.target).sum(0), probability.sum(0), (self.target * self.weights[:, None]).sum(0)]
         overlap, predicted, true = self.total(torch.stack(sums)).unbind(0)
         return overlap, predicted, true
 
 
 def cross_entropy(voxels: SupervisedVoxels, class_weights: torch.Tensor | None = None) -> torch.Tensor:
     """Mean cross-entropy over supervised voxels (Zheng 2020, eq. 2; Cicek 2016); with weights per class as torch's."""
-    losses = functional.cross_entropy(voxels.logits, voxels.truth, reduction="none")
     if class_weights is None:
-        return voxels.mean(losses)
-    return voxels.mean(losses, voxels.weights * class_weights.to(losses)[voxels.truth])
+        return voxels.mean(functional.cross_entropy(voxels.logits, voxels.target, reduction="none"))
+    class_weights = class_weights.to(voxels.logits)
+    losses = functional.cross_entropy(voxels.logits, voxels.target, weight=class_weights, reduction="none")
+    counted = voxels.weights * (voxels.target @ class_weights)
+    return voxels.total((losses * voxels.weights).sum()) / voxels.total(counted.sum()).clamp_min(1e-12)
 
 
 def weighted_cross_entropy(voxels: SupervisedVoxels) -> torch.Tensor:
@@ -76,8 +77,9 @@ def dice(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
 
 def focal(voxels: SupervisedVoxels) -> torch.Tensor:
     """Focal loss (Lin 2017) after softmax, gamma 2, mean over voxels and classes as MONAI's."""
-    logarithm = torch.log_softmax(voxels.logits, 1).gather(1, voxels.truth[:, None])[:, 0]
-    return voxels.mean(-((1 - logarithm.exp()) ** _FOCUS) * logarithm / voxels.logits.shape[1])
+    logarithm = torch.log_softmax(voxels.logits, 1)
+    losses = -((1 - logarithm.exp()) ** _FOCUS) * logarithm * voxels.target
+    return voxels.mean(losses.sum(1) / voxels.logits.shape[1])
 
 
 def tversky(voxels: SupervisedVoxels, smoothing: float = 1.0) -> torch.Tensor:
@@ -155,7 +157,8 @@ class SparseLoss:
 
         Args:
             logits: (N, C, *spatial) floating point.
-            target: (N, 1, *spatial) class indices, any dtype; ignored where not supervised.
+            target: (N, 1, *spatial) class indices, any dtype, or (N, C, *spatial) floating-point probabilities;
+                ignored where not supervised.
             supervised: (N, 1, *spatial) bool; or floating-point weights, 0 where not supervised.
             distances: (N, C, *spatial) signed distances for losses that need them.
         """
@@ -175,10 +178,17 @@ class SparseLoss:
         return self._formula(
             SupervisedVoxels(
                 logits=voxels,
-                truth=chosen(target)[:, 0].long(),
+                target=_probabilities(chosen(target), logits.shape[1]),
                 weights=chosen(supervised)[:, 0].float(),
                 distances=chosen(distances).float() if distances is not None else None,
                 total=self.total or (lambda tensor: tensor),
                 class_weights=self.class_weights,
             )
         )
+
+
+def _probabilities(target: torch.Tensor, class_count: int) -> torch.Tensor:
+    """(M, C) float32 of (M, 1) class indices or (M, C) probabilities."""
+    if target.is_floating_point() and target.shape[1] == class_count:
+        return target.float()
+    return functional.one_hot(target[:, 0].long(), class_count).float()

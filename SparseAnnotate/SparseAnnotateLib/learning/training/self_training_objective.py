@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ...core import Watch
 from ...runs.loss import DEFAULT_LOSS
@@ -14,7 +15,7 @@ from ...runs.plan import ModelPlan, RunPlan
 from ..data.batches import Batch
 from ..data.patches import PatchSampler, Placing
 from ..data.training_cases import TrainingCase
-from ..networks.outputs import loss_of_outputs, main_logits
+from ..networks.outputs import Outputs, loss_of_outputs, main_logits
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import mean_pseudo_label
 from .distributed import Ranks
@@ -25,16 +26,17 @@ from .validation import affordable_slices, dice_on_slices, unpredicted_classes
 
 
 class SelfTrainingObjective(SupervisedObjective):
-    """The final model predicts the base models' pseudo-labels from the image and their mean (Zheng 2020, eq. 9).
+    """The final model learns the base models' pseudo-labels, from the image and, with a second arm, from their mean.
 
-    A network without a second arm sees only the image and learns from the same targets.
+    A network with a second arm (Zheng 2020, eq. 9) learns one set of pseudo-labels for each patch and step: first one
+    chosen at random, later the set nearest to its own prediction by cross-entropy (NN-fit). Its mean would be no more
+    than what it sees. A network that sees the image alone learns the mean of all sets: each single one is worse, and
+    with few drawn slices much worse. `pseudo_label_target` asks for the other.
 
-    The target of each patch and step is first a random set of pseudo-labels, later the set nearest to the model's own
-    prediction by cross-entropy (NN-fit). A drawn voxel keeps its true label and has the weight `drawn_weight`. The mean
-    pseudo-label that the model gets as input is the base models' prediction on drawn voxels, too: from these the model
-    learns to correct it, and volumes without drawn slices have the same kind of input. Unlike in Zheng 2020, sets are
-    chosen, and weighted in the mean, as their views are in the average of the base models (`ViewScores.weights`), where
-    slices are held out.
+    A drawn voxel keeps its true label and has the weight `drawn_weight`. The mean pseudo-label that the model gets as
+    input is the base models' prediction on drawn voxels, too: from these the model learns to correct it, and volumes
+    without drawn slices have the same kind of input. Unlike in Zheng 2020, sets are chosen, and weighted in the mean,
+    as their views are in the average of the base models (`ViewScores.weights`), where slices are held out.
 
     Args: as of SupervisedObjective; set_weights: of the sets of pseudo-labels, summing to 1.
     """
@@ -45,6 +47,8 @@ class SelfTrainingObjective(SupervisedObjective):
         if self._loss.needs_distances:
             self._loss = SparseLoss(DEFAULT_LOSS, None, ranks.total_of_several)  # pseudo-labels have no distances
         self._sees_prior = NETWORKS[plan.model("final").network].takes_pseudo_label
+        wanted = plan.settings.pseudo_label_target
+        self._learns_mean = wanted == "mean" or (wanted == "auto" and not self._sees_prior)
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
@@ -64,12 +68,13 @@ class SelfTrainingObjective(SupervisedObjective):
         prior = prior.transpose(0, 1) * inside
         outputs = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
         drawn = batch["supervised"] > 0
-        if done < self.settings.random_share:
-            chosen = torch.tensor([self._random_set(batch, n) for n in batch["number"].tolist()], device=sets.device)
+        if self._learns_mean:
+            truth = functional.one_hot(batch["label"][:, 0].long(), self.plan.class_count).movedim(-1, 1)
+            target = torch.where(drawn, truth.to(prior), prior)
         else:
-            chosen = self._nearest(main_logits(outputs).detach(), sets, inside & ~drawn)
-        pseudo = sets[torch.arange(len(sets), device=sets.device), chosen][:, None]
-        target = torch.where(drawn, batch["label"].long(), pseudo)
+            chosen = self._chosen_sets(batch, done, outputs, sets, inside & ~drawn)
+            pseudo = sets[torch.arange(len(sets), device=sets.device), chosen][:, None]
+            target = torch.where(drawn, batch["label"].long(), pseudo)
         weights = torch.where(drawn, self.settings.drawn_weight, 1.0) * inside
         return loss_of_outputs(
             outputs, self.settings.auxiliary_weight, lambda logits: self._loss(logits, target, weights)
@@ -81,6 +86,14 @@ class SelfTrainingObjective(SupervisedObjective):
 
     def unpredicted(self, model: TrainedModel, watch: Watch) -> list[int]:
         return unpredicted_classes(model, self.cases, watch, self._set_weights)
+
+    def _chosen_sets(
+        self, batch: Batch, done: float, outputs: Outputs, sets: torch.Tensor, counted: torch.Tensor
+    ) -> torch.Tensor:
+        """(N,) indices of the sets that the patches learn from."""
+        if done < self.settings.random_share:
+            return torch.tensor([self._random_set(batch, n) for n in batch["number"].tolist()], device=sets.device)
+        return self._nearest(main_logits(outputs).detach(), sets, counted)
 
     def _random_set(self, batch: Batch, number: int) -> int:
         """The set for a patch, chosen by iteration and patch number: the same for any number of processes."""

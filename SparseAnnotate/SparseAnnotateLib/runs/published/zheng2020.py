@@ -50,6 +50,7 @@ PRESETS.add(
             "validation_share": 0.0,  # every annotated slice is learned from, and all pseudo-labels count the same
             "foreground_share": 0.0,  # 'randomly chooses a stack and a plane, and crops a patch'
             "drawn_weight": 1.0,  # eq. 9 has no weights
+            "pseudo_label_target": "sets",
             # 'flipping along the axial planes and random rotation with 90, 180, and 270 degrees': each of the four
             # positions equally often.
             "augmentation": AugmentationSettings(flip=("A", "R"), right_angles=0.75, intensity=0.0),
