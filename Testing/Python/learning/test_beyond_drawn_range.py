@@ -169,7 +169,10 @@ def test_the_card_and_the_list_of_runs_tell_both_figures(tmp_path, monkeypatch, 
         }
     )
     shown = capsys.readouterr().out
-    assert "Dice 0.870 on held-out drawn slices. It holds inside the drawn range. Dice 0.550 if everything" in shown
+    assert (
+        "Dice 0.870 on held-out drawn slices. It holds inside the drawn range. Dice 0.550 if all labels are wrong"
+        in shown
+    )
 
 
 def test_a_dice_in_words_has_a_second_figure_only_where_it_differs():

@@ -42,6 +42,11 @@ class SupervisedVoxels:
     total: Total
     class_weights: torch.Tensor | None = None
 
+    @property
+    def truth(self) -> torch.Tensor:
+        """(M,) int64: the true class, or the most likely one; for losses that cannot use probabilities."""
+        return self.target.argmax(1)
+
     def mean(self, losses: torch.Tensor) -> torch.Tensor:
         """Weighted mean of (M,) losses over the voxels of all processes."""
         return self.total((losses * self.weights).sum()) / self.total(self.weights.sum()).clamp_min(1e-12)
