@@ -414,3 +414,17 @@ def test_a_network_that_a_gpu_cannot_even_hold_is_trained_on_the_cpu(tiny_cohort
     note = "'cuda:0' has too little memory for a single small patch: training continues on the CPU, which is slow."
     assert note in card.notes
     assert gpu.allocated == 0
+
+
+def test_several_runs_of_which_a_gpu_holds_only_some_are_compared_on_the_cpu(tiny_cohort, pretended):
+    for seed in range(2):
+        train(tiny_cohort, f"r{seed}", TrainingSettings(**ONE_STEP, seed=seed))
+    expected = UncertaintyEstimator(tiny_cohort, ["r0", "r1"], device="cpu").of_case("a", [Plane.AXIAL])
+    size = RunFolder(tiny_cohort.run_folder("r0")).weights_path("3d").stat().st_size
+    gpu = pretended(total=int(1.5 * size))
+    estimator = UncertaintyEstimator(tiny_cohort, ["r0", "r1"], device=GPU)
+    assert [models[0].device for models in estimator._models] == ["cpu", "cpu"]
+    assert gpu.allocated == 0
+    found = estimator.of_case("a", [Plane.AXIAL])
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.slices[Plane.AXIAL], expected.slices[Plane.AXIAL], rtol=1e-3)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
+from ...core import RunError
+from ...core.messages import _
 from ...runs.network import NETWORKS, NetworkShape
 from ...runs.plan import ModelPlan, RunPlan
+from ..devices import Shortage, within_memory
 from ..networks.build import build_network
 from ..networks.initialization import initialize
 from .trained_model import TrainedModel
@@ -32,6 +37,29 @@ def network_to_train(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
     of_2d = settings.initialization_2d if model.role == "2d" else None
     initialize(network, of_2d or settings.initialization)
     return network
+
+
+def models_within_memory(load: Callable[[str], list[TrainedModel]], device: str, run: str) -> list[TrainedModel]:
+    """What `load` gives for a device; all of it on the CPU, with a warning, where the device cannot hold it.
+
+    Raises RunError, naming the run, when the CPU cannot either.
+    """
+    used = [device]
+
+    def use_cpu(_shortage: Shortage) -> None:
+        if used[0] == "cpu":
+            raise RunError(_("There is too little memory for the models of '{run}'.").format(run=run))
+        logging.getLogger(__name__).warning(on_cpu_sentence(device))
+        used[0] = "cpu"
+
+    return within_memory(lambda: load(used[0]), use_cpu)
+
+
+def on_cpu_sentence(device: str) -> str:
+    """That a device cannot hold the models of a run."""
+    return _("'{device}' has too little memory for the models: prediction runs on the CPU, which is slow.").format(
+        device=device
+    )
 
 
 def trained_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...core import DEFAULT_DEVICE, BadInputError, Cohort, RunError, SparseAnnotation, Watch
+from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.images import write_image
 from ...core.messages import _, counted
 from ...runs.cards import RunCard
 from ...runs.network import NETWORKS
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import normalised_image
-from ..devices import Shortage, chosen_device, prediction_precision, within_memory
+from ..devices import chosen_device, prediction_precision
 from ..networks.build import build_network
 from ..weights import load_weights
 from .clean_up import Cleaned, CleanUp, cleaned
-from .model_building import network_shape
+from .model_building import models_within_memory, network_shape, on_cpu_sentence
 from .stray_pieces import DrawnVoxels
 from .trained_model import TrainedModel
 from .view_averages import agreement
@@ -225,22 +224,7 @@ def loaded_models(
 
     Raises RunError.
     """
-    used = [device]
-
-    def use_cpu(_shortage: Shortage) -> None:
-        if used[0] == "cpu":
-            raise RunError(_("There is too little memory for the models of '{run}'.").format(run=folder.name))
-        logging.getLogger(__name__).warning(on_cpu_sentence(device))
-        used[0] = "cpu"
-
-    return within_memory(lambda: _loaded_on(used[0], folder, card, dropout, flips), use_cpu)
-
-
-def on_cpu_sentence(device: str) -> str:
-    """That a device cannot hold the models of a run."""
-    return _("'{device}' has too little memory for the models: prediction runs on the CPU, which is slow.").format(
-        device=device
-    )
+    return models_within_memory(lambda used: _loaded_on(used, folder, card, dropout, flips), device, folder.name)
 
 
 def _loaded_on(device: str, folder: RunFolder, card: RunCard, dropout: float, flips: bool) -> list[TrainedModel]:

@@ -94,6 +94,9 @@ class UncertaintyEstimator:
                 )
         self._device = chosen_device(device).device
         self._models = [self._loaded(f, c) for f, c in zip(self._folders, self._cards, strict=True)]
+        if len({models[0].device for models in self._models}) > 1:  # only some of the runs fit on the GPU
+            self._models = [[model.on_cpu() for model in models] for models in self._models]
+        self._device = self._models[0][0].device
 
     def of_case(self, name: str, planes: Sequence[Plane], watch: Watch | None = None) -> CaseUncertainty:
         """The uncertainty of every slice of a case in these planes."""

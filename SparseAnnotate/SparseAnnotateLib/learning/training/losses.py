@@ -196,4 +196,4 @@ def _probabilities(target: torch.Tensor, class_count: int) -> torch.Tensor:
     """(M, C) float32 of (M, 1) class indices or (M, C) probabilities."""
     if target.is_floating_point() and target.shape[1] == class_count:
         return target.float()
-    return functional.one_hot(target[:, 0].long(), class_count).float()
+    return torch.zeros(len(target), class_count, device=target.device).scatter_(1, target.long(), 1.0)

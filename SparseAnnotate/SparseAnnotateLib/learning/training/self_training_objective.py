@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ...core import Watch
 from ...runs.loss import DEFAULT_LOSS
@@ -69,8 +68,8 @@ class SelfTrainingObjective(SupervisedObjective):
         outputs = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
         drawn = batch["supervised"] > 0
         if self._learns_mean:
-            truth = functional.one_hot(batch["label"][:, 0].long(), self.plan.class_count).movedim(-1, 1)
-            target = torch.where(drawn, truth.to(prior), prior)
+            truth = torch.zeros_like(prior).scatter_(1, batch["label"].long(), 1.0)
+            target = torch.where(drawn, truth, prior)
         else:
             chosen = self._chosen_sets(batch, done, outputs, sets, inside & ~drawn)
             pseudo = sets[torch.arange(len(sets), device=sets.device), chosen][:, None]

@@ -21,7 +21,7 @@ from ...runs.settings import TrainingSettings
 from ..data.surroundings import structures_keep_out
 from ..data.training_cases import TrainingCase, training_cases
 from ..devices import prediction_precision
-from ..prediction.model_building import built_network, trained_model
+from ..prediction.model_building import built_network, models_within_memory, trained_model
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import set_weights
 from ..weights import load_weights
@@ -184,7 +184,7 @@ class _Run:
         """Measure the Dice of each view on held-out drawn slices, if there are several views."""
         found = None
         if self.ranks.is_first and sum(len(card.plan.view_names) for card in cards) > 1:
-            models = [self._trained(card) for card in cards]
+            models = self._trained(cards)
             patch = next((m.patch for m in models if m.role == "3d"), (models[0].patch[0],) * 3)
             held_out = affordable_slices(cases, patch, self.plan.settings.seed)
             found = view_scores(models, held_out, self.watch) if held_out else None
@@ -205,7 +205,7 @@ class _Run:
             watch = self.watch if self.ranks.count == 1 else Watch()
             watch.step(1.0, _("checking beyond the drawn slices"), 0.0)
             seed, weights = self.plan.settings.seed, self._set_weights()
-            found = labelled_beyond(self._trained(card), cases, self.plan.spacing, seed, watch, weights)
+            found = labelled_beyond(self._trained([card])[0], cases, self.plan.spacing, seed, watch, weights)
         return self.ranks.shared(found)
 
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:
@@ -217,15 +217,23 @@ class _Run:
             self.folder.write_plan(plan)
 
     def _with_pseudo_labels(self, cases: list[TrainingCase], cards: list[ModelCard], watch: Watch):
-        models = [self._trained(card) for card in cards]
+        models = self._trained(cards)
         write_pseudo_labels(self.cohort, self.folder, self.plan, models, self.ranks, watch)
         return with_pseudo_labels(self.cohort, self.folder, self.plan, cases, self.ranks)
 
-    def _trained(self, card: ModelCard) -> TrainedModel:
-        device = self.ranks.device(self.plan.device)
-        network = built_network(card.plan, self.plan)
-        load_weights(self.folder.weights_path(card.plan.role), network)
-        return trained_model(card.plan, self.plan, network.to(device), device, prediction_precision(device))
+    def _trained(self, cards: Sequence[ModelCard]) -> list[TrainedModel]:
+        """Models of this run, ready to predict: all on its device, or all on the CPU."""
+
+        def load(device: str) -> list[TrainedModel]:
+            found = []
+            for card in cards:
+                network = built_network(card.plan, self.plan)
+                load_weights(self.folder.weights_path(card.plan.role), network)
+                precision = prediction_precision(device)
+                found.append(trained_model(card.plan, self.plan, network.to(device), device, precision))
+            return found
+
+        return models_within_memory(load, self.ranks.device(self.plan.device), self.folder.name)
 
     def _card(self, cards: list[ModelCard], slices: int, beyond: LabelledBeyond | None) -> RunCard:
         plan, settings = self.plan, self.plan.settings
