@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -14,6 +14,7 @@ from .geometry import VolumeGeometry
 from .ledger import Ledger, SliceState
 from .messages import _
 from .planes import Plane, slice_layer
+from .unknown_structures import UnknownStructures
 
 
 class Provenance(IntEnum):
@@ -44,6 +45,9 @@ class SparseAnnotation:
         geometry: the volume's grid.
         undecided: (K, J, I) bool, voxels of drawn slices without a decision, as in imported labels; None when there
             are none. Their labels are 0 and have no meaning.
+        names: label value to the name by which the ledger knows the structure. A structure that is named here, and not
+            among those for which a slice was marked, is unknown on that slice: the label 0 there means 'background, or
+            one of the unknown structures', and their own labels, when they are painted on it, are read as 0.
 
     Raises:
         BadInputError: when labels and geometry differ in shape, or the ledger names a slice outside the volume.
@@ -53,6 +57,8 @@ class SparseAnnotation:
     ledger: Ledger
     geometry: VolumeGeometry
     undecided: np.ndarray | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    _unknown: dict[tuple[Plane, int], tuple[int, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape:
@@ -62,6 +68,8 @@ class SparseAnnotation:
                 )
             )
         self.ledger.check_fits(self.geometry, _("The ledger"))
+        self._note_unknown()
+        self._read_unknown_labels_as_zero()
         if self.undecided is None:
             return
         if self.undecided.shape != self.geometry.shape:
@@ -88,16 +96,86 @@ class SparseAnnotation:
         return cls(labels, ledger, geometry)
 
     def drawn_by_axis(self) -> dict[int, list[int]]:
-        """Sorted indices of the decided slices along each array axis that has any."""
-        by_axis = {plane.array_axis(self.geometry): self.ledger.indices(plane) for plane in Plane}
+        """Sorted indices of the slices along each array axis on which some structure is decided."""
+        by_axis = {plane.array_axis(self.geometry): self._drawn_indices(plane) for plane in Plane}
         return {axis: indices for axis, indices in sorted(by_axis.items()) if indices}
 
+    def _drawn_indices(self, plane: Plane) -> list[int]:
+        everything = len(self.names) or -1
+        return [i for i in self.ledger.indices(plane) if len(self.unknown_on(plane, i)) != everything]
+
+    def unknown_on(self, plane: Plane, index: int) -> tuple[int, ...]:
+        """Sorted labels of the structures that a drawn slice says nothing about; see `names`."""
+        return self._unknown.get((plane, index), ())
+
+    def silent_on(self, value: int) -> frozenset[tuple[Plane, int]]:
+        """The drawn slices that say nothing about a structure."""
+        return frozenset(key for key, unknown in self._unknown.items() if value in unknown)
+
+    @property
+    def has_unknown_structures(self) -> bool:
+        """True when some drawn slices speak for some of the structures only."""
+        return bool(self._unknown)
+
+    def unknown_structures(self) -> UnknownStructures | None:
+        """Which structures are unknown at each voxel of the drawn slices; None when none is."""
+        if not self._unknown:
+            return None
+        layers = [
+            (slice_layer(plane.array_axis(self.geometry), index), self.unknown_on(plane, index))
+            for plane in Plane
+            for index in self._drawn_indices(plane)
+        ]
+        found = UnknownStructures.on_layers(self.geometry.shape, layers)
+        for layer, _unknown in layers:
+            found.index[layer][self.labels[layer] > 0] = 0
+        if self.undecided is not None:
+            found.index[self.undecided] = 0
+        return found if found.index.any() else None
+
     def supervised_mask(self) -> np.ndarray:
-        """(K, J, I) bool: True on every voxel that a person has decided."""
-        mask = on_decided_slices(self.ledger, self.geometry)
+        """(K, J, I) bool: True on every voxel that a person has decided, at least for some of the structures."""
+        mask = np.zeros(self.geometry.shape, dtype=bool)
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                mask[slice_layer(axis, index)] = True
         if self.undecided is not None:
             mask &= ~self.undecided
         return mask
+
+    def decided_mask(self, values: Iterable[int] | None = None) -> np.ndarray:
+        """(K, J, I) bool: True on every voxel that a person has decided, for all structures, or for `values`."""
+        mask, unknown = self.supervised_mask(), self.unknown_structures()
+        if unknown is not None:
+            mask &= ~unknown.of_any(self.names if values is None else values)
+        return mask
+
+    def structure_groups(self) -> list[tuple[tuple[int, ...], SparseAnnotation]]:
+        """The labels that occur, grouped by the slices that decide them, each group with the annotation for it.
+
+        That annotation has only the slices that decide the group, and of other structures only those that are known on
+        all of these. Where all slices decide everything that occurs there is one group, with this annotation.
+        """
+        values = self.label_values()
+        groups: dict[frozenset[tuple[Plane, int]], list[int]] = {}
+        for value in values:
+            groups.setdefault(self.silent_on(value), []).append(value)
+        if not groups or set(groups) == {frozenset()}:
+            return [(tuple(values), self)]
+        return [(tuple(group), self._without_slices(without)) for without, group in groups.items()]
+
+    def deciding(self, value: int) -> SparseAnnotation:
+        """The annotation with only the slices that decide a structure."""
+        silent = self.silent_on(value)
+        return self._without_slices(silent) if silent else self
+
+    def _without_slices(self, without: frozenset[tuple[Plane, int]]) -> SparseAnnotation:
+        ledger = Ledger(tuple(e for e in self.ledger.entries if e.key not in without))
+        doubtful = {value for key, unknown in self._unknown.items() if key not in without for value in unknown}
+        labels = self.labels
+        if doubtful.intersection(self.label_values()):
+            labels = np.where(np.isin(labels, list(doubtful)), 0, labels).astype(labels.dtype)
+        return replace(self, labels=labels, ledger=ledger, names={})
 
     def drawn_labels(self) -> np.ndarray:
         """(K, J, I) labels, set to 0 outside the drawn slices."""
@@ -106,11 +184,18 @@ class SparseAnnotation:
         return drawn
 
     def restore_drawn(self, labels: np.ndarray) -> None:
-        """Copy the drawn slices into another label array, in place, except for undecided voxels."""
+        """Copy the drawn slices into another label array, in place, except for undecided voxels.
+
+        Labels of structures that are unknown on a slice stay where the slice shows nothing.
+        """
+        plane_of = {plane.array_axis(self.geometry): plane for plane in Plane}
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 layer = slice_layer(axis, index)
                 decided = True if self.undecided is None else ~self.undecided[layer]
+                unknown = self.unknown_on(plane_of[axis], index)
+                if unknown:
+                    decided = decided & ((self.labels[layer] > 0) | ~np.isin(labels[layer], unknown))
                 np.copyto(labels[layer], self.labels[layer], where=decided, casting="unsafe")
 
     def label_values(self) -> list[int]:
@@ -150,7 +235,7 @@ class SparseAnnotation:
             )
 
     def fingerprint(self) -> str:
-        """Short text that changes when a drawn slice, its labels or its undecided voxels change."""
+        """Short text that changes when a drawn slice, its labels, undecided voxels or decided structures change."""
         digest = hashlib.sha1()
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
@@ -158,8 +243,49 @@ class SparseAnnotation:
                 digest.update(np.ascontiguousarray(self.labels[slice_layer(axis, index)], dtype=np.uint16).tobytes())
         if self.undecided is not None:
             digest.update(np.packbits(self.undecided).tobytes())
+        for (plane, index), unknown in sorted(self._unknown.items()):
+            digest.update(f"{plane.array_axis(self.geometry)}:{index}:unknown:{unknown}".encode())
         return digest.hexdigest()[:16]
 
     def provenance(self, elsewhere: Provenance) -> np.ndarray:
         """(K, J, I) uint8 of Provenance values: drawn where a person has decided, `elsewhere` on all other voxels."""
-        return np.where(self.supervised_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)
+        return np.where(self.decided_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)
+
+    def _note_unknown(self) -> None:
+        by_name = {name: value for value, name in self.names.items()}
+        found: dict[tuple[str, ...], tuple[int, ...]] = {}
+        for entry in self.ledger.decided:
+            if entry.structures is None or not by_name:
+                continue
+            if entry.structures not in found:
+                decided = set(entry.structures)
+                found[entry.structures] = tuple(sorted(v for name, v in by_name.items() if name not in decided))
+            if found[entry.structures]:
+                self._unknown[entry.key] = found[entry.structures]
+
+    def _read_unknown_labels_as_zero(self) -> None:
+        """What is painted of a structure on a slice that does not speak for it means nothing, except on a crossing."""
+        labels = self.labels
+        for (plane, index), unknown in self._unknown.items():
+            layer = slice_layer(plane.array_axis(self.geometry), index)
+            painted = np.isin(self.labels[layer], unknown)
+            if not painted.any():
+                continue
+            for value in np.unique(self.labels[layer][painted]).tolist():
+                wrong = (self.labels[layer] == value) & ~self._decided_across(plane, index, value)
+                if wrong.any():
+                    labels = labels.copy() if labels is self.labels else labels
+                    labels[layer][wrong] = 0
+        object.__setattr__(self, "labels", labels)
+
+    def _decided_across(self, plane: Plane, index: int, value: int) -> np.ndarray:
+        """(rows, columns) bool: where slices of other planes that decide a label cross a slice."""
+        axis = plane.array_axis(self.geometry)
+        crossed = np.zeros([n for a, n in enumerate(self.geometry.shape) if a != axis], dtype=bool)
+        for other in Plane:
+            if other is plane:
+                continue
+            across = other.array_axis(self.geometry)
+            deciding = [i for i in self.ledger.indices(other) if value not in self.unknown_on(other, i)]
+            np.moveaxis(crossed, across - (across > axis), 0)[deciding] = True
+        return crossed

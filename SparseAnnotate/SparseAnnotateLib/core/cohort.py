@@ -240,9 +240,14 @@ class Cohort(CohortLayout):
             self._update_file(lambda file: replace(file, cases=(*file.cases, *cases), labels=labels))
 
     def set_labels(self, labels: dict[int, str]) -> None:
-        """Set the names of the labels (value to name)."""
+        """Set the names of the labels (value to name); in the ledgers, renamed structures keep their slices."""
         with self.locked("naming the labels"):
+            renamed = {name: labels[v] for v, name in self.labels.items() if labels.get(v, name) != name}
             self._update_file(lambda file: replace(file, labels=dict(labels)))
+            for case in self.cases if renamed else ():
+                ledger = self.ledger(case.name)
+                if ledger.with_renamed(renamed) != ledger:
+                    write_json(self._ledger_path(case.name), ledger.with_renamed(renamed))
 
     def add_labels(self, names: list[str]) -> dict[str, int]:
         """Give each name that has no label value a new one; returns the values of all names in the cohort."""
@@ -358,7 +363,7 @@ class Cohort(CohortLayout):
         else:
             labels = np.zeros(geometry.shape, dtype=np.uint8)
         undecided = read_undecided(self._undecided_path(name), path, geometry)
-        return SparseAnnotation(labels, ledger, geometry, undecided)
+        return SparseAnnotation(labels, ledger, geometry, undecided, self.labels)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -39,8 +39,8 @@ class LedgerEntry:
         reason: why it was recommended, in a few words.
         seconds: time a person spent on it.
         started_from: what the drawing was initialized from, in a few words; '' for an empty slice.
-        structures: names of the structures that existed when the slice was decided; those added later count as absent
-            on it. None: not known (older ledgers, imported slices).
+        structures: names of the structures that the slice was decided for, by default all that existed then. Others,
+            among them those added later, are unknown on it. None: not recorded (older ledgers), decided for all.
     """
 
     plane: Plane
@@ -60,14 +60,21 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All slices of one volume that were recommended or decided. Immutable: every change returns a new ledger."""
+    """All slices of one volume that were recommended or decided. Immutable: every change returns a new ledger.
+
+    In version 1 structures that were added later counted as absent on a slice. So its slices are read as decided for all
+    structures, which makes the same results.
+    """
 
     entries: tuple[LedgerEntry, ...] = ()
     format: Literal["SparseAnnotate ledger"] = "SparseAnnotate ledger"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     _by_key: dict[tuple[Plane, int], LedgerEntry] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.version == 1:
+            object.__setattr__(self, "entries", tuple(replace(entry, structures=None) for entry in self.entries))
+            object.__setattr__(self, "version", 2)
         by_key = {entry.key: entry for entry in self.entries}
         if len(by_key) != len(self.entries):
             raise BadInputError(_("A ledger lists the same slice twice."))
@@ -87,16 +94,22 @@ class Ledger:
     ) -> Ledger:
         """The ledger with the slice set to `state`; seconds, when given, are added to those spent before.
 
-        `structures` are the names of all structures that exist now; kept for decided slices only.
+        `structures` are the names of those that the slice is decided for, None for all; kept for decided slices only.
         """
         old = self.entry(plane, index) or LedgerEntry(plane, index)
         known = tuple(structures) if structures is not None and state.is_decided else None
         new = replace(old, state=state, seconds=old.seconds + float(seconds or 0.0), structures=known)
         return self._with_entry(new)
 
-    def decided_before(self, structure: str) -> list[LedgerEntry]:
-        """Decided slices that were marked before a structure with this name existed."""
-        return [e for e in self.decided if e.structures is not None and structure not in e.structures]
+    def with_renamed(self, names: Mapping[str, str]) -> Ledger:
+        """The ledger with other names of structures, old name to new name."""
+
+        def renamed(entry: LedgerEntry) -> LedgerEntry:
+            if entry.structures is None or not names.keys() & entry.structures:
+                return entry
+            return replace(entry, structures=tuple(names.get(name, name) for name in entry.structures))
+
+        return Ledger(tuple(renamed(entry) for entry in self.entries))
 
     def with_start(self, plane: Plane, index: int, started_from: str) -> Ledger:
         """The ledger with a note of what the drawing of a slice was initialized from."""

@@ -5,6 +5,8 @@ For experiments and demonstrations on data whose full annotation is known.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .annotation import SparseAnnotation
@@ -23,8 +25,11 @@ def drawn_from_reference(annotation: SparseAnnotation, reference: np.ndarray) ->
         if undecided is not None:
             undecided[layer] = False
         ledger = ledger.with_state(
-            entry.plane, entry.index, SliceState.DRAWN if reference[layer].any() else SliceState.EMPTY
+            entry.plane,
+            entry.index,
+            SliceState.DRAWN if reference[layer].any() else SliceState.EMPTY,
+            structures=annotation.names.values() if annotation.names else None,
         )
     # Where a new slice crosses one that was drawn before, the earlier drawing is kept.
     annotation.restore_drawn(labels)
-    return SparseAnnotation(labels, ledger, annotation.geometry, undecided)
+    return replace(annotation, labels=labels, ledger=ledger, undecided=undecided)

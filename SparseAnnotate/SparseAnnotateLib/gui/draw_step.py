@@ -10,6 +10,7 @@ from .drawing_clock import DrawingClock
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
 from .step import Step
+from .structure_menu import StructureMenu
 from .words import translated
 from .worklist_table import WorklistTable
 
@@ -20,6 +21,7 @@ class DrawStep(Step):
     def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.drawSection)
         self.table = WorklistTable(self.ui.worklistTable, lambda item: session.attempt(lambda: self._go_to(item), True))
+        self.marked_for = StructureMenu(session, self.ui.markedForButton)
         self.clock = DrawingClock()
         self._here = None
         self._mark_before = 0
@@ -106,6 +108,7 @@ class DrawStep(Step):
         session.attempt(self._show_editor, keep_message=True)
         session.attempt(self._show_effort, keep_message=True)
         session.attempt(self.show_markers, keep_message=True)
+        self.marked_for.offer(self.logic.panel.structures(session.volume))
         has_items = bool(self.table.items)
         why_none = None if has_items else _("Recommend slices first.")
         chosen = self.table.chosen()
@@ -257,7 +260,7 @@ class DrawStep(Step):
         if self.is_here(item):
             self.mark_drawn()
             return
-        self.logic.markDrawn(item.volumeNode, item.plane, item.index)
+        self.logic.markDrawn(item.volumeNode, item.plane, item.index, structures=self.marked_for.chosen())
         self.session.refresh()
 
     # --- marking slices ------------------------------------------------------------------------------------------
@@ -281,7 +284,9 @@ class DrawStep(Step):
                 ).format(plane=translated(item.plane), shown=shown, index=item.index)
             )
         seconds = self.clock.seconds if self.is_here(item) else None
-        state = self.logic.panel.mark(item.volumeNode, item.plane, item.index, wanted, seconds)
+        state = self.logic.panel.mark(
+            item.volumeNode, item.plane, item.index, wanted, seconds, self.marked_for.chosen()
+        )
         self.clock.start()
         if self._offered is not None and _is_same(self._offered, item):
             self._offered = None

@@ -30,6 +30,7 @@ class FillStep(Step):
             apply_button=ui.applyButton,
             discard_button=ui.discardButton,
             overlay_box=ui.confidenceCheckBox,
+            structures_button=ui.fillStructuresButton,
             why_none=_("Fill between slices first."),
             before_apply=before_apply,
         )

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from ..core import BadInputError
 from ..core.messages import joined
 from .session import PanelSession
+from .structure_menu import StructureMenu
 
 
 class Preview:
@@ -26,12 +27,14 @@ class Preview:
         apply_button,
         discard_button,
         overlay_box,
+        structures_button,
         why_none: str,
         before_apply: Callable[[], None],
     ):
         self._session, self._logic, self._of_run = session, session.logic, of_run
         self._apply_button, self._discard_button, self._overlay_box = apply_button, discard_button, overlay_box
         self._why_none, self._before_apply = why_none, before_apply
+        self._structures = StructureMenu(session, structures_button)
         session.on_click(apply_button, self._apply)
         session.on_click(discard_button, self._discard)
         overlay_box.connect("toggled(bool)", lambda _on: session.attempt(self.show_overlay, keep_message=True))
@@ -45,6 +48,7 @@ class Preview:
         why = None if self.node is not None else self._why_none
         for button in (self._apply_button, self._discard_button):
             self._session.enable(button, why)
+        self._structures.offer(self._logic.panel.shared_structures(self._session.volume, self.node))
         has_overlay = self.node is not None and self._logic.confidenceNode(self.node) is not None
         self._session.enable(self._overlay_box, None if has_overlay else self._why_none)
 
@@ -71,7 +75,8 @@ class Preview:
         if node is None:
             raise BadInputError(self._why_none)
         self._before_apply()
-        left_out = self._logic.applyFill(volume, node)
+        chosen = self._structures.chosen()
+        left_out = self._logic.panel.apply(volume, node, chosen)
         self._session.refresh()
         text = [_("Applied to your segmentation; drawn slices are unchanged.")]
         own = self._logic.drawnIn(volume)

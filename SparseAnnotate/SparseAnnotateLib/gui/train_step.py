@@ -49,6 +49,7 @@ class TrainStep(Step):
             apply_button=ui.applyResultButton,
             discard_button=ui.discardResultButton,
             overlay_box=ui.uncertaintyCheckBox,
+            structures_button=ui.resultStructuresButton,
             why_none=_("Run a model on this volume first."),
             before_apply=before_apply,
         )

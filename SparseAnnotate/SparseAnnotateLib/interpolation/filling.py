@@ -12,6 +12,7 @@ from ..core.messages import _, counted
 from ..core.planes import slice_layer
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, IncrementalInterpolator, Interpolator
+from .structure_groups import filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +58,14 @@ def finished_fill(
     if (
         previous is not None
         and isinstance(method, IncrementalInterpolator)
+        and not annotation.has_unknown_structures
+        and not previous.annotation.has_unknown_structures
         and previous.annotation.geometry == annotation.geometry
     ):
         changed = changed_slices(previous.annotation, annotation)
         fill = method.refill(previous.fill, annotation, image, changed, watch)
     else:
-        fill = method.fill(annotation, image, watch)
+        fill = filled(method, annotation, image, watch)
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
     undecided = _left_undecided(annotation, fill)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ..core import SparseAnnotation
-from ..core.late_structures import late_structure_sentences
 from ..core.messages import _, listed
+from ..core.structure_notes import structure_sentences
 from .drawn_stack import DrawnStack
 from .interpolator import Fill, method_label
 from .label_fields import DrawnSlices
@@ -25,32 +25,16 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         annotation: what was filled. fill: the result. names: the name of each label; its number where it has none.
         ends: whether structures were to be extrapolated past the outermost drawn slices.
     """
-    sentences = [*fill.warnings, *late_structure_sentences(annotation, names)]
-    drawn = DrawnSlices.of(annotation)
-    stack, stacks = drawn.main, drawn.stacks
-    values = annotation.label_values()
-    if not values:
-        return [*sentences, _("All drawn slices are empty, so there is nothing to fill.")]
-    if len(stack.indices) == 1 and len(stacks) == 1:
-        sentences.append(
-            _("Only one slice is drawn, so the fill on both sides of it is a guess. Draw at least two more slices.")
-        )
-    else:
-        thin = [value for value in values if max(_longest_run(stack, value) for stack in stacks) == 1]
-        if thin:
-            widest = max((after - before for before, after in pairwise(stack.indices)), default=stack.depth)
-            text = _(
-                "{names} each appear on a single drawn slice but not on its neighbors, so they are thinner than the "
-                "spacing of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after each of them."
-            )
-            if len(thin) == 1:
-                text = _(
-                    "{names} appears on a single drawn slice but not on its neighbors, so it is thinner than the "
-                    "spacing of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after it."
-                )
-            shown = listed([f"'{names.get(value, value)}'" for value in thin], _MOST_NAMED)
-            sentences.append(text.format(names=shown, spacing=widest * stack.step))
-    sentences += lost_sentences(lost_structures(annotation, fill.labels, ends), names)
+    sentences = [*fill.warnings]
+    if not annotation.label_values():
+        nothing = _("All drawn slices are empty, so there is nothing to fill.")
+        return [*sentences, nothing, *structure_sentences(annotation)]
+    sentences += structure_sentences(annotation)
+    lost = []
+    for values, part in annotation.structure_groups():
+        sentences += _thin_sentences(part, values, names)
+        lost += [one for one in lost_structures(part, fill.labels, ends) if one.label in values]
+    sentences += lost_sentences(lost, names)
     low = sorted((s.dice, s.label) for s in fill.scores if fill.methods.get(s.label) == s.method and s.dice < LOW_DICE)
     if low:
         figures = listed([f"'{names.get(label, label)}' {dice:.2f}" for dice, label in low], _MOST_NAMED)
@@ -61,6 +45,31 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
             ).format(figures=figures)
         )
     return sentences
+
+
+def _thin_sentences(annotation: SparseAnnotation, values: Sequence[int], names: Mapping[int, str]) -> list[str]:
+    """On structures that single drawn slices show."""
+    drawn = DrawnSlices.of(annotation)
+    stack, stacks = drawn.main, drawn.stacks
+    if len(stack.indices) == 1 and len(stacks) == 1:
+        return [
+            _("Only one slice is drawn, so the fill on both sides of it is a guess. Draw at least two more slices.")
+        ]
+    thin = [value for value in values if max(_longest_run(stack, value) for stack in stacks) == 1]
+    if not thin:
+        return []
+    widest = max((after - before for before, after in pairwise(stack.indices)), default=stack.depth)
+    text = _(
+        "{names} each appear on a single drawn slice but not on its neighbors, so they are thinner than the "
+        "spacing of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after each of them."
+    )
+    if len(thin) == 1:
+        text = _(
+            "{names} appears on a single drawn slice but not on its neighbors, so it is thinner than the "
+            "spacing of the drawn slices ({spacing:.3g} mm at most). Draw slices before and after it."
+        )
+    shown = listed([f"'{names.get(value, value)}'" for value in thin], _MOST_NAMED)
+    return [text.format(names=shown, spacing=widest * stack.step)]
 
 
 def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:

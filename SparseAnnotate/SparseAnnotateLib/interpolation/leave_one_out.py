@@ -40,16 +40,19 @@ def hidden_scores(
     score.
     """
     watch = watch or Watch()
-    rounds = list(_rounds(annotation))
-    found = []
-    for number, (name, method) in enumerate(methods.items()):
-        part = watch.part(number, len(methods), _("trying '{method}': ").format(method=method_label(name)))
-        try:
-            found += _scores_of(name, method, rounds, annotation, image, part)
-        except CancelledError:
-            raise
-        except SparseAnnotateError:
-            continue  # a method that fails here is not chosen; others may succeed
+    found: list[HiddenScore] = []
+    groups = annotation.structure_groups()
+    for place, (values, decided) in enumerate(groups):
+        rounds, part = list(_rounds(decided)), watch.part(place, len(groups))
+        for number, (name, method) in enumerate(methods.items()):
+            trying = part.part(number, len(methods), _("trying '{method}': ").format(method=method_label(name)))
+            try:
+                scores = _scores_of(name, method, rounds, decided, image, trying)
+            except CancelledError:
+                raise
+            except SparseAnnotateError:
+                continue  # a method that fails here is not chosen; others may succeed
+            found += [score for score in scores if score.label in values]
     return found
 
 
@@ -100,7 +103,7 @@ def _rounds(annotation: SparseAnnotation) -> Iterator[_Round]:
 
     def without(hidden: Sequence[int]) -> SparseAnnotation:
         kept = tuple(e for e in annotation.ledger.entries if not (e.plane is plane and e.index in hidden))
-        return SparseAnnotation(annotation.labels, Ledger(kept), annotation.geometry, annotation.undecided)
+        return replace(annotation, ledger=Ledger(kept))
 
     for hidden in (inner[::2], inner[1::2]):
         if hidden:

@@ -17,8 +17,15 @@ class ApplyingResults:
         self._changes = changes
         self._reports: dict[str, tuple[str, ...]] = {}
 
-    def apply(self, volume_node, result_node, structures: Sequence[str] | None) -> list[str]:
-        """Copy a result into the segmentation that was drawn in: see `ConsoleLogic.applyFill`."""
+    def apply(
+        self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool = False
+    ) -> list[str]:
+        """Copy a result into the segmentation that was drawn in: see `ConsoleLogic.applyFill`.
+
+        Args:
+            structures: to apply; None: all that the result would change.
+            finished_too: replace structures that seem to be finished as well, or raise what prevents it.
+        """
         segmentation = scene.annotated_segmentation(volume_node)
         if segmentation is None:
             raise BadInputError(
@@ -36,12 +43,22 @@ class ApplyingResults:
         values = scene.label_values(segmentation)
         found = _to_apply(result_node, segmentation, structures)
         scene.require_current(result_node, volume_node, segmentation, found)
-        drawings = scene.unmarked_drawings(segmentation, volume_node, annotation, found)
-        kept = [d for d in drawings.values() if structures is None or not d.is_finished]
+        labels = scene.labels_of(result_node, volume_node, {name: values[name] for name in found})
+        annotation.restore_drawn(labels)
+        named = {name: values[name] for name in found}
+        changing = scene.differing_segments(segmentation, labels, named, volume_node)
+        drawings = scene.unmarked_drawings(segmentation, volume_node, annotation, changing)
+        kept = [d for d in drawings.values() if not (finished_too and d.is_finished)]
         applied = [name for name in found if name not in {d.structure for d in kept}]
         report = [drawing.sentence for drawing in kept]
-        if not applied or (structures is not None and kept):
+        if kept and (finished_too or len(kept) == len(changing)):
             raise BadInputError(joined(" ", report))
+        if not changing:
+            report.append(
+                _("'{result}' and your segmentation show the same, so nothing was changed.").format(
+                    result=result_node.GetName()
+                )
+            )
         now = scene.origin_now(volume_node, annotation, {value: name for name, value in values.items()})
         since = scene.drawn_since(result_node, volume_node, now)
         if since:
@@ -50,14 +67,15 @@ class ApplyingResults:
                     result=result_node.GetName(), slices=since
                 )
             )
-        named = {name: values[name] for name in applied}
-        labels = scene.labels_of(result_node, volume_node, named)
-        annotation.restore_drawn(labels)
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
         identifiers = {values[name]: identify(name) for name in applied}
-        self._changes.change(
-            volume_node, segmentation, lambda _editor: scene.apply_labels(segmentation, labels, named, volume_node)
-        )
+        to_change = {name: values[name] for name in applied if name in changing}
+        if to_change:
+            self._changes.change(
+                volume_node,
+                segmentation,
+                lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node),
+            )
         scene.remember_applied(segmentation, volume_node, labels, identifiers)
         self._reports[segmentation.GetID()] = tuple(report)
         return [name for name in scene.segment_names(result_node) if name not in applied]

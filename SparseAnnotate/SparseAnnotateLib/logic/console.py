@@ -52,6 +52,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self.panel = PanelLogic(
             self.session,
             self._changes,
+            self._applying,
             self._recommending,
             self._modelling,
             Measuring(self.session),
@@ -248,13 +249,35 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """All slices in the ledgers of the volumes, in the order of the worklist."""
         return scene.worklist_of(volumeNodes)
 
-    def markDrawn(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
-        """Mark a slice as completely drawn; a slice without any label counts as empty. Returns its state."""
-        return scene.mark_decided(volumeNode, Plane.named(plane), index, seconds).value
+    def markDrawn(
+        self,
+        volumeNode,
+        plane: str,
+        index: int,
+        seconds: float | None = None,
+        structures: Sequence[str] | None = None,
+    ) -> str:
+        """Mark a slice as completely drawn; a slice without any label counts as empty. Returns its state.
 
-    def markEmpty(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
-        """Mark a slice as empty, without any structure. Returns its state. Raises BadInputError if it has labels."""
-        return scene.mark_empty(volumeNode, Plane.named(plane), index, seconds).value
+        `structures` are the names of the segments that the slice speaks for, by default all that exist now. The others,
+        and segments that are added later, are unknown on it: neither filled nor trained there as absent, nor scored.
+        To change the list, mark the slice again.
+        """
+        return scene.mark_decided(volumeNode, Plane.named(plane), index, seconds, structures).value
+
+    def markEmpty(
+        self,
+        volumeNode,
+        plane: str,
+        index: int,
+        seconds: float | None = None,
+        structures: Sequence[str] | None = None,
+    ) -> str:
+        """Mark a slice as empty, without any structure, or any of `structures` (see `markDrawn`). Returns its state.
+
+        Raises BadInputError if one of them is drawn on it.
+        """
+        return scene.mark_empty(volumeNode, Plane.named(plane), index, seconds, structures).value
 
     def markSkipped(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Skip a slice: it stays out of the worklist's slices to do until slices are recommended again."""
@@ -335,7 +358,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.
 
-        Not changed are drawn slices, voxels outside the volume, and segments that the result does not have. Also
+        By default all segments that the result would change are replaced; `structures` names some of them. Not changed
+        are drawn slices, voxels outside the volume, and segments that the result does not have. Also
         unchanged are structures that seem to be finished, with voxels on slices that were never marked, such as the
         result of another tool: name them in `structures` to replace them. `applyReport` lists what was not changed,
         and why.
@@ -346,7 +370,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
                 result was created from another image.
         """
-        return self._applying.apply(volumeNode, resultNode, structures)
+        return self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
 
     def applyReport(self, volumeNode) -> tuple[str, ...]:
         """Notes on the last `applyFill` on a volume, as sentences."""

@@ -14,6 +14,7 @@ from ..core.messages import _
 from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
 from . import result_nodes
+from .applying_results import ApplyingResults
 from .environment import Environment
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
@@ -29,12 +30,14 @@ class PanelLogic:
         self,
         session: Session,
         changes: UndoableChanges,
+        applying: ApplyingResults,
         recommending: Recommending,
         modelling: Modelling,
         measuring: Measuring,
         environment: Environment,
     ):
-        self._session, self._changes, self._recommending = session, changes, recommending
+        self._session, self._changes, self._applying = session, changes, applying
+        self._recommending = recommending
         self._modelling, self._measuring, self._environment = modelling, measuring, environment
 
     # --- the worker -----------------------------------------------------------------------------------------------
@@ -147,6 +150,20 @@ class PanelLogic:
         segmentation = scene.annotated_segmentation(volume_node)
         return segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
 
+    def structures(self, volume_node) -> list[str]:
+        """Names of the segments to draw in, each once."""
+        segmentation = scene.annotated_segmentation(volume_node) if volume_node is not None else None
+        return scene.structure_names(segmentation) if segmentation is not None else []
+
+    def shared_structures(self, volume_node, result_node) -> list[str]:
+        """Names of the segments that a result and the drawing of a volume share."""
+        offered = scene.structure_names(result_node) if result_node is not None else []
+        return [name for name in offered if name in self.structures(volume_node)]
+
+    def apply(self, volume_node, result_node, structures: Sequence[str] | None) -> list[str]:
+        """`applyFill` to some structures; those that seem to be finished are never replaced."""
+        return self._applying.apply(volume_node, result_node, structures)
+
     def add_segments_like(self, volume_node, other_volume_node) -> list[str]:
         """Add the segments of another volume that are missing in this one, empty; returns their names.
 
@@ -205,12 +222,23 @@ class PanelLogic:
         """A slice as an item of the worklist, whether or not it is in the ledger."""
         return scene.worklist_item(volume_node, Plane.named(plane), index)
 
-    def mark(self, volume_node, plane: str, index: int, state: SliceState, seconds: float | None) -> SliceState:
-        """Mark a slice as drawn, empty or skipped; returns its state: one without any label counts as empty."""
+    def mark(
+        self,
+        volume_node,
+        plane: str,
+        index: int,
+        state: SliceState,
+        seconds: float | None,
+        structures: Sequence[str] | None = None,
+    ) -> SliceState:
+        """Mark a slice as drawn, empty or skipped; returns its state: one without any label counts as empty.
+
+        `structures`: names of the segments that it is marked for, None: all.
+        """
         if state is SliceState.SKIPPED:
             return scene.mark_slice(volume_node, Plane.named(plane), index, state, seconds)
         mark = scene.mark_empty if state is SliceState.EMPTY else scene.mark_decided
-        return mark(volume_node, Plane.named(plane), index, seconds)
+        return mark(volume_node, Plane.named(plane), index, seconds, structures)
 
     def slice_state(self, volume_node, plane: str, index: int) -> SliceState | None:
         """The state of a slice in the ledger; None if it is not in the ledger."""

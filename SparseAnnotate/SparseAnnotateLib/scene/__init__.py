@@ -44,6 +44,7 @@ from .results import (
 from .sample_data import register_sample_data
 from .segment_editing import (
     apply_labels,
+    differing_segments,
     editor_for,
     put_slice,
     segment_editor_node,
@@ -57,6 +58,7 @@ from .segmentation_nodes import (
     new_segmentation,
     segment_ids,
     segment_names,
+    structure_names,
 )
 from .segments_alike import add_segments_like
 from .slice_markers import hide_markers, place_markers, show_markers
@@ -90,6 +92,7 @@ __all__ = [
     "case_of",
     "confidence_of",
     "copy_on_volume_grid",
+    "differing_segments",
     "drawn_since",
     "editor_for",
     "exporting_case",
@@ -144,6 +147,7 @@ __all__ = [
     "stored_ledger",
     "stored_report",
     "storing_recommended",
+    "structure_names",
     "unmarked_drawings",
     "use_segmentation",
     "volume_of",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, SparseAnnotation
+from ..core import BadInputError, Cohort, Ledger, SparseAnnotation, VolumeGeometry
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.messages import _, joined
@@ -160,7 +160,22 @@ def annotation_of(
     values = values or label_values(segmentation_node)
     # Only decided slices are used, so overlaps elsewhere do not matter.
     where = on_decided_slices(ledger, geometry)
-    return SparseAnnotation(labels_of(segmentation_node, volume_node, values, winners, where), ledger, geometry)
+    counting = _where_decided(ledger, geometry, values)
+    labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
+    return SparseAnnotation(labels, ledger, geometry, names={value: name for name, value in values.items()})
+
+
+def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """For each structure that some decided slices say nothing about, (K, J, I) bool: the slices that decide it."""
+    masks: dict[Ledger, np.ndarray] = {}
+    found = {}
+    for name in names:
+        deciding = Ledger(tuple(e for e in ledger.decided if e.structures is None or name in e.structures))
+        if len(deciding.entries) < len(ledger.decided):
+            if deciding not in masks:
+                masks[deciding] = on_decided_slices(deciding, geometry)
+            found[name] = masks[deciding]
+    return found
 
 
 def label_values(segmentation_node) -> dict[str, int]:

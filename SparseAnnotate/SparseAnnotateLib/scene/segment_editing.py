@@ -11,7 +11,7 @@ from vtk.util import numpy_support
 from ..core import BadInputError, Plane
 from ..core.voxel_boxes import bounding_box
 from .ledger_store import layers_may_be_replaced
-from .segment_regions import slice_region
+from .segment_regions import slice_region, whole_region
 from .segmentation_nodes import geometry_problem, layers_of, masks_of, required_alignment, segment_ids
 from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
@@ -42,6 +42,19 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
             slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
                 piece, segmentation_node, segment_id, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
             )
+
+
+def differing_segments(segmentation_node, labels: np.ndarray, values: Mapping[str, int], volume_node) -> list[str]:
+    """Those of the named segments that `apply_labels` with the same arguments would change."""
+    size = np.bincount(labels.ravel(), minlength=max(values.values(), default=0) + 1)
+    whole = whole_region(labels.shape)
+    same = {name for name, value in values.items() if not size[value]}
+    for name, box, mask in masks_of(segmentation_node, volume_node, whole):
+        if name in values:
+            inside = labels[box][mask] == values[name]
+            is_same = inside.all() and len(inside) == size[values[name]]
+            same = same | {name} if is_same else same - {name}
+    return [name for name in values if name not in same]
 
 
 def _with_outside(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,12 @@ def segment_ids(segmentation_node) -> list[str]:
     """IDs of all segments, in their order."""
     segmentation = segmentation_node.GetSegmentation()
     return [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+
+
+def structure_names(segmentation_node) -> list[str]:
+    """Names of all segments, in their order, each once; see `segment_names` for where they must be unique."""
+    segmentation = segmentation_node.GetSegmentation()
+    return list(dict.fromkeys(segmentation.GetSegment(s).GetName() for s in segment_ids(segmentation_node)))
 
 
 def segment_names(segmentation_node) -> list[str]:
@@ -158,6 +164,7 @@ def labels_of(
     winners: Sequence[str] | None = None,
     where: np.ndarray | None = None,
     region: Box | None = None,
+    counting: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Segments as one label array on the volume's grid. Surfaces and other representations are converted to voxels.
 
@@ -168,6 +175,7 @@ def labels_of(
         where: (K, J, I) bool; overlaps elsewhere are not an error. Everywhere by default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
+        counting: for some segments, (K, J, I) bool: where they count; elsewhere they are left out.
 
     Returns:
         (K, J, I) uint8, or uint16 when a value exceeds 255.
@@ -191,6 +199,8 @@ def labels_of(
         if name not in masks:
             continue
         box, mask = masks[name]
+        if counting and name in counting:
+            mask = mask & counting[name][box]
         target = labels[box]
         if not winners:
             clash = (target > 0) & mask

@@ -61,7 +61,7 @@ class UnmarkedDrawing:
 def unmarked_drawings(
     segmentation_node, volume_node, annotation: SparseAnnotation, names: Sequence[str]
 ) -> dict[str, UnmarkedDrawing]:
-    """Structure name to what was drawn of it outside the decided slices; structures without any are left out.
+    """Structure name to what was drawn of it outside the slices that decide it; those without any are left out.
 
     Labels that the module applied itself, and that are unchanged since, do not count.
 
@@ -74,11 +74,13 @@ def unmarked_drawings(
     masks = masks_of(segmentation_node, volume_node, whole_region(geometry.shape))
     now = {name: (box, mask) for name, box, mask in masks if name in names}
     found = {}
+    value_of = {name: value for value, name in annotation.names.items()}
     for name in names:
+        decided = annotation.deciding(value_of.get(name, 0))
         segment_id = segmentation.GetSegmentIdBySegmentName(name)
         known = [masks[segment_id] for masks in applied if segment_id in masks]
         # Nothing outside the drawn slices is a known state, too; undo may have restored any of them.
-        differences = [_undecided_difference(annotation, now.get(name), state) for state in [*known, None]]
+        differences = [_undecided_difference(decided, now.get(name), state) for state in [*known, None]]
         states = [state for state in differences if state is not None]
         if len(states) < len(differences):
             continue
@@ -86,9 +88,9 @@ def unmarked_drawings(
         by_plane = {plane: _slices_of(changed, box, plane.array_axis(geometry)) for plane in Plane}
         # A painted slice of any plane crosses many slices of the others.
         plane = min(by_plane, key=lambda plane: (len(by_plane[plane]), -len(annotation.ledger.indices(plane))))
-        is_finished = not known and len(by_plane[plane]) > _FEW_SLICES and _is_finished(annotation, now[name])
+        is_finished = not known and len(by_plane[plane]) > _FEW_SLICES and _is_finished(decided, now[name])
         if is_finished:
-            plane = _main_plane(annotation)
+            plane = _main_plane(decided)
         found[name] = UnmarkedDrawing(name, plane, by_plane[plane], is_finished)
     return found
 
@@ -99,8 +101,11 @@ def _slices_of(mask: np.ndarray, box: Box, axis: int) -> tuple[int, ...]:
     return tuple(int(layer) + box[axis].start for layer in layers)
 
 
-def _undecided_difference(annotation: SparseAnnotation, one: Part | None, other: Part | None) -> Part | None:
-    """Where two masks, each with its part of the volume, differ outside the decided slices; None when they do not."""
+def _undecided_difference(decided: SparseAnnotation, one: Part | None, other: Part | None) -> Part | None:
+    """Where two masks, each with its part of the volume, differ outside the decided slices; None when they do not.
+
+    `decided`: with the slices that decide the structure only.
+    """
     parts = [part for part in (one, other) if part is not None and part[1].size]
     box = enclosing_box(part[0] for part in parts)
     if box is None:
@@ -108,22 +113,22 @@ def _undecided_difference(annotation: SparseAnnotation, one: Part | None, other:
     changed = np.zeros([side.stop - side.start for side in box], dtype=bool)
     for place, mask in parts:
         changed[tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(place, box, strict=True))] ^= mask
-    for axis, indices in annotation.drawn_by_axis().items():
+    for axis, indices in decided.drawn_by_axis().items():
         for index in indices:
             if box[axis].start <= index < box[axis].stop:
                 changed[slice_layer(axis, index - box[axis].start)] = False
     return (box, changed) if changed.any() else None
 
 
-def _main_plane(annotation: SparseAnnotation) -> Plane:
+def _main_plane(decided: SparseAnnotation) -> Plane:
     """The plane with most decided slices."""
-    return max(Plane, key=lambda plane: len(annotation.ledger.indices(plane)))
+    return max(Plane, key=lambda plane: len(decided.ledger.indices(plane)))
 
 
-def _is_finished(annotation: SparseAnnotation, part: Part) -> bool:
+def _is_finished(decided: SparseAnnotation, part: Part) -> bool:
     """True when a structure is on more than half of the undecided slices between its first and its last one."""
-    plane = _main_plane(annotation)
-    indices = _slices_of(part[1], part[0], plane.array_axis(annotation.geometry))
-    decided = set(annotation.ledger.indices(plane))
-    undecided = [index for index in range(indices[0], indices[-1] + 1) if index not in decided]
-    return len(set(indices) - decided) > _FINISHED_SHARE * len(undecided)
+    plane = _main_plane(decided)
+    indices = _slices_of(part[1], part[0], plane.array_axis(decided.geometry))
+    known = set(decided.ledger.indices(plane))
+    undecided = [index for index in range(indices[0], indices[-1] + 1) if index not in known]
+    return len(set(indices) - known) > _FINISHED_SHARE * len(undecided)

@@ -117,7 +117,8 @@ def _evaluation(
     cohort: Cohort, name: str, path: Path, annotation: SparseAnnotation, stale: str, notes: list[str]
 ) -> Evaluation:
     result, reference = read_labels(path, annotation.geometry), cohort.reference(name)
-    drawn = annotation.supervised_mask()
+    # Where a slice does not decide all structures the result is not what was drawn.
+    drawn = annotation.decided_mask()
     figures = compare_labels(name, result, reference, annotation.geometry, None, drawn, expected=cohort.labels)
     labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
     absent = [cohort.labels.get(value, str(value)) for value in figures.absent]

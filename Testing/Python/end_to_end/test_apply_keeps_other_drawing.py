@@ -192,17 +192,17 @@ def test_a_structure_that_was_added_later_is_reported_with_the_slices_marked_bef
     for index in (10, 14):
         logic.markDrawn(volume, "axial", index)
     warnings = " ".join(logic.fillReport(logic.fillBetweenSlices(volume, "shape")).warnings)
-    assert "'late' was added after 5 slices had been marked as drawn (axial 4, axial 8, axial 12" in warnings
-    assert "'tumour' was added" not in warnings
+    assert "'late' is unknown on 5 drawn slices (axial 4, axial 8, axial 12" in warnings
+    assert "'tumour' is unknown" not in warnings
     segmentation.GetSegmentation().GetSegment("late").SetName("renamed")
-    assert "'renamed' was added after 5 slices" in " ".join(
+    assert "'renamed' is unknown on 5 drawn slices" in " ".join(
         logic.fillReport(logic.fillBetweenSlices(volume, "shape")).warnings
     )
     paint(mrml, segmentation, volume, on_slices(late, [8, 10, 12, 14]), "renamed")
     for index in INDICES:
         logic.markDrawn(volume, "axial", index)
     warnings = " ".join(logic.fillReport(logic.fillBetweenSlices(volume, "shape")).warnings)
-    assert "was added after" not in warnings
+    assert "unknown" not in warnings
 
 
 def test_two_volumes_on_one_grid_can_share_a_segmentation(mrml, logic, drawn):

@@ -209,7 +209,7 @@ def test_training_uses_a_fill_from_the_console_but_not_one_of_other_drawings(mrm
     assert logic.train([volume], "third", settings) == "third"
 
 
-def test_training_notes_name_the_slices_without_a_structure_that_was_added_later(mrml, logic, drawn):
+def test_training_notes_name_the_slices_that_say_nothing_about_a_structure_that_was_added_later(mrml, logic, drawn):
     volume, segmentation, _, _ = drawn
     segmentation.GetSegmentation().AddEmptySegment("late", "late")
     late = np.zeros(mrml.util.arrayFromVolume(volume).shape, np.uint8)
@@ -217,5 +217,5 @@ def test_training_notes_name_the_slices_without_a_structure_that_was_added_later
     mrml.util.updateSegmentBinaryLabelmapFromArray(late, segmentation, "late", volume)
     logic.markDrawn(volume, "axial", 11)
     notes = logic.trainingPlan([volume], settings=QUICK_TRAINING).notes
-    (sentence,) = [note for note in notes if "'late' was added after" in note]
-    assert "so it counts as absent there" in sentence
+    (sentence,) = [note for note in notes if "'late' is unknown on" in note]
+    assert "they were marked before it was added, or without it" in sentence

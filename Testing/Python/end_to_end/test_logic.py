@@ -177,12 +177,12 @@ def test_missing_steps_are_reported_in_order(mrml, logic):
 def test_overlapping_segments_are_reported_before_training(mrml, logic):
     volume, labels = add_ball(mrml)
     items = logic.recommendSlices([volume], density=0.2, wholeVolume=True)
-    draw(mrml, logic, volume, labels, items)
     segmentation = logic.segmentationNode(volume)
     segmentation.GetSegmentation().AddEmptySegment("twin", "twin")
+    draw(mrml, logic, volume, labels, items)
     mrml.util.updateSegmentBinaryLabelmapFromArray(labels, segmentation, "twin", volume)
     for action in (lambda: logic.train([volume]), lambda: logic.fillBetweenSlices(volume)):
-        with pytest.raises(BadInputError, match="'ball' and 'twin' in"):
+        with pytest.raises(BadInputError, match="'twin' and 'ball' in"):
             action()
     assert not (logic.cohortFolder / "runs").exists()
 

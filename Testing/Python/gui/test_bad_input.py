@@ -408,8 +408,11 @@ def test_a_finished_structure_is_not_changed_and_this_is_reported_in_the_panel(p
     panel.add_segment(volume, "organ")
     organ = np.zeros_like(panel.labels)
     organ[:, 2:6, 2:6] = 1
+    organ[1::2, 2:6, 6] = 1  # on slices that are not drawn: the fill would change it
     segmentation = panel.logic.segmentationNode(volume)
     panel.mrml.util.updateSegmentBinaryLabelmapFromArray(organ, segmentation, "organ", volume)
+    for entry in panel.logic.ledger(volume).decided:
+        panel.logic.markDrawn(volume, entry.plane.value, entry.index)
     panel.idle()
     ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()

@@ -317,7 +317,7 @@ def test_a_checkpoint_of_another_network_is_refused(ball_cohort, every_step_repo
 
 
 def test_steps_that_are_no_numbers_change_nothing_and_end_in_a_sentence(ball_cohort, monkeypatch):
-    monkeypatch.setattr(SparseLoss, "__call__", lambda s, logits, t, m, d=None: logits.sum() * float("nan"))
+    monkeypatch.setattr(SparseLoss, "__call__", lambda s, logits, t, m, d=None, u=None: logits.sum() * float("nan"))
     with pytest.raises(RunError, match="the loss is no longer a number, last with patches of 'ball_"):
         train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 50}))
 
@@ -330,7 +330,7 @@ def test_bf16_that_gives_nan_is_replaced_by_fp32(ball_cohort, monkeypatch):
 
     class Poison:
         def __enter__(self):
-            monkeypatch.setattr(SparseLoss, "__call__", lambda s, x, t, m, d=None: x.sum() * float("nan"))
+            monkeypatch.setattr(SparseLoss, "__call__", lambda s, x, t, m, d=None, u=None: x.sum() * float("nan"))
 
         def __exit__(self, *_):
             return None

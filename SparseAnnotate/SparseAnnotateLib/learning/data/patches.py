@@ -142,9 +142,9 @@ class PatchSampler:
 
 
 def _shown(case: TrainingCase, drawn_slice: tuple[int, int], wanted: int) -> np.ndarray:
-    """(rows, columns) bool: where a drawn slice shows a class; undecided voxels are not background."""
+    """(rows, columns) bool: where a drawn slice shows a class; voxels with anything unknown are not background."""
     shown: np.ndarray = case.labels[slice_layer(*drawn_slice)] == wanted
-    return shown if wanted else shown & case.decided_on(*drawn_slice)
+    return shown if wanted else shown & case.decided_on(*drawn_slice) & ~case.unknown_on(*drawn_slice)
 
 
 def _shows_background(case: TrainingCase, drawn_slice: tuple[int, int]) -> bool:
@@ -162,8 +162,9 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
 
     Returns:
         image (1, S, A, R) float32; label (1, S, A, R) uint8/uint16; supervised (1, S, A, R) bool, or, where fills are
-        learned from, the weights as float32. Where the case has them: sets (V, S, A, R), class indices plus 1, 0 beyond
-        the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
+        learned from, the weights as float32. Where structures are unknown on some slices of the training: unknown
+        (1, S, A, R) int16, see `TrainingCase.unknown`. Where the case has them: sets (V, S, A, R), class indices plus
+        1, 0 beyond the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
     """
     shape = case.image.shape
     inside = along_axes(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, shape, strict=True))
@@ -185,11 +186,15 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
             if inside[axis].start <= index < inside[axis].stop:
                 layer: list[int | slice] = list(place)
                 layer[axis] = index - start[axis]
-                supervised[tuple(layer)] = counts
+                if weights is None or not counts:
+                    supervised[tuple(layer)] = counts
     undecided = case.undecided
     if undecided is not None:
         supervised[cut(undecided)] = 0
     patch["supervised"] = supervised[None]
+    if case.unknown_sets:
+        unknown = case.unknown
+        patch["unknown"] = (np.zeros(size, dtype=np.int16) if unknown is None else cut(unknown))[None]
     if case.pseudo_path is not None:
         sets, sure = case.pseudo_labels(inside)
         for key, values in (("sets", sets + 1), ("sure", sure)):

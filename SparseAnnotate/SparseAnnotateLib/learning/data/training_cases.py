@@ -43,6 +43,8 @@ class TrainingCase:
             `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
         undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided.
+        unknown_path: where `unknown` lies on disk; None when the drawn slices decide all structures.
+        unknown_sets: sets of class indices, the same for all cases that are trained on together.
     """
 
     name: str
@@ -58,6 +60,8 @@ class TrainingCase:
     pseudo_start: tuple[int, int, int] = (0, 0, 0)
     located: dict[int, np.ndarray] = field(default_factory=dict)
     undecided_path: Path | None = None
+    unknown_path: Path | None = None
+    unknown_sets: tuple[tuple[int, ...], ...] = ()
 
     # Mapped at each access, which costs almost nothing: a cohort may have more cases than a process may open files.
     @property
@@ -80,8 +84,26 @@ class TrainingCase:
         """(S, A, R) bool, mapped from disk: undecided voxels of drawn slices; None without any."""
         return np.load(self.undecided_path, mmap_mode="r") if self.undecided_path is not None else None
 
+    @property
+    def unknown(self) -> np.ndarray | None:
+        """(S, A, R) int16, mapped from disk: n where the classes of `unknown_sets[n - 1]` are unknown, 0 elsewhere."""
+        return np.load(self.unknown_path, mmap_mode="r") if self.unknown_path is not None else None
+
+    def unknown_on(self, axis: int, index: int, c: int | None = None) -> np.ndarray:
+        """(rows, columns) bool: the voxels of a drawn slice where a class, or any class, is unknown."""
+        unknown = self.unknown
+        layer = slice_layer(axis, index)
+        if unknown is None:
+            return np.zeros(self.labels[layer].shape, dtype=bool)
+        table = np.array([False, *(c is None or c in classes for classes in self.unknown_sets)])
+        found: np.ndarray = table[unknown[layer]]
+        return found
+
     def decided_on(self, axis: int, index: int) -> np.ndarray:
-        """(rows, columns) bool: the voxels of a drawn slice that a person has decided; all, as a rule."""
+        """(rows, columns) bool: the voxels of a drawn slice that a person has decided; all, as a rule.
+
+        Of some classes nothing may be known on them; see `unknown_on`.
+        """
         undecided = self.undecided
         layer = slice_layer(axis, index)
         return np.ones(self.labels[layer].shape, dtype=bool) if undecided is None else ~undecided[layer]
@@ -204,6 +226,8 @@ def training_cases(
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
     undecided: dict[str, Path] = {}
+    unknown: dict[str, Path] = {}
+    unknown_sets: dict[tuple[int, ...], int] = {}
     for number, name in enumerate(names):
         watch.step(
             number / len(names),
@@ -220,6 +244,10 @@ def training_cases(
         if annotation.undecided is not None:
             undecided[name] = kept_path(folder, "undecided", name)
             save_array(undecided[name], annotation.geometry.to_standard_order(annotation.undecided))
+        left = _unknown_classes(annotation, labels, classes, unknown_sets)
+        if left is not None:
+            unknown[name] = kept_path(folder, "unknown", name)
+            save_array(unknown[name], left)
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
@@ -234,7 +262,8 @@ def training_cases(
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
-        case = replace(case, undecided_path=undecided.get(name))
+        case = replace(case, undecided_path=undecided.get(name), unknown_path=unknown.get(name))
+        case = replace(case, unknown_sets=tuple(unknown_sets))
         if with_distances:
             paths = _saved_distances(folder, case, len(classes) + 1)
             case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)
@@ -292,8 +321,10 @@ def _filled(
         )
     labels = read_labels(path, annotation.geometry)
     confidence = read_percent(confidence_path, annotation.geometry)
-    drawn = annotation.supervised_mask()
-    if not np.array_equal(labels[drawn], annotation.labels[drawn]) or not np.array_equal(confidence == 100, drawn):
+    restored = labels.copy()
+    annotation.restore_drawn(restored)
+    decided = annotation.decided_mask(annotation.label_values())
+    if not np.array_equal(labels, restored) or not np.array_equal(confidence == 100, decided):
         raise BadInputError(
             _("The fill of case '{name}' does not match what is drawn now. Fill it again.").format(name=name)
         )
@@ -301,10 +332,30 @@ def _filled(
     if change:
         raise BadInputError(stale_sentence("fill", {name: change}, "Fill it again."))
     weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
-    weights[drawn] = 1.0
+    # Of a structure that is unknown on a drawn slice the fill counts there; that the others are absent is certain.
+    weights[annotation.supervised_mask() & (labels == annotation.labels)] = 1.0
     if annotation.undecided is not None:
         weights[annotation.undecided] = 0.0
     return labels, weights
+
+
+def _unknown_classes(
+    annotation: SparseAnnotation, labels: np.ndarray, classes: dict[int, int], numbers: dict[tuple[int, ...], int]
+) -> np.ndarray | None:
+    """(S, A, R) int16 numbers of sets of classes that are unknown where `labels` is 0; None without any.
+
+    `numbers`: the number of each set of classes, from 1; new sets are added.
+    """
+    found = annotation.unknown_structures()
+    if found is None:
+        return None
+    table = np.zeros(len(found.sets) + 1, dtype=np.int16)
+    for place, values in enumerate(found.sets, start=1):
+        unknown = tuple(sorted(classes[value] for value in values if value in classes))
+        if unknown:
+            table[place] = numbers.setdefault(unknown, len(numbers) + 1)
+    result = np.where(labels == 0, table[found.index], np.int16(0))
+    return annotation.geometry.to_standard_order(result) if result.any() else None
 
 
 def _class_labels(labels: np.ndarray, annotation: SparseAnnotation, classes: dict[int, int]) -> np.ndarray:

@@ -34,6 +34,9 @@ _MADE = ("annotations", "ledgers")
 def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[str], watch: Watch) -> Path:
     """Write cases as a raw dataset: drawn slices with their labels, everything else as 'ignore'.
 
+    nnU-Net cannot be told that a voxel is 'background or one of these structures': on slices that say nothing about a
+    structure, everything but what they show is ignored.
+
     Cases without drawn slices become test images. nnU-Net needs consecutive labels: they are renumbered in the order
     of their values, and dataset.json keeps their names. Ledgers are exported, too; nnU-Net ignores them.
 
@@ -75,7 +78,8 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         write_image(folder / f"images{kind}" / f"{file_stem(name)}{CHANNEL}.nii.gz", image, geometry)
         if supervised.any():
             drawn += 1
-            labels = np.where(supervised, table[annotation.drawn_labels()], len(values) + 1).astype(table.dtype)
+            decided = annotation.decided_mask(values)
+            labels = np.where(decided, table[annotation.drawn_labels()], len(values) + 1).astype(table.dtype)
             write_image(folder / "labelsTr" / f"{file_stem(name)}.nii.gz", labels, geometry)
         if annotation.ledger.entries:
             write_json(folder / LEDGER_FOLDER / f"{file_stem(name)}.json", annotation.ledger)
@@ -182,12 +186,12 @@ def _case(
         return None, path, []
     known = labels != dataset.ignored
     if decided is not None:
-        return with_ledger(decided, labels, known, geometry), None, []
+        return with_ledger(decided, labels, known, geometry, dataset.labels), None, []
     ledger, warnings = _ledger(folder, name)
-    if ledger is not None and explains(ledger, labels, known, geometry):
-        annotation = with_ledger(ledger, labels, known, geometry)
+    if ledger is not None and explains(ledger, labels, known, geometry, dataset.labels):
+        annotation = with_ledger(ledger, labels, known, geometry, dataset.labels)
     else:
-        annotation = drawn_from_known(labels, known, geometry)
+        annotation = drawn_from_known(labels, known, geometry, dataset.labels)
         if ledger is not None:
             warnings.append(
                 _("'{case}': the labels no longer match the ledger in '{folder}', so the ledger was ignored.").format(

@@ -179,8 +179,12 @@ class Predictor:
         index_of = np.zeros(max(int(labels.max()), *self.card.classes) + 1, dtype=dtype)
         index_of[list(self.card.classes)] = np.arange(1, self.card.class_count)
         slices = [geometry.to_standard_slice(axis, index) for axis, indices in by_axis.items() for index in indices]
-        mask = geometry.to_standard_order(annotation.supervised_mask())
-        return DrawnVoxels(geometry.to_standard_order(index_of[labels]), mask, tuple(slices))
+        silent = {
+            place: frozenset(geometry.to_standard_slice(p.array_axis(geometry), i) for p, i in annotation.silent_on(v))
+            for place, v in enumerate(self.card.classes, start=1)
+        }
+        mask = geometry.to_standard_order(annotation.decided_mask())
+        return DrawnVoxels(geometry.to_standard_order(index_of[labels]), mask, tuple(slices), silent)
 
     def _notes(self, found: Cleaned) -> tuple[str, ...]:
         """What clean-up has left out, as sentences."""
@@ -213,7 +217,7 @@ def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation) -> np
     if percent is None:
         return None
     percent = np.ascontiguousarray(annotation.geometry.from_standard_order(percent))
-    percent[annotation.supervised_mask()] = 0
+    percent[annotation.decided_mask()] = 0
     return percent
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -27,11 +27,18 @@ class DrawnVoxels:
         classes: (S, A, R) class indices; only those on drawn voxels count.
         mask: (S, A, R) bool, which voxels are drawn.
         slices: the drawn slices as (axis, index).
+        silent: for each class of which some of the slices say nothing, those slices.
     """
 
     classes: np.ndarray
     mask: np.ndarray
     slices: tuple[tuple[int, int], ...]
+    silent: Mapping[int, frozenset[tuple[int, int]]] = field(default_factory=dict)
+
+    def deciding(self, value: int) -> list[tuple[int, int]]:
+        """The drawn slices that either show a class or rule it out."""
+        silent = self.silent.get(value, frozenset())
+        return [one for one in self.slices if one not in silent]
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def without_far_pieces(
         untouched = _untouched_pieces(pieces, count, box, drawn, value, points)
         if not untouched:
             continue
-        limit = _FARTHER * max(_farthest_neighbour(drawn, value, points, spacing), _widest_gap(drawn, spacing))
+        limit = _FARTHER * max(_farthest_neighbour(drawn, value, points, spacing), _widest_gap(drawn, value, spacing))
         stray = _far_ones(pieces, untouched, box, points, spacing, limit)
         if stray.any():
             removed = stray[pieces]
@@ -110,9 +117,9 @@ def _farthest_neighbour(
     return farthest
 
 
-def _widest_gap(drawn: DrawnVoxels, spacing: Sequence[float]) -> float:
+def _widest_gap(drawn: DrawnVoxels, value: int, spacing: Sequence[float]) -> float:
     """The widest gap (mm) between neighbouring slices along the axis that most slices are drawn across."""
-    by_axis = [sorted(index for a, index in drawn.slices if a == axis) for axis in range(3)]
+    by_axis = [sorted(index for a, index in drawn.deciding(value) if a == axis) for axis in range(3)]
     axis = max(range(3), key=lambda a: len(by_axis[a]))
     return float(max(np.diff(by_axis[axis]), default=0)) * spacing[axis]
 
@@ -131,7 +138,7 @@ def _untouched_pieces(
     """
     touched = np.zeros(count + 1, dtype=bool)
     touched[pieces[drawn.mask[box] & (drawn.classes[box] == value)]] = True
-    open_sides = _open_sides(drawn, points)
+    open_sides = _open_sides(drawn, value, points)
     found = {}
     for piece, place in enumerate(ndimage.find_objects(pieces), start=1):
         whole = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(place, box, strict=True))
@@ -159,11 +166,14 @@ def _far_ones(
     return far
 
 
-def _open_sides(drawn: DrawnVoxels, points: dict[tuple[int, int], np.ndarray]) -> list[tuple[int, int, bool]]:
+def _open_sides(
+    drawn: DrawnVoxels, value: int, points: dict[tuple[int, int], np.ndarray]
+) -> list[tuple[int, int, bool]]:
     """The outermost drawn slices that show the structure, or may do so: (axis, index, whether it is the last one)."""
     sides = []
-    for axis in {axis for axis, _ in drawn.slices}:
-        indices = [index for a, index in drawn.slices if a == axis]
+    slices = drawn.deciding(value)
+    for axis in {axis for axis, _ in slices}:
+        indices = [index for a, index in slices if a == axis]
         for end in {min(indices), max(indices)}:
             if (axis, end) in points or not drawn.mask[slice_layer(axis, end)].all():
                 sides.append((axis, end, end == max(indices)))

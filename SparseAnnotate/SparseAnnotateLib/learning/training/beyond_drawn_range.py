@@ -146,6 +146,7 @@ class _DrawnRange:
         key = (axis, index, c)
         if key not in self._distances:
             shown = (self.case.labels[slice_layer(axis, index)] == c) | ~self.case.decided_on(axis, index)
+            shown |= self.case.unknown_on(axis, index, c)
             sampling = [s for a, s in enumerate(self._spacing) if a != axis]
             distance = distance_transform_edt(~shown, sampling) if shown.any() else np.full(shown.shape, np.inf)
             self._distances[key] = distance.astype(np.float32)

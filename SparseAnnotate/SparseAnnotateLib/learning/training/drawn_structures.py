@@ -1,4 +1,4 @@
-"""Which structures are drawn, on how many voxels and in which cases, and a warning where that is little."""
+"""Which structures are drawn or unknown, on how many voxels and in which cases, and warnings on them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...core import SparseAnnotation
-from ...core.messages import _, counted
+from ...core.messages import _, counted, listed
 from ...core.planes import slice_layer
+from ...core.structure_notes import unknown_sentences, unrecorded_count, unrecorded_sentence
 
 _FEW_VOXELS = 20
 _NOTES_AT_MOST = 5
@@ -63,6 +64,48 @@ class DrawnStructures:
                 )
             )
         return notes
+
+
+class UnknownInCases:
+    """The structures of which drawn slices of several cases say nothing: they are not learned as background there."""
+
+    def __init__(self):
+        self._sentences: list[str] = []
+        self._nowhere: dict[str, list[str]] = defaultdict(list)
+        self._unrecorded = 0
+
+    def add(self, name: str, annotation: SparseAnnotation) -> None:
+        """Add the drawn slices of a case."""
+        self._unrecorded += unrecorded_count(annotation)
+        if not annotation.has_unknown_structures:
+            return
+        decided = [annotation.unknown_on(e.plane, e.index) for e in annotation.ledger.decided]
+        partly = [v for v in annotation.names if not all(v in unknown for unknown in decided)]
+        sentences = unknown_sentences(annotation, partly)
+        self._sentences += [_("'{case}': {problem}").format(case=name, problem=sentence) for sentence in sentences]
+        for value in annotation.names.keys() - set(partly):
+            self._nowhere[annotation.names[value]].append(name)
+
+    def notes(self) -> list[str]:
+        """Sentences, the first of many only."""
+        notes = self._sentences[:_NOTES_AT_MOST]
+        more = len(self._sentences) - _NOTES_AT_MOST
+        if more > 0:
+            notes.append(
+                counted(
+                    more,
+                    _("The same applies to {count} more structure in the other cases."),
+                    _("The same applies to {count} more structures in the other cases."),
+                )
+            )
+        for structure, cases in list(self._nowhere.items())[:_NOTES_AT_MOST]:
+            notes.append(
+                _(
+                    "Nothing is known of '{structure}' in these cases, because none of their slices was marked with "
+                    "it: {cases}. They neither show it nor count as examples without it."
+                ).format(structure=structure, cases=listed([f"'{case}'" for case in cases], _NOTES_AT_MOST))
+            )
+        return [*notes, *([unrecorded_sentence(self._unrecorded)] if self._unrecorded else [])]
 
 
 def _name(value: int, labels: Mapping[int, str]) -> str:

@@ -8,7 +8,7 @@ patch shows one drawn slice. On a dense mask each equals MONAI's loss of that na
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from ...runs.loss import DEFAULT_LOSS, LOSSES
 _FOCUS = 2.0  # the focal loss' gamma
 _TVERSKY_WRONG, _TVERSKY_MISSED = 0.3, 0.7
 _BOUNDARY_SHARE = 0.05
+_NEVER = -1e30  # a logit; minus infinity would give NaN where the target is 0
 
 Total = Callable[[torch.Tensor], torch.Tensor]
 
@@ -134,6 +135,7 @@ class SparseLoss:
         name: one of LOSSES.
         class_weights: (C,) for losses that need them, background first.
         total: sums a tensor over all processes that train together, differentiably; None where there is only one.
+        unknown_sets: sets of class indices, without the background, to which `unknown` refers.
 
     Raises BadInputError when there is no loss of that name.
     """
@@ -141,6 +143,7 @@ class SparseLoss:
     name: str = DEFAULT_LOSS
     class_weights: torch.Tensor | None = None
     total: Total | None = None
+    unknown_sets: Sequence[Sequence[int]] = ()
 
     def __post_init__(self):
         self._entry = LOSSES.named(self.name)
@@ -157,6 +160,7 @@ class SparseLoss:
         target: torch.Tensor,
         supervised: torch.Tensor,
         distances: torch.Tensor | None = None,
+        unknown: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The loss, a scalar; exactly zero (with zero gradient) when no voxel is supervised.
 
@@ -166,6 +170,8 @@ class SparseLoss:
                 ignored where not supervised.
             supervised: (N, 1, *spatial) bool; or floating-point weights, 0 where not supervised.
             distances: (N, C, *spatial) signed distances for losses that need them.
+            unknown: (N, 1, *spatial) integers, n where the classes of `unknown_sets[n - 1]` may be, or may not be,
+                where the target is background: their probability counts as the background's; see `merged`.
         """
         # Searched for once: each search lets the CPU wait for a GPU.
         patch, place = (supervised[:, 0].flatten(1) > 0).nonzero(as_tuple=True)
@@ -180,16 +186,45 @@ class SparseLoss:
             count = float(self.total(torch.tensor(count, dtype=torch.float32, device=logits.device)))
         if count == 0:
             return voxels.sum() * 0.0 + logits.flatten()[:1].float().nan_to_num(0.0, 0.0, 0.0).sum() * 0.0
+        truth = _probabilities(chosen(target), logits.shape[1])
+        if unknown is not None and self.unknown_sets:
+            table = unknown_table(self.unknown_sets, logits.shape[1]).to(logits.device, non_blocking=True)
+            voxels, truth = merged(voxels, truth, table[chosen(unknown)[:, 0].long()])
         return self._formula(
             SupervisedVoxels(
                 logits=voxels,
-                target=_probabilities(chosen(target), logits.shape[1]),
+                target=truth,
                 weights=chosen(supervised)[:, 0].float(),
                 distances=chosen(distances).float() if distances is not None else None,
                 total=self.total or (lambda tensor: tensor),
                 class_weights=self.class_weights,
             )
         )
+
+
+def unknown_table(sets: Sequence[Sequence[int]], class_count: int) -> torch.Tensor:
+    """(sets + 1, C) bool: which classes are in each set; none in the first row."""
+    table = torch.zeros(len(sets) + 1, class_count, dtype=torch.bool)
+    for number, classes in enumerate(sets, start=1):
+        table[number, list(classes)] = True
+    return table
+
+
+def merged(logits: torch.Tensor, target: torch.Tensor, unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and targets, (M, C), with the probabilities of unknown classes added to the background's.
+
+    Of these classes only 'background or one of them' is known, so only the sum of their probabilities has a loss (the
+    marginal loss of Fang & Yan 2020 and Shi et al. 2021). As classes of their own they have probability 0 there.
+
+    Args:
+        unknown: (M, C) bool, without the background.
+    """
+    together = torch.cat([torch.ones_like(unknown[:, :1]), unknown[:, 1:]], 1)
+    background = torch.logsumexp(logits.masked_fill(~together, -torch.inf), 1, keepdim=True)
+    left = logits.masked_fill(unknown, _NEVER)
+    added = (target * unknown).sum(1, keepdim=True)
+    truth = target.masked_fill(unknown, 0.0)
+    return torch.cat([background, left[:, 1:]], 1), torch.cat([truth[:, :1] + added, truth[:, 1:]], 1)
 
 
 def _probabilities(target: torch.Tensor, class_count: int) -> torch.Tensor:

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...core import Cohort, Plane
-from ...core.messages import _, counted
+from ...core.messages import _
 from ...runs.settings import AxisLetter, large_enough_patch
 
 _SIDES = {"left", "right", "l", "r", "lt", "rt", "lh", "rh"}
-_LATE_NOTES_AT_MOST = 5
 _DIFFERENT_SPACING = 2.0
 _PLANES = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)  # slices across S, A and R
 
@@ -51,19 +50,6 @@ def cohort_notes(
             )
             break
     return notes
-
-
-def late_notes(sentences: Sequence[str]) -> list[str]:
-    """The first of the sentences on structures that were added late, and how many more there are."""
-    more = len(sentences) - _LATE_NOTES_AT_MOST
-    if more <= 0:
-        return list(sentences)
-    rest = counted(
-        more,
-        _("The same applies to {count} more structure in the other cases."),
-        _("The same applies to {count} more structures in the other cases."),
-    )
-    return [*sentences[:_LATE_NOTES_AT_MOST], rest]
 
 
 def mirrored_axes(

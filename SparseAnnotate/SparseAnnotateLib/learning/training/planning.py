@@ -7,16 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort
-from ...core.late_structures import late_structure_sentences
 from ...core.messages import _
 from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
 from ..devices import chosen_device, release_cached_memory, training_precision
 from ..prediction.model_building import network_shape
-from .drawn_structures import DrawnStructures
+from .drawn_structures import DrawnStructures, UnknownInCases
 from .patch_planning import memory_note, planned_network, planned_patch_and_batch, planned_slices_and_batch
-from .plan_notes import cohort_notes, late_notes, mirrored_axes, patch_note, plane_notes
+from .plan_notes import cohort_notes, mirrored_axes, patch_note, plane_notes
 
 _THICK = 3.0  # from this ratio of spacings on, a plane's slices are too distorted to learn from
 _LEVELS = 5
@@ -40,15 +39,14 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
                 "at least one slice and mark it as drawn."
             ).format(cohort=cohort.name)
         )
-    fingerprints, shapes, spacings, drawn_axes, slices, late = {}, [], [], set(), 0, []
-    drawn = DrawnStructures()
+    fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
+    drawn, unknown = DrawnStructures(), UnknownInCases()
     for name in names:
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         fingerprints[name] = annotation.fingerprint()
         drawn.add(name, annotation)
-        sentences = late_structure_sentences(annotation, cohort.labels)
-        late += [_("'{case}': {problem}").format(case=name, problem=sentence) for sentence in sentences]
+        unknown.add(name, annotation)
         shapes.append(annotation.geometry.standard_shape)
         spacings.append(annotation.geometry.standard_spacing)
         for axis, indices in annotation.drawn_by_axis().items():
@@ -71,7 +69,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     notes = [] if as_asked else [chosen.message]
     notes += cohort_notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
     notes += drawn.notes(cohort.labels)
-    notes += late_notes(late)
+    notes += unknown.notes()
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
     flip, sides = mirrored_axes(settings.augmentation.flip, names_of.values())
     notes += sides

@@ -32,7 +32,7 @@ def write_pseudo_labels(
     """Predict all cases of a run with its base models and write the results; cases that have them are skipped.
 
     Each case gets its sets of class indices (`RunFolder.pseudo_labels_path`) and a map of their agreement in percent
-    (`RunFolder.agreement_path`), which is 100 on drawn voxels.
+    (`RunFolder.agreement_path`), which is 100 on voxels that are drawn, where all structures are decided.
     """
     names = [*plan.cases, *plan.undrawn_cases]
     for number in ranks.share(len(names)):
@@ -92,6 +92,7 @@ def with_pseudo_labels(
 ) -> list[TrainingCase]:
     """The cases to train a final model on: the drawn ones, and those without drawn slices."""
     known = {case.name: case for case in cases}
+    unknown_sets = next((case.unknown_sets for case in cases if case.unknown_sets), ())
     found = []
     for name in [*plan.cases, *plan.undrawn_cases]:
         sets, sure, _ = read_pseudo_labels(folder, name)
@@ -104,7 +105,7 @@ def with_pseudo_labels(
         start = tuple(side.start for side in box)
         located = _located(majority(sets, plan.class_count), plan)
         # The final model does not learn from fills: the base models did, and their pseudo-labels carry that on.
-        case = replace(case, weights_path=None, distances_paths={}, distance_classes=0)
+        case = replace(case, weights_path=None, distances_paths={}, distance_classes=0, unknown_sets=unknown_sets)
         found.append(replace(case, pseudo_path=path, pseudo_start=start, located=located))
     ranks.wait()
     return found
@@ -143,5 +144,5 @@ def _located(labels: np.ndarray, plan: RunPlan) -> dict[int, np.ndarray]:
 def _write_agreement(cohort: Cohort, folder: RunFolder, name: str, sets: np.ndarray) -> None:
     geometry = cohort.geometry(name)
     percent = np.ascontiguousarray(geometry.from_standard_order(agreement(sets)))
-    percent[cohort.annotation(name).supervised_mask()] = 100
+    percent[cohort.annotation(name).decided_mask()] = 100
     write_image(folder.agreement_path(name), percent, geometry)

@@ -18,10 +18,12 @@ from ..networks.outputs import Outputs, loss_of_outputs, main_logits
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import mean_pseudo_label
 from .distributed import Ranks
-from .losses import SparseLoss
+from .losses import SparseLoss, unknown_table
 from .objective import Forward
 from .supervised_objective import SupervisedObjective
 from .validation import affordable_slices, dice_on_slices, unpredicted_classes
+
+_RULED_OUT = 1e-3
 
 
 class SelfTrainingObjective(SupervisedObjective):
@@ -67,6 +69,9 @@ class SelfTrainingObjective(SupervisedObjective):
         prior = prior.transpose(0, 1) * inside
         outputs = forward(torch.cat([batch["image"], prior], 1) if self._sees_prior else batch["image"])
         drawn = batch["supervised"] > 0
+        if "unknown" in batch:
+            prior, sets = self._possible(batch, drawn, prior, sets)
+            drawn = drawn & (batch["unknown"] == 0)
         if self._learns_mean:
             truth = torch.zeros_like(prior).scatter_(1, batch["label"].long(), 1.0)
             target = torch.where(drawn, truth, prior)
@@ -78,6 +83,27 @@ class SelfTrainingObjective(SupervisedObjective):
         return loss_of_outputs(
             outputs, self.settings.auxiliary_weight, lambda logits: self._loss(logits, target, weights)
         )
+
+    def _possible(
+        self, batch: Batch, drawn: torch.Tensor, prior: torch.Tensor, sets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and sets of pseudo-labels, with nothing but unknown structures where a slice decides some of them.
+
+        Args:
+            drawn: (N, 1, *spatial) bool. prior: (N, C, *spatial) probabilities. sets: (N, V, *spatial) class indices.
+        """
+        unknown = batch["unknown"].long()
+        table = unknown_table(self._unknown_sets, self.plan.class_count).to(unknown.device, non_blocking=True)
+        table[:, 0] = True
+        possible = table[unknown[:, 0]].movedim(-1, 1)  # (N, C, *spatial)
+        partly = drawn & (unknown > 0)
+        left = prior * possible
+        total = left.sum(1, keepdim=True)
+        # Where all that the base models see is ruled out, there is background.
+        background = torch.zeros_like(left)
+        background[:, 0] = 1.0
+        left = torch.where(total > _RULED_OUT, left / total.clamp_min(_RULED_OUT), background)
+        return torch.where(partly, left, prior), torch.where(partly & ~possible.gather(1, sets), 0, sets)
 
     def score(self, model: TrainedModel, watch: Watch) -> float | None:
         held_out = affordable_slices(self.cases, model.patch, self.settings.seed)

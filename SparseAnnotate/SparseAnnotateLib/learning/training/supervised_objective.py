@@ -36,7 +36,8 @@ class SupervisedObjective(Objective):
     def __init__(self, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks):
         self.plan, self.cases, self.settings, self.ranks = plan, list(cases), plan.settings, ranks
         weights = self._class_weights() if LOSSES[self.settings.loss].needs_class_weights else None
-        self._loss = SparseLoss(self.settings.loss, weights, ranks.total_of_several)
+        self._unknown_sets = next((case.unknown_sets for case in self.cases if case.unknown_sets), ())
+        self._loss = SparseLoss(self.settings.loss, weights, ranks.total_of_several, self._unknown_sets)
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
@@ -83,10 +84,11 @@ class SupervisedObjective(Objective):
         if supervised.ndim == 4:
             supervised = _equal_slice_weights(supervised)
         label = batch["label"][which]
+        unknown = batch["unknown"][which] if "unknown" in batch else None
         return loss_of_outputs(
             outputs,
             self.settings.auxiliary_weight,
-            lambda logits: self._loss(logits, label, supervised, distances),
+            lambda logits: self._loss(logits, label, supervised, distances, unknown),
         )
 
     def _disagreement(self, logits: torch.Tensor, batch: Batch, teacher: Forward) -> torch.Tensor:
@@ -106,7 +108,8 @@ class SupervisedObjective(Objective):
         counts = np.ones(self.plan.class_count)
         for case in self.cases:
             for axis, index in case.slices:
-                labels = np.take(case.labels, index, axis)[case.decided_on(axis, index)]
+                known = case.decided_on(axis, index) & ~case.unknown_on(axis, index)
+                labels = np.take(case.labels, index, axis)[known]
                 counts += np.bincount(labels.ravel(), minlength=len(counts))[: len(counts)]
         weights = np.sqrt(counts.sum() / counts)
         return torch.tensor(weights / weights.mean(), dtype=torch.float32)

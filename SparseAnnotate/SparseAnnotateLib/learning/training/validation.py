@@ -52,9 +52,7 @@ def dice_on_slices(
     tally = Tally(model.class_count)
     for case, (axis, index) in slices:
         watch.check()
-        decided = case.decided_on(axis, index)
-        predicted = _predicted_slice(model, case, axis, index, watch, set_weights)
-        tally.add(predicted[decided], case.labels[slice_layer(axis, index)][decided])
+        tally.add(_predicted_slice(model, case, axis, index, watch, set_weights), case, axis, index)
     return tally.dice()
 
 
@@ -68,10 +66,12 @@ class Tally:
     def __init__(self, class_count: int):
         self.counts = np.zeros((class_count - 1, 2))
 
-    def add(self, predicted: np.ndarray, truth: np.ndarray) -> None:
-        """Count class indices of the same voxels."""
+    def add(self, predicted: np.ndarray, case: TrainingCase, axis: int, index: int) -> None:
+        """Count class indices, (rows, columns), predicted on a drawn slice, for each class where it is decided."""
+        decided, truth = case.decided_on(axis, index), case.labels[slice_layer(axis, index)]
         for c in range(1, len(self.counts) + 1):
-            p, t = predicted == c, truth == c
+            known = decided if case.unknown_path is None else decided & ~case.unknown_on(axis, index, c)
+            p, t = (predicted == c) & known, (truth == c) & known
             self.counts[c - 1] += (2 * np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t))
 
     def dice(self) -> float:

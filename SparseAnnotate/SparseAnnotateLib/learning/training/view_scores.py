@@ -72,16 +72,14 @@ def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watc
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
         slab, low = slab_around(case, axis, index, thickness)
         volume = VolumePrediction(models, case.image[slab], watch.quiet())
-        decided = case.decided_on(axis, index)
-        truth = case.labels[slice_layer(axis, index)][decided]
         views: dict[str, list[np.ndarray]] = {}
         for _start, _stop, found in volume.slabs(_classes_by(volume)):
             for name, classes in found.items():
                 views.setdefault(name, []).append(classes)
         for name, parts in views.items():
-            predicted = np.concatenate(parts)[slice_layer(axis, index - low)][decided]
+            predicted = np.concatenate(parts)[slice_layer(axis, index - low)]
             tally = Tally(models[0].class_count)
-            tally.add(predicted, truth)
+            tally.add(predicted, case, axis, index)
             counts.setdefault(name, []).append(tally.counts)
     scores = ViewScores({name: np.stack(parts) for name, parts in counts.items()})
     return scores if scores.dice else None

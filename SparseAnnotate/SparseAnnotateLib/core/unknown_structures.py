@@ -1,0 +1,58 @@
+"""Which structures are unknown at each voxel of the drawn slices, without an array for each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+_MOST_IN_A_BYTE = 255
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownStructures:
+    """The structures of which nothing is known at a voxel that is otherwise decided: there they may be, or not.
+
+    Attributes:
+        sets: sets of label values, each sorted.
+        index: (K, J, I) uint8 or uint16: 0 where everything is known or nothing is decided, n where those of
+            `sets[n - 1]` are unknown.
+    """
+
+    sets: tuple[tuple[int, ...], ...]
+    index: np.ndarray
+
+    def of_any(self, values: Iterable[int]) -> np.ndarray:
+        """(K, J, I) bool: where at least one of these structures is unknown."""
+        wanted = set(values)
+        found: np.ndarray = np.array([False, *(bool(wanted.intersection(unknown)) for unknown in self.sets)])[
+            self.index
+        ]
+        return found
+
+    @classmethod
+    def on_layers(
+        cls, shape: tuple[int, ...], layers: Iterable[tuple[tuple[int | slice, ...], tuple[int, ...]]]
+    ) -> UnknownStructures:
+        """Of slices with their unknown label values; where slices cross, what one of them decides is known."""
+        sets: dict[tuple[int, ...], int] = {}
+        # In these codes 0 means that no slice is there, and n stands for set n - 1; the empty set is among them.
+        codes = np.zeros(shape, dtype=np.uint8)
+        for layer, unknown in layers:
+            here = codes[layer]
+            by_code = {code: values for values, code in sets.items()}
+            new = here.copy()
+            for code in np.unique(here).tolist():
+                common = unknown if code == 0 else tuple(sorted(set(by_code[code]) & set(unknown)))
+                if common not in sets:
+                    sets[common] = len(sets) + 1
+                if sets[common] > _MOST_IN_A_BYTE and codes.dtype == np.uint8:
+                    codes, new = codes.astype(np.uint16), new.astype(np.uint16)
+                new[here == code] = sets[common]
+            codes[layer] = new
+        named = [values for values in sets if values]
+        table = np.zeros(len(sets) + 1, dtype=codes.dtype)
+        for number, values in enumerate(named, start=1):
+            table[sets[values]] = number
+        return cls(tuple(named), table[codes])
