@@ -62,8 +62,8 @@ class LedgerEntry:
 class Ledger:
     """All slices of one volume that were recommended or decided. Immutable: every change returns a new ledger.
 
-    In version 1 structures that were added later counted as absent on a slice. So its slices are read as decided for all
-    structures, which makes the same results.
+    In version 1 structures that were added later counted as absent on a slice. So its slices are read as decided for
+    all structures, which makes the same results.
     """
 
     entries: tuple[LedgerEntry, ...] = ()
