@@ -163,7 +163,7 @@ def fillers(
         method = AutoInterpolator()
         step = max(1, -(-len(annotations) // MEASURED_FOR_AUTO))
         chosen = list(zip(annotations, images, strict=True))[::step]
-        method = method.with_scores(pooled(s for a, i in chosen for s in method.measure(a, i)))
+        method = method.with_evidence(pooled(s for a, i in chosen for s in method.measure(a, i)))
     elif name == "propagation":
         method = _learned(annotations, images, steps, learned)
     else:

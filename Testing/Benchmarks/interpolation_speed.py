@@ -41,7 +41,12 @@ def main() -> None:
         image = 20.0 * labels + np.random.default_rng(0).normal(scale=5, size=shape).astype(np.float32)
         took, walked = _timed(_fill, interpolator_named("random_walk"), annotation, image)
         rows.append((title, "random_walk", took, took / seconds, _agreement(walked, labels)))
-        del image, walked
+        mixing = interpolator_named("auto")
+        took, mixed = _timed(_fill, mixing, annotation, image)
+        rows.append((title, "auto", took, took / seconds, _agreement(mixed, labels)))
+        again = _timed(mixing.refill, mixed, annotation, image, changed)[0]
+        rows.append((title, "auto, two gaps again", again, again / seconds, _agreement(mixed, labels)))
+        del image, walked, mixed
         try:
             took, filled = _timed(_fill, MorphologicalInterpolator(options.limit), annotation)
             rows.append((title, "morphological", took, took / seconds, _agreement(filled, labels)))

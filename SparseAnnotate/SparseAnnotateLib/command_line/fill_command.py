@@ -30,7 +30,7 @@ def add_fill(commands) -> None:
         "--methods",
         nargs="+",
         default=defaults.methods,
-        help=f"methods that {quoted(choosing_methods())} may choose from",
+        help=f"methods that {quoted(choosing_methods())} mixes",
     )
     command.add_argument(
         "--time-limit",

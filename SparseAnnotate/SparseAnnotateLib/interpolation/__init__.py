@@ -16,13 +16,14 @@ from .interpolator import (
 )
 from .interpolators.auto import AutoInterpolator
 from .interpolators.morphological import TIME_LIMIT, MorphologicalInterpolator
-from .leave_one_out import pooled
+from .mixing import Evidence, pooled
 
 __all__ = [
     "DEFAULT_METHOD",
     "INTERPOLATORS",
     "TIME_LIMIT",
     "AutoInterpolator",
+    "Evidence",
     "Fill",
     "FinishedFill",
     "HiddenScore",

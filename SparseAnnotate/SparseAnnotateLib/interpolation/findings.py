@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ..core import SparseAnnotation
-from ..core.messages import _, listed
+from ..core.messages import _, joined, listed
 from ..core.structure_notes import structure_sentences
 from .drawn_stack import DrawnStack
 from .interpolator import Fill, method_label
@@ -16,6 +16,7 @@ from .lost_structures import lost_sentences, lost_structures
 LOW_DICE = 0.7
 _MOST_NAMED = 5
 _MOST_SHOWN = 8
+_LEAST_SHOWN = 0.05
 
 
 def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str], ends: bool = True) -> list[str]:
@@ -79,12 +80,21 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
         return ""
     spacing = sum(s.spacing_mm * s.slices for s in chosen) / sum(s.slices for s in chosen)
     figures = listed(
-        [f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({method_label(s.method)})" for s in chosen], _MOST_SHOWN
+        [f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({shares_text(fill, s.label)})" for s in chosen], _MOST_SHOWN
     )
     return _(
         "Leave-one-out Dice, with hidden slices filled from neighbors {spacing:.3g} mm apart (twice the usual "
         "spacing): {figures}."
     ).format(spacing=spacing, figures=figures)
+
+
+def shares_text(fill: Fill, label: int) -> str:
+    """Where a label's fill comes from: 'Random walk 60 %, Shape 40 %', or the only method."""
+    shares = {name: share for name, share in fill.shares.get(label, {}).items() if share >= _LEAST_SHOWN}
+    if len(shares) < 2:
+        return method_label(next(iter(shares), fill.methods.get(label, "")))
+    in_order = sorted(shares.items(), key=lambda item: -item[1])
+    return joined(", ", [_("{method} {share:.0%}").format(method=method_label(n), share=s) for n, s in in_order])
 
 
 def _longest_run(stack: DrawnStack, value: int) -> int:

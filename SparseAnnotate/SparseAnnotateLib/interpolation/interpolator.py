@@ -24,6 +24,7 @@ class Fill:
         warnings: sentences about what may be wrong with the fill, and where.
         methods: for each label the method that filled it, if several were tried.
         scores: leave-one-out scores of the methods that were tried.
+        shares: for each label the share of each method in a mixture.
     """
 
     labels: np.ndarray
@@ -31,6 +32,7 @@ class Fill:
     warnings: tuple[str, ...] = ()
     methods: Mapping[int, str] = field(default_factory=dict)
     scores: tuple[HiddenScore, ...] = ()
+    shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Interpolator(Protocol):
@@ -77,6 +79,8 @@ class IncrementalInterpolator(Interpolator, Protocol):
         watch: Watch | None = None,
     ) -> Fill:
         """Update a fill after some slices have changed: the same result as that of `fill`, sooner.
+
+        A method that learns from the drawn slices may keep what it has learned.
 
         Args:
             previous: the fill of the earlier annotation; its arrays are changed and used for the result.

@@ -50,6 +50,7 @@ def filled(
         tuple(dict.fromkeys(w for fill in own for w in fill.warnings)),
         {value: method for fill in own for value, method in fill.methods.items()},
         tuple(score for fill in own for score in fill.scores),
+        {value: shares for fill in own for value, shares in fill.shares.items()},
     )
 
 
@@ -59,4 +60,5 @@ def _only(fill: Fill, values: tuple[int, ...]) -> Fill:
         fill,
         methods={value: method for value, method in fill.methods.items() if value in values},
         scores=tuple(score for score in fill.scores if score.label in values),
+        shares={value: shares for value, shares in fill.shares.items() if value in values},
     )

@@ -319,12 +319,12 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     ):
         """Fill between the drawn slices in a new segmentation node, which is returned: a preview.
 
-        `method` is one of `fillMethods`; 'auto' compares them by leave-one-out tests on the drawn slices and uses the
-        best one for each segment. `beyond` is the maximum number of slices to fill beyond the outermost drawn ones;
+        `method` is one of `fillMethods`; 'auto' mixes several of them, for each segment with the shares that predict
+        hidden drawn slices best. `beyond` is the maximum number of slices to fill beyond the outermost drawn ones;
         None: automatic taper, as the shapes suggest. `device` is used by methods that train a network. `fillReport`
         returns the quality of the fill, `confidenceNode` its confidence as a volume, and `applyFill` copies it into the
-        segmentation that was drawn in. With `waitForCompletion`, filling again by 'shape' or 'random_walk' after
-        drawing another slice only fills the gaps beside that slice.
+        segmentation that was drawn in. With `waitForCompletion`, filling again after drawing another slice only fills
+        the gaps beside that slice ('auto', 'shape' and 'random_walk').
         """
         return self._fills.fill(volumeNode, method, beyond, device, Waiting(waitForCompletion, onDone, onProgress))
 

@@ -19,8 +19,8 @@ from ..interpolation import (
     INTERPOLATORS,
     TIME_LIMIT,
     AutoInterpolator,
+    Evidence,
     FinishedFill,
-    HiddenScore,
     IncrementalInterpolator,
     Interpolator,
     auto_methods,
@@ -69,7 +69,8 @@ class FillResult:
         slices_drawn, density: of the annotation.
         summary: one sentence on how good the fill would be with half the slices; '' when it was not measured.
         warnings: sentences to read before relying on the fill.
-        labels: for each label its name, the method that filled it, and the leave-one-out Dice of every method tried.
+        labels: for each label its name, the share of every method in it, and the leave-one-out Dice of each of them
+            alone and of the mixture ('auto').
     """
 
     case: str
@@ -86,8 +87,8 @@ class FillResult:
 def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     """Fill the requested cases, or all annotated ones, and store fills and their confidence in the cohort.
 
-    With 'auto', every method is tried on the drawn slices of up to 20 of the cases. Each structure is filled with the
-    method that is best over all of them: a single volume has too few slices to decide by.
+    With 'auto', every method is tried on hidden drawn slices of up to 20 of the cases. Each structure is filled with
+    the mixture that is best over all of them: a single volume has too few slices to decide by.
     """
     cohort = Cohort.open(request.cohort, request.state)
     names = annotated(cohort, request.cases)
@@ -105,7 +106,10 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     method: Interpolator
     if is_auto:
         choice = AutoInterpolator(methods)
-        method = choice.with_scores(_measured(cohort, names, choice, watches["measure"]))
+        # A single case is measured when it is filled, unless its last fill is only updated.
+        method = choice
+        if len(names) > 1:
+            method = choice.with_evidence(_measured(cohort, names, choice, watches["measure"]))
     else:
         method = methods[request.method]
     results = []
@@ -162,16 +166,16 @@ def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str],
     return entry.loaded()(**options)
 
 
-def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[HiddenScore]:
+def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[Evidence]:
     """Leave-one-out over some of the cases, spread evenly over the list."""
     step = max(1, -(-len(names) // _MOST_MEASURED))
     chosen = names[::step]
-    scores: list[HiddenScore] = []
+    evidence: list[Evidence] = []
     for number, name in enumerate(chosen):
         image = usable_image(method, partial(_image, cohort, name))[0]
         part = watch.part(number, len(chosen), f"'{name}': ")
-        scores += method.measure(cohort.annotation(name), image, part)
-    return pooled(scores)
+        evidence += method.measure(cohort.annotation(name), image, part)
+    return pooled(evidence)
 
 
 def _image(cohort: Cohort, name: str) -> np.ndarray:
@@ -200,6 +204,7 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, reque
             "label": value,
             "name": names.get(value, str(value)),
             "method": chosen,
+            "shares": {method: round(share, 3) for method, share in filled.shares.get(value, {}).items()},
             "hidden_dice": {s.method: s.dice for s in filled.scores if s.label == value},
         }
         for value, chosen in filled.methods.items()

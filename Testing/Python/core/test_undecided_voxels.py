@@ -20,12 +20,13 @@ from SparseAnnotateLib.core import (
     SliceState,
     SparseAnnotation,
     VolumeGeometry,
+    Watch,
 )
 from SparseAnnotateLib.core.known_slices import drawn_from_known
 from SparseAnnotateLib.core.oracle import drawn_from_reference
 from SparseAnnotateLib.interpolation import interpolator_named
 from SparseAnnotateLib.interpolation.filling import changed_slices, finished_fill
-from SparseAnnotateLib.interpolation.leave_one_out import hidden_scores
+from SparseAnnotateLib.interpolation.leave_one_out import evidence_of, rounds
 
 GRID = VolumeGeometry.from_spacing((6, 5, 4))
 SHAPE = GRID.shape
@@ -180,18 +181,25 @@ def test_filling_again_after_a_voxel_was_decided_is_the_same_as_filling_from_the
 
 def test_leave_one_out_does_not_count_undecided_voxels():
     class Right:
-        needs_image = uses_image = False
+        def prepared(self, annotation, drawn, image):
+            return drawn.main.moved(ball())
 
-        def fill(self, annotation, image, watch=None):
-            del annotation, image, watch
-            return type("Filled", (), {"labels": ball()})
+        def chance(self, place, drawn, prepared, watch):
+            del drawn, watch
+            return (prepared[place.gap.first : place.gap.stop][place.part] == place.value).astype(np.float32)
 
-    full, part = (hidden_scores({"m": Right()}, ball_annotation(u), None)[0] for u in (None, half_undecided()))
+    def counts(undecided):
+        annotation = ball_annotation(undecided)
+        found = [evidence_of({"m": Right()}, one, annotation, None, Watch()) for one in rounds(annotation)]
+        ((both, either),) = sum(evidence.counts[1] for evidence in found)
+        return both, either
+
+    full, part = counts(None), counts(half_undecided())
     inside = [ball()[index] for index in (6, 10, 14, 18)]
     hidden = sum(int(layer[:, :16].sum()) for layer in inside[:2])
-    assert full.both == 2 * full.either // 4 == sum(int(layer.sum()) for layer in inside)
-    assert part.both == full.both - hidden
-    assert part.dice == 1.0
+    assert full[0] == full[1] / 2 == sum(int(layer.sum()) for layer in inside)
+    assert part[0] == full[0] - hidden
+    assert part[1] == 2 * part[0]
 
 
 # --- which slices were drawn ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Leave-one-out scores, how 'auto' chooses methods by them, and the messages shown to the user."""
+"""Leave-one-out, how 'auto' mixes methods by it, and the messages shown to the user."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from SparseAnnotateLib.core.registry import PARTS_VARIABLE
 from SparseAnnotateLib.interpolation import (
     INTERPOLATORS,
     AutoInterpolator,
+    Evidence,
     Fill,
-    HiddenScore,
     auto_methods,
     finished_fill,
     interpolator_named,
     pooled,
 )
-from SparseAnnotateLib.interpolation.leave_one_out import best_methods, hidden_scores
+from SparseAnnotateLib.interpolation.leave_one_out import rounds
+from SparseAnnotateLib.interpolation.mixing import mixtures
 from SparseAnnotateLib.worker.fill_request import FillRequest
 
 
@@ -43,75 +44,120 @@ class Painter:
         return Fill(labels, np.full(labels.shape, 50, np.uint8))
 
 
+def tally(*counts, sources=("shape", "random_walk"), label=1, slices=8) -> Evidence:
+    """Evidence on one label, with these Dice values (in percent) of the mixtures."""
+    table = np.array([[dice, 200.0] for dice in counts])
+    return Evidence(sources, {label: table}, {label: slices}, {label: 10.0 * slices})
+
+
 def test_every_inner_slice_is_hidden_once_while_its_neighbours_are_shown():
     labels = discs(*((index, 20, 20) for index in range(11)))
-    painter = Painter(1)
-    (score,) = hidden_scores({"painter": painter}, axial(labels, [0, 2, 4, 6, 8, 10], (3, 1, 1)), None)
-    assert painter.shown == [[0, 4, 8, 10], [0, 2, 6, 10], [0, 8, 10]]
-    disc, layer = int(labels[0].sum()), labels[0].size
-    assert (score.slices, score.both, score.either) == (4, 4 * disc, 4 * (disc + layer))
-    assert score.dice == pytest.approx(2 * disc / (disc + layer))
-    # Four gaps; the hidden slice 4 lies between slices 0 and 8.
-    assert (score.far_both, score.far_either) == (disc, disc + layer)
-    assert score.spacing_mm == 12
+    found = list(rounds(axial(labels, [0, 2, 4, 6, 8, 10], (3, 1, 1))))
+    assert [one.hidden for one in found] == [[2, 6], [4, 8]]
+    assert [one.rest.ledger.indices(Plane.AXIAL) for one in found] == [[0, 4, 8, 10], [0, 2, 6, 10]]
+    annotation = axial(labels, [0, 2, 4, 6, 8, 10], (3, 1, 1))
+    (evidence,) = AutoInterpolator({"painter": Painter(1)}).measure(annotation, None)
+    ((both, either),) = evidence.counts[1]
+    disc = int(labels[0].sum())
+    assert both == 4 * disc
+    assert either > 8 * disc, "the painter labels everything near"
+    assert evidence.slices == {1: 4}
+    assert evidence.spacing_mm == {1: 4 * 12.0}
+
+
+def test_of_many_slices_some_are_hidden_spread_evenly():
+    labels = np.repeat(discs((0, 20, 20)), 101, axis=0)[:101]
+    found = list(rounds(axial(labels, range(101))))
+    hidden = sorted(index for one in found for index in one.hidden)
+    assert len(hidden) == 16
+    assert np.diff(hidden).max() - np.diff(hidden).min() <= 1
+    for one in found:
+        shown = one.rest.ledger.indices(Plane.AXIAL)
+        assert all(index - 1 in shown and index + 1 in shown for index in one.hidden)
 
 
 def test_with_fewer_than_three_slices_there_is_nothing_to_hide():
-    assert hidden_scores({"painter": Painter(1)}, axial(discs((2, 9, 9), (6, 9, 9)), [2, 6]), None) == []
+    assert AutoInterpolator(("shape",)).measure(axial(discs((2, 9, 9), (6, 9, 9)), [2, 6]), None) == []
     assert AutoInterpolator(("shape",)).measure(axial(discs((2, 9, 9)), [2]), None) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
+def test_mixtures_are_spread_over_all_shares(count):
+    tried = mixtures(count)
+    assert len(tried) <= 70
+    np.testing.assert_allclose(tried.sum(1), 1.0, rtol=1e-6)
+    assert len(np.unique(tried, axis=0)) == len(tried)
+    assert {tuple(row) for row in np.eye(count)} <= {tuple(row) for row in tried}
+
+
+def test_without_evidence_the_image_decides_and_with_it_what_predicts_hidden_slices():
+    usual = Evidence(("shape", "random_walk")).shares([1])[1]
+    assert usual == {"shape": 0.0, "random_walk": 1.0}
+    assert Evidence(("own", "other")).shares([1])[1] == {"own": 0.5, "other": 0.5}
+    # Mixtures are in order of the share of shapes.
+    shapes = tally(*range(70, 81)).shares([1])[1]
+    assert shapes["shape"] > 0.9
+    walk = tally(*range(80, 69, -1)).shares([1])[1]
+    assert walk["random_walk"] > 0.9
+    alike = tally(*[80.0] * 11).shares([1])[1]
+    assert alike["random_walk"] > alike["shape"]
+    assert sum(alike.values()) == pytest.approx(1.0)
+    # Where nothing predicts the hidden slices, differences mean nothing.
+    hopeless = tally(*np.linspace(0, 1.5, 11)).shares([1])[1]
+    assert hopeless["random_walk"] > 0.9
+
+
+def test_a_label_that_was_hardly_seen_follows_all_the_others():
+    table = {
+        1: tally(*range(60, 82, 2)).counts[1],
+        2: tally(*range(64, 58, -1), 58, 57, 56, 55, 54).counts[1],
+        3: tally(*range(80, 58, -2)).counts[1],
+    }
+    evidence = Evidence(("shape", "random_walk"), table, {1: 30, 2: 1, 3: 30}, {1: 1.0, 2: 1.0, 3: 1.0})
+    shares = evidence.shares([1, 2, 3, 4])
+    assert shares[1]["shape"] > 0.7
+    assert shares[3]["random_walk"] > 0.7
+    assert shares[4]["random_walk"] > shares[1]["random_walk"]
+    other = Evidence(evidence.sources, dict(reversed(table.items())), evidence.slices, evidence.spacing_mm)
+    assert other.shares([1, 2, 3, 4]) == shares, "whatever the order of the labels"
+
+
+def test_evidence_of_several_volumes_is_summed():
+    one, two = tally(*range(11), label=1), tally(*range(11), label=2)
+    together = pooled([one, two, one, tally(*range(1), sources=("shape",))])
+    assert [e.sources for e in together] == [("shape", "random_walk"), ("shape",)]
+    np.testing.assert_array_equal(together[0].counts[1], 2 * one.counts[1])
+    assert together[0].slices == {1: 16, 2: 8}
+    scores = together[0].scores({1: {"shape": 0.3, "random_walk": 0.7}})
+    assert {(s.method, s.label) for s in scores} == {
+        ("shape", 1),
+        ("random_walk", 1),
+        ("auto", 1),
+        ("shape", 2),
+        ("random_walk", 2),
+    }
+    assert all(s.spacing_mm == 10.0 for s in scores)
 
 
 def test_each_structure_gets_the_method_that_fills_it_best():
     labels = np.ones((25, 20, 20), np.uint8)
     labels[:, :, 10:] = 2
-    methods = {"ones": Painter(1), "twos": Painter(2)}
     annotation = axial(labels, range(0, 25, 2))
-    fill = filled(annotation, AutoInterpolator(methods))
-    assert fill.methods == {1: "ones", 2: "twos"}
-    assert {(s.method, s.label): round(s.dice, 3) for s in fill.scores} == {
-        ("ones", 1): 0.667,
-        ("ones", 2): 0.0,
-        ("twos", 1): 0.0,
-        ("twos", 2): 0.667,
-    }
-    # Both claim everything: the drawn slices stay, and confidence is halved where the methods disagree.
+    fill = filled(annotation, AutoInterpolator({"ones": Painter(1), "twos": Painter(2)}))
+    assert fill.shares[1]["ones"] > 0.6 > 0.4 > fill.shares[2]["ones"]
+    assert fill.methods == {1: "auto", 2: "auto"}
+    dice = {(s.method, s.label): s.dice for s in fill.scores}
+    assert dice["ones", 1] > 0.6
+    assert dice["ones", 2] == dice["twos", 1] == 0.0
+    # Both claim everything: the drawn slices stay, and confidence is low where the methods disagree.
     assert (fill.labels[::2] == labels[::2]).all()
-    assert (fill.confidence[1] == 25).all()
-
-
-def test_a_label_that_was_hardly_seen_follows_all_the_others():
-    def score(method, label, both, slices):
-        return HiddenScore(method, label, both, 200 * slices, slices, 10.0)
-
-    scores = [score("a", 1, 900, 10), score("b", 1, 700, 10), score("a", 2, 50, 1), score("b", 2, 60, 1)]
-    scores += [score("a", 3, 100, 10), score("b", 3, 900, 10)]
-    # Label 2 was on one hidden slice, where b was slightly better; b is also better overall; 4 was on no hidden slice.
-    assert best_methods(scores, [1, 2, 3, 4], ["a", "b"]) == {1: "a", 2: "b", 3: "b", 4: "b"}
-    scores[-1] = score("b", 3, 100, 10)
-    assert best_methods(scores, [2, 4], ["a", "b"]) == {2: "a", 4: "a"}
-    assert best_methods([], [1], ["a", "b"]) == {1: "b"}
-
-
-def test_a_method_is_chosen_for_the_gaps_as_they_are_not_for_twice_as_wide_ones():
-    # Across two gaps the image is slightly better, but shapes improved far more from four gaps to two.
-    shape, image = (HiddenScore(m, 1, both, 200, 4, 8.0, far, 200) for m, both, far in (("s", 84, 40), ("i", 85, 75)))
-    assert best_methods([shape, image], [1], ["s", "i"]) == {1: "s"}
-    near_only = [HiddenScore(s.method, 1, s.both, 200, 4, 8.0) for s in (shape, image)]
-    assert best_methods(near_only, [1], ["s", "i"]) == {1: "i"}
-
-
-def test_scores_of_several_volumes_are_summed():
-    one, two = HiddenScore("a", 1, 10, 40, 1, 6.0), HiddenScore("a", 1, 30, 60, 3, 10.0)
-    assert pooled([one, two, HiddenScore("b", 1, 1, 2, 1, 6.0)]) == [
-        HiddenScore("a", 1, 40, 100, 4, 9.0),
-        HiddenScore("b", 1, 1, 2, 1, 6.0),
-    ]
+    assert fill.confidence[1].max() < 90
 
 
 def test_without_an_image_auto_chooses_among_the_methods_that_need_none():
     labels = ball(radius=9.0)
     fill = filled(axial(labels, range(3, 22, 3)), "auto")
-    assert fill.methods == {1: "shape"}
+    assert fill.shares == {1: {"shape": 1.0}}
     np.testing.assert_array_equal(fill.labels, filled(axial(labels, range(3, 22, 3))).labels)
     with pytest.raises(BadInputError, match="need the image, and there is none"):
         filled(axial(labels, [5, 9]), AutoInterpolator(("random_walk",)))
@@ -122,9 +168,10 @@ def test_without_an_image_auto_chooses_among_the_methods_that_need_none():
 def test_auto_finds_that_the_image_helps():
     labels = bent_tube((41, 50, 50))
     fill = filled(axial(labels, range(0, 41, 10)), "auto", noisy_image(labels))
-    assert fill.methods == {1: "random_walk"}
+    assert fill.shares[1]["random_walk"] > 0.6
     dice = {s.method: s.dice for s in fill.scores}
     assert dice["random_walk"] > dice["shape"] + 0.1
+    assert dice["auto"] >= dice["random_walk"] - 0.01
 
 
 OWN_METHOD = """
@@ -155,8 +202,8 @@ def parts_folder(tmp_path, monkeypatch):
 def test_auto_tries_a_method_whose_one_file_says_so(parts_folder):
     (parts_folder / "own.py").write_text(OWN_METHOD.replace("NEEDS", ""))
     fill = filled(axial(ball(radius=9.0), range(3, 22, 3)), "auto")
-    assert {score.method for score in fill.scores} == {"shape", "own"}
-    assert fill.methods == {1: "own"}  # the last one of equal methods
+    assert {score.method for score in fill.scores} == {"shape", "own", "auto"}
+    assert set(fill.shares[1]) == {"shape", "own"}
     assert auto_methods() == FillRequest("cohort").methods == ("shape", "random_walk", "own")
     assert not INTERPOLATORS["auto"].runs_in_worker
 
@@ -167,12 +214,13 @@ def test_auto_runs_in_the_worker_when_it_tries_a_method_that_does(parts_folder):
     assert not INTERPOLATORS["shape"].runs_in_worker
 
 
-def test_measured_scores_are_not_measured_again():
+def test_what_was_measured_is_not_measured_again():
     painter = Painter(1)
-    method = AutoInterpolator({"painter": painter}).with_scores([HiddenScore("painter", 1, 5, 10, 1, 4.0)])
+    method = AutoInterpolator({"painter": painter}).with_evidence([tally(40, sources=("painter",))])
     fill = filled(axial(ball(), [5, 9, 13]), method)
     assert painter.shown == [[5, 9, 13]]
-    assert fill.methods == {1: "painter"}
+    assert fill.shares == {1: {"painter": 1.0}}
+    assert {s.dice for s in fill.scores} == {0.4}
 
 
 def test_auto_can_be_cancelled_while_it_tries():
@@ -232,11 +280,16 @@ class Failing(Painter):
         raise SparseAnnotateError("It was given up.")
 
 
-def test_a_method_that_fails_is_not_chosen():
-    fill = filled(
-        axial(ball(), [5, 9, 13, 17]), AutoInterpolator({"shape": interpolator_named("shape"), "bad": Failing(1)})
+def test_a_method_that_fails_takes_no_part_and_this_is_said():
+    annotation = axial(ball(), [5, 9, 13, 17])
+    done = finished_fill(
+        AutoInterpolator({"shape": interpolator_named("shape"), "bad": Failing(1)}), annotation, no_image, {}
     )
-    assert fill.methods == {1: "shape"}
+    assert done.fill.shares == {1: {"shape": 1.0}}
+    np.testing.assert_array_equal(done.fill.labels, filled(annotation).labels)
+    assert "Filled without 'bad', which failed. It was given up." in done.warnings
+    with pytest.raises(SparseAnnotateError, match="It was given up"):
+        filled(annotation, AutoInterpolator({"bad": Failing(1)}))
 
 
 def test_labels_of_two_methods_leave_no_gap_where_both_assign_a_label():
@@ -249,10 +302,11 @@ def test_labels_of_two_methods_leave_no_gap_where_both_assign_a_label():
 
     labels = np.ones((9, 8, 20), np.uint8)
     labels[:, :, 10:] = 2
-    scores = [HiddenScore(m, v, b, 100, 4, 2.0) for m, v, b in (("a", 1, 45), ("a", 2, 5), ("b", 1, 5), ("b", 2, 40))]
-    method = AutoInterpolator({"a": Halves(8), "b": Halves(12)}, scores)
-    fill = filled(axial(labels, [0, 4, 8]), method)
-    assert fill.methods == {1: "a", 2: "b"}
+    evidence = tally(*range(70, 92, 2), sources=("a", "b"), label=1)
+    evidence = evidence + tally(*range(90, 68, -2), sources=("a", "b"), label=2)
+    fill = filled(axial(labels, [0, 4, 8]), AutoInterpolator({"a": Halves(8), "b": Halves(12)}, [evidence]))
+    assert fill.shares[1]["a"] > 0.7
+    assert fill.shares[2]["b"] > 0.7
     assert (fill.labels > 0).all()
 
 
@@ -265,7 +319,7 @@ def test_an_image_that_cannot_be_used_is_reported_and_left_out_if_possible():
 
     done = finished_fill(interpolator_named("auto"), annotation, broken, {})
     assert done.warnings[0] == "Filled without using the image. The volume 'scan' holds NaN."
-    assert done.fill.methods == {1: "shape"}
+    assert done.fill.shares == {1: {"shape": 1.0}}
     with pytest.raises(BadInputError, match="NaN"):
         finished_fill(interpolator_named("random_walk"), annotation, broken, {})
 
@@ -273,7 +327,7 @@ def test_an_image_that_cannot_be_used_is_reported_and_left_out_if_possible():
 def test_a_fill_continues_from_the_one_before():
     labels = bent_tube()
     image = noisy_image(labels)
-    for name in ("shape", "random_walk"):
+    for name in ("shape", "random_walk", "auto"):
         method = interpolator_named(name)
         before = finished_fill(method, axial(labels, [0, 5, 10, 15, 20]), lambda: image, {})
         calls = []
@@ -285,7 +339,7 @@ def test_a_fill_continues_from_the_one_before():
         done = finished_fill(method, after, lambda: image, {}, previous=before)
         assert calls == [[(Plane.AXIAL, 20), (Plane.AXIAL, 10)]]
         whole = filled(after, name, image)
-        assert (done.fill.labels == whole.labels).mean() > (0.999 if name == "random_walk" else 0.9999999)
+        assert (done.fill.labels == whole.labels).mean() > (0.9999999 if name == "shape" else 0.995)
         np.testing.assert_array_equal(done.fill.labels[10], changed[10])
 
 

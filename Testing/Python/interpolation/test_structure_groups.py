@@ -8,7 +8,6 @@ import pytest
 from small_volumes import ball
 from SparseAnnotateLib.core import Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill, interpolator_named
-from SparseAnnotateLib.interpolation.leave_one_out import hidden_scores
 
 SHAPE = (33, 40, 44)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.eye(4))
@@ -98,14 +97,17 @@ def test_the_last_fill_is_not_reused_when_decided_structures_change():
 
 
 def test_scores_do_not_count_a_structure_on_slices_that_do_not_speak_for_it():
-    methods = {"shape": interpolator_named("shape")}
-    tumor = {s.label: s for s in hidden_scores(methods, annotation(), image())}[2]
-    wrong = {s.label: s for s in hidden_scores(methods, annotation(("liver", "tumor")), image())}[2]
+    method = AutoInterpolator(("shape",))
+    found = [
+        {s.label: s for s in one.scores({})}
+        for drawn in (annotation(), annotation(("liver", "tumor")))
+        for one in method.measure(drawn, image())
+    ]
+    tumor, wrong = found[0][2], found[1][2]
     assert tumor.spacing_mm > wrong.spacing_mm, "the neighbors are those that speak for the tumor"
     assert tumor.both > 0 == wrong.both
-    auto = AutoInterpolator()
-    pooled = auto.measure(annotation(), image())
-    assert {s.label for s in pooled} == {1, 2}
+    (pooled,) = AutoInterpolator().measure(annotation(), image())
+    assert set(pooled.counts) == {1, 2}
 
 
 def test_warnings_say_what_is_unknown_and_where():

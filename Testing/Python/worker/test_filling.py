@@ -51,9 +51,11 @@ def test_auto_is_chosen_over_the_whole_cohort(ball_cohort):
     results = filled(ball_cohort)
     assert len({json.dumps(r.labels) for r in results}) == 1
     assert [label["name"] for label in results[0].labels] == ["shell", "kernel"]
-    assert all(set(label["hidden_dice"]) == {"shape", "random_walk"} for label in results[0].labels)
+    assert all(set(label["hidden_dice"]) == {"shape", "random_walk", "auto"} for label in results[0].labels)
     shell = results[0].labels[0]
-    assert shell["method"] == max(shell["hidden_dice"], key=shell["hidden_dice"].get)
+    assert shell["method"] == "auto"
+    assert sum(shell["shares"].values()) == pytest.approx(1.0, abs=0.002)
+    assert shell["hidden_dice"]["auto"] >= max(shell["hidden_dice"].values()) - 0.02
     assert "apart (twice the usual spacing): 'shell' " in results[0].summary
 
 
@@ -78,7 +80,8 @@ def test_every_method_can_be_asked_for(ball_cohort, method):
 def test_auto_may_choose_from_learned_filling_too(ball_cohort):
     case = ball_cohort.annotated_cases()[0]
     (result,) = filled(ball_cohort, cases=(case,), methods=("shape", "propagation"), steps=2, device="cpu")
-    assert set(result.labels[0]["hidden_dice"]) == {"shape", "propagation"}
+    assert set(result.labels[0]["hidden_dice"]) == {"shape", "propagation", "auto"}
+    assert set(result.labels[0]["shares"]) == {"shape", "propagation"}
 
 
 def test_progress_never_goes_back_and_reaches_the_end(ball_cohort):
@@ -113,7 +116,7 @@ def with_broken_image(tmp_path) -> Cohort:
 def test_an_image_with_nan_is_filled_by_shape_and_this_is_reported(tmp_path):
     cohort = with_broken_image(tmp_path)
     (result,) = filled(cohort)
-    assert result.labels[0]["method"] == "shape"
+    assert result.labels[0]["shares"] == {"shape": 1.0}
     assert result.warnings[0].startswith("Filled without using the image. The image")
     assert "NaN" in result.warnings[0]
     with pytest.raises(BadInputError, match="NaN"):

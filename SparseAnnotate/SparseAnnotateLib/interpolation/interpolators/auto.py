@@ -1,16 +1,16 @@
-"""The best method for each structure, found by leave-one-out on the drawn slices."""
+"""The answer: all sources together, each with the share that it has earned on hidden drawn slices."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ...core import BadInputError, SparseAnnotation, Watch
+from ...core import BadInputError, CancelledError, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ...core.messages import _
-from ..confidence import scaled
-from ..hidden_score import HiddenScore
+from ..chance_filling import ChanceInterpolator, ChanceSource
+from ..drawn_stack import Gap
 from ..interpolator import (
     INTERPOLATORS,
     Fill,
@@ -22,18 +22,21 @@ from ..interpolator import (
     undemanding_method,
 )
 from ..label_fields import DrawnSlices
-from ..leave_one_out import best_methods, hidden_scores
+from ..label_gaps import LabelGap
+from ..leave_one_out import Round, evidence_of, rounds
+from ..mixing import MIXTURE, Evidence, Shares, pooled
 
-_DISAGREEING = 0.5
+Sources = dict[str, ChanceSource]
 
 
 class AutoInterpolator:
-    """Fills every label with the method that fills hidden drawn slices best.
+    """Mixes the probabilities of several methods, for each label with the shares that predict hidden slices best.
 
     Args:
-        methods: the methods to choose from, by name or as objects, the simplest first; by default `auto_methods`.
-        scores: leave-one-out scores of these methods measured before, for example on a whole cohort; None: they are
-            measured on the annotation that is filled.
+        methods: the methods to mix, by name or as objects, the simplest first; by default `auto_methods`. Those that
+            give no probabilities take part with their labels.
+        evidence: leave-one-out of these methods measured before, for example on a whole cohort; None: it is measured
+            on the annotation that is filled.
     """
 
     needs_image = False
@@ -42,7 +45,7 @@ class AutoInterpolator:
     def __init__(
         self,
         methods: Sequence[str] | dict[str, Interpolator] | None = None,
-        scores: Sequence[HiddenScore] | None = None,
+        evidence: Sequence[Evidence] | None = None,
     ):
         if methods is None:
             methods = auto_methods()
@@ -51,17 +54,29 @@ class AutoInterpolator:
         if not isinstance(methods, dict):
             methods = {name: interpolator_named(name) for name in methods}
         self._methods = methods
-        self._scores = scores
+        self._evidence = evidence
 
-    def with_scores(self, scores: Sequence[HiddenScore]) -> AutoInterpolator:
-        """The same methods, with scores that were measured before."""
-        return AutoInterpolator(self._methods, scores)
+    def with_evidence(self, evidence: Sequence[Evidence]) -> AutoInterpolator:
+        """The same methods, with evidence that was measured before."""
+        return AutoInterpolator(self._methods, evidence)
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
-    ) -> list[HiddenScore]:
-        """Leave-one-out of the methods on one annotation."""
-        return hidden_scores(self._usable(image), annotation, image, watch)
+    ) -> list[Evidence]:
+        """Leave-one-out of the methods on one annotation; nothing with fewer than three drawn slices of a plane.
+
+        A method that fails takes no part.
+        """
+        watch = watch or Watch()
+        found: list[Evidence] = []
+        groups = annotation.structure_groups()
+        for number, (values, decided) in enumerate(groups):
+            part = watch.part(number, len(groups), _("trying the fill on hidden slices: "))
+            every = list(rounds(decided))
+            for place, one in enumerate(every):
+                evidence, _warnings = self._tried(one, decided, image, part.part(place, len(every)))
+                found.append(_only(evidence, values))
+        return pooled(found)
 
     def fill(
         self,
@@ -72,20 +87,92 @@ class AutoInterpolator:
         """See `Interpolator.fill`; without an image, methods that need it are left out."""
         annotation.require_drawn("the volume")
         watch = watch or Watch()
-        methods = self._usable(image)
-        scores = self._scores
-        if scores is None:
-            scores = hidden_scores(methods, annotation, image, watch.part(0, 2))
-        values = annotation.label_values()
-        chosen = best_methods(scores, values, list(methods))
-        needed = [name for name in methods if name in chosen.values()] or [next(iter(methods))]
-        fills = {}
-        for number, name in enumerate(needed):
-            part = watch.part(1, 2).part(number, len(needed))
-            fills[name] = methods[name].fill(annotation, image, part)
-        filled = _joined(fills, chosen, scores, annotation) if len(fills) > 1 else next(iter(fills.values()))
-        warnings = tuple(dict.fromkeys(w for fill in fills.values() for w in fill.warnings))
-        return Fill(filled.labels, filled.confidence, warnings, chosen, tuple(scores))
+        evidence = self._evidence
+        if evidence is None:
+            evidence = self.measure(annotation, image, watch.part(0, 2))
+        sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
+        known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
+        shares = known.shares(annotation.label_values())
+        fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
+        return replace(
+            fill,
+            warnings=tuple(dict.fromkeys((*warnings, *fill.warnings))),
+            methods=dict.fromkeys(shares, MIXTURE),
+            shares=shares,
+            scores=tuple(known.scores(shares)),
+        )
+
+    def refill(
+        self,
+        previous: Fill,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        changed: Iterable[tuple[Plane, int]],
+        watch: Watch | None = None,
+    ) -> Fill:
+        """Update a fill after some slices have changed, with the shares of the previous one.
+
+        Where a label is new, or a method gives no probabilities, everything is filled again.
+        """
+        names = {name for shares in previous.shares.values() for name in shares}
+        soft = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
+        if set(soft) != names or not set(annotation.label_values()) <= set(previous.shares):
+            return self.fill(annotation, image, watch)
+        mixture = ChanceInterpolator(soft, previous.shares)
+        fill = mixture.refill(previous, annotation, image, changed, watch)
+        return replace(fill, methods=previous.methods, shares=previous.shares, scores=previous.scores)
+
+    def _mixed(
+        self,
+        sources: Sources,
+        shares: Mapping[int, Shares],
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        watch: Watch,
+    ) -> Fill:
+        (name,) = list(sources)[:1]
+        if len(sources) == 1 and isinstance(self._methods[name], ChanceSource):
+            return self._methods[name].fill(annotation, image, watch)
+        return ChanceInterpolator(sources, shares).fill(annotation, image, watch)
+
+    def _tried(
+        self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
+    ) -> tuple[Evidence, list[str]]:
+        """Leave-one-out of one round by the methods that do not fail, and what failed."""
+        sources, warnings = self._sources(one.rest, image, watch.part(0, 2))
+        return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
+
+    def _sources(
+        self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
+    ) -> tuple[Sources, list[str]]:
+        """The methods as sources for an annotation, and a sentence for each that failed.
+
+        Raises the last one's error when all fail.
+        """
+        usable = self._usable(image)
+        found: Sources = {}
+        problems: list[str] = []
+        drawn = DrawnSlices.of(annotation)
+        failure: SparseAnnotateError | None = None
+        for number, (name, method) in enumerate(usable.items()):
+            try:
+                if isinstance(method, ChanceSource):
+                    method.prepared(annotation, drawn, image)
+                    found[name] = method
+                else:
+                    found[name] = _LabelSource(method.fill(annotation, image, watch.part(number, len(usable))))
+            except CancelledError:
+                raise
+            except SparseAnnotateError as error:
+                failure = error
+                problems.append(
+                    _("Filled without '{method}', which failed. {problem}").format(
+                        method=method_label(name), problem=error.message
+                    )
+                )
+        if not found and failure is not None:
+            raise failure
+        return found, problems
 
     def _usable(self, image: np.ndarray | None) -> dict[str, Interpolator]:
         usable = {name: m for name, m in self._methods.items() if image is not None or not m.needs_image}
@@ -99,43 +186,40 @@ class AutoInterpolator:
         return usable
 
 
-def _joined(
-    fills: dict[str, Fill], chosen: dict[int, str], scores: Sequence[HiddenScore], annotation: SparseAnnotation
-) -> Fill:
-    """Every label from its own method's fill; where two labels claim a voxel, the one with the higher score gets it.
+class _LabelSource:
+    """A method that gives no probabilities: certain where its fill shows the label."""
 
-    Where the fills disagree, the confidence is halved.
-    """
-    dice = {(s.method, s.label): s.dice for s in scores}
-    first = next(iter(fills.values()))
-    labels = np.zeros_like(first.labels)
-    confidence = first.confidence.copy()
-    agree = np.ones(labels.shape, dtype=bool)
-    for fill in fills.values():
-        np.minimum(confidence, fill.confidence, out=confidence)
-        agree &= fill.labels == first.labels
-    # The last one written wins: among equals the first in the order of `in_order`, not of the label numbers.
-    last_first = [value for value in reversed(DrawnSlices.of(annotation).in_order()) if value in chosen]
-    for value in sorted(last_first, key=lambda value: dice.get((chosen[value], value), 0.0)):
-        method = chosen[value]
-        labels[fills[method].labels == value] = value
-    # Where every method shows some label, none shows background: labels of two methods must not leave a gap.
-    unfilled = labels == 0
-    for fill in fills.values():
-        unfilled &= fill.labels > 0
-    for method in sorted(fills, key=lambda name: math.fsum(s.dice for s in scores if s.method == name)):
-        labels[unfilled] = fills[method].labels[unfilled]
-    annotation.restore_drawn(labels)
-    doubtful = ~agree & (confidence < 100)
-    confidence[doubtful] = scaled(confidence[doubtful], _DISAGREEING)
-    return Fill(labels, confidence)
+    def __init__(self, fill: Fill):
+        self._labels = fill.labels
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
+        """See `ChanceSource`."""
+        return drawn.main.moved(self._labels)
+
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: np.ndarray, watch: Watch) -> np.ndarray:
+        """See `ChanceSource`."""
+        shown: np.ndarray = prepared[place.gap.first : place.gap.stop][place.part] == place.value
+        return shown.astype(np.float32)
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
+        """See `ChanceSource`."""
+
+
+def _only(evidence: Evidence, values: Sequence[int]) -> Evidence:
+    """Evidence of some labels only."""
+    return Evidence(
+        evidence.sources,
+        {v: counts for v, counts in evidence.counts.items() if v in values},
+        {v: count for v, count in evidence.slices.items() if v in values},
+        {v: spacing for v, spacing in evidence.spacing_mm.items() if v in values},
+    )
 
 
 INTERPOLATORS.add(
     InterpolatorEntry(
         name="auto",
         label=_("Automatic"),
-        description=_("Tries several methods on hidden drawn slices and keeps the best one for each structure."),
+        description=_("Mixes several methods, each with the share that it has earned on hidden drawn slices."),
         make=AutoInterpolator,
         chooses=True,
         order=1,

@@ -17,19 +17,17 @@ from ...core import SparseAnnotation, Watch
 from ...core.intensities import Intensities
 from ...core.messages import _
 from ...core.registry import Need
-from ..confidence import scaled
-from ..drawn_stack import DrawnStack, Gap, PlaneBox, widened
-from ..gap_filling import GapInterpolator, required_image
+from ..chance_filling import ChanceInterpolator
+from ..drawn_stack import DrawnStack, Gap
+from ..gap_filling import required_image
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
 from ..label_fields import DrawnSlices
+from ..label_gaps import LabelGap, probability
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
 _EDGE = 20.0  # beta of Grady 2006, for steps as high as the contrast of the structure
 _PRIOR = 1.0  # gamma of Grady 2005, times the square of half the gap
-_SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how uncertain the shape prior is of an outline's place
 _INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the distance at which it is half of that
-_BAND, _BAND_GROWTH = 2.0, 2.5  # half-width of the band that is solved for, and its growth with the distance
-_WIDEST = 40.0
 _MOST_UNKNOWNS = 3_000_000
 _BINS = 32
 _WEAKEST_EDGE = 1e-5
@@ -49,24 +47,25 @@ class _Slab:
     Attributes:
         image: (n, rows, columns) float32, intensities between 0 and 1.
         inner: the undrawn slices within `image`. ends: place within `image` to the index of a drawn slice.
-        distance: (count,) float32, pixels from each undrawn slice to the nearest drawn one.
-        drawn: (count, rows, columns) bool, drawn in another plane; None with one plane only.
     """
 
     image: np.ndarray
     inner: slice
     ends: dict[int, int]
-    distance: np.ndarray
-    drawn: np.ndarray | None
 
 
-class RandomWalkInterpolator(GapInterpolator):
+class RandomWalkInterpolator(ChanceInterpolator):
     """Random walks with a shape prior, label by label, in a band around its outline; memory is bounded by the band."""
 
     needs_image = True
     uses_image = True
 
-    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
+    def __init__(self) -> None:
+        super().__init__({"random_walk": self})
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
+        """See `ChanceSource`."""
+        self._check_image(annotation, image)
         image = required_image(image)
         intensities, image = Intensities.of(image), drawn.main.moved(image)
         layers = np.stack([image[index] for index in drawn.main.indices])
@@ -77,97 +76,53 @@ class RandomWalkInterpolator(GapInterpolator):
             low, high = layers.min(), layers.max()
         return image, intensities, float(low), float(high) - float(low) or 1.0
 
-    def _fill_gap(
-        self,
-        drawn: DrawnSlices,
-        gap: Gap,
-        prepared: _Prepared,
-        out: np.ndarray,
-        confidence: np.ndarray,
-        watch: Watch,
-    ) -> None:
-        main, pixel = drawn.main, min(drawn.main.in_plane)
-        distance = main.distance()[gap.first : gap.stop].astype(np.float32) * np.float32(main.step / pixel)
-        width = np.minimum(_BAND + _BAND_GROWTH * distance, _WIDEST)
-        elsewhere = drawn.drawn_elsewhere(gap)
-        highest = np.zeros(out.shape, dtype=np.float32)
-        rest = np.ones(out.shape, dtype=np.float32)
-        winner = np.zeros_like(out)
-        for value in drawn.labels_in(gap):
-            watch.check()
-            field = drawn.field(gap, value)
-            if field is None:
-                continue
-            near = np.flatnonzero((field.values.max((1, 2)) / pixel) > -width)
-            if not near.size:
-                continue
-            # One more slice on either side, without the label: the walk needs a boundary.
-            slices = slice(max(near[0] - 1, 0), min(near[-1] + 2, gap.count))
-            box = widened(field.box, int(np.ceil(width[slices].max())), main.shape)
-            part = (slices, *box)
-            drawn_here = elsewhere[part] if elsewhere is not None else None
-            slab = _slab(prepared, gap, slices, box, distance[slices], drawn_here)
-            truth = {place: main.mask(index, value, box) for place, index in slab.ends.items()}
-            distances = _spread_out(field.values[slices], field.box, box, main.in_plane) / pixel
-            chance = _walk(slab, distances, truth, out[part] == value, width[slices], main, watch)
-            wins = chance > highest[part]
-            np.copyto(highest[part], chance, where=wins)
-            winner[part][wins] = value
-            rest[part] -= chance
-        np.copyto(winner, 0, where=highest <= rest)
-        keep = slice(None) if elsewhere is None else ~elsewhere
-        out[keep] = winner[keep]
-        confidence[keep] = scaled(confidence[keep], np.clip(np.maximum(highest, rest), 0, 1)[keep])
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: _Prepared, watch: Watch) -> np.ndarray:
+        """See `ChanceSource`: the probability that a walker reaches the label's seeds first."""
+        slab = _slab(prepared, place)
+        truth = {at: drawn.main.mask(index, place.value, place.box) for at, index in slab.ends.items()}
+        return _walk(slab, place, truth, drawn.main, watch)
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
+        """See `ChanceSource`: the image may show background between labels."""
 
 
-def _slab(
-    prepared: _Prepared, gap: Gap, slices: slice, box: PlaneBox, distance: np.ndarray, drawn: np.ndarray | None
-) -> _Slab:
+def _slab(prepared: _Prepared, place: LabelGap) -> _Slab:
     """The slab around some of a gap's slices, with the drawn slices beside the gap if these reach them."""
     image, intensities, low, scale = prepared
+    gap, slices = place.gap, place.slices
     first = gap.first + slices.start - (gap.before is not None and slices.start == 0)
     stop = gap.first + slices.stop + (gap.after is not None and slices.stop == gap.count)
     inner = slice(gap.first + slices.start - first, gap.first + slices.stop - first)
     ends = {index - first: index for index in gap.neighbours if first <= index < stop}
-    part = np.clip((intensities.of_part(image[(slice(first, stop), *box)]) - low) / scale, 0, 1)
-    return _Slab(part, inner, ends, distance, drawn)
+    part = np.clip((intensities.of_part(image[(slice(first, stop), *place.box)]) - low) / scale, 0, 1)
+    return _Slab(part, inner, ends)
 
 
-def _walk(
-    slab: _Slab,
-    distances: np.ndarray,
-    truth: Mapping[int, np.ndarray],
-    drawn_value: np.ndarray,
-    width: np.ndarray,
-    main: DrawnStack,
-    watch: Watch,
-) -> np.ndarray:
+def _walk(slab: _Slab, place: LabelGap, truth: Mapping[int, np.ndarray], main: DrawnStack, watch: Watch) -> np.ndarray:
     """(count, rows, columns) float32: the probability of one label in the slab.
 
-    Args:
-        distances: (count, rows, columns) signed distance (pixels) that the shapes predict, positive inside.
-        truth: bool masks of the drawn slices, by their place in the slab. drawn_value: (count, rows, columns) bool,
-            this label on the drawn slices of other planes.
-        width: (count,) half-width of the band to solve for, in pixels.
+    `truth`: bool masks of the drawn slices, by their place in the slab.
     """
-    unknown = np.abs(distances) < width[:, None, None]
+    width = place.width
+    unknown = np.abs(place.inside) < width[:, None, None]
     while np.count_nonzero(unknown) > _MOST_UNKNOWNS:
         width = 0.8 * width
-        unknown = np.abs(distances) < width[:, None, None]
+        unknown = np.abs(place.inside) < width[:, None, None]
     chance = np.zeros(slab.image.shape, dtype=np.float32)
-    chance[slab.inner] = distances > 0
-    if slab.drawn is not None:
-        unknown &= ~slab.drawn
-        chance[slab.inner][slab.drawn] = drawn_value[slab.drawn]
-    for place, mask in truth.items():
-        chance[place] = mask
+    chance[slab.inner] = place.inside > 0
+    if place.elsewhere is not None:
+        unknown &= ~place.elsewhere
+        chance[slab.inner][place.elsewhere] = place.shown[place.elsewhere]
+    for at, mask in truth.items():
+        chance[at] = mask
     if not unknown.any():
         return chance[slab.inner]
     seen = list(_seen(slab, truth, main))
-    prior = _prior(slab, distances, seen, float(width.max()))
+    prior = _prior(slab, place, seen, float(width.max()))
     free = np.zeros(slab.image.shape, dtype=bool)
     free[slab.inner] = unknown
-    chance[free] = _solved(slab, free, chance, prior, _contrast(seen), main, watch)
+    weight = np.float32(_PRIOR / max(float(place.away.max()), 1.0) ** 2)
+    chance[free] = _solved(slab, free, chance, prior, weight, _contrast(seen), main, watch)
     return chance[slab.inner]
 
 
@@ -176,16 +131,19 @@ def _solved(
     free: np.ndarray,
     chance: np.ndarray,
     prior: np.ndarray,
+    weight: np.float32,
     contrast: float,
     main: DrawnStack,
     watch: Watch,
 ) -> np.ndarray:
-    """(unknowns,) float32: the random walker's probabilities of the free voxels, all others being seeds."""
+    """(unknowns,) float32: the random walker's probabilities of the free voxels, all others being seeds.
+
+    `weight`: of the prior, against edges of 1.
+    """
     from scipy.sparse import csr_matrix, diags_array  # here, because Slicer reads this file at every start
     from scipy.sparse.linalg import cg
 
     image, pixel = slab.image, min(main.in_plane)
-    weight = np.float32(_PRIOR / max(float(slab.distance.max()), 1.0) ** 2)
     total = np.full(image.shape, weight, dtype=np.float32)
     pull = np.zeros(image.shape, dtype=np.float32)
     pull[slab.inner] = weight * prior
@@ -228,16 +186,14 @@ def _solved(
     return chance_of_free
 
 
-def _prior(slab: _Slab, distances: np.ndarray, seen: Iterable[_Seen], width: float) -> np.ndarray:
+def _prior(slab: _Slab, place: LabelGap, seen: Iterable[_Seen], width: float) -> np.ndarray:
     """(count, rows, columns) float32: prior from shape and intensity; far from drawn slices the shape counts less."""
-    away = slab.distance
-    spread = _SPREAD + _SPREAD_GROWTH * away**2 / (away + _SPREAD_START)
-    trust = _INTENSITY * away / (away + _INTENSITY_START)
-    odds = distances / spread[:, None, None]
+    trust = _INTENSITY * place.away / (place.away + _INTENSITY_START)
+    odds = place.shape_odds()
     ratios = _intensity_odds(seen, width)
     if ratios is not None:
         odds = odds + trust[:, None, None] * ratios[_binned(slab.image[slab.inner])]
-    return 1 / (1 + np.exp(-np.clip(odds, -20, 20)))
+    return probability(odds)
 
 
 def _binned(image: np.ndarray) -> np.ndarray:
@@ -280,19 +236,6 @@ def _seen(slab: _Slab, truth: Mapping[int, np.ndarray], main: DrawnStack) -> Ite
     for place, mask in truth.items():
         if mask.any():
             yield slab.image[place], mask, ndimage.distance_transform_edt(~mask, sampling=sampling)
-
-
-def _spread_out(values: np.ndarray, own: PlaneBox, box: PlaneBox, spacing: tuple[float, float]) -> np.ndarray:
-    """(n, rows, columns) signed distances (mm) over a larger box: beyond its own they fall by the distance from it."""
-    places = []
-    for small, wide, step in zip(own, box, spacing, strict=True):
-        index = np.arange(wide.start, wide.stop)
-        nearest = np.clip(index, small.start, small.stop - 1)
-        places.append((nearest - small.start, np.abs(index - nearest) * np.float32(step)))
-    (rows, below), (columns, beside) = places
-    fall = np.hypot(below[:, None], beside[None]).astype(np.float32)
-    spread: np.ndarray = np.maximum(values[:, rows[:, None], columns[None]], np.float32(-1e6)) - fall
-    return spread
 
 
 INTERPOLATORS.add(

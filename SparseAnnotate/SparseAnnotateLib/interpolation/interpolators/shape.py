@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core import Watch
+from ...core import SparseAnnotation, Watch
 from ...core.messages import _
 from ..confidence import lower_where_sides_disagree
 from ..drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative
 from ..gap_filling import GapInterpolator
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
 from ..label_fields import DrawnSlices
+from ..label_gaps import LabelGap
 
 
 class ShapeInterpolator(GapInterpolator):
     """Fills by signed distance; needs only NumPy and SciPy, and no image. See `shape_fields` for the sources."""
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> None:
+        """See `ChanceSource`."""
+
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: None, watch: Watch) -> np.ndarray:
+        """See `ChanceSource`: the farther inside the expected outline, the more likely."""
+        return place.shape_chance()
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> np.ndarray:
+        """See `ChanceSource`: where all labels together, or both neighbouring slices, show something."""
+        whole = (slice(0, drawn.main.shape[0]), slice(0, drawn.main.shape[1]))
+        return no_background(drawn, gap, whole, near)
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared: None, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -49,7 +62,7 @@ def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -
         return
     background = highest <= 0
     if several:
-        background &= ~_no_background(drawn, gap, box, highest)
+        background &= ~no_background(drawn, gap, box, highest > -2 * min(drawn.main.in_plane))
     winner[background] = 0
     out[(slice(None), *box)] = winner
 
@@ -62,15 +75,16 @@ def _grown(array: np.ndarray, box: PlaneBox | None, whole: PlaneBox, value: floa
     return grown
 
 
-def _no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, highest: np.ndarray) -> np.ndarray:
+def no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, near: np.ndarray) -> np.ndarray:
     """(count, rows, columns) bool: where some label must be, although no label's distance is positive.
 
     Labels that touch on both drawn slices must not leave a gap in between: near a label, the outline of all labels
     together decides. It is blended like a label. Where both neighbouring slices show some label, so does the fill.
+
+    `near`: (count, rows, columns) bool, voxels near a label.
     """
-    near = highest > -2 * min(drawn.main.in_plane)
     whole = drawn.field(gap, FOREGROUND)
-    closed = np.zeros(highest.shape, dtype=bool)
+    closed = np.zeros(near.shape, dtype=bool)
     shared = common(whole.box, box) if whole is not None else None
     if whole is not None and shared is not None:
         there, here = (slice(None), *relative(shared, box)), (slice(None), *relative(shared, whole.box))

@@ -1,0 +1,123 @@
+"""Filling by probabilities: each source gives each label one, and the label with the highest takes the voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..core import SparseAnnotation, Watch
+from .confidence import scaled
+from .drawn_stack import Gap
+from .gap_filling import GapInterpolator
+from .label_fields import DrawnSlices
+from .label_gaps import LabelGap, label_gap
+
+_NEAR = 0.05  # probability of a label from which on a voxel is near it
+
+
+@runtime_checkable
+class ChanceSource(Protocol):
+    """Something that gives a probability for each voxel of a label."""
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> Any:
+        """What `chance` needs in all gaps. Raises BadInputError when the image is needed and cannot be used."""
+        ...
+
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: Any, watch: Watch) -> np.ndarray:
+        """(n, rows, columns) float32: the probability of a label in the part of a gap where it may be."""
+        ...
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> np.ndarray | None:
+        """(count, rows, columns) bool: where some label must be, whichever it is; None where that is not known.
+
+        `near`: (count, rows, columns) bool, voxels near a label. Asked only where there are several labels.
+        """
+        ...
+
+
+class ChanceInterpolator(GapInterpolator):
+    """Fills by the weighted mean of the probabilities of sources.
+
+    The background has what each source leaves to it. Where no label is more likely than it, the voxel stays empty.
+
+    Args:
+        sources: by name. shares: for each label the share of each source, together 1; None: of the only source.
+    """
+
+    def __init__(self, sources: Mapping[str, ChanceSource], shares: Mapping[int, Mapping[str, float]] | None = None):
+        self._sources, self._shares = sources, shares
+
+    def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> dict[str, Any]:
+        return {name: source.prepared(annotation, drawn, image) for name, source in self._sources.items()}
+
+    def _shares_of(self, value: int) -> Mapping[str, float]:
+        return dict.fromkeys(self._sources, 1.0) if self._shares is None else self._shares[value]
+
+    def _fill_gap(
+        self,
+        drawn: DrawnSlices,
+        gap: Gap,
+        prepared: dict[str, Any],
+        out: np.ndarray,
+        confidence: np.ndarray,
+        watch: Watch,
+    ) -> None:
+        elsewhere = drawn.drawn_elsewhere(gap)
+        highest = np.zeros(out.shape, dtype=np.float32)
+        winner = np.zeros_like(out)
+        values = drawn.labels_in(gap)
+        # What a source leaves to the background is known only when it has been asked for all labels.
+        asked = [name for name in self._sources if any(self._shares_of(v).get(name, 0.0) > 0 for v in values)]
+        left = {name: np.ones(out.shape, dtype=np.float32) for name in asked}
+        for value in values:
+            watch.check()
+            place = label_gap(drawn, gap, value, out, elsewhere)
+            if place is None:
+                continue
+            mixed = np.zeros(place.inside.shape, dtype=np.float32)
+            part, shares = place.part, self._shares_of(value)
+            for name, rest in left.items():
+                chance = self._sources[name].chance(place, drawn, prepared[name], watch)
+                mixed += np.float32(shares.get(name, 0.0)) * chance
+                rest[part] -= chance
+            wins = mixed > highest[part]
+            np.copyto(highest[part], mixed, where=wins)
+            winner[part][wins] = value
+        rest = self._background(drawn, gap, values, winner, highest, left)
+        np.copyto(winner, 0, where=highest <= rest)
+        keep = slice(None) if elsewhere is None else ~elsewhere
+        out[keep] = winner[keep]
+        confidence[keep] = scaled(confidence[keep], np.clip(np.maximum(highest, rest), 0, 1)[keep])
+
+    def _background(
+        self,
+        drawn: DrawnSlices,
+        gap: Gap,
+        values: list[int],
+        winner: np.ndarray,
+        highest: np.ndarray,
+        left: Mapping[str, np.ndarray],
+    ) -> np.ndarray:
+        """(count, rows, columns) float32: the probability of the background.
+
+        Args:
+            values: the labels of the gap. winner, highest: the most likely label, and its probability.
+            left: what each source leaves to the background; changed.
+        """
+        rest = np.zeros(winner.shape, dtype=np.float32)
+        if not left:
+            return rest + 1
+        for name, own in left.items():
+            shares = np.ones(max(values, default=0) + 1, dtype=np.float32)
+            for value in values:
+                shares[value] = self._shares_of(value).get(name, 0.0)
+            if len(values) > 1 and shares[values].any():
+                closed = self._sources[name].closed(drawn, gap, highest > _NEAR)
+                if closed is not None:
+                    own[closed] = 0
+            # Where no label may be, all sources agree on that.
+            shares[0] = 1.0 / len(left)
+            rest += shares[winner] * np.maximum(own, 0)
+        return rest

@@ -1,0 +1,137 @@
+"""How much each source of an answer counts for each structure, learned from drawn slices that were hidden from them.
+
+Choosing one source fails where few slices are drawn: what is best across the gap of a hidden slice, twice as wide, need
+not be best across the gap itself. The best mixture changes much less with the gap, and a mixture is often better than
+each of its sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from .hidden_score import HiddenScore
+
+MIXTURE = "auto"
+_MOST_MIXTURES = 70
+_PRIOR_SLICES = 12
+_ALIKE = 0.003  # mixtures whose Dice differs by this much are hardly told apart: their mean is taken
+# Dice by which a mixture must be better, for each whole share that it moves away from the usual one; and how much more
+# where no mixture predicts the hidden slices, so that differences mean little.
+_UNUSUAL, _HOPELESS = 0.006, 0.05
+# Far from drawn slices, and where nothing could be hidden, the image tells more than shapes.
+_USUAL = {"shape": 0.0, "random_walk": 1.0}
+_USUAL_OTHERS = 0.5
+
+Shares = Mapping[str, float]
+"""The share of each source in a mixture; together 1."""
+
+
+def mixtures(count: int) -> np.ndarray:
+    """(mixtures, sources) float32: the shares that are tried, in equal steps, as fine as their number allows."""
+    if count == 1:
+        return np.ones((1, 1), dtype=np.float32)
+    parts = 10
+    while parts > 2 and _number_of(parts, count) > _MOST_MIXTURES:
+        parts -= 1
+    bars = combinations(range(parts + count - 1), count - 1)
+    found = [np.diff([-1, *places, parts + count - 1]) - 1 for places in bars]
+    return np.array(found, dtype=np.float32) / parts
+
+
+def _number_of(parts: int, count: int) -> int:
+    number = 1
+    for n in range(1, count):
+        number = number * (parts + n) // n
+    return number
+
+
+def usual_shares(sources: Sequence[str]) -> np.ndarray:
+    """(sources,) float: the shares to use when no drawn slice could be hidden."""
+    weights = np.array([_USUAL.get(name, _USUAL_OTHERS) for name in sources])
+    if not weights.any():
+        weights = np.ones(len(sources))
+    shares: np.ndarray = weights / weights.sum()
+    return shares
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """How well the mixtures of some sources predict hidden drawn slices.
+
+    Attributes:
+        sources: their names.
+        counts: label to (mixtures, 2) float: voxels shared by prediction and drawing, and voxels of both together.
+        slices: label to the number of hidden slices that show it, in the drawing or in a prediction.
+        spacing_mm: label to the sum, over these slices, of the distance between the drawn slices beside them.
+    """
+
+    sources: tuple[str, ...]
+    counts: Mapping[int, np.ndarray] = field(default_factory=dict)
+    slices: Mapping[int, int] = field(default_factory=dict)
+    spacing_mm: Mapping[int, float] = field(default_factory=dict)
+
+    def __add__(self, other: Evidence) -> Evidence:
+        """Both together; they must be of the same sources."""
+        values = {*self.counts, *other.counts}
+        none = np.zeros((len(mixtures(len(self.sources))), 2))
+        return Evidence(
+            self.sources,
+            {v: self.counts.get(v, none) + other.counts.get(v, none) for v in values},
+            {v: self.slices.get(v, 0) + other.slices.get(v, 0) for v in values},
+            {v: self.spacing_mm.get(v, 0.0) + other.spacing_mm.get(v, 0.0) for v in values},
+        )
+
+    def shares(self, values: Sequence[int]) -> dict[int, Shares]:
+        """The best mixture for each label.
+
+        Labels on few or no hidden slices follow all labels together, which count as much as twelve slices; and without
+        any evidence the usual shares are taken. The further a mixture is from these, the better it must be.
+        """
+        tried, usual = mixtures(len(self.sources)), usual_shares(self.sources)
+        unusual = 0.5 * np.abs(tried - usual).sum(1)
+        seen = sum(self.slices.values())
+        found: dict[int, Shares] = {}
+        # Each label counts the same, however large it is; sorted, so that their order changes nothing.
+        each = [counts / max(counts[:, 1].max(), 1.0) for counts in self.counts.values()]
+        together = np.sort(np.array(each), axis=0).sum(0) * (_PRIOR_SLICES / max(seen, 1)) if each else None
+        for value in values:
+            if together is None:
+                found[value] = dict(zip(self.sources, usual.tolist(), strict=True))
+                continue
+            own = self.counts.get(value)
+            counted = together if own is None else together + own / max(own[:, 1].max(), 1.0)
+            dice = 2.0 * counted[:, 0] / np.maximum(counted[:, 1], 1e-9)
+            cost = _UNUSUAL + _HOPELESS * (1.0 - dice.max()) ** 4
+            merit = dice - cost * unusual
+            alike = np.exp((merit - merit.max()) / _ALIKE)
+            best = alike @ tried / alike.sum()
+            found[value] = dict(zip(self.sources, best.tolist(), strict=True))
+        return found
+
+    def scores(self, chosen: Mapping[int, Shares]) -> list[HiddenScore]:
+        """How well each source alone, and the chosen mixture, predicts each label."""
+        tried, found = mixtures(len(self.sources)), []
+        alone = {name: np.eye(len(self.sources))[n] for n, name in enumerate(self.sources)}
+        for value, counts in self.counts.items():
+            if not self.slices[value]:
+                continue
+            ways = dict(alone)
+            if value in chosen:
+                ways[MIXTURE] = np.array([chosen[value][name] for name in self.sources])
+            for name, shares in ways.items():
+                both, either = counts[int(np.abs(tried - shares).sum(1).argmin())]
+                spacing = self.spacing_mm[value] / self.slices[value]
+                found.append(HiddenScore(name, value, int(both), int(either), self.slices[value], spacing))
+        return found
+
+
+def pooled(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """The evidence of several volumes as one for each group of sources."""
+    found: dict[tuple[str, ...], Evidence] = {}
+    for one in evidence:
+        found[one.sources] = found[one.sources] + one if one.sources in found else one
+    return list(found.values())
