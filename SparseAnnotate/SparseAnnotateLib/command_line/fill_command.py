@@ -33,6 +33,12 @@ def add_fill(commands) -> None:
         help=f"methods that {quoted(choosing_methods())} mixes",
     )
     command.add_argument(
+        "--run",
+        default=defaults.run,
+        metavar="RUN",
+        help=f"a finished run that takes part in {quoted(choosing_methods())}",
+    )
+    command.add_argument(
         "--time-limit",
         type=float,
         default=defaults.time_limit,

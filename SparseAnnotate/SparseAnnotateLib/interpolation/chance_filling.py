@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..core import SparseAnnotation, Watch
 from .confidence import scaled
-from .drawn_stack import Gap
+from .drawn_stack import Gap, PlaneBox, joined
 from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
 from .label_gaps import LabelGap, label_gap
 
+_USUAL_GAP = 4.0  # slices, where only one is drawn
+_FAR_SHARE = 0.9  # of sources that know the whole volume, far from all drawn slices
 _NEAR = 0.05  # probability of a label from which on a voxel is near it
 
 
@@ -34,6 +36,22 @@ class ChanceSource(Protocol):
 
         `near`: (count, rows, columns) bool, voxels near a label. Asked only where there are several labels.
         """
+        ...
+
+
+@runtime_checkable
+class FarSource(ChanceSource, Protocol):
+    """A source that knows the whole volume, as a trained run does: far from drawn slices it counts most.
+
+    Attributes:
+        values: the labels that it knows.
+    """
+
+    values: Collection[int]
+    reaches_far: bool
+
+    def reach(self, gap: Gap, prepared: Any) -> dict[int, tuple[slice, PlaneBox]]:
+        """Where in a gap it finds each label: slices of the gap, and rows and columns."""
         ...
 
 
@@ -67,25 +85,28 @@ class ChanceInterpolator(GapInterpolator):
         elsewhere = drawn.drawn_elsewhere(gap)
         highest = np.zeros(out.shape, dtype=np.float32)
         winner = np.zeros_like(out)
-        values = drawn.labels_in(gap)
+        found = self.found_in(gap, prepared)
+        near = drawn.labels_in(gap)
+        values = [*near, *(v for v in drawn.in_order() if v in found and v not in near)]
+        far = self._far(drawn, gap)
         # What a source leaves to the background is known only when it has been asked for all labels.
         asked = [name for name in self._sources if any(self._shares_of(v).get(name, 0.0) > 0 for v in values)]
         left = {name: np.ones(out.shape, dtype=np.float32) for name in asked}
         for value in values:
             watch.check()
-            place = label_gap(drawn, gap, value, out, elsewhere)
+            place = label_gap(drawn, gap, value, out, elsewhere, found.get(value))
             if place is None:
                 continue
             mixed = np.zeros(place.inside.shape, dtype=np.float32)
-            part, shares = place.part, self._shares_of(value)
+            part, shares = place.part, self._shares_by_slice(value, far)
             for name, rest in left.items():
                 chance = self._sources[name].chance(place, drawn, prepared[name], watch)
-                mixed += np.float32(shares.get(name, 0.0)) * chance
+                mixed += shares[name][place.slices, None, None] * chance
                 rest[part] -= chance
             wins = mixed > highest[part]
             np.copyto(highest[part], mixed, where=wins)
             winner[part][wins] = value
-        rest = self._background(drawn, gap, values, winner, highest, left)
+        rest = self._background(drawn, gap, values, winner, highest, left, far)
         np.copyto(winner, 0, where=highest <= rest)
         keep = slice(None) if elsewhere is None else ~elsewhere
         out[keep] = winner[keep]
@@ -99,25 +120,61 @@ class ChanceInterpolator(GapInterpolator):
         winner: np.ndarray,
         highest: np.ndarray,
         left: Mapping[str, np.ndarray],
+        far: np.ndarray,
     ) -> np.ndarray:
         """(count, rows, columns) float32: the probability of the background.
 
         Args:
             values: the labels of the gap. winner, highest: the most likely label, and its probability.
-            left: what each source leaves to the background; changed.
+            left: what each source leaves to the background; changed. far: (count,), see `_far`.
         """
         rest = np.zeros(winner.shape, dtype=np.float32)
         if not left:
             return rest + 1
+        by_label = {value: self._shares_by_slice(value, far) for value in values}
+        places = np.arange(len(winner))[:, None, None]
         for name, own in left.items():
-            shares = np.ones(max(values, default=0) + 1, dtype=np.float32)
+            shares = np.ones((max(values, default=0) + 1, len(winner)), dtype=np.float32)
             for value in values:
-                shares[value] = self._shares_of(value).get(name, 0.0)
+                shares[value] = by_label[value][name]
             if len(values) > 1 and shares[values].any():
                 closed = self._sources[name].closed(drawn, gap, highest > _NEAR)
                 if closed is not None:
                     own[closed] = 0
             # Where no label may be, all sources agree on that.
             shares[0] = 1.0 / len(left)
-            rest += shares[winner] * np.maximum(own, 0)
+            rest += shares[winner, places] * np.maximum(own, 0)
         return rest
+
+    def found_in(self, gap: Gap, prepared: dict[str, Any]) -> dict[int, tuple[slice, PlaneBox]]:
+        """Where sources that know the whole volume find each label in a gap."""
+        found: dict[int, tuple[slice, PlaneBox]] = {}
+        for name, source in self._sources.items():
+            if isinstance(source, FarSource):
+                for value, (slices, box) in source.reach(gap, prepared[name]).items():
+                    old = found.get(value, (slices, box))
+                    both = slice(min(old[0].start, slices.start), max(old[0].stop, slices.stop))
+                    found[value] = (both, joined(old[1], box))
+        return found
+
+    def _far(self, drawn: DrawnSlices, gap: Gap) -> np.ndarray:
+        """(count,) float32: 0 as far from drawn slices as these usually are from each other, 1 from twice that on."""
+        usual = float(np.median(np.diff(drawn.main.indices))) if len(drawn.main.indices) > 1 else _USUAL_GAP
+        away = drawn.main.distance()[gap.first : gap.stop]
+        far: np.ndarray = np.clip(away / usual - 1.0, 0.0, 1.0).astype(np.float32)
+        return far
+
+    def _shares_by_slice(self, value: int, far: np.ndarray) -> dict[str, np.ndarray]:
+        """(count,) float32 for each source: its share of a label, by the slices' distance from the drawn ones."""
+        shares = {name: self._shares_of(value).get(name, 0.0) for name in self._sources}
+        wide = {n: s for n, s in shares.items() if s > 0 and isinstance(self._sources[n], FarSource)}
+        others = 1.0 - sum(wide.values())
+        result = {}
+        for name, share in shares.items():
+            distant = share
+            if wide:
+                mine = wide[name] / sum(wide.values()) if name in wide else 0.0
+                rest = 0.0 if name in wide or others <= 0 else share / others
+                distant = _FAR_SHARE * mine + (1 - _FAR_SHARE) * rest if others > 0 else mine
+            result[name] = (share + far * (distant - share)).astype(np.float32)
+        return result

@@ -94,7 +94,8 @@ def shares_text(fill: Fill, label: int) -> str:
     if len(shares) < 2:
         return method_label(next(iter(shares), fill.methods.get(label, "")))
     in_order = sorted(shares.items(), key=lambda item: -item[1])
-    return joined(", ", [_("{method} {share:.0%}").format(method=method_label(n), share=s) for n, s in in_order])
+    parts = [_("{method} {share:.0f} %").format(method=method_label(name), share=100 * s) for name, s in in_order]
+    return joined(", ", parts)
 
 
 def _longest_run(stack: DrawnStack, value: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .drawn_stack import Gap, PlaneBox, widened
+from .drawn_stack import Gap, PlaneBox, joined, widened
 from .label_fields import DrawnSlices
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`.
@@ -14,6 +14,7 @@ _BAND, _BAND_GROWTH = 2.0, 2.5  # half-width of the band around an outline, and 
 _WIDEST = 40.0
 _SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how uncertain shapes are of an outline's place
 _CERTAIN = 20.0
+_FAR = 1e6  # from a label that no drawn slice shows near
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,27 +64,38 @@ def probability(odds: np.ndarray) -> np.ndarray:
 
 
 def label_gap(
-    drawn: DrawnSlices, gap: Gap, value: int, out: np.ndarray, elsewhere: np.ndarray | None
+    drawn: DrawnSlices,
+    gap: Gap,
+    value: int,
+    out: np.ndarray,
+    elsewhere: np.ndarray | None,
+    also: tuple[slice, PlaneBox] | None = None,
 ) -> LabelGap | None:
     """A label within a gap; None when no drawn slice shows it near.
 
     Args:
         out: (count, rows, columns) labels of the gap, with the drawn voxels of other planes.
         elsewhere: (count, rows, columns) bool, those voxels; None with one plane only.
+        also: slices, and rows and columns, where it may be in any case.
     """
     field = drawn.field(gap, value)
-    if field is None:
-        return None
     main, pixel = drawn.main, min(drawn.main.in_plane)
     away = main.distance()[gap.first : gap.stop].astype(np.float32) * np.float32(main.step / pixel)
     width = np.minimum(_BAND + _BAND_GROWTH * away, _WIDEST)
-    near = np.flatnonzero((field.values.max((1, 2)) / pixel) > -width)
-    if not near.size:
+    near = np.flatnonzero((field.values.max((1, 2)) / pixel) > -width) if field is not None else np.empty(0, int)
+    slices, box = also or (None, None)
+    if near.size and field is not None:
+        # One more slice on either side, without the label: the random walk needs a boundary.
+        first, stop = max(int(near[0]) - 1, 0), min(int(near[-1]) + 2, gap.count)
+        slices = slice(first, stop) if slices is None else slice(min(first, slices.start), max(stop, slices.stop))
+        box = joined(box, widened(field.box, int(np.ceil(width[slices].max())), main.shape))
+    if slices is None or box is None:
         return None
-    # One more slice on either side, without the label: the random walk needs a boundary.
-    slices = slice(max(int(near[0]) - 1, 0), min(int(near[-1]) + 2, gap.count))
-    box = widened(field.box, int(np.ceil(width[slices].max())), main.shape)
-    inside = _spread_out(field.values[slices], field.box, box, main.in_plane) / pixel
+    if field is not None:
+        inside = _spread_out(field.values[slices], field.box, box, main.in_plane) / pixel
+    else:
+        sides = [side.stop - side.start for side in (slices, *box)]
+        inside = np.full(sides, -_FAR, dtype=np.float32)
     part = (slices, *box)
     there = elsewhere[part] if elsewhere is not None else None
     return LabelGap(value, gap, slices, box, inside, away[slices], width[slices], there, out[part] == value)

@@ -316,6 +316,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
+        runName: str = "",
     ):
         """Fill between the drawn slices in a new segmentation node, which is returned: a preview.
 
@@ -325,8 +326,11 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         returns the quality of the fill, `confidenceNode` its confidence as a volume, and `applyFill` copies it into the
         segmentation that was drawn in. With `waitForCompletion`, filling again after drawing another slice only fills
         the gaps beside that slice ('auto', 'shape' and 'random_walk').
+
+        `runName` is a finished run that takes part in 'auto': the more, the farther from drawn slices.
         """
-        return self._fills.fill(volumeNode, method, beyond, device, Waiting(waitForCompletion, onDone, onProgress))
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._fills.fill(volumeNode, method, beyond, device, waiting, runName)
 
     @staticmethod
     def fillMethods() -> dict[str, str]:

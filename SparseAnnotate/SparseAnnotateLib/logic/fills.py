@@ -38,7 +38,7 @@ class Fills:
         self._session, self._export = session, export
         self._last: dict[tuple, FinishedFill] = {}
 
-    def fill(self, volume_node, method: str, beyond: int | None, device: str, waiting: Waiting):
+    def fill(self, volume_node, method: str, beyond: int | None, device: str, waiting: Waiting, run: str = ""):
         """Fill between the drawn slices, as a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
         segmentation = scene.annotated_segmentation(volume_node)
         annotation = scene.annotation_of(volume_node, segmentation)
@@ -46,7 +46,7 @@ class Fills:
         drawn = annotation.label_values()
         own = scene.label_values(segmentation)
         origin = scene.origin_now(volume_node, annotation, {value: name for name, value in own.items()})
-        if waiting.for_completion and not runs_in_worker(method):
+        if waiting.for_completion and not run and not runs_in_worker(method):
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
             # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
@@ -74,6 +74,7 @@ class Fills:
                 "method": method,
                 "beyond": beyond,
                 "device": device,
+                "run": run,
             }
 
         def finish(results):

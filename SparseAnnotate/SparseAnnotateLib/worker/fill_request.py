@@ -13,6 +13,7 @@ import numpy as np
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.images import write_image
 from ..core.messages import _
+from ..core.origin import run_fingerprint
 from ..core.registry import Need, imported
 from ..interpolation import (
     DEFAULT_METHOD,
@@ -29,6 +30,7 @@ from ..interpolation import (
     usable_image,
 )
 from .packages import require_packages
+from .run_sources import RunSources
 
 _MOST_MEASURED = 20
 # The last fill of a single case, for filling only the gaps beside a new slice; no more than one, because of its memory.
@@ -45,7 +47,8 @@ class FillRequest:
         methods: methods that 'auto' may choose from, the simplest first.
         time_limit: seconds for one volume with ITK's filter.
         steps: training steps of 'propagation', unless it has learned on these cases already; None: its own default.
-        device: for 'propagation'.
+        device: for 'propagation', and for predicting with `run`.
+        run: a finished run that takes part in 'auto'; '' for none.
         beyond: largest number of slices to fill beyond the outermost drawn ones; None: automatic taper.
     """
 
@@ -57,6 +60,7 @@ class FillRequest:
     time_limit: float = TIME_LIMIT
     steps: int | None = None
     device: str = DEFAULT_DEVICE
+    run: str = ""
     beyond: int | None = None
 
 
@@ -96,8 +100,10 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         cohort.annotation(names[0]).require_labels(names[0])
     is_auto = INTERPOLATORS.named(request.method).chooses
     wanted = request.methods if is_auto else (request.method,)
+    runs = RunSources(cohort, request) if request.run else None
     parts = (
         "learn" if any(INTERPOLATORS.named(name).learn for name in wanted) else "",
+        "predict" if runs is not None else "",
         "measure" if is_auto else "",
         "fill",
     )
@@ -108,8 +114,10 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         choice = AutoInterpolator(methods)
         # A single case is measured when it is filled, unless its last fill is only updated.
         method = choice
+        if runs is not None:
+            runs.predict(names, watches["predict"])
         if len(names) > 1:
-            method = choice.with_evidence(_measured(cohort, names, choice, watches["measure"]))
+            method = choice.with_evidence(_measured(cohort, names, choice, runs, watches["measure"]))
     else:
         method = methods[request.method]
     results = []
@@ -118,7 +126,8 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         filling.step(number / len(names), _("filling '{case}'").format(case=name))
         part = filling.part(number, len(names), f"'{name}': ")
         try:
-            results.append(_filled(cohort, name, method, part, request))
+            with_runs = method.with_runs(runs.of(name)) if runs and isinstance(method, AutoInterpolator) else method
+            results.append(_filled(cohort, name, with_runs, part, request))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
@@ -166,7 +175,9 @@ def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str],
     return entry.loaded()(**options)
 
 
-def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[Evidence]:
+def _measured(
+    cohort: Cohort, names: Sequence[str], method: AutoInterpolator, runs: RunSources | None, watch: Watch
+) -> list[Evidence]:
     """Leave-one-out over some of the cases, spread evenly over the list."""
     step = max(1, -(-len(names) // _MOST_MEASURED))
     chosen = names[::step]
@@ -174,7 +185,8 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     for number, name in enumerate(chosen):
         image = usable_image(method, partial(_image, cohort, name))[0]
         part = watch.part(number, len(chosen), f"'{name}': ")
-        evidence += method.measure(cohort.annotation(name), image, part)
+        tried = method.with_runs(runs.of(name)) if runs else method
+        evidence += tried.measure(cohort.annotation(name), image, part)
     return pooled(evidence)
 
 
@@ -187,10 +199,12 @@ def _filled(cohort: Cohort, name: str, method: Interpolator, watch: Watch, reque
     annotation = cohort.annotation(name)
     names = cohort.labels
     # Taken before the work, so that changes during it are noticed later.
-    facts = cohort.origin(name, annotation, method=request.method).facts()
+    facts = cohort.origin(name, annotation, method=request.method, run=request.run).facts()
     image_of = partial(_image, cohort, name)
     # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
-    key = (str(cohort.folder), request.state, name, request.method, request.beyond, cohort.image_fingerprint(name))
+    content = run_fingerprint(cohort.run_folder(request.run)) if request.run else ""
+    image = cohort.image_fingerprint(name)
+    key = (str(cohort.folder), request.state, name, request.method, request.beyond, image, request.run, content)
     previous = _last.pop(key, None)
     _last.clear()
     done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)

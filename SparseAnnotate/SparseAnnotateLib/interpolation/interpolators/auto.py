@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...core import BadInputError, CancelledError, Plane, SparseAnnotateError, SparseAnnotation, Watch
-from ...core.messages import _
+from ...core.messages import _, listed
 from ..chance_filling import ChanceInterpolator, ChanceSource
 from ..drawn_stack import Gap
 from ..interpolator import (
@@ -25,8 +25,11 @@ from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap
 from ..leave_one_out import Round, evidence_of, rounds
 from ..mixing import MIXTURE, Evidence, Shares, pooled
+from ..run_source import RunSource
 
 Sources = dict[str, ChanceSource]
+_UNKNOWN_DICE = 0.7  # of a source that could not be measured
+_NARROWER = 0.6  # of the error across the gap of a hidden slice, about what is left across the gap itself
 
 
 class AutoInterpolator:
@@ -37,6 +40,7 @@ class AutoInterpolator:
             give no probabilities take part with their labels.
         evidence: leave-one-out of these methods measured before, for example on a whole cohort; None: it is measured
             on the annotation that is filled.
+        runs: trained runs that take part, with their probabilities of the volume that is filled.
     """
 
     needs_image = False
@@ -46,6 +50,7 @@ class AutoInterpolator:
         self,
         methods: Sequence[str] | dict[str, Interpolator] | None = None,
         evidence: Sequence[Evidence] | None = None,
+        runs: Sequence[RunSource] = (),
     ):
         if methods is None:
             methods = auto_methods()
@@ -55,10 +60,15 @@ class AutoInterpolator:
             methods = {name: interpolator_named(name) for name in methods}
         self._methods = methods
         self._evidence = evidence
+        self._runs = {run.name: run for run in runs}
+
+    def with_runs(self, runs: Sequence[RunSource]) -> AutoInterpolator:
+        """The same methods and evidence, with runs."""
+        return AutoInterpolator(self._methods, self._evidence, runs)
 
     def with_evidence(self, evidence: Sequence[Evidence]) -> AutoInterpolator:
         """The same methods, with evidence that was measured before."""
-        return AutoInterpolator(self._methods, evidence)
+        return AutoInterpolator(self._methods, evidence, list(self._runs.values()))
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -91,8 +101,13 @@ class AutoInterpolator:
         if evidence is None:
             evidence = self.measure(annotation, image, watch.part(0, 2))
         sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
-        known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
-        shares = known.shares(annotation.label_values())
+        tried = tuple(name for name in sources if name not in self._learned_here)
+        known = next((e for e in evidence if e.sources == tried), Evidence(tried))
+        shares = {
+            value: self._with_runs(value, known, sources, own)
+            for value, own in known.shares(annotation.label_values()).items()
+        }
+        warnings += self._run_notes(annotation)
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
         return replace(
             fill,
@@ -115,7 +130,8 @@ class AutoInterpolator:
         Where a label is new, or a method gives no probabilities, everything is filled again.
         """
         names = {name for shares in previous.shares.values() for name in shares}
-        soft = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
+        soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
+        soft |= self._runs
         if set(soft) != names or not set(annotation.label_values()) <= set(previous.shares):
             return self.fill(annotation, image, watch)
         mixture = ChanceInterpolator(soft, previous.shares)
@@ -131,7 +147,7 @@ class AutoInterpolator:
         watch: Watch,
     ) -> Fill:
         (name,) = list(sources)[:1]
-        if len(sources) == 1 and isinstance(self._methods[name], ChanceSource):
+        if len(sources) == 1 and isinstance(self._methods.get(name), ChanceSource):
             return self._methods[name].fill(annotation, image, watch)
         return ChanceInterpolator(sources, shares).fill(annotation, image, watch)
 
@@ -140,6 +156,7 @@ class AutoInterpolator:
     ) -> tuple[Evidence, list[str]]:
         """Leave-one-out of one round by the methods that do not fail, and what failed."""
         sources, warnings = self._sources(one.rest, image, watch.part(0, 2))
+        sources = {name: source for name, source in sources.items() if name not in self._learned_here}
         return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
 
     def _sources(
@@ -172,7 +189,58 @@ class AutoInterpolator:
                 )
         if not found and failure is not None:
             raise failure
+        for name, run in self._runs.items():
+            run.prepared(annotation, drawn, image)
+            found[name] = run
         return found, problems
+
+    @property
+    def _learned_here(self) -> set[str]:
+        """The runs that have learned from the volume's own slices."""
+        return {name for name, run in self._runs.items() if run.learned_here}
+
+    def _with_runs(self, value: int, known: Evidence, sources: Sources, own: Shares) -> dict[str, float]:
+        """A label's shares with those of the runs that have learned from the volume's own slices.
+
+        Such a run predicts the hidden slices too well. Its share follows from its Dice on slices that it has not
+        seen, compared with that of the other sources: each has the part of the error that the other makes.
+        """
+        shares = {name: own.get(name, 0.0) for name in sources}
+        for name in self._learned_here:
+            dice = self._runs[name].dice
+            missed = 1.0 - (_UNKNOWN_DICE if dice is None else dice)
+            scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
+            error = _NARROWER * (1.0 - scores[0].dice) if scores else 1.0 - _UNKNOWN_DICE
+            share = error / max(error + missed, 1e-6)
+            shares = {other: s * (1 - share) for other, s in shares.items()}
+            shares[name] = share
+        for name, run in self._runs.items():
+            if value not in run.values:
+                shares[name] = 0.0
+        total = sum(shares.values())
+        if total <= 0:
+            shares = {name: float(name not in self._runs) for name in shares}
+            total = sum(shares.values())
+        return {name: share / total for name, share in shares.items()}
+
+    def _run_notes(self, annotation: SparseAnnotation) -> list[str]:
+        notes: list[str] = []
+        for name, run in self._runs.items():
+            unknown = [annotation.names.get(v, str(v)) for v in annotation.label_values() if v not in run.values]
+            if unknown:
+                notes.append(
+                    _("The run '{run}' does not know {structures}: filled from the drawn slices alone.").format(
+                        run=name, structures=listed([f"'{structure}'" for structure in unknown], 5)
+                    )
+                )
+            if run.learned_here:
+                notes.append(
+                    _(
+                        "The run '{run}' has learned from slices of this volume, so that predicting them is no "
+                        "evidence: its share follows from its Dice on slices that it has not seen ({dice})."
+                    ).format(run=name, dice=_("unknown") if run.dice is None else f"{run.dice:.2f}")
+                )
+        return notes
 
     def _usable(self, image: np.ndarray | None) -> dict[str, Interpolator]:
         usable = {name: m for name, m in self._methods.items() if image is not None or not m.needs_image}

@@ -12,6 +12,8 @@ import torch
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.images import write_image
 from ...core.messages import _, counted
+from ...core.origin import run_fingerprint
+from ...interpolation.likeliest_labels import LikeliestLabels
 from ...runs.cards import RunCard
 from ...runs.network import NETWORKS
 from ...runs.run_folder import RunFolder
@@ -24,7 +26,7 @@ from .model_building import models_within_memory, network_shape, on_cpu_sentence
 from .stray_pieces import DrawnVoxels
 from .trained_model import TrainedModel
 from .view_averages import agreement
-from .volume_prediction import VolumePrediction, class_dtype, most_likely
+from .volume_prediction import VolumePrediction, class_dtype, class_indices, most_likely
 
 _AXES = "SAR"
 
@@ -138,6 +140,52 @@ class Predictor:
         write_image(path, found.labels, geometry, facts=facts)
         return str(path), found.notes
 
+    def likeliest(self, case: str, watch: Watch | None = None) -> tuple[LikeliestLabels, tuple[str, ...]]:
+        """The two most likely labels of each voxel, drawn ones too, after clean-up; and `CasePrediction.notes`.
+
+        They are kept in the cohort's cache, so that a case is predicted once for each run.
+        """
+        watch = watch or Watch()
+        annotation = self._cohort.annotation(case)
+        image = normalised_image(self._cohort, case, self.card.normalisation)
+        marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
+        path = self._cohort.cache_folder / "likeliest" / f"{'-'.join(marks)}-{self._flips:d}.npy"
+        known, notes = LikeliestLabels.load(path), self._notes_on_device
+        if known is None:
+            volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
+            shape = (2, *image.shape)
+            classes = np.zeros(shape, dtype=class_dtype(volume.class_count))
+            chances = np.zeros(shape, dtype=classes.dtype)
+
+            def slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+                highest, found = volume.probabilities(start, stop).topk(2, dim=0)
+                sure = (highest * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+                return class_indices(found, volume.class_count), sure
+
+            for start, stop, (found, sure) in volume.slabs(slab):
+                classes[:, start:stop], chances[:, start:stop] = found, sure
+            notes = (*notes, *volume.notes)
+            known = LikeliestLabels(classes, chances)
+            known.save(path)
+        classes, chances = known.labels, np.array(known.chances)
+        left, more = self._cleaned(np.array(classes[0]), image, annotation, CleanUp(), watch)
+        removed = (classes[0] > 0) & (left == 0)
+        chances[:, removed] = 0
+        table = self.card.label_table
+        own = [np.ascontiguousarray(annotation.geometry.from_standard_order(part)) for part in (*classes, *chances)]
+        labels = table[np.stack(own[:2])]
+        return LikeliestLabels(labels, np.stack(own[2:]).astype(labels.dtype)), (*notes, *more)
+
+    def _cleaned(
+        self, classes: np.ndarray, image: np.ndarray, annotation: SparseAnnotation, clean_up: CleanUp, watch: Watch
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Class indices, (S, A, R), after clean-up, and sentences on what it left out."""
+        drawn = self._drawn_classes(annotation, classes.dtype)
+        surrounded = image if self.card.clear_surroundings else None
+        spacing = annotation.geometry.standard_spacing
+        found = cleaned(classes, self.card.class_count, spacing, clean_up, drawn, surrounded, watch)
+        return found.classes, self._notes(found)
+
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
         annotation = self._cohort.annotation(case)
         geometry = annotation.geometry
@@ -158,16 +206,12 @@ class Predictor:
             for whole, part in zip((classes, entropy, disagreement), parts, strict=True):
                 if whole is not None and part is not None:
                     whole[start:stop] = part
-        drawn = self._drawn_classes(annotation, classes.dtype)
-        surrounded = image if self.card.clear_surroundings else None
-        found = cleaned(classes, self.card.class_count, geometry.standard_spacing, clean_up, drawn, surrounded, watch)
-        labels = geometry.from_standard_order(self.card.label_table[found.classes])
+        classes, notes = self._cleaned(classes, image, annotation, clean_up, watch)
+        labels = geometry.from_standard_order(self.card.label_table[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
         entropy, disagreement = (_on_own_grid(m, annotation) for m in (entropy, disagreement))
-        return CasePrediction(
-            labels, entropy, disagreement, (*self._notes_on_device, *volume.notes, *self._notes(found))
-        )
+        return CasePrediction(labels, entropy, disagreement, (*self._notes_on_device, *volume.notes, *notes))
 
     def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> DrawnVoxels | None:
         """What has been drawn by hand, as class indices; None when nothing is drawn."""

@@ -1,0 +1,62 @@
+"""A trained run as a source of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import BadInputError, SparseAnnotation, Watch
+from ..core.messages import _
+from .drawn_stack import Gap, PlaneBox
+from .label_fields import DrawnSlices
+from .label_gaps import LabelGap
+from .likeliest_labels import LikeliestLabels
+
+
+@dataclass(frozen=True, eq=False)
+class RunSource:
+    """The probabilities that a run gives to the voxels of one volume.
+
+    Attributes:
+        name: the run. found: its probabilities on the volume's grid, with the cohort's label values.
+        values: the labels that it knows.
+        learned_here: True when it has learned from this volume's own slices, so that predicting them is no evidence.
+        dice: its Dice on held-out slices; None when it is not known.
+    """
+
+    name: str
+    found: LikeliestLabels
+    values: Collection[int]
+    learned_here: bool
+    dice: float | None = None
+
+    reaches_far = True
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> LikeliestLabels:
+        """See `ChanceSource`."""
+        if self.found.labels.shape[1:] != annotation.geometry.shape:
+            raise BadInputError(
+                _("The prediction has shape {found}, but the annotation has shape {shape}.").format(
+                    found=self.found.labels.shape[1:], shape=annotation.geometry.shape
+                )
+            )
+        return self.found.moved(drawn.main.axis)
+
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: LikeliestLabels, watch: Watch) -> np.ndarray:
+        """See `ChanceSource`."""
+        first = place.gap.first
+        slices = slice(first + place.slices.start, first + place.slices.stop)
+        return prepared.chance_of(place.value, (slices, *place.box))
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
+        """See `ChanceSource`."""
+
+    def reach(self, gap: Gap, prepared: LikeliestLabels) -> dict[int, tuple[slice, PlaneBox]]:
+        """Where in a gap the run finds each label: slices of the gap, and rows and columns."""
+        from scipy import ndimage  # here, because Slicer reads this file at every start
+
+        boxes = ndimage.find_objects(np.ascontiguousarray(prepared.labels[0, gap.first : gap.stop]))
+        found = {value: box for value, box in enumerate(boxes, start=1) if box is not None and value in self.values}
+        return {value: (box[0], (box[1], box[2])) for value, box in found.items()}

@@ -1,0 +1,138 @@
+"""A trained run as a source of an answer, beside the drawn slices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import ball
+from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+from SparseAnnotateLib.interpolation.likeliest_labels import LikeliestLabels
+from SparseAnnotateLib.interpolation.run_source import RunSource
+
+SHAPE = (40, 36, 36)
+GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.eye(4))
+NAMES = {1: "liver", 2: "tumor"}
+
+
+def reference() -> np.ndarray:
+    """A liver that bends, and a tumor that lies between drawn slices as well."""
+    labels = np.zeros(SHAPE, np.uint8)
+    for index in range(4, 36):
+        row = 18 + 7 * np.sin(index / 3)
+        rows, columns = np.indices(SHAPE[1:])
+        labels[index][np.hypot(rows - row, columns - 14) < 8] = 1
+    labels[ball(SHAPE, 4, (20, 18, 30)) > 0] = 2
+    return labels
+
+
+def drawn(indices, labels: np.ndarray | None = None) -> SparseAnnotation:
+    ledger = Ledger()
+    for index in indices:
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=NAMES.values())
+    return SparseAnnotation(reference() if labels is None else labels, ledger, GEOMETRY, names=NAMES)
+
+
+def likeliest(labels: np.ndarray, sure: float = 0.95) -> LikeliestLabels:
+    chances = np.empty((2, *SHAPE), np.uint8)
+    chances[0], chances[1] = round(255 * sure), round(255 * (1 - sure))
+    return LikeliestLabels(np.stack([labels, np.where(labels == 0, 1, 0).astype(np.uint8)]), chances)
+
+
+def run(labels: np.ndarray, learned_here: bool = False, values=(1, 2), dice: float | None = 0.9) -> RunSource:
+    return RunSource("r", likeliest(labels), values, learned_here, dice)
+
+
+def answer(annotation: SparseAnnotation, *runs: RunSource):
+    def no_image():
+        raise BadInputError("There is no image.")
+
+    return finished_fill(AutoInterpolator(runs=runs), annotation, no_image, NAMES)
+
+
+def dice(one: np.ndarray, value: int = 1) -> float:
+    truth = reference() == value
+    return 2 * np.count_nonzero((one == value) & truth) / (np.count_nonzero(one == value) + np.count_nonzero(truth))
+
+
+def test_two_likeliest_labels_give_the_probability_of_each(tmp_path):
+    found = likeliest(reference())
+    there = (slice(10, 12), slice(None), slice(None))
+    expected = np.where(reference()[there] == 1, 0.95, np.where(reference()[there] == 0, 0.05, 0.0))
+    np.testing.assert_allclose(found.chance_of(1, there), expected, atol=0.004)
+    assert not found.chance_of(7, there).any()
+    found.save(tmp_path / "found.npy")
+    read = LikeliestLabels.load(tmp_path / "found.npy")
+    np.testing.assert_array_equal(read.labels, found.labels)
+    np.testing.assert_array_equal(read.moved(2).labels, np.moveaxis(found.labels, 3, 1))
+    (tmp_path / "found.npy").write_bytes((tmp_path / "found.npy").read_bytes()[:-9])
+    assert LikeliestLabels.load(tmp_path / "found.npy") is None
+
+
+def test_a_good_run_repairs_the_fill_and_drawn_slices_stay():
+    annotation = drawn(range(4, 40, 8))
+    alone, together = answer(annotation), answer(annotation, run(reference()))
+    assert together.fill.shares[1]["r"] > 0.8, "it predicts the hidden slices"
+    assert dice(alone.fill.labels) < 0.8
+    assert dice(together.fill.labels) > 0.97
+    for index in range(4, 40, 8):
+        np.testing.assert_array_equal(together.fill.labels[index], reference()[index])
+    assert "r " in together.summary
+
+
+def test_a_bad_run_hardly_counts():
+    wrong = np.roll(reference(), 12, axis=2)
+    annotation = drawn(range(4, 40, 4))
+    alone, together = answer(annotation), answer(annotation, run(wrong))
+    assert together.fill.shares[1]["r"] < 0.3
+    assert dice(together.fill.labels) > dice(alone.fill.labels) - 0.01
+
+
+def test_the_score_on_slices_that_a_run_has_learned_from_is_no_evidence():
+    annotation = drawn(range(4, 40, 4))
+    shares = [answer(annotation, run(reference(), True, dice=d)).fill.shares[1]["r"] for d in (0.95, 0.6, None)]
+    assert 0.9 > shares[0] > shares[2] > shares[1] > 0.0
+    said = answer(annotation, run(reference(), True)).warnings
+    assert any("has learned from slices of this volume" in w and "(0.90)" in w for w in said)
+    assert not any("has learned" in w for w in answer(annotation, run(reference())).warnings)
+
+
+def test_a_structure_that_the_run_does_not_know_is_filled_from_the_drawn_slices():
+    annotation = drawn(range(4, 40, 4))
+    only_liver = np.where(reference() == 1, 1, 0).astype(np.uint8)
+    done = answer(annotation, run(only_liver, values=(1,)))
+    assert done.fill.shares[2]["r"] == 0.0
+    assert sum(done.fill.shares[2].values()) == pytest.approx(1.0)
+    assert any("does not know 'tumor'" in warning for warning in done.warnings)
+    alone = answer(annotation)
+    assert dice(done.fill.labels, 2) > dice(alone.fill.labels, 2) - 0.02
+
+
+def test_far_from_drawn_slices_the_run_decides_and_near_them_the_drawing():
+    # The upper half is not drawn at all.
+    annotation = drawn((4, 8, 12))
+    done = answer(annotation, run(reference(), True, dice=0.7))
+    far = slice(22, 40)
+    truth = reference()[far] == 1
+    found = done.fill.labels[far] == 1
+    assert 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth)) > 0.95
+    alone = answer(annotation).fill.labels[far] == 1
+    assert np.count_nonzero(alone & truth) < 0.5 * np.count_nonzero(truth)
+
+
+def test_a_run_of_another_volume_is_refused():
+    source = RunSource(
+        "r", LikeliestLabels(np.zeros((2, 3, 3, 3), np.uint8), np.zeros((2, 3, 3, 3), np.uint8)), (1,), False
+    )
+    with pytest.raises(BadInputError, match="The prediction has shape"):
+        answer(drawn((4, 12, 20)), source)
+
+
+def test_after_a_change_the_gaps_beside_it_are_filled_again_with_the_run():
+    before = answer(drawn(range(4, 40, 8)), run(reference()))
+    after = drawn([*range(4, 40, 8), 16])
+    again = finished_fill(AutoInterpolator(runs=[run(reference())]), after, lambda: None, NAMES, previous=before)
+    assert again.fill.shares == before.fill.shares
+    np.testing.assert_array_equal(again.fill.labels[16], reference()[16])
+    assert dice(again.fill.labels) > 0.97

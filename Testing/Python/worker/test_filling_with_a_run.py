@@ -1,0 +1,78 @@
+"""Filling with a trained run: from the command line's and the panel's request."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import QUICK_TRAINING
+from SparseAnnotateLib.core import BadInputError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.core.images import read_labels
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.worker import requests
+
+
+@pytest.fixture
+def trained(ball_cohort):
+    """A run that has learned from the first case only."""
+    names = ball_cohort.annotated_cases()
+    request = requests.TrainRequest(
+        str(ball_cohort.folder), run="r", cases=(names[0],), settings=TrainingSettings(**QUICK_TRAINING)
+    )
+    requests.train(request, Watch())
+    return ball_cohort
+
+
+def filled(cohort, **changes):
+    return requests.fill(requests.FillRequest(str(cohort.folder), run="r", device="cpu", **changes), Watch())
+
+
+def test_every_case_is_filled_with_the_run_and_keeps_its_drawn_slices(trained):
+    results = filled(trained)
+    for result in results:
+        annotation = trained.annotation(result.case)
+        labels = read_labels(result.path, annotation.geometry)
+        drawn = annotation.supervised_mask()
+        np.testing.assert_array_equal(labels[drawn], annotation.labels[drawn])
+        assert set(result.labels[0]["shares"]) == {"shape", "random_walk", "r"}
+    first, second = results
+    assert any("has learned from slices of this volume" in w for w in first.warnings)
+    assert not any("has learned" in w for w in second.warnings)
+    assert "r" in second.labels[0]["hidden_dice"]
+
+
+def test_a_case_is_predicted_once_for_each_run(trained, monkeypatch):
+    from SparseAnnotateLib.learning.prediction import predictor
+
+    made = []
+    real = predictor.VolumePrediction
+    monkeypatch.setattr(predictor, "VolumePrediction", lambda *given: made.append(1) or real(*given))
+    name = trained.annotated_cases()[0]
+    filled(trained, cases=(name,))
+    annotation = trained.annotation(name)
+    more = SparseAnnotation.from_slices(annotation.labels, annotation.geometry, Plane.AXIAL, [6, 10, 14])
+    trained.save_annotation(name, more)
+    filled(trained, cases=(name,))
+    assert len(made) == 1
+    for path in (trained.cache_folder / "likeliest").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    filled(trained, cases=(name,))
+    assert len(made) == 2, "a damaged file is not used"
+
+
+def test_what_cannot_be_combined_is_refused(trained):
+    with pytest.raises(BadInputError, match="Only the fill method 'auto' takes a run, not 'shape'"):
+        filled(trained, method="shape")
+    with pytest.raises(RunError):
+        requests.fill(requests.FillRequest(str(trained.folder), run="missing", device="cpu"), Watch())
+
+
+def test_structures_are_matched_by_name(trained):
+    old = dict(trained.labels)
+    values = sorted(old)
+    trained.set_labels({values[0]: "spleen", values[1]: old[values[1]]})
+    result = filled(trained)[0]
+    assert any("does not know 'spleen'" in warning for warning in result.warnings)
+    trained.set_labels({values[0]: "spleen", values[1]: "kidney"})
+    with pytest.raises(BadInputError, match="none of them is a structure of the cohort"):
+        filled(trained)
