@@ -85,7 +85,7 @@ class ChanceInterpolator(GapInterpolator):
         elsewhere = drawn.drawn_elsewhere(gap)
         highest = np.zeros(out.shape, dtype=np.float32)
         winner = np.zeros_like(out)
-        found = self.found_in(gap, prepared)
+        found = self._found_in(gap, prepared)
         near = drawn.labels_in(gap)
         values = [*near, *(v for v in drawn.in_order() if v in found and v not in near)]
         far = self._far(drawn, gap)
@@ -146,7 +146,7 @@ class ChanceInterpolator(GapInterpolator):
             rest += shares[winner, places] * np.maximum(own, 0)
         return rest
 
-    def found_in(self, gap: Gap, prepared: dict[str, Any]) -> dict[int, tuple[slice, PlaneBox]]:
+    def _found_in(self, gap: Gap, prepared: dict[str, Any]) -> dict[int, tuple[slice, PlaneBox]]:
         """Where sources that know the whole volume find each label in a gap."""
         found: dict[int, tuple[slice, PlaneBox]] = {}
         for name, source in self._sources.items():

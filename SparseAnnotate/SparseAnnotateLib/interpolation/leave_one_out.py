@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Ledger, Plane, SparseAnnotation, Watch
-from .chance_filling import ChanceInterpolator, ChanceSource
+from .chance_filling import ChanceSource
 from .drawn_stack import DrawnStack, Gap
 from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
@@ -74,7 +74,6 @@ class _Trial(GapInterpolator):
     def __init__(self, sources: Mapping[str, ChanceSource], one: Round, annotation: SparseAnnotation):
         self._sources, self._round, self._annotation = sources, one, annotation
         self._mixtures = mixtures(len(sources))
-        self._values = set(annotation.label_values())
         self._lock = threading.Lock()
         self._found: list[Evidence] = []
 
@@ -97,10 +96,9 @@ class _Trial(GapInterpolator):
         truth = {index: self._drawn_on(index) for index in hidden}
         elsewhere = drawn.drawn_elsewhere(gap)
         shown = {v for layer, _decided in truth.values() for v in np.unique(layer).tolist() if v}
-        found = ChanceInterpolator(self._sources).found_in(gap, dict(zip(self._sources, prepared, strict=True)))
-        for value in {*drawn.labels_in(gap), *shown, *(found.keys() & self._values)}:
+        for value in {*drawn.labels_in(gap), *shown}:
             watch.check()
-            place = label_gap(drawn, gap, value, out, elsewhere, found.get(value))
+            place = label_gap(drawn, gap, value, out, elsewhere)
             self._count(value, place, drawn, prepared, truth, watch)
 
     def _drawn_on(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -15,6 +15,9 @@ from .drawn_stack import DrawnStack, Gap, PlaneBox, joined, rows_and_columns, wi
 
 # A structure on only one of two neighbouring drawn slices ends half-way, but at most 3 of its radii away.
 _REACH_IN_RADII = 3.0
+# Where radius and half the gap are at most this many slices, a structure is copied half-way: to round it off would
+# often leave nothing of it.
+_TINY = 1.5
 # One that is drawn on a single slice extends this many of its radii to either side.
 _SINGLE_REACH_IN_RADII = 1.5
 
@@ -57,6 +60,9 @@ class PieceField:
             area = np.count_nonzero(here > 0) * self.pixel_area
             return here - _closing(distance, _SINGLE_REACH_IN_RADII * float(np.sqrt(area / np.pi)), radius)
         half = (after - before) * self.step / 2
+        half = (after - before) * self.step / 2
+        if max(radius, half) <= _TINY * self.step and distance <= half:
+            return here
         return here - _closing(distance, min(half, _REACH_IN_RADII * radius), radius)
 
     def _only_side(self) -> tuple[np.ndarray, int]:

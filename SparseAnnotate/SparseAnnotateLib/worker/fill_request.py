@@ -117,7 +117,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         if runs is not None:
             runs.predict(names, watches["predict"])
         if len(names) > 1:
-            method = choice.with_evidence(_measured(cohort, names, choice, runs, watches["measure"]))
+            method = choice.with_evidence(_measured(cohort, names, choice, watches["measure"]))
     else:
         method = methods[request.method]
     results = []
@@ -175,9 +175,7 @@ def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str],
     return entry.loaded()(**options)
 
 
-def _measured(
-    cohort: Cohort, names: Sequence[str], method: AutoInterpolator, runs: RunSources | None, watch: Watch
-) -> list[Evidence]:
+def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[Evidence]:
     """Leave-one-out over some of the cases, spread evenly over the list."""
     step = max(1, -(-len(names) // _MOST_MEASURED))
     chosen = names[::step]
@@ -185,8 +183,7 @@ def _measured(
     for number, name in enumerate(chosen):
         image = usable_image(method, partial(_image, cohort, name))[0]
         part = watch.part(number, len(chosen), f"'{name}': ")
-        tried = method.with_runs(runs.of(name)) if runs else method
-        evidence += tried.measure(cohort.annotation(name), image, part)
+        evidence += method.measure(cohort.annotation(name), image, part)
     return pooled(evidence)
 
 

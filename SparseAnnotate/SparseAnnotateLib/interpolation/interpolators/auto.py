@@ -25,11 +25,10 @@ from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap
 from ..leave_one_out import Round, evidence_of, rounds
 from ..mixing import MIXTURE, Evidence, Shares, pooled
-from ..run_source import RunSource
+from ..run_source import UNKNOWN_DICE, RunSource
 
 Sources = dict[str, ChanceSource]
-_UNKNOWN_DICE = 0.7  # of a source that could not be measured
-_NARROWER = 0.6  # of the error across the gap of a hidden slice, about what is left across the gap itself
+_NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
 
 
 class AutoInterpolator:
@@ -101,13 +100,14 @@ class AutoInterpolator:
         if evidence is None:
             evidence = self.measure(annotation, image, watch.part(0, 2))
         sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
-        tried = tuple(name for name in sources if name not in self._learned_here)
-        known = next((e for e in evidence if e.sources == tried), Evidence(tried))
-        shares = {
-            value: self._with_runs(value, known, sources, own)
-            for value, own in known.shares(annotation.label_values()).items()
-        }
-        warnings += self._run_notes(annotation)
+        known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
+        shares = known.shares(annotation.label_values())
+        if self._runs:
+            for run in self._runs.values():
+                run.prepared(annotation, DrawnSlices.of(annotation), image)
+            shares = {value: self._with_runs(value, known, own, annotation) for value, own in shares.items()}
+            warnings += self._run_notes(annotation)
+            sources |= self._runs
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
         return replace(
             fill,
@@ -156,7 +156,6 @@ class AutoInterpolator:
     ) -> tuple[Evidence, list[str]]:
         """Leave-one-out of one round by the methods that do not fail, and what failed."""
         sources, warnings = self._sources(one.rest, image, watch.part(0, 2))
-        sources = {name: source for name, source in sources.items() if name not in self._learned_here}
         return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
 
     def _sources(
@@ -189,39 +188,25 @@ class AutoInterpolator:
                 )
         if not found and failure is not None:
             raise failure
-        for name, run in self._runs.items():
-            run.prepared(annotation, drawn, image)
-            found[name] = run
         return found, problems
 
-    @property
-    def _learned_here(self) -> set[str]:
-        """The runs that have learned from the volume's own slices."""
-        return {name for name, run in self._runs.items() if run.learned_here}
+    def _with_runs(self, value: int, known: Evidence, own: Shares, annotation: SparseAnnotation) -> dict[str, float]:
+        """A label's shares with those of the runs.
 
-    def _with_runs(self, value: int, known: Evidence, sources: Sources, own: Shares) -> dict[str, float]:
-        """A label's shares with those of the runs that have learned from the volume's own slices.
-
-        Such a run predicts the hidden slices too well. Its share follows from its Dice on slices that it has not
-        seen, compared with that of the other sources: each has the part of the error that the other makes.
+        Mixtures with a run cannot be tried on hidden slices: across the wide gap there, drawn slices tell too little.
+        So a run's share follows from the errors of both, as if they were independent: inverse to their squares.
+        That of the drawn slices is measured across twice the gap, and taken to be smaller across the gap itself.
         """
-        shares = {name: own.get(name, 0.0) for name in sources}
-        for name in self._learned_here:
-            dice = self._runs[name].dice
-            missed = 1.0 - (_UNKNOWN_DICE if dice is None else dice)
-            scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
-            error = _NARROWER * (1.0 - scores[0].dice) if scores else 1.0 - _UNKNOWN_DICE
-            share = error / max(error + missed, 1e-6)
-            shares = {other: s * (1 - share) for other, s in shares.items()}
-            shares[name] = share
+        shares = dict(own)
+        scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
+        error = _NARROWER * (1.0 - scores[0].dice) if scores else 1.0 - UNKNOWN_DICE
         for name, run in self._runs.items():
-            if value not in run.values:
-                shares[name] = 0.0
-        total = sum(shares.values())
-        if total <= 0:
-            shares = {name: float(name not in self._runs) for name in shares}
-            total = sum(shares.values())
-        return {name: share / total for name, share in shares.items()}
+            share = 0.0
+            if value in run.values:
+                own_error = 1.0 - run.dice_on(annotation, value)
+                share = error**2 / max(error**2 + own_error**2, 1e-9)
+            shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}
+        return shares
 
     def _run_notes(self, annotation: SparseAnnotation) -> list[str]:
         notes: list[str] = []
