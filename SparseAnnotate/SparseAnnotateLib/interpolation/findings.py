@@ -36,7 +36,8 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         sentences += _thin_sentences(part, values, names)
         lost += [one for one in lost_structures(part, fill.labels, ends) if one.label in values]
     sentences += lost_sentences(lost, names)
-    low = sorted((s.dice, s.label) for s in fill.scores if fill.methods.get(s.label) == s.method and s.dice < LOW_DICE)
+    measured = [s for s in fill.scores if fill.methods.get(s.label) == s.method]
+    low = sorted((s.dice, s.label) for s in measured if s.dice < LOW_DICE and _unmeasured_share(fill, s.label) < 0.5)
     if low:
         figures = listed([f"'{names.get(label, label)}' {dice:.2f}" for dice, label in low], _MOST_NAMED)
         sentences.append(
@@ -82,10 +83,22 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
     figures = listed(
         [f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({shares_text(fill, s.label)})" for s in chosen], _MOST_SHOWN
     )
-    return _(
+    text = _(
         "Leave-one-out Dice, with hidden slices filled from neighbors {spacing:.3g} mm apart (twice the usual "
         "spacing): {figures}."
-    ).format(spacing=spacing, figures=figures)
+    )
+    if any(_unmeasured_share(fill, s.label) > 0 for s in chosen):
+        text = _(
+            "Leave-one-out Dice of the drawn slices alone, without the run, with hidden slices filled from neighbors "
+            "{spacing:.3g} mm apart (twice the usual spacing): {figures}."
+        )
+    return text.format(spacing=spacing, figures=figures)
+
+
+def _unmeasured_share(fill: Fill, label: int) -> float:
+    """The share of sources in a label's fill that leave-one-out does not measure: of runs."""
+    measured = {score.method for score in fill.scores if score.label == label}
+    return sum(share for name, share in fill.shares.get(label, {}).items() if name not in measured)
 
 
 def shares_text(fill: Fill, label: int) -> str:
