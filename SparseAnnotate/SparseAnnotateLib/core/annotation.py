@@ -170,12 +170,13 @@ class SparseAnnotation:
         return self._without_slices(silent) if silent else self
 
     def _without_slices(self, without: frozenset[tuple[Plane, int]]) -> SparseAnnotation:
-        ledger = Ledger(tuple(e for e in self.ledger.entries if e.key not in without))
+        kept = (entry for entry in self.ledger.entries if entry.key not in without)
+        ledger = Ledger(tuple(replace(entry, structures=None) for entry in kept))
         doubtful = {value for key, unknown in self._unknown.items() if key not in without for value in unknown}
         labels = self.labels
         if doubtful.intersection(self.label_values()):
             labels = np.where(np.isin(labels, list(doubtful)), 0, labels).astype(labels.dtype)
-        return replace(self, labels=labels, ledger=ledger, names={})
+        return replace(self, labels=labels, ledger=ledger)
 
     def drawn_labels(self) -> np.ndarray:
         """(K, J, I) labels, set to 0 outside the drawn slices."""
@@ -188,6 +189,11 @@ class SparseAnnotation:
 
         Labels of structures that are unknown on a slice stay where the slice shows nothing.
         """
+        if (
+            labels.dtype.itemsize < self.labels.dtype.itemsize
+            and max(self.label_values(), default=0) > np.iinfo(labels.dtype).max
+        ):
+            raise ValueError(f"labels of {labels.dtype} cannot hold the drawn labels")
         plane_of = {plane.array_axis(self.geometry): plane for plane in Plane}
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:

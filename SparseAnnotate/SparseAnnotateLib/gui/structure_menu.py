@@ -39,13 +39,15 @@ class StructureMenu:
                 self._actions[name] = action
         self._show_choice()
         is_choice = len(self._actions) > 1
-        self._session.enable(self._button, None if is_choice else _("There are not several structures to choose from."))
+        self._session.enable(
+            self._button, None if is_choice else _("There is at most one structure, so there is nothing to choose.")
+        )
 
     def chosen(self) -> list[str] | None:
         """The checked names; None when all are. Raises BadInputError when none is."""
         chosen = [name for name in self._actions if name not in self._left_out]
         if self._actions and not chosen:
-            raise BadInputError(_("No structure is chosen. Check at least one in the menu that says so."))
+            raise BadInputError(_("No structure is chosen. Check at least one in the menu 'no structure'."))
         return chosen if len(chosen) < len(self._actions) else None
 
     def _toggled(self, name: str, is_on: bool) -> None:

@@ -15,7 +15,6 @@ from .label_fields import DrawnSlices
 from .label_gaps import LabelGap, label_gap
 
 _USUAL_GAP = 4.0  # slices, where only one is drawn
-_FAR_SHARE = 0.9  # of sources that know the whole volume, far from all drawn slices
 _NEAR = 0.05  # probability of a label from which on a voxel is near it
 
 
@@ -48,7 +47,10 @@ class FarSource(ChanceSource, Protocol):
     """
 
     values: Collection[int]
-    reaches_far: bool
+
+    def far_share(self, value: int) -> float:
+        """Its share of a label far from all drawn slices, as far as it can be relied on."""
+        ...
 
     def reach(self, gap: Gap, prepared: Any) -> dict[int, tuple[slice, PlaneBox]]:
         """Where in a gap it finds each label: slices of the gap, and rows and columns."""
@@ -167,14 +169,15 @@ class ChanceInterpolator(GapInterpolator):
     def _shares_by_slice(self, value: int, far: np.ndarray) -> dict[str, np.ndarray]:
         """(count,) float32 for each source: its share of a label, by the slices' distance from the drawn ones."""
         shares = {name: self._shares_of(value).get(name, 0.0) for name in self._sources}
-        wide = {n: s for n, s in shares.items() if s > 0 and isinstance(self._sources[n], FarSource)}
-        others = 1.0 - sum(wide.values())
+        far_sources = {n: s for n, s in self._sources.items() if isinstance(s, FarSource)}
+        wide = {name: share for name, share in shares.items() if share > 0 and name in far_sources}
+        near = sum(wide.values())
+        others = 1.0 - near
+        gained = max([near, *(far_sources[name].far_share(value) for name in wide)])
         result = {}
         for name, share in shares.items():
             distant = share
-            if wide:
-                mine = wide[name] / sum(wide.values()) if name in wide else 0.0
-                rest = 0.0 if name in wide or others <= 0 else share / others
-                distant = _FAR_SHARE * mine + (1 - _FAR_SHARE) * rest if others > 0 else mine
+            if wide and others > 0:
+                distant = gained * wide[name] / sum(wide.values()) if name in wide else (1 - gained) * share / others
             result[name] = (share + far * (distant - share)).astype(np.float32)
         return result

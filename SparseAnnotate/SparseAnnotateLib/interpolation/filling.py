@@ -116,7 +116,15 @@ def _left_undecided(annotation: SparseAnnotation, fill: Fill) -> str:
     """Remove undecided voxels of drawn slices from a fill, in place; returns a warning, '' when there are none."""
     if annotation.undecided is None:
         return ""
-    fill.labels[annotation.undecided] = 0
+    # On a slice that does not speak for all structures, what the others show of a structure stays.
+    known = annotation.undecided.copy()
+    for axis, indices in annotation.drawn_by_axis().items():
+        plane = next(plane for plane in Plane if plane.array_axis(annotation.geometry) == axis)
+        for index in indices:
+            unknown = annotation.unknown_on(plane, index)
+            if unknown:
+                known[slice_layer(axis, index)] &= ~np.isin(fill.labels[slice_layer(axis, index)], unknown)
+    fill.labels[known] = 0
     fill.confidence[annotation.undecided] = 1
     return counted(
         int(np.count_nonzero(annotation.undecided)),

@@ -46,6 +46,10 @@ class GapInterpolator(ABC):
         """What all gaps need, computed once; nothing by default."""
         return ()
 
+    def _drawn_slices(self, annotation: SparseAnnotation) -> DrawnSlices:
+        """The drawn slices, and which of their stacks is filled gap by gap."""
+        return DrawnSlices.of(annotation)
+
     def fill(
         self,
         annotation: SparseAnnotation,
@@ -53,7 +57,7 @@ class GapInterpolator(ABC):
         watch: Watch | None = None,
     ) -> Fill:
         """See `Interpolator.fill`."""
-        drawn = DrawnSlices.of(annotation)
+        drawn = self._drawn_slices(annotation)
         self._check_image(annotation, image)
         confidence = np.empty(annotation.geometry.shape, dtype=np.uint8)
         enter_confidence(confidence, drawn.stacks, (slice(None), slice(None), slice(None)))

@@ -52,13 +52,17 @@ class DrawnSlices:
     _cache: dict[tuple[int, int, int], tuple[PlaneBox, np.ndarray] | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, annotation: SparseAnnotation) -> DrawnSlices:
-        """The drawn slices of an annotation. Raises BadInputError when there are none."""
+    def of(cls, annotation: SparseAnnotation, axis: int | None = None) -> DrawnSlices:
+        """The drawn slices of an annotation, with those across `axis` as the main stack where it is given.
+
+        Raises BadInputError when there are none.
+        """
         annotation.require_drawn("the volume")
         stacks = drawn_stacks(annotation)
         if len(stacks) > 1:
             stacks = [without_crossings(stack, stacks) for stack in stacks]
         main = max(stacks, key=lambda stack: (sum(bool(stack.boxes(i)) for i in stack.indices), len(stack.indices)))
+        main = next((stack for stack in stacks if stack.axis == axis), main)
         return cls(main, tuple(s for s in stacks if s is not main))
 
     @property

@@ -79,10 +79,24 @@ class _Trial(GapInterpolator):
 
     def evidence(self) -> Evidence:
         # Sums of whole numbers are exact, whichever thread came first.
-        total = Evidence(tuple(self._sources))
+        by_label: dict[int, list[Evidence]] = {}
         for one in self._found:
-            total = total + one
-        return replace(total, spacing_mm={v: n * self._round.stack.step for v, n in total.spacing_mm.items()})
+            (value,) = one.counts
+            by_label.setdefault(value, []).append(one)
+        step = self._round.stack.step
+        return Evidence(
+            total.sources,
+            {
+                v: sum((one.counts[v] for one in every), np.zeros((len(self._mixtures), 2)))
+                for v, every in by_label.items()
+            },
+            {v: sum(one.slices[v] for one in every) for v, every in by_label.items()},
+            {v: step * sum(one.spacing_mm[v] for one in every) for v, every in by_label.items()},
+        )
+
+    def _drawn_slices(self, annotation: SparseAnnotation) -> DrawnSlices:
+        # Without the hidden slices, those of another plane might have become the main ones.
+        return DrawnSlices.of(annotation, self._round.stack.axis)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> list[Any]:
         return [source.prepared(annotation, drawn, image) for source in self._sources.values()]
@@ -129,8 +143,12 @@ class _Trial(GapInterpolator):
                     sources = self._sources.values()
                     chances = [s.chance(place, drawn, p, watch) for s, p in zip(sources, prepared, strict=True)]
                 each = np.stack([chance[at] for chance in chances]).reshape(len(chances), -1)
-                if decided is not None:
-                    each = each * decided[place.box].ravel()
+                here = np.ones(layer[place.box].shape, dtype=bool) if decided is None else decided[place.box]
+                if place.elsewhere is not None:
+                    # What is drawn in another plane is known to some sources, and no achievement.
+                    here = here & ~place.elsewhere[at]
+                each = each * here.ravel()
+                drawn_here -= np.count_nonzero((layer[place.box] == value) & ~here)
                 predicted = self._mixtures @ each > 0.5
                 made = np.count_nonzero(predicted, axis=1)
                 counts[:, 0] += np.count_nonzero(predicted & (layer[place.box].ravel() == value), axis=1)

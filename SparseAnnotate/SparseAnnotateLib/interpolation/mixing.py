@@ -95,15 +95,16 @@ class Evidence:
         unusual = 0.5 * np.abs(tried - usual).sum(1)
         seen = sum(self.slices.values())
         found: dict[int, Shares] = {}
-        # Each label counts the same, however large it is; sorted, so that their order changes nothing.
-        each = [counts / max(counts[:, 1].max(), 1.0) for counts in self.counts.values()]
-        together = np.sort(np.array(each), axis=0).sum(0) * (_PRIOR_SLICES / max(seen, 1)) if each else None
+        # Labels count by their slices, however large they are; sorted, so that their order changes nothing.
+        each = {v: counts * (self.slices[v] / max(counts[:, 1].max(), 1.0)) for v, counts in self.counts.items()}
+        together = (
+            np.sort(np.array(list(each.values())), axis=0).sum(0) * (_PRIOR_SLICES / max(seen, 1)) if each else None
+        )
         for value in values:
             if together is None:
                 found[value] = dict(zip(self.sources, usual.tolist(), strict=True))
                 continue
-            own = self.counts.get(value)
-            counted = together if own is None else together + own / max(own[:, 1].max(), 1.0)
+            counted = together + each.get(value, 0.0)
             dice = 2.0 * counted[:, 0] / np.maximum(counted[:, 1], 1e-9)
             cost = _UNUSUAL + _HOPELESS * (1.0 - dice.max()) ** 4
             merit = dice - cost * unusual

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ UNKNOWN_DICE = 0.7
 """Of a source that could not be measured."""
 
 _PRIOR_SLICES = 4
+_FAR_SHARE = 0.9
+_USELESS, _GOOD = 0.3, 0.7  # Dice
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,8 @@ class RunSource:
         values: the labels that it knows.
         learned_here: True when it has learned from this volume's own slices, so that predicting them is no evidence.
         dice: its Dice on held-out slices, of all structures together; None when it is not known.
+        notes: what the user should know of its prediction.
+        reliability: its Dice for each label, as `rated` finds it.
     """
 
     name: str
@@ -37,8 +41,17 @@ class RunSource:
     values: Collection[int]
     learned_here: bool
     dice: float | None = None
+    notes: tuple[str, ...] = ()
+    reliability: Mapping[int, float] = field(default_factory=dict)
 
-    reaches_far = True
+    def far_share(self, value: int) -> float:
+        """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly."""
+        dice = self.reliability.get(value, UNKNOWN_DICE if self.dice is None else self.dice)
+        return _FAR_SHARE * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
+
+    def rated(self, annotation: SparseAnnotation) -> RunSource:
+        """The same with its reliability on this annotation."""
+        return replace(self, reliability={v: self.dice_on(annotation, v) for v in annotation.label_values()})
 
     def dice_on(self, annotation: SparseAnnotation, value: int) -> float:
         """How well it predicts a label: on the drawn slices that decide it, unless it has learned from them.

@@ -60,7 +60,6 @@ class PieceField:
             area = np.count_nonzero(here > 0) * self.pixel_area
             return here - _closing(distance, _SINGLE_REACH_IN_RADII * float(np.sqrt(area / np.pi)), radius)
         half = (after - before) * self.step / 2
-        half = (after - before) * self.step / 2
         if max(radius, half) <= _TINY * self.step and distance <= half:
             return here
         return here - _closing(distance, min(half, _REACH_IN_RADII * radius), radius)

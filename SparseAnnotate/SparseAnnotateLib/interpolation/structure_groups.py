@@ -28,22 +28,30 @@ def filled(
     if len(groups) == 1 and groups[0][1] is annotation:
         return method.fill(annotation, image, watch)
     watch = watch or Watch()
-    fills = [method.fill(part, image, watch.part(n, len(groups))) for n, (_values, part) in enumerate(groups)]
-    own = [_only(fill, values) for fill, (values, _part) in zip(fills, groups, strict=True)]
-    labels = np.zeros_like(fills[0].labels)
-    group_of = {value: number for number, (values, _part) in enumerate(groups) for value in values}
-    for value in reversed(DrawnSlices.of(annotation).in_order()):
-        np.copyto(labels, value, where=fills[group_of[value]].labels == value, casting="unsafe")
-    # Where every fill shows something, but none a structure of its own group, there is no background.
-    unfilled = labels == 0
-    for fill in fills:
-        unfilled &= fill.labels > 0
-    np.copyto(labels, fills[0].labels, where=unfilled)
-    annotation.restore_drawn(labels)
-    confidence = fills[0].confidence
-    for fill in fills[1:]:
+    rank = np.zeros(int(annotation.labels.max(initial=0)) + 1, dtype=np.uint16)
+    for place, value in enumerate(reversed(DrawnSlices.of(annotation).in_order()), start=1):
+        rank[value] = place
+    own: list[Fill] = []
+    # One fill after another, because of their memory.
+    for number, (values, part) in enumerate(groups):
+        fill = method.fill(part, image, watch.part(number, len(groups)))
+        if number == 0:
+            first, confidence = fill.labels, fill.confidence
+            labels, closed = np.zeros_like(first), np.ones(first.shape, dtype=bool)
+        mine = np.zeros(len(rank), dtype=bool)
+        mine[list(values)] = True
+        for layer in range(len(labels)):
+            found = np.where(mine[fill.labels[layer]], fill.labels[layer], 0)
+            np.copyto(labels[layer], found, where=rank[found] > rank[labels[layer]])
+        closed &= fill.labels > 0
         np.minimum(confidence, fill.confidence, out=confidence)
-    confidence[annotation.decided_mask(group_of)] = 100
+        nothing = np.empty(0, dtype=np.uint8)
+        own.append(replace(_only(fill, values), labels=nothing, confidence=nothing))
+        del fill
+    # Where every fill shows something, but none a structure of its own group, there is no background.
+    np.copyto(labels, first, where=closed & (labels == 0))
+    annotation.restore_drawn(labels)
+    confidence[annotation.decided_mask([value for values, _part in groups for value in values])] = 100
     return Fill(
         labels,
         confidence,

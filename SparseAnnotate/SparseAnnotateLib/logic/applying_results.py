@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .. import scene
 from ..core import BadInputError
 from ..core.messages import _, joined
@@ -44,6 +46,7 @@ class ApplyingResults:
         found = _to_apply(result_node, segmentation, structures)
         scene.require_current(result_node, volume_node, segmentation, found)
         labels = scene.labels_of(result_node, volume_node, {name: values[name] for name in found})
+        labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
         annotation.restore_drawn(labels)
         named = {name: values[name] for name in found}
         changing = scene.differing_segments(segmentation, labels, named, volume_node)

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, SparseAnnotation, VolumeGeometry
+from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotation, VolumeGeometry
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.messages import _, joined
@@ -165,16 +165,13 @@ def annotation_of(
     return SparseAnnotation(labels, ledger, geometry, names={value: name for name, value in values.items()})
 
 
-def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """For each structure that some decided slices say nothing about, (K, J, I) bool: the slices that decide it."""
-    masks: dict[Ledger, np.ndarray] = {}
+def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, dict[int, list[int]]]:
+    """For each structure that some decided slices say nothing about, the slices that decide it, by array axis."""
     found = {}
     for name in names:
         deciding = Ledger(tuple(e for e in ledger.decided if e.structures is None or name in e.structures))
         if len(deciding.entries) < len(ledger.decided):
-            if deciding not in masks:
-                masks[deciding] = on_decided_slices(deciding, geometry)
-            found[name] = masks[deciding]
+            found[name] = {plane.array_axis(geometry): deciding.indices(plane) for plane in Plane}
     return found
 
 

@@ -46,7 +46,9 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
 
 def differing_segments(segmentation_node, labels: np.ndarray, values: Mapping[str, int], volume_node) -> list[str]:
     """Those of the named segments that `apply_labels` with the same arguments would change."""
-    size = np.bincount(labels.ravel(), minlength=max(values.values(), default=0) + 1)
+    size = np.zeros(max([int(labels.max(initial=0)), *values.values()]) + 1, dtype=np.int64)
+    for layer in labels:  # at once, it would take 8 bytes for each voxel
+        size += np.bincount(layer.ravel(), minlength=len(size))
     whole = whole_region(labels.shape)
     same = {name for name, value in values.items() if not size[value]}
     for name, box, mask in masks_of(segmentation_node, volume_node, whole):

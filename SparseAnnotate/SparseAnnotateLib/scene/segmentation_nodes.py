@@ -164,7 +164,7 @@ def labels_of(
     winners: Sequence[str] | None = None,
     where: np.ndarray | None = None,
     region: Box | None = None,
-    counting: Mapping[str, np.ndarray] | None = None,
+    counting: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
 ) -> np.ndarray:
     """Segments as one label array on the volume's grid. Surfaces and other representations are converted to voxels.
 
@@ -175,7 +175,7 @@ def labels_of(
         where: (K, J, I) bool; overlaps elsewhere are not an error. Everywhere by default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
-        counting: for some segments, (K, J, I) bool: where they count; elsewhere they are left out.
+        counting: for some segments, the slices on which they count, as array axis to indices; only without `region`.
 
     Returns:
         (K, J, I) uint8, or uint16 when a value exceeds 255.
@@ -200,7 +200,7 @@ def labels_of(
             continue
         box, mask = masks[name]
         if counting and name in counting:
-            mask = mask & counting[name][box]
+            mask = mask & _on_slices(counting[name], box)
         target = labels[box]
         if not winners:
             clash = (target > 0) & mask
@@ -214,6 +214,15 @@ def labels_of(
         found = [Overlap(*pair, count) for pair, count in overlaps.items()]
         raise BadInputError(_overlap_sentence(segmentation_node, found, where is not None))
     return labels
+
+
+def _on_slices(slices: Mapping[int, Sequence[int]], box: Box) -> np.ndarray:
+    """bool, of the shape of a box of the volume: where one of some slices, array axis to indices, passes."""
+    where = np.zeros([side.stop - side.start for side in box], dtype=bool)
+    for axis, indices in slices.items():
+        inside = [index - box[axis].start for index in indices if box[axis].start <= index < box[axis].stop]
+        np.moveaxis(where, axis, 0)[inside] = True
+    return where
 
 
 def new_segmentation(

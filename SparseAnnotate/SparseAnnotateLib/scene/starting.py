@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from ..core import BadInputError, Plane, SliceState
+from ..core import BadInputError, Ledger, Plane, SliceState
 from ..core.messages import _
 from .annotations import annotated_segmentation
 from .ledger_store import store_ledger, stored_ledger
@@ -54,7 +54,7 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     if start is Start.NOTHING:
         return {}, ""
     if start is Start.NEAREST:
-        return _nearest_masks(volume_node, segmentation, ledger.indices(plane, SliceState.DRAWN), plane, index)
+        return _nearest_masks(volume_node, segmentation, ledger, plane, index)
     found = [node for node in results_of(volume_node) if (made_by(node) == FILL) == (start is Start.FILL)]
     if not found:
         text = (
@@ -72,8 +72,11 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     return masks, "fill" if start is Start.FILL else str(made_by(found[-1]))
 
 
-def decided_across(volume_node, plane: Plane) -> np.ndarray:
-    """(rows, columns) bool: where decided slices of other planes cross the slices of a plane."""
+def decided_across(volume_node, plane: Plane, name: str | None = None) -> np.ndarray:
+    """(rows, columns) bool: where decided slices of other planes, that decide a segment, cross the slices of a plane.
+
+    `name`: of the segment; None: any.
+    """
     geometry = geometry_of(volume_node)
     axis = plane.array_axis(geometry)
     across = [a for a in range(3) if a != axis]
@@ -81,7 +84,8 @@ def decided_across(volume_node, plane: Plane) -> np.ndarray:
     ledger = stored_ledger(annotated_segmentation(volume_node), volume_node)
     for other in Plane:
         if other is not plane:
-            where = [ledger.indices(other) if a == other.array_axis(geometry) else slice(None) for a in across]
+            indices = [i for i in ledger.indices(other) if name is None or _decides(ledger, other, i, name)]
+            where = [indices if a == other.array_axis(geometry) else slice(None) for a in across]
             decided[tuple(where)] = True
     return decided
 
@@ -95,13 +99,24 @@ def record_start(volume_node, plane: Plane, index: int, started_from: str) -> No
 
 def whole_slice(masks: Mapping[str, np.ndarray], names, volume_node, plane: Plane, index: int) -> dict[str, np.ndarray]:
     """Masks for all of `names` on a slice: empty where none is given, and as drawn where a decided slice crosses it."""
-    decided = decided_across(volume_node, plane)
     drawn = slice_masks(annotated_segmentation(volume_node), volume_node, plane, index)
-    nothing = np.zeros(decided.shape, dtype=bool)
-    return {name: np.where(decided, drawn.get(name, nothing), masks.get(name, nothing)).astype(bool) for name in names}
+    found = {}
+    for name in names:
+        decided = decided_across(volume_node, plane, name)
+        nothing = np.zeros(decided.shape, dtype=bool)
+        found[name] = np.where(decided, drawn.get(name, nothing), masks.get(name, nothing)).astype(bool)
+    return found
 
 
-def _nearest_masks(volume_node, segmentation, drawn: list[int], plane: Plane, index: int):
+def _decides(ledger: Ledger, plane: Plane, index: int, name: str) -> bool:
+    """Whether a decided slice speaks for a segment."""
+    entry = ledger.entry(plane, index)
+    return entry is not None and (entry.structures is None or name in entry.structures)
+
+
+def _nearest_masks(volume_node, segmentation, ledger: Ledger, plane: Plane, index: int):
+    """Each segment from the nearest drawn slice that speaks for it; the text names the nearest of all."""
+    drawn = sorted(ledger.indices(plane, SliceState.DRAWN), key=lambda other: abs(other - index))
     if not drawn:
         raise BadInputError(
             _(
@@ -109,5 +124,14 @@ def _nearest_masks(volume_node, segmentation, drawn: list[int], plane: Plane, in
                 "from. Draw the first slice from scratch."
             ).format(plane=plane.value, volume=volume_node.GetName())
         )
-    nearest = min(drawn, key=lambda other: abs(other - index))
-    return slice_masks(segmentation, volume_node, plane, nearest), f"{plane.value} slice {nearest}"
+    masks: dict[str, np.ndarray] = {}
+    left = set(segment_names(segmentation))
+    for other in drawn:
+        known = {name for name in left if _decides(ledger, plane, other, name)}
+        if known:
+            found = slice_masks(segmentation, volume_node, plane, other)
+            masks |= {name: mask for name, mask in found.items() if name in known}
+        left -= known
+        if not left:
+            break
+    return masks, f"{plane.value} slice {drawn[0]}"

@@ -118,7 +118,7 @@ def _evaluation(
 ) -> Evaluation:
     result, reference = read_labels(path, annotation.geometry), cohort.reference(name)
     # Where a slice does not decide all structures the result is not what was drawn.
-    drawn = annotation.decided_mask()
+    drawn = annotation.decided_mask(annotation.label_values())
     figures = compare_labels(name, result, reference, annotation.geometry, None, drawn, expected=cohort.labels)
     labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
     absent = [cohort.labels.get(value, str(value)) for value in figures.absent]

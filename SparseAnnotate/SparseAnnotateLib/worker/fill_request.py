@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,7 @@ class FillRequest:
     Attributes:
         cohort, state, cases: which cases; all annotated ones by default.
         method: name of a registered fill method.
-        methods: methods that 'auto' may choose from, the simplest first.
+        methods: methods that 'auto' mixes, the simplest first.
         time_limit: seconds for one volume with ITK's filter.
         steps: training steps of 'propagation', unless it has learned on these cases already; None: its own default.
         device: for 'propagation', and for predicting with `run`.
@@ -127,7 +127,8 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         part = filling.part(number, len(names), f"'{name}': ")
         try:
             with_runs = method.with_runs(runs.of(name)) if runs and isinstance(method, AutoInterpolator) else method
-            results.append(_filled(cohort, name, with_runs, part, request))
+            result = _filled(cohort, name, with_runs, part, request)
+            results.append(replace(result, warnings=[*(runs.problem_of(name) if runs else []), *result.warnings]))
         except CancelledError:
             raise
         except SparseAnnotateError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Watch
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.messages import _, listed
 from ..interpolation import INTERPOLATORS
 from ..interpolation.likeliest_labels import LikeliestLabels
@@ -57,19 +57,34 @@ class RunSources:
                 )
             )
         self._known = frozenset(known)
+        self._failed: dict[str, str] = {}
         self._last: tuple[str, list[RunSource]] = ("", [])  # only one, because of its memory
 
     def predict(self, names: Sequence[str], watch: Watch) -> None:
         """Predict the cases, unless they have been predicted by this run before; they are kept on disk."""
         for number, name in enumerate(names):
             part = watch.part(number, len(names), _("'{case}', by the run: ").format(case=name))
-            self._predictor.likeliest(name, part)
+            try:
+                self._predictor.keep_likeliest(name, part)
+            except CancelledError:
+                raise
+            except SparseAnnotateError as error:
+                # The case is filled without the run.
+                self._failed[name] = error.message
+
+    def problem_of(self, name: str) -> list[str]:
+        """A sentence when the run could not predict a case."""
+        if name not in self._failed:
+            return []
+        return [_("Filled without the run '{run}'. {problem}").format(run=self._name, problem=self._failed[name])]
 
     def of(self, name: str) -> list[RunSource]:
         """The run as a source for a case."""
+        if name in self._failed:
+            return []
         if self._last[0] == name:
             return self._last[1]
-        found, _notes = self._predictor.likeliest(name)
+        found, notes = self._predictor.likeliest(name)
         table = np.zeros(max([int(found.labels.max()), *self._value_of]) + 1, dtype=np.uint16)
         for value, ours in self._value_of.items():
             table[value] = ours or 0
@@ -79,6 +94,7 @@ class RunSources:
         chances = np.where((found.labels > 0) & (labels == 0), 0, found.chances).astype(dtype)
         card = self._card
         here = name in card.cases
-        source = RunSource(self._name, LikeliestLabels(labels, chances), self._known, here, card.validation_dice)
+        known = LikeliestLabels(labels, chances)
+        source = RunSource(self._name, known, self._known, here, card.validation_dice, notes)
         self._last = (name, [source])
         return self._last[1]

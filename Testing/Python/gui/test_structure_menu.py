@@ -63,7 +63,7 @@ def test_with_one_structure_there_is_nothing_to_choose(panel):
     panel.add_segment(volume)
     panel.idle()
     assert not panel.ui.markedForButton.enabled
-    assert "not several structures" in panel.ui.markedForButton.toolTip
+    assert "nothing to choose" in panel.ui.markedForButton.toolTip
 
 
 def test_a_fill_is_applied_to_the_checked_structures_only(panel, two_structures):

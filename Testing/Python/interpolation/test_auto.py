@@ -122,6 +122,24 @@ def test_a_label_that_was_hardly_seen_follows_all_the_others():
     assert other.shares([1, 2, 3, 4]) == shares, "whatever the order of the labels"
 
 
+def test_a_label_on_one_hidden_slice_follows_nine_labels_on_many():
+    many = {n: tally(*range(60, 82, 2)[::-1]).counts[1] for n in range(1, 10)}
+    slices = dict.fromkeys(many, 16) | {10: 1}
+    counts = many | {10: tally(*range(60, 82, 2)).counts[1]}
+    evidence = Evidence(("shape", "random_walk"), counts, slices, dict.fromkeys(counts, 1.0))
+    assert evidence.shares([10])[10]["random_walk"] > 0.8
+
+
+def test_hidden_slices_are_compared_in_their_own_plane():
+    rows = np.indices((40, 44, 48))
+    labels = (np.hypot(rows[1] - 20, rows[2] - 24) < 9).astype(np.uint8)
+    planes = {Plane.AXIAL: list(range(6, 32, 5)), Plane.CORONAL: list(range(8, 33, 6))}
+    annotation = annotation_of(labels, planes)
+    (evidence,) = AutoInterpolator(("shape",)).measure(annotation, None)
+    assert evidence.slices[1] == 4
+    assert evidence.scores({})[0].dice > 0.9
+
+
 def test_evidence_of_several_volumes_is_summed():
     one, two = tally(*range(11), label=1), tally(*range(11), label=2)
     together = pooled([one, two, one, tally(*range(1), sources=("shape",))])

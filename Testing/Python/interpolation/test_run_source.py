@@ -73,13 +73,13 @@ def test_two_likeliest_labels_give_the_probability_of_each(tmp_path):
 def test_a_good_run_repairs_the_fill_and_drawn_slices_stay():
     annotation = drawn(range(4, 40, 8))
     alone, together = answer(annotation), answer(annotation, run(reference()))
-    assert together.fill.shares[1]["r"] > 0.8, "it predicts the drawn slices"
+    assert together.fill.shares[1]["run r"] > 0.8, "it predicts the drawn slices"
     assert dice(alone.fill.labels) < 0.8
     assert dice(together.fill.labels) > 0.97
     for index in range(4, 40, 8):
         np.testing.assert_array_equal(together.fill.labels[index], reference()[index])
     assert "of the drawn slices alone, without the run" in together.summary
-    assert "'liver' 0.34 (r)" in together.summary
+    assert "'liver' 0.34 (run r)" in together.summary
     assert not any(warning.startswith("Low leave-one-out") and "liver" in warning for warning in together.warnings)
 
 
@@ -87,15 +87,15 @@ def test_a_bad_run_hardly_counts():
     wrong = np.roll(reference(), 12, axis=2)
     annotation = drawn(range(4, 40, 4))
     alone, together = answer(annotation), answer(annotation, run(wrong))
-    assert together.fill.shares[1]["r"] < 0.3
+    assert together.fill.shares[1]["run r"] < 0.3
     assert dice(together.fill.labels) > dice(alone.fill.labels) - 0.01
 
 
 def test_the_score_on_slices_that_a_run_has_learned_from_is_no_evidence():
     annotation = drawn(range(4, 40, 4))
-    shares = [answer(annotation, run(reference(), True, dice=d)).fill.shares[1]["r"] for d in (0.95, 0.6, None)]
+    shares = [answer(annotation, run(reference(), True, dice=d)).fill.shares[1]["run r"] for d in (0.95, 0.6, None)]
     assert 0.95 > shares[0] > shares[2] > shares[1] > 0.0
-    assert answer(annotation, run(reference())).fill.shares[1]["r"] > shares[0]
+    assert answer(annotation, run(reference())).fill.shares[1]["run r"] > shares[0]
     said = answer(annotation, run(reference(), True)).warnings
     assert any("has learned from slices of this volume" in w and "(0.90)" in w for w in said)
     assert not any("has learned" in w for w in answer(annotation, run(reference())).warnings)
@@ -105,7 +105,7 @@ def test_a_structure_that_the_run_does_not_know_is_filled_from_the_drawn_slices(
     annotation = drawn(range(4, 40, 4))
     only_liver = np.where(reference() == 1, 1, 0).astype(np.uint8)
     done = answer(annotation, run(only_liver, values=(1,)))
-    assert done.fill.shares[2]["r"] == 0.0
+    assert done.fill.shares[2]["run r"] == 0.0
     assert sum(done.fill.shares[2].values()) == pytest.approx(1.0)
     assert any("does not know 'tumor'" in warning for warning in done.warnings)
     alone = answer(annotation)
@@ -124,6 +124,21 @@ def test_far_from_drawn_slices_the_run_decides_and_near_them_the_drawing():
     assert np.count_nonzero(alone & truth) < 0.5 * np.count_nonzero(truth)
 
 
+def test_far_from_drawn_slices_a_bad_run_does_not_decide():
+    wrong = np.zeros(SHAPE, np.uint8)
+    wrong[:, 2:8, 2:8] = 1
+    annotation = drawn((12, 16, 20, 24))
+    done = answer(annotation, run(wrong, dice=0.1))
+    assert not (done.fill.labels[:, 2:8, 2:8] == 1)[[0, 2, 4, 34, 38]].any()
+
+
+def test_a_run_may_have_the_name_of_a_method():
+    source = RunSource("shape", likeliest(reference()), (1, 2), learned_here=False)
+    shares = answer(drawn(range(4, 40, 8)), source).fill.shares[1]
+    assert set(shares) == {"shape", "run shape"}
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
 def test_a_run_of_another_volume_is_refused():
     source = RunSource(
         "r", LikeliestLabels(np.zeros((2, 3, 3, 3), np.uint8), np.zeros((2, 3, 3, 3), np.uint8)), (1,), False
@@ -136,6 +151,8 @@ def test_after_a_change_the_gaps_beside_it_are_filled_again_with_the_run():
     before = answer(drawn(range(4, 40, 8)), run(reference()))
     after = drawn([*range(4, 40, 8), 16])
     again = finished_fill(AutoInterpolator(runs=[run(reference())]), after, lambda: None, NAMES, previous=before)
-    assert again.fill.shares == before.fill.shares
+    whole = answer(after, run(reference()))
+    np.testing.assert_array_equal(again.fill.labels, whole.fill.labels)
+    assert before.fill.shares[1]["run r"] > 0.8
     np.testing.assert_array_equal(again.fill.labels[16], reference()[16])
     assert dice(again.fill.labels) > 0.97

@@ -34,7 +34,7 @@ def test_every_case_is_filled_with_the_run_and_keeps_its_drawn_slices(trained):
         labels = read_labels(result.path, annotation.geometry)
         drawn = annotation.supervised_mask()
         np.testing.assert_array_equal(labels[drawn], annotation.labels[drawn])
-        assert set(result.labels[0]["shares"]) == {"shape", "random_walk", "r"}
+        assert set(result.labels[0]["shares"]) == {"shape", "random_walk", "run r"}
     first, second = results
     assert any("has learned from slices of this volume" in w for w in first.warnings)
     assert not any("has learned" in w for w in second.warnings)

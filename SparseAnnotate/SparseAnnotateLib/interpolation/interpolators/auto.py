@@ -14,6 +14,7 @@ from ..drawn_stack import Gap
 from ..interpolator import (
     INTERPOLATORS,
     Fill,
+    IncrementalInterpolator,
     Interpolator,
     InterpolatorEntry,
     auto_methods,
@@ -59,7 +60,8 @@ class AutoInterpolator:
             methods = {name: interpolator_named(name) for name in methods}
         self._methods = methods
         self._evidence = evidence
-        self._runs = {run.name: run for run in runs}
+        # No method has such a name.
+        self._runs = {_("run {name}").format(name=run.name): run for run in runs}
 
     def with_runs(self, runs: Sequence[RunSource]) -> AutoInterpolator:
         """The same methods and evidence, with runs."""
@@ -107,7 +109,7 @@ class AutoInterpolator:
                 run.prepared(annotation, DrawnSlices.of(annotation), image)
             shares = {value: self._with_runs(value, known, own, annotation) for value, own in shares.items()}
             warnings += self._run_notes(annotation)
-            sources |= self._runs
+            sources |= {name: run.rated(annotation) for name, run in self._runs.items()}
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
         return replace(
             fill,
@@ -127,14 +129,17 @@ class AutoInterpolator:
     ) -> Fill:
         """Update a fill after some slices have changed, with the shares of the previous one.
 
-        Where a label is new, or a method gives no probabilities, everything is filled again.
+        Where a label is new, a method gives no probabilities, or a run takes part, everything is filled again: the
+        share of a run depends on all drawn slices.
         """
         names = {name for shares in previous.shares.values() for name in shares}
         soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
-        soft |= self._runs
-        if set(soft) != names or not set(annotation.label_values()) <= set(previous.shares):
+        if self._runs or set(soft) != names or not set(annotation.label_values()) <= set(previous.shares):
             return self.fill(annotation, image, watch)
-        mixture = ChanceInterpolator(soft, previous.shares)
+        (only,) = list(soft.values())[:1]
+        mixture = only if len(soft) == 1 else ChanceInterpolator(soft, previous.shares)
+        if not isinstance(mixture, IncrementalInterpolator):
+            return self.fill(annotation, image, watch)
         fill = mixture.refill(previous, annotation, image, changed, watch)
         return replace(fill, methods=previous.methods, shares=previous.shares, scores=previous.scores)
 
@@ -210,7 +215,9 @@ class AutoInterpolator:
 
     def _run_notes(self, annotation: SparseAnnotation) -> list[str]:
         notes: list[str] = []
-        for name, run in self._runs.items():
+        for run in self._runs.values():
+            name = run.name
+            notes += run.notes
             unknown = [annotation.names.get(v, str(v)) for v in annotation.label_values() if v not in run.values]
             if unknown:
                 notes.append(

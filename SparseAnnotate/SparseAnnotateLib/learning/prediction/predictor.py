@@ -140,13 +140,14 @@ class Predictor:
         write_image(path, found.labels, geometry, facts=facts)
         return str(path), found.notes
 
-    def likeliest(self, case: str, watch: Watch | None = None) -> tuple[LikeliestLabels, tuple[str, ...]]:
-        """The two most likely labels of each voxel, drawn ones too, after clean-up; and `CasePrediction.notes`.
+    def keep_likeliest(
+        self, case: str, watch: Watch | None = None
+    ) -> tuple[LikeliestLabels, np.ndarray, tuple[str, ...]]:
+        """The two most likely classes of each voxel, (2, S, A, R), the image, and notes on the prediction.
 
         They are kept in the cohort's cache, so that a case is predicted once for each run.
         """
         watch = watch or Watch()
-        annotation = self._cohort.annotation(case)
         image = normalised_image(self._cohort, case, self.card.normalisation)
         marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
         path = self._cohort.cache_folder / "likeliest" / f"{'-'.join(marks)}-{self._flips:d}.npy"
@@ -167,6 +168,13 @@ class Predictor:
             notes = (*notes, *volume.notes)
             known = LikeliestLabels(classes, chances)
             known.save(path)
+        return known, image, notes
+
+    def likeliest(self, case: str, watch: Watch | None = None) -> tuple[LikeliestLabels, tuple[str, ...]]:
+        """The two most likely labels of each voxel, drawn ones too, after clean-up; and `CasePrediction.notes`."""
+        watch = watch or Watch()
+        known, image, notes = self.keep_likeliest(case, watch)
+        annotation = self._cohort.annotation(case)
         classes, chances = known.labels, np.array(known.chances)
         left, more = self._cleaned(np.array(classes[0]), image, annotation, CleanUp(), watch)
         removed = (classes[0] > 0) & (left == 0)
@@ -210,7 +218,7 @@ class Predictor:
         labels = geometry.from_standard_order(self.card.label_table[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
-        entropy, disagreement = (_on_own_grid(m, annotation) for m in (entropy, disagreement))
+        entropy, disagreement = (_on_own_grid(m, annotation, self.card.classes) for m in (entropy, disagreement))
         return CasePrediction(labels, entropy, disagreement, (*self._notes_on_device, *volume.notes, *notes))
 
     def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> DrawnVoxels | None:
@@ -227,7 +235,7 @@ class Predictor:
             place: frozenset(geometry.to_standard_slice(p.array_axis(geometry), i) for p, i in annotation.silent_on(v))
             for place, v in enumerate(self.card.classes, start=1)
         }
-        mask = geometry.to_standard_order(annotation.decided_mask())
+        mask = geometry.to_standard_order(annotation.decided_mask(self.card.classes))
         return DrawnVoxels(geometry.to_standard_order(index_of[labels]), mask, tuple(slices), silent)
 
     def _notes(self, found: Cleaned) -> tuple[str, ...]:
@@ -256,12 +264,12 @@ class Predictor:
         return tuple(notes)
 
 
-def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation) -> np.ndarray | None:
-    """A map in the image's axis order; what was drawn is certain."""
+def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation, classes: Sequence[int]) -> np.ndarray | None:
+    """A map in the image's axis order; where all of these labels were decided by hand it is certain."""
     if percent is None:
         return None
     percent = np.ascontiguousarray(annotation.geometry.from_standard_order(percent))
-    percent[annotation.decided_mask()] = 0
+    percent[annotation.decided_mask(classes)] = 0
     return percent
 
 

@@ -101,7 +101,7 @@ class UnknownInCases:
         for structure, cases in list(self._nowhere.items())[:_NOTES_AT_MOST]:
             notes.append(
                 _(
-                    "Nothing is known of '{structure}' in these cases, because none of their slices was marked with "
+                    "Nothing is known of '{structure}' in these cases, because none of their slices was marked for "
                     "it: {cases}. They neither show it nor count as examples without it."
                 ).format(structure=structure, cases=listed([f"'{case}'" for case in cases], _NOTES_AT_MOST))
             )

@@ -46,7 +46,7 @@ def write_pseudo_labels(
         sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
         for start, stop, found in volume.slabs(_pseudo_labels_by(volume)):
             sets[:, start:stop], sure[:, start:stop] = found
-        _write_agreement(cohort, folder, name, sets)
+        _write_agreement(cohort, folder, plan, name, sets)
         with written_atomically(folder.pseudo_labels_path(name)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, sets=sets, sure=sure, views=np.array(volume.view_names))
     ranks.wait()
@@ -141,8 +141,8 @@ def _located(labels: np.ndarray, plan: RunPlan) -> dict[int, np.ndarray]:
     return found
 
 
-def _write_agreement(cohort: Cohort, folder: RunFolder, name: str, sets: np.ndarray) -> None:
+def _write_agreement(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, sets: np.ndarray) -> None:
     geometry = cohort.geometry(name)
     percent = np.ascontiguousarray(geometry.from_standard_order(agreement(sets)))
-    percent[cohort.annotation(name).decided_mask()] = 100
+    percent[cohort.annotation(name).decided_mask(plan.classes)] = 100
     write_image(folder.agreement_path(name), percent, geometry)
