@@ -85,11 +85,8 @@ class _Trial(GapInterpolator):
             by_label.setdefault(value, []).append(one)
         step = self._round.stack.step
         return Evidence(
-            total.sources,
-            {
-                v: sum((one.counts[v] for one in every), np.zeros((len(self._mixtures), 2)))
-                for v, every in by_label.items()
-            },
+            tuple(self._sources),
+            {v: np.sum([one.counts[v] for one in every], axis=0) for v, every in by_label.items()},
             {v: sum(one.slices[v] for one in every) for v, every in by_label.items()},
             {v: step * sum(one.spacing_mm[v] for one in every) for v, every in by_label.items()},
         )
