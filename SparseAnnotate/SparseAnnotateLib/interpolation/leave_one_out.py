@@ -23,7 +23,7 @@ from .label_gaps import LabelGap, label_gap
 from .mixing import Evidence, mixtures
 
 # More hidden slices make the figures little better, and take time.
-_MOST_HIDDEN = 16
+_MOST_HIDDEN = 10
 
 
 @dataclass(frozen=True, eq=False)

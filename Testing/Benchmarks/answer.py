@@ -1,0 +1,119 @@
+"""The fill, a trained run, and both together: batched IoU and Dice of the completed annotation.
+
+Hippocampi: a 3D model is trained on 10 % of the coronal slices of 30 volumes. Then 20 other volumes, and 20 of those it
+was trained on, are filled from coronal slices at fixed intervals: by `auto`, by the run alone (drawn slices as drawn),
+and by `auto` with the run. The slices of the trained volumes differ from those that the run has learned from, except
+where they coincide; the run's score on them is not used. MNI152: the same on one volume, of which every tenth coronal
+slice is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmark_report import DATA, options_parser, report
+from first_result import CASE, mni152_cohort
+from interpolation import DENSITIES, Score, fixed_interval
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, compare_labels
+from SparseAnnotateLib.core.images import read_labels
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.selection import Budget
+from SparseAnnotateLib.worker import requests
+
+PLANE, RUN = Plane.CORONAL, "run"
+
+
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
+        __doc__,
+        data={"default": str(DATA)},
+        iterations={"type": int, "default": 400},
+        seed={"type": int, "default": 5},
+    )
+
+
+def main() -> None:
+    options = parser().parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        hippocampi = Path(options.data) / "msd_hippocampus"
+        if hippocampi.is_dir():
+            rows += _hippocampi(hippocampi, Path(folder), options)
+        rows += _mni152(Path(folder), options)
+    columns = ("set", "drawn", "fill", "run", "fill with run", "share of the run")
+    title = "Answer: IoU (hippocampi, mean over labels), Dice and HD95 in mm (MNI152)"
+    report(title, columns, rows, options, seeds=[options.seed])
+
+
+def _hippocampi(data: Path, folder: Path, options: argparse.Namespace) -> list[tuple]:
+    names = sorted(path.name.removesuffix(".nii.gz") for path in (data / "labelsTr").glob("*.nii.gz"))
+    np.random.default_rng(options.seed).shuffle(names)
+    count, tested = (4, 2) if options.quick else (30, 20)
+    trained, others = names[:count], names[count : count + tested]
+    cohort = Cohort.create(folder / "hippocampi", "hippocampi", {1: "anterior", 2: "posterior"})
+    for name in (*trained, *others):
+        image, labels = (data / part / f"{name}.nii.gz" for part in ("imagesTr", "labelsTr"))
+        cohort.add_case(name, image, reference=labels)
+    budget = Budget(density=0.1)
+    recommend = requests.RecommendRequest(
+        str(cohort.folder), cases=tuple(trained), planes=(PLANE,), budget=budget, whole=True
+    )
+    requests.recommend(recommend, Watch())
+    requests.draw(requests.DrawRequest(str(cohort.folder), cases=tuple(trained)), Watch())
+    _train(cohort, options)
+    rows = []
+    for title, cases in (("hippocampi, others", others), ("hippocampi, trained on", trained[:tested])):
+        for density in DENSITIES[1:2] if options.quick else DENSITIES:
+            for name in cases:
+                geometry = cohort.geometry(name)
+                indices = fixed_interval(PLANE.slice_count(geometry), density)
+                drawn = SparseAnnotation.from_slices(cohort.reference(name), geometry, PLANE, indices)
+                cohort.save_annotation(name, drawn)
+            rows.append((title, f"{density:.0%}", *_compared(cohort, cases, partial(_iou, cohort, cases))))
+    return rows
+
+
+def _mni152(folder: Path, options: argparse.Namespace) -> list[tuple]:
+    cohort, reference = mni152_cohort(folder, 2 if options.quick else 1)
+    _train(cohort, options)
+
+    def figures(path: Callable[[str], Path]) -> str:
+        geometry = cohort.geometry(CASE)
+        found = compare_labels(CASE, read_labels(path(CASE), geometry), reference, geometry)
+        return f"{found.dice:.4f}, {found.hd95_mm:.2f}"
+
+    return [("MNI152", "10%", *_compared(cohort, [CASE], figures))]
+
+
+def _train(cohort: Cohort, options: argparse.Namespace) -> None:
+    settings = TrainingSettings(recipe="3d", iterations=5 if options.quick else options.iterations, seed=options.seed)
+    requests.train(requests.TrainRequest(cohort=str(cohort.folder), run=RUN, settings=settings), Watch())
+
+
+def _compared(cohort: Cohort, cases: Sequence[str], figures: Callable[[Callable[[str], Path]], object]) -> tuple:
+    """The figures of the fill, of the run and of both, and the largest share of the run."""
+    common = {"cohort": str(cohort.folder), "cases": tuple(cases)}
+    requests.fill(requests.FillRequest(**common), Watch())
+    alone = figures(cohort.fill_path)
+    requests.predict(requests.PredictRequest(run=RUN, **common), Watch())
+    by_run = figures(lambda name: cohort.prediction_path(RUN, name))
+    filled = requests.fill(requests.FillRequest(run=RUN, **common), Watch())
+    share = max(label["shares"][f"run {RUN}"] for result in filled for label in result.labels)
+    return alone, by_run, figures(cohort.fill_path), share
+
+
+def _iou(cohort: Cohort, cases: Sequence[str], path: Callable[[str], Path]) -> float:
+    score = Score()
+    for name in cases:
+        score.add(read_labels(path(name), cohort.geometry(name)), cohort.reference(name), 0.0)
+    return score.mean_iou()
+
+
+if __name__ == "__main__":
+    main()
