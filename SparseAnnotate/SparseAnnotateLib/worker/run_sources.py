@@ -90,7 +90,7 @@ class RunSources:
             table[value] = ours or 0
         dtype = np.uint8 if table.max() < 256 else np.uint16
         labels = table.astype(dtype)[found.labels]
-        # Structures that the cohort does not know are no background: nothing is known there.
+        # Structures that the cohort does not know count as background.
         chances = np.where((found.labels > 0) & (labels == 0), 0, found.chances).astype(dtype)
         card = self._card
         here = name in card.cases
