@@ -134,4 +134,7 @@ def _nearest_masks(volume_node, segmentation, ledger: Ledger, plane: Plane, inde
         left -= known
         if not left:
             break
+    # What no slice speaks for may have been painted all the same, and outlines to start from are better than none.
+    nearest = slice_masks(segmentation, volume_node, plane, drawn[0])
+    masks |= {name: mask for name, mask in nearest.items() if name in left}
     return masks, f"{plane.value} slice {drawn[0]}"

@@ -157,3 +157,10 @@ def test_the_decided_structures_survive_saving_and_loading_the_scene(mrml, logic
     embedded.load_scene(tmp_path / "scene.mrb")
     volume = mrml.util.getNode("CT")
     assert [(e.key, e.structures) for e in logic.ledger(volume).decided] == before
+
+
+def test_a_slice_starts_each_structure_from_the_nearest_slice_that_speaks_for_it(mrml, logic, drawn):
+    volume, segmentation = drawn
+    logic.startSlice(volume, "axial", 13, "nearest drawn slice")
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "liver")[13], LIVER[14])
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[13], TUMOUR[10])
