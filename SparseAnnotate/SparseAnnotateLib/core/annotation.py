@@ -249,8 +249,11 @@ class SparseAnnotation:
                 digest.update(np.ascontiguousarray(self.labels[slice_layer(axis, index)], dtype=np.uint16).tobytes())
         if self.undecided is not None:
             digest.update(np.packbits(self.undecided).tobytes())
-        for (plane, index), unknown in sorted(self._unknown.items()):
-            digest.update(f"{plane.array_axis(self.geometry)}:{index}:unknown:{unknown}".encode())
+        # What a slice decides, not what is unknown on it: that grows with every structure that is added anywhere.
+        for entry in sorted(self.ledger.decided, key=lambda entry: entry.key) if self.names else ():
+            if entry.structures is not None:
+                decided = sorted(value for value, name in self.names.items() if name in entry.structures)
+                digest.update(f"{entry.plane.array_axis(self.geometry)}:{entry.index}:decides:{decided}".encode())
         return digest.hexdigest()[:16]
 
     def provenance(self, elsewhere: Provenance) -> np.ndarray:

@@ -206,8 +206,9 @@ def _slice_checksums(annotation: SparseAnnotation, names: Mapping[int, str]) -> 
         values = [value for value in np.unique(layer).tolist() if value]
         for name, value in sorted((names.get(value, str(value)), value) for value in values):
             checksum = zlib.crc32(np.packbits(layer == value).tobytes(), zlib.crc32(name.encode(), checksum))
-        for value in annotation.unknown_on(entry.plane, entry.index):
-            checksum = zlib.crc32(f"unknown: {names.get(value, value)}".encode(), checksum)
+        # Not what is unknown on it: that grows with every segment that is added.
+        for name in sorted(entry.structures or ()):
+            checksum = zlib.crc32(f"decided: {name}".encode(), checksum)
         checksums[f"{entry.plane.value} {index}"] = checksum
     return checksums
 

@@ -164,3 +164,14 @@ def test_a_slice_starts_each_structure_from_the_nearest_slice_that_speaks_for_it
     logic.startSlice(volume, "axial", 13, "nearest drawn slice")
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "liver")[13], LIVER[14])
     np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[13], TUMOUR[10])
+
+
+def test_a_segment_that_is_added_later_makes_no_result_out_of_date(mrml, logic, drawn):
+    volume, segmentation = drawn
+    fill = logic.fillBetweenSlices(volume, "shape")
+    paint(mrml, segmentation, volume, np.zeros(SHAPE, np.uint8), "spleen")
+    logic.applyFill(volume, fill)
+    assert logic.applyReport(volume) == ()
+    logic.markDrawn(volume, "axial", 14)
+    logic.applyFill(volume, fill)
+    assert "axial 14" in " ".join(logic.applyReport(volume))
