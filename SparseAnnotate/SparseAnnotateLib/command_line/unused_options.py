@@ -36,11 +36,12 @@ def _of_fill(options: argparse.Namespace) -> list[str]:
     found = []
     if not method.chooses:
         found += _sentence(options, ["methods"], f"--method {options.method}")
-    by_option = {option: methods_with(option) for option in _FILL_OPTIONS}
+    # A run is predicted on the device.
+    by_option = {option: methods_with(option) for option in _FILL_OPTIONS if not (option == "device" and options.run)}
     for takers in dict.fromkeys(by_option.values()):
         # 'auto' without --methods chooses from methods that take no options.
         if not methods & set(takers):
-            names = [option for option in _FILL_OPTIONS if by_option[option] == takers]
+            names = [option for option in by_option if by_option[option] == takers]
             found += _sentence(options, names, f"any method but {quoted(takers)}")
     return found
 

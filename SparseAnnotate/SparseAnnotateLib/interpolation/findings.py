@@ -92,7 +92,8 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
             "Leave-one-out Dice of the drawn slices alone, without the run, with hidden slices filled from neighbors "
             "{spacing:.3g} mm apart (twice the usual spacing): {figures}."
         )
-    return text.format(spacing=spacing, figures=figures)
+    summary = text.format(spacing=spacing, figures=figures)
+    return joined(" ", [summary, _("Measured before the last change.")]) if fill.is_updated else summary
 
 
 def _unmeasured_share(fill: Fill, label: int) -> float:

@@ -25,6 +25,7 @@ class Fill:
         methods: for each label the method that filled it, if several were tried.
         scores: leave-one-out scores of the methods that were tried.
         shares: for each label the share of each method in a mixture.
+        measured_on: how many slices were drawn when the scores were measured. is_updated: some have changed since.
     """
 
     labels: np.ndarray
@@ -33,6 +34,8 @@ class Fill:
     methods: Mapping[int, str] = field(default_factory=dict)
     scores: tuple[HiddenScore, ...] = ()
     shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    measured_on: int = 0
+    is_updated: bool = False
 
 
 class Interpolator(Protocol):

@@ -18,7 +18,7 @@ from .hidden_score import HiddenScore
 MIXTURE = "auto"
 _MOST_MIXTURES = 70
 _PRIOR_SLICES = 12
-_ALIKE = 0.003  # mixtures whose Dice differs by this much are hardly told apart: their mean is taken
+_ALIKE = 0.003  # Dice: mixtures that differ by about this much count together, as their mean
 # Dice by which a mixture must be better, for each whole share that it moves away from the usual one; and how much more
 # where no mixture predicts the hidden slices, so that differences mean little.
 _UNUSUAL, _HOPELESS = 0.006, 0.05

@@ -45,10 +45,10 @@ class ApplyingResults:
         values = scene.label_values(segmentation)
         found = _to_apply(result_node, segmentation, structures)
         scene.require_current(result_node, volume_node, segmentation, found)
-        labels = scene.labels_of(result_node, volume_node, {name: values[name] for name in found})
+        named = {name: values[name] for name in found}
+        labels = scene.labels_of(result_node, volume_node, named)
         labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
         annotation.restore_drawn(labels)
-        named = {name: values[name] for name in found}
         changing = scene.differing_segments(segmentation, labels, named, volume_node)
         drawings = scene.unmarked_drawings(segmentation, volume_node, annotation, changing)
         kept = [d for d in drawings.values() if not (finished_too and d.is_finished)]

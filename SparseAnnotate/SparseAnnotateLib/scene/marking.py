@@ -9,7 +9,7 @@ from ..core.messages import _
 from .annotations import annotated_segmentation, label_values
 from .ledger_store import store_ledger, stored_ledger
 from .segment_regions import slice_region
-from .segmentation_nodes import geometry_problem, labels_of, segment_ids
+from .segmentation_nodes import geometry_problem, labels_of, structure_names
 from .volume_nodes import geometry_of
 
 
@@ -70,8 +70,7 @@ def mark_empty(
 
 def _decided_structures(segmentation_node, wanted: Sequence[str] | None) -> list[str] | None:
     """The names of all segments, or the wanted ones; None before there is a segment."""
-    segmentation = segmentation_node.GetSegmentation()
-    names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segment_ids(segmentation_node)]
+    names = structure_names(segmentation_node)
     if wanted is None:
         return names or None
     if not wanted:

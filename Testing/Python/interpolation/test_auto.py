@@ -342,6 +342,30 @@ def test_an_image_that_cannot_be_used_is_reported_and_left_out_if_possible():
         finished_fill(interpolator_named("random_walk"), annotation, broken, {})
 
 
+def test_shares_are_measured_again_when_many_slices_have_been_drawn_since():
+    labels = bent_tube((41, 50, 50))
+    image = noisy_image(labels)
+
+    def made(drawn, previous=None):
+        return finished_fill(
+            interpolator_named("auto"), axial(labels, drawn), lambda: image, {1: "tube"}, None, previous
+        )
+
+    first = made([0, 40])
+    assert first.summary == ""
+    second = made([0, 20, 40], first)
+    assert second.fill.scores, "nothing had been measured"
+    assert second.fill.measured_on == 3
+    before = made(range(0, 41, 4))
+    one_more = made(sorted([*range(0, 41, 4), 6]), before)
+    assert one_more.fill.shares == before.fill.shares
+    assert one_more.summary.endswith("Measured before the last change.")
+    assert "Measured before" not in before.summary
+    many = made(range(0, 41, 2), before)
+    assert "Measured before" not in many.summary
+    assert many.fill.measured_on == 21
+
+
 def test_a_fill_continues_from_the_one_before():
     labels = bent_tube()
     image = noisy_image(labels)

@@ -29,6 +29,7 @@ from ..mixing import MIXTURE, Evidence, Shares, pooled
 from ..run_source import UNKNOWN_DICE, RunSource
 
 Sources = dict[str, ChanceSource]
+_SLICES_CHANGED = 0.25
 _NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
 
 
@@ -117,6 +118,7 @@ class AutoInterpolator:
             methods=dict.fromkeys(shares, MIXTURE),
             shares=shares,
             scores=tuple(known.scores(shares)),
+            measured_on=_slice_count(annotation),
         )
 
     def refill(
@@ -129,19 +131,30 @@ class AutoInterpolator:
     ) -> Fill:
         """Update a fill after some slices have changed, with the shares of the previous one.
 
-        Where a label is new, a method gives no probabilities, or a run takes part, everything is filled again: the
-        share of a run depends on all drawn slices.
+        Everything is measured and filled again where a label is new, a method gives no probabilities, nothing had been
+        measured, or the number of drawn slices has changed by a quarter since; and with a run, whose share depends on
+        all drawn slices.
         """
         names = {name for shares in previous.shares.values() for name in shares}
         soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
         if self._runs or set(soft) != names or not set(annotation.label_values()) <= set(previous.shares):
+            return self.fill(annotation, image, watch)
+        drawn, before = _slice_count(annotation), previous.measured_on
+        if not previous.scores or abs(drawn - before) > _SLICES_CHANGED * before:
             return self.fill(annotation, image, watch)
         (only,) = list(soft.values())[:1]
         mixture = only if len(soft) == 1 else ChanceInterpolator(soft, previous.shares)
         if not isinstance(mixture, IncrementalInterpolator):
             return self.fill(annotation, image, watch)
         fill = mixture.refill(previous, annotation, image, changed, watch)
-        return replace(fill, methods=previous.methods, shares=previous.shares, scores=previous.scores)
+        return replace(
+            fill,
+            methods=previous.methods,
+            shares=previous.shares,
+            scores=previous.scores,
+            measured_on=before,
+            is_updated=True,
+        )
 
     def _mixed(
         self,
@@ -263,6 +276,10 @@ class _LabelSource:
 
     def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
         """See `ChanceSource`."""
+
+
+def _slice_count(annotation: SparseAnnotation) -> int:
+    return sum(len(indices) for indices in annotation.drawn_by_axis().values())
 
 
 def _only(evidence: Evidence, values: Sequence[int]) -> Evidence:

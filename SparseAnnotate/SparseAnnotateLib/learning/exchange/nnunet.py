@@ -34,7 +34,7 @@ _MADE = ("annotations", "ledgers")
 def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[str], watch: Watch) -> Path:
     """Write cases as a raw dataset: drawn slices with their labels, everything else as 'ignore'.
 
-    nnU-Net cannot be told that a voxel is 'background or one of these structures': on slices that say nothing about a
+    nnU-Net has no label for 'background or one of these structures': on slices that say nothing about a
     structure, everything but what they show is ignored.
 
     Cases without drawn slices become test images. nnU-Net needs consecutive labels: they are renumbered in the order
