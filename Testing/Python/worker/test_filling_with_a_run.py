@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import BadInputError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
@@ -23,8 +26,21 @@ def trained(ball_cohort):
     return ball_cohort
 
 
-def filled(cohort, **changes):
-    return requests.fill(requests.FillRequest(str(cohort.folder), run="r", device="cpu", **changes), Watch())
+def filled(cohort, watch=None, **changes):
+    return requests.fill(requests.FillRequest(str(cohort.folder), run="r", device="cpu", **changes), watch or Watch())
+
+
+def cancelled_at(moment: int) -> Watch:
+    """A watch that is cancelled when progress has been reported so many times."""
+    seen = []
+
+    def report(progress):
+        seen.append(progress)
+        if len(seen) > moment:
+            watch.cancel()
+
+    watch = Watch(report)
+    return watch
 
 
 def test_every_case_is_filled_with_the_run_and_keeps_its_drawn_slices(trained):
@@ -75,3 +91,43 @@ def test_structures_are_matched_by_name(trained):
     trained.set_labels({values[0]: "spleen", values[1]: "kidney"})
     with pytest.raises(BadInputError, match="none of them is a structure of the cohort"):
         filled(trained)
+
+
+def test_the_command_line_fills_with_a_run_on_a_device(trained, capsys):
+    name = trained.annotated_cases()[1]
+    assert main(["fill", str(trained.folder), "--cases", name, "--run", "r", "--device", "cpu", "--json"]) == 0
+    found = capsys.readouterr()
+    assert "no effect" not in found.err
+    assert "run r" in json.loads(found.out)[0]["labels"][0]["shares"]
+
+
+def test_cancelling_at_any_moment_leaves_the_last_fill(trained):
+    name = trained.annotated_cases()[0]
+    filled(trained, cases=(name,))
+    before = trained.fill_path(name).read_bytes()
+    messages = []
+    filled(trained, Watch(lambda progress: messages.append(progress.message)), cases=(name,))
+    for moment in range(0, len(messages), max(1, len(messages) // 12)):
+        watch = cancelled_at(moment)
+        with pytest.raises(CancelledError):
+            filled(trained, watch, cases=(name,))
+        assert read_labels(trained.fill_path(name), trained.geometry(name)).any()
+    assert len(trained.fill_path(name).read_bytes()) == len(before)
+
+
+def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkeypatch):
+    from SparseAnnotateLib.learning.prediction import predictor
+
+    first, second = trained.annotated_cases()
+    real = predictor.normalised_image
+
+    def broken(cohort, case, kind):
+        if case == first:
+            raise BadInputError("The image is broken.")
+        return real(cohort, case, kind)
+
+    monkeypatch.setattr(predictor, "normalised_image", broken)
+    results = {result.case: result for result in filled(trained)}
+    assert results[first].warnings[0] == "Filled without the run 'r'. The image is broken."
+    assert set(results[first].labels[0]["shares"]) == {"shape", "random_walk"}
+    assert "run r" in results[second].labels[0]["shares"]
