@@ -402,8 +402,13 @@ class Cohort(CohortLayout):
                 write_json(self._ledger_path(name), self.ledger(name).with_recommended(entries))
 
     def annotated_cases(self) -> list[str]:
-        """Names of the cases with at least one drawn slice."""
-        return [case.name for case in self.cases if self.ledger(case.name).decided]
+        """Names of the cases with at least one drawn slice that was marked for a structure of the cohort."""
+        names = set(self.labels.values())
+
+        def speaks(entry: LedgerEntry) -> bool:
+            return not names or entry.structures is None or bool(names.intersection(entry.structures))
+
+        return [case.name for case in self.cases if any(map(speaks, self.ledger(case.name).decided))]
 
     # --- results --------------------------------------------------------------------------------------------------
 

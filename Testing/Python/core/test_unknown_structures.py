@@ -157,6 +157,16 @@ def test_structures_and_unknown_voxels_survive_the_cohort_folder(tmp_path, annot
     assert renamed.fingerprint() == annotation.fingerprint(), "renamed structures keep their slices"
 
 
+def test_a_case_whose_slices_speak_for_other_structures_only_is_not_annotated(tmp_path, annotation):
+    cohort = Cohort.create(tmp_path / "cohort", "cohort", {1: "spleen"})
+    cohort.add_case("a", np.zeros(SHAPE, np.int16), GEOMETRY)
+    cohort.save_annotation("a", SparseAnnotation(annotation.labels, ledger(SLICES[:3]), GEOMETRY))
+    assert cohort.annotated_cases() == []
+    cohort.set_labels({1: "liver"})
+    cohort.save_annotation("a", SparseAnnotation(annotation.labels, ledger(SLICES[:3]), GEOMETRY))
+    assert cohort.annotated_cases() == ["a"]
+
+
 def test_a_simulated_annotator_decides_all_structures(annotation):
     entries = ledger().entries
     todo = Ledger((*entries, *(Ledger().with_state(Plane.AXIAL, 8, SliceState.TODO).entries)))

@@ -219,3 +219,17 @@ def test_training_notes_name_the_slices_that_say_nothing_about_a_structure_that_
     notes = logic.trainingPlan([volume], settings=QUICK_TRAINING).notes
     (sentence,) = [note for note in notes if "'late' is unknown on" in note]
     assert "they were marked before it was added, or without it" in sentence
+
+
+def test_a_run_takes_part_in_a_fill_from_the_console(mrml, logic, drawn):
+    volume, segmentation, _, _ = drawn
+    logic.train([volume], "r", QUICK_TRAINING)
+    fill = logic.fillBetweenSlices(volume, device="cpu", runName="r")
+    assert any("'r' has learned from slices of this volume" in warning for warning in logic.fillReport(fill).warnings)
+    before, after = (
+        mrml.util.arrayFromSegmentBinaryLabelmap(node, "ball", volume).copy() for node in (segmentation, fill)
+    )
+    for entry in logic.ledger(volume).decided:
+        np.testing.assert_array_equal(before[entry.index], after[entry.index])
+    with pytest.raises(SparseAnnotateError, match="Only the fill method 'auto' takes a run"):
+        logic.fillBetweenSlices(volume, "shape", runName="r")
