@@ -11,7 +11,7 @@ import torch
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from sparse_fills import axial
-from SparseAnnotateLib.core import Cohort, Plane
+from SparseAnnotateLib.core import Cohort, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
 from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
@@ -86,16 +86,18 @@ def test_every_recipe_trains_as_on_the_cpu(tiny_cohort, gpu, chosen):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_every_loss_and_its_gradient_are_those_of_the_cpu(gpu, name):
+@pytest.mark.parametrize("sets", [(), ((1,), (1, 2))])
+def test_every_loss_and_its_gradient_are_those_of_the_cpu(gpu, name, sets):
     torch.manual_seed(0)
     logits, truth = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 1, 4, 5, 6))
     supervised = torch.rand(2, 1, 4, 5, 6) > 0.5
     distances = torch.randn(2, 3, 4, 5, 6)
+    unknown = torch.randint(0, len(sets) + 1, truth.shape) * (truth == 0)
     found = []
     for device in ("cpu", gpu.device):
         leaf = logits.clone().to(device).requires_grad_()
-        loss = SparseLoss(name, torch.tensor([0.5, 1.0, 1.5]))(
-            leaf, truth.to(device), supervised.to(device), distances.to(device)
+        loss = SparseLoss(name, torch.tensor([0.5, 1.0, 1.5]), unknown_sets=sets)(
+            leaf, truth.to(device), supervised.to(device), distances.to(device), unknown.to(device)
         )
         loss.backward()
         found.append((float(loss.detach()), leaf.grad.cpu().numpy()))
@@ -121,6 +123,26 @@ def test_every_network_steps_as_on_the_cpu(gpu, name):
     assert {gradient.device for gradient in on_gpu} == {torch.device(gpu.device)}
     np.testing.assert_allclose(there.detach().cpu(), here.detach(), **CLOSE)
     assert float(torch.stack([g.norm() for g in on_gpu]).norm()) == pytest.approx(float(size), rel=5e-2)
+
+
+@pytest.mark.parametrize("target", ["mean", "sets"])
+def test_structures_unknown_on_some_slices_are_learned_as_on_the_cpu(tmp_path, gpu, target):
+    labels, ledger = ball((24, 28, 32), 9), Ledger()
+    labels[ball((24, 28, 32), 5, (12, 14, 9)) > 0] = 2
+    for index in range(2, 24, 4):
+        known = ("shell",) if index == 10 else ("shell", "kernel")
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=known)
+    geometry, names = VolumeGeometry.from_spacing(labels.shape), {1: "shell", 2: "kernel"}
+    cohort = Cohort.create(tmp_path / "cohort", "cohort", names)
+    cohort.add_case("a", noisy_image(labels), geometry)
+    cohort.save_annotation("a", SparseAnnotation(labels, ledger, geometry, names=names))
+    runs = [
+        trained_on(cohort, device, recipe="self_training", pseudo_label_target=target, validation_share=0.0)
+        for device in ("cpu", gpu.device)
+    ]
+    for model in RunFolder(cohort.run_folder(runs[0])).card().models:
+        here, there = (losses(cohort, run, model.plan.role) for run in runs)
+        np.testing.assert_allclose(there, here, **CLOSE)
 
 
 def test_the_estimate_times_every_stage(tiny_cohort, gpu):

@@ -148,6 +148,7 @@ class SparseLoss:
     def __post_init__(self):
         self._entry = LOSSES.named(self.name)
         self._formula = self._entry.loaded()
+        self._unknown = UnknownTable(self.unknown_sets)
 
     @property
     def needs_distances(self) -> bool:
@@ -188,7 +189,7 @@ class SparseLoss:
             return voxels.sum() * 0.0 + logits.flatten()[:1].float().nan_to_num(0.0, 0.0, 0.0).sum() * 0.0
         truth = _probabilities(chosen(target), logits.shape[1])
         if unknown is not None and self.unknown_sets:
-            table = unknown_table(self.unknown_sets, logits.shape[1]).to(logits.device, non_blocking=True)
+            table = self._unknown.on(logits.device, logits.shape[1])
             voxels, truth = merged(voxels, truth, table[chosen(unknown)[:, 0].long()])
         return self._formula(
             SupervisedVoxels(
@@ -202,12 +203,24 @@ class SparseLoss:
         )
 
 
-def unknown_table(sets: Sequence[Sequence[int]], class_count: int) -> torch.Tensor:
-    """(sets + 1, C) bool: which classes are in each set; none in the first row."""
-    table = torch.zeros(len(sets) + 1, class_count, dtype=torch.bool)
-    for number, classes in enumerate(sets, start=1):
-        table[number, list(classes)] = True
-    return table
+class UnknownTable:
+    """Which classes are in each set of unknown classes, as a tensor on the device where it is needed.
+
+    It is copied once: each copy lets the CPU wait for a GPU, and without waiting an Apple GPU would read wrong values.
+    """
+
+    def __init__(self, sets: Sequence[Sequence[int]]):
+        self._sets = sets
+        self._kept: dict[torch.device, torch.Tensor] = {}
+
+    def on(self, device: torch.device, class_count: int) -> torch.Tensor:
+        """(sets + 1, C) bool; no class in the first row. Not to be changed."""
+        if device not in self._kept:
+            table = torch.zeros(len(self._sets) + 1, class_count, dtype=torch.bool)
+            for number, classes in enumerate(self._sets, start=1):
+                table[number, list(classes)] = True
+            self._kept[device] = table.to(device)
+        return self._kept[device]
 
 
 def merged(logits: torch.Tensor, target: torch.Tensor, unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ from ..networks.outputs import Outputs, loss_of_outputs, main_logits
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import mean_pseudo_label
 from .distributed import Ranks
-from .losses import SparseLoss, unknown_table
+from .losses import SparseLoss
 from .objective import Forward
 from .supervised_objective import SupervisedObjective
 from .validation import affordable_slices, dice_on_slices, unpredicted_classes
@@ -93,7 +93,7 @@ class SelfTrainingObjective(SupervisedObjective):
             drawn: (N, 1, *spatial) bool. prior: (N, C, *spatial) probabilities. sets: (N, V, *spatial) class indices.
         """
         unknown = batch["unknown"].long()
-        table = unknown_table(self._unknown_sets, self.plan.class_count).to(unknown.device, non_blocking=True)
+        table = self._unknown.on(unknown.device, self.plan.class_count).clone()
         table[:, 0] = True
         possible = table[unknown[:, 0]].movedim(-1, 1)  # (N, C, *spatial)
         partly = drawn & (unknown > 0)

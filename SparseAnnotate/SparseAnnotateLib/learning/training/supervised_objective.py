@@ -18,7 +18,7 @@ from ..data.training_cases import TrainingCase
 from ..networks.outputs import Outputs, loss_of_outputs, main_logits
 from ..prediction.trained_model import TrainedModel
 from .distributed import Ranks
-from .losses import SparseLoss
+from .losses import SparseLoss, UnknownTable
 from .objective import Forward, Objective
 from .validation import affordable_slices, dice_on_slices, unpredicted_classes
 
@@ -36,8 +36,9 @@ class SupervisedObjective(Objective):
     def __init__(self, plan: RunPlan, cases: Sequence[TrainingCase], ranks: Ranks):
         self.plan, self.cases, self.settings, self.ranks = plan, list(cases), plan.settings, ranks
         weights = self._class_weights() if LOSSES[self.settings.loss].needs_class_weights else None
-        self._unknown_sets = next((case.unknown_sets for case in self.cases if case.unknown_sets), ())
-        self._loss = SparseLoss(self.settings.loss, weights, ranks.total_of_several, self._unknown_sets)
+        unknown = next((case.unknown_sets for case in self.cases if case.unknown_sets), ())
+        self._unknown = UnknownTable(unknown)
+        self._loss = SparseLoss(self.settings.loss, weights, ranks.total_of_several, unknown)
 
     def sampler(self, model: ModelPlan) -> PatchSampler:
         settings = self.settings
