@@ -5,6 +5,8 @@ All is small: a pretend GPU is slower than the CPU.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,9 @@ from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimat
 from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator
 from SparseAnnotateLib.learning.propagation.slice_matcher import PropagationSettings
 from SparseAnnotateLib.learning.training.estimate import stage_seconds
-from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.learning.training.losses import SparseLoss, UnknownTable
 from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.self_training_objective import SelfTrainingObjective
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import LOSSES, NETWORKS, AugmentationSettings, NetworkShape, TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -125,8 +128,31 @@ def test_every_network_steps_as_on_the_cpu(gpu, name):
     assert float(torch.stack([g.norm() for g in on_gpu]).norm()) == pytest.approx(float(size), rel=5e-2)
 
 
-@pytest.mark.parametrize("target", ["mean", "sets"])
-def test_structures_unknown_on_some_slices_are_learned_as_on_the_cpu(tmp_path, gpu, target):
+def test_pseudo_labels_are_restricted_to_unknown_structures_as_on_the_cpu(gpu):
+    objective = SelfTrainingObjective.__new__(SelfTrainingObjective)
+    objective._unknown = UnknownTable(((1,), (1, 2)))
+    objective.plan = SimpleNamespace(class_count=4)
+    torch.manual_seed(0)
+    shape = (2, 1, 4, 5, 6)
+    unknown, drawn = torch.randint(0, 3, shape), torch.rand(shape) > 0.5
+    prior, sets = torch.softmax(torch.randn(2, 4, 4, 5, 6), 1), torch.randint(0, 4, (2, 3, 4, 5, 6))
+    found = []
+    for device in ("cpu", gpu.device):
+        batch = {"unknown": unknown.to(device)}
+        given = (drawn.to(device), prior.to(device), sets.to(device))
+        found.append([tensor.cpu() for tensor in objective._possible(batch, *given)])
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_allclose(there.numpy(), here.numpy(), rtol=1e-5)
+    mean, chosen = found[0]
+    for number, classes in ((1, (0, 1)), (2, (0, 1, 2))):
+        partly = (drawn & (unknown == number))[:, 0]
+        for c in set(range(4)) - set(classes):
+            assert not mean[:, c][partly].any()
+            assert not (chosen == c).any(1)[partly].any()
+    np.testing.assert_allclose(mean.sum(1).numpy(), 1.0, rtol=1e-5)
+
+
+def test_structures_unknown_on_some_slices_are_learned_as_on_the_cpu(tmp_path, gpu):
     labels, ledger = ball((24, 28, 32), 9), Ledger()
     labels[ball((24, 28, 32), 5, (12, 14, 9)) > 0] = 2
     for index in range(2, 24, 4):
@@ -137,7 +163,7 @@ def test_structures_unknown_on_some_slices_are_learned_as_on_the_cpu(tmp_path, g
     cohort.add_case("a", noisy_image(labels), geometry)
     cohort.save_annotation("a", SparseAnnotation(labels, ledger, geometry, names=names))
     runs = [
-        trained_on(cohort, device, recipe="self_training", pseudo_label_target=target, validation_share=0.0)
+        trained_on(cohort, device, recipe="self_training", pseudo_label_target="mean", validation_share=0.0)
         for device in ("cpu", gpu.device)
     ]
     for model in RunFolder(cohort.run_folder(runs[0])).card().models:
