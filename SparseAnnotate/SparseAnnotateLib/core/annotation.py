@@ -150,13 +150,32 @@ class SparseAnnotation:
             mask &= ~unknown.of_any(self.names if values is None else values)
         return mask
 
-    def structure_groups(self) -> list[tuple[tuple[int, ...], SparseAnnotation]]:
+    def with_more_names(self, names: Mapping[int, str]) -> SparseAnnotation:
+        """The annotation with names of further structures, which are unknown on all of its slices."""
+        more = {value: name for value, name in names.items() if value not in self.names}
+        if not more or not self.names:
+            return self
+        known = tuple(self.names.values())
+        entries = (replace(e, structures=known if e.structures is None else e.structures) for e in self.ledger.entries)
+        return replace(self, ledger=replace(self.ledger, entries=tuple(entries)), names={**self.names, **more})
+
+    def is_decided_somewhere(self, value: int) -> bool:
+        """True when some drawn slice says where a structure is, or that it is not there."""
+        if self.names and value not in self.names:
+            return value in self.label_values()
+        silent = self.silent_on(value)
+        return any(entry.key not in silent for entry in self.ledger.decided)
+
+    def structure_groups(self, also: Iterable[int] = ()) -> list[tuple[tuple[int, ...], SparseAnnotation]]:
         """The labels that occur, grouped by the slices that decide them, each group with the annotation for it.
 
         That annotation has only the slices that decide the group, and of other structures only those that are known on
         all of these. Where all slices decide everything that occurs there is one group, with this annotation.
+
+        Args:
+            also: further labels to group, of structures that are decided on some slice but occur on none.
         """
-        values = self.label_values()
+        values = sorted({*self.label_values(), *also})
         groups: dict[frozenset[tuple[Plane, int]], list[int]] = {}
         for value in values:
             groups.setdefault(self.silent_on(value), []).append(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .annotation import SparseAnnotation
 from .ledger import LedgerEntry
@@ -70,10 +70,11 @@ def unrecorded_sentence(count: int) -> str:
     )
 
 
-def structure_sentences(annotation: SparseAnnotation) -> list[str]:
-    """All sentences on one annotation."""
-    count = unrecorded_count(annotation)
-    return [*unknown_sentences(annotation), *([unrecorded_sentence(count)] if count else [])]
+def structure_sentences(annotation: SparseAnnotation, known: Collection[int] = ()) -> list[str]:
+    """All sentences on one annotation; none on the labels `known` from elsewhere, unless drawn slices show them."""
+    count, shown = unrecorded_count(annotation), annotation.label_values()
+    unknown = unknown_sentences(annotation, [v for v in annotation.names if v in shown or v not in known])
+    return [*unknown, *([unrecorded_sentence(count)] if count else [])]
 
 
 def _place(entry: LedgerEntry) -> str:

@@ -63,7 +63,8 @@ class ChanceInterpolator(GapInterpolator):
     The background has what each source leaves to it. Where no label is more likely than it, the voxel stays empty.
 
     Args:
-        sources: by name. shares: for each label the share of each source, together 1; None: of the only source.
+        sources: by name. shares: for each label the share of each source, together 1; None: of the only source. Labels
+            that no drawn slice shows are filled where a `FarSource` finds them, the first of them winning ties.
     """
 
     def __init__(self, sources: Mapping[str, ChanceSource], shares: Mapping[int, Mapping[str, float]] | None = None):
@@ -89,7 +90,9 @@ class ChanceInterpolator(GapInterpolator):
         winner = np.zeros_like(out)
         found = self._found_in(gap, prepared)
         near = drawn.labels_in(gap)
-        values = [*near, *(v for v in drawn.in_order() if v in found and v not in near)]
+        in_order = drawn.in_order()
+        more = [v for v in self._shares or () if v in found and v not in in_order]
+        values = [*near, *(v for v in in_order if v in found and v not in near), *more]
         far = self._far(drawn, gap)
         # What a source leaves to the background is known only when it has been asked for all labels.
         asked = [name for name in self._sources if any(self._shares_of(v).get(name, 0.0) > 0 for v in values)]
@@ -102,6 +105,8 @@ class ChanceInterpolator(GapInterpolator):
             mixed = np.zeros(place.inside.shape, dtype=np.float32)
             part, shares = place.part, self._shares_by_slice(value, far)
             for name, rest in left.items():
+                if value in more and not isinstance(self._sources[name], FarSource):
+                    continue  # the drawn slices do not show it
                 chance = self._sources[name].chance(place, drawn, prepared[name], watch)
                 mixed += shares[name][place.slices, None, None] * chance
                 rest[part] -= chance

@@ -27,10 +27,11 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         ends: whether structures were to be extrapolated past the outermost drawn slices.
     """
     sentences = [*fill.warnings]
+    structures = structure_sentences(annotation, fill.methods)
     if not annotation.label_values():
         nothing = _("All drawn slices are empty, so there is nothing to fill.")
-        return [*sentences, nothing, *structure_sentences(annotation)]
-    sentences += structure_sentences(annotation)
+        return [*sentences, *([] if fill.methods else [nothing]), *structures]
+    sentences += structures
     lost = []
     for values, part in annotation.structure_groups():
         sentences += _thin_sentences(part, values, names)

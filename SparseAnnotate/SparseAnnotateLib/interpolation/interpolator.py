@@ -98,6 +98,23 @@ class IncrementalInterpolator(Interpolator, Protocol):
         ...
 
 
+@runtime_checkable
+class FindsMore(Protocol):
+    """An interpolator that finds structures in the volume that its drawn slices do not show, as a trained run does."""
+
+    def found_elsewhere(self, annotation: SparseAnnotation) -> dict[int, int]:
+        """Labels that it finds in the volume, and no drawn slice shows: how many voxels of each on the drawn slices."""
+        ...
+
+    def finding(self, values: Iterable[int]) -> Interpolator:
+        """The same, which of these labels finds only `values`."""
+        ...
+
+    def unseen(self, annotation: SparseAnnotation, values: Iterable[int]) -> Fill:
+        """Labels that no drawn slice says anything about; all other voxels are 0."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class InterpolatorEntry(Entry):
     """A fill method as users choose it; `make` takes the `options` and returns an `Interpolator`.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.array_files import is_whole_array, save_array
 
-_CERTAIN = 255
+CERTAIN = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class LikeliestLabels:
         found = np.zeros(self.labels[(0, *region)].shape, dtype=np.float32)
         for labels, chances in zip(self.labels, self.chances, strict=True):
             np.copyto(found, chances[tuple(region)], where=labels[tuple(region)] == value, casting="unsafe")
-        found /= _CERTAIN
+        found /= CERTAIN
         return found
 
     def moved(self, axis: int) -> LikeliestLabels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from ..core import BadInputError, SparseAnnotation, Watch
 from ..core.messages import _
 from ..core.planes import slice_layer
 from .drawn_stack import Gap, PlaneBox
+from .interpolator import Fill
 from .label_fields import DrawnSlices
 from .label_gaps import LabelGap
-from .likeliest_labels import LikeliestLabels
+from .likeliest_labels import CERTAIN, LikeliestLabels
 
 UNKNOWN_DICE = 0.7
 """Of a source that could not be measured."""
@@ -44,6 +46,37 @@ class RunSource:
     notes: tuple[str, ...] = ()
     reliability: Mapping[int, float] = field(default_factory=dict)
 
+    @cached_property
+    def sizes(self) -> dict[int, int]:
+        """How many voxels it finds of each label that it finds at all; the smallest first, whatever its number."""
+        counts = np.zeros(1, dtype=np.int64)
+        for layer in self.found.labels[0]:
+            here = np.bincount(layer.ravel())
+            counts = np.pad(counts, (0, max(0, len(here) - len(counts))))
+            counts[: len(here)] += here
+        found = [v for v in np.flatnonzero(counts).tolist() if v in self.values]
+        same = {count for count in counts.tolist() if np.count_nonzero(counts == count) > 1}
+
+        def key(value: int) -> tuple[int, int]:
+            # Of the same size: the one found first.
+            return int(counts[value]), int(np.argmax(self.found.labels[0] == value)) if counts[value] in same else 0
+
+        return {value: int(counts[value]) for value in sorted(found, key=key)}
+
+    def size_on(self, annotation: SparseAnnotation, value: int) -> int:
+        """How many voxels of a label it finds on the drawn slices."""
+        layers = [slice_layer(axis, i) for axis, indices in annotation.drawn_by_axis().items() for i in indices]
+        return sum(int(np.count_nonzero(self.found.labels[(0, *layer)] == value)) for layer in layers)
+
+    def alone(self, values: Collection[int], dtype: np.dtype) -> Fill:
+        """What it finds of some labels, with its probabilities as the confidence; of at least this dtype."""
+        labels = np.array(self.found.labels[0])
+        wanted = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+        wanted[[value for value in values if value < len(wanted)]] = True
+        labels[~wanted[labels]] = 0
+        confidence = np.clip(self.found.chances[0].astype(np.uint16) * 100 // CERTAIN, 1, 99).astype(np.uint8)
+        return Fill(labels.astype(np.promote_types(dtype, labels.dtype), copy=False), confidence)
+
     def far_share(self, value: int) -> float:
         """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly."""
         dice = self.reliability.get(value, UNKNOWN_DICE if self.dice is None else self.dice)
@@ -56,11 +89,10 @@ class RunSource:
     def dice_on(self, annotation: SparseAnnotation, value: int) -> float:
         """How well it predicts a label: on the drawn slices that decide it, unless it has learned from them.
 
-        Few slices tell little: its Dice on held-out slices counts as much as four of them.
+        Few slices tell little: its Dice on held-out slices counts as much as four of them. Of slices that it has
+        learned from only failures are evidence.
         """
         usual = UNKNOWN_DICE if self.dice is None else self.dice
-        if self.learned_here:
-            return usual
         both = either = slices = 0
         for axis, indices in annotation.deciding(value).drawn_by_axis().items():
             for index in indices:
@@ -71,7 +103,20 @@ class RunSource:
                 both += 2 * int(np.count_nonzero(truth & found))
                 either += int(np.count_nonzero(truth) + np.count_nonzero(found))
                 slices += bool(truth.any() or found.any())
-        return ((both / either) * slices + usual * _PRIOR_SLICES) / (slices + _PRIOR_SLICES) if slices else usual
+        if not slices:
+            return usual
+        measured = ((both / either) * slices + usual * _PRIOR_SLICES) / (slices + _PRIOR_SLICES)
+        return min(measured, usual) if self.learned_here else measured
+
+    def contradicted(self, annotation: SparseAnnotation, value: int) -> int:
+        """On how many drawn slices that decide a label it finds that label, and they show none of it."""
+        count = 0
+        for axis, indices in annotation.deciding(value).drawn_by_axis().items():
+            for index in indices:
+                layer = slice_layer(axis, index)
+                found = (self.found.labels[(0, *layer)] == value).any()
+                count += bool(found and not (annotation.labels[layer] == value).any())
+        return count
 
     def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> LikeliestLabels:
         """See `ChanceSource`."""

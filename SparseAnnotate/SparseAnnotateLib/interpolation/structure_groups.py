@@ -1,18 +1,14 @@
-"""Fills of annotations in which some drawn slices speak for some of the structures only.
-
-A fill method takes every drawn slice as complete. So structures that different slices decide are filled one group after
-another, each from the slices that decide it, and the fills are put together: a slice that says nothing about a
-structure neither adds to it nor holds it back.
-"""
+"""Filling structures that different drawn slices decide: each group from its own slices, then all together."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..core import SparseAnnotation, Watch
-from .interpolator import Fill, Interpolator
+from .interpolator import Fill, FindsMore, Interpolator
 from .label_fields import DrawnSlices
 
 
@@ -21,23 +17,28 @@ def filled(
 ) -> Fill:
     """`Interpolator.fill` of each group of structures that the same slices decide.
 
-    Drawn voxels stay as they are. Where structures of two groups meet, the one with fewer drawn voxels wins. The
-    confidence is the lowest of all groups, and 100 only where all structures of the fill are decided.
+    Drawn voxels stay as they are. Where structures of two groups meet, the one that is smaller on the drawn slices
+    wins: it may lie within the other. The confidence is the lowest of all groups, and 100 only where all structures of
+    the fill are decided.
     """
-    groups = annotation.structure_groups()
-    if len(groups) == 1 and groups[0][1] is annotation:
+    more = method.found_elsewhere(annotation) if isinstance(method, FindsMore) else {}
+    unseen = [value for value in more if not annotation.is_decided_somewhere(value)]
+    groups = annotation.structure_groups([value for value in more if value not in unseen])
+    if len(groups) == 1 and groups[0][1] is annotation and not unseen:
         return method.fill(annotation, image, watch)
     watch = watch or Watch()
-    rank = np.zeros(int(annotation.labels.max(initial=0)) + 1, dtype=np.uint16)
-    for place, value in enumerate(reversed(DrawnSlices.of(annotation).in_order()), start=1):
-        rank[value] = place
+    rank = _ranks(annotation, more)
+    tasks: list[tuple[tuple[int, ...], SparseAnnotation | None]] = [*groups]
+    if unseen:
+        tasks.append((tuple(unseen), None))
     own: list[Fill] = []
     # One fill after another, because of their memory.
-    for number, (values, part) in enumerate(groups):
-        fill = method.fill(part, image, watch.part(number, len(groups)))
+    for number, (values, part) in enumerate(tasks):
+        fill = _of_group(method, values, annotation, part, more, image, watch.part(number, len(tasks)))
         if number == 0:
             first, confidence = fill.labels, fill.confidence
             labels, closed = np.zeros_like(first), np.ones(first.shape, dtype=bool)
+        labels = labels.astype(np.promote_types(labels.dtype, fill.labels.dtype), copy=False)
         mine = np.zeros(len(rank), dtype=bool)
         mine[list(values)] = True
         for layer in range(len(labels)):
@@ -51,7 +52,7 @@ def filled(
     # Where every fill shows something, but none a structure of its own group, there is no background.
     np.copyto(labels, first, where=closed & (labels == 0))
     annotation.restore_drawn(labels)
-    confidence[annotation.decided_mask([value for values, _part in groups for value in values])] = 100
+    confidence[annotation.decided_mask([value for values, _part in tasks for value in values])] = 100
     return Fill(
         labels,
         confidence,
@@ -62,7 +63,46 @@ def filled(
     )
 
 
-def _only(fill: Fill, values: tuple[int, ...]) -> Fill:
+def _of_group(
+    method: Interpolator,
+    values: Sequence[int],
+    annotation: SparseAnnotation,
+    part: SparseAnnotation | None,
+    more: Mapping[int, int],
+    image: np.ndarray | None,
+    watch: Watch,
+) -> Fill:
+    """The fill of a group from the annotation for it; without one, of structures that no slice decides."""
+    if not isinstance(method, FindsMore):
+        assert part is not None
+        return method.fill(part, image, watch)
+    if part is None:
+        return method.unseen(annotation, values)
+    kept = {entry.key for entry in part.ledger.decided}
+    known = [v for v in more if annotation.is_decided_somewhere(v) and kept.isdisjoint(annotation.silent_on(v))]
+    return method.finding(known).fill(part, image, watch)
+
+
+def _ranks(annotation: SparseAnnotation, more: Mapping[int, int]) -> np.ndarray:
+    """(labels,) uint16, higher for structures that are smaller on the drawn slices.
+
+    `more`: labels that the slices do not show, and their sizes there.
+    """
+    drawn = DrawnSlices.of(annotation)
+    sizes = np.zeros(max([int(annotation.labels.max(initial=0)), *more]) + 1, dtype=np.int64)
+    for stack in drawn.stacks:
+        for index in stack.indices:
+            here = stack.sizes(index)
+            sizes[: len(here)] += here
+    sizes[list(more)] = list(more.values())
+    # Sorting is stable: of equally large ones, those that are drawn win, in their own order.
+    in_order = sorted([*drawn.in_order(), *more], key=lambda value: int(sizes[value]))
+    rank = np.zeros(len(sizes), dtype=np.uint16)
+    rank[in_order] = np.arange(len(in_order), 0, -1)
+    return rank
+
+
+def _only(fill: Fill, values: Sequence[int]) -> Fill:
     """A fill with the methods and scores of some labels only."""
     return replace(
         fill,

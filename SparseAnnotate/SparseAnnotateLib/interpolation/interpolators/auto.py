@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ...core import BadInputError, CancelledError, Plane, SparseAnnotateError, SparseAnnotation, Watch
-from ...core.messages import _, listed
+from ...core.messages import _, counted, listed
 from ..chance_filling import ChanceInterpolator, ChanceSource
 from ..drawn_stack import Gap
 from ..interpolator import (
@@ -42,6 +42,7 @@ class AutoInterpolator:
         evidence: leave-one-out of these methods measured before, for example on a whole cohort; None: it is measured
             on the annotation that is filled.
         runs: trained runs that take part, with their probabilities of the volume that is filled.
+        only: of the labels that the drawn slices do not show, those that the runs may add; None: all that they find.
     """
 
     needs_image = False
@@ -52,6 +53,7 @@ class AutoInterpolator:
         methods: Sequence[str] | dict[str, Interpolator] | None = None,
         evidence: Sequence[Evidence] | None = None,
         runs: Sequence[RunSource] = (),
+        only: Collection[int] | None = None,
     ):
         if methods is None:
             methods = auto_methods()
@@ -61,6 +63,7 @@ class AutoInterpolator:
             methods = {name: interpolator_named(name) for name in methods}
         self._methods = methods
         self._evidence = evidence
+        self._only = only
         # No method has such a name.
         self._runs = {_("run {name}").format(name=run.name): run for run in runs}
 
@@ -71,6 +74,35 @@ class AutoInterpolator:
     def with_evidence(self, evidence: Sequence[Evidence]) -> AutoInterpolator:
         """The same methods, with evidence that was measured before."""
         return AutoInterpolator(self._methods, evidence, list(self._runs.values()))
+
+    def finding(self, values: Iterable[int]) -> AutoInterpolator:
+        """See `FindsMore`."""
+        return AutoInterpolator(self._methods, self._evidence, list(self._runs.values()), tuple(values))
+
+    def found_elsewhere(self, annotation: SparseAnnotation) -> dict[int, int]:
+        """See `FindsMore`; the smallest in the volume first."""
+        sizes: dict[int, int] = {}
+        for run in self._runs.values():
+            for value, size in run.sizes.items():
+                sizes[value] = max(size, sizes.get(value, 0))
+        shown = set(annotation.label_values()) if sizes else set()
+        wanted = [v for v in sorted(sizes, key=lambda v: sizes[v]) if v not in shown]
+        if self._only is not None:
+            wanted = [value for value in wanted if value in self._only]
+        return {v: max(run.size_on(annotation, v) for run in self._runs.values()) for v in wanted}
+
+    def unseen(self, annotation: SparseAnnotation, values: Iterable[int]) -> Fill:
+        """See `FindsMore`: as the run that knows most of them finds them; a note says so."""
+        wanted = set(values)
+        name, run = max(self._runs.items(), key=lambda item: len(wanted.intersection(item[1].sizes)))
+        run.prepared(annotation, DrawnSlices.of(annotation), None)
+        fill = run.alone(wanted, annotation.labels.dtype)
+        names = listed([f"'{annotation.names.get(v, v)}'" for v in run.sizes if v in wanted], 8)
+        note = _("No drawn slice says anything about {structures}: taken from the run '{run}' alone.").format(
+            structures=names, run=run.name
+        )
+        shares: dict[int, Shares] = {value: {name: 1.0} for value in wanted}
+        return replace(fill, methods=dict.fromkeys(wanted, MIXTURE), shares=shares, warnings=(*run.notes, note))
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -104,12 +136,13 @@ class AutoInterpolator:
             evidence = self.measure(annotation, image, watch.part(0, 2))
         sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
         known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
-        shares = known.shares(annotation.label_values())
+        more = self.found_elsewhere(annotation)
+        shares = known.shares([*annotation.label_values(), *more])
         if self._runs:
             for run in self._runs.values():
                 run.prepared(annotation, DrawnSlices.of(annotation), image)
             shares = {value: self._with_runs(value, known, own, annotation) for value, own in shares.items()}
-            warnings += self._run_notes(annotation)
+            warnings += self._run_notes(annotation, list(more))
             sources |= {name: run.rated(annotation) for name, run in self._runs.items()}
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
         return replace(
@@ -226,11 +259,16 @@ class AutoInterpolator:
             shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}
         return shares
 
-    def _run_notes(self, annotation: SparseAnnotation) -> list[str]:
+    def _run_notes(self, annotation: SparseAnnotation, more: Sequence[int]) -> list[str]:
+        """What to know of the runs; `more`: the labels that they add."""
         notes: list[str] = []
         for run in self._runs.values():
             name = run.name
             notes += run.notes
+            for value in more:
+                count = run.contradicted(annotation, value)
+                if count:
+                    notes.append(_contradiction(name, str(annotation.names.get(value, value)), count))
             unknown = [annotation.names.get(v, str(v)) for v in annotation.label_values() if v not in run.values]
             if unknown:
                 notes.append(
@@ -257,6 +295,22 @@ class AutoInterpolator:
                 )
             )
         return usable
+
+
+def _contradiction(run: str, structure: str, count: int) -> str:
+    return counted(
+        count,
+        _(
+            "The run '{run}' finds '{structure}' on {count} drawn slice that shows none, so it counts less. Where the "
+            "slice does not speak for '{structure}', mark it again without that structure."
+        ),
+        _(
+            "The run '{run}' finds '{structure}' on {count} drawn slices that show none, so it counts less. Where the "
+            "slices do not speak for '{structure}', mark them again without that structure."
+        ),
+        run=run,
+        structure=structure,
+    )
 
 
 class _LabelSource:

@@ -1,0 +1,153 @@
+"""Structures that a run finds in a volume, and its drawn slices do not show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from small_volumes import ball
+from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+from SparseAnnotateLib.interpolation.likeliest_labels import LikeliestLabels
+from SparseAnnotateLib.interpolation.run_source import RunSource
+
+SHAPE = (36, 36, 40)
+GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.eye(4))
+NAMES = {1: "liver", 2: "tumor", 3: "spleen"}
+DRAWN = range(4, 36, 4)
+
+
+def reference() -> np.ndarray:
+    """A tumor within the liver, and a spleen beside it."""
+    labels = ball(SHAPE, 12, (18, 18, 14)).astype(np.uint8)
+    labels[ball(SHAPE, 4, (18, 18, 10)) > 0] = 2
+    labels[ball(SHAPE, 6, (18, 18, 33)) > 0] = 3
+    return labels
+
+
+def only(labels: np.ndarray, *values: int) -> np.ndarray:
+    return np.where(np.isin(labels, values), labels, 0).astype(np.uint8)
+
+
+def drawn(*values: int, speaks_for=None, names=NAMES, labels: np.ndarray | None = None) -> SparseAnnotation:
+    """Slices on which these labels are drawn, and which speak for these structures (default: those drawn)."""
+    structures = [NAMES[v] for v in values] if speaks_for is None else speaks_for
+    ledger = Ledger()
+    for index in DRAWN:
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=structures)
+    return SparseAnnotation(only(reference(), *values) if labels is None else labels, ledger, GEOMETRY, names=names)
+
+
+def run(labels: np.ndarray, learned_here: bool = False, sure: float = 0.95, values=(1, 2, 3)) -> RunSource:
+    chances = np.empty((2, *SHAPE), np.uint8)
+    chances[0], chances[1] = round(255 * sure), round(255 * (1 - sure))
+    found = LikeliestLabels(np.stack([labels, np.where(labels == 0, 1, 0).astype(np.uint8)]), chances)
+    return RunSource("r", found, values, learned_here, 0.9)
+
+
+def answer(annotation: SparseAnnotation, source: RunSource):
+    def no_image():
+        raise BadInputError("There is no image.")
+
+    return finished_fill(AutoInterpolator(runs=[source]), annotation, no_image, NAMES)
+
+
+def dice(found: np.ndarray, value: int) -> float:
+    one, other = found == value, reference() == value
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def test_what_no_slice_speaks_for_is_taken_from_the_run():
+    done = answer(drawn(2), run(reference()))
+    assert dice(done.fill.labels, 1) > 0.98
+    assert dice(done.fill.labels, 3) == 1
+    assert dice(done.fill.labels, 2) > 0.9
+    assert any("No drawn slice says anything about" in s and "'liver'" in s and "'spleen'" in s for s in done.warnings)
+    assert done.fill.shares[1] == {"run r": 1.0}
+    # Even on drawn slices, which say nothing about them; what is drawn there stays.
+    np.testing.assert_array_equal(done.fill.labels[16] == 2, reference()[16] == 2)
+    assert (done.fill.labels[16] == 1).any()
+
+
+def test_without_the_run_they_stay_unknown():
+    done = finished_fill(AutoInterpolator(["shape"]), drawn(2), lambda: np.zeros(SHAPE), NAMES)
+    assert set(np.unique(done.fill.labels)) == {0, 2}
+
+
+def test_the_smaller_structure_wins_whichever_is_drawn():
+    by_run = answer(drawn(1), run(reference()))  # the tumor from the run, within a liver that is drawn
+    assert dice(by_run.fill.labels, 2) > 0.9
+    assert dice(by_run.fill.labels, 1) > 0.95
+    # A liver from a run that does not know the tumor, around a tumor that is drawn.
+    filled_liver = np.where(reference() == 2, 1, reference()).astype(np.uint8)
+    drawn_tumor = answer(drawn(2), run(filled_liver, values=(1, 3)))
+    assert dice(drawn_tumor.fill.labels, 2) > 0.85
+
+
+def test_a_structure_that_slices_were_marked_without_counts_less_and_is_said():
+    done = answer(drawn(1, 2, speaks_for=list(NAMES.values())), run(reference()))
+    assert not (done.fill.labels == 3).any()
+    (note,) = [s for s in done.warnings if "finds 'spleen' on" in s]
+    assert "finds 'spleen' on 2 drawn slices that show none" in note
+    # Having learned from these very slices is no excuse.
+    learned = answer(drawn(1, 2, speaks_for=list(NAMES.values())), run(reference(), learned_here=True))
+    assert not (learned.fill.labels == 3).any()
+
+
+def test_a_structure_between_drawn_slices_that_speak_for_it_is_found():
+    found = reference()
+    small = ball(SHAPE, 1.5, (22, 6, 33)) > 0
+    found = only(found, 1, 2)
+    found[small] = 3
+    done = answer(drawn(1, 2, speaks_for=list(NAMES.values())), run(found))
+    assert np.count_nonzero(done.fill.labels == 3) > 0.8 * np.count_nonzero(small)
+    assert not any("finds 'spleen'" in s for s in done.warnings)
+
+
+def test_a_structure_that_the_cohort_does_not_name_is_taken_from_the_run():
+    names = {1: "liver", 2: "tumor"}
+    annotation = drawn(1, 2, speaks_for=list(names.values()), names=names).with_more_names(NAMES)
+    assert dice(answer(annotation, run(reference())).fill.labels, 3) == 1
+    # Ledgers that do not record structures speak for all of the cohort, which does not know this one.
+    ledger = Ledger()
+    for index in DRAWN:
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN)
+    older = SparseAnnotation(only(reference(), 1, 2), ledger, GEOMETRY, names=names).with_more_names(NAMES)
+    assert dice(answer(older, run(reference())).fill.labels, 3) == 1
+
+
+def test_all_drawn_slices_empty_and_the_run_finds_something_elsewhere():
+    ledger = Ledger()
+    for index in (0, 34, 35):
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.EMPTY, structures=NAMES.values())
+    empty = SparseAnnotation(np.zeros(SHAPE, np.uint8), ledger, GEOMETRY, names=NAMES)
+    done = answer(empty, run(reference()))
+    for value in NAMES:
+        assert dice(done.fill.labels, value) > 0.95
+    assert not done.fill.labels[[0, 34, 35]].any()
+
+
+def test_slices_of_two_groups_and_a_run_together():
+    """The spleen is decided on every second slice only, the tumor nowhere."""
+    labels, ledger = only(reference(), 1, 3), Ledger()
+    for number, index in enumerate(DRAWN):
+        structures = ["liver", "spleen"] if number % 2 else ["liver"]
+        if "spleen" not in structures:
+            labels[index][labels[index] == 3] = 0
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=structures)
+    done = answer(SparseAnnotation(labels, ledger, GEOMETRY, names=NAMES), run(reference()))
+    for value in NAMES:
+        assert dice(done.fill.labels, value) > 0.9, NAMES[value]
+
+
+def test_label_numbers_change_nothing():
+    other = {1: 7, 2: 1, 3: 4}
+    table = np.array([0, 7, 1, 4], np.uint8)
+    names = {other[v]: name for v, name in NAMES.items()}
+    source = run(table[reference()])
+    source = RunSource("r", LikeliestLabels(source.found.labels, source.found.chances), tuple(names), False, 0.9)
+    second = LikeliestLabels(np.where(source.found.labels == 1, 7, source.found.labels), source.found.chances)
+    second.labels[0] = table[reference()]
+    one = answer(drawn(2), run(reference())).fill
+    swapped = drawn(2, names=names, labels=table[only(reference(), 2)])
+    other_fill = answer(swapped, RunSource("r", second, tuple(names), False, 0.9)).fill
+    np.testing.assert_array_equal(table[one.labels], other_fill.labels)
