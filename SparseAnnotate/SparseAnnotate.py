@@ -84,6 +84,7 @@ class SparseAnnotateParameterNode:
     markers: bool = True
     fillMethod: Annotated[str, Choice(list(INTERPOLATORS))] = DEFAULT_METHOD
     beyond: Annotated[int, WithinRange(-1, 100000)] = -1  # automatic taper
+    fillRun: str = ""  # none
     confidence: bool = False
     preset: Annotated[str, Choice(list(PRESETS))] = DEFAULT_PRESET
     iterations: Annotated[int, WithinRange(0, 100000)] = 0  # from the preset

@@ -17,17 +17,20 @@ from SlicerStandIn import slice_pictures
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import CaseFigures, Plane, mean_of_known
 
-_COLUMNS = ("case", "slices drawn", "density", "fill Dice", "fill HD95 mm", "model Dice", "model HD95 mm")
+_RESULTS = ("fill", "model", "answer")
+_COLUMNS = (
+    "case",
+    "slices drawn",
+    "density",
+    *(f"{result} {figure}" for result in _RESULTS for figure in ("Dice", "HD95 mm")),
+)
 
 
 def summary_of(rows: list[dict[str, Any]], seconds: dict[str, float], peak_mib: float) -> dict[str, Any]:
     """The content of summary.json."""
     return {
         "cases": rows,
-        "mean": {
-            "fill_dice": mean_of_known(row["fill"]["dice"] for row in rows),
-            "model_dice": mean_of_known(row["model"]["dice"] for row in rows),
-        },
+        "mean": {f"{result}_dice": mean_of_known(row[result]["dice"] for row in rows) for result in _RESULTS},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "peak_mib": round(peak_mib),
     }
@@ -88,7 +91,8 @@ def write_html(path: Path, summary: dict[str, Any], pictures: dict[str, Path | N
         "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
         "td,th{border:1px solid #ccc;padding:.25em .6em;text-align:right}img{max-width:100%;margin:1em 0}</style>"
         f"<h1>SparseAnnotate demo</h1><table><tr>{head}</tr>{body}</table>"
-        "<p>All figures are over the whole volume, drawn slices included. A reference segmentation was copied onto the "
+        "<p>All figures are over the whole volume, drawn slices included. The answer is from the drawn slices, the "
+        "fill and the model together. A reference segmentation was copied onto the "
         f"recommended slices, as a person would draw them.</p>{images}<h2>How</h2><table>{rows}</table></html>",
         encoding="utf-8",
     )
@@ -102,7 +106,7 @@ def _image(title: str, picture: Path) -> str:
 def _cells(summary: dict[str, Any]) -> list[list[str]]:
     rows = []
     for case in summary["cases"]:
-        numbers = [case[kind][figure] for kind in ("fill", "model") for figure in ("dice", "hd95_mm")]
+        numbers = [case[kind][figure] for kind in _RESULTS for figure in ("dice", "hd95_mm")]
         rows.append(
             [case["case"], str(case["slices_drawn"]), f"{case['density']:.1%}"]
             + [
@@ -111,7 +115,8 @@ def _cells(summary: dict[str, Any]) -> list[list[str]]:
             ]
         )
     mean = summary["mean"]
-    rows.append(["mean", "", "", _figure(mean["fill_dice"]), "", _figure(mean["model_dice"]), ""])
+    means = [[_figure(mean[f"{result}_dice"]), ""] for result in _RESULTS]
+    rows.append(["mean", "", "", *(cell for pair in means for cell in pair)])
     return rows
 
 

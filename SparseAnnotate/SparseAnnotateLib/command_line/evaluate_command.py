@@ -69,6 +69,15 @@ def show_evaluations(rows: Sequence[Evaluation], measures: Sequence[str] = ()) -
             f"Left out of the means, because neither result nor reference of {_quoted(cases)} has them: "
             f"{', '.join(names)}."
         )
+    answers = sum(row.answer for row in rows)
+    if answers:
+        show_line(
+            counted(
+                answers,
+                "{count} of these results is an answer, in which drawn slices and fill took part beside the run.",
+                "{count} of these results are answers, in which drawn slices and fill took part beside the run.",
+            )
+        )
     for note in dict.fromkeys(note for row in rows for note in row.notes):
         show_line(f"{_quoted([row.case for row in rows if note in row.notes])}: {note}")
 

@@ -39,6 +39,13 @@ def add_fill(commands) -> None:
         help=f"a finished run that takes part in {quoted(choosing_methods())}",
     )
     command.add_argument(
+        "--earlier",
+        nargs="+",
+        default=defaults.earlier,
+        metavar="NAME",
+        help=f"stored results that take part in {quoted(choosing_methods())}: 'fill', or a run or imported predictions",
+    )
+    command.add_argument(
         "--time-limit",
         type=float,
         default=defaults.time_limit,

@@ -62,6 +62,11 @@ def add_predict(commands) -> None:
     command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")
     command.add_argument("--uncertainty", action="store_true", help="also write volumes of entropy and disagreement")
     command.add_argument(
+        "--model-only",
+        action="store_true",
+        help="label cases with drawn slices by the run alone, too; otherwise run, drawn slices and fill together",
+    )
+    command.add_argument(
         "--largest-component", action="store_true", help="keep only the largest component of each structure"
     )
     command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance")
@@ -100,8 +105,11 @@ def _settings_file(path: str) -> dict[str, Any]:
 
 
 def show_predictions(rows: Sequence[requests.CaseResult]) -> None:
-    """A table of the cases, and what clean-up has left out of each."""
-    show_table(rows)
+    """A table of the cases, how good the answers are, and notes on each."""
+    shown = ("case", "path", "seconds", "slices_drawn", "density")
+    show_table([{name: getattr(row, name) for name in shown} for row in rows])
+    for summary in dict.fromkeys(row.summary for row in rows if row.summary):
+        show_line(summary)
     for row in rows:
         for sentence in row.notes:
             show_line(f"- {row.case}: {sentence}")

@@ -11,6 +11,7 @@ A cohort made by SparseAnnotate::
     fills/confidence/<case>.nrrd confidence of the fill, in percent
     predictions/<run>/<case>.nrrd
     predictions/<run>/{entropy,disagreement}/<case>.nrrd   uncertainty in percent, when asked for
+    predictions/<run>/confidence/<case>.nrrd   of a case with drawn slices, in percent
     runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
     cache/                       may be deleted at any time
 

@@ -29,7 +29,7 @@ class CohortLayout:
         return self.state_folder / "predictions" / _run_name(run) / f"{self._stem(name)}.nrrd"
 
     def uncertainty_path(self, run: str, name: str, kind: str) -> Path:
-        """Uncertainty of a run's prediction in percent; `kind`: 'entropy' or 'disagreement'."""
+        """A run's uncertainty in percent; `kind`: 'entropy', 'disagreement', or 'confidence' of an answer."""
         return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
 
     def run_folder(self, run: str) -> Path:

@@ -9,6 +9,8 @@ from slicer.i18n import tr as _
 from ..core.registry import Entry
 from ..runs import AUTO
 
+NO_RUN = ""
+
 
 def budget_units() -> dict[str, Entry]:
     """The units of the budget."""
@@ -57,6 +59,13 @@ def devices(names: Iterable[str]) -> dict[str, Entry]:
         "mps": _choice("mps", _("Apple GPU"), _("The graphics processor of a Mac.")),
     }
     return _by_name(*(known.get(name) or _choice(name, *_other_device(name)) for name in names))
+
+
+def runs_to_fill_with(names: Iterable[str]) -> dict[str, Entry]:
+    """No run, and these: which one takes part in a fill."""
+    none = _choice(NO_RUN, _("none"), _("Fill from the drawn slices and the image alone."))
+    runs = [_choice(name, name, _("This model takes part, the more, the farther from drawn slices.")) for name in names]
+    return _by_name(none, *runs)
 
 
 def from_preset() -> Entry:

@@ -10,10 +10,11 @@ from ..core import BadInputError
 from ..core.messages import joined
 from .session import PanelSession
 from .structure_menu import StructureMenu
+from .words import in_users_language
 
 
 class Preview:
-    """The latest fill, or the latest result of a model, of the active volume.
+    """The latest fill, or the latest result of a model, of the active volume, with what is known of its quality.
 
     Args:
         of_run: True for results of models, False for fills. why_none: tells the user what to do first.
@@ -28,9 +29,11 @@ class Preview:
         discard_button,
         overlay_box,
         structures_button,
+        report_label,
         why_none: str,
         before_apply: Callable[[], None],
     ):
+        self._report_label = report_label
         self._session, self._logic, self._of_run = session, session.logic, of_run
         self._apply_button, self._discard_button, self._overlay_box = apply_button, discard_button, overlay_box
         self._why_none, self._before_apply = why_none, before_apply
@@ -51,6 +54,10 @@ class Preview:
         self._structures.offer(self._logic.panel.shared_structures(self._session.volume, self.node))
         has_overlay = self.node is not None and self._logic.confidenceNode(self.node) is not None
         self._session.enable(self._overlay_box, None if has_overlay else self._why_none)
+        report = self._logic.fillReport(self.node) if self.node is not None else None
+        sentences = [report.summary, *report.warnings] if report is not None else []
+        self._report_label.text = "\n".join(in_users_language(sentence) for sentence in sentences if sentence)
+        self._report_label.visible = any(sentences)
 
     def replace(self, node) -> None:
         """Show a new result with its overlay, and hide the others."""

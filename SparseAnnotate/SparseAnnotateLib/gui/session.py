@@ -37,6 +37,7 @@ class PanelSession:
         self._on_progress = on_progress
         self.parameters: Any = None  # Slicer's parameter node wrapper has no types
         self._effort = self._cohort = None
+        self._runs: list | None = None
         self._pending: list[Callable[[], None]] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
         ui.jobFrame.visible = False
@@ -66,8 +67,17 @@ class PanelSession:
         return [name for name in names if self.parameters is not None and getattr(self.parameters, name)]
 
     def invalidate_cache(self) -> None:
-        """Read the ledgers of the scene again at the next access, because the scene may have changed."""
-        self._effort = self._cohort = None
+        """Read ledgers and runs again at the next access, because the scene or the cohort folder may have changed."""
+        self._effort = self._cohort = self._runs = None
+
+    @property
+    def runs(self) -> list:
+        """The runs in the cohort folder, oldest first; none, with a message, when they cannot be read."""
+        if self._runs is None:
+            found: list = []
+            self.attempt(lambda: found.extend(self.logic.panel.run_summaries()), keep_message=True)
+            self._runs = found
+        return self._runs
 
     def cohort_worklist(self):
         """The worklist of the cohort, the volumes with a readable ledger, and the problems of the others."""

@@ -50,6 +50,7 @@ class TrainStep(Step):
             discard_button=ui.discardResultButton,
             overlay_box=ui.uncertaintyCheckBox,
             structures_button=ui.resultStructuresButton,
+            report_label=ui.resultLabel,
             why_none=_("Run a model on this volume first."),
             before_apply=before_apply,
         )
@@ -65,8 +66,7 @@ class TrainStep(Step):
     def summary(self) -> str:
         if self._training is not None:
             return _("training '{run}'").format(run=self._training)
-        runs = self.logic.panel.run_summaries()
-        finished = [run for run in runs if run.is_finished]
+        finished = [run for run in self.session.runs if run.is_finished]
         if not finished:
             return _("no model yet")
         parts = [counted(len(finished), _("1 model"), _("{count} models"))]
@@ -94,9 +94,7 @@ class TrainStep(Step):
 
     def refresh(self) -> None:
         session, ui = self.session, self.ui
-        runs: list = []
-        session.attempt(lambda: runs.extend(self.logic.panel.run_summaries()), keep_message=True)
-        self.runs.show(runs, session.parameters.run)
+        self.runs.show(session.runs, session.parameters.run)
         chosen = self.runs.chosen
         busy, is_training = session.why_busy, self._training is not None
         nothing = session.why_no_volume or session.why_nothing_drawn(session.volumes)
@@ -273,8 +271,9 @@ class TrainStep(Step):
         self.session.refresh()
         names = in_users_language(listed([f"'{node.GetName()}'" for node in nodes], 3))
         made = counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
-        left_out = [sentence for node in nodes for sentence in self.logic.fillReport(node).warnings]
-        self.session.say(joined(" ", [made, *left_out[:_NOTES_AT_MOST]]))
+        others = [node for node in nodes if node is not self.preview.node]
+        notes = [sentence for node in others for sentence in self.logic.fillReport(node).warnings]
+        self.session.say(joined(" ", [made, *notes[:_NOTES_AT_MOST]]))
 
     def _recommend_next(self) -> None:
         if self.runs.chosen is None:

@@ -39,6 +39,15 @@ class ChanceSource(Protocol):
 
 
 @runtime_checkable
+class LearnsFirst(Protocol):
+    """A source that has to learn on the image before it can be prepared."""
+
+    def learn(self, annotation: SparseAnnotation, image: np.ndarray, watch: Watch) -> bool:
+        """Learn, unless it has; returns True when it did. Raises CancelledError."""
+        ...
+
+
+@runtime_checkable
 class FarSource(ChanceSource, Protocol):
     """A source that knows the whole volume, as a trained run does: far from drawn slices it counts most.
 

@@ -79,7 +79,13 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
     """The leave-one-out scores of the fill in one sentence; '' if it was not measured."""
     chosen = sorted((s for s in fill.scores if fill.methods.get(s.label) == s.method), key=lambda s: s.label)
     if not chosen:
-        return ""
+        mixed = [
+            f"'{names.get(label, label)}' ({shares_text(fill, label)})"
+            for label, shares in sorted(fill.shares.items())
+            if sum(share >= _LEAST_SHOWN for share in shares.values()) > 1
+        ]
+        sources = _("No drawn slice could be hidden to measure the fill. It is from: {sources}.")
+        return sources.format(sources=listed(mixed, _MOST_SHOWN)) if mixed else ""
     spacing = sum(s.spacing_mm * s.slices for s in chosen) / sum(s.slices for s in chosen)
     figures = listed(
         [f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({shares_text(fill, s.label)})" for s in chosen], _MOST_SHOWN

@@ -1,4 +1,4 @@
-"""A trained run as a source of an answer."""
+"""A trained run, or an earlier result, as a source of an answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from functools import cached_property
 
 import numpy as np
 
-from ..core import BadInputError, SparseAnnotation, Watch
+from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.messages import _
-from ..core.planes import slice_layer
 from .drawn_stack import Gap, PlaneBox
 from .interpolator import Fill
 from .label_fields import DrawnSlices
 from .label_gaps import LabelGap
 from .likeliest_labels import CERTAIN, LikeliestLabels
+from .run_agreement import RunAgreement
 
 UNKNOWN_DICE = 0.7
 """Of a source that could not be measured."""
@@ -27,23 +27,29 @@ _USELESS, _GOOD = 0.3, 0.7  # Dice
 
 @dataclass(frozen=True, eq=False)
 class RunSource:
-    """The probabilities that a run gives to the voxels of one volume.
+    """The probabilities that a run, or an earlier result, gives to the voxels of one volume.
 
     Attributes:
-        name: the run. found: its probabilities on the volume's grid, with the cohort's label values.
+        name: in shares, such as 'run first'. title: in sentences, such as "run 'first'" or 'earlier fill'.
+        found: its probabilities on the volume's grid, with the cohort's label values.
         values: the labels that it knows.
         learned_here: True when it has learned from this volume's own slices, so that predicting them is no evidence.
         dice: its Dice on held-out slices, of all structures together; None when it is not known.
         notes: what the user should know of its prediction.
+        made_from: the drawn slices that an earlier result was made from: these are no evidence for it.
+        is_prediction: True for a run. An earlier result tells no more far from drawn slices than near them.
         reliability: its Dice for each label, as `rated` finds it.
     """
 
     name: str
+    title: str
     found: LikeliestLabels
     values: Collection[int]
     learned_here: bool
     dice: float | None = None
     notes: tuple[str, ...] = ()
+    made_from: frozenset[tuple[Plane, int]] = frozenset()
+    is_prediction: bool = True
     reliability: Mapping[int, float] = field(default_factory=dict)
 
     @cached_property
@@ -63,10 +69,10 @@ class RunSource:
 
         return {value: int(counts[value]) for value in sorted(found, key=key)}
 
-    def size_on(self, annotation: SparseAnnotation, value: int) -> int:
-        """How many voxels of a label it finds on the drawn slices."""
-        layers = [slice_layer(axis, i) for axis, indices in annotation.drawn_by_axis().items() for i in indices]
-        return sum(int(np.count_nonzero(self.found.labels[(0, *layer)] == value)) for layer in layers)
+    def agreement(self, annotation: SparseAnnotation) -> RunAgreement:
+        """How it agrees with what is drawn. Raises BadInputError when it has predicted another volume."""
+        self._check(annotation)
+        return RunAgreement.of(self.found.labels[0], annotation, self.made_from)
 
     def alone(self, values: Collection[int], dtype: np.dtype) -> Fill:
         """What it finds of some labels, with its probabilities as the confidence; of at least this dtype."""
@@ -79,54 +85,39 @@ class RunSource:
 
     def far_share(self, value: int) -> float:
         """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly."""
+        if not self.is_prediction:
+            return 0.0
         dice = self.reliability.get(value, UNKNOWN_DICE if self.dice is None else self.dice)
         return _FAR_SHARE * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
 
-    def rated(self, annotation: SparseAnnotation) -> RunSource:
-        """The same with its reliability on this annotation."""
-        return replace(self, reliability={v: self.dice_on(annotation, v) for v in annotation.label_values()})
+    def rated(self, agreement: RunAgreement) -> RunSource:
+        """The same with its reliability on an annotation."""
+        values = {*agreement.annotation.label_values(), *self.sizes}
+        return replace(self, reliability={value: self.dice_by(agreement, value) for value in values})
 
-    def dice_on(self, annotation: SparseAnnotation, value: int) -> float:
+    def dice_by(self, agreement: RunAgreement, value: int) -> float:
         """How well it predicts a label: on the drawn slices that decide it, unless it has learned from them.
 
         Few slices tell little: its Dice on held-out slices counts as much as four of them. Of slices that it has
         learned from only failures are evidence.
         """
         usual = UNKNOWN_DICE if self.dice is None else self.dice
-        both = either = slices = 0
-        for axis, indices in annotation.deciding(value).drawn_by_axis().items():
-            for index in indices:
-                layer = slice_layer(axis, index)
-                decided = True if annotation.undecided is None else ~annotation.undecided[layer]
-                truth = (annotation.labels[layer] == value) & decided
-                found = (self.found.labels[(0, *layer)] == value) & decided
-                both += 2 * int(np.count_nonzero(truth & found))
-                either += int(np.count_nonzero(truth) + np.count_nonzero(found))
-                slices += bool(truth.any() or found.any())
-        if not slices:
-            return usual
-        measured = ((both / either) * slices + usual * _PRIOR_SLICES) / (slices + _PRIOR_SLICES)
+        dice, slices = agreement.dice(value)
+        measured = (dice * slices + usual * _PRIOR_SLICES) / (slices + _PRIOR_SLICES)
         return min(measured, usual) if self.learned_here else measured
-
-    def contradicted(self, annotation: SparseAnnotation, value: int) -> int:
-        """On how many drawn slices that decide a label it finds that label, and they show none of it."""
-        count = 0
-        for axis, indices in annotation.deciding(value).drawn_by_axis().items():
-            for index in indices:
-                layer = slice_layer(axis, index)
-                found = (self.found.labels[(0, *layer)] == value).any()
-                count += bool(found and not (annotation.labels[layer] == value).any())
-        return count
 
     def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> LikeliestLabels:
         """See `ChanceSource`."""
+        self._check(annotation)
+        return self.found.moved(drawn.main.axis)
+
+    def _check(self, annotation: SparseAnnotation) -> None:
         if self.found.labels.shape[1:] != annotation.geometry.shape:
             raise BadInputError(
                 _("The prediction has shape {found}, but the annotation has shape {shape}.").format(
                     found=self.found.labels.shape[1:], shape=annotation.geometry.shape
                 )
             )
-        return self.found.moved(drawn.main.axis)
 
     def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: LikeliestLabels, watch: Watch) -> np.ndarray:
         """See `ChanceSource`."""

@@ -317,6 +317,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
         runName: str = "",
+        earlier: Sequence[str] = (),
     ):
         """Fill between the drawn slices in a new segmentation node, which is returned: a preview.
 
@@ -327,10 +328,12 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         segmentation that was drawn in. With `waitForCompletion`, filling again after drawing another slice only fills
         the gaps beside that slice ('auto', 'shape' and 'random_walk').
 
-        `runName` is a finished run that takes part in 'auto': the more, the farther from drawn slices.
+        `runName` is a finished run that takes part in 'auto': the more, the farther from drawn slices. It also adds the
+        structures that it knows and no drawn slice shows. `earlier` names results in the cohort folder that take part,
+        too: 'fill', or runs and imported predictions. Slices drawn since tell how good they are.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
-        return self._fills.fill(volumeNode, method, beyond, device, waiting, runName)
+        return self._fills.fill(volumeNode, method, beyond, device, waiting, runName, tuple(earlier))
 
     @staticmethod
     def fillMethods() -> dict[str, str]:
@@ -451,18 +454,32 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
         keepStrayPieces: bool = False,
+        modelOnly: bool = False,
     ):
         """Run a trained model on volumes; returns a new segmentation node for each. Drawn slices are kept as drawn.
+
+        A volume with drawn slices gets an answer from all that is known of it: the drawn slices, the fill methods, and
+        the model, as `fillBetweenSlices` with `runName`. `modelOnly` gives the model's result between the drawn slices.
+        The answer's `fillReport` has the shares, and it always has a confidence.
 
         Pieces far from anything drawn and in the empty surroundings of an image are left out, which `fillReport` of the
         node says, unless `keepStrayPieces`.
 
-        With `uncertainty`, each result has a confidence (100 percent minus the entropy), which `showConfidence` shows.
+        With `uncertainty`, each result has a confidence (of a model alone: 100 percent minus the entropy), which
+        `showConfidence` shows.
         `largestComponent` keeps the largest connected component of each segment; `smoothing` is in mm.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.segment(
-            volumeNodes, runName, uncertainty, largestComponent, smoothing, not keepStrayPieces, device, waiting
+            volumeNodes,
+            runName,
+            uncertainty,
+            largestComponent,
+            smoothing,
+            not keepStrayPieces,
+            device,
+            waiting,
+            modelOnly,
         )
 
     def evaluate(self, resultNode, referenceNode, volumeNode) -> CaseFigures:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .. import scene
 from ..core import Progress
@@ -38,7 +40,16 @@ class Fills:
         self._session, self._export = session, export
         self._last: dict[tuple, FinishedFill] = {}
 
-    def fill(self, volume_node, method: str, beyond: int | None, device: str, waiting: Waiting, run: str = ""):
+    def fill(
+        self,
+        volume_node,
+        method: str,
+        beyond: int | None,
+        device: str,
+        waiting: Waiting,
+        run: str = "",
+        earlier: tuple[str, ...] = (),
+    ):
         """Fill between the drawn slices, as a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
         segmentation = scene.annotated_segmentation(volume_node)
         annotation = scene.annotation_of(volume_node, segmentation)
@@ -46,7 +57,7 @@ class Fills:
         drawn = annotation.label_values()
         own = scene.label_values(segmentation)
         origin = scene.origin_now(volume_node, annotation, {value: name for name, value in own.items()})
-        if waiting.for_completion and not run and not runs_in_worker(method):
+        if waiting.for_completion and not run and not earlier and not runs_in_worker(method):
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
             # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
@@ -75,6 +86,7 @@ class Fills:
                 "beyond": beyond,
                 "device": device,
                 "run": run,
+                "earlier": list(earlier),
             }
 
         def finish(results):
@@ -84,13 +96,19 @@ class Fills:
             confidence = read_percent(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
             yield None
-            return _new_fill(volume_node, segmentation, labels, confidence, label_of, report, origin)
+            values = label_of | values_of(results[0])
+            return _new_fill(volume_node, segmentation, labels, confidence, values, report, origin)
 
         return self._session.do("fill", prepare(), finish, waiting)
 
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         self._last.clear()
+
+
+def values_of(row: Mapping[str, Any]) -> dict[str, int]:
+    """The label value of each structure in the worker's result of one case, as far as it lists them."""
+    return {label["name"]: label["label"] for label in row.get("labels", ())}
 
 
 def store_report(result_node, report: FillReport) -> None:

@@ -18,7 +18,7 @@ from ..runs.plan import TrainingEstimate
 from ..runs.run_folder import RunFolder
 from ..runs.run_list import RunSummary, run_summaries
 from .cohort_export import CohortExport
-from .fills import FillReport, store_report
+from .fills import FillReport, store_report, values_of
 from .result_nodes import new_result, origin_of_drawing
 from .session import Session, Waiting
 
@@ -77,6 +77,7 @@ class Modelling:
         stray_pieces: bool,
         device: str,
         waiting: Waiting,
+        model_only: bool = False,
     ):
         """Run a trained model; returns a new segmentation node for each volume: see `ConsoleLogic.segment`."""
         volume_nodes = list(volume_nodes)
@@ -91,14 +92,15 @@ class Modelling:
             smoothing=float(smoothing),
             stray_pieces=bool(stray_pieces),
             device=device,
+            model_only=bool(model_only),
         )
 
         def finish(answer):
-            notes = {row["case"]: row["notes"] for row in answer or ()}
+            rows = {row["case"]: row for row in answer or ()}
             cohort, results, gone = self._session.cohort(), [], []
             yield from importing("SimpleITK")
             # The names of the run: segments it was not trained on must not be added as empty ones.
-            values = {name: value for value, name in RunFolder(cohort.run_folder(run_name)).card().label_names.items()}
+            of_run = {name: value for value, name in RunFolder(cohort.run_folder(run_name)).card().label_names.items()}
             for node, case in zip(volume_nodes, cases, strict=True):
                 if node.GetScene() is None:
                     gone.append(node.GetName())
@@ -107,14 +109,18 @@ class Modelling:
                 geometry = scene.geometry_of(node)
                 labels = read_labels(cohort.prediction_path(run_name, case), geometry)
                 yield None
-                source = scene.annotated_segmentation(node)
+                source, row = scene.annotated_segmentation(node), rows.get(case, {})
+                values = values_of(row) or of_run
                 results.append(new_result(node, source, run_name, labels, values, origins[node.GetID()]))
-                store_report(results[-1], FillReport(warnings=tuple(notes.get(case, ()))))
+                store_report(results[-1], FillReport(row.get("summary", ""), tuple(row.get("notes", ()))))
                 yield None
-                if uncertainty:
-                    percent = read_percent(cohort.uncertainty_path(run_name, case, "entropy"), geometry)
+                is_answer = bool(row.get("confidence_path"))
+                if uncertainty or is_answer:
+                    kind = "confidence" if is_answer else "entropy"
+                    percent = read_percent(cohort.uncertainty_path(run_name, case, kind), geometry)
                     yield None
-                    np.subtract(100, percent, out=percent)
+                    if not is_answer:
+                        np.subtract(100, percent, out=percent)
                     scene.new_confidence(results[-1], node, percent)
                     yield None
             if not results:

@@ -48,6 +48,7 @@ class Evaluation:
         absent: names of the structures that neither has; they are left out of the means.
         stale: what has changed since the result was made; '' when nothing has.
         notes: sentences with further information about the figures.
+        answer: True for a run's result in which drawn slices and fill took part; see `PredictRequest`.
     """
 
     case: str
@@ -63,6 +64,7 @@ class Evaluation:
     absent: list[str] = field(default_factory=list)
     stale: str = ""
     notes: list[str] = field(default_factory=list)
+    answer: bool = False
 
 
 class OutOfDateError(BadInputError):
@@ -100,7 +102,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             # Figures of an old result refer to the slices that were drawn when it was made.
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
-        results.append(_evaluation(cohort, name, path, annotation, change, notes))
+        figures = _evaluation(cohort, name, path, annotation, change, notes)
+        results.append(replace(figures, answer=bool(request.run and made.method)))
     if request.batched_iou:
         _add_batched_iou(results)
     if changes:

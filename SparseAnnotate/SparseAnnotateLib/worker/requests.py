@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..core import (
@@ -22,6 +23,7 @@ from ..core import (
 from ..core.messages import _
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
+from .answers import Answers
 from .compare_request import CompareRequest, compare
 from .create_request import CreateRequest, create
 from .evaluate_request import EvaluateRequest, evaluate
@@ -39,6 +41,7 @@ from .fill_request import FillRequest, fill
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
+from .run_sources import RunSources
 from .train_request import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
@@ -60,9 +63,10 @@ class DrawRequest:
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """Label cases with a finished run.
+    """Label cases with a finished run; those with drawn slices by all that is known of them, as `fill` does with it.
 
     Attributes:
+        model_only: label cases with drawn slices by the run alone, too, with the drawn slices as drawn.
         flips: also average over mirrored volumes. models: only these models of the run ('2d', '3d', 'final').
         uncertainty: also write volumes of entropy and disagreement.
         largest_component, smoothing (mm), stray_pieces: see `learning.prediction.clean_up.CleanUp`.
@@ -79,11 +83,16 @@ class PredictRequest:
     largest_component: bool = False
     smoothing: float = 0.0
     stray_pieces: bool = True
+    model_only: bool = False
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Result of one case: the file written, the seconds it took, how much of the case is drawn, and notes on it."""
+    """Result of one case: the file written, the seconds it took, how much of the case is drawn, and notes on it.
+
+    A case that was labeled by all that is known of it also has `confidence_path`, `summary` and `labels`, as in
+    `FillResult`.
+    """
 
     case: str
     path: str
@@ -91,6 +100,9 @@ class CaseResult:
     slices_drawn: int
     density: float
     notes: list[str] = field(default_factory=list)
+    confidence_path: str = ""
+    summary: str = ""
+    labels: list[dict[str, Any]] = field(default_factory=list)
 
 
 def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
@@ -148,23 +160,48 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
 
 
 def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
-    """Predict the requested cases, or all, and store the predictions in the cohort."""
+    """Predict the requested cases, or all, and store the results as predictions in the cohort.
+
+    A case with drawn slices gets what `fill` with this run gives, unless `model_only`: drawn slices, fill methods and
+    run together. Its confidence is written beside it.
+    """
     require_packages()
-    from ..learning.prediction.clean_up import CleanUp
+    from ..learning.prediction.clean_up import CleanUp, cleaned_labels
     from ..learning.prediction.predictor import Predictor
 
     cohort = _open(request)
-    cases = cohort.select(request.cases)
+    cases = [case.name for case in cohort.select(request.cases)]
     clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     for sentence in _without_effect(request, predictor.card):
         logging.getLogger(__name__).warning(sentence)
+    drawn = set() if request.model_only else set(cohort.annotated_cases()).intersection(cases)
+    answers = None
+    if drawn:
+        names = [name for name in cases if name in drawn]
+        by_run = replace(clean_up, largest_component=False, smoothing=0.0)
+        runs = RunSources(cohort, predictor, request.run, by_run, request.uncertainty, is_needed=True)
+        like = FillRequest(request.cohort, request.state, tuple(names), device=request.device, run=request.run)
+        answers = Answers(cohort, like, names, runs, watch)
+        watch = answers.watch
     results = []
-    for number, case in enumerate(cases):
+    for number, name in enumerate(cases):
         start = time.monotonic()
-        part = watch.part(number, len(cases), f"'{case.name}': ")
-        path, notes = predictor.write(case.name, part, clean_up, request.uncertainty)
-        results.append(_case_result(case.name, path, start, cohort.annotation(case.name), notes))
+        part = watch.part(number, len(cases), f"'{name}': ")
+        if answers is None or name not in drawn:
+            path, notes = predictor.write(name, part, clean_up, request.uncertainty)
+            results.append(_case_result(name, path, start, cohort.annotation(name), notes))
+            continue
+        answer = answers.of(name, part)
+        cleaned = cleaned_labels(answer.done.fill.labels, answer.annotation, clean_up, part)
+        answer = answer.with_labels(cleaned)
+        path = str(cohort.prediction_path(request.run, name))
+        confidence = cohort.uncertainty_path(request.run, name, "confidence")
+        answer.write(Path(path), confidence)
+        done = answer.done
+        result = _case_result(name, path, start, answer.annotation, done.warnings)
+        labels = answer.labels(answer.annotation.names)
+        results.append(replace(result, confidence_path=str(confidence), summary=done.summary, labels=labels))
     return results
 
 

@@ -114,7 +114,7 @@ def test_results_of_an_earlier_version_are_up_to_date_until_a_slice_is_drawn(coh
 
 def test_a_run_of_an_earlier_version_predicts_the_same_voxels(cohort, capsys):
     shutil.rmtree(cohort.prediction_path("finished", "first").parent)
-    answered(capsys, "predict", cohort.folder, "--run", "finished", "--device", "cpu", "--uncertainty")
+    answered(capsys, "predict", cohort.folder, "--run", "finished", "--device", "cpu", "--uncertainty", "--model-only")
     for name, expected in COHORT["cases"].items():
         assert mark_of_file(cohort.prediction_path("finished", name)) == expected["prediction"]
     same_figures(answered(capsys, "evaluate", cohort.folder, "--run", "finished"), COHORT["prediction"])
@@ -131,7 +131,7 @@ def test_a_run_that_was_cancelled_in_an_earlier_version_is_continued_as_it_was_b
     lines = (cohort.run_folder("unfinished") / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     steps = [figures["iteration"] for figures in map(json.loads, lines) if "loss" in figures]
     assert steps == [1, 2, 3, 4, 5, 6]
-    answered(capsys, "predict", cohort.folder, "--run", "unfinished", "--device", "cpu")
+    answered(capsys, "predict", cohort.folder, "--run", "unfinished", "--device", "cpu", "--model-only")
     for name, expected in COHORT["unfinished prediction"].items():
         assert mark_of_file(cohort.prediction_path("unfinished", name)) == expected
 
@@ -237,7 +237,7 @@ def test_a_run_of_an_earlier_version_gives_the_result_that_is_in_the_scene(scene
     logic.cohortFolder = cohort.folder
     assert sorted(logic.runs()) == ["finished", "planned", "unfinished"]
     old = scene.util.getNode("looked at finished")
-    (new,) = logic.segment([volume], "finished", uncertainty=True, device="cpu")
+    (new,) = logic.segment([volume], "finished", uncertainty=True, device="cpu", modelOnly=True)
     for node in (old, new):
         assert marks_of_segments(scene, node, volume) == SCENE["result"]
     assert mark(scene.util.arrayFromVolume(logic.confidenceNode(old))) == SCENE["result confidence"]

@@ -234,13 +234,20 @@ def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, 
     ui.trainButton.click()
     panel.idle()
     segmentation = panel.logic.segmentationNode(volume).GetSegmentation()
-    segmentation.GetSegment("ball").SetName("globe")
     ui.runButton.click()
     panel.idle()
-    assert panel.message.startswith("New segmentation: ")
+    segmentation.GetSegment("ball").SetName("globe")
+    panel.panel.refresh()
     ui.applyResultButton.click()
     assert "have no segment of the same name" in panel.message
     assert "The result has: ball" in panel.message
+    # The answer is of what is drawn, by its name now.
+    ui.runButton.click()
+    panel.idle()
+    assert panel.message.startswith("New segmentation: ")
+    assert "'globe'" in ui.resultLabel.text
+    ui.applyResultButton.click()
+    assert "Applied to your segmentation" in panel.message
     segmentation.AddEmptySegment("other", "other")
     segmentation.RemoveSegment("ball")
     ui.applyResultButton.click()

@@ -41,7 +41,7 @@ def likeliest(labels: np.ndarray, sure: float = 0.95) -> LikeliestLabels:
 
 
 def run(labels: np.ndarray, learned_here: bool = False, values=(1, 2), dice: float | None = 0.9) -> RunSource:
-    return RunSource("r", likeliest(labels), values, learned_here, dice)
+    return RunSource("run r", "run 'r'", likeliest(labels), values, learned_here, dice)
 
 
 def answer(annotation: SparseAnnotation, *runs: RunSource):
@@ -133,7 +133,7 @@ def test_far_from_drawn_slices_a_bad_run_does_not_decide():
 
 
 def test_a_run_may_have_the_name_of_a_method():
-    source = RunSource("shape", likeliest(reference()), (1, 2), learned_here=False)
+    source = RunSource("run shape", "run 'shape'", likeliest(reference()), (1, 2), learned_here=False)
     shares = answer(drawn(range(4, 40, 8)), source).fill.shares[1]
     assert set(shares) == {"shape", "run shape"}
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -141,7 +141,11 @@ def test_a_run_may_have_the_name_of_a_method():
 
 def test_a_run_of_another_volume_is_refused():
     source = RunSource(
-        "r", LikeliestLabels(np.zeros((2, 3, 3, 3), np.uint8), np.zeros((2, 3, 3, 3), np.uint8)), (1,), False
+        "run r",
+        "run 'r'",
+        LikeliestLabels(np.zeros((2, 3, 3, 3), np.uint8), np.zeros((2, 3, 3, 3), np.uint8)),
+        (1,),
+        False,
     )
     with pytest.raises(BadInputError, match="The prediction has shape"):
         answer(drawn((4, 12, 20)), source)

@@ -165,3 +165,35 @@ def test_a_volume_smaller_than_the_patch_is_learned_from():
     labels = ball((12, 14, 16), 5.0)
     fill = filled(axial(labels, [3, 6, 9]), PropagationInterpolator(settings=QUICK), noisy_image(labels))
     assert fill.labels[4].any()
+
+
+def test_what_is_carried_takes_part_in_a_mixture_with_its_probabilities():
+    from SparseAnnotateLib.interpolation import AutoInterpolator
+    from SparseAnnotateLib.interpolation.chance_filling import ChanceInterpolator, ChanceSource, LearnsFirst
+
+    labels, image = wandering()
+    annotation = axial(labels, (0, 4, 8, 12))
+    method = PropagationInterpolator(settings=QUICK)
+    assert isinstance(method, ChanceSource)
+    assert isinstance(method, LearnsFirst)
+    alone = method.fill(annotation, image)
+    mixed = ChanceInterpolator({"propagation": method}).fill(annotation, image)
+    # One label: whichever has more than half.
+    np.testing.assert_array_equal(mixed.labels, alone.labels)
+    sources = {"shape": AutoInterpolator(["shape"])._methods["shape"], "propagation": method}
+    answer = AutoInterpolator(sources).fill(annotation, image)
+    assert set(answer.shares[1]) == {"shape", "propagation"}
+    assert {score.method for score in answer.scores} == {"shape", "propagation", "auto"}
+    scores = {score.method: score.dice for score in answer.scores}
+    assert scores["auto"] >= max(scores["shape"], scores["propagation"]) - 0.02
+
+
+def test_learning_within_a_mixture_can_be_cancelled():
+    from SparseAnnotateLib.interpolation import AutoInterpolator
+
+    labels, image = wandering()
+    watch = Watch(lambda progress: watch.cancel() if "step" in progress.message else None)
+    with pytest.raises(CancelledError):
+        AutoInterpolator({"propagation": PropagationInterpolator(settings=QUICK)}).fill(
+            axial(labels, (0, 4, 8, 12)), image, watch
+        )

@@ -172,7 +172,7 @@ def test_what_was_left_out_is_said_in_the_result_of_the_request(tmp_path, monkey
         "SparseAnnotateLib.learning.prediction.predictor.cleaned",
         lambda classes, *rest: cleaned(np.maximum(classes * 0 + ball(), stray), *rest),
     )
-    request = requests.PredictRequest(str(cohort.folder), "r")
+    request = requests.PredictRequest(str(cohort.folder), "r", model_only=True)
     (row,) = requests.predict(request, Watch())
     assert row.notes == ["6 voxels that the model labeled in the empty surroundings of the image were left out."]
     (row,) = requests.predict(replace(request, stray_pieces=False), Watch())

@@ -22,7 +22,7 @@ from SparseAnnotateLib.core import (
 from SparseAnnotateLib.core.images import read_image, read_labels, write_image
 from SparseAnnotateLib.interpolation import INTERPOLATORS
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
-from SparseAnnotateLib.worker import fill_request as filling
+from SparseAnnotateLib.worker import answers as filling
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.requests import FillRequest
 from system_needs import needs_slicer

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ...core import BadInputError, CancelledError, Plane, SparseAnnotateError, SparseAnnotation, Watch
-from ...core.messages import _, counted, listed
-from ..chance_filling import ChanceInterpolator, ChanceSource
+from ...core.messages import _
+from ..chance_filling import ChanceInterpolator, ChanceSource, LearnsFirst
 from ..drawn_stack import Gap
 from ..interpolator import (
     INTERPOLATORS,
@@ -26,11 +26,11 @@ from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap
 from ..leave_one_out import Round, evidence_of, rounds
 from ..mixing import MIXTURE, Evidence, Shares, pooled
-from ..run_source import UNKNOWN_DICE, RunSource
+from ..run_source import RunSource
+from ..runs_taking_part import RunsTakingPart
 
 Sources = dict[str, ChanceSource]
 _SLICES_CHANGED = 0.25
-_NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
 
 
 class AutoInterpolator:
@@ -41,7 +41,7 @@ class AutoInterpolator:
             give no probabilities take part with their labels.
         evidence: leave-one-out of these methods measured before, for example on a whole cohort; None: it is measured
             on the annotation that is filled.
-        runs: trained runs that take part, with their probabilities of the volume that is filled.
+        runs: trained runs and earlier results that take part, with their probabilities of the volume that is filled.
         only: of the labels that the drawn slices do not show, those that the runs may add; None: all that they find.
     """
 
@@ -65,7 +65,7 @@ class AutoInterpolator:
         self._evidence = evidence
         self._only = only
         # No method has such a name.
-        self._runs = {_("run {name}").format(name=run.name): run for run in runs}
+        self._runs: dict[str, RunSource] = {run.name: run for run in runs}
 
     def with_runs(self, runs: Sequence[RunSource]) -> AutoInterpolator:
         """The same methods and evidence, with runs."""
@@ -81,28 +81,11 @@ class AutoInterpolator:
 
     def found_elsewhere(self, annotation: SparseAnnotation) -> dict[int, int]:
         """See `FindsMore`; the smallest in the volume first."""
-        sizes: dict[int, int] = {}
-        for run in self._runs.values():
-            for value, size in run.sizes.items():
-                sizes[value] = max(size, sizes.get(value, 0))
-        shown = set(annotation.label_values()) if sizes else set()
-        wanted = [v for v in sorted(sizes, key=lambda v: sizes[v]) if v not in shown]
-        if self._only is not None:
-            wanted = [value for value in wanted if value in self._only]
-        return {v: max(run.size_on(annotation, v) for run in self._runs.values()) for v in wanted}
+        return RunsTakingPart(self._runs, annotation, self._only).added()
 
     def unseen(self, annotation: SparseAnnotation, values: Iterable[int]) -> Fill:
         """See `FindsMore`: as the run that knows most of them finds them; a note says so."""
-        wanted = set(values)
-        name, run = max(self._runs.items(), key=lambda item: len(wanted.intersection(item[1].sizes)))
-        run.prepared(annotation, DrawnSlices.of(annotation), None)
-        fill = run.alone(wanted, annotation.labels.dtype)
-        names = listed([f"'{annotation.names.get(v, v)}'" for v in run.sizes if v in wanted], 8)
-        note = _("No drawn slice says anything about {structures}: taken from the run '{run}' alone.").format(
-            structures=names, run=run.name
-        )
-        shares: dict[int, Shares] = {value: {name: 1.0} for value in wanted}
-        return replace(fill, methods=dict.fromkeys(wanted, MIXTURE), shares=shares, warnings=(*run.notes, note))
+        return RunsTakingPart(self._runs, annotation).alone(set(values))
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -136,14 +119,13 @@ class AutoInterpolator:
             evidence = self.measure(annotation, image, watch.part(0, 2))
         sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
         known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
-        more = self.found_elsewhere(annotation)
-        shares = known.shares([*annotation.label_values(), *more])
+        runs = RunsTakingPart(self._runs, annotation, self._only)
+        added = runs.added()
+        shares = known.shares([*annotation.label_values(), *added])
         if self._runs:
-            for run in self._runs.values():
-                run.prepared(annotation, DrawnSlices.of(annotation), image)
-            shares = {value: self._with_runs(value, known, own, annotation) for value, own in shares.items()}
-            warnings += self._run_notes(annotation, list(more))
-            sources |= {name: run.rated(annotation) for name, run in self._runs.items()}
+            shares = {value: runs.shares(value, known, own) for value, own in shares.items()}
+            warnings += runs.notes(list(added))
+            sources |= runs.sources()
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
         return replace(
             fill,
@@ -224,6 +206,8 @@ class AutoInterpolator:
         for number, (name, method) in enumerate(usable.items()):
             try:
                 if isinstance(method, ChanceSource):
+                    if isinstance(method, LearnsFirst) and image is not None:
+                        method.learn(annotation, image, watch.part(number, len(usable)))
                     method.prepared(annotation, drawn, image)
                     found[name] = method
                 else:
@@ -241,50 +225,6 @@ class AutoInterpolator:
             raise failure
         return found, problems
 
-    def _with_runs(self, value: int, known: Evidence, own: Shares, annotation: SparseAnnotation) -> dict[str, float]:
-        """A label's shares with those of the runs.
-
-        Mixtures with a run cannot be tried on hidden slices: across the wide gap there, drawn slices tell too little.
-        So a run's share follows from the errors of both, as if they were independent: inverse to their squares.
-        That of the drawn slices is measured across twice the gap, and taken to be smaller across the gap itself.
-        """
-        shares = dict(own)
-        scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
-        error = _NARROWER * (1.0 - scores[0].dice) if scores else 1.0 - UNKNOWN_DICE
-        for name, run in self._runs.items():
-            share = 0.0
-            if value in run.values:
-                own_error = 1.0 - run.dice_on(annotation, value)
-                share = error**2 / max(error**2 + own_error**2, 1e-9)
-            shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}
-        return shares
-
-    def _run_notes(self, annotation: SparseAnnotation, more: Sequence[int]) -> list[str]:
-        """What to know of the runs; `more`: the labels that they add."""
-        notes: list[str] = []
-        for run in self._runs.values():
-            name = run.name
-            notes += run.notes
-            for value in more:
-                count = run.contradicted(annotation, value)
-                if count:
-                    notes.append(_contradiction(name, str(annotation.names.get(value, value)), count))
-            unknown = [annotation.names.get(v, str(v)) for v in annotation.label_values() if v not in run.values]
-            if unknown:
-                notes.append(
-                    _("The run '{run}' does not know {structures}: filled from the drawn slices alone.").format(
-                        run=name, structures=listed([f"'{structure}'" for structure in unknown], 5)
-                    )
-                )
-            if run.learned_here:
-                notes.append(
-                    _(
-                        "The run '{run}' has learned from slices of this volume, so that predicting them is no "
-                        "evidence: its share follows from its Dice on slices that it has not seen ({dice})."
-                    ).format(run=name, dice=_("unknown") if run.dice is None else f"{run.dice:.2f}")
-                )
-        return notes
-
     def _usable(self, image: np.ndarray | None) -> dict[str, Interpolator]:
         usable = {name: m for name, m in self._methods.items() if image is not None or not m.needs_image}
         if not usable:
@@ -295,22 +235,6 @@ class AutoInterpolator:
                 )
             )
         return usable
-
-
-def _contradiction(run: str, structure: str, count: int) -> str:
-    return counted(
-        count,
-        _(
-            "The run '{run}' finds '{structure}' on {count} drawn slice that shows none, so it counts less. Where the "
-            "slice does not speak for '{structure}', mark it again without that structure."
-        ),
-        _(
-            "The run '{run}' finds '{structure}' on {count} drawn slices that show none, so it counts less. Where the "
-            "slices do not speak for '{structure}', mark them again without that structure."
-        ),
-        run=run,
-        structure=structure,
-    )
 
 
 class _LabelSource:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
 
-from ...core import BadInputError, Watch
+from ...core import BadInputError, SparseAnnotation, Watch
 from ...core.messages import _
 from ..data.surroundings import without_surroundings
 from .stray_pieces import DrawnVoxels, StrayPieces, without_far_pieces
@@ -50,6 +50,41 @@ class Cleaned:
     classes: np.ndarray
     in_surroundings: int = 0
     stray: list[StrayPieces] = field(default_factory=list)
+
+
+def drawn_voxels(annotation: SparseAnnotation, values: Sequence[int], dtype) -> DrawnVoxels | None:
+    """What has been drawn by hand, as indices of the classes `values`, from 1 on; None when nothing is drawn."""
+    by_axis = annotation.drawn_by_axis()
+    if not by_axis:
+        return None
+    labels, geometry = annotation.drawn_labels(), annotation.geometry
+    # Other labels count as background.
+    index_of = np.zeros(max([int(labels.max()), *values]) + 1, dtype=dtype)
+    index_of[list(values)] = np.arange(1, len(values) + 1)
+    slices = [geometry.to_standard_slice(axis, index) for axis, indices in by_axis.items() for index in indices]
+    silent = {
+        place: frozenset(geometry.to_standard_slice(p.array_axis(geometry), i) for p, i in annotation.silent_on(v))
+        for place, v in enumerate(values, start=1)
+    }
+    mask = geometry.to_standard_order(annotation.decided_mask(values))
+    return DrawnVoxels(geometry.to_standard_order(index_of[labels]), mask, tuple(slices), silent)
+
+
+def cleaned_labels(labels: np.ndarray, annotation: SparseAnnotation, clean_up: CleanUp, watch: Watch) -> np.ndarray:
+    """Labels (K, J, I) of a volume, smoothed and without smaller components as asked for; drawn voxels as drawn."""
+    if not clean_up.largest_component and not clean_up.smoothing:
+        return labels
+    geometry = annotation.geometry
+    table = np.unique(labels)
+    values = table[table > 0].tolist()
+    table = np.array([0, *values], dtype=labels.dtype)
+    classes = np.ascontiguousarray(geometry.to_standard_order(np.searchsorted(table, labels).astype(labels.dtype)))
+    drawn = drawn_voxels(annotation, values, classes.dtype)
+    asked = replace(clean_up, stray_pieces=False)
+    found = cleaned(classes, len(table), geometry.standard_spacing, asked, drawn, None, watch)
+    result = np.ascontiguousarray(geometry.from_standard_order(table[found.classes]))
+    annotation.restore_drawn(result)
+    return result
 
 
 def cleaned(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Wat
 from ...core.images import write_image
 from ...core.messages import _, counted
 from ...core.origin import run_fingerprint
-from ...interpolation.likeliest_labels import LikeliestLabels
+from ...interpolation.likeliest_labels import CERTAIN, LikeliestLabels
 from ...runs.cards import RunCard
 from ...runs.network import NETWORKS
 from ...runs.run_folder import RunFolder
@@ -21,9 +22,8 @@ from ..data.training_cases import normalised_image
 from ..devices import chosen_device, prediction_precision
 from ..networks.build import build_network
 from ..weights import load_weights
-from .clean_up import Cleaned, CleanUp, cleaned
+from .clean_up import Cleaned, CleanUp, cleaned, drawn_voxels
 from .model_building import models_within_memory, network_shape, on_cpu_sentence
-from .stray_pieces import DrawnVoxels
 from .trained_model import TrainedModel
 from .view_averages import agreement
 from .volume_prediction import VolumePrediction, class_dtype, class_indices, most_likely
@@ -84,6 +84,7 @@ class Predictor:
         self._notes_on_device: tuple[str, ...] = ()
         trained = [m.plan.role for m in self.card.models]
         self._roles = tuple(roles or trained)
+        self._uses_all = set(self._roles) == set(trained)
         unknown = [role for role in self._roles if role not in trained]
         if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
             raise BadInputError(
@@ -133,50 +134,55 @@ class Predictor:
         # Recorded first, so that later changes, also during the prediction, are noticed.
         facts = self._cohort.origin(case, run=self._run.name).facts()
         found = self.predict(case, watch, clean_up, uncertainty)
+        self._write_uncertainty(case, found, facts)
+        write_image(path, found.labels, geometry, facts=facts)
+        return str(path), found.notes
+
+    def _write_uncertainty(self, case: str, found: CasePrediction | _Predicted, facts: Mapping[str, str]) -> None:
+        geometry = self._cohort.geometry(case)
         for name in ("entropy", "disagreement"):
             percent = getattr(found, name)
             if percent is not None:
                 write_image(self._cohort.uncertainty_path(self._run.name, case, name), percent, geometry, facts=facts)
-        write_image(path, found.labels, geometry, facts=facts)
-        return str(path), found.notes
 
     def keep_likeliest(
-        self, case: str, watch: Watch | None = None
+        self, case: str, watch: Watch | None = None, uncertainty: bool = False
     ) -> tuple[LikeliestLabels, np.ndarray, tuple[str, ...]]:
         """The two most likely classes of each voxel, (2, S, A, R), the image, and notes on the prediction.
 
-        They are kept in the cohort's cache, so that a case is predicted once for each run.
+        They are kept in the cohort's cache, so that a case is predicted once for each run. With `uncertainty` it is
+        predicted in any case, and that is written as `write` does.
         """
         watch = watch or Watch()
         image = normalised_image(self._cohort, case, self.card.normalisation)
+        path = self._likeliest_path(case)
+        known = None if uncertainty else LikeliestLabels.load(path)
+        if known is not None:
+            return known, image, self._notes_on_device
+        facts = self._cohort.origin(case, run=self._run.name).facts() if uncertainty else {}
+        found = self._predicted(image, watch, uncertainty, likeliest=True)
+        if found.likeliest is None:
+            raise AssertionError("the likeliest labels were asked for")
+        found.likeliest.save(path)
+        if uncertainty:
+            annotation = self._cohort.annotation(case)
+            self._write_uncertainty(case, found.on_own_grid(annotation, self.card.classes), facts)
+        return found.likeliest, image, (*self._notes_on_device, *found.notes)
+
+    def _likeliest_path(self, case: str) -> Path:
         marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
-        path = self._cohort.cache_folder / "likeliest" / f"{'-'.join(marks)}-{self._flips:d}.npy"
-        known, notes = LikeliestLabels.load(path), self._notes_on_device
-        if known is None:
-            volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
-            shape = (2, *image.shape)
-            classes = np.zeros(shape, dtype=class_dtype(volume.class_count))
-            chances = np.zeros(shape, dtype=classes.dtype)
+        ways = f"{self._flips:d}" if self._uses_all else "-".join([f"{self._flips:d}", *sorted(self._roles)])
+        return self._cohort.cache_folder / "likeliest" / f"{'-'.join([*marks, ways])}.npy"
 
-            def slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-                highest, found = volume.probabilities(start, stop).topk(2, dim=0)
-                sure = (highest * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-                return class_indices(found, volume.class_count), sure
-
-            for start, stop, (found, sure) in volume.slabs(slab):
-                classes[:, start:stop], chances[:, start:stop] = found, sure
-            notes = (*notes, *volume.notes)
-            known = LikeliestLabels(classes, chances)
-            known.save(path)
-        return known, image, notes
-
-    def likeliest(self, case: str, watch: Watch | None = None) -> tuple[LikeliestLabels, tuple[str, ...]]:
+    def likeliest(
+        self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None
+    ) -> tuple[LikeliestLabels, tuple[str, ...]]:
         """The two most likely labels of each voxel, drawn ones too, after clean-up; and `CasePrediction.notes`."""
         watch = watch or Watch()
         known, image, notes = self.keep_likeliest(case, watch)
         annotation = self._cohort.annotation(case)
         classes, chances = known.labels, np.array(known.chances)
-        left, more = self._cleaned(np.array(classes[0]), image, annotation, CleanUp(), watch)
+        left, more = self._cleaned(np.array(classes[0]), image, annotation, clean_up or CleanUp(), watch)
         removed = (classes[0] > 0) & (left == 0)
         chances[:, removed] = 0
         table = self.card.label_table
@@ -188,7 +194,7 @@ class Predictor:
         self, classes: np.ndarray, image: np.ndarray, annotation: SparseAnnotation, clean_up: CleanUp, watch: Watch
     ) -> tuple[np.ndarray, tuple[str, ...]]:
         """Class indices, (S, A, R), after clean-up, and sentences on what it left out."""
-        drawn = self._drawn_classes(annotation, classes.dtype)
+        drawn = drawn_voxels(annotation, self.card.classes, classes.dtype)
         surrounded = image if self.card.clear_surroundings else None
         spacing = annotation.geometry.standard_spacing
         found = cleaned(classes, self.card.class_count, spacing, clean_up, drawn, surrounded, watch)
@@ -198,45 +204,49 @@ class Predictor:
         annotation = self._cohort.annotation(case)
         geometry = annotation.geometry
         image = normalised_image(self._cohort, case, self.card.normalisation)
+        known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))
+        if known is not None:
+            found = _Predicted(np.array(known.labels[0]), known, None, None, ())
+        else:
+            found = self._predicted(image, watch, uncertainty)
+        classes, notes = self._cleaned(found.classes, image, annotation, clean_up, watch)
+        labels = geometry.from_standard_order(self.card.label_table[classes])
+        labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
+        annotation.restore_drawn(labels)
+        own = found.on_own_grid(annotation, self.card.classes)
+        return CasePrediction(labels, own.entropy, own.disagreement, (*self._notes_on_device, *found.notes, *notes))
+
+    def _predicted(
+        self, image: np.ndarray, watch: Watch, uncertainty: bool = False, likeliest: bool = False
+    ) -> _Predicted:
+        """The prediction for an image, (S, A, R) normalised, before clean-up."""
         volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
-        classes: np.ndarray = np.zeros(image.shape, dtype=class_dtype(volume.class_count))
+        kept = 2 if likeliest else 1
+        classes: np.ndarray = np.zeros((kept, *image.shape), dtype=class_dtype(volume.class_count))
+        chances = np.zeros_like(classes) if likeliest else None
         entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
         several = uncertainty and len(volume.view_names) > 1
         disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
 
-        def slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        def slab(start: int, stop: int) -> tuple[np.ndarray | None, ...]:
             joint, views = volume.joint_and_views(start, stop)
+            sure: np.ndarray | None = None
+            if likeliest:
+                highest, found = joint.topk(2, dim=0)
+                sure = (highest * CERTAIN).round().clamp(0, CERTAIN).to(torch.uint8).cpu().numpy()
+                best = class_indices(found, volume.class_count)
+            else:
+                best = most_likely(joint)[None]
             unsure = entropy_percent(joint) if uncertainty else None
             differs = 100 - agreement(np.stack([most_likely(v) for v in views.values()])) if several else None
-            return most_likely(joint), unsure, differs
+            return best, sure, unsure, differs
 
         for start, stop, parts in volume.slabs(slab):
-            for whole, part in zip((classes, entropy, disagreement), parts, strict=True):
+            for whole, part in zip((classes, chances, entropy, disagreement), parts, strict=True):
                 if whole is not None and part is not None:
-                    whole[start:stop] = part
-        classes, notes = self._cleaned(classes, image, annotation, clean_up, watch)
-        labels = geometry.from_standard_order(self.card.label_table[classes])
-        labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
-        annotation.restore_drawn(labels)
-        entropy, disagreement = (_on_own_grid(m, annotation, self.card.classes) for m in (entropy, disagreement))
-        return CasePrediction(labels, entropy, disagreement, (*self._notes_on_device, *volume.notes, *notes))
-
-    def _drawn_classes(self, annotation: SparseAnnotation, dtype) -> DrawnVoxels | None:
-        """What has been drawn by hand, as class indices; None when nothing is drawn."""
-        by_axis = annotation.drawn_by_axis()
-        if not by_axis:
-            return None
-        labels, geometry = annotation.drawn_labels(), annotation.geometry
-        # Labels that the run does not know count as background.
-        index_of = np.zeros(max(int(labels.max()), *self.card.classes) + 1, dtype=dtype)
-        index_of[list(self.card.classes)] = np.arange(1, self.card.class_count)
-        slices = [geometry.to_standard_slice(axis, index) for axis, indices in by_axis.items() for index in indices]
-        silent = {
-            place: frozenset(geometry.to_standard_slice(p.array_axis(geometry), i) for p, i in annotation.silent_on(v))
-            for place, v in enumerate(self.card.classes, start=1)
-        }
-        mask = geometry.to_standard_order(annotation.decided_mask(self.card.classes))
-        return DrawnVoxels(geometry.to_standard_order(index_of[labels]), mask, tuple(slices), silent)
+                    whole[..., start:stop, :, :] = part
+        known = LikeliestLabels(classes, chances) if chances is not None else None
+        return _Predicted(classes[0], known, entropy, disagreement, tuple(volume.notes))
 
     def _notes(self, found: Cleaned) -> tuple[str, ...]:
         """What clean-up has left out, as sentences."""
@@ -262,6 +272,22 @@ class Predictor:
                 )
             )
         return tuple(notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """A prediction before clean-up, (S, A, R); see `CasePrediction`."""
+
+    classes: np.ndarray
+    likeliest: LikeliestLabels | None
+    entropy: np.ndarray | None
+    disagreement: np.ndarray | None
+    notes: tuple[str, ...]
+
+    def on_own_grid(self, annotation: SparseAnnotation, classes: Sequence[int]) -> _Predicted:
+        """The same with maps of uncertainty as they are written."""
+        entropy, disagreement = (_on_own_grid(m, annotation, classes) for m in (self.entropy, self.disagreement))
+        return replace(self, entropy=entropy, disagreement=disagreement)
 
 
 def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation, classes: Sequence[int]) -> np.ndarray | None:

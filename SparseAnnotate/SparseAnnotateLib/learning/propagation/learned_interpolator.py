@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from ...core import Cohort, Plane, RunError, SparseAnnotation, Watch
 from ...core.messages import _
 from ...interpolation import Fill
 from ...interpolation.confidence import scaled
-from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, joined, widened
+from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative, widened
 from ...interpolation.gap_filling import GapInterpolator, required_image
 from ...interpolation.label_fields import DrawnSlices
+from ...interpolation.label_gaps import LabelGap
 
 if TYPE_CHECKING:
     from .slice_matcher import PropagationSettings, SliceMatcher
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 _VERSION = 1  # part of every name in the cache
 _LOST_PIXELS = 2.0  # a cycle error at which a pixel counts about half
 _MARGIN = 24  # pixels around the drawn labels that a structure may extend into
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """The normalised image of one volume, with the stack's axis first."""
+
+    image: np.ndarray
 
 
 class PropagationInterpolator(GapInterpolator):
@@ -50,6 +58,7 @@ class PropagationInterpolator(GapInterpolator):
         self._settings = settings
         self._own: tuple[np.ndarray, int, SliceMatcher] | None = None
         self._gpu = threading.Lock()
+        self._last = threading.local()  # what was carried into a gap, for its other labels
 
     def fill(
         self,
@@ -59,13 +68,53 @@ class PropagationInterpolator(GapInterpolator):
     ) -> Fill:
         """See `Interpolator.fill`. Raises BadInputError without an image, or when it is the same everywhere."""
         watch = watch or Watch()
-        axis = DrawnSlices.of(annotation).main.axis
         self._check_image(annotation, image)
-        image = required_image(image)
-        if self._matcher is None and (self._own is None or self._own[0] is not image or self._own[1] != axis):
-            self._own = (image, axis, self._trained(image, axis, watch.part(0, 2)))
+        if self.learn(annotation, required_image(image), watch.part(0, 2)):
             watch = watch.part(1, 2)
         return super().fill(annotation, image, watch)
+
+    def learn(self, annotation: SparseAnnotation, image: np.ndarray, watch: Watch) -> bool:
+        """See `LearnsFirst`."""
+        axis = DrawnSlices.of(annotation).main.axis
+        if self._matcher is not None or (self._own and self._own[0] is image and self._own[1] == axis):
+            return False
+        self._own = (image, axis, self._trained(image, axis, watch))
+        return True
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
+        """See `ChanceSource`; `learn` comes first."""
+        self._check_image(annotation, image)
+        return _Prepared(self._prepare(annotation, drawn, image))
+
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: _Prepared, watch: Watch) -> np.ndarray:
+        """See `ChanceSource`: the share of a label in what is carried to each voxel from both sides."""
+        gap, last = place.gap, getattr(self._last, "carried", None)
+        if last is None or last[0] is not prepared or last[1] != gap:
+            box, values = self._region(drawn, gap)
+            chances = self._carried(drawn, gap, prepared.image, box, values, watch)[0] if box is not None else None
+            last = (prepared, gap, box, values, chances)
+            self._last.carried = last
+        _same, _gap, box, values, chances = last
+        found = np.zeros(place.inside.shape, dtype=np.float32)
+        if box is None or chances is None or place.value not in values:
+            return found
+        shared = common(place.box, box)
+        if shared is not None:
+            carried = chances[place.slices, int(np.flatnonzero(values == place.value)[0])]
+            found[(slice(None), *relative(shared, place.box))] = carried[(slice(None), *relative(shared, box))]
+        return found
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
+        """See `ChanceSource`: what is carried has a share of background, too."""
+
+    def _region(self, drawn: DrawnSlices, gap: Gap) -> tuple[PlaneBox | None, np.ndarray]:
+        """Where labels are carried within a gap, and which, after the background."""
+        box: PlaneBox | None = None
+        for index in gap.neighbours:
+            box = joined(box, drawn.main.boxes(index).get(FOREGROUND))
+        # In the order of the drawing: the first label wins ties.
+        shown = [v for v in drawn.labels_in(gap) if any(v in drawn.main.boxes(i) for i in gap.neighbours)]
+        return (widened(box, _MARGIN, drawn.main.shape) if box is not None else None), np.array([0, *shown])
 
     def refill(
         self,
@@ -93,16 +142,9 @@ class PropagationInterpolator(GapInterpolator):
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
     ) -> None:
-        box: PlaneBox | None = None
-        for index in gap.neighbours:
-            box = joined(box, drawn.main.boxes(index).get(FOREGROUND))
+        box, values = self._region(drawn, gap)
         if box is None:
             return
-        box = widened(box, _MARGIN, drawn.main.shape)
-        # In the order of the drawing: the first label wins ties.
-        values = np.array(
-            [0, *(v for v in drawn.labels_in(gap) if any(v in drawn.main.boxes(i) for i in gap.neighbours))]
-        )
         chances, trust = self._carried(drawn, gap, prepared, box, values, watch)
         part = (slice(None), *box)
         elsewhere = drawn.drawn_elsewhere(gap)

@@ -1,0 +1,186 @@
+"""The answer for each of several cases: from the drawn slices, and from a trained run if one takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, SparseAnnotation, Watch
+from ..core.images import write_image
+from ..core.messages import _
+from ..core.origin import run_fingerprint
+from ..core.registry import Need, imported
+from ..interpolation import (
+    INTERPOLATORS,
+    AutoInterpolator,
+    Evidence,
+    FinishedFill,
+    IncrementalInterpolator,
+    Interpolator,
+    finished_fill,
+    pooled,
+    usable_image,
+)
+from .earlier_results import earlier_results
+from .packages import require_packages
+from .run_sources import RunSources
+
+if TYPE_CHECKING:
+    from .fill_request import FillRequest
+
+_MOST_MEASURED = 20
+# The last fill of a single case, for filling only the gaps beside a new slice; no more than one, because of its memory.
+_last: dict[tuple[Any, ...], FinishedFill] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is best known of a case.
+
+    Attributes:
+        done: labels, confidence, summary and warnings. annotation: what it was made from.
+        facts: its origin, for its files.
+    """
+
+    done: FinishedFill
+    annotation: SparseAnnotation
+    facts: Mapping[str, str]
+
+    def with_labels(self, labels: np.ndarray) -> Answer:
+        """The same with other labels, (K, J, I)."""
+        fill = replace(self.done.fill, labels=labels)
+        return replace(self, done=replace(self.done, fill=fill))
+
+    def write(self, path: Path, confidence_path: Path) -> None:
+        """Write labels and confidence."""
+        geometry = self.annotation.geometry
+        write_image(confidence_path, self.done.fill.confidence, geometry, facts=self.facts)
+        write_image(path, self.done.fill.labels, geometry, facts=self.facts)
+
+    def labels(self, names: Mapping[int, str]) -> list[dict[str, Any]]:
+        """For each label its name, the share of each source, and the leave-one-out Dice, as in `FillResult.labels`."""
+        fill = self.done.fill
+        return [
+            {
+                "label": value,
+                "name": names.get(value, str(value)),
+                "method": chosen,
+                "shares": {method: round(share, 3) for method, share in fill.shares.get(value, {}).items()},
+                "hidden_dice": {s.method: s.dice for s in fill.scores if s.label == value},
+            }
+            for value, chosen in fill.methods.items()
+        ]
+
+
+class Answers:
+    """Answers for cases with drawn slices: the one way for fills, and for running a model on drawn volumes.
+
+    Args:
+        cohort, request: see `FillRequest`; its `cases` and `run` are those of the other arguments.
+        names: the cases. runs: the run that takes part. watch: for everything; learning and measuring are done here.
+
+    Attributes:
+        watch: for making the answers, one after another.
+
+    Raises BadInputError when the method cannot be used.
+    """
+
+    def __init__(
+        self, cohort: Cohort, request: FillRequest, names: Sequence[str], runs: RunSources | None, watch: Watch
+    ):
+        self._cohort, self._request, self._runs = cohort, request, runs
+        self._is_only_one = request.cases == tuple(names) and len(names) == 1
+        chooses = INTERPOLATORS.named(request.method).chooses
+        wanted = request.methods if chooses else (request.method,)
+        parts = [
+            part
+            for part, is_wanted in (
+                ("learn", any(INTERPOLATORS.named(name).learn for name in wanted)),
+                ("measure", chooses and len(names) > 1),
+                ("fill", True),
+            )
+            if is_wanted
+        ]
+        watches = {part: watch.part(number, len(parts)) for number, part in enumerate(parts)}
+        self.watch = watches["fill"]
+        methods = {name: _made(name, request, cohort, names, watches.get("learn")) for name in wanted}
+        self._method: Interpolator = methods[request.method] if not chooses else AutoInterpolator(methods)
+        # A single case is measured when it is filled, unless its last fill is only updated.
+        if isinstance(self._method, AutoInterpolator) and "measure" in watches:
+            self._method = self._method.with_evidence(_measured(cohort, names, self._method, watches["measure"]))
+
+    def of(self, name: str, watch: Watch) -> Answer:
+        """The answer for a case.
+
+        Raises BadInputError when the case cannot be filled. A run that cannot predict it is left out, with a warning.
+        """
+        cohort, request, runs = self._cohort, self._request, self._runs
+        annotation = cohort.annotation(name)
+        names, run = cohort.labels, request.run
+        # Taken before the work, so that changes during it are noticed later.
+        facts = cohort.origin(name, annotation, method=request.method, run=run).facts()
+        method: Interpolator = self._method
+        before: list[str] = []
+        if isinstance(method, AutoInterpolator) and (runs is not None or request.earlier):
+            found, before = earlier_results(cohort, name, request.earlier)
+            if runs is not None:
+                by_run, problems = runs.of(name, watch.part(0, 2))
+                found, before = [*by_run, *found], [*problems, *before]
+                annotation = annotation.with_more_names(runs.further_names)
+                names = {**runs.further_names, **names}
+                watch = watch.part(1, 2)
+            method = method.with_runs(found)
+        # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
+        content = run_fingerprint(cohort.run_folder(run)) if run else ""
+        image = cohort.image_fingerprint(name)
+        key = (str(cohort.folder), request.state, name, request.method, request.beyond, image, run, content)
+        previous = _last.pop(key, None)
+        _last.clear()
+        image_of = partial(_image, cohort, name)
+        done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
+        if self._is_only_one and isinstance(method, IncrementalInterpolator) and not run and not request.earlier:
+            _last[key] = done
+        return Answer(replace(done, warnings=(*before, *done.warnings)), annotation, facts)
+
+
+def require_choosing(method: str) -> None:
+    """Raise BadInputError when a fill method takes no run."""
+    if not INTERPOLATORS.named(method).chooses:
+        raise BadInputError(_("Only the fill method 'auto' takes a run, not '{method}'.").format(method=method))
+
+
+def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str], watch: Watch | None) -> Interpolator:
+    if request.time_limit <= 0:
+        raise BadInputError(
+            _("The time limit must be more than 0 seconds, not {seconds:g}.").format(seconds=request.time_limit)
+        )
+    entry = INTERPOLATORS.named(name)
+    if entry.chooses:
+        raise BadInputError(_("'{method}' chooses from other methods and cannot be one of them.").format(method=name))
+    if Need.TORCH in entry.needs:
+        require_packages(purpose=_("the fill method '{method}'").format(method=name))
+    options = {option: getattr(request, option) for option in entry.options}
+    if entry.learn is not None:
+        return imported(entry.learn)(cohort, names, watch, **options)
+    return entry.loaded()(**options)
+
+
+def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, watch: Watch) -> list[Evidence]:
+    """Leave-one-out over some of the cases, spread evenly over the list."""
+    step = max(1, -(-len(names) // _MOST_MEASURED))
+    chosen = names[::step]
+    evidence: list[Evidence] = []
+    for number, name in enumerate(chosen):
+        image = usable_image(method, partial(_image, cohort, name))[0]
+        part = watch.part(number, len(chosen), f"'{name}': ")
+        evidence += method.measure(cohort.annotation(name), image, part)
+    return pooled(evidence)
+
+
+def _image(cohort: Cohort, name: str) -> np.ndarray:
+    return cohort.image(name)[0]

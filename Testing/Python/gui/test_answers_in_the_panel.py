@@ -1,0 +1,104 @@
+"""Fill with a model, and Run on a volume with drawn slices: both give one answer, with its sources and confidence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from SparseAnnotateLib.runs.run_list import RunSummary
+
+
+def summaries(*names: str, problem: str = "") -> list[RunSummary]:
+    finished = [RunSummary(name, True, datetime.now(UTC), problem=problem) for name in names]
+    return [*finished, RunSummary("stopped", False, datetime.now(UTC))]
+
+
+@pytest.fixture
+def drawn(panel):
+    """A volume with drawn slices."""
+    volume = panel.add_ball()
+    panel.recommend(20.0)
+    panel.add_segment(volume)
+    for index in [item.index for item in panel.items]:
+        panel.paint(index)
+        panel.ui.drawnButton.click()
+    return panel
+
+
+def offered(panel) -> list[str]:
+    selector = panel.ui.fillRunSelector
+    return [selector.itemText(number) for number in range(selector.count)]
+
+
+def test_a_finished_run_can_take_part_in_the_fill(drawn, monkeypatch):
+    ui, asked = drawn.ui, []
+    monkeypatch.setattr(drawn.logic, "fillBetweenSlices", lambda *given, **how: asked.append(how["runName"]))
+    assert offered(drawn) == ["none"]
+    assert not ui.fillRunSelector.enabled
+    assert ui.fillRunSelector.toolTip == "First train a model."
+    monkeypatch.setattr(drawn.logic.panel, "run_summaries", lambda: summaries("first", "second"))
+    drawn.panel.refresh()
+    assert offered(drawn) == ["none", "first", "second"]
+    drawn.panel.fill.fill()
+    ui.fillRunSelector.setCurrentText("second")
+    drawn.application.processEvents()
+    drawn.panel.refresh()
+    assert ui.fillRunSelector.currentText == "second"
+    drawn.panel.fill.fill()
+    # Other methods take no run; the choice is kept.
+    ui.fillMethodSelector.setCurrentText("Shape")
+    drawn.application.processEvents()
+    drawn.panel.refresh()
+    assert not ui.fillRunSelector.enabled
+    assert "Only the method 'Automatic'" in ui.fillRunSelector.toolTip
+    drawn.panel.fill.fill()
+    ui.fillMethodSelector.setCurrentText("Automatic")
+    drawn.application.processEvents()
+    drawn.panel.refresh()
+    assert ui.fillRunSelector.currentText == "second"
+    # One that has gone takes no part.
+    monkeypatch.setattr(drawn.logic.panel, "run_summaries", lambda: summaries("first"))
+    drawn.panel.refresh()
+    assert ui.fillRunSelector.currentText == "none"
+    drawn.panel.fill.fill()
+    assert asked == ["", "second", "", ""]
+
+
+def test_a_damaged_run_is_not_offered(drawn, monkeypatch):
+    monkeypatch.setattr(drawn.logic.panel, "run_summaries", lambda: summaries("first", problem="It is damaged."))
+    drawn.panel.refresh()
+    assert offered(drawn) == ["none"]
+
+
+def test_fill_with_a_model_and_run_give_the_same_answer(drawn):
+    ui, util = drawn.ui, drawn.mrml.util
+    volume = drawn.panel.session.volume
+    ui.iterationsSpinBox.value = 10
+    ui.trainButton.click()
+    drawn.idle()
+    ui.fillRunSelector.setCurrentText("run 1")
+    ui.fillButton.click()
+    drawn.idle()
+    fill = drawn.panel.fill.preview.node
+    assert "The run 'run 1' has learned from slices of this volume" in ui.fillLabel.text
+    ui.runButton.click()
+    drawn.idle()
+    answer = drawn.panel.train.preview.node
+    assert answer.GetName() == "ball run 1"
+    assert ui.resultLabel.text == ui.fillLabel.text
+    assert not ui.resultLabel.isHidden()
+    one, other = (util.arrayFromSegmentBinaryLabelmap(node, "ball", volume) for node in (fill, answer))
+    np.testing.assert_array_equal(one, other)
+    confidences = [util.arrayFromVolume(drawn.logic.confidenceNode(node)) for node in (fill, answer)]
+    np.testing.assert_array_equal(*confidences)
+    assert (confidences[0][[item.index for item in drawn.items]] == 100).all()
+    before = util.arrayFromSegmentBinaryLabelmap(drawn.logic.segmentationNode(volume), "ball", volume)
+    ui.applyResultButton.click()
+    after = util.arrayFromSegmentBinaryLabelmap(drawn.logic.segmentationNode(volume), "ball", volume)
+    assert after.sum() > before.sum()
+    # The model alone, from the console.
+    (alone,) = drawn.logic.segment([volume], "run 1", modelOnly=True)
+    assert drawn.logic.confidenceNode(alone) is None
+    assert drawn.logic.fillReport(alone).summary == ""

@@ -1,0 +1,180 @@
+"""Running a model on cases with drawn slices: one answer from all that is known of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from small_volumes import QUICK_TRAINING
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import Ledger, Plane, RunError, SliceState, SparseAnnotation, Watch
+from SparseAnnotateLib.core.images import read_facts, read_labels, read_percent
+from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.worker import requests
+
+
+@pytest.fixture
+def trained(ball_cohort):
+    request = requests.TrainRequest(str(ball_cohort.folder), run="r", settings=TrainingSettings(**QUICK_TRAINING))
+    requests.train(request, Watch())
+    return ball_cohort
+
+
+def predicted(cohort, **changes):
+    return requests.predict(requests.PredictRequest(str(cohort.folder), "r", device="cpu", **changes), Watch())
+
+
+def labels_of(cohort, row) -> np.ndarray:
+    return read_labels(row.path, cohort.geometry(row.case))
+
+
+def undraw(cohort, name: str) -> None:
+    geometry = cohort.geometry(name)
+    cohort.save_annotation(name, SparseAnnotation(np.zeros(geometry.shape, np.uint8), Ledger(), geometry))
+
+
+def test_fill_and_predict_give_the_same_answer(trained):
+    filled = requests.fill(requests.FillRequest(str(trained.folder), run="r", device="cpu"), Watch())
+    rows = predicted(trained)
+    for one, other in zip(filled, rows, strict=True):
+        np.testing.assert_array_equal(labels_of(trained, one), labels_of(trained, other))
+        assert other.labels == one.labels
+        assert other.summary == one.summary != ""
+        geometry = trained.geometry(one.case)
+        confidences = [read_percent(path, geometry) for path in (one.confidence_path, other.confidence_path)]
+        np.testing.assert_array_equal(*confidences)
+        assert (confidences[0][trained.annotation(one.case).supervised_mask()] == 100).all()
+
+
+def test_the_answer_says_what_it_was_made_from(trained):
+    (row, _other) = predicted(trained)
+    made = Origin.from_facts(read_facts(row.path))
+    assert (made.run, made.method) == ("r", "auto")
+    assert made.annotation == trained.annotation(row.case).fingerprint()
+    alone = Origin.from_facts(read_facts(predicted(trained, model_only=True)[0].path))
+    assert (alone.run, alone.method) == ("r", "")
+
+
+def test_a_case_without_drawn_slices_gets_the_result_of_the_model(trained):
+    undraw(trained, "ball_1")
+    with_answers = {row.case: (row, labels_of(trained, row)) for row in predicted(trained)}
+    alone = {row.case: (row, labels_of(trained, row)) for row in predicted(trained, model_only=True)}
+    np.testing.assert_array_equal(with_answers["ball_1"][1], alone["ball_1"][1])
+    assert with_answers["ball_1"][0].confidence_path == ""
+    assert with_answers["ball_0"][0].confidence_path != ""
+    assert alone["ball_0"][0].confidence_path == ""
+    assert (with_answers["ball_0"][1] != alone["ball_0"][1]).any()
+
+
+def test_the_answer_is_better_than_a_model_that_has_hardly_learned(trained):
+    def error(**changes):
+        return [
+            np.count_nonzero(labels_of(trained, row) != trained.reference(row.case))
+            for row in predicted(trained, **changes)
+        ]
+
+    assert all(answer < alone for answer, alone in zip(error(), error(model_only=True), strict=True))
+
+
+def test_uncertainty_of_the_run_is_written_beside_the_answer(trained):
+    def entropy():
+        cases = trained.annotated_cases()
+        return [read_percent(trained.uncertainty_path("r", c, "entropy"), trained.geometry(c)) for c in cases]
+
+    predicted(trained, uncertainty=True)
+    beside = entropy()
+    predicted(trained, uncertainty=True, model_only=True)
+    for found, alone in zip(beside, entropy(), strict=True):
+        assert found.any()
+        np.testing.assert_array_equal(found, alone)
+
+
+def test_clean_up_that_is_asked_for_holds_for_the_answer(trained):
+    name = "ball_0"
+    annotation = trained.annotation(name)
+    labels = annotation.labels.copy()
+    labels[2, :3, :3] = 1  # a second piece, drawn
+    trained.save_annotation(name, replace(annotation, labels=labels))
+    from scipy import ndimage
+
+    (row,) = predicted(trained, cases=(name,), largest_component=True, smoothing=1.0)
+    found = labels_of(trained, row)
+    drawn = trained.annotation(name)
+    np.testing.assert_array_equal(found[drawn.supervised_mask()], drawn.labels[drawn.supervised_mask()])
+    pieces, count = ndimage.label(found == 1)
+    shown = {int(v) for v in np.unique(pieces[drawn.supervised_mask()])} - {0}
+    assert shown == set(range(1, count + 1)), "every piece is drawn somewhere"
+    rough = labels_of(trained, predicted(trained, cases=(name,))[0])
+    assert (rough != found).any()
+
+
+def test_a_structure_of_the_run_that_the_slices_do_not_speak_for(trained):
+    name = "ball_0"
+    annotation = trained.annotation(name)
+    ledger = Ledger()
+    for index in annotation.ledger.indices(Plane.AXIAL):
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=["shell"])
+    labels = np.where(annotation.labels == 2, 0, annotation.labels).astype(np.uint8)
+    trained.save_annotation(name, SparseAnnotation(labels, ledger, annotation.geometry, names=trained.labels))
+    (row,) = predicted(trained, cases=(name,))
+    assert {label["name"] for label in row.labels} == {"shell", "kernel"}
+    assert (labels_of(trained, row) == 2).any()
+    assert any("No drawn slice says anything about 'kernel': taken from the run 'r' alone." in s for s in row.notes)
+
+
+def test_another_choice_of_models_is_predicted_by_itself(trained, monkeypatch):
+    from SparseAnnotateLib.learning.prediction import predictor
+
+    made = []
+    real = predictor.VolumePrediction.__init__
+
+    def counted(self, *given, **named):
+        made.append(1)
+        real(self, *given, **named)
+
+    monkeypatch.setattr(predictor.VolumePrediction, "__init__", counted)
+    predicted(trained, cases=("ball_0",))
+    assert len(made) == 1
+    predicted(trained, cases=("ball_0",))
+    assert len(made) == 1, "it is known already"
+    predicted(trained, cases=("ball_0",), models=("3d",))
+    assert len(made) == 1, "all models of this run"
+    predicted(trained, cases=("ball_0",), flips=True)
+    assert len(made) == 2
+
+
+def test_where_the_run_cannot_predict_a_case_that_is_an_error(trained, monkeypatch):
+    from SparseAnnotateLib.learning.prediction import predictor
+
+    def broken(cohort, case, kind):
+        raise RunError("This cannot be predicted.")
+
+    monkeypatch.setattr(predictor, "normalised_image", broken)
+    with pytest.raises(RunError, match="This cannot be predicted"):
+        predicted(trained)
+
+
+def test_the_command_line_gives_the_answer_or_the_model_alone(trained, capsys):
+    def said(*options):
+        assert main(["predict", str(trained.folder), "--run", "r", "--device", "cpu", *options]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "Leave-one-out Dice" in said()
+    assert "Leave-one-out" not in said("--model-only")
+    rows = json.loads(said("--json"))
+    assert set(rows[0]["labels"][0]["shares"]) == {"shape", "random_walk", "run r"}
+
+
+def test_agreement_and_evaluation_read_answers(trained, capsys):
+    predicted(trained)
+    rows = requests.evaluate(requests.EvaluateRequest(str(trained.folder), "r"), Watch())
+    assert all(row.stale == "" for row in rows)
+    assert all(row.answer for row in rows)
+    assert main(["evaluate", str(trained.folder), "--run", "r"]) == 0
+    assert "2 of these results are answers" in capsys.readouterr().out
+    predicted(trained, model_only=True)
+    assert not any(row.answer for row in requests.evaluate(requests.EvaluateRequest(str(trained.folder), "r"), Watch()))

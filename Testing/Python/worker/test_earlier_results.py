@@ -1,0 +1,90 @@
+"""Results that are in the cohort already, as sources of a new fill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceState, Watch
+from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.earlier_results import earlier_results
+
+CASE = "ball_0"
+
+
+def filled(cohort, **changes):
+    (row,) = requests.fill(requests.FillRequest(str(cohort.folder), cases=(CASE,), **changes), Watch())
+    return row
+
+
+def draw_more(cohort, *indices: int) -> None:
+    annotation, reference = cohort.annotation(CASE), cohort.reference(CASE)
+    ledger, labels = annotation.ledger, annotation.labels.copy()
+    for index in indices:
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN)
+        labels[index] = reference[index]
+    cohort.save_annotation(CASE, replace(annotation, labels=labels, ledger=ledger))
+
+
+def imported(cohort, labels: np.ndarray, facts=None) -> None:
+    write_image(cohort.prediction_path("theirs", CASE), labels, cohort.geometry(CASE), facts=facts)
+
+
+def errors(cohort, row) -> int:
+    return np.count_nonzero(read_labels(row.path, cohort.geometry(CASE)) != cohort.reference(CASE))
+
+
+def test_slices_that_an_earlier_fill_was_made_from_are_no_evidence(ball_cohort):
+    filled(ball_cohort)
+    (source,), problems = earlier_results(ball_cohort, CASE, ["fill"])
+    assert problems == []
+    assert source.made_from == {e.key for e in ball_cohort.annotation(CASE).ledger.decided}
+    annotation = ball_cohort.annotation(CASE)
+    assert source.agreement(annotation).dice(1) == (0.0, 0), "nothing to measure it by"
+    draw_more(ball_cohort, 11, 13)
+    dice, slices = source.agreement(ball_cohort.annotation(CASE)).dice(1)
+    assert slices == 2
+    assert 0.9 < dice <= 1
+    row = filled(ball_cohort, earlier=("fill",))
+    assert set(row.labels[0]["shares"]) == {"shape", "random_walk", "earlier fill"}
+
+
+def test_a_good_result_from_elsewhere_helps_once_slices_show_that_it_is_good(ball_cohort):
+    reference = ball_cohort.reference(CASE)
+    imported(ball_cohort, reference, {"drawn slices": "axial 0", "annotation": "x"})
+    annotation = ball_cohort.annotation(CASE)
+    few = Ledger(tuple(entry for entry in annotation.ledger.entries if entry.index in (6, 14)))
+    ball_cohort.save_annotation(CASE, replace(annotation, ledger=few))
+    alone = errors(ball_cohort, filled(ball_cohort, methods=("shape",)))
+    helped = filled(ball_cohort, methods=("shape",), earlier=("theirs",))
+    assert helped.labels[0]["shares"]["earlier theirs"] > 0.5
+    assert errors(ball_cohort, helped) < 0.5 * alone
+
+
+def test_a_bad_one_hardly_counts(ball_cohort):
+    imported(
+        ball_cohort, np.roll(ball_cohort.reference(CASE), 9, axis=1), {"drawn slices": "axial 0", "annotation": "x"}
+    )
+    assert filled(ball_cohort, earlier=("theirs",)).labels[0]["shares"]["earlier theirs"] < 0.1
+
+
+def test_what_cannot_take_part_is_said_and_left_out(ball_cohort):
+    row = filled(ball_cohort, earlier=("fill", "theirs"))
+    assert any("Filled without the earlier fill. The case 'ball_0' has none." in w for w in row.warnings)
+    assert any("Filled without the earlier result of 'theirs'." in w for w in row.warnings)
+    imported(ball_cohort, ball_cohort.reference(CASE), {"image": "another"})
+    row = filled(ball_cohort, earlier=("theirs",))
+    assert any("It was made from another image." in w for w in row.warnings)
+    with pytest.raises(BadInputError, match="Only the fill method 'auto'"):
+        filled(ball_cohort, earlier=("fill",), method="shape")
+
+
+def test_the_command_line_takes_earlier_results(ball_cohort, capsys):
+    filled(ball_cohort)
+    assert main(["fill", str(ball_cohort.folder), "--cases", CASE, "--earlier", "fill", "--json"]) == 0
+    assert "earlier fill" in json.loads(capsys.readouterr().out)[0]["labels"][0]["shares"]
