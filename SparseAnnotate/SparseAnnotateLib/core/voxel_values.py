@@ -43,6 +43,16 @@ def labels_from_values(array: np.ndarray, what: str) -> np.ndarray:
     return array.astype(np.uint8 if high <= 255 else np.uint16)
 
 
+def label_counts(labels: np.ndarray) -> dict[int, int]:
+    """How many voxels each label other than 0 has in an array of unsigned integers, (K, J, I); layer by layer."""
+    counts = np.zeros(1, dtype=np.int64)
+    for layer in labels:
+        here = np.bincount(layer.ravel())
+        counts = np.pad(counts, (0, max(0, len(here) - len(counts))))
+        counts[: len(here)] += here
+    return {value: int(counts[value]) for value in np.flatnonzero(counts).tolist() if value}
+
+
 def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[int, str], what: str) -> str | None:
     """A sentence, starting with `what`, about label values that have no name; None when all have one.
 

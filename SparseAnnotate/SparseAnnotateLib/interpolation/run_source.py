@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.messages import _
+from ..core.voxel_values import label_counts
 from .drawn_stack import Gap, PlaneBox
 from .interpolator import Fill
 from .label_fields import DrawnSlices
@@ -55,19 +57,15 @@ class RunSource:
     @cached_property
     def sizes(self) -> dict[int, int]:
         """How many voxels it finds of each label that it finds at all; the smallest first, whatever its number."""
-        counts = np.zeros(1, dtype=np.int64)
-        for layer in self.found.labels[0]:
-            here = np.bincount(layer.ravel())
-            counts = np.pad(counts, (0, max(0, len(here) - len(counts))))
-            counts[: len(here)] += here
-        found = [v for v in np.flatnonzero(counts).tolist() if v in self.values]
-        same = {count for count in counts.tolist() if np.count_nonzero(counts == count) > 1}
+        counts = {v: count for v, count in label_counts(self.found.labels[0]).items() if v in self.values}
+        occurrences = Counter(counts.values())
+        same = {count for count, number in occurrences.items() if number > 1}
 
         def key(value: int) -> tuple[int, int]:
             # Of the same size: the one found first.
-            return int(counts[value]), int(np.argmax(self.found.labels[0] == value)) if counts[value] in same else 0
+            return counts[value], int(np.argmax(self.found.labels[0] == value)) if counts[value] in same else 0
 
-        return {value: int(counts[value]) for value in sorted(found, key=key)}
+        return {value: counts[value] for value in sorted(counts, key=key)}
 
     def agreement(self, annotation: SparseAnnotation) -> RunAgreement:
         """How it agrees with what is drawn. Raises BadInputError when it has predicted another volume."""

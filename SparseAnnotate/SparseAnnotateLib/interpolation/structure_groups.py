@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import SparseAnnotation, Watch
+from ..core.voxel_values import label_counts
 from .interpolator import Fill, FindsMore, Interpolator
 from .label_fields import DrawnSlices
 
@@ -52,7 +53,7 @@ def filled(
     # Where every fill shows something, but none a structure of its own group, there is no background.
     np.copyto(labels, first, where=closed & (labels == 0))
     annotation.restore_drawn(labels)
-    confidence[annotation.decided_mask([value for values, _part in tasks for value in values])] = 100
+    confidence[annotation.decided_mask({*annotation.label_values(), *label_counts(labels)})] = 100
     return Fill(
         labels,
         confidence,

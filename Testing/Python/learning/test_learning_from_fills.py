@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import BadInputError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.core import BadInputError, Ledger, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.learning.data.patches import extract_patch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
@@ -86,6 +86,33 @@ def test_a_case_that_was_not_filled_and_a_fill_older_than_the_drawing_are_refuse
     ball_cohort.save_annotation(name, SparseAnnotation.from_slices(labels, annotation.geometry, Plane.AXIAL, indices))
     with pytest.raises(BadInputError, match="does not match what is drawn now"):
         cases(ball_cohort, tmp_path, 0.5)
+
+
+def test_a_fill_to_which_a_run_has_added_a_structure_is_learned_from(ball_cohort, tmp_path, monkeypatch):
+    """Where the structure is unknown the fill is not certain; nothing of it counts as another drawing."""
+    from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+    from SparseAnnotateLib.interpolation.likeliest_labels import LikeliestLabels
+    from SparseAnnotateLib.interpolation.run_source import RunSource
+
+    for name in ball_cohort.annotated_cases():
+        annotation = ball_cohort.annotation(name)
+        ledger = Ledger()
+        for entry in annotation.ledger.entries:
+            ledger = ledger.with_state(entry.plane, entry.index, entry.state, structures=["shell"])
+        shell = np.where(annotation.labels > 0, 1, 0).astype(np.uint8)
+        annotation = SparseAnnotation(shell, ledger, annotation.geometry, names=ball_cohort.labels)
+        ball_cohort.save_annotation(name, annotation)
+        kernel = np.where(ball_cohort.reference(name) == 2, 2, 0).astype(np.uint8)
+        chances = np.stack([np.full(kernel.shape, 240, np.uint8), np.full(kernel.shape, 15, np.uint8)])
+        run = RunSource("run r", "run 'r'", LikeliestLabels(np.stack([kernel, 0 * kernel]), chances), (2,), False)
+        annotation = ball_cohort.annotation(name)
+        image = ball_cohort.image(name)[0]
+        done = finished_fill(AutoInterpolator(["shape"], runs=[run]), annotation, lambda image=image: image, {})
+        assert (done.fill.labels == 2).any()
+        facts = ball_cohort.origin(name, annotation, method="auto").facts()
+        write_image(ball_cohort.fill_path(name), done.fill.labels, annotation.geometry, facts=facts)
+        write_image(ball_cohort.fill_confidence_path(name), done.fill.confidence, annotation.geometry, facts=facts)
+    assert len(cases(ball_cohort, tmp_path, 0.5)) == 2
 
 
 def test_cases_whose_names_look_like_those_of_files_have_files_of_their_own(ball_cohort, tmp_path):

@@ -19,7 +19,7 @@ from ...core.intensities import Intensities
 from ...core.messages import _
 from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
-from ...core.voxel_values import require_finite
+from ...core.voxel_values import label_counts, require_finite
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
@@ -323,7 +323,8 @@ def _filled(
     confidence = read_percent(confidence_path, annotation.geometry)
     restored = labels.copy()
     annotation.restore_drawn(restored)
-    decided = annotation.decided_mask(annotation.label_values())
+    # A fill may have structures that a run has added: where these are unknown, it is not certain.
+    decided = annotation.decided_mask({*annotation.label_values(), *label_counts(labels)})
     if not np.array_equal(labels, restored) or not np.array_equal(confidence == 100, decided):
         raise BadInputError(
             _("The fill of case '{name}' does not match what is drawn now. Fill it again.").format(name=name)
