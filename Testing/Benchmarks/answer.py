@@ -101,7 +101,7 @@ def _compared(cohort: Cohort, cases: Sequence[str], figures: Callable[[Callable[
     common = {"cohort": str(cohort.folder), "cases": tuple(cases)}
     requests.fill(requests.FillRequest(**common), Watch())
     alone = figures(cohort.fill_path)
-    requests.predict(requests.PredictRequest(run=RUN, **common), Watch())
+    requests.predict(requests.PredictRequest(run=RUN, model_only=True, **common), Watch())
     by_run = figures(lambda name: cohort.prediction_path(RUN, name))
     filled = requests.fill(requests.FillRequest(run=RUN, **common), Watch())
     share = max(label["shares"][f"run {RUN}"] for result in filled for label in result.labels)

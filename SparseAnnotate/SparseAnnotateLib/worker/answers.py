@@ -26,6 +26,7 @@ from ..interpolation import (
     pooled,
     usable_image,
 )
+from ..interpolation.run_source import RunSource
 from .earlier_results import earlier_results
 from .packages import require_packages
 from .run_sources import RunSources
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from .fill_request import FillRequest
 
 _MOST_MEASURED = 20
-# The last fill of a single case, for filling only the gaps beside a new slice; no more than one, because of its memory.
-_last: dict[tuple[Any, ...], FinishedFill] = {}
+# The last fill of a single case, with the run and the earlier results that took part and sentences about these, for
+# filling only the gaps beside a new slice; no more than one, because of its memory.
+_last: dict[tuple[Any, ...], tuple[FinishedFill, list[RunSource], list[str]]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,28 +126,35 @@ class Answers:
         names, run = cohort.labels, request.run
         # Taken before the work, so that changes during it are noticed later.
         facts = cohort.origin(name, annotation, method=request.method, run=run).facts()
-        method: Interpolator = self._method
-        before: list[str] = []
-        if isinstance(method, AutoInterpolator) and (runs is not None or request.earlier):
-            found, before = earlier_results(cohort, name, request.earlier)
-            if runs is not None:
-                by_run, problems = runs.of(name, watch.part(0, 2))
-                found, before = [*by_run, *found], [*problems, *before]
-                annotation = annotation.with_more_names(runs.further_names)
-                names = {**runs.further_names, **names}
-                watch = watch.part(1, 2)
-            method = method.with_runs(found)
         # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
         content = run_fingerprint(cohort.run_folder(run)) if run else ""
         image = cohort.image_fingerprint(name)
-        key = (str(cohort.folder), request.state, name, request.method, request.beyond, image, run, content)
-        previous = _last.pop(key, None)
+        ways = (request.method, request.methods, request.beyond, run, content, runs.mark if runs is not None else "")
+        key = (str(cohort.folder), request.state, name, image, *ways)
+        previous, found, problems = _last.pop(key, (None, None, []))
         _last.clear()
+        method: Interpolator = self._method
+        if isinstance(method, AutoInterpolator) and (runs is not None or request.earlier):
+            if runs is not None:
+                annotation = annotation.with_more_names(runs.further_names)
+                names = {**runs.further_names, **names}
+            if not found or (runs is not None and runs.writes_uncertainty):
+                found, problems = self._sources(name, watch.part(0, 2))
+                watch = watch.part(1, 2)
+            method = method.with_runs(found)
         image_of = partial(_image, cohort, name)
         done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
-        if self._is_only_one and isinstance(method, IncrementalInterpolator) and not run and not request.earlier:
-            _last[key] = done
-        return Answer(replace(done, warnings=(*before, *done.warnings)), annotation, facts)
+        if self._is_only_one and isinstance(method, IncrementalInterpolator) and not request.earlier and not problems:
+            _last[key] = (done, found or [], problems)
+        return Answer(replace(done, warnings=(*problems, *done.warnings)), annotation, facts)
+
+    def _sources(self, name: str, watch: Watch) -> tuple[list[RunSource], list[str]]:
+        """The run and the earlier results as sources for a case, and why some take no part."""
+        earlier, problems = earlier_results(self._cohort, name, self._request.earlier)
+        if self._runs is None:
+            return earlier, problems
+        by_run, why = self._runs.of(name, watch)
+        return [*by_run, *earlier], [*why, *problems]
 
 
 def require_choosing(method: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ class RunSources:
         is_needed: True where a case that it cannot predict is an error.
 
     Attributes:
+        mark: changes with how the run predicts. writes_uncertainty: see above.
         further_names: label value to name of the run's structures that the cohort does not know.
 
     Raises BadInputError when the run has no structure of the cohort.
@@ -40,7 +42,8 @@ class RunSources:
         is_needed: bool = False,
     ):
         self._predictor, self._name, self._clean_up = predictor, name, clean_up
-        self._uncertainty, self._is_needed = uncertainty, is_needed
+        self.writes_uncertainty, self._is_needed = uncertainty, is_needed
+        self.mark = f"{predictor.ways} {clean_up}"
         card = predictor.card
         by_name = {name: value for value, name in cohort.labels.items()}
         # By name: a label may have been given another name, or another value, since.
@@ -74,7 +77,7 @@ class RunSources:
         """
         part = watch.part(0, 1, _("'{case}', by the run: ").format(case=name))
         try:
-            *_kept, notes = self._predictor.keep_likeliest(name, part, self._uncertainty)
+            *_kept, notes = self._predictor.keep_likeliest(name, part, self.writes_uncertainty)
             found, more = self._predictor.likeliest(name, part, self._clean_up)
         except CancelledError:
             raise
@@ -84,14 +87,9 @@ class RunSources:
             # The case is filled without the run.
             problem = _("Filled without the run '{run}'. {problem}")
             return [], [problem.format(run=self._name, problem=error.message)]
-        table = np.zeros(max([int(found.labels.max()), *self._value_of]) + 1, dtype=np.uint16)
-        for value, ours in self._value_of.items():
-            table[value] = ours or 0
-        dtype = np.uint8 if table.max() < 256 else np.uint16
-        labels = table.astype(dtype)[found.labels]
-        # Structures without a label of their own count as background.
-        chances = np.where((found.labels > 0) & (labels == 0), 0, found.chances).astype(dtype)
-        card, known = self._predictor.card, LikeliestLabels(labels, chances)
+        card = self._predictor.card
+        same = all(value == ours for value, ours in self._value_of.items())
+        known = found if same else _renumbered(found, self._value_of)
         notes = tuple(dict.fromkeys([*notes, *more, *self._left_out()]))
         own, title = _("run {name}").format(name=self._name), _("run '{name}'").format(name=self._name)
         source = RunSource(own, title, known, self._known, name in card.cases, card.validation_dice, notes)
@@ -109,3 +107,17 @@ class RunSources:
                 "other structures here: left out. Give the structures the same names to use them."
             ).format(run=self._name, structures=listed(clashing, 5))
         ]
+
+
+def _renumbered(found: LikeliestLabels, value_of: Mapping[int, int | None]) -> LikeliestLabels:
+    """With other label values; structures that have none count as background."""
+    table = np.zeros(max(value_of) + 1, dtype=np.uint16)
+    for value, ours in value_of.items():
+        table[value] = ours or 0
+    dtype = np.uint8 if table.max() < 256 else np.uint16
+    labels, chances = np.empty(found.labels.shape, dtype=dtype), np.empty(found.labels.shape, dtype=dtype)
+    # Layer by layer, because of their memory.
+    for place in np.ndindex(found.labels.shape[:2]):
+        labels[place] = table[found.labels[place]]
+        chances[place] = np.where((found.labels[place] > 0) & (labels[place] == 0), 0, found.chances[place])
+    return LikeliestLabels(labels, chances)

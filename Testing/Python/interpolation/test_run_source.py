@@ -151,12 +151,23 @@ def test_a_run_of_another_volume_is_refused():
         answer(drawn((4, 12, 20)), source)
 
 
-def test_after_a_change_the_gaps_beside_it_are_filled_again_with_the_run():
-    before = answer(drawn(range(4, 40, 8)), run(reference()))
-    after = drawn([*range(4, 40, 8), 16])
+def test_after_a_change_only_the_gaps_beside_it_are_filled_again_with_the_run():
+    indices = list(range(2, 40, 4))
+    before = answer(drawn(indices), run(reference()))
+    shares, old = before.fill.shares, before.fill.labels.copy()
+    labels = reference()
+    labels[18, :6, :6] = 1
+    after = drawn(indices, labels)
     again = finished_fill(AutoInterpolator(runs=[run(reference())]), after, lambda: None, NAMES, previous=before)
-    whole = answer(after, run(reference()))
-    np.testing.assert_array_equal(again.fill.labels, whole.fill.labels)
-    assert before.fill.shares[1]["run r"] > 0.8
-    np.testing.assert_array_equal(again.fill.labels[16], reference()[16])
+    assert again.fill.is_updated
+    assert again.fill.shares == shares
+    np.testing.assert_array_equal(again.fill.labels[18], labels[18])
+    far = [index for index in range(40) if not 14 <= index <= 22]
+    np.testing.assert_array_equal(again.fill.labels[far], old[far])
     assert dice(again.fill.labels) > 0.97
+    # With a quarter more slices everything is measured again.
+    more = finished_fill(
+        AutoInterpolator(runs=[run(reference())]), drawn([*indices, 16, 20, 24]), lambda: None, NAMES, previous=before
+    )
+    assert not more.fill.is_updated
+    np.testing.assert_array_equal(more.fill.labels, answer(drawn([*indices, 16, 20, 24]), run(reference())).fill.labels)

@@ -62,17 +62,21 @@ def test_a_case_is_predicted_once_for_each_run(trained, monkeypatch):
     made = []
     real = predictor.VolumePrediction
     monkeypatch.setattr(predictor, "VolumePrediction", lambda *given: made.append(1) or real(*given))
-    name = trained.annotated_cases()[0]
+    name, other = trained.annotated_cases()
     filled(trained, cases=(name,))
     annotation = trained.annotation(name)
     more = SparseAnnotation.from_slices(annotation.labels, annotation.geometry, Plane.AXIAL, [6, 10, 14])
     trained.save_annotation(name, more)
     filled(trained, cases=(name,))
     assert len(made) == 1
+    filled(trained, cases=(other,))
+    filled(trained, cases=(name,))
+    assert len(made) == 2, "both are known now, this one from disk"
+    filled(trained, cases=(other,))
     for path in (trained.cache_folder / "likeliest").iterdir():
         path.write_bytes(path.read_bytes()[:100])
     filled(trained, cases=(name,))
-    assert len(made) == 2, "a damaged file is not used"
+    assert len(made) == 3, "a damaged file is not used"
 
 
 def test_what_cannot_be_combined_is_refused(trained):

@@ -147,12 +147,14 @@ class AutoInterpolator:
         """Update a fill after some slices have changed, with the shares of the previous one.
 
         Everything is measured and filled again where a label is new, a method gives no probabilities, nothing had been
-        measured, or the number of drawn slices has changed by a quarter since; and with a run, whose share depends on
-        all drawn slices.
+        measured, or the number of drawn slices has changed by a quarter since.
         """
         names = {name for shares in previous.shares.values() for name in shares}
         soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
-        if self._runs or set(soft) != names or not set(annotation.label_values()) <= set(previous.shares):
+        runs = RunsTakingPart(self._runs, annotation, self._only)
+        soft |= runs.sources()
+        added = list(runs.added())
+        if set(soft) != names or not {*annotation.label_values(), *added} <= set(previous.shares):
             return self.fill(annotation, image, watch)
         drawn, before = _slice_count(annotation), previous.measured_on
         if not previous.scores or abs(drawn - before) > _SLICES_CHANGED * before:
@@ -164,6 +166,7 @@ class AutoInterpolator:
         fill = mixture.refill(previous, annotation, image, changed, watch)
         return replace(
             fill,
+            warnings=tuple(dict.fromkeys((*runs.notes(added), *fill.warnings))),
             methods=previous.methods,
             shares=previous.shares,
             scores=previous.scores,

@@ -169,10 +169,14 @@ class Predictor:
             self._write_uncertainty(case, found.on_own_grid(annotation, self.card.classes), facts)
         return found.likeliest, image, (*self._notes_on_device, *found.notes)
 
+    @property
+    def ways(self) -> str:
+        """Short text that differs between choices of models and flips."""
+        return f"{self._flips:d}" if self._uses_all else "-".join([f"{self._flips:d}", *sorted(self._roles)])
+
     def _likeliest_path(self, case: str) -> Path:
         marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
-        ways = f"{self._flips:d}" if self._uses_all else "-".join([f"{self._flips:d}", *sorted(self._roles)])
-        return self._cohort.cache_folder / "likeliest" / f"{'-'.join([*marks, ways])}.npy"
+        return self._cohort.cache_folder / "likeliest" / f"{'-'.join([*marks, self.ways])}.npy"
 
     def likeliest(
         self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None
@@ -181,14 +185,16 @@ class Predictor:
         watch = watch or Watch()
         known, image, notes = self.keep_likeliest(case, watch)
         annotation = self._cohort.annotation(case)
-        classes, chances = known.labels, np.array(known.chances)
-        left, more = self._cleaned(np.array(classes[0]), image, annotation, clean_up or CleanUp(), watch)
-        removed = (classes[0] > 0) & (left == 0)
-        chances[:, removed] = 0
-        table = self.card.label_table
-        own = [np.ascontiguousarray(annotation.geometry.from_standard_order(part)) for part in (*classes, *chances)]
-        labels = table[np.stack(own[:2])]
-        return LikeliestLabels(labels, np.stack(own[2:]).astype(labels.dtype)), (*notes, *more)
+        left, more = self._cleaned(np.array(known.labels[0]), image, annotation, clean_up or CleanUp(), watch)
+        kept = (left > 0) | (known.labels[0] == 0)
+        own, table = annotation.geometry.from_standard_order, self.card.label_table
+        labels = np.empty((2, *annotation.geometry.shape), dtype=table.dtype)
+        chances = np.empty_like(labels)
+        # One after the other, because of their memory.
+        for place in range(2):
+            labels[place] = table[own(known.labels[place])]
+            chances[place] = own(known.chances[place] * kept)
+        return LikeliestLabels(labels, chances), (*notes, *more)
 
     def _cleaned(
         self, classes: np.ndarray, image: np.ndarray, annotation: SparseAnnotation, clean_up: CleanUp, watch: Watch
