@@ -151,10 +151,15 @@ class SparseAnnotation:
         return mask
 
     def with_more_names(self, names: Mapping[int, str]) -> SparseAnnotation:
-        """The annotation with names of further structures, which are unknown on all of its slices."""
+        """The annotation with names of further structures, which are unknown on all of its slices.
+
+        Values that are drawn, with or without a name, keep their meaning.
+        """
         more = {value: name for value, name in names.items() if value not in self.names}
         if not more or not self.names:
             return self
+        shown = self.label_values()
+        more = {value: name for value, name in more.items() if value not in shown}
         known = tuple(self.names.values())
         entries = (replace(e, structures=known if e.structures is None else e.structures) for e in self.ledger.entries)
         return replace(self, ledger=replace(self.ledger, entries=tuple(entries)), names={**self.names, **more})

@@ -54,6 +54,24 @@ def is_whole_array(path: Path) -> bool:
     return is_whole
 
 
+def limit_size(folder: Path, most: int, kept: str) -> None:
+    """Remove the oldest files of a cache folder until it has at most `most` bytes; those starting with `kept` stay."""
+    found = []
+    for path in folder.iterdir():
+        try:
+            stat = path.stat()
+        except OSError:
+            continue  # another process has removed it
+        found.append((stat.st_mtime, stat.st_size, path))
+    total = sum(size for _time, size, _path in found)
+    for _time, size, path in sorted(found):
+        if total <= most:
+            return
+        if not path.name.startswith(kept):
+            path.unlink(missing_ok=True)
+            total -= size
+
+
 def load_array(path: Path) -> np.ndarray | None:
     """A small array in memory; None when the file is missing, or has changed since `save_array` wrote it."""
     try:

@@ -11,8 +11,8 @@ from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.messages import _, counted
 from ..core.planes import slice_layer
 from .findings import fill_summary, fill_warnings
-from .interpolator import Fill, IncrementalInterpolator, Interpolator
-from .structure_groups import filled
+from .interpolator import Fill, FindsMore, IncrementalInterpolator, Interpolator
+from .structure_groups import filled, unseen_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ def finished_fill(
     if (
         previous is not None
         and isinstance(method, IncrementalInterpolator)
+        and not unseen_by(method, annotation)
         and not annotation.has_unknown_structures
         and not previous.annotation.has_unknown_structures
         and previous.annotation.geometry == annotation.geometry
@@ -69,7 +70,8 @@ def finished_fill(
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
     undecided = _left_undecided(annotation, fill)
-    warnings = (*([problem] if problem else []), *fill_warnings(annotation, fill, names, ends=beyond is None))
+    notes = method.notes(annotation) if isinstance(method, FindsMore) else []
+    warnings = (*([problem] if problem else []), *notes, *fill_warnings(annotation, fill, names, ends=beyond is None))
     warnings += (undecided,) if undecided else ()
     return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
 

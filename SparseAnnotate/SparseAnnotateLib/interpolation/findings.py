@@ -9,7 +9,7 @@ from ..core import SparseAnnotation
 from ..core.messages import _, joined, listed
 from ..core.structure_notes import structure_sentences
 from .drawn_stack import DrawnStack
-from .interpolator import Fill, method_label
+from .interpolator import INTERPOLATORS, Fill, method_label
 from .label_fields import DrawnSlices
 from .lost_structures import lost_sentences, lost_structures
 
@@ -78,14 +78,11 @@ def _thin_sentences(annotation: SparseAnnotation, values: Sequence[int], names: 
 def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
     """The leave-one-out scores of the fill in one sentence; '' if it was not measured."""
     chosen = sorted((s for s in fill.scores if fill.methods.get(s.label) == s.method), key=lambda s: s.label)
+    left = [label for label in sorted(fill.shares) if all(s.label != label for s in chosen) and _is_told(fill, label)]
+    others = listed([f"'{names.get(label, label)}' ({shares_text(fill, label)})" for label in left], _MOST_SHOWN)
     if not chosen:
-        mixed = [
-            f"'{names.get(label, label)}' ({shares_text(fill, label)})"
-            for label, shares in sorted(fill.shares.items())
-            if sum(share >= _LEAST_SHOWN for share in shares.values()) > 1
-        ]
         sources = _("No drawn slice could be hidden to measure the fill. It is from: {sources}.")
-        return sources.format(sources=listed(mixed, _MOST_SHOWN)) if mixed else ""
+        return sources.format(sources=others) if left else ""
     spacing = sum(s.spacing_mm * s.slices for s in chosen) / sum(s.slices for s in chosen)
     figures = listed(
         [f"'{names.get(s.label, s.label)}' {s.dice:.2f} ({shares_text(fill, s.label)})" for s in chosen], _MOST_SHOWN
@@ -96,11 +93,19 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
     )
     if any(_unmeasured_share(fill, s.label) > 0 for s in chosen):
         text = _(
-            "Leave-one-out Dice of the drawn slices alone, without the run, with hidden slices filled from neighbors "
-            "{spacing:.3g} mm apart (twice the usual spacing): {figures}."
+            "Leave-one-out Dice of the fill methods alone, with hidden slices filled from neighbors {spacing:.3g} mm "
+            "apart (twice the usual spacing): {figures}."
         )
     summary = text.format(spacing=spacing, figures=figures)
+    if left:
+        summary = joined(" ", [summary, _("Not measured: {sources}.").format(sources=others)])
     return joined(" ", [summary, _("Measured before the last change.")]) if fill.is_updated else summary
+
+
+def _is_told(fill: Fill, label: int) -> bool:
+    """Whether users should be told where a label that was not measured comes from: not from one method alone."""
+    sources = [name for name, share in fill.shares[label].items() if share >= _LEAST_SHOWN]
+    return len(sources) > 1 or any(name not in INTERPOLATORS for name in sources)
 
 
 def _unmeasured_share(fill: Fill, label: int) -> float:

@@ -114,6 +114,10 @@ class FindsMore(Protocol):
         """Labels that no drawn slice says anything about; all other voxels are 0."""
         ...
 
+    def notes(self, annotation: SparseAnnotation) -> list[str]:
+        """Sentences on what it finds so; they are not among the warnings of its fills."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class InterpolatorEntry(Entry):

@@ -13,21 +13,17 @@ from ..core.planes import slice_layer
 
 @dataclass(frozen=True, eq=False)
 class RunAgreement:
-    """Voxels of each label on each drawn slice; where slices cross, a voxel counts on each of them.
+    """Voxels of each pair of labels on the drawn slices; where slices cross, a voxel counts on each of them.
 
     Attributes:
-        annotation: what is drawn. slices: (plane, index) of each of n drawn slices.
-        found, drawn, both: (n, labels) int, voxels that the run labels so, that are drawn so, and that are both;
-            undecided voxels are left out.
-        together: (labels, labels) int, on all slices: how many voxels of each found label have each drawn one.
+        annotation: what is drawn. slices: (plane, index) of each drawn slice that is compared.
+        pairs: (n, 4) int64: the number of a slice in `slices`, a label that the run finds there, the label that is
+            drawn there, and how many voxels have both; undecided voxels are left out.
     """
 
     annotation: SparseAnnotation
     slices: tuple[tuple[Plane, int], ...]
-    found: np.ndarray
-    drawn: np.ndarray
-    both: np.ndarray
-    together: np.ndarray
+    pairs: np.ndarray
 
     @classmethod
     def of(
@@ -41,54 +37,55 @@ class RunAgreement:
             for index in indices
             if (plane_of[axis], index) not in without
         ]
-        count = 1 + max(int(found.max(initial=0)), max(annotation.label_values(), default=0))
-        figures = np.zeros((3, len(layers), count), dtype=np.int64)
-        together = np.zeros((count, count), dtype=np.int64)
+        rows = [np.empty((0, 4), dtype=np.int64)]
         for number, (axis, index) in enumerate(layers):
             layer = slice_layer(axis, index)
             decided = slice(None) if annotation.undecided is None else ~annotation.undecided[layer]
             here, truth = found[layer][decided].ravel(), annotation.labels[layer][decided].ravel()
-            for place, values in enumerate((here, truth, truth[here == truth])):
-                figures[place, number] = np.bincount(values, minlength=count)
-            pairs = here.astype(np.int64) * count + truth
-            together += np.bincount(pairs, minlength=count * count).reshape(count, count)
-        slices = tuple((plane_of[axis], index) for axis, index in layers)
-        return cls(annotation, slices, figures[0], figures[1], figures[2], together)
+            both = (here.astype(np.uint32) << np.uint32(16)) | truth
+            codes, counts = np.unique(both, return_counts=True)
+            rows.append(np.stack([np.full(len(codes), number), codes >> 16, codes & 0xFFFF, counts], axis=1))
+        return cls(annotation, tuple((plane_of[axis], index) for axis, index in layers), np.concatenate(rows))
 
     def size(self, value: int) -> int:
         """Voxels of a label that the run finds on the drawn slices."""
-        return int(self.found[:, value].sum()) if value < len(self.together) else 0
+        return int(self.pairs[self.pairs[:, 1] == value, 3].sum())
 
     def dice(self, value: int) -> tuple[float, int]:
         """Dice of a label on the slices that decide it, and how many of these show it, as drawn or found."""
-        if value >= len(self.together):
-            return 0.0, 0
-        decides = self._deciding(value)
-        either = (self.found + self.drawn)[decides, value]
-        shown = int(np.count_nonzero(either))
-        return (2.0 * float(self.both[decides, value].sum()) / float(either.sum()) if shown else 0.0), shown
+        pairs = self._deciding(value)
+        found, drawn = pairs[pairs[:, 1] == value], pairs[pairs[:, 2] == value]
+        shown = len(np.union1d(found[:, 0], drawn[:, 0]))
+        either = int(found[:, 3].sum() + drawn[:, 3].sum())
+        both = int(found[found[:, 2] == value, 3].sum())
+        return (2.0 * both / either if either else 0.0), shown
 
     def contradicted(self, value: int) -> int:
         """On how many slices that decide a label the run finds it, and none of it is drawn."""
-        if value >= len(self.together):
-            return 0
-        decides = self._deciding(value)
-        return int(np.count_nonzero((self.found[decides, value] > 0) & (self.drawn[decides, value] == 0)))
+        pairs = self._deciding(value)
+        found, drawn = (pairs[pairs[:, column] == value, 0] for column in (1, 2))
+        return len(np.setdiff1d(found, drawn))
 
     def twin(self, value: int) -> int | None:
         """The drawn label in whose place the run finds `value`: the same structure by another name.
 
-        None where less than half of both together is shared.
+        None where less than half of both together is shared, on the slices that decide the drawn label.
         """
-        if value >= len(self.together):
-            return None
-        shared = self.together[value].copy()
-        shared[0] = 0
-        best = int(np.argmax(shared))
-        union = self.together[value].sum() + self.together[:, best].sum() - shared[best]
-        return best if 2 * shared[best] > union else None
+        with_label = self.pairs[(self.pairs[:, 1] == value) & (self.pairs[:, 2] > 0)]
+        best: tuple[float, int] | None = None
+        for other in np.unique(with_label[:, 2]).tolist():
+            pairs = self._deciding(other)
+            found, drawn = pairs[:, 1] == value, pairs[:, 2] == other
+            shared, either = int(pairs[found & drawn, 3].sum()), int(pairs[found | drawn, 3].sum())
+            if 2 * shared > either and (best is None or shared / either > best[0]):
+                best = (shared / either, other)
+        return best[1] if best is not None else None
 
     def _deciding(self, value: int) -> np.ndarray:
+        """The pairs on slices that decide a label."""
         silent = self.annotation.silent_on(value)
-        decides: np.ndarray = np.array([key not in silent for key in self.slices], dtype=bool)
-        return decides
+        if not silent:
+            return self.pairs
+        decides = np.array([key not in silent for key in self.slices], dtype=bool)
+        found: np.ndarray = self.pairs[decides[self.pairs[:, 0]]]
+        return found

@@ -53,6 +53,7 @@ class RunSource:
     made_from: frozenset[tuple[Plane, int]] = frozenset()
     is_prediction: bool = True
     reliability: Mapping[int, float] = field(default_factory=dict)
+    _last_agreement: RunAgreement | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def sizes(self) -> dict[int, int]:
@@ -69,23 +70,39 @@ class RunSource:
 
     def agreement(self, annotation: SparseAnnotation) -> RunAgreement:
         """How it agrees with what is drawn. Raises BadInputError when it has predicted another volume."""
-        self._check(annotation)
-        return RunAgreement.of(self.found.labels[0], annotation, self.made_from)
+        if self._last_agreement is None or self._last_agreement.annotation is not annotation:
+            self._check(annotation)
+            found = RunAgreement.of(self.found.labels[0], annotation, self.made_from)
+            object.__setattr__(self, "_last_agreement", found)
+            return found
+        return self._last_agreement
+
+    @property
+    def usual_dice(self) -> float:
+        """Its Dice on held-out slices, or what is assumed where that is not known."""
+        return UNKNOWN_DICE if self.dice is None else self.dice
 
     def alone(self, values: Collection[int], dtype: np.dtype) -> Fill:
-        """What it finds of some labels, with its probabilities as the confidence; of at least this dtype."""
-        labels = np.array(self.found.labels[0])
+        """What it finds of some labels, of at least this dtype, with the chance of being right as the confidence."""
+        labels, chances = self.found.labels, self.found.chances
         wanted = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
         wanted[[value for value in values if value < len(wanted)]] = True
-        labels[~wanted[labels]] = 0
-        confidence = np.clip(self.found.chances[0].astype(np.uint16) * 100 // CERTAIN, 1, 99).astype(np.uint8)
-        return Fill(labels.astype(np.promote_types(dtype, labels.dtype), copy=False), confidence)
+        own = np.zeros(labels.shape[1:], dtype=np.promote_types(dtype, labels.dtype))
+        confidence = np.empty(own.shape, dtype=np.uint8)
+        # Layer by layer, because of their memory.
+        for layer in range(len(own)):
+            is_wanted = wanted[labels[:, layer]]
+            own[layer] = np.where(is_wanted[0], labels[0, layer], 0)
+            sure = np.where(is_wanted[1], CERTAIN - chances[1, layer].astype(np.int64), CERTAIN)
+            sure = np.where(is_wanted[0], chances[0, layer], sure)
+            confidence[layer] = np.clip(sure * 100 // CERTAIN, 1, 99)
+        return Fill(own, confidence)
 
     def far_share(self, value: int) -> float:
         """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly."""
         if not self.is_prediction:
             return 0.0
-        dice = self.reliability.get(value, UNKNOWN_DICE if self.dice is None else self.dice)
+        dice = self.reliability.get(value, self.usual_dice)
         return _FAR_SHARE * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
 
     def rated(self, agreement: RunAgreement) -> RunSource:
@@ -99,7 +116,7 @@ class RunSource:
         Few slices tell little: its Dice on held-out slices counts as much as four of them. Of slices that it has
         learned from only failures are evidence.
         """
-        usual = UNKNOWN_DICE if self.dice is None else self.dice
+        usual = self.usual_dice
         dice, slices = agreement.dice(value)
         measured = (dice * slices + usual * _PRIOR_SLICES) / (slices + _PRIOR_SLICES)
         return min(measured, usual) if self.learned_here else measured

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ..core import SparseAnnotation
-from ..core.messages import _, counted, listed
+import numpy as np
+
+from ..core import SparseAnnotation, Watch
+from ..core.messages import _, listed
+from ..core.voxel_values import label_counts
+from .drawn_stack import Gap
 from .interpolator import Fill
+from .label_fields import DrawnSlices
+from .label_gaps import LabelGap
 from .mixing import MIXTURE, Evidence, Shares
 from .run_source import UNKNOWN_DICE, RunSource
 
 _NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
 _MOST_NAMED = 8
+NOT_DRAWN: str = _("drawn slices without it")
+"""The name of `NotDrawn` among the sources of a mixture."""
 
 
 class RunsTakingPart:
@@ -36,6 +44,10 @@ class RunsTakingPart:
     def sources(self) -> dict[str, RunSource]:
         """The runs with their reliability on the drawn slices."""
         return {name: run.rated(self._agreements[name]) for name, run in self._runs.items()}
+
+    def beside(self) -> dict[str, NotDrawn]:
+        """The further source that the labels need which the runs add; none without any."""
+        return {NOT_DRAWN: NotDrawn()} if self.added() else {}
 
     def added(self) -> dict[int, int]:
         """Labels that the runs add, the smallest in the volume first: voxels found of each on the drawn slices."""
@@ -61,13 +73,18 @@ class RunsTakingPart:
         Mixtures with a run cannot be tried on hidden slices: across the wide gap there, drawn slices tell too little.
         So a run's share follows from the errors of both, as if they were independent: inverse to their squares.
         That of the drawn slices is measured across twice the gap, and taken to be smaller across the gap itself.
+        Of a label that no drawn slice shows the methods know nothing: beside the run there is only the chance that it
+        is not there, see `NotDrawn`.
 
         Args:
             known: of the methods, on hidden slices. own: their shares.
         """
-        shares = dict(own)
-        scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
-        error = _NARROWER * (1.0 - scores[0].dice) if scores else 1.0 - UNKNOWN_DICE
+        error = 1.0 - UNKNOWN_DICE
+        shares: dict[str, float] = {NOT_DRAWN: 1.0}
+        if value in self._shown:
+            shares = dict(own)
+            scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
+            error = _NARROWER * (1.0 - scores[0].dice) if scores else error
         for name, run in self._runs.items():
             share = 0.0
             if value in run.values:
@@ -77,21 +94,36 @@ class RunsTakingPart:
         return shares
 
     def alone(self, values: Collection[int]) -> Fill:
-        """Labels that no drawn slice says anything about, as the run that knows most of them finds them."""
-        name, run = max(self._runs.items(), key=lambda item: len(set(values).intersection(item[1].sizes)))
-        fill = run.alone(values, self._annotation.labels.dtype)
-        names = listed([self._quoted(value) for value in run.sizes if value in values], _MOST_NAMED)
-        note = _("No drawn slice says anything about {structures}: taken from the {source} alone.").format(
-            structures=names, source=run.title
-        )
-        shares: dict[int, Shares] = {value: {name: 1.0} for value in values}
-        return replace(fill, methods=dict.fromkeys(values, MIXTURE), shares=shares, warnings=(*run.notes, note))
+        """Labels that no drawn slice says anything about, each as the most reliable run that has it finds it."""
+        owner: dict[str, list[int]] = {}
+        for value in values:
+            having = [name for name, run in self._runs.items() if value in run.sizes]
+            best = max(having, key=lambda name: self._runs[name].usual_dice)
+            owner.setdefault(best, []).append(value)
+        fill: Fill | None = None
+        shares: dict[int, Shares] = {}
+        for name, owned in owner.items():
+            one = self._runs[name].alone(owned, self._annotation.labels.dtype)
+            shares |= {value: {name: 1.0} for value in owned}
+            fill = one if fill is None else _both(fill, one)
+        if fill is None:
+            raise ValueError("no run has any of these labels")
+        return replace(fill, methods=dict.fromkeys(shares, MIXTURE), shares=shares)
 
-    def notes(self, added: Sequence[int]) -> list[str]:
-        """What to know of the runs; `added`: the labels that they add."""
+    def notes(self) -> list[str]:
+        """What to know of the runs and of the structures that they add."""
+        added = list(self.added())
+        unseen = [value for value in added if not self._annotation.is_decided_somewhere(value)]
         notes: list[str] = []
         for source, run in self._runs.items():
+            agreement = self._agreements[source]
             notes += run.notes
+            if taken := [value for value in unseen if value in run.sizes]:
+                notes.append(
+                    _("No drawn slice says anything about {structures}: taken from the {source} alone.").format(
+                        structures=self._listed(taken), source=run.title
+                    )
+                )
             for value, other in self._twins(source).items():
                 notes.append(
                     _(
@@ -99,41 +131,59 @@ class RunsTakingPart:
                         "they are the same structure, give it one name."
                     ).format(source=run.title, structure=self._quoted(value), drawn=self._quoted(other))
                 )
-            for value in added:
-                count = self._agreements[source].contradicted(value)
-                if count:
-                    notes.append(_contradiction(run.title, self._quoted(value), count))
-            unknown = [self._quoted(value) for value in sorted(self._shown) if value not in run.values]
-            if unknown:
+            if contradicted := [value for value in added if value not in unseen and agreement.contradicted(value)]:
+                notes.append(
+                    _(
+                        "The {source} has structures on drawn slices that show none of them, so it counts less for "
+                        "these: {structures}. Where such a slice does not speak for one of them, mark it again "
+                        "without that structure."
+                    ).format(source=run.title, structures=self._listed(contradicted))
+                )
+            unknown = [value for value in sorted(self._shown) if value not in run.values]
+            if unknown and run.is_prediction:
                 notes.append(
                     _("The {source} does not know {structures}: filled without it.").format(
-                        source=run.title, structures=listed(unknown, _MOST_NAMED)
+                        source=run.title, structures=self._listed(unknown)
                     )
                 )
             if run.learned_here and run.is_prediction:
+                dice = _("unknown, {dice:.2f} is assumed").format(dice=run.usual_dice)
                 notes.append(
                     _(
-                        "The {source} has learned from slices of this volume, so that predicting them is no "
+                        "The {source} has learned from slices of this volume, so that predicting them well is no "
                         "evidence: its share follows from its Dice on slices that it has not seen ({dice})."
-                    ).format(source=run.title, dice=_("unknown") if run.dice is None else f"{run.dice:.2f}")
+                    ).format(source=run.title, dice=dice if run.dice is None else f"{run.dice:.2f}")
                 )
         return notes
+
+    def _listed(self, values: Sequence[int]) -> str:
+        return listed([self._quoted(value) for value in values], _MOST_NAMED)
 
     def _quoted(self, value: int) -> str:
         return f"'{self._annotation.names.get(value, value)}'"
 
 
-def _contradiction(source: str, structure: str, count: int) -> str:
-    return counted(
-        count,
-        _(
-            "The {source} has {structure} on {count} drawn slice that shows none, so it counts less. Where the "
-            "slice does not speak for {structure}, mark it again without that structure."
-        ),
-        _(
-            "The {source} has {structure} on {count} drawn slices that show none, so it counts less. Where the "
-            "slices do not speak for {structure}, mark them again without that structure."
-        ),
-        source=source,
-        structure=structure,
-    )
+class NotDrawn:
+    """A source for labels that no drawn slice shows: they are nowhere."""
+
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> None:
+        """See `ChanceSource`."""
+
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: None, watch: Watch) -> np.ndarray:
+        """See `ChanceSource`."""
+        return np.zeros(place.inside.shape, dtype=np.float32)
+
+    def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
+        """See `ChanceSource`."""
+
+
+def _both(first: Fill, second: Fill) -> Fill:
+    """Labels of either; where both have one, that of fewer voxels."""
+    labels = first.labels.astype(np.promote_types(first.labels.dtype, second.labels.dtype), copy=False)
+    sizes = label_counts(first.labels) | label_counts(second.labels)
+    size = np.full(max(sizes, default=0) + 1, np.iinfo(np.int64).max)
+    size[list(sizes)] = list(sizes.values())
+    for layer in range(len(labels)):
+        ours, theirs = labels[layer], second.labels[layer]
+        np.copyto(ours, theirs, where=size[theirs] < size[ours])
+    return replace(first, labels=labels, confidence=np.minimum(first.confidence, second.confidence))

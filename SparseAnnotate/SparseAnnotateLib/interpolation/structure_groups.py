@@ -23,7 +23,7 @@ def filled(
     the fill are decided.
     """
     more = method.found_elsewhere(annotation) if isinstance(method, FindsMore) else {}
-    unseen = [value for value in more if not annotation.is_decided_somewhere(value)]
+    unseen = unseen_by(method, annotation)
     groups = annotation.structure_groups([value for value in more if value not in unseen])
     if len(groups) == 1 and groups[0][1] is annotation and not unseen:
         return method.fill(annotation, image, watch)
@@ -62,6 +62,12 @@ def filled(
         tuple(score for fill in own for score in fill.scores),
         {value: shares for fill in own for value, shares in fill.shares.items()},
     )
+
+
+def unseen_by(method: Interpolator, annotation: SparseAnnotation) -> list[int]:
+    """The labels that a method finds, and no drawn slice says anything about."""
+    found = method.found_elsewhere(annotation) if isinstance(method, FindsMore) else {}
+    return [value for value in found if not annotation.is_decided_somewhere(value)]
 
 
 def _of_group(

@@ -15,6 +15,7 @@ from ..core.images import write_image
 from ..core.messages import _
 from ..core.origin import run_fingerprint
 from ..core.registry import Need, imported
+from ..core.structure_values import names_as_facts
 from ..interpolation import (
     INTERPOLATORS,
     AutoInterpolator,
@@ -61,12 +62,13 @@ class Answer:
     def write(self, path: Path, confidence_path: Path) -> None:
         """Write labels and confidence."""
         geometry = self.annotation.geometry
+        facts = {**self.facts, **names_as_facts(self.annotation.names)}
         write_image(confidence_path, self.done.fill.confidence, geometry, facts=self.facts)
-        write_image(path, self.done.fill.labels, geometry, facts=self.facts)
+        write_image(path, self.done.fill.labels, geometry, facts=facts)
 
-    def labels(self, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    def labels(self) -> list[dict[str, Any]]:
         """For each label its name, the share of each source, and the leave-one-out Dice, as in `FillResult.labels`."""
-        fill = self.done.fill
+        fill, names = self.done.fill, self.annotation.names
         return [
             {
                 "label": value,
@@ -123,14 +125,16 @@ class Answers:
         """
         cohort, request, runs = self._cohort, self._request, self._runs
         annotation = cohort.annotation(name)
+        annotation.require_drawn(name)
         names, run = cohort.labels, request.run
         # Taken before the work, so that changes during it are noticed later.
         facts = cohort.origin(name, annotation, method=request.method, run=run).facts()
         # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
         content = run_fingerprint(cohort.run_folder(run)) if run else ""
         image = cohort.image_fingerprint(name)
-        ways = (request.method, request.methods, request.beyond, run, content, runs.mark if runs is not None else "")
-        key = (str(cohort.folder), request.state, name, image, *ways)
+        structures = tuple(sorted(cohort.labels.items()))
+        ways = (request.method, request.methods, request.beyond, request.earlier, run, content, structures)
+        key = (str(cohort.folder), request.state, name, image, *ways, runs.mark if runs is not None else "")
         previous, found, problems = _last.pop(key, (None, None, []))
         _last.clear()
         method: Interpolator = self._method

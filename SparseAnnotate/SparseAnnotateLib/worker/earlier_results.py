@@ -8,8 +8,10 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotateError
 from ..core.images import read_facts, read_labels, read_percent
-from ..core.messages import _, joined
+from ..core.messages import _, joined, listed
 from ..core.origin import Origin
+from ..core.structure_values import matched_values, names_from_facts
+from ..core.voxel_values import label_counts
 from ..interpolation.likeliest_labels import CERTAIN, LikeliestLabels
 from ..interpolation.run_source import RunSource
 
@@ -39,12 +41,36 @@ def earlier_results(cohort: Cohort, case: str, names: Sequence[str]) -> tuple[li
     return found, problems
 
 
+def _renumbered(labels: np.ndarray, names: dict[int, str] | None, cohort: Cohort) -> np.ndarray:
+    """Labels in the cohort's numbering, matched by name; files of earlier versions, without names, have it already.
+
+    Raises BadInputError when a value belongs to another structure here.
+    """
+    theirs = {value: (names or cohort.labels).get(value, str(value)) for value in label_counts(labels)}
+    value_of = matched_values(theirs, cohort.labels)
+    clashing = [f"'{theirs[value]}'" for value, ours in value_of.items() if ours is None]
+    if clashing:
+        raise BadInputError(
+            _("It has {structures}, whose label values belong to other structures now.").format(
+                structures=listed(clashing, 5)
+            )
+        )
+    if all(value == ours for value, ours in value_of.items()):
+        return labels
+    table = np.zeros(max(value_of) + 1, dtype=np.uint16)
+    for value, ours in value_of.items():
+        table[value] = ours or 0
+    return table[labels]
+
+
 def _source(cohort: Cohort, case: str, name: str, title: str) -> RunSource:
     path = cohort.fill_path(case) if name == FILL else cohort.prediction_path(name, case)
     if not path.is_file():
         raise BadInputError(_("The case '{case}' has none.").format(case=case))
     geometry = cohort.geometry(case)
-    labels, made = read_labels(path, geometry), Origin.from_facts(read_facts(path))
+    labels, facts = read_labels(path, geometry), read_facts(path)
+    made = Origin.from_facts(facts)
+    labels = _renumbered(labels, names_from_facts(facts), cohort)
     if made.image and made.image != cohort.image_fingerprint(case):
         raise BadInputError(_("It was made from another image."))
     confidence_path = (
@@ -62,7 +88,7 @@ def _source(cohort: Cohort, case: str, name: str, title: str) -> RunSource:
         name=joined(" ", [_("earlier"), name]),
         title=title,
         found=chances,
-        values=frozenset(np.unique(labels).tolist()) - {0},
+        values=frozenset(label_counts(labels)),
         # Of a result from elsewhere it is not known from which slices it was made.
         learned_here=not made.is_known,
         made_from=drawn,

@@ -12,6 +12,7 @@ from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_label
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
+from ..interpolation import INTERPOLATORS
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
         figures = _evaluation(cohort, name, path, annotation, change, notes)
-        results.append(replace(figures, answer=bool(request.run and made.method)))
+        results.append(replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS))
     if request.batched_iou:
         _add_batched_iou(results)
     if changes:

@@ -118,7 +118,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
                 density=answer.annotation.density(),
                 summary=answer.done.summary,
                 warnings=list(answer.done.warnings),
-                labels=answer.labels(cohort.labels),
+                labels=answer.labels(),
             )
         )
     return results

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ..core import (
     DEFAULT_DEVICE,
     BadInputError,
+    CancelledError,
     Cohort,
+    SparseAnnotateError,
     SparseAnnotation,
     Watch,
 )
-from ..core.messages import _
+from ..core.messages import _, counted, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .answers import Answers
@@ -90,8 +91,8 @@ class PredictRequest:
 class CaseResult:
     """Result of one case: the file written, the seconds it took, how much of the case is drawn, and notes on it.
 
-    A case that was labeled by all that is known of it also has `confidence_path`, `summary` and `labels`, as in
-    `FillResult`.
+    `labels` has the label value and the name of each structure. For a case that was labeled from all that is known of
+    it they are as in `FillResult`, and there are `confidence_path` and `summary`.
     """
 
     case: str
@@ -166,7 +167,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     run together. Its confidence is written beside it.
     """
     require_packages()
-    from ..learning.prediction.clean_up import CleanUp, cleaned_labels
+    from ..learning.prediction.clean_up import CleanUp
     from ..learning.prediction.predictor import Predictor
 
     cohort = _open(request)
@@ -175,34 +176,80 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     for sentence in _without_effect(request, predictor.card):
         logging.getLogger(__name__).warning(sentence)
-    drawn = set() if request.model_only else set(cohort.annotated_cases()).intersection(cases)
-    answers = None
+    drawn = [] if request.model_only else [name for name in cases if name in set(cohort.annotated_cases())]
+    answers, why_not = None, None
     if drawn:
-        names = [name for name in cases if name in drawn]
         by_run = replace(clean_up, largest_component=False, smoothing=0.0)
-        runs = RunSources(cohort, predictor, request.run, by_run, request.uncertainty, is_needed=True)
-        like = FillRequest(request.cohort, request.state, tuple(names), device=request.device, run=request.run)
-        answers = Answers(cohort, like, names, runs, watch)
-        watch = answers.watch
-    results = []
+        like = FillRequest(request.cohort, request.state, tuple(drawn), device=request.device, run=request.run)
+        try:
+            runs = RunSources(cohort, predictor, request.run, by_run, request.uncertainty, is_needed=True)
+            answers = Answers(cohort, like, drawn, runs, watch)
+            watch = answers.watch
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            # Cases without drawn slices can be labeled all the same.
+            why_not = error
+    results: list[CaseResult] = []
+    failed: dict[str, SparseAnnotateError] = {}
     for number, name in enumerate(cases):
-        start = time.monotonic()
         part = watch.part(number, len(cases), f"'{name}': ")
-        if answers is None or name not in drawn:
-            path, notes = predictor.write(name, part, clean_up, request.uncertainty)
-            results.append(_case_result(name, path, start, cohort.annotation(name), notes))
-            continue
-        answer = answers.of(name, part)
-        cleaned = cleaned_labels(answer.done.fill.labels, answer.annotation, clean_up, part)
-        answer = answer.with_labels(cleaned)
-        path = str(cohort.prediction_path(request.run, name))
-        confidence = cohort.uncertainty_path(request.run, name, "confidence")
-        answer.write(Path(path), confidence)
-        done = answer.done
-        result = _case_result(name, path, start, answer.annotation, done.warnings)
-        labels = answer.labels(answer.annotation.names)
-        results.append(replace(result, confidence_path=str(confidence), summary=done.summary, labels=labels))
+        try:
+            if name not in drawn:
+                results.append(_by_run(predictor, cohort, name, part, clean_up, request.uncertainty))
+            elif answers is not None:
+                results.append(_by_all(answers, cohort, name, part, clean_up, request.run))
+            elif why_not is not None:
+                raise why_not
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            # One case that cannot be labeled must not stop the others.
+            failed[name] = error
+    if failed:
+        _report_failed(failed, len(results))
     return results
+
+
+def _by_run(predictor, cohort: Cohort, name: str, watch: Watch, clean_up, uncertainty: bool) -> CaseResult:
+    """Label a case with a run alone."""
+    start = time.monotonic()
+    path, notes = predictor.write(name, watch, clean_up, uncertainty)
+    labels = [{"label": value, "name": structure} for value, structure in predictor.label_names.items()]
+    return replace(_case_result(name, path, start, cohort.annotation(name), notes), labels=labels)
+
+
+def _by_all(answers: Answers, cohort: Cohort, name: str, watch: Watch, clean_up, run: str) -> CaseResult:
+    """Label a case with drawn slices from all that is known of it."""
+    from ..learning.prediction.clean_up import cleaned_labels
+
+    start = time.monotonic()
+    answer = answers.of(name, watch)
+    answer = answer.with_labels(cleaned_labels(answer.done.fill.labels, answer.annotation, clean_up, watch))
+    path, confidence = cohort.prediction_path(run, name), cohort.uncertainty_path(run, name, "confidence")
+    answer.write(path, confidence)
+    result = _case_result(name, str(path), start, answer.annotation, answer.done.warnings)
+    return replace(result, confidence_path=str(confidence), summary=answer.done.summary, labels=answer.labels())
+
+
+def _report_failed(failed: Mapping[str, SparseAnnotateError], done: int) -> None:
+    """Raise the error of the only case, or one that names all that failed."""
+    if len(failed) == 1 and not done:
+        raise next(iter(failed.values()))
+    each = [
+        _("'{case}': {problem}").format(case=name, problem=error.message) for name, error in list(failed.items())[:3]
+    ]
+    if len(failed) > 3:
+        each.append(_("and {count} more").format(count=len(failed) - 3))
+    raise BadInputError(
+        counted(
+            len(failed),
+            _("{count} case was not labeled ({done} others were). {problems}"),
+            _("{count} cases were not labeled ({done} others were). {problems}"),
+            done=done,
+            problems=joined(" ", each),
+        )
+    )
 
 
 METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.messages import _, listed
-from ..interpolation.likeliest_labels import LikeliestLabels
 from ..interpolation.run_source import RunSource
 
 if TYPE_CHECKING:
@@ -41,32 +38,21 @@ class RunSources:
         uncertainty: bool = False,
         is_needed: bool = False,
     ):
-        self._predictor, self._name, self._clean_up = predictor, name, clean_up
+        self._cohort, self._predictor, self._name, self._clean_up = cohort, predictor, name, clean_up
         self.writes_uncertainty, self._is_needed = uncertainty, is_needed
         self.mark = f"{predictor.ways} {clean_up}"
-        card = predictor.card
-        by_name = {name: value for value, name in cohort.labels.items()}
-        # By name: a label may have been given another name, or another value, since.
-        self._value_of = {
-            value: by_name.get(structure, value if value not in cohort.labels else None)
-            for value, structure in card.label_names.items()
-        }
-        self.further_names = {
-            value: structure
-            for value, structure in card.label_names.items()
-            if structure not in by_name and value not in cohort.labels
-        }
-        self._known = frozenset(value for value in self._value_of.values() if value is not None)
-        if not self._known:
-            names = [f"'{structure}'" for structure in card.label_names.values()]
+        self.further_names = predictor.further_names
+        self._known = frozenset(predictor.label_names)
+        theirs = list(predictor.card.label_names.values())
+        if not set(theirs).intersection(cohort.labels.values()) and not self.further_names:
             raise BadInputError(
                 _(
                     "The run '{run}' knows {theirs}, and none of them is a structure of the cohort ({ours}). "
                     "Give the structures the same names, or choose another run."
                 ).format(
                     run=name,
-                    theirs=listed(names, 5),
-                    ours=listed([f"'{structure}'" for structure in by_name], 5),
+                    theirs=listed([f"'{structure}'" for structure in theirs], 5),
+                    ours=listed([f"'{structure}'" for structure in cohort.labels.values()], 5),
                 )
             )
 
@@ -88,36 +74,21 @@ class RunSources:
             problem = _("Filled without the run '{run}'. {problem}")
             return [], [problem.format(run=self._name, problem=error.message)]
         card = self._predictor.card
-        same = all(value == ours for value, ours in self._value_of.items())
-        known = found if same else _renumbered(found, self._value_of)
-        notes = tuple(dict.fromkeys([*notes, *more, *self._left_out()]))
+        # Drawn without a name: whether it is the run's structure of that value is not known.
+        unnamed = {v for v in self._cohort.annotation(name).label_values() if v in self.further_names}
+        notes = tuple(dict.fromkeys([*notes, *more, *self._left_out(unnamed)]))
         own, title = _("run {name}").format(name=self._name), _("run '{name}'").format(name=self._name)
-        source = RunSource(own, title, known, self._known, name in card.cases, card.validation_dice, notes)
+        source = RunSource(own, title, found, self._known - unnamed, name in card.cases, card.validation_dice, notes)
         return [source], []
 
-    def _left_out(self) -> list[str]:
-        """A sentence when a label of the run is that of another structure here."""
-        names = self._predictor.card.label_names
-        clashing = [f"'{names[value]}'" for value, ours in self._value_of.items() if ours is None]
+    def _left_out(self, unnamed: Collection[int]) -> list[str]:
+        """A sentence when a label of the run is that of another structure here, or of one without a name."""
+        clashing = [*self._predictor.clashing, *(self.further_names[value] for value in sorted(unnamed))]
         if not clashing:
             return []
         return [
             _(
                 "The run '{run}' knows {structures}, which the cohort does not have, and their label values belong to "
                 "other structures here: left out. Give the structures the same names to use them."
-            ).format(run=self._name, structures=listed(clashing, 5))
+            ).format(run=self._name, structures=listed([f"'{name}'" for name in clashing], 5))
         ]
-
-
-def _renumbered(found: LikeliestLabels, value_of: Mapping[int, int | None]) -> LikeliestLabels:
-    """With other label values; structures that have none count as background."""
-    table = np.zeros(max(value_of) + 1, dtype=np.uint16)
-    for value, ours in value_of.items():
-        table[value] = ours or 0
-    dtype = np.uint8 if table.max() < 256 else np.uint16
-    labels, chances = np.empty(found.labels.shape, dtype=dtype), np.empty(found.labels.shape, dtype=dtype)
-    # Layer by layer, because of their memory.
-    for place in np.ndindex(found.labels.shape[:2]):
-        labels[place] = table[found.labels[place]]
-        chances[place] = np.where((found.labels[place] > 0) & (labels[place] == 0), 0, found.chances[place])
-    return LikeliestLabels(labels, chances)

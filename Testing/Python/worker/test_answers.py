@@ -10,7 +10,7 @@ import pytest
 
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Ledger, Plane, RunError, SliceState, SparseAnnotation, Watch
+from SparseAnnotateLib.core import BadInputError, Ledger, Plane, RunError, SliceState, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_facts, read_labels, read_percent
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
@@ -147,15 +147,98 @@ def test_another_choice_of_models_is_predicted_by_itself(trained, monkeypatch):
     assert len(made) == 2
 
 
-def test_where_the_run_cannot_predict_a_case_that_is_an_error(trained, monkeypatch):
+def test_a_case_that_the_run_cannot_predict_is_an_error_and_the_others_go_on(trained, monkeypatch):
     from SparseAnnotateLib.learning.prediction import predictor
 
+    real = predictor.normalised_image
+
     def broken(cohort, case, kind):
-        raise RunError("This cannot be predicted.")
+        if case == "ball_0":
+            raise RunError("This cannot be predicted.")
+        return real(cohort, case, kind)
 
     monkeypatch.setattr(predictor, "normalised_image", broken)
-    with pytest.raises(RunError, match="This cannot be predicted"):
-        predicted(trained)
+    with pytest.raises(RunError, match=r"^This cannot be predicted"):
+        predicted(trained, cases=("ball_0",))
+    for changes in ({}, {"model_only": True}):
+        path = trained.prediction_path("r", "ball_1")
+        path.unlink(missing_ok=True)
+        expected = r"1 case was not labeled \(1 others were\). 'ball_0': This cannot"
+        with pytest.raises(BadInputError, match=expected):
+            predicted(trained, **changes)
+        assert path.is_file()
+
+
+def renumbered(cohort) -> None:
+    """Swap the label values of the structures, drawings included."""
+    annotations = {name: cohort.annotation(name) for name in cohort.annotated_cases()}
+    cohort._update_file(lambda file: replace(file, labels={1: "kernel", 2: "shell"}))
+    table = np.array([0, 2, 1], np.uint8)
+    for name, annotation in annotations.items():
+        labels = table[annotation.labels]
+        cohort.save_annotation(name, replace(annotation, labels=labels, names={1: "kernel", 2: "shell"}))
+
+
+@pytest.mark.parametrize("model_only", [True, False])
+def test_structures_are_written_with_the_values_of_the_cohort(trained, model_only):
+    before = [labels_of(trained, row) for row in predicted(trained, model_only=model_only)]
+    renumbered(trained)
+    rows = predicted(trained, model_only=model_only)
+    for row, labels in zip(rows, before, strict=True):
+        np.testing.assert_array_equal(labels_of(trained, row), np.array([0, 2, 1])[labels])
+        assert {(label["label"], label["name"]) for label in row.labels} == {(1, "kernel"), (2, "shell")}
+
+
+def test_a_label_value_that_belongs_to_another_structure_is_not_guessed(trained):
+    trained._update_file(lambda file: replace(file, labels={1: "shell", 2: "cyst"}))
+    with pytest.raises(BadInputError, match="knows 'kernel', which the cohort does not have"):
+        predicted(trained, cases=("ball_0",), model_only=True)
+    (row,) = predicted(trained, cases=("ball_0",))
+    assert any("knows 'kernel', which the cohort does not have" in sentence for sentence in row.notes)
+    assert {label["name"] for label in row.labels} == {"shell", "cyst"}
+    assert row.labels[1]["shares"]["run r"] == 0.0
+
+
+def test_a_drawn_label_without_a_name_is_not_taken_for_a_structure_of_the_run(trained):
+    trained._update_file(lambda file: replace(file, labels={1: "shell"}))
+    annotation = trained.annotation("ball_0")
+    assert (annotation.labels == 2).any()
+    for row in (
+        predicted(trained, cases=("ball_0",))[0],
+        requests.fill(requests.FillRequest(str(trained.folder), cases=("ball_0",), run="r", device="cpu"), Watch())[0],
+    ):
+        drawn = annotation.supervised_mask()
+        np.testing.assert_array_equal(labels_of(trained, row)[drawn], annotation.labels[drawn])
+
+
+def test_uncertainty_is_predicted_once(trained, monkeypatch):
+    from SparseAnnotateLib.learning.prediction import predictor
+
+    made = []
+    real = predictor.VolumePrediction.__init__
+    monkeypatch.setattr(
+        predictor.VolumePrediction, "__init__", lambda *given, **named: made.append(1) or real(*given, **named)
+    )
+    for _round in range(2):
+        predicted(trained, cases=("ball_0",), uncertainty=True)
+    assert len(made) == 1
+    entropy = read_percent(trained.uncertainty_path("r", "ball_0", "entropy"), trained.geometry("ball_0"))
+    drawn = trained.annotation("ball_0").supervised_mask()
+    assert not entropy[drawn].any()
+    assert entropy[~drawn].any()
+
+
+def test_a_structure_that_the_cohort_does_not_know_has_its_name(trained):
+    """And the fill can be learned from."""
+    trained._update_file(lambda file: replace(file, labels={1: "shell"}))
+    for name in trained.annotated_cases():
+        annotation = trained.annotation(name)
+        labels = np.where(annotation.labels == 2, 0, annotation.labels).astype(np.uint8)
+        trained.save_annotation(name, replace(annotation, labels=labels))
+    rows = requests.fill(requests.FillRequest(str(trained.folder), run="r", device="cpu"), Watch())
+    assert all({label["name"] for label in row.labels} == {"shell", "kernel"} for row in rows)
+    settings = TrainingSettings(**QUICK_TRAINING, fill_weight=0.5)
+    requests.train(requests.TrainRequest(str(trained.folder), run="s", settings=settings), Watch())
 
 
 def test_the_command_line_gives_the_answer_or_the_model_alone(trained, capsys):

@@ -11,6 +11,7 @@ import pytest
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceState, Watch
 from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.core.structure_values import names_as_facts
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.earlier_results import earlier_results
 
@@ -88,3 +89,33 @@ def test_the_command_line_takes_earlier_results(ball_cohort, capsys):
     filled(ball_cohort)
     assert main(["fill", str(ball_cohort.folder), "--cases", CASE, "--earlier", "fill", "--json"]) == 0
     assert "earlier fill" in json.loads(capsys.readouterr().out)[0]["labels"][0]["shares"]
+
+
+def test_structures_of_an_earlier_result_are_matched_by_name(ball_cohort):
+    names = {**names_as_facts({1: "kernel", 2: "shell"}), "drawn slices": "axial 0", "annotation": "x"}
+    table = np.array([0, 2, 1], np.uint8)
+    imported(ball_cohort, table[ball_cohort.reference(CASE)], names)
+    (source,), _problems = earlier_results(ball_cohort, CASE, ["theirs"])
+    np.testing.assert_array_equal(source.found.labels[0], ball_cohort.reference(CASE))
+    imported(ball_cohort, ball_cohort.reference(CASE), {**names, **names_as_facts({1: "shell", 2: "cyst"})})
+    found, (problem,) = earlier_results(ball_cohort, CASE, ["theirs"])
+    assert found == []
+    assert "It has 'cyst', whose label values belong to other structures now." in problem
+
+
+def test_an_earlier_result_takes_part_after_a_fill_without_it(ball_cohort):
+    for _round in range(2):
+        assert "earlier fill" not in filled(ball_cohort).labels[0]["shares"]
+    row = filled(ball_cohort, earlier=("fill", "nonsense"))
+    assert "earlier fill" in row.labels[0]["shares"]
+    assert any("'nonsense'" in sentence for sentence in row.warnings)
+
+
+def test_after_the_structures_changed_their_values_everything_is_measured_again(ball_cohort):
+    by_name = [{label["name"]: label["hidden_dice"] for label in filled(ball_cohort).labels}]
+    annotation = ball_cohort.annotation(CASE)
+    ball_cohort._update_file(lambda file: replace(file, labels={1: "kernel", 2: "shell"}))
+    labels = np.array([0, 2, 1], np.uint8)[annotation.labels]
+    ball_cohort.save_annotation(CASE, replace(annotation, labels=labels, names={1: "kernel", 2: "shell"}))
+    by_name.append({label["name"]: label["hidden_dice"] for label in filled(ball_cohort).labels})
+    assert by_name[0] == by_name[1]

@@ -84,8 +84,12 @@ class AutoInterpolator:
         return RunsTakingPart(self._runs, annotation, self._only).added()
 
     def unseen(self, annotation: SparseAnnotation, values: Iterable[int]) -> Fill:
-        """See `FindsMore`: as the run that knows most of them finds them; a note says so."""
+        """See `FindsMore`."""
         return RunsTakingPart(self._runs, annotation).alone(set(values))
+
+    def notes(self, annotation: SparseAnnotation) -> list[str]:
+        """See `FindsMore`."""
+        return RunsTakingPart(self._runs, annotation).notes()
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -124,15 +128,16 @@ class AutoInterpolator:
         shares = known.shares([*annotation.label_values(), *added])
         if self._runs:
             shares = {value: runs.shares(value, known, own) for value, own in shares.items()}
-            warnings += runs.notes(list(added))
-            sources |= runs.sources()
+            sources |= {**runs.sources(), **runs.beside()}
+            annotation = _with_room_for(annotation, added)
+        drawn_here = {value: own for value, own in shares.items() if value not in added}
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
         return replace(
             fill,
             warnings=tuple(dict.fromkeys((*warnings, *fill.warnings))),
             methods=dict.fromkeys(shares, MIXTURE),
             shares=shares,
-            scores=tuple(known.scores(shares)),
+            scores=tuple(score for score in known.scores(drawn_here) if score.label not in added),
             measured_on=_slice_count(annotation),
         )
 
@@ -152,9 +157,14 @@ class AutoInterpolator:
         names = {name for shares in previous.shares.values() for name in shares}
         soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
         runs = RunsTakingPart(self._runs, annotation, self._only)
-        soft |= runs.sources()
-        added = list(runs.added())
-        if set(soft) != names or not {*annotation.label_values(), *added} <= set(previous.shares):
+        soft |= {**runs.sources(), **runs.beside()}
+        added, shown = set(runs.added()), set(annotation.label_values())
+        if set(soft) != names or not shown | added <= set(previous.shares):
+            return self.fill(annotation, image, watch)
+        if self._runs and set(previous.shares) - shown != added - shown:
+            return self.fill(annotation, image, watch)  # what the runs may add has changed
+        annotation = _with_room_for(annotation, added)
+        if previous.labels.dtype != annotation.labels.dtype:
             return self.fill(annotation, image, watch)
         drawn, before = _slice_count(annotation), previous.measured_on
         if not previous.scores or abs(drawn - before) > _SLICES_CHANGED * before:
@@ -166,7 +176,6 @@ class AutoInterpolator:
         fill = mixture.refill(previous, annotation, image, changed, watch)
         return replace(
             fill,
-            warnings=tuple(dict.fromkeys((*runs.notes(added), *fill.warnings))),
             methods=previous.methods,
             shares=previous.shares,
             scores=previous.scores,
@@ -238,6 +247,14 @@ class AutoInterpolator:
                 )
             )
         return usable
+
+
+def _with_room_for(annotation: SparseAnnotation, values: Collection[int]) -> SparseAnnotation:
+    """The annotation, with a dtype of its labels that holds these, too."""
+    dtype = np.promote_types(annotation.labels.dtype, np.min_scalar_type(max(values, default=0)))
+    if dtype == annotation.labels.dtype:
+        return annotation
+    return replace(annotation, labels=annotation.labels.astype(dtype))
 
 
 class _LabelSource:

@@ -19,6 +19,7 @@ from ...core.intensities import Intensities
 from ...core.messages import _
 from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
+from ...core.structure_values import names_from_facts
 from ...core.voxel_values import label_counts, require_finite
 
 _FLOAT16_LARGEST = 60000.0
@@ -321,6 +322,9 @@ def _filled(
         )
     labels = read_labels(path, annotation.geometry)
     confidence = read_percent(confidence_path, annotation.geometry)
+    origin = cohort.origin(name, annotation)
+    # Of structures that the cohort does not know the drawn slices say nothing.
+    annotation = annotation.with_more_names(names_from_facts(read_facts(path)) or {})
     restored = labels.copy()
     annotation.restore_drawn(restored)
     # A fill may have structures that a run has added: where these are unknown, it is not certain.
@@ -329,7 +333,7 @@ def _filled(
         raise BadInputError(
             _("The fill of case '{name}' does not match what is drawn now. Fill it again.").format(name=name)
         )
-    change = Origin.from_facts(read_facts(path)).changes(cohort.origin(name, annotation))
+    change = Origin.from_facts(read_facts(path)).changes(origin)
     if change:
         raise BadInputError(stale_sentence("fill", {name: change}, "Fill it again."))
     weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
+from ...core.array_files import is_whole_array, limit_size, save_array
 from ...core.images import write_image
-from ...core.messages import _, counted
+from ...core.messages import _, counted, listed
 from ...core.origin import run_fingerprint
+from ...core.structure_values import matched_values, names_as_facts
 from ...interpolation.likeliest_labels import CERTAIN, LikeliestLabels
 from ...runs.cards import RunCard
 from ...runs.network import NETWORKS
@@ -29,6 +31,8 @@ from .view_averages import agreement
 from .volume_prediction import VolumePrediction, class_dtype, class_indices, most_likely
 
 _AXES = "SAR"
+_MOST_KEPT_BYTES = 20 << 30
+"""Of predictions in a cohort's cache; the oldest are removed beyond that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,7 @@ class Predictor:
         self._notes_on_device: tuple[str, ...] = ()
         trained = [m.plan.role for m in self.card.models]
         self._roles = tuple(roles or trained)
+        self._value_of = matched_values(self.card.label_names, cohort.labels)
         self._uses_all = set(self._roles) == set(trained)
         unknown = [role for role in self._roles if role not in trained]
         if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
@@ -101,6 +106,35 @@ class Predictor:
             self._notes_on_device = (on_cpu_sentence(self.device),)
             self.device = models[0].device
         return [model for model in models if model.role in self._roles]
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Label value, in the cohort's numbering, to name: the structures that the run knows."""
+        return {ours: self.card.label_names[value] for value, ours in self._value_of.items() if ours is not None}
+
+    @property
+    def clashing(self) -> list[str]:
+        """Names of the run's structures whose label values belong to other structures in the cohort."""
+        return [self.card.label_names[value] for value, ours in self._value_of.items() if ours is None]
+
+    @property
+    def further_names(self) -> dict[int, str]:
+        """Label value to name of the run's structures that the cohort does not know."""
+        return {value: name for value, name in self.label_names.items() if value not in self._cohort.labels}
+
+    def _values(self) -> list[int]:
+        """The cohort's value of each class, from the first after the background; beyond all others where it has none.
+
+        In a case that says something about such a structure it must not stand for another one.
+        """
+        highest = max([0, *self._cohort.labels, *self.label_names])
+        own = [self._value_of.get(value, value) for value in self.card.classes]
+        return [highest + place if value is None else value for place, value in enumerate(own, start=1)]
+
+    def _table(self) -> np.ndarray:
+        """(classes + 1,) uint8 or uint16: the cohort's label value of each class index; 0 where it has none."""
+        own = [self._value_of.get(value, value) or 0 for value in self.card.classes]
+        return np.array([0, *own], dtype=np.uint8 if max(own, default=0) < 256 else np.uint16)
 
     def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:
         """Predicted labels of a case, (K, J, I) uint8 or uint16 on its image's grid; its drawn slices as drawn."""
@@ -135,10 +169,11 @@ class Predictor:
         facts = self._cohort.origin(case, run=self._run.name).facts()
         found = self.predict(case, watch, clean_up, uncertainty)
         self._write_uncertainty(case, found, facts)
-        write_image(path, found.labels, geometry, facts=facts)
+        names = {**self._cohort.labels, **self.label_names}
+        write_image(path, found.labels, geometry, facts={**facts, **names_as_facts(names)})
         return str(path), found.notes
 
-    def _write_uncertainty(self, case: str, found: CasePrediction | _Predicted, facts: Mapping[str, str]) -> None:
+    def _write_uncertainty(self, case: str, found: CasePrediction | _KeptMaps, facts: Mapping[str, str]) -> None:
         geometry = self._cohort.geometry(case)
         for name in ("entropy", "disagreement"):
             percent = getattr(found, name)
@@ -150,24 +185,32 @@ class Predictor:
     ) -> tuple[LikeliestLabels, np.ndarray, tuple[str, ...]]:
         """The two most likely classes of each voxel, (2, S, A, R), the image, and notes on the prediction.
 
-        They are kept in the cohort's cache, so that a case is predicted once for each run. With `uncertainty` it is
-        predicted in any case, and that is written as `write` does.
+        They are kept in the cohort's cache, so that a case is predicted once for each run. With `uncertainty` that is
+        kept, too, and written as `write` does.
         """
         watch = watch or Watch()
         image = normalised_image(self._cohort, case, self.card.normalisation)
         path = self._likeliest_path(case)
-        known = None if uncertainty else LikeliestLabels.load(path)
-        if known is not None:
-            return known, image, self._notes_on_device
-        facts = self._cohort.origin(case, run=self._run.name).facts() if uncertainty else {}
-        found = self._predicted(image, watch, uncertainty, likeliest=True)
-        if found.likeliest is None:
-            raise AssertionError("the likeliest labels were asked for")
-        found.likeliest.save(path)
-        if uncertainty:
-            annotation = self._cohort.annotation(case)
-            self._write_uncertainty(case, found.on_own_grid(annotation, self.card.classes), facts)
-        return found.likeliest, image, (*self._notes_on_device, *found.notes)
+        known, maps = LikeliestLabels.load(path), _KeptMaps.load(path) if uncertainty else None
+        notes: tuple[str, ...] = ()
+        if known is None or (uncertainty and maps is None):
+            found = self._predicted(image, watch, uncertainty, likeliest=True)
+            if found.likeliest is None:
+                raise AssertionError("the likeliest labels were asked for")
+            known, notes = found.likeliest, found.notes
+            maps = _KeptMaps(found.entropy, found.disagreement)
+            known.save(path)
+            maps.save(path)
+            limit_size(path.parent, _MOST_KEPT_BYTES, path.stem)
+        if uncertainty and maps is not None:
+            facts = self._cohort.origin(case, run=self._run.name).facts()
+            own = maps.on_own_grid(self._annotation(case), list(self.label_names))
+            self._write_uncertainty(case, own, facts)
+        return known, image, (*self._notes_on_device, *notes)
+
+    def _annotation(self, case: str) -> SparseAnnotation:
+        """What is drawn on a case; structures that the cohort does not know are unknown on all slices."""
+        return self._cohort.annotation(case).with_more_names(self.further_names)
 
     @property
     def ways(self) -> str:
@@ -184,15 +227,17 @@ class Predictor:
         """The two most likely labels of each voxel, drawn ones too, after clean-up; and `CasePrediction.notes`."""
         watch = watch or Watch()
         known, image, notes = self.keep_likeliest(case, watch)
-        annotation = self._cohort.annotation(case)
+        annotation = self._annotation(case)
         left, more = self._cleaned(np.array(known.labels[0]), image, annotation, clean_up or CleanUp(), watch)
         kept = (left > 0) | (known.labels[0] == 0)
-        own, table = annotation.geometry.from_standard_order, self.card.label_table
+        own, table = annotation.geometry.from_standard_order, self._table()
+        # Structures that have no value here count as background.
+        kept &= (table[known.labels[0]] > 0) | (known.labels[0] == 0)
         labels = np.empty((2, *annotation.geometry.shape), dtype=table.dtype)
         chances = np.empty_like(labels)
         # One after the other, because of their memory.
         for place in range(2):
-            labels[place] = table[own(known.labels[place])]
+            labels[place] = table[own(known.labels[place] if place else left)]
             chances[place] = own(known.chances[place] * kept)
         return LikeliestLabels(labels, chances), (*notes, *more)
 
@@ -200,14 +245,14 @@ class Predictor:
         self, classes: np.ndarray, image: np.ndarray, annotation: SparseAnnotation, clean_up: CleanUp, watch: Watch
     ) -> tuple[np.ndarray, tuple[str, ...]]:
         """Class indices, (S, A, R), after clean-up, and sentences on what it left out."""
-        drawn = drawn_voxels(annotation, self.card.classes, classes.dtype)
+        drawn = drawn_voxels(annotation, self._values(), classes.dtype)
         surrounded = image if self.card.clear_surroundings else None
         spacing = annotation.geometry.standard_spacing
         found = cleaned(classes, self.card.class_count, spacing, clean_up, drawn, surrounded, watch)
         return found.classes, self._notes(found)
 
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
-        annotation = self._cohort.annotation(case)
+        annotation = self._annotation(case)
         geometry = annotation.geometry
         image = normalised_image(self._cohort, case, self.card.normalisation)
         known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))
@@ -216,10 +261,17 @@ class Predictor:
         else:
             found = self._predicted(image, watch, uncertainty)
         classes, notes = self._cleaned(found.classes, image, annotation, clean_up, watch)
-        labels = geometry.from_standard_order(self.card.label_table[classes])
+        if self.clashing:
+            raise BadInputError(
+                _(
+                    "The run '{run}' knows {structures}, which the cohort does not have, and their label values belong "
+                    "to other structures here. Give the structures the same names in both."
+                ).format(run=self._run.name, structures=listed([f"'{name}'" for name in self.clashing], 5))
+            )
+        labels = geometry.from_standard_order(self._table()[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
-        own = found.on_own_grid(annotation, self.card.classes)
+        own = _KeptMaps(found.entropy, found.disagreement).on_own_grid(annotation, list(self.label_names))
         return CasePrediction(labels, own.entropy, own.disagreement, (*self._notes_on_device, *found.notes, *notes))
 
     def _predicted(
@@ -290,17 +342,38 @@ class _Predicted:
     disagreement: np.ndarray | None
     notes: tuple[str, ...]
 
-    def on_own_grid(self, annotation: SparseAnnotation, classes: Sequence[int]) -> _Predicted:
-        """The same with maps of uncertainty as they are written."""
-        entropy, disagreement = (_on_own_grid(m, annotation, classes) for m in (self.entropy, self.disagreement))
-        return replace(self, entropy=entropy, disagreement=disagreement)
+
+@dataclass(frozen=True, eq=False)
+class _KeptMaps:
+    """Uncertainty in percent; (S, A, R) as predicted and kept, (K, J, I) as written. See `CasePrediction`."""
+
+    entropy: np.ndarray | None
+    disagreement: np.ndarray | None
+
+    def on_own_grid(self, annotation: SparseAnnotation, values: Sequence[int]) -> _KeptMaps:
+        """The same in the image's axis order; certain where all of these labels were decided by hand."""
+        entropy, disagreement = (_on_own_grid(m, annotation, values) for m in (self.entropy, self.disagreement))
+        return _KeptMaps(entropy, disagreement)
+
+    def save(self, path: Path) -> None:
+        """Keep them beside a file of likeliest labels. Raises FileWriteError."""
+        for name, percent in (("entropy", self.entropy), ("disagreement", self.disagreement)):
+            if percent is not None:
+                save_array(path.with_suffix(f".{name}.npy"), percent)
+
+    @classmethod
+    def load(cls, path: Path) -> _KeptMaps | None:
+        """Those beside a file; None when there is no entropy."""
+        kept = [path.with_suffix(f".{name}.npy") for name in ("entropy", "disagreement")]
+        entropy, disagreement = (np.load(one, mmap_mode="r") if is_whole_array(one) else None for one in kept)
+        return cls(entropy, disagreement) if entropy is not None else None
 
 
 def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation, classes: Sequence[int]) -> np.ndarray | None:
     """A map in the image's axis order; where all of these labels were decided by hand it is certain."""
     if percent is None:
         return None
-    percent = np.ascontiguousarray(annotation.geometry.from_standard_order(percent))
+    percent = np.array(annotation.geometry.from_standard_order(percent), order="C")
     percent[annotation.decided_mask(classes)] = 0
     return percent
 

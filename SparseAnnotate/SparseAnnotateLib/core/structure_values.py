@@ -1,0 +1,31 @@
+"""Structures with label values in one numbering, matched by name with those of another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+_FACT = "structures"
+
+
+def matched_values(theirs: Mapping[int, str], ours: Mapping[int, str]) -> dict[int, int | None]:
+    """Our label value of each of their structures, by name.
+
+    A structure that we do not know keeps its value, unless that belongs to another structure here: then None.
+    """
+    by_name = {name: value for value, name in ours.items()}
+    return {value: by_name.get(name, value if value not in ours else None) for value, name in theirs.items()}
+
+
+def names_as_facts(names: Mapping[int, str]) -> dict[str, str]:
+    """The names of a file's labels, to be kept in its header; see `write_image`."""
+    return {_FACT: json.dumps({str(value): name for value, name in sorted(names.items())})}
+
+
+def names_from_facts(facts: Mapping[str, str]) -> dict[int, str] | None:
+    """The names of a file's labels; None when it does not tell them."""
+    try:
+        found = json.loads(facts[_FACT])
+        return {int(value): str(name) for value, name in found.items()}
+    except (KeyError, ValueError, AttributeError):
+        return None
