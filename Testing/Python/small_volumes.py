@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from SparseAnnotateLib.core import Watch
+
 
 def ball(shape=(24, 28, 32), radius=8.0, centre=None) -> np.ndarray:
     """A (K, J, I) uint8 array with a ball of 1 in it."""
@@ -26,3 +28,16 @@ QUICK_TRAINING = {
     "validate_every": 3,
     "device": "cpu",
 }
+
+
+def cancelled_at(moment: int) -> Watch:
+    """A watch that is cancelled when progress has been reported so many times."""
+    seen = []
+
+    def report(progress):
+        seen.append(progress)
+        if len(seen) > moment:
+            watch.cancel()
+
+    watch = Watch(report)
+    return watch

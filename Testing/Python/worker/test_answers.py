@@ -8,9 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from small_volumes import QUICK_TRAINING
+from small_volumes import QUICK_TRAINING, cancelled_at
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Ledger, Plane, RunError, SliceState, SparseAnnotation, Watch
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Ledger,
+    Plane,
+    RunError,
+    SliceState,
+    SparseAnnotation,
+    Watch,
+)
 from SparseAnnotateLib.core.images import read_facts, read_labels, read_percent
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
@@ -261,3 +270,21 @@ def test_agreement_and_evaluation_read_answers(trained, capsys):
     assert "2 of these results are answers" in capsys.readouterr().out
     predicted(trained, model_only=True)
     assert not any(row.answer for row in requests.evaluate(requests.EvaluateRequest(str(trained.folder), "r"), Watch()))
+
+
+def test_cancelling_at_any_moment_leaves_the_last_answers(trained):
+    predicted(trained, uncertainty=True)
+    folder = trained.prediction_path("r", "ball_0").parent
+    before = {path: path.read_bytes() for path in folder.rglob("*.nrrd")}
+    assert len(before) == 6
+    request = requests.PredictRequest(str(trained.folder), "r", device="cpu", uncertainty=True)
+    for moment in (0, 1, 3, 7, 11, 15, 19):
+        for kept in (trained.cache_folder / "likeliest").iterdir():
+            kept.unlink()
+        with pytest.raises(CancelledError):
+            requests.predict(request, cancelled_at(moment))
+        for path, content in before.items():
+            whole = read_percent if path.parent != folder else read_labels
+            assert whole(path, trained.geometry(path.stem)).shape == trained.geometry(path.stem).shape
+            if path.stem == "ball_1":
+                assert path.read_bytes() == content, f"{path.name} after {moment} reports"

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from small_volumes import QUICK_TRAINING
+from small_volumes import QUICK_TRAINING, cancelled_at
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_labels
@@ -28,19 +28,6 @@ def trained(ball_cohort):
 
 def filled(cohort, watch=None, **changes):
     return requests.fill(requests.FillRequest(str(cohort.folder), run="r", device="cpu", **changes), watch or Watch())
-
-
-def cancelled_at(moment: int) -> Watch:
-    """A watch that is cancelled when progress has been reported so many times."""
-    seen = []
-
-    def report(progress):
-        seen.append(progress)
-        if len(seen) > moment:
-            watch.cancel()
-
-    watch = Watch(report)
-    return watch
 
 
 def test_every_case_is_filled_with_the_run_and_keeps_its_drawn_slices(trained):
