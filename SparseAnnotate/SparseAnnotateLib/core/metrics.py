@@ -100,6 +100,24 @@ def boundary_figures(prediction: np.ndarray, reference: np.ndarray, spacing: Seq
     )
 
 
+def added_path_length(before: np.ndarray, reference: np.ndarray) -> int:
+    """How many pixels of the reference's contour are not on the contour that was there before it was drawn.
+
+    It says how much a person had to draw, or to correct: 0 when the contour was right, and the whole contour when there
+    was nothing. What has to be erased does not count.
+
+    Args:
+        before, reference: (rows, columns) bool, masks of one structure on one slice.
+
+    Raises BadInputError when they differ in size.
+
+    Source: Vaassen et al. 2020, 'Evaluation of measures for assessing time-saving of automatic organ-at-risk
+    segmentation in radiotherapy', with a tolerance of 0.
+    """
+    _require_same_shape(before, reference)
+    return int(np.count_nonzero(_boundary(reference) & ~_boundary(before)))
+
+
 def hvsmr_overall_score(classes: Iterable[tuple[float, float, float]]) -> float:
     """Overall score of the HVSMR 2016 challenge: sum over classes of Dice / 2 - ADB / 4 - Hausdorff / 30.
 

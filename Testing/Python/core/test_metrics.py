@@ -182,3 +182,20 @@ def test_a_comparison_lists_every_label_of_the_reference_with_volumes_in_millili
     missing = compare_labels("c", np.zeros_like(reference), reference, VolumeGeometry.from_spacing(reference.shape))
     assert missing.dice == 0.0
     assert missing.hd95_mm == math.inf
+
+
+def test_added_path_length_counts_the_contour_that_was_missing():
+    square = np.zeros((12, 12), dtype=bool)
+    square[3:8, 3:8] = True  # a contour of 16 pixels
+    nothing = np.zeros_like(square)
+    assert metrics.added_path_length(nothing, square) == 16
+    assert metrics.added_path_length(square, square) == 0
+    assert metrics.added_path_length(square, nothing) == 0, "erasing is not drawing"
+    shifted = np.roll(square, 1, axis=1)
+    # The sides across the shift are missing, less what the top and bottom share.
+    assert metrics.added_path_length(square, shifted) == 8
+    assert metrics.added_path_length(shifted, square) == 8
+    with pytest.raises(BadInputError, match="differ in size"):
+        metrics.added_path_length(square, square[1:])
+    at_the_border = np.ones((4, 4), dtype=bool)
+    assert metrics.added_path_length(np.zeros_like(at_the_border), at_the_border) == 12
