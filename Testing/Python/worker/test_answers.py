@@ -22,8 +22,10 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.core.images import read_facts, read_labels, read_percent
 from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.run_sources import RunSources
 
 
 @pytest.fixture
@@ -100,6 +102,20 @@ def test_uncertainty_of_the_run_is_written_beside_the_answer(trained):
     for found, alone in zip(beside, entropy(), strict=True):
         assert found.any()
         np.testing.assert_array_equal(found, alone)
+
+
+def test_a_run_does_not_know_what_is_drawn(trained):
+    """Its labels on the drawn slices are its own, so that they tell how good it is."""
+    predictor = Predictor(trained, "r", "cpu")
+    for name in trained.annotated_cases():
+        annotation = trained.annotation(name)
+        (source,), _problems = RunSources(trained, predictor, "r").of(name, Watch())
+        classes = predictor.keep_likeliest(name)[0].labels[0]
+        own = predictor.card.label_table[annotation.geometry.from_standard_order(classes)]
+        drawn = annotation.supervised_mask()
+        np.testing.assert_array_equal(source.found.labels[0][drawn], own[drawn])
+        assert (own[drawn] != annotation.labels[drawn]).any(), "it has hardly learned"
+        assert source.agreement(annotation).dice(1)[0] < 0.99
 
 
 def test_clean_up_that_is_asked_for_holds_for_the_answer(trained):

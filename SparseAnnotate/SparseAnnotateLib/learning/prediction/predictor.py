@@ -229,7 +229,10 @@ class Predictor:
         known, image, notes = self.keep_likeliest(case, watch)
         annotation = self._annotation(case)
         left, more = self._cleaned(np.array(known.labels[0]), image, annotation, clean_up or CleanUp(), watch)
-        kept = (left > 0) | (known.labels[0] == 0)
+        # Clean-up enters what is drawn. Here the run must not know it: its own labels there tell how good it is.
+        own_values = list(self.label_names)
+        drawn = annotation.geometry.to_standard_order(annotation.decided_mask(own_values))
+        kept = (left > 0) | (known.labels[0] == 0) | drawn
         own, table = annotation.geometry.from_standard_order, self._table()
         # Structures that have no value here count as background.
         kept &= (table[known.labels[0]] > 0) | (known.labels[0] == 0)
@@ -237,7 +240,7 @@ class Predictor:
         chances = np.empty_like(labels)
         # One after the other, because of their memory.
         for place in range(2):
-            labels[place] = table[own(known.labels[place] if place else left)]
+            labels[place] = table[own(known.labels[place] * kept if place == 0 else known.labels[place])]
             chances[place] = own(known.chances[place] * kept)
         return LikeliestLabels(labels, chances), (*notes, *more)
 
