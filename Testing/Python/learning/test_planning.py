@@ -71,6 +71,9 @@ def test_strides_and_kernels_follow_the_spacing():
     assert set(alike[1:]) == {(2, 2, 2)}
     assert usable_planes((5.0, 1.0, 1.0), set()) == (0,)
     assert usable_planes((5.0, 1.0, 1.0), {1}) == (0, 1)
+    # Of one scan only what was drawn.
+    assert usable_planes((1.0, 1.2, 0.9), {1}, of_one_scan=True) == (1,)
+    assert usable_planes((5.0, 1.0, 1.0), {2, 1}, of_one_scan=True) == (1, 2)
     assert usable_planes((1.0, 1.2, 0.9), {0}) == (0, 1, 2)
 
 

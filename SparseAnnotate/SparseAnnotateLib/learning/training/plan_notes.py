@@ -78,11 +78,17 @@ def _words(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z](?=[A-Z][a-z])|[A-Z]+", name)}
 
 
-def plane_notes(planes: tuple[int, ...], spacing: Sequence[float]) -> list[str]:
+def plane_notes(planes: tuple[int, ...], spacing: Sequence[float], of_one_scan: bool = False) -> list[str]:
     """On planes whose slices do not suit a 2D model; `planes`: axes of (S, A, R) that do, `spacing`: (S, A, R)."""
     if len(planes) == 3:
         return []
     names = [_PLANES[axis].value for axis in planes]
+    if of_one_scan:
+        return [
+            _("With a single volume the 2D model is trained in the planes that were drawn only: {planes}.").format(
+                planes=", ".join(names)
+            )
+        ]
     ratio = max(spacing) / min(spacing)
     if len(names) == 1:
         return [
