@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ _MARK = b"CRC-32 "
 _TAIL_BYTES = len(_MARK) + 8
 _CHUNK = 1 << 22
 _intact: set[FileStamp] = set()
+_parsing = threading.Lock()
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -72,6 +74,17 @@ def limit_size(folder: Path, most: int, kept: str) -> None:
             total -= size
 
 
+def mapped_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped from disk, so that only what is used is read.
+
+    One thread at a time: NumPy has the header parsed as Python code, and in Python 3.11 that has failed while several
+    threads were reading (SystemError: AST constructor recursion depth mismatch).
+    """
+    with _parsing:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
+
+
 def load_array(path: Path) -> np.ndarray | None:
     """A small array in memory; None when the file is missing, or has changed since `save_array` wrote it."""
     try:
@@ -81,7 +94,8 @@ def load_array(path: Path) -> np.ndarray | None:
     content, tail = content[:-_TAIL_BYTES], content[-_TAIL_BYTES:]
     if tail != _MARK + f"{zlib.crc32(content):08x}".encode("ascii"):
         return None
-    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    with _parsing:
+        array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return array
 
 

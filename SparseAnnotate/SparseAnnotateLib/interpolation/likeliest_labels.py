@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.array_files import is_whole_array, save_array
+from ..core.array_files import is_whole_array, mapped_array, save_array
 
 CERTAIN = 255
 
@@ -46,5 +46,5 @@ class LikeliestLabels:
         """From a file of `save`, mapped from disk; None when it is missing or damaged."""
         if not is_whole_array(path):
             return None
-        labels, chances = np.load(path, mmap_mode="r")
+        labels, chances = mapped_array(path)
         return cls(labels, chances)

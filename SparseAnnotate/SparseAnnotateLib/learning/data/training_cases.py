@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
 from scipy.ndimage import distance_transform_edt
 
 from ...core import BadInputError, Cohort, SparseAnnotation, Watch
-from ...core.array_files import is_whole_array, save_array
+from ...core.array_files import is_whole_array, mapped_array, save_array
 from ...core.case_names import file_stem
 from ...core.images import read_facts, read_labels, read_percent
 from ...core.intensities import Intensities
@@ -68,27 +69,27 @@ class TrainingCase:
     @property
     def image(self) -> np.ndarray:
         """(S, A, R) float16, normalised; mapped from disk, so a cohort may be larger than memory."""
-        return np.load(self.image_path, mmap_mode="r")
+        return mapped_array(self.image_path)
 
     @property
     def labels(self) -> np.ndarray:
         """(S, A, R) class indices, mapped from disk; without `weights` they are undefined off the drawn slices."""
-        return np.load(self.labels_path, mmap_mode="r")
+        return mapped_array(self.labels_path)
 
     @property
     def weights(self) -> np.ndarray | None:
         """(S, A, R) float16, mapped from disk: how much every voxel counts, 1 on drawn slices; None without fills."""
-        return np.load(self.weights_path, mmap_mode="r") if self.weights_path is not None else None
+        return mapped_array(self.weights_path) if self.weights_path is not None else None
 
     @property
     def undecided(self) -> np.ndarray | None:
         """(S, A, R) bool, mapped from disk: undecided voxels of drawn slices; None without any."""
-        return np.load(self.undecided_path, mmap_mode="r") if self.undecided_path is not None else None
+        return mapped_array(self.undecided_path) if self.undecided_path is not None else None
 
     @property
     def unknown(self) -> np.ndarray | None:
         """(S, A, R) int16, mapped from disk: n where the classes of `unknown_sets[n - 1]` are unknown, 0 elsewhere."""
-        return np.load(self.unknown_path, mmap_mode="r") if self.unknown_path is not None else None
+        return mapped_array(self.unknown_path) if self.unknown_path is not None else None
 
     def unknown_on(self, axis: int, index: int, c: int | None = None) -> np.ndarray:
         """(rows, columns) bool: the voxels of a drawn slice where a class, or any class, is unknown."""
@@ -117,7 +118,7 @@ class TrainingCase:
         """
         if self.pseudo_path is None:
             raise ValueError(f"'{self.name}' has no pseudo-labels")
-        kept = np.load(self.pseudo_path, mmap_mode="r")
+        kept: Any = mapped_array(self.pseudo_path)
         shape = [side.stop - side.start for side in box]
         sets = np.zeros((kept.shape[1], *shape), dtype=kept.dtype)
         sure = np.full(sets.shape, 255, dtype=np.uint8)
@@ -133,7 +134,7 @@ class TrainingCase:
 
     def distances(self, axis: int) -> np.ndarray:
         """(n, C, *slice) float16, mapped from disk: of the `slices` across an axis, in order; see `slice_distances`."""
-        return np.load(self.distances_paths[axis], mmap_mode="r")
+        return mapped_array(self.distances_paths[axis])
 
 
 def normalise(image: np.ndarray, kind: str) -> np.ndarray:
@@ -181,7 +182,7 @@ def _is_nearly_constant(tensor: torch.Tensor) -> bool:
 
 def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
     """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder."""
-    return np.load(normalised_image_path(cohort, name, kind), mmap_mode="r")
+    return mapped_array(normalised_image_path(cohort, name, kind))
 
 
 def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
@@ -254,7 +255,7 @@ def training_cases(
     cases = []
     for name, slices in drawn.items():
         labels_path = kept_path(folder, "labels", name)
-        labels = np.load(labels_path, mmap_mode="r")
+        labels = mapped_array(labels_path)
         learned = tuple(s for s in slices if (name, s) not in held_out)
         kept = tuple(s for s in slices if (name, s) in held_out)
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
-from ...core.array_files import is_whole_array, limit_size, save_array
+from ...core.array_files import is_whole_array, limit_size, mapped_array, save_array
 from ...core.images import write_image
 from ...core.messages import _, counted, listed
 from ...core.origin import run_fingerprint
@@ -368,7 +368,7 @@ class _KeptMaps:
     def load(cls, path: Path) -> _KeptMaps | None:
         """Those beside a file; None when there is no entropy."""
         kept = [path.with_suffix(f".{name}.npy") for name in ("entropy", "disagreement")]
-        entropy, disagreement = (np.load(one, mmap_mode="r") if is_whole_array(one) else None for one in kept)
+        entropy, disagreement = (mapped_array(one) if is_whole_array(one) else None for one in kept)
         return cls(entropy, disagreement) if entropy is not None else None
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...core import Cohort, RunError, Watch
-from ...core.array_files import save_array
+from ...core.array_files import mapped_array, save_array
 from ...core.atomic_files import written_atomically
 from ...core.images import write_image
 from ...core.messages import _
@@ -40,7 +40,7 @@ def write_pseudo_labels(
         if folder.pseudo_labels_path(name).is_file():
             continue
         part = watch.part(number, len(names), _("pseudo-labels of '{name}': ").format(name=name))
-        image = np.load(normalised_image_path(cohort, name, plan.settings.normalisation), mmap_mode="r")
+        image = mapped_array(normalised_image_path(cohort, name, plan.settings.normalisation))
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape)
         sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
