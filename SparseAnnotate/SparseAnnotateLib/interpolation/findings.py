@@ -103,7 +103,7 @@ def fill_summary(fill: Fill, names: Mapping[int, str]) -> str:
 
 
 def _is_told(fill: Fill, label: int) -> bool:
-    """Whether users should be told where a label that was not measured comes from: not from one method alone."""
+    """True when a label comes from several sources, or from a run: then the summary names them, measured or not."""
     sources = [name for name, share in fill.shares[label].items() if share >= _LEAST_SHOWN]
     return len(sources) > 1 or any(name not in INTERPOLATORS for name in sources)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
-from ...core.array_files import is_whole_array, limit_size, mapped_array, save_array
+from ...core.array_files import limit_size
 from ...core.images import write_image
 from ...core.messages import _, counted, listed
 from ...core.origin import run_fingerprint
@@ -27,6 +27,7 @@ from ..weights import load_weights
 from .clean_up import Cleaned, CleanUp, cleaned, drawn_voxels
 from .model_building import models_within_memory, network_shape, on_cpu_sentence
 from .trained_model import TrainedModel
+from .uncertainty_maps import UncertaintyMaps
 from .view_averages import agreement
 from .volume_prediction import VolumePrediction, class_dtype, class_indices, most_likely
 
@@ -173,7 +174,7 @@ class Predictor:
         write_image(path, found.labels, geometry, facts={**facts, **names_as_facts(names)})
         return str(path), found.notes
 
-    def _write_uncertainty(self, case: str, found: CasePrediction | _KeptMaps, facts: Mapping[str, str]) -> None:
+    def _write_uncertainty(self, case: str, found: CasePrediction | UncertaintyMaps, facts: Mapping[str, str]) -> None:
         geometry = self._cohort.geometry(case)
         for name in ("entropy", "disagreement"):
             percent = getattr(found, name)
@@ -191,14 +192,14 @@ class Predictor:
         watch = watch or Watch()
         image = normalised_image(self._cohort, case, self.card.normalisation)
         path = self._likeliest_path(case)
-        known, maps = LikeliestLabels.load(path), _KeptMaps.load(path) if uncertainty else None
+        known, maps = LikeliestLabels.load(path), UncertaintyMaps.load(path) if uncertainty else None
         notes: tuple[str, ...] = ()
         if known is None or (uncertainty and maps is None):
             found = self._predicted(image, watch, uncertainty, likeliest=True)
             if found.likeliest is None:
                 raise AssertionError("the likeliest labels were asked for")
             known, notes = found.likeliest, found.notes
-            maps = _KeptMaps(found.entropy, found.disagreement)
+            maps = UncertaintyMaps(found.entropy, found.disagreement)
             known.save(path)
             maps.save(path)
             limit_size(path.parent, _MOST_KEPT_BYTES, path.stem)
@@ -274,7 +275,7 @@ class Predictor:
         labels = geometry.from_standard_order(self._table()[classes])
         labels = np.ascontiguousarray(labels, dtype=np.promote_types(labels.dtype, annotation.labels.dtype))
         annotation.restore_drawn(labels)
-        own = _KeptMaps(found.entropy, found.disagreement).on_own_grid(annotation, list(self.label_names))
+        own = UncertaintyMaps(found.entropy, found.disagreement).on_own_grid(annotation, list(self.label_names))
         return CasePrediction(labels, own.entropy, own.disagreement, (*self._notes_on_device, *found.notes, *notes))
 
     def _predicted(
@@ -344,41 +345,6 @@ class _Predicted:
     entropy: np.ndarray | None
     disagreement: np.ndarray | None
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _KeptMaps:
-    """Uncertainty in percent; (S, A, R) as predicted and kept, (K, J, I) as written. See `CasePrediction`."""
-
-    entropy: np.ndarray | None
-    disagreement: np.ndarray | None
-
-    def on_own_grid(self, annotation: SparseAnnotation, values: Sequence[int]) -> _KeptMaps:
-        """The same in the image's axis order; certain where all of these labels were decided by hand."""
-        entropy, disagreement = (_on_own_grid(m, annotation, values) for m in (self.entropy, self.disagreement))
-        return _KeptMaps(entropy, disagreement)
-
-    def save(self, path: Path) -> None:
-        """Keep them beside a file of likeliest labels. Raises FileWriteError."""
-        for name, percent in (("entropy", self.entropy), ("disagreement", self.disagreement)):
-            if percent is not None:
-                save_array(path.with_suffix(f".{name}.npy"), percent)
-
-    @classmethod
-    def load(cls, path: Path) -> _KeptMaps | None:
-        """Those beside a file; None when there is no entropy."""
-        kept = [path.with_suffix(f".{name}.npy") for name in ("entropy", "disagreement")]
-        entropy, disagreement = (mapped_array(one) if is_whole_array(one) else None for one in kept)
-        return cls(entropy, disagreement) if entropy is not None else None
-
-
-def _on_own_grid(percent: np.ndarray | None, annotation: SparseAnnotation, classes: Sequence[int]) -> np.ndarray | None:
-    """A map in the image's axis order; where all of these labels were decided by hand it is certain."""
-    if percent is None:
-        return None
-    percent = np.array(annotation.geometry.from_standard_order(percent), order="C")
-    percent[annotation.decided_mask(classes)] = 0
-    return percent
 
 
 def loaded_models(
