@@ -29,7 +29,12 @@ def options_parser(description: str, **extra: dict[str, Any]) -> argparse.Argume
 
 
 def _commit() -> str:
-    """Short hash of the checked-out commit, followed by '+changes' when tracked files differ from it."""
+    """Short hash of the checked-out commit, followed by '+changes' when tracked files differ from it.
+
+    Of a copy without its history, what the environment variable SPARSE_ANNOTATE_COMMIT says.
+    """
+    if stated := os.environ.get("SPARSE_ANNOTATE_COMMIT"):
+        return stated
     try:
         head = _git("rev-parse", "--short", "HEAD")
         return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
