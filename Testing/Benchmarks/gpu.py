@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="keep the runs of 'learning' there, so that another call can resume them",
     )
     found.add_argument("--iterations", type=int, help="steps of the models of 'learning' (default: 600, on a CPU 2)")
+    found.add_argument("--only", default="", metavar="TEXT", help="only entries whose name contains this text")
     found.add_argument("--measure", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     found.add_argument("--scratch", help=argparse.SUPPRESS)
     return found
@@ -99,6 +100,8 @@ def supervised(options: argparse.Namespace, record: Path, scratch: Path, carried
     given += ["--minutes", str(options.minutes)]
     if options.work:
         given += ["--work", str(Path(options.work).resolve())]
+    if options.only:
+        given += ["--only", options.only]
     if options.iterations:
         given += ["--iterations", str(options.iterations)]
     paths = [*carried, str(PROJECT / "SparseAnnotate"), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
+import mmap
 import os
 import threading
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,14 +78,33 @@ def limit_size(folder: Path, most: int, kept: str) -> None:
 
 
 def mapped_array(path: Path) -> np.ndarray:
-    """The array of a .npy file, mapped from disk, so that only what is used is read.
+    """The array of a .npy file, mapped from disk, so that only what is used is read. It cannot be written to.
+
+    Mapping costs little, so patches map what they need each time: `np.load` would take longer than cutting them.
+    Raises OSError, and ValueError for a file that is no such array, or has been cut short.
+    """
+    with open(path, "rb", buffering=0) as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    fields = 10 if content[6:7] == b"\x01" else 12  # of these the last two or four bytes are the length of the rest
+    header = content[: fields + int.from_bytes(content[8:fields], "little")]
+    shape, is_fortran, dtype = _layout(header)
+    if len(content) < len(header) + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"'{path}' has been cut short")
+    return np.ndarray(shape, dtype, content, len(header), order="F" if is_fortran else "C")
+
+
+@lru_cache(1024)
+def _layout(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether values are in Fortran's order, and dtype, from what a .npy file begins with.
 
     One thread at a time: NumPy has the header parsed as Python code, and in Python 3.11 that has failed while several
     threads were reading (SystemError: AST constructor recursion depth mismatch).
     """
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     with _parsing:
-        array: np.ndarray = np.load(path, mmap_mode="r")
-    return array
+        return read(file)
 
 
 def load_array(path: Path) -> np.ndarray | None:

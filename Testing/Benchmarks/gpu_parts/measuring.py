@@ -50,7 +50,7 @@ def measure(options: Namespace, end: float) -> int:
     record = Record(Path(options.json))
     record.note(device=device, message=report.message, is_short=is_short, machine=_machine(device))
     print(report.message, *(["A shortened form, which shows only that it works."] if is_short else []), flush=True)
-    found = {part: PARTS[part](setting) for part in options.parts}
+    found = {part: [s for s in PARTS[part](setting) if options.only in s.name] for part in options.parts}
     for part, until in turns(options.parts, end - 60 * options.minutes, end):
         for sub_part in found[part]:
             known = record.entry(part, sub_part.name)

@@ -19,10 +19,10 @@ GPU_PATCH, CPU_PATCH = (128, 128, 128), (48, 48, 48)
 def sub_parts(setting: Setting) -> list[SubPart]:
     """All of this part."""
     return [
-        SubPart("3D", lambda: _on_gpu(setting, ()), 20.0),
-        SubPart("part of it, against the CPU", lambda: _part_against_cpu(setting), 20.0),
+        SubPart("3D", lambda: _on_gpu(setting, ()), 8.0),
+        SubPart("part of it, against the CPU", lambda: _part_against_cpu(setting), 12.0),
         SubPart("part of it on the CPU, as planned there", lambda: _cpu_as_planned(setting), 8.0, False),
-        SubPart("3D, flips", lambda: _on_gpu(setting, (2,)), 25.0, False),
+        SubPart("3D, flips", lambda: _on_gpu(setting, (2,)), 16.0, False),
     ]
 
 

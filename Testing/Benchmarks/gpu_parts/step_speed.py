@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from learning_speed import BLOCK, SHAPE, step_seconds
 from SparseAnnotateLib.learning.devices import fast_convolutions
+from SparseAnnotateLib.learning.networks.instance_norm import normalized
 from SparseAnnotateLib.learning.training.patch_planning import planned_patch_and_batch
 from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
 from SparseAnnotateLib.runs.network import DEFAULT_FINAL_NETWORK, DEFAULT_NETWORK, ONE_SCAN
@@ -50,16 +52,28 @@ _STEPS, _SQUARE = 4, 8192
 def sub_parts(setting: Setting) -> list[SubPart]:
     """All of this part: the default network, whether data keeps it waiting, then the other networks."""
     first, *others = TRAINED if not setting.is_short else (SMALL_NETWORK, SMALL_FINAL_NETWORK)
-    found = [SubPart("bf16 matrix product", lambda: _matrix_product(setting), 2.0), *_steps_of(first, setting)]
-    for kind, augmentation in (
-        ("few changes", AugmentationSettings()),
-        ("all changes", AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)),
-    ):
-        for recipe in ("3d", "2d"):
-            run = lambda r=recipe, a=augmentation: _real_against_fixed(r, a, setting)  # noqa: E731
-            in_short = (recipe, kind) == ("3d", "few changes")
-            found.append(SubPart(f"real data against a fixed batch, {recipe}, {kind}", run, 10.0, in_short))
-    return [*found, *(sub_part for network in others for sub_part in _steps_of(network, setting))]
+    found = [
+        SubPart("bf16 matrix product", lambda: _matrix_product(setting), 2.0),
+        *_steps_of(first, setting),
+        SubPart("instance normalization", lambda: _instance_norm(setting), 6.0),
+        *_real_and_fixed("few changes", AugmentationSettings(), setting),
+    ]
+    memory = _memory_of_networks(setting)
+    found += [sub_part for network in others for sub_part in _steps_of(network, setting)] + memory[: len(TRAINED)]
+    many = AugmentationSettings(right_angles=0.3, affine=0.3, elastic=0.1, bias_field=0.15)
+    return [*found, *_real_and_fixed("all changes", many, setting), *memory[len(TRAINED) :]]
+
+
+def _real_and_fixed(kind: str, augmentation: AugmentationSettings, setting: Setting) -> list[SubPart]:
+    return [
+        SubPart(
+            f"real data against a fixed batch, {recipe}, {kind}",
+            lambda recipe=recipe: _real_against_fixed(recipe, augmentation, setting),
+            10.0,
+            (recipe, kind) == ("3d", "few changes"),
+        )
+        for recipe in ("3d", "2d")
+    ]
 
 
 def _steps_of(network: str, setting: Setting) -> list[SubPart]:
@@ -68,11 +82,83 @@ def _steps_of(network: str, setting: Setting) -> list[SubPart]:
         SubPart(
             f"{network}, {precision}, {memory_format}",
             lambda p=precision, f=memory_format: _step(network, p, f, setting),
-            6.0,
+            3.0,
             (precision, memory_format) == ("fp32", "contiguous"),
         )
         for precision, memory_format in reversed(CONFIGURATIONS)
     ]
+
+
+def _memory_of_networks(setting: Setting) -> list[SubPart]:
+    """Bytes a voxel that training takes, for each network in 3D and 2D; first the default ones."""
+    kinds = [(name, d) for name, entry in NETWORKS.items() for d in entry.dimensions]
+    kinds.sort(key=lambda kind: (kind[0] not in TRAINED, -kind[1]))
+    return [
+        SubPart(
+            f"memory of {name} {d}D",
+            lambda name=name, d=d: _bytes_per_voxel(name, d, setting),
+            3.0,
+            (name, d) == (SMALL_NETWORK, 3),
+        )
+        for name, d in kinds
+    ]
+
+
+def _bytes_per_voxel(network: str, dimensions: int, setting: Setting) -> dict[str, Any]:
+    """From two sizes of patch, so that what does not depend on it (weights, kernels) does not count."""
+    small, large, batch = ((64, 96, 2), (128, 192, 16))[dimensions == 2]
+    if setting.is_short:
+        small, large, batch = 32, 48, 1
+    figures: dict[str, Any] = {"planned": NETWORKS[network].bytes_per_voxel}
+    for precision in ("fp32", "bf16"):
+        used = {}
+        for side in (small, large):
+            patch = (side,) * dimensions
+            image, label, supervised = _fixed_batch(network, patch, batch, setting)
+            trained = Configuration(network, patch, precision, "contiguous", setting.device)
+            trained.step(image, label, supervised)  # makes the optimizer's tensors
+            empty()
+            reset_used(setting.device)
+            trained.step(image, label, supervised)
+            used[batch * side**dimensions] = used_gigabytes(setting.device)
+            del trained, image, label, supervised
+            empty()
+        (fewer, less), (more, most) = used.items()
+        figures[f"{precision}"] = round(1e9 * (most - less) / (more - fewer))
+        figures[f"{precision}, GB for any size"] = less - (most - less) / (more - fewer) * fewer
+    return figures
+
+
+def _instance_norm(setting: Setting) -> dict[str, Any]:
+    """Milliseconds forward and backward: PyTorch's, and the one for few and large channels."""
+    shapes = [(1, 32, *[side] * 3) for side in (16, 32, 48, 64, 96, 128)]
+    shapes += [(2, 32, *[side] * 3) for side in (48, 64, 128)] + [(2, 64, 64, 64, 64), (2, 128, 32, 32, 32)]
+    shapes += [(4, 128, 48, 48, 48), (4, 32, 160, 160), (32, 32, 160, 160), (32, 32, 256, 256), (2, 32, 512, 512)]
+    if setting.is_short:
+        shapes = [(1, 4, 8, 8, 8)]
+    figures: dict[str, Any] = {}
+    for shape in shapes:
+        for dtype in (torch.bfloat16, torch.float32):
+            features = torch.randn(shape, device=setting.device, dtype=dtype).requires_grad_()
+            weight, bias = (torch.ones(shape[1], device=setting.device).requires_grad_() for _ in range(2))
+            gradient = torch.randn_like(features)
+            plain = functional.instance_norm(features.detach(), None, None, weight, bias)
+            own = normalized(features.detach(), weight, bias, 1e-5)
+            times = {"difference": float((own - plain).detach().float().abs().max())}
+            ways = {"PyTorch's": functional.instance_norm, "own": normalized}
+            given = {"PyTorch's": (None, None, weight, bias), "own": (weight, bias, 1e-5)}
+            for name, way in ways.items():
+                repeated: list[float] = []
+                for _ in range(5):
+                    wait_for(setting.device)
+                    start = time.perf_counter()
+                    torch.autograd.grad(way(features, *given[name]), (features, weight, bias), gradient)
+                    wait_for(setting.device)
+                    repeated.append(1e3 * (time.perf_counter() - start))
+                times[name] = float(np.median(repeated))
+            figures[f"{list(shape)} {str(dtype).removeprefix('torch.')}"] = times
+    empty()
+    return figures
 
 
 def _matrix_product(setting: Setting) -> dict[str, Any]:
@@ -105,11 +191,7 @@ def _step(network: str, precision: str, memory_format: str, setting: Setting) ->
     patch, batch = planned_patch_and_batch([(300, 512, 512)], (1.0, 1.0, 1.0), network, setting.device)
     if setting.is_short:
         patch, batch = (16, 16, 32), 1
-    channels = 1 + (CLASSES if entry.takes_pseudo_label else 0)
-    image = torch.randn(batch, channels, *patch, device=setting.device)
-    label = torch.randint(0, CLASSES, (batch, 1, *patch), device=setting.device, dtype=torch.uint8)
-    supervised = torch.zeros(label.shape, dtype=torch.bool, device=setting.device)
-    supervised[:, :, 4::8] = True
+    image, label, supervised = _fixed_batch(network, patch, batch, setting)
     reset_used(setting.device)
     trained = Configuration(network, patch, precision, memory_format, setting.device)
     with FlopCounterMode(display=False) as counter:
@@ -139,6 +221,16 @@ def _step(network: str, precision: str, memory_format: str, setting: Setting) ->
         del trained, image, label, supervised
         empty()
     return figures
+
+
+def _fixed_batch(network: str, patch: tuple[int, ...], batch: int, setting: Setting) -> tuple[torch.Tensor, ...]:
+    """Images, labels, and where they are drawn: on every eighth slice."""
+    channels = 1 + (CLASSES if NETWORKS[network].takes_pseudo_label else 0)
+    image = torch.randn(batch, channels, *patch, device=setting.device)
+    label = torch.randint(0, CLASSES, (batch, 1, *patch), device=setting.device, dtype=torch.uint8)
+    supervised = torch.zeros(label.shape, dtype=torch.bool, device=setting.device)
+    supervised[:, :, 4::8] = True
+    return image, label, supervised
 
 
 def _seconds(trained: Configuration, image, label, supervised, steps: int) -> float:

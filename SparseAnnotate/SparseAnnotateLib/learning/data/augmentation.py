@@ -64,11 +64,15 @@ class Augmentation:
         """The patches of one iteration, with their numbers, as a batch: each (N, channels, *spatial)."""
         keys = tuple(patches[0].arrays)
         # Built for each batch, because transforms keep a random state and batches are prepared in several threads.
-        transform = Compose([*self._movements(keys), *self._brightness()])
+        transforms = [*self._movements(keys), *self._brightness()]
+        transform = Compose(transforms)
         changed = []
         for patch, number in zip(patches, numbers, strict=True):
             seeds = np.random.SeedSequence([self._seed, iteration, 1, number]).generate_state(2)
-            transform.set_random_state(seed=int(seeds[0]))
+            # One state for all: giving each transform a seed of its own takes longer than the changes themselves.
+            state = np.random.RandomState(np.random.PCG64(seeds[0]))
+            for one in transforms:
+                one.set_random_state(state=state)
             tensors = {key: torch.as_tensor(array) for key, array in patch.arrays.items()}
             result = transform(tensors)
             plain = {k: torch.as_tensor(result[k]).as_subclass(torch.Tensor).to(tensors[k].dtype) for k in keys}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ...runs.network import NETWORKS, NetworkShape
+from .instance_norm import with_fast_instance_norm
 
 
 def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
@@ -17,7 +18,7 @@ def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
     """
     kind, arguments = network_definition(name, shape)
     network: torch.nn.Module = kind(**arguments)
-    return network
+    return with_fast_instance_norm(network)
 
 
 def network_definition(name: str, shape: NetworkShape) -> tuple[Callable[..., Any], dict[str, Any]]:

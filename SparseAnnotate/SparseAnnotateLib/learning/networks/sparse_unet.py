@@ -8,6 +8,7 @@ from typing import Any
 from monai.networks.layers import SkipConnection
 from monai.networks.layers.factories import Conv
 from monai.networks.nets import BasicUNet
+from monai.networks.nets.basic_unet import UpCat
 from torch import nn
 
 
@@ -42,6 +43,9 @@ class SparseUNet(nn.Sequential):
         unet, classifier = _parts(spatial_dims, in_channels, out_channels, features, dropout, groups)
         convolution = Conv[Conv.CONV, spatial_dims]
         super().__init__(SkipConnection(BasicUNet(**unet), mode="cat"), convolution(**classifier))
+        for module in self.modules():
+            if isinstance(module, UpCat):
+                module.is_pad = False  # the sides fit, so padding would only copy
 
 
 def bundle_definition(
