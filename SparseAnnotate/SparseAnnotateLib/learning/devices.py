@@ -177,20 +177,6 @@ def _free_memory_bytes() -> int:
 
 
 @contextmanager
-def fast_convolutions(device: str) -> Iterator[None]:
-    """On an NVIDIA GPU cuDNN tries its algorithms for each size and takes the fastest: worth it for patches of a size.
-
-    Afterwards the setting is as before.
-    """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or device.startswith("cuda")
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
-@contextmanager
 def explained(device: str) -> Iterator[None]:
     """Raise RunError, with what to do, where an Apple GPU lacks an operation or a data type."""
     try:

@@ -57,7 +57,7 @@ class NetworkEntry(Entry):
     Attributes:
         arguments: gives the keyword arguments of the class for a shape.
         patch_divisor: the sides of its patches must be multiples of it.
-        bytes_per_voxel: approximate memory that training needs per voxel of a patch.
+        bytes_per_voxel: approximate memory that training needs per voxel of a patch, in fp32, without the logits.
         dimensions: for which it can be built: 2, 3 or both.
         has_fixed_patch: True when its weights fit only one patch size.
         takes_pseudo_label: True for networks of the final model only.

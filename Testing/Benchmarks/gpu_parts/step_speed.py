@@ -13,9 +13,8 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from learning_speed import BLOCK, SHAPE, step_seconds
-from SparseAnnotateLib.learning.devices import fast_convolutions
-from SparseAnnotateLib.learning.networks.instance_norm import normalized
-from SparseAnnotateLib.learning.training.patch_planning import planned_patch_and_batch
+from SparseAnnotateLib.learning.networks.normalization import normalized
+from SparseAnnotateLib.learning.training.patch_planning import planned_patch_and_batch, training_bytes_per_voxel
 from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
 from SparseAnnotateLib.runs.network import DEFAULT_FINAL_NETWORK, DEFAULT_NETWORK, ONE_SCAN
 from training_step import CLASSES, CONFIGURATIONS, Configuration
@@ -109,7 +108,7 @@ def _bytes_per_voxel(network: str, dimensions: int, setting: Setting) -> dict[st
     small, large, batch = ((64, 96, 2), (128, 192, 16))[dimensions == 2]
     if setting.is_short:
         small, large, batch = 32, 48, 1
-    figures: dict[str, Any] = {"planned": NETWORKS[network].bytes_per_voxel}
+    figures: dict[str, Any] = {"planned": training_bytes_per_voxel(network, CLASSES)}
     for precision in ("fp32", "bf16"):
         used = {}
         for side in (small, large):
@@ -187,7 +186,6 @@ def stated_peak(setting: Setting) -> float | None:
 
 def _step(network: str, precision: str, memory_format: str, setting: Setting) -> dict[str, Any]:
     """Seconds of a step on a fixed batch of the size that is planned for this device and volumes as large as CTs."""
-    entry = NETWORKS[network]
     patch, batch = planned_patch_and_batch([(300, 512, 512)], (1.0, 1.0, 1.0), network, setting.device)
     if setting.is_short:
         patch, batch = (16, 16, 32), 1
@@ -205,7 +203,7 @@ def _step(network: str, precision: str, memory_format: str, setting: Setting) ->
         "seconds": seconds,
         "TFLOP": teraflops,
         "TFLOP/s": teraflops / seconds,
-        "gigabytes planned": entry.bytes_per_voxel * batch * float(np.prod(patch)) / 1e9,
+        "gigabytes planned": training_bytes_per_voxel(network, CLASSES) * batch * float(np.prod(patch)) / 1e9,
         "gigabytes used": used,
     }
     peak = stated_peak(setting)
@@ -243,12 +241,9 @@ def _seconds(trained: Configuration, image, label, supervised, steps: int) -> fl
 
 def _real_against_fixed(recipe: str, augmentation: AugmentationSettings, setting: Setting) -> dict[str, Any]:
     settings = TrainingSettings(recipe=recipe, augmentation=augmentation, device=setting.device, iterations=10_000)
-    with fast_convolutions(setting.device):  # as in a run
-        if setting.is_short:
-            small = replace(
-                settings, patch=(16, 16, 32), patch_2d=(32, 32), batch=1, augmentation=AugmentationSettings()
-            )
-            fixed, real = step_seconds(small, 1, (24, 28, 32))
-        else:
-            fixed, real = step_seconds(settings, 2, SHAPE)
+    if setting.is_short:
+        small = replace(settings, patch=(16, 16, 32), patch_2d=(32, 32), batch=1, augmentation=AugmentationSettings())
+        fixed, real = step_seconds(small, 1, (24, 28, 32))
+    else:
+        fixed, real = step_seconds(settings, 2, SHAPE)
     return {"fixed batch": fixed, "real data": real, "ratio": real / fixed, "steps a block": BLOCK}

@@ -108,8 +108,11 @@ def test_every_loss_and_its_gradient_are_those_of_the_cpu(gpu, name, sets):
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("is_normalized_as_large", [False, True])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_every_network_steps_as_on_the_cpu(gpu, name):
+def test_every_network_steps_as_on_the_cpu(gpu, monkeypatch, name, is_normalized_as_large):
+    if is_normalized_as_large:
+        monkeypatch.setattr("SparseAnnotateLib.learning.networks.normalization.VOXELS_AT_LEAST", 1)
     entry = NETWORKS[name]
     patch = (64, 32) if 2 in entry.dimensions else (32, 32, 32)
     torch.manual_seed(0)

@@ -105,7 +105,7 @@ def test_a_gpu_with_1_gb_free_gets_patches_that_fit_and_is_warned_of_those_that_
     assert not any("GB free" in note for note in found.notes)
     [note] = [note for note in plan(patch=(96, 96, 96), batch=2).notes if "GB free" in note]
     assert note.startswith(
-        "The '3d' model (unet, 2 patches of 96 x 96 x 96 voxels) needs about 10.6 GB of memory, and 'cuda:0' has "
+        "The '3d' model (unet, 2 patches of 96 x 96 x 96 voxels) needs about 5.5 GB of memory, and 'cuda:0' has "
         "1.1 GB free."
     )
 

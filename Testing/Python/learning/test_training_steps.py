@@ -350,14 +350,6 @@ def test_errors_of_the_network_and_full_memory_are_not_taken_for_a_missing_compi
         assert notes == []
 
 
-def test_cudnn_tries_its_algorithms_in_training_on_a_gpu_only_and_not_after_it(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    for device, tries in (("cpu", False), ("mps", False), ("cuda:0", True)):
-        with devices.fast_convolutions(device):
-            assert torch.backends.cudnn.benchmark is tries
-        assert torch.backends.cudnn.benchmark is False
-
-
 @pytest.mark.parametrize(
     "error",
     [

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...runs.network import NETWORKS, NetworkShape
-from .instance_norm import with_fast_instance_norm
+from .normalization import with_fast_normalization
 
 
 def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
@@ -18,7 +18,7 @@ def build_network(name: str, shape: NetworkShape) -> torch.nn.Module:
     """
     kind, arguments = network_definition(name, shape)
     network: torch.nn.Module = kind(**arguments)
-    return with_fast_instance_norm(network)
+    return with_fast_normalization(network)
 
 
 def network_definition(name: str, shape: NetworkShape) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ LOGIT_BYTES = 3 << 30  # of the CPU's memory
 _SHARE_OF_GPU = 0.4  # for the probabilities of a slab, and as much for windows
 _WINDOWS_ON_GPU = {2: 64, 3: 16}
 _WINDOWS_ON_CPU = {2: 16, 3: 1}
-_PREDICTION_BYTES = 0.25  # of what training needs: no gradients are kept
+_PREDICTION_BYTES = 0.5  # of what training needs: no gradients are kept
 
 
 @dataclass

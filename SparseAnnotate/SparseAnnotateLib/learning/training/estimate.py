@@ -11,7 +11,7 @@ import torch
 from ...core import Watch
 from ...runs.plan import ModelPlan, RunPlan
 from ..data.batches import THREADS_FOR_GPU
-from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
+from ..devices import explained, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train
 from ..prediction.sliding_windows import overlap_on
 from .beyond_drawn_range import WINDOWS_AT_MOST
@@ -103,7 +103,7 @@ def _measured_within_memory(model: ModelPlan, plan: RunPlan, watch: Watch) -> _M
     """The seconds of a model; None when memory has run out, with nothing of it left alive."""
     watch.check()
     try:
-        with fast_convolutions(plan.device), explained(plan.device):
+        with explained(plan.device):
             timer = StepTimer(network_to_train(model, plan), model, plan, plan.device, plan.precision, watch)
             step = min(timer.seconds(chosen) for chosen in memory_formats(plan.settings, model, plan.device))
             step += _waiting_seconds(step, timer.preparation_seconds, plan)

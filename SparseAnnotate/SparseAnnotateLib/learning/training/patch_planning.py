@@ -14,6 +14,7 @@ _CPU_PATCH_VOXELS = 48**3
 _GPU_PATCH_VOXELS = 128**3
 _CPU_SLICE_SIDE, _GPU_SLICE_SIDE = 128, 512
 _CPU_SLICE_PIXELS, _GPU_SLICE_PIXELS = 12 * 48**2, 32 * 256**2  # in a step
+_BYTES_PER_CLASS = 30  # of logits and loss, per voxel
 
 
 def planned_network(network: str, device: str, of_one_scan: bool = False) -> str:
@@ -53,9 +54,10 @@ def planned_patch_and_batch(
     network: str,
     device: str,
     divisor: int = DIVISOR,
+    class_count: int = 2,
 ) -> tuple[tuple[int, int, int], int]:
     """Patch and batch that fit the device's memory; two patches per step where they fit."""
-    fitting = usable_memory_bytes(device) // NETWORKS.named(network).bytes_per_voxel
+    fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, class_count)
     most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
     patch = planned_patch(shapes, spacing, max(2 * divisor**3, min(most, fitting // 2)), divisor)
     batch = 2 if 2 * math.prod(patch) <= fitting else 1
@@ -68,6 +70,7 @@ def planned_slices_and_batch(
     network: str,
     device: str,
     divisor: int = DIVISOR,
+    class_count: int = 2,
 ) -> tuple[tuple[int, int], int]:
     """(height, width) of 2D patches and how many make up a step, in the device's memory.
 
@@ -77,7 +80,7 @@ def planned_slices_and_batch(
     side = math.floor(sorted(sides)[len(sides) // 2] / divisor + 0.5) * divisor
     most = _CPU_SLICE_SIDE if device == "cpu" else _GPU_SLICE_SIDE
     side = min(max(side, 2 * divisor), most)
-    fitting = usable_memory_bytes(device) // NETWORKS.named(network).bytes_per_voxel
+    fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, class_count)
     while 2 * side**2 > fitting and side > 2 * divisor:
         side -= divisor
     pixels = min(_CPU_SLICE_PIXELS if device == "cpu" else _GPU_SLICE_PIXELS, fitting)
@@ -85,10 +88,15 @@ def planned_slices_and_batch(
     return (side, side), max(at_least, min(32, pixels // side**2))
 
 
-def memory_note(model: ModelPlan, device: str) -> str | None:
+def training_bytes_per_voxel(network: str, class_count: int) -> int:
+    """About what training needs of a GPU's memory for each voxel of a patch."""
+    return NETWORKS.named(network).bytes_per_voxel + _BYTES_PER_CLASS * class_count
+
+
+def memory_note(model: ModelPlan, device: str, class_count: int = 2) -> str | None:
     """A sentence when a model probably needs more memory than a GPU has free; None when it fits."""
     free = usable_memory_bytes(device)
-    needed = model.batch * math.prod(model.patch) * NETWORKS[model.network].bytes_per_voxel
+    needed = model.batch * math.prod(model.patch) * training_bytes_per_voxel(model.network, class_count)
     if device == "cpu" or needed <= free:
         return None
     return _(

@@ -78,14 +78,15 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         if role == "2d":
             planes = usable_planes(spacing, drawn_axes, of_one_scan)
             notes += plane_notes(planes, spacing, of_one_scan)
-            models.append(_planned_2d_model(settings, shapes, planes, chosen.device))
+            models.append(_planned_2d_model(settings, shapes, planes, chosen.device, len(classes) + 1))
         else:
-            models.append(_planned_3d_model(role, settings, shapes, spacing, chosen.device, of_one_scan))
+            place = chosen.device, len(classes) + 1
+            models.append(_planned_3d_model(role, settings, shapes, spacing, *place, of_one_scan))
     _check_auxiliary(settings, models)
     for model in models:
         # Before anything is written: a run of these settings could not be trained.
         NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1))
-    notes += filter(None, (memory_note(model, chosen.device) for model in models))
+    notes += filter(None, (memory_note(model, chosen.device, len(classes) + 1) for model in models))
     notes += [patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
         settings=settings,
@@ -147,11 +148,14 @@ def strides_and_kernels(
     return tuple(strides), tuple(kernels)
 
 
-def _planned_3d_model(role, settings: TrainingSettings, shapes, spacing, device: str, of_one_scan: bool) -> ModelPlan:
+def _planned_3d_model(
+    role, settings: TrainingSettings, shapes, spacing, device: str, class_count: int, of_one_scan: bool
+) -> ModelPlan:
     network = planned_network(settings.network, device, of_one_scan)
     if role == "final":
         network = planned_final_network(settings, device, of_one_scan)
-    planned, batch = planned_patch_and_batch(shapes, spacing, network, device, NETWORKS.named(network).patch_step)
+    step = NETWORKS.named(network).patch_step
+    planned, batch = planned_patch_and_batch(shapes, spacing, network, device, step, class_count)
     patch = large_enough_patch(settings.patch or planned)
     iterations = settings.iterations_final if role == "final" else None
     strides, kernels = strides_and_kernels(patch, spacing)
@@ -173,9 +177,12 @@ def planned_final_network(settings: TrainingSettings, device: str, of_one_scan: 
     return planned_network(settings.network, device, of_one_scan) if device == "cpu" else DEFAULT_FINAL_NETWORK
 
 
-def _planned_2d_model(settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str) -> ModelPlan:
+def _planned_2d_model(
+    settings: TrainingSettings, shapes, planes: tuple[int, ...], device: str, class_count: int
+) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
-    planned, batch = planned_slices_and_batch(shapes, planes, network, device, NETWORKS.named(network).patch_step)
+    step = NETWORKS.named(network).patch_step
+    planned, batch = planned_slices_and_batch(shapes, planes, network, device, step, class_count)
     patch = large_enough_patch(settings.patch_2d or planned)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
     return ModelPlan(

@@ -16,7 +16,7 @@ from ...runs.cards import ModelCard
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
-from ..devices import explained, fast_convolutions, is_out_of_memory, release_cached_memory
+from ..devices import explained, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train, trained_model
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
@@ -170,7 +170,7 @@ class Trainer:
             use_memory_format(self._format, self.teacher)
 
     def _train(self) -> None:
-        with fast_convolutions(self.device), explained(self.device):
+        with explained(self.device):
             self._take_steps()
 
     def _take_steps(self) -> None:

@@ -13,7 +13,7 @@ NETWORKS.add(
         description=_("MONAI's BasicUNet with 16 to 128 features, the default of earlier versions on a CPU."),
         make="monai.networks.nets:BasicUNet",
         arguments=lambda shape: unet_arguments(shape, SMALL),
-        bytes_per_voxel=3_000,
+        bytes_per_voxel=1_500,
         order=21,
     )
 )
@@ -24,7 +24,7 @@ NETWORKS.add(
         description=_("MONAI's BasicUNet with 32 to 256 features, the default of earlier versions on a GPU."),
         make="monai.networks.nets:BasicUNet",
         arguments=lambda shape: unet_arguments(shape, LARGE),
-        bytes_per_voxel=6_000,
+        bytes_per_voxel=3_000,
         order=22,
     )
 )

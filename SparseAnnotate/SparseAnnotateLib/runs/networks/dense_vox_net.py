@@ -50,6 +50,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=_y_shaped,
         patch_divisor=_DIVISOR,
+        bytes_per_voxel=5_000,
         has_auxiliary=True,
         takes_pseudo_label=True,
         order=11,

@@ -23,7 +23,7 @@ NETWORKS.add(
         description=_("U-Net for sparse annotation with 16 to 128 features; small enough for a CPU."),
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: unet_arguments(shape, SMALL),
-        bytes_per_voxel=3_000,
+        bytes_per_voxel=1_500,
         order=1,
     )
 )
@@ -34,7 +34,7 @@ NETWORKS.add(
         description=_("U-Net for sparse annotation with 32 to 256 features."),
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: unet_arguments(shape, LARGE),
-        bytes_per_voxel=6_000,
+        bytes_per_voxel=3_000,
         order=2,
     )
 )
@@ -45,7 +45,7 @@ NETWORKS.add(
         description=_("U-Net for sparse annotation of one scan; group normalization keeps how bright its parts are."),
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: {**unet_arguments(shape, SMALL), "groups": _GROUPS},
-        bytes_per_voxel=3_000,
+        bytes_per_voxel=1_500,
         order=3,
     )
 )
@@ -56,7 +56,7 @@ NETWORKS.add(
         description=_("U-Net for sparse annotation of one scan, with 32 to 256 features."),
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: {**unet_arguments(shape, LARGE), "groups": _GROUPS},
-        bytes_per_voxel=6_000,
+        bytes_per_voxel=3_000,
         order=4,
     )
 )
