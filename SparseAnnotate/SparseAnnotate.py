@@ -93,7 +93,6 @@ class SparseAnnotateParameterNode:
     device: str = DEFAULT_DEVICE
     run: str = ""
     keepStrayPieces: bool = False
-    uncertainty: bool = False
     measured: vtkMRMLSegmentationNode
     reference: vtkMRMLSegmentationNode
     cohortFolder: str = ""

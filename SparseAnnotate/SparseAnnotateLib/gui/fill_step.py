@@ -1,8 +1,6 @@
-"""Fill: a preview between the drawn slices, its confidence, and applying it."""
+"""Fill: a preview between the drawn slices."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
@@ -11,7 +9,7 @@ from ..core.registry import Entry
 from ..logic import FILL_METHODS
 from .choice_labels import choose, chosen_part, show_labels
 from .panel_choices import NO_RUN, runs_to_fill_with
-from .preview import Preview
+from .result_step import ResultStep
 from .session import PanelSession
 from .step import Step
 from .words import in_users_language
@@ -21,31 +19,18 @@ class FillStep(Step):
     """Fills the active volume; each fill is a new segmentation.
 
     Args:
-        before_apply: called before a fill is applied.
+        result: shows the fill.
     """
 
-    def __init__(self, session: PanelSession, before_apply: Callable[[], None]):
+    def __init__(self, session: PanelSession, result: ResultStep):
         super().__init__(session, session.ui.fillSection)
         ui = self.ui
-        self.preview = Preview(
-            session,
-            of_run=False,
-            apply_button=ui.applyButton,
-            discard_button=ui.discardButton,
-            overlay_box=ui.confidenceCheckBox,
-            structures_button=ui.fillStructuresButton,
-            report_label=ui.fillLabel,
-            why_none=_("Fill between slices first."),
-            before_apply=before_apply,
-        )
+        self._result = result
         session.on_click(ui.fillButton, self.fill)
-        session.on_click(ui.undoButton, self._undo)
         self._runs: dict[str, Entry] = {}
         ui.fillRunSelector.connect("currentTextChanged(QString)", lambda _text: self._run_chosen())
 
     def summary(self) -> str:
-        if self.preview.node is not None:
-            return _("preview to apply or discard")
         return in_users_language(FILL_METHODS[self.session.parameters.fillMethod].label)
 
     def refresh(self) -> None:
@@ -53,13 +38,7 @@ class FillStep(Step):
         volume = session.volume
         why = session.why_busy or session.why_no_volume
         session.enable(self.ui.fillButton, why or session.why_nothing_drawn([volume]))
-        self.preview.refresh()
         self._show_runs()
-        can_undo = volume is not None and self.logic.panel.can_undo(volume)
-        session.enable(
-            self.ui.undoButton,
-            None if can_undo else _("There is nothing to undo, or the segmentation was changed since."),
-        )
 
     def _show_runs(self) -> None:
         """Offer the finished runs to take part; one that has gone is no longer selected."""
@@ -111,12 +90,7 @@ class FillStep(Step):
         )
 
     def _filled(self, node) -> None:
-        self.preview.replace(node)
+        self._result.show(node)
         self.session.say(
             _("'{name}' shows the fill. Click Apply to copy it into your segmentation.").format(name=node.GetName())
         )
-
-    def _undo(self) -> None:
-        self.logic.undo(self.session.volume)
-        self.session.refresh()
-        self.session.say(_("The last Apply or Initialize slice was undone."))

@@ -42,9 +42,9 @@ def next_step(panel) -> NextStep:
         return NextStep(_("The segmentation does not match the volume grid."), _("Show"), panel.data)
     items = panel.draw.table.items
     runs = [run for run in logic.panel.run_summaries() if run.is_finished and not run.problem]
-    result = panel.train.preview.node
+    result, of_run = panel.result.node, session.latest_result(of_run=True)
     if not any(item.volumeNode is volume for item in items):
-        if result is None:
+        if of_run is None:
             return _beginning(panel, volume, bool(items), bool(runs))
     elif not logic.panel.has_segments(volume):
         others = [node for node in session.volumes if node is not volume and logic.panel.has_segments(node)]
@@ -54,17 +54,16 @@ def next_step(panel) -> NextStep:
     left = [item for item in items if item.state is SliceState.TODO]
     if left:
         return _drawing(panel, left)
-    fill = panel.fill.preview.node
-    if fill is None and result is None:
+    if result is None:
         return NextStep(_("Fill between the drawn slices."), _("Fill"), panel.fill, panel.fill.fill)
     if not runs:
-        return NextStep(_("Review the fill. Apply or discard it, or train a model."), _("Show"), panel.fill)
-    if result is None:
+        return NextStep(_("Review the fill. Apply or discard it, or train a model."), _("Show"), panel.result)
+    if of_run is None:
         return NextStep(
             _("Run the model on this volume."), _("Run"), panel.train, lambda: panel.train.run([session.volume])
         )
     return NextStep(
-        _("Review the result. Apply it, or draw more slices where the model is uncertain."), _("Show"), panel.train
+        _("Review the result. Apply it, or draw more slices where the model is uncertain."), _("Show"), panel.result
     )
 
 

@@ -23,6 +23,7 @@ from .module_column import scroll_to, scroll_to_top
 from .next_step import NextStep, next_step
 from .panel_choices import budget_units, from_preset, panel_scopes, starts
 from .recommend_step import RecommendStep
+from .result_step import ResultStep
 from .session import PanelSession
 from .shortcuts import Shortcuts
 from .step import Step
@@ -69,8 +70,9 @@ class Panel:
         self.data = DataStep(self.session)
         self.recommend = RecommendStep(self.session, self._continue_with_drawing)
         self.draw = DrawStep(self.session)
-        self.fill = FillStep(self.session, self.draw.offer_what_is_left)
-        self.train = TrainStep(self.session, self._recommend_next, self.draw.offer_what_is_left)
+        self.result = ResultStep(self.session, self.draw.offer_what_is_left)
+        self.fill = FillStep(self.session, self.result)
+        self.train = TrainStep(self.session, self._recommend_next, self.result)
         self.measure = MeasureStep(self.session)
         self.environment = EnvironmentStep(self.session, lambda names: self.train.show_devices(names))
         self.steps: dict[str, Step] = {
@@ -79,6 +81,7 @@ class Panel:
             "draw": self.draw,
             "fill": self.fill,
             "train": self.train,
+            "result": self.result,
             "measure": self.measure,
             "environment": self.environment,
         }
@@ -127,7 +130,6 @@ class Panel:
             "network": "networkSelector",
             "loss": "lossSelector",
             "keepStrayPieces": "keepStrayPiecesCheckBox",
-            "uncertainty": "uncertaintyCheckBox",
             "measured": "measuredSelector",
             "reference": "referenceSelector",
         }

@@ -102,8 +102,8 @@ class PanelSession:
         """The worklist of the cohort."""
         return self.cohort_worklist().items
 
-    def latest_result(self, of_run: bool):
-        """The latest fill (or result of a model) of the active volume; None if there is none."""
+    def latest_result(self, of_run: bool | None = None):
+        """The latest fill, or result of a model, of the active volume, or of either kind; None if there is none."""
         return self.logic.panel.latest_result(self.volume, of_run) if self.volume is not None else None
 
     # --- messages -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ..runs import AUTO
 from ..runs.dice_in_words import dice_range
 from .choice_labels import choose, chosen_part, show_labels
 from .panel_choices import devices
-from .preview import Preview
+from .result_step import ResultStep
 from .run_table import RunTable
 from .session import PanelSession, duration
 from .step import Step
@@ -29,10 +29,10 @@ class TrainStep(Step):
 
     Args:
         recommend_next: called with the name of a run, to recommend slices of which its model is uncertain.
-        before_apply: called before a result is applied.
+        result: shows the results of models.
     """
 
-    def __init__(self, session: PanelSession, recommend_next: Callable[[str], None], before_apply: Callable[[], None]):
+    def __init__(self, session: PanelSession, recommend_next: Callable[[str], None], result: ResultStep):
         super().__init__(session, session.ui.trainSection)
         ui = self.ui
         self.recommend_next = recommend_next
@@ -43,17 +43,7 @@ class TrainStep(Step):
         self._curves_at = 0.0
         self._estimated_for: tuple | None = None
         self._train_text = ui.trainButton.text
-        self.preview = Preview(
-            session,
-            of_run=True,
-            apply_button=ui.applyResultButton,
-            discard_button=ui.discardResultButton,
-            overlay_box=ui.uncertaintyCheckBox,
-            structures_button=ui.resultStructuresButton,
-            report_label=ui.resultLabel,
-            why_none=_("Run a model on this volume first."),
-            before_apply=before_apply,
-        )
+        self._result = result
         session.on_click(ui.trainButton, self._train_or_cancel)
         session.on_click(ui.continueButton, self._continue)
         session.on_click(ui.estimateButton, self._estimate)
@@ -114,7 +104,6 @@ class TrainStep(Step):
         why = busy or session.why_no_volume or (None if finished else why_no_run)
         for button in (ui.runButton, ui.runAllButton, ui.nextSlicesButton):
             session.enable(button, why)
-        self.preview.refresh()
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -265,13 +254,10 @@ class TrainStep(Step):
         )
 
     def _segmented(self, nodes) -> None:
-        for node in nodes:
-            self.logic.panel.show_only(node)
-        self.preview.show_overlay()
-        self.session.refresh()
+        self._result.show(*nodes)
         names = in_users_language(listed([f"'{node.GetName()}'" for node in nodes], 3))
         made = counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
-        others = [node for node in nodes if node is not self.preview.node]
+        others = [node for node in nodes if node is not self._result.node]
         notes = [sentence for node in others for sentence in self.logic.fillReport(node).warnings]
         self.session.say(joined(" ", [made, *notes[:_NOTES_AT_MOST]]))
 

@@ -295,8 +295,8 @@ class PanelLogic:
         """True if a run has completed a step, so that `showCurves` has something to show."""
         return self._modelling.has_metrics(run_name)
 
-    def latest_result(self, volume_node, of_run: bool):
-        """The latest fill (or, with `of_run`, result of a model) of a volume in the scene; None if there is none."""
+    def latest_result(self, volume_node, of_run: bool | None = None):
+        """The latest result of a volume in the scene, or the latest fill, or of a model; None if there is none."""
         return result_nodes.latest_result(volume_node, of_run)
 
     def show_only(self, result_node) -> None:

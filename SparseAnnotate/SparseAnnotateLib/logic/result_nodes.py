@@ -43,9 +43,12 @@ def origin_of_drawing(volume_node) -> scene.ResultOrigin:
     return scene.origin_now(volume_node, scene.annotation_of(volume_node, segmentation), names)
 
 
-def latest_result(volume_node, of_run: bool):
-    """The latest fill (or, with `of_run`, result of a model) of a volume in the scene; None if there is none."""
-    found = [node for node in scene.results_of(volume_node) if (scene.made_by(node) != scene.FILL) == of_run]
+def latest_result(volume_node, of_run: bool | None = None):
+    """The latest result of a volume in the scene; None if there is none.
+
+    With `of_run`, the latest one of a model (True), or the latest fill (False).
+    """
+    found = [node for node in scene.results_of(volume_node) if of_run in (None, scene.made_by(node) != scene.FILL)]
     return found[-1] if found else None
 
 

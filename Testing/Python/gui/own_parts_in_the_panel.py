@@ -20,7 +20,7 @@ def test_the_panel_offers_them_and_fills(panel):
     panel.draw_all(volume)
     panel.ui.fillButton.click()
     panel.idle()
-    fill = panel.panel.fill.preview.node
+    fill = panel.panel.result.node
     filled = panel.mrml.util.arrayFromSegmentBinaryLabelmap(fill, "ball", volume)
     drawn = [item.index for item in panel.items]
     assert not np.delete(filled, drawn, axis=0).any()

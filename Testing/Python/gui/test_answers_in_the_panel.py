@@ -81,24 +81,60 @@ def test_fill_with_a_model_and_run_give_the_same_answer(drawn):
     ui.fillRunSelector.setCurrentText("run 1")
     ui.fillButton.click()
     drawn.idle()
-    fill = drawn.panel.fill.preview.node
-    assert "The run 'run 1' has learned from slices of this volume" in ui.fillLabel.text
+    fill = drawn.panel.result.node
+    of_fill = ui.resultLabel.text.splitlines()
+    assert of_fill[0] == "Shown: 'ball fill'."
+    assert any("The run 'run 1' has learned from slices of this volume" in line for line in of_fill)
     ui.runButton.click()
     drawn.idle()
-    answer = drawn.panel.train.preview.node
+    answer = drawn.panel.result.node
     assert answer.GetName() == "ball run 1"
-    assert ui.resultLabel.text == ui.fillLabel.text
-    assert not ui.resultLabel.isHidden()
+    of_answer = ui.resultLabel.text.splitlines()
+    assert of_answer[0] == "Shown: 'ball run 1'."
+    assert of_answer[1:] == of_fill[1:]
     one, other = (util.arrayFromSegmentBinaryLabelmap(node, "ball", volume) for node in (fill, answer))
     np.testing.assert_array_equal(one, other)
     confidences = [util.arrayFromVolume(drawn.logic.confidenceNode(node)) for node in (fill, answer)]
     np.testing.assert_array_equal(*confidences)
     assert (confidences[0][[item.index for item in drawn.items]] == 100).all()
     before = util.arrayFromSegmentBinaryLabelmap(drawn.logic.segmentationNode(volume), "ball", volume)
-    ui.applyResultButton.click()
+    ui.applyButton.click()
     after = util.arrayFromSegmentBinaryLabelmap(drawn.logic.segmentationNode(volume), "ball", volume)
     assert after.sum() > before.sum()
+    # Discarding goes back to the fill.
+    ui.discardButton.click()
+    assert answer.GetScene() is None
+    assert drawn.panel.result.node is fill
+    assert ui.resultLabel.text.splitlines() == of_fill
     # The model alone, from the console.
     (alone,) = drawn.logic.segment([volume], "run 1", modelOnly=True)
     assert drawn.logic.confidenceNode(alone) is None
     assert drawn.logic.fillReport(alone).summary == ""
+    drawn.panel.refresh()
+    assert ui.resultLabel.text == f"Shown: '{alone.GetName()}'."
+    assert not ui.confidenceCheckBox.enabled
+    assert ui.confidenceCheckBox.toolTip == "This result has no confidence."
+
+
+def test_fill_and_run_open_the_same_section_which_says_what_to_do_before(drawn):
+    ui, panel = drawn.ui, drawn.panel
+    assert ui.resultLabel.text == "Fill between slices first, or run a model on this volume."
+    assert ui.resultSection.text == "Result: none yet"
+    for button in (ui.applyButton, ui.discardButton):
+        assert button.toolTip == ui.resultLabel.text
+    panel.open(panel.fill)
+    assert ui.resultSection.collapsed
+    ui.fillButton.click()
+    drawn.idle()
+    assert not ui.resultSection.collapsed
+    ui.resultSection.collapsed = True
+    assert ui.resultSection.text == "Result: to apply or discard"
+    ui.iterationsSpinBox.value = 5
+    panel.open(panel.train)
+    ui.trainButton.click()
+    drawn.idle()
+    assert ui.resultSection.collapsed
+    ui.runButton.click()
+    drawn.idle()
+    assert not ui.resultSection.collapsed
+    assert ui.resultLabel.text.startswith("Shown: 'ball run 1'.")

@@ -238,7 +238,7 @@ def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, 
     panel.idle()
     segmentation.GetSegment("ball").SetName("globe")
     panel.panel.refresh()
-    ui.applyResultButton.click()
+    ui.applyButton.click()
     assert "have no segment of the same name" in panel.message
     assert "The result has: ball" in panel.message
     # The answer is of what is drawn, by its name now.
@@ -246,11 +246,11 @@ def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, 
     panel.idle()
     assert panel.message.startswith("New segmentation: ")
     assert "'globe'" in ui.resultLabel.text
-    ui.applyResultButton.click()
+    ui.applyButton.click()
     assert "Applied to your segmentation" in panel.message
     segmentation.AddEmptySegment("other", "other")
     segmentation.RemoveSegment("ball")
-    ui.applyResultButton.click()
+    ui.applyButton.click()
     assert "have no segment of the same name" in panel.message
     assert [e.index for e in panel.logic.ledger(volume).decided]
 

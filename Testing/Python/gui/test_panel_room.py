@@ -60,7 +60,7 @@ def test_a_column_of_360_pixels_is_enough_whatever_is_open(panel, window):
     volume = panel.add_ball(LONG)
     panel.recommend()
     panel.add_segment(volume)
-    for name in ("fillLabel", "planLabel", "messageLabel", "offerLabel"):
+    for name in ("resultLabel", "planLabel", "messageLabel", "offerLabel"):
         getattr(panel.ui, name).text = LONG
         getattr(panel.ui, name).visible = True
     panel.ui.offerFrame.visible = panel.ui.geometryFrame.visible = panel.ui.jobFrame.visible = True

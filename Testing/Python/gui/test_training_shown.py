@@ -193,7 +193,7 @@ def test_an_overlay_that_is_taken_away_at_once_stays_away(drawn):
     ui.fillMethodSelector.setCurrentText("Shape")
     ui.fillButton.click()
     drawn.idle()
-    confidence = drawn.logic.confidenceNode(drawn.panel.fill.preview.node)
+    confidence = drawn.logic.confidenceNode(drawn.panel.result.node)
     ui.confidenceCheckBox.click()
     assert scene.overlay_in_views(confidence) is not None
     ui.confidenceCheckBox.click()

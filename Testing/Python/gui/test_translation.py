@@ -57,10 +57,11 @@ def test_warnings_of_a_fill_are_translated(foreign):
     foreign.panel.session.parameters.fillMethod = "shape"
     foreign.ui.fillButton.click()
     foreign.idle()
-    report = foreign.logic.fillReport(foreign.panel.fill.preview.node)
+    report = foreign.logic.fillReport(foreign.panel.result.node)
     assert report.warnings
-    assert is_translated(foreign.ui.fillLabel.text)
-    assert all(is_translated(line) for line in foreign.ui.fillLabel.text.splitlines())
+    _name, *lines = foreign.ui.resultLabel.text.splitlines()  # the first line is the panel's own
+    assert lines
+    assert all(is_translated(line) for line in lines)
 
 
 def test_the_worker_s_progress_advice_and_errors_are_translated(foreign):

@@ -55,7 +55,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert not ui.jobFrame.isHidden()
     panel.idle()
     assert "'ball fill' shows the fill" in panel.message
-    assert "Leave-one-out Dice, with hidden slices" in ui.fillLabel.text
+    assert "Leave-one-out Dice, with hidden slices" in ui.resultLabel.text
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
     assert "drawn slices are unchanged" in panel.message
@@ -95,7 +95,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     result = panel.mrml.util.getNode("ball run 2")
     assert result.GetSegmentation().GetNumberOfSegments() == 1
     assert not panel.mrml.util.getNode("ball fill").GetDisplayNode().GetVisibility()
-    ui.uncertaintyCheckBox.click()
+    ui.confidenceCheckBox.click()
     composites = panel.mrml.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     assert {node.GetForegroundVolumeID() for node in composites} == {overlay_id(panel, result)}
 
@@ -206,7 +206,7 @@ def test_filling_shows_how_far_it_can_be_trusted_and_goes_no_further_than_wanted
     assert {c.GetForegroundVolumeID() for c in composites} == {overlay_id(panel, second)}
     ui.discardButton.click()
     assert second.GetScene() is None
-    assert panel.panel.fill.preview.node is first
+    assert panel.panel.result.node is first
     assert first.GetDisplayNode().GetVisibility()
     assert {c.GetForegroundVolumeID() for c in composites} == {overlay_id(panel, first)}
     ui.confidenceCheckBox.click()

@@ -1,0 +1,117 @@
+"""Result: the latest fill or result of a model, shown before it is applied, with what is known of its quality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slicer.i18n import tr as _
+
+from ..core import BadInputError
+from ..core.messages import joined
+from .session import PanelSession
+from .step import Step
+from .structure_menu import StructureMenu
+from .words import in_users_language
+
+
+class ResultStep(Step):
+    """Shows the latest result of the active volume, whether it is a fill or comes from a model; applies or removes it.
+
+    Args:
+        before_apply: called before a result is applied.
+    """
+
+    def __init__(self, session: PanelSession, before_apply: Callable[[], None]):
+        super().__init__(session, session.ui.resultSection)
+        ui = self.ui
+        self._why_none = _("Fill between slices first, or run a model on this volume.")
+        self._before_apply = before_apply
+        self._structures = StructureMenu(session, ui.resultStructuresButton)
+        session.on_click(ui.applyButton, self._apply)
+        session.on_click(ui.discardButton, self._discard)
+        session.on_click(ui.undoButton, self._undo)
+        ui.confidenceCheckBox.connect(
+            "toggled(bool)", lambda _on: session.attempt(self.show_overlay, keep_message=True)
+        )
+
+    @property
+    def node(self):
+        """The segmentation with the result; None if there is none."""
+        return self.session.latest_result()
+
+    def summary(self) -> str:
+        return _("none yet") if self.node is None else _("to apply or discard")
+
+    def refresh(self) -> None:
+        session, ui, node = self.session, self.ui, self.node
+        why = None if node is not None else self._why_none
+        for button in (ui.applyButton, ui.discardButton):
+            session.enable(button, why)
+        self._structures.offer(self.logic.panel.shared_structures(session.volume, node))
+        has_overlay = node is not None and self.logic.confidenceNode(node) is not None
+        session.enable(ui.confidenceCheckBox, why or (None if has_overlay else _("This result has no confidence.")))
+        can_undo = session.volume is not None and self.logic.panel.can_undo(session.volume)
+        session.enable(
+            ui.undoButton, None if can_undo else _("There is nothing to undo, or the segmentation was changed since.")
+        )
+        ui.resultLabel.text = "\n".join(in_users_language(sentence) for sentence in self._sentences(node) if sentence)
+
+    def _sentences(self, node) -> list[str]:
+        """What is known of a result, or what to do to get one."""
+        if node is None:
+            return [self._why_none]
+        report = self.logic.fillReport(node)
+        shown = _("Shown: '{name}'.").format(name=node.GetName())
+        return [shown, report.summary, *report.warnings] if report is not None else [shown]
+
+    def show(self, *nodes) -> None:
+        """Show new results, each alone in its volume, with the overlay of the active volume's, and open the section."""
+        for node in nodes:
+            self.logic.panel.show_only(node)
+        self.show_overlay()
+        self.section.collapsed = False
+        self.session.refresh()
+
+    def show_overlay(self) -> None:
+        """Overlay the confidence on the slice views, or remove it."""
+        node = self.node
+        if node is not None and self.logic.confidenceNode(node) is not None:
+            self.logic.showConfidence(
+                node, self.ui.confidenceCheckBox.checked, waitForCompletion=False, onDone=self._overlay_shown
+            )
+
+    def _overlay_shown(self, _nothing, error) -> None:
+        if error is not None:
+            self.session.say(error.message, is_error=True)
+
+    def _apply(self) -> None:
+        node, volume = self.node, self.session.volume
+        if node is None:
+            raise BadInputError(self._why_none)
+        self._before_apply()
+        chosen = self._structures.chosen()
+        left_out = self.logic.panel.apply(volume, node, chosen)
+        self.session.refresh()
+        text = [_("Applied to your segmentation; drawn slices are unchanged.")]
+        own = self.logic.drawnIn(volume)
+        unknown = [name for name in left_out if not self.logic.panel.segment_id(own, name)]
+        if unknown:
+            names = ", ".join(unknown)
+            text.append(_("Left out, because your segmentation has no such segment: {names}.").format(names=names))
+        self.session.say(joined(" ", [*text, *self.logic.applyReport(volume)]))
+
+    def _discard(self) -> None:
+        node = self.node
+        if node is None:
+            raise BadInputError(self._why_none)
+        name = node.GetName()
+        self.logic.panel.discard(node)
+        if self.node is not None:
+            self.show(self.node)
+        self.session.refresh()
+        self.session.say(_("'{name}' was removed.").format(name=name))
+
+    def _undo(self) -> None:
+        self.logic.undo(self.session.volume)
+        self.session.refresh()
+        self.session.say(_("The last Apply or Initialize slice was undone."))
