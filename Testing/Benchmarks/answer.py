@@ -5,11 +5,14 @@ was trained on, are filled from coronal slices at fixed intervals: by `auto`, by
 and by `auto` with the run. The slices of the trained volumes differ from those that the run has learned from, except
 where they coincide; the run's score on them is not used. MNI152: the same on one volume, of which every tenth coronal
 slice is drawn.
+
+The other sets with images (--sets): axial slices at fixed intervals, which the run is trained on, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,20 +22,25 @@ import numpy as np
 
 from benchmark_report import DATA, options_parser, report
 from first_result import CASE, mni152_cohort
-from interpolation import DENSITIES, Score, fixed_interval
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, compare_labels
-from SparseAnnotateLib.core.images import read_labels
+from interpolation import DENSITIES, LabelledVolume, Score, fixed_interval, labelled_sets
+from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, Watch, compare_labels
+from SparseAnnotateLib.core.images import read_geometry, read_labels
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
 
 PLANE, RUN = Plane.CORONAL, "run"
+HIPPOCAMPI, MNI152 = "hippocampi", "MNI152"
+# Head and neck has no images, and of the EM's bodies there are hundreds.
+FURTHER = ("spinal cord", "MS lesions", "pulmonary artery", "brain tumour", "EM interior")
 
 
 def parser() -> argparse.ArgumentParser:
     return options_parser(
         __doc__,
         data={"default": str(DATA)},
+        sets={"nargs": "+", "choices": [HIPPOCAMPI, MNI152, *FURTHER], "default": [HIPPOCAMPI, MNI152]},
+        densities={"type": float, "nargs": "+", "default": list(DENSITIES)},
         iterations={"type": int, "default": 400},
         seed={"type": int, "default": 5},
     )
@@ -43,9 +51,13 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         hippocampi = Path(options.data) / "msd_hippocampus"
-        if hippocampi.is_dir():
+        if HIPPOCAMPI in options.sets and hippocampi.is_dir():
             rows += _hippocampi(hippocampi, Path(folder), options)
-        rows += _mni152(Path(folder), options)
+        if MNI152 in options.sets:
+            rows += _mni152(Path(folder), options)
+        for name, volumes in labelled_sets(Path(options.data)).items():
+            if name in options.sets and name in FURTHER and volumes:
+                rows += _trained_on_itself(name, volumes, Path(folder), options)
     columns = ("set", "drawn", "fill", "run", "fill with run", "share of the run")
     title = "Answer: IoU (hippocampi, mean over labels), Dice and HD95 in mm (MNI152)"
     report(title, columns, rows, options, seeds=[options.seed])
@@ -69,12 +81,8 @@ def _hippocampi(data: Path, folder: Path, options: argparse.Namespace) -> list[t
     _train(cohort, options)
     rows = []
     for title, cases in (("hippocampi, others", others), ("hippocampi, trained on", trained[:tested])):
-        for density in DENSITIES[1:2] if options.quick else DENSITIES:
-            for name in cases:
-                geometry = cohort.geometry(name)
-                indices = fixed_interval(PLANE.slice_count(geometry), density)
-                drawn = SparseAnnotation.from_slices(cohort.reference(name), geometry, PLANE, indices)
-                cohort.save_annotation(name, drawn)
+        for density in options.densities[:1] if options.quick else options.densities:
+            _draw(cohort, cases, PLANE, density)
             rows.append((title, f"{density:.0%}", *_compared(cohort, cases, partial(_iou, cohort, cases))))
     return rows
 
@@ -91,6 +99,37 @@ def _mni152(folder: Path, options: argparse.Namespace) -> list[tuple]:
     return [("MNI152", "10%", *_compared(cohort, [CASE], figures))]
 
 
+def _trained_on_itself(
+    name: str, volumes: Sequence[LabelledVolume], folder: Path, options: argparse.Namespace
+) -> list[tuple]:
+    """A set whose volumes are filled from the slices that the run has learned from."""
+    rows = []
+    for density in options.densities[:1] if options.quick else options.densities:
+        shown = [np.unique(read_labels(volume.labels, read_geometry(volume.labels))) for volume in volumes]
+        kinds = sorted({int(value) for values in shown for value in values if value})
+        cohort = Cohort.create(folder / f"{name} {density}", name, {value: f"{name} {value}" for value in kinds})
+        cases = [f"case {number}" for number, _volume in enumerate(volumes, start=1)]
+        for case, volume in zip(cases, volumes, strict=True):
+            cohort.add_case(case, volume.image, reference=volume.labels)
+        _draw(cohort, cases, Plane.AXIAL, density)
+        try:
+            _train(cohort, options)
+        except BadInputError as error:  # such as: no drawn slice shows the structure
+            print(f"{name}, {density:.0%}: {error}", file=sys.stderr, flush=True)
+            continue
+        rows.append((name, f"{density:.0%}", *_compared(cohort, cases, partial(_iou, cohort, cases))))
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def _draw(cohort: Cohort, cases: Sequence[str], plane: Plane, density: float) -> None:
+    """Draw slices at fixed intervals from the reference."""
+    for name in cases:
+        geometry = cohort.geometry(name)
+        indices = fixed_interval(plane.slice_count(geometry), density)
+        cohort.save_annotation(name, SparseAnnotation.from_slices(cohort.reference(name), geometry, plane, indices))
+
+
 def _train(cohort: Cohort, options: argparse.Namespace) -> None:
     settings = TrainingSettings(recipe="3d", iterations=5 if options.quick else options.iterations, seed=options.seed)
     requests.train(requests.TrainRequest(cohort=str(cohort.folder), run=RUN, settings=settings), Watch())
@@ -104,7 +143,7 @@ def _compared(cohort: Cohort, cases: Sequence[str], figures: Callable[[Callable[
     requests.predict(requests.PredictRequest(run=RUN, model_only=True, **common), Watch())
     by_run = figures(lambda name: cohort.prediction_path(RUN, name))
     filled = requests.fill(requests.FillRequest(run=RUN, **common), Watch())
-    share = max(label["shares"][f"run {RUN}"] for result in filled for label in result.labels)
+    share = max(label["shares"][f"run '{RUN}'"] for result in filled for label in result.labels)
     return alone, by_run, figures(cohort.fill_path), share
 
 

@@ -32,7 +32,7 @@ class RunSource:
     """The probabilities that a run, or an earlier result, gives to the voxels of one volume.
 
     Attributes:
-        name: in shares, such as 'run first'. title: in sentences, such as "run 'first'" or 'earlier fill'.
+        name: in shares, such as "run 'first'". title: in sentences, such as "run 'first'" or 'earlier fill'.
         found: its probabilities on the volume's grid, with the cohort's label values.
         values: the labels that it knows.
         learned_here: True when it has learned from this volume's own slices, so that predicting them is no evidence.

@@ -77,8 +77,8 @@ class RunSources:
         # Drawn without a name: whether it is the run's structure of that value is not known.
         unnamed = {v for v in self._cohort.annotation(name).label_values() if v in self.further_names}
         notes = tuple(dict.fromkeys([*notes, *more, *self._left_out(unnamed)]))
-        own, title = _("run {name}").format(name=self._name), _("run '{name}'").format(name=self._name)
-        source = RunSource(own, title, found, self._known - unnamed, name in card.cases, card.validation_dice, notes)
+        title = _("run '{name}'").format(name=self._name)
+        source = RunSource(title, title, found, self._known - unnamed, name in card.cases, card.validation_dice, notes)
         return [source], []
 
     def _left_out(self, unnamed: Collection[int]) -> list[str]:

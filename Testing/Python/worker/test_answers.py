@@ -221,7 +221,7 @@ def test_a_label_value_that_belongs_to_another_structure_is_not_guessed(trained)
     (row,) = predicted(trained, cases=("ball_0",))
     assert any("knows 'kernel', which the cohort does not have" in sentence for sentence in row.notes)
     assert {label["name"] for label in row.labels} == {"shell", "cyst"}
-    assert row.labels[1]["shares"]["run r"] == 0.0
+    assert row.labels[1]["shares"]["run 'r'"] == 0.0
 
 
 def test_a_drawn_label_without_a_name_is_not_taken_for_a_structure_of_the_run(trained):
@@ -274,7 +274,7 @@ def test_the_command_line_gives_the_answer_or_the_model_alone(trained, capsys):
     assert "Leave-one-out Dice" in said()
     assert "Leave-one-out" not in said("--model-only")
     rows = json.loads(said("--json"))
-    assert set(rows[0]["labels"][0]["shares"]) == {"shape", "random_walk", "run r"}
+    assert set(rows[0]["labels"][0]["shares"]) == {"shape", "random_walk", "run 'r'"}
 
 
 def test_agreement_and_evaluation_read_answers(trained, capsys):

@@ -37,7 +37,7 @@ def test_every_case_is_filled_with_the_run_and_keeps_its_drawn_slices(trained):
         labels = read_labels(result.path, annotation.geometry)
         drawn = annotation.supervised_mask()
         np.testing.assert_array_equal(labels[drawn], annotation.labels[drawn])
-        assert set(result.labels[0]["shares"]) == {"shape", "random_walk", "run r"}
+        assert set(result.labels[0]["shares"]) == {"shape", "random_walk", "run 'r'"}
     first, second = results
     assert any("has learned from slices of this volume" in w for w in first.warnings)
     assert not any("has learned" in w for w in second.warnings)
@@ -89,7 +89,7 @@ def test_the_command_line_fills_with_a_run_on_a_device(trained, capsys):
     assert main(["fill", str(trained.folder), "--cases", name, "--run", "r", "--device", "cpu", "--json"]) == 0
     found = capsys.readouterr()
     assert "no effect" not in found.err
-    assert "run r" in json.loads(found.out)[0]["labels"][0]["shares"]
+    assert "run 'r'" in json.loads(found.out)[0]["labels"][0]["shares"]
 
 
 def test_cancelling_at_any_moment_leaves_the_last_fill(trained):
@@ -121,4 +121,4 @@ def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkey
     results = {result.case: result for result in filled(trained)}
     assert results[first].warnings[0] == "Filled without the run 'r'. The image is broken."
     assert set(results[first].labels[0]["shares"]) == {"shape", "random_walk"}
-    assert "run r" in results[second].labels[0]["shares"]
+    assert "run 'r'" in results[second].labels[0]["shares"]
