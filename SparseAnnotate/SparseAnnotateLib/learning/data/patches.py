@@ -71,6 +71,7 @@ class PatchSampler:
         planes: tuple[int, ...] = (0, 1, 2),
     ):
         self._cases, self._patch, self._placing, self._seed, self._planes = cases, patch, placing, seed, planes
+        self._shapes = {case: case.image.shape for case in cases}
         self._slices = [(case, s) for case in cases for s in case.slices]
         shown = sorted({c for case in cases for c in (*case.by_class, *case.located)})
         self._by_class = {c: [(case, s) for case in cases for s in case.by_class.get(c, ())] for c in shown}
@@ -98,7 +99,7 @@ class PatchSampler:
             across = self._planes[int(rng.integers(len(self._planes)))]
             size.insert(across, 1)
         start = []
-        for position, length, count in zip(voxel, size, case.image.shape, strict=True):
+        for position, length, count in zip(voxel, size, self._shapes[case], strict=True):
             low, high = max(0, position - length + 1), min(position, count - length)
             if high < low:
                 start.append(-((length - count) // 2))
@@ -109,7 +110,7 @@ class PatchSampler:
         arrays = extract_patch(case, start, size)
         if across is None:
             return Patch(arrays, (0, 1, 2), case.name)
-        flat = {key: np.take(array, 0, axis=across + 1) for key, array in arrays.items()}
+        flat = {key: array.squeeze(across + 1) for key, array in arrays.items()}
         return Patch(flat, tuple(a for a in range(3) if a != across), case.name)
 
     def _voxel(self, rng: np.random.Generator) -> tuple[TrainingCase, list[int]]:
@@ -122,9 +123,9 @@ class PatchSampler:
                 case, left = self._undrawn[int(rng.integers(len(self._undrawn)))]
                 return case, [int(rng.choice(indices)) for indices in left]
             case = self._cases[int(rng.integers(len(self._cases)))]
-            return case, [int(rng.integers(n)) for n in case.image.shape]
+            return case, [int(rng.integers(n)) for n in self._shapes[case]]
         case, (axis, index) = self._slices[int(rng.integers(len(self._slices)))]
-        voxel = [int(rng.integers(n)) for a, n in enumerate(case.labels.shape) if a != axis]
+        voxel = [int(rng.integers(n)) for a, n in enumerate(self._shapes[case]) if a != axis]
         voxel.insert(axis, index)
         return case, voxel
 
@@ -166,8 +167,8 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
         (1, S, A, R) int16, see `TrainingCase.unknown`. Where the case has them: sets (V, S, A, R), class indices plus
         1, 0 beyond the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
     """
-    shape = case.image.shape
-    inside = along_axes(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, shape, strict=True))
+    image = case.image
+    inside = along_axes(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, image.shape, strict=True))
     place = along_axes(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
 
     def cut(source: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
@@ -177,7 +178,7 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
 
     weights = case.weights
     supervised = np.zeros(size, dtype=bool) if weights is None else cut(weights, np.float32)
-    patch = {"image": cut(case.image, np.float32)[None], "label": cut(case.labels)[None]}
+    patch = {"image": cut(image, np.float32)[None], "label": cut(case.labels)[None]}
     if case.distance_classes:
         patch["distances"] = _distances(case, start, size, inside, place)
     # Held-out slices last: where they cross a learned one, their voxels are not learned from.
