@@ -88,6 +88,8 @@ def mapped_array(path: Path) -> np.ndarray:
     fields = 10 if content[6:7] == b"\x01" else 12  # of these the last two or four bytes are the length of the rest
     header = content[: fields + int.from_bytes(content[8:fields], "little")]
     shape, is_fortran, dtype = _layout(header)
+    if dtype.hasobject:
+        raise ValueError(f"'{path}' holds Python objects, not numbers")
     if len(content) < len(header) + math.prod(shape) * dtype.itemsize:
         raise ValueError(f"'{path}' has been cut short")
     return np.ndarray(shape, dtype, content, len(header), order="F" if is_fortran else "C")

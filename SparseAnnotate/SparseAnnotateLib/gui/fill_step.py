@@ -90,7 +90,8 @@ class FillStep(Step):
         )
 
     def _filled(self, node) -> None:
-        self._result.show(node)
-        self.session.say(
-            _("'{name}' shows the fill. Click Apply to copy it into your segmentation.").format(name=node.GetName())
-        )
+        if self._result.show(node):
+            text = _("'{name}' shows the fill. Click Apply to copy it into your segmentation.")
+        else:
+            text = _("'{name}' shows the fill. Select its volume to apply it.")
+        self.session.say(text.format(name=node.GetName()))

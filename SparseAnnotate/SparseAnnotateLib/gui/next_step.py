@@ -56,7 +56,7 @@ def next_step(panel) -> NextStep:
         return _drawing(panel, left)
     if result is None:
         return NextStep(_("Fill between the drawn slices."), _("Fill"), panel.fill, panel.fill.fill)
-    if not runs:
+    if of_run is None and not runs:
         return NextStep(_("Review the fill. Apply or discard it, or train a model."), _("Show"), panel.result)
     if of_run is None:
         return NextStep(

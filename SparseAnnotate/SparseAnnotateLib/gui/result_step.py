@@ -64,13 +64,19 @@ class ResultStep(Step):
         shown = _("Shown: '{name}'.").format(name=node.GetName())
         return [shown, report.summary, *report.warnings] if report is not None else [shown]
 
-    def show(self, *nodes) -> None:
-        """Show new results, each alone in its volume, with the overlay of the active volume's, and open the section."""
+    def show(self, *nodes) -> bool:
+        """Show new results, each alone in its volume; True if one is of the active volume.
+
+        Then the section is opened, and the confidence overlaid if that is wanted.
+        """
         for node in nodes:
             self.logic.panel.show_only(node)
-        self.show_overlay()
-        self.section.collapsed = False
+        is_here = self.node in nodes
+        if is_here:
+            self.show_overlay()
+            self.section.collapsed = False
         self.session.refresh()
+        return is_here
 
     def show_overlay(self) -> None:
         """Overlay the confidence on the slice views, or remove it."""

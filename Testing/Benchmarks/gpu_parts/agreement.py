@@ -6,8 +6,10 @@ import copy
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from SparseAnnotateLib.learning.networks.build import build_network
+from SparseAnnotateLib.learning.networks.normalization import normalized
 from SparseAnnotateLib.learning.prediction.sliding_windows import autocast
 from SparseAnnotateLib.learning.training.losses import SparseLoss
 from SparseAnnotateLib.runs import LOSSES, NETWORKS, NetworkShape
@@ -26,6 +28,9 @@ BF16_VALUE, BF16_GRADIENT = 0.1, 0.6
 def sub_parts(setting: Setting) -> list[SubPart]:
     """All of this part: what is quick and concerns everything first, whole trainings last."""
     found = [SubPart(f"loss {name}", lambda name=name: _loss(name, setting), 0.5) for name in LOSSES]
+    for precision in ("fp32", "bf16"):
+        run = lambda precision=precision: _normalization(precision, setting)  # noqa: E731
+        found.append(SubPart(f"normalization of large patches, {precision}", run, 2.0))
     for name, entry in NETWORKS.items():
         for dimensions in entry.dimensions:
             run = lambda name=name, dimensions=dimensions: _network(name, dimensions, setting)  # noqa: E731
@@ -57,6 +62,40 @@ def _loss(name: str, setting: Setting) -> dict[str, Any]:
         figures[f"{precision} gradient"] = relative(slope, wanted)
     exact = max(figures["fp32 value"], figures["bf16 value"], figures["fp32 gradient"])
     return {**figures, "agrees": exact < FP32_VALUE and figures["bf16 gradient"] < 1e-2}
+
+
+def _normalization(precision: str, setting: Setting) -> dict[str, Any]:
+    """Our normalization of large patches and PyTorch's, after a convolution: their errors against fp64 on the device.
+
+    The gradient has a mean: an error that all voxels of a channel share adds up in the gradient of the convolution.
+    """
+    side, dtype = 24 if setting.is_short else 112, torch.bfloat16 if precision == "bf16" else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 8, side, side, side, generator=generator).to(setting.device, dtype)
+    gradient = (torch.randn(image.shape, generator=generator) + 1).to(setting.device, dtype)
+    kernel = torch.randn(8, 8, 1, 1, 1, generator=generator).to(setting.device)
+    weight, bias = torch.ones(8, device=setting.device), torch.zeros(8, device=setting.device)
+    figures: dict[str, Any] = {}
+    for kind, groups in (("instance", None), ("group", 4)):
+        found = {}
+        for way in ("fp64", "PyTorch's", "ours"):
+            used = torch.float64 if way == "fp64" else dtype
+            leaf = kernel.to(used, copy=True).requires_grad_()
+            features = functional.conv3d(image.to(used), leaf)
+            stored = weight.to(used), bias.to(used)
+            if way == "ours":
+                value = normalized(features, weight, bias, 1e-5, groups)
+            elif groups is None:
+                value = functional.instance_norm(features, None, None, *stored)
+            else:
+                value = functional.group_norm(features, groups, *stored)
+            value.backward(gradient.to(used))
+            found[way] = value.detach(), leaf.grad
+        for way in ("PyTorch's", "ours"):
+            for place, part in enumerate(("value", "gradient")):
+                figures[f"{kind}, {part}, {way}"] = relative(found[way][place], found["fp64"][place])
+    limit = 1e-3 if precision == "fp32" else 0.05
+    return {**figures, "agrees": max(error for name, error in figures.items() if "ours" in name) < limit}
 
 
 def _network(name: str, dimensions: int, setting: Setting) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def stated_peak(setting: Setting) -> float | None:
 
 def _step(network: str, precision: str, memory_format: str, setting: Setting) -> dict[str, Any]:
     """Seconds of a step on a fixed batch of the size that is planned for this device and volumes as large as CTs."""
-    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1.0, 1.0, 1.0), network, setting.device)
+    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1.0, 1.0, 1.0), network, setting.device, CLASSES)
     if setting.is_short:
         patch, batch = (16, 16, 32), 1
     image, label, supervised = _fixed_batch(network, patch, batch, setting)

@@ -116,6 +116,22 @@ def test_fill_with_a_model_and_run_give_the_same_answer(drawn):
     assert ui.confidenceCheckBox.toolTip == "This result has no confidence."
 
 
+def test_a_result_of_another_volume_is_not_offered_to_apply(drawn):
+    ui, panel = drawn.ui, drawn.panel
+    other = drawn.add_ball("other")
+    rows = {ui.volumeList.item(row).text(): row for row in range(ui.volumeList.count)}
+    ui.volumeList.setCurrentRow(rows["ball"])
+    assert panel.session.volume.GetName() == "ball"
+    panel.open(panel.fill)
+    ui.fillButton.click()
+    ui.volumeList.setCurrentRow(rows["other"])
+    assert panel.session.volume is other
+    drawn.idle()
+    assert drawn.message.endswith("shows the fill. Select its volume to apply it.")
+    assert ui.resultSection.collapsed
+    assert not ui.applyButton.enabled
+
+
 def test_fill_and_run_open_the_same_section_which_says_what_to_do_before(drawn):
     ui, panel = drawn.ui, drawn.panel
     assert ui.resultLabel.text == "Fill between slices first, or run a model on this volume."

@@ -43,7 +43,7 @@ def test_what_pytorch_keeps_after_a_job_does_not_make_the_next_plan_smaller(monk
     gpu = Gpu(monkeypatch)
 
     def plan():
-        return planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "dynunet", "cuda:0")
+        return planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "dynunet", "cuda:0", 2)
 
     before = plan()
     gpu.reserved = 9 * GIB

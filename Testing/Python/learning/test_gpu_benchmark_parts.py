@@ -92,7 +92,7 @@ def test_compiled_and_plain_training_are_compared(shortened, monkeypatch):
 def test_the_most_telling_checks_come_first_and_the_default_networks_are_timed(shortened):
     from gpu_parts import agreement, step_speed
 
-    order = ["loss", "network", "prediction", "uncertainty", "propagation", "features", "training"]
+    order = ["loss", "normalization", "network", "prediction", "uncertainty", "propagation", "features", "training"]
     default_networks = ["unet", "unet_one_scan", "y_shaped_dense_vox_net"]
 
     setting = replace(shortened(), is_short=False)

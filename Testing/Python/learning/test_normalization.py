@@ -48,6 +48,44 @@ def test_values_and_gradients_are_those_in_double_precision(shape, groups, offse
         assert difference(one, other) < largest
 
 
+@pytest.mark.parametrize("groups", [None, 2], ids=["channels", "groups"])
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 1e-4), (torch.bfloat16, 0.04)], ids=["fp32", "bf16"])
+def test_rounding_is_no_common_error_of_all_voxels(groups, dtype, largest):
+    # The gradient has a mean, and a convolution before sums over all voxels what is wrong in each of them.
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 4, 48, 48, 48, generator=generator)
+    kernel = torch.randn(4, 4, 1, 1, 1, generator=generator)
+    weight, bias = (torch.rand(4, generator=generator) + 0.5 for _ in range(2))
+    gradient = (torch.randn(image.shape, generator=generator) + 1).to(dtype)
+
+    def exact(x, w, b):
+        if groups is None:
+            return functional.instance_norm(x, None, None, w, b, eps=EPS)
+        return functional.group_norm(x, groups, w, b, EPS)
+
+    found = []
+    for kind, way in ((dtype, lambda x, w, b: normalized(x, w, b, EPS, groups)), (torch.float64, exact)):
+        leaf = kernel.to(kind, copy=True).requires_grad_()
+        features = functional.conv3d(image.to(dtype).to(kind), leaf)
+        features.retain_grad()
+        stored = torch.float32 if kind is dtype else kind
+        way(features, weight.to(stored), bias.to(stored)).backward(gradient.to(kind))
+        found.append((leaf.grad, features.grad))
+    (slope, of_features), (expected, _wanted) = found
+    assert difference(slope, expected) < largest
+    # Each group's gradient sums to zero.
+    sums = of_features.double().view(1, groups or 4, -1).sum(2)
+    assert float(sums.abs().max() / of_features.double().abs().sum()) < 1e-4
+
+
+def test_it_cannot_be_differentiated_twice():
+    features = torch.randn(1, 2, 4, 4, 4, requires_grad=True)
+    value = normalized(features, None, None, EPS).pow(3).sum()
+    (slope,) = torch.autograd.grad(value, features, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
 def test_a_constant_channel_gives_its_bias_and_almost_no_gradient():
     features = torch.full((1, 2, 4, 4, 4), 7.3).requires_grad_()
     value = normalized(features, torch.ones(2), torch.tensor([0.5, -1.0]), EPS)
@@ -75,10 +113,11 @@ def test_weights_keep_their_names_and_small_patches_are_computed_as_before(plain
     for parameter in plain.parameters():
         nn.init.normal_(parameter)
     image = torch.randn(2, 1, 12, 12, 12)
-    expected, names, weight = network(image), list(network.state_dict()), plain.weight
+    expected, names, weight, kind = network(image), list(network.state_dict()), plain.weight, type(plain)
     changed = with_fast_normalization(network)
-    assert changed[1] is not plain
-    assert isinstance(changed[1], type(plain))
+    assert changed[1] is plain
+    assert isinstance(plain, kind)
+    assert type(plain) is not kind
     assert changed[1].weight is weight
     assert list(changed.state_dict()) == names
     assert torch.equal(changed(image), expected)
@@ -97,6 +136,26 @@ def test_no_normalization_of_a_network_is_left_as_it_was(name):
     assert all(type(module) not in kinds for module in norms)
 
 
-def test_running_averages_are_left_to_pytorch():
-    network = nn.Sequential(nn.InstanceNorm3d(4, track_running_stats=True))
-    assert type(with_fast_normalization(network)[0]) is nn.InstanceNorm3d
+@pytest.mark.parametrize(
+    ("plain", "shape"),
+    [
+        (nn.InstanceNorm3d(4, track_running_stats=True), (2, 4, 8, 8, 8)),
+        (nn.InstanceNorm3d(4, affine=True), (4, 8, 8, 8)),
+        (nn.InstanceNorm2d(4), (4, 8, 8)),
+    ],
+    ids=["running averages", "one volume without a batch", "one image without a batch"],
+)
+def test_what_it_does_not_compute_is_left_to_pytorch(plain, shape, monkeypatch):
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = plain(features)
+    monkeypatch.setattr(normalization, "_is_faster", lambda features, groups: True)
+    assert torch.equal(with_fast_normalization(nn.Sequential(plain))(features), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_precisions_are_left_to_pytorch(dtype, gpu):
+    features = torch.randn(1, 1, 96, 96, 96, device=gpu.device)
+    assert normalization._is_faster(features, 1)
+    assert normalization._is_faster(features.bfloat16(), 1)
+    assert not normalization._is_faster(features.to(dtype), 1)
+    assert not normalization._is_faster(features[..., :95], 1)

@@ -337,7 +337,7 @@ def test_planned_patches_are_multiples_of_16_within_the_limit_and_shorten_the_lo
     assert patch == (80, 96, 16)
     assert np.prod(planned_patch([(300, 512, 512)], (1, 1, 1), 48**3)) <= 48**3
     assert planned_patch([(2, 2, 2)], (1, 1, 1), 1) == (16, 16, 32)
-    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "unet_small", "cpu")
+    patch, batch = planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "unet_small", "cpu", 2)
     assert batch in (1, 2)
     assert np.prod(patch) <= 48**3
 

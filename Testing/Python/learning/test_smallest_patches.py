@@ -28,9 +28,9 @@ def test_every_network_is_trained_on_the_smallest_patch_that_is_planned_for_it(n
     entry = NETWORKS[name]
     monkeypatch.setattr(patch_planning, "usable_memory_bytes", lambda _: 0)
     if dimensions == 2:
-        patch, batch = planned_slices_and_batch(TINY, (0, 1, 2), name, "cuda:0", entry.patch_step)
+        patch, batch = planned_slices_and_batch(TINY, (0, 1, 2), name, "cuda:0", 2, entry.patch_step)
     else:
-        patch, batch = planned_patch_and_batch(TINY, (1.0, 1.0, 1.0), name, "cuda:0", entry.patch_step)
+        patch, batch = planned_patch_and_batch(TINY, (1.0, 1.0, 1.0), name, "cuda:0", 2, entry.patch_step)
     assert batch == 1
     smallest = entry.smallest_patch(dimensions)
     assert sorted(patch) >= sorted(smallest)
@@ -74,7 +74,7 @@ def test_a_patch_is_never_reduced_below_the_smallest_one(ball_cohort):
 def test_slices_fit_the_memory_of_the_device_too(monkeypatch):
     def planned(gigabytes, network="basic_unet", device="cuda:0"):
         monkeypatch.setattr(patch_planning, "usable_memory_bytes", lambda _: int(gigabytes * 2**30))
-        (height, width), batch = planned_slices_and_batch([(300, 512, 512)], (0, 1, 2), network, device)
+        (height, width), batch = planned_slices_and_batch([(300, 512, 512)], (0, 1, 2), network, device, 2)
         assert height == width
         needed = batch * height * width * NETWORKS[network].bytes_per_voxel
         return height, batch, needed / 2**30
@@ -88,6 +88,12 @@ def test_slices_fit_the_memory_of_the_device_too(monkeypatch):
     assert planned(1)[0] < planned(3)[0] <= 512
     assert planned(0)[:2] == (32, 1)
     assert planned(4, "basic_unet_small", "cpu")[:2] == (128, 2)  # as ever
+
+
+def test_many_structures_need_memory_of_their_own(monkeypatch):
+    monkeypatch.setattr(patch_planning, "usable_memory_bytes", lambda device: 2**30)
+    patches = [planned_patch_and_batch([(300, 512, 512)], (1, 1, 1), "unet", "cuda:0", count)[0] for count in (3, 118)]
+    assert np.prod(patches[1]) < 0.6 * np.prod(patches[0])
 
 
 def test_a_gpu_with_1_gb_free_gets_patches_that_fit_and_is_warned_of_those_that_do_not(ball_cohort, monkeypatch):

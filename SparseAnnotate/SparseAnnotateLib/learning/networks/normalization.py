@@ -7,65 +7,58 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 # PyTorch gives each channel of each image, or each group, to one block of threads: most of a GPU waits where these are
 # few and large. Measured by the benchmark `gpu`, see Testing/Benchmarks/README.md.
-VOXELS_AT_LEAST = 64**3  # of a channel, or of all channels of a group
+VOXELS_AT_LEAST = 96**3  # of a channel, or of all channels of a group
 ROWS_AT_MOST = 512  # channels, or groups, of all images
 
 
 def with_fast_normalization(network: nn.Module) -> nn.Module:
-    """The network itself, with each InstanceNorm2d, InstanceNorm3d and GroupNorm replaced by one with its weights."""
-    for name, module in network.named_children():
-        fast = _fast(module)
-        if fast is None:
-            with_fast_normalization(module)
-        else:
-            for kept in ("affine", "weight", "bias", "training"):
-                setattr(fast, kept, getattr(module, kept))
-            setattr(network, name, fast)
+    """The network itself, of which each InstanceNorm2d, InstanceNorm3d and GroupNorm computes large patches faster."""
+    for module in network.modules():
+        if type(module) in _FAST:
+            module.__class__ = _FAST[type(module)]
     return network
-
-
-def _fast(module: nn.Module) -> _FastInstanceNorm2d | _FastInstanceNorm3d | _FastGroupNorm | None:
-    """What replaces a module, without its weights; None for all others."""
-    if isinstance(module, nn.InstanceNorm2d | nn.InstanceNorm3d) and module.track_running_stats:
-        return None
-    if type(module) is nn.InstanceNorm2d:
-        return _FastInstanceNorm2d(module.num_features, module.eps)
-    if type(module) is nn.InstanceNorm3d:
-        return _FastInstanceNorm3d(module.num_features, module.eps)
-    if type(module) is nn.GroupNorm:
-        return _FastGroupNorm(module.num_groups, module.num_channels, module.eps)
-    return None
 
 
 def _is_faster(features: torch.Tensor, groups: int) -> bool:
     """Whether `normalized` is the faster way here; compiled, PyTorch's is fused with what comes before and after."""
     rows = features.shape[0] * groups
     is_large = features.numel() >= VOXELS_AT_LEAST * rows and rows <= ROWS_AT_MOST
-    return features.is_cuda and is_large and not torch.compiler.is_compiling()
+    is_exact = features.dtype in (torch.float32, torch.bfloat16)  # fp16 has too small a range for sums of products
+    return features.is_cuda and is_exact and is_large and not torch.compiler.is_compiling()
 
 
 class _FastInstanceNorm2d(nn.InstanceNorm2d):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        if _is_faster(features, self.num_features):
+        if features.dim() == 4 and not self.track_running_stats and _is_faster(features, self.num_features):
             return normalized(features, self.weight, self.bias, self.eps)
         return super().forward(features)
 
 
 class _FastInstanceNorm3d(nn.InstanceNorm3d):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        if _is_faster(features, self.num_features):
+        if features.dim() == 5 and not self.track_running_stats and _is_faster(features, self.num_features):
             return normalized(features, self.weight, self.bias, self.eps)
         return super().forward(features)
 
 
 class _FastGroupNorm(nn.GroupNorm):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        if _is_faster(features, self.num_groups):
-            return normalized(features, self.weight, self.bias, self.eps, self.num_groups)
+        if features.dim() > 2 and _is_faster(features, self.num_groups):
+            # As PyTorch does it in mixed precision.
+            exact = features.float() if torch.is_autocast_enabled(features.device.type) else features
+            return normalized(exact, self.weight, self.bias, self.eps, self.num_groups)
         return super().forward(features)
+
+
+_FAST: dict[type[nn.Module], Any] = {
+    nn.InstanceNorm2d: _FastInstanceNorm2d,
+    nn.InstanceNorm3d: _FastInstanceNorm3d,
+    nn.GroupNorm: _FastGroupNorm,
+}
 
 
 def normalized(
@@ -88,8 +81,9 @@ def normalized(
 class _Normalized(torch.autograd.Function):
     """Sums over all of a channel are PyTorch's reductions, which use the whole GPU.
 
-    The mean is subtracted first: neither large means nor factors rounded to bf16 then matter. Below, what has a value
-    for each channel or group is (N, C, 1, ...) float32.
+    The mean is subtracted first, so that large means do not matter. What has a value for each channel or group is
+    (N, C, 1, ...) float32 below, and results are rounded to bf16 once, at the end: a rounded factor would be the same
+    error in all voxels of a channel, which add up in the gradient of the convolution before.
     """
 
     @staticmethod
@@ -106,7 +100,8 @@ class _Normalized(torch.autograd.Function):
         ctx.voxels = math.prod(features.shape[1:]) // groups
         mean = _over_groups(features.sum(dims, keepdim=True, dtype=torch.float32), groups) / ctx.voxels
         centered = features - mean.to(dtype)
-        rest = mean - mean.to(dtype).float()  # the mean of `centered`
+        # Rounding leaves a mean.
+        rest = _over_groups(centered.sum(dims, keepdim=True, dtype=torch.float32), groups) / ctx.voxels
         square = torch.linalg.vector_norm(centered, 2, dims, keepdim=True, dtype=torch.float32).square()
         variance = _over_groups(square, groups) / ctx.voxels - rest.square()
         inverse = variance.clamp_min(0).add(eps).rsqrt()
@@ -115,13 +110,14 @@ class _Normalized(torch.autograd.Function):
         if bias is not None:
             shift = shift + _of_channels(bias, features)
         ctx.save_for_backward(centered, rest, inverse, scale)
-        return torch.addcmul(shift.to(dtype), centered, scale.to(dtype))
+        return torch.addcmul(shift, centered, scale, out=torch.empty_like(centered))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (gradient,) = gradients
         centered, rest, inverse, scale = ctx.saved_tensors
-        dims, dtype = tuple(range(2, centered.dim())), centered.dtype
+        dims = tuple(range(2, centered.dim()))
         of_bias = gradient.sum(dims, keepdim=True, dtype=torch.float32)
         product = (gradient * centered).sum(dims, keepdim=True, dtype=torch.float32)
         of_weight = inverse * (product - rest * of_bias)
@@ -129,8 +125,8 @@ class _Normalized(torch.autograd.Function):
         # + normalized * mean of weight * gradient * normalized), with scale = inverse * weight.
         slope = -inverse * _over_groups(scale * of_weight, ctx.groups) / ctx.voxels
         offset = -_over_groups(scale * of_bias, ctx.groups) / ctx.voxels - slope * rest
-        found = torch.addcmul(offset.to(dtype), centered, slope.to(dtype))
-        found = torch.addcmul(found, gradient.to(dtype), scale.to(dtype))
+        found = torch.addcmul(offset, centered, slope)
+        found = torch.addcmul(found, gradient, scale, out=torch.empty_like(centered))
         has_weight, has_bias = ctx.has
         return (
             found,

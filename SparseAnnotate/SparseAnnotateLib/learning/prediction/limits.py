@@ -16,7 +16,9 @@ LOGIT_BYTES = 3 << 30  # of the CPU's memory
 _SHARE_OF_GPU = 0.4  # for the probabilities of a slab, and as much for windows
 _WINDOWS_ON_GPU = {2: 64, 3: 16}
 _WINDOWS_ON_CPU = {2: 16, 3: 1}
-_PREDICTION_BYTES = 0.5  # of what training needs: no gradients are kept
+_PREDICTION_BYTES = 0.25  # of what training needs: no gradients are kept
+
+_BYTES_PER_CLASS = 12  # of logits and probabilities, per voxel
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Limits:
         dimensions = len(model.patch)
         if model.device == "cpu":
             return min(self.windows, _WINDOWS_ON_CPU[dimensions])
-        each = model.bytes_per_voxel * _PREDICTION_BYTES * math.prod(model.patch)
+        per_voxel = model.bytes_per_voxel * _PREDICTION_BYTES + _BYTES_PER_CLASS * model.class_count
+        each = per_voxel * math.prod(model.patch)
         fitting = int(usable_memory_bytes(model.device) * _SHARE_OF_GPU / each)
         return max(1, min(self.windows, fitting, _WINDOWS_ON_GPU[dimensions]))
 

@@ -53,8 +53,8 @@ def planned_patch_and_batch(
     spacing: tuple[float, float, float],
     network: str,
     device: str,
+    class_count: int,
     divisor: int = DIVISOR,
-    class_count: int = 2,
 ) -> tuple[tuple[int, int, int], int]:
     """Patch and batch that fit the device's memory; two patches per step where they fit."""
     fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, class_count)
@@ -69,8 +69,8 @@ def planned_slices_and_batch(
     planes: tuple[int, ...],
     network: str,
     device: str,
+    class_count: int,
     divisor: int = DIVISOR,
-    class_count: int = 2,
 ) -> tuple[tuple[int, int], int]:
     """(height, width) of 2D patches and how many make up a step, in the device's memory.
 
@@ -93,7 +93,7 @@ def training_bytes_per_voxel(network: str, class_count: int) -> int:
     return NETWORKS.named(network).bytes_per_voxel + _BYTES_PER_CLASS * class_count
 
 
-def memory_note(model: ModelPlan, device: str, class_count: int = 2) -> str | None:
+def memory_note(model: ModelPlan, device: str, class_count: int) -> str | None:
     """A sentence when a model probably needs more memory than a GPU has free; None when it fits."""
     free = usable_memory_bytes(device)
     needed = model.batch * math.prod(model.patch) * training_bytes_per_voxel(model.network, class_count)

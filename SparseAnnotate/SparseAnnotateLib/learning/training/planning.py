@@ -155,7 +155,7 @@ def _planned_3d_model(
     if role == "final":
         network = planned_final_network(settings, device, of_one_scan)
     step = NETWORKS.named(network).patch_step
-    planned, batch = planned_patch_and_batch(shapes, spacing, network, device, step, class_count)
+    planned, batch = planned_patch_and_batch(shapes, spacing, network, device, class_count, step)
     patch = large_enough_patch(settings.patch or planned)
     iterations = settings.iterations_final if role == "final" else None
     strides, kernels = strides_and_kernels(patch, spacing)
@@ -182,7 +182,7 @@ def _planned_2d_model(
 ) -> ModelPlan:
     network = planned_network(settings.network_2d, device)
     step = NETWORKS.named(network).patch_step
-    planned, batch = planned_slices_and_batch(shapes, planes, network, device, step, class_count)
+    planned, batch = planned_slices_and_batch(shapes, planes, network, device, class_count, step)
     patch = large_enough_patch(settings.patch_2d or planned)
     strides, kernels = strides_and_kernels(patch, (1.0, 1.0))
     return ModelPlan(

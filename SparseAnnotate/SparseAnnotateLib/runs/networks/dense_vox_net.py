@@ -64,6 +64,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.dense_vox_net:YShapedDenseVoxNet",
         arguments=lambda shape: {**_y_shaped(shape), "layers": (3, 6), "up": (48, 16)},
         patch_divisor=_DIVISOR,
+        bytes_per_voxel=2_500,
         has_auxiliary=True,
         takes_pseudo_label=True,
         order=12,
