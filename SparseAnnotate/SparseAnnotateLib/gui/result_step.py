@@ -61,18 +61,19 @@ class ResultStep(Step):
         if node is None:
             return [self._why_none]
         report = self.logic.fillReport(node)
-        shown = _("Shown: '{name}'.").format(name=node.GetName())
-        return [shown, report.summary, *report.warnings] if report is not None else [shown]
+        return [_("Shown: '{name}'.").format(name=node.GetName()), report.summary, *report.warnings]
 
     def show(self, *nodes) -> bool:
-        """Show new results, each alone in its volume; True if one is of the active volume.
+        """Show the new result of the active volume alone; True if there is one.
 
-        Then the section is opened, and the confidence overlaid if that is wanted.
+        Then the section is opened, and the confidence overlaid if that is wanted. Results of other volumes are hidden
+        until these become active: the scans of a cohort overlap in space.
         """
-        for node in nodes:
-            self.logic.panel.show_only(node)
         is_here = self.node in nodes
+        if any(node is not self.node for node in nodes):
+            self.logic.panel.show_only_volume(self.session.volume, self.logic.panel.volumes())
         if is_here:
+            self.logic.panel.show_only(self.node)
             self.show_overlay()
             self.section.collapsed = False
         self.session.refresh()
@@ -112,9 +113,7 @@ class ResultStep(Step):
             raise BadInputError(self._why_none)
         name = node.GetName()
         self.logic.panel.discard(node)
-        if self.node is not None:
-            self.show(self.node)
-        self.session.refresh()
+        self.show(*([self.node] if self.node is not None else []))
         self.session.say(_("'{name}' was removed.").format(name=name))
 
     def _undo(self) -> None:

@@ -130,6 +130,13 @@ def test_a_result_of_another_volume_is_not_offered_to_apply(drawn):
     assert drawn.message.endswith("shows the fill. Select its volume to apply it.")
     assert ui.resultSection.collapsed
     assert not ui.applyButton.enabled
+    # The scans overlap in space: what belongs to another one is not shown over this one.
+    fill = drawn.mrml.util.getNode("ball fill")
+    assert not fill.GetDisplayNode().GetVisibility()
+    ui.volumeList.setCurrentRow(rows["ball"])
+    assert panel.result.node is fill
+    assert fill.GetDisplayNode().GetVisibility()
+    assert ui.applyButton.enabled
 
 
 def test_fill_and_run_open_the_same_section_which_says_what_to_do_before(drawn):
