@@ -78,6 +78,11 @@ class RunSource:
         return self._last_agreement
 
     @property
+    def is_unproven(self) -> bool:
+        """True for a run that has learned from this volume, and of which no held-out slice says how good it is."""
+        return self.is_prediction and self.learned_here and self.dice is None
+
+    @property
     def usual_dice(self) -> float:
         """Its Dice on held-out slices, or what is assumed where that is not known."""
         return UNKNOWN_DICE if self.dice is None else self.dice

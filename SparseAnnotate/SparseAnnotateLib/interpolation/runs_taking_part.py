@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
 from ..core import SparseAnnotation, Watch
 from ..core.messages import _, listed
 from ..core.voxel_values import label_counts
+from .chance_filling import ChanceSource
+from .disagreement import Disagreement
 from .drawn_stack import Gap
 from .interpolator import Fill
 from .label_fields import DrawnSlices
@@ -18,7 +21,9 @@ from .mixing import MIXTURE, Evidence, Shares
 from .run_source import UNKNOWN_DICE, RunSource
 
 _NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
+_MOST_UNPROVEN = 0.4  # share of a run that no drawn slice can be held against
 _MOST_NAMED = 8
+NOTHING_COMPARED: Mapping[str, Disagreement] = MappingProxyType({})
 NOT_DRAWN: str = _("drawn slices without it")
 """The name of `NotDrawn` among the sources of a mixture."""
 
@@ -45,6 +50,21 @@ class RunsTakingPart:
         """The runs with their reliability on the drawn slices."""
         return {name: run.rated(self._agreements[name]) for name, run in self._runs.items()}
 
+    def compared(
+        self,
+        sources: Mapping[str, ChanceSource],
+        shares: Mapping[int, Shares],
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        watch: Watch,
+    ) -> dict[str, Disagreement]:
+        """How far the fill and each run differ that no drawn slice can be held against; see `ChanceInterpolator`."""
+        found = {}
+        for number, (name, run) in enumerate(unproven := [(n, r) for n, r in self._runs.items() if r.is_unproven]):
+            found[name] = Disagreement(sources, shares, run)
+            found[name].measure(annotation, image, watch.part(number, len(unproven)))
+        return found
+
     def beside(self) -> dict[str, NotDrawn]:
         """The further source that the labels need which the runs add; none without any."""
         return {NOT_DRAWN: NotDrawn()} if self.added() else {}
@@ -67,7 +87,9 @@ class RunsTakingPart:
         twins = {value: self._agreements[name].twin(value) for value in run.sizes if value not in self._shown}
         return {value: other for value, other in twins.items() if other is not None and other not in run.values}
 
-    def shares(self, value: int, known: Evidence, own: Shares) -> dict[str, float]:
+    def shares(
+        self, value: int, known: Evidence, own: Shares, compared: Mapping[str, Disagreement] = NOTHING_COMPARED
+    ) -> dict[str, float]:
         """A label's shares with those of the runs.
 
         Mixtures with a run cannot be tried on hidden slices: across the wide gap there, drawn slices tell too little.
@@ -78,6 +100,7 @@ class RunsTakingPart:
 
         Args:
             known: of the methods, on hidden slices. own: their shares.
+            compared: see `compared`. Runs in it get at most .4: that their errors follow from it is an assumption.
         """
         error = 1.0 - UNKNOWN_DICE
         shares: dict[str, float] = {NOT_DRAWN: 1.0}
@@ -88,8 +111,11 @@ class RunsTakingPart:
         for name, run in self._runs.items():
             share = 0.0
             if value in run.values:
-                own_error = 1.0 - run.dice_by(self._agreements[name], value)
-                share = error**2 / max(error**2 + own_error**2, 1e-9)
+                errors = error, 1.0 - run.dice_by(self._agreements[name], value)
+                apart = compared[name].errors(value, error) if name in compared else None
+                share = _best_share(*(apart or errors))
+                if run.is_unproven and value in self._shown:
+                    share = min(share, _MOST_UNPROVEN)
             shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}
         return shares
 
@@ -147,13 +173,17 @@ class RunsTakingPart:
                     )
                 )
             if run.learned_here and run.is_prediction:
-                dice = _("unknown, {dice:.2f} is assumed").format(dice=run.usual_dice)
-                notes.append(
-                    _(
+                if run.dice is None:
+                    sentence = _(
+                        "The {source} has learned from slices of this volume, and none were held out: its share "
+                        "follows from how far it and the fill differ beside drawn slices, and is {most:.0%} at most."
+                    ).format(source=run.title, most=_MOST_UNPROVEN)
+                else:
+                    sentence = _(
                         "The {source} has learned from slices of this volume, so that predicting them well is no "
-                        "evidence: its share follows from its Dice on slices that it has not seen ({dice})."
-                    ).format(source=run.title, dice=dice if run.dice is None else f"{run.dice:.2f}")
-                )
+                        "evidence: its share follows from its Dice on slices that it has not seen ({dice:.2f})."
+                    ).format(source=run.title, dice=run.dice)
+                notes.append(sentence)
         return notes
 
     def _listed(self, values: Sequence[int]) -> str:
@@ -175,6 +205,11 @@ class NotDrawn:
 
     def closed(self, drawn: DrawnSlices, gap: Gap, near: np.ndarray) -> None:
         """See `ChanceSource`."""
+
+
+def _best_share(error: float, error_of_run: float) -> float:
+    """The share of a run in a mixture of two, if their errors are independent."""
+    return error**2 / max(error**2 + error_of_run**2, 1e-9)
 
 
 def _both(first: Fill, second: Fill) -> Fill:

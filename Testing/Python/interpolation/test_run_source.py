@@ -171,3 +171,33 @@ def test_after_a_change_only_the_gaps_beside_it_are_filled_again_with_the_run():
     )
     assert not more.fill.is_updated
     np.testing.assert_array_equal(more.fill.labels, answer(drawn([*indices, 16, 20, 24]), run(reference())).fill.labels)
+
+
+def test_a_run_that_no_drawn_slice_can_be_held_against_counts_by_how_it_differs_beside_them():
+    annotation = drawn(range(4, 40, 4))
+    alone = answer(annotation)
+    good = answer(annotation, run(reference(), learned_here=True, dice=None))
+    assert 0.3 < good.fill.shares[1]["run r"] <= 0.4
+    assert dice(good.fill.labels) > dice(alone.fill.labels)
+    assert any("differ beside drawn slices" in warning for warning in good.warnings)
+    learned = np.roll(reference(), 6, axis=1)
+    learned[4::4] = reference()[4::4]  # it knows by heart what it has learned from
+    wrong = answer(annotation, run(learned, learned_here=True, dice=None))
+    assert wrong.fill.shares[1]["run r"] < 0.15
+    assert dice(wrong.fill.labels) > dice(alone.fill.labels) - 0.005
+
+
+def test_what_a_run_finds_far_from_the_drawn_shapes_counts_against_it():
+    annotation = drawn(range(4, 40, 4))
+    learned = reference()
+    learned[:, :6, :] = 1
+    learned[4::4] = reference()[4::4]
+    found = answer(annotation, run(learned, learned_here=True, dice=None))
+    whole = answer(annotation, run(reference(), learned_here=True, dice=None))
+    assert found.fill.shares[1]["run r"] < 0.6 * whole.fill.shares[1]["run r"]
+    assert not found.fill.labels[:, :4, :].any()
+
+
+def test_with_one_drawn_slice_nothing_can_be_compared():
+    found = answer(drawn([20]), run(reference(), learned_here=True, dice=None))
+    assert 0 < found.fill.shares[1]["run r"] <= 0.4

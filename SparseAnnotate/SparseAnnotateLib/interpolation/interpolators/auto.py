@@ -127,7 +127,8 @@ class AutoInterpolator:
         added = runs.added()
         shares = known.shares([*annotation.label_values(), *added])
         if self._runs:
-            shares = {value: runs.shares(value, known, own) for value, own in shares.items()}
+            compared = runs.compared(sources, shares, annotation, image, watch.part(1, 2).part(1, 2).quiet())
+            shares = {value: runs.shares(value, known, own, compared) for value, own in shares.items()}
             sources |= {**runs.sources(), **runs.beside()}
             annotation = _with_room_for(annotation, added)
         drawn_here = {value: own for value, own in shares.items() if value not in added}
