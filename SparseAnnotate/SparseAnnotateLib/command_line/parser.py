@@ -6,6 +6,7 @@ import argparse
 
 from .. import __version__
 from .cohort_commands import add_create, add_draw
+from .correct_command import add_correct
 from .environment_command import add_environment
 from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
@@ -20,6 +21,7 @@ COMMANDS = (
     add_picture,
     add_draw,
     add_fill,
+    add_correct,
     add_train,
     add_curves,
     add_predict,

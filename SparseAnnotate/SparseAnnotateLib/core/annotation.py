@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from .corrections import Corrections, all_voxels
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .ledger import Ledger, SliceState
@@ -49,8 +50,12 @@ class SparseAnnotation:
             among those for which a slice was marked, is unknown on that slice: the label 0 there means 'background, or
             one of the unknown structures', and their own labels, when they are painted on it, are read as 0.
 
+        corrections: what is said of single voxels elsewhere; None when nothing is. On drawn slices the slice counts:
+            what corrections say of its decided voxels is left out.
+
     Raises:
-        BadInputError: when labels and geometry differ in shape, or the ledger names a slice outside the volume.
+        BadInputError: when labels, corrections and geometry differ in shape, or the ledger names a slice outside the
+            volume.
     """
 
     labels: np.ndarray
@@ -58,6 +63,7 @@ class SparseAnnotation:
     geometry: VolumeGeometry
     undecided: np.ndarray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
+    corrections: Corrections | None = None
     _unknown: dict[tuple[Plane, int], tuple[int, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,18 +76,8 @@ class SparseAnnotation:
         self.ledger.check_fits(self.geometry, _("The ledger"))
         self._note_unknown()
         self._read_unknown_labels_as_zero()
-        if self.undecided is None:
-            return
-        if self.undecided.shape != self.geometry.shape:
-            raise BadInputError(
-                _("The undecided voxels have shape {shape}, but the volume has shape {volume_shape}.").format(
-                    shape=self.undecided.shape, volume_shape=self.geometry.shape
-                )
-            )
-        undecided = self.undecided.astype(bool) & on_decided_slices(self.ledger, self.geometry)
-        object.__setattr__(self, "undecided", undecided if undecided.any() else None)
-        if undecided.any() and self.labels[undecided].any():
-            object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
+        self._check_undecided()
+        self._drop_drawn_corrections()
 
     @classmethod
     def from_slices(
@@ -209,7 +205,7 @@ class SparseAnnotation:
         return drawn
 
     def restore_drawn(self, labels: np.ndarray) -> None:
-        """Copy the drawn slices into another label array, in place, except for undecided voxels.
+        """Copy the drawn slices into another label array, in place, except for undecided voxels; and the corrections.
 
         Labels of structures that are unknown on a slice stay where the slice shows nothing.
         """
@@ -227,6 +223,27 @@ class SparseAnnotation:
                 if unknown:
                     decided = decided & ((self.labels[layer] > 0) | ~np.isin(labels[layer], unknown))
                 np.copyto(labels[layer], self.labels[layer], where=decided, casting="unsafe")
+        if self.corrections is not None:
+            self.corrections.restore(labels)
+
+    def known_in(self, region: tuple[slice, slice, slice]) -> np.ndarray:
+        """bool in a region of the volume: True where a drawn slice or a correction says which label a voxel has."""
+        known = np.zeros(tuple(part.stop - part.start for part in region), dtype=bool)
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                if region[axis].start <= index < region[axis].stop:
+                    known[slice_layer(axis, index - region[axis].start)] = True
+        if self.undecided is not None:
+            known &= ~self.undecided[region]
+        if self.corrections is not None:
+            known |= self.corrections.is_inside(region)
+        return known
+
+    def restore_known(self, labels: np.ndarray, confidence: np.ndarray, region: tuple[slice, slice, slice]) -> None:
+        """Make labels and confidence agree with what is known in a region, both (K, J, I) and changed in place."""
+        if self.corrections is not None:
+            self.corrections.restore(labels)
+        confidence[region][self.known_in(region)] = 100
 
     def label_values(self) -> list[int]:
         """Sorted labels other than 0 that occur on drawn slices."""
@@ -278,11 +295,52 @@ class SparseAnnotation:
             if entry.structures is not None:
                 decided = sorted(value for value, name in self.names.items() if name in entry.structures)
                 digest.update(f"{entry.plane.array_axis(self.geometry)}:{entry.index}:decides:{decided}".encode())
+        if self.corrections is not None:
+            digest.update(self.corrections.fingerprint().encode())
         return digest.hexdigest()[:16]
 
     def provenance(self, elsewhere: Provenance) -> np.ndarray:
         """(K, J, I) uint8 of Provenance values: drawn where a person has decided, `elsewhere` on all other voxels."""
         return np.where(self.decided_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)
+
+    def _check_undecided(self) -> None:
+        if self.undecided is None:
+            return
+        if self.undecided.shape != self.geometry.shape:
+            raise BadInputError(
+                _("The undecided voxels have shape {shape}, but the volume has shape {volume_shape}.").format(
+                    shape=self.undecided.shape, volume_shape=self.geometry.shape
+                )
+            )
+        undecided = self.undecided.astype(bool) & on_decided_slices(self.ledger, self.geometry)
+        object.__setattr__(self, "undecided", undecided if undecided.any() else None)
+        if undecided.any() and self.labels[undecided].any():
+            object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
+
+    def _drop_drawn_corrections(self) -> None:
+        """Leave out what corrections say of voxels that a drawn slice decides."""
+        if self.corrections is None:
+            return
+        if self.corrections.shape != self.geometry.shape:
+            raise BadInputError(
+                _("The corrections have shape {shape}, but the volume has shape {volume_shape}.").format(
+                    shape=self.corrections.shape, volume_shape=self.geometry.shape
+                )
+            )
+        voxels = all_voxels(self.corrections.strokes)
+        drawn = voxels[self._is_drawn(voxels)]
+        kept = self.corrections.without(drawn) if len(drawn) else self.corrections
+        object.__setattr__(self, "corrections", kept if kept else None)
+
+    def _is_drawn(self, voxels: np.ndarray) -> np.ndarray:
+        """Which voxels, places in the flattened array, a drawn slice decides."""
+        places = np.unravel_index(voxels, self.geometry.shape)
+        drawn = np.zeros(len(voxels), dtype=bool)
+        for axis, indices in self.drawn_by_axis().items():
+            drawn |= np.isin(places[axis], indices)
+        if self.undecided is not None:
+            drawn &= ~self.undecided[places]
+        return drawn
 
     def _note_unknown(self) -> None:
         by_name = {name: value for value, name in self.names.items()}

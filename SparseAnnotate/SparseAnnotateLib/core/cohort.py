@@ -44,6 +44,7 @@ from .cohort_file import (
     stored_path,
 )
 from .cohort_layout import CohortLayout
+from .corrections_file import read_corrections, write_corrections
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -364,12 +365,15 @@ class Cohort(CohortLayout):
         else:
             labels = np.zeros(geometry.shape, dtype=np.uint8)
         undecided = read_undecided(self._undecided_path(name), path, geometry)
-        return SparseAnnotation(labels, ledger, geometry, undecided, self.labels)
+        with self._naming(_("The corrections of case '{name}'").format(name=name)):
+            corrections = read_corrections(self.corrections_path(name), geometry, self.labels)
+        return SparseAnnotation(labels, ledger, geometry, undecided, self.labels, corrections)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
 
-        Labels of slices that are no longer drawn are removed only after the ledger has been written.
+        Labels of slices that are no longer drawn are removed only after the ledger has been written. Corrections are
+        written when the annotation has any; otherwise those of the cohort stay, see `remove_corrections`.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
@@ -395,6 +399,14 @@ class Cohort(CohortLayout):
             yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
             write_json(self._ledger_path(name), after)
             yield from writing_undecided(undecided_path, undecided, geometry)
+            if annotation.corrections is not None:
+                write_corrections(self.corrections_path(name), annotation.corrections, geometry, self.labels)
+
+    def remove_corrections(self, name: str) -> None:
+        """Remove all corrections of a case. Raises FileWriteError."""
+        self.case(name)
+        with self.locked(f"removing the corrections of case '{name}'"):
+            write_corrections(self.corrections_path(name), None, self.geometry(name), self.labels)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Write recommended slices to the ledgers of their cases; decided slices do not change."""

@@ -32,6 +32,10 @@ class CohortLayout:
         """A run's uncertainty in percent; `kind`: 'entropy', 'disagreement', or 'confidence' of an answer."""
         return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
 
+    def corrections_path(self, name: str) -> Path:
+        """Every correction of a case as JSON; beside it, as .nrrd, a label map of the voxels known by them."""
+        return self.state_folder / "corrections" / f"{self._stem(name)}.json"
+
     def run_folder(self, run: str) -> Path:
         """Folder of a run. Raises BadInputError when a file cannot have this name."""
         return self.state_folder / "runs" / _run_name(run)

@@ -138,7 +138,7 @@ def _slices_from_text(text: str) -> set[tuple[str, str]]:
 def _drawn_since(before: str, now: str) -> str:
     old, new = _slices_from_text(before), _slices_from_text(now)
     if old == new or not before:
-        return _("the drawing on its slices has changed since")
+        return _("the drawing on its slices, or a correction, has changed since")
     found: list[str] = []
     if new - old:
         one, many = _("{count} more slice has been drawn since"), _("{count} more slices have been drawn since")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
+from ..core.corrections import Corrections
 from ..core.messages import _, counted
 from ..core.planes import slice_layer
+from .correcting import correct
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, FindsMore, IncrementalInterpolator, Interpolator
 from .structure_groups import filled, unseen_by
@@ -55,12 +57,15 @@ def finished_fill(
             _("The number of slices to fill beyond the drawn ones must be 0 or more, not {count}.").format(count=beyond)
         )
     image, problem = usable_image(method, read_image)
+    corrected, annotation = annotation, replace(annotation, corrections=None)
     if (
-        previous is not None
+        corrected.corrections is None
+        and previous is not None
         and isinstance(method, IncrementalInterpolator)
         and not unseen_by(method, annotation)
         and not annotation.has_unknown_structures
         and not previous.annotation.has_unknown_structures
+        and previous.annotation.corrections is None
         and previous.annotation.geometry == annotation.geometry
     ):
         changed = changed_slices(previous.annotation, annotation)
@@ -73,7 +78,33 @@ def finished_fill(
     notes = method.notes(annotation) if isinstance(method, FindsMore) else []
     warnings = (*([problem] if problem else []), *notes, *fill_warnings(annotation, fill, names, ends=beyond is None))
     warnings += (undecided,) if undecided else ()
-    return FinishedFill(fill, annotation, fill_summary(fill, names), warnings)
+    if corrected.corrections is not None:
+        fill, more = _with_corrections(fill, corrected, image if method.uses_image else read_image, watch)
+        warnings += (more,) if more else ()
+    return FinishedFill(fill, corrected, fill_summary(fill, names), warnings)
+
+
+def _with_corrections(
+    fill: Fill, annotation: SparseAnnotation, image: np.ndarray | Callable[[], np.ndarray] | None, watch: Watch | None
+) -> tuple[Fill, str]:
+    """A fill with the corrections spread into it, one after another, and a warning when the image cannot be used."""
+    problem = ""
+    if callable(image):
+        try:
+            image = image()
+        except BadInputError as error:
+            image, problem = None, _("Corrected without using the image. {problem}").format(problem=error.message)
+    corrections = annotation.corrections
+    strokes = corrections.strokes if corrections is not None else ()
+    labels, confidence = fill.labels, fill.confidence
+    if max((stroke.value for stroke in strokes), default=0) > np.iinfo(labels.dtype).max:
+        labels = labels.astype(np.uint16)
+    for number, stroke in enumerate(strokes, start=1):
+        # As they were when the stroke was made: an answer that was corrected live is the same.
+        so_far = replace(annotation, corrections=Corrections(labels.shape, strokes[:number]))
+        correct(labels, confidence, image, so_far, stroke, watch)
+    annotation.restore_drawn(labels)
+    return replace(fill, labels=labels, confidence=confidence), problem
 
 
 def usable_image(method: Interpolator, read_image: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:

@@ -26,6 +26,7 @@ from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .answers import Answers
 from .compare_request import CompareRequest, compare
+from .correct_request import CorrectRequest, correct
 from .create_request import CreateRequest, create
 from .evaluate_request import EvaluateRequest, evaluate
 from .exchange_requests import (
@@ -260,6 +261,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "picture": (PictureRequest, picture),
     "draw": (DrawRequest, draw),
     "fill": (FillRequest, fill),
+    "correct": (CorrectRequest, correct),
     "plan_training": (PlanTrainingRequest, plan_training),
     "train": (TrainRequest, train),
     "curves": (CurvesRequest, curves),

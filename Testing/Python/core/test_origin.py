@@ -52,7 +52,7 @@ def test_what_has_been_drawn_since_is_counted(now, words):
 def test_other_labels_on_the_same_slices_are_a_change():
     other = ball()
     other[7, 0, 0] = 1
-    assert "the drawing on its slices has changed" in Origin.of(drawn([3, 7]), "i").changes(
+    assert "the drawing on its slices, or a correction, has changed" in Origin.of(drawn([3, 7]), "i").changes(
         Origin.of(drawn([3, 7], other), "i")
     )
     elsewhere = ball()

@@ -1,0 +1,26 @@
+"""`correct`: say of the voxels around a point that they are a structure, or that they are not."""
+
+from __future__ import annotations
+
+from ..worker.correct_request import CorrectResult
+from .shared_options import cohort_command
+from .terminal_output import show_line, show_table
+
+
+def add_correct(commands) -> None:
+    text = "correct a case at a point; its fill follows, and later results take it in"
+    command = cohort_command(commands, "correct", text, show_correction)
+    command.add_argument("case", metavar="CASE", help="name of the case")
+    command.add_argument("--structure", default="", help="name of the structure")
+    command.add_argument("--at", nargs=3, type=float, default=(), metavar=("R", "A", "S"), help="the point, in mm")
+    command.add_argument("--outside", action="store_true", help="the point is not in the structure")
+    command.add_argument("--radius", type=float, default=0.0, help="of a ball, in mm (default: two in-plane pixels)")
+    command.add_argument("--seconds", type=float, default=0.0, help="what the correction took")
+    command.add_argument("--run", default="", metavar="RUN", help="change the result of this run instead of the fill")
+    command.add_argument("--clear", action="store_true", help="remove all corrections of the case")
+
+
+def show_correction(result: CorrectResult) -> None:
+    show_table([{name: getattr(result, name) for name in ("case", "corrections", "voxels", "changed", "path")}])
+    for note in result.notes:
+        show_line(note)

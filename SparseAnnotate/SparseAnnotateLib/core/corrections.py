@@ -1,0 +1,161 @@
+"""Corrections: what a person has said of single voxels of an answer, stroke by stroke."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .errors import BadInputError
+from .messages import _
+
+
+@dataclass(frozen=True, eq=False)
+class Stroke:
+    """Voxels of which a person has said that they are a structure, or that they are not.
+
+    Attributes:
+        voxels: (n,) int64, sorted: places in the flattened (K, J, I) array, each once.
+        value: label of the structure. is_in: True for 'this is it', False for 'this is not it'.
+        seconds: what it took; 0 when it is not known.
+    """
+
+    voxels: np.ndarray
+    value: int
+    is_in: bool
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, mask: np.ndarray, value: int, is_in: bool, seconds: float = 0.0) -> Stroke:
+        """From a (K, J, I) bool mask."""
+        return cls(np.flatnonzero(mask).astype(np.int64), value, is_in, seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Corrections:
+    """The strokes of one volume in the order they were made; where they contradict each other, the later one wins.
+
+    Attributes:
+        shape: (K, J, I) of the volume. strokes: in order.
+
+    Raises BadInputError when a stroke lies outside the volume or has no structure.
+    """
+
+    shape: tuple[int, int, int]
+    strokes: tuple[Stroke, ...] = ()
+
+    def __post_init__(self) -> None:
+        size = int(np.prod(self.shape, dtype=np.int64))
+        for number, stroke in enumerate(self.strokes, start=1):
+            if len(stroke.voxels) and not 0 <= int(stroke.voxels.min()) <= int(stroke.voxels.max()) < size:
+                raise BadInputError(_("Correction {number} lies outside the volume.").format(number=number))
+            if not 0 < stroke.value < 65536:
+                raise BadInputError(
+                    _("Correction {number} has the label {value}, which no structure can have.").format(
+                        number=number, value=stroke.value
+                    )
+                )
+
+    def __bool__(self) -> bool:
+        return bool(self.strokes)
+
+    def with_stroke(self, stroke: Stroke) -> Corrections:
+        """With one more."""
+        return Corrections(self.shape, (*self.strokes, stroke))
+
+    def without(self, voxels: np.ndarray) -> Corrections:
+        """Without what is said of some voxels, sorted places in the flattened array; empty strokes are dropped."""
+        kept = (
+            Stroke(np.setdiff1d(s.voxels, voxels, assume_unique=True), s.value, s.is_in, s.seconds)
+            for s in self.strokes
+        )
+        return Corrections(self.shape, tuple(stroke for stroke in kept if len(stroke.voxels)))
+
+    @cached_property
+    def inside(self) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels whose structure is known, sorted, and their labels: (n,) int64 and (n,) uint16."""
+        voxels, labels = np.empty(0, np.int64), np.empty(0, np.uint16)
+        for stroke in self.strokes:
+            if stroke.is_in:
+                keep = ~np.isin(voxels, stroke.voxels, assume_unique=True)
+                voxels = np.concatenate([voxels[keep], stroke.voxels])
+                labels = np.concatenate([labels[keep], np.full(len(stroke.voxels), stroke.value, np.uint16)])
+            else:
+                keep = (labels != stroke.value) | ~np.isin(voxels, stroke.voxels, assume_unique=True)
+                voxels, labels = voxels[keep], labels[keep]
+        order = np.argsort(voxels)
+        return voxels[order], labels[order]
+
+    @cached_property
+    def outside(self) -> dict[int, np.ndarray]:
+        """Label to the voxels, sorted, that are known not to be that structure, other than by being another one."""
+        found: dict[int, np.ndarray] = {}
+        for stroke in self.strokes:
+            old = found.get(stroke.value, np.empty(0, np.int64))
+            found[stroke.value] = (
+                np.setdiff1d(old, stroke.voxels, assume_unique=True) if stroke.is_in else np.union1d(old, stroke.voxels)
+            )
+        return {value: voxels for value, voxels in found.items() if len(voxels)}
+
+    def of(self, value: int, region: tuple[slice, ...]) -> np.ndarray:
+        """int8 in a region of the volume: 1 where a structure is, -1 where it is not, 0 where nothing is said of it."""
+        said = np.zeros(tuple(part.stop - part.start for part in region), dtype=np.int8)
+        voxels, labels = self.inside
+        self._enter(said, region, voxels[labels == value], 1)
+        self._enter(said, region, voxels[labels != value], -1)
+        self._enter(said, region, self.outside.get(value, np.empty(0, np.int64)), -1)
+        return said
+
+    def is_inside(self, region: tuple[slice, ...]) -> np.ndarray:
+        """bool in a region of the volume: where it is known which structure a voxel is."""
+        found = np.zeros(tuple(part.stop - part.start for part in region), dtype=bool)
+        found[self._within(region, self.inside[0])] = True
+        return found
+
+    def fingerprint(self) -> str:
+        """Short text that changes with any stroke and their order; not with the seconds."""
+        digest = hashlib.sha1()
+        for stroke in self.strokes:
+            digest.update(f"{stroke.value}:{stroke.is_in}:".encode())
+            digest.update(np.ascontiguousarray(stroke.voxels, dtype=np.int64).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _enter(self, array: np.ndarray, region: tuple[slice, ...], voxels: np.ndarray, entry: int) -> None:
+        array[self._within(region, voxels)] = entry
+
+    def _within(self, region: tuple[slice, ...], voxels: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Places in the region of those voxels that lie in it."""
+        places = np.stack(np.unravel_index(voxels, self.shape)) - np.array([[part.start] for part in region])
+        sizes = np.array([[part.stop - part.start] for part in region])
+        kept = places[:, ((places >= 0) & (places < sizes)).all(axis=0)]
+        return tuple(kept)
+
+    def restore(self, labels: np.ndarray) -> None:
+        """Make (K, J, I) labels agree with the corrections, in place.
+
+        A voxel that is known not to be what it is becomes background.
+        """
+        flat = labels.reshape(-1) if labels.flags.c_contiguous else None
+        for value, voxels in self.outside.items():
+            places = np.unravel_index(voxels, self.shape) if flat is None else (voxels,)
+            target = labels if flat is None else flat
+            target[places] = np.where(target[places] == value, 0, target[places])
+        voxels, values = self.inside
+        places = np.unravel_index(voxels, self.shape) if flat is None else (voxels,)
+        (labels if flat is None else flat)[places] = values
+
+    def contradictions(self, stroke: Stroke) -> np.ndarray:
+        """Voxels of a stroke, sorted, of which the strokes so far say the opposite."""
+        voxels, labels = self.inside
+        if not stroke.is_in:
+            return np.intersect1d(stroke.voxels, voxels[labels == stroke.value], assume_unique=True)
+        against = np.union1d(voxels[labels != stroke.value], self.outside.get(stroke.value, np.empty(0, np.int64)))
+        return np.intersect1d(stroke.voxels, against, assume_unique=True)
+
+
+def all_voxels(strokes: Iterable[Stroke]) -> np.ndarray:
+    """(n,) int64, sorted: every voxel of some strokes, once."""
+    return np.unique(np.concatenate([np.empty(0, np.int64), *(stroke.voxels for stroke in strokes)]))

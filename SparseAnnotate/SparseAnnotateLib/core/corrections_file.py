@@ -1,0 +1,127 @@
+"""The files with a case's corrections: every stroke as JSON, and a label map of the voxels that are known by them.
+
+What counts is the JSON file. The label map is for looking at in other programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .atomic_files import why_not_written
+from .corrections import Corrections, Stroke
+from .errors import CohortError, FileWriteError
+from .geometry import VolumeGeometry
+from .images import write_image
+from .messages import _
+from .strict_json import read_json, write_json
+
+
+@dataclass(frozen=True)
+class StoredStroke:
+    """A stroke as it is stored.
+
+    Attributes:
+        structure: name of the structure, or its label where it has no name. is_in, seconds: see `Stroke`.
+        spans: 'first+count' of each span of voxels in the flattened (K, J, I) array, separated by spaces.
+    """
+
+    structure: str
+    is_in: bool
+    seconds: float
+    spans: str
+
+
+@dataclass(frozen=True)
+class StoredCorrections:
+    """All strokes of a case, in the order they were made; shape: (K, J, I) of the volume."""
+
+    shape: tuple[int, int, int]
+    strokes: tuple[StoredStroke, ...]
+    format: Literal["SparseAnnotate corrections"] = "SparseAnnotate corrections"
+    version: Literal[1] = 1
+
+
+def read_corrections(path: Path, geometry: VolumeGeometry, names: Mapping[int, str]) -> Corrections | None:
+    """The corrections of a case; None when there are none.
+
+    Args:
+        path: of the JSON file. names: label value to name of the cohort's structures.
+
+    Raises:
+        BadInputError: when the file is damaged. CohortError: when it belongs to another grid, or to a structure that
+            the cohort does not have.
+    """
+    if not path.is_file():
+        return None
+    stored = read_json(path, StoredCorrections)
+    if stored.shape != geometry.shape:
+        raise CohortError(
+            _(
+                "The corrections in '{path}' belong to a volume of shape {shape}, but this one has shape "
+                "{volume_shape}. Put the right image back, or delete the file."
+            ).format(path=path, shape=stored.shape, volume_shape=geometry.shape)
+        )
+    values = {name: value for value, name in names.items()}
+    strokes = []
+    for number, one in enumerate(stored.strokes, start=1):
+        value = values.get(one.structure)
+        if value is None and one.structure.isdecimal():
+            value = int(one.structure)
+        spans = [span.split("+") for span in one.spans.split()]
+        if not all(len(span) == 2 and all(part.isdecimal() and len(part) < 19 for part in span) for span in spans):
+            raise CohortError(
+                _("Correction {number} in '{path}' has spans that are not of the form 'first+count'.").format(
+                    number=number, path=path
+                )
+            )
+        starts, counts = np.array(spans, dtype=np.int64).reshape(-1, 2).T
+        if value is None:
+            raise CohortError(
+                _(
+                    "Correction {number} in '{path}' is of '{structure}', which the cohort does not have. Add the "
+                    "structure again, or delete the correction."
+                ).format(number=number, path=path, structure=one.structure)
+            )
+        if (counts < 1).any() or counts.sum() > np.prod(stored.shape) or (starts[1:] < (starts + counts)[:-1]).any():
+            raise CohortError(
+                _("Correction {number} in '{path}' has spans that are not in order.").format(number=number, path=path)
+            )
+        firsts = np.repeat(starts - np.cumsum(counts) + counts, counts)
+        strokes.append(Stroke(firsts + np.arange(len(firsts)), value, one.is_in, one.seconds))
+    return Corrections(geometry.shape, tuple(strokes)) if strokes else None
+
+
+def write_corrections(
+    path: Path, corrections: Corrections | None, geometry: VolumeGeometry, names: Mapping[int, str]
+) -> None:
+    """Write the corrections, or remove the files when there are none. Raises FileWriteError."""
+    picture = path.with_suffix(".nrrd")
+    if corrections is None:
+        for file in (path, picture):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise FileWriteError(why_not_written(file, error)) from error
+        return
+    strokes = tuple(
+        StoredStroke(names.get(s.value, str(s.value)), s.is_in, s.seconds, _spans(s.voxels))
+        for s in corrections.strokes
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, StoredCorrections(geometry.shape, strokes))
+    voxels, values = corrections.inside
+    known = np.zeros(geometry.shape, dtype=np.uint16)
+    known.reshape(-1)[voxels] = values
+    write_image(picture, known, geometry)
+
+
+def _spans(voxels: np.ndarray) -> str:
+    """'first+count' of each span of sorted voxels."""
+    starts = np.flatnonzero(np.diff(voxels, prepend=-2) != 1)
+    counts = np.diff(starts, append=len(voxels))
+    return " ".join(f"{first}+{count}" for first, count in zip(voxels[starts], counts, strict=True))

@@ -1,0 +1,197 @@
+"""The request that corrects a case at a point, and its answer with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, SparseAnnotation, VolumeGeometry, Watch
+from ..core.corrections import Corrections, Stroke
+from ..core.images import read_facts, read_labels, write_image
+from ..core.messages import _, counted, listed
+from ..core.origin import Origin
+from ..interpolation.correcting import correct as spread
+
+_RADIUS = 2.0  # in-plane pixels
+_CONFIDENCE = 90  # percent, of a result without a file of it
+
+
+@dataclass(frozen=True)
+class CorrectRequest:
+    """Say of the voxels around a point that they are a structure, or that they are not.
+
+    Attributes:
+        cohort, state, case: which case.
+        structure: its name.
+        at: (R, A, S) of the point, mm.
+        outside: True for 'this is not it'.
+        radius: of the ball around the point, mm; 0: two in-plane pixels.
+        seconds: what the correction took; 0 when it is not known.
+        run: correct the stored result of this run; '': the fill.
+        clear: remove all corrections of the case instead.
+    """
+
+    cohort: str
+    case: str
+    structure: str = ""
+    at: tuple[float, ...] = ()
+    outside: bool = False
+    radius: float = 0.0
+    seconds: float = 0.0
+    run: str = ""
+    clear: bool = False
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class CorrectResult:
+    """What a correction did.
+
+    Attributes:
+        case: which. corrections: how many the case has now. voxels: of this one.
+        changed: voxels of the result that have another label now. path: the result; '' when it was not changed.
+        notes: sentences.
+    """
+
+    case: str
+    corrections: int
+    voxels: int
+    changed: int
+    path: str
+    notes: tuple[str, ...] = ()
+
+
+def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
+    """Store a correction in the cohort, and spread it into the stored result if that is up to date.
+
+    Raises BadInputError when the point is outside the volume or on a drawn slice, or the structure is not known.
+    """
+    cohort = Cohort.open(request.cohort, request.state)
+    before = cohort.annotation(request.case)
+    if request.clear:
+        return _cleared(cohort, request.case, before)
+    value = _value(cohort, request.structure)
+    stroke = replace(_ball(before.geometry, request), value=value)
+    old = before.corrections or Corrections(before.geometry.shape)
+    against = old.contradictions(stroke)
+    after = replace(before, corrections=old.with_stroke(stroke))
+    kept = after.corrections.strokes[-1] if after.corrections is not None else None
+    if kept is None or after.corrections is None or len(after.corrections.strokes) <= len(old.strokes):
+        raise BadInputError(
+            _("The correction lies on drawn slices, which count already. Change what is drawn on them instead.")
+        )
+    notes = []
+    if len(kept.voxels) < len(stroke.voxels):
+        notes.append(
+            counted(
+                len(stroke.voxels) - len(kept.voxels),
+                _("{count} voxel of the correction is on a drawn slice and was left out: the slice counts."),
+                _("{count} voxels of the correction are on drawn slices and were left out: the slices count."),
+            )
+        )
+    if len(against):
+        notes.append(
+            counted(
+                len(against),
+                _("{count} voxel contradicts an earlier correction, at {place} (R, A, S): the later one counts."),
+                _("{count} voxels contradict an earlier correction, near {place} (R, A, S): the later one counts."),
+                place=_place(before.geometry, int(against[len(against) // 2])),
+            )
+        )
+    # First of all: whatever happens to the result, the correction stays.
+    cohort.save_annotation(request.case, after)
+    path, changed, why_not = _spread(cohort, request, before, after, kept, watch)
+    notes += [why_not] if why_not else []
+    return CorrectResult(request.case, len(after.corrections.strokes), len(kept.voxels), changed, path, tuple(notes))
+
+
+def _cleared(cohort: Cohort, case: str, before: SparseAnnotation) -> CorrectResult:
+    count = len(before.corrections.strokes) if before.corrections is not None else 0
+    if not count:
+        raise BadInputError(_("'{case}' has no corrections.").format(case=case))
+    cohort.remove_corrections(case)
+    note = counted(count, _("{count} correction was removed."), _("{count} corrections were removed."))
+    again = _("Results that have taken them in are out of date: fill or predict again.")
+    return CorrectResult(case, 0, 0, 0, "", (f"{note} {again}",))
+
+
+def _value(cohort: Cohort, structure: str) -> int:
+    values = {name: value for value, name in cohort.labels.items()}
+    if not structure:
+        raise BadInputError(_("Name the structure that the correction is of."))
+    if structure not in values:
+        known = listed([f"'{name}'" for name in values], 8)
+        raise BadInputError(
+            _("The cohort has no structure '{structure}'. It has: {known}.").format(
+                structure=structure, known=known or _("none")
+            )
+        )
+    return values[structure]
+
+
+def _ball(geometry: VolumeGeometry, request: CorrectRequest) -> Stroke:
+    """The voxels whose centres are within the radius of the point, at least the one that it is in."""
+    if len(request.at) != 3 or not np.isfinite(request.at).all():
+        raise BadInputError(_("Give the point of the correction as three numbers: R, A and S in mm."))
+    if request.radius < 0 or not np.isfinite(request.radius):
+        raise BadInputError(_("The radius must be 0 mm or more, not {radius:g}.").format(radius=request.radius))
+    ijk = (np.linalg.inv(geometry.matrix) @ [*request.at, 1.0])[:3]
+    place = np.round(ijk[::-1]).astype(np.int64)
+    if not ((place >= 0) & (place < geometry.shape)).all():
+        raise BadInputError(_("The point {point} (R, A, S) is outside the volume.").format(point=_numbers(request.at)))
+    radius = request.radius or _RADIUS * min(geometry.spacing)
+    more = [int(radius / step) + 1 for step in geometry.spacing]
+    first = [max(int(p) - m, 0) for p, m in zip(place, more, strict=True)]
+    stop = [min(int(p) + m + 1, n) for p, m, n in zip(place, more, geometry.shape, strict=True)]
+    around = np.indices([b - a for a, b in zip(first, stop, strict=True)]).reshape(3, -1) + np.array(first)[:, None]
+    away = ((around - ijk[::-1, None]) * np.array(geometry.spacing)[:, None] / radius) ** 2
+    chosen = (away.sum(axis=0) <= 1.0) | (around == place[:, None]).all(axis=0)
+    voxels = np.ravel_multi_index(tuple(around[:, chosen]), geometry.shape)
+    return Stroke(np.sort(voxels).astype(np.int64), 1, not request.outside, request.seconds)
+
+
+def _spread(
+    cohort: Cohort,
+    request: CorrectRequest,
+    before: SparseAnnotation,
+    after: SparseAnnotation,
+    stroke: Stroke,
+    watch: Watch,
+) -> tuple[str, int, str]:
+    """Change the stored result: its path, the number of voxels with another label, and why it was not changed."""
+    case, run = request.case, request.run
+    path = cohort.prediction_path(run, case) if run else cohort.fill_path(case)
+    sure_path = cohort.uncertainty_path(run, case, "confidence") if run else cohort.fill_confidence_path(case)
+    kind = _("prediction") if run else _("fill")
+    if not path.is_file():
+        return "", 0, _("There is no {kind} yet. The next one takes the correction in.").format(kind=kind)
+    facts = read_facts(path)
+    origin = Origin.from_facts(facts)
+    now = cohort.origin(case, before, method=origin.method, run=origin.run)
+    if change := origin.changes(now):
+        sentence = _("The {kind} is out of date ({change}) and was not changed. The next one takes the correction in.")
+        return "", 0, sentence.format(kind=kind, change=change)
+    labels = read_labels(path, after.geometry)
+    if sure_path.is_file():
+        confidence = read_labels(sure_path, after.geometry).astype(np.uint8)
+    else:
+        confidence = np.full(after.geometry.shape, _CONFIDENCE, dtype=np.uint8)
+    if stroke.value > np.iinfo(labels.dtype).max:
+        labels = labels.astype(np.uint16)
+    found = spread(labels, confidence, cohort.image(case)[0], after, stroke, watch)
+    new_facts = {**facts, **cohort.origin(case, after, method=origin.method, run=origin.run).facts()}
+    if sure_path.is_file():
+        write_image(sure_path, confidence, after.geometry, facts=read_facts(sure_path) | new_facts)
+    write_image(path, labels, after.geometry, facts=new_facts)
+    return str(path), found.changed, ""
+
+
+def _place(geometry: VolumeGeometry, voxel: int) -> str:
+    kji = np.unravel_index(voxel, geometry.shape)
+    return _numbers((geometry.matrix @ [*(float(n) for n in kji[::-1]), 1.0])[:3])
+
+
+def _numbers(values: Sequence[float] | np.ndarray) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)

@@ -1,0 +1,187 @@
+"""Corrections by clicks, beside Slicer's 'Grow from seeds': Dice after each number of clicks, and clicks to a Dice.
+
+A simulated person has drawn 5 % of the axial slices, and then clicks in the middle of the largest error, up to 20 times
+for each structure: the voxel of the largest connected error that is deepest in it, with a ball of 2 voxels around it as
+far as it is in the error. Ours starts from the answer (`auto`), and each click changes it (`correct`). Grow from seeds
+(`vtkImageGrowCutSegment`) gets the same drawn slices, and the ball of each click, as seeds; its errors are its own, so
+that its person clicks elsewhere. Structures are clicked one at a time, each from the same start. The errors, and so the
+Dice, are over the whole volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from benchmark_report import DATA, options_parser, report
+from interpolation import fixed_interval, labelled_sets
+from SparseAnnotateLib.core import Plane, SparseAnnotation
+from SparseAnnotateLib.core.corrections import Corrections, Stroke
+from SparseAnnotateLib.core.images import read_image, read_labels
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+from SparseAnnotateLib.interpolation.correcting import correct
+
+SHOWN = (0, 1, 2, 5, 10, 20)
+GOALS = (0.90, 0.95)
+SETS = ("hippocampus", "spinal cord", "MS lesions", "pulmonary artery", "brain tumour", "EM interior")
+VOLUMES = 6  # of a set with many
+BALL = 2.0
+
+Answerer = Callable[[Stroke | None], np.ndarray]
+
+
+def parser() -> argparse.ArgumentParser:
+    return options_parser(
+        __doc__,
+        data={"default": str(DATA)},
+        sets={"nargs": "+", "choices": SETS, "default": list(SETS)},
+        clicks={"type": int, "default": 20},
+        density={"type": float, "default": 0.05},
+    )
+
+
+def main() -> None:
+    options = parser().parse_args()
+    clicks = 2 if options.quick else options.clicks
+    rows = []
+    for title, volumes in labelled_sets(Path(options.data)).items():
+        if title not in options.sets:
+            continue
+        curves: dict[str, list[np.ndarray]] = {"ours": [], "Grow from seeds": []}
+        seconds: dict[str, list[float]] = {"ours": [], "Grow from seeds": []}
+        for volume in volumes[: 1 if options.quick else VOLUMES]:
+            if volume.image is None:
+                continue
+            image, geometry = read_image(volume.image)
+            truth = read_labels(volume.labels, geometry)
+            indices = fixed_interval(Plane.AXIAL.slice_count(geometry), options.density)
+            annotation = SparseAnnotation.from_slices(truth, geometry, Plane.AXIAL, indices)
+            if not annotation.label_values():
+                continue
+            start = finished_fill(AutoInterpolator(), annotation, lambda image=image: image, {}).fill
+            for value in annotation.label_values():
+                ways: dict[str, Answerer] = {
+                    "ours": Ours(start.labels, start.confidence, image, annotation),
+                    "Grow from seeds": GrowFromSeeds(image, annotation),
+                }
+                for name, way in ways.items():
+                    curve = []
+                    for dice, took in session(way, truth, value, clicks, geometry.spacing):
+                        curve.append(dice)
+                        seconds[name].append(took)
+                    curves[name].append(np.array(curve))
+        for name, found in curves.items():
+            if found:
+                rows.append((title, len(found), name, *summary(np.array(found), clicks), *_times(seconds[name])))
+                print(rows[-1], file=sys.stderr, flush=True)
+    columns = ("set", "structures", "way", *(f"{n} clicks" for n in SHOWN if n <= clicks))
+    columns += (*(f"clicks to {goal:.2f}" for goal in GOALS), "median s", "worst s")
+    report("Mean Dice by clicks, and mean clicks to a Dice (not reached: all clicks)", columns, rows, options)
+
+
+def summary(curves: np.ndarray, clicks: int) -> list[float]:
+    """Mean Dice after some numbers of clicks, and mean clicks to reach each goal; curves: (structures, clicks + 1)."""
+    reached = [np.where((curves >= goal).any(1), (curves >= goal).argmax(1), clicks).mean() for goal in GOALS]
+    return [float(curves[:, n].mean()) for n in SHOWN if n <= clicks] + [float(n) for n in reached]
+
+
+def _times(seconds: list[float]) -> tuple[float, float]:
+    taken = np.array([s for s in seconds if s > 0] or [0.0])
+    return float(np.median(taken)), float(taken.max())
+
+
+def session(
+    answerer: Answerer, truth: np.ndarray, value: int, clicks: int, spacing: tuple[float, ...]
+) -> Iterator[tuple[float, float]]:
+    """The Dice before and after each click, and the seconds it took; without an error left the Dice stays."""
+    is_true = truth == value
+    stroke: Stroke | None = None
+    for _number in range(clicks + 1):
+        before = time.perf_counter()
+        found = answerer(stroke) == value
+        took = time.perf_counter() - before if stroke is not None else 0.0
+        both = np.count_nonzero(found & is_true)
+        yield 2.0 * both / (np.count_nonzero(found) + np.count_nonzero(is_true)), took
+        stroke = click(found, is_true, value, spacing)
+
+
+def click(found: np.ndarray, is_true: np.ndarray, value: int, spacing: tuple[float, ...]) -> Stroke | None:
+    """A ball in the middle of the largest error; None without any."""
+    pieces, count = ndimage.label(found != is_true, ndimage.generate_binary_structure(3, 1))
+    if not count:
+        return None
+    # An error is missing or too much, never both: where these touch they are two.
+    sizes = np.zeros((2, count + 1), dtype=np.int64)
+    for side in (0, 1):
+        sizes[side] = np.bincount(pieces[is_true == bool(side)].ravel(), minlength=count + 1)
+    sizes[:, 0] = 0
+    side, piece = np.unravel_index(sizes.argmax(), sizes.shape)
+    box = ndimage.find_objects(pieces)[piece - 1]
+    error = np.pad((pieces[box] == piece) & (is_true[box] == bool(side)), 1)
+    away = ndimage.distance_transform_edt(error, sampling=spacing)
+    middle = np.array(np.unravel_index(away.argmax(), away.shape))
+    steps = np.indices(error.shape, dtype=np.float32) - middle[:, None, None, None]
+    ball = (steps**2).sum(0) <= BALL**2
+    mask = np.zeros(is_true.shape, dtype=bool)
+    mask[box] = (ball & error)[1:-1, 1:-1, 1:-1]
+    return Stroke.of(mask, value, bool(side))
+
+
+class Ours:
+    """The answer, changed by each click."""
+
+    def __init__(self, labels: np.ndarray, confidence: np.ndarray, image: np.ndarray, annotation: SparseAnnotation):
+        self._labels, self._confidence, self._image = labels.copy(), confidence.copy(), image
+        self._annotation = annotation
+
+    def __call__(self, stroke: Stroke | None) -> np.ndarray:
+        if stroke is not None:
+            corrections = self._annotation.corrections or Corrections(self._labels.shape)
+            self._annotation = replace(self._annotation, corrections=corrections.with_stroke(stroke))
+            correct(self._labels, self._confidence, self._image, self._annotation, stroke)
+        return self._labels
+
+
+class GrowFromSeeds:
+    """Slicer's effect: all labels and the background compete from the drawn slices and the clicks."""
+
+    def __init__(self, image: np.ndarray, annotation: SparseAnnotation):
+        self._shape, self._spacing = image.shape, annotation.geometry.spacing[::-1]
+        drawn = annotation.supervised_mask()
+        self._seeds = np.where(drawn, annotation.labels.astype(np.int16) + 1, 0).astype(np.int16)
+        self._image = image.astype(np.float32)
+
+    def __call__(self, stroke: Stroke | None) -> np.ndarray:
+        from slicer_core.vtkSlicerSegmentationsModuleLogic import vtkImageGrowCutSegment
+        from vtkmodules.util.numpy_support import vtk_to_numpy
+
+        if stroke is not None:
+            self._seeds.reshape(-1)[stroke.voxels] = stroke.value + 1 if stroke.is_in else 1
+        grow = vtkImageGrowCutSegment()
+        grow.SetIntensityVolume(self._vtk(self._image))
+        grow.SetSeedLabelVolume(self._vtk(self._seeds))
+        grow.Update()
+        found = vtk_to_numpy(grow.GetOutput().GetPointData().GetScalars()).reshape(self._shape)
+        labels: np.ndarray = np.maximum(found.astype(np.int32) - 1, 0)
+        return labels
+
+    def _vtk(self, array: np.ndarray):
+        from vtkmodules.util.numpy_support import numpy_to_vtk
+        from vtkmodules.vtkCommonDataModel import vtkImageData
+
+        data = vtkImageData()
+        data.SetDimensions(*self._shape[::-1])
+        data.SetSpacing(*self._spacing)
+        data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+        return data
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Corrections spread into an answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from small_volumes import ball
+from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.corrections import Corrections, Stroke
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+from SparseAnnotateLib.interpolation.correcting import correct
+
+SHAPE = (32, 40, 40)
+GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.eye(4))
+TRUTH = (ball(SHAPE, 6, (16, 20, 12)) + 2 * (ball(SHAPE, 5, (16, 20, 28)) > 0)).astype(np.uint8)
+IMAGE = (100.0 * (TRUTH > 0) + np.random.default_rng(0).normal(0, 5, SHAPE)).astype(np.float32)
+ANNOTATION = SparseAnnotation.from_slices(TRUTH, GEOMETRY, Plane.AXIAL, [16])
+
+
+def click(value: int, is_in: bool, place: tuple[int, int, int]) -> Stroke:
+    return Stroke.of(ball(SHAPE, 2, place) > 0, value, is_in)
+
+
+def corrected(labels: np.ndarray, *strokes: Stroke, image: np.ndarray | None = IMAGE, sure: int = 80):
+    labels, confidence = labels.copy(), np.full(SHAPE, sure, np.uint8)
+    annotation = ANNOTATION
+    for number in range(1, len(strokes) + 1):
+        annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, strokes[:number]))
+        correct(labels, confidence, image, annotation, strokes[number - 1])
+    return labels, confidence
+
+
+def wrong(labels: np.ndarray) -> int:
+    return int(np.count_nonzero(labels != TRUTH))
+
+
+def test_a_click_brings_back_a_part_that_is_missing():
+    labels = TRUTH.copy()
+    labels[19:] = 0
+    found, confidence = corrected(labels, click(1, True, (20, 20, 12)))
+    assert wrong(found) < 0.8 * wrong(labels)
+    assert (found[TRUTH == 0] == 0).all(), "the edge of the image holds it"
+    assert confidence[20, 20, 12] == 100
+
+
+def test_a_click_takes_away_what_is_too_much():
+    labels = TRUTH.copy()
+    labels[4:9, 4:12, 4:12] = 1
+    found, _confidence = corrected(labels, click(1, False, (6, 8, 8)))
+    assert wrong(found) < 0.8 * wrong(labels)
+    assert (found[TRUTH == 1] == 1).all()
+
+
+def test_what_is_not_one_structure_becomes_the_one_beside_it():
+    labels = TRUTH.copy()
+    labels[(TRUTH == 2) & (np.indices(SHAPE)[2] < 28)] = 1
+    found, _confidence = corrected(labels, click(1, False, (20, 20, 27)))
+    changed = (found != labels) & (TRUTH == 2)
+    assert changed.any()
+    assert np.isin(found[changed], (0, 2)).all()
+    assert (found[(TRUTH == 2) & (np.indices(SHAPE)[2] == 27)] == 2).any(), "beside the rest of it"
+
+
+def test_the_drawn_slice_and_the_earlier_corrections_stay():
+    labels = TRUTH.copy()
+    first, second = click(1, True, (24, 8, 8)), click(1, False, (24, 8, 12))
+    found, _confidence = corrected(labels, first, second)
+    flat = found.reshape(-1)
+    both = np.intersect1d(first.voxels, second.voxels)
+    assert (flat[np.setdiff1d(first.voxels, both)] == 1).all()
+    assert (flat[second.voxels] != 1).all()
+    np.testing.assert_array_equal(found[16], TRUTH[16])
+
+
+def test_nothing_changes_outside_the_region_or_without_need():
+    labels = TRUTH.copy()
+    same, _confidence = corrected(labels, click(1, True, (18, 20, 12)))
+    np.testing.assert_array_equal(same, labels)
+    found = labels.copy()
+    confidence = np.full(SHAPE, 80, np.uint8)
+    stroke = click(2, True, (4, 8, 8))
+    done = correct(found, confidence, IMAGE, replace(ANNOTATION, corrections=Corrections(SHAPE, (stroke,))), stroke)
+    outside = np.ones(SHAPE, bool)
+    outside[done.region] = False
+    np.testing.assert_array_equal(found[outside], labels[outside])
+    assert done.changed == np.count_nonzero(found != labels) >= len(stroke.voxels)
+
+
+def test_without_an_image_it_spreads_evenly():
+    labels = TRUTH.copy()
+    labels[19:] = 0
+    found, _confidence = corrected(labels, click(1, True, (20, 20, 12)), image=None)
+    assert np.count_nonzero(found != labels) > np.count_nonzero(ball(SHAPE, 2, (20, 20, 12)))
+
+
+def test_a_cancelled_correction_has_changed_nothing():
+    labels, confidence = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 80, np.uint8)
+    stroke = click(1, True, (20, 20, 12))
+    watch = Watch()
+    watch.cancel()
+    with pytest.raises(CancelledError):
+        correct(
+            labels, confidence, IMAGE, replace(ANNOTATION, corrections=Corrections(SHAPE, (stroke,))), stroke, watch
+        )
+    assert not labels.any()
+    assert (confidence == 80).all()
+
+
+def test_another_grid_is_refused():
+    with pytest.raises(BadInputError, match="same grid"):
+        correct(TRUTH.copy(), np.zeros(SHAPE, np.uint8), IMAGE[1:], ANNOTATION, click(1, True, (20, 20, 12)))
+
+
+def test_a_fill_takes_the_corrections_in_and_is_as_if_corrected_live():
+    strokes = (click(1, True, (21, 20, 12)), click(2, False, (12, 20, 28)))
+    plain = finished_fill(AutoInterpolator(), ANNOTATION, lambda: IMAGE, {1: "a", 2: "b"}).fill
+    annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, strokes))
+    filled = finished_fill(AutoInterpolator(), annotation, lambda: IMAGE, {1: "a", 2: "b"})
+    assert (filled.fill.labels.reshape(-1)[strokes[0].voxels] == 1).all()
+    assert (filled.fill.labels.reshape(-1)[strokes[1].voxels] != 2).all()
+    labels, confidence = plain.labels.copy(), plain.confidence.copy()
+    for number, stroke in enumerate(strokes, start=1):
+        so_far = replace(ANNOTATION, corrections=Corrections(SHAPE, strokes[:number]))
+        correct(labels, confidence, IMAGE, so_far, stroke)
+    np.testing.assert_array_equal(filled.fill.labels, labels)
+    np.testing.assert_array_equal(filled.fill.confidence, confidence)
+    # A further slice is filled anew, and the corrections are still there.
+    more = SparseAnnotation.from_slices(TRUTH, GEOMETRY, Plane.AXIAL, [10, 16])
+    more = replace(more, corrections=annotation.corrections)
+    again = finished_fill(AutoInterpolator(), more, lambda: IMAGE, {1: "a", 2: "b"}, previous=filled)
+    assert (again.fill.labels.reshape(-1)[strokes[0].voxels] == 1).all()
+    np.testing.assert_array_equal(again.fill.labels[10], TRUTH[10])
