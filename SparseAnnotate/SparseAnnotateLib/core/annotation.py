@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from .corrections import Corrections, all_voxels
+from .corrections import Corrections, all_voxels, within
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .ledger import Ledger, SliceState
@@ -65,6 +65,8 @@ class SparseAnnotation:
     names: Mapping[int, str] = field(default_factory=dict)
     corrections: Corrections | None = None
     _unknown: dict[tuple[Plane, int], tuple[int, ...]] = field(init=False, repr=False, default_factory=dict)
+    # Sorted places in the flattened array: voxels off the drawn slices whose label the corrections decide.
+    _corrected: np.ndarray = field(init=False, repr=False, default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape:
@@ -114,8 +116,9 @@ class SparseAnnotation:
         return bool(self._unknown)
 
     def unknown_structures(self) -> UnknownStructures | None:
-        """Which structures are unknown at each voxel of the drawn slices; None when none is."""
-        if not self._unknown:
+        """Which structures are unknown at each voxel of the drawn slices and the corrections; None when none is."""
+        not_it = self.corrections.excluded(self.names) if self.corrections is not None else {}
+        if not self._unknown and not not_it:
             return None
         layers = [
             (slice_layer(plane.array_axis(self.geometry), index), self.unknown_on(plane, index))
@@ -127,6 +130,8 @@ class SparseAnnotation:
             found.index[layer][self.labels[layer] > 0] = 0
         if self.undecided is not None:
             found.index[self.undecided] = 0
+        for excluded, voxels in not_it.items():
+            found = found.at(voxels, tuple(value for value in sorted(self.names) if value not in excluded))
         return found if found.index.any() else None
 
     def supervised_mask(self) -> np.ndarray:
@@ -137,6 +142,17 @@ class SparseAnnotation:
                 mask[slice_layer(axis, index)] = True
         if self.undecided is not None:
             mask &= ~self.undecided
+        if self.corrections is not None:
+            mask |= self.corrected_mask()
+        return mask
+
+    def corrected_mask(self) -> np.ndarray:
+        """(K, J, I) bool: voxels off the drawn slices of which corrections say something about the structures."""
+        mask = np.zeros(self.geometry.shape, dtype=bool)
+        mask.reshape(-1)[self._corrected] = True
+        if self.corrections is not None and self.names:
+            for voxels in self.corrections.outside.values():
+                mask.reshape(-1)[voxels] = True
         return mask
 
     def decided_mask(self, values: Iterable[int] | None = None) -> np.ndarray:
@@ -235,8 +251,7 @@ class SparseAnnotation:
                     known[slice_layer(axis, index - region[axis].start)] = True
         if self.undecided is not None:
             known &= ~self.undecided[region]
-        if self.corrections is not None:
-            known |= self.corrections.is_inside(region)
+        known[within(region, self._corrected, self.geometry.shape)] = True
         return known
 
     def restore_known(self, labels: np.ndarray, confidence: np.ndarray, region: tuple[slice, slice, slice]) -> None:
@@ -331,6 +346,14 @@ class SparseAnnotation:
         drawn = voxels[self._is_drawn(voxels)]
         kept = self.corrections.without(drawn) if len(drawn) else self.corrections
         object.__setattr__(self, "corrections", kept if kept else None)
+        if not kept:
+            return
+        known, values = kept.decided(self.names)
+        object.__setattr__(self, "_corrected", known)
+        dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
+        labels = self.labels.astype(dtype)
+        labels.reshape(-1)[known] = values
+        object.__setattr__(self, "labels", labels)
 
     def _is_drawn(self, voxels: np.ndarray) -> np.ndarray:
         """Which voxels, places in the flattened array, a drawn slice decides."""

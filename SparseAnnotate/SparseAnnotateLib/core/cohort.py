@@ -7,6 +7,7 @@ A cohort made by SparseAnnotate::
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
     annotations/undecided/<case>.nrrd   voxels of drawn slices without a decision, if there are any
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
+    corrections/<case>.json      what was said of single voxels, stroke by stroke; beside it .nrrd, for looking at
     fills/<case>.nrrd            drawn slices and the fill between them
     fills/confidence/<case>.nrrd confidence of the fill, in percent
     predictions/<run>/<case>.nrrd
@@ -381,7 +382,9 @@ class Cohort(CohortLayout):
     def saving_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
         """`save_annotation` step by step: yields the share written of each file; all is saved at the end."""
         self.case(name)
-        labels = labels_from_values(annotation.drawn_labels(), _("The annotation of case '{name}'").format(name=name))
+        # Corrections have a file of their own.
+        drawn = annotation if annotation.corrections is None else replace(annotation, corrections=None)
+        labels = labels_from_values(drawn.drawn_labels(), _("The annotation of case '{name}'").format(name=name))
         path, geometry = self._annotation_path(name), annotation.geometry
         undecided, undecided_path = annotation.undecided, self._undecided_path(name)
         with self.locked(f"saving the annotation of case '{name}'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -109,11 +109,35 @@ class Corrections:
         self._enter(said, region, self.outside.get(value, np.empty(0, np.int64)), -1)
         return said
 
-    def is_inside(self, region: tuple[slice, ...]) -> np.ndarray:
-        """bool in a region of the volume: where it is known which structure a voxel is."""
-        found = np.zeros(tuple(part.stop - part.start for part in region), dtype=bool)
-        found[self._within(region, self.inside[0])] = True
-        return found
+    def decided(self, names: Collection[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels whose label is known, sorted, and these labels: (n,) int64 and (n,) uint16.
+
+        `names`: labels of all structures that there are. What is known to be none of them is background.
+        """
+        voxels, labels = self.inside
+        none = np.setdiff1d(self._not_inside(names).get(tuple(sorted(names)), np.empty(0, np.int64)), voxels)
+        order = np.argsort(np.concatenate([voxels, none]))
+        return np.concatenate([voxels, none])[order], np.concatenate([labels, np.zeros(len(none), np.uint16)])[order]
+
+    def excluded(self, names: Collection[int]) -> dict[tuple[int, ...], np.ndarray]:
+        """Voxels that are known not to be some of the structures `names`, by the labels of these; not all of them."""
+        every = tuple(sorted(names))
+        return {values: voxels for values, voxels in self._not_inside(names).items() if values != every}
+
+    def _not_inside(self, names: Collection[int]) -> dict[tuple[int, ...], np.ndarray]:
+        """Sorted labels that voxels of unknown structure are known not to be, and these voxels."""
+        known = self.inside[0]
+        groups: dict[tuple[int, ...], np.ndarray] = {}
+        for value, voxels in sorted(self.outside.items()):
+            left = np.setdiff1d(voxels, known, assume_unique=True) if value in names else voxels[:0]
+            for values, others in list(groups.items()):
+                both = np.intersect1d(left, others, assume_unique=True)
+                if len(both):
+                    groups[(*values, value)] = both
+                    groups[values] = np.setdiff1d(others, both, assume_unique=True)
+                    left = np.setdiff1d(left, both, assume_unique=True)
+            groups[(value,)] = left
+        return {values: voxels for values, voxels in groups.items() if len(voxels)}
 
     def fingerprint(self) -> str:
         """Short text that changes with any stroke and their order; not with the seconds."""
@@ -124,14 +148,7 @@ class Corrections:
         return digest.hexdigest()[:16]
 
     def _enter(self, array: np.ndarray, region: tuple[slice, ...], voxels: np.ndarray, entry: int) -> None:
-        array[self._within(region, voxels)] = entry
-
-    def _within(self, region: tuple[slice, ...], voxels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Places in the region of those voxels that lie in it."""
-        places = np.stack(np.unravel_index(voxels, self.shape)) - np.array([[part.start] for part in region])
-        sizes = np.array([[part.stop - part.start] for part in region])
-        kept = places[:, ((places >= 0) & (places < sizes)).all(axis=0)]
-        return tuple(kept)
+        array[within(region, voxels, self.shape)] = entry
 
     def restore(self, labels: np.ndarray) -> None:
         """Make (K, J, I) labels agree with the corrections, in place.
@@ -154,6 +171,13 @@ class Corrections:
             return np.intersect1d(stroke.voxels, voxels[labels == stroke.value], assume_unique=True)
         against = np.union1d(voxels[labels != stroke.value], self.outside.get(stroke.value, np.empty(0, np.int64)))
         return np.intersect1d(stroke.voxels, against, assume_unique=True)
+
+
+def within(region: tuple[slice, ...], voxels: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Places in a region of those voxels, places in the flattened array of this shape, that lie in it."""
+    places = np.stack(np.unravel_index(voxels, shape)) - np.array([[part.start] for part in region])
+    sizes = np.array([[part.stop - part.start] for part in region])
+    return tuple(places[:, ((places >= 0) & (places < sizes)).all(axis=0)])
 
 
 def all_voxels(strokes: Iterable[Stroke]) -> np.ndarray:

@@ -31,6 +31,13 @@ class UnknownStructures:
         ]
         return found
 
+    def at(self, voxels: np.ndarray, unknown: tuple[int, ...]) -> UnknownStructures:
+        """With these unknown at some voxels, places in the flattened array."""
+        sets = self.sets if unknown in self.sets else (*self.sets, unknown)
+        index = self.index.astype(np.uint16 if len(sets) > _MOST_IN_A_BYTE else self.index.dtype)
+        index.reshape(-1)[voxels] = sets.index(unknown) + 1
+        return UnknownStructures(sets, index)
+
     @classmethod
     def on_layers(
         cls, shape: tuple[int, ...], layers: Iterable[tuple[tuple[int | slice, ...], tuple[int, ...]]]

@@ -189,9 +189,11 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
                 layer[axis] = index - start[axis]
                 if weights is None or not counts:
                     supervised[tuple(layer)] = counts
-    undecided = case.undecided
+    undecided, corrected = case.undecided, case.corrected
     if undecided is not None:
         supervised[cut(undecided)] = 0
+    if corrected is not None and weights is None:
+        supervised[cut(corrected)] = True
     patch["supervised"] = supervised[None]
     if case.unknown_sets:
         unknown = case.unknown

@@ -45,6 +45,7 @@ class TrainingCase:
             `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
         undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided.
+        corrected_path: where `corrected` lies on disk; None without corrections.
         unknown_path: where `unknown` lies on disk; None when the drawn slices decide all structures.
         unknown_sets: sets of class indices, the same for all cases that are trained on together.
     """
@@ -62,6 +63,7 @@ class TrainingCase:
     pseudo_start: tuple[int, int, int] = (0, 0, 0)
     located: dict[int, np.ndarray] = field(default_factory=dict)
     undecided_path: Path | None = None
+    corrected_path: Path | None = None
     unknown_path: Path | None = None
     unknown_sets: tuple[tuple[int, ...], ...] = ()
 
@@ -85,6 +87,11 @@ class TrainingCase:
     def undecided(self) -> np.ndarray | None:
         """(S, A, R) bool, mapped from disk: undecided voxels of drawn slices; None without any."""
         return mapped_array(self.undecided_path) if self.undecided_path is not None else None
+
+    @property
+    def corrected(self) -> np.ndarray | None:
+        """(S, A, R) bool, mapped from disk: voxels off the drawn slices of which corrections say something."""
+        return mapped_array(self.corrected_path) if self.corrected_path is not None else None
 
     @property
     def unknown(self) -> np.ndarray | None:
@@ -228,6 +235,7 @@ def training_cases(
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
     undecided: dict[str, Path] = {}
+    corrected: dict[str, Path] = {}
     unknown: dict[str, Path] = {}
     unknown_sets: dict[tuple[int, ...], int] = {}
     for number, name in enumerate(names):
@@ -246,6 +254,9 @@ def training_cases(
         if annotation.undecided is not None:
             undecided[name] = kept_path(folder, "undecided", name)
             save_array(undecided[name], annotation.geometry.to_standard_order(annotation.undecided))
+        if annotation.corrections is not None:
+            corrected[name] = kept_path(folder, "corrected", name)
+            save_array(corrected[name], annotation.geometry.to_standard_order(annotation.corrected_mask()))
         left = _unknown_classes(annotation, labels, classes, unknown_sets)
         if left is not None:
             unknown[name] = kept_path(folder, "unknown", name)
@@ -265,7 +276,7 @@ def training_cases(
         weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
         case = replace(case, undecided_path=undecided.get(name), unknown_path=unknown.get(name))
-        case = replace(case, unknown_sets=tuple(unknown_sets))
+        case = replace(case, unknown_sets=tuple(unknown_sets), corrected_path=corrected.get(name))
         if with_distances:
             paths = _saved_distances(folder, case, len(classes) + 1)
             case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)

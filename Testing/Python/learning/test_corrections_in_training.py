@@ -1,0 +1,96 @@
+"""Corrected voxels are learned from as drawn ones are, and only as far as something is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from SparseAnnotateLib.core import Watch
+from SparseAnnotateLib.core.corrections import Corrections, Stroke
+from SparseAnnotateLib.learning.data.patches import extract_patch
+from SparseAnnotateLib.learning.data.training_cases import training_cases
+from SparseAnnotateLib.learning.training.losses import SparseLoss
+from SparseAnnotateLib.worker import requests
+
+
+def corrected(cohort) -> tuple[str, np.ndarray, np.ndarray]:
+    """A case with one voxel that is known to be label 1, and one that is known not to be: name, and the voxels."""
+    name = cohort.annotated_cases()[0]
+    annotation = cohort.annotation(name)
+    undrawn = np.flatnonzero(~annotation.supervised_mask())
+    inside, outside = undrawn[10:12], undrawn[30:33]
+    strokes = (Stroke(inside, 1, True), Stroke(outside, 1, False))
+    corrections = Corrections(annotation.geometry.shape, strokes)
+    cohort.save_annotation(name, replace(annotation, corrections=corrections))
+    return name, inside, outside
+
+
+def cases(cohort, folder, fill_weight=0.0):
+    return training_cases(
+        cohort,
+        cohort.annotated_cases(),
+        {1: 1, 2: 2},
+        normalisation="z_score",
+        validation_share=0.0,
+        seed=0,
+        folder=folder,
+        watch=Watch(),
+        fill_weight=fill_weight,
+    )
+
+
+def mask(cohort, name: str, voxels: np.ndarray) -> np.ndarray:
+    geometry = cohort.geometry(name)
+    found = np.zeros(geometry.shape, bool)
+    found.reshape(-1)[voxels] = True
+    return geometry.to_standard_order(found)
+
+
+def test_corrected_voxels_are_supervised_and_what_is_not_known_of_them_is_unknown(ball_cohort, tmp_path):
+    before = ball_cohort.annotation(ball_cohort.annotated_cases()[0]).supervised_mask()
+    name, inside, outside = corrected(ball_cohort)
+    first = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
+    patch = extract_patch(first, (0, 0, 0), first.labels.shape)
+    there, not_there = mask(ball_cohort, name, inside), mask(ball_cohort, name, outside)
+    expected = ball_cohort.geometry(name).to_standard_order(before) | there | not_there
+    np.testing.assert_array_equal(patch["supervised"][0], expected)
+    assert (patch["label"][0][there] == 1).all()
+    assert (patch["label"][0][not_there] == 0).all()
+    assert (first.unknown_sets[0]) == (2,), "what is not label 1 may be label 2"
+    np.testing.assert_array_equal(patch["unknown"][0] > 0, not_there)
+
+
+def test_the_gradient_of_a_voxel_that_is_not_a_structure_lowers_that_structure_only(ball_cohort, tmp_path):
+    name, _inside, outside = corrected(ball_cohort)
+    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
+    patch = {k: torch.as_tensor(v[None]) for k, v in extract_patch(case, (0, 0, 0), case.labels.shape).items()}
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, *case.labels.shape, requires_grad=True)
+    loss = SparseLoss("ce", unknown_sets=case.unknown_sets)
+    loss(logits, patch["label"], patch["supervised"], unknown=patch["unknown"]).backward()
+    gradient = logits.grad[0][:, torch.as_tensor(mask(ball_cohort, name, outside).copy())]
+    assert (gradient[1] > 0).all()
+    assert (gradient[0] < 0).all()
+    assert (gradient[2] < 0).all(), "together with the background"
+
+
+def test_fills_with_corrections_can_be_learned_from(ball_cohort, tmp_path):
+    name, inside, outside = corrected(ball_cohort)
+    requests.fill(requests.FillRequest(str(ball_cohort.folder), method="shape"), Watch())
+    case = next(case for case in cases(ball_cohort, tmp_path, 0.5) if case.name == name)
+    patch = extract_patch(case, (0, 0, 0), case.labels.shape)
+    assert (patch["supervised"][0][mask(ball_cohort, name, inside)] == 1).all()
+    assert (patch["label"][0][mask(ball_cohort, name, inside)] == 1).all()
+    assert (patch["label"][0][mask(ball_cohort, name, outside)] != 1).all()
+
+
+def test_of_a_cohort_with_one_structure_what_is_not_it_is_background(ball_cohort):
+    name, inside, outside = corrected(ball_cohort)
+    annotation = replace(ball_cohort.annotation(name), names={1: "ball"})
+    assert annotation.unknown_structures() is None
+    decided = annotation.decided_mask().reshape(-1)
+    assert decided[inside].all()
+    assert decided[outside].all()
+    assert (annotation.drawn_labels().reshape(-1)[outside] == 0).all()
