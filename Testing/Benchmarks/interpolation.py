@@ -21,13 +21,15 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark_report import DATA, options_parser, report
+from grow_from_seeds import GrowFromSeeds
 from SparseAnnotateLib.core import Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import read_geometry, read_image, read_labels
 from SparseAnnotateLib.core.planes import slice_layer
 from SparseAnnotateLib.interpolation import AutoInterpolator, interpolator_named, pooled
 
 DENSITIES = (0.05, 0.1, 0.2, 0.4)
-PEERS = ("nearest", "signed distance", "morphological")
+PEERS = ("nearest", "signed distance", "morphological", "grow from seeds")
+NEED_IMAGE = ("grow from seeds", "random_walk", "propagation")
 METHODS = (*PEERS, "shape", "random_walk", "propagation", "auto")
 TOO_MANY_LABELS = 100
 SMALL_BODIES = 1000
@@ -159,6 +161,8 @@ def fillers(
     begin = time.monotonic()
     if name in ("nearest", "signed distance"):
         return {"nearest": nearest, "signed distance": signed_distance}[name], {}
+    if name == "grow from seeds":
+        return (lambda annotation, image: GrowFromSeeds(image, annotation)(None)), {}
     if name == "auto":
         method = AutoInterpolator()
         step = max(1, -(-len(annotations) // MEASURED_FOR_AUTO))
@@ -218,9 +222,9 @@ def _one_set(title: str, volumes: Sequence[LabelledVolume], options, notes: list
     images = [read_image(v.image)[0] if v.image else None for v in volumes]
     rows = []
     for name in options.methods:
-        if images[0] is None and name in ("random_walk", "propagation"):
+        if images[0] is None and name in NEED_IMAGE:
             continue
-        if name == "propagation" and max(int(t.max()) for t, _ in truths) > TOO_MANY_LABELS:
+        if name in ("propagation", "grow from seeds") and max(int(t.max()) for t, _ in truths) > TOO_MANY_LABELS:
             continue
         at_least = SMALL_BODIES if title == "EM bodies" else 0
         union, mean, seconds, ready, by_label, learned = [], [], 0.0, 0.0, [], {}
