@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from .corrections import Corrections, all_voxels, within
+from .corrections import Corrections, Stroke, within
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .ledger import Ledger, SliceState
@@ -151,8 +151,9 @@ class SparseAnnotation:
         mask = np.zeros(self.geometry.shape, dtype=bool)
         mask.reshape(-1)[self._corrected] = True
         if self.corrections is not None and self.names:
-            for voxels in self.corrections.outside.values():
-                mask.reshape(-1)[voxels] = True
+            for value, voxels in self.corrections.outside.items():
+                if value in self.names:
+                    mask.reshape(-1)[voxels] = True
         return mask
 
     def decided_mask(self, values: Iterable[int] | None = None) -> np.ndarray:
@@ -242,13 +243,20 @@ class SparseAnnotation:
         if self.corrections is not None:
             self.corrections.restore(labels)
 
-    def known_in(self, region: tuple[slice, slice, slice]) -> np.ndarray:
-        """bool in a region of the volume: True where a drawn slice or a correction says which label a voxel has."""
+    def known_in(self, region: tuple[slice, slice, slice], value: int | None = None) -> np.ndarray:
+        """bool in a region of the volume: True where a drawn slice or a correction says which label a voxel has.
+
+        `value`: True where it is decided whether a voxel has this label.
+        """
+        plane_of = {plane.array_axis(self.geometry): plane for plane in Plane}
         known = np.zeros(tuple(part.stop - part.start for part in region), dtype=bool)
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 if region[axis].start <= index < region[axis].stop:
-                    known[slice_layer(axis, index - region[axis].start)] = True
+                    layer = slice_layer(axis, index - region[axis].start)
+                    unknown = self.unknown_on(plane_of[axis], index)
+                    is_silent = value in unknown if value is not None else bool(unknown)
+                    known[layer] |= self.labels[region][layer] > 0 if is_silent else True
         if self.undecided is not None:
             known &= ~self.undecided[region]
         known[within(region, self._corrected, self.geometry.shape)] = True
@@ -258,11 +266,11 @@ class SparseAnnotation:
         """Make labels and confidence agree with what is known in a region, both (K, J, I) and changed in place."""
         if self.corrections is not None:
             self.corrections.restore(labels)
-        confidence[region][self.known_in(region)] = 100
+        confidence[region][within(region, self._corrected, self.geometry.shape)] = 100
 
     def label_values(self) -> list[int]:
-        """Sorted labels other than 0 that occur on drawn slices."""
-        found: set[int] = set()
+        """Sorted labels other than 0 that occur on drawn slices or in corrections."""
+        found: set[int] = set(self.labels.reshape(-1)[self._corrected].tolist())
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 found.update(np.unique(self.labels[slice_layer(axis, index)]).tolist())
@@ -342,25 +350,27 @@ class SparseAnnotation:
                     shape=self.corrections.shape, volume_shape=self.geometry.shape
                 )
             )
-        voxels = all_voxels(self.corrections.strokes)
-        drawn = voxels[self._is_drawn(voxels)]
-        kept = self.corrections.without(drawn) if len(drawn) else self.corrections
+        kept = self.corrections.kept(lambda stroke: ~self._is_drawn(stroke))
         object.__setattr__(self, "corrections", kept if kept else None)
         if not kept:
             return
         known, values = kept.decided(self.names)
         object.__setattr__(self, "_corrected", known)
         dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
-        labels = self.labels.astype(dtype)
+        labels = self.labels.astype(dtype, order="C")
         labels.reshape(-1)[known] = values
         object.__setattr__(self, "labels", labels)
 
-    def _is_drawn(self, voxels: np.ndarray) -> np.ndarray:
-        """Which voxels, places in the flattened array, a drawn slice decides."""
-        places = np.unravel_index(voxels, self.geometry.shape)
-        drawn = np.zeros(len(voxels), dtype=bool)
-        for axis, indices in self.drawn_by_axis().items():
-            drawn |= np.isin(places[axis], indices)
+    def _is_drawn(self, stroke: Stroke) -> np.ndarray:
+        """(n,) bool: which voxels of a stroke a drawn slice decides, for its structure or by showing another one."""
+        places = np.unravel_index(stroke.voxels, self.geometry.shape)
+        on_slices, drawn = np.zeros((2, len(stroke.voxels)), dtype=bool)
+        silent = self.silent_on(stroke.value)
+        for plane in Plane:
+            axis, indices = plane.array_axis(self.geometry), self._drawn_indices(plane)
+            on_slices |= np.isin(places[axis], indices)
+            drawn |= np.isin(places[axis], [index for index in indices if (plane, index) not in silent])
+        drawn |= on_slices & (self.labels[places] > 0)
         if self.undecided is not None:
             drawn &= ~self.undecided[places]
         return drawn

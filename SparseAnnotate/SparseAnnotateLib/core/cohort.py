@@ -45,7 +45,8 @@ from .cohort_file import (
     stored_path,
 )
 from .cohort_layout import CohortLayout
-from .corrections_file import read_corrections, write_corrections
+from .corrections import Corrections, Stroke
+from .corrections_file import read_corrections, rename_structures, write_corrections
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -243,7 +244,7 @@ class Cohort(CohortLayout):
             self._update_file(lambda file: replace(file, cases=(*file.cases, *cases), labels=labels))
 
     def set_labels(self, labels: dict[int, str]) -> None:
-        """Set the names of the labels (value to name); in the ledgers, renamed structures keep their slices."""
+        """Set the names of the labels (value to name); renamed structures keep their slices and corrections."""
         with self.locked("naming the labels"):
             renamed = {name: labels[v] for v, name in self.labels.items() if labels.get(v, name) != name}
             self._update_file(lambda file: replace(file, labels=dict(labels)))
@@ -251,6 +252,7 @@ class Cohort(CohortLayout):
                 ledger = self.ledger(case.name)
                 if ledger.with_renamed(renamed) != ledger:
                     write_json(self._ledger_path(case.name), ledger.with_renamed(renamed))
+                rename_structures(self.corrections_path(case.name), renamed)
 
     def add_labels(self, names: list[str]) -> dict[str, int]:
         """Give each name that has no label value a new one; returns the values of all names in the cohort."""
@@ -366,15 +368,26 @@ class Cohort(CohortLayout):
         else:
             labels = np.zeros(geometry.shape, dtype=np.uint8)
         undecided = read_undecided(self._undecided_path(name), path, geometry)
+        return SparseAnnotation(labels, ledger, geometry, undecided, self.labels, self.corrections(name))
+
+    def corrections(self, name: str) -> Corrections | None:
+        """All corrections of a case, those on slices that have been drawn since among them; None without any."""
         with self._naming(_("The corrections of case '{name}'").format(name=name)):
-            corrections = read_corrections(self.corrections_path(name), geometry, self.labels)
-        return SparseAnnotation(labels, ledger, geometry, undecided, self.labels, corrections)
+            return read_corrections(self.corrections_path(name), self.geometry(name), self.labels)
+
+    def add_correction(self, name: str, stroke: Stroke) -> None:
+        """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError."""
+        geometry = self.geometry(name)
+        with self.locked(f"correcting case '{name}'"):
+            before = self.corrections(name) or Corrections(geometry.shape)
+            if not before or before.strokes[-1] != stroke:
+                write_corrections(self.corrections_path(name), before.with_stroke(stroke), geometry, self.labels)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
 
         Labels of slices that are no longer drawn are removed only after the ledger has been written. Corrections are
-        written when the annotation has any; otherwise those of the cohort stay, see `remove_corrections`.
+        not written, see `add_correction`.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
@@ -402,8 +415,6 @@ class Cohort(CohortLayout):
             yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
             write_json(self._ledger_path(name), after)
             yield from writing_undecided(undecided_path, undecided, geometry)
-            if annotation.corrections is not None:
-                write_corrections(self.corrections_path(name), annotation.corrections, geometry, self.labels)
 
     def remove_corrections(self, name: str) -> None:
         """Remove all corrections of a case. Raises FileWriteError."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,13 @@ class Stroke:
     value: int
     is_in: bool
     seconds: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stroke):
+            return NotImplemented
+        return (self.value, self.is_in) == (other.value, other.is_in) and np.array_equal(self.voxels, other.voxels)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def of(cls, mask: np.ndarray, value: int, is_in: bool, seconds: float = 0.0) -> Stroke:
@@ -66,12 +73,9 @@ class Corrections:
         """With one more."""
         return Corrections(self.shape, (*self.strokes, stroke))
 
-    def without(self, voxels: np.ndarray) -> Corrections:
-        """Without what is said of some voxels, sorted places in the flattened array; empty strokes are dropped."""
-        kept = (
-            Stroke(np.setdiff1d(s.voxels, voxels, assume_unique=True), s.value, s.is_in, s.seconds)
-            for s in self.strokes
-        )
+    def kept(self, is_kept: Callable[[Stroke], np.ndarray]) -> Corrections:
+        """With those voxels of each stroke that `is_kept`, (n,) bool, says; empty strokes are dropped."""
+        kept = (replace(s, voxels=s.voxels[is_kept(s)]) for s in self.strokes)
         return Corrections(self.shape, tuple(stroke for stroke in kept if len(stroke.voxels)))
 
     @cached_property
@@ -178,8 +182,3 @@ def within(region: tuple[slice, ...], voxels: np.ndarray, shape: tuple[int, ...]
     places = np.stack(np.unravel_index(voxels, shape)) - np.array([[part.start] for part in region])
     sizes = np.array([[part.stop - part.start] for part in region])
     return tuple(places[:, ((places >= 0) & (places < sizes)).all(axis=0)])
-
-
-def all_voxels(strokes: Iterable[Stroke]) -> np.ndarray:
-    """(n,) int64, sorted: every voxel of some strokes, once."""
-    return np.unique(np.concatenate([np.empty(0, np.int64), *(stroke.voxels for stroke in strokes)]))

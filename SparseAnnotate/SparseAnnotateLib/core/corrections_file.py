@@ -6,7 +6,7 @@ What counts is the JSON file. The label map is for looking at in other programs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -94,6 +94,14 @@ def read_corrections(path: Path, geometry: VolumeGeometry, names: Mapping[int, s
         firsts = np.repeat(starts - np.cumsum(counts) + counts, counts)
         strokes.append(Stroke(firsts + np.arange(len(firsts)), value, one.is_in, one.seconds))
     return Corrections(geometry.shape, tuple(strokes)) if strokes else None
+
+
+def rename_structures(path: Path, renamed: Mapping[str, str]) -> None:
+    """Give the structures of a corrections file other names (old to new). Raises BadInputError when it is damaged."""
+    if path.is_file():
+        stored = read_json(path, StoredCorrections)
+        strokes = tuple(replace(s, structure=renamed.get(s.structure, s.structure)) for s in stored.strokes)
+        write_json(path, replace(stored, strokes=strokes))
 
 
 def write_corrections(

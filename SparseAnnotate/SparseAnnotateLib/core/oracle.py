@@ -31,5 +31,5 @@ def drawn_from_reference(annotation: SparseAnnotation, reference: np.ndarray) ->
             structures=annotation.names.values() if annotation.names else None,
         )
     # Where a new slice crosses one that was drawn before, the earlier drawing is kept.
-    annotation.restore_drawn(labels)
+    replace(annotation, corrections=None).restore_drawn(labels)
     return replace(annotation, labels=labels, ledger=ledger, undecided=undecided)

@@ -83,7 +83,8 @@ def correct(
     # How sure the answer is counts for half only: what is nearly undecided must not change from afar.
     certain = _LEAST_CERTAIN + (1.0 - _LEAST_CERTAIN) * np.clip(2.0 * sure - 1.0, 0.0, 1.0)
     chance = np.where(is_label, 0.5 + 0.5 * certain, 0.5 - 0.5 * certain).astype(np.float32)
-    fixed, target = _fixed(annotation, stroke, region, chance)
+    decided = annotation.known_in(region, stroke.value)
+    fixed, target = _fixed(annotation, stroke, region, decided, chance)
     watch.check()
     change = _solved(None if image is None else _scaled(image, region), steps, fixed, target, chance, reach, watch)
     after = np.clip(chance + change, 0.0, 1.0)
@@ -91,8 +92,8 @@ def correct(
     loses = is_label & (after <= 0.5) & (change < 0)
     # What is known stays, whatever follows from the stroke.
     known = annotation.known_in(region)
-    gains &= ~known
-    loses &= ~known
+    gains &= ~decided & ~known
+    loses &= ~decided & ~known
     watch.check()
     new = here.copy()
     new[gains] = stroke.value
@@ -140,10 +141,14 @@ def _around(
 
 
 def _fixed(
-    annotation: SparseAnnotation, stroke: Stroke, region: tuple[slice, slice, slice], chance: np.ndarray
+    annotation: SparseAnnotation,
+    stroke: Stroke,
+    region: tuple[slice, slice, slice],
+    decided: np.ndarray,
+    chance: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the change is known, and what it is: float32."""
-    fixed = annotation.known_in(region)
+    fixed = decided.copy()
     target = np.zeros(chance.shape, dtype=np.float32)
     said = annotation.corrections.of(stroke.value, region) if annotation.corrections is not None else None
     if said is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, SparseAnnotation, VolumeGeometry, Watch
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
 from ..core.corrections import Corrections, Stroke
 from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, counted, listed
@@ -69,9 +69,9 @@ def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
     Raises BadInputError when the point is outside the volume or on a drawn slice, or the structure is not known.
     """
     cohort = Cohort.open(request.cohort, request.state)
-    before = cohort.annotation(request.case)
     if request.clear:
-        return _cleared(cohort, request.case, before)
+        return _cleared(cohort, request.case)
+    before = cohort.annotation(request.case)
     value = _value(cohort, request.structure)
     stroke = replace(_ball(before.geometry, request), value=value)
     old = before.corrections or Corrections(before.geometry.shape)
@@ -101,18 +101,25 @@ def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
             )
         )
     # First of all: whatever happens to the result, the correction stays.
-    cohort.save_annotation(request.case, after)
-    path, changed, why_not = _spread(cohort, request, before, after, kept, watch)
-    notes += [why_not] if why_not else []
+    cohort.add_correction(request.case, stroke)
+    path, changed = "", 0
+    try:
+        path, changed, note = _spread(cohort, request, before, after, kept, watch)
+    except CancelledError:
+        raise
+    except SparseAnnotateError as error:
+        note = _("The correction is stored, but the result was not changed. {problem}").format(problem=error.message)
+    notes += [note] if note else []
     return CorrectResult(request.case, len(after.corrections.strokes), len(kept.voxels), changed, path, tuple(notes))
 
 
-def _cleared(cohort: Cohort, case: str, before: SparseAnnotation) -> CorrectResult:
-    count = len(before.corrections.strokes) if before.corrections is not None else 0
-    if not count:
+def _cleared(cohort: Cohort, case: str) -> CorrectResult:
+    cohort.case(case)
+    if not cohort.corrections_path(case).is_file():
         raise BadInputError(_("'{case}' has no corrections.").format(case=case))
+    # Without reading them: this is also the way out of a damaged file.
     cohort.remove_corrections(case)
-    note = counted(count, _("{count} correction was removed."), _("{count} corrections were removed."))
+    note = _("The corrections were removed.")
     again = _("Results that have taken them in are out of date: fill or predict again.")
     return CorrectResult(case, 0, 0, 0, "", (f"{note} {again}",))
 
@@ -180,12 +187,24 @@ def _spread(
         confidence = np.full(after.geometry.shape, _CONFIDENCE, dtype=np.uint8)
     if stroke.value > np.iinfo(labels.dtype).max:
         labels = labels.astype(np.uint16)
-    found = spread(labels, confidence, cohort.image(case)[0], after, stroke, watch)
+    note = ""
+    if run and not sure_path.is_file():
+        # The run alone predicts it, so a new prediction would not follow the correction either.
+        before_it = labels.copy()
+        after.restore_drawn(labels)
+        changed = int(np.count_nonzero(labels != before_it))
+        note = _("The prediction is by the run alone: only the voxels of the correction were changed.")
+    else:
+        try:
+            image: np.ndarray | None = cohort.image(case)[0]
+        except BadInputError as error:
+            image, note = None, _("Corrected without using the image. {problem}").format(problem=error.message)
+        changed = spread(labels, confidence, image, after, stroke, watch).changed
     new_facts = {**facts, **cohort.origin(case, after, method=origin.method, run=origin.run).facts()}
     if sure_path.is_file():
         write_image(sure_path, confidence, after.geometry, facts=read_facts(sure_path) | new_facts)
     write_image(path, labels, after.geometry, facts=new_facts)
-    return str(path), found.changed, ""
+    return str(path), changed, note
 
 
 def _place(geometry: VolumeGeometry, voxel: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from SparseAnnotateLib.core import (
     SliceState,
     SparseAnnotation,
     VolumeGeometry,
+    Watch,
 )
 from SparseAnnotateLib.core.corrections import Corrections, Stroke
 from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.core.oracle import drawn_from_reference
+from SparseAnnotateLib.worker import requests
 
 SHAPE = (12, 10, 8)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -131,7 +135,8 @@ def cohort(tmp_path) -> Cohort:
 
 def test_a_cohort_keeps_corrections(cohort):
     corrections = Corrections(SHAPE, (IN_LIVER, NOT_LIVER, IN_TUMOR))
-    cohort.save_annotation("scan", not_drawn(corrections))
+    for one in corrections.strokes:
+        cohort.add_correction("scan", one)
     read = cohort.annotation("scan").corrections
     assert read.fingerprint() == corrections.fingerprint()
     picture = read_labels(cohort.corrections_path("scan").with_suffix(".nrrd"), GEOMETRY)
@@ -163,10 +168,82 @@ def test_a_cohort_keeps_corrections(cohort):
 )
 def test_a_damaged_file_is_an_error_that_names_it(cohort, change, message):
     corrections = Corrections(SHAPE, (IN_LIVER,))
-    cohort.save_annotation("scan", not_drawn(corrections))
+    cohort.add_correction("scan", corrections.strokes[0])
     path = cohort.corrections_path("scan")
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
     with pytest.raises((BadInputError, CohortError), match=message):
         cohort.annotation("scan")
+
+
+def test_renamed_structures_keep_their_corrections(cohort):
+    cohort.add_correction("scan", IN_LIVER)
+    cohort.add_correction("scan", IN_TUMOR)
+    cohort.set_labels({1: "tumor", 2: "liver"})
+    assert [s.value for s in cohort.annotation("scan").corrections.strokes] == [1, 2]
+    cohort.set_labels({1: "spleen", 2: "liver"})
+    assert [s.value for s in cohort.annotation("scan").corrections.strokes] == [1, 2]
+
+
+def test_a_correction_that_a_slice_hides_comes_back_when_the_slice_is_withdrawn(cohort):
+    for one in (IN_LIVER, IN_TUMOR):
+        cohort.add_correction("scan", one)
+    cohort.save_annotation("scan", drawn(None))
+    assert len(cohort.annotation("scan").corrections.strokes) == 1
+    cohort.save_annotation("scan", not_drawn(None))
+    assert len(cohort.annotation("scan").corrections.strokes) == 2
+    cohort.add_correction("scan", IN_TUMOR)
+    assert len(cohort.annotation("scan").corrections.strokes) == 2, "said twice is said once"
+
+
+def partly_drawn(*strokes: Stroke) -> SparseAnnotation:
+    """Slice 4 speaks for the liver only, and shows it in half of the rows."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4, :5] = 1
+    ledger = Ledger().with_state(Plane.AXIAL, 4, SliceState.DRAWN, structures=["liver"])
+    corrections = Corrections(SHAPE, strokes) if strokes else None
+    return SparseAnnotation(labels, ledger, GEOMETRY, names={1: "liver", 2: "tumor"}, corrections=corrections)
+
+
+def test_a_slice_that_does_not_speak_for_a_structure_takes_corrections_of_it():
+    annotation = partly_drawn(IN_TUMOR, NOT_LIVER)
+    tumor, liver = annotation.corrections.strokes
+    rows = np.unravel_index(tumor.voxels, SHAPE)[1]
+    assert rows.tolist() == [5], "where no liver is drawn"
+    assert not (np.unravel_index(liver.voxels, SHAPE)[0] == 4).any(), "for the liver the slice counts"
+    result = annotation.drawn_labels()
+    assert (result[4, 5, 2], result[4, 4, 2], result[4, 9, 7]) == (2, 1, 0)
+    again = partly_drawn(IN_TUMOR)
+    assert len(again.corrections.strokes[0].voxels) == 1
+    everywhere = tuple(slice(0, n) for n in SHAPE)
+    known = annotation.known_in(everywhere)
+    assert known[4, :5].all()
+    assert known[4, 5:].sum() == 1, "there the tumor may be"
+    assert annotation.known_in(everywhere, 1)[4].all()
+
+
+def test_slices_drawn_from_a_reference_show_the_reference():
+    annotation = not_drawn(Corrections(SHAPE, (IN_TUMOR,)))
+    todo = annotation.ledger.with_state(Plane.AXIAL, 4, SliceState.TODO)
+    found = drawn_from_reference(replace(annotation, ledger=todo), np.ones(SHAPE, np.uint8))
+    assert (found.labels[4] == 1).all()
+    assert found.corrections is None
+
+
+def test_a_label_that_only_corrections_have_does_not_fit_into_a_byte():
+    annotation = not_drawn(Corrections(SHAPE, (stroke(300, True, (0, 1), (0, 1), (0, 1)),)))
+    assert annotation.label_values() == [300]
+    with pytest.raises(ValueError, match="cannot hold"):
+        annotation.restore_drawn(np.zeros(SHAPE, np.uint8))
+    fortran = SparseAnnotation(
+        np.asfortranarray(np.zeros(SHAPE, np.uint8)), Ledger(), GEOMETRY, corrections=annotation.corrections
+    )
+    assert fortran.labels[0, 0, 0] == 300
+
+
+def test_a_damaged_file_can_be_cleared(cohort):
+    cohort.add_correction("scan", IN_LIVER)
+    cohort.corrections_path("scan").write_text("{")
+    requests.correct(requests.CorrectRequest(str(cohort.folder), "scan", clear=True), Watch())
+    assert cohort.annotation("scan").corrections is None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from SparseAnnotateLib.core import Watch
-from SparseAnnotateLib.core.corrections import Corrections, Stroke
+from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.learning.data.patches import extract_patch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.training.losses import SparseLoss
@@ -22,8 +22,8 @@ def corrected(cohort) -> tuple[str, np.ndarray, np.ndarray]:
     undrawn = np.flatnonzero(~annotation.supervised_mask())
     inside, outside = undrawn[10:12], undrawn[30:33]
     strokes = (Stroke(inside, 1, True), Stroke(outside, 1, False))
-    corrections = Corrections(annotation.geometry.shape, strokes)
-    cohort.save_annotation(name, replace(annotation, corrections=corrections))
+    for stroke in strokes:
+        cohort.add_correction(name, stroke)
     return name, inside, outside
 
 
@@ -94,3 +94,26 @@ def test_of_a_cohort_with_one_structure_what_is_not_it_is_background(ball_cohort
     assert decided[inside].all()
     assert decided[outside].all()
     assert (annotation.drawn_labels().reshape(-1)[outside] == 0).all()
+
+
+def test_a_correction_of_an_undecided_voxel_counts(ball_cohort, tmp_path):
+    name = ball_cohort.annotated_cases()[0]
+    annotation = ball_cohort.annotation(name)
+    inside = np.flatnonzero(annotation.supervised_mask())[:2]
+    undecided = np.zeros(annotation.geometry.shape, bool)
+    undecided.reshape(-1)[inside] = True
+    ball_cohort.save_annotation(name, replace(annotation, undecided=undecided))
+    ball_cohort.add_correction(name, Stroke(inside[:1], 1, True))
+    requests.fill(requests.FillRequest(str(ball_cohort.folder), method="shape"), Watch())
+    for weight in (0.0, 0.5):
+        case = next(case for case in cases(ball_cohort, tmp_path / str(weight), weight) if case.name == name)
+        patch = extract_patch(case, (0, 0, 0), case.labels.shape)
+        assert (patch["supervised"][0][mask(ball_cohort, name, inside[:1])] == 1).all()
+        assert (patch["supervised"][0][mask(ball_cohort, name, inside[1:])] == 0).all()
+
+
+def test_after_a_stroke_that_says_what_a_voxel_is_not_fills_can_still_be_learned_from(ball_cohort, tmp_path):
+    ball_cohort.set_labels({1: "one", 2: "two", 3: "never drawn"})
+    corrected(ball_cohort)
+    requests.fill(requests.FillRequest(str(ball_cohort.folder), method="shape"), Watch())
+    assert cases(ball_cohort, tmp_path, 0.5)

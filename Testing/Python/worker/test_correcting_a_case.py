@@ -113,8 +113,9 @@ def test_bad_corrections_change_nothing(cohort, options, message):
 def test_the_correction_stays_when_the_result_cannot_be_changed(cohort):
     fill(cohort)
     cohort.fill_path(CASE).write_bytes(cohort.fill_path(CASE).read_bytes()[:-200])
-    with pytest.raises(BadInputError):
-        correct(cohort)
+    done = correct(cohort)
+    assert done.path == ""
+    assert "stored, but the result was not changed" in done.notes[-1]
     assert len(cohort.annotation(CASE).corrections.strokes) == 1
     assert fill(cohort)[22, 20, 18] == 1
 
@@ -125,3 +126,14 @@ def test_a_ball_of_a_radius_in_mm_on_an_anisotropic_grid(cohort):
     assert np.ptp(voxels, axis=1).tolist() == [4, 8, 8]
     correct(cohort, at=(18.4, 20.4, 52.9), radius=0.01)
     assert len(cohort.annotation(CASE).corrections.strokes[1].voxels) == 1
+
+
+def test_without_a_usable_image_the_correction_spreads_evenly_as_the_fill_would_be(cohort, tmp_path):
+    image = np.full(SHAPE, np.nan, np.float32)
+    write_image(tmp_path / "scan.nrrd", image, GEOMETRY)
+    fill(cohort)
+    done = correct(cohort)
+    assert "Corrected without using the image" in done.notes[-1]
+    assert done.changed > 0
+    followed = stored_fill(cohort)
+    np.testing.assert_array_equal(fill(cohort), followed)

@@ -191,7 +191,7 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
                     supervised[tuple(layer)] = counts
     undecided, corrected = case.undecided, case.corrected
     if undecided is not None:
-        supervised[cut(undecided)] = 0
+        supervised[cut(undecided) if corrected is None else cut(undecided) & ~cut(corrected)] = 0
     if corrected is not None and weights is None:
         supervised[cut(corrected)] = True
     patch["supervised"] = supervised[None]

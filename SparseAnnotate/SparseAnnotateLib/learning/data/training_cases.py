@@ -341,7 +341,11 @@ def _filled(
     annotation.restore_drawn(restored)
     # A fill may have structures that a run has added: where these are unknown, it is not certain.
     decided = annotation.decided_mask({*annotation.label_values(), *label_counts(labels)})
-    if not np.array_equal(labels, restored) or not np.array_equal(confidence == 100, decided):
+    # What is known of a corrected voxel may be less than its label.
+    differs = (confidence == 100) != decided
+    if annotation.corrections is not None:
+        differs &= ~annotation.corrected_mask()
+    if not np.array_equal(labels, restored) or differs.any():
         raise BadInputError(
             _("The fill of case '{name}' does not match what is drawn now. Fill it again.").format(name=name)
         )
@@ -352,7 +356,7 @@ def _filled(
     # Of a structure that is unknown on a drawn slice the fill counts there; that the others are absent is certain.
     weights[annotation.supervised_mask() & (labels == annotation.labels)] = 1.0
     if annotation.undecided is not None:
-        weights[annotation.undecided] = 0.0
+        weights[annotation.undecided & ~annotation.corrected_mask()] = 0.0
     return labels, weights
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         )
     if (folder / DATASET_FILE).exists():
         raise BadInputError(_("'{folder}' already contains a dataset; choose another folder.").format(folder=folder))
-    values = sorted({value for name in names for value in cohort.annotation(name).label_values()})
+    values = sorted({value for name in names for value in _drawn(cohort, name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
     if len({"background", IGNORE, *labels_of}) < len(values) + 2:
         raise BadInputError(
@@ -71,7 +72,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     drawn = 0
     for number, name in enumerate(names):
         watch.step(number / len(names), _("writing '{name}'").format(name=name))
-        annotation = cohort.annotation(name)
+        annotation = _drawn(cohort, name)
         image, geometry = cohort.image(name)
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
@@ -95,6 +96,11 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         checksum=False,
     )
     return folder
+
+
+def _drawn(cohort: Cohort, name: str) -> SparseAnnotation:
+    """A case's annotation without corrections: with known voxels off the slices its ledger could not be read back."""
+    return replace(cohort.annotation(name), corrections=None)
 
 
 def import_nnunet_dataset(
