@@ -270,7 +270,7 @@ class SparseAnnotation:
 
     def label_values(self) -> list[int]:
         """Sorted labels other than 0 that occur on drawn slices or in corrections."""
-        found: set[int] = set(self.labels.reshape(-1)[self._corrected].tolist())
+        found: set[int] = set(self.labels[np.unravel_index(self._corrected, self.labels.shape)].tolist())
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
                 found.update(np.unique(self.labels[slice_layer(axis, index)]).tolist())
@@ -357,6 +357,8 @@ class SparseAnnotation:
         known, values = kept.decided(self.names)
         object.__setattr__(self, "_corrected", known)
         dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
+        if np.array_equal(self.labels[np.unravel_index(known, self.labels.shape)], values):
+            return  # as when strokes are replayed: a copy of the volume for each would take long
         labels = self.labels.astype(dtype, order="C")
         labels.reshape(-1)[known] = values
         object.__setattr__(self, "labels", labels)
