@@ -50,8 +50,8 @@ class SparseAnnotation:
             among those for which a slice was marked, is unknown on that slice: the label 0 there means 'background, or
             one of the unknown structures', and their own labels, when they are painted on it, are read as 0.
 
-        corrections: what is said of single voxels elsewhere; None when nothing is. On drawn slices the slice counts:
-            what corrections say of its decided voxels is left out.
+        corrections: corrections of single voxels, None without any. Their voxels that a drawn slice decides are left
+            out.
 
     Raises:
         BadInputError: when labels, corrections and geometry differ in shape, or the ledger names a slice outside the
@@ -264,8 +264,7 @@ class SparseAnnotation:
 
     def restore_known(self, labels: np.ndarray, confidence: np.ndarray, region: tuple[slice, slice, slice]) -> None:
         """Make labels and confidence agree with what is known in a region, both (K, J, I) and changed in place."""
-        if self.corrections is not None:
-            self.corrections.restore(labels)
+        self.restore_drawn(labels)
         confidence[region][within(region, self._corrected, self.geometry.shape)] = 100
 
     def label_values(self) -> list[int]:

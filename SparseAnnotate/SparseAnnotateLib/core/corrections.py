@@ -105,7 +105,7 @@ class Corrections:
         return {value: voxels for value, voxels in found.items() if len(voxels)}
 
     def of(self, value: int, region: tuple[slice, ...]) -> np.ndarray:
-        """int8 in a region of the volume: 1 where a structure is, -1 where it is not, 0 where nothing is said of it."""
+        """int8 in a region of the volume: 1 where the structure is, -1 where it is not, 0 where no correction tells."""
         said = np.zeros(tuple(part.stop - part.start for part in region), dtype=np.int8)
         voxels, labels = self.inside
         self._enter(said, region, voxels[labels == value], 1)

@@ -1,4 +1,4 @@
-"""Corrections spread into an answer: what is said of a few voxels changes the voxels that are like them.
+"""Corrections spread into an answer: correcting a few voxels changes similar voxels around them, too.
 
 A stroke says of some voxels that they are a structure, or that they are not. The change u of the structure's
 probability p that follows from it minimizes
@@ -62,7 +62,7 @@ def correct(
         labels, confidence: (K, J, I) integer labels and uint8 percent of the answer; changed in place.
         image: (K, J, I); None: the stroke spreads evenly.
         annotation: the drawn slices and the corrections, this stroke among them: what they say stays.
-        stroke: what is said. watch: to cancel, before anything has been changed.
+        stroke: the correction. watch: for cancelling; until then nothing has been changed.
 
     Raises:
         BadInputError: when shapes differ. CancelledError.
@@ -122,7 +122,6 @@ def _reach(
         return _LEAST_REACH  # the answer says the same already
     if wrong.all():
         return _NEW_REACH if stroke.is_in else _MOST_REACH
-    # Only along what is drawn: beyond the volume the answer goes on.
     away = ndimage.distance_transform_edt(wrong, sampling=[step / pixel for step in steps])
     return float(np.clip(_REACH * np.max(away[inside]), _LEAST_REACH, _MOST_REACH))
 

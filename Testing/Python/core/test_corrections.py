@@ -194,7 +194,7 @@ def test_a_correction_that_a_slice_hides_comes_back_when_the_slice_is_withdrawn(
     cohort.save_annotation("scan", not_drawn(None))
     assert len(cohort.annotation("scan").corrections.strokes) == 2
     cohort.add_correction("scan", IN_TUMOR)
-    assert len(cohort.annotation("scan").corrections.strokes) == 2, "said twice is said once"
+    assert len(cohort.annotation("scan").corrections.strokes) == 2, "the same correction again adds nothing"
 
 
 def partly_drawn(*strokes: Stroke) -> SparseAnnotation:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from small_volumes import ball
-from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Ledger,
+    Plane,
+    SliceState,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
 from SparseAnnotateLib.core.corrections import Corrections, Stroke
 from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
 from SparseAnnotateLib.interpolation.correcting import correct
@@ -127,9 +136,24 @@ def test_a_fill_takes_the_corrections_in_and_is_as_if_corrected_live():
         correct(labels, confidence, IMAGE, so_far, stroke)
     np.testing.assert_array_equal(filled.fill.labels, labels)
     np.testing.assert_array_equal(filled.fill.confidence, confidence)
-    # A further slice is filled anew, and the corrections are still there.
+    # After a further slice is drawn, the new fill has the corrections, too.
     more = SparseAnnotation.from_slices(TRUTH, GEOMETRY, Plane.AXIAL, [10, 16])
     more = replace(more, corrections=annotation.corrections)
     again = finished_fill(AutoInterpolator(), more, lambda: IMAGE, {1: "a", 2: "b"}, previous=filled)
     assert (again.fill.labels.reshape(-1)[strokes[0].voxels] == 1).all()
     np.testing.assert_array_equal(again.fill.labels[10], TRUTH[10])
+
+
+def test_what_a_slice_decides_of_another_structure_stays_when_a_stroke_takes_one_away():
+    labels = np.zeros(SHAPE, np.uint8)
+    ledger = Ledger().with_state(Plane.AXIAL, 10, SliceState.DRAWN, structures=["b"])
+    annotation = SparseAnnotation(labels, ledger, GEOMETRY, names={1: "a", 2: "b"})
+    answer = np.zeros(SHAPE, np.uint8)
+    answer[6:16, 10:30, 10:30] = 2
+    answer[8:14, 14:26, 14:26] = 1
+    annotation.restore_drawn(answer)
+    stroke = click(1, False, (12, 20, 20))
+    annotation = replace(annotation, corrections=Corrections(SHAPE, (stroke,)))
+    correct(answer, np.full(SHAPE, 60, np.uint8), None, annotation, stroke)
+    assert (answer[12] == 2).any()
+    assert not (answer[10] == 2).any(), "slice 10 shows that it has no b"
