@@ -21,6 +21,7 @@ from ..core import BadInputError, SparseAnnotation, Watch
 from ..core.corrections import Stroke
 from ..core.intensities import Intensities
 from ..core.messages import _
+from .walk_solving import neighbours, solved
 
 _EDGE = 60.0  # beta of Grady 2006, for steps as high as half of the range of the intensities around
 _WEAKEST_EDGE = 1e-3
@@ -181,45 +182,22 @@ def _solved(
     watch: Watch,
 ) -> np.ndarray:
     """float32: the change of the probability in the region; see the top of this file."""
-    from scipy.sparse import csr_matrix, diags_array  # here, because Slicer reads this file at every start
-    from scipy.sparse.linalg import cg
-
     pixel = min(steps)
     certainty = np.abs(2.0 * chance - 1.0)
     total = ((_UNSURE_PULL + (1.0 - _UNSURE_PULL) * certainty) / reach**2).astype(np.float32)
-    pull = np.zeros(fixed.shape, dtype=np.float32)
-    free = ~fixed
-    numbers = np.full(fixed.shape, -1, dtype=np.int32)
-    count = int(np.count_nonzero(free))
     result = target.copy()
-    if not count:
+    free = ~fixed
+    if not free.any():
         return result
-    numbers[free] = np.arange(count, dtype=np.int32)
-    rows, columns, values = [numbers[free]], [numbers[free]], []
+    edges = []
     for axis, step in enumerate(steps):
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        low, high = neighbours(axis)
         edge = np.full(fixed[low].shape, 1.0, dtype=np.float32)
         if image is not None:
             edge = np.exp(-_EDGE * (image[high] - image[low]) ** 2) + _WEAKEST_EDGE
-        edge = (edge * (pixel / step) ** 2).astype(np.float32)
-        total[low] += edge
-        total[high] += edge
-        pull[low] += edge * target[high] * fixed[high]
-        pull[high] += edge * target[low] * fixed[low]
-        both = free[low] & free[high]
-        one, two = numbers[low][both], numbers[high][both]
-        rows += [one, two]
-        columns += [two, one]
-        values += [-edge[both]] * 2
-    diagonal = total[free]
-    matrix = csr_matrix(
-        (np.concatenate([diagonal, *values]), (np.concatenate(rows), np.concatenate(columns))), shape=(count, count)
-    )
-    solution, _status = cg(
-        matrix, pull[free], rtol=1e-2, maxiter=200, M=diags_array(1 / diagonal), callback=lambda _x: watch.check()
-    )
-    result[free] = solution
+        edges.append((edge * (pixel / step) ** 2).astype(np.float32))
+    pull = np.zeros(fixed.shape, dtype=np.float32)
+    result[free] = solved(free, edges, target * fixed, total, pull, watch, tolerance=1e-2, iterations=200)
     return result
 
 

@@ -23,6 +23,7 @@ from ..gap_filling import required_image
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
 from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap, probability
+from ..walk_solving import neighbours, solved
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
 _EDGE = 20.0  # beta of Grady 2006, for steps as high as the contrast of the structure
@@ -140,48 +141,18 @@ def _solved(
 
     `weight`: of the prior, against edges of 1.
     """
-    from scipy.sparse import csr_matrix, diags_array  # here, because Slicer reads this file at every start
-    from scipy.sparse.linalg import cg
-
     image, pixel = slab.image, min(main.in_plane)
     total = np.full(image.shape, weight, dtype=np.float32)
-    pull = np.zeros(image.shape, dtype=np.float32)
+    pull, start = np.zeros((2, *image.shape), dtype=np.float32)
     pull[slab.inner] = weight * prior
-    numbers = np.full(image.shape, -1, dtype=np.int32)
-    count = np.count_nonzero(free)
-    numbers[free] = np.arange(count, dtype=np.int32)
-    seeds = np.where(free, np.float32(0), chance)
-    rows, columns, values = [numbers[free]], [numbers[free]], []
+    start[slab.inner] = prior
+    edges = []
     for axis, step in enumerate((main.step, *main.in_plane)):
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        low, high = neighbours(axis)
         # Diffusion would divide by the square of the distance, and thick slices would hardly affect each other.
         edge = np.exp(-_EDGE * ((image[high] - image[low]) / contrast) ** 2) * (pixel / step) + _WEAKEST_EDGE
-        edge = edge.astype(np.float32)
-        total[low] += edge
-        total[high] += edge
-        pull[low] += edge * seeds[high]
-        pull[high] += edge * seeds[low]
-        both = free[low] & free[high]
-        one, two = numbers[low][both], numbers[high][both]
-        rows += [one, two]
-        columns += [two, one]
-        values += [-edge[both]] * 2
-    diagonal = total[free]
-    matrix = csr_matrix(
-        (np.concatenate([diagonal, *values]), (np.concatenate(rows), np.concatenate(columns))), shape=(count, count)
-    )
-    start = np.zeros(image.shape, dtype=np.float32)
-    start[slab.inner] = prior
-    solution, _status = cg(
-        matrix,
-        pull[free],
-        x0=start[free],
-        rtol=1e-3,
-        maxiter=300,
-        M=diags_array(1 / diagonal),
-        callback=lambda _solution: watch.check(),
-    )
+        edges.append(edge.astype(np.float32))
+    solution = solved(free, edges, np.where(free, np.float32(0), chance), total, pull, watch, start)
     chance_of_free: np.ndarray = np.clip(solution, 0, 1)
     return chance_of_free
 
