@@ -21,6 +21,16 @@ def test_the_image_shows_where_a_structure_goes_that_shapes_alone_cannot_know():
     assert scores[1] > 0.8
 
 
+def test_a_swelling_structure_is_followed_where_intensities_drift_between_distant_drawn_slices():
+    labels = np.zeros((25, 60, 60), np.uint8)
+    for index in range(25):
+        labels[index][np.hypot(*np.ogrid[-30:30, -30:30]) < 5 + 15 * np.sin(np.pi * index / 24)] = 1
+    # Half-way between the drawn slices the surroundings are brighter than the structure is on them.
+    drift = 150 * np.sin(np.pi * np.arange(25) / 24).astype(np.float32)
+    fill = filled(axial(labels, [0, 24]), "random_walk", noisy_image(labels) + drift[:, None, None])
+    assert metrics.dice(fill.labels > 0, labels > 0) > 0.75
+
+
 def test_an_image_that_shows_nothing_leaves_the_fill_to_the_shapes():
     labels = ball(radius=9.0)
     annotation = axial(labels, [6, 9, 12, 15, 18])

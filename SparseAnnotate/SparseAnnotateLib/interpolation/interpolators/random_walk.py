@@ -3,7 +3,8 @@
 Sources: Grady 2006, 'Random walks for image segmentation': the probability that a walker starting at a voxel reaches a
 seed of a label first, when edges of the image slow it down; the solution of a sparse linear system. Grady 2005,
 'Multilabel random walker image segmentation using prior models': a prior probability per voxel joins as further seeds.
-Here the prior combines the shape-based fill and the intensities on the drawn slices; it counts more in narrow gaps.
+Here the prior combines the shape-based fill, the intensities on the drawn slices, and geodesic distances from them
+(`..geodesic`); it counts more in narrow gaps.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ...core.registry import Need
 from ..chance_filling import ChanceInterpolator
 from ..drawn_stack import DrawnStack, Gap
 from ..gap_filling import required_image
+from ..geodesic import geodesic_odds
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
 from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap, probability
@@ -27,8 +29,10 @@ from ..walk_solving import neighbours, solved
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
 _EDGE = 20.0  # beta of Grady 2006, for steps as high as the contrast of the structure
-_PRIOR = 1.0  # gamma of Grady 2005, times the square of half the gap
+_PRIOR, _LEAST_PRIOR = 1.0, 0.1  # gamma of Grady 2005, times the square of half the gap; and the least it can be
 _INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the distance at which it is half of that
+_GEODESIC, _GEODESIC_START = 3.0, 4.0  # the same of the geodesic distances
+_CERTAIN = 3.0  # log odds that they reach
 _MOST_UNKNOWNS = 3_000_000
 _BINS = 32
 _WEAKEST_EDGE = 1e-5
@@ -119,10 +123,10 @@ def _walk(slab: _Slab, place: LabelGap, truth: Mapping[int, np.ndarray], main: D
     if not unknown.any():
         return chance[slab.inner]
     seen = list(_seen(slab, truth, main))
-    prior = _prior(slab, place, seen, float(width.max()))
+    prior = _prior(slab, place, seen, float(width.max()), _by_geodesics(slab, place, truth))
     free = np.zeros(slab.image.shape, dtype=bool)
     free[slab.inner] = unknown
-    weight = np.float32(_PRIOR / max(float(place.away.max()), 1.0) ** 2)
+    weight = np.float32(max(_PRIOR / max(float(place.away.max()), 1.0) ** 2, _LEAST_PRIOR))
     chance[free] = _solved(slab, free, chance, prior, weight, _contrast(seen), main, watch)
     return chance[slab.inner]
 
@@ -157,14 +161,34 @@ def _solved(
     return chance_of_free
 
 
-def _prior(slab: _Slab, place: LabelGap, seen: Iterable[_Seen], width: float) -> np.ndarray:
-    """(count, rows, columns) float32: prior from shape and intensity; far from drawn slices the shape counts less."""
-    trust = _INTENSITY * place.away / (place.away + _INTENSITY_START)
+def _prior(slab: _Slab, place: LabelGap, seen: Iterable[_Seen], width: float, by_geodesics: np.ndarray) -> np.ndarray:
+    """(count, rows, columns) float32: prior from shape and image; far from drawn slices the shape counts less.
+
+    `by_geodesics`: (count, rows, columns) float32 log odds by geodesic distances.
+    """
     odds = place.shape_odds()
+    trust = _INTENSITY * place.away / (place.away + _INTENSITY_START)
     ratios = _intensity_odds(seen, width)
     if ratios is not None:
         odds = odds + trust[:, None, None] * ratios[_binned(slab.image[slab.inner])]
-    return probability(odds)
+    trust = _GEODESIC * place.away / (place.away + _GEODESIC_START)
+    return probability(odds + trust[:, None, None] * by_geodesics)
+
+
+def _by_geodesics(slab: _Slab, place: LabelGap, truth: Mapping[int, np.ndarray]) -> np.ndarray:
+    """(count, rows, columns) float32: log odds of a label by geodesic distances from drawn voxels."""
+    inside, outside = np.zeros((2, *slab.image.shape), dtype=bool)
+    for at, mask in truth.items():
+        inside[at], outside[at] = mask, ~mask
+    if place.elsewhere is not None:
+        inside[slab.inner] |= place.elsewhere & place.shown
+        outside[slab.inner] |= place.elsewhere & ~place.shown
+    # Where the slab ends before the drawn slice, the label has ended, too.
+    for at, beyond in ((0, place.gap.before), (len(slab.image) - 1, place.gap.after)):
+        if beyond is not None and at not in truth:
+            outside[at] = ~inside[at]
+    odds = geodesic_odds(slab.image, inside, outside)[slab.inner]
+    return np.clip(odds, -_CERTAIN, _CERTAIN, out=odds)
 
 
 def _binned(image: np.ndarray) -> np.ndarray:
