@@ -383,6 +383,12 @@ class Cohort(CohortLayout):
             if not before or before.strokes[-1] != stroke:
                 write_corrections(self.corrections_path(name), before.with_stroke(stroke), geometry, self.labels)
 
+    def save_corrections(self, name: str, corrections: Corrections | None) -> None:
+        """Replace all corrections of a case; None removes them. Raises FileWriteError."""
+        self.case(name)
+        with self.locked(f"saving the corrections of case '{name}'"):
+            write_corrections(self.corrections_path(name), corrections, self.geometry(name), self.labels)
+
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
 
@@ -415,12 +421,6 @@ class Cohort(CohortLayout):
             yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
             write_json(self._ledger_path(name), after)
             yield from writing_undecided(undecided_path, undecided, geometry)
-
-    def remove_corrections(self, name: str) -> None:
-        """Remove all corrections of a case. Raises FileWriteError."""
-        self.case(name)
-        with self.locked(f"removing the corrections of case '{name}'"):
-            write_corrections(self.corrections_path(name), None, self.geometry(name), self.labels)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Write recommended slices to the ledgers of their cases; decided slices do not change."""

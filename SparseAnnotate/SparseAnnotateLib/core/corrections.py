@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from .errors import BadInputError
+from .geometry import VolumeGeometry
 from .messages import _
+
+_RADIUS = 2.0  # in-plane pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,42 @@ class Stroke:
         return (self.value, self.is_in) == (other.value, other.is_in) and np.array_equal(self.voxels, other.voxels)
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def ball(
+        cls,
+        geometry: VolumeGeometry,
+        at: Sequence[float],
+        value: int,
+        is_in: bool,
+        radius: float = 0.0,
+        seconds: float = 0.0,
+    ) -> Stroke:
+        """The voxels whose centres are within a radius of a point, at least the one that it is in.
+
+        Args:
+            at: (R, A, S) of the point, mm. radius: mm; 0: two in-plane pixels.
+
+        Raises BadInputError when the point is outside the volume, or the numbers cannot be used.
+        """
+        if len(at) != 3 or not np.isfinite(at).all():
+            raise BadInputError(_("Give the point of the correction as three numbers: R, A and S in mm."))
+        if radius < 0 or not np.isfinite(radius):
+            raise BadInputError(_("The radius must be 0 mm or more, not {radius:g}.").format(radius=radius))
+        ijk = (np.linalg.inv(geometry.matrix) @ [*at, 1.0])[:3]
+        place = np.round(ijk[::-1]).astype(np.int64)
+        if not ((place >= 0) & (place < geometry.shape)).all():
+            point = ", ".join(f"{x:.1f}" for x in at)
+            raise BadInputError(_("The point {point} (R, A, S) is outside the volume.").format(point=point))
+        radius = radius or _RADIUS * min(geometry.spacing)
+        more = [int(radius / step) + 1 for step in geometry.spacing]
+        first = [max(int(p) - m, 0) for p, m in zip(place, more, strict=True)]
+        stop = [min(int(p) + m + 1, n) for p, m, n in zip(place, more, geometry.shape, strict=True)]
+        around = np.indices([b - a for a, b in zip(first, stop, strict=True)]).reshape(3, -1) + np.array(first)[:, None]
+        away = ((around - ijk[::-1, None]) * np.array(geometry.spacing)[:, None] / radius) ** 2
+        chosen = (away.sum(axis=0) <= 1.0) | (around == place[:, None]).all(axis=0)
+        voxels = np.ravel_multi_index(tuple(around[:, chosen]), geometry.shape)
+        return cls(np.sort(voxels).astype(np.int64), value, is_in, seconds)
 
     @classmethod
     def of(cls, mask: np.ndarray, value: int, is_in: bool, seconds: float = 0.0) -> Stroke:

@@ -72,14 +72,13 @@ def read_corrections(path: Path, geometry: VolumeGeometry, names: Mapping[int, s
         value = values.get(one.structure)
         if value is None and one.structure.isdecimal():
             value = int(one.structure)
-        spans = [span.split("+") for span in one.spans.split()]
-        if not all(len(span) == 2 and all(part.isdecimal() and len(part) < 19 for part in span) for span in spans):
+        voxels = voxels_in_spans(one.spans, int(np.prod(stored.shape)))
+        if voxels is None:
             raise CohortError(
-                _("Correction {number} in '{path}' has spans that are not of the form 'first+count'.").format(
+                _("Correction {number} in '{path}' has spans that are not of the form 'first+count', in order.").format(
                     number=number, path=path
                 )
             )
-        starts, counts = np.array(spans, dtype=np.int64).reshape(-1, 2).T
         if value is None:
             raise CohortError(
                 _(
@@ -87,12 +86,7 @@ def read_corrections(path: Path, geometry: VolumeGeometry, names: Mapping[int, s
                     "structure again, or delete the correction."
                 ).format(number=number, path=path, structure=one.structure)
             )
-        if (counts < 1).any() or counts.sum() > np.prod(stored.shape) or (starts[1:] < (starts + counts)[:-1]).any():
-            raise CohortError(
-                _("Correction {number} in '{path}' has spans that are not in order.").format(number=number, path=path)
-            )
-        firsts = np.repeat(starts - np.cumsum(counts) + counts, counts)
-        strokes.append(Stroke(firsts + np.arange(len(firsts)), value, one.is_in, one.seconds))
+        strokes.append(Stroke(voxels, value, one.is_in, one.seconds))
     return Corrections(geometry.shape, tuple(strokes)) if strokes else None
 
 
@@ -117,7 +111,7 @@ def write_corrections(
                 raise FileWriteError(why_not_written(file, error)) from error
         return
     strokes = tuple(
-        StoredStroke(names.get(s.value, str(s.value)), s.is_in, s.seconds, _spans(s.voxels))
+        StoredStroke(names.get(s.value, str(s.value)), s.is_in, s.seconds, spans_of(s.voxels))
         for s in corrections.strokes
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +122,21 @@ def write_corrections(
     write_image(picture, known, geometry)
 
 
-def _spans(voxels: np.ndarray) -> str:
-    """'first+count' of each span of sorted voxels."""
+def voxels_in_spans(text: str, size: int) -> np.ndarray | None:
+    """The opposite of `spans_of`: (n,) int64, sorted; None when the text is not that. `size`: of the whole array."""
+    spans = [span.split("+") for span in text.split()]
+    if not all(len(span) == 2 and all(part.isdecimal() and len(part) < 19 for part in span) for span in spans):
+        return None
+    starts, counts = np.array(spans, dtype=np.int64).reshape(-1, 2).T
+    if (counts < 1).any() or counts.sum() > size or (starts[1:] < (starts + counts)[:-1]).any():
+        return None
+    firsts = np.repeat(starts - np.cumsum(counts) + counts, counts)
+    voxels: np.ndarray = firsts + np.arange(len(firsts))
+    return voxels
+
+
+def spans_of(voxels: np.ndarray) -> str:
+    """'first+count' of each span of sorted voxels, separated by spaces."""
     starts = np.flatnonzero(np.diff(voxels, prepend=-2) != 1)
     counts = np.diff(starts, append=len(voxels))
     return " ".join(f"{first}+{count}" for first, count in zip(voxels[starts], counts, strict=True))

@@ -22,6 +22,7 @@ _ALIKE = 0.003  # Dice: mixtures that differ by about this much count together, 
 # Dice by which a mixture must be better, for each whole share that it moves away from the usual one; and how much more
 # where no mixture predicts the hidden slices, so that differences mean little.
 _UNUSUAL, _HOPELESS = 0.006, 0.05
+_FEW = 24  # hidden slices; with so many it must be better by twice as much
 # Far from drawn slices, and where nothing could be hidden, the image tells more than shapes.
 _USUAL = {"shape": 0.0, "random_walk": 1.0}
 _USUAL_OTHERS = 0.5
@@ -89,7 +90,8 @@ class Evidence:
         """The best mixture for each label.
 
         Labels on few or no hidden slices follow all labels together, which count as much as twelve slices; and without
-        any evidence the usual shares are taken. The further a mixture is from these, the better it must be.
+        any evidence the usual shares are taken. The further a mixture is from these, and the fewer slices were
+        hidden, the better it must be: what is best across the wide gap of a hidden slice need not be it elsewhere.
         """
         tried, usual = mixtures(len(self.sources)), usual_shares(self.sources)
         unusual = 0.5 * np.abs(tried - usual).sum(1)
@@ -106,7 +108,7 @@ class Evidence:
                 continue
             counted = together + each.get(value, 0.0)
             dice = 2.0 * counted[:, 0] / np.maximum(counted[:, 1], 1e-9)
-            cost = _UNUSUAL + _HOPELESS * (1.0 - dice.max()) ** 4
+            cost = (_UNUSUAL + _HOPELESS * (1.0 - dice.max()) ** 4) * (1.0 + _FEW / max(seen, 1))
             merit = dice - cost * unusual
             alike = np.exp((merit - merit.max()) / _ALIKE)
             best = alike @ tried / alike.sum()

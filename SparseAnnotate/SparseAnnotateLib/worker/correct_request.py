@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
-from ..core.corrections import Corrections, Stroke
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, SparseAnnotation, Watch
+from ..core.added_corrections import AddedCorrection, with_correction
+from ..core.corrections import Stroke
 from ..core.images import read_facts, read_labels, write_image
-from ..core.messages import _, counted, listed
+from ..core.messages import _, listed
 from ..core.origin import Origin
 from ..interpolation.correcting import correct as spread
 
-_RADIUS = 2.0  # in-plane pixels
 _CONFIDENCE = 90  # percent, of a result without a file of it
 
 
@@ -73,44 +72,21 @@ def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
         return _cleared(cohort, request.case)
     before = cohort.annotation(request.case)
     value = _value(cohort, request.structure)
-    stroke = replace(_ball(before.geometry, request), value=value)
-    old = before.corrections or Corrections(before.geometry.shape)
-    against = old.contradictions(stroke)
-    after = replace(before, corrections=old.with_stroke(stroke))
-    kept = after.corrections.strokes[-1] if after.corrections is not None else None
-    if kept is None or after.corrections is None or len(after.corrections.strokes) <= len(old.strokes):
-        raise BadInputError(
-            _("The correction lies on drawn slices, which count already. Change what is drawn on them instead.")
-        )
-    notes = []
-    if len(kept.voxels) < len(stroke.voxels):
-        notes.append(
-            counted(
-                len(stroke.voxels) - len(kept.voxels),
-                _("{count} voxel of the correction is on a drawn slice and was left out: the slice counts."),
-                _("{count} voxels of the correction are on drawn slices and were left out: the slices count."),
-            )
-        )
-    if len(against):
-        notes.append(
-            counted(
-                len(against),
-                _("{count} voxel contradicts an earlier correction, at {place} (R, A, S): the later one counts."),
-                _("{count} voxels contradict an earlier correction, near {place} (R, A, S): the later one counts."),
-                place=_place(before.geometry, int(against[len(against) // 2])),
-            )
-        )
+    stroke = Stroke.ball(before.geometry, request.at, value, not request.outside, request.radius, request.seconds)
+    added = with_correction(before, stroke)
     # First of all: whatever happens to the result, the correction stays.
     cohort.add_correction(request.case, stroke)
     path, changed = "", 0
     try:
-        path, changed, note = _spread(cohort, request, before, after, kept, watch)
+        path, changed, note = _spread(cohort, request, before, added, watch)
     except CancelledError:
         raise
     except SparseAnnotateError as error:
         note = _("The correction is stored, but the result was not changed. {problem}").format(problem=error.message)
-    notes += [note] if note else []
-    return CorrectResult(request.case, len(after.corrections.strokes), len(kept.voxels), changed, path, tuple(notes))
+    corrections = added.annotation.corrections
+    count = len(corrections.strokes) if corrections is not None else 0
+    notes = (*added.notes, *([note] if note else []))
+    return CorrectResult(request.case, count, len(added.stroke.voxels), changed, path, notes)
 
 
 def _cleared(cohort: Cohort, case: str) -> CorrectResult:
@@ -118,7 +94,7 @@ def _cleared(cohort: Cohort, case: str) -> CorrectResult:
     if not cohort.corrections_path(case).is_file():
         raise BadInputError(_("'{case}' has no corrections.").format(case=case))
     # Without reading them: this is also the way out of a damaged file.
-    cohort.remove_corrections(case)
+    cohort.save_corrections(case, None)
     note = _("The corrections were removed.")
     again = _("Results that have taken them in are out of date: fill or predict again.")
     return CorrectResult(case, 0, 0, 0, "", (f"{note} {again}",))
@@ -138,37 +114,15 @@ def _value(cohort: Cohort, structure: str) -> int:
     return values[structure]
 
 
-def _ball(geometry: VolumeGeometry, request: CorrectRequest) -> Stroke:
-    """The voxels whose centres are within the radius of the point, at least the one that it is in."""
-    if len(request.at) != 3 or not np.isfinite(request.at).all():
-        raise BadInputError(_("Give the point of the correction as three numbers: R, A and S in mm."))
-    if request.radius < 0 or not np.isfinite(request.radius):
-        raise BadInputError(_("The radius must be 0 mm or more, not {radius:g}.").format(radius=request.radius))
-    ijk = (np.linalg.inv(geometry.matrix) @ [*request.at, 1.0])[:3]
-    place = np.round(ijk[::-1]).astype(np.int64)
-    if not ((place >= 0) & (place < geometry.shape)).all():
-        raise BadInputError(_("The point {point} (R, A, S) is outside the volume.").format(point=_numbers(request.at)))
-    radius = request.radius or _RADIUS * min(geometry.spacing)
-    more = [int(radius / step) + 1 for step in geometry.spacing]
-    first = [max(int(p) - m, 0) for p, m in zip(place, more, strict=True)]
-    stop = [min(int(p) + m + 1, n) for p, m, n in zip(place, more, geometry.shape, strict=True)]
-    around = np.indices([b - a for a, b in zip(first, stop, strict=True)]).reshape(3, -1) + np.array(first)[:, None]
-    away = ((around - ijk[::-1, None]) * np.array(geometry.spacing)[:, None] / radius) ** 2
-    chosen = (away.sum(axis=0) <= 1.0) | (around == place[:, None]).all(axis=0)
-    voxels = np.ravel_multi_index(tuple(around[:, chosen]), geometry.shape)
-    return Stroke(np.sort(voxels).astype(np.int64), 1, not request.outside, request.seconds)
-
-
 def _spread(
     cohort: Cohort,
     request: CorrectRequest,
     before: SparseAnnotation,
-    after: SparseAnnotation,
-    stroke: Stroke,
+    added: AddedCorrection,
     watch: Watch,
 ) -> tuple[str, int, str]:
     """Change the stored result: its path, the number of voxels with another label, and why it was not changed."""
-    case, run = request.case, request.run
+    case, run, after, stroke = request.case, request.run, added.annotation, added.stroke
     path = cohort.prediction_path(run, case) if run else cohort.fill_path(case)
     sure_path = cohort.uncertainty_path(run, case, "confidence") if run else cohort.fill_confidence_path(case)
     kind = _("prediction") if run else _("fill")
@@ -205,12 +159,3 @@ def _spread(
         write_image(sure_path, confidence, after.geometry, facts=read_facts(sure_path) | new_facts)
     write_image(path, labels, after.geometry, facts=new_facts)
     return str(path), changed, note
-
-
-def _place(geometry: VolumeGeometry, voxel: int) -> str:
-    kji = np.unravel_index(voxel, geometry.shape)
-    return _numbers((geometry.matrix @ [*(float(n) for n in kji[::-1]), 1.0])[:3])
-
-
-def _numbers(values: Sequence[float] | np.ndarray) -> str:
-    return ", ".join(f"{value:.1f}" for value in values)
