@@ -108,6 +108,12 @@ def correct(
     return Corrected(region, int(np.count_nonzero(labels[region] != here)))
 
 
+def reachable(stroke: Stroke, annotation: SparseAnnotation) -> tuple[slice, slice, slice]:
+    """The part of a volume outside which a stroke changes nothing."""
+    shape, steps = annotation.geometry.shape, annotation.geometry.spacing
+    return _around(np.stack(np.unravel_index(stroke.voxels, shape)), _MOST_MARGIN * min(steps), steps, shape)
+
+
 def _reach(
     labels: np.ndarray, places: np.ndarray, stroke: Stroke, steps: tuple[float, ...], shape: tuple[int, ...]
 ) -> float:

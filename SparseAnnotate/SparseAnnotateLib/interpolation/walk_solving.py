@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,39 +33,66 @@ def solved(
 
     Raises CancelledError.
     """
-    from scipy.sparse import csr_matrix, diags_array  # here, because Slicer reads this file at every start
+    from scipy.sparse import diags_array  # here, because Slicer reads this file at every start
     from scipy.sparse.linalg import cg
 
-    numbers = np.full(free.shape, -1, dtype=np.int32)
-    count = np.count_nonzero(free)
-    numbers[free] = np.arange(count, dtype=np.int32)
-    rows, columns, values = [numbers[free]], [numbers[free]], []
     for axis, edge in enumerate(edges):
         low, high = neighbours(axis)
         total[low] += edge
         total[high] += edge
         pull[low] += edge * seeds[high]
         pull[high] += edge * seeds[low]
-        both = free[low] & free[high]
-        one, two = numbers[low][both], numbers[high][both]
-        rows += [one, two]
-        columns += [two, one]
-        values += [-edge[both]] * 2
-    diagonal = total[free]
-    matrix = csr_matrix(
-        (np.concatenate([diagonal, *values]), (np.concatenate(rows), np.concatenate(columns))), shape=(count, count)
-    )
+    # With few unknowns among the voxels, a matrix of the unknowns alone is smaller; else it takes longer to build.
+    is_mostly_free = 2 * np.count_nonzero(free) > free.size
+    unknown = np.ones_like(free) if is_mostly_free else free
+    diagonal, right = (np.where(free, one, other)[unknown] for one, other in ((total, 1), (pull, 0)))
+    matrix = _all_voxels(free, edges, diagonal) if is_mostly_free else _unknowns(free, edges, diagonal)
     solution: np.ndarray
     solution, _status = cg(
         matrix,
-        pull[free],
-        x0=None if start is None else start[free],
+        right,
+        x0=None if start is None else np.where(free, start, 0)[unknown],
         rtol=tolerance,
         maxiter=iterations,
         M=diags_array(1 / diagonal),
         callback=lambda _solution: watch.check(),
     )
-    return solution
+    of_free: np.ndarray = solution[free[unknown]]
+    return of_free
+
+
+def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Any:
+    """The sparse matrix of the free voxels: `diagonal`, and minus the weights between neighbours."""
+    from scipy.sparse import csr_matrix
+
+    numbers = np.full(free.shape, -1, dtype=np.int32)
+    numbers[free] = np.arange(len(diagonal), dtype=np.int32)
+    rows, columns, values = [numbers[free]], [numbers[free]], [diagonal]
+    for axis, edge in enumerate(edges):
+        low, high = neighbours(axis)
+        both = free[low] & free[high]
+        one, two = numbers[low][both], numbers[high][both]
+        rows += [one, two]
+        columns += [two, one]
+        values += [-edge[both]] * 2
+    places = (np.concatenate(rows), np.concatenate(columns))
+    return csr_matrix((np.concatenate(values), places), shape=(len(diagonal), len(diagonal)))
+
+
+def _all_voxels(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Any:
+    """The same for all voxels of the array, those that are not free being alone."""
+    from scipy.sparse import dia_array
+
+    data, offsets = [diagonal], [0]
+    for axis, edge in enumerate(edges):
+        low, high = neighbours(axis)
+        weights = np.zeros(free.shape, dtype=diagonal.dtype)
+        weights[low] = np.where(free[low] & free[high], -edge, 0)
+        step = int(np.prod(free.shape[axis + 1 :]))
+        # A diagonal is stored by its columns.
+        data += [np.roll(weights.ravel(), step), weights.ravel()]
+        offsets += [step, -step]
+    return dia_array((np.stack(data), offsets), shape=(free.size, free.size))
 
 
 def neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

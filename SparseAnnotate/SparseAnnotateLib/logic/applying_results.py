@@ -70,6 +70,13 @@ class ApplyingResults:
                     result=result_node.GetName(), slices=since
                 )
             )
+        if scene.corrected_since(result_node, volume_node):
+            report.append(
+                _(
+                    "Corrections were made after '{result}' was created. The corrected voxels were applied, but not "
+                    "what follows from them: fill between slices or run the model again."
+                ).format(result=result_node.GetName())
+            )
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
         identifiers = {values[name]: identify(name) for name in applied}
         to_change = {name: values[name] for name in applied if name in changing}

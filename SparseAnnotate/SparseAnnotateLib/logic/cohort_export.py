@@ -33,8 +33,7 @@ class CohortExport:
     def labels(self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None) -> Steps:
         """Write volumes and drawn slices, as `request` does; returns the label value of each segment name."""
         cohort = self._session.cohort()
-        decided = [node for node in volume_nodes if scene.ledger_of(node).decided]
-        drawn = {node.GetID(): scene.annotated_segmentation(node) for node in decided}
+        drawn = {node.GetID(): scene.annotated_segmentation(node) for node in volume_nodes if _has_knowledge(node)}
         values = cohort.add_labels([name for node in drawn.values() for name in scene.segment_names(node)])
         for number, node in enumerate(volume_nodes):
             if node.GetScene() is None:
@@ -70,3 +69,11 @@ class CohortExport:
             )
             for _step in scene.exporting_fill(cohort, node, annotation, values):
                 yield None
+
+
+def _has_knowledge(volume_node) -> bool:
+    """True when slices of a volume have been drawn, or something in it was corrected."""
+    segmentation = scene.annotated_segmentation(volume_node)
+    if segmentation is None:
+        return False
+    return bool(scene.ledger_of(volume_node).decided) or scene.has_corrections(segmentation)

@@ -11,11 +11,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from .. import scene
 from ..client import Job, Steps
 from ..core import DEFAULT_DEVICE, CaseFigures, Cohort, Ledger, Plane, Progress, SliceState
+from ..core.corrections import Corrections
 from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
 from ..selection import AnnotationPlan, Budget, FeatureSettings, PlanSettings, Scope, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
 from .cohort_export import CohortExport
+from .correcting import Correcting, CorrectionReport
 from .environment import Environment
 from .fills import FillReport, Fills, report_of
 from .measuring import Measuring, evaluate
@@ -47,12 +49,14 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._recommending = Recommending(self.session, self._export)
         self._fills = Fills(self.session, self._export)
         self._applying = ApplyingResults(self._changes)
+        self._correcting = Correcting(self._changes)
         self._modelling = Modelling(self.session, self._export)
         self._environment = Environment(self.session)
         self.panel = PanelLogic(
             self.session,
             self._changes,
             self._applying,
+            self._correcting,
             self._recommending,
             self._modelling,
             Measuring(self.session),
@@ -93,7 +97,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     def forgetScene(self) -> None:
         """Forget everything that belongs to the scene; call this when the scene is closed."""
-        for part in (self._changes, self._fills, self._applying):
+        for part in (self._changes, self._fills, self._applying, self._correcting):
             part.forget_scene()
 
     # --- recommending ---------------------------------------------------------------------------------------------
@@ -361,6 +365,42 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         has no confidence.
         """
         result_nodes.show_confidence(self.session, resultNode, shown, Waiting(waitForCompletion, onDone))
+
+    def correct(
+        self,
+        volumeNode,
+        structure: str,
+        at: Sequence[float],
+        outside: bool = False,
+        radius: float = 0.0,
+        resultNode=None,
+        seconds: float = 0.0,
+    ) -> CorrectionReport:
+        """Say of the voxels around a point that they are a structure, or with `outside` that they are not.
+
+        The result changes around the point at once; drawn slices and earlier corrections stay. The correction is stored
+        with the drawing, goes into later fills, and is learned from, as if these voxels had been drawn.
+        `undoCorrection` takes back the correction and what followed from it.
+
+        `at` is the point in mm (R, A, S) in the volume's own coordinates, before any transform; `radius` in mm, 0: two
+        in-plane pixels. `resultNode` is the fill, or the model's result, that is corrected; None: the latest one.
+
+        Raises BadInputError if there is no result or no such segment, the point is outside the volume or on a drawn
+        slice, or the image has changed since the result was created.
+        """
+        return self._correcting.correct(volumeNode, structure, at, outside, radius, resultNode, seconds)
+
+    def corrections(self, volumeNode) -> Corrections | None:
+        """All corrections of a volume, in order; None without any. Labels: 1, 2, ... in the order of the segments."""
+        return self._correcting.corrections(volumeNode)
+
+    def clearCorrections(self, volumeNode) -> None:
+        """Remove all corrections of a volume; the result that was corrected last becomes what it was before them."""
+        self._correcting.clear(volumeNode)
+
+    def undoCorrection(self, volumeNode) -> None:
+        """Take back the last correction of a volume, and what followed from it."""
+        self._correcting.undo(volumeNode)
 
     def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.

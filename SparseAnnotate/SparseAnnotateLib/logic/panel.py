@@ -15,11 +15,13 @@ from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
+from .correcting import Correcting, CorrectionReport
 from .environment import Environment
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
 from .recommending import Recommending
 from .session import Session, Waiting
+from .slice_starts import start_slice
 from .undoable_changes import UndoableChanges
 
 
@@ -31,12 +33,13 @@ class PanelLogic:
         session: Session,
         changes: UndoableChanges,
         applying: ApplyingResults,
+        correcting: Correcting,
         recommending: Recommending,
         modelling: Modelling,
         measuring: Measuring,
         environment: Environment,
     ):
-        self._session, self._changes, self._applying = session, changes, applying
+        self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
         self._modelling, self._measuring, self._environment = modelling, measuring, environment
 
@@ -186,6 +189,37 @@ class PanelLogic:
     def segment_id(self, segmentation_node, name: str) -> str:
         """ID of the segment of this name; '' if it does not exist."""
         return segmentation_node.GetSegmentation().GetSegmentIdBySegmentName(name) if name else ""
+
+    # --- corrections ----------------------------------------------------------------------------------------------
+
+    def begin_correcting(self, volume_node, result_node) -> None:
+        """From now on, what is painted or erased in a result are corrections of it."""
+        self._correcting.begin(volume_node, result_node)
+
+    def end_correcting(self) -> None:
+        """What is painted from now on are no corrections."""
+        self._correcting.end()
+
+    def take_strokes(self, volume_node, result_node, seconds: float) -> CorrectionReport | None:
+        """Take what has been painted in a result since `begin_correcting` as corrections; None if nothing was."""
+        return self._correcting.take_strokes(volume_node, result_node, seconds)
+
+    def correction_count(self, volume_node) -> int:
+        """How many corrections a volume has."""
+        return self._correcting.count(volume_node)
+
+    def show_corrections(self, volume_node) -> None:
+        """Outline the corrections of a volume in the slice views."""
+        scene.show_corrections(volume_node, self._correcting.corrections(volume_node))
+
+    def hide_corrections(self) -> None:
+        """Remove the outlines of `show_corrections`."""
+        scene.hide_corrections()
+
+    def draw_as_corrected(self, volume_node, result_node, plane: str, index: int) -> None:
+        """Copy a slice of a result into the drawing, to be marked as drawn."""
+        start = scene.Start.FILL if scene.made_by(result_node) == scene.FILL else scene.Start.PREDICTION
+        start_slice(self._changes, volume_node, Plane.named(plane), index, start)
 
     # --- the Segment Editor ---------------------------------------------------------------------------------------
 

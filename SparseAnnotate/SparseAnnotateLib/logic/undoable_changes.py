@@ -63,6 +63,15 @@ class UndoableChanges:
         """Call this when the Segment Editor shows another segmentation, which clears its undo history."""
         self._changed = {key: change for key, change in self._changed.items() if change.widget is None}
 
+    def editor(self, volume_node, segmentation_node):
+        """A vtkSlicerSegmentEditorLogic on a segmentation, for changes that something else makes undoable."""
+        identifier = segmentation_node.GetID()
+        editor = self._editors.get(identifier)
+        # A closed scene may have had another segmentation with this ID.
+        if editor is None or editor.GetSegmentationNode() is not segmentation_node:
+            editor = self._editors[identifier] = scene.editor_for(segmentation_node, volume_node)
+        return editor
+
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         self._editors.clear()
@@ -71,10 +80,7 @@ class UndoableChanges:
     def change(self, volume_node, segmentation_node, change: Callable[[Any], None]) -> None:
         """Make a change that can be undone in one step; `change` gets a vtkSlicerSegmentEditorLogic."""
         identifier = segmentation_node.GetID()
-        editor = self._editors.get(identifier)
-        # A closed scene may have had another segmentation with this ID.
-        if editor is None or editor.GetSegmentationNode() is not segmentation_node:
-            editor = self._editors[identifier] = scene.editor_for(segmentation_node, volume_node)
+        editor = self.editor(volume_node, segmentation_node)
         widget = self.segment_editor
         if widget is not None and widget.segmentationNode() is segmentation_node:
             widget.saveStateForUndo()

@@ -10,6 +10,7 @@ from .annotations import (
     position_in_scene,
     use_segmentation,
 )
+from .changed_labels import changed_part
 from .confidence import (
     confidence_of,
     hide_confidence,
@@ -19,6 +20,15 @@ from .confidence import (
     showing_confidence,
 )
 from .confidence_overlay import overlay_in_views
+from .correction_outlines import hide_corrections, show_corrections
+from .corrections_store import (
+    corrections_mark,
+    corrections_of,
+    corrections_text,
+    has_corrections,
+    put_corrections_text,
+    store_corrections,
+)
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .last_applied import remember_applied
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
@@ -28,9 +38,11 @@ from .node_names import watch_names
 from .results import (
     FILL,
     ResultOrigin,
+    corrected_since,
     drawn_since,
     exporting_fill,
     made_by,
+    note_corrections,
     origin_now,
     require_current,
     results_of,
@@ -46,6 +58,7 @@ from .segment_editing import (
     apply_labels,
     differing_segments,
     editor_for,
+    put_labels,
     put_slice,
     segment_editor_node,
     slice_masks,
@@ -90,8 +103,13 @@ __all__ = [
     "annotation_of",
     "apply_labels",
     "case_of",
+    "changed_part",
     "confidence_of",
     "copy_on_volume_grid",
+    "corrected_since",
+    "corrections_mark",
+    "corrections_of",
+    "corrections_text",
     "differing_segments",
     "drawn_since",
     "editor_for",
@@ -100,7 +118,9 @@ __all__ = [
     "figures_of",
     "geometry_of",
     "geometry_problem",
+    "has_corrections",
     "hide_confidence",
+    "hide_corrections",
     "hide_markers",
     "hide_orphaned_overlays",
     "image_of",
@@ -117,10 +137,13 @@ __all__ = [
     "new_confidence",
     "new_figures_table",
     "new_segmentation",
+    "note_corrections",
     "origin_now",
     "overlay_in_views",
     "place_markers",
     "position_in_scene",
+    "put_corrections_text",
+    "put_labels",
     "put_slice",
     "readable_worklist",
     "record_start",
@@ -132,6 +155,7 @@ __all__ = [
     "segment_ids",
     "segment_names",
     "set_made_by",
+    "show_corrections",
     "show_curves",
     "show_markers",
     "show_only_volume",
@@ -141,6 +165,7 @@ __all__ = [
     "slice_shown",
     "slice_view_for",
     "start_masks",
+    "store_corrections",
     "store_ledger",
     "store_origin",
     "store_report",

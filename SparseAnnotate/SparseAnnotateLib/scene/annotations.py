@@ -12,6 +12,7 @@ from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotation, Volum
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.messages import _, joined
+from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
@@ -24,6 +25,7 @@ _SELF_ROLE = "SparseAnnotate.Self"
 _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 _EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
+_EXPORTED_CORRECTIONS_ATTRIBUTE = "SparseAnnotate.ExportedCorrections"
 # Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
@@ -138,7 +140,9 @@ def annotation_of(
     values: dict[str, int] | None = None,
     winners: Sequence[str] | None = None,
 ) -> SparseAnnotation:
-    """The sparse annotation of a volume; `values` gives the label of each segment name (1, 2, ... by default).
+    """The sparse annotation of a volume, with its corrections.
+
+    `values` gives the label of each segment name (1, 2, ... by default).
 
     Raises BadInputError when there is no segmentation or segment, the grids differ, or segments overlap on drawn
     slices and `winners` does not say which one wins.
@@ -162,7 +166,9 @@ def annotation_of(
     where = on_decided_slices(ledger, geometry)
     counting = _where_decided(ledger, geometry, values)
     labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
-    return SparseAnnotation(labels, ledger, geometry, names={value: name for name, value in values.items()})
+    names = {value: name for name, value in values.items()}
+    corrections = corrections_of(segmentation_node, volume_node, values)
+    return SparseAnnotation(labels, ledger, geometry, names=names, corrections=corrections)
 
 
 def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, dict[int, list[int]]]:
@@ -205,6 +211,17 @@ def case_of(volume_node) -> str:
     return name
 
 
+def _export_corrections(cohort: Cohort, volume_node, segmentation_node, values: dict[str, int]) -> None:
+    """Write the corrections into the cohort, unless they are the same there."""
+    name = case_of(volume_node)
+    corrections = corrections_of(segmentation_node, volume_node, values)
+    mark = f"{cohort.folder}|{name}|{corrections_mark(segmentation_node)}|{hash(geometry_of(volume_node))}"
+    is_written = cohort.corrections_path(name).is_file() == (corrections is not None)
+    if not is_written or volume_node.GetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE) != mark:
+        cohort.save_corrections(name, corrections)
+        volume_node.SetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE, mark)
+
+
 def _first_with(owner, attribute: str, name: str):
     """The first node of the same class in the scene whose attribute holds the name of this case."""
     nodes = slicer.util.getNodesByClass(owner.GetClassName())
@@ -230,6 +247,8 @@ def exporting_case(
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
             yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
+        if knows_of_corrections(segmentation_node):
+            _export_corrections(cohort, volume_node, segmentation_node, values or label_values(segmentation_node))
     elif cohort.ledger(name).decided:
         # Slices that were exported before are no longer drawn.
         nothing = np.zeros(geometry.shape, dtype=np.uint8)

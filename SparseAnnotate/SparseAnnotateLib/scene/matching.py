@@ -10,6 +10,7 @@ from vtk.util import numpy_support
 from ..core import BadInputError
 from ..core.messages import _
 from .annotations import annotated_segmentation
+from .corrections_store import copy_corrections
 from .last_applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy
@@ -62,6 +63,7 @@ def copy_on_volume_grid(segmentation_node, volume_node):
         )
     if follows:
         copy_applied(segmentation_node, copy)
+        copy_corrections(segmentation_node, copy)
     if has_ledger(segmentation_node):
         ledger = copied_ledger(segmentation_node, volume_node, local, copy)
         if ledger.entries:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
@@ -16,6 +16,7 @@ from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from .annotations import annotated_segmentation, case_of
 from .confidence import confidence_of, hide_confidence
+from .corrections_store import corrections_mark
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of
@@ -38,12 +39,14 @@ class ResultOrigin:
         slices: 'plane index' to a checksum of what was drawn on a decided slice. Slices are counted from inferior,
             posterior and left, so that it does not matter how Slicer stores the volume.
         segments: name to ID of each segment of the drawing.
+        corrections: the mark of the corrections that it has taken in, see `corrections_mark`.
     """
 
     frame: str = ""
     image: str = ""
     slices: dict[str, int] = field(default_factory=dict)
     segments: dict[str, str] = field(default_factory=dict)
+    corrections: str = ""
 
 
 def set_made_by(result_node, made_by: str) -> None:
@@ -59,12 +62,12 @@ def made_by(node) -> str | None:
 def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]) -> ResultOrigin:
     """The origin of a result that is made now; `names` gives the segment name of each label value of the annotation."""
     frame, segmentation = frame_of(volume_node), annotated_segmentation(volume_node)
-    segments = {}
+    segments, corrections = {}, ""
     if segmentation is not None:
-        found = segmentation.GetSegmentation()
+        found, corrections = segmentation.GetSegmentation(), corrections_mark(segmentation)
         segments = {name: found.GetSegmentIdBySegmentName(name) for name in names.values()}
     checksums = _slice_checksums(annotation, names) if annotation else {}
-    return ResultOrigin(str(frame) if frame else "", _image_checksum(volume_node), checksums, segments)
+    return ResultOrigin(str(frame) if frame else "", _image_checksum(volume_node), checksums, segments, corrections)
 
 
 def store_origin(result_node, origin: ResultOrigin) -> None:
@@ -83,7 +86,10 @@ def stored_report(result_node) -> str:
 
 
 def require_current(result_node, volume_node, segmentation_node, names: Sequence[str]) -> None:
-    """Raise BadInputError when the image has changed since a result was made, or the names now mean other segments."""
+    """Raise BadInputError when the image has changed since a result was made, or the names now mean other segments.
+
+    `segmentation_node`: the drawing; None when there is none yet.
+    """
     result, volume = result_node.GetName(), volume_node.GetName()
     if image_has_changed(result_node, origin_now(volume_node, None, {})):
         raise BadInputError(
@@ -111,6 +117,8 @@ def image_has_changed(result_node, now: ResultOrigin) -> bool:
 
 def _renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list[str]:
     """Those of the names that now belong to other segments than when the result was made."""
+    if segmentation_node is None:
+        return []
     origin, segmentation = _origin_of(result_node), segmentation_node.GetSegmentation()
     before = origin.segments if origin is not None else {}
     return [
@@ -129,6 +137,21 @@ def drawn_since(result_node, volume_node, now: ResultOrigin) -> str:
     keys = [key for key in {**origin.slices, **now.slices} if origin.slices.get(key) != now.slices.get(key)]
     geometry = geometry_of(volume_node)
     return listed([_as_stored(key, geometry) for key in keys], _MAX_NAMED)
+
+
+def corrected_since(result_node, volume_node) -> bool:
+    """True when the corrections of the volume are not those that the result has taken in."""
+    origin, segmentation = _origin_of(result_node), annotated_segmentation(volume_node)
+    if origin is None or segmentation is None:
+        return False
+    return origin.corrections != corrections_mark(segmentation)
+
+
+def note_corrections(result_node, volume_node) -> None:
+    """Store in a result's node that it has taken in all corrections of the volume."""
+    origin, segmentation = _origin_of(result_node), annotated_segmentation(volume_node)
+    if origin is not None and segmentation is not None:
+        store_origin(result_node, replace(origin, corrections=corrections_mark(segmentation)))
 
 
 def results_of(volume_node) -> list:
@@ -153,6 +176,8 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
     now, case = origin_now(volume_node, annotation, names), case_of(volume_node)
     fills = [node for node in results_of(volume_node) if made_by(node) == FILL and confidence_of(node) is not None]
     if not fills or drawn_since(fills[-1], volume_node, now) or image_has_changed(fills[-1], now):
+        return
+    if corrected_since(fills[-1], volume_node):
         return
     confidence = confidence_of(fills[-1])
     # Slicer may store it in another orientation than the volume when a scene is opened.

@@ -9,7 +9,7 @@ import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError, Plane
-from ..core.voxel_boxes import bounding_box
+from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region, whole_region
 from .segmentation_nodes import geometry_problem, layers_of, masks_of, required_alignment, segment_ids
@@ -149,6 +149,35 @@ def put_slice(
                     editor.ModifySegmentByLabelmap(
                         segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
                     )
+
+
+def put_labels(
+    segmentation_node, volume_node, region: Box, now: np.ndarray, wanted: np.ndarray, values: Mapping[str, int], editor
+) -> None:
+    """Change labels in a part of the volume, and nothing else.
+
+    Args:
+        region: the part. now, wanted: labels there, of the shape of the part. values: label value of each segment name.
+        editor: a vtkSlicerSegmentEditorLogic on this segmentation.
+    """
+    changed = bounding_box(now != wanted)
+    if changed is None:
+        return
+    place = along_axes(slice(p.start + c.start, p.start + c.stop) for p, c in zip(region, changed, strict=True))
+    now, wanted = now[changed], wanted[changed]
+    segmentation = segmentation_node.GetSegmentation()
+    names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segment_ids(segmentation_node)]
+    # What is taken away first: segments that share a layer must not overlap in between.
+    for old, new, mode in ((now, wanted, editor.ModificationModeRemove), (wanted, now, editor.ModificationModeAdd)):
+        for segment_id, name in zip(segment_ids(segmentation_node), names, strict=True):
+            if name not in values:
+                continue
+            mask = (old == values[name]) & (new != values[name])
+            if mask.any():
+                piece = _layer_of(mask.astype(np.uint8), place, segmentation_node, volume_node)
+                editor.ModifySegmentByLabelmap(
+                    segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
+                )
 
 
 def _layer_of(array: np.ndarray, region, segmentation_node, volume_node):

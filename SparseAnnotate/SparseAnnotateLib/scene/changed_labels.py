@@ -1,0 +1,76 @@
+"""Finds quickly where the labels of a segmentation have changed: for each stroke, in volumes of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from vtk.util import numpy_support
+
+from ..core.voxel_boxes import Box, bounding_box, enclosing_box
+from .segmentation_nodes import layers_of, required_alignment
+
+
+def changed_part(
+    segmentation_node, volume_node, values: Mapping[str, int], before: np.ndarray
+) -> tuple[Box, np.ndarray] | None:
+    """The smallest part of the volume with all changed voxels, and the labels there now; None when nothing changed.
+
+    Args:
+        values: label value of each segment name. before: (K, J, I) labels as they were.
+
+    Raises BadInputError when the segmentation does not have the volume's grid.
+    """
+    layers = _layers(segmentation_node, volume_node, values, before.dtype)
+    boxes = []
+    for index, layer in enumerate(before):
+        found = bounding_box((_slice(layers, index, layer) != layer)[None])
+        if found is not None:
+            boxes.append((slice(index, index + 1), *found[1:]))
+    part = enclosing_box(boxes)
+    if part is None:
+        return None
+    _, rows, columns = part
+    now = [_slice(layers, index, before[index])[rows, columns] for index in range(part[0].start, part[0].stop)]
+    return part, np.stack(now)
+
+
+_Layer = tuple[np.ndarray, tuple[int, ...], np.ndarray]
+"""Voxels of a layer in the volume's orientation, its first voxel in the volume, and the label of each of its values."""
+
+
+def _layers(segmentation_node, volume_node, values: Mapping[str, int], dtype) -> list[_Layer]:
+    segmentation = segmentation_node.GetSegmentation()
+    by_layer: dict[int, list[str]] = {}
+    layers = layers_of(segmentation_node)
+    for segment_id, layer in layers.items():
+        by_layer.setdefault(id(layer), []).append(segment_id)
+    found = []
+    for segments in by_layer.values():
+        layer = layers[segments[0]]
+        alignment = required_alignment(layer, segmentation_node, volume_node)
+        array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
+        array = alignment.reoriented(array.reshape(tuple(reversed(layer.GetDimensions()))))
+        known = [segmentation.GetSegment(segment_id) for segment_id in segments]
+        label_of = np.zeros(max(int(array.max(initial=0)), *(s.GetLabelValue() for s in known)) + 1, dtype=dtype)
+        for segment in known:
+            label_of[segment.GetLabelValue()] = values.get(segment.GetName(), 0)
+        found.append((array, tuple(alignment.starts), label_of))
+    return found
+
+
+def _slice(layers: list[_Layer], index: int, like: np.ndarray) -> np.ndarray:
+    """(J, I): the labels of a slice of the volume."""
+    labels = np.zeros_like(like)
+    for array, starts, label_of in layers:
+        if not 0 <= index - starts[0] < len(array):
+            continue
+        layer = array[index - starts[0]]
+        low = [max(start, 0) for start in starts[1:]]
+        high = [
+            max(min(s + n, size), a) for s, n, size, a in zip(starts[1:], layer.shape, like.shape, low, strict=True)
+        ]
+        rows, columns = (slice(a - s, b - s) for a, b, s in zip(low, high, starts[1:], strict=True))
+        shown = label_of[layer[rows, columns]]
+        np.copyto(labels[low[0] : high[0], low[1] : high[1]], shown, where=shown > 0)
+    return labels

@@ -1,0 +1,404 @@
+"""Corrections in the scene: strokes in an answer, what follows from them, undo, storage, and the cohort."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib import scene
+from SparseAnnotateLib.core import BadInputError, Plane
+from SparseAnnotateLib.core.corrections import Stroke
+
+INDICES = (4, 12, 20)
+
+
+@pytest.fixture
+def drawn(mrml, logic):
+    """A volume with a ball and a box, three slices of which are drawn; and its fill."""
+    labels = ball(radius=9.0)
+    labels[:, 2:6, 2:8] = 2
+    volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "scan")
+    segmentation = logic.segmentationNode(volume)
+    for name, value in (("ball", 1), ("box", 2)):
+        segmentation.GetSegmentation().AddEmptySegment(name, name)
+        mask = np.zeros_like(labels)
+        mask[list(INDICES)] = labels[list(INDICES)] == value
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, volume)
+    for index in INDICES:
+        logic.markDrawn(volume, "axial", index)
+    return volume, labels, logic.fillBetweenSlices(volume, "shape")
+
+
+def shown(mrml, node, volume):
+    """(K, J, I): the labels that a segmentation shows; segments must not overlap."""
+    return scene.labels_of(node, volume, {"ball": 1, "box": 2})
+
+
+def confidence(mrml, logic, node):
+    return mrml.util.arrayFromVolume(logic.confidenceNode(node)).copy()
+
+
+def point(volume, kji):
+    """(R, A, S) of a voxel."""
+    return [float(x) for x in (scene.geometry_of(volume).matrix @ [*reversed(kji), 1.0])[:3]]
+
+
+def painted(mrml, node, volume, mask, segment, erase=False):
+    """What the Segment Editor does: the state is saved, then the stroke changes the segment."""
+    editor = scene.editor_for(node, volume)
+    editor.SaveStateForUndo()
+    before = shown(mrml, node, volume)
+    values = {"ball": 1, "box": 2}
+    wanted = before.copy()
+    wanted[mask] = 0 if erase else values[segment]
+    whole = tuple(slice(0, n) for n in before.shape)
+    scene.put_labels(node, volume, whole, before, wanted, values, editor)
+    return editor
+
+
+@pytest.fixture
+def disc(drawn):
+    """A disc on a slice that is not drawn, in the background."""
+    mask = np.zeros(drawn[1].shape, bool)
+    mask[8, 19:23, 20:24] = True
+    return mask
+
+
+def test_a_point_is_corrected_and_the_answer_follows(mrml, logic, drawn):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    report = logic.correct(volume, "ball", point(volume, (8, 21, 22)), radius=3.0)
+    after = shown(mrml, node, volume)
+    assert (before[8, 21, 22], after[8, 21, 22]) == (0, 1)
+    assert report.corrections == 1
+    assert report.voxels > 5
+    np.testing.assert_array_equal(after[list(INDICES)], before[list(INDICES)])
+    np.testing.assert_array_equal(after == 2, before == 2)
+    (stroke,) = logic.corrections(volume).strokes
+    assert (confidence(mrml, logic, node).reshape(-1)[stroke.voxels] == 100).all()
+    assert (after.reshape(-1)[stroke.voxels] == 1).all()
+    logic.undoCorrection(volume)
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)
+    assert logic.corrections(volume) is None
+    with pytest.raises(BadInputError, match="no correction to undo"):
+        logic.undoCorrection(volume)
+
+
+def test_what_is_painted_in_an_answer_is_a_correction_and_one_undo_takes_back_all_of_it(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    labels, sure = shown(mrml, node, volume), confidence(mrml, logic, node)
+    logic.panel.begin_correcting(volume, node)
+    assert logic.panel.take_strokes(volume, node, 1.0) is None
+    editor = painted(mrml, node, volume, disc, "ball")
+    report = logic.panel.take_strokes(volume, node, 3.0)
+    assert report.corrections == 1
+    assert report.place[0] == 8
+    (stroke,) = logic.corrections(volume).strokes
+    assert stroke == Stroke.of(disc & (labels != 1), 1, True)
+    assert stroke.seconds == 3.0
+    corrected = shown(mrml, node, volume)
+    assert (corrected[disc] == 1).all()
+    assert report.changed == np.count_nonzero(corrected != labels) - np.count_nonzero(disc & (labels != 1))
+    assert (confidence(mrml, logic, node)[disc & (labels != 1)] == 100).all()
+    # Nothing is taken twice.
+    assert logic.panel.take_strokes(volume, node, 1.0) is None
+    editor.Undo()
+    assert logic.panel.take_strokes(volume, node, 1.0).corrections == 0
+    np.testing.assert_array_equal(shown(mrml, node, volume), labels)
+    np.testing.assert_array_equal(confidence(mrml, logic, node), sure)
+    assert logic.corrections(volume) is None
+    editor.Redo()
+    assert logic.panel.take_strokes(volume, node, 1.0).corrections == 1
+    np.testing.assert_array_equal(shown(mrml, node, volume), corrected)
+    assert logic.corrections(volume).strokes == (stroke,)
+
+
+def test_ten_strokes_are_undone_one_after_the_other(mrml, logic, drawn):
+    volume, _, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    editor = scene.editor_for(node, volume)
+    editor.SetMaximumNumberOfUndoStates(12)
+    states = [shown(mrml, node, volume)]
+    values = {"ball": 1, "box": 2}
+    whole = tuple(slice(0, n) for n in states[0].shape)
+    for number in range(10):
+        editor.SaveStateForUndo()
+        now = shown(mrml, node, volume)
+        wanted = now.copy()
+        wanted[5 + number % 6, 3 + number : 6 + number, 24:28] = 1 + number % 2
+        scene.put_labels(node, volume, whole, now, wanted, values, editor)
+        logic.panel.take_strokes(volume, node, 1.0)
+        states.append(shown(mrml, node, volume))
+        assert not np.array_equal(states[-1], states[-2])
+    counts = [logic.panel.correction_count(volume)]
+    for state in reversed(states[:-1]):
+        editor.Undo()
+        logic.panel.take_strokes(volume, node, 1.0)
+        np.testing.assert_array_equal(shown(mrml, node, volume), state)
+        counts.append(logic.panel.correction_count(volume))
+    assert counts[-1] == 0
+    assert counts == sorted(counts, reverse=True)
+    # Two at once, back to where it began.
+    for _ in range(2):
+        editor.Redo()
+    logic.panel.take_strokes(volume, node, 1.0)
+    np.testing.assert_array_equal(shown(mrml, node, volume), states[2])
+
+
+def test_erasing_says_that_a_structure_is_not_there(mrml, logic, drawn):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    middle = np.argwhere(before[8] == 1).mean(axis=0).astype(int)
+    mask = np.zeros(before.shape, bool)
+    mask[8, middle[0] - 1 : middle[0] + 2, middle[1] - 1 : middle[1] + 2] = True
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, mask, "ball", erase=True)
+    logic.panel.take_strokes(volume, node, 1.0)
+    (stroke,) = logic.corrections(volume).strokes
+    assert (stroke.value, stroke.is_in) == (1, False)
+    assert not (shown(mrml, node, volume)[mask] == 1).any()
+
+
+def test_a_stroke_over_another_structure_is_of_the_new_one(mrml, logic, drawn):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    mask = np.zeros(before.shape, bool)
+    mask[8, 3:5, 3:5] = True
+    assert (before[mask] == 2).all()
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, mask, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    assert [(s.value, s.is_in) for s in logic.corrections(volume).strokes] == [(1, True)]
+    assert (shown(mrml, node, volume)[mask] == 1).all()
+
+
+def test_a_stroke_across_a_drawn_slice_leaves_the_slice_as_drawn_and_says_so(mrml, logic, drawn):
+    volume, labels, node = drawn
+    mask = np.zeros(labels.shape, bool)
+    mask[7:13, 19:22, 20:23] = True
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, mask, "ball")
+    report = logic.panel.take_strokes(volume, node, 1.0)
+    assert "on a drawn slice and was left out" in " ".join(report.notes)
+    now = shown(mrml, node, volume)
+    np.testing.assert_array_equal(now[12], labels[12])
+    assert (now[mask][:9] == 1).all()
+    # Nothing but the drawn slice: no correction at all, and the slice is put back.
+    mask[:] = False
+    mask[12, 19:22, 20:23] = True
+    painted(mrml, node, volume, mask, "ball")
+    report = logic.panel.take_strokes(volume, node, 1.0)
+    assert "lies on drawn slices" in " ".join(report.notes)
+    assert report.corrections == 1
+    np.testing.assert_array_equal(shown(mrml, node, volume), now)
+
+
+def test_two_strokes_before_the_first_was_taken(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    other = np.roll(disc, 1, axis=0)
+    painted(mrml, node, volume, other, "box")
+    report = logic.panel.take_strokes(volume, node, 1.0)
+    assert report.corrections == 2
+    now = shown(mrml, node, volume)
+    assert (now[disc] == 1).all()
+    assert (now[other] == 2).all()
+
+
+def test_the_later_of_two_contradicting_corrections_counts_and_it_is_said_where(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    painted(mrml, node, volume, disc, "ball", erase=True)
+    report = logic.panel.take_strokes(volume, node, 1.0)
+    assert not (shown(mrml, node, volume)[disc] == 1).any()
+    # Erasing what was painted last may give the labels from before: then both are gone. Else it is said.
+    assert logic.corrections(volume) is None or "contradict an earlier correction" in " ".join(report.notes)
+
+
+def test_a_later_fill_has_the_corrections_in_this_process_and_in_the_worker(mrml, logic, drawn, disc, monkeypatch):
+    volume, _, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    corrected = shown(mrml, node, volume)
+    again = logic.fillBetweenSlices(volume, "shape")
+    np.testing.assert_array_equal(shown(mrml, again, volume), corrected)
+    from SparseAnnotateLib.logic import fills
+
+    monkeypatch.setattr(fills, "runs_in_worker", lambda name: True)
+    in_worker = logic.fillBetweenSlices(volume, "shape")
+    np.testing.assert_array_equal(shown(mrml, in_worker, volume), corrected)
+    cohort, case = logic.cohort(), scene.case_of(volume)
+    assert cohort.corrections(case) is not None
+    assert cohort.annotation(case).corrections.strokes == logic.corrections(volume).strokes
+    logic.clearCorrections(volume)
+    assert logic.corrections(volume) is None
+    logic.fillBetweenSlices(volume, "shape")
+    assert cohort.corrections(case) is None
+
+
+def test_clearing_gives_back_the_answer_from_before(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    with pytest.raises(BadInputError, match="has no corrections"):
+        logic.clearCorrections(volume)
+    logic.panel.begin_correcting(volume, node)
+    for shift in (0, 1):
+        painted(mrml, node, volume, np.roll(disc, shift, axis=0), "ball")
+        logic.panel.take_strokes(volume, node, 1.0)
+    logic.clearCorrections(volume)
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)
+    assert logic.panel.correction_count(volume) == 0
+
+
+def test_an_applied_result_keeps_the_corrections(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    logic.correct(volume, "ball", point(volume, (8, 20, 21)))
+    logic.applyFill(volume, node)
+    own = scene.labels_of(logic.segmentationNode(volume), volume, {"ball": 1, "box": 2})
+    np.testing.assert_array_equal(own, shown(mrml, node, volume))
+    # Also an older result, which has not taken them in.
+    other = logic.fillBetweenSlices(volume, "shape")
+    logic.correct(volume, "box", point(volume, (9, 20, 21)), resultNode=node)
+    logic.applyFill(volume, other)
+    own = scene.labels_of(logic.segmentationNode(volume), volume, {"ball": 1, "box": 2})
+    (_, second) = logic.corrections(volume).strokes
+    assert (own.reshape(-1)[second.voxels] == 2).all()
+    assert "Corrections were made after" in " ".join(logic.applyReport(volume))
+
+
+def test_corrections_belong_to_a_segment_whatever_its_name(logic, drawn):
+    volume = drawn[0]
+    logic.correct(volume, "ball", point(volume, (8, 20, 21)))
+    (stroke,) = logic.corrections(volume).strokes
+    segmentation = logic.segmentationNode(volume)
+    segment = segmentation.GetSegmentation().GetSegment("ball")
+    segment.SetName("sphere")
+    assert logic.corrections(volume).strokes == (stroke,)
+    segmentation.GetSegmentation().RemoveSegment("ball")
+    assert logic.corrections(volume) is None
+
+
+def test_corrections_follow_a_volume_that_is_stored_in_another_orientation(mrml, logic, drawn):
+    volume = drawn[0]
+    logic.correct(volume, "ball", point(volume, (8, 20, 21)))
+    (stroke,) = logic.corrections(volume).strokes
+    array = mrml.util.arrayFromVolume(volume).copy()
+    matrix = scene.geometry_of(volume).matrix
+    matrix[:3, 3] += matrix[:3, 0] * (array.shape[2] - 1)
+    matrix[:3, 0] *= -1
+    mrml.util.updateVolumeFromArray(volume, np.ascontiguousarray(array[:, :, ::-1]))
+    from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
+
+    volume.SetIJKToRASMatrix(vtk_matrix(matrix))
+    (moved,) = logic.corrections(volume).strokes
+    mask = np.zeros(array.shape, bool)
+    mask.reshape(-1)[stroke.voxels] = True
+    assert moved == Stroke.of(np.ascontiguousarray(mask[:, :, ::-1]), 1, True)
+
+
+def test_a_copy_on_the_grid_of_the_volume_keeps_them(mrml, logic, drawn):
+    volume, _, _ = drawn
+    logic.correct(volume, "ball", point(volume, (8, 20, 21)))
+    (stroke,) = logic.corrections(volume).strokes
+    copy = logic.mendGeometry(volume, logic.segmentationNode(volume))
+    logic.useSegmentation(volume, copy)
+    assert logic.corrections(volume).strokes == (stroke,)
+
+
+def test_bad_input(mrml, logic, drawn):
+    volume = drawn[0]
+    with pytest.raises(BadInputError, match="no segment 'spleen'. It has: 'ball', 'box'"):
+        logic.correct(volume, "spleen", point(volume, (8, 20, 21)))
+    with pytest.raises(BadInputError, match="outside the volume"):
+        logic.correct(volume, "ball", [1e4, 0.0, 0.0])
+    with pytest.raises(BadInputError, match="lies on drawn slices"):
+        logic.correct(volume, "ball", point(volume, (12, 20, 21)), radius=0.5)
+    assert logic.corrections(volume) is None
+    with pytest.raises(BadInputError, match="is not a result of"):
+        logic.correct(volume, "ball", point(volume, (8, 20, 21)), resultNode=logic.segmentationNode(volume))
+    other = mrml.util.addVolumeFromArray(np.zeros((4, 5, 6), np.int16), np.eye(4), "other")
+    with pytest.raises(BadInputError, match="has no result to correct"):
+        logic.correct(other, "ball", [0.0, 0.0, 0.0])
+    segmentation = logic.segmentationNode(volume)
+    logic.correct(volume, "ball", point(volume, (8, 20, 21)))
+    segmentation.SetAttribute("SparseAnnotate.Corrections", '{"anchor": 3}')
+    with pytest.raises(BadInputError, match="the corrections stored in the segmentation"):
+        logic.corrections(volume)
+    logic.clearCorrections(volume)
+    assert logic.corrections(volume) is None
+
+
+def test_a_slice_drawn_later_counts_more(mrml, logic, drawn, disc):
+    volume, labels, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    segmentation = logic.segmentationNode(volume)
+    for name, value in (("ball", 1), ("box", 2)):
+        mask = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, name, volume).copy()
+        mask[8] = labels[8] == value
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, volume)
+    logic.markDrawn(volume, "axial", 8)
+    assert logic.ledger(volume).entry(Plane.AXIAL, 8) is not None
+    logic.correct(volume, "ball", point(volume, (9, 20, 21)))
+    np.testing.assert_array_equal(shown(mrml, node, volume)[8], labels[8])
+
+
+def test_a_corrected_slice_is_marked_as_drawn_with_what_the_answer_shows(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    now = shown(mrml, node, volume)
+    logic.panel.draw_as_corrected(volume, node, "axial", 8)
+    logic.markDrawn(volume, "axial", 8)
+    own = scene.labels_of(logic.segmentationNode(volume), volume, {"ball": 1, "box": 2})
+    np.testing.assert_array_equal(own[8], now[8])
+
+
+def test_a_result_of_a_volume_without_drawn_slices_is_corrected_too(mrml, logic):
+    from SparseAnnotateLib.logic import result_nodes
+
+    labels = ball(radius=9.0)
+    volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "undrawn")
+    origin = result_nodes.origin_of_drawing(volume)
+    node = result_nodes.new_result(volume, None, "run 1", labels, {"ball": 1}, origin)
+    report = logic.correct(volume, "ball", point(volume, (8, 21, 22)), radius=3.0)
+    assert report.corrections == 1
+    segmentation = logic.drawnIn(volume)
+    assert scene.segment_names(segmentation) == ["ball"]
+    assert not scene.labels_of(segmentation, volume, {"ball": 1}).any()
+    assert scene.labels_of(node, volume, {"ball": 1})[8, 21, 22] == 1
+    for _step in logic._exportingLabels([volume]):
+        pass
+    annotation = logic.cohort().annotation(scene.case_of(volume))
+    assert annotation.corrections.strokes == logic.corrections(volume).strokes
+    assert not annotation.ledger.decided
+
+
+def test_outlines_show_what_is_and_what_is_not(mrml, logic, drawn):
+    volume, _, node = drawn
+    logic.correct(volume, "ball", point(volume, (8, 20, 21)))
+    logic.correct(volume, "box", point(volume, (8, 4, 4)), outside=True)
+    logic.panel.show_corrections(volume)
+    (outlines,) = [
+        n
+        for n in mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
+        if n.GetAttribute("SparseAnnotate.CorrectionOutlines")
+    ]
+    assert scene.segment_names(outlines) == ["ball", "not box"]
+    strokes = logic.corrections(volume).strokes
+    for name, stroke in zip(("ball", "not box"), strokes, strict=True):
+        mask = scene.labels_of(outlines, volume, {name: 1})
+        assert Stroke.of(mask > 0, stroke.value, stroke.is_in) == stroke
+    assert node in scene.results_of(volume)
+    assert outlines not in scene.results_of(volume)
+    logic.undoCorrection(volume)
+    logic.undoCorrection(volume)
+    logic.panel.show_corrections(volume)
+    assert outlines.GetScene() is None
