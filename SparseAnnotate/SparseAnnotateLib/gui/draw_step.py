@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, SliceState
+from .correcting_mode import CorrectingMode
 from .drawing_clock import DrawingClock
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
@@ -20,6 +24,8 @@ class DrawStep(Step):
 
     def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.drawSection)
+        self._on_result_changed = lambda: None
+        self._corrected: Any = None
         self.table = WorklistTable(self.ui.worklistTable, lambda item: session.attempt(lambda: self._go_to(item), True))
         self.marked_for = StructureMenu(session, self.ui.markedForButton)
         self.clock = DrawingClock()
@@ -28,6 +34,7 @@ class DrawStep(Step):
         self._offered = None
         self._volume_shown = None
         self.painting = PaintingWatch(session, self._stroke_ended)
+        self.correcting = CorrectingMode(session, self.refresh, self._result_corrected)
         self._has_keys = False
         self._stop_following_layers = lambda: None
         self.section.connect("contentsCollapsed(bool)", lambda _folded: self._update_mouse_and_keys())
@@ -63,6 +70,7 @@ class DrawStep(Step):
 
     def disconnect(self) -> None:
         self.clock.pause()
+        self.correcting.switch_off()
         self.painting.disconnect()
         self.logic.panel.use_segment_editor(None)
         self.logic.panel.hide_markers()
@@ -90,7 +98,8 @@ class DrawStep(Step):
 
     def forget_scene(self) -> None:
         """The scene is being closed: forget its slices."""
-        self._here = self._offered = self._volume_shown = None
+        self._here = self._offered = self._corrected = self._volume_shown = None
+        self.correcting.forget_scene()
         self.painting.watch(None)
         self.painting.forget_scene()
         self._release_mouse_and_keys()
@@ -105,6 +114,7 @@ class DrawStep(Step):
     def refresh(self) -> None:
         session = self.session
         session.attempt(lambda: self.table.show(session.worklist), keep_message=True)
+        session.attempt(self.correcting.refresh, keep_message=True)
         session.attempt(self._show_editor, keep_message=True)
         session.attempt(self._show_effort, keep_message=True)
         session.attempt(self.show_markers, keep_message=True)
@@ -115,8 +125,12 @@ class DrawStep(Step):
         why_not_chosen = why_none or (None if chosen is not None else _("Select a slice in the worklist first."))
         for button in (self.ui.previousButton, self.ui.nextButton):
             session.enable(button, why_none)
+        why_correcting = None
+        if self.correcting.node is not None:
+            # They mark what is drawn, which the editor does not show now.
+            why_correcting = _("Switch off 'Correct the answer' to draw slices and mark them.")
         for button in (self.ui.drawnButton, self.ui.emptyButton):
-            session.enable(button, why_not_chosen)
+            session.enable(button, why_not_chosen or why_correcting)
         is_to_do = chosen is not None and chosen.state is SliceState.TODO
         session.enable(self.ui.toDoButton, why_not_chosen or (_("This slice is still 'to do'.") if is_to_do else None))
         decided = chosen is not None and chosen.state.is_decided
@@ -124,6 +138,7 @@ class DrawStep(Step):
             session.enable(
                 button,
                 why_not_chosen
+                or why_correcting
                 or (_("This slice is already marked as drawn or empty; click 'To do' first.") if decided else None),
             )
         self._show_offer()
@@ -141,7 +156,8 @@ class DrawStep(Step):
     def _show_editor(self) -> None:
         """Show the volume's segmentation in the Segment Editor, and watch its voxels."""
         volume = self.session.volume
-        segmentation = self.logic.drawnIn(volume) if volume is not None else None
+        drawing = self.logic.drawnIn(volume) if volume is not None else None
+        segmentation = self.correcting.node or drawing
         editor = self.ui.segmentEditorWidget
         # Let the panel become as narrow as the editor's minimum size, not its preferred size.
         self.ui.editorFrame.minimumWidth = editor.minimumSizeHint.width()
@@ -163,7 +179,7 @@ class DrawStep(Step):
         is_ready = segmentation is not None and editor.segmentationNode() is segmentation
         if is_ready and editor.sourceVolumeNode() is not volume:
             editor.setSourceVolumeNode(volume)
-        self.painting.watch(segmentation)
+        self.painting.watch(drawing if segmentation is drawing else None)
         if volume is not self._volume_shown:
             self._volume_shown = volume
             self.logic.panel.show_only_volume(volume, self.logic.panel.volumes())
@@ -225,6 +241,23 @@ class DrawStep(Step):
         self._offered = painted or self._offered
         self._show_offer()
 
+    def follow_results(self, on_result_changed: Callable[[], None]) -> None:
+        """Call `on_result_changed` whenever a correction has changed the result."""
+        self._on_result_changed = on_result_changed
+
+    def _result_corrected(self, slices: dict[str, int]) -> None:
+        """Offer to mark a corrected slice as drawn."""
+        volume = self.session.volume
+        planes = self.session.planes or list(slices)
+        shown = [plane for plane in planes if slices.get(plane) == self.logic.panel.slice_shown(volume, plane)]
+        plane = next(iter([*shown, *planes]), None)
+        self._corrected = None
+        if plane is not None and plane in slices:
+            item = self.logic.panel.worklist_item(volume, plane, slices[plane])
+            self._corrected = None if item.state.is_decided else item
+        self._on_result_changed()
+        self._show_offer()
+
     def offer_what_is_left(self) -> None:
         """When the user leaves a painted slice without marking it, keep offering to mark it."""
         if self._here is not None and self._here.volumeNode.GetScene() is not None:
@@ -242,6 +275,15 @@ class DrawStep(Step):
         return state is not None and state.is_decided
 
     def _show_offer(self) -> None:
+        corrected = self._corrected
+        if self.correcting.node is None or (corrected is not None and corrected.volumeNode is not self.session.volume):
+            corrected = self._corrected = None
+        if corrected is not None:
+            self.ui.offerFrame.visible = True
+            self.ui.offerLabel.text = _("{plane} slice {index} has been corrected. Is all of it right now?").format(
+                plane=translated(corrected.plane).capitalize(), index=corrected.index
+            )
+            return
         item = self._offered
         if item is not None and (
             item.volumeNode.GetScene() is None or self._is_decided(item) or not self._is_painted(item)
@@ -254,6 +296,9 @@ class DrawStep(Step):
             )
 
     def _accept(self) -> None:
+        if self._corrected is not None:
+            self._mark_corrected()
+            return
         item = self._offered
         if item is None:
             return
@@ -262,6 +307,20 @@ class DrawStep(Step):
             return
         self.logic.markDrawn(item.volumeNode, item.plane, item.index, structures=self.marked_for.chosen())
         self.session.refresh()
+
+    def _mark_corrected(self) -> None:
+        """Copy a corrected slice into the drawing, and mark it as drawn."""
+        item, node = self._corrected, self.correcting.node
+        self.correcting.take()
+        self.logic.panel.draw_as_corrected(item.volumeNode, node, item.plane, item.index)
+        self.logic.markDrawn(item.volumeNode, item.plane, item.index, structures=self.marked_for.chosen())
+        self._corrected = None
+        self.session.refresh()
+        self.session.say(
+            _("{plane} slice {index}: drawn, as the answer shows it.").format(
+                plane=translated(item.plane).capitalize(), index=item.index
+            )
+        )
 
     # --- marking slices ------------------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Panel:
         self.recommend = RecommendStep(self.session, self._continue_with_drawing)
         self.draw = DrawStep(self.session)
         self.result = ResultStep(self.session, self.draw.offer_what_is_left)
+        self.draw.follow_results(self._result_corrected)
         self.fill = FillStep(self.session, self.result)
         self.train = TrainStep(self.session, self._recommend_next, self.result)
         self.measure = MeasureStep(self.session)
@@ -266,6 +267,10 @@ class Panel:
                 self._scroll_soon(step)
             unfolded = [name for name, step in self.steps.items() if not step.section.collapsed]
             self.session.parameters.unfolded = ",".join(unfolded)
+
+    def _result_corrected(self) -> None:
+        self.result.refresh()
+        self.result.show_overlay()
 
     def _recommend_next(self, run: str) -> None:
         self.recommend.recommend(NEXT_ROUND_STRATEGY, [run], is_next=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
-from ..core.messages import joined
+from ..core.messages import counted, joined
 from .session import PanelSession
 from .step import Step
 from .structure_menu import StructureMenu
@@ -61,7 +61,9 @@ class ResultStep(Step):
         if node is None:
             return [self._why_none]
         report = self.logic.fillReport(node)
-        return [_("Shown: '{name}'.").format(name=node.GetName()), report.summary, *report.warnings]
+        count = self.logic.panel.correction_count(self.session.volume)
+        corrected = counted(count, _("{count} correction."), _("{count} corrections.")) if count else ""
+        return [_("Shown: '{name}'.").format(name=node.GetName()), corrected, report.summary, *report.warnings]
 
     def show(self, *nodes) -> bool:
         """Show the new result of the active volume alone; True if there is one.

@@ -156,7 +156,6 @@ class Correcting:
 
     def begin(self, volume_node, result_node) -> None:
         """From now on, what is painted in a result are corrections of it."""
-        self._answer = None
         answer = self._answer_of(volume_node, result_node)
         if answer.drawing is not None:
             _known(answer, answer.drawing)  # now, and not with the first stroke

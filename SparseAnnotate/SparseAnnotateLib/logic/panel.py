@@ -208,6 +208,21 @@ class PanelLogic:
         """How many corrections a volume has."""
         return self._correcting.count(volume_node)
 
+    def corrections_mark(self, volume_node) -> str:
+        """A text that changes with every correction of a volume, and differs between volumes; '' without any."""
+        segmentation = scene.annotated_segmentation(volume_node)
+        mark = scene.corrections_mark(segmentation) if segmentation is not None else ""
+        return f"{volume_node.GetID()} {mark}" if mark else ""
+
+    def slices_through(self, volume_node, place: Sequence[int]) -> dict[str, int]:
+        """The slices through a voxel (K, J, I) of a volume: plane to index."""
+        geometry = scene.geometry_of(volume_node)
+        return {plane.value: int(place[plane.array_axis(geometry)]) for plane in Plane}
+
+    def brush_for_correcting(self) -> Callable[[], None]:
+        """Let the Segment Editor paint balls, and over all segments; returns a function that restores its settings."""
+        return scene.brush_for_correcting(scene.segment_editor_node())
+
     def show_corrections(self, volume_node) -> None:
         """Outline the corrections of a volume in the slice views."""
         scene.show_corrections(volume_node, self._correcting.corrections(volume_node))

@@ -56,6 +56,7 @@ from .results import (
 from .sample_data import register_sample_data
 from .segment_editing import (
     apply_labels,
+    brush_for_correcting,
     differing_segments,
     editor_for,
     put_labels,
@@ -102,6 +103,7 @@ __all__ = [
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
+    "brush_for_correcting",
     "case_of",
     "changed_part",
     "confidence_of",

@@ -17,6 +17,7 @@ from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
 
 _EDITOR_TAG = "SparseAnnotate"
+_BALL_ATTRIBUTE = "BrushSphere"  # a setting of the effects Paint and Erase
 
 
 def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node) -> None:
@@ -210,6 +211,22 @@ def watch_segmentation(
             segmentation.RemoveObserver(tag)
 
     return stop
+
+
+def brush_for_correcting(editor_node) -> Callable[[], None]:
+    """Let an editor paint balls, and over all segments, since an answer has one label for each voxel.
+
+    Returns a function that restores the settings.
+    """
+    mode, is_ball = editor_node.GetOverwriteMode(), editor_node.GetAttribute(_BALL_ATTRIBUTE)
+    editor_node.SetOverwriteMode(editor_node.OverwriteAllSegments)
+    editor_node.SetAttribute(_BALL_ATTRIBUTE, "1")
+
+    def restore() -> None:
+        editor_node.SetOverwriteMode(mode)
+        editor_node.SetAttribute(_BALL_ATTRIBUTE, is_ball or "0")
+
+    return restore
 
 
 def segment_editor_node():

@@ -1,0 +1,179 @@
+"""The switch between drawing slices and correcting the answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SparseAnnotateLib import scene
+
+
+@pytest.fixture
+def filled(panel):
+    """Drawn slices, and a fill between them."""
+    panel.volume = panel.add_ball()
+    panel.recommend(20.0)
+    panel.add_segment(panel.volume)
+    for item in panel.items:
+        panel.paint(item.index)
+        panel.ui.drawnButton.click()
+    panel.ui.fillMethodSelector.setCurrentText("Shape")
+    panel.ui.fillButton.click()
+    panel.idle()
+    return panel
+
+
+def labels_of(panel, node) -> np.ndarray:
+    return scene.labels_of(node, panel.volume, {"ball": 1}).copy()
+
+
+def undrawn(panel) -> int:
+    """A slice of the ball between two drawn ones."""
+    drawn = {item.index for item in panel.items}
+    return next(n for n in range(8, 20) if n not in drawn)
+
+
+def stroke(panel, index: int, erase: bool = False) -> np.ndarray:
+    """Paint a square, or erase one in the middle, with the panel's Segment Editor; returns where."""
+    where = np.zeros(panel.labels.shape, bool)
+    rows, columns = ((12, 16), (14, 18)) if erase else ((1, 4), (1, 4))
+    where[index, rows[0] : rows[1], columns[0] : columns[1]] = True
+    panel.ui.segmentEditorWidget.paint(where, panel.ui.segmentEditorWidget.currentSegmentID(), erase)
+    panel.until(lambda: not panel.panel.draw.correcting.is_waiting)
+    return where
+
+
+def test_what_is_painted_in_the_answer_is_a_correction(filled):
+    ui, editor = filled.ui, filled.ui.segmentEditorWidget
+    drawing, node = filled.logic.drawnIn(filled.volume), filled.panel.result.node
+    drawn_before, index = labels_of(filled, drawing), undrawn(filled)
+    before = labels_of(filled, node)
+    assert ui.correctCheckBox.enabled
+    assert not ui.clearCorrectionsButton.enabled
+    ui.correctCheckBox.click()
+    assert editor.segmentationNode() is node
+    assert not ui.drawnButton.enabled
+    assert "Correct the answer" in ui.drawnButton.toolTip
+    where = stroke(filled, index)
+    now = labels_of(filled, node)
+    assert now[where].all()
+    assert "9 voxels were corrected." in filled.message
+    assert ui.correctionsLabel.text == "1 correction"
+    assert "1 correction." in ui.resultLabel.text
+    assert f"slice {index} has been corrected" in ui.offerLabel.text
+    np.testing.assert_array_equal(labels_of(filled, drawing), drawn_before)
+    stroke(filled, index, erase=True)
+    assert ui.correctionsLabel.text == "2 corrections"
+    editor.undo()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert "were undone" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, node), now)
+    editor.undo()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    assert filled.logic.corrections(filled.volume) is None
+    assert ui.correctionsLabel.text == ""
+    ui.correctCheckBox.click()
+    assert editor.segmentationNode() is drawing
+    assert ui.drawnButton.enabled
+
+
+def test_corrections_are_outlined_and_cleared(filled):
+    ui, node = filled.ui, filled.panel.result.node
+    before = labels_of(filled, node)
+
+    def outlines():
+        nodes = filled.mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
+        return [n for n in nodes if n.GetAttribute("SparseAnnotate.CorrectionOutlines")]
+
+    ui.correctCheckBox.click()
+    stroke(filled, undrawn(filled))
+    (outline,) = outlines()
+    assert scene.segment_names(outline) == ["ball"]
+    ui.correctCheckBox.click()
+    assert not outlines()
+    ui.correctCheckBox.click()
+    assert len(outlines()) == 1
+    ui.clearCorrectionsButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    assert not outlines()
+    assert "corrections were removed" in filled.message
+    assert not ui.clearCorrectionsButton.enabled
+
+
+def test_a_corrected_slice_is_marked_as_drawn(filled):
+    ui, node, index = filled.ui, filled.panel.result.node, undrawn(filled)
+    ui.correctCheckBox.click()
+    stroke(filled, index)
+    now = labels_of(filled, node)
+    ui.offerButton.click()
+    assert f"slice {index}: drawn, as the answer shows it." in filled.message
+    np.testing.assert_array_equal(labels_of(filled, filled.logic.drawnIn(filled.volume))[index], now[index])
+    assert filled.panel.draw.logic.panel.slice_state(filled.volume, "axial", index).is_decided
+    assert ui.offerFrame.isHidden()
+
+
+def test_a_new_result_is_corrected_from_then_on_and_without_one_slices_are_drawn(filled):
+    ui, editor = filled.ui, filled.ui.segmentEditorWidget
+    ui.correctCheckBox.click()
+    where = stroke(filled, undrawn(filled))
+    first = filled.panel.result.node
+    ui.fillButton.click()
+    filled.idle()
+    second = filled.panel.result.node
+    assert second is not first
+    assert editor.segmentationNode() is second
+    # The fill has taken the correction in.
+    assert labels_of(filled, second)[where].all()
+    assert not filled.logic.fillReport(second).warnings
+    for _ in range(2):
+        ui.discardButton.click()
+        filled.idle()
+    assert not ui.correctCheckBox.checked
+    assert not ui.correctCheckBox.enabled
+    assert "Fill between slices" in ui.correctCheckBox.toolTip
+    assert editor.segmentationNode() is filled.logic.drawnIn(filled.volume)
+    assert filled.logic.panel.correction_count(filled.volume) == 1
+
+
+def test_the_brush_is_as_before_afterwards_and_leaving_the_module_switches_off(filled):
+    ui, node = filled.ui, filled.logic.panel.segment_editor_node()
+    node.SetOverwriteMode(node.OverwriteNone)
+    ui.correctCheckBox.click()
+    assert node.GetOverwriteMode() == node.OverwriteAllSegments
+    assert node.GetAttribute("BrushSphere") == "1"
+    stroke(filled, undrawn(filled))
+    filled.widget.exit()
+    assert node.GetOverwriteMode() == node.OverwriteNone
+    assert node.GetAttribute("BrushSphere") == "0"
+    filled.widget.enter()
+    assert not ui.correctCheckBox.checked
+    assert filled.logic.panel.correction_count(filled.volume) == 1
+
+
+def test_a_stroke_right_before_the_switch_is_not_lost(filled):
+    ui, index = filled.ui, undrawn(filled)
+    ui.correctCheckBox.click()
+    where = np.zeros(filled.labels.shape, bool)
+    where[index, 1:4, 1:4] = True
+    ui.segmentEditorWidget.paint(where, ui.segmentEditorWidget.currentSegmentID())
+    ui.correctCheckBox.click()
+    assert filled.logic.panel.correction_count(filled.volume) == 1
+
+
+def test_a_stroke_on_a_drawn_slice_is_put_back_and_said(filled):
+    ui, node = filled.ui, filled.panel.result.node
+    before = labels_of(filled, node)
+    ui.correctCheckBox.click()
+    stroke(filled, filled.items[0].index)
+    assert "lies on drawn slices" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_closing_the_scene_while_correcting(filled):
+    filled.ui.correctCheckBox.click()
+    stroke(filled, undrawn(filled))
+    filled.mrml.mrmlScene.Clear(0)
+    filled.idle()
+    assert not filled.ui.correctCheckBox.checked
+    assert filled.ui.correctionsLabel.text == ""
