@@ -132,28 +132,30 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
     p.window.show_in_3d()
     p.take("3_fill")
     _save_thumbnail(p, p.out / "thumbnail.png")
+    p.window.show_in_3d(False)
+    _correct(p, case, masks)
     p.panel.open(p.panel.train)
     ui.iterationsSpinBox.value = iterations
     p.click(ui.estimateButton)
     ui.trainButton.click()
     half = 0.5 * ui.progressBar.maximum
     p.until(lambda: ui.progressBar.value > half or not p.logic.isBusy)
-    p.take("4_train")
+    p.take("5_train")
     p.idle()
     p.click(ui.runButton)
     _show_alone(p, p.panel.result.node)
     ui.confidenceCheckBox.click()
-    p.take("5_run")
+    p.take("6_run")
     ui.confidenceCheckBox.click()
     p.panel.open(p.panel.measure)
     ui.measuredSelector.setCurrentNode(p.panel.result.node)
     ui.referenceSelector.setCurrentNode(case.reference)
     p.click(ui.measureButton)
-    p.take("6_measure")
+    p.take("7_measure")
     p.panel.open(p.panel.environment)
     ui.environmentButton.click()
     p.until(lambda: bool(ui.versionsLabel.text))
-    p.take("7_environment")
+    p.take("8_environment")
 
 
 def _add_segments(p: _Photographer, case) -> dict[str, np.ndarray]:
@@ -185,6 +187,38 @@ def _paint(p: _Photographer, masks: dict[str, np.ndarray], item) -> None:
         stroke[layer] = mask[layer]
         p.ui.segmentEditorWidget.paint(stroke, name)
     p.until(lambda: not p.panel.draw.painting.is_waiting)
+
+
+def _correct(p: _Photographer, case, masks: dict[str, np.ndarray]) -> None:
+    """Correct the largest errors half-way between two drawn slices, take a picture, and remove the corrections."""
+    from scipy import ndimage
+
+    from SparseAnnotateLib import scene
+    from SparseAnnotateLib.core import Plane
+
+    node = p.panel.result.node
+    first, second = p.panel.draw.table.items[4].index, p.panel.draw.table.items[5].index
+    p.panel.open(p.panel.draw)
+    p.logic.jumpToSlice(case.volume, "coronal", (first + second) // 2)
+    axis = Plane.CORONAL.array_axis(scene.geometry_of(case.volume))
+    layer = tuple((first + second) // 2 if a == axis else slice(None) for a in range(3))
+    p.ui.correctCheckBox.click()
+    p.idle()
+    for name, mask in masks.items():
+        shown = scene.labels_of(node, case.volume, {name: 1})
+        missing = np.zeros_like(mask)
+        missing[layer] = mask[layer] & (shown[layer] == 0)
+        away = ndimage.distance_transform_edt(missing)
+        middle = np.unravel_index(int(away.argmax()), away.shape)
+        near = ndimage.distance_transform_edt(np.arange(away.size).reshape(away.shape) != away.argmax()) < 4
+        p.ui.segmentEditorWidget.paint(near & missing, name)
+        p.until(lambda: not p.panel.draw.correcting.is_waiting)
+        print(f"{name} at {middle}: {p.ui.messageLabel.text}")
+    p.idle()
+    p.take("4_correct")
+    p.click(p.ui.clearCorrectionsButton)
+    p.ui.correctCheckBox.click()
+    p.idle()
 
 
 def _show_alone(p: _Photographer, node) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
+from ..core import BadInputError, SparseAnnotateError
 from ..core.messages import counted, joined
 from .drawing_clock import DrawingClock
 from .session import PanelSession
 
 _STROKE_PAUSE_MS = 30
+_UNDO_KEYS, _REDO_KEYS = ("Z", "Ctrl+Z"), ("Y", "Ctrl+Y")
 
 
 class CorrectingMode:
     """The switch between drawing slices and correcting the answer; while it is on, the result is edited.
+
+    The undo of the Segment Editor would restore the result, but not what is known by the corrections. So it is hidden,
+    and its keys undo corrections.
 
     Args:
         on_switched: called when another segmentation is to be edited.
@@ -31,15 +37,18 @@ class CorrectingMode:
         self._session, self._logic, self._ui = session, session.logic, session.ui
         self._on_switched, self._on_corrected = on_switched, on_corrected
         self._volume = self._node = None
+        self._is_switching = False
         self._outlined = ""
         self._clock = DrawingClock()
         self._stop_watching = self._put_brush_back = lambda: None
+        self._keys: list = []
         # A stroke changes the segmentation several times; it is taken when it has ended.
         self._stroke = qt.QTimer()
         self._stroke.setSingleShot(True)
         self._stroke.setInterval(_STROKE_PAUSE_MS)
         self._stroke.connect("timeout()", lambda: session.attempt(self.take, keep_message=True))
-        self._ui.correctCheckBox.connect("toggled(bool)", lambda _on: session.attempt(self._switch))
+        self._ui.correctCheckBox.connect("toggled(bool)", lambda _on: session.attempt(self._toggled))
+        session.on_click(self._ui.undoCorrectionButton, self._undo)
         session.on_click(self._ui.clearCorrectionsButton, self._clear)
 
     @property
@@ -54,36 +63,27 @@ class CorrectingMode:
 
     def refresh(self) -> None:
         """Show the state of the scene; when another result has come, or another volume is active, correct that."""
+        if self._is_switching:
+            return
         session, ui = self._session, self._ui
         volume, result = session.volume, session.latest_result()
         why = None if result is not None else _("Fill between slices, or run a model on this volume, first.")
         if ui.correctCheckBox.checked and (result is not self._node or volume is not self._volume):
-            if result is None:
-                self.switch_off()
-            else:
-                self._begin(volume, result)
+            self._switch(volume, result)
         session.enable(ui.correctCheckBox, why)
         count = self._logic.panel.correction_count(volume) if volume is not None else 0
         ui.correctionsLabel.text = counted(count, _("{count} correction"), _("{count} corrections")) if count else ""
         session.enable(
             ui.clearCorrectionsButton, None if count else _("There are no corrections of this volume to remove.")
         )
+        can_undo = volume is not None and self._logic.panel.can_undo_correction(volume)
+        session.enable(ui.undoCorrectionButton, None if can_undo else _("There is no correction to undo."))
         self._outline()
-
-    def _outline(self) -> None:
-        """Outline the corrections, unless that has been done."""
-        mark = self._logic.panel.corrections_mark(self._volume) if self.node is not None else ""
-        if mark != self._outlined:
-            if mark:
-                self._logic.panel.show_corrections(self._volume)
-            else:
-                self._logic.panel.hide_corrections()
-            self._outlined = mark
 
     def switch_off(self) -> None:
         """Draw slices again."""
-        self._end()
-        self._ui.correctCheckBox.checked = False
+        if self._node is not None:
+            self._switch(None, None)
 
     def forget_scene(self) -> None:
         """The scene is being closed."""
@@ -92,14 +92,22 @@ class CorrectingMode:
         self._stop_watching = self._put_brush_back = lambda: None
         self._node = self._volume = None
         self._outlined = ""
-        self._ui.correctCheckBox.checked = False
+        self._give_editor_back()
+        self._uncheck()
 
     def take(self) -> None:
         """Take what has been painted since the last time as corrections."""
         self._stroke.stop()
         if self.node is None or self._volume is not self._session.volume:
             return
-        report = self._logic.panel.take_strokes(self._volume, self._node, self._clock.seconds)
+        try:
+            report = self._logic.panel.take_strokes(self._volume, self._node, self._clock.seconds)
+        except SparseAnnotateError:
+            # What was painted is no correction, and the next stroke would be none, either.
+            self._leave()
+            self._uncheck()
+            self._on_switched()
+            raise
         self._clock.start()
         if report is None:
             return
@@ -115,55 +123,115 @@ class CorrectingMode:
             self._session.say(joined(" ", [*text, *report.notes]))
         elif report.notes:
             self._session.say(joined(" ", report.notes), is_error=True)
-        else:
-            self._session.say(_("The correction and what followed from it were undone."))
         self.refresh()
         place = report.place
         self._on_corrected(self._logic.panel.slices_through(self._volume, place) if place is not None else {})
 
+    # --- undo -----------------------------------------------------------------------------------------------------
+
+    def _undo(self) -> None:
+        self._require_volume()
+        self._logic.undoCorrection(self._session.volume)
+        self._moved(_("The correction and what followed from it were undone."))
+
+    def _redo(self) -> None:
+        self._require_volume()
+        self._logic.redoCorrection(self._session.volume)
+        self._moved(_("The correction was made again."))
+
+    def _clear(self) -> None:
+        self._require_volume()
+        if self._logic.clearCorrections(self._session.volume):
+            text = _("The corrections were removed, and what followed from them in the result.")
+        else:
+            text = _(
+                "The corrections were removed. Results that have taken them in stay as they are: fill or run again."
+            )
+        self._moved(text)
+
+    def _require_volume(self) -> None:
+        if self._session.volume is None:
+            raise BadInputError(self._session.why_no_volume)
+
+    def _moved(self, text: str) -> None:
+        self._stroke.stop()
+        self._clock.start()
+        self.refresh()
+        self._on_corrected({})
+        self._session.say(text)
+
     # --- switching ------------------------------------------------------------------------------------------------
 
-    def _switch(self) -> None:
-        if self._ui.correctCheckBox.checked:
-            self.refresh()
-        else:
-            self._end()
+    def _toggled(self) -> None:
+        if not self._is_switching:
+            is_on = self._ui.correctCheckBox.checked
+            self._switch(*((self._session.volume, self._session.latest_result()) if is_on else (None, None)))
             self.refresh()
 
-    def _begin(self, volume, result) -> None:
-        self._end()
+    def _switch(self, volume, result) -> None:
+        """Correct a result from now on; without one, draw slices."""
+        if self._is_switching:
+            return
+        self._is_switching = True
         try:
-            self._logic.panel.begin_correcting(volume, result)
-        except Exception:
-            # The caller reports the error; slices are drawn as before.
-            self._ui.correctCheckBox.checked = False
-            raise
-        self._volume, self._node = volume, result
-        # Undo may replace whole segments.
-        self._stop_watching = self._logic.panel.watch_drawing(result, self._stroke.start, self._stroke.start)
-        self._put_brush_back = self._logic.panel.brush_for_correcting()
-        self._clock.start()
+            if self._node is not None:
+                if self.node is not None:
+                    self.take()
+                self._leave()
+            if result is not None:
+                self._logic.panel.begin_correcting(volume, result)
+                self._enter(volume, result)
+        finally:
+            self._ui.correctCheckBox.checked = self._node is not None
+            self._is_switching = False
+            self._outline()
         self._on_switched()
 
-    def _end(self) -> None:
-        if self._node is None:
-            return
-        if self.node is not None:
-            self.take()
+    def _enter(self, volume, result) -> None:
+        self._volume, self._node = volume, result
+        self._stop_watching = self._logic.panel.watch_drawing(result, self._stroke.start, self._stroke.start)
+        self._put_brush_back = self._logic.panel.brush_for_correcting()
+        editor = self._ui.segmentEditorWidget
+        # Neither segments nor masks are changed while correcting.
+        editor.undoEnabled = editor.addRemoveSegmentButtonsVisible = editor.maskingSectionVisible = False
+        window = slicer.util.mainWindow() or self._ui.correctCheckBox
+        for keys, action in ((_UNDO_KEYS, self._undo), (_REDO_KEYS, self._redo)):
+            for key in keys:
+                shortcut = qt.QShortcut(qt.QKeySequence(key), window)
+                shortcut.connect("activated()", lambda action=action: self._session.attempt(action))
+                self._keys.append(shortcut)
+        self._clock.start()
+
+    def _leave(self) -> None:
         self._stroke.stop()
         self._stop_watching()
         self._put_brush_back()
         self._stop_watching = self._put_brush_back = lambda: None
         self._node = self._volume = None
+        self._give_editor_back()
         self._logic.panel.end_correcting()
-        self._outline()
-        self._on_switched()
 
-    def _clear(self) -> None:
-        self.take()
-        self._logic.clearCorrections(self._session.volume)
-        self._session.refresh()
-        self._on_corrected({})
-        self._session.say(
-            _("The corrections were removed. Results that were made with them stay as they are: fill or run again.")
-        )
+    def _give_editor_back(self) -> None:
+        for shortcut in self._keys:
+            shortcut.enabled = False
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._keys = []
+        editor = self._ui.segmentEditorWidget
+        editor.undoEnabled = editor.addRemoveSegmentButtonsVisible = editor.maskingSectionVisible = True
+
+    def _uncheck(self) -> None:
+        was, self._is_switching = self._is_switching, True
+        self._ui.correctCheckBox.checked = False
+        self._is_switching = was
+        self._outline()
+
+    def _outline(self) -> None:
+        """Outline the corrections, unless that has been done."""
+        mark = self._logic.panel.corrections_mark(self._volume) if self.node is not None else ""
+        if mark != self._outlined:
+            if mark:
+                self._logic.panel.show_corrections(self._volume)
+            else:
+                self._logic.panel.hide_corrections()
+            self._outlined = mark

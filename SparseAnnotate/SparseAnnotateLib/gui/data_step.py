@@ -137,6 +137,8 @@ class DataStep(Step):
                 _("{count} of {all} marked slices do not match slices of this volume; their marks were not copied."),
                 all=marked,
             )
+        if self.logic.panel.has_corrections(node) and not self.logic.panel.has_corrections(copy):
+            text += " " + _("Its corrections were not copied, because they are of other voxels.")
         self.session.say(text)
 
     def _volumes_changed(self) -> None:

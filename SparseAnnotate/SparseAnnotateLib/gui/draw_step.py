@@ -34,7 +34,7 @@ class DrawStep(Step):
         self._offered = None
         self._volume_shown = None
         self.painting = PaintingWatch(session, self._stroke_ended)
-        self.correcting = CorrectingMode(session, self.refresh, self._result_corrected)
+        self.correcting = CorrectingMode(session, self._switched, self._result_corrected)
         self._has_keys = False
         self._stop_following_layers = lambda: None
         self.section.connect("contentsCollapsed(bool)", lambda _folded: self._update_mouse_and_keys())
@@ -83,6 +83,9 @@ class DrawStep(Step):
         """A Segment Editor that is not visible must neither paint nor react to keys."""
         if self.section.collapsed or self.session.parameters is None:
             self._release_mouse_and_keys()
+        elif self.correcting.node is not None:
+            # Its keys would undo in the editor alone.
+            self._release_keys()
         elif not self._has_keys:
             self.ui.segmentEditorWidget.installKeyboardShortcuts()
             self._has_keys = True
@@ -92,8 +95,11 @@ class DrawStep(Step):
         # An effect stays active when its widget is hidden: the next click in a slice view would paint.
         if editor.activeEffect() is not None:
             editor.setActiveEffect(None)
+        self._release_keys()
+
+    def _release_keys(self) -> None:
         if self._has_keys:
-            editor.uninstallKeyboardShortcuts()
+            self.ui.segmentEditorWidget.uninstallKeyboardShortcuts()
             self._has_keys = False
 
     def forget_scene(self) -> None:
@@ -240,6 +246,10 @@ class DrawStep(Step):
         self.clock.tick()
         self._offered = painted or self._offered
         self._show_offer()
+
+    def _switched(self) -> None:
+        self._update_mouse_and_keys()
+        self.refresh()
 
     def follow_results(self, on_result_changed: Callable[[], None]) -> None:
         """Call `on_result_changed` whenever a correction has changed the result."""

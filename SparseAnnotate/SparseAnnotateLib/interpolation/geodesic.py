@@ -26,14 +26,19 @@ def geodesic_odds(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) ->
 
     That is log(distance from outside / distance from inside), the distance being the smallest sum of intensity
     differences on a way there. Ways go straight in the plane, and to the next slice by at most one pixel sideways.
-    Slices of more than 16,384 pixels are averaged over squares of pixels before.
+    Slices of more than 16,384 pixels are averaged over squares of pixels before, unless the structure is so thin that
+    it would be lost.
 
     Args:
         image: (n, rows, columns) float32, intensities between 0 and 1.
         inside, outside: (n, rows, columns) bool, the voxels known to belong to it, and not to.
     """
+    sign = int(inside.any()) - int(outside.any())
+    if sign or not inside.any():
+        # Nothing is known of the other kind.
+        return np.full(image.shape, sign * np.log(_FAR / _SMALL), dtype=np.float32)
     rows, columns = image.shape[1:]
-    side = int(np.ceil((rows * columns / _MOST_PIXELS) ** 0.5))
+    side = min(int(np.ceil((rows * columns / _MOST_PIXELS) ** 0.5)), int(_width(inside) / 2))
     if side <= 1:
         return _odds(np.ascontiguousarray(image), np.stack([inside, outside]))
     shares = np.stack([_coarser(known.astype(np.float32), side) for known in (inside, outside)])
@@ -49,6 +54,14 @@ def _odds(image: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     distances += np.float32(_SMALL)
     odds: np.ndarray = np.log(distances[1] / distances[0])
     return odds
+
+
+def _width(mask: np.ndarray) -> float:
+    """About how wide the pieces of a mask are in its slices: as a long band with its area and outline, in pixels."""
+    inner = mask[:, 1:-1, 1:-1] & mask[:, :-2, 1:-1] & mask[:, 2:, 1:-1] & mask[:, 1:-1, :-2] & mask[:, 1:-1, 2:]
+    area = int(np.count_nonzero(mask))
+    outline = area - int(np.count_nonzero(inner))
+    return 2.0 * area / max(outline, 1)
 
 
 def _coarser(array: np.ndarray, side: int) -> np.ndarray:

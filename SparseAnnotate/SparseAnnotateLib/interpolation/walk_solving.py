@@ -43,7 +43,7 @@ def solved(
         pull[low] += edge * seeds[high]
         pull[high] += edge * seeds[low]
     # With few unknowns among the voxels, a matrix of the unknowns alone is smaller; else it takes longer to build.
-    is_mostly_free = 2 * np.count_nonzero(free) > free.size
+    is_mostly_free = 2 * np.count_nonzero(free) > free.size and min(free.shape) > 1
     unknown = np.ones_like(free) if is_mostly_free else free
     diagonal, right = (np.where(free, one, other)[unknown] for one, other in ((total, 1), (pull, 0)))
     matrix = _all_voxels(free, edges, diagonal) if is_mostly_free else _unknowns(free, edges, diagonal)

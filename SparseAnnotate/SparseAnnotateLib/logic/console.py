@@ -394,13 +394,20 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """All corrections of a volume, in order; None without any. Labels: 1, 2, ... in the order of the segments."""
         return self._correcting.corrections(volumeNode)
 
-    def clearCorrections(self, volumeNode) -> None:
-        """Remove all corrections of a volume; the result that was corrected last becomes what it was before them."""
-        self._correcting.clear(volumeNode)
+    def clearCorrections(self, volumeNode) -> bool:
+        """Remove all corrections of a volume.
+
+        The result that was corrected last becomes what it was before them, if that is known; then this returns True.
+        """
+        return self._correcting.clear(volumeNode)
 
     def undoCorrection(self, volumeNode) -> None:
         """Take back the last correction of a volume, and what followed from it."""
         self._correcting.undo(volumeNode)
+
+    def redoCorrection(self, volumeNode) -> None:
+        """Make the correction again that was undone last."""
+        self._correcting.redo(volumeNode)
 
     def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.

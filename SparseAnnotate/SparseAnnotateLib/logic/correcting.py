@@ -14,7 +14,7 @@ from ..core import BadInputError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
-from ..core.voxel_boxes import Box, along_axes, bounding_box, enclosing_box
+from ..core.voxel_boxes import Box, along_axes, enclosing_box
 from ..interpolation.correcting import correct as spread
 from ..interpolation.correcting import reachable
 from .result_nodes import latest_result
@@ -22,8 +22,6 @@ from .undoable_changes import UndoableChanges
 
 _CONFIDENCE = 90  # percent, of a result without one
 _MOST_STEPS = 50
-_Part = tuple[Box, np.ndarray, np.ndarray]
-"""A part of the volume, and the labels or confidences there before and after a correction."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,14 @@ class CorrectionReport:
     place: tuple[int, int, int] | None = None
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Step:
-    """One correction of an answer, to be found again when the Segment Editor undoes or redoes it."""
+    """One correction of an answer: the part of the volume that it changed, and what was there before and after."""
 
-    before: int
-    after: int
-    text_before: str
-    text_after: str
-    labels: _Part
-    confidence: _Part
+    part: Box
+    labels: tuple[np.ndarray, np.ndarray]
+    confidence: tuple[np.ndarray, np.ndarray]
+    corrections: tuple[str, str]
 
 
 @dataclass
@@ -61,27 +57,42 @@ class _Answer:
     """An answer that is being corrected.
 
     Attributes:
-        values: label of each segment name. labels: (K, J, I) of the node as it was seen last. stamp: of the node then.
-        mark: changes with every voxel, the same for the same labels. confidence: (K, J, I) percent, in place.
-        drawing: the segmentation that is drawn in. is_current: it has taken in all corrections that there are.
-        is_watched: what is painted in the node are corrections.
+        drawing: the segmentation that is drawn in; None before there is one.
+        values: label of each segment name. segments: IDs and names of the result's segments when it was read.
+        drawn_segments: the same of the drawing.
+        labels: (K, J, I) of the node as it was seen last. stamp: of its voxels then.
+        confidence: (K, J, I) percent, changed in place.
+        is_current: it has taken in all corrections that there are.
+        steps: corrections. made: how many of them; the others have been undone.
         annotation, known_by: what is known of the volume, and what that was read from.
     """
 
     volume: Any
     node: Any
+    drawing: Any
     values: dict[str, int]
+    segments: dict[str, str]
+    drawn_segments: dict[str, str]
     labels: np.ndarray
     confidence: np.ndarray
     stamp: tuple
-    drawing: Any
     is_current: bool
-    is_watched: bool = False
-    mark: int = 0
     annotation: SparseAnnotation | None = None
     known_by: tuple = ()
     steps: list[_Step] = field(default_factory=list)
+    made: int = 0
     _image: tuple[int, np.ndarray] | None = None
+
+    def is_of(self, volume_node, result_node=None) -> bool:
+        """Whether this is what is kept of a result; None: of any. Another frame of a sequence has another drawing."""
+        if self.volume is not volume_node or self.node.GetScene() is None or result_node not in (None, self.node):
+            return False
+        return self.drawing in (None, scene.annotated_segmentation(volume_node))
+
+    @property
+    def is_as_seen(self) -> bool:
+        """Whether nothing has changed in the node since it was seen last."""
+        return bool(self.stamp == scene.voxel_stamp(self.node))
 
     def image(self) -> np.ndarray:
         """(K, J, I): the image, which is checked again only when it has changed."""
@@ -89,15 +100,6 @@ class _Answer:
         if self._image is None or self._image[0] != now:
             self._image = now, scene.image_of(self.volume)
         return self._image[1]
-
-    def place_of(self, mark: int) -> int:
-        """How many of the steps have been made when the labels have this mark."""
-        return next((n for n, step in enumerate(self.steps) if step.before == mark), len(self.steps))
-
-    @property
-    def position(self) -> int:
-        """How many of the steps have been made: the others have been undone."""
-        return self.place_of(self.mark)
 
 
 class Correcting:
@@ -109,11 +111,13 @@ class Correcting:
 
     def __init__(self, changes: UndoableChanges):
         self._changes = changes
-        self._answer: _Answer | None = None
+        # The answer in which everything that is painted is a correction, and the last other one.
+        self._watched: _Answer | None = None
+        self._other: _Answer | None = None
 
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
-        self._answer = None
+        self._watched = self._other = None
 
     def corrections(self, volume_node) -> Corrections | None:
         """All corrections of a volume, with the label values of its drawing; None without any."""
@@ -139,9 +143,8 @@ class Correcting:
     ) -> CorrectionReport:
         """Say of the voxels around a point that they are a structure, or that they are not: see `ConsoleLogic`."""
         answer = self._answer_of(volume_node, _required_result(volume_node, result_node))
-        names = [name for name in answer.values if name == structure]
-        if not names:
-            known = listed([f"'{name}'" for name in answer.values], 8)
+        if structure not in answer.segments.values():
+            known = listed([f"'{name}'" for name in answer.segments.values()], 8)
             raise BadInputError(
                 _("'{result}' has no segment '{structure}'. It has: {known}.").format(
                     result=answer.node.GetName(), structure=structure, known=known
@@ -157,101 +160,131 @@ class Correcting:
     def begin(self, volume_node, result_node) -> None:
         """From now on, what is painted in a result are corrections of it."""
         answer = self._answer_of(volume_node, result_node)
+        self._watched, self._other = answer, None
         if answer.drawing is not None:
-            _known(answer, answer.drawing)  # now, and not with the first stroke
+            _known(answer)  # now, and not with the first stroke
             self._show(answer)
-            answer.stamp = scene.voxel_stamp(result_node)
-        answer.is_watched = True
 
     def end(self) -> None:
         """What is painted from now on are no corrections."""
-        if self._answer is not None:
-            self._answer.is_watched = False
+        if self._watched is not None:
+            self._watched, self._other = None, self._watched
 
     def take_strokes(self, volume_node, result_node, seconds: float = 0.0) -> CorrectionReport | None:
         """Take what has been painted or erased in a result since `begin` as corrections; None if nothing was.
 
-        What the Segment Editor has undone is taken back. `seconds`: what the strokes took.
+        `seconds`: what the strokes took. Raises BadInputError when they cannot be corrections; they are put back then,
+        where that is possible.
         """
-        answer = self._answer
-        if answer is None or not answer.is_watched or not _is_of(answer, volume_node, result_node):
-            return None
+        answer = self._watched
+        if answer is None or not answer.is_of(volume_node, result_node):
+            raise BadInputError(
+                _(
+                    "Another segmentation is drawn in since the correction of '{result}' began, so what was painted is "
+                    "no correction. Switch 'Correct the answer' off and on again."
+                ).format(result=result_node.GetName())
+            )
         return self._take(answer, seconds)
 
-    def clear(self, volume_node) -> None:
-        """Remove all corrections of a volume; the answer that took them in becomes what it was before them.
+    def clear(self, volume_node) -> bool:
+        """Remove all corrections of a volume; True when the answer that took them in is as it was before them.
 
         Raises BadInputError if there are none.
         """
         segmentation = scene.annotated_segmentation(volume_node)
         if segmentation is None or not scene.has_corrections(segmentation):
             raise BadInputError(_("'{volume}' has no corrections.").format(volume=volume_node.GetName()))
-        answer = self._answer
-        if answer is not None and self._is_seen(answer, volume_node):
-            steps = answer.steps[: answer.position]
-            if steps and answer.mark == steps[-1].after and not steps[0].text_before:
-                for step in reversed(steps):
-                    self._go_back(answer, step)
-            answer.steps = []
+        is_reverted = False
+        for answer in self._answers_of(volume_node):
+            if answer.made and answer.is_current and not answer.steps[0].corrections[0]:
+                while answer.made:
+                    self._move(answer, back=True)
+                is_reverted = True
+            answer.steps, answer.made = [], 0
         # Without reading them: this is also the way out of damaged ones.
         scene.put_corrections_text(segmentation, "")
+        return is_reverted
 
     def undo(self, volume_node) -> None:
         """Take back the last correction of a volume, and what followed from it.
 
         Raises BadInputError if there is none.
         """
-        answer = self._answer
-        position = answer.position if answer is not None and self._is_seen(answer, volume_node) else 0
-        if answer is None or not position or answer.steps[position - 1].after != answer.mark:
-            raise BadInputError(_("There is no correction to undo on '{volume}'.").format(volume=volume_node.GetName()))
-        self._go_back(answer, answer.steps[position - 1])
+        for answer in self._answers_of(volume_node):
+            if answer.made:
+                self._move(answer, back=True)
+                return
+        raise BadInputError(_("There is no correction to undo on '{volume}'.").format(volume=volume_node.GetName()))
+
+    def redo(self, volume_node) -> None:
+        """Make the correction again that was undone last. Raises BadInputError if there is none."""
+        for answer in self._answers_of(volume_node):
+            if answer.made < len(answer.steps):
+                self._move(answer, back=False)
+                return
+        raise BadInputError(_("There is no correction to redo on '{volume}'.").format(volume=volume_node.GetName()))
+
+    def can_undo(self, volume_node) -> bool:
+        """True if there is a correction to undo."""
+        kept = (self._watched, self._other)
+        return any(answer is not None and answer.is_of(volume_node) and answer.made > 0 for answer in kept)
 
     # --- the answer that is corrected -----------------------------------------------------------------------------
 
     def _answer_of(self, volume_node, result_node) -> _Answer:
-        answer = self._answer
-        if answer is None or not _is_of(answer, volume_node, result_node) or not self._is_seen(answer, volume_node):
-            self._answer = answer = _read(volume_node, result_node)
-        return answer
+        """What is kept of a result, with all that was painted in it; read if it has changed since."""
+        for answer in self._answers_of(volume_node):
+            if answer.node is result_node:
+                return answer
+        self._other = _read(volume_node, result_node)
+        return self._other
 
-    def _is_seen(self, answer: _Answer, volume_node) -> bool:
-        """Whether the answer is still there, and as it was seen last; strokes that were not taken are taken first."""
-        if answer.volume is not volume_node or answer.node.GetScene() is None:
-            return False
-        if answer.is_watched:
-            self._take(answer, 0.0)
-        return bool(answer.stamp == scene.voxel_stamp(answer.node))
+    def _answers_of(self, volume_node) -> list[_Answer]:
+        """What is kept of results of a volume, and shows what they show now; strokes in them are taken first."""
+        found = []
+        for answer in (self._watched, self._other):
+            if answer is None or not answer.is_of(volume_node):
+                continue
+            if answer is self._watched:
+                self._take(answer, 0.0)
+            if answer.is_as_seen:
+                found.append(answer)
+        return found
 
     def _take(self, answer: _Answer, seconds: float) -> CorrectionReport | None:
         """Take what has changed in the node since it was seen last."""
-        stamp = scene.voxel_stamp(answer.node)
-        if stamp == answer.stamp:
+        if answer.is_as_seen:
             return None
+        self._check_segments(answer)
         found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
-        answer.stamp = stamp
         if found is None:
+            answer.stamp = scene.voxel_stamp(answer.node)
             return None
         part, now = found
-        mark = answer.mark + _difference(part, answer.labels[part], now, answer.labels.shape)
-        if self._is_undone(answer, mark % _MODULUS, part, now):
-            return CorrectionReport(self.count(answer.volume))
-        return self._add(answer, _strokes(part, answer.labels[part], now, answer.labels.shape, seconds), (part, now))
+        try:
+            return self._add(answer, _strokes(part, answer.labels[part], now, answer.labels.shape, seconds), found)
+        except BadInputError:
+            self._show(answer)
+            raise
 
-    def _is_undone(self, answer: _Answer, mark: int, part: Box, now: np.ndarray) -> bool:
-        """Whether the labels are those before or after an earlier correction; then the corrections follow."""
-        if not any(mark in (step.before, step.after) for step in answer.steps):
-            return False
-        here, there = answer.position, answer.place_of(mark)
-        for step in reversed(answer.steps[there:here]):
-            answer.confidence[step.confidence[0]] = step.confidence[1]
-        for step in answer.steps[here:there]:
-            answer.confidence[step.confidence[0]] = step.confidence[2]
-        text = answer.steps[there].text_before if there < len(answer.steps) else answer.steps[-1].text_after
-        answer.labels[part] = now
-        answer.mark = mark
-        self._finish(answer, text)
-        return True
+    def _check_segments(self, answer: _Answer) -> None:
+        """Raise BadInputError, and forget the answer, when segments are not those that were there when it was read."""
+        is_same = _segments(answer.node) == answer.segments
+        if answer.drawing is not None:
+            now = _segments(answer.drawing)
+            is_same = is_same and all(now.get(s) == name for s, name in answer.drawn_segments.items())
+        if is_same:
+            return
+        if answer is self._watched:
+            self._watched = None
+        if answer is self._other:
+            self._other = None
+        raise BadInputError(
+            _(
+                "Segments of '{result}', or of the drawing, were added, renamed or removed while the answer was "
+                "corrected, so what was painted last is no correction. Switch 'Correct the answer' off and on again."
+            ).format(result=answer.node.GetName())
+        )
 
     def _add(
         self, answer: _Answer, strokes: Sequence[Stroke], painted: tuple[Box, np.ndarray] | None = None
@@ -260,13 +293,11 @@ class Correcting:
 
         `painted`: the part of the volume in which the node shows other labels than before, and these labels.
         """
-        drawn = scene.annotated_segmentation(answer.volume)
-        if drawn is not None:
-            shared = [name for name in answer.values if name in scene.structure_names(drawn)]
-            scene.require_current(answer.node, answer.volume, drawn, shared)
-        segmentation = _drawing_with(answer)
-        annotation, is_read_again = _known(answer, segmentation)
-        text_before, labels, sure = scene.corrections_text(segmentation), answer.labels, answer.confidence
+        self._check_segments(answer)
+        scene.require_current(answer.node, answer.volume, answer.drawing, list(answer.drawn_segments.values()))
+        _make_room(answer)
+        annotation, is_read_again = _known(answer)
+        text_before, labels, sure = scene.corrections_text(answer.drawing), answer.labels, answer.confidence
         # Only the part that can change: copies of large volumes would take long.
         parts = [reachable(stroke, annotation) for stroke in strokes]
         place = enclosing_box([*parts, painted[0]] if painted is not None else parts)
@@ -285,18 +316,15 @@ class Correcting:
             annotation = added.annotation
             kept.append(added.stroke)
             notes += added.notes
-        if kept:
-            scene.store_corrections(segmentation, answer.volume, annotation.corrections, answer.values)
-            answer.annotation = annotation
         after = labels[place].copy()
-        mark = (answer.mark + _difference(place, before, after, labels.shape)) % _MODULUS
-        text = scene.corrections_text(segmentation)
-        step = _Step(
-            answer.mark, mark, text_before, text, (place, before, after), (place, sure_before, sure[place].copy())
-        )
-        if mark != answer.mark or text != text_before:
-            answer.steps = [*answer.steps[: answer.position], step][-_MOST_STEPS:]
-        answer.mark = mark
+        if kept:
+            scene.store_corrections(answer.drawing, answer.volume, annotation.corrections, answer.values)
+            answer.annotation = annotation
+            texts = text_before, scene.corrections_text(answer.drawing)
+            step = _Step(place, (before, after), (sure_before, sure[place].copy()), texts)
+            answer.steps = [*answer.steps[: answer.made], step][-_MOST_STEPS:]
+            answer.made = len(answer.steps)
+            self._leave_behind(answer)
         if is_read_again:
             self._show(answer)
         else:
@@ -305,44 +333,55 @@ class Correcting:
                 part, now = painted
                 shown[_within(part, place)] = now
             self._put(answer, place, shown)
-        self._finish(answer, text)
+        self._finish(answer)
         count = len(annotation.corrections.strokes) if annotation.corrections is not None else 0
+        followed = before != after
+        for stroke in kept:
+            followed[_places(stroke, place, labels.shape)] = False
         voxels = sum(len(stroke.voxels) for stroke in kept)
-        changed = max(int(np.count_nonzero(before != after)) - voxels, 0)
+        changed = int(np.count_nonzero(followed))
         return CorrectionReport(count, voxels, changed, tuple(dict.fromkeys(notes)), _middle(kept, labels.shape))
+
+    def _leave_behind(self, answer: _Answer) -> None:
+        """Another answer of the same drawing has not taken in what was corrected in this one."""
+        for other in (self._watched, self._other):
+            if other is not None and other is not answer and other.drawing is answer.drawing:
+                other.steps, other.made, other.is_current = [], 0, False
+
+    def _move(self, answer: _Answer, back: bool) -> None:
+        """Undo the last step, or make the next one again; drawn slices stay as they are drawn now."""
+        self._check_segments(answer)
+        step = answer.steps[answer.made - 1 if back else answer.made]
+        which = 0 if back else 1
+        answer.labels[step.part] = step.labels[which]
+        answer.confidence[step.part] = step.confidence[which]
+        answer.made += -1 if back else 1
+        scene.put_corrections_text(answer.drawing, step.corrections[which])
+        annotation, _is_read_again = _known(answer)
+        annotation.restore_drawn(answer.labels)
+        self._show(answer)
+        self._finish(answer)
 
     def _show(self, answer: _Answer) -> None:
         """Make the node show the labels everywhere."""
         found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
         if found is not None:
             self._put(answer, *found)
+        answer.stamp = scene.voxel_stamp(answer.node)
 
     def _put(self, answer: _Answer, part: Box, now: np.ndarray) -> None:
         """Make the node show the labels in a part of the volume, where it shows `now`."""
         editor = self._changes.editor(answer.volume, answer.node)
         scene.put_labels(answer.node, answer.volume, part, now, answer.labels[part], answer.values, editor)
 
-    def _go_back(self, answer: _Answer, step: _Step) -> None:
-        for array, (part, before, _after) in ((answer.labels, step.labels), (answer.confidence, step.confidence)):
-            array[part] = before
-        answer.mark = step.before
-        self._show(answer)
-        self._finish(answer, step.text_before)
-
-    def _finish(self, answer: _Answer, text: str) -> None:
-        """Store the corrections, and note that the answer has taken them in."""
-        segmentation = scene.annotated_segmentation(answer.volume)
-        if scene.corrections_text(segmentation) != text:
-            scene.put_corrections_text(segmentation, text)
+    def _finish(self, answer: _Answer) -> None:
+        """Note that the answer has taken the corrections in, and that it is as it was seen."""
         if answer.is_current:
             scene.note_corrections(answer.node, answer.volume)
         confidence = scene.confidence_of(answer.node)
         if confidence is not None:
             slicer.util.arrayFromVolumeModified(confidence)
         answer.stamp = scene.voxel_stamp(answer.node)
-
-
-_MODULUS = 2**64
 
 
 def _required_result(volume_node, result_node):
@@ -364,73 +403,63 @@ def _read(volume_node, result_node) -> _Answer:
                 result=result_node.GetName(), volume=volume_node.GetName()
             )
         )
-    segmentation = scene.annotated_segmentation(volume_node)
-    own = scene.label_values(segmentation) if segmentation is not None else {}
+    drawing = scene.annotated_segmentation(volume_node)
+    own = scene.label_values(drawing) if drawing is not None else {}
     names = scene.segment_names(result_node)
-    scene.require_current(result_node, volume_node, segmentation, [n for n in names if n in own])
+    scene.require_current(result_node, volume_node, drawing, [name for name in names if name in own])
     values = dict(own)
     for name in names:
         values.setdefault(name, len(values) + 1)
     labels = scene.labels_of(result_node, volume_node, {name: values[name] for name in names})
-    confidence_node = scene.confidence_of(result_node)
-    confidence = None
+    confidence_node, confidence = scene.confidence_of(result_node), None
     if confidence_node is not None:
         # Slicer may store it in another orientation than the volume when a scene is opened.
         array, grid = slicer.util.arrayFromVolume(confidence_node), scene.geometry_of(confidence_node)
         confidence = scene.geometry_of(volume_node).with_same_voxels(array, grid)
     if confidence is None:
         confidence = np.full(labels.shape, _CONFIDENCE, dtype=np.uint8)
-    stamp, is_current = scene.voxel_stamp(result_node), not scene.corrected_since(result_node, volume_node)
-    return _Answer(volume_node, result_node, values, labels, confidence, stamp, segmentation, is_current)
+    return _Answer(
+        volume_node,
+        result_node,
+        drawing,
+        values,
+        _segments(result_node),
+        _segments(drawing) if drawing is not None else {},
+        labels,
+        confidence,
+        scene.voxel_stamp(result_node),
+        not scene.corrected_since(result_node, volume_node),
+    )
 
 
-def _is_of(answer: _Answer, volume_node, result_node) -> bool:
-    """Whether this is what is kept of a result. Another frame of a sequence has another drawing."""
-    is_same = answer.node is result_node and answer.volume is volume_node
-    return is_same and answer.drawing in (None, scene.annotated_segmentation(volume_node))
+def _segments(segmentation_node) -> dict[str, str]:
+    """ID and name of each segment."""
+    segmentation = segmentation_node.GetSegmentation()
+    return {s: segmentation.GetSegment(s).GetName() for s in scene.segment_ids(segmentation_node)}
 
 
-def _drawing_with(answer: _Answer):
-    """The segmentation that is drawn in, with all segments of the answer: corrections are stored in it."""
-    segmentation = scene.annotated_segmentation(answer.volume, create=True)
-    known = scene.structure_names(segmentation)
-    if any(name not in known for name in scene.segment_names(answer.node)):
-        scene.add_segments_like(segmentation, answer.node)
-    return segmentation
+def _make_room(answer: _Answer) -> None:
+    """Create the drawing if there is none, with all segments of the answer: corrections are stored in it."""
+    if answer.drawing is None:
+        answer.drawing = scene.annotated_segmentation(answer.volume, create=True)
+    if any(name not in scene.structure_names(answer.drawing) for name in answer.segments.values()):
+        scene.add_segments_like(answer.drawing, answer.node)
+    answer.drawn_segments = {s: name for s, name in _segments(answer.drawing).items() if name in answer.values}
 
 
-def _within(part: Box, whole: Box) -> Box:
-    """Where a part of the volume lies in a larger part."""
-    return along_axes(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
-
-
-def _known(answer: _Answer, segmentation) -> tuple[SparseAnnotation, bool]:
+def _known(answer: _Answer) -> tuple[SparseAnnotation, bool]:
     """What is known of the volume, and whether drawn slices were read again: when something was drawn or marked."""
-    known_by = (scene.voxel_stamp(segmentation), scene.stored_ledger(segmentation, answer.volume))
+    known_by = (scene.voxel_stamp(answer.drawing), scene.stored_ledger(answer.drawing, answer.volume))
     if answer.annotation is None or known_by != answer.known_by:
-        answer.annotation = scene.annotation_of(answer.volume, segmentation, answer.values)
+        answer.annotation = scene.annotation_of(answer.volume, answer.drawing, answer.values)
         answer.known_by = known_by
-        labels = answer.labels.copy()
         answer.annotation.restore_drawn(answer.labels)
-        whole = bounding_box(labels != answer.labels)
-        if whole is not None:
-            answer.mark += _difference(whole, labels[whole], answer.labels[whole], labels.shape)
-            answer.mark %= _MODULUS
         return answer.annotation, True
-    stored = scene.corrections_of(segmentation, answer.volume, answer.values)
+    stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
     before = answer.annotation.corrections
     if (stored.strokes if stored is not None else ()) != (before.strokes if before is not None else ()):
         answer.annotation = replace(answer.annotation, corrections=stored)
     return answer.annotation, False
-
-
-def _middle(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """(K, J, I) of a voxel in the middle of strokes; None without any."""
-    if not strokes:
-        return None
-    voxels = strokes[0].voxels
-    k, j, i = np.unravel_index(int(voxels[len(voxels) // 2]), shape)
-    return int(k), int(j), int(i)
 
 
 def _strokes(part: Box, before: np.ndarray, now: np.ndarray, shape: tuple[int, ...], seconds: float) -> list[Stroke]:
@@ -450,18 +479,21 @@ def _strokes(part: Box, before: np.ndarray, now: np.ndarray, shape: tuple[int, .
     return strokes
 
 
-def _difference(part: Box, before: np.ndarray, after: np.ndarray, shape: tuple[int, ...]) -> int:
-    """What the change of some voxels adds to a sum over all voxels that tells label arrays apart."""
-    places = np.nonzero(before != after)
-    voxels = np.ravel_multi_index(tuple(p + s.start for p, s in zip(places, part, strict=True)), shape)
-    sums = [int(_mixed(voxels, labels[places]).sum(dtype=np.uint64)) for labels in (after, before)]
-    return sums[0] - sums[1]
+def _places(stroke: Stroke, part: Box, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Where the voxels of a stroke lie in a part of the volume that holds them."""
+    places = np.unravel_index(stroke.voxels, shape)
+    return tuple(axis - side.start for axis, side in zip(places, part, strict=True))
 
 
-def _mixed(voxels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) uint64: a number for each voxel with its label, like a random one; 0 for label 0."""
-    key = voxels.astype(np.uint64) * np.uint64(65536) + labels.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = np.where(labels > 0, key ^ (key >> np.uint64(31)), np.uint64(0))
-    return mixed
+def _within(part: Box, whole: Box) -> Box:
+    """Where a part of the volume lies in a larger part."""
+    return along_axes(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
+
+
+def _middle(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """(K, J, I) of a voxel in the middle of strokes; None without any."""
+    if not strokes:
+        return None
+    voxels = strokes[0].voxels
+    k, j, i = np.unravel_index(int(voxels[len(voxels) // 2]), shape)
+    return int(k), int(j), int(i)

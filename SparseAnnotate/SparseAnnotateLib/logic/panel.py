@@ -148,6 +148,10 @@ class PanelLogic:
         """How many slices have been marked as drawn or empty in a segmentation."""
         return scene.marked_slice_count(segmentation_node)
 
+    def has_corrections(self, segmentation_node) -> bool:
+        """True when something was corrected in results of a volume that is drawn on in this segmentation."""
+        return scene.has_corrections(segmentation_node)
+
     def has_segments(self, volume_node) -> bool:
         """True if there is a segment to draw in."""
         segmentation = scene.annotated_segmentation(volume_node)
@@ -203,6 +207,10 @@ class PanelLogic:
     def take_strokes(self, volume_node, result_node, seconds: float) -> CorrectionReport | None:
         """Take what has been painted in a result since `begin_correcting` as corrections; None if nothing was."""
         return self._correcting.take_strokes(volume_node, result_node, seconds)
+
+    def can_undo_correction(self, volume_node) -> bool:
+        """True if there is a correction to undo."""
+        return self._correcting.can_undo(volume_node)
 
     def correction_count(self, volume_node) -> int:
         """How many corrections a volume has."""

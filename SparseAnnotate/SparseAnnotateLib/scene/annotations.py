@@ -8,11 +8,11 @@ from collections.abc import Generator, Iterable, Sequence
 import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotation, VolumeGeometry
+from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.messages import _, joined
-from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
+from .corrections_store import corrections_of, knows_of_corrections
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
@@ -25,7 +25,6 @@ _SELF_ROLE = "SparseAnnotate.Self"
 _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 _EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
-_EXPORTED_CORRECTIONS_ATTRIBUTE = "SparseAnnotate.ExportedCorrections"
 # Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
@@ -215,11 +214,14 @@ def _export_corrections(cohort: Cohort, volume_node, segmentation_node, values: 
     """Write the corrections into the cohort, unless they are the same there."""
     name = case_of(volume_node)
     corrections = corrections_of(segmentation_node, volume_node, values)
-    mark = f"{cohort.folder}|{name}|{corrections_mark(segmentation_node)}|{hash(geometry_of(volume_node))}"
-    is_written = cohort.corrections_path(name).is_file() == (corrections is not None)
-    if not is_written or volume_node.GetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE) != mark:
+    try:
+        stored = cohort.corrections(name)
+    except SparseAnnotateError:  # damaged, or of a structure that is not there any more: replaced
+        is_same = False
+    else:
+        is_same = (stored.strokes if stored else ()) == (corrections.strokes if corrections else ())
+    if not is_same:
         cohort.save_corrections(name, corrections)
-        volume_node.SetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE, mark)
 
 
 def _first_with(owner, attribute: str, name: str):

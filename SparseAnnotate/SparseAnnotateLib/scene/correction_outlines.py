@@ -1,4 +1,4 @@
-"""Outlines of corrections in the slice views: in the colours of the structures, and in black where something is not."""
+"""Outlines of corrections in the slice views: yellow, and black where they say that something is not there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from vtk.util import numpy_support
 from ..core.corrections import Corrections
 from ..core.messages import _
 from .annotations import annotated_segmentation, label_values
-from .segmentation_nodes import segment_ids
 from .voxel_grids import volume_layer
 
 _ATTRIBUTE = "SparseAnnotate.CorrectionOutlines"
-_NOT_IT = (0.0, 0.0, 0.0)
+_IS_IT, _NOT_IT = (1.0, 0.9, 0.1), (0.0, 0.0, 0.0)
 
 
 def show_corrections(volume_node, corrections: Corrections | None) -> None:
@@ -28,14 +27,10 @@ def show_corrections(volume_node, corrections: Corrections | None) -> None:
     node = _node()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    colours = {
-        segmentation.GetSegmentation().GetSegment(s).GetName(): segmentation.GetSegmentation().GetSegment(s).GetColor()
-        for s in segment_ids(segmentation)
-    }
     voxels, labels = corrections.inside
     wanted: dict[str, tuple[np.ndarray, tuple[float, ...]]] = {}
     for name, value in label_values(segmentation).items():
-        wanted[name] = voxels[labels == value], colours[name]
+        wanted[name] = voxels[labels == value], _IS_IT
         wanted[_("not {structure}").format(structure=name)] = (
             corrections.outside.get(value, np.empty(0, np.int64)),
             _NOT_IT,
@@ -93,5 +88,5 @@ def _node():
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     display.SetVisibility3D(False)
-    display.SetSliceIntersectionThickness(2)
+    display.SetSliceIntersectionThickness(3)
     return node

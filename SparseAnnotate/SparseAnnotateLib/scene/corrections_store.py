@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..core.corrections import Corrections, Stroke
 from ..core.corrections_file import StoredStroke, spans_of, voxels_in_spans
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
-from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
+from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume, relations_within
 from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.Corrections"
@@ -66,24 +66,12 @@ def corrections_of(segmentation_node, volume_node, values: Mapping[str, int]) ->
 
     Raises BadInputError when they are damaged, or it cannot be determined which voxels of the volume they are.
     """
-    text = _text(segmentation_node)
-    if not text:
-        return None
-    kept = parse_json(text, KeptCorrections, _source(segmentation_node))
-    relation = relation_to_volume(kept.anchor, segmentation_node, volume_node, lambda _: 0, np.ndarray.tobytes)
     shape = geometry_of(volume_node).shape
-    segmentation = segmentation_node.GetSegmentation()
     strokes = []
-    for one in kept.strokes:
-        segment = segmentation.GetSegment(one.structure)
-        value = values.get(segment.GetName()) if segment is not None else None
-        if value is None:
-            continue
-        voxels = voxels_in_spans(one.spans, int(np.prod(kept.anchor.shape)))
-        if voxels is None:
-            raise BadInputError(_("{source} is damaged.").format(source=_source(segmentation_node).capitalize()))
-        voxels = _moved(voxels, kept.anchor.shape, relation, shape)
-        if len(voxels):
+    for one in _stored(segmentation_node, volume_node):
+        value = values.get(_name_of(one, segmentation_node))
+        voxels = voxels_in_spans(one.spans, int(np.prod(shape)))
+        if value is not None and voxels is not None and len(voxels):
             strokes.append(Stroke(voxels, value, one.is_in, one.seconds))
     return Corrections(shape, tuple(strokes)) if strokes else None
 
@@ -91,29 +79,84 @@ def corrections_of(segmentation_node, volume_node, values: Mapping[str, int]) ->
 def store_corrections(
     segmentation_node, volume_node, corrections: Corrections | None, values: Mapping[str, int]
 ) -> None:
-    """Store corrections on the voxels of the volume as it is now; `values` as for `corrections_of`."""
-    if corrections is None or not corrections.strokes:
-        segmentation_node.SetAttribute(_ATTRIBUTE, "")
-        return
+    """Store corrections on the voxels of the volume as it is now; `values` as for `corrections_of`.
+
+    Those of segments without a value, or that have been removed, stay: removing a segment can be undone.
+    """
+    others = [one for one in _stored(segmentation_node, volume_node) if _name_of(one, segmentation_node) not in values]
     identify = segmentation_node.GetSegmentation().GetSegmentIdBySegmentName
     identifiers = {value: identify(name) for name, value in values.items()}
-    strokes = tuple(
-        StoredStroke(identifiers[s.value], s.is_in, s.seconds, spans_of(s.voxels)) for s in corrections.strokes
-    )
-    kept = KeptCorrections(anchor_of(segmentation_node, volume_node, {}), strokes)
+    own = [
+        StoredStroke(identifiers[s.value], s.is_in, s.seconds, spans_of(s.voxels))
+        for s in (corrections.strokes if corrections is not None else ())
+    ]
+    if not own and not others:
+        segmentation_node.SetAttribute(_ATTRIBUTE, "")
+        return
+    kept = KeptCorrections(anchor_of(segmentation_node, volume_node, {}), (*others, *own))
     segmentation_node.SetAttribute(_ATTRIBUTE, to_text(kept))
 
 
-def copy_corrections(source_node, target_node) -> None:
-    """Store the corrections of a segmentation in a copy of it with the same coordinates and segment IDs."""
-    if knows_of_corrections(source_node):
-        target_node.SetAttribute(_ATTRIBUTE, _text(source_node))
+def copy_corrections(source_node, volume_node, local: np.ndarray, target_node) -> None:
+    """Store the corrections of a segmentation in a copy of it on the volume's grid, with the same segment IDs.
+
+    Nothing is stored when the voxels of the two grids are not the same.
+
+    Args:
+        local: (4, 4) voxel index of the volume's array to the coordinates of the source, where the copy's voxels come
+            from.
+    """
+    text = _text(source_node)
+    if not text:
+        return
+    kept = parse_json(text, KeptCorrections, _source(source_node))
+    shape = geometry_of(volume_node).shape
+    found = relations_within(kept.anchor, source_node, local, shape)
+    if len(found) != 1:
+        return
+    moved = _on_grid(kept, found[0], shape, source_node)
+    if moved:
+        copied = KeptCorrections(anchor_of(target_node, volume_node, {}), moved)
+        target_node.SetAttribute(_ATTRIBUTE, to_text(copied))
+
+
+def _stored(segmentation_node, volume_node) -> tuple[StoredStroke, ...]:
+    """The strokes as stored, with their voxels on the volume's grid as it is now. Raises as `corrections_of`."""
+    text = _text(segmentation_node)
+    if not text:
+        return ()
+    kept = parse_json(text, KeptCorrections, _source(segmentation_node))
+    relation = relation_to_volume(kept.anchor, segmentation_node, volume_node, lambda _: 0, np.ndarray.tobytes)
+    return _on_grid(kept, relation, geometry_of(volume_node).shape, segmentation_node)
+
+
+def _on_grid(
+    kept: KeptCorrections, relation: np.ndarray, shape: tuple[int, ...], segmentation_node
+) -> tuple[StoredStroke, ...]:
+    strokes = []
+    for one in kept.strokes:
+        voxels = voxels_in_spans(one.spans, int(np.prod(kept.anchor.shape)))
+        if voxels is None:
+            raise BadInputError(
+                _("The corrections stored in the segmentation '{segmentation}' are damaged.").format(
+                    segmentation=segmentation_node.GetName()
+                )
+            )
+        if not np.array_equal(relation, np.eye(4)) or tuple(kept.anchor.shape) != tuple(shape):
+            one = replace(one, spans=spans_of(_moved(voxels, kept.anchor.shape, relation, shape)))
+        if one.spans:
+            strokes.append(one)
+    return tuple(strokes)
+
+
+def _name_of(stroke: StoredStroke, segmentation_node) -> str:
+    """Name of the segment that a stored stroke is of; '' when it has been removed."""
+    segment = segmentation_node.GetSegmentation().GetSegment(stroke.structure)
+    return segment.GetName() if segment is not None else ""
 
 
 def _moved(voxels: np.ndarray, old: tuple[int, ...], relation: np.ndarray, new: tuple[int, ...]) -> np.ndarray:
     """(n,) int64, sorted: voxels of a grid of one shape, as those of another; what lies outside of that is left out."""
-    if np.array_equal(relation, np.eye(4)) and tuple(old) == tuple(new):
-        return voxels
     ijk = np.stack(np.unravel_index(voxels, old))[::-1]
     kji = (relation[:3, :3].astype(np.int64) @ ijk + relation[:3, 3:].astype(np.int64))[::-1]
     inside = ((kji >= 0) & (kji < np.array(new)[:, None])).all(axis=0)

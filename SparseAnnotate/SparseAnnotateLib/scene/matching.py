@@ -25,7 +25,7 @@ def copy_on_volume_grid(segmentation_node, volume_node):
     Segments keep their IDs, order, names, colours, terminology, tags and visibility. Where the grids differ, they are
     resampled (nearest neighbour) and keep their position in the world. A segmentation that was drawn on the volume's
     own voxels, and differs from it only by a transform, follows the volume. The copy's ledger has those of the slices
-    that are whole slices of the volume.
+    that are whole slices of the volume. Corrections are copied where the two grids have the same voxels.
 
     Raises BadInputError when a segment cannot be converted to a binary labelmap, no segment lies within the volume, or
     a transform is non-linear.
@@ -63,7 +63,7 @@ def copy_on_volume_grid(segmentation_node, volume_node):
         )
     if follows:
         copy_applied(segmentation_node, copy)
-        copy_corrections(segmentation_node, copy)
+    copy_corrections(segmentation_node, volume_node, local, copy)
     if has_ledger(segmentation_node):
         ledger = copied_ledger(segmentation_node, volume_node, local, copy)
         if ledger.entries:

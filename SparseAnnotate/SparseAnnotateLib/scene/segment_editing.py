@@ -214,16 +214,21 @@ def watch_segmentation(
 
 
 def brush_for_correcting(editor_node) -> Callable[[], None]:
-    """Let an editor paint balls, and over all segments, since an answer has one label for each voxel.
+    """Let an editor paint balls, everywhere and over all segments, since an answer has one label for each voxel.
 
     Returns a function that restores the settings.
     """
     mode, is_ball = editor_node.GetOverwriteMode(), editor_node.GetAttribute(_BALL_ATTRIBUTE)
+    mask, is_limited = editor_node.GetMaskMode(), editor_node.GetSourceVolumeIntensityMask()
     editor_node.SetOverwriteMode(editor_node.OverwriteAllSegments)
+    editor_node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    editor_node.SourceVolumeIntensityMaskOff()
     editor_node.SetAttribute(_BALL_ATTRIBUTE, "1")
 
     def restore() -> None:
         editor_node.SetOverwriteMode(mode)
+        editor_node.SetMaskMode(mask)
+        editor_node.SetSourceVolumeIntensityMask(is_limited)
         editor_node.SetAttribute(_BALL_ATTRIBUTE, is_ball or "0")
 
     return restore

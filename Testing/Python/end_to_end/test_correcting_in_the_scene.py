@@ -90,7 +90,8 @@ def test_what_is_painted_in_an_answer_is_a_correction_and_one_undo_takes_back_al
     labels, sure = shown(mrml, node, volume), confidence(mrml, logic, node)
     logic.panel.begin_correcting(volume, node)
     assert logic.panel.take_strokes(volume, node, 1.0) is None
-    editor = painted(mrml, node, volume, disc, "ball")
+    assert not logic.panel.can_undo_correction(volume)
+    painted(mrml, node, volume, disc, "ball")
     report = logic.panel.take_strokes(volume, node, 3.0)
     assert report.corrections == 1
     assert report.place[0] == 8
@@ -99,51 +100,65 @@ def test_what_is_painted_in_an_answer_is_a_correction_and_one_undo_takes_back_al
     assert stroke.seconds == 3.0
     corrected = shown(mrml, node, volume)
     assert (corrected[disc] == 1).all()
-    assert report.changed == np.count_nonzero(corrected != labels) - np.count_nonzero(disc & (labels != 1))
+    assert report.changed == np.count_nonzero((corrected != labels) & ~disc)
     assert (confidence(mrml, logic, node)[disc & (labels != 1)] == 100).all()
     # Nothing is taken twice.
     assert logic.panel.take_strokes(volume, node, 1.0) is None
-    editor.Undo()
-    assert logic.panel.take_strokes(volume, node, 1.0).corrections == 0
+    assert logic.panel.can_undo_correction(volume)
+    logic.undoCorrection(volume)
+    assert logic.panel.take_strokes(volume, node, 1.0) is None
     np.testing.assert_array_equal(shown(mrml, node, volume), labels)
     np.testing.assert_array_equal(confidence(mrml, logic, node), sure)
     assert logic.corrections(volume) is None
-    editor.Redo()
-    assert logic.panel.take_strokes(volume, node, 1.0).corrections == 1
+    logic.redoCorrection(volume)
     np.testing.assert_array_equal(shown(mrml, node, volume), corrected)
     assert logic.corrections(volume).strokes == (stroke,)
+    with pytest.raises(BadInputError, match="no correction to redo"):
+        logic.redoCorrection(volume)
 
 
 def test_ten_strokes_are_undone_one_after_the_other(mrml, logic, drawn):
     volume, _, node = drawn
     logic.panel.begin_correcting(volume, node)
-    editor = scene.editor_for(node, volume)
-    editor.SetMaximumNumberOfUndoStates(12)
-    states = [shown(mrml, node, volume)]
-    values = {"ball": 1, "box": 2}
-    whole = tuple(slice(0, n) for n in states[0].shape)
+    states, sure = [shown(mrml, node, volume)], [confidence(mrml, logic, node)]
     for number in range(10):
-        editor.SaveStateForUndo()
-        now = shown(mrml, node, volume)
-        wanted = now.copy()
-        wanted[5 + number % 6, 3 + number : 6 + number, 24:28] = 1 + number % 2
-        scene.put_labels(node, volume, whole, now, wanted, values, editor)
+        mask = np.zeros(states[0].shape, bool)
+        mask[5 + number % 6, 3 + number : 6 + number, 24:28] = True
+        painted(mrml, node, volume, mask, ("ball", "box")[number % 2])
         logic.panel.take_strokes(volume, node, 1.0)
         states.append(shown(mrml, node, volume))
+        sure.append(confidence(mrml, logic, node))
         assert not np.array_equal(states[-1], states[-2])
-    counts = [logic.panel.correction_count(volume)]
-    for state in reversed(states[:-1]):
-        editor.Undo()
-        logic.panel.take_strokes(volume, node, 1.0)
-        np.testing.assert_array_equal(shown(mrml, node, volume), state)
-        counts.append(logic.panel.correction_count(volume))
-    assert counts[-1] == 0
-    assert counts == sorted(counts, reverse=True)
-    # Two at once, back to where it began.
-    for _ in range(2):
-        editor.Redo()
-    logic.panel.take_strokes(volume, node, 1.0)
-    np.testing.assert_array_equal(shown(mrml, node, volume), states[2])
+    for number in range(9, -1, -1):
+        logic.undoCorrection(volume)
+        np.testing.assert_array_equal(shown(mrml, node, volume), states[number])
+        np.testing.assert_array_equal(confidence(mrml, logic, node), sure[number])
+        assert logic.panel.correction_count(volume) == number
+    for number in (1, 2):
+        logic.redoCorrection(volume)
+        np.testing.assert_array_equal(shown(mrml, node, volume), states[number])
+    # Another stroke instead of the others.
+    mask[:] = False
+    mask[9, 24:27, 3:6] = True
+    painted(mrml, node, volume, mask, "box")
+    assert logic.panel.take_strokes(volume, node, 1.0).corrections == 3
+    with pytest.raises(BadInputError, match="no correction to redo"):
+        logic.redoCorrection(volume)
+
+
+def test_a_correction_that_changes_no_label_is_undone_like_any_other(mrml, logic, drawn):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    inside = np.argwhere(before[8] == 1).mean(axis=0).astype(int)
+    report = logic.correct(volume, "ball", point(volume, (8, *inside)), radius=0.5)
+    assert (report.voxels, report.changed) == (1, 0)
+    first = shown(mrml, node, volume)
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    logic.undoCorrection(volume)
+    assert logic.panel.correction_count(volume) == 1
+    np.testing.assert_array_equal(shown(mrml, node, volume), first)
+    logic.undoCorrection(volume)
+    assert logic.corrections(volume) is None
 
 
 def test_erasing_says_that_a_structure_is_not_there(mrml, logic, drawn):
@@ -205,18 +220,23 @@ def test_two_strokes_before_the_first_was_taken(mrml, logic, drawn, disc):
     now = shown(mrml, node, volume)
     assert (now[disc] == 1).all()
     assert (now[other] == 2).all()
+    logic.undoCorrection(volume)
+    assert logic.corrections(volume) is None
 
 
 def test_the_later_of_two_contradicting_corrections_counts_and_it_is_said_where(mrml, logic, drawn, disc):
     volume, _, node = drawn
+    before = shown(mrml, node, volume)
     logic.panel.begin_correcting(volume, node)
     painted(mrml, node, volume, disc, "ball")
     logic.panel.take_strokes(volume, node, 1.0)
-    painted(mrml, node, volume, disc, "ball", erase=True)
+    # Erasing gives the labels from before, but says more than undo would.
+    both = shown(mrml, node, volume) == 1
+    painted(mrml, node, volume, both & (before != 1), "ball", erase=True)
     report = logic.panel.take_strokes(volume, node, 1.0)
     assert not (shown(mrml, node, volume)[disc] == 1).any()
-    # Erasing what was painted last may give the labels from before: then both are gone. Else it is said.
-    assert logic.corrections(volume) is None or "contradict an earlier correction" in " ".join(report.notes)
+    assert "contradict an earlier correction" in " ".join(report.notes)
+    assert [(stroke.value, stroke.is_in) for stroke in logic.corrections(volume).strokes] == [(1, True), (1, False)]
 
 
 def test_a_later_fill_has_the_corrections_in_this_process_and_in_the_worker(mrml, logic, drawn, disc, monkeypatch):
@@ -250,9 +270,11 @@ def test_clearing_gives_back_the_answer_from_before(mrml, logic, drawn, disc):
     for shift in (0, 1):
         painted(mrml, node, volume, np.roll(disc, shift, axis=0), "ball")
         logic.panel.take_strokes(volume, node, 1.0)
-    logic.clearCorrections(volume)
+    assert logic.clearCorrections(volume)
     np.testing.assert_array_equal(shown(mrml, node, volume), before)
     assert logic.panel.correction_count(volume) == 0
+    with pytest.raises(BadInputError, match="no correction to undo"):
+        logic.undoCorrection(volume)
 
 
 def test_an_applied_result_keeps_the_corrections(mrml, logic, drawn, disc):
@@ -359,6 +381,10 @@ def test_a_corrected_slice_is_marked_as_drawn_with_what_the_answer_shows(mrml, l
     logic.markDrawn(volume, "axial", 8)
     own = scene.labels_of(logic.segmentationNode(volume), volume, {"ball": 1, "box": 2})
     np.testing.assert_array_equal(own[8], now[8])
+    # Undoing the correction leaves the drawn slice as it is drawn.
+    logic.undoCorrection(volume)
+    np.testing.assert_array_equal(shown(mrml, node, volume)[8], now[8])
+    assert not np.array_equal(shown(mrml, node, volume), now)
 
 
 def test_a_result_of_a_volume_without_drawn_slices_is_corrected_too(mrml, logic):
@@ -402,3 +428,170 @@ def test_outlines_show_what_is_and_what_is_not(mrml, logic, drawn):
     logic.undoCorrection(volume)
     logic.panel.show_corrections(volume)
     assert outlines.GetScene() is None
+
+
+def test_renaming_a_segment_while_correcting_is_refused_and_nothing_is_lost(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    segmentation = logic.segmentationNode(volume)
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    (stroke,) = logic.corrections(volume).strokes
+    elsewhere = np.zeros(disc.shape, bool)
+    elsewhere[9, 24:27, 3:6] = True
+    for where, old, new in ((node, "ball", "tumour"), (segmentation, "ball", "sphere")):
+        elsewhere = np.roll(elsewhere, 1, axis=0)
+        segment = where.GetSegmentation().GetSegment(where.GetSegmentation().GetSegmentIdBySegmentName(old))
+        segment.SetName(new)
+        painted(mrml, node, volume, elsewhere, "box")
+        with pytest.raises(BadInputError, match="were added, renamed or removed"):
+            logic.panel.take_strokes(volume, node, 1.0)
+        with pytest.raises(BadInputError, match="Switch 'Correct the answer' off and on again"):
+            logic.panel.take_strokes(volume, node, 1.0)
+        segment.SetName(old)
+        assert logic.corrections(volume).strokes == (stroke,)
+        assert scene.segment_names(segmentation) == ["ball", "box"]
+        logic.panel.begin_correcting(volume, node)
+
+
+def test_corrections_of_a_segment_that_is_not_there_stay_with_the_drawing(mrml, logic, drawn):
+    volume = drawn[0]
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    segment = logic.segmentationNode(volume).GetSegmentation().GetSegment("ball")
+    segment.SetName("sphere")
+    other = logic.fillBetweenSlices(volume, "shape")
+    segment.SetName("ball")
+    other.GetSegmentation().RemoveSegment("sphere")
+    logic.correct(volume, "box", point(volume, (9, 21, 22)), resultNode=other)
+    assert [stroke.value for stroke in logic.corrections(volume).strokes] == [1, 2]
+
+
+def test_a_stroke_on_an_image_that_has_changed_is_put_back(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    logic.panel.begin_correcting(volume, node)
+    mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume) + 7)
+    painted(mrml, node, volume, disc, "ball")
+    with pytest.raises(BadInputError, match="has changed since"):
+        logic.panel.take_strokes(volume, node, 1.0)
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)
+    assert logic.corrections(volume) is None
+
+
+def test_undo_and_clear_belong_to_the_drawing_that_was_corrected(mrml, logic, drawn):
+    volume, _, node = drawn
+    first = logic.segmentationNode(volume)
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    copy = scene.copy_on_volume_grid(first, volume)
+    logic.useSegmentation(volume, copy)
+    (stroke,) = logic.corrections(volume).strokes
+    with pytest.raises(BadInputError, match="no correction to undo"):
+        logic.undoCorrection(volume)
+    assert logic.corrections(volume).strokes == (stroke,)
+    corrected = shown(mrml, node, volume)
+    assert not logic.clearCorrections(volume)
+    np.testing.assert_array_equal(shown(mrml, node, volume), corrected)
+    logic.useSegmentation(volume, first)
+    assert logic.corrections(volume).strokes == (stroke,)
+
+
+def test_correcting_another_result_in_between(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    other = logic.fillBetweenSlices(volume, "shape")
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    logic.correct(volume, "box", point(volume, (9, 4, 20)), resultNode=other)
+    painted(mrml, node, volume, np.roll(disc, 1, axis=0), "ball")
+    assert logic.panel.take_strokes(volume, node, 1.0).corrections == 3
+    logic.undoCorrection(volume)
+    assert [stroke.value for stroke in logic.corrections(volume).strokes] == [1, 2]
+    # Neither has taken in what was corrected in the other.
+    for result in (node, other):
+        assert scene.corrected_since(result, volume)
+
+
+def test_the_cohort_follows_names_and_replaces_what_a_terminal_has_added(mrml, logic, drawn):
+    volume = drawn[0]
+
+    def exported():
+        for _step in logic._exportingLabels([volume]):
+            pass
+        cohort = logic.cohort()
+        corrections = cohort.corrections(scene.case_of(volume))
+        return [(cohort.labels[stroke.value], len(stroke.voxels)) for stroke in corrections.strokes]
+
+    report = logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    assert exported() == [("ball", report.voxels)]
+    logic.segmentationNode(volume).GetSegmentation().GetSegment("ball").SetName("sphere")
+    assert exported() == [("sphere", report.voxels)]
+    cohort = logic.cohort()
+    cohort.add_correction(scene.case_of(volume), Stroke(np.array([5, 6]), 1, True))
+    assert exported() == [("sphere", report.voxels)]
+
+
+def test_an_answer_in_a_volume_that_is_stored_the_other_way_round_is_corrected(mrml, logic, drawn, disc):
+    from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
+
+    volume, _, node = drawn
+    array, matrix = mrml.util.arrayFromVolume(volume).copy(), scene.geometry_of(volume).matrix
+    matrix[:3, 3] += matrix[:3, 0] * (array.shape[2] - 1)
+    matrix[:3, 0] *= -1
+    mrml.util.updateVolumeFromArray(volume, np.ascontiguousarray(array[:, :, ::-1]))
+    volume.SetIJKToRASMatrix(vtk_matrix(matrix))
+    before = shown(mrml, node, volume)
+    logic.panel.begin_correcting(volume, node)
+    flipped = np.ascontiguousarray(disc[:, :, ::-1])
+    painted(mrml, node, volume, flipped, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    now = shown(mrml, node, volume)
+    assert (now[flipped] == 1).all()
+    np.testing.assert_array_equal(now[list(INDICES)], before[list(INDICES)])
+    own = scene.geometry_of(logic.confidenceNode(node))
+    percent = scene.geometry_of(volume).with_same_voxels(mrml.util.arrayFromVolume(logic.confidenceNode(node)), own)
+    assert (percent[flipped & (before != 1)] == 100).all()
+    logic.undoCorrection(volume)
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)
+
+
+def test_each_frame_of_a_sequence_has_its_own_corrections(mrml, logic):
+    labels = ball(radius=9.0)
+    sequences = mrml.vtkSlicerSequencesLogic()
+    sequences.SetMRMLScene(mrml.mrmlScene)
+    sequence = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    sequence.SetIndexName("time")
+    for value in ("0", "1"):
+        frame = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), f"frame {value}")
+        sequence.SetDataNodeAtValue(frame, value)
+        mrml.mrmlScene.RemoveNode(frame)
+    browser = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+
+    def show(number):
+        browser.SetSelectedItemNumber(number)
+        sequences.UpdateProxyNodesFromSequences(browser)
+        return browser.GetProxyNode(sequence)
+
+    results = []
+    for frame in (0, 1):
+        volume = show(frame)
+        segmentation = logic.segmentationNode(volume)
+        segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
+        mask = np.zeros_like(labels)
+        mask[list(INDICES)] = labels[list(INDICES)]
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", volume)
+        for index in INDICES:
+            logic.markDrawn(volume, "axial", index)
+        results.append(logic.fillBetweenSlices(volume, "shape"))
+        for place in range(1 + frame):
+            logic.correct(volume, "ball", point(volume, (8, 21 - 10 * place, 22)))
+    assert logic.panel.correction_count(volume) == 2
+    show(0)
+    assert logic.panel.correction_count(volume) == 1
+    with pytest.raises(BadInputError, match="no correction to undo"):
+        logic.undoCorrection(volume)
+    before = [scene.labels_of(result, volume, {"ball": 1}) for result in results]
+    logic.clearCorrections(volume)
+    np.testing.assert_array_equal(scene.labels_of(results[1], volume, {"ball": 1}), before[1])
+    show(1)
+    assert logic.panel.correction_count(volume) == 2

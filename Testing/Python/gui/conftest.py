@@ -74,7 +74,7 @@ def panel(mrml, tmp_path, launched):
     gc.collect()
     assert not questions.shown_messages, "something unexpected was shown in a window of its own"
     assert not qt_facade.slot_errors
-    assert not mrml_widgets.console_errors
+    assert not mrml_widgets.console_errors, mrml_widgets.console_errors
 
 
 class Person:

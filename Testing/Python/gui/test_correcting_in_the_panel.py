@@ -64,18 +64,43 @@ def test_what_is_painted_in_the_answer_is_a_correction(filled):
     np.testing.assert_array_equal(labels_of(filled, drawing), drawn_before)
     stroke(filled, index, erase=True)
     assert ui.correctionsLabel.text == "2 corrections"
-    editor.undo()
-    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    ui.undoCorrectionButton.click()
     assert "were undone" in filled.message
     np.testing.assert_array_equal(labels_of(filled, node), now)
-    editor.undo()
-    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    press(filled, "Z")
     np.testing.assert_array_equal(labels_of(filled, node), before)
     assert filled.logic.corrections(filled.volume) is None
     assert ui.correctionsLabel.text == ""
+    assert not ui.undoCorrectionButton.enabled
+    press(filled, "Y")
+    assert "made again" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, node), now)
     ui.correctCheckBox.click()
     assert editor.segmentationNode() is drawing
     assert ui.drawnButton.enabled
+
+
+def press(panel, key: str) -> None:
+    """Press a key in the window; exactly one shortcut must take it."""
+    from PySide6.QtGui import QShortcut
+    from PySide6.QtWidgets import QWidget
+
+    window = panel.mrml.util.mainWindow() or panel.panel.widget
+    found = [s for s in QWidget.findChildren(window, QShortcut) if QShortcut.isEnabled(s)]
+    (shortcut,) = [s for s in found if QShortcut.key(s).toString() == key]
+    QShortcut.activated.__get__(shortcut).emit()
+
+
+def test_the_segment_editor_offers_nothing_that_corrections_cannot_follow(filled):
+    ui, editor = filled.ui, filled.ui.segmentEditorWidget
+    names = ("undoEnabled", "addRemoveSegmentButtonsVisible", "maskingSectionVisible")
+    filled.panel.open(filled.panel.draw)
+    filled.application.processEvents()
+    before = [getattr(editor, name) for name in names]
+    ui.correctCheckBox.click()
+    assert [getattr(editor, name) for name in names] == [False, False, False]
+    ui.correctCheckBox.click()
+    assert [getattr(editor, name) for name in names] == before
 
 
 def test_corrections_are_outlined_and_cleared(filled):
@@ -97,7 +122,8 @@ def test_corrections_are_outlined_and_cleared(filled):
     ui.clearCorrectionsButton.click()
     np.testing.assert_array_equal(labels_of(filled, node), before)
     assert not outlines()
-    assert "corrections were removed" in filled.message
+    assert "removed, and what followed from them" in filled.message
+    assert not ui.undoCorrectionButton.enabled
     assert not ui.clearCorrectionsButton.enabled
 
 
@@ -113,14 +139,20 @@ def test_a_corrected_slice_is_marked_as_drawn(filled):
     assert ui.offerFrame.isHidden()
 
 
-def test_a_new_result_is_corrected_from_then_on_and_without_one_slices_are_drawn(filled):
+def test_a_new_result_is_corrected_from_then_on_and_without_one_slices_are_drawn(filled, monkeypatch):
     ui, editor = filled.ui, filled.ui.segmentEditorWidget
+    begun, panel_logic = [], filled.logic.panel
+    begin = panel_logic.begin_correcting
+    monkeypatch.setattr(panel_logic, "begin_correcting", lambda *given: (begun.append(given[1]), begin(*given)))
+    brush = panel_logic.segment_editor_node()
+    brush.SetOverwriteMode(brush.OverwriteNone)
     ui.correctCheckBox.click()
     where = stroke(filled, undrawn(filled))
     first = filled.panel.result.node
     ui.fillButton.click()
     filled.idle()
     second = filled.panel.result.node
+    assert begun == [first, second]
     assert second is not first
     assert editor.segmentationNode() is second
     # The fill has taken the correction in.
@@ -134,6 +166,9 @@ def test_a_new_result_is_corrected_from_then_on_and_without_one_slices_are_drawn
     assert "Fill between slices" in ui.correctCheckBox.toolTip
     assert editor.segmentationNode() is filled.logic.drawnIn(filled.volume)
     assert filled.logic.panel.correction_count(filled.volume) == 1
+    assert begun == [first, second, first]
+    assert brush.GetOverwriteMode() == brush.OverwriteNone
+    assert brush.GetAttribute("BrushSphere") == "0"
 
 
 def test_the_brush_is_as_before_afterwards_and_leaving_the_module_switches_off(filled):
@@ -168,6 +203,17 @@ def test_a_stroke_on_a_drawn_slice_is_put_back_and_said(filled):
     stroke(filled, filled.items[0].index)
     assert "lies on drawn slices" in filled.message
     np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_renaming_a_segment_of_the_answer_switches_off_and_says_why(filled):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    node.GetSegmentation().GetNthSegment(0).SetName("tumour")
+    stroke(filled, undrawn(filled))
+    assert "renamed or removed" in filled.message
+    assert not ui.correctCheckBox.checked
+    assert filled.logic.corrections(filled.volume) is None
+    assert scene.segment_names(filled.logic.drawnIn(filled.volume)) == ["ball"]
 
 
 def test_closing_the_scene_while_correcting(filled):

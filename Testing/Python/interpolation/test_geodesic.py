@@ -77,6 +77,19 @@ def test_large_slices_are_computed_on_coarser_pixels(shape):
     assert np.mean((odds > 0) == (image > 0)) > 0.97
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_thin_structures_are_found_in_large_slices_as_in_small_ones(width):
+    for side in (100, 260, 400):
+        image = np.zeros((3, side, side), np.float32)
+        image[:, 10:-10, side // 2 : side // 2 + width] = 0.8
+        mask = image[0] > 0
+        inside, outside = np.zeros((2, *image.shape), bool)
+        inside[[0, 2]], outside[[0, 2]] = mask, ~mask
+        odds = geodesic_odds(image, inside, outside)
+        assert (odds[1][mask] > 0.5).all()
+        assert np.mean(odds[1][~mask] < 0) > 0.97
+
+
 def test_without_known_voxels_of_either_kind():
     image = np.random.default_rng(3).random((3, 8, 8)).astype(np.float32)
     nothing, everything = np.zeros(image.shape, bool), np.ones(image.shape, bool)

@@ -31,6 +31,16 @@ def test_a_swelling_structure_is_followed_where_intensities_drift_between_distan
     assert metrics.dice(fill.labels > 0, labels > 0) > 0.75
 
 
+@pytest.mark.parametrize("shape", [(12, 20, 1), (12, 1, 20), (20, 2, 1), (12, 1, 1)])
+def test_volumes_one_voxel_wide_are_filled(shape):
+    labels = np.zeros(shape, np.uint8)
+    labels[tuple(slice(n // 4, max(3 * n // 4, 1)) for n in shape)] = 1
+    drawn = [0, 4, 8, shape[0] - 1]
+    fill = filled(axial(labels, drawn), "random_walk", noisy_image(labels))
+    np.testing.assert_array_equal(fill.labels[drawn], labels[drawn])
+    assert metrics.dice(fill.labels > 0, labels > 0) > 0.7
+
+
 def test_an_image_that_shows_nothing_leaves_the_fill_to_the_shapes():
     labels = ball(radius=9.0)
     annotation = axial(labels, [6, 9, 12, 15, 18])
