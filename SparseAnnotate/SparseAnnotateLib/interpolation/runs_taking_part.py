@@ -21,7 +21,7 @@ from .mixing import MIXTURE, Evidence, Shares
 from .run_source import UNKNOWN_DICE, RunSource
 
 _NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
-_MOST_UNPROVEN = 0.4  # share of a run that no drawn slice can be held against
+_MOST_UNPROVEN = 1 / 3  # share of a run that no drawn slice can be held against
 _MOST_NAMED = 8
 NOTHING_COMPARED: Mapping[str, Disagreement] = MappingProxyType({})
 NOT_DRAWN: str = _("drawn slices without it")
@@ -100,7 +100,7 @@ class RunsTakingPart:
 
         Args:
             known: of the methods, on hidden slices. own: their shares.
-            compared: see `compared`. Runs in it get at most .4: that their errors follow from it is an assumption.
+            compared: see `compared`. Runs in it get at most a third: that their errors follow from it is an assumption.
         """
         error = 1.0 - UNKNOWN_DICE
         shares: dict[str, float] = {NOT_DRAWN: 1.0}

@@ -177,7 +177,7 @@ def test_a_run_that_no_drawn_slice_can_be_held_against_counts_by_how_it_differs_
     annotation = drawn(range(4, 40, 4))
     alone = answer(annotation)
     good = answer(annotation, run(reference(), learned_here=True, dice=None))
-    assert 0.3 < good.fill.shares[1]["run r"] <= 0.4
+    assert 0.3 < good.fill.shares[1]["run r"] <= 0.34
     assert dice(good.fill.labels) > dice(alone.fill.labels)
     assert any("differ beside drawn slices" in warning for warning in good.warnings)
     learned = np.roll(reference(), 6, axis=1)
@@ -200,4 +200,4 @@ def test_what_a_run_finds_far_from_the_drawn_shapes_counts_against_it():
 
 def test_with_one_drawn_slice_nothing_can_be_compared():
     found = answer(drawn([20]), run(reference(), learned_here=True, dice=None))
-    assert 0 < found.fill.shares[1]["run r"] <= 0.4
+    assert 0 < found.fill.shares[1]["run r"] <= 0.34
