@@ -130,8 +130,32 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
     ui.fillMethodSelector.setCurrentText("Shape")
     clicks.measure("fill (shape), with writing and showing", ui.fillButton.click)
     clicks.measure("confidence", ui.confidenceCheckBox.click)
+    ui.confidenceCheckBox.click()
+    clicks.idle()
+    clicks.measure("correct the answer", ui.correctCheckBox.click)
+    for what in ("first stroke in the answer", "next stroke in the answer"):
+        clicks.measure(what, lambda: _paint(clicks, node))
+    clicks.measure("undo a correction", ui.undoCorrectionButton.click)
+    clicks.measure("draw slices again", ui.correctCheckBox.click)
     clicks.measure("apply", ui.applyButton.click)
     clicks.measure("undo", ui.undoButton.click)
+
+
+def _paint(clicks: _Clicks, node) -> None:
+    """A small ball beside the surface of the answer, as a brush paints it; then the panel takes it."""
+    from SparseAnnotateLib import scene
+
+    result = clicks.panel.result.node
+    shape = scene.geometry_of(node).shape
+    middle = [n // 2 for n in shape]
+    middle[0] += 3 + 2 * clicks.logic.panel.correction_count(node)
+    middle[1] += min(shape) // 3
+    place = tuple(slice(m - 4, m + 5) for m in middle)
+    now = scene.labels_of(result, node, {"ball": 1}, region=place)
+    grid = np.ogrid[-4:5, -4:5, -4:5]
+    wanted = np.where(sum(g**2 for g in grid) <= 16, 1, now).astype(now.dtype)
+    editor = scene.editor_for(result, node)
+    scene.put_labels(result, node, place, now, wanted, {"ball": 1}, editor)
 
 
 if __name__ == "__main__":

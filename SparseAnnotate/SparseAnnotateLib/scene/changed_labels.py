@@ -24,19 +24,25 @@ def changed_part(
     layers = _layers(segmentation_node, volume_node, values, before.dtype)
     boxes = []
     for index, layer in enumerate(before):
-        found = bounding_box((_slice(layers, index, layer) != layer)[None])
+        now = _slice(layers, index, layer)
+        if np.array_equal(now, layer):
+            continue
+        found = bounding_box((now != layer)[None])
         if found is not None:
             boxes.append((slice(index, index + 1), *found[1:]))
     part = enclosing_box(boxes)
     if part is None:
         return None
     _, rows, columns = part
-    now = [_slice(layers, index, before[index])[rows, columns] for index in range(part[0].start, part[0].stop)]
-    return part, np.stack(now)
+    changed = [_slice(layers, index, before[index])[rows, columns] for index in range(part[0].start, part[0].stop)]
+    return part, np.stack(changed)
 
 
-_Layer = tuple[np.ndarray, tuple[int, ...], np.ndarray]
-"""Voxels of a layer in the volume's orientation, its first voxel in the volume, and the label of each of its values."""
+_Layer = tuple[np.ndarray, tuple[int, ...], np.ndarray | None]
+"""Voxels of a layer in the volume's orientation, its first voxel in the volume, and the label of each of its values.
+
+None: its values are the labels.
+"""
 
 
 def _layers(segmentation_node, volume_node, values: Mapping[str, int], dtype) -> list[_Layer]:
@@ -55,7 +61,8 @@ def _layers(segmentation_node, volume_node, values: Mapping[str, int], dtype) ->
         label_of = np.zeros(max(int(array.max(initial=0)), *(s.GetLabelValue() for s in known)) + 1, dtype=dtype)
         for segment in known:
             label_of[segment.GetLabelValue()] = values.get(segment.GetName(), 0)
-        found.append((array, tuple(alignment.starts), label_of))
+        is_same = np.array_equal(label_of, np.arange(len(label_of)))
+        found.append((array, tuple(alignment.starts), None if is_same else label_of))
     return found
 
 
@@ -71,6 +78,10 @@ def _slice(layers: list[_Layer], index: int, like: np.ndarray) -> np.ndarray:
             max(min(s + n, size), a) for s, n, size, a in zip(starts[1:], layer.shape, like.shape, low, strict=True)
         ]
         rows, columns = (slice(a - s, b - s) for a, b, s in zip(low, high, starts[1:], strict=True))
-        shown = label_of[layer[rows, columns]]
-        np.copyto(labels[low[0] : high[0], low[1] : high[1]], shown, where=shown > 0)
+        shown = layer[rows, columns] if label_of is None else label_of[layer[rows, columns]]
+        target = labels[low[0] : high[0], low[1] : high[1]]
+        if len(layers) == 1:
+            target[...] = shown
+        else:
+            np.copyto(target, shown, where=shown > 0, casting="unsafe")
     return labels
