@@ -10,6 +10,7 @@ from vtk.util import numpy_support
 
 from ..core import BadInputError, Plane
 from ..core.voxel_boxes import Box, along_axes, bounding_box
+from ..core.voxel_values import label_counts
 from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region, whole_region
 from .segmentation_nodes import geometry_problem, layers_of, masks_of, required_alignment, segment_ids
@@ -47,15 +48,13 @@ def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], 
 
 def differing_segments(segmentation_node, labels: np.ndarray, values: Mapping[str, int], volume_node) -> list[str]:
     """Those of the named segments that `apply_labels` with the same arguments would change."""
-    size = np.zeros(max([int(labels.max(initial=0)), *values.values()]) + 1, dtype=np.int64)
-    for layer in labels:  # at once, it would take 8 bytes for each voxel
-        size += np.bincount(layer.ravel(), minlength=len(size))
+    size = label_counts(labels)
     whole = whole_region(labels.shape)
-    same = {name for name, value in values.items() if not size[value]}
+    same = {name for name, value in values.items() if value not in size}
     for name, box, mask in masks_of(segmentation_node, volume_node, whole):
         if name in values:
             inside = labels[box][mask] == values[name]
-            is_same = inside.all() and len(inside) == size[values[name]]
+            is_same = inside.all() and len(inside) == size.get(values[name], 0)
             same = same | {name} if is_same else same - {name}
     return [name for name in values if name not in same]
 
