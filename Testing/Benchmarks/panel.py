@@ -155,7 +155,7 @@ def _paint(clicks: _Clicks, node) -> None:
     grid = np.ogrid[-4:5, -4:5, -4:5]
     wanted = np.where(sum(g**2 for g in grid) <= 16, 1, now).astype(now.dtype)
     editor = scene.editor_for(result, node)
-    scene.put_labels(result, node, place, now, wanted, {"ball": 1}, editor)
+    scene.put_labels(result, node, place, wanted, {"ball": 1}, editor)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, SparseAnnotateError
 from ..core.messages import counted, joined
 from .drawing_clock import DrawingClock
 from .session import PanelSession
+from .shortcuts import KeyActions
 
 _STROKE_PAUSE_MS = 30
 _UNDO_KEYS, _REDO_KEYS = ("Z", "Ctrl+Z"), ("Y", "Ctrl+Y")
@@ -41,7 +41,11 @@ class CorrectingMode:
         self._outlined = ""
         self._clock = DrawingClock()
         self._stop_watching = self._put_brush_back = lambda: None
-        self._keys: list = []
+        actions = {
+            **dict.fromkeys(_UNDO_KEYS, lambda: session.attempt(self._undo)),
+            **dict.fromkeys(_REDO_KEYS, lambda: session.attempt(self._redo)),
+        }
+        self._keys = KeyActions(actions, self._ui.correctCheckBox)
         # A stroke changes the segmentation several times; it is taken when it has ended.
         self._stroke = qt.QTimer()
         self._stroke.setSingleShot(True)
@@ -98,18 +102,17 @@ class CorrectingMode:
     def take(self) -> None:
         """Take what has been painted since the last time as corrections."""
         self._stroke.stop()
-        if self.node is None or self._volume is not self._session.volume:
+        volume = self._volume
+        if self.node is None:
             return
         try:
-            report = self._logic.panel.take_strokes(self._volume, self._node, self._clock.seconds)
-        except SparseAnnotateError:
-            # What was painted is no correction, and the next stroke would be none, either.
-            self._leave()
-            self._uncheck()
-            self._on_switched()
+            report = self._logic.panel.take_strokes(volume, self._node, self._clock.seconds)
+        except Exception:
+            # What was painted is no correction, and the next stroke might be none, either.
+            self._give_up()
             raise
         self._clock.start()
-        if report is None:
+        if report is None or volume is not self._session.volume:
             return
         if report.voxels:
             text = [
@@ -125,23 +128,20 @@ class CorrectingMode:
             self._session.say(joined(" ", report.notes), is_error=True)
         self.refresh()
         place = report.place
-        self._on_corrected(self._logic.panel.slices_through(self._volume, place) if place is not None else {})
+        self._on_corrected(self._logic.panel.slices_through(volume, place) if place is not None else {})
 
     # --- undo -----------------------------------------------------------------------------------------------------
 
     def _undo(self) -> None:
-        self._require_volume()
-        self._logic.undoCorrection(self._session.volume)
+        self._attempt(lambda: self._logic.undoCorrection(self._session.volume))
         self._moved(_("The correction and what followed from it were undone."))
 
     def _redo(self) -> None:
-        self._require_volume()
-        self._logic.redoCorrection(self._session.volume)
+        self._attempt(lambda: self._logic.redoCorrection(self._session.volume))
         self._moved(_("The correction was made again."))
 
     def _clear(self) -> None:
-        self._require_volume()
-        if self._logic.clearCorrections(self._session.volume):
+        if self._attempt(lambda: self._logic.clearCorrections(self._session.volume)):
             text = _("The corrections were removed, and what followed from them in the result.")
         else:
             text = _(
@@ -149,9 +149,28 @@ class CorrectingMode:
             )
         self._moved(text)
 
-    def _require_volume(self) -> None:
+    def _attempt(self, action: Callable[[], object]) -> object:
+        """Change the corrections of the active volume; where that ends the correcting, slices are drawn again."""
         if self._session.volume is None:
             raise BadInputError(self._session.why_no_volume)
+        try:
+            return action()
+        except SparseAnnotateError:
+            if self.node is not None and not self._logic.panel.is_correcting(self._volume, self._node):
+                self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        self._leave()
+        self._uncheck()
+        self._on_switched()
+
+    def use_keys(self, used: bool) -> None:
+        """Whether the keys undo corrections; not while the Segment Editor is out of sight."""
+        if used and self.node is not None:
+            self._keys.install()
+        else:
+            self._keys.remove()
 
     def _moved(self, text: str) -> None:
         self._stroke.stop()
@@ -194,12 +213,7 @@ class CorrectingMode:
         editor = self._ui.segmentEditorWidget
         # Neither segments nor masks are changed while correcting.
         editor.undoEnabled = editor.addRemoveSegmentButtonsVisible = editor.maskingSectionVisible = False
-        window = slicer.util.mainWindow() or self._ui.correctCheckBox
-        for keys, action in ((_UNDO_KEYS, self._undo), (_REDO_KEYS, self._redo)):
-            for key in keys:
-                shortcut = qt.QShortcut(qt.QKeySequence(key), window)
-                shortcut.connect("activated()", lambda action=action: self._session.attempt(action))
-                self._keys.append(shortcut)
+        self._keys.install()
         self._clock.start()
 
     def _leave(self) -> None:
@@ -212,11 +226,7 @@ class CorrectingMode:
         self._logic.panel.end_correcting()
 
     def _give_editor_back(self) -> None:
-        for shortcut in self._keys:
-            shortcut.enabled = False
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._keys = []
+        self._keys.remove()
         editor = self._ui.segmentEditorWidget
         editor.undoEnabled = editor.addRemoveSegmentButtonsVisible = editor.maskingSectionVisible = True
 

@@ -81,7 +81,9 @@ class DrawStep(Step):
 
     def _update_mouse_and_keys(self) -> None:
         """A Segment Editor that is not visible must neither paint nor react to keys."""
-        if self.section.collapsed or self.session.parameters is None:
+        is_shown = not self.section.collapsed and self.session.parameters is not None
+        self.correcting.use_keys(is_shown)
+        if not is_shown:
             self._release_mouse_and_keys()
         elif self.correcting.node is not None:
             # Its keys would undo in the editor alone.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -17,7 +20,37 @@ KEYS = {
 views (f b v g r t o s)."""
 
 
-class Shortcuts:
+class KeyActions:
+    """Keys that do something while they are installed.
+
+    Args:
+        actions: by key. widget: used as the parent window if there is no main window.
+    """
+
+    def __init__(self, actions: Mapping[str, Callable[[], object]], widget):
+        self._actions, self._widget = dict(actions), widget
+        self._installed: list = []
+
+    def install(self) -> None:
+        """Activate the keys, unless they are active."""
+        if self._installed:
+            return
+        window = slicer.util.mainWindow() or self._widget
+        for key, action in self._actions.items():
+            shortcut = qt.QShortcut(qt.QKeySequence(key), window)
+            shortcut.connect("activated()", action)
+            self._installed.append(shortcut)
+
+    def remove(self) -> None:
+        """Deactivate the keys."""
+        for shortcut in self._installed:
+            shortcut.enabled = False
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._installed = []
+
+
+class Shortcuts(KeyActions):
     """Each key clicks its button if the button is enabled.
 
     Args:
@@ -25,27 +58,11 @@ class Shortcuts:
     """
 
     def __init__(self, ui, widget):
-        self._ui, self._widget = ui, widget
-        self._installed: list = []
+        # Clicking a disabled button has no effect.
+        super().__init__({key: partial(_click, ui, name) for name, key in KEYS.items()}, widget)
         for name, key in KEYS.items():
-            button = getattr(ui, name)
-            button.toolTip += "\n" + _("Key: {key}").format(key=key)
+            getattr(ui, name).toolTip += "\n" + _("Key: {key}").format(key=key)
 
-    def install(self) -> None:
-        """Activate the shortcuts, unless they are active."""
-        if self._installed:
-            return
-        window = slicer.util.mainWindow() or self._widget
-        for name, key in KEYS.items():
-            shortcut = qt.QShortcut(qt.QKeySequence(key), window)
-            # Clicking a disabled button has no effect.
-            shortcut.connect("activated()", lambda name=name: getattr(self._ui, name).click())
-            self._installed.append(shortcut)
 
-    def remove(self) -> None:
-        """Deactivate the shortcuts."""
-        for shortcut in self._installed:
-            shortcut.enabled = False
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._installed = []
+def _click(ui, name: str) -> None:
+    getattr(ui, name).click()

@@ -26,8 +26,8 @@ def geodesic_odds(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) ->
 
     That is log(distance from outside / distance from inside), the distance being the smallest sum of intensity
     differences on a way there. Ways go straight in the plane, and to the next slice by at most one pixel sideways.
-    Slices of more than 16,384 pixels are averaged over squares of pixels before, unless the structure is so thin that
-    it would be lost.
+    Slices of more than 16,384 pixels are averaged over squares of pixels before, unless the structure is so thin,
+    on average, that it would be lost.
 
     Args:
         image: (n, rows, columns) float32, intensities between 0 and 1.

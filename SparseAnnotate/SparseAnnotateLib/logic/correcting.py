@@ -14,14 +14,14 @@ from ..core import BadInputError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
-from ..core.voxel_boxes import Box, along_axes, enclosing_box
+from ..core.voxel_boxes import Box, along_axes, bounding_box, enclosing_box
 from ..interpolation.correcting import correct as spread
 from ..interpolation.correcting import reachable
 from .result_nodes import latest_result
 from .undoable_changes import UndoableChanges
 
 _CONFIDENCE = 90  # percent, of a result without one
-_MOST_STEPS = 50
+_MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class _Step:
     confidence: tuple[np.ndarray, np.ndarray]
     corrections: tuple[str, str]
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(array.nbytes for array in (*self.labels, *self.confidence))
+
 
 @dataclass
 class _Answer:
@@ -64,7 +69,8 @@ class _Answer:
         confidence: (K, J, I) percent, changed in place.
         is_current: it has taken in all corrections that there are.
         steps: corrections. made: how many of them; the others have been undone.
-        annotation, known_by: what is known of the volume, and what that was read from.
+        grid: where its voxels lie, see `scene.grid_of`.
+        annotation, known_by, known_text: what is known of the volume, and what that was read from.
     """
 
     volume: Any
@@ -76,9 +82,11 @@ class _Answer:
     labels: np.ndarray
     confidence: np.ndarray
     stamp: tuple
+    grid: tuple
     is_current: bool
     annotation: SparseAnnotation | None = None
     known_by: tuple = ()
+    known_text: str = ""
     steps: list[_Step] = field(default_factory=list)
     made: int = 0
     _image: tuple[int, np.ndarray] | None = None
@@ -93,6 +101,13 @@ class _Answer:
     def is_as_seen(self) -> bool:
         """Whether nothing has changed in the node since it was seen last."""
         return bool(self.stamp == scene.voxel_stamp(self.node))
+
+    def add_step(self, step: _Step) -> None:
+        """Keep a step, instead of those that were undone; of many, or large ones, only the last."""
+        steps = [*self.steps[: self.made], step][-_MOST_STEPS:]
+        while len(steps) > 1 and sum(one.size for one in steps) > _MOST_BYTES:
+            del steps[0]
+        self.steps, self.made = steps, len(steps)
 
     def image(self) -> np.ndarray:
         """(K, J, I): the image, which is checked again only when it has changed."""
@@ -160,10 +175,10 @@ class Correcting:
     def begin(self, volume_node, result_node) -> None:
         """From now on, what is painted in a result are corrections of it."""
         answer = self._answer_of(volume_node, result_node)
-        self._watched, self._other = answer, None
         if answer.drawing is not None:
             _known(answer)  # now, and not with the first stroke
             self._show(answer)
+        self._watched, self._other = answer, None
 
     def end(self) -> None:
         """What is painted from now on are no corrections."""
@@ -195,11 +210,14 @@ class Correcting:
         if segmentation is None or not scene.has_corrections(segmentation):
             raise BadInputError(_("'{volume}' has no corrections.").format(volume=volume_node.GetName()))
         is_reverted = False
+        latest = latest_result(volume_node)
         for answer in self._answers_of(volume_node):
-            if answer.made and answer.is_current and not answer.steps[0].corrections[0]:
+            if answer.made and answer.is_current and answer.node is latest and not answer.steps[0].corrections[0]:
                 while answer.made:
                     self._move(answer, back=True)
                 is_reverted = True
+            else:
+                answer.is_current = False
             answer.steps, answer.made = [], 0
         # Without reading them: this is also the way out of damaged ones.
         scene.put_corrections_text(segmentation, "")
@@ -211,7 +229,7 @@ class Correcting:
         Raises BadInputError if there is none.
         """
         for answer in self._answers_of(volume_node):
-            if answer.made:
+            if answer.made and self._is_undoable(answer):
                 self._move(answer, back=True)
                 return
         raise BadInputError(_("There is no correction to undo on '{volume}'.").format(volume=volume_node.GetName()))
@@ -219,15 +237,23 @@ class Correcting:
     def redo(self, volume_node) -> None:
         """Make the correction again that was undone last. Raises BadInputError if there is none."""
         for answer in self._answers_of(volume_node):
-            if answer.made < len(answer.steps):
+            if answer.made < len(answer.steps) and self._is_undoable(answer):
                 self._move(answer, back=False)
                 return
         raise BadInputError(_("There is no correction to redo on '{volume}'.").format(volume=volume_node.GetName()))
 
     def can_undo(self, volume_node) -> bool:
         """True if there is a correction to undo."""
-        kept = (self._watched, self._other)
-        return any(answer is not None and answer.is_of(volume_node) and answer.made > 0 for answer in kept)
+        kept = [answer for answer in (self._watched, self._other) if answer is not None and answer.is_of(volume_node)]
+        return any(answer.made > 0 and self._is_undoable(answer) for answer in kept)
+
+    def is_watching(self, volume_node, result_node) -> bool:
+        """True while what is painted in a result are corrections of it."""
+        return self._watched is not None and self._watched.is_of(volume_node, result_node)
+
+    def _is_undoable(self, answer: _Answer) -> bool:
+        """False for an older result: the latest one has taken in what would be undone."""
+        return answer is self._watched or answer.node is latest_result(answer.volume)
 
     # --- the answer that is corrected -----------------------------------------------------------------------------
 
@@ -255,86 +281,78 @@ class Correcting:
         """Take what has changed in the node since it was seen last."""
         if answer.is_as_seen:
             return None
-        self._check_segments(answer)
+        self._check_is_same(answer)
         found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
         if found is None:
             answer.stamp = scene.voxel_stamp(answer.node)
             return None
         part, now = found
         try:
-            return self._add(answer, _strokes(part, answer.labels[part], now, answer.labels.shape, seconds), found)
-        except BadInputError:
-            self._show(answer)
+            return self._add(answer, _strokes(part, answer.labels[part], now, answer.labels.shape, seconds), part)
+        except BaseException:
+            if self._is_kept(answer):
+                self._show(answer)
             raise
 
-    def _check_segments(self, answer: _Answer) -> None:
-        """Raise BadInputError, and forget the answer, when segments are not those that were there when it was read."""
+    def _check_is_same(self, answer: _Answer) -> None:
+        """Raise BadInputError, and forget the answer, when segments or voxels are not those that it was read with."""
         is_same = _segments(answer.node) == answer.segments
         if answer.drawing is not None:
             now = _segments(answer.drawing)
             is_same = is_same and all(now.get(s) == name for s, name in answer.drawn_segments.items())
+        text = _(
+            "Segments of '{result}', or of the drawing, were added, renamed or removed while the answer was corrected, "
+            "so what was painted last is no correction. Switch 'Correct the answer' off and on again."
+        )
+        if is_same and scene.grid_of(answer.node, answer.volume) != answer.grid:
+            is_same = False
+            text = _(
+                "The volume or '{result}' has been moved while the answer was corrected, so what was painted last is "
+                "no correction. Switch 'Correct the answer' off and on again."
+            )
         if is_same:
             return
         if answer is self._watched:
             self._watched = None
         if answer is self._other:
             self._other = None
-        raise BadInputError(
-            _(
-                "Segments of '{result}', or of the drawing, were added, renamed or removed while the answer was "
-                "corrected, so what was painted last is no correction. Switch 'Correct the answer' off and on again."
-            ).format(result=answer.node.GetName())
-        )
+        raise BadInputError(text.format(result=answer.node.GetName()))
 
-    def _add(
-        self, answer: _Answer, strokes: Sequence[Stroke], painted: tuple[Box, np.ndarray] | None = None
-    ) -> CorrectionReport:
-        """Add strokes, and let the answer follow.
+    def _is_kept(self, answer: _Answer) -> bool:
+        return answer is self._watched or answer is self._other
 
-        `painted`: the part of the volume in which the node shows other labels than before, and these labels.
-        """
-        self._check_segments(answer)
+    def _add(self, answer: _Answer, strokes: Sequence[Stroke], painted: Box | None = None) -> CorrectionReport:
+        """Add strokes, and let the answer follow. `painted`: where the node may show other labels than before."""
+        self._check_is_same(answer)
         scene.require_current(answer.node, answer.volume, answer.drawing, list(answer.drawn_segments.values()))
         _make_room(answer)
         annotation, is_read_again = _known(answer)
         text_before, labels, sure = scene.corrections_text(answer.drawing), answer.labels, answer.confidence
         # Only the part that can change: copies of large volumes would take long.
         parts = [reachable(stroke, annotation) for stroke in strokes]
-        place = enclosing_box([*parts, painted[0]] if painted is not None else parts)
+        place = enclosing_box([*parts, painted] if painted is not None else parts)
         assert place is not None
         before, sure_before = labels[place].copy(), sure[place].copy()
-        notes: list[str] = []
-        kept: list[Stroke] = []
-        image = answer.image()
-        for stroke in strokes:
-            try:
-                added = with_correction(annotation, stroke)
-            except BadInputError as error:
-                notes.append(error.message)
-                continue
-            spread(labels, sure, image, added.annotation, added.stroke)
-            annotation = added.annotation
-            kept.append(added.stroke)
-            notes += added.notes
+        try:
+            image = answer.image()
+            kept, notes, annotation = _spread(strokes, labels, sure, image, annotation)
+            count = _store(answer, kept)
+        except BaseException:
+            # All of it, or nothing.
+            labels[place], sure[place] = before, sure_before
+            scene.put_corrections_text(answer.drawing, text_before)
+            raise
         after = labels[place].copy()
         if kept:
-            scene.store_corrections(answer.drawing, answer.volume, annotation.corrections, answer.values)
-            answer.annotation = annotation
-            texts = text_before, scene.corrections_text(answer.drawing)
-            step = _Step(place, (before, after), (sure_before, sure[place].copy()), texts)
-            answer.steps = [*answer.steps[: answer.made], step][-_MOST_STEPS:]
-            answer.made = len(answer.steps)
+            answer.annotation, answer.known_text = annotation, scene.corrections_text(answer.drawing)
+            texts = text_before, answer.known_text
+            answer.add_step(_step_of(place, (before, after), (sure_before, sure[place]), texts))
             self._leave_behind(answer)
         if is_read_again:
             self._show(answer)
         else:
-            shown = before.copy()
-            if painted is not None:
-                part, now = painted
-                shown[_within(part, place)] = now
-            self._put(answer, place, shown)
+            self._put(answer, place)
         self._finish(answer)
-        count = len(annotation.corrections.strokes) if annotation.corrections is not None else 0
         followed = before != after
         for stroke in kept:
             followed[_places(stroke, place, labels.shape)] = False
@@ -350,7 +368,7 @@ class Correcting:
 
     def _move(self, answer: _Answer, back: bool) -> None:
         """Undo the last step, or make the next one again; drawn slices stay as they are drawn now."""
-        self._check_segments(answer)
+        self._check_is_same(answer)
         step = answer.steps[answer.made - 1 if back else answer.made]
         which = 0 if back else 1
         answer.labels[step.part] = step.labels[which]
@@ -366,13 +384,13 @@ class Correcting:
         """Make the node show the labels everywhere."""
         found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
         if found is not None:
-            self._put(answer, *found)
+            self._put(answer, found[0])
         answer.stamp = scene.voxel_stamp(answer.node)
 
-    def _put(self, answer: _Answer, part: Box, now: np.ndarray) -> None:
-        """Make the node show the labels in a part of the volume, where it shows `now`."""
+    def _put(self, answer: _Answer, part: Box) -> None:
+        """Make the node show the labels in a part of the volume."""
         editor = self._changes.editor(answer.volume, answer.node)
-        scene.put_labels(answer.node, answer.volume, part, now, answer.labels[part], answer.values, editor)
+        scene.put_labels(answer.node, answer.volume, part, answer.labels[part], answer.values, editor)
 
     def _finish(self, answer: _Answer) -> None:
         """Note that the answer has taken the corrections in, and that it is as it was seen."""
@@ -428,6 +446,7 @@ def _read(volume_node, result_node) -> _Answer:
         labels,
         confidence,
         scene.voxel_stamp(result_node),
+        scene.grid_of(result_node, volume_node),
         not scene.corrected_since(result_node, volume_node),
     )
 
@@ -452,14 +471,62 @@ def _known(answer: _Answer) -> tuple[SparseAnnotation, bool]:
     known_by = (scene.voxel_stamp(answer.drawing), scene.stored_ledger(answer.drawing, answer.volume))
     if answer.annotation is None or known_by != answer.known_by:
         answer.annotation = scene.annotation_of(answer.volume, answer.drawing, answer.values)
-        answer.known_by = known_by
+        answer.known_by, answer.known_text = known_by, scene.corrections_text(answer.drawing)
         answer.annotation.restore_drawn(answer.labels)
         return answer.annotation, True
-    stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
-    before = answer.annotation.corrections
-    if (stored.strokes if stored is not None else ()) != (before.strokes if before is not None else ()):
+    if scene.corrections_text(answer.drawing) != answer.known_text:
+        stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
         answer.annotation = replace(answer.annotation, corrections=stored)
+        answer.known_text = scene.corrections_text(answer.drawing)
     return answer.annotation, False
+
+
+def _spread(
+    strokes: Sequence[Stroke], labels: np.ndarray, sure: np.ndarray, image: np.ndarray, annotation: SparseAnnotation
+) -> tuple[list[Stroke], list[str], SparseAnnotation]:
+    """Spread strokes into labels and confidence, in place: what is left of them off the drawn slices, and notes."""
+    notes: list[str] = []
+    kept: list[Stroke] = []
+    for stroke in strokes:
+        try:
+            added = with_correction(annotation, stroke)
+        except BadInputError as error:
+            notes.append(error.message)
+            continue
+        spread(labels, sure, image, added.annotation, added.stroke)
+        annotation = added.annotation
+        kept.append(added.stroke)
+        notes += added.notes
+    return kept, notes, annotation
+
+
+def _store(answer: _Answer, strokes: Sequence[Stroke]) -> int:
+    """Store strokes after those that there are, on slices that have been drawn since, too; how many there are now."""
+    stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
+    if stored is None:
+        stored = Corrections(scene.geometry_of(answer.volume).shape)
+    for stroke in strokes:
+        stored = stored.with_stroke(stroke)
+    if strokes:
+        scene.store_corrections(answer.drawing, answer.volume, stored, answer.values)
+    return len(stored.strokes)
+
+
+def _step_of(
+    place: Box,
+    labels: tuple[np.ndarray, np.ndarray],
+    confidence: tuple[np.ndarray, np.ndarray],
+    corrections: tuple[str, str],
+) -> _Step:
+    """A step of the part of a place in which something changed."""
+    box = bounding_box((labels[0] != labels[1]) | (confidence[0] != confidence[1])) or (slice(0, 0),) * 3
+    part = along_axes(slice(p.start + b.start, p.start + b.stop) for p, b in zip(place, box, strict=True))
+    return _Step(
+        part,
+        (labels[0][box].copy(), labels[1][box].copy()),
+        (confidence[0][box].copy(), confidence[1][box].copy()),
+        corrections,
+    )
 
 
 def _strokes(part: Box, before: np.ndarray, now: np.ndarray, shape: tuple[int, ...], seconds: float) -> list[Stroke]:
@@ -483,11 +550,6 @@ def _places(stroke: Stroke, part: Box, shape: tuple[int, ...]) -> tuple[np.ndarr
     """Where the voxels of a stroke lie in a part of the volume that holds them."""
     places = np.unravel_index(stroke.voxels, shape)
     return tuple(axis - side.start for axis, side in zip(places, part, strict=True))
-
-
-def _within(part: Box, whole: Box) -> Box:
-    """Where a part of the volume lies in a larger part."""
-    return along_axes(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
 
 
 def _middle(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> tuple[int, int, int] | None:

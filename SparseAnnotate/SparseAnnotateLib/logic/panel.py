@@ -200,6 +200,10 @@ class PanelLogic:
         """From now on, what is painted or erased in a result are corrections of it."""
         self._correcting.begin(volume_node, result_node)
 
+    def is_correcting(self, volume_node, result_node) -> bool:
+        """True while what is painted or erased in a result are corrections of it."""
+        return self._correcting.is_watching(volume_node, result_node)
+
     def end_correcting(self) -> None:
         """What is painted from now on are no corrections."""
         self._correcting.end()

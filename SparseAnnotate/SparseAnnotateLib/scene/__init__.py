@@ -89,6 +89,7 @@ from .starting import Start, record_start, start_masks, whole_slice
 from .training_curves import show_curves
 from .unmarked_drawings import UnmarkedDrawing, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
+from .voxel_grids import grid_of
 from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing_recommended, worklist_item, worklist_of
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "figures_of",
     "geometry_of",
     "geometry_problem",
+    "grid_of",
     "has_corrections",
     "hide_confidence",
     "hide_corrections",

@@ -11,6 +11,7 @@ import slicer
 from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
+from ..core.corrections import Corrections
 from ..core.messages import _, joined
 from .corrections_store import corrections_of, knows_of_corrections
 from .ledger_store import stored_ledger
@@ -25,6 +26,7 @@ _SELF_ROLE = "SparseAnnotate.Self"
 _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 _EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
+_EXPORTED_CORRECTIONS_ATTRIBUTE = "SparseAnnotate.ExportedCorrections"
 # Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
@@ -210,10 +212,15 @@ def case_of(volume_node) -> str:
     return name
 
 
-def _export_corrections(cohort: Cohort, volume_node, segmentation_node, values: dict[str, int]) -> None:
-    """Write the corrections into the cohort, unless they are the same there."""
+def _export_corrections(cohort: Cohort, volume_node, corrections: Corrections | None, are_known: bool) -> None:
+    """Write the corrections of a case into the cohort, unless they are the same there.
+
+    Those that were made elsewhere stay as long as the scene knows of none (`are_known`), and has written none.
+    """
     name = case_of(volume_node)
-    corrections = corrections_of(segmentation_node, volume_node, values)
+    mark = f"{cohort.folder}|{name}"
+    if not are_known and volume_node.GetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE) != mark:
+        return
     try:
         stored = cohort.corrections(name)
     except SparseAnnotateError:  # damaged, or of a structure that is not there any more: replaced
@@ -222,6 +229,7 @@ def _export_corrections(cohort: Cohort, volume_node, segmentation_node, values: 
         is_same = (stored.strokes if stored else ()) == (corrections.strokes if corrections else ())
     if not is_same:
         cohort.save_corrections(name, corrections)
+    volume_node.SetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE, mark)
 
 
 def _first_with(owner, attribute: str, name: str):
@@ -249,10 +257,12 @@ def exporting_case(
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
             yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
-        if knows_of_corrections(segmentation_node):
-            _export_corrections(cohort, volume_node, segmentation_node, values or label_values(segmentation_node))
-    elif cohort.ledger(name).decided:
-        # Slices that were exported before are no longer drawn.
-        nothing = np.zeros(geometry.shape, dtype=np.uint8)
-        yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
+        found = corrections_of(segmentation_node, volume_node, values or label_values(segmentation_node))
+        _export_corrections(cohort, volume_node, found, knows_of_corrections(segmentation_node))
+    else:
+        _export_corrections(cohort, volume_node, None, False)
+        if cohort.ledger(name).decided:
+            # Slices that were exported before are no longer drawn.
+            nothing = np.zeros(geometry.shape, dtype=np.uint8)
+            yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name

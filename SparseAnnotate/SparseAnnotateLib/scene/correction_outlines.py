@@ -9,9 +9,10 @@ from vtk.util import numpy_support
 from ..core.corrections import Corrections
 from ..core.messages import _
 from .annotations import annotated_segmentation, label_values
+from .shown_only import nodes_with, shown_only_node
 from .voxel_grids import volume_layer
 
-_ATTRIBUTE = "SparseAnnotate.CorrectionOutlines"
+_CLASS, _ATTRIBUTE = "vtkMRMLSegmentationNode", "SparseAnnotate.CorrectionOutlines"
 _IS_IT, _NOT_IT = (1.0, 0.9, 0.1), (0.0, 0.0, 0.0)
 
 
@@ -68,25 +69,15 @@ def _piece(voxels: np.ndarray, shape: tuple[int, int, int], segmentation_node, v
 
 
 def _nodes() -> list:
-    return [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetAttribute(_ATTRIBUTE)]
+    return nodes_with(_CLASS, _ATTRIBUTE)
 
 
 def _node():
-    for node in _nodes():
-        return node
-    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentationNode")
-    node.UnRegister(None)
-    node.SetName(_("Corrections"))
-    node.SetAttribute(_ATTRIBUTE, "1")
-    # Made again from the corrections whenever the panel is shown.
-    node.SetSaveWithScene(False)
-    node.SetHideFromEditors(True)
-    node = slicer.mrmlScene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetSaveWithScene(False)
-    display.SetVisibility2DFill(False)
-    display.SetVisibility2DOutline(True)
-    display.SetVisibility3D(False)
-    display.SetSliceIntersectionThickness(3)
+    node, is_new = shown_only_node(_CLASS, _("Corrections"), _ATTRIBUTE, "1")
+    if is_new:
+        display = node.GetDisplayNode()
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+        display.SetVisibility3D(False)
+        display.SetSliceIntersectionThickness(3)
     return node

@@ -109,12 +109,13 @@ def copy_corrections(source_node, volume_node, local: np.ndarray, target_node) -
     text = _text(source_node)
     if not text:
         return
-    kept = parse_json(text, KeptCorrections, _source(source_node))
     shape = geometry_of(volume_node).shape
-    found = relations_within(kept.anchor, source_node, local, shape)
-    if len(found) != 1:
-        return
-    moved = _on_grid(kept, found[0], shape, source_node)
+    try:
+        kept = parse_json(text, KeptCorrections, _source(source_node))
+        found = relations_within(kept.anchor, source_node, local, shape)
+        moved = _on_grid(kept, found[0], shape, source_node) if len(found) == 1 else ()
+    except BadInputError:
+        return  # damaged ones stay where they are
     if moved:
         copied = KeptCorrections(anchor_of(target_node, volume_node, {}), moved)
         target_node.SetAttribute(_ATTRIBUTE, to_text(copied))

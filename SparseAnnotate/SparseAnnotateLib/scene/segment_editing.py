@@ -152,29 +152,38 @@ def put_slice(
 
 
 def put_labels(
-    segmentation_node, volume_node, region: Box, now: np.ndarray, wanted: np.ndarray, values: Mapping[str, int], editor
+    segmentation_node, volume_node, region: Box, wanted: np.ndarray, values: Mapping[str, int], editor
 ) -> None:
-    """Change labels in a part of the volume, and nothing else.
+    """Make segments show labels in a part of the volume, and change nothing else.
 
     Args:
-        region: the part. now, wanted: labels there, of the shape of the part. values: label value of each segment name.
+        region: the part. wanted: labels there, of the shape of the part. values: label value of each segment name.
         editor: a vtkSlicerSegmentEditorLogic on this segmentation.
     """
-    changed = bounding_box(now != wanted)
-    if changed is None:
-        return
-    place = along_axes(slice(p.start + c.start, p.start + c.stop) for p, c in zip(region, changed, strict=True))
-    now, wanted = now[changed], wanted[changed]
     segmentation = segmentation_node.GetSegmentation()
-    names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segment_ids(segmentation_node)]
+    # Each by itself: segments may overlap, whatever the editor's settings.
+    shown = {name: (box, mask) for name, box, mask in masks_of(segmentation_node, volume_node, region)}
+    changes: dict[bool, list[tuple[str, np.ndarray]]] = {True: [], False: []}
+    for segment_id in segment_ids(segmentation_node):
+        name = segmentation.GetSegment(segment_id).GetName()
+        if name not in values:
+            continue
+        now = np.zeros(wanted.shape, dtype=bool)
+        if name in shown:
+            box, mask = shown[name]
+            now[box] = mask
+        changes[True].append((segment_id, now & (wanted != values[name])))
+        changes[False].append((segment_id, ~now & (wanted == values[name])))
     # What is taken away first: segments that share a layer must not overlap in between.
-    for old, new, mode in ((now, wanted, editor.ModificationModeRemove), (wanted, now, editor.ModificationModeAdd)):
-        for segment_id, name in zip(segment_ids(segmentation_node), names, strict=True):
-            if name not in values:
-                continue
-            mask = (old == values[name]) & (new != values[name])
-            if mask.any():
-                piece = _layer_of(mask.astype(np.uint8), place, segmentation_node, volume_node)
+    for is_less, masks in changes.items():
+        mode = editor.ModificationModeRemove if is_less else editor.ModificationModeAdd
+        for segment_id, mask in masks:
+            changed = bounding_box(mask)
+            if changed is not None:
+                place = along_axes(
+                    slice(p.start + c.start, p.start + c.stop) for p, c in zip(region, changed, strict=True)
+                )
+                piece = _layer_of(mask[changed].astype(np.uint8), place, segmentation_node, volume_node)
                 editor.ModifySegmentByLabelmap(
                     segmentation_node, segment_id, piece, mode, piece.GetExtent(), False, True
                 )

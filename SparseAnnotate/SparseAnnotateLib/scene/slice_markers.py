@@ -10,10 +10,11 @@ import vtk
 from vtk.util import numpy_support
 
 from ..core import Ledger, Plane, SliceState, VolumeGeometry
+from .shown_only import nodes_with, shown_only_node
 from .slice_views import views_showing
 from .volume_nodes import geometry_of
 
-_MARKERS_ATTRIBUTE = "SparseAnnotate.Markers"
+_CLASS, _MARKERS_ATTRIBUTE = "vtkMRMLModelNode", "SparseAnnotate.Markers"
 _KINDS = {
     "drawn": ((SliceState.DRAWN, SliceState.EMPTY), (0.25, 0.8, 0.35)),
     "to do": ((SliceState.TODO,), (1.0, 0.65, 0.1)),
@@ -81,26 +82,15 @@ def slice_frames(geometry: VolumeGeometry, ledger: Ledger, states: Iterable[Slic
 
 
 def _nodes() -> list:
-    return [node for node in slicer.util.getNodesByClass("vtkMRMLModelNode") if node.GetAttribute(_MARKERS_ATTRIBUTE)]
+    return nodes_with(_CLASS, _MARKERS_ATTRIBUTE)
 
 
 def _node(kind: str, colour: tuple[float, float, float]):
-    for node in _nodes():
-        if node.GetAttribute(_MARKERS_ATTRIBUTE) == kind:
-            return node
-    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLModelNode")
-    node.UnRegister(None)
-    node.SetName(f"Slices {kind}")
-    node.SetAttribute(_MARKERS_ATTRIBUTE, kind)
-    # Made again from the ledger whenever the panel is shown.
-    node.SetSaveWithScene(False)
-    node.SetHideFromEditors(True)
-    node = slicer.mrmlScene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetSaveWithScene(False)
-    display.SetColor(*colour)
-    display.SetVisibility2D(True)
-    display.SetVisibility3D(False)
-    display.SetSliceIntersectionThickness(1)
+    node, is_new = shown_only_node(_CLASS, f"Slices {kind}", _MARKERS_ATTRIBUTE, kind)
+    if is_new:
+        display = node.GetDisplayNode()
+        display.SetColor(*colour)
+        display.SetVisibility2D(True)
+        display.SetVisibility3D(False)
+        display.SetSliceIntersectionThickness(1)
     return node

@@ -27,6 +27,12 @@ def volume_ijk_to_segmentation(segmentation_node, volume_node) -> np.ndarray:
     return np.linalg.solve(world_from_node(segmentation_node), world_from_node(volume_node) @ matrix)
 
 
+def grid_of(segmentation_node, volume_node) -> tuple:
+    """A value that changes when the volume gets another grid, or is moved against a segmentation."""
+    dimensions = volume_node.GetImageData().GetDimensions()
+    return dimensions, tuple(volume_ijk_to_segmentation(segmentation_node, volume_node).round(6).ravel().tolist())
+
+
 def layer_ijk_to_local(layer) -> np.ndarray:
     """(4, 4) matrix from voxel index of a vtkOrientedImageData to the coordinates of its segmentation (mm)."""
     matrix = vtk.vtkMatrix4x4()

@@ -48,12 +48,11 @@ def painted(mrml, node, volume, mask, segment, erase=False):
     """What the Segment Editor does: the state is saved, then the stroke changes the segment."""
     editor = scene.editor_for(node, volume)
     editor.SaveStateForUndo()
-    before = shown(mrml, node, volume)
     values = {"ball": 1, "box": 2}
-    wanted = before.copy()
+    wanted = shown(mrml, node, volume)
     wanted[mask] = 0 if erase else values[segment]
-    whole = tuple(slice(0, n) for n in before.shape)
-    scene.put_labels(node, volume, whole, before, wanted, values, editor)
+    whole = tuple(slice(0, n) for n in wanted.shape)
+    scene.put_labels(node, volume, whole, wanted, values, editor)
     return editor
 
 
@@ -595,3 +594,120 @@ def test_each_frame_of_a_sequence_has_its_own_corrections(mrml, logic):
     np.testing.assert_array_equal(scene.labels_of(results[1], volume, {"ball": 1}), before[1])
     show(1)
     assert logic.panel.correction_count(volume) == 2
+
+
+def test_a_volume_that_is_moved_while_correcting_is_refused(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    logic.panel.begin_correcting(volume, node)
+    origin = volume.GetOrigin()
+    volume.SetOrigin(origin[0], origin[1] + 3.0, origin[2])
+    painted(mrml, node, volume, disc, "ball")
+    with pytest.raises(BadInputError, match="has been moved while"):
+        logic.panel.take_strokes(volume, node, 1.0)
+    volume.SetOrigin(*origin)
+    assert logic.corrections(volume) is None
+    assert not logic.panel.is_correcting(volume, node)
+
+
+def test_what_fails_in_the_middle_changes_nothing(mrml, logic, drawn, disc, monkeypatch):
+    from SparseAnnotateLib.logic import correcting
+
+    volume, _, node = drawn
+    before, sure = shown(mrml, node, volume), confidence(mrml, logic, node)
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    painted(mrml, node, volume, np.roll(disc, 1, axis=0), "box")
+    spread, calls = correcting.spread, []
+
+    def failing(*given):
+        calls.append(spread(*given))
+        if len(calls) == 2:
+            raise MemoryError
+
+    monkeypatch.setattr(correcting, "spread", failing)
+    with pytest.raises(MemoryError):
+        logic.panel.take_strokes(volume, node, 1.0)
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)
+    np.testing.assert_array_equal(confidence(mrml, logic, node), sure)
+    assert logic.corrections(volume) is None
+    monkeypatch.undo()
+    painted(mrml, node, volume, disc, "ball")
+    logic.panel.take_strokes(volume, node, 1.0)
+    assert [stroke.value for stroke in logic.corrections(volume).strokes] == [1]
+
+
+def test_corrections_on_a_slice_that_is_drawn_and_cleared_again_are_still_there(mrml, logic, drawn):
+    volume, _, _ = drawn
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    (first,) = logic.corrections(volume).strokes
+    logic.markDrawn(volume, "axial", 8)
+    logic.correct(volume, "box", point(volume, (16, 20, 20)))
+    assert logic.panel.correction_count(volume) == 2
+    logic.markToDo(volume, "axial", 8)
+    assert logic.corrections(volume).strokes[0] == first
+
+
+def test_the_cohort_does_not_keep_corrections_of_a_drawing_that_is_no_longer_used(mrml, logic, drawn):
+    volume, labels, _ = drawn
+
+    def exported():
+        for _step in logic._exportingLabels([volume]):
+            pass
+        return logic.cohort().corrections(scene.case_of(volume))
+
+    for _step in logic._exportingLabels([volume]):
+        pass
+    # Made in a terminal, before the scene knows of any: they stay.
+    elsewhere = Stroke(np.array([5, 6]), 1, True)
+    logic.cohort().add_correction(scene.case_of(volume), elsewhere)
+    assert exported().strokes == (elsewhere,)
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    assert exported().strokes == logic.corrections(volume).strokes
+    other = scene.new_segmentation("other", np.where(labels == 1, labels, 0).astype(np.uint8), {1: "ball"}, volume)
+    logic.useSegmentation(volume, other)
+    assert exported() is None
+    logic.markDrawn(volume, "axial", 8)
+    assert exported() is None
+
+
+def test_undo_does_not_act_on_an_older_result(mrml, logic, drawn):
+    volume, _, node = drawn
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    corrected = shown(mrml, node, volume)
+    later = logic.fillBetweenSlices(volume, "shape")
+    assert not logic.panel.can_undo_correction(volume)
+    with pytest.raises(BadInputError, match="no correction to undo"):
+        logic.undoCorrection(volume)
+    assert not logic.clearCorrections(volume)
+    for result in (node, later):
+        np.testing.assert_array_equal(shown(mrml, result, volume), corrected)
+        assert scene.corrected_since(result, volume)
+    # Another correction does not make it look as if it had taken in what it has not.
+    logic.correct(volume, "box", point(volume, (16, 20, 20)), resultNode=node)
+    assert scene.corrected_since(node, volume)
+
+
+def test_segments_that_overlap_are_put_right(mrml, logic, drawn):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    inside = np.argwhere(before[8] == 1).mean(axis=0).astype(int)
+    mask = np.zeros(before.shape, np.uint8)
+    mask[8, inside[0] - 1 : inside[0] + 2, inside[1] - 1 : inside[1] + 2] = 1
+    logic.panel.begin_correcting(volume, node)
+    box = mrml.util.arrayFromSegmentBinaryLabelmap(node, "box", volume) | mask
+    node.GetSegmentation().SeparateSegmentLabelmap("box")
+    mrml.util.updateSegmentBinaryLabelmapFromArray(box, node, "box", volume)
+    report = logic.panel.take_strokes(volume, node, 1.0)
+    if report is not None:  # which of the two is on top is up to Slicer
+        assert (shown(mrml, node, volume)[mask > 0] == 2).all()
+
+
+def test_steps_hold_only_what_changed(mrml, logic, drawn):
+    volume, _, _ = drawn
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)), radius=0.5)
+    (step,) = logic._correcting._other.steps
+    assert step.size < 4 * 24 * 28 * 32
+    changed = (step.labels[0] != step.labels[1]) | (step.confidence[0] != step.confidence[1])
+    for axis in range(3):
+        rest = tuple(a for a in range(3) if a != axis)
+        assert changed.any(axis=rest)[[0, -1]].all()

@@ -216,6 +216,49 @@ def test_renaming_a_segment_of_the_answer_switches_off_and_says_why(filled):
     assert scene.segment_names(filled.logic.drawnIn(filled.volume)) == ["ball"]
 
 
+def test_a_stroke_right_before_another_volume_becomes_active_is_not_lost(filled):
+    ui, first, index = filled.ui, filled.volume, undrawn(filled)
+    other = filled.add_ball("other")
+    filled.panel.session.parameters.volume = first
+    filled.panel.refresh()
+    ui.correctCheckBox.click()
+    where = np.zeros(filled.labels.shape, bool)
+    where[index, 1:4, 1:4] = True
+    ui.segmentEditorWidget.paint(where, ui.segmentEditorWidget.currentSegmentID())
+    filled.panel.session.parameters.volume = other
+    filled.panel.refresh()
+    assert filled.logic.panel.correction_count(first) == 1
+    assert not ui.correctCheckBox.checked
+
+
+def test_undo_after_renaming_switches_off_and_says_why(filled):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    stroke(filled, undrawn(filled))
+    node.GetSegmentation().GetNthSegment(0).SetName("tumour")
+    ui.undoCorrectionButton.click()
+    assert "renamed or removed" in filled.message
+    assert not ui.correctCheckBox.checked
+    assert filled.logic.panel.correction_count(filled.volume) == 1
+
+
+def test_keys_undo_only_while_the_section_is_open(filled):
+    from PySide6.QtGui import QShortcut
+    from PySide6.QtWidgets import QWidget
+
+    def keys():
+        window = filled.mrml.util.mainWindow() or filled.panel.widget
+        return [s for s in QWidget.findChildren(window, QShortcut) if QShortcut.key(s).toString() == "Ctrl+Z"]
+
+    filled.panel.open(filled.panel.draw)
+    filled.ui.correctCheckBox.click()
+    assert len(keys()) == 1
+    filled.panel.open(filled.panel.result)
+    assert not any(QShortcut.isEnabled(shortcut) for shortcut in keys())
+    filled.panel.open(filled.panel.draw)
+    assert len([shortcut for shortcut in keys() if QShortcut.isEnabled(shortcut)]) == 1
+
+
 def test_closing_the_scene_while_correcting(filled):
     filled.ui.correctCheckBox.click()
     stroke(filled, undrawn(filled))
