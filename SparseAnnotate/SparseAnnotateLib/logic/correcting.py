@@ -351,7 +351,10 @@ class Correcting:
         if is_read_again:
             self._show(answer)
         else:
-            self._put(answer, place)
+            changes = [part for part in (_changed(place, before, after), painted) if part is not None]
+            to_show = enclosing_box(changes)
+            if to_show is not None:
+                self._put(answer, to_show)
         self._finish(answer)
         followed = before != after
         for stroke in kept:
@@ -461,7 +464,8 @@ def _make_room(answer: _Answer) -> None:
     """Create the drawing if there is none, with all segments of the answer: corrections are stored in it."""
     if answer.drawing is None:
         answer.drawing = scene.annotated_segmentation(answer.volume, create=True)
-    if any(name not in scene.structure_names(answer.drawing) for name in answer.segments.values()):
+    known = set(scene.structure_names(answer.drawing))
+    if not known.issuperset(answer.segments.values()):
         scene.add_segments_like(answer.drawing, answer.node)
     answer.drawn_segments = {s: name for s, name in _segments(answer.drawing).items() if name in answer.values}
 
@@ -520,7 +524,7 @@ def _step_of(
 ) -> _Step:
     """A step of the part of a place in which something changed."""
     box = bounding_box((labels[0] != labels[1]) | (confidence[0] != confidence[1])) or (slice(0, 0),) * 3
-    part = along_axes(slice(p.start + b.start, p.start + b.stop) for p, b in zip(place, box, strict=True))
+    part = _moved(box, place)
     return _Step(
         part,
         (labels[0][box].copy(), labels[1][box].copy()),
@@ -550,6 +554,17 @@ def _places(stroke: Stroke, part: Box, shape: tuple[int, ...]) -> tuple[np.ndarr
     """Where the voxels of a stroke lie in a part of the volume that holds them."""
     places = np.unravel_index(stroke.voxels, shape)
     return tuple(axis - side.start for axis, side in zip(places, part, strict=True))
+
+
+def _changed(place: Box, before: np.ndarray, after: np.ndarray) -> Box | None:
+    """The part of the volume in which labels of a place differ; None when they are the same."""
+    box = bounding_box(before != after)
+    return _moved(box, place) if box is not None else None
+
+
+def _moved(box: Box, place: Box) -> Box:
+    """A part of a place, as part of the volume."""
+    return along_axes(slice(p.start + b.start, p.start + b.stop) for p, b in zip(place, box, strict=True))
 
 
 def _middle(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> tuple[int, int, int] | None:

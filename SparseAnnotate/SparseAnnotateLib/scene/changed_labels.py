@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from vtk.util import numpy_support
 
 from ..core.voxel_boxes import Box, bounding_box, enclosing_box
-from .segmentation_nodes import layers_of, required_alignment
+from .segmentation_nodes import aligned_voxels, layers_of
 
 
 def changed_part(
@@ -51,18 +50,16 @@ def _layers(segmentation_node, volume_node, values: Mapping[str, int], dtype) ->
     layers = layers_of(segmentation_node)
     for segment_id, layer in layers.items():
         by_layer.setdefault(id(layer), []).append(segment_id)
-    found = []
+    found: list[_Layer] = []
     for segments in by_layer.values():
         layer = layers[segments[0]]
-        alignment = required_alignment(layer, segmentation_node, volume_node)
-        array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
-        array = alignment.reoriented(array.reshape(tuple(reversed(layer.GetDimensions()))))
+        array, starts = aligned_voxels(layer, segmentation_node, volume_node)
         known = [segmentation.GetSegment(segment_id) for segment_id in segments]
         label_of = np.zeros(max(int(array.max(initial=0)), *(s.GetLabelValue() for s in known)) + 1, dtype=dtype)
         for segment in known:
             label_of[segment.GetLabelValue()] = values.get(segment.GetName(), 0)
         is_same = np.array_equal(label_of, np.arange(len(label_of)))
-        found.append((array, tuple(alignment.starts), None if is_same else label_of))
+        found.append((array, starts, None if is_same else label_of))
     return found
 
 

@@ -176,3 +176,29 @@ def test_a_drawing_without_a_reference_volume_is_hidden_with_its_volume(mrml):
     scene.show_only_volume(volumes[0], volumes)
     assert loaded.GetDisplayNode().GetVisibility()
     assert not own.GetDisplayNode().GetVisibility()
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_segments_in_one_layer_are_read_as_segments_in_their_own(mrml, flipped):
+    from SparseAnnotateLib import scene
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 6, (7, 8, 9)).astype(np.uint8)
+    matrix = np.diag([-1.0, 1.0, 2.0, 1.0])
+    volume = mrml.util.addVolumeFromArray(np.zeros(labels.shape, np.int16), matrix, "scan")
+    names = {value: f"segment {value}" for value in range(1, 6)}
+    shared = scene.new_segmentation("shared", labels, names, volume)
+    apart = scene.new_segmentation("apart", labels, names, volume)
+    for segment_id in scene.segment_ids(apart):
+        apart.GetSegmentation().SeparateSegmentLabelmap(segment_id)
+    if flipped:
+        matrix[:3, 3] += matrix[:3, 0] * (labels.shape[2] - 1)
+        matrix[:3, 0] *= -1
+        volume.SetIJKToRASMatrix(scene.volume_nodes.vtk_matrix(matrix))
+    values = {"segment 5": 1, "segment 2": 300, "segment 3": 7}
+    region = (slice(1, 5), slice(2, 8), slice(0, 4))
+    for part in (None, region):
+        one, other = (scene.labels_of(node, volume, values, region=part) for node in (shared, apart))
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype == np.uint16
+    assert set(np.unique(one)) == {0, 1, 7, 300}
