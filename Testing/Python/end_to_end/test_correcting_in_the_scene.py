@@ -697,9 +697,11 @@ def test_segments_that_overlap_are_put_right(mrml, logic, drawn):
     box = mrml.util.arrayFromSegmentBinaryLabelmap(node, "box", volume) | mask
     node.GetSegmentation().SeparateSegmentLabelmap("box")
     mrml.util.updateSegmentBinaryLabelmapFromArray(box, node, "box", volume)
-    report = logic.panel.take_strokes(volume, node, 1.0)
-    if report is not None:  # which of the two is on top is up to Slicer
-        assert (shown(mrml, node, volume)[mask > 0] == 2).all()
+    with pytest.raises(BadInputError, match="overlap"):
+        shown(mrml, node, volume)
+    # What was painted last, the box, is what counts.
+    assert logic.panel.take_strokes(volume, node, 1.0).voxels == 9
+    assert (shown(mrml, node, volume)[mask > 0] == 2).all()
 
 
 def test_steps_hold_only_what_changed(mrml, logic, drawn):
