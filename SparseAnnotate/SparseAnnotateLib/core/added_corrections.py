@@ -1,4 +1,4 @@
-"""Adding a correction to what is known of a volume, and what the user has to be told of it."""
+"""Adds a correction to what is known of a volume, with sentences on it for the user."""
 
 from __future__ import annotations
 

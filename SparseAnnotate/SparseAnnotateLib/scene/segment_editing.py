@@ -13,7 +13,7 @@ from ..core.voxel_boxes import Box, along_axes, bounding_box
 from ..core.voxel_values import label_counts
 from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region, whole_region
-from .segmentation_nodes import geometry_problem, layers_of, masks_of, required_alignment, segment_ids
+from .segmentation_nodes import aligned_voxels, geometry_problem, layers_of, masks_of, segment_ids
 from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
 
@@ -67,16 +67,14 @@ def _with_outside(
     layer = layers_of(segmentation_node).get(segment_id)
     if layer is None:
         return mask, start
-    alignment = required_alignment(layer, segmentation_node, volume_node)
-    array = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
-    array = alignment.reoriented(array.reshape(tuple(reversed(layer.GetDimensions()))))
-    low = np.minimum(alignment.starts, 0)
-    high = np.maximum(np.add(alignment.starts, array.shape), mask.shape)
+    array, starts = aligned_voxels(layer, segmentation_node, volume_node)
+    low = np.minimum(starts, 0)
+    high = np.maximum(np.add(starts, array.shape), mask.shape)
     if not low.any() and np.array_equal(high, mask.shape):
         return mask, start
     value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
     whole = np.zeros(high - low, dtype=bool)
-    whole[tuple(slice(s, s + n) for s, n in zip(alignment.starts - low, array.shape, strict=True))] = array == value
+    whole[tuple(slice(s, s + n) for s, n in zip(np.subtract(starts, low), array.shape, strict=True))] = array == value
     whole[tuple(slice(-s, n - s) for s, n in zip(low, mask.shape, strict=True))] = mask
     return whole, tuple(int(s) for s in low)
 

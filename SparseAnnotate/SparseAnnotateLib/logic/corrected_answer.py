@@ -1,0 +1,197 @@
+"""An answer that is being corrected: what it shows, what is known of its volume, and the steps to undo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .. import scene
+from ..core import BadInputError, SparseAnnotation
+from ..core.corrections import Corrections, Stroke
+from ..core.messages import _
+from ..core.voxel_boxes import Box, along_axes, bounding_box
+
+_CONFIDENCE = 90  # percent, of a result without one
+_MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One correction of an answer: the part of the volume that it changed, and what was there before and after."""
+
+    part: Box
+    labels: tuple[np.ndarray, np.ndarray]
+    confidence: tuple[np.ndarray, np.ndarray]
+    corrections: tuple[str, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(array.nbytes for array in (*self.labels, *self.confidence))
+
+
+@dataclass
+class CorrectedAnswer:
+    """An answer that is being corrected.
+
+    Attributes:
+        drawing: the segmentation that is drawn in; None before there is one.
+        values: label of each segment name. segments: IDs and names of the result's segments when it was read.
+        drawn_segments: the same of the drawing.
+        labels: (K, J, I) of the node as it was seen last. stamp: of its voxels then.
+        confidence: (K, J, I) percent, changed in place.
+        is_current: it has taken in all corrections that there are.
+        steps: corrections. made: how many of them; the others have been undone.
+        grid: where its voxels lie, see `scene.grid_of`.
+        annotation, known_by, known_text: what is known of the volume, and what that was read from.
+    """
+
+    volume: Any
+    node: Any
+    drawing: Any
+    values: dict[str, int]
+    segments: dict[str, str]
+    drawn_segments: dict[str, str]
+    labels: np.ndarray
+    confidence: np.ndarray
+    stamp: tuple
+    grid: tuple
+    is_current: bool
+    annotation: SparseAnnotation | None = None
+    known_by: tuple = ()
+    known_text: str = ""
+    steps: list[Step] = field(default_factory=list)
+    made: int = 0
+    _image: tuple[int, np.ndarray] | None = None
+
+    def is_of(self, volume_node, result_node=None) -> bool:
+        """Whether this is what is kept of a result; None: of any. Another frame of a sequence has another drawing."""
+        if self.volume is not volume_node or self.node.GetScene() is None or result_node not in (None, self.node):
+            return False
+        return self.drawing in (None, scene.annotated_segmentation(volume_node))
+
+    @property
+    def is_as_seen(self) -> bool:
+        """Whether nothing has changed in the node since it was seen last."""
+        return bool(self.stamp == scene.voxel_stamp(self.node))
+
+    def add_step(self, step: Step) -> None:
+        """Keep a step, instead of those that were undone; of many, or large ones, only the last."""
+        steps = [*self.steps[: self.made], step][-_MOST_STEPS:]
+        while len(steps) > 1 and sum(one.size for one in steps) > _MOST_BYTES:
+            del steps[0]
+        self.steps, self.made = steps, len(steps)
+
+    def image(self) -> np.ndarray:
+        """(K, J, I): the image, which is checked again only when it has changed."""
+        now = self.volume.GetImageData().GetMTime()
+        if self._image is None or self._image[0] != now:
+            self._image = now, scene.image_of(self.volume)
+        return self._image[1]
+
+
+def read_answer(volume_node, result_node) -> CorrectedAnswer:
+    """Read an answer to be corrected. Raises BadInputError when it is out of date, or no result."""
+    if scene.made_by(result_node) is None or scene.volume_of(result_node) is not volume_node:
+        raise BadInputError(
+            _("'{result}' is not a result of '{volume}'. Correct a fill, or a model's result, of this volume.").format(
+                result=result_node.GetName(), volume=volume_node.GetName()
+            )
+        )
+    drawing = scene.annotated_segmentation(volume_node)
+    own = scene.label_values(drawing) if drawing is not None else {}
+    names = scene.segment_names(result_node)
+    scene.require_current(result_node, volume_node, drawing, [name for name in names if name in own])
+    values = dict(own)
+    for name in names:
+        values.setdefault(name, len(values) + 1)
+    labels = scene.labels_of(result_node, volume_node, {name: values[name] for name in names})
+    confidence_node, confidence = scene.confidence_of(result_node), None
+    if confidence_node is not None:
+        # Slicer may store it in another orientation than the volume when a scene is opened.
+        array, grid = slicer.util.arrayFromVolume(confidence_node), scene.geometry_of(confidence_node)
+        confidence = scene.geometry_of(volume_node).with_same_voxels(array, grid)
+    if confidence is None:
+        confidence = np.full(labels.shape, _CONFIDENCE, dtype=np.uint8)
+    return CorrectedAnswer(
+        volume_node,
+        result_node,
+        drawing,
+        values,
+        segments_of(result_node),
+        segments_of(drawing) if drawing is not None else {},
+        labels,
+        confidence,
+        scene.voxel_stamp(result_node),
+        scene.grid_of(result_node, volume_node),
+        not scene.corrected_since(result_node, volume_node),
+    )
+
+
+def segments_of(segmentation_node) -> dict[str, str]:
+    """ID and name of each segment."""
+    segmentation = segmentation_node.GetSegmentation()
+    return {s: segmentation.GetSegment(s).GetName() for s in scene.segment_ids(segmentation_node)}
+
+
+def make_room(answer: CorrectedAnswer) -> None:
+    """Create the drawing if there is none, with all segments of the answer: corrections are stored in it."""
+    if answer.drawing is None:
+        answer.drawing = scene.annotated_segmentation(answer.volume, create=True)
+    known = set(scene.structure_names(answer.drawing))
+    if not known.issuperset(answer.segments.values()):
+        scene.add_segments_like(answer.drawing, answer.node)
+    answer.drawn_segments = {s: name for s, name in segments_of(answer.drawing).items() if name in answer.values}
+
+
+def what_is_known(answer: CorrectedAnswer) -> tuple[SparseAnnotation, bool]:
+    """What is known of the volume, and whether drawn slices were read again: when something was drawn or marked."""
+    known_by = (scene.voxel_stamp(answer.drawing), scene.stored_ledger(answer.drawing, answer.volume))
+    if answer.annotation is None or known_by != answer.known_by:
+        answer.annotation = scene.annotation_of(answer.volume, answer.drawing, answer.values)
+        answer.known_by, answer.known_text = known_by, scene.corrections_text(answer.drawing)
+        answer.annotation.restore_drawn(answer.labels)
+        return answer.annotation, True
+    if scene.corrections_text(answer.drawing) != answer.known_text:
+        stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
+        answer.annotation = replace(answer.annotation, corrections=stored)
+        answer.known_text = scene.corrections_text(answer.drawing)
+    return answer.annotation, False
+
+
+def store_strokes(answer: CorrectedAnswer, strokes: Sequence[Stroke]) -> int:
+    """Store strokes after those that there are, on slices that have been drawn since, too; how many there are now."""
+    stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
+    if stored is None:
+        stored = Corrections(scene.geometry_of(answer.volume).shape)
+    for stroke in strokes:
+        stored = stored.with_stroke(stroke)
+    if strokes:
+        scene.store_corrections(answer.drawing, answer.volume, stored, answer.values)
+    return len(stored.strokes)
+
+
+def step_of(
+    place: Box,
+    labels: tuple[np.ndarray, np.ndarray],
+    confidence: tuple[np.ndarray, np.ndarray],
+    corrections: tuple[str, str],
+) -> Step:
+    """A step of the part of a place in which something changed."""
+    box = bounding_box((labels[0] != labels[1]) | (confidence[0] != confidence[1])) or (slice(0, 0),) * 3
+    part = moved(box, place)
+    return Step(
+        part,
+        (labels[0][box].copy(), labels[1][box].copy()),
+        (confidence[0][box].copy(), confidence[1][box].copy()),
+        corrections,
+    )
+
+
+def moved(box: Box, place: Box) -> Box:
+    """A part of a place, as part of the volume."""
+    return along_axes(slice(p.start + b.start, p.start + b.stop) for p, b in zip(place, box, strict=True))
