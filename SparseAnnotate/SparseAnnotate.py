@@ -92,6 +92,7 @@ class SparseAnnotateParameterNode:
     loss: Annotated[str, Choice([AUTO, *LOSSES])] = AUTO
     device: str = DEFAULT_DEVICE
     run: str = ""
+    learningRun: str = ""  # that learns while slices are drawn
     keepStrayPieces: bool = False
     measured: vtkMRMLSegmentationNode
     reference: vtkMRMLSegmentationNode
@@ -121,7 +122,7 @@ class SparseAnnotateLogic(ConsoleLogic):
 
     def __init__(self, newTransport: Callable | None = None):
         """`newTransport` creates the connection to a worker for calls that do not wait; by default with QProcess."""
-        super().__init__(newTransport or _qprocessTransport, _later)
+        super().__init__(newTransport or _qprocessTransport, newTransport or _learningTransport, _later)
 
     def getParameterNode(self):
         # Its decorator gives the class this constructor.
@@ -138,6 +139,13 @@ def _qprocessTransport():
     from SparseAnnotateLib.gui.qprocess_transport import QProcessTransport
 
     return QProcessTransport()
+
+
+def _learningTransport():
+    from SparseAnnotateLib.client import worker_command
+    from SparseAnnotateLib.gui.qprocess_transport import QProcessTransport
+
+    return QProcessTransport(worker_command(in_background=True))
 
 
 class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

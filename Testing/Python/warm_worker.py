@@ -32,9 +32,9 @@ class WarmWorkers:
         self._name = f"warm-worker-{uuid.uuid4().hex}"
         self._process: subprocess.Popen | None = None
 
-    def worker_command(self, python: str | None = None) -> list[str]:
+    def worker_command(self, python: str | None = None, in_background: bool = False) -> list[str]:
         """The command line of a worker: that of a fork, unless another Python or a worker of its own is wanted."""
-        usual = worker_command(python)
+        usual = worker_command(python, in_background)
         is_measured = "COVERAGE_PROCESS_CONFIG" in os.environ  # coverage is informed of a process when it starts
         if not self.is_wanted or usual[0] != sys.executable or is_measured or not sys.platform.startswith("linux"):
             return usual

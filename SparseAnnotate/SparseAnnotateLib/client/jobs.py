@@ -15,7 +15,10 @@ from .worker_client import Call, Transport, WorkerClient
 Steps = Generator[Progress | None, None, Any]
 """Work in small pieces: yields after each, with a Progress if there is one to report, and returns its result."""
 
-_CONCURRENT = ("environment", "confidence")
+EXPORT = "export"
+"""The name of a job that writes what was drawn while another one is learning from it."""
+
+_CONCURRENT = ("environment", "confidence", "slice", EXPORT)
 _PIECES_SECONDS = 0.03
 
 

@@ -17,12 +17,14 @@ from ..core.messages import _
 from ..core.slicer_python import environment_for, worker_python
 from .worker_client import Call, WorkerClient
 
+IN_BACKGROUND = "--in-background"
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 
 
-def worker_command(python: str | None = None) -> list[str]:
-    """Command line of the worker, to be run in LIBRARY_FOLDER."""
-    return [python or worker_python(), "-m", "SparseAnnotateLib.worker"]
+def worker_command(python: str | None = None, in_background: bool = False) -> list[str]:
+    """Command line of the worker, to be run in LIBRARY_FOLDER; `in_background`: it leaves the CPU to other programs."""
+    options = [IN_BACKGROUND] if in_background else []
+    return [python or worker_python(), "-m", "SparseAnnotateLib.worker", *options]
 
 
 class SubprocessTransport:

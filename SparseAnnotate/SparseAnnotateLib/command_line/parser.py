@@ -12,7 +12,7 @@ from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
-from .training_commands import add_curves, add_predict, add_train
+from .training_commands import add_curves, add_predict, add_slice, add_train
 
 COMMANDS = (
     add_create,
@@ -24,6 +24,7 @@ COMMANDS = (
     add_correct,
     add_train,
     add_curves,
+    add_slice,
     add_predict,
     add_evaluate,
     add_agreement,

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from ..core import DEFAULT_DEVICE, Watch
-from ..core.messages import counted
+from ..core import DEFAULT_DEVICE, BadInputError, Plane, Watch
+from ..core.messages import _, counted
 from ..core.strict_json import read_json, read_json_text
 from ..runs import LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
 from ..runs.dice_in_words import dice_sentences
 from ..runs.plan import TrainingEstimate
 from ..worker import requests
+from ..worker.slice_request import SliceAnswer
 from .shared_options import DEVICES, choices, cohort_command
 from .terminal_output import show_line, show_table
 
@@ -27,6 +28,11 @@ def add_train(commands) -> None:
     command.add_argument("--settings", metavar="JSON", help="JSON file with training settings; options override it")
     command.add_argument(
         "--plan-only", action="store_true", help="do not train: write the plan for editing, and estimate the time"
+    )
+    command.add_argument(
+        "--live",
+        action="store_true",
+        help="learn from slices while they are being drawn, until Ctrl-C; the run can be used and continued then",
     )
     command.add_argument("--network", help=f"network of 3D models. {choices(base_networks())}")
     command.add_argument("--network-2d", help="network of 2D models; same choices")
@@ -52,6 +58,20 @@ def add_curves(commands) -> None:
     command = cohort_command(commands, "curves", "plot loss and Dice of a run, finished or not", show_line)
     command.add_argument("--run", required=True, help="name of the run")
     command.add_argument("--path", default="curves.png", help="PNG file to write (default: curves.png)")
+
+
+def add_slice(commands) -> None:
+    command = cohort_command(commands, "slice", "label one slice with a run of a single model", show_slice)
+    command.add_argument("case", metavar="CASE", help="name of the case")
+    command.add_argument("--run", required=True, help="name of the run")
+    command.add_argument("--plane", default="axial", choices=[plane.value for plane in Plane], help="of the slice")
+    command.add_argument("--index", type=int, required=True, help="of the slice along its array axis, from 0")
+    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
+
+
+def show_slice(answer: SliceAnswer) -> None:
+    show_line(answer.path)
+    show_line(answer.summary)
 
 
 def add_predict(commands) -> None:
@@ -93,9 +113,13 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
         "changes": given,
         "device": options.device or DEFAULT_DEVICE,
     }
+    if options.plan_only and options.live:
+        raise BadInputError(
+            _("Leave out '--plan-only' or '--live': a training that goes on until you stop it has no plan.")
+        )
     if options.plan_only:
         return requests.plan_training(requests.PlanTrainingRequest(**request), watch)
-    return requests.train(requests.TrainRequest(**request), watch)
+    return requests.train(requests.TrainRequest(**request, live=options.live), watch)
 
 
 def _settings_file(path: str) -> dict[str, Any]:
@@ -132,8 +156,8 @@ def show_training(result: dict[str, Any] | TrainingEstimate) -> None:
             f"Run '{result['run']}': {networks} trained on {slices} of {cases}, {steps} steps in "
             f"{result['seconds']:.0f} s on {result['device']}."
         )
-        if result["validation_dice"] is not None:
-            show_line(dice_sentences(result["validation_dice"], result["corrected_dice"]))
+        if result["validation_dice"] is not None or result.get("is_live", False):
+            show_line(dice_sentences(result["validation_dice"], result["corrected_dice"], result.get("is_live", False)))
         notes = result["notes"]
     for sentence in notes:
         show_line(f"- {sentence}")

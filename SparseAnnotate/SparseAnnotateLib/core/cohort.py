@@ -13,6 +13,7 @@ A cohort made by SparseAnnotate::
     predictions/<run>/<case>.nrrd
     predictions/<run>/{entropy,disagreement}/<case>.nrrd   uncertainty in percent, when asked for
     predictions/<run>/confidence/<case>.nrrd   of a case with drawn slices, in percent
+    predictions/<run>/slices/<plane>/<index>/<case>.nrrd   of one slice, when asked for
     runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
     cache/                       may be deleted at any time
 
@@ -453,9 +454,6 @@ class Cohort(CohortLayout):
         return FolderLock(self.state_folder, purpose, wait_seconds=_LOCK_SECONDS)
 
     # --- paths ----------------------------------------------------------------------------------------------------
-
-    def _undecided_path(self, name: str) -> Path:
-        return self._annotation_path(name).parent / "undecided" / self._annotation_path(name).name
 
     def _path(self, stored: str) -> Path:
         return path_in(self.folder, stored)

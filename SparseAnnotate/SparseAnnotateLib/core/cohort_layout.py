@@ -32,6 +32,11 @@ class CohortLayout:
         """A run's uncertainty in percent; `kind`: 'entropy', 'disagreement', or 'confidence' of an answer."""
         return self.state_folder / "predictions" / _run_name(run) / kind / f"{self._stem(name)}.nrrd"
 
+    def slice_path(self, run: str, name: str, plane: str, index: int) -> Path:
+        """What a run finds on one slice of a case: an image of this slice alone."""
+        folder = self.state_folder / "predictions" / _run_name(run) / "slices" / plane
+        return folder / str(index) / f"{self._stem(name)}.nrrd"
+
     def corrections_path(self, name: str) -> Path:
         """Every correction of a case as JSON; beside it, as .nrrd, a label map of the voxels known by them."""
         return self.state_folder / "corrections" / f"{self._stem(name)}.json"
@@ -49,6 +54,14 @@ class CohortLayout:
     @property
     def cache_folder(self) -> Path:
         return self.state_folder / "cache"
+
+    def annotation_files(self, name: str) -> tuple[Path, ...]:
+        """The files that say what is known of a case; not all of them exist."""
+        labels, corrections = self._annotation_path(name), self.corrections_path(name)
+        return self._ledger_path(name), labels, self._undecided_path(name), corrections
+
+    def _undecided_path(self, name: str) -> Path:
+        return self._annotation_path(name).parent / "undecided" / self._annotation_path(name).name
 
     def _annotation_path(self, name: str) -> Path:
         return self.state_folder / "annotations" / f"{self._stem(name)}.nrrd"

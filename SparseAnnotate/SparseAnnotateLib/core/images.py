@@ -16,6 +16,7 @@ from .geometry import VolumeGeometry
 from .messages import _
 from .nifti_for_itk import named_for_itk, orthogonal_for_itk
 from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
+from .planes import slice_layer
 from .slab_writing import FACT_PREFIX, written_in_slabs
 from .voxel_values import labels_from_values, require_finite
 
@@ -64,6 +65,24 @@ def read_labels(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:
         BadInputError: as `read_image`; when the file has another grid; when a value is not a label.
     """
     return _whole_numbers_on_grid(path, geometry, _("The label file '{path}'").format(path=path))
+
+
+def read_slice(path: str | Path, axis: int) -> np.ndarray:
+    """An image of a single slice that `write_image` wrote: (rows, columns) without the array axis it is thin along.
+
+    Raises BadInputError when the file is missing, damaged, or has several slices.
+    """
+    import SimpleITK as sitk
+
+    require_whole(Path(path))
+    try:
+        array: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise BadInputError(unreadable(Path(path), error)) from error
+    if array.ndim != 3 or array.shape[axis] != 1:
+        raise BadInputError(_("'{path}' is not an image of a single slice.").format(path=path))
+    layer: np.ndarray = array[slice_layer(axis, 0)]
+    return layer
 
 
 def read_percent(path: str | Path, geometry: VolumeGeometry) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _FACT = "structures"
 
@@ -15,6 +15,12 @@ def matched_values(theirs: Mapping[int, str], ours: Mapping[int, str]) -> dict[i
     """
     by_name = {name: value for value, name in ours.items()}
     return {value: by_name.get(name, value if value not in ours else None) for value, name in theirs.items()}
+
+
+def class_values(classes: Sequence[int], theirs: Mapping[int, str], ours: Mapping[int, str]) -> list[int | None]:
+    """Our label value of each of a model's classes, whose label values and names are theirs; see `matched_values`."""
+    matched = matched_values(theirs, ours)
+    return [matched.get(value, value) for value in classes]
 
 
 def names_as_facts(names: Mapping[int, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..core import BadInputError, SliceState
 from .correcting_mode import CorrectingMode
 from .drawing_clock import DrawingClock
+from .learning_mode import LearningMode
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
 from .step import Step
@@ -35,6 +36,8 @@ class DrawStep(Step):
         self._volume_shown = None
         self.painting = PaintingWatch(session, self._stroke_ended)
         self.correcting = CorrectingMode(session, self._switched, self._result_corrected)
+        self.learning = LearningMode(session, self._is_untouched, self._show_offer)
+        self._mark_text = self.ui.offerButton.text, self.ui.offerButton.toolTip
         self._has_keys = False
         self._stop_following_layers = lambda: None
         self.section.connect("contentsCollapsed(bool)", lambda _folded: self._update_mouse_and_keys())
@@ -108,6 +111,7 @@ class DrawStep(Step):
         """The scene is being closed: forget its slices."""
         self._here = self._offered = self._corrected = self._volume_shown = None
         self.correcting.forget_scene()
+        self.learning.forget_scene()
         self.painting.watch(None)
         self.painting.forget_scene()
         self._release_mouse_and_keys()
@@ -123,6 +127,7 @@ class DrawStep(Step):
         session = self.session
         session.attempt(lambda: self.table.show(session.worklist), keep_message=True)
         session.attempt(self.correcting.refresh, keep_message=True)
+        session.attempt(self.learning.refresh, keep_message=True)
         session.attempt(self._show_editor, keep_message=True)
         session.attempt(self._show_effort, keep_message=True)
         session.attempt(self.show_markers, keep_message=True)
@@ -228,6 +233,7 @@ class DrawStep(Step):
         self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)
         self.painting.remember()
         self.clock.start()
+        self.learning.go_to(item)
         session.refresh()
 
     def go_to_next(self) -> None:
@@ -282,11 +288,18 @@ class DrawStep(Step):
         before = self._mark_before if self.is_here(item) else 0
         return self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index) not in (before, 0)
 
+    def _is_untouched(self, item) -> bool:
+        """True while the user is at a slice that is not decided, and has not changed it since."""
+        if not self.is_here(item) or self.correcting.node is not None or self._is_decided(item):
+            return False
+        return self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index) == self._mark_before
+
     def _is_decided(self, item) -> bool:
         state = self.logic.panel.slice_state(item.volumeNode, item.plane, item.index)
         return state is not None and state.is_decided
 
     def _show_offer(self) -> None:
+        self.ui.offerButton.text, self.ui.offerButton.toolTip = self._mark_text
         corrected = self._corrected
         if self.correcting.node is None or (corrected is not None and corrected.volumeNode is not self.session.volume):
             corrected = self._corrected = None
@@ -301,7 +314,14 @@ class DrawStep(Step):
             item.volumeNode.GetScene() is None or self._is_decided(item) or not self._is_painted(item)
         ):
             item = self._offered = None
-        self.ui.offerFrame.visible = item is not None
+        suggestion = self.learning.suggestion() if item is None else None
+        self.ui.offerFrame.visible = item is not None or suggestion is not None
+        if suggestion is not None:
+            self.ui.offerLabel.text = self.learning.sentence(suggestion)
+            self.ui.offerButton.text = _("Use it")
+            self.ui.offerButton.toolTip = _(
+                "Put the suggestion into the drawing, to be corrected there. Undo reverts it."
+            )
         if item is not None:
             self.ui.offerLabel.text = _("{plane} slice {index} of '{name}' has been painted.").format(
                 plane=translated(item.plane).capitalize(), index=item.index, name=item.volumeNode.GetName()
@@ -313,6 +333,8 @@ class DrawStep(Step):
             return
         item = self._offered
         if item is None:
+            if self.learning.suggestion() is not None:
+                self._initialized(self._here, self.learning.use())
             return
         if self.is_here(item):
             self.mark_drawn()
@@ -388,7 +410,11 @@ class DrawStep(Step):
 
     def _start(self) -> None:
         item = self._chosen()
-        source = self.logic.startSlice(item.volumeNode, item.plane, item.index, self.session.parameters.start)
+        self._initialized(
+            item, self.logic.startSlice(item.volumeNode, item.plane, item.index, self.session.parameters.start)
+        )
+
+    def _initialized(self, item, source: str) -> None:
         # This does not count as painting yet: the user corrects it first.
         self._here = item
         self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)

@@ -62,7 +62,7 @@ def _explained(run, column: int) -> str:
     """What the Dice of a finished run means; '' for the other columns."""
     if column != _DICE_COLUMN or not run.is_finished:
         return ""
-    return in_users_language(dice_sentences(run.dice, run.corrected_dice))
+    return in_users_language(dice_sentences(run.dice, run.corrected_dice, run.is_live))
 
 
 def _cells(run) -> tuple[str, ...]:

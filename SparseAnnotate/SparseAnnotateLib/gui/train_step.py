@@ -92,10 +92,10 @@ class TrainStep(Step):
         session.enable(ui.trainButton, None if is_training else busy or nothing)
         session.enable(ui.estimateButton, busy or nothing)
         is_resumable = chosen is not None and not chosen.is_finished and not chosen.problem
-        session.enable(
-            ui.continueButton,
-            busy or nothing or (None if is_resumable else _("In the table, select a run that is not finished.")),
-        )
+        why_not = None if is_resumable else _("In the table, select a run that is not finished.")
+        if chosen is not None and chosen.is_live:
+            why_not = _("This run learns while you draw. To continue it, check 'Learn while I draw' in Draw.")
+        session.enable(ui.continueButton, busy or nothing or why_not)
         why_no_run = _("First train a model, or select one in the table.")
         finished = chosen is not None and chosen.is_finished and not chosen.problem
         session.enable(ui.curvesButton, None if is_training or chosen is not None else why_no_run)

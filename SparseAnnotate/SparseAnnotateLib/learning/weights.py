@@ -103,6 +103,18 @@ def load_checkpoint(
         ) from error
 
 
+def checkpoint_state(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, without its tensors. Raises RunError when the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state: dict[str, Any] = json.loads((file.metadata() or {})["state"])
+            return state
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RunError(
+            _("'{path}' is not a checkpoint of SparseAnnotate. Train again under another name.").format(path=path)
+        ) from error
+
+
 def _into_model(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     own = model.state_dict()
     first = _first_names(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import scene
@@ -13,10 +13,15 @@ from .session import Session
 
 
 class CohortExport:
-    """Writes data from the scene into the cohort folder of the session."""
+    """Writes data from the scene into the cohort folder of the session.
+
+    Several jobs may want to write at the same time, in pieces from the event loop. Then each first brings the one to
+    its end that has begun: files that are half written are never left to another job.
+    """
 
     def __init__(self, session: Session):
         self._session = session
+        self._under_way: _Writing | None = None
 
     def request(
         self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None, **parameters: Any
@@ -32,9 +37,29 @@ class CohortExport:
 
     def labels(self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None) -> Steps:
         """Write volumes and drawn slices, as `request` does; returns the label value of each segment name."""
+        while self._under_way is not None:
+            for _step in self._under_way:
+                yield None
+        values: dict[str, int] = {}
+        writing = self._under_way = _Writing(self._write(volume_nodes, before_each, values), self._ended)
+        try:
+            yield from writing
+        finally:
+            writing.close()
+        if writing.error is not None:
+            raise writing.error
+        return values
+
+    def _ended(self) -> None:
+        self._under_way = None
+
+    def _write(
+        self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None, values: dict[str, int]
+    ) -> Iterator[Progress]:
+        """Write volumes and drawn slices; the label value of each segment name is entered into `values`."""
         cohort = self._session.cohort()
         drawn = {node.GetID(): scene.annotated_segmentation(node) for node in volume_nodes if _has_knowledge(node)}
-        values = cohort.add_labels([name for node in drawn.values() for name in scene.segment_names(node)])
+        values |= cohort.add_labels([name for node in drawn.values() for name in scene.segment_names(node)])
         for number, node in enumerate(volume_nodes):
             if node.GetScene() is None:
                 raise BadInputError(
@@ -55,7 +80,6 @@ class CohortExport:
                 yield progress
             for _step in scene.exporting_case(cohort, node, segmentation, values):
                 yield progress
-        return values
 
     def fills(self, volume_nodes: Sequence) -> Steps:
         """Write the fills in the scene that are up to date with the drawn slices."""
@@ -69,6 +93,41 @@ class CohortExport:
             )
             for _step in scene.exporting_fill(cohort, node, annotation, values):
                 yield None
+
+
+class _Writing:
+    """One writing into the cohort folder: whoever iterates over it brings it further, until it has ended.
+
+    Attributes:
+        error: with which it has ended, for the job that wanted it.
+    """
+
+    def __init__(self, steps: Iterator[Progress], on_end: Callable[[], None]):
+        self._steps, self._on_end = steps, on_end
+        self._has_ended = False
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Progress]:
+        while not self._has_ended:
+            try:
+                step = next(self._steps)
+            except StopIteration:
+                self._end()
+            except Exception as error:  # raised again by the job that wanted it
+                self.error = error
+                self._end()
+            else:
+                yield step
+
+    def close(self) -> None:
+        """Stop it, if it has not ended."""
+        if not self._has_ended:
+            self._steps.close()  # type: ignore[attr-defined]
+            self._end()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        self._on_end()
 
 
 def _has_knowledge(volume_node) -> bool:

@@ -20,6 +20,7 @@ from .cohort_export import CohortExport
 from .correcting import Correcting, CorrectionReport
 from .environment import Environment
 from .fills import FillReport, Fills, report_of
+from .live_learning import LiveLearning, SliceSuggestion
 from .measuring import Measuring, evaluate
 from .modelling import Modelling
 from .panel import PanelLogic
@@ -34,6 +35,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     Args:
         newTransport: makes the connection to a worker for calls that do not wait.
+        newLearningTransport: the same for the worker that learns while slices are being drawn.
         later: calls a function from the event loop; without it, work in this process is done immediately.
 
     Attributes:
@@ -41,9 +43,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         panel: functions that only the panel needs.
     """
 
-    def __init__(self, newTransport: Callable, later: Callable | None = None):
+    def __init__(self, newTransport: Callable, newLearningTransport: Callable, later: Callable | None = None):
         super().__init__()
-        self.session = Session(newTransport, later)
+        self.session = Session(newTransport, newLearningTransport, later)
         self._export = CohortExport(self.session)
         self._changes = UndoableChanges()
         self._recommending = Recommending(self.session, self._export)
@@ -51,6 +53,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._applying = ApplyingResults(self._changes)
         self._correcting = Correcting(self._changes)
         self._modelling = Modelling(self.session, self._export)
+        self._learning = LiveLearning(self.session, self._export, self._changes)
         self._environment = Environment(self.session)
         self.panel = PanelLogic(
             self.session,
@@ -59,6 +62,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             self._correcting,
             self._recommending,
             self._modelling,
+            self._learning,
             Measuring(self.session),
             self._environment,
         )
@@ -84,7 +88,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     @property
     def isBusy(self) -> bool:
-        """True while a call with `waitForCompletion=False` is running."""
+        """True while a call with `waitForCompletion=False` is running; learning while you draw does not count."""
         return self.session.jobs.is_busy
 
     def cancel(self) -> None:
@@ -92,12 +96,13 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self.session.jobs.cancel()
 
     def close(self) -> None:
-        """Stop the worker process; a running training saves a checkpoint first."""
+        """Stop the worker processes; a running training saves a checkpoint first."""
         self.session.jobs.close()
+        self.session.learning_jobs.close()
 
     def forgetScene(self) -> None:
         """Forget everything that belongs to the scene; call this when the scene is closed."""
-        for part in (self._changes, self._fills, self._applying, self._correcting):
+        for part in (self._changes, self._fills, self._applying, self._correcting, self._learning):
             part.forget_scene()
 
     # --- recommending ---------------------------------------------------------------------------------------------
@@ -267,7 +272,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         and segments that are added later, are unknown on it: neither filled nor trained there as absent, nor scored.
         To change the list, mark the slice again.
         """
-        return scene.mark_decided(volumeNode, Plane.named(plane), index, seconds, structures).value
+        state = scene.mark_decided(volumeNode, Plane.named(plane), index, seconds, structures)
+        self._learning.update(is_marked=True)
+        return state.value
 
     def markEmpty(
         self,
@@ -281,7 +288,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         Raises BadInputError if one of them is drawn on it.
         """
-        return scene.mark_empty(volumeNode, Plane.named(plane), index, seconds, structures).value
+        state = scene.mark_empty(volumeNode, Plane.named(plane), index, seconds, structures)
+        self._learning.update(is_marked=True)
+        return state.value
 
     def markSkipped(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Skip a slice: it stays out of the worklist's slices to do until slices are recommended again."""
@@ -289,7 +298,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     def markToDo(self, volumeNode, plane: str, index: int) -> str:
         """Clear the status of a slice: reset it to 'to do'. The drawing on it is kept."""
-        return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.TODO).value
+        state = scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.TODO)
+        self._learning.update()
+        return state.value
 
     def startSlice(self, volumeNode, plane: str, index: int, start: str) -> str:
         """Initialize a slice with outlines that only need to be corrected; `undo` reverts this.
@@ -388,7 +399,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         Raises BadInputError if there is no result or no such segment, the point is outside the volume or on a drawn
         slice, or the image has changed since the result was created.
         """
-        return self._correcting.correct(volumeNode, structure, at, outside, radius, resultNode, seconds)
+        report = self._correcting.correct(volumeNode, structure, at, outside, radius, resultNode, seconds)
+        self._learning.update()
+        return report
 
     def corrections(self, volumeNode) -> Corrections | None:
         """All corrections of a volume, in order; None without any. Labels: 1, 2, ... in the order of the segments."""
@@ -399,15 +412,19 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         The result that was corrected last becomes what it was before them, if that is known; then this returns True.
         """
-        return self._correcting.clear(volumeNode)
+        is_known = self._correcting.clear(volumeNode)
+        self._learning.update()
+        return is_known
 
     def undoCorrection(self, volumeNode) -> None:
         """Take back the last correction of a volume, and what followed from it."""
         self._correcting.undo(volumeNode)
+        self._learning.update()
 
     def redoCorrection(self, volumeNode) -> None:
         """Make the correction again that was undone last."""
         self._correcting.redo(volumeNode)
+        self._learning.update()
 
     def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.
@@ -454,6 +471,61 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.train(volumeNodes, runName, settings, preset, device, waiting)
+
+    def learnWhileDrawing(
+        self,
+        volumeNodes: Sequence,
+        runName: str = "",
+        settings: dict[str, Any] | None = None,
+        device: str = DEFAULT_DEVICE,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> str:
+        """Learn from the drawn slices, and from each further one within seconds after it has been marked.
+
+        Returns the run's name immediately. A worker of its own learns in the background, until `stopLearning`: it keeps
+        no other call waiting, and `isBusy` does not count it. `suggestSlice` gives what it finds on a slice. When it
+        has been stopped, `onDone` gets the run's name; the run can be used as any other, and continued by its name.
+
+        `settings` are fields of TrainingSettings, for example {"recipe": "3d"}; by default a 2D model is trained.
+
+        Raises BadInputError when no slice has been drawn, WorkerError when another run is learning.
+        """
+        return self._learning.start(volumeNodes, runName, settings, device, onDone, onProgress)
+
+    def stopLearning(self) -> None:
+        """Stop learning while drawing; the run is stored then."""
+        self._learning.stop()
+
+    @property
+    def learningRun(self) -> str:
+        """The run that is learning while you draw; '' while none is."""
+        return self._learning.run
+
+    def suggestSlice(
+        self,
+        volumeNode,
+        plane: str,
+        index: int,
+        runName: str = "",
+        device: str = DEFAULT_DEVICE,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+    ) -> SliceSuggestion | Job:
+        """What a run of one model, by default the one that is learning, finds on a slice; nothing is changed.
+
+        The result has a mask for each segment name, and in its `summary` how good the run has been on the slices that
+        were drawn since it began. `useSuggestion` puts it into the drawing.
+        """
+        waiting = Waiting(waitForCompletion, onDone)
+        return self._learning.suggest(volumeNode, Plane.named(plane), index, runName, device, waiting)
+
+    def useSuggestion(self, suggestion: SliceSuggestion) -> str:
+        """Initialize a slice with a suggestion; `undo` reverts this. Returns the run's name, as the ledger keeps it.
+
+        Raises BadInputError when the slice has been marked as drawn or empty.
+        """
+        return self._learning.use(suggestion)
 
     def trainingPlan(
         self,

@@ -17,6 +17,7 @@ from . import result_nodes
 from .applying_results import ApplyingResults
 from .correcting import Correcting, CorrectionReport
 from .environment import Environment
+from .live_learning import LiveLearning
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
 from .recommending import Recommending
@@ -36,12 +37,14 @@ class PanelLogic:
         correcting: Correcting,
         recommending: Recommending,
         modelling: Modelling,
+        learning: LiveLearning,
         measuring: Measuring,
         environment: Environment,
     ):
         self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
-        self._modelling, self._measuring, self._environment = modelling, measuring, environment
+        self._modelling, self._learning, self._measuring = modelling, learning, measuring
+        self._environment = environment
 
     # --- the worker -----------------------------------------------------------------------------------------------
 
@@ -68,6 +71,7 @@ class PanelLogic:
     def forget_calls(self) -> None:
         """Do not report the end of the current jobs any more, because the receiver is being deleted."""
         self._session.jobs.forget()
+        self._session.learning_jobs.forget()
 
     def install_packages(self) -> None:
         """See `Environment.install_packages`."""
@@ -299,7 +303,9 @@ class PanelLogic:
         if state is SliceState.SKIPPED:
             return scene.mark_slice(volume_node, Plane.named(plane), index, state, seconds)
         mark = scene.mark_empty if state is SliceState.EMPTY else scene.mark_decided
-        return mark(volume_node, Plane.named(plane), index, seconds, structures)
+        found = mark(volume_node, Plane.named(plane), index, seconds, structures)
+        self._learning.update(is_marked=True)
+        return found
 
     def slice_state(self, volume_node, plane: str, index: int) -> SliceState | None:
         """The state of a slice in the ledger; None if it is not in the ledger."""
@@ -337,6 +343,17 @@ class PanelLogic:
     def effort(self, volume_nodes: Sequence, plane: str = "axial") -> Effort:
         """Slices and seconds spent on the volumes, and saved; see `Effort.of`."""
         return effort_of(volume_nodes, Plane.named(plane))
+
+    # --- learning while slices are drawn --------------------------------------------------------------------------
+
+    @property
+    def is_learning(self) -> bool:
+        """True from the start of the learning until its run has been stored."""
+        return self._learning.is_learning
+
+    def hand_on_drawn_slices(self) -> None:
+        """Let the run that is learning know what has been drawn or corrected since, if anything has been."""
+        self._learning.update()
 
     # --- runs and results -----------------------------------------------------------------------------------------
 

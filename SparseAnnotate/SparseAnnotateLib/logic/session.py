@@ -34,14 +34,16 @@ class Session:
 
     Args:
         new_transport: makes the connection to a worker for calls that do not wait.
+        new_learning_transport: the same for the worker that learns while slices are being drawn.
         later: calls a function from the event loop; without it, work in this process is done immediately.
 
     Attributes:
-        jobs: the jobs of the worker.
+        jobs: the jobs of the worker. learning_jobs: those of the worker that learns while slices are being drawn.
     """
 
-    def __init__(self, new_transport: Callable, later: Callable | None = None):
+    def __init__(self, new_transport: Callable, new_learning_transport: Callable, later: Callable | None = None):
         self._cohort_folder: Path | None = None
+        self.learning_jobs = WorkerJobs(new_learning_transport, later=later)
         self.jobs = WorkerJobs(new_transport, while_waiting=lambda: slicer.app.processEvents(), later=later)
 
     @property

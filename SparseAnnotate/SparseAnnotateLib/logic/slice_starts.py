@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from .. import scene
 from ..core import Plane
 from .undoable_changes import UndoableChanges
@@ -13,6 +17,19 @@ STARTS = [start.value for start in scene.Start]
 def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int, start: scene.Start) -> str:
     """Initialize a slice, as one change that can be undone; returns what it was initialized from."""
     masks, source = scene.start_masks(volume_node, plane, index, start)
+    put_start(changes, volume_node, plane, index, masks, source)
+    return source
+
+
+def put_start(
+    changes: UndoableChanges,
+    volume_node,
+    plane: Plane,
+    index: int,
+    masks: Mapping[str, np.ndarray],
+    source: str,
+) -> None:
+    """Initialize a slice with these masks, (rows, columns) bool by segment name, as one change that can be undone."""
     segmentation = scene.annotated_segmentation(volume_node)
     names = scene.segment_names(segmentation)
     whole = scene.whole_slice(masks, names, volume_node, plane, index)
@@ -22,4 +39,3 @@ def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int,
         lambda editor: scene.put_slice(segmentation, volume_node, plane, index, whole, editor),
     )
     scene.record_start(volume_node, plane, index, source)
-    return source

@@ -45,6 +45,8 @@ class RunCard:
         corrected_dice: the same as if everything that the last model labels beyond the drawn range, away from what is
             drawn, were false; None when that is unknown.
         unsupported: label value to the share of what the last model labels so that lies there, in a sample of windows.
+        is_live: True for a run that was trained while slices were being drawn: its `validation_dice` is that of the
+            last slices, as the model predicted them before it learned from them.
         slices: drawn slices learned from. cases: annotated cases.
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
@@ -70,6 +72,7 @@ class RunCard:
     versions: dict[str, str] = field(default_factory=dict)
     corrected_dice: float | None = None
     unsupported: dict[int, float] = field(default_factory=dict)
+    is_live: bool = False
     format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
     version: int = RUN_FORMAT
 

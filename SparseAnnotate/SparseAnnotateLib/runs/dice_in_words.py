@@ -20,8 +20,12 @@ def dice_range(dice: float | None, corrected: float | None) -> str:
     return _("{corrected:.3f} to {dice:.3f}").format(corrected=corrected, dice=dice)
 
 
-def dice_sentences(dice: float | None, corrected: float | None) -> str:
-    """What the figures of `dice_range` mean."""
+def dice_sentences(dice: float | None, corrected: float | None, is_live: bool = False) -> str:
+    """What the figures of `dice_range` mean; `is_live`: of a run that was trained while slices were being drawn."""
+    if is_live and dice is None:
+        return _("Dice was not measured: no slice has been drawn since it began to learn.")
+    if is_live and dice is not None:
+        return _("Dice {dice:.3f} on the last drawn slices, before it learned from them.").format(dice=dice)
     if dice is None:
         return _("Dice was not measured: no drawn slices were held out, or the result is an average of models.")
     inside = _("Dice {dice:.3f} on held-out drawn slices. It holds inside the drawn range.").format(dice=dice)

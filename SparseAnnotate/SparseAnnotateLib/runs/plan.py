@@ -88,6 +88,7 @@ class RunPlan:
         undrawn_cases: cases without drawn slices that the final model learns from by their pseudo-labels.
         notes: what the user should know, as sentences.
         images, fills: case name to a fingerprint of its image's content and, if fills are learned from, its fill's.
+        is_live: True for a run that is trained while slices are being drawn; see `live_settings`.
     """
 
     settings: TrainingSettings
@@ -103,6 +104,7 @@ class RunPlan:
     notes: tuple[str, ...] = ()
     images: dict[str, str] = field(default_factory=dict)
     fills: dict[str, str] = field(default_factory=dict)
+    is_live: bool = False
     format: Literal["SparseAnnotate run"] = "SparseAnnotate run"
     version: int = RUN_FORMAT
 

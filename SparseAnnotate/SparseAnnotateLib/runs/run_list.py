@@ -22,6 +22,7 @@ class RunSummary:
         dice: mean Dice on held-out drawn slices, so inside the drawn range of the volumes; None before it has finished,
             or when none were held out.
         corrected_dice: the same as if all that is labelled beyond that range without support were false; see `RunCard`.
+        is_live: True for one that is trained while slices are being drawn: it can be continued at any time.
         problem: why it cannot be used, as a sentence; '' when it can.
     """
 
@@ -33,6 +34,7 @@ class RunSummary:
     dice: float | None = None
     corrected_dice: float | None = None
     problem: str = ""
+    is_live: bool = False
 
 
 def run_summaries(cohort: Cohort) -> list[RunSummary]:
@@ -53,9 +55,10 @@ def _summary(folder_path: Path, path: Path, changed: float) -> RunSummary:
     is_finished = path == folder.card_path
     try:
         if not is_finished:
-            return RunSummary(folder.name, False, when, len(folder.plan().cases))
+            plan = folder.plan()
+            return RunSummary(folder.name, False, when, len(plan.cases), is_live=plan.is_live)
         card = folder.card()
     except SparseAnnotateError as error:
         return RunSummary(folder.name, is_finished, when, problem=error.message)
     dice, corrected = card.validation_dice, card.corrected_dice
-    return RunSummary(folder.name, True, when, len(card.cases), card.slices, dice, corrected)
+    return RunSummary(folder.name, True, when, len(card.cases), card.slices, dice, corrected, is_live=card.is_live)

@@ -5,6 +5,7 @@ from .annotations import (
     annotation_of,
     case_of,
     exporting_case,
+    knowledge_mark,
     label_values,
     ledger_of,
     position_in_scene,
@@ -85,7 +86,7 @@ from .slice_views import (
     watch_layers,
     watch_slice_views,
 )
-from .starting import Start, record_start, start_masks, whole_slice
+from .starting import Start, record_start, require_undecided, start_masks, whole_slice
 from .training_curves import show_curves
 from .unmarked_drawings import UnmarkedDrawing, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
@@ -130,6 +131,7 @@ __all__ = [
     "image_of",
     "is_confidence",
     "jump_to_slice",
+    "knowledge_mark",
     "label_values",
     "labels_of",
     "ledger_of",
@@ -154,6 +156,7 @@ __all__ = [
     "register_sample_data",
     "remember_applied",
     "require_current",
+    "require_undecided",
     "results_of",
     "segment_editor_node",
     "segment_ids",

@@ -13,7 +13,7 @@ from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.corrections import Corrections
 from ..core.messages import _, joined
-from .corrections_store import corrections_of, knows_of_corrections
+from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import stored_ledger
 from .segment_editing import voxel_stamp
 from .segmentation_nodes import geometry_problem, labels_of, segment_names
@@ -236,6 +236,16 @@ def _first_with(owner, attribute: str, name: str):
     """The first node of the same class in the scene whose attribute holds the name of this case."""
     nodes = slicer.util.getNodesByClass(owner.GetClassName())
     return next((node for node in nodes if node.GetAttribute(attribute) == name), None)
+
+
+def knowledge_mark(volume_node) -> str:
+    """A text that changes whenever a slice of a volume is marked or cleared, or something in it is corrected."""
+    segmentation = annotated_segmentation(volume_node)
+    if segmentation is None:
+        return ""
+    decided = stored_ledger(segmentation, volume_node).decided
+    marked = sorted((entry.key, entry.state.value, entry.structures or ()) for entry in decided)
+    return f"{segmentation.GetID()} {marked} {corrections_mark(segmentation)}"
 
 
 def exporting_case(

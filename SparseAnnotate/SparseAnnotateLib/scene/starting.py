@@ -35,22 +35,8 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     Raises:
         BadInputError: when the slice is already decided, or there is nothing to initialize it from.
     """
-    segmentation = annotated_segmentation(volume_node)
-    if segmentation is None:
-        raise BadInputError(
-            _("'{volume}' has no segmentation to draw in yet. Recommend slices first.").format(
-                volume=volume_node.GetName()
-            )
-        )
+    segmentation = require_undecided(volume_node, plane, index)
     ledger = stored_ledger(segmentation, volume_node)
-    entry = ledger.entry(plane, index)
-    if entry is not None and entry.state.is_decided:
-        raise BadInputError(
-            _(
-                "The {plane} slice {index} of '{volume}' is already marked as {state} and is not overwritten. Choose a "
-                "slice that is still to do."
-            ).format(plane=plane.value, index=index, volume=volume_node.GetName(), state=entry.state.value)
-        )
     if start is Start.NOTHING:
         return {}, ""
     if start is Start.NEAREST:
@@ -70,6 +56,26 @@ def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[di
     require_current(found[-1], volume_node, segmentation, names)
     masks = slice_masks(found[-1], volume_node, plane, index)
     return masks, "fill" if start is Start.FILL else str(made_by(found[-1]))
+
+
+def require_undecided(volume_node, plane: Plane, index: int):
+    """The segmentation that a slice is to be drawn in. Raises BadInputError without one, or when it is decided."""
+    segmentation = annotated_segmentation(volume_node)
+    if segmentation is None:
+        raise BadInputError(
+            _("'{volume}' has no segmentation to draw in yet. Recommend slices first.").format(
+                volume=volume_node.GetName()
+            )
+        )
+    entry = stored_ledger(segmentation, volume_node).entry(plane, index)
+    if entry is not None and entry.state.is_decided:
+        raise BadInputError(
+            _(
+                "The {plane} slice {index} of '{volume}' is already marked as {state} and is not overwritten. Choose a "
+                "slice that is still to do."
+            ).format(plane=plane.value, index=index, volume=volume_node.GetName(), state=entry.state.value)
+        )
+    return segmentation
 
 
 def decided_across(volume_node, plane: Plane, name: str | None = None) -> np.ndarray:

@@ -7,6 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+_BELOW_NORMAL = 0x4000  # the priority class of Windows
+_NICER = 10
+
 
 def complete_environment() -> None:
     """Set the variables that MONAI, PyTorch and matplotlib need, for accounts without a name or a home folder."""
@@ -28,6 +31,19 @@ def complete_environment() -> None:
             ("TRITON_HOME", "triton"),
         ):
             os.environ.setdefault(variable, str(folder / place))
+
+
+def lower_priority() -> None:
+    """Let other programs, Slicer's window and the other worker among them, have the CPU first."""
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), _BELOW_NORMAL)
+    else:
+        os.nice(_NICER)
 
 
 def restart_in_utf8() -> None:

@@ -44,6 +44,7 @@ from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
 from .run_sources import RunSources
+from .slice_request import SliceRequest, label_slice
 from .train_request import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
@@ -265,6 +266,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "plan_training": (PlanTrainingRequest, plan_training),
     "train": (TrainRequest, train),
     "curves": (CurvesRequest, curves),
+    "slice": (SliceRequest, label_slice),
     "predict": (PredictRequest, predict),
     "evaluate": (EvaluateRequest, evaluate),
     "compare": (CompareRequest, compare),

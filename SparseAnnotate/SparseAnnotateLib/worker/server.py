@@ -22,7 +22,7 @@ from .requests import METHODS
 
 _CANCEL_ANSWER_SECONDS = 1.5
 _LAST_SECONDS = 20.0
-_ANSWERED_IMMEDIATELY = ("environment",)
+_ANSWERED_IMMEDIATELY = ("environment", "slice")  # by a thread of their own, also while a run is being trained
 
 
 class Server:

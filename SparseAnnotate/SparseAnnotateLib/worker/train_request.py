@@ -14,6 +14,7 @@ from ..core.atomic_files import written_atomically
 from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
 from ..runs import TrainingSettings
+from ..runs.live_settings import LIVE_RECIPE, live_settings
 from ..runs.plan import RunPlan, TrainingEstimate
 from ..runs.presets import preset_settings
 from ..runs.run_folder import RunFolder
@@ -44,10 +45,15 @@ class TrainingChoice:
 
 @dataclass(frozen=True)
 class TrainRequest(TrainingChoice):
-    """Train a run, or resume one that was planned, cancelled or killed (without settings: with its own)."""
+    """Train a run, or resume one that was planned, cancelled or killed (without settings: with its own).
+
+    Attributes:
+        live: learn from slices while they are being drawn, until the request is cancelled; see `live_settings`.
+    """
 
     cohort: str
     run: str
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,12 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
 
     watch.check()  # importing takes seconds
     cohort = _open(request)
-    settings, device = chosen_settings(request, _started_plan(cohort, request.run)), _named_device(request)
-    card = train_run(cohort, request.run, settings, request.cases, watch, request.undrawn_cases, device)
+    started = _started_plan(cohort, request.run)
+    settings, device = chosen_settings(request, started), _named_device(request)
+    if request.live and (settings is not None or started is None):
+        settings = live_settings(settings or TrainingSettings(recipe=LIVE_RECIPE, device=request.device))
+    others = () if request.live else request.undrawn_cases
+    card = train_run(cohort, request.run, settings, request.cases, watch, others, device, request.live)
     return {"run": request.run, **to_plain(card)}
 
 
@@ -98,7 +108,8 @@ def plan_training(request: PlanTrainingRequest, watch: Watch) -> TrainingEstimat
 def _started_plan(cohort: Cohort, run_name: str | None) -> RunPlan | None:
     """The plan of a run to resume, or None."""
     run = RunFolder(cohort.run_folder(run_name)) if run_name else None
-    return run.plan() if run is not None and run.is_started and not run.is_finished else None
+    plan = run.plan() if run is not None and run.is_started else None
+    return plan if plan is not None and run is not None and (plan.is_live or not run.is_finished) else None
 
 
 def _named_device(request: TrainingChoice) -> str | None:
@@ -126,7 +137,8 @@ def chosen_settings(request: TrainingChoice, started: RunPlan | None = None) -> 
     if request.preset is None and not changes:
         return None
     device = request.device if started is None else started.settings.device
-    base = TrainingSettings(device=device)
+    is_live = isinstance(request, TrainRequest) and request.live
+    base = TrainingSettings(recipe=LIVE_RECIPE, device=device) if is_live else TrainingSettings(device=device)
     if request.preset is not None:
         from ..learning.devices import chosen_device
 

@@ -66,7 +66,9 @@ def panel(mrml, tmp_path, launched):
     person = Person(application, widget, mrml)
     yield person
     widget.cleanup()
-    person.until(lambda: not any(client.is_running for client in widget.logic.session.jobs.clients))
+    session = widget.logic.session
+    clients = [*session.jobs.clients, *session.learning_jobs.clients]
+    person.until(lambda: not any(client.is_running for client in clients))
     # Deleted as Slicer does with a module's widget when it quits; else it would go on following the next scenes.
     widget.parent.deleteLater()
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)

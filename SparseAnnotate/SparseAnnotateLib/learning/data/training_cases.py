@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,8 @@ def training_cases(
     watch: Watch,
     fill_weight: float = 0.0,
     with_distances: bool = False,
+    unknown_sets: dict[tuple[int, ...], int] | None = None,
+    read: Callable[[str], SparseAnnotation] | None = None,
 ) -> list[TrainingCase]:
     """The annotated cases, ready for patches.
 
@@ -229,6 +231,8 @@ def training_cases(
         folder: where label maps are kept on disk while training, see `kept_path`.
         fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
         with_distances: whether the distances to the boundaries are needed.
+        unknown_sets: the number of each set of class indices in the cases there are already; new sets are added.
+        read: gives the annotation of a case, instead of `Cohort.annotation`.
 
     Raises:
         BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or a fill of another annotation.
@@ -237,13 +241,13 @@ def training_cases(
     undecided: dict[str, Path] = {}
     corrected: dict[str, Path] = {}
     unknown: dict[str, Path] = {}
-    unknown_sets: dict[tuple[int, ...], int] = {}
+    unknown_sets = {} if unknown_sets is None else unknown_sets
     for number, name in enumerate(names):
         watch.step(
             number / len(names),
             _("preparing '{case}', {number} of {count}").format(case=name, number=number + 1, count=len(names)),
         )
-        annotation = cohort.annotation(name)
+        annotation = (read or cohort.annotation)(name)
         annotation.require_drawn(name)
         drawn[name] = _standard_slices(annotation)
         labels = annotation.drawn_labels()

@@ -15,7 +15,7 @@ from ...core.array_files import limit_size
 from ...core.images import write_image
 from ...core.messages import _, counted, listed
 from ...core.origin import run_fingerprint
-from ...core.structure_values import matched_values, names_as_facts
+from ...core.structure_values import class_values, matched_values, names_as_facts
 from ...interpolation.likeliest_labels import CERTAIN, LikeliestLabels
 from ...runs.cards import RunCard
 from ...runs.network import NETWORKS
@@ -129,12 +129,12 @@ class Predictor:
         In a case that says something about such a structure it must not stand for another one.
         """
         highest = max([0, *self._cohort.labels, *self.label_names])
-        own = [self._value_of.get(value, value) for value in self.card.classes]
+        own = class_values(self.card.classes, self.card.label_names, self._cohort.labels)
         return [highest + place if value is None else value for place, value in enumerate(own, start=1)]
 
     def _table(self) -> np.ndarray:
         """(classes + 1,) uint8 or uint16: the cohort's label value of each class index; 0 where it has none."""
-        own = [self._value_of.get(value, value) or 0 for value in self.card.classes]
+        own = [value or 0 for value in class_values(self.card.classes, self.card.label_names, self._cohort.labels)]
         return np.array([0, *own], dtype=np.uint8 if max(own, default=0) < 256 else np.uint16)
 
     def labels(self, case: str, watch: Watch | None = None, clean_up: CleanUp | None = None) -> np.ndarray:

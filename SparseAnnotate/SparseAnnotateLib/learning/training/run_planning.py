@@ -47,20 +47,28 @@ def plan_to_train(
     undrawn_cases: Sequence[str],
     watch: Watch,
     device: str | None = None,
+    is_live: bool = False,
 ) -> RunPlan:
     """The plan of a new run, or that of a run to resume, whose sources must not have changed; nothing is written.
 
     `watch` shows whose image is being read, and cancels in between. Args and raises: as `train`.
     """
-    if run.is_finished:
+    started = run.plan() if run.is_started else None
+    if run.is_finished and not (started is not None and started.is_live):
         raise RunError(
             _("The run '{run}' has finished already. Choose another name to train again.").format(run=run.name)
         )
-    if run.is_started:
-        return _resumed_plan(cohort, run, settings, cases, watch, device)
+    if started is not None and is_live and not started.is_live:
+        raise RunError(
+            _("The run '{run}' was not started to learn while you draw. Choose another name for that.").format(
+                run=run.name
+            )
+        )
+    if started is not None:
+        return _resumed_plan(cohort, run, started, settings, cases, watch, device)
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
-    plan = _first_plan(cohort, settings, cases, undrawn_cases)
+    plan = replace(_first_plan(cohort, settings, cases, undrawn_cases), is_live=is_live)
     return replace(plan, images=_image_fingerprints(cohort, plan, watch), fills=_fill_fingerprints(cohort, plan, watch))
 
 
@@ -95,12 +103,12 @@ def _first_plan(
 def _resumed_plan(
     cohort: Cohort,
     run: RunFolder,
+    plan: RunPlan,
     settings: TrainingSettings | None,
     names: Sequence[str] | None,
     watch: Watch,
     device: str | None,
 ) -> RunPlan:
-    plan = run.plan()
     if settings is not None and replace(settings, device=plan.settings.device) != plan.settings:
         own = replace(plan.settings, device=settings.device)  # a run may change its device, and nothing else
         old, new = asdict(own), asdict(settings)
@@ -115,8 +123,10 @@ def _resumed_plan(
                 "train under another name."
             ).format(run=run.name, differing=joined(", ", differing))
         )
-    changed = [n for n, mark in plan.cases.items() if cohort.annotation(n).fingerprint() != mark]
-    if names and set(names) != set(plan.cases):
+    # A run that learns while slices are being drawn goes on with what is drawn now.
+    known = {} if plan.is_live else plan.cases
+    changed = [n for n, mark in known.items() if cohort.annotation(n).fingerprint() != mark]
+    if names and not plan.is_live and set(names) != set(plan.cases):
         raise RunError(
             _(
                 "The run '{run}' was started with other cases ({cases} ...). Resume it with the same cases, or train "

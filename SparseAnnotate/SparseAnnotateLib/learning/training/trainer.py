@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from threading import Lock
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,12 +19,13 @@ from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, is_out_of_memory, release_cached_memory
-from ..prediction.model_building import network_to_train, trained_model
+from ..prediction.model_building import built_network, network_to_train, trained_model
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
 from .distributed import Ranks
 from .gradient_step import forward_pass, gradient_step, use_memory_format
+from .live_models import ModelNow
 from .memory_reduction import check_can_be_reduced, moved, on_cpu, reduced
 from .objective import Forward, Objective
 from .optimizer import new_optimizer
@@ -30,11 +33,28 @@ from .schedule import new_schedule
 from .step_timing import StepTimer, check_between_layers, fastest_format, memory_formats
 from .training_precision import TrainingPrecision
 from .unusable_steps import UnusableSteps
+from .widening import widen
+
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 _REPORT_SECONDS = 0.25
 _LOSS_WINDOW = 50
 _TEACHER_DECAY = 0.99
+_FIRST_AVERAGED = 10  # steps; until some times as many, fewer steps than the decay says are averaged
 _UNPREDICTED_NOTES = 5
+
+
+class Growth(Protocol):
+    """What is being drawn while a model is trained."""
+
+    def is_due(self) -> bool:
+        """Whether something has been drawn that is not learned from yet."""
+
+    def update(self, trainer: Trainer) -> None:
+        """Let a training learn from it, see `Trainer.learn_from`. No patches are cut meanwhile."""
+
+    def message(self, iteration: int) -> str:
+        """What is being done, for the progress."""
 
 
 class Trainer:
@@ -44,6 +64,8 @@ class Trainer:
         folder, plan: of the run. model: which of its models.
         objective: what it learns. ranks: the processes that train together. watch: progress and cancel.
         replan: called with a note for the user, and with the model and the device, which change when memory runs out.
+        growth: of a run that is trained while slices are being drawn. Its model is a moving average of the one that
+            takes the steps, and other threads may ask for it as it is, see `model_now`.
     """
 
     def __init__(
@@ -55,9 +77,11 @@ class Trainer:
         ranks: Ranks,
         watch: Watch,
         replan: Callable[[ModelPlan, str, str], None],
+        growth: Growth | None = None,
     ):
         self.folder, self.plan, self.model_plan = folder, plan, model
         self.objective, self.ranks, self.watch, self._replan = objective, ranks, watch, replan
+        self._growth, self._averaging = growth, Lock()
         self.settings = plan.settings
         self.device = ranks.device(plan.device)
         self.seed = self.settings.seed * 3 + ("3d", "2d", "final").index(model.role)
@@ -85,7 +109,16 @@ class Trainer:
         except CancelledError:
             self._save_checkpoint()
             raise
-        card = ModelCard(
+        card = self.card()
+        if self.ranks.is_first:
+            self.write_model(card)
+            self.folder.checkpoint_path(self.model_plan.role).unlink(missing_ok=True)
+        self.ranks.wait()
+        return card
+
+    def card(self) -> ModelCard:
+        """What the model is now."""
+        return ModelCard(
             plan=self.model_plan,
             iterations=self.iteration,
             stopped_early=self.schedule.stopped_early,
@@ -94,12 +127,42 @@ class Trainer:
             validation_dice=self.validation_dice,
             precision=self.precision.value,
         )
-        if self.ranks.is_first:
-            save_weights(self.folder.weights_path(self.model_plan.role), self.model)
-            self.folder.write_model_card(card)
-            self.folder.checkpoint_path(self.model_plan.role).unlink(missing_ok=True)
-        self.ranks.wait()
-        return card
+
+    def write_model(self, card: ModelCard) -> None:
+        """Write the model as it is now, with its card."""
+        save_weights(self.folder.weights_path(self.model_plan.role), self._kept_model())
+        self.folder.write_model_card(card)
+
+    def _kept_model(self) -> torch.nn.Module:
+        is_averaged = self._growth is not None and self.teacher is not None and self.iteration > 0
+        return self.teacher.module if is_averaged and self.teacher is not None else self.model
+
+    def model_now(self) -> ModelNow | None:
+        """A copy of the model as it is now, for another thread; None before the first step."""
+        with self._averaging:
+            plan, model, precision, steps = self.plan, self.model_plan, self.precision.value, self.iteration
+            if not steps:
+                return None
+            tensors = {name: tensor.clone() for name, tensor in self._kept_model().state_dict().items()}
+        network = built_network(model, plan)
+        network.load_state_dict({name: tensors[name] for name in network.state_dict()})
+        return ModelNow(trained_model(model, plan, network.to(self.device), self.device, precision), plan, steps)
+
+    def learn_from(self, objective: Objective, plan: RunPlan) -> None:
+        """Go on with other data. Structures that the plan has added get outputs of their own."""
+        with self._averaging:
+            added = plan.class_count - self.plan.class_count
+            self.objective, self.plan, self.model_plan = objective, plan, plan.model(self.model_plan.role)
+            if added:
+                self._widen()
+
+    def _widen(self) -> None:
+        before, average = self.model.state_dict(), self.teacher
+        self._build()
+        widen(self.model, before)
+        if self.teacher is not None and average is not None:
+            widen(self.teacher.module, average.module.state_dict())
+            self.teacher.n_averaged.copy_(average.n_averaged)
 
     def _fits(self) -> bool:
         """Build network and optimizer; False where a GPU has no memory for them."""
@@ -136,7 +199,9 @@ class Trainer:
         wrapped = self.ranks.wrapped(self.model, self.device)
         self.runner: Forward = CompiledNetwork(wrapped, self._note) if self.settings.compile else wrapped
         self.teacher = None
-        if self.settings.mean_teacher > 0 and self.model_plan.role != "final":
+        if self._growth is not None:
+            self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=_average_of_last_steps)
+        elif self.settings.mean_teacher > 0 and self.model_plan.role != "final":
             average = torch.optim.swa_utils.get_ema_multi_avg_fn(_TEACHER_DECAY)
             self.teacher = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average)
         self.optimizer = new_optimizer(self.model.parameters(), self.settings)
@@ -176,11 +241,19 @@ class Trainer:
     def _take_steps(self) -> None:
         self._remaining = RemainingTime(self.schedule.end, self.iteration)
         reported = 0.0
+        if self._growth is not None:
+            self._growth.update(self)
         batches = self._batches()
         try:
             if self.validated_at != self.iteration and self._is_due():
                 self._validate()  # training was cancelled during this validation
             while self.iteration < self.schedule.end:
+                if self._growth is not None and self._growth.is_due():
+                    batches.close()
+                    self._growth.update(self)
+                    # What was known until here can be resumed exactly.
+                    self._save_checkpoint()
+                    batches = self._batches()
                 loss = self._step_within_memory(batches)
                 if loss is None:
                     batches.close()
@@ -248,14 +321,16 @@ class Trainer:
         self._unusable.add(is_usable)
         if is_usable:
             if self.teacher is not None:
-                self.teacher.update_parameters(self.model)
+                with self._averaging:
+                    self.teacher.update_parameters(self.model)
             return value
         self._handle_unusable_step()
         return value if np.isfinite(value) else float("nan")
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         torch.manual_seed((self.seed + 1) * 1_000_003 + self.iteration)
-        teacher = self._forward(self.teacher) if self.teacher is not None else None
+        is_taught = self.teacher is not None and self.settings.mean_teacher > 0
+        teacher = self._forward(self.teacher) if is_taught and self.teacher is not None else None
         done = self.iteration / self.model_plan.iterations
         return self.objective.loss(self._forward(self.runner), batch, done, teacher)
 
@@ -387,7 +462,11 @@ class Trainer:
         figures = {"loss": self._mean_loss()}
         if self.validation_dice is not None:
             figures["validation_dice"] = self.validation_dice
-        message = _("step {step} of {count} on {device}").format(step=self.iteration, count=end, device=self.device)
+        message: str = _("step {step} of {count} on {device}").format(
+            step=self.iteration, count=end, device=self.device
+        )
+        if self._growth is not None:
+            message, seconds_left = self._growth.message(self.iteration), None
         # Several processes stop together, see `_check_cancelled`.
         with suppress(CancelledError) if self.ranks.count > 1 else nullcontext():
             self.watch.step(self.iteration / end, message, seconds_left, **figures)
@@ -411,6 +490,7 @@ class Trainer:
             "looked_at": self.validated_at,  # as checkpoints of version 0.1 have it
             "unusable_steps": self._unusable.in_a_row,
             "schedule": self.schedule.state(),
+            "classes": self.plan.class_count,
         }
         path = self.folder.checkpoint_path(self.model_plan.role)
         save_checkpoint(path, self.model, self.optimizer, state, self.teacher)
@@ -443,3 +523,10 @@ class Trainer:
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self._started
+
+
+def _average_of_last_steps(averaged: Tensors, current: Tensors, count: torch.Tensor | int) -> None:
+    """The moving average that answers while training goes on: of the first steps, only the last ones count."""
+    steps = int(count)
+    decay = min(_TEACHER_DECAY, (1 + steps) / (_FIRST_AVERAGED + steps))
+    torch._foreach_lerp_(averaged, current, 1.0 - decay)

@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from importlib import metadata
 
-from ... import __version__
 from ...core import CancelledError, Cohort, Watch
 from ...core.folder_lock import FolderLock
 from ...core.messages import _
@@ -28,9 +26,11 @@ from ..weights import load_weights
 from .beyond_drawn_range import LabelledBeyond, labelled_beyond
 from .distributed import Ranks
 from .estimate import stage_seconds
+from .live_training import LiveRun, drawn_among
 from .memory_reduction import moved
 from .objective import Objective
 from .pseudo_labels import with_pseudo_labels, write_pseudo_labels
+from .run_card import new_run_card
 from .run_planning import plan_to_train
 from .self_training_objective import SelfTrainingObjective
 from .supervised_objective import SupervisedObjective
@@ -47,6 +47,7 @@ def train(
     watch: Watch | None = None,
     undrawn_cases: Sequence[str] = (),
     device: str | None = None,
+    is_live: bool = False,
 ) -> RunCard:
     """Train a run, or resume it exactly from its last checkpoint.
 
@@ -63,6 +64,7 @@ def train(
         undrawn_cases: with `cases`, others without drawn slices whose pseudo-labels self-training uses.
         device: where to continue a run that is resumed, or to train a new one without `settings`; None or 'auto': on
             the run's own device or, where that cannot be used, on the best one.
+        is_live: go on while slices are being drawn, until cancelled; see `LiveRun`. `settings` are `live_settings`.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, an unusable image, a device that cannot be used.
@@ -80,8 +82,12 @@ def train(
         if ranks.is_first:
             # Processes that train together are cancelled together, which is possible only once all have the plan.
             alone = watch if ranks.count == 1 else Watch()
-            plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, alone, device)
+            # A run that learns while slices are being drawn may be asked to look at cases without any yet.
+            drawn = drawn_among(cohort, cases) if is_live and cases else cases
+            plan = plan_to_train(cohort, run, settings, drawn, undrawn_cases, alone, device, is_live)
         plan = ranks.shared(plan)
+        if plan.is_live:
+            return LiveRun(cohort, run, plan, cases or (), ranks, watch).train()
         return _Run(cohort, run, plan, ranks, watch).train()
 
 
@@ -118,7 +124,15 @@ class _Run:
             cards.append(card or self._trainer(model, cases, self._stage(seconds, model.role)).run())
         if self.plan.models[-1].role != "final":
             self._weigh_views(cases, cards)
-        card = self._card(cards, sum(len(case.slices) for case in cases), self._labelled_beyond(cases, cards[-1]))
+        card = new_run_card(
+            self.plan,
+            cards,
+            slices=sum(len(case.slices) for case in cases),
+            beyond=self._labelled_beyond(cases, cards[-1]),
+            view_dice=self._scores.dice if self._scores is not None else {},
+            view_weights=self._view_weights() or {},
+            clear_surroundings=self._clear_surroundings,
+        )
         if self.ranks.is_first:
             self.folder.write_card(card)
             shutil.rmtree(self.folder.labels_folder, ignore_errors=True)
@@ -234,33 +248,3 @@ class _Run:
             return found
 
         return models_within_memory(load, self.ranks.device(self.plan.device), self.folder.name)
-
-    def _card(self, cards: list[ModelCard], slices: int, beyond: LabelledBeyond | None) -> RunCard:
-        plan, settings = self.plan, self.plan.settings
-        dice = cards[-1].validation_dice if settings.recipe != "ensemble" else None
-        names = [plan.label_names.get(value, str(value)) for value in plan.classes]
-        return RunCard(
-            models=tuple(cards),
-            classes=plan.classes,
-            label_names=plan.label_names,
-            normalisation=settings.normalisation,
-            flip=plan.flip,
-            view_dice=self._scores.dice if self._scores is not None else {},
-            view_weights=self._view_weights() or {},
-            seconds=round(sum(card.seconds for card in cards), 1),
-            validation_dice=dice,
-            slices=slices,
-            cases=tuple(plan.cases),
-            clear_surroundings=self._clear_surroundings,
-            seed=settings.seed,
-            device=plan.device,
-            precision=cards[-1].precision,
-            notes=(*plan.notes, *beyond.notes(names)) if beyond else plan.notes,
-            versions=_versions(),
-            corrected_dice=beyond.corrected(dice) if beyond and dice is not None else None,
-            unsupported=dict(zip(plan.classes, beyond.shares()[1:], strict=True)) if beyond else {},
-        )
-
-
-def _versions() -> dict[str, str]:
-    return {"sparse-annotate": __version__, **{n: metadata.version(n) for n in ("torch", "monai", "numpy")}}

@@ -14,6 +14,7 @@ import numpy as np
 from ...core import Watch
 from ...core.planes import slice_layer
 from ..data.training_cases import TrainingCase
+from ..prediction.slice_prediction import slab_around, slice_classes
 from ..prediction.trained_model import TrainedModel
 from ..prediction.volume_prediction import final_classes, predicted_classes
 
@@ -85,13 +86,6 @@ def dice_of_counts(counts: np.ndarray) -> float:
     return float((seen[:, 0] / seen[:, 1]).mean()) if len(seen) else math.nan
 
 
-def slab_around(case: TrainingCase, axis: int, index: int, thickness: int) -> tuple[tuple[slice, ...], int]:
-    """The part of a volume around a slice, and its first index along the axis."""
-    shape = case.image.shape
-    low = max(0, min(index - thickness // 2, shape[axis] - thickness))
-    return tuple(slice(low, min(low + thickness, n)) if a == axis else slice(0, n) for a, n in enumerate(shape)), low
-
-
 def predicted_part(
     model: TrainedModel, case: TrainingCase, part: tuple[slice, ...], watch: Watch, set_weights: Sequence[float] = ()
 ) -> np.ndarray:
@@ -148,8 +142,7 @@ def _patch_around(case: TrainingCase, c: int, axis: int, index: int, patch: tupl
 def _predicted_slice(
     model: TrainedModel, case: TrainingCase, axis: int, index: int, watch: Watch, set_weights: Sequence[float]
 ) -> np.ndarray:
-    if model.role == "2d":
-        in_plane = replace(model, planes=(axis,))
-        return predicted_part(in_plane, case, slab_around(case, axis, index, 1)[0], watch).squeeze(axis)
-    slab, low = slab_around(case, axis, index, model.patch[axis])
+    if model.role != "final":
+        return slice_classes(model, case.image, axis, index, watch)
+    slab, low = slab_around(case.image.shape, axis, index, model.patch[axis])
     return predicted_part(model, case, slab, watch, set_weights)[slice_layer(axis, index - low)]

@@ -11,10 +11,11 @@ from scipy.stats import t
 
 from ...core import Watch
 from ...core.planes import slice_layer
+from ..prediction.slice_prediction import slab_around
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import default_weights
 from ..prediction.volume_prediction import VolumePrediction, most_likely
-from .validation import HeldOutSlice, Tally, dice_of_counts, slab_around
+from .validation import HeldOutSlice, Tally, dice_of_counts
 
 _DICE_MARGIN = 0.05  # a view whose Dice is surely this much below the best has 1/e of its default weight
 _CONFIDENCE = 0.975  # one-sided
@@ -70,7 +71,7 @@ def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watc
     counts: dict[str, list[np.ndarray]] = {}
     for case, (axis, index) in slices:
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
-        slab, low = slab_around(case, axis, index, thickness)
+        slab, low = slab_around(case.image.shape, axis, index, thickness)
         volume = VolumePrediction(models, case.image[slab], watch.quiet())
         views: dict[str, list[np.ndarray]] = {}
         for _start, _stop, found in volume.slabs(_classes_by(volume)):

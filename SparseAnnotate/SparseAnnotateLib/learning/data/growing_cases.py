@@ -1,0 +1,196 @@
+"""The cases that a model learns from while their slices are being drawn: read again as soon as a file has changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...core import Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
+from ...core.cohort_file import COHORT_FILE
+from ...core.messages import _
+from ...runs.loss import LOSSES
+from ...runs.settings import TrainingSettings
+from .training_cases import TrainingCase, training_cases
+
+_LOOK_EVERY = 0.5  # seconds
+_SHARE_OF_TIME = 0.02  # for looking, where a cohort has many files or they are far away
+
+FileMark = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnSlice:
+    """A drawn slice of a case: as a plane and its index, and as axis and index in the standard order of `case`."""
+
+    case: TrainingCase
+    plane: Plane
+    index: int
+    axis: int
+    standard_index: int
+
+
+class GrowingCases:
+    """What has been drawn in a cohort so far, as training data.
+
+    Files are only read. They are replaced one by one when a slice is marked, labels before the ledger, so that the
+    ledger never names a slice whose labels are missing.
+
+    Args:
+        cohort: to learn from. names: of its cases; none: all that have a drawn slice, at any time.
+        settings: of the training. folder: where arrays are kept while training, see `kept_path`.
+
+    Attributes:
+        cases: those with drawn slices, in the order of the cohort.
+        fingerprints: name to the fingerprint of what is known of each of these.
+        unreadable: name to a sentence, for cases whose files cannot be used now; of these the last state stays.
+    """
+
+    def __init__(self, cohort: Cohort, names: Sequence[str], settings: TrainingSettings, folder: Path):
+        self._cohort, self._names, self._settings, self._folder = cohort, tuple(names), settings, folder
+        self._cases: dict[str, TrainingCase] = {}
+        self._slices: dict[str, list[DrawnSlice]] = {}
+        self._unknown_sets: dict[tuple[int, ...], int] = {}
+        self._marks: dict[str, tuple[FileMark, ...]] = {}
+        self._cohort_mark: FileMark = None
+        self._look_at = 0.0
+        self.fingerprints: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
+
+    @property
+    def cohort(self) -> Cohort:
+        """The cohort, with the cases and labels that it has now."""
+        return self._cohort
+
+    @property
+    def cases(self) -> list[TrainingCase]:
+        """See the class."""
+        return [self._cases[name] for name in self._wanted() if name in self._cases]
+
+    @property
+    def slices(self) -> list[DrawnSlice]:
+        """All drawn slices of the cases."""
+        return [one for case in self.cases for one in self._slices[case.name]]
+
+    def have_changed(self) -> bool:
+        """Whether a file has changed since it was read; files are looked at twice a second at most."""
+        began = time.monotonic()
+        if began < self._look_at:
+            return False
+        found = bool(self._changed())
+        took = time.monotonic() - began
+        self._look_at = began + max(_LOOK_EVERY, took / _SHARE_OF_TIME)
+        return found
+
+    def look_soon(self) -> None:
+        """Look at the files at the next call of `have_changed`."""
+        self._look_at = 0.0
+
+    def read(self, watch: Watch) -> dict[str, SparseAnnotation]:
+        """The cases whose drawn slices or corrections differ from those in `cases`, with their annotations now.
+
+        A case that cannot be read is left as it was, see `unreadable`. Raises CancelledError.
+        """
+        found: dict[str, SparseAnnotation] = {}
+        for name in self._changed():
+            # Before reading: what is written meanwhile is read the next time.
+            mark = self._mark(name)
+            watch.check()
+            try:
+                annotation = self._cohort.annotation(name)
+            except SparseAnnotateError as error:
+                self.unreadable[name] = error.message
+                self._marks[name] = mark
+                continue
+            self.unreadable.pop(name, None)
+            self._marks[name] = mark
+            if annotation.fingerprint() != self.fingerprints.get(name):
+                found[name] = annotation
+        return found
+
+    def use(self, annotations: dict[str, SparseAnnotation], classes: dict[int, int], watch: Watch) -> None:
+        """Let the cases be as these annotations say. No patch may be cut meanwhile.
+
+        `classes`: label value to class index. A case without drawn slices is none any more. Raises CancelledError.
+        """
+        for number, (name, annotation) in enumerate(annotations.items()):
+            watch.step(0.0, _("reading what was drawn in '{case}'").format(case=name))
+            self.fingerprints[name] = annotation.fingerprint()
+            self._cases.pop(name, None)
+            self._slices.pop(name, None)
+            if not annotation.ledger.decided:
+                continue
+            try:
+                case = self._case(name, annotation, classes, watch.part(number, len(annotations)).quiet())
+            except SparseAnnotateError as error:
+                self.unreadable[name] = error.message
+                continue
+            self._cases[name], self._slices[name] = case, _slices(case, annotation)
+        sets = tuple(self._unknown_sets)
+        self._cases = {name: replace(case, unknown_sets=sets) for name, case in self._cases.items()}
+        self._slices = {
+            name: [replace(one, case=self._cases[name]) for one in slices] for name, slices in self._slices.items()
+        }
+
+    def _case(self, name: str, annotation: SparseAnnotation, classes: dict[int, int], watch: Watch) -> TrainingCase:
+        settings = self._settings
+        return training_cases(
+            self._cohort,
+            [name],
+            classes,
+            normalisation=settings.normalisation,
+            validation_share=0.0,
+            seed=settings.seed,
+            folder=self._folder,
+            watch=watch,
+            with_distances=LOSSES[settings.loss].needs_distances,
+            unknown_sets=self._unknown_sets,
+            read=lambda _name: annotation,
+        )[0]
+
+    def _wanted(self) -> list[str]:
+        return [case.name for case in self._cohort.cases if not self._names or case.name in self._names]
+
+    def _changed(self) -> list[str]:
+        cohort_mark = _mark_of(self._cohort.folder / COHORT_FILE)
+        if cohort_mark != self._cohort_mark:
+            self._cohort_mark = cohort_mark
+            self._cohort = Cohort.open(self._cohort.folder, self._cohort.state_folder)
+        return [name for name in self._wanted() if self._mark(name) != self._marks.get(name, (None,) * 4)]
+
+    def _mark(self, name: str) -> tuple[FileMark, ...]:
+        return tuple(_mark_of(path) for path in self._cohort.annotation_files(name))
+
+
+def _mark_of(path: Path) -> FileMark:
+    """What changes whenever a file is replaced; None when it does not exist."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _slices(case: TrainingCase, annotation: SparseAnnotation) -> list[DrawnSlice]:
+    geometry = annotation.geometry
+    found = []
+    for plane in Plane:
+        axis = plane.array_axis(geometry)
+        for index in annotation.ledger.indices(plane):
+            found.append(DrawnSlice(case, plane, index, *geometry.to_standard_slice(axis, index)))
+    return found
+
+
+def new_values(annotations: dict[str, SparseAnnotation], classes: Sequence[int]) -> list[int]:
+    """Sorted label values of the annotations, other than 0, that are not among the classes."""
+    found = {int(value) for annotation in annotations.values() for value in annotation.label_values()}
+    return sorted(found - set(classes))
+
+
+def size_on(one: DrawnSlice, value: int) -> int:
+    """Pixels of a class index on a drawn slice."""
+    return int(np.count_nonzero(np.take(one.case.labels, one.standard_index, one.axis) == value))

@@ -1,0 +1,179 @@
+"""The request that labels one slice with a run, also with one that is still learning in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, RunError, VolumeGeometry, Watch
+from ..core.images import write_image
+from ..core.messages import _, counted
+from ..core.structure_values import class_values, names_as_facts
+from ..runs.drawing_record import DrawingRecord, LiveQuality
+from ..runs.live_settings import LIVE_RECIPES
+from ..runs.run_folder import RunFolder
+from .packages import require_packages
+
+
+@dataclass(frozen=True)
+class SliceRequest:
+    """Label one slice of a case with a run of a single model, which may be learning in this process.
+
+    Attributes:
+        plane: 'axial', 'coronal' or 'sagittal'. index: of the slice along the plane's array axis, from 0.
+    """
+
+    cohort: str
+    run: str
+    case: str
+    plane: str
+    index: int
+    state: str | None = None
+    device: str = DEFAULT_DEVICE
+
+
+@dataclass(frozen=True)
+class SliceAnswer:
+    """What a run finds on one slice.
+
+    Attributes:
+        path: an image of this slice alone, with label values of the cohort. labels: the label value and the name of
+            each structure that the run knows.
+        steps: that the model had taken.
+        dice: mean Dice of the model on the last slices of this plane, before it learned from them; None when there was
+            none. slices: how many these were.
+        summary: how good it has been, as a sentence.
+    """
+
+    case: str
+    plane: str
+    index: int
+    path: str
+    steps: int
+    dice: float | None
+    slices: int
+    summary: str
+    labels: list[dict[str, Any]] = field(default_factory=list)
+
+
+def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
+    """Label the slice; corrections on it are kept.
+
+    Raises:
+        BadInputError: there is no such slice or case, or the run has several models.
+        RunError: the run has not learned anything yet, or its files cannot be used.
+    """
+    require_packages()
+    from ..learning.data.training_cases import normalised_image
+    from ..learning.prediction.slice_prediction import slice_classes
+
+    cohort, plane = Cohort.open(request.cohort, request.state), Plane.named(request.plane)
+    geometry = cohort.geometry(request.case)
+    axis = plane.array_axis(geometry)
+    if not 0 <= request.index < geometry.shape[axis]:
+        raise BadInputError(
+            _("'{case}' has no {plane} slice {index}: its slices are 0 to {last}.").format(
+                case=request.case, plane=plane.value, index=request.index, last=geometry.shape[axis] - 1
+            )
+        )
+    found = _found_model(cohort, request)
+    image = normalised_image(cohort, request.case, found.normalisation)
+    standard = geometry.to_standard_slice(axis, request.index)
+    classes = slice_classes(found.model, image, *standard, watch)
+    own = class_values(found.classes, found.names, cohort.labels)
+    table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
+    labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
+    labels = np.ascontiguousarray(labels.astype(np.uint8) if table.max() < 256 else labels)
+    _keep_corrections(cohort, request, axis, labels)
+    structures = {value: found.names[theirs] for value, theirs in zip(own, found.classes, strict=True) if value}
+    path = cohort.slice_path(request.run, request.case, plane.value, request.index)
+    write_image(path, labels, _geometry_of_slice(geometry, axis, request.index), facts=names_as_facts(structures))
+    quality = found.record.quality(request.case, plane)
+    return SliceAnswer(
+        request.case,
+        plane.value,
+        request.index,
+        str(path),
+        found.steps,
+        quality.dice if quality is not None else None,
+        quality.slices if quality is not None else 0,
+        quality_sentence(quality),
+        [{"label": value, "name": name} for value, name in structures.items()],
+    )
+
+
+def quality_sentence(quality: LiveQuality | None) -> str:
+    """How good the answers of a model that learns have been."""
+    if quality is None:
+        return _("How good it is will be measured on the next slice that you draw.")
+    return counted(
+        quality.slices,
+        _("On the last slice you drew, before it learned from it, its Dice was {dice:.2f}."),
+        _("On the last {count} slices you drew, before it learned from them, its mean Dice was {dice:.2f}."),
+        dice=quality.dice,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _FoundModel:
+    model: Any
+    classes: tuple[int, ...]
+    names: dict[int, str]
+    normalisation: str
+    steps: int
+    record: DrawingRecord
+
+
+def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
+    """The model as it is now, when it is learning in this process; otherwise as it was stored."""
+    from ..learning.devices import chosen_device
+    from ..learning.prediction.predictor import loaded_models
+    from ..learning.training.live_models import live_model
+
+    run = RunFolder(cohort.run_folder(request.run))
+    live = live_model(run.path)
+    if live is not None:
+        now = live.now()
+        if now is None:
+            raise RunError(
+                _("The run '{run}' has not learned anything yet. Ask again in a few seconds.").format(run=run.name)
+            )
+        plan = now.plan
+        return _FoundModel(
+            now.model, plan.classes, plan.label_names, plan.settings.normalisation, now.steps, live.record
+        )
+    card = run.card()
+    if [model.plan.role for model in card.models] not in [[role] for role in LIVE_RECIPES]:
+        raise BadInputError(
+            _(
+                "A single slice is labeled by runs of one 2D or 3D model only; '{run}' has the models {models}. Label "
+                "the whole volume with it."
+            ).format(run=run.name, models=", ".join(model.plan.role for model in card.models))
+        )
+    model = loaded_models(run, card, chosen_device(request.device).device)[0]
+    names, record = card.label_names, DrawingRecord(run.path)
+    return _FoundModel(model, card.classes, names, card.normalisation, card.last.iterations, record)
+
+
+def _keep_corrections(cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray) -> None:
+    """Make labels of one slice, (K, J, I) with a single layer, agree with the corrections on it."""
+    corrections = cohort.corrections(request.case)
+    if corrections is None:
+        return
+    layer = slice(request.index, request.index + 1)
+    region = tuple(layer if a == axis else slice(0, n) for a, n in enumerate(corrections.shape))
+    for value in sorted({stroke.value for stroke in corrections.strokes}):
+        said = corrections.of(value, region)
+        labels[(said < 0) & (labels == value)] = 0
+        labels[said > 0] = value
+
+
+def _geometry_of_slice(geometry: VolumeGeometry, axis: int, index: int) -> VolumeGeometry:
+    shape = tuple(1 if a == axis else n for a, n in enumerate(geometry.shape))
+    place = np.zeros(4)
+    place[2 - axis], place[3] = index, 1.0
+    matrix = geometry.matrix.copy()
+    matrix[:, 3] = geometry.matrix @ place
+    return VolumeGeometry.from_matrix(shape, matrix)

@@ -1,0 +1,251 @@
+"""Learn while I draw, in the panel and from the console, with a real worker."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SparseAnnotateLib.core import BadInputError, Plane, WorkerError
+from SparseAnnotateLib.runs.drawing_record import DrawingRecord
+from SparseAnnotateLib.runs.run_folder import RunFolder
+
+
+@pytest.fixture
+def drawn(panel):
+    """The panel with a volume of which the first recommended slice is drawn; the next one is shown."""
+    panel.volume = panel.add_ball()
+    panel.recommend()
+    panel.add_segment(panel.volume)
+    mark_next(panel)
+    return panel
+
+
+def mark_next(panel):
+    panel.paint(panel.panel.draw.table.chosen().index)
+    panel.ui.drawnButton.click()
+
+
+def is_learning(panel, steps: int = 1):
+    """Whether the panel shows that a model has taken so many steps."""
+    words = panel.ui.learningLabel.text.split()
+    return "step" in words and int(words[words.index("step") + 1].strip(",.")) >= steps
+
+
+def stop(panel):
+    panel.ui.learnCheckBox.checked = False
+    panel.until(lambda: not panel.logic.panel.is_learning)
+    panel.idle()
+
+
+def learned(panel):
+    """The slices that the run has learned from."""
+    return [one.index for one in DrawingRecord(panel.logic.cohort().run_folder("live 1")).slices]
+
+
+def test_a_person_draws_while_a_model_learns(drawn):
+    ui, first = drawn.ui, drawn.items[0]
+    ui.learnCheckBox.checked = True
+    assert drawn.logic.learningRun == "live 1"
+    drawn.until(lambda: is_learning(drawn, 40))
+    assert "learning from 1 drawn slice" in ui.learningLabel.text
+    assert not drawn.logic.isBusy, "nothing else has to wait for it"
+    # The slice at hand is suggested, with what is known of how good that is.
+    drawn.until(lambda: not ui.offerFrame.isHidden())
+    item = drawn.panel.draw.table.chosen()
+    assert ui.offerLabel.text.startswith(f"The model suggests a drawing for axial slice {item.index}.")
+    assert "How good it is will be measured on the next slice" in ui.offerLabel.text
+    assert ui.offerButton.text == "Use it"
+    # Painting is an answer, too.
+    mark_next(drawn)
+    drawn.until(lambda: len(learned(drawn)) == 2)
+    assert learned(drawn) == [first.index, item.index]
+    drawn.until(lambda: "On the last slice you drew, before it learned from it, its Dice was" in ui.offerLabel.text)
+    assert f"axial slice {drawn.panel.draw.table.chosen().index}." in ui.offerLabel.text
+    # Filling does not wait, either.
+    ui.fillButton.click()
+    drawn.idle()
+    assert "shows the fill" in drawn.message
+    assert drawn.logic.panel.is_learning
+    stop(drawn)
+    assert "'live 1' has stopped learning" in drawn.message
+    card = RunFolder(drawn.logic.cohort().run_folder("live 1")).card()
+    assert (card.slices, card.is_live) == (2, True)
+    assert ui.learningLabel.text == ""
+    assert ui.offerFrame.isHidden()
+
+
+def test_a_suggestion_that_is_used_is_put_into_the_drawing_and_can_be_undone(drawn):
+    ui, logic = drawn.ui, drawn.logic
+    ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 150))
+    item = drawn.panel.draw.table.chosen()
+    suggestion = logic.suggestSlice(drawn.volume, item.plane, item.index)
+    assert suggestion.masks["ball"].any()
+    drawn.until(lambda: ui.offerButton.text == "Use it" and not ui.offerFrame.isHidden())
+    ui.offerButton.click()
+    put = logic.panel.slice_masks(drawn.volume, item.plane, item.index)["ball"]
+    truth = drawn.labels[item.index] > 0
+    assert 2 * (put & truth).sum() / (put.sum() + truth.sum()) > 0.7
+    assert drawn.message == "Initialized from live 1. Correct it, then click Drawn. Undo reverts it."
+    assert ui.offerFrame.isHidden()
+    assert logic.ledger(drawn.volume).entry(Plane.AXIAL, item.index).started_from == "live 1"
+    logic.undo(drawn.volume)
+    assert not logic.panel.slice_masks(drawn.volume, item.plane, item.index)
+    stop(drawn)
+
+
+def test_a_slice_that_is_marked_and_cleared_again_while_it_learns(drawn):
+    ui = drawn.ui
+    ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 3))
+    row = next(n for n, one in enumerate(drawn.items) if one.index == drawn.panel.draw.table.chosen().index)
+    mark_next(drawn)
+    drawn.until(lambda: "2 drawn slices" in ui.learningLabel.text)
+    drawn.panel.draw.table.choose(row)
+    ui.toDoButton.click()
+    drawn.until(lambda: "1 drawn slice," in ui.learningLabel.text)
+    stop(drawn)
+
+
+def test_it_begins_with_the_first_drawn_slice(panel):
+    panel.volume = panel.add_ball()
+    panel.recommend()
+    panel.add_segment(panel.volume)
+    panel.ui.learnCheckBox.checked = True
+    assert panel.ui.learningLabel.text == "begins with the first drawn slice"
+    assert not panel.logic.panel.is_learning
+    mark_next(panel)
+    panel.until(lambda: is_learning(panel))
+    stop(panel)
+
+
+def test_it_is_continued_and_not_begun_again(drawn):
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 20))
+    stop(drawn)
+    before = RunFolder(drawn.logic.cohort().run_folder("live 1")).card().last.iterations
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, before + 5))
+    stop(drawn)
+    assert drawn.logic.runs() == ["live 1"]
+
+
+def test_a_killed_learning_worker_is_said_and_continued(drawn):
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 5))
+    mark_next(drawn)
+    drawn.until(lambda: len(learned(drawn)) == 2)
+    drawn.logic.session.learning_jobs.clients[0].transport.process.kill()
+    drawn.until(lambda: not drawn.logic.panel.is_learning)
+    assert "The worker process ended during 'train'" in drawn.message
+    assert not drawn.ui.learnCheckBox.checked
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 5))
+    assert "2 drawn slices" in drawn.ui.learningLabel.text
+    stop(drawn)
+
+
+def test_closing_the_scene_stops_it(drawn):
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 2))
+    folder = RunFolder(drawn.logic.cohort().run_folder("live 1"))
+    drawn.mrml.mrmlScene.Clear()
+    drawn.until(lambda: not drawn.logic.panel.is_learning)
+    drawn.idle()
+    assert not drawn.ui.learnCheckBox.checked
+    assert drawn.ui.learningLabel.text == ""
+    drawn.until(lambda: folder.is_finished)
+
+
+def test_corrections_are_handed_on(drawn):
+    drawn.ui.fillButton.click()
+    drawn.idle()
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 2))
+    item = drawn.panel.draw.table.chosen()
+    voxel = (16, 14, item.index)
+    point = (-voxel[0] * 1.0, voxel[1] * 1.0, voxel[2] * 2.0)
+    drawn.logic.correct(drawn.volume, "ball", point)
+    path = drawn.logic.cohort().corrections_path(drawn.logic.cohort().cases[0].name)
+    drawn.until(path.is_file)
+    stop(drawn)
+
+
+def test_from_the_console(drawn):
+    logic, volume, ended = drawn.logic, drawn.volume, []
+    with pytest.raises(BadInputError, match="No model is learning"):
+        logic.suggestSlice(volume, "axial", 3)
+    run = logic.learnWhileDrawing(
+        [volume], "mine", {"recipe": "3d", "patch": [16, 16, 16]}, onDone=lambda *end: ended.append(end)
+    )
+    assert run == logic.learningRun == "mine"
+    with pytest.raises(WorkerError, match="'mine' is already learning"):
+        logic.learnWhileDrawing([volume])
+    folder = RunFolder(logic.cohort().run_folder("mine"))
+    drawn.until(lambda: folder.metrics_path.is_file())
+    logic.stopLearning()
+    drawn.until(lambda: ended)
+    assert ended[0][1] is None or "ancel" in ended[0][1].message
+    drawn.until(lambda: folder.is_finished)
+    # What has been stored answers later.
+    found = logic.suggestSlice(volume, "axial", 3, "mine")
+    assert set(found.masks) == {"ball"}
+    assert found.masks["ball"].shape == drawn.labels[3].shape
+    decided = drawn.items[0]
+    with pytest.raises(BadInputError, match="is already marked as drawn"):
+        logic.useSuggestion(logic.suggestSlice(volume, decided.plane, decided.index, "mine"))
+
+
+def test_nothing_drawn(panel):
+    volume = panel.add_ball()
+    with pytest.raises(BadInputError, match="nothing to learn from"):
+        panel.logic.learnWhileDrawing([volume])
+
+
+def test_a_live_run_is_not_continued_by_train(drawn):
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 2))
+    stop(drawn)
+    drawn.panel.train._run_chosen("live 1")
+    assert not drawn.ui.continueButton.enabled
+    assert "check 'Learn while I draw' in Draw" in drawn.ui.continueButton.toolTip
+
+
+def test_two_writers_bring_each_other_to_an_end(drawn):
+    """A job begins to write while what was drawn is being handed on, piece by piece."""
+    export = drawn.logic._export
+    first, second = export.labels([drawn.volume]), export.request([drawn.volume])
+    next(first)
+    request = result_of(second)
+    assert result_of(first) == {"ball": 1}
+    assert request["cases"] == [drawn.logic.cohort().cases[0].name]
+    assert np.count_nonzero(drawn.logic.cohort().annotation(request["cases"][0]).labels)
+
+
+def result_of(steps):
+    """What steps return in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_failed_writer_does_not_fail_the_other(drawn, monkeypatch):
+    from SparseAnnotateLib import scene
+
+    export, exporting = drawn.logic._export, scene.exporting_case
+
+    def failing(*arguments):
+        yield 0.5
+        raise BadInputError("The disk has gone.")
+
+    monkeypatch.setattr(scene, "exporting_case", failing)
+    first = export.labels([drawn.volume])
+    next(first)
+    monkeypatch.setattr(scene, "exporting_case", exporting)
+    second = export.labels([drawn.volume])
+    assert result_of(second) == {"ball": 1}
+    with pytest.raises(BadInputError, match="The disk has gone"):
+        for _step in first:
+            pass
