@@ -84,6 +84,11 @@ class LiveRun:
                 shutil.rmtree(self._folder.labels_folder, ignore_errors=True)
         return self._store(trainer, self._plan)
 
+    @property
+    def iteration(self) -> int:
+        """Steps that the model has taken."""
+        return self._trainer.iteration if self._trainer is not None else 0
+
     # --- what the trainer asks for --------------------------------------------------------------------------------
 
     def is_due(self) -> bool:
