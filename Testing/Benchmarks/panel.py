@@ -71,13 +71,18 @@ class _Clicks:
         while self.logic.isBusy or time.perf_counter() < until:
             self._application.processEvents()
 
-    def measure(self, what: str, action) -> None:
+    def until(self, condition) -> None:
+        while not condition():
+            self._application.processEvents()
+
+    def measure(self, what: str, action, is_done=None) -> None:
+        """Add a row; `is_done` says when what was clicked has happened, by default when no job is running."""
         self._ticks = [time.perf_counter()]
         self._timer.start()
         begin = time.perf_counter()
         action()
         seconds = time.perf_counter() - begin
-        while self.logic.isBusy:
+        while self.logic.isBusy if is_done is None else not is_done():
             self._application.processEvents()
             seconds = time.perf_counter() - begin
         self.idle()
@@ -139,6 +144,35 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
     clicks.measure("draw slices again", ui.correctCheckBox.click)
     clicks.measure("apply", ui.applyButton.click)
     clicks.measure("undo", ui.undoButton.click)
+    _learn(clicks, node)
+
+
+def _learn(clicks: _Clicks, node) -> None:
+    """Until a model learns, until it has learned from a further slice, and until it suggests a drawing."""
+    box, label = clicks.ui.learnCheckBox, clicks.ui.learningLabel
+    item, count = clicks.panel.draw.table.items[0], len(clicks.panel.draw.table.items)
+    clicks.measure("learn while I draw: first step", box.click, lambda: "step" in label.text)
+    clicks.logic.markToDo(node, item.plane, item.index)
+    clicks.until(lambda: f"from {count - 1} drawn" in label.text)
+
+    def mark() -> None:
+        clicks.logic.markDrawn(node, item.plane, item.index)
+
+    clicks.measure("drawn: learned from", mark, lambda: f"from {count} drawn" in label.text)
+    clicks.until(lambda: int(label.text.split("step ")[1].split(",")[0]) >= 20)
+    found: list = []
+    for number, what in enumerate(("first suggestion for a slice", "next suggestion"), start=1):
+        clicks.measure(
+            what,
+            lambda number=number: clicks.logic.suggestSlice(
+                node, item.plane, item.index + number, waitForCompletion=False, onDone=lambda *end: found.append(end)
+            ),
+            lambda number=number: len(found) == number,
+        )
+    problems = [error for _suggestion, error in found if error is not None]
+    if problems:
+        raise problems[0]
+    clicks.measure("stop learning", box.click, lambda: not clicks.logic.panel.is_learning)
 
 
 def _paint(clicks: _Clicks, node) -> None:
