@@ -30,8 +30,9 @@ class LearningMode:
         self._is_open, self._on_suggested = is_open, on_suggested
         self._item: Any = None
         self._suggestion: Any = None
-        self._is_asking = self._is_switching = False
-        self._asked_at = 0.0
+        self._is_asking = self._is_switching = self._is_restarting = False
+        self._asked_at = self._steps = 0.0
+        self._problem = ""
         self._status = ""
         self._scene = 0  # counts scenes, so that answers for a closed one are recognised
         self._has_begun = False
@@ -43,6 +44,8 @@ class LearningMode:
         session.enable(ui.learnCheckBox, session.why_no_volume)
         if self._logic.panel.is_learning:
             self._logic.panel.hand_on_drawn_slices()
+            if self._has_begun and not all(map(self._logic.panel.is_learned_from, session.volumes)):
+                self._restart()
         elif ui.learnCheckBox.checked and session.volume is not None:
             if session.why_nothing_drawn(session.volumes):
                 self._status = _("begins with the first drawn slice")
@@ -52,7 +55,7 @@ class LearningMode:
 
     def go_to(self, item) -> None:
         """The user has gone to a slice: ask what the model finds there."""
-        self._item, self._suggestion = item, None
+        self._item, self._suggestion, self._asked_at, self._problem = item, None, 0.0, ""
         self._ask()
 
     def suggestion(self):
@@ -90,14 +93,22 @@ class LearningMode:
         if self._is_switching:
             return
         self._status = ""
-        if not self._ui.learnCheckBox.checked and self._logic.panel.is_learning:
+        if self._logic.panel.is_learning:
+            # Checked again before it has stopped: it goes on then.
+            self._is_restarting = bool(self._ui.learnCheckBox.checked)
             self._status = _("stopping ...")
             self._logic.stopLearning()
         self.refresh()
 
+    def _restart(self) -> None:
+        """Learn from further volumes, too: the run is continued with them."""
+        if self._ui.learnCheckBox.checked and not self._is_restarting:
+            self._is_restarting = True
+            self._logic.stopLearning()
+
     def _start(self) -> None:
         session, scene = self._session, self._scene
-        self._has_begun = False
+        self._has_begun, self._steps = False, 0.0
         self._status = _("starting ...")
         try:
             session.parameters.learningRun = self._logic.learnWhileDrawing(
@@ -116,23 +127,29 @@ class LearningMode:
         if scene != self._scene:
             return
         self._has_begun = self._has_begun or bool(progress.metrics)
-        is_due = time.monotonic() - self._asked_at > _ASK_EVERY
+        self._steps = progress.metrics.get("step", self._steps)
         if self._ui.learnCheckBox.checked:
             self._status = in_users_language(progress.message)
             self._show_status()
-        if self._item is not None and (self._suggestion is None or is_due):
-            self._ask()
+        self._ask()
 
     def _ended(self, scene: int, run: Any, error) -> None:
+        is_restarting, self._is_restarting = self._is_restarting, False
         if scene != self._scene:
+            # Another scene has been opened meanwhile; it may be waiting for this one to end.
+            self._session.refresh_soon()
             return
         self._status, self._suggestion = "", None
-        self._check(False)
+        has_failed = error is not None and not isinstance(error, CancelledError)
+        self._check(is_restarting and not has_failed)
         self._show_status()
         self._on_suggested()
         if self._session.parameters is None:
             return
-        if error is None or isinstance(error, CancelledError):
+        if self._ui.learnCheckBox.checked:
+            self._session.refresh()
+            return
+        if not has_failed:
             self._session.refresh()
             text = _("'{run}' has stopped learning. Check 'Learn while I draw' to continue it.")
             self._session.say(text.format(run=self._session.parameters.learningRun))
@@ -145,7 +162,11 @@ class LearningMode:
     def _ask(self) -> None:
         """Ask for the slice at hand, unless an answer is awaited."""
         item, scene = self._item, self._scene
-        if self._is_asking or not self._has_begun or not self._logic.panel.is_learning or not self._is_open(item):
+        is_due = time.monotonic() - self._asked_at > _ASK_EVERY
+        is_shown = item is not None and self._session.parameters is not None
+        if not is_shown or self._is_asking or not is_due or self._steps < _FEWEST_STEPS:
+            return
+        if item.volumeNode.GetScene() is None or not self._logic.panel.is_learning or not self._is_open(item):
             return
         self._asked_at = time.monotonic()
 
@@ -156,7 +177,11 @@ class LearningMode:
             if item is not self._item:
                 # The user has gone on.
                 self._ask()
-            elif error is None and suggestion.steps >= _FEWEST_STEPS:
+            elif error is not None:
+                if error.message != self._problem and not isinstance(error, CancelledError):
+                    self._problem = error.message
+                    self._session.say(error.message, is_error=True)
+            else:
                 self._suggestion = suggestion
                 self._session.attempt(self._on_suggested, keep_message=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from .slice_starts import put_start
 from .undoable_changes import UndoableChanges
 
 _RUN_NAME = "live {number}"
+_TRY_AGAIN_AFTER = 5.0  # seconds, when what was drawn could not be written
+_WAIT = 0.005  # seconds, while Slicer's event loop runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,7 @@ class SliceSuggestion:
         steps: that the run had taken.
         dice: its mean Dice on the last slices of this plane, before it learned from them; None: not known yet.
         summary: the same as a sentence.
+        image: what the image of the volume was; see `scene.image_stamp`.
     """
 
     volumeNode: Any
@@ -44,6 +49,7 @@ class SliceSuggestion:
     steps: int
     dice: float | None
     summary: str
+    image: str
 
 
 class LiveLearning:
@@ -57,9 +63,11 @@ class LiveLearning:
         self._session, self._export, self._changes = session, export, changes
         self.run = ""
         self._volumes: list = []
+        self._cases: list[str] = []
         self._folder: Path | None = None
         self._written = ""
         self._is_marked = False
+        self._look_at = 0.0
         self._export_job: Job | None = None
 
     @property
@@ -96,8 +104,9 @@ class LiveLearning:
                 )
             )
         run = run_name or self._new_name()
+        self._cases = [scene.case_of(node) for node in volume_nodes]
         self._volumes, self._folder = volume_nodes, self._session.cohort_folder
-        written = self._mark()
+        written, self._look_at = self._mark(), 0.0
 
         def prepare():
             request = yield from self._export.request(volume_nodes)
@@ -109,13 +118,26 @@ class LiveLearning:
             if on_done is not None:
                 on_done(result, error)
 
+        def progressed(progress: Progress) -> None:
+            if time.monotonic() >= self._look_at and self._jobs.is_waiting_for_worker:
+                # What was drawn while the first slices were being written, or could not be written before.
+                self._look_at = math.inf
+                self.update()
+            if on_progress is not None:
+                on_progress(progress)
+
         self.run = run
         try:
-            self._jobs.start("train", prepare(), lambda card: card["run"], done, on_progress)
+            self._jobs.start("train", prepare(), lambda card: card["run"], done, progressed)
         except Exception:
             self.run = ""
             raise
         return run
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases that are learned from, also those without a drawn slice; none while nothing is learning."""
+        return list(self._cases) if self.is_learning else []
 
     def stop(self) -> None:
         """Stop learning; the run is stored then."""
@@ -130,18 +152,23 @@ class LiveLearning:
         if not self._jobs.is_waiting_for_worker or self._export_job is not None:
             return
         self._volumes = [node for node in self._volumes if node.GetScene() is not None]
-        mark = self._mark()
+        try:
+            mark = self._mark()
+        except SparseAnnotateError:
+            return  # a ledger that cannot be read; the panel says so
         # In another folder the worker would not find it.
         is_same = mark == self._written and not self._is_marked
         if is_same or self._session.cohort_folder != self._folder or not self._volumes:
             return
-        self._written, self._is_marked = mark, False
+        self._is_marked = False
 
         def ended(_result: Any, error: SparseAnnotateError | None) -> None:
             self._export_job = None
             if error is not None:
                 slicer.util.showStatusMessage(error.message, 10000)
+                self._is_marked, self._look_at = True, time.monotonic() + _TRY_AGAIN_AFTER
                 return
+            self._written = mark
             # What was drawn meanwhile.
             self.update()
 
@@ -156,9 +183,16 @@ class LiveLearning:
                 _("No model is learning while you draw. Start that, or name a run that is to label the slice.")
             )
         is_live = run == self.run
+        if is_live and self._session.cohort_folder != self._folder:
+            raise BadInputError(
+                _("'{run}' learns in another cohort folder, '{folder}'. Choose that one, or stop it.").format(
+                    run=run, folder=self._folder
+                )
+            )
+        image = scene.image_stamp(volume_node)
         case = scene.case_of(volume_node)
         params = {
-            "cohort": str(self._folder if is_live else self._session.cohort_folder),
+            "cohort": str(self._session.cohort_folder),
             "run": run,
             "case": case,
             "plane": plane.value,
@@ -172,16 +206,16 @@ class LiveLearning:
             labels = read_slice(answer["path"], axis)
             masks = {label["name"]: labels == label["label"] for label in answer["labels"]}
             figures = answer["steps"], answer["dice"], answer["summary"]
-            return SliceSuggestion(volume_node, plane.value, index, run, masks, *figures)
+            return SliceSuggestion(volume_node, plane.value, index, run, masks, *figures, image)
 
-        if is_live:
-            return _through(self._jobs, "slice", params, finish, waiting)
-
-        # The request reads the volume from the cohort folder.
         def prepare():
-            yield from self._export.request([volume_node])
+            # The worker reads the image from the cohort folder.
+            if not scene.is_exported(self._session.cohort(), volume_node):
+                yield from self._export.labels([volume_node])
             return params
 
+        if is_live:
+            return _through(self._jobs, "slice", prepare(), finish, waiting)
         return self._session.do("slice", prepare(), finish, waiting)
 
     def use(self, suggestion: SliceSuggestion) -> str:
@@ -189,6 +223,12 @@ class LiveLearning:
         volume, plane = suggestion.volumeNode, Plane.named(suggestion.plane)
         if volume.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
+        if scene.image_stamp(volume) != suggestion.image:
+            raise BadInputError(
+                _("The image of '{volume}' has changed since this drawing was suggested. Ask for another one.").format(
+                    volume=volume.GetName()
+                )
+            )
         scene.require_undecided(volume, plane, suggestion.index)
         put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run)
         return suggestion.run
@@ -217,6 +257,7 @@ def _through(jobs: WorkerJobs, method: str, params: Any, finish: Callable[[Any],
     jobs.start(method, params, finish, lambda result, error: found.append((result, error)))
     while not found:
         slicer.app.processEvents()
+        time.sleep(_WAIT)
     result, error = found[0]
     if error is not None:
         raise error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import BadInputError, Plane
-from ..core.atomic_files import append_line
+from ..core.atomic_files import append_line, write_text
 from ..core.strict_json import parse_json, to_text
 
 RECORD_FILE = "drawn.jsonl"
@@ -50,6 +50,7 @@ class DrawingRecord:
 
     def __init__(self, run_folder: Path):
         self.path = run_folder / RECORD_FILE
+        self._is_whole = True
         self._slices = self._read()
         self._known = {(one.case, one.plane, one.index) for one in self._slices}
 
@@ -64,6 +65,9 @@ class DrawingRecord:
 
     def add(self, predicted: PredictedSlice) -> None:
         """Append a slice. Raises FileWriteError."""
+        if not self._is_whole:
+            write_text(self.path, "".join(to_text(one) + "\n" for one in self._slices))
+            self._is_whole = True
         append_line(self.path, to_text(predicted))
         self._slices.append(predicted)
         self._known.add((predicted.case, predicted.plane, predicted.index))
@@ -92,5 +96,7 @@ class DrawingRecord:
             try:
                 found.append(parse_json(line, PredictedSlice, str(self.path)))
             except BadInputError:
+                self._is_whole = False
                 break
+        self._is_whole = self._is_whole and (not text or text.endswith("\n"))
         return found

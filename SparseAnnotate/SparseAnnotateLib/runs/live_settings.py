@@ -28,7 +28,8 @@ def live_settings(settings: TrainingSettings) -> TrainingSettings:
     The learning rate is constant after a few steps, and all drawn slices are learned from: each has been predicted
     before it was learned from, which tells how good the model is, so none is held out.
 
-    Raises BadInputError for a recipe of several models, and where fills are learned from, which would be out of date.
+    Raises BadInputError for a recipe of several models, where fills are learned from, which would be out of date, and
+    for weights of classes, of which there may be more later.
     """
     if settings.recipe not in LIVE_RECIPES:
         raise BadInputError(
@@ -42,6 +43,13 @@ def live_settings(settings: TrainingSettings) -> TrainingSettings:
             _(
                 "Learning while you draw learns from drawn slices alone, because a fill is out of date after the next "
                 "slice. Set 'fill_weight' to 0."
+            )
+        )
+    if settings.class_weights is not None:
+        raise BadInputError(
+            _(
+                "Learning while you draw cannot use 'class_weights', because structures may be added. Leave them out: "
+                "then they follow from what is drawn."
             )
         )
     return replace(

@@ -248,6 +248,21 @@ def knowledge_mark(volume_node) -> str:
     return f"{segmentation.GetID()} {marked} {corrections_mark(segmentation)}"
 
 
+def image_stamp(volume_node) -> str:
+    """A text that changes with the voxels and the grid of a volume, and with the frame that it shows."""
+    return f"{case_of(volume_node)}|{volume_node.GetImageData().GetMTime()}|{hash(geometry_of(volume_node))}"
+
+
+def is_exported(cohort: Cohort, volume_node) -> bool:
+    """Whether the image of a volume as it is now has been written into a cohort."""
+    stamp = _export_stamp(cohort, volume_node)
+    return volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) == stamp and cohort.has_case(case_of(volume_node))
+
+
+def _export_stamp(cohort: Cohort, volume_node) -> str:
+    return f"{_PROCESS}|{cohort.folder}|{image_stamp(volume_node)}"
+
+
 def exporting_case(
     cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None
 ) -> Generator[float, None, str]:
@@ -257,8 +272,8 @@ def exporting_case(
     """
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
-    stamp = f"{_PROCESS}|{cohort.folder}|{name}|{volume_node.GetImageData().GetMTime()}|{hash(geometry)}"
-    if volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) != stamp or not cohort.has_case(name):
+    stamp = _export_stamp(cohort, volume_node)
+    if not is_exported(cohort, volume_node):
         yield from cohort.adding_case(name, slicer.util.arrayFromVolume(volume_node), geometry)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
     if segmentation_node is not None:

@@ -44,12 +44,12 @@ class Server:
         for line in self._requests:
             if line.strip():
                 self._receive(line)
-        for thread in self._quick:
-            thread.join(_LAST_SECONDS)
         with self._open_lock:
             for watch in self._open.values():
                 watch.cancel()
         self._jobs.put(None)
+        for thread in self._quick:
+            thread.join(_LAST_SECONDS)
         worker.join(_LAST_SECONDS)
 
     def _receive(self, line: bytes) -> None:

@@ -86,8 +86,9 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
     labels = np.ascontiguousarray(labels.astype(np.uint8) if table.max() < 256 else labels)
-    _keep_corrections(cohort, request, axis, labels)
     structures = {value: found.names[theirs] for value, theirs in zip(own, found.classes, strict=True) if value}
+    labels, corrected = _with_corrections(cohort, request, axis, labels)
+    structures |= {value: cohort.labels.get(value, f"label {value}") for value in corrected}
     path = cohort.slice_path(request.run, request.case, plane.value, request.index)
     write_image(path, labels, _geometry_of_slice(geometry, axis, request.index), facts=names_as_facts(structures))
     quality = found.record.quality(request.case, plane)
@@ -157,17 +158,23 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
     return _FoundModel(model, card.classes, names, card.normalisation, card.last.iterations, record)
 
 
-def _keep_corrections(cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray) -> None:
-    """Make labels of one slice, (K, J, I) with a single layer, agree with the corrections on it."""
-    corrections = cohort.corrections(request.case)
+def _with_corrections(
+    cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray
+) -> tuple[np.ndarray, list[int]]:
+    """Labels of one slice, (K, J, I) with a single layer, as the corrections on it say, and the labels these put in."""
+    corrections, put = cohort.corrections(request.case), list[int]()
     if corrections is None:
-        return
+        return labels, put
+    if max(stroke.value for stroke in corrections.strokes) > np.iinfo(labels.dtype).max:
+        labels = labels.astype(np.uint16)
     layer = slice(request.index, request.index + 1)
     region = tuple(layer if a == axis else slice(0, n) for a, n in enumerate(corrections.shape))
     for value in sorted({stroke.value for stroke in corrections.strokes}):
         said = corrections.of(value, region)
         labels[(said < 0) & (labels == value)] = 0
         labels[said > 0] = value
+        put += [value] if (said > 0).any() else []
+    return labels, put
 
 
 def _geometry_of_slice(geometry: VolumeGeometry, axis: int, index: int) -> VolumeGeometry:

@@ -249,3 +249,104 @@ def test_a_failed_writer_does_not_fail_the_other(drawn, monkeypatch):
     with pytest.raises(BadInputError, match="The disk has gone"):
         for _step in first:
             pass
+
+
+def test_a_slice_that_could_not_be_handed_on_is_handed_on_later(drawn, monkeypatch):
+    from SparseAnnotateLib import scene
+    from SparseAnnotateLib.logic import live_learning
+
+    monkeypatch.setattr(live_learning, "_TRY_AGAIN_AFTER", 0.5)
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 3))
+    exporting, failed = scene.exporting_case, []
+
+    def failing(*arguments):
+        if not failed:
+            failed.append(True)
+            raise BadInputError("The disk was full for a moment.")
+        yield from exporting(*arguments)
+
+    monkeypatch.setattr(scene, "exporting_case", failing)
+    mark_next(drawn)
+    drawn.until(lambda: "2 drawn slices" in drawn.ui.learningLabel.text)
+    assert failed
+    stop(drawn)
+
+
+def test_a_slice_marked_while_the_first_ones_are_written_is_learned_from(drawn, monkeypatch):
+    from SparseAnnotateLib import scene
+
+    exporting, marked = scene.exporting_case, []
+
+    def marking(*arguments):
+        yield from exporting(*arguments)
+        if not marked:
+            marked.append(True)
+            item = drawn.panel.draw.table.chosen()
+            drawn.logic.markEmpty(item.volumeNode, item.plane, item.index)
+
+    monkeypatch.setattr(scene, "exporting_case", marking)
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: "2 drawn slices" in drawn.ui.learningLabel.text)
+    stop(drawn)
+
+
+def test_a_volume_that_is_checked_later_is_learned_from_too(drawn):
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 3))
+    other = drawn.add_ball("other")
+    drawn.ui.allVolumesButton.click()
+    assert other in drawn.panel.session.volumes
+    drawn.idle()
+    drawn.until(lambda: drawn.logic.panel.is_learning and drawn.logic.panel.is_learned_from(other))
+    assert drawn.ui.learnCheckBox.checked
+    drawn.until(lambda: is_learning(drawn, 5))
+    drawn.add_segment(other)
+    drawn.logic.markEmpty(other, "axial", 2)
+    drawn.until(lambda: "2 drawn slices" in drawn.ui.learningLabel.text)
+    stop(drawn)
+    card = RunFolder(drawn.logic.cohort().run_folder("live 1")).card()
+    assert len(card.cases) == 2
+
+
+def test_checked_again_while_it_stops_it_goes_on(drawn):
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 5))
+    drawn.ui.learnCheckBox.checked = False
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 6))
+    assert drawn.ui.learnCheckBox.checked
+    stop(drawn)
+    assert drawn.logic.runs() == ["live 1"]
+
+
+def test_a_suggestion_for_an_image_that_has_changed_is_refused(drawn):
+    drawn.logic.learnWhileDrawing([drawn.volume])
+    drawn.until(lambda: RunFolder(drawn.logic.cohort().run_folder("live 1")).metrics_path.is_file())
+    item = drawn.panel.draw.table.chosen()
+    suggestion = drawn.logic.suggestSlice(drawn.volume, item.plane, item.index)
+    drawn.mrml.util.arrayFromVolume(drawn.volume)[:] += 1
+    drawn.mrml.util.arrayFromVolumeModified(drawn.volume)
+    with pytest.raises(BadInputError, match="has changed since this drawing was suggested"):
+        drawn.logic.useSuggestion(suggestion)
+    drawn.logic.stopLearning()
+    drawn.until(lambda: not drawn.logic.panel.is_learning)
+
+
+def test_a_worker_in_the_background_has_a_lower_priority():
+    import os
+    import subprocess
+    import sys
+
+    from SparseAnnotateLib.client import LIBRARY_FOLDER
+    from SparseAnnotateLib.client.subprocess_transport import IN_BACKGROUND
+
+    if os.name == "nt":
+        pytest.skip("priorities are classes on Windows")
+    command = [sys.executable, "-m", "SparseAnnotateLib.worker", IN_BACKGROUND]
+    with subprocess.Popen(command, cwd=LIBRARY_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "environment"}\n')
+        process.stdin.flush()
+        assert process.stdout.readline()
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        process.stdin.close()

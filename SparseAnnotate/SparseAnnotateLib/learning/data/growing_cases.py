@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from ...core import Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
+from ...core import BadInputError, Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ...core.cohort_file import COHORT_FILE
 from ...core.messages import _
 from ...runs.loss import LOSSES
@@ -19,6 +18,7 @@ from .training_cases import TrainingCase, training_cases
 
 _LOOK_EVERY = 0.5  # seconds
 _SHARE_OF_TIME = 0.02  # for looking, where a cohort has many files or they are far away
+_TRY_AGAIN_AFTER = 10.0  # seconds, where a file could not be read
 
 FileMark = tuple[int, int, int] | None
 
@@ -43,14 +43,22 @@ class GrowingCases:
     Args:
         cohort: to learn from. names: of its cases; none: all that have a drawn slice, at any time.
         settings: of the training. folder: where arrays are kept while training, see `kept_path`.
+        images: name to the fingerprint of the image that has been learned from; others may follow.
 
     Attributes:
-        cases: those with drawn slices, in the order of the cohort.
-        fingerprints: name to the fingerprint of what is known of each of these.
+        images: see above, with those that were added.
+        fingerprints: name to the fingerprint of what is known of each case.
         unreadable: name to a sentence, for cases whose files cannot be used now; of these the last state stays.
     """
 
-    def __init__(self, cohort: Cohort, names: Sequence[str], settings: TrainingSettings, folder: Path):
+    def __init__(
+        self,
+        cohort: Cohort,
+        names: Sequence[str],
+        settings: TrainingSettings,
+        folder: Path,
+        images: Mapping[str, str] | None = None,
+    ):
         self._cohort, self._names, self._settings, self._folder = cohort, tuple(names), settings, folder
         self._cases: dict[str, TrainingCase] = {}
         self._slices: dict[str, list[DrawnSlice]] = {}
@@ -58,6 +66,8 @@ class GrowingCases:
         self._marks: dict[str, tuple[FileMark, ...]] = {}
         self._cohort_mark: FileMark = None
         self._look_at = 0.0
+        self._failed: dict[str, tuple[tuple[FileMark, ...], float]] = {}
+        self.images = dict(images or {})
         self.fingerprints: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
@@ -68,7 +78,7 @@ class GrowingCases:
 
     @property
     def cases(self) -> list[TrainingCase]:
-        """See the class."""
+        """Those with drawn slices, in the order of the cohort."""
         return [self._cases[name] for name in self._wanted() if name in self._cases]
 
     @property
@@ -86,17 +96,16 @@ class GrowingCases:
         self._look_at = began + max(_LOOK_EVERY, took / _SHARE_OF_TIME)
         return found
 
-    def look_soon(self) -> None:
-        """Look at the files at the next call of `have_changed`."""
-        self._look_at = 0.0
-
-    def read(self, watch: Watch) -> dict[str, SparseAnnotation]:
+    def read(self, watch: Watch, whole: bool = False) -> dict[str, SparseAnnotation]:
         """The cases whose drawn slices or corrections differ from those in `cases`, with their annotations now.
 
-        A case that cannot be read is left as it was, see `unreadable`. Raises CancelledError.
+        A case that cannot be read is left as it was, see `unreadable`, and tried again later. Raises CancelledError.
+
+        Args:
+            whole: all cases instead.
         """
         found: dict[str, SparseAnnotation] = {}
-        for name in self._changed():
+        for name in self._wanted() if whole else self._changed():
             # Before reading: what is written meanwhile is read the next time.
             mark = self._mark(name)
             watch.check()
@@ -104,32 +113,34 @@ class GrowingCases:
                 annotation = self._cohort.annotation(name)
             except SparseAnnotateError as error:
                 self.unreadable[name] = error.message
-                self._marks[name] = mark
+                self._failed[name] = mark, time.monotonic() + _TRY_AGAIN_AFTER
                 continue
             self.unreadable.pop(name, None)
             self._marks[name] = mark
-            if annotation.fingerprint() != self.fingerprints.get(name):
+            if whole or annotation.fingerprint() != self.fingerprints.get(name):
                 found[name] = annotation
         return found
 
-    def use(self, annotations: dict[str, SparseAnnotation], classes: dict[int, int], watch: Watch) -> None:
+    def use(self, annotations: Mapping[str, SparseAnnotation], classes: dict[int, int], watch: Watch) -> None:
         """Let the cases be as these annotations say. No patch may be cut meanwhile.
 
         `classes`: label value to class index. A case without drawn slices is none any more. Raises CancelledError.
         """
         for number, (name, annotation) in enumerate(annotations.items()):
             watch.step(0.0, _("reading what was drawn in '{case}'").format(case=name))
-            self.fingerprints[name] = annotation.fingerprint()
-            self._cases.pop(name, None)
-            self._slices.pop(name, None)
-            if not annotation.ledger.decided:
-                continue
+            case = None
             try:
-                case = self._case(name, annotation, classes, watch.part(number, len(annotations)).quiet())
+                if annotation.ledger.decided:
+                    case = self._case(name, annotation, classes, watch.part(number, len(annotations)).quiet())
             except SparseAnnotateError as error:
                 self.unreadable[name] = error.message
                 continue
-            self._cases[name], self._slices[name] = case, _slices(case, annotation)
+            self.fingerprints[name] = annotation.fingerprint()
+            if case is None:
+                self._cases.pop(name, None)
+                self._slices.pop(name, None)
+            else:
+                self._cases[name], self._slices[name] = case, _slices(case, annotation)
         sets = tuple(self._unknown_sets)
         self._cases = {name: replace(case, unknown_sets=sets) for name, case in self._cases.items()}
         self._slices = {
@@ -137,7 +148,14 @@ class GrowingCases:
         }
 
     def _case(self, name: str, annotation: SparseAnnotation, classes: dict[int, int], watch: Watch) -> TrainingCase:
-        settings = self._settings
+        settings, image = self._settings, self._cohort.image_fingerprint(name)
+        if self.images.setdefault(name, image) != image:
+            raise BadInputError(
+                _(
+                    "The image of '{name}' has changed since the run began to learn from it, so nothing more is "
+                    "learned from it. Stop, and begin another run."
+                ).format(name=name)
+            )
         return training_cases(
             self._cohort,
             [name],
@@ -156,11 +174,25 @@ class GrowingCases:
         return [case.name for case in self._cohort.cases if not self._names or case.name in self._names]
 
     def _changed(self) -> list[str]:
-        cohort_mark = _mark_of(self._cohort.folder / COHORT_FILE)
-        if cohort_mark != self._cohort_mark:
-            self._cohort_mark = cohort_mark
+        self._look_for_cases()
+        marks = {name: self._mark(name) for name in self._wanted()}
+        return [n for n, m in marks.items() if m != self._marks.get(n, (None,) * 4) and not self._has_just_failed(n, m)]
+
+    def _has_just_failed(self, name: str, mark: tuple[FileMark, ...]) -> bool:
+        failed, again_at = self._failed.get(name, (None, 0.0))
+        return mark == failed and time.monotonic() < again_at
+
+    def _look_for_cases(self) -> None:
+        mark = _mark_of(self._cohort.folder / COHORT_FILE)
+        if mark == self._cohort_mark:
+            return
+        try:
             self._cohort = Cohort.open(self._cohort.folder, self._cohort.state_folder)
-        return [name for name in self._wanted() if self._mark(name) != self._marks.get(name, (None,) * 4)]
+        except (SparseAnnotateError, OSError) as error:
+            # Looked at again the next time.
+            logging.getLogger(__name__).warning(str(error))
+            return
+        self._cohort_mark = mark
 
     def _mark(self, name: str) -> tuple[FileMark, ...]:
         return tuple(_mark_of(path) for path in self._cohort.annotation_files(name))
@@ -185,12 +217,7 @@ def _slices(case: TrainingCase, annotation: SparseAnnotation) -> list[DrawnSlice
     return found
 
 
-def new_values(annotations: dict[str, SparseAnnotation], classes: Sequence[int]) -> list[int]:
+def new_values(annotations: Mapping[str, SparseAnnotation], classes: Sequence[int]) -> list[int]:
     """Sorted label values of the annotations, other than 0, that are not among the classes."""
     found = {int(value) for annotation in annotations.values() for value in annotation.label_values()}
     return sorted(found - set(classes))
-
-
-def size_on(one: DrawnSlice, value: int) -> int:
-    """Pixels of a class index on a drawn slice."""
-    return int(np.count_nonzero(np.take(one.case.labels, one.standard_index, one.axis) == value))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...core import BadInputError, CancelledError, Cohort, RunError, Watch
+from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, Watch
 from ...core.messages import _, counted, joined, listed
 from ...runs.cards import RunCard
 from ...runs.drawing_record import DrawingRecord, PredictedSlice
@@ -56,7 +56,8 @@ class LiveRun:
             )
         self._folder, self._ranks, self._watch = folder, ranks, watch
         self._plan = plan
-        self._data = GrowingCases(cohort, names, plan.settings, folder.labels_folder)
+        self._data = GrowingCases(cohort, names, plan.settings, folder.labels_folder, plan.images)
+        self._learned_slices = 0
         self.record = DrawingRecord(folder.path)
         self._is_first = True
         self._trainer: Trainer | None = None
@@ -100,7 +101,12 @@ class LiveRun:
         plan = replace(trainer.plan, models=(trainer.model_plan,))
         while True:
             annotations = self._data.read(self._watch)
-            plan = self._with_structures(plan, new_values(annotations, plan.classes))
+            added = new_values(annotations, plan.classes)
+            if added:
+                plan = self._with_structures(plan, added)
+                # On slices of all cases, the new structures may be unknown.
+                annotations = self._data.read(self._watch, whole=True)
+                plan = self._with_structures(plan, new_values(annotations, plan.classes))
             classes = {value: index for index, value in enumerate(plan.classes, start=1)}
             self._data.use(annotations, classes, self._watch)
             if self._data.cases:
@@ -114,9 +120,10 @@ class LiveRun:
         self._is_first = False
         plan = self._with_cases(self._with_planes(plan))
         if trainer.iteration and self._new_slices():
-            self._store(trainer, replace(trainer.plan, models=(trainer.model_plan,), cases=plan.cases))
+            self._store_if_possible(trainer)
         self._record_new(trainer)
         trainer.learn_from(SupervisedObjective(plan, self._data.cases, self._ranks), plan)
+        self._learned_slices = len(self._data.slices)
         self._plan = plan
         self._folder.write_plan(plan)
 
@@ -152,19 +159,9 @@ class LiveRun:
         return plan.with_model(replace(model, planes=drawn)) if model.role == "2d" else plan
 
     def _with_cases(self, plan: RunPlan) -> RunPlan:
-        """The plan with the cases as they are now. Raises RunError when an image is not the one learned from before."""
-        cohort, images = self._data.cohort, dict(plan.images)
-        for case in self._data.cases:
-            found = cohort.image_fingerprint(case.name)
-            if images.setdefault(case.name, found) != found:
-                raise RunError(
-                    _(
-                        "The image of {case} has changed since the run '{run}' was started. It cannot be resumed. "
-                        "Train under another name."
-                    ).format(case=case.name, run=self._folder.name)
-                )
+        """The plan with the cases as they are now."""
         marks = {case.name: self._data.fingerprints[case.name] for case in self._data.cases}
-        return replace(plan, cases=marks, images=images)
+        return replace(plan, cases=marks, images=dict(self._data.images))
 
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:
         plan = self._plan.with_model(model, note)
@@ -191,13 +188,19 @@ class LiveRun:
 
     # --- the end --------------------------------------------------------------------------------------------------
 
+    def _store_if_possible(self, trainer: Trainer) -> None:
+        """Store the run as it was before the latest slices; where the files are in use, it is stored the next time."""
+        try:
+            self._store(trainer, replace(trainer.plan, models=(trainer.model_plan,)))
+        except FileWriteError as error:
+            logging.getLogger(__name__).warning(error.message)
+
     def _store(self, trainer: Trainer, plan: RunPlan) -> RunCard:
         """Write the model and the run's card, as they are now."""
         quality = self.record.quality()
         card = replace(trainer.card(), validation_dice=quality.dice if quality is not None else None)
         trainer.write_model(card)
-        learned = sum(self.record.knows(one.case.name, one.plane, one.index) for one in self._data.slices)
-        run_card = new_run_card(plan, [card], slices=learned)
+        run_card = new_run_card(plan, [card], slices=self._learned_slices)
         self._folder.write_card(run_card)
         return run_card
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, is_out_of_memory, release_cached_memory
-from ..prediction.model_building import built_network, network_to_train, trained_model
+from ..prediction.model_building import network_to_train, trained_model
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
@@ -33,7 +34,7 @@ from .schedule import new_schedule
 from .step_timing import StepTimer, check_between_layers, fastest_format, memory_formats
 from .training_precision import TrainingPrecision
 from .unusable_steps import UnusableSteps
-from .widening import widen
+from .widening import widen, widen_optimizer
 
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
@@ -143,10 +144,11 @@ class Trainer:
             plan, model, precision, steps = self.plan, self.model_plan, self.precision.value, self.iteration
             if not steps:
                 return None
-            tensors = {name: tensor.clone() for name, tensor in self._kept_model().state_dict().items()}
-        network = built_network(model, plan)
-        network.load_state_dict({name: tensors[name] for name in network.state_dict()})
-        return ModelNow(trained_model(model, plan, network.to(self.device), self.device, precision), plan, steps)
+            # A copy, and not a new network: making one draws random numbers, which the training has to have.
+            network = copy.deepcopy(self._kept_model())
+        for module in network.modules():
+            module._forward_hooks.clear()  # they belong to the training
+        return ModelNow(trained_model(model, plan, network, self.device, precision), plan, steps)
 
     def learn_from(self, objective: Objective, plan: RunPlan) -> None:
         """Go on with other data. Structures that the plan has added get outputs of their own."""
@@ -157,9 +159,10 @@ class Trainer:
                 self._widen()
 
     def _widen(self) -> None:
-        before, average = self.model.state_dict(), self.teacher
+        before, average, optimizer = self.model.state_dict(), self.teacher, self.optimizer
         self._build()
         widen(self.model, before)
+        widen_optimizer(self.optimizer, optimizer)
         if self.teacher is not None and average is not None:
             widen(self.teacher.module, average.module.state_dict())
             self.teacher.n_averaged.copy_(average.n_averaged)
@@ -467,6 +470,7 @@ class Trainer:
         )
         if self._growth is not None:
             message, seconds_left = self._growth.message(self.iteration), None
+            figures["step"] = self.iteration
         # Several processes stop together, see `_check_cancelled`.
         with suppress(CancelledError) if self.ranks.count > 1 else nullcontext():
             self.watch.step(self.iteration / end, message, seconds_left, **figures)

@@ -10,6 +10,21 @@ from ...core.messages import _
 _RARER = 4.0  # by this logit a structure that nothing is known of is less likely than background
 
 
+def widen_optimizer(optimizer: torch.optim.Optimizer, before: torch.optim.Optimizer) -> None:
+    """Let the optimizer of a widened network remember what the one before did; of further outputs it knows nothing.
+
+    Both have the parameters of their networks in the same order.
+    """
+    groups = zip(optimizer.param_groups, before.param_groups, strict=True)
+    for own, other in ((o, p) for new, old in groups for o, p in zip(new["params"], old["params"], strict=True)):
+        for name, value in before.state.get(other, {}).items():
+            if isinstance(value, torch.Tensor) and value.shape == other.shape != own.shape:
+                wide = torch.zeros_like(own, dtype=value.dtype)
+                wide[: len(value)] = value
+                value = wide
+            optimizer.state[own][name] = value
+
+
 def widen(network: torch.nn.Module, before: dict[str, torch.Tensor]) -> None:
     """Load the state of a network with fewer outputs into a new one.
 
