@@ -44,7 +44,7 @@ class LearningMode:
         session.enable(ui.learnCheckBox, session.why_no_volume)
         if self._logic.panel.is_learning:
             self._logic.panel.hand_on_drawn_slices()
-            if self._has_begun and not all(map(self._logic.panel.is_learned_from, session.volumes)):
+            if self._has_begun and not self._logic.panel.are_learned_from(session.volumes, session.volume):
                 self._restart()
         elif ui.learnCheckBox.checked and session.volume is not None:
             if session.why_nothing_drawn(session.volumes):

@@ -63,7 +63,8 @@ class LiveLearning:
         self._session, self._export, self._changes = session, export, changes
         self.run = ""
         self._volumes: list = []
-        self._cases: list[str] = []
+        self._cases: frozenset[str] = frozenset()
+        self._identifiers: frozenset[str] = frozenset()
         self._folder: Path | None = None
         self._written = ""
         self._is_marked = False
@@ -104,7 +105,8 @@ class LiveLearning:
                 )
             )
         run = run_name or self._new_name()
-        self._cases = [scene.case_of(node) for node in volume_nodes]
+        self._cases = frozenset(scene.case_of(node) for node in volume_nodes)
+        self._identifiers = frozenset(node.GetID() for node in volume_nodes)
         self._volumes, self._folder = volume_nodes, self._session.cohort_folder
         written, self._look_at = self._mark(), 0.0
 
@@ -134,10 +136,11 @@ class LiveLearning:
             raise
         return run
 
-    @property
-    def cases(self) -> list[str]:
-        """The cases that are learned from, also those without a drawn slice; none while nothing is learning."""
-        return list(self._cases) if self.is_learning else []
+    def learns_from(self, volume_nodes: Sequence, active) -> bool:
+        """Whether it learns from these volumes once slices of them are drawn, and from this frame of `active`."""
+        if not {node.GetID() for node in volume_nodes} <= self._identifiers:
+            return False
+        return active is None or scene.case_of(active) in self._cases
 
     def stop(self) -> None:
         """Stop learning; the run is stored then."""

@@ -351,9 +351,9 @@ class PanelLogic:
         """True from the start of the learning until its run has been stored."""
         return self._learning.is_learning
 
-    def is_learned_from(self, volume_node) -> bool:
-        """Whether the model that is learning learns from a volume, as soon as a slice of it has been drawn."""
-        return scene.case_of(volume_node) in self._learning.cases
+    def are_learned_from(self, volume_nodes: Sequence, active=None) -> bool:
+        """See `LiveLearning.learns_from`."""
+        return self._learning.learns_from(volume_nodes, active)
 
     def hand_on_drawn_slices(self) -> None:
         """Let the run that is learning know what has been drawn or corrected since, if anything has been."""

@@ -298,7 +298,7 @@ def test_a_volume_that_is_checked_later_is_learned_from_too(drawn):
     drawn.ui.allVolumesButton.click()
     assert other in drawn.panel.session.volumes
     drawn.idle()
-    drawn.until(lambda: drawn.logic.panel.is_learning and drawn.logic.panel.is_learned_from(other))
+    drawn.until(lambda: drawn.logic.panel.is_learning and drawn.logic.panel.are_learned_from([other]))
     assert drawn.ui.learnCheckBox.checked
     drawn.until(lambda: is_learning(drawn, 5))
     drawn.add_segment(other)

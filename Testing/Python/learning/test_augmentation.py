@@ -65,3 +65,12 @@ def test_mixup_mixes_with_the_partner_it_names():
     torch.testing.assert_close(result, weight * images + (1 - weight) * images[partners])
     assert mixed(images, 0.0, seed=3)[2] == 1.0
     assert mixed(images[:1], 1.0, seed=3)[2] == 1.0
+
+
+def test_labels_of_more_than_255_structures_are_mirrored_too():
+    grid = np.arange(400, dtype=np.uint16).reshape(1, 20, 20)
+    patches = [Patch({"image": grid.astype(np.float32), "label": grid}, (1, 2), "a")] * 8
+    augmentation = Augmentation(AugmentationSettings(intensity=0.0), "R", (20, 20), (1, 1, 1), seed=0)
+    batch = augmentation(patches, 0, range(8))
+    assert torch.equal(batch["label"].float(), batch["image"])
+    assert not all(torch.equal(label, batch["label"][0]) for label in batch["label"])

@@ -73,7 +73,7 @@ class Augmentation:
             state = np.random.RandomState(np.random.PCG64(seeds[0]))
             for one in transforms:
                 one.set_random_state(state=state)
-            tensors = {key: torch.as_tensor(array) for key, array in patch.arrays.items()}
+            tensors = {key: _tensor(array) for key, array in patch.arrays.items()}
             result = transform(tensors)
             plain = {k: torch.as_tensor(result[k]).as_subclass(torch.Tensor).to(tensors[k].dtype) for k in keys}
             mirrored = np.random.default_rng(seeds[1]).random(len(patch.axes)) < 0.5
@@ -146,3 +146,8 @@ def mixed(images: torch.Tensor, share: float, seed: int) -> tuple[torch.Tensor, 
         return images, places, 1.0
     weight = float(rng.beta(0.4, 0.4))
     return weight * images + (1 - weight) * images[places], places, weight
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """An array as a tensor; of more than 255 classes as int32, because torch mirrors no uint16."""
+    return torch.as_tensor(array.astype(np.int32) if array.dtype == np.uint16 else array)
