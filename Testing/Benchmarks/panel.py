@@ -65,15 +65,19 @@ class _Clicks:
         self._timer.setInterval(int(1000 * _TICK))
         self._timer.timeout.connect(lambda: self._ticks.append(time.perf_counter()))
 
+    def _live(self) -> None:
+        self._application.processEvents()
+        time.sleep(0.001)  # a window leaves the processor to others while nothing happens
+
     def idle(self) -> None:
         """Until nothing is being worked on, and a little longer."""
         until = time.perf_counter() + 0.5
         while self.logic.isBusy or time.perf_counter() < until:
-            self._application.processEvents()
+            self._live()
 
     def until(self, condition) -> None:
         while not condition():
-            self._application.processEvents()
+            self._live()
 
     def measure(self, what: str, action, is_done=None) -> None:
         """Add a row; `is_done` says when what was clicked has happened, by default when no job is running."""
@@ -83,7 +87,7 @@ class _Clicks:
         action()
         seconds = time.perf_counter() - begin
         while self.logic.isBusy if is_done is None else not is_done():
-            self._application.processEvents()
+            self._live()
             seconds = time.perf_counter() - begin
         self.idle()
         self._timer.stop()

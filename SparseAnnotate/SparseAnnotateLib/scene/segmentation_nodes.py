@@ -172,7 +172,8 @@ def labels_of(
         values: label value of each segment name; segments that are not named are left out.
         winners: names of segments in order of priority, which decides where segments overlap. Without them an
             overlap is an error.
-        where: (K, J, I) bool; overlaps elsewhere are not an error. Everywhere by default.
+        where: (K, J, I) bool; overlaps elsewhere are not an error, and labels there have no meaning. Everywhere by
+            default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
         counting: for some segments, the slices on which they count, as array axis to indices; only without `region`.
@@ -189,7 +190,7 @@ def labels_of(
     region = region or along_axes(slice(0, n) for n in reversed(volume_node.GetImageData().GetDimensions()))
     dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
     labels: np.ndarray = np.zeros([part.stop - part.start for part in region], dtype=dtype)
-    if not counting and _enter_one_layer(labels, segmentation_node, volume_node, values, region):
+    if not counting and _enter_one_layer(labels, segmentation_node, volume_node, values, region, where):
         return labels
     names = {value: name for name, value in values.items()}
     overlaps: dict[tuple[str, str], int] = {}
@@ -219,11 +220,17 @@ def labels_of(
 
 
 def _enter_one_layer(
-    labels: np.ndarray, segmentation_node, volume_node, values: Mapping[str, int], region: Box
+    labels: np.ndarray,
+    segmentation_node,
+    volume_node,
+    values: Mapping[str, int],
+    region: Box,
+    where: np.ndarray | None,
 ) -> bool:
     """Enter the labels of segments that share one layer, all at once; False when they do not.
 
-    Segment by segment, hundreds of structures would take a minute.
+    Segment by segment, hundreds of structures would take a minute. Where only some voxels are of interest, slices
+    without any are left out: of a large volume most are.
     """
     if other_representation(segmentation_node) is not None:
         return False
@@ -246,9 +253,10 @@ def _enter_one_layer(
     label_of = np.zeros(max(int(part.max(initial=0)), *(s.GetLabelValue() for s in own)) + 1, dtype=labels.dtype)
     for segment in own:
         label_of[segment.GetLabelValue()] = values.get(segment.GetName(), 0)
-    target = labels[box]
+    target, wanted_voxels = labels[box], where[box] if where is not None else None
     for index, layer in enumerate(part):  # at once, it would take much more memory
-        target[index] = label_of[layer]
+        if wanted_voxels is None or wanted_voxels[index].any():
+            target[index] = label_of[layer]
     return True
 
 

@@ -387,7 +387,11 @@ def _class_labels(labels: np.ndarray, annotation: SparseAnnotation, classes: dic
     table = np.zeros(max([int(labels.max()), *classes]) + 1, dtype=np.uint8 if len(classes) < 256 else np.uint16)
     for value, index in classes.items():
         table[value] = index
-    return annotation.geometry.to_standard_order(table[labels])
+    result = np.zeros(labels.shape, dtype=table.dtype)
+    for found, layer in zip(result, labels, strict=True):
+        if layer.any():  # most slices of a large volume are not drawn
+            found[:] = table[layer]
+    return annotation.geometry.to_standard_order(result)
 
 
 def _standard_slices(annotation: SparseAnnotation) -> list[tuple[int, int]]:
