@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..core import Progress as Report
+from ..core.progress import STEP
 
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 60.0
 
@@ -66,5 +67,6 @@ def progress_lines() -> Iterator[Callable[[Report], None]]:
 
 
 def _description(progress: Report) -> str:
-    figures = "  ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
+    # The message has the step.
+    figures = "  ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items() if name != STEP)
     return f"{progress.message}  {figures}".strip()

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from .errors import CancelledError
 from .messages import _
 
+STEP = "step"
+"""The figure that says how many steps a model has taken that learns while slices are being drawn."""
+
 _SLOWEST_PACE = 5.0
 _SURE_UNTIL = 0.98
 

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError, CancelledError, Progress
 from ..core.messages import joined
+from ..core.progress import STEP
 from .session import PanelSession
 from .words import in_users_language, translated
 
@@ -127,7 +128,7 @@ class LearningMode:
         if scene != self._scene:
             return
         self._has_begun = self._has_begun or bool(progress.metrics)
-        self._steps = progress.metrics.get("step", self._steps)
+        self._steps = progress.metrics.get(STEP, self._steps)
         if self._ui.learnCheckBox.checked:
             self._status = in_users_language(progress.message)
             self._show_status()

@@ -15,6 +15,7 @@ import torch
 
 from ...core import CancelledError, RemainingTime, RunError, Watch
 from ...core.messages import _
+from ...core.progress import STEP
 from ...runs.cards import ModelCard
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
@@ -470,7 +471,7 @@ class Trainer:
         )
         if self._growth is not None:
             message, seconds_left = self._growth.message(self.iteration), None
-            figures["step"] = self.iteration
+            figures[STEP] = self.iteration
         # Several processes stop together, see `_check_cancelled`.
         with suppress(CancelledError) if self.ranks.count > 1 else nullcontext():
             self.watch.step(self.iteration / end, message, seconds_left, **figures)
