@@ -69,6 +69,7 @@ class _Photographer:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Timed out; message of the panel: {self.ui.messageLabel.text}")
             self.application.processEvents()
+            time.sleep(0.001)  # a window leaves the processor to others while nothing happens
 
     def idle(self) -> None:
         self.until(lambda: not self.logic.isBusy)
@@ -111,6 +112,8 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
     masks = _add_segments(p, case)
     for number, item in enumerate(p.panel.draw.table.items):
         p.panel.draw.clock.start()
+        if number == 4:
+            _use_suggestion(p)
         _paint(p, masks, item)
         # Simulated drawing time.
         p.panel.draw.clock._seconds = 38.0 + 5.0 * (number % 4)
@@ -124,6 +127,11 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
             p.window.show_in_3d(False)
         ui.drawnButton.click()
         p.idle()
+        if number == 0:
+            ui.learnCheckBox.click()
+        if number < 4:
+            # A person takes longer than the script: each slice is learned from before the next one is drawn.
+            p.until(lambda drawn=number + 1: f"from {drawn} drawn" in ui.learningLabel.text)
     # The middle of the head for the views.
     p.logic.jumpToSlice(case.volume, "coronal", p.panel.draw.table.items[4].index)
     p.panel.open(p.panel.fill)
@@ -156,6 +164,18 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
     ui.environmentButton.click()
     p.until(lambda: bool(ui.versionsLabel.text))
     p.take("8_environment")
+
+
+def _use_suggestion(p: _Photographer) -> None:
+    """Wait until the model has been measured on a few slices, take a picture of what it suggests, and stop it."""
+    p.until(lambda: "last 2 slices" in p.ui.offerLabel.text or "last 3 slices" in p.ui.offerLabel.text)
+    p.take("2_offer")
+    p.ui.offerButton.click()
+    p.idle()
+    p.take("2_suggestion")
+    p.logic.undo(p.panel.session.volume)
+    p.ui.learnCheckBox.click()
+    p.until(lambda: not p.logic.panel.is_learning)
 
 
 def _add_segments(p: _Photographer, case) -> dict[str, np.ndarray]:

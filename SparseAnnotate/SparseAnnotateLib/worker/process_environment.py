@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 _BELOW_NORMAL = 0x4000  # the priority class of Windows
-_NICER = 10
+_NICER = 5
 
 
 def complete_environment() -> None:
