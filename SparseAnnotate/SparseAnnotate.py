@@ -93,6 +93,7 @@ class SparseAnnotateParameterNode:
     device: str = DEFAULT_DEVICE
     run: str = ""
     learningRun: str = ""  # that learns while slices are drawn
+    learningFolder: str = ""  # the cohort folder that it is in
     keepStrayPieces: bool = False
     measured: vtkMRMLSegmentationNode
     reference: vtkMRMLSegmentationNode

@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..core import BadInputError, CancelledError, Progress
+from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
 from ..core.messages import joined
 from ..core.progress import STEP
 from .session import PanelSession
@@ -109,6 +109,9 @@ class LearningMode:
 
     def _start(self) -> None:
         session, scene = self._session, self._scene
+        if session.parameters.learningFolder != str(self._logic.cohortFolder):
+            # A run of this name there is another one.
+            session.parameters.learningFolder, session.parameters.learningRun = str(self._logic.cohortFolder), ""
         self._has_begun, self._steps = False, 0.0
         self._status = _("starting ...")
         try:
@@ -179,9 +182,7 @@ class LearningMode:
                 # The user has gone on.
                 self._ask()
             elif error is not None:
-                if error.message != self._problem and not isinstance(error, CancelledError):
-                    self._problem = error.message
-                    self._session.say(error.message, is_error=True)
+                self._tell(error)
             else:
                 self._suggestion = suggestion
                 self._session.attempt(self._on_suggested, keep_message=True)
@@ -189,9 +190,15 @@ class LearningMode:
         self._is_asking = True
         try:
             self._logic.suggestSlice(item.volumeNode, item.plane, item.index, waitForCompletion=False, onDone=answered)
-        except Exception:
+        except SparseAnnotateError as error:
             self._is_asking = False
-            raise
+            self._tell(error)
+
+    def _tell(self, error: SparseAnnotateError) -> None:
+        """Say why there is no suggestion for the slice at hand, once."""
+        if error.message != self._problem and not isinstance(error, CancelledError):
+            self._problem = error.message
+            self._session.say(error.message, is_error=True)
 
     def _show_status(self) -> None:
         self._ui.learningLabel.text = self._status if self._ui.learnCheckBox.checked or self._status else ""

@@ -61,7 +61,7 @@ class LiveLearning:
 
     def __init__(self, session: Session, export: CohortExport, changes: UndoableChanges):
         self._session, self._export, self._changes = session, export, changes
-        self.run = ""
+        self.run = self._last_run = ""
         self._volumes: list = []
         self._cases: frozenset[str] = frozenset()
         self._identifiers: frozenset[str] = frozenset()
@@ -105,7 +105,9 @@ class LiveLearning:
                 )
             )
         run = run_name or self._new_name()
-        self._cases = frozenset(scene.case_of(node) for node in volume_nodes)
+        # A run that is continued goes on with what it has learned from, also frames that are not shown now.
+        before = self._cases if run == self._last_run and self._session.cohort_folder == self._folder else frozenset()
+        self._cases, self._last_run = before.union(scene.case_of(node) for node in volume_nodes), run
         self._identifiers = frozenset(node.GetID() for node in volume_nodes)
         self._volumes, self._folder = volume_nodes, self._session.cohort_folder
         written, self._look_at = self._mark(), 0.0
@@ -113,7 +115,14 @@ class LiveLearning:
         def prepare():
             request = yield from self._export.request(volume_nodes)
             self._written = written
-            return {**request, "run": run, "live": True, "device": device, "changes": dict(settings or {})}
+            return {
+                **request,
+                "cases": sorted(self._cases),
+                "run": run,
+                "live": True,
+                "device": device,
+                "changes": dict(settings or {}),
+            }
 
         def done(result: Any, error: SparseAnnotateError | None) -> None:
             self.run = ""
@@ -137,10 +146,13 @@ class LiveLearning:
         return run
 
     def learns_from(self, volume_nodes: Sequence, active) -> bool:
-        """Whether it learns from these volumes once slices of them are drawn, and from this frame of `active`."""
-        if not {node.GetID() for node in volume_nodes} <= self._identifiers:
-            return False
-        return active is None or scene.case_of(active) in self._cases
+        """Whether it learns from all drawn slices of these volumes, and of the frame that `active` shows."""
+        if self._session.cohort_folder != self._folder:
+            return True
+        missing = [node for node in volume_nodes if node.GetID() not in self._identifiers]
+        if active is not None and active not in missing and scene.case_of(active) not in self._cases:
+            missing.append(active)
+        return not any(scene.ledger_of(node).decided for node in missing)
 
     def stop(self) -> None:
         """Stop learning; the run is stored then."""
@@ -212,8 +224,9 @@ class LiveLearning:
             return SliceSuggestion(volume_node, plane.value, index, run, masks, *figures, image)
 
         def prepare():
-            # The worker reads the image from the cohort folder.
-            if not scene.is_exported(self._session.cohort(), volume_node):
+            # The worker reads image and corrections from the cohort folder. While it learns, what is drawn and
+            # corrected is handed on anyway.
+            if not is_live or not scene.is_exported(self._session.cohort(), volume_node):
                 yield from self._export.labels([volume_node])
             return params
 
@@ -233,7 +246,10 @@ class LiveLearning:
                 )
             )
         scene.require_undecided(volume, plane, suggestion.index)
-        put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run)
+        drawn = scene.segment_names(scene.annotated_segmentation(volume))
+        # Of structures that the run does not know it says nothing: they stay as they are.
+        known = [name for name in drawn if name in suggestion.masks]
+        put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run, known)
         return suggestion.run
 
     def forget_scene(self) -> None:

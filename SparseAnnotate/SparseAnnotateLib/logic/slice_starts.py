@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,10 +28,14 @@ def put_start(
     index: int,
     masks: Mapping[str, np.ndarray],
     source: str,
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Initialize a slice with these masks, (rows, columns) bool by segment name, as one change that can be undone."""
+    """Initialize a slice with these masks, (rows, columns) bool by segment name, as one change that can be undone.
+
+    `names`: of the segments that are replaced, all by default.
+    """
     segmentation = scene.annotated_segmentation(volume_node)
-    names = scene.segment_names(segmentation)
+    names = scene.segment_names(segmentation) if names is None else names
     whole = scene.whole_slice(masks, names, volume_node, plane, index)
     changes.change(
         volume_node,

@@ -87,8 +87,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
     labels = np.ascontiguousarray(labels.astype(np.uint8) if table.max() < 256 else labels)
     structures = {value: found.names[theirs] for value, theirs in zip(own, found.classes, strict=True) if value}
-    labels, corrected = _with_corrections(cohort, request, axis, labels)
-    structures |= {value: cohort.labels.get(value, f"label {value}") for value in corrected}
+    labels = _with_corrections(cohort, request, axis, labels)
     path = cohort.slice_path(request.run, request.case, plane.value, request.index)
     write_image(path, labels, _geometry_of_slice(geometry, axis, request.index), facts=names_as_facts(structures))
     quality = found.record.quality(request.case, plane)
@@ -158,13 +157,11 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
     return _FoundModel(model, card.classes, names, card.normalisation, card.last.iterations, record)
 
 
-def _with_corrections(
-    cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray
-) -> tuple[np.ndarray, list[int]]:
-    """Labels of one slice, (K, J, I) with a single layer, as the corrections on it say, and the labels these put in."""
-    corrections, put = cohort.corrections(request.case), list[int]()
+def _with_corrections(cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray) -> np.ndarray:
+    """Labels of one slice, (K, J, I) with a single layer, as the corrections on it say."""
+    corrections = cohort.corrections(request.case)
     if corrections is None:
-        return labels, put
+        return labels
     if max(stroke.value for stroke in corrections.strokes) > np.iinfo(labels.dtype).max:
         labels = labels.astype(np.uint16)
     layer = slice(request.index, request.index + 1)
@@ -173,8 +170,7 @@ def _with_corrections(
         said = corrections.of(value, region)
         labels[(said < 0) & (labels == value)] = 0
         labels[said > 0] = value
-        put += [value] if (said > 0).any() else []
-    return labels, put
+    return labels
 
 
 def _geometry_of_slice(geometry: VolumeGeometry, axis: int, index: int) -> VolumeGeometry:

@@ -298,15 +298,47 @@ def test_a_volume_that_is_checked_later_is_learned_from_too(drawn):
     drawn.ui.allVolumesButton.click()
     assert other in drawn.panel.session.volumes
     drawn.idle()
-    drawn.until(lambda: drawn.logic.panel.is_learning and drawn.logic.panel.are_learned_from([other]))
-    assert drawn.ui.learnCheckBox.checked
-    drawn.until(lambda: is_learning(drawn, 5))
     drawn.add_segment(other)
+    assert drawn.logic.panel.are_learned_from([other]), "nothing is drawn on it"
     drawn.logic.markEmpty(other, "axial", 2)
+    assert not drawn.logic.panel.are_learned_from([other])
+    drawn.panel.refresh()
     drawn.until(lambda: "2 drawn slices" in drawn.ui.learningLabel.text)
     stop(drawn)
     card = RunFolder(drawn.logic.cohort().run_folder("live 1")).card()
     assert len(card.cases) == 2
+
+
+def test_a_volume_that_is_unchecked_and_checked_later_does_not_end_the_run(drawn):
+    other = drawn.add_ball("other")
+    drawn.ui.allVolumesButton.click()
+    drawn.add_segment(other)
+    drawn.logic.markEmpty(other, "axial", 2)
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 3) and "2 drawn slices" in drawn.ui.learningLabel.text)
+    drawn.logic.markToDo(other, "axial", 2)
+    drawn.until(lambda: "1 drawn slice," in drawn.ui.learningLabel.text)
+    stop(drawn)
+    drawn.ui.learnCheckBox.checked = True
+    drawn.until(lambda: is_learning(drawn, 5))
+    stop(drawn)
+    assert drawn.logic.runs() == ["live 1"]
+
+
+def test_a_structure_that_the_run_does_not_know_stays_as_it_is(drawn):
+    drawn.logic.learnWhileDrawing([drawn.volume])
+    drawn.until(lambda: RunFolder(drawn.logic.cohort().run_folder("live 1")).metrics_path.is_file())
+    item = drawn.panel.draw.table.chosen()
+    drawn.add_segment(drawn.volume, "other")
+    drawn.paint(item.index, "other")
+    before = drawn.logic.panel.slice_masks(drawn.volume, item.plane, item.index)["other"]
+    suggestion = drawn.logic.suggestSlice(drawn.volume, item.plane, item.index)
+    suggestion.masks["ball"][:] = False
+    drawn.logic.useSuggestion(suggestion)
+    after = drawn.logic.panel.slice_masks(drawn.volume, item.plane, item.index)
+    np.testing.assert_array_equal(after["other"], before)
+    drawn.logic.stopLearning()
+    drawn.until(lambda: not drawn.logic.panel.is_learning)
 
 
 def test_checked_again_while_it_stops_it_goes_on(drawn):

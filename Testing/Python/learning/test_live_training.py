@@ -218,6 +218,26 @@ def test_a_structure_that_is_added_later_is_unknown_and_not_absent_on_slices_of_
     assert b.unknown_sets == a.unknown_sets == ((2,),)
 
 
+def test_a_case_that_cannot_be_read_when_a_structure_is_added_is_left_out(cohort, monkeypatch):
+    shell_only = np.minimum(LABELS, 1)
+    cohort.save_annotation("a", marked_for(["shell"], [4, 12], shell_only))
+    cohort.save_annotation("b", marked_for(["shell"], [5, 11], shell_only))
+
+    def draw():
+        cohort.add_case("b", noisy_image(LABELS, 9), GEOMETRY)
+        cohort.save_annotation("a", marked_for(["shell", "kernel"], [4, 8, 12], LABELS))
+
+    session = Session(monkeypatch, cohort, {4: draw}, 8)
+    assert [case.name for case in session.trainer.objective.cases] == ["a"]
+
+
+def test_a_case_without_slices_any_more_does_not_keep_a_run_from_being_continued(cohort, monkeypatch):
+    cohort.save_annotation("a", drawn([4, 12]))
+    cohort.save_annotation("b", drawn([5]))
+    Session(monkeypatch, cohort, {3: lambda: cohort.save_annotation("b", drawn([]))}, 6)
+    assert Session(monkeypatch, cohort, {}, 9, settings=None).card.last.iterations == 9
+
+
 @pytest.mark.parametrize("loss", ["dice_ce", "boundary"])
 def test_killed_right_after_a_structure_was_added_it_can_be_resumed(cohort, monkeypatch, loss):
     cohort.save_annotation("a", drawn([4, 12], labels=np.minimum(LABELS, 1)))
@@ -439,7 +459,7 @@ def test_an_image_that_has_changed_is_not_learned_from_any_more(cohort, monkeypa
 
     said = []
     session = Session(monkeypatch, cohort, {3: change}, 9, said=said)
-    assert session.card.slices == 3
+    assert session.card.cases == ("b",)
     assert "The image of 'a' has changed" in said[-1]
     # Another run learns from it.
     assert Session(monkeypatch, cohort, {}, 4, run="other").card.slices == 4

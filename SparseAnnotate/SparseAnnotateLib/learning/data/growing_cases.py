@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,11 @@ _SHARE_OF_TIME = 0.02  # for looking, where a cohort has many files or they are 
 _TRY_AGAIN_AFTER = 10.0  # seconds, where a file could not be read
 
 FileMark = tuple[int, int, int] | None
+_NO_FILES: tuple[FileMark, ...] = (None,) * 4
+
+
+class _ImageChangedError(BadInputError):
+    """A case has another image than the one that was learned from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +54,7 @@ class GrowingCases:
     Attributes:
         images: see above, with those that were added.
         fingerprints: name to the fingerprint of what is known of each case.
-        unreadable: name to a sentence, for cases whose files cannot be used now; of these the last state stays.
+        unreadable: name to a sentence, for cases whose files cannot be used now.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class GrowingCases:
     def read(self, watch: Watch, whole: bool = False) -> dict[str, SparseAnnotation]:
         """The cases whose drawn slices or corrections differ from those in `cases`, with their annotations now.
 
-        A case that cannot be read is left as it was, see `unreadable`, and tried again later. Raises CancelledError.
+        A case that cannot be read is left as it was, see `unreadable`, and read again later. Raises CancelledError.
 
         Args:
             whole: all cases instead.
@@ -112,8 +118,7 @@ class GrowingCases:
             try:
                 annotation = self._cohort.annotation(name)
             except SparseAnnotateError as error:
-                self.unreadable[name] = error.message
-                self._failed[name] = mark, time.monotonic() + _TRY_AGAIN_AFTER
+                self._fail(name, error, mark)
                 continue
             self.unreadable.pop(name, None)
             self._marks[name] = mark
@@ -121,11 +126,20 @@ class GrowingCases:
                 found[name] = annotation
         return found
 
-    def use(self, annotations: Mapping[str, SparseAnnotation], classes: dict[int, int], watch: Watch) -> None:
+    def use(
+        self, annotations: Mapping[str, SparseAnnotation], classes: dict[int, int], watch: Watch, whole: bool = False
+    ) -> None:
         """Let the cases be as these annotations say. No patch may be cut meanwhile.
 
-        `classes`: label value to class index. A case without drawn slices is none any more. Raises CancelledError.
+        A case without drawn slices is none any more, nor is one whose arrays cannot be made. Raises CancelledError.
+
+        Args:
+            classes: label value to class index.
+            whole: there are no other cases than these: of others it is not known what is unknown on their slices.
         """
+        for name in [*self._cases] if whole else []:
+            if name not in annotations:
+                self._drop(name)
         for number, (name, annotation) in enumerate(annotations.items()):
             watch.step(0.0, _("reading what was drawn in '{case}'").format(case=name))
             case = None
@@ -133,7 +147,9 @@ class GrowingCases:
                 if annotation.ledger.decided:
                     case = self._case(name, annotation, classes, watch.part(number, len(annotations)).quiet())
             except SparseAnnotateError as error:
-                self.unreadable[name] = error.message
+                # Some of its arrays may be new, and others old.
+                self._drop(name)
+                self._fail(name, error, self._marks.get(name, _NO_FILES))
                 continue
             self.fingerprints[name] = annotation.fingerprint()
             if case is None:
@@ -147,13 +163,24 @@ class GrowingCases:
             name: [replace(one, case=self._cases[name]) for one in slices] for name, slices in self._slices.items()
         }
 
+    def _drop(self, name: str) -> None:
+        for known in (self._cases, self._slices, self.fingerprints):
+            known.pop(name, None)
+
+    def _fail(self, name: str, error: SparseAnnotateError, mark: tuple[FileMark, ...]) -> None:
+        """Try a case again when its files have changed, or after a while, unless that cannot help."""
+        self.unreadable[name] = error.message
+        self._marks.pop(name, None)
+        is_final = isinstance(error, _ImageChangedError)
+        self._failed[name] = mark, math.inf if is_final else time.monotonic() + _TRY_AGAIN_AFTER
+
     def _case(self, name: str, annotation: SparseAnnotation, classes: dict[int, int], watch: Watch) -> TrainingCase:
         settings, image = self._settings, self._cohort.image_fingerprint(name)
         if self.images.setdefault(name, image) != image:
-            raise BadInputError(
+            raise _ImageChangedError(
                 _(
-                    "The image of '{name}' has changed since the run began to learn from it, so nothing more is "
-                    "learned from it. Stop, and begin another run."
+                    "The image of '{name}' has changed since the run began to learn from it, so it is not "
+                    "learned from any more. Stop, and begin another run."
                 ).format(name=name)
             )
         return training_cases(
@@ -176,7 +203,7 @@ class GrowingCases:
     def _changed(self) -> list[str]:
         self._look_for_cases()
         marks = {name: self._mark(name) for name in self._wanted()}
-        return [n for n, m in marks.items() if m != self._marks.get(n, (None,) * 4) and not self._has_just_failed(n, m)]
+        return [n for n, m in marks.items() if m != self._marks.get(n, _NO_FILES) and not self._has_just_failed(n, m)]
 
     def _has_just_failed(self, name: str, mark: tuple[FileMark, ...]) -> bool:
         failed, again_at = self._failed.get(name, (None, 0.0))

@@ -57,7 +57,7 @@ class LiveRun:
         self._folder, self._ranks, self._watch = folder, ranks, watch
         self._plan = plan
         self._data = GrowingCases(cohort, names, plan.settings, folder.labels_folder, plan.images)
-        self._learned_slices = 0
+        self._learned_slices, self._has_learned = 0, False
         self.record = DrawingRecord(folder.path)
         self._is_first = True
         self._trainer: Trainer | None = None
@@ -79,8 +79,8 @@ class LiveRun:
             try:
                 trainer.run()
             except CancelledError:
-                if not trainer.iteration:
-                    raise
+                if not trainer.iteration or not self._has_learned:
+                    raise  # the run is as it was
             finally:
                 shutil.rmtree(self._folder.labels_folder, ignore_errors=True)
         return self._store(trainer, self._plan)
@@ -108,7 +108,7 @@ class LiveRun:
                 annotations = self._data.read(self._watch, whole=True)
                 plan = self._with_structures(plan, new_values(annotations, plan.classes))
             classes = {value: index for index, value in enumerate(plan.classes, start=1)}
-            self._data.use(annotations, classes, self._watch)
+            self._data.use(annotations, classes, self._watch, whole=bool(added))
             if self._data.cases:
                 break
             if self._is_first and self._data.unreadable:
@@ -123,7 +123,7 @@ class LiveRun:
             self._store_if_possible(trainer)
         self._record_new(trainer)
         trainer.learn_from(SupervisedObjective(plan, self._data.cases, self._ranks), plan)
-        self._learned_slices = len(self._data.slices)
+        self._learned_slices, self._has_learned = len(self._data.slices), True
         self._plan = plan
         self._folder.write_plan(plan)
 

@@ -136,11 +136,13 @@ def _resumed_plan(
     _require_unchanged(
         run, changed, *[_("The drawn slices of {cases} have changed since the run '{run}' was started.")] * 2
     )
-    images = _image_fingerprints(cohort, plan, watch) if plan.images else {}
+    # A live run looks at the images itself, of each case that it learns from.
+    known_images = {} if plan.is_live else plan.images
+    images = _image_fingerprints(cohort, plan, watch) if known_images else {}
     fills = _fill_fingerprints(cohort, plan, watch) if plan.fills else {}
     _require_unchanged(
         run,
-        [name for name, mark in plan.images.items() if images.get(name) != mark],
+        [name for name, mark in known_images.items() if images.get(name) != mark],
         _("The image of {cases} has changed since the run '{run}' was started."),
         _("The images of {cases} have changed since the run '{run}' was started."),
     )
