@@ -169,7 +169,6 @@ def _walk(p: _Photographer, case, iterations: int, style) -> None:
 def _use_suggestion(p: _Photographer) -> None:
     """Wait until the model has been measured on a few slices, take a picture of what it suggests, and stop it."""
     p.until(lambda: "last 2 slices" in p.ui.offerLabel.text or "last 3 slices" in p.ui.offerLabel.text)
-    p.take("2_offer")
     p.ui.offerButton.click()
     p.idle()
     p.take("2_suggestion")
