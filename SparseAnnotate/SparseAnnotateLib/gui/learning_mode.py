@@ -95,7 +95,7 @@ class LearningMode:
             return
         self._status = ""
         if self._logic.panel.is_learning:
-            # Checked again before it has stopped: it goes on then.
+            # Checked again before it has stopped: then it is continued.
             self._is_restarting = bool(self._ui.learnCheckBox.checked)
             self._status = _("stopping ...")
             self._logic.stopLearning()

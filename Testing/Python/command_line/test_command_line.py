@@ -326,3 +326,26 @@ def test_data_sets_and_bundles_by_command(ball_cohort, capsys, tmp_path):
     assert str(bundle) in capsys.readouterr().out.replace("\n", "")
     said_as_json(capsys, "import-bundle", folder, "--run", "back", "--folder", bundle)
     assert RunFolder(ball_cohort.run_folder("back")).is_finished
+
+
+@needs_posix_signals
+def test_learning_until_it_is_interrupted_and_labeling_a_slice_with_it(ball_cohort, capsys):
+    process = started("train", ball_cohort.folder, "--run", "live", "--live", "--device", "cpu", "--json")
+    metrics = RunFolder(ball_cohort.run_folder("live")).metrics_path
+    deadline = time.monotonic() + 300
+    while not metrics.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["is_live"]
+    answer = said_as_json(capsys, "slice", ball_cohort.folder, "ball_0", "--run", "live", "--index", "8")
+    assert Path(answer["path"]).is_file()
+    assert {label["name"] for label in answer["labels"]} == {"shell", "kernel"}
+    assert main(["slice", str(ball_cohort.folder), "ball_0", "--run", "live", "--index", "99"]) == 1
+    assert "has no axial slice 99: its slices are 0 to 23" in capsys.readouterr().err
+
+
+def test_a_training_that_goes_on_has_no_plan_to_edit(ball_cohort, capsys):
+    assert main(["train", str(ball_cohort.folder), "--run", "live", "--live", "--plan-only"]) == 1
+    assert "Leave out '--plan-only' or '--live'" in capsys.readouterr().err

@@ -125,6 +125,25 @@ def test_stopped_and_resumed_it_is_as_if_it_had_not_been_stopped(cohort, monkeyp
     assert [one.iteration for one in record(cohort, "twice")] == [one.iteration for one in record(cohort, "at once")]
 
 
+def test_killed_after_a_slice_was_learned_it_is_as_if_it_had_not_been(cohort, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def draw():
+        cohort.save_annotation("a", drawn([4, 8, 12]))
+
+    def kill():
+        raise Killed
+
+    cohort.save_annotation("a", drawn([4, 12]))
+    Session(monkeypatch, cohort, {4: draw}, 10, run="at once")
+    cohort.save_annotation("a", drawn([4, 12]))
+    with pytest.raises(Killed):
+        Session(monkeypatch, cohort, {4: draw, 7: kill}, 10, run="killed")
+    Session(monkeypatch, cohort, {}, 10, run="killed", settings=None)
+    assert weights(cohort, "killed") == weights(cohort, "at once")
+
+
 def test_slices_drawn_while_it_was_stopped_are_predicted_before_they_are_learned(cohort, monkeypatch):
     cohort.save_annotation("a", drawn([4, 12]))
     Session(monkeypatch, cohort, {}, 8)
