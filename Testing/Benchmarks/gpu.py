@@ -40,6 +40,7 @@ from gpu_parts.record import COULD_NOT_BEGIN, Record
 from gpu_parts.supervision import Supervisor
 
 PARTS = ("agreement", "memory", "step", "prediction", "learning")
+SPLITS = ("first", "0", "1", "2", "3", "4")  # as in learning_cohorts.py, which the carried packages are needed for
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -88,6 +89,13 @@ def parser() -> argparse.ArgumentParser:
         help="keep the runs of 'learning' there, so that another call can resume them",
     )
     found.add_argument("--iterations", type=int, help="steps of the models of 'learning' (default: 600, on a CPU 2)")
+    found.add_argument(
+        "--splits",
+        nargs="+",
+        choices=SPLITS,
+        default=["2"],
+        help="splits of the hippocampi for 'learning' (default: 2); 0 and 1 are for choosing settings",
+    )
     found.add_argument("--only", default="", metavar="TEXT", help="only entries whose name contains this text")
     found.add_argument("--measure", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     found.add_argument("--scratch", help=argparse.SUPPRESS)
@@ -97,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
 def supervised(options: argparse.Namespace, record: Path, scratch: Path, carried: list[str], end: float) -> int:
     """Measure in a process of its own; returns the exit status."""
     given = ["--device", options.device, "--json", str(record), "--scratch", str(scratch), "--parts", *options.parts]
-    given += ["--minutes", str(options.minutes)]
+    given += ["--minutes", str(options.minutes), "--splits", *options.splits]
     if options.work:
         given += ["--work", str(Path(options.work).resolve())]
     if options.only:

@@ -42,10 +42,12 @@ def sub_parts(setting: Setting) -> list[SubPart]:
         ("one slice a volume", ONE, "staggered"),
         ("5 %", 0.05, "staggered"),
     ):
-        configuration = Configuration(HIPPOCAMPUS, density, strategy, seed=0)
-        for shape in FINAL:
-            run = lambda c=configuration, s=shape: _measured(c, s, setting)  # noqa: E731
-            found.append(SubPart(f"{kind}, {shape} final model", run, 20.0, len(found) < len(FINAL)))
+        for split in setting.options.splits:
+            configuration = Configuration(HIPPOCAMPUS, density, strategy, seed=0, split=split)
+            for shape in FINAL:
+                run = lambda c=configuration, s=shape: _measured(c, s, setting)  # noqa: E731
+                name = f"{kind}, split {split}, {shape} final model"
+                found.append(SubPart(name, run, 20.0, len(found) < len(FINAL)))
     return found
 
 
