@@ -14,8 +14,7 @@ DIVISOR = 16  # networks halve their input at most four times
 AUTO = "auto"
 DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU = "unet", "unet_small"
 ONE_SCAN = "_one_scan"  # ends the names of the same networks for a single scan
-DEFAULT_FINAL_NETWORK = "y_shaped_dense_vox_net"
-_USUAL_BYTES_PER_VOXEL = 10_000
+USUAL_BYTES_PER_VOXEL = 10_000  # more than any network is known to need
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ class NetworkEntry(Entry):
         arguments: gives the keyword arguments of the class for a shape.
         patch_divisor: the sides of its patches must be multiples of it.
         bytes_per_voxel: approximate memory that training needs per voxel of a patch, in fp32, without the logits.
+        bytes_per_pixel: the same in 2D; None: as in 3D.
         dimensions: for which it can be built: 2, 3 or both.
         has_fixed_patch: True when its weights fit only one patch size.
         takes_pseudo_label: True for networks of the final model only.
@@ -68,7 +68,8 @@ class NetworkEntry(Entry):
 
     arguments: Callable[[NetworkShape], dict[str, Any]]
     patch_divisor: int = DIVISOR
-    bytes_per_voxel: int = _USUAL_BYTES_PER_VOXEL
+    bytes_per_voxel: int = USUAL_BYTES_PER_VOXEL
+    bytes_per_pixel: int | None = None
     dimensions: tuple[int, ...] = (2, 3)
     has_fixed_patch: bool = False
     takes_pseudo_label: bool = False
@@ -78,6 +79,10 @@ class NetworkEntry(Entry):
     def patch_step(self) -> int:
         """The sides of planned patches are multiples of this."""
         return max(DIVISOR, self.patch_divisor)
+
+    def bytes_in(self, dimensions: int) -> int:
+        """`bytes_per_voxel`, in 2D `bytes_per_pixel`."""
+        return self.bytes_per_pixel if dimensions == 2 and self.bytes_per_pixel else self.bytes_per_voxel
 
     def smallest_patch(self, dimensions: int) -> tuple[int, ...]:
         """The smallest patch that it can be trained with: a single voxel, which it would reduce a smaller one to,

@@ -60,8 +60,8 @@ class TrainingSettings:
         recipe: what to train, a name from RECIPES.
         network: network of 3D models, a name from `base_networks`; 'auto': a small one on a CPU.
         network_2d: the same for 2D models.
-        network_final: network of the final model of 'self_training', a name from NETWORKS; 'auto': the Y-shaped
-            DenseVoxNet on a GPU, and on a CPU that of the 3D model, which learns more in few steps.
+        network_final: network of the final model of 'self_training', a name from NETWORKS; 'auto': that of the 3D
+            model. (Zheng 2020 has a Y-shaped DenseVoxNet, which made results worse in our measurements.)
         patch: patch size of 3D models in voxels (S, A, R); None: planned from the cohort and the device.
         patch_2d: patch size of 2D models in pixels; None: planned.
         batch: patches per step of 3D models; None: planned.

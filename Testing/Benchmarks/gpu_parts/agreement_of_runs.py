@@ -22,7 +22,7 @@ from SparseAnnotateLib.runs.presets import preset_settings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
 from .comparing import (
-    SMALL_NETWORK,
+    SMALL_FINAL_NETWORK,
     computed_alike,
     relative,
     same_on_all_devices,
@@ -45,7 +45,7 @@ def training_sub_parts(setting: Setting) -> list[SubPart]:
         return {f"preset {name}": lambda name=name: preset_settings(name, setting.device) for name in names}
 
     kinds = presets(False) | {
-        "plain final model": lambda: TrainingSettings(recipe="self_training", network_final=SMALL_NETWORK),
+        "Y-shaped final model": lambda: TrainingSettings(recipe="self_training", network_final=SMALL_FINAL_NETWORK),
         "mean teacher": lambda: TrainingSettings(mean_teacher=1.0, undrawn_share=0.3),
         "mixup": lambda: TrainingSettings(augmentation=AugmentationSettings(mixup=1.0)),
         "class weights": lambda: TrainingSettings(recipe="ensemble", loss="weighted_ce"),

@@ -16,6 +16,7 @@ from SparseAnnotateLib.learning.training import training_run
 from SparseAnnotateLib.runs import AUTO, TrainingSettings
 from SparseAnnotateLib.runs.network import DEFAULT_NETWORK_ON_CPU
 
+Y_SHAPED_NETWORK = "y_shaped_dense_vox_net"
 SMALL_NETWORK, SMALL_FINAL_NETWORK = DEFAULT_NETWORK_ON_CPU, "y_shaped_dense_vox_net_small"
 
 

@@ -21,13 +21,13 @@ from learning_cohorts import HIPPOCAMPUS, ONE, opened_split
 from learning_measures import FLIPS, PARTS
 from SparseAnnotateLib.core import CancelledError, Watch
 from SparseAnnotateLib.learning.training.planning import new_plan
-from SparseAnnotateLib.runs.network import DEFAULT_FINAL_NETWORK, DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU
+from SparseAnnotateLib.runs.network import DEFAULT_NETWORK, DEFAULT_NETWORK_ON_CPU
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
-from .comparing import SMALL_FINAL_NETWORK, without_estimate
+from .comparing import SMALL_FINAL_NETWORK, Y_SHAPED_NETWORK, without_estimate
 from .sub_part import Setting, Skipped, SubPart
 
-FINAL = {"Y-shaped": DEFAULT_FINAL_NETWORK, "plain": DEFAULT_NETWORK}
+FINAL = {"Y-shaped": Y_SHAPED_NETWORK, "plain": DEFAULT_NETWORK}
 FINAL_IN_SHORT = {"Y-shaped": SMALL_FINAL_NETWORK, "plain": DEFAULT_NETWORK_ON_CPU}
 ITERATIONS, ITERATIONS_IN_SHORT = 600, 2
 _LAST_SECONDS = 6.0  # for writing the checkpoint

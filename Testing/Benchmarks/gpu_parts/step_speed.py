@@ -16,14 +16,14 @@ from learning_speed import BLOCK, SHAPE, step_seconds
 from SparseAnnotateLib.learning.networks.normalization import normalized
 from SparseAnnotateLib.learning.training.patch_planning import planned_patch_and_batch, training_bytes_per_voxel
 from SparseAnnotateLib.runs import NETWORKS, AugmentationSettings, TrainingSettings
-from SparseAnnotateLib.runs.network import DEFAULT_FINAL_NETWORK, DEFAULT_NETWORK, ONE_SCAN
+from SparseAnnotateLib.runs.network import DEFAULT_NETWORK, ONE_SCAN
 from training_step import CLASSES, CONFIGURATIONS, Configuration
 
-from .comparing import SMALL_FINAL_NETWORK, SMALL_NETWORK
+from .comparing import SMALL_FINAL_NETWORK, SMALL_NETWORK, Y_SHAPED_NETWORK
 from .gpu_memory import empty, reset_used, used_gigabytes, wait_for
 from .sub_part import Setting, SubPart
 
-TRAINED = (DEFAULT_NETWORK, DEFAULT_NETWORK + ONE_SCAN, DEFAULT_FINAL_NETWORK)
+TRAINED = (DEFAULT_NETWORK, DEFAULT_NETWORK + ONE_SCAN, Y_SHAPED_NETWORK)
 # Dense bf16 with fp32 accumulation, TFLOP/s, as their makers state; the first one that is in the GPU's name counts.
 BF16_PEAKS = {
     "B200": 2250,
@@ -108,7 +108,7 @@ def _bytes_per_voxel(network: str, dimensions: int, setting: Setting) -> dict[st
     small, large, batch = ((64, 96, 2), (128, 192, 16))[dimensions == 2]
     if setting.is_short:
         small, large, batch = 32, 48, 1
-    figures: dict[str, Any] = {"planned": training_bytes_per_voxel(network, CLASSES)}
+    figures: dict[str, Any] = {"planned": training_bytes_per_voxel(network, dimensions, CLASSES)}
     for precision in ("fp32", "bf16"):
         used = {}
         for side in (small, large):
@@ -203,7 +203,7 @@ def _step(network: str, precision: str, memory_format: str, setting: Setting) ->
         "seconds": seconds,
         "TFLOP": teraflops,
         "TFLOP/s": teraflops / seconds,
-        "gigabytes planned": training_bytes_per_voxel(network, CLASSES) * batch * float(np.prod(patch)) / 1e9,
+        "gigabytes planned": training_bytes_per_voxel(network, 3, CLASSES) * batch * float(np.prod(patch)) / 1e9,
         "gigabytes used": used,
     }
     peak = stated_peak(setting)

@@ -23,6 +23,15 @@ PARTS = ("agreement", "memory", "step", "prediction", "learning")
 GOOD, BAD = ("agrees", "measured"), ("differs", "failed")
 
 
+def test_the_splits_are_those_of_the_benchmark_learning(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+    import learning_cohorts
+
+    assert learning_cohorts.SPLITS[learning_cohorts.HIPPOCAMPUS] == gpu.SPLITS
+    assert gpu.parser().parse_args([]).splits == [learning_cohorts.REPORTING[0]]
+
+
 def command(json_file: Path, *arguments: str) -> list[str]:
     return [sys.executable, str(GPU), "--device", "cpu", "--json", str(json_file), *arguments]
 

@@ -26,7 +26,13 @@ def shortened(parts, tmp_path, pretended):
 
     def setting(**facts):
         gpu = pretended(**facts)
-        return Setting(gpu.device, True, tmp_path, time.monotonic() + 600, SimpleNamespace(work=None, iterations=None))
+        return Setting(
+            gpu.device,
+            True,
+            tmp_path,
+            time.monotonic() + 600,
+            SimpleNamespace(work=None, iterations=None, splits=["2"]),
+        )
 
     return setting
 
@@ -144,9 +150,13 @@ def test_both_final_models_learn_from_base_models_trained_once(parts, small_hipp
     from gpu_parts.sub_part import Setting
 
     monkeypatch.setattr(sparse_learning, "DATA", small_hippocampi)
-    options = SimpleNamespace(work=str(tmp_path / "work"), iterations=1)
+    options = SimpleNamespace(work=str(tmp_path / "work"), iterations=1, splits=["2", "1"])
     setting = Setting("cpu", True, tmp_path, time.monotonic() + 600, options)
-    first, second = sparse_learning.sub_parts(setting)[:2]
+    first, second, third = sparse_learning.sub_parts(setting)[:3]
+    assert [sub_part.name for sub_part in (first, third)] == [
+        "10 %, split 2, Y-shaped final model",
+        "10 %, split 1, Y-shaped final model",
+    ]
     lines = [sub_part.run()["line"] for sub_part in (first, second)]
     assert {line["settings"]["network_final"] for line in lines} == set(sparse_learning.FINAL_IN_SHORT.values())
     assert lines[0]["plans"]["final"]["network"] != lines[1]["plans"]["final"]["network"]

@@ -18,7 +18,13 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training.estimate import stage_seconds
-from SparseAnnotateLib.learning.training.planning import new_plan, strides_and_kernels, usable_planes
+from SparseAnnotateLib.learning.training.patch_planning import planned_network
+from SparseAnnotateLib.learning.training.planning import (
+    new_plan,
+    planned_final_network,
+    strides_and_kernels,
+    usable_planes,
+)
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import PRESETS, TrainingSettings
 from SparseAnnotateLib.runs.presets import preset_settings
@@ -33,6 +39,16 @@ def one_case(tmp_path, labels, indices, spacing=(1.0, 1.0, 1.0), names=None):
     cohort.add_case("a", noisy_image(labels), geometry)
     cohort.save_annotation("a", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, indices))
     return cohort
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_the_final_model_has_the_network_of_the_3d_model(device):
+    for of_one_scan in (False, True):
+        expected = planned_network("auto", device, of_one_scan)
+        assert planned_final_network(TrainingSettings(), device, of_one_scan) == expected
+    assert planned_final_network(TrainingSettings(network="dynunet"), device) == "dynunet"
+    y_shaped = TrainingSettings(network_final="y_shaped_dense_vox_net")
+    assert planned_final_network(y_shaped, device) == "y_shaped_dense_vox_net"
 
 
 def test_one_volume_with_one_drawn_slice_trains_by_every_recipe_and_is_warned(tmp_path):

@@ -76,7 +76,7 @@ def test_slices_fit_the_memory_of_the_device_too(monkeypatch):
         monkeypatch.setattr(patch_planning, "usable_memory_bytes", lambda _: int(gigabytes * 2**30))
         (height, width), batch = planned_slices_and_batch([(300, 512, 512)], (0, 1, 2), network, device, 2)
         assert height == width
-        needed = batch * height * width * NETWORKS[network].bytes_per_voxel
+        needed = batch * height * width * NETWORKS[network].bytes_in(2)
         return height, batch, needed / 2**30
 
     assert planned(40)[:2] == (512, 8)
@@ -88,6 +88,18 @@ def test_slices_fit_the_memory_of_the_device_too(monkeypatch):
     assert planned(1)[0] < planned(3)[0] <= 512
     assert planned(0)[:2] == (32, 1)
     assert planned(4, "basic_unet_small", "cpu")[:2] == (128, 2)  # as ever
+
+
+def test_2d_models_that_need_more_for_a_pixel_get_fewer(monkeypatch):
+    monkeypatch.setattr(patch_planning, "usable_memory_bytes", lambda _: 3 * 2**30)
+    plans = {
+        name: planned_slices_and_batch([(300, 512, 512)], (0,), name, "cuda:0", 2) for name in ("unet", "dense_vox_net")
+    }
+    pixels = {name: batch * side[0] * side[1] for name, (side, batch) in plans.items()}
+    entry = NETWORKS["dense_vox_net"]
+    assert entry.bytes_in(2) > entry.bytes_in(3)
+    assert pixels["dense_vox_net"] * entry.bytes_in(2) <= 3 * 2**30
+    assert pixels["dense_vox_net"] < pixels["unet"]
 
 
 def test_many_structures_need_memory_of_their_own(monkeypatch):

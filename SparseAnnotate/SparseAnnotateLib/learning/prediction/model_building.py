@@ -74,5 +74,5 @@ def trained_model(
         device=device,
         precision=precision,
         planes=model.planes,
-        bytes_per_voxel=NETWORKS[model.network].bytes_per_voxel,
+        bytes_per_voxel=NETWORKS[model.network].bytes_in(len(model.patch)),
     )

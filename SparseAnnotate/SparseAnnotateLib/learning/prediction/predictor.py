@@ -376,7 +376,7 @@ def _loaded_on(device: str, folder: RunFolder, card: RunCard, dropout: float, fl
                 precision=precision,
                 planes=plan.planes,
                 flip=axes,
-                bytes_per_voxel=NETWORKS[plan.network].bytes_per_voxel,
+                bytes_per_voxel=NETWORKS[plan.network].bytes_in(len(plan.patch)),
             )
         )
     return found

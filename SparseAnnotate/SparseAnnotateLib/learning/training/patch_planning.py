@@ -57,7 +57,7 @@ def planned_patch_and_batch(
     divisor: int = DIVISOR,
 ) -> tuple[tuple[int, int, int], int]:
     """Patch and batch that fit the device's memory; two patches per step where they fit."""
-    fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, class_count)
+    fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, 3, class_count)
     most = _CPU_PATCH_VOXELS if device == "cpu" else _GPU_PATCH_VOXELS
     patch = planned_patch(shapes, spacing, max(2 * divisor**3, min(most, fitting // 2)), divisor)
     batch = 2 if 2 * math.prod(patch) <= fitting else 1
@@ -80,7 +80,7 @@ def planned_slices_and_batch(
     side = math.floor(sorted(sides)[len(sides) // 2] / divisor + 0.5) * divisor
     most = _CPU_SLICE_SIDE if device == "cpu" else _GPU_SLICE_SIDE
     side = min(max(side, 2 * divisor), most)
-    fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, class_count)
+    fitting = usable_memory_bytes(device) // training_bytes_per_voxel(network, 2, class_count)
     while 2 * side**2 > fitting and side > 2 * divisor:
         side -= divisor
     pixels = min(_CPU_SLICE_PIXELS if device == "cpu" else _GPU_SLICE_PIXELS, fitting)
@@ -88,15 +88,16 @@ def planned_slices_and_batch(
     return (side, side), max(at_least, min(32, pixels // side**2))
 
 
-def training_bytes_per_voxel(network: str, class_count: int) -> int:
-    """About what training needs of a GPU's memory for each voxel of a patch."""
-    return NETWORKS.named(network).bytes_per_voxel + _BYTES_PER_CLASS * class_count
+def training_bytes_per_voxel(network: str, dimensions: int, class_count: int) -> int:
+    """About what training needs of a GPU's memory for each voxel of a patch, in 2D for each pixel."""
+    return NETWORKS.named(network).bytes_in(dimensions) + _BYTES_PER_CLASS * class_count
 
 
 def memory_note(model: ModelPlan, device: str, class_count: int) -> str | None:
     """A sentence when a model probably needs more memory than a GPU has free; None when it fits."""
     free = usable_memory_bytes(device)
-    needed = model.batch * math.prod(model.patch) * training_bytes_per_voxel(model.network, class_count)
+    per_voxel = training_bytes_per_voxel(model.network, len(model.patch), class_count)
+    needed = model.batch * math.prod(model.patch) * per_voxel
     if device == "cpu" or needed <= free:
         return None
     return _(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort
 from ...core.messages import _
-from ...runs.network import AUTO, DEFAULT_FINAL_NETWORK, DIVISOR, NETWORKS
+from ...runs.network import AUTO, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
 from ..devices import chosen_device, release_cached_memory, training_precision
@@ -174,7 +174,7 @@ def planned_final_network(settings: TrainingSettings, device: str, of_one_scan: 
     """The network that 'auto' stands for in the final model; see TrainingSettings."""
     if settings.network_final != AUTO:
         return settings.network_final
-    return planned_network(settings.network, device, of_one_scan) if device == "cpu" else DEFAULT_FINAL_NETWORK
+    return planned_network(settings.network, device, of_one_scan)
 
 
 def _planned_2d_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.messages import _
-from ..network import NETWORKS, NetworkEntry
+from ..network import NETWORKS, USUAL_BYTES_PER_VOXEL, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
@@ -18,6 +18,8 @@ NETWORKS.add(
             "dropout": shape.dropout,
         },
         patch_divisor=8,
+        bytes_per_voxel=1_800,
+        bytes_per_pixel=USUAL_BYTES_PER_VOXEL,
         order=5,
     )
 )

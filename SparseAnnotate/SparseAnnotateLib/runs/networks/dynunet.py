@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.messages import _
-from ..network import NETWORKS, NetworkEntry, NetworkShape
+from ..network import NETWORKS, USUAL_BYTES_PER_VOXEL, NetworkEntry, NetworkShape
 
 
 def _arguments(shape: NetworkShape) -> dict[str, Any]:
@@ -28,6 +28,8 @@ NETWORKS.add(
         description=_("U-Net as in nnU-Net; kernels and strides follow the spacing."),
         make="monai.networks.nets:DynUNet",
         arguments=_arguments,
+        bytes_per_voxel=2_800,
+        bytes_per_pixel=USUAL_BYTES_PER_VOXEL,
         order=7,
     )
 )

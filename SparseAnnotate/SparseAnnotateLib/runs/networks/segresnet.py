@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.messages import _
-from ..network import NETWORKS, NetworkEntry
+from ..network import NETWORKS, USUAL_BYTES_PER_VOXEL, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
@@ -13,6 +13,8 @@ NETWORKS.add(
         make="monai.networks.nets:SegResNet",
         arguments=lambda shape: {**shape.monai_arguments, "init_filters": 16, "dropout_prob": shape.dropout or None},
         patch_divisor=8,
+        bytes_per_voxel=2_000,
+        bytes_per_pixel=USUAL_BYTES_PER_VOXEL,
         order=8,
     )
 )

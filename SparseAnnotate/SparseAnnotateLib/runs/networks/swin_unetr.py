@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.messages import _
-from ..network import NETWORKS, NetworkEntry
+from ..network import NETWORKS, USUAL_BYTES_PER_VOXEL, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
@@ -13,6 +13,8 @@ NETWORKS.add(
         make="monai.networks.nets:SwinUNETR",
         arguments=lambda shape: {**shape.monai_arguments, "drop_rate": shape.dropout},
         patch_divisor=32,
+        bytes_per_voxel=7_000,  # 1 GB more for any size
+        bytes_per_pixel=USUAL_BYTES_PER_VOXEL,
         order=9,
     )
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.messages import _
-from ..network import NETWORKS, NetworkEntry
+from ..network import NETWORKS, USUAL_BYTES_PER_VOXEL, NetworkEntry
 
 NETWORKS.add(
     NetworkEntry(
@@ -12,6 +12,8 @@ NETWORKS.add(
         description=_("U-Net with a vision transformer as encoder (Hatamizadeh 2022)."),
         make="monai.networks.nets:UNETR",
         arguments=lambda shape: {**shape.monai_arguments, "img_size": shape.patch, "dropout_rate": shape.dropout},
+        bytes_per_voxel=4_000,  # 1 GB more for any size
+        bytes_per_pixel=USUAL_BYTES_PER_VOXEL,
         has_fixed_patch=True,
         order=10,
     )
