@@ -26,7 +26,7 @@ slices. SparseAnnotate then writes its files to the subfolder 'SparseAnnotate', 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,7 @@ from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
 from .voxel_values import labels_from_values
 
 _LOCK_SECONDS = 10.0
+_HIGHEST_LABEL = 65535
 
 
 class Cohort(CohortLayout):
@@ -256,12 +257,15 @@ class Cohort(CohortLayout):
                 rename_structures(self.corrections_path(case.name), renamed)
 
     def add_labels(self, names: list[str]) -> dict[str, int]:
-        """Give each name that has no label value a new one; returns the values of all names in the cohort."""
+        """Give each name that has no label value a new one; returns the values of all names in the cohort.
+
+        A name that is a number stands for a label without a name: it gets this value, if that is free.
+        """
         with self.locked("naming the labels"):
-            known = read_json(self.folder / COHORT_FILE, CohortFile).labels
+            known = read_cohort_file(self.folder)[0].labels
             values = {name: value for value, name in known.items()}
             for name in names:
-                values.setdefault(name, max(values.values(), default=0) + 1)
+                values.setdefault(name, _new_value(name, values))
             if len(values) > len(known):
                 self._update_file(lambda file: replace(file, labels={v: n for n, v in values.items()}))
         return values
@@ -467,6 +471,13 @@ class Cohort(CohortLayout):
             raise BadInputError(
                 _("{what} cannot be used. {problem}").format(what=what, problem=error.message)
             ) from error
+
+
+def _new_value(name: str, taken: Mapping[str, int]) -> int:
+    """A label value for a name."""
+    highest = max(taken.values(), default=0)
+    number = int(name) if name.isascii() and name.isdecimal() and len(name) < 6 else 0
+    return number if 0 < number <= _HIGHEST_LABEL and number not in taken.values() else highest + 1
 
 
 def _absolute(folder: str | Path) -> Path:

@@ -57,11 +57,7 @@ class FolderLock:
             if time.monotonic() >= deadline:
                 holder = self._holder()
                 file.close()
-                raise BusyError(
-                    _("'{folder}' is in use: {holder}. Wait until it has finished, or cancel it.").format(
-                        folder=self.path.parent, holder=holder
-                    )
-                )
+                raise BusyError(self._busy_sentence(holder))
             time.sleep(0.02)
         own = {"process": os.getpid(), "computer": socket.gethostname(), "purpose": self.purpose}
         try:
@@ -104,6 +100,11 @@ class FolderLock:
                 f"The file system of '{folder}' does not support locks ({reason}), so two processes could change the "
                 "same files. Make sure that only one process works there at a time."
             )
+
+    def _busy_sentence(self, holder: str) -> str:
+        return _("'{folder}' is in use: {holder}. Wait until it has finished, or cancel it.").format(
+            folder=self.path.parent, holder=holder
+        )
 
     def _holder(self) -> str:
         try:

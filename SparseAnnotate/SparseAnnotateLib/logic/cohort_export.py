@@ -131,8 +131,13 @@ class _Writing:
 
 
 def _has_knowledge(volume_node) -> bool:
-    """True when slices of a volume have been drawn, or something in it was corrected."""
+    """True when slices of a volume have been drawn, or something in it was corrected; or it was opened from a cohort.
+
+    What is written of an opened volume is always all of it: slices may have been cleared, too.
+    """
     segmentation = scene.annotated_segmentation(volume_node)
     if segmentation is None:
         return False
+    if scene.opened_case(volume_node) is not None:
+        return bool(scene.structure_names(segmentation))
     return bool(scene.ledger_of(volume_node).decided) or scene.has_corrections(segmentation)

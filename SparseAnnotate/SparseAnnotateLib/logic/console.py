@@ -23,6 +23,7 @@ from .fills import FillReport, Fills, report_of
 from .live_learning import LiveLearning, SliceSuggestion
 from .measuring import Measuring, evaluate
 from .modelling import Modelling
+from .opened_cohort import AT_FIRST, CohortCase, OpenedCohort
 from .panel import PanelLogic
 from .recommending import Recommending
 from .session import Session, Waiting
@@ -54,6 +55,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._correcting = Correcting(self._changes)
         self._modelling = Modelling(self.session, self._export)
         self._learning = LiveLearning(self.session, self._export, self._changes)
+        self._opened = OpenedCohort(self.session, self._export)
         self._environment = Environment(self.session)
         self.panel = PanelLogic(
             self.session,
@@ -63,6 +65,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             self._recommending,
             self._modelling,
             self._learning,
+            self._opened,
             Measuring(self.session),
             self._environment,
         )
@@ -81,6 +84,45 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     def cohort(self) -> Cohort:
         """The cohort in `cohortFolder`; created if it does not exist."""
         return self.session.cohort()
+
+    def openCohort(
+        self,
+        folder: str | Path,
+        cases: Sequence[str] | None = None,
+        count: int = AT_FIRST,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list | Job:
+        """Open a cohort folder: it becomes `cohortFolder`, and some of its cases are opened; returns their volumes.
+
+        `cases` are names of cases; None: the first ones, until `count` are open. `openCase` opens the others. A case
+        comes with its drawn slices, worklist, corrections, reference, and the fills and predictions that are up to
+        date. What is marked or corrected is written into the folder at once, so that the command line and other people
+        find it there. While a case is open, nobody else can open it. `openingNotes` says what was not opened.
+        """
+        return self._opened.open(folder, cases, count, Waiting(waitForCompletion, onDone, onProgress))
+
+    def openCase(
+        self,
+        name: str,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ):
+        """Open a case of the cohort in `cohortFolder`, if it is not open; returns its volume. See `openCohort`.
+
+        Raises BusyError if somebody else has it open.
+        """
+        return self._opened.open_case(name, Waiting(waitForCompletion, onDone, onProgress))
+
+    def cohortCases(self) -> list[CohortCase]:
+        """All cases of the cohort in `cohortFolder`, opened or not, with the numbers of their slices."""
+        return self._opened.cases()
+
+    def openingNotes(self) -> tuple[str, ...]:
+        """What the last `openCohort` or `openCase` did not open, as sentences."""
+        return tuple(self._opened.notes)
 
     def environment(self, waitForCompletion: bool = True, onDone: Callable | None = None) -> dict[str, Any] | Job:
         """Installed packages, usable devices (each runs a test computation), and a summary in one sentence."""
@@ -102,8 +144,16 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     def forgetScene(self) -> None:
         """Forget everything that belongs to the scene; call this when the scene is closed."""
-        for part in (self._changes, self._fills, self._applying, self._correcting, self._learning):
+        for part in (self._changes, self._fills, self._applying, self._correcting, self._learning, self._opened):
             part.forget_scene()
+
+    def _drawing_changed(self, marked_volume=None) -> None:
+        """Hand on what has been drawn; `marked_volume`: a slice of it has just been marked, perhaps once more.
+
+        Raises SparseAnnotateError when it cannot be written into the cohort folder that the volume was opened from.
+        """
+        self._learning.update(is_marked=marked_volume is not None)
+        self._opened.update(marked_volume, is_waiting=True)
 
     # --- recommending ---------------------------------------------------------------------------------------------
 
@@ -176,7 +226,10 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             seed=seed,
             whole=wholeVolume,
         )
-        return self._recommending.recommend(volumeNodes, settings, Waiting(waitForCompletion, onDone, onProgress))
+        found = self._recommending.recommend(volumeNodes, settings, Waiting(waitForCompletion, onDone, onProgress))
+        if waitForCompletion:
+            self._drawing_changed()
+        return found
 
     def planAnnotation(
         self,
@@ -273,7 +326,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         To change the list, mark the slice again.
         """
         state = scene.mark_decided(volumeNode, Plane.named(plane), index, seconds, structures)
-        self._learning.update(is_marked=True)
+        self._drawing_changed(volumeNode)
         return state.value
 
     def markEmpty(
@@ -289,17 +342,19 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         Raises BadInputError if one of them is drawn on it.
         """
         state = scene.mark_empty(volumeNode, Plane.named(plane), index, seconds, structures)
-        self._learning.update(is_marked=True)
+        self._drawing_changed(volumeNode)
         return state.value
 
     def markSkipped(self, volumeNode, plane: str, index: int, seconds: float | None = None) -> str:
         """Skip a slice: it stays out of the worklist's slices to do until slices are recommended again."""
-        return scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.SKIPPED, seconds).value
+        state = scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.SKIPPED, seconds)
+        self._drawing_changed()
+        return state.value
 
     def markToDo(self, volumeNode, plane: str, index: int) -> str:
         """Clear the status of a slice: reset it to 'to do'. The drawing on it is kept."""
         state = scene.mark_slice(volumeNode, Plane.named(plane), index, SliceState.TODO)
-        self._learning.update()
+        self._drawing_changed()
         return state.value
 
     def startSlice(self, volumeNode, plane: str, index: int, start: str) -> str:
@@ -400,7 +455,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         slice, or the image has changed since the result was created.
         """
         report = self._correcting.correct(volumeNode, structure, at, outside, radius, resultNode, seconds)
-        self._learning.update()
+        self._drawing_changed()
         return report
 
     def corrections(self, volumeNode) -> Corrections | None:
@@ -413,18 +468,18 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         The result that was corrected last becomes what it was before them, if that is known; then this returns True.
         """
         is_known = self._correcting.clear(volumeNode)
-        self._learning.update()
+        self._drawing_changed()
         return is_known
 
     def undoCorrection(self, volumeNode) -> None:
         """Take back the last correction of a volume, and what followed from it."""
         self._correcting.undo(volumeNode)
-        self._learning.update()
+        self._drawing_changed()
 
     def redoCorrection(self, volumeNode) -> None:
         """Make the correction again that was undone last."""
         self._correcting.redo(volumeNode)
-        self._learning.update()
+        self._drawing_changed()
 
     def applyFill(self, volumeNode, resultNode, structures: Sequence[str] | None = None) -> list[str]:
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.

@@ -20,6 +20,7 @@ from .environment import Environment
 from .live_learning import LiveLearning
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
+from .opened_cohort import CohortCase, OpenedCohort
 from .recommending import Recommending
 from .session import Session, Waiting
 from .slice_starts import start_slice
@@ -38,12 +39,14 @@ class PanelLogic:
         recommending: Recommending,
         modelling: Modelling,
         learning: LiveLearning,
+        opened: OpenedCohort,
         measuring: Measuring,
         environment: Environment,
     ):
         self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
         self._modelling, self._learning, self._measuring = modelling, learning, measuring
+        self._opened = opened
         self._environment = environment
 
     # --- the worker -----------------------------------------------------------------------------------------------
@@ -110,6 +113,18 @@ class PanelLogic:
     def hide_markers(self) -> None:
         """Remove the lines of `showMarkers`."""
         scene.hide_markers()
+
+    # --- the cohort folder ----------------------------------------------------------------------------------------
+
+    def unopened_cases(self) -> list[CohortCase]:
+        """The cases of an opened cohort folder that are not in the scene; none for a folder that was not opened."""
+        cases = self._opened.cases() if scene.opened_volumes(str(self._session.cohort_folder)) else []
+        return [case for case in cases if case.volumeNode is None]
+
+    def keep_cohort(self) -> str:
+        """Write into the cohort folder what has been drawn on its cases since; returns why that failed, or ''."""
+        self._opened.update()
+        return self._opened.problem
 
     # --- recommending ---------------------------------------------------------------------------------------------
 
@@ -305,6 +320,7 @@ class PanelLogic:
         mark = scene.mark_empty if state is SliceState.EMPTY else scene.mark_decided
         found = mark(volume_node, Plane.named(plane), index, seconds, structures)
         self._learning.update(is_marked=True)
+        self._opened.update(volume_node)
         return found
 
     def slice_state(self, volume_node, plane: str, index: int) -> SliceState | None:

@@ -12,6 +12,7 @@ import slicer
 from ..client import Job, Steps, WorkerJobs
 from ..core import Cohort, Progress
 from ..core.cohort_file import COHORT_FILE
+from ..core.decathlon import DATASET_FILE
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Session:
 
     @property
     def has_cohort(self) -> bool:
-        """True if the folder contains a cohort."""
-        return (self.cohort_folder / COHORT_FILE).is_file()
+        """True if the folder contains a cohort, or a dataset in the Decathlon format."""
+        return any((self.cohort_folder / name).is_file() for name in (COHORT_FILE, DATASET_FILE))
 
     def cohort(self) -> Cohort:
         """The cohort in the folder; created if it does not exist."""

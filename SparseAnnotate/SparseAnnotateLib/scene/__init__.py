@@ -4,6 +4,7 @@ from .annotations import (
     annotated_segmentation,
     annotation_of,
     case_of,
+    drawing_mark,
     exporting_case,
     image_stamp,
     is_exported,
@@ -38,6 +39,8 @@ from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
 from .node_names import watch_names
+from .opened_case import OpenedCase, opened_case, opened_volumes
+from .opening import OpenedNodes, opening_case
 from .results import (
     FILL,
     ResultOrigin,
@@ -97,6 +100,8 @@ from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing
 
 __all__ = [
     "FILL",
+    "OpenedCase",
+    "OpenedNodes",
     "ReadableWorklist",
     "ResultOrigin",
     "Start",
@@ -117,6 +122,7 @@ __all__ = [
     "corrections_of",
     "corrections_text",
     "differing_segments",
+    "drawing_mark",
     "drawn_since",
     "editor_for",
     "exporting_case",
@@ -148,6 +154,9 @@ __all__ = [
     "new_figures_table",
     "new_segmentation",
     "note_corrections",
+    "opened_case",
+    "opened_volumes",
+    "opening_case",
     "origin_now",
     "overlay_in_views",
     "place_markers",

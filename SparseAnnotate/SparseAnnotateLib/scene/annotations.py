@@ -14,10 +14,12 @@ from ..core.case_names import name_problem, usable_case_name
 from ..core.corrections import Corrections
 from ..core.messages import _, joined
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
-from .ledger_store import stored_ledger
+from .ledger_store import ledger_text, store_ledger, stored_ledger
+from .opened_case import OpenedCase, agreed_ledger, note_agreement, opened_case, require_same_image
 from .segment_editing import voxel_stamp
-from .segmentation_nodes import geometry_problem, labels_of, segment_names
+from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .sequence_frames import Frame, frame_of
+from .undecided_store import undecided_of
 from .volume_nodes import geometry_of, require_scalar_volume
 
 _CASE_ATTRIBUTE = "SparseAnnotate.Case"
@@ -169,7 +171,8 @@ def annotation_of(
     labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
     names = {value: name for name, value in values.items()}
     corrections = corrections_of(segmentation_node, volume_node, values)
-    return SparseAnnotation(labels, ledger, geometry, names=names, corrections=corrections)
+    undecided = undecided_of(segmentation_node, volume_node, labels)
+    return SparseAnnotation(labels, ledger, geometry, undecided, names, corrections)
 
 
 def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, dict[int, list[int]]]:
@@ -195,12 +198,17 @@ def position_in_scene(volume_node) -> int:
 def case_of(volume_node) -> str:
     """Name of the volume's case in any cohort: the node's name and a random suffix, stored in the node.
 
+    A volume that was opened from a cohort folder has the name of its case there.
+
     Each frame of a sequence is a separate case, and its name is stored in the sequence node.
     """
     frame = frame_of(volume_node)
     owner, attribute = volume_node, _CASE_ATTRIBUTE
     if frame is not None:
         owner, attribute = frame.sequence, f"{_CASE_ATTRIBUTE}.{frame.key}"
+    opened = opened_case(volume_node) if frame is None else None
+    if opened is not None:
+        return opened.case
     name = owner.GetAttribute(attribute)
     # A clone has its original's attributes, and comes after it in the scene.
     if name and name_problem(name) is None and _first_with(owner, attribute, name) is owner:
@@ -248,6 +256,12 @@ def knowledge_mark(volume_node) -> str:
     return f"{segmentation.GetID()} {marked} {corrections_mark(segmentation)}"
 
 
+def drawing_mark(volume_node) -> str:
+    """A text that changes whenever a slice of a volume is recommended, marked or cleared, or something is corrected."""
+    segmentation = annotated_segmentation(volume_node)
+    return f"{ledger_text(segmentation)} {corrections_mark(segmentation)}" if segmentation is not None else ""
+
+
 def image_stamp(volume_node) -> str:
     """A text that changes with the voxels and the grid of a volume, and with the frame that it shows."""
     return f"{case_of(volume_node)}|{volume_node.GetImageData().GetMTime()}|{hash(geometry_of(volume_node))}"
@@ -255,6 +269,9 @@ def image_stamp(volume_node) -> str:
 
 def is_exported(cohort: Cohort, volume_node) -> bool:
     """Whether the image of a volume as it is now has been written into a cohort."""
+    opened = opened_case(volume_node)
+    if opened is not None:
+        return opened.folder == str(cohort.folder) and cohort.has_case(opened.case)
     stamp = _export_stamp(cohort, volume_node)
     return volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) == stamp and cohort.has_case(case_of(volume_node))
 
@@ -269,7 +286,14 @@ def exporting_case(
     """Write a volume, and its drawn slices if it has any, into a cohort step by step; returns the case's name.
 
     Yields the share written of each file. Data that has not changed since it was last written is not written again.
+    Of a volume that was opened from this cohort, the image is never written, and its ledger also gets the slices that
+    others have recommended there since.
+
+    Raises BadInputError when such a volume's image has changed, or its case was changed elsewhere.
     """
+    opened = opened_case(volume_node)
+    if opened is not None:
+        return (yield from _exporting_opened(cohort, volume_node, opened, values))
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
     stamp = _export_stamp(cohort, volume_node)
@@ -291,3 +315,46 @@ def exporting_case(
             nothing = np.zeros(geometry.shape, dtype=np.uint8)
             yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name
+
+
+def _exporting_opened(
+    cohort: Cohort, volume_node, opened: OpenedCase, values: dict[str, int] | None
+) -> Generator[float, None, str]:
+    """Write what is drawn on an opened volume back into its cohort; see `exporting_case`."""
+    require_same_image(volume_node, opened, cohort)
+    segmentation, geometry = annotated_segmentation(volume_node), geometry_of(volume_node)
+    if segmentation is None:
+        if cohort.ledger(opened.case).entries or cohort.corrections(opened.case):
+            raise BadInputError(
+                _(
+                    "The segmentation that was drawn in on '{volume}' is no longer in the scene. What the cohort "
+                    "folder has of it is kept. Open the case again."
+                ).format(volume=volume_node.GetName())
+            )
+        return opened.case
+    own = stored_ledger(segmentation, volume_node)
+    ledger = agreed_ledger(own, opened, cohort)
+    if ledger != own:
+        store_ledger(segmentation, volume_node, ledger)
+    wanted = {name: values[name] for name in structure_names(segmentation)} if values else {}
+    drawn = f"{_PROCESS}|{cohort.folder}|{segmentation.GetID()}|{voxel_stamp(segmentation)}|{sorted(wanted.items())}"
+    is_written = volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) == drawn
+    if not is_written or cohort.ledger(opened.case) != ledger:
+        if wanted:
+            annotation = annotation_of(volume_node, segmentation, wanted)
+        else:
+            annotation = SparseAnnotation(np.zeros(geometry.shape, dtype=np.uint8), ledger, geometry)
+        # Its own fingerprint tells whether anything but the order of segments has changed.
+        if cohort.ledger(opened.case) != ledger or not _is_same(annotation, cohort.annotation(opened.case)):
+            yield from cohort.saving_annotation(opened.case, annotation)
+        volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
+    corrections = corrections_of(segmentation, volume_node, wanted) if wanted else None
+    _export_corrections(cohort, volume_node, corrections, knows_of_corrections(segmentation))
+    note_agreement(volume_node, cohort)
+    return opened.case
+
+
+def _is_same(one: SparseAnnotation, other: SparseAnnotation) -> bool:
+    """Whether two annotations of a case with the same ledger say the same."""
+    undecided = (np.zeros(0, bool) if a.undecided is None else a.undecided for a in (one, other))
+    return np.array_equal(*undecided) and np.array_equal(one.drawn_labels(), other.drawn_labels())

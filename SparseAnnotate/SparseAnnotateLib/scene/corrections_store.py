@@ -13,7 +13,7 @@ from ..core.corrections import Corrections, Stroke
 from ..core.corrections_file import StoredStroke, spans_of, voxels_in_spans
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
-from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume, relations_within
+from .ledger_anchor import LedgerAnchor, anchor_of, moved_voxels, relation_to_volume, relations_within
 from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.Corrections"
@@ -144,7 +144,7 @@ def _on_grid(
                 )
             )
         if not np.array_equal(relation, np.eye(4)) or tuple(kept.anchor.shape) != tuple(shape):
-            one = replace(one, spans=spans_of(_moved(voxels, kept.anchor.shape, relation, shape)))
+            one = replace(one, spans=spans_of(moved_voxels(voxels, kept.anchor.shape, relation, shape)))
         if one.spans:
             strokes.append(one)
     return tuple(strokes)
@@ -154,14 +154,6 @@ def _name_of(stroke: StoredStroke, segmentation_node) -> str:
     """Name of the segment that a stored stroke is of; '' when it has been removed."""
     segment = segmentation_node.GetSegmentation().GetSegment(stroke.structure)
     return segment.GetName() if segment is not None else ""
-
-
-def _moved(voxels: np.ndarray, old: tuple[int, ...], relation: np.ndarray, new: tuple[int, ...]) -> np.ndarray:
-    """(n,) int64, sorted: voxels of a grid of one shape, as those of another; what lies outside of that is left out."""
-    ijk = np.stack(np.unravel_index(voxels, old))[::-1]
-    kji = (relation[:3, :3].astype(np.int64) @ ijk + relation[:3, 3:].astype(np.int64))[::-1]
-    inside = ((kji >= 0) & (kji < np.array(new)[:, None])).all(axis=0)
-    return np.sort(np.ravel_multi_index(tuple(kji[:, inside]), new)).astype(np.int64)
 
 
 def _text(segmentation_node) -> str:

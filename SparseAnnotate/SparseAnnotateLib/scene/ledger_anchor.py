@@ -68,6 +68,14 @@ def anchor_of(segmentation_node, volume_node, counts: dict[str, int]) -> LedgerA
     )
 
 
+def moved_voxels(voxels: np.ndarray, old: tuple[int, ...], relation: np.ndarray, new: tuple[int, ...]) -> np.ndarray:
+    """(n,) int64, sorted: voxels of a grid of one shape, as those of another; what lies outside of that is left out."""
+    ijk = np.stack(np.unravel_index(voxels, old))[::-1]
+    kji = (relation[:3, :3].astype(np.int64) @ ijk + relation[:3, 3:].astype(np.int64))[::-1]
+    inside = ((kji >= 0) & (kji < np.array(new)[:, None])).all(axis=0)
+    return np.sort(np.ravel_multi_index(tuple(kji[:, inside]), new)).astype(np.int64)
+
+
 def reference_ijk_to_local(segmentation_node) -> np.ndarray | None:
     """(4, 4) matrix from voxel index of the reference geometry to the segmentation's coordinates; None if missing."""
     converter = slicer.vtkSegmentationConverter

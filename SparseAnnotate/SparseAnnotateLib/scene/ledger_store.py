@@ -42,6 +42,11 @@ def has_ledger(segmentation_node) -> bool:
     return bool(segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE))
 
 
+def ledger_text(segmentation_node) -> str:
+    """What is stored of the ledger; '' when there is none."""
+    return segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE) or ""
+
+
 def marked_slice_count(segmentation_node) -> int:
     """How many slices, of any volume, have been marked as drawn or empty in a segmentation."""
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)

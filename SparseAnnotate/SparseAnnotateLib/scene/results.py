@@ -17,6 +17,7 @@ from ..core.strict_json import parse_json, to_text
 from .annotations import annotated_segmentation, case_of
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
+from .image_checksum import image_checksum
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of
@@ -26,7 +27,6 @@ _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
 _ORIGIN_ATTRIBUTE = "SparseAnnotate.MadeFrom"
 _REPORT_ATTRIBUTE = "SparseAnnotate.Report"
 _MAX_NAMED = 6
-_SAMPLES_PER_AXIS = 48
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[
         found, corrections = segmentation.GetSegmentation(), corrections_mark(segmentation)
         segments = {name: found.GetSegmentIdBySegmentName(name) for name in names.values()}
     checksums = _slice_checksums(annotation, names) if annotation else {}
-    return ResultOrigin(str(frame) if frame else "", _image_checksum(volume_node), checksums, segments, corrections)
+    return ResultOrigin(str(frame) if frame else "", image_checksum(volume_node), checksums, segments, corrections)
 
 
 def store_origin(result_node, origin: ResultOrigin) -> None:
@@ -243,18 +243,3 @@ def _as_stored(key: str, geometry: VolumeGeometry) -> str:
     plane, index = key.split(" ")
     axis = Plane.named(plane).array_axis(geometry)
     return f"{plane} {geometry.to_standard_slice(axis, int(index))[1]}"
-
-
-def _image_checksum(volume_node) -> str:
-    """A checksum of voxels spread over the image; it is the same when Slicer stores the image flipped."""
-    geometry = geometry_of(volume_node)
-    array = geometry.to_standard_order(slicer.util.arrayFromVolume(volume_node))
-    places = [_spread(n) for n in array.shape]
-    sample = np.ascontiguousarray(array[np.ix_(*places)])
-    return f"{zlib.crc32(sample.tobytes()):08x} {array.dtype} {'x'.join(map(str, array.shape))}"
-
-
-def _spread(count: int) -> np.ndarray:
-    """Indices spread over an axis, the same from both its ends."""
-    steps = np.arange(0, count, max(1, count // _SAMPLES_PER_AXIS))
-    return np.unique(np.concatenate([steps, count - 1 - steps]))

@@ -1,0 +1,160 @@
+"""Opening a case of a cohort folder in the scene: its image, what is drawn, its references and results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..core import Cohort, SparseAnnotateError, SparseAnnotation
+from ..core.images import read_facts, read_labels, read_percent
+from ..core.messages import _
+from ..core.origin import Origin, stale_sentence
+from ..core.structure_values import names_from_facts
+from .annotations import use_segmentation
+from .confidence import new_confidence
+from .corrections_store import store_corrections
+from .ledger_store import store_ledger
+from .opened_case import note_opened
+from .results import FILL, origin_now, set_made_by, store_origin
+from .segmentation_nodes import new_segmentation
+from .undecided_store import store_undecided
+from .volume_nodes import vtk_matrix
+
+
+@dataclass(eq=False)
+class OpenedNodes:
+    """What was opened of a case.
+
+    Attributes:
+        volume: the node of its image. drawing: the segmentation to draw in. reference: its reference, or None.
+        results: made from what is drawn now. notes: on what was not opened, as sentences.
+    """
+
+    volume: Any = None
+    drawing: Any = None
+    reference: Any = None
+    results: list = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def opening_case(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
+    """Open a case step by step; `nodes` has what has been opened so far.
+
+    Raises BadInputError or CohortError when image or annotation cannot be read; then nothing stays in the scene.
+    """
+    try:
+        yield from _opening(cohort, case, nodes)
+    except BaseException:
+        for node in (*nodes.results, nodes.reference, nodes.drawing, nodes.volume):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+        raise
+
+
+def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
+    array, geometry = cohort.image(case)
+    yield
+    annotation = cohort.annotation(case)
+    yield
+    nodes.volume = _volume_node(case, array, geometry.matrix)
+    note_opened(nodes.volume, cohort, case)
+    yield
+    nodes.drawing = _drawing(nodes.volume, cohort, case, annotation)
+    yield
+    if cohort.has_reference(case):
+        yield from _noting(nodes, lambda: _open_reference(nodes, cohort, case))
+    results = {FILL: (cohort.fill_path(case), cohort.fill_confidence_path(case))}
+    for run in cohort.runs():
+        results[run] = cohort.prediction_path(run, case), cohort.uncertainty_path(run, case, "confidence")
+    for made_by, (path, confidence) in results.items():
+        if path.is_file():
+            yield from _noting(
+                nodes,
+                lambda made_by=made_by, path=path, confidence=confidence: _open_result(
+                    nodes, cohort, case, annotation, made_by, path, confidence
+                ),
+            )
+
+
+def _noting(nodes: OpenedNodes, open_it: Callable[[], None]) -> Iterator[None]:
+    """Open something without which the case can be drawn on, too: an error becomes a note."""
+    try:
+        open_it()
+    except SparseAnnotateError as error:
+        nodes.notes.append(error.message)
+    yield
+
+
+def _volume_node(name: str, array: np.ndarray, ijk_to_ras: np.ndarray):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras))
+    node.CreateDefaultDisplayNodes()
+    slicer.util.updateVolumeFromArray(node, array)
+    return node
+
+
+def _drawing(volume_node, cohort: Cohort, case: str, annotation: SparseAnnotation):
+    """The segmentation to draw in, with a segment for each structure of the cohort, on the drawn slices."""
+    names = _with_unnamed(cohort.labels, annotation.label_values())
+    name = _("{volume} annotation").format(volume=volume_node.GetName())
+    # What was corrected is not part of the drawing.
+    drawn = replace(annotation, corrections=None).drawn_labels()
+    node = new_segmentation(str(name), drawn, names, volume_node)
+    use_segmentation(volume_node, node)
+    if annotation.ledger.entries:
+        store_ledger(node, volume_node, annotation.ledger)
+    corrections = cohort.corrections(case)  # all, those on slices that have been drawn since, too
+    if corrections is not None:
+        store_corrections(node, volume_node, corrections, {name: value for value, name in names.items()})
+    store_undecided(node, volume_node, annotation.undecided)
+    return node
+
+
+def _with_unnamed(names: Mapping[int, str], values: list[int]) -> dict[int, str]:
+    """The names of all values: a value without a name is its own name."""
+    return {**names, **{value: str(value) for value in values if value not in names}}
+
+
+def _open_reference(nodes: OpenedNodes, cohort: Cohort, case: str) -> None:
+    labels = cohort.reference(case)
+    found = [value for value in np.unique(labels).tolist() if value]
+    name = _("{volume} reference").format(volume=nodes.volume.GetName())
+    names = _with_unnamed(cohort.labels, found)
+    nodes.reference = new_segmentation(str(name), labels, names, nodes.volume, like=nodes.drawing)
+    nodes.reference.GetDisplayNode().SetVisibility(False)
+
+
+def _open_result(
+    nodes: OpenedNodes,
+    cohort: Cohort,
+    case: str,
+    annotation: SparseAnnotation,
+    made_by: str,
+    path: Path,
+    confidence_path: Path,
+) -> None:
+    """Open a fill or a prediction that was made from what is drawn now; of an older one, a note says so."""
+    facts = read_facts(path)
+    run = "" if made_by == FILL else made_by
+    changes = Origin.from_facts(facts).changes(cohort.origin(case, annotation, run=run))
+    if changes:
+        what = _("fill") if not run else _("prediction by '{run}'").format(run=run)
+        nodes.notes.append(stale_sentence(what, {case: changes}, _("It was not opened.")))
+        return
+    geometry = annotation.geometry
+    labels = read_labels(path, geometry)
+    found = [value for value in np.unique(labels).tolist() if value]
+    names = _with_unnamed(names_from_facts(facts) or cohort.labels, found)
+    name = slicer.mrmlScene.GenerateUniqueName(f"{nodes.volume.GetName()} {made_by}")
+    node = new_segmentation(name, labels, names, nodes.volume, like=nodes.drawing)
+    set_made_by(node, made_by)
+    own = _with_unnamed(cohort.labels, annotation.label_values())
+    store_origin(node, origin_now(nodes.volume, annotation, own))
+    nodes.results.append(node)
+    if confidence_path.is_file():
+        new_confidence(node, nodes.volume, read_percent(confidence_path, geometry))

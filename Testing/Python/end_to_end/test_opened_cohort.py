@@ -1,0 +1,292 @@
+"""A cohort folder opened in the scene: what is drawn on its cases goes back into it, and nothing else changes there."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib import scene
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.case_hold import CaseHold
+from SparseAnnotateLib.core.corrections import Stroke
+from SparseAnnotateLib.core.images import write_image
+
+GEOMETRY = VolumeGeometry.from_itk(
+    (32, 28, 24), (0.7, 0.9, 2.0), (-10.0, 4.0, 33.0), (0, 0.6, 0.8, 1, 0, 0, 0, 0.8, -0.6)
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A cohort of three cases with all that a case can have: an oblique grid, structures of slices, undecided voxels,
+    corrections, slices to do and skipped, a reference and a fill."""
+    cohort = Cohort.create(tmp_path / "cohort", "balls", {1: "shell", 3: "kernel", 4: "never drawn"})
+    labels = ball() + 2 * ball(radius=4.0)
+    write_image(tmp_path / "reference.nrrd", labels, GEOMETRY)
+    for name in ("a", "b", "c"):
+        cohort.add_case(name, noisy_image(labels), GEOMETRY, tmp_path / "reference.nrrd")
+        annotation = SparseAnnotation.from_slices(labels, GEOMETRY, Plane.AXIAL, (6, 10, 14))
+        ledger = annotation.ledger.with_state(Plane.AXIAL, 18, SliceState.SKIPPED)
+        ledger = ledger.with_state(Plane.AXIAL, 10, SliceState.DRAWN, 12.5, ["shell"])
+        ledger = ledger.with_state(Plane.CORONAL, 3, SliceState.TODO)
+        undecided = np.zeros(labels.shape, bool)
+        layer = [slice(None)] * 3
+        layer[Plane.AXIAL.array_axis(GEOMETRY)] = 14
+        undecided[tuple(layer)][2:5, 2:5] = True
+        drawn = SparseAnnotation(labels, ledger, GEOMETRY, undecided, cohort.labels)
+        cohort.save_annotation(name, drawn)
+        cohort.add_correction(name, Stroke(np.array([5000, 5001, 5002]), 1, True, 3.0))
+    return cohort.folder
+
+
+def files_of(folder):
+    """The content of all files that say what is known of the cases."""
+    parts = ("ledgers", "annotations", "corrections", "images")
+    found = [path for part in parts for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in (folder / "cohort.json", *found)}
+
+
+def draw(mrml, volume, logic, index, segment="shell"):
+    """Paint a square on an axial slice, and mark it as drawn."""
+    segmentation = logic.segmentationNode(volume)
+    identifier = segmentation.GetSegmentation().GetSegmentIdBySegmentName(segment)
+    mask = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, volume).copy()
+    layer = [slice(None)] * 3
+    layer[Plane.AXIAL.array_axis(scene.geometry_of(volume))] = index
+    mask[tuple(layer)][4:9, 5:9] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, identifier, volume)
+    logic.markDrawn(volume, "axial", index)
+    return mask[tuple(layer)]
+
+
+def test_opening_a_cohort_shows_what_it_holds_and_changes_nothing_in_it(mrml, logic, folder):
+    before = files_of(folder)
+    volumes = logic.openCohort(folder, count=2)
+    assert [node.GetName() for node in volumes] == ["a", "b"]
+    assert logic.cohortFolder == folder
+    assert [(case.name, case.volumeNode is not None, case.drawn, case.toDo) for case in logic.cohortCases()] == [
+        ("a", True, 3, 1),
+        ("b", True, 3, 1),
+        ("c", False, 3, 1),
+    ]
+    cohort = Cohort.open(folder)
+    volume = volumes[0]
+    image, geometry = cohort.image("a")
+    assert np.array_equal(mrml.util.arrayFromVolume(volume), image)
+    assert mrml.util.arrayFromVolume(volume).dtype == image.dtype
+    assert scene.geometry_of(volume).difference_from(geometry) is None
+    segmentation = logic.drawnIn(volume)
+    assert scene.segment_names(segmentation) == ["shell", "kernel", "never drawn"]
+    own, stored = scene.annotation_of(volume, segmentation, {"shell": 1, "kernel": 3, "never drawn": 4}), None
+    stored = cohort.annotation("a")
+    assert own.fingerprint() == stored.fingerprint()
+    assert logic.ledger(volume) == cohort.ledger("a")
+    assert np.array_equal(own.undecided, stored.undecided)
+    list(scene.exporting_case(cohort, volume, segmentation, {"shell": 1, "kernel": 3, "never drawn": 4}))
+    assert files_of(folder) == before
+
+
+def test_what_is_drawn_on_the_command_line_and_in_slicer_is_one_annotation(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    painted = draw(mrml, volume, logic, 20)
+    cohort = Cohort.open(folder)
+    annotation = cohort.annotation("b")
+    assert annotation.ledger.is_decided(Plane.AXIAL, 20)
+    layer = [slice(None)] * 3
+    layer[Plane.AXIAL.array_axis(GEOMETRY)] = 20
+    assert np.array_equal(annotation.labels[tuple(layer)], painted)
+    assert annotation.undecided.sum() == 9
+    assert len(cohort.corrections("b").strokes) == 1
+    # On the command line, then again in a new scene.
+    assert main(["fill", str(folder), "--method", "shape", "--cases", "b", "--quiet"]) == 0
+    before = files_of(folder)
+    logic.forgetScene()
+    mrml.mrmlScene.Clear(0)
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    fill = logic.panel.latest_result(volume)
+    assert scene.made_by(fill) == scene.FILL
+    assert logic.confidenceNode(fill) is not None
+    logic.markSkipped(volume, "axial", 18)
+    assert files_of(folder) == before
+    # The fill can be applied, so it is known to be up to date.
+    assert logic.applyFill(volume, fill) == []
+
+
+def test_each_mark_is_written_at_once(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    cohort = Cohort.open(folder)
+    logic.markEmpty(volume, "axial", 0, seconds=4.0)
+    assert cohort.ledger("a").entry(Plane.AXIAL, 0).state is SliceState.EMPTY
+    logic.markSkipped(volume, "axial", 1)
+    assert cohort.ledger("a").entry(Plane.AXIAL, 1).state is SliceState.SKIPPED
+    logic.markToDo(volume, "axial", 6)
+    assert not cohort.annotation("a").ledger.is_decided(Plane.AXIAL, 6)
+    logic.recommendSlices([volume], slicesPerVolume=6)
+    assert len(cohort.ledger("a").todo) == len(logic.ledger(volume).todo) > 1
+    logic.clearCorrections(volume)
+    assert cohort.corrections("a") is None
+
+
+def test_undecided_voxels_are_no_background_in_a_fill(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    annotation = scene.annotation_of(volume, logic.drawnIn(volume))
+    assert annotation.undecided.sum() == 9
+    # What is painted over is decided.
+    mask = np.zeros(GEOMETRY.shape, np.uint8)
+    mask[annotation.undecided] = 1
+    identifier = logic.drawnIn(volume).GetSegmentation().GetSegmentIdBySegmentName("never drawn")
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, logic.drawnIn(volume), identifier, volume)
+    assert scene.annotation_of(volume, logic.drawnIn(volume)).undecided is None
+
+
+def test_slices_recommended_elsewhere_are_taken_in(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    assert main(["recommend", str(folder), "--per-volume", "8", "--cases", "a", "--quiet"]) == 0
+    recommended = {entry.key for entry in Cohort.open(folder).ledger("a").todo}
+    draw(mrml, volume, logic, 21)
+    assert {entry.key for entry in logic.ledger(volume).todo} == recommended - {(Plane.AXIAL, 21)}
+    assert Cohort.open(folder).ledger("a") == logic.ledger(volume)
+
+
+def test_slices_drawn_elsewhere_are_never_overwritten(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    cohort = Cohort.open(folder)
+    labels = np.where(ball() > 0, 1, 0).astype(np.uint8)
+    stored = cohort.annotation("a")
+    other = SparseAnnotation(
+        labels, stored.ledger.with_state(Plane.AXIAL, 12, SliceState.DRAWN), GEOMETRY, names=cohort.labels
+    )
+    cohort.save_annotation("a", other)
+    before = files_of(folder)
+    with pytest.raises(
+        BadInputError, match="'a' was changed elsewhere since it was opened here .axial 12.*in this scene"
+    ):
+        draw(mrml, volume, logic, 20)
+    assert files_of(folder) == before
+    assert logic.ledger(volume).is_decided(Plane.AXIAL, 20)
+
+
+def test_a_case_that_is_open_elsewhere_is_left_to_the_other(mrml, logic, folder):
+    with CaseHold(Cohort.open(folder).state_folder, "b"):
+        volumes = logic.openCohort(folder)
+        assert [node.GetName() for node in volumes] == ["a", "c"]
+        (note,) = logic.openingNotes()
+        assert "The case 'b' is open elsewhere" in note
+        with pytest.raises(BusyError, match="'b' is open elsewhere"):
+            logic.openCase("b")
+    assert logic.openCase("b").GetName() == "b"
+    # Closing the scene leaves it to others.
+    logic.forgetScene()
+    with CaseHold(Cohort.open(folder).state_folder, "b"):
+        pass
+
+
+def test_a_changed_image_is_not_taken_for_the_case(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    before = files_of(folder)
+    array = mrml.util.arrayFromVolume(volume)
+    array += 50
+    mrml.util.arrayFromVolumeModified(volume)
+    with pytest.raises(BadInputError, match="is no longer the image of the case 'a'"):
+        logic.markEmpty(volume, "axial", 0)
+    assert files_of(folder) == before
+    # Nor does the worker get it.
+    with pytest.raises(BadInputError, match="no longer the image"):
+        logic.train([volume], settings={"iterations": 1})
+
+
+def test_a_clone_is_a_case_of_its_own(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    clone = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "copy")
+    clone.Copy(volume)
+    assert scene.opened_case(clone) is None
+    assert scene.case_of(clone) != "a"
+    assert scene.opened_case(volume) is not None
+
+
+def test_another_cohort_folder_is_refused(mrml, logic, folder, tmp_path):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    logic.cohortFolder = tmp_path / "other"
+    with pytest.raises(BadInputError, match="belongs to the cohort in"):
+        logic.train([volume], settings={"iterations": 1})
+
+
+def test_a_removed_segmentation_takes_nothing_from_the_folder(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    before = files_of(folder)
+    mrml.mrmlScene.RemoveNode(logic.drawnIn(volume))
+    with pytest.raises(BadInputError, match="no longer in the scene"):
+        list(scene.exporting_case(Cohort.open(folder), volume, None, {}))
+    assert files_of(folder) == before
+
+
+def test_a_fill_that_is_out_of_date_is_not_opened(mrml, logic, folder):
+    assert main(["fill", str(folder), "--method", "shape", "--cases", "a", "--quiet"]) == 0
+    cohort = Cohort.open(folder)
+    stored = cohort.annotation("a")
+    labels = stored.labels.copy()
+    cohort.save_annotation(
+        "a", SparseAnnotation(labels, stored.ledger.with_state(Plane.AXIAL, 2, SliceState.EMPTY), GEOMETRY)
+    )
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    assert logic.panel.latest_result(volume) is None
+    (note,) = logic.openingNotes()
+    assert note.startswith("The fill of case 'a' is out of date")
+
+
+def test_a_damaged_case_does_not_keep_the_others_from_being_opened(mrml, logic, folder):
+    image = Cohort.open(folder).image_path("a")
+    image.write_bytes(image.read_bytes()[:-40])
+    assert [node.GetName() for node in logic.openCohort(folder)] == ["b", "c"]
+    assert "'a'" in logic.openingNotes()[0]
+    assert [node.GetName() for node in scene.volumes_of_scene()] == ["b", "c"]
+    with pytest.raises(BadInputError, match="'a'"):
+        logic.openCase("a")
+
+
+def test_a_scene_that_is_opened_again_goes_on_with_the_cohort(mrml, logic, folder, embedded, tmp_path):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    draw(mrml, volume, logic, 20)
+    before = files_of(folder)
+    logic.forgetScene()
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    (volume,) = scene.opened_volumes()
+    logic.cohortFolder = folder
+    logic.markSkipped(volume, "axial", 18)
+    assert files_of(folder) == before
+    draw(mrml, volume, logic, 21)
+    assert Cohort.open(folder).ledger("a").is_decided(Plane.AXIAL, 21)
+
+
+def test_a_decathlon_folder_can_be_opened(mrml, logic, tmp_path):
+    folder, labels = tmp_path / "Task", ball()
+    geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
+    facts = {
+        "name": "balls",
+        "labels": {"0": "background", "1": "ball"},
+        "training": [{"image": "./imagesTr/one.nii.gz", "label": "./labelsTr/one.nii.gz"}],
+    }
+    for part, array in (("imagesTr", noisy_image(labels)), ("labelsTr", labels)):
+        (folder / part).mkdir(parents=True)
+        write_image(folder / part / "one.nii.gz", array, geometry)
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    volumes = logic.openCohort(folder)
+    assert volumes
+    logic.markEmpty(volumes[0], "axial", 0)
+    assert Cohort.open(folder).ledger(volumes[0].GetName()).decided
+
+
+def test_many_cases_are_listed_without_opening_them(mrml, logic, tmp_path):
+    cohort = Cohort.create(tmp_path / "many", "many", {1: "ball"})
+    image = noisy_image(ball((6, 7, 8), 2.0))
+    geometry = VolumeGeometry.from_spacing(image.shape, (1.0, 1.0, 1.0))
+    for number in range(12):
+        cohort.add_case(f"case {number:02}", image, geometry)
+    assert len(logic.openCohort(cohort.folder)) == 5
+    assert [case.name for case in logic.panel.unopened_cases()] == [f"case {n:02}" for n in range(5, 12)]
+    assert len(logic.openCohort(cohort.folder)) == 5
