@@ -89,19 +89,21 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self,
         folder: str | Path,
         cases: Sequence[str] | None = None,
-        count: int = AT_FIRST,
+        count: int | None = None,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ) -> list | Job:
         """Open a cohort folder: it becomes `cohortFolder`, and some of its cases are opened; returns their volumes.
 
-        `cases` are names of cases; None: the first ones, until `count` are open. `openCase` opens the others. A case
+        `cases` are names of cases; None: the first ones, until `count` are open, by default five. `openCase` opens the
+        others. A case
         comes with its drawn slices, worklist, corrections, reference, and the fills and predictions that are up to
         date. What is marked or corrected is written into the folder at once, so that the command line and other people
         find it there. While a case is open, nobody else can open it. `openingNotes` says what was not opened.
         """
-        return self._opened.open(folder, cases, count, Waiting(waitForCompletion, onDone, onProgress))
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._opened.open(folder, cases, AT_FIRST if count is None else count, waiting)
 
     def openCase(
         self,

@@ -356,5 +356,6 @@ def _exporting_opened(
 
 def _is_same(one: SparseAnnotation, other: SparseAnnotation) -> bool:
     """Whether two annotations of a case with the same ledger say the same."""
-    undecided = (np.zeros(0, bool) if a.undecided is None else a.undecided for a in (one, other))
-    return np.array_equal(*undecided) and np.array_equal(one.drawn_labels(), other.drawn_labels())
+    nothing = np.zeros(0, dtype=bool)
+    undecided, others = (nothing if a.undecided is None else a.undecided for a in (one, other))
+    return np.array_equal(undecided, others) and np.array_equal(one.drawn_labels(), other.drawn_labels())

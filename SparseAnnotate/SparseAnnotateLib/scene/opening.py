@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,13 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     nodes.drawing = _drawing(nodes.volume, cohort, case, annotation)
     yield
     if cohort.has_reference(case):
-        yield from _noting(nodes, lambda: _open_reference(nodes, cohort, case))
+        yield from _noting(nodes, partial(_open_reference, nodes, cohort, case))
     results = {FILL: (cohort.fill_path(case), cohort.fill_confidence_path(case))}
     for run in cohort.runs():
         results[run] = cohort.prediction_path(run, case), cohort.uncertainty_path(run, case, "confidence")
     for made_by, (path, confidence) in results.items():
         if path.is_file():
-            yield from _noting(
-                nodes,
-                lambda made_by=made_by, path=path, confidence=confidence: _open_result(
-                    nodes, cohort, case, annotation, made_by, path, confidence
-                ),
-            )
+            yield from _noting(nodes, partial(_open_result, nodes, cohort, case, annotation, made_by, path, confidence))
 
 
 def _noting(nodes: OpenedNodes, open_it: Callable[[], None]) -> Iterator[None]:
