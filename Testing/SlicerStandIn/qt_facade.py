@@ -40,7 +40,9 @@ def install() -> QtWidgets.QApplication:
     slicer.util.loadUI, slicer.util.childWidgetVariables = ui_files.load_ui, ui_files.child_widget_variables
     classes = {name: as_pythonqt(ui_files.WIDGETS.get(name) or _of_pyside(name)) for name in _QT_CLASSES.split()}
     classes |= {name: _of_pyside(name) for name in _PLAIN_CLASSES.split()}
-    classes |= {cls.__name__: as_pythonqt(cls) for cls in (questions.QMessageBox, questions.QMenu)}
+    classes |= {
+        cls.__name__: as_pythonqt(cls) for cls in (questions.QMessageBox, questions.QFileDialog, questions.QMenu)
+    }
     widgets = {name: as_pythonqt(cls) for name, cls in ui_files.WIDGETS.items()}
     _install_module("qt", classes)
     _install_module("ctk", {name: cls for name, cls in widgets.items() if name.startswith("ctk")})

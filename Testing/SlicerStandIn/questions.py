@@ -77,6 +77,14 @@ class QMessageBox(QtWidgets.QMessageBox):
     warning = critical = information
 
 
+class QFileDialog(QtWidgets.QFileDialog):
+    """`getExistingDirectory` takes the next answer, a path; '' is Cancel."""
+
+    @staticmethod
+    def getExistingDirectory(parent=None, caption="", directory="", *arguments):
+        return str(ask(caption))
+
+
 class QMenu(QtWidgets.QMenu):
     """`exec()` triggers the action whose text is the next answer, or none."""
 

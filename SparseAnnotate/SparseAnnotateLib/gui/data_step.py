@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
 from ..core.messages import counted
+from .cohort_cases import CohortCases
 from .session import PanelSession
 from .step import Step
 from .volume_list import VolumeList
@@ -17,17 +21,21 @@ PLANE_BOXES = {"axial": "axialCheckBox", "coronal": "coronalCheckBox", "sagittal
 class DataStep(Step):
     """The choice of volumes and segmentation. If the grid differs, this is reported, with a button that makes a copy.
 
+    Args:
+        on_opened: called with a volume of a cohort folder that was opened and has slices to do.
+
     Attributes:
         problem: a sentence on why the selected segmentation does not match the volume; None if it does.
     """
 
-    def __init__(self, session: PanelSession):
+    def __init__(self, session: PanelSession, on_opened: Callable[[Any], None]):
         super().__init__(session, session.ui.dataSection)
         self._refused = None
         self._known: set[str] = set()
         self._watched: set[str] = set()
         self.problem: str | None = None
         self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed, self._show_volume)
+        self.cases = CohortCases(session, on_opened)
         self._stop_watching_names = lambda: None
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
@@ -72,6 +80,7 @@ class DataStep(Step):
         if session.volume is None and not self._known <= known:
             self.connect()
         self.list.show(volumes, session.volumes, session.volume)
+        session.attempt(self.cases.refresh, keep_message=True)
         for button in (self.ui.allVolumesButton, self.ui.noVolumesButton):
             session.enable(button, None if volumes else _("No volume is loaded."))
         why = session.why_no_volume

@@ -67,7 +67,7 @@ class Panel:
         )
         for _field, selector, parts in self._choices:
             explain(selector, parts)
-        self.data = DataStep(self.session)
+        self.data = DataStep(self.session, self._continue_with_drawing)
         self.recommend = RecommendStep(self.session, self._continue_with_drawing)
         self.draw = DrawStep(self.session)
         self.result = ResultStep(self.session, self.draw.offer_what_is_left)

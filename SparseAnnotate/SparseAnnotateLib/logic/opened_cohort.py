@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class OpenedCohort:
     Attributes:
         notes: on what was not opened last, as sentences.
         problem: why what was drawn could not be written into the folder, as a message; '' if it could.
+        on_written: called whenever it has been written, or could not be.
     """
 
     def __init__(self, session: Session, export: CohortExport):
@@ -59,6 +60,7 @@ class OpenedCohort:
         self._counts: dict[Path, tuple[tuple[int, int], CohortCase]] = {}
         self.notes: list[str] = []
         self.problem = ""
+        self.on_written: Callable[[], None] | None = None
 
     def open(self, folder: str | Path, cases: Sequence[str] | None, count: int, waiting: Waiting):
         """See `ConsoleLogic.openCohort`."""
@@ -140,6 +142,8 @@ class OpenedCohort:
                 slicer.util.showStatusMessage(str(error.message), 10000)
             elif not is_waiting:
                 self.update()
+            if self.on_written is not None:
+                self.on_written()
 
         if is_waiting:
             try:

@@ -73,6 +73,7 @@ class PanelLogic:
 
     def forget_calls(self) -> None:
         """Do not report the end of the current jobs any more, because the receiver is being deleted."""
+        self._opened.on_written = None
         self._session.jobs.forget()
         self._session.learning_jobs.forget()
 
@@ -120,6 +121,10 @@ class PanelLogic:
         """The cases of an opened cohort folder that are not in the scene; none for a folder that was not opened."""
         cases = self._opened.cases() if scene.opened_volumes(str(self._session.cohort_folder)) else []
         return [case for case in cases if case.volumeNode is None]
+
+    def watch_cohort(self, on_written: Callable[[], None]) -> None:
+        """Call `on_written` whenever something has been written into the cohort folder, or could not be."""
+        self._opened.on_written = on_written
 
     def keep_cohort(self) -> str:
         """Write into the cohort folder what has been drawn on its cases since; returns why that failed, or ''."""

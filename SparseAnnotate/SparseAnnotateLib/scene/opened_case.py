@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger
-from ..core.case_state import CaseState, to_do_text, with_changes_elsewhere
+from ..core.case_state import CaseState, with_changes_elsewhere
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
 from .image_checksum import image_checksum
 from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.OpenedCase"
+_SELF_ROLE = "SparseAnnotate.OpenedVolume"
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,10 @@ class OpenedCase:
 def opened_case(volume_node) -> OpenedCase | None:
     """The case that a volume was opened from; None for another volume, and for a clone of one that was opened."""
     text = volume_node.GetAttribute(_ATTRIBUTE)
-    if not text:
+    # Cloning copies attributes and references.
+    if not text or volume_node.GetNodeReferenceID(_SELF_ROLE) != volume_node.GetID():
         return None
-    found = parse_json(text, OpenedCase, _("the case of '{volume}'").format(volume=volume_node.GetName()))
-    # A clone has its original's attributes, and comes after it in the scene.
-    same = (
-        node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _case(node) == _case(volume_node)
-    )
-    return found if next(same, None) is volume_node else None
+    return _parsed(text, volume_node.GetName())
 
 
 def opened_volumes(folder: str | None = None) -> list:
@@ -55,6 +53,7 @@ def note_opened(volume_node, cohort: Cohort, case: str) -> None:
     """Store that a volume has just been opened from a case of a cohort."""
     opened = OpenedCase(str(cohort.folder), case, image_checksum(volume_node), CaseState.of(cohort, case))
     volume_node.SetAttribute(_ATTRIBUTE, to_text(opened))
+    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
 
 
 def note_agreement(volume_node, cohort: Cohort) -> None:
@@ -92,14 +91,7 @@ def agreed_ledger(own: Ledger, opened: OpenedCase, cohort: Cohort) -> Ledger:
     return with_changes_elsewhere(opened.case, own, opened.agreed, cohort)
 
 
-def has_new_to_do(own: Ledger, opened: OpenedCase) -> bool:
-    """Whether slices were recommended here since scene and folder agreed."""
-    return to_do_text(own) != opened.agreed.to_do
-
-
-def _case(node) -> tuple[str, str]:
-    text = node.GetAttribute(_ATTRIBUTE)
-    if not text:
-        return "", ""
-    found = parse_json(text, OpenedCase, _("the case of '{volume}'").format(volume=node.GetName()))
-    return found.folder, found.case
+@lru_cache(maxsize=4096)
+def _parsed(text: str, name: str) -> OpenedCase:
+    """Cached, because it is needed for each of hundreds of volumes with every click."""
+    return parse_json(text, OpenedCase, _("the case of '{volume}'").format(volume=name))

@@ -1,0 +1,110 @@
+"""Opening a cohort folder, and its cases when they are gone to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from .session import PanelSession
+from .words import in_users_language
+
+
+class CohortCases:
+    """The button that opens a cohort folder, and the list of its cases that are not open.
+
+    Args:
+        on_opened: called with a volume that was opened and has slices to do.
+    """
+
+    def __init__(self, session: PanelSession, on_opened: Callable[[Any], None]):
+        self._on_opened = on_opened
+        self._session, self._ui, self._logic = session, session.ui, session.logic
+        self._shown: list[str] = []
+        self._problem = ""
+        self.unopened: list = []
+        self._logic.panel.watch_cohort(session.refresh_soon)
+        session.on_click(self._ui.openCohortButton, self._open_cohort)
+        session.on_click(self._ui.openCaseButton, self._open_case)
+
+    def refresh(self) -> None:
+        """Show the cases that are not open, and write what has been drawn into the folder."""
+        session, ui = self._session, self._ui
+        self.unopened = cases = self._logic.panel.unopened_cases()
+        rows = [self._row(case) for case in cases]
+        if rows != self._shown:
+            chosen = ui.casesSelector.currentText
+            self._shown = rows
+            ui.casesSelector.clear()
+            ui.casesSelector.addItems(rows)
+            if chosen in rows:
+                ui.casesSelector.setCurrentIndex(rows.index(chosen))
+        for widget in (ui.casesSelector, ui.openCaseButton):
+            widget.visible = bool(rows)
+        for widget in (ui.openCohortButton, ui.openCaseButton):
+            session.enable(widget, session.why_busy)
+        problem = self._logic.panel.keep_cohort()
+        if problem and problem != self._problem:
+            session.say(problem, is_error=True)
+        self._problem = problem
+
+    def _row(self, case) -> str:
+        if not case.toDo:
+            return case.name
+        return _("{case} ({count} to do)").format(case=case.name, count=case.toDo)
+
+    def _open_cohort(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(
+            None, _("Open a cohort folder"), str(self._logic.cohortFolder.parent)
+        )
+        if folder:
+            self.open(folder)
+
+    def open(self, folder: str) -> None:
+        """Open a cohort folder."""
+        self._session.start(
+            _("Opening the cohort"), lambda **how: self._logic.openCohort(folder, **how), self._cohort_opened
+        )
+
+    def _cohort_opened(self, nodes: list) -> None:
+        # It also becomes the cohort folder of the scene.
+        self._ui.cohortFolderSelector.currentPath = str(self._logic.cohortFolder)
+        self._show(nodes)
+
+    def _open_case(self) -> None:
+        index = self._ui.casesSelector.currentIndex
+        if 0 <= index < len(self.unopened):
+            self.open_case(self.unopened[index].name)
+
+    def open_case(self, name: str) -> None:
+        """Open a case of the cohort folder, and go on with its slices."""
+        self._session.start(
+            _("Opening '{case}'").format(case=name),
+            lambda **how: self._logic.openCase(name, **how),
+            lambda node: self._show([node], active=node),
+        )
+
+    def _show(self, nodes: list, active=None) -> None:
+        """Check the volumes that were opened, and show one of them."""
+        parameters = self._session.parameters
+        parameters.volumes = [*parameters.volumes, *(node for node in nodes if node not in parameters.volumes)]
+        if active is not None or parameters.volume not in nodes:
+            parameters.volume = active if active is not None else (nodes or [parameters.volume])[0]
+        self._session.refresh()
+        if parameters.volume is not None:
+            self._logic.panel.show_volume(parameters.volume)
+            if any(
+                not item.state.is_decided and item.volumeNode is parameters.volume for item in self._session.worklist
+            ):
+                self._on_opened(parameters.volume)
+        notes = self._logic.openingNotes()
+        if notes:
+            more = len(notes) - 1
+            text = in_users_language(notes[0])
+            if more:
+                text += " " + _("({count} more notes: see logic.openingNotes() in the Python console)").format(
+                    count=more
+                )
+            self._session.say(text, is_error=True)

@@ -1,0 +1,108 @@
+"""A cohort folder in the panel: opened by a click, its cases when they are gone to, written back by *Drawn*."""
+
+from __future__ import annotations
+
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.case_hold import CaseHold
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A cohort of seven cases, made and recommended on the command line."""
+    from SparseAnnotateLib.command_line.main import main
+
+    cohort = Cohort.create(tmp_path / "seven", "seven", {1: "ball"})
+    labels = ball()
+    geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
+    for number in range(7):
+        cohort.add_case(f"case {number}", noisy_image(labels, number), geometry)
+    cohort.save_annotation("case 0", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [12]))
+    assert main(["recommend", str(cohort.folder), "--per-volume", "4", "--quiet"]) == 0
+    return cohort.folder
+
+
+def opened(panel, facade, folder):
+    facade.answers.append(str(folder))
+    panel.ui.openCohortButton.click()
+    panel.idle()
+
+
+def test_a_worklist_of_the_command_line_is_drawn_in_slicer(panel, facade, folder):
+    assert panel.ui.openCaseButton.isHidden()
+    opened(panel, facade, folder)
+    assert panel.message == ""
+    assert panel.ui.volumeList.count == 5
+    assert panel.widget.logic.cohortFolder == folder
+    assert panel.panel.session.parameters.cohortFolder == str(folder)
+    assert [panel.ui.casesSelector.itemText(n) for n in range(2)] == ["case 5 (4 to do)", "case 6 (4 to do)"]
+    cohort = Cohort.open(folder)
+    assert len(panel.items) == sum(len(cohort.ledger(f"case {n}").entries) for n in range(5))
+    panel.labels = ball()
+    item = panel.panel.draw.table.chosen()
+    panel.paint(item.index)
+    panel.ui.drawnButton.click()
+    panel.idle()
+    case = item.volumeNode.GetName()
+    panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
+    assert cohort.annotation(case).labels[item.index].any()
+    assert panel.message == "" or "case" not in panel.message
+
+
+def test_a_case_is_opened_when_it_is_gone_to(panel, facade, folder):
+    opened(panel, facade, folder)
+    panel.ui.casesSelector.setCurrentIndex(1)
+    panel.ui.openCaseButton.click()
+    panel.idle()
+    assert panel.panel.session.volume.GetName() == "case 6"
+    assert [panel.ui.casesSelector.itemText(n) for n in range(panel.ui.casesSelector.count)] == ["case 5 (4 to do)"]
+    with CaseHold(Cohort.open(folder).state_folder, "case 5"):
+        panel.ui.openCaseButton.click()
+        panel.idle()
+        assert "The case 'case 5' is open elsewhere" in panel.message
+    panel.ui.openCaseButton.click()
+    panel.idle()
+    assert panel.panel.session.volume.GetName() == "case 5"
+    assert panel.ui.openCaseButton.isHidden()
+
+
+def test_what_cannot_be_written_back_is_said(panel, facade, folder):
+    opened(panel, facade, folder)
+    cohort = Cohort.open(folder)
+    volume = panel.panel.session.volume
+    case = volume.GetName()
+    stored = cohort.annotation(case)
+    labels, geometry = ball(), stored.geometry
+    cohort.save_annotation(case, SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [3]))
+    panel.labels = labels
+    item = panel.panel.draw.table.chosen()
+    panel.paint(item.index)
+    panel.ui.drawnButton.click()
+    panel.until(lambda: "was changed elsewhere" in panel.message)
+    assert cohort.annotation(case).ledger.indices(Plane.AXIAL) == [3]
+
+
+def test_cancelled_and_wrong_folders(panel, facade, tmp_path):
+    opened(panel, facade, "")
+    assert panel.message == ""
+    (tmp_path / "empty").mkdir()
+    opened(panel, facade, tmp_path / "empty")
+    assert "empty" in panel.message
+    assert panel.ui.volumeList.count == 0
+
+
+def test_the_next_step_is_the_next_case(panel, facade, folder):
+    cohort = Cohort.open(folder)
+    for number in range(5):
+        # Nothing left to do in the cases that are opened first.
+        stored = cohort.annotation(f"case {number}")
+        drawn = SparseAnnotation.from_slices(ball(), stored.geometry, Plane.AXIAL, [12])
+        cohort.save_annotation(f"case {number}", drawn)
+    opened(panel, facade, folder)
+    assert panel.ui.nextStepLabel.text == "Go on with the next case, 'case 5'."
+    panel.ui.nextStepButton.click()
+    panel.idle()
+    assert panel.panel.session.volume.GetName() == "case 5"
+    assert panel.panel.draw.table.chosen().volumeNode.GetName() == "case 5"
