@@ -21,9 +21,9 @@ FACTS_FILE = Path(__file__).with_name("slicer_names.json")
 _QT_CLASSES = """
     QAction QBrush QButtonGroup QCheckBox QColor QComboBox QDoubleSpinBox QEvent QFileDialog QFont QFormLayout QFrame
     QGridLayout QGroupBox QHBoxLayout QHeaderView QIcon QKeyEvent QKeySequence QLabel QLineEdit QListWidget
-    QListWidgetItem QMenu QMessageBox QObject QPlainTextEdit QProcess QProcessEnvironment QProgressBar QPushButton QRadioButton QScrollArea
-    QSettings QShortcut QSize QSizePolicy QSpinBox QStackedWidget QTableWidget QTableWidgetItem QTimer QToolButton
-    QVBoxLayout QWidget
+    QListWidgetItem QMenu QMessageBox QObject QPlainTextEdit QProcess QProcessEnvironment QProgressBar QPushButton
+    QRadioButton QScrollArea QSettings QShortcut QSize QSizePolicy QSpinBox QStackedWidget QTableWidget
+    QTableWidgetItem QTimer QToolButton QVBoxLayout QWidget
 """
 _CTK_CLASSES = "ctkCollapsibleButton ctkCollapsibleGroupBox ctkPathLineEdit ctkSearchBox"
 _MRML_CLASSES = """

@@ -101,6 +101,14 @@ class OpenedCohort:
         cohort, opened = self._session.cohort(), self._volumes()
         return [self._case(cohort, case.name, opened.get(case.name)) for case in cohort.cases]
 
+    def unopened(self) -> list[CohortCase]:
+        """The cases of an opened cohort folder that are not in the scene; none of a folder that was not opened."""
+        opened = self._volumes()
+        if not opened or not self._session.has_cohort:
+            return []
+        cohort = self._session.cohort()
+        return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
+
     def update(self, volume_node=None, is_waiting: bool = False) -> None:
         """Write into the folder what has been drawn in opened volumes since.
 
@@ -165,8 +173,7 @@ class OpenedCohort:
 
     def _volumes(self) -> dict[str, Any]:
         """The opened volumes of the cohort folder by the name of their case."""
-        nodes = scene.opened_volumes(str(self._session.cohort_folder))
-        return {scene.case_of(node): node for node in nodes}
+        return scene.opened_volumes(str(self._session.cohort_folder))
 
     def _is_pending(self, node) -> bool:
         key = node.GetID()

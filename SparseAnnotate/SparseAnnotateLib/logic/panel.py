@@ -119,8 +119,7 @@ class PanelLogic:
 
     def unopened_cases(self) -> list[CohortCase]:
         """The cases of an opened cohort folder that are not in the scene; none for a folder that was not opened."""
-        cases = self._opened.cases() if scene.opened_volumes(str(self._session.cohort_folder)) else []
-        return [case for case in cases if case.volumeNode is None]
+        return self._opened.unopened()
 
     def watch_cohort(self, on_written: Callable[[], None]) -> None:
         """Call `on_written` whenever something has been written into the cohort folder, or could not be."""

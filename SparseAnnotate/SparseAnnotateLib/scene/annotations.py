@@ -257,8 +257,9 @@ def knowledge_mark(volume_node) -> str:
 
 
 def drawing_mark(volume_node) -> str:
-    """A text that changes whenever a slice of a volume is recommended, marked or cleared, or something is corrected."""
-    segmentation = annotated_segmentation(volume_node)
+    """A text that changes whenever a slice of an opened volume is recommended, marked or cleared, or is corrected."""
+    # Not `annotated_segmentation`, which looks for sequences: this is asked of hundreds of volumes with every click.
+    segmentation = volume_node.GetNodeReference(_SEGMENTATION_ROLE)
     return f"{ledger_text(segmentation)} {corrections_mark(segmentation)}" if segmentation is not None else ""
 
 

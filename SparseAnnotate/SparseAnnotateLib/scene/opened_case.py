@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import slicer
 
@@ -42,11 +43,11 @@ def opened_case(volume_node) -> OpenedCase | None:
     return _parsed(text, volume_node.GetName())
 
 
-def opened_volumes(folder: str | None = None) -> list:
-    """The volumes of the scene that were opened from a cohort folder, or from this one."""
+def opened_volumes(folder: str) -> dict[str, Any]:
+    """The volumes of the scene that were opened from a cohort folder, by the names of their cases."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     found = [(node, opened_case(node)) for node in nodes if node.GetAttribute(_ATTRIBUTE)]
-    return [node for node, opened in found if opened is not None and folder in (None, opened.folder)]
+    return {opened.case: node for node, opened in found if opened is not None and opened.folder == folder}
 
 
 def note_opened(volume_node, cohort: Cohort, case: str) -> None:

@@ -255,8 +255,8 @@ def test_a_scene_that_is_opened_again_goes_on_with_the_cohort(mrml, logic, folde
     logic.forgetScene()
     embedded.save_scene(tmp_path / "scene.mrb")
     embedded.load_scene(tmp_path / "scene.mrb")
-    (volume,) = scene.opened_volumes()
     logic.cohortFolder = folder
+    (volume,) = scene.opened_volumes(str(folder)).values()
     logic.markSkipped(volume, "axial", 18)
     assert files_of(folder) == before
     draw(mrml, volume, logic, 21)
