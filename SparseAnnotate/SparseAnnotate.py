@@ -21,6 +21,7 @@ from slicer.util import VTKObservationMixin
 
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import DEFAULT_DEVICE
+from SparseAnnotateLib.core.cohort_file import COHORT_FILE
 from SparseAnnotateLib.interpolation import DEFAULT_METHOD, INTERPOLATORS
 from SparseAnnotateLib.logic import STARTS, ConsoleLogic
 from SparseAnnotateLib.runs import AUTO, DEFAULT_PRESET, LOSSES, PRESETS, base_networks
@@ -213,6 +214,21 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.panel is not None:
             self.panel.scene_changed()
 
+    def openCohort(self, folder: str | Path) -> list:
+        """Open a cohort folder, in the panel, too; returns the volumes of its cases that were opened."""
+        assert self.logic is not None
+        assert self.panel is not None
+        nodes = self.logic.openCohort(folder)
+        assert isinstance(nodes, list)
+        parameters = self.logic.getParameterNode()
+        parameters.cohortFolder = str(self.logic.cohortFolder)
+        if self.panel.session.parameters is not None:
+            self.panel.data.cases.show_opened(nodes)
+        else:  # another module is shown
+            parameters.volumes = [*parameters.volumes, *(node for node in nodes if node not in parameters.volumes)]
+            parameters.volume = nodes[0] if nodes else parameters.volume
+        return nodes
+
     def onReload(self):
         # The new panel starts at the top: if the column stayed scrolled down, it would not be visible.
         if self.panel is not None:  # None if the setup has failed
@@ -222,6 +238,34 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in [n for n in sys.modules if n.split(".")[0] == "SparseAnnotateLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+
+
+class SparseAnnotateFileReader:
+    """Lets Slicer open the file `cohort.json` of a cohort folder: with 'Add data', or dropped on the window."""
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def description(self) -> str:
+        return _("SparseAnnotate cohort")
+
+    def fileType(self) -> str:
+        return "SparseAnnotateCohort"
+
+    def extensions(self) -> list[str]:
+        return [_("SparseAnnotate cohort") + " (cohort.json)", _("SparseAnnotate cohort") + " (*.json)"]
+
+    def canLoadFileConfidence(self, filePath: str) -> float:
+        """Above the confidence of Slicer's own readers of .json files, but only for a cohort."""
+        return 0.9 if Path(filePath).name == COHORT_FILE else 0.0
+
+    def load(self, properties) -> bool:
+        with slicer.util.tryWithErrorDisplay(_("The cohort could not be opened."), waitCursor=True):
+            widget = slicer.util.getModuleWidget("SparseAnnotate")
+            nodes = widget.openCohort(Path(properties["fileName"]).parent)
+            self.parent.loadedNodes = [node.GetID() for node in nodes]
+            return True
+        return False
 
 
 class SparseAnnotateTest(ScriptedLoadableModuleTest):

@@ -65,10 +65,11 @@ class CohortCases:
     def open(self, folder: str) -> None:
         """Open a cohort folder."""
         self._session.start(
-            _("Opening the cohort"), lambda **how: self._logic.openCohort(folder, **how), self._cohort_opened
+            _("Opening the cohort"), lambda **how: self._logic.openCohort(folder, **how), self.show_opened
         )
 
-    def _cohort_opened(self, nodes: list) -> None:
+    def show_opened(self, nodes: list) -> None:
+        """Show the volumes of a cohort that has just been opened."""
         # It also becomes the cohort folder of the scene.
         self._ui.cohortFolderSelector.currentPath = str(self._logic.cohortFolder)
         self._show(nodes)

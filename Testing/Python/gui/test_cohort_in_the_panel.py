@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from small_volumes import ball, noisy_image
@@ -106,3 +108,23 @@ def test_the_next_step_is_the_next_case(panel, facade, folder):
     panel.idle()
     assert panel.panel.session.volume.GetName() == "case 5"
     assert panel.panel.draw.table.chosen().volumeNode.GetName() == "case 5"
+
+
+def test_slicer_opens_the_file_of_a_cohort(panel, facade, folder, mrml, monkeypatch):
+    from SparseAnnotate import SparseAnnotateFileReader
+
+    reader = SparseAnnotateFileReader(SimpleNamespace(loadedNodes=[]))
+    monkeypatch.setattr(
+        mrml.util, "getModuleWidget", lambda name: {"SparseAnnotate": panel.widget}[name], raising=False
+    )
+    assert reader.canLoadFileConfidence(str(folder / "cohort.json")) > 0.6
+    assert reader.canLoadFileConfidence(str(folder / "other.json")) == 0.0
+    assert reader.load({"fileName": str(folder / "cohort.json")})
+    panel.idle()
+    assert [mrml.mrmlScene.GetNodeByID(node).GetName() for node in reader.parent.loadedNodes][:2] == [
+        "case 0",
+        "case 1",
+    ]
+    assert panel.ui.casesSelector.count == 2
+    assert panel.panel.session.parameters.cohortFolder == str(folder)
+    assert panel.panel.draw.table.chosen() is not None
