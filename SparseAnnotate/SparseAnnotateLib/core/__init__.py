@@ -3,7 +3,7 @@
 Imports only packages that Slicer bundles, and neither Slicer, Qt nor torch.
 """
 
-from .annotation import Provenance, SparseAnnotation
+from .annotation import SparseAnnotation
 from .cohort import Cohort
 from .cohort_file import Case
 from .device import DEFAULT_DEVICE
@@ -23,6 +23,7 @@ from .geometry import VolumeGeometry
 from .ledger import Ledger, LedgerEntry, SliceState
 from .planes import Plane, SliceRef
 from .progress import Progress, RemainingTime, Watch
+from .provenance import Provenance
 
 __all__ = [
     "DEFAULT_DEVICE",

@@ -1,11 +1,10 @@
-"""Sparse annotation: labels that count on drawn slices only, and where every voxel's label came from."""
+"""Sparse annotation: labels that count on drawn slices, and corrections of single voxels."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 
 import numpy as np
 
@@ -16,15 +15,6 @@ from .ledger import Ledger, SliceState
 from .messages import _
 from .planes import Plane, slice_layer
 from .unknown_structures import UnknownStructures
-
-
-class Provenance(IntEnum):
-    """Where a voxel's label came from."""
-
-    NONE = 0
-    DRAWN = 1
-    FILLED = 2
-    PREDICTED = 3
 
 
 def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
@@ -320,10 +310,6 @@ class SparseAnnotation:
         if self.corrections is not None:
             digest.update(self.corrections.fingerprint().encode())
         return digest.hexdigest()[:16]
-
-    def provenance(self, elsewhere: Provenance) -> np.ndarray:
-        """(K, J, I) uint8 of Provenance values: drawn where a person has decided, `elsewhere` on all other voxels."""
-        return np.where(self.decided_mask(), Provenance.DRAWN, elsewhere).astype(np.uint8)
 
     def _check_undecided(self) -> None:
         if self.undecided is None:

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError
 from ..core.messages import counted, joined
+from .provenance_box import ProvenanceBox
 from .session import PanelSession
 from .step import Step
 from .structure_menu import StructureMenu
@@ -27,6 +28,7 @@ class ResultStep(Step):
         self._why_none = _("Fill between slices first, or run a model on this volume.")
         self._before_apply = before_apply
         self._structures = StructureMenu(session, ui.resultStructuresButton)
+        self._provenance = ProvenanceBox(session)
         session.on_click(ui.applyButton, self._apply)
         session.on_click(ui.discardButton, self._discard)
         session.on_click(ui.undoButton, self._undo)
@@ -48,6 +50,7 @@ class ResultStep(Step):
         for button in (ui.applyButton, ui.discardButton):
             session.enable(button, why)
         self._structures.offer(self.logic.panel.shared_structures(session.volume, node))
+        session.attempt(self._provenance.refresh, keep_message=True)
         has_overlay = node is not None and self.logic.confidenceNode(node) is not None
         session.enable(ui.confidenceCheckBox, why or (None if has_overlay else _("This result has no confidence.")))
         can_undo = session.volume is not None and self.logic.panel.can_undo(session.volume)

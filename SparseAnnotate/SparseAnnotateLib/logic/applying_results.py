@@ -87,6 +87,8 @@ class ApplyingResults:
                 lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node),
             )
         scene.remember_applied(segmentation, volume_node, labels, identifiers)
+        for segment_id in identifiers.values():
+            scene.note_source(segmentation, segment_id, result_node)
         self._reports[segmentation.GetID()] = tuple(report)
         return [name for name in scene.segment_names(result_node) if name not in applied]
 

@@ -10,7 +10,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .. import scene
 from ..client import Job, Steps
-from ..core import DEFAULT_DEVICE, CaseFigures, Cohort, Ledger, Plane, Progress, SliceState
+from ..core import DEFAULT_DEVICE, CaseFigures, Cohort, Ledger, Plane, Progress, Provenance, SliceState
 from ..core.corrections import Corrections
 from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
 from ..selection import AnnotationPlan, Budget, FeatureSettings, PlanSettings, Scope, SelectionSettings
@@ -28,6 +28,7 @@ from .panel import PanelLogic
 from .recommending import Recommending
 from .session import Session, Waiting
 from .slice_starts import start_slice
+from .sources_of_voxels import SourcesOfVoxels
 from .undoable_changes import UndoableChanges
 
 
@@ -56,6 +57,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._modelling = Modelling(self.session, self._export)
         self._learning = LiveLearning(self.session, self._export, self._changes)
         self._opened = OpenedCohort(self.session, self._export)
+        self._sources = SourcesOfVoxels(self.session)
         self._environment = Environment(self.session)
         self.panel = PanelLogic(
             self.session,
@@ -66,6 +68,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             self._modelling,
             self._learning,
             self._opened,
+            self._sources,
             Measuring(self.session),
             self._environment,
         )
@@ -146,7 +149,16 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     def forgetScene(self) -> None:
         """Forget everything that belongs to the scene; call this when the scene is closed."""
-        for part in (self._changes, self._fills, self._applying, self._correcting, self._learning, self._opened):
+        parts = (
+            self._changes,
+            self._fills,
+            self._applying,
+            self._correcting,
+            self._learning,
+            self._opened,
+            self._sources,
+        )
+        for part in parts:
             part.forget_scene()
 
     def _drawing_changed(self, marked_volume=None) -> None:
@@ -503,6 +515,37 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     def applyReport(self, volumeNode) -> tuple[str, ...]:
         """Notes on the last `applyFill` on a volume, as sentences."""
         return self._applying.report(volumeNode)
+
+    def provenance(
+        self, volumeNode, waitForCompletion: bool = True, onDone: Callable | None = None
+    ) -> Provenance | Job:
+        """Where each voxel of the segmentation that is drawn in comes from: a Provenance.
+
+        Its `sources` is a (K, J, I) array, `names` names its values: 'drawn', 'corrected', 'filled (METHOD)',
+        'predicted (RUN)', or 'painted, not marked'; `counts()` counts the voxels. `applyFill` replaces only voxels
+        that were filled, predicted or painted.
+        """
+        return self._sources.of(volumeNode, Waiting(waitForCompletion, onDone))
+
+    def showProvenance(
+        self, volumeNode, shown: bool = True, waitForCompletion: bool = True, onDone: Callable | None = None
+    ):
+        """Color the slice views by where the voxels come from; returns the label volume's node. Or remove that."""
+        return self._sources.show(volumeNode, shown, Waiting(waitForCompletion, onDone))
+
+    def writeSegmentation(self, volumeNode, path: str | Path) -> Path:
+        """Write the segmentation that is drawn in as a label file (NRRD, NIfTI or MetaImage), with label values 1, 2,
+        ... in the order of the segments.
+
+        Where its voxels come from is written beside it, to NAME.provenance.nrrd, whose path is returned;
+        `readProvenance` reads that.
+        """
+        return self._sources.write(volumeNode, Path(path))
+
+    @staticmethod
+    def readProvenance(volumeNode, path: str | Path) -> Provenance:
+        """What `writeSegmentation` has written about where the voxels of a volume come from."""
+        return Provenance.read(path, scene.geometry_of(volumeNode))
 
     def undo(self, volumeNode) -> None:
         """Undo the last change of the module in the segmentation of this volume."""

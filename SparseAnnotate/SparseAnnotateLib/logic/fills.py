@@ -72,7 +72,8 @@ class Fills:
             )
             self._last = {key: done}  # only one, because of its memory
             report = FillReport(done.summary, done.warnings)
-            return _new_fill(volume_node, segmentation, done.fill.labels, done.fill.confidence, values, report, origin)
+            made = done.fill.labels, done.fill.confidence, values, report, origin
+            return _new_fill(volume_node, segmentation, *made, method)
         case, label_of = scene.case_of(volume_node), {}
 
         def prepare():
@@ -97,7 +98,9 @@ class Fills:
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
             yield None
             values = label_of | values_of(results[0])
-            return _new_fill(volume_node, segmentation, labels, confidence, values, report, origin)
+            others = [name for name in (run, *earlier) if name]
+            how = f"{method} with {', '.join(others)}" if others else method
+            return _new_fill(volume_node, segmentation, labels, confidence, values, report, origin, how)
 
         return self._session.do("fill", prepare(), finish, waiting)
 
@@ -124,8 +127,9 @@ def report_of(result_node) -> FillReport:
     return parse_json(text, FillReport, _("the report of '{name}'").format(name=result_node.GetName()))
 
 
-def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin):
+def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin, method: str):
     node = new_result(volume_node, segmentation_node, scene.FILL, labels, values, origin)
+    scene.set_method(node, method)
     scene.new_confidence(node, volume_node, confidence)
     store_report(node, report)
     return node

@@ -24,6 +24,7 @@ from .opened_cohort import CohortCase, OpenedCohort
 from .recommending import Recommending
 from .session import Session, Waiting
 from .slice_starts import start_slice
+from .sources_of_voxels import SourcesOfVoxels, share_of_each
 from .undoable_changes import UndoableChanges
 
 
@@ -40,13 +41,14 @@ class PanelLogic:
         modelling: Modelling,
         learning: LiveLearning,
         opened: OpenedCohort,
+        sources: SourcesOfVoxels,
         measuring: Measuring,
         environment: Environment,
     ):
         self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
         self._modelling, self._learning, self._measuring = modelling, learning, measuring
-        self._opened = opened
+        self._opened, self._sources = opened, sources
         self._environment = environment
 
     # --- the worker -----------------------------------------------------------------------------------------------
@@ -407,6 +409,14 @@ class PanelLogic:
             node.GetDisplayNode().SetVisibility(node is result_node)
             if node is not result_node and scene.confidence_of(node) is not None:
                 scene.hide_confidence(scene.confidence_of(node))
+
+    def provenance_is_current(self, volume_node) -> bool:
+        """Whether what `showProvenance` shows of a volume is up to date; True when nothing is shown."""
+        return self._sources.is_current(volume_node)
+
+    def share_of_each_source(self, provenance) -> dict[str, float]:
+        """Share of the labeled voxels by the name of their source, the most first."""
+        return share_of_each(provenance)
 
     def discard(self, result_node) -> None:
         """Remove a result and its confidence; a drawing is never removed."""

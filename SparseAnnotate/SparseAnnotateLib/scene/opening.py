@@ -21,7 +21,7 @@ from .confidence import new_confidence
 from .corrections_store import store_corrections
 from .ledger_store import store_ledger
 from .opened_case import note_opened
-from .results import FILL, origin_now, set_made_by, store_origin
+from .results import FILL, origin_now, set_made_by, set_method, store_origin
 from .segmentation_nodes import new_segmentation
 from .undecided_store import store_undecided
 from .volume_nodes import vtk_matrix
@@ -149,6 +149,7 @@ def _open_result(
     name = slicer.mrmlScene.GenerateUniqueName(f"{nodes.volume.GetName()} {made_by}")
     node = new_segmentation(name, labels, names, nodes.volume, like=nodes.drawing)
     set_made_by(node, made_by)
+    set_method(node, Origin.from_facts(facts).method)
     own = _with_unnamed(cohort.labels, annotation.label_values())
     store_origin(node, origin_now(nodes.volume, annotation, own))
     nodes.results.append(node)

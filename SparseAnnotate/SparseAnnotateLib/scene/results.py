@@ -26,6 +26,7 @@ FILL = "fill"
 _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
 _ORIGIN_ATTRIBUTE = "SparseAnnotate.MadeFrom"
 _REPORT_ATTRIBUTE = "SparseAnnotate.Report"
+_METHOD_ATTRIBUTE = "SparseAnnotate.Method"
 _MAX_NAMED = 6
 
 
@@ -57,6 +58,16 @@ def set_made_by(result_node, made_by: str) -> None:
 def made_by(node) -> str | None:
     """What made a result: FILL, or the name of a run; None for a segmentation that is not a result."""
     return node.GetAttribute(_MADE_BY_ATTRIBUTE)
+
+
+def set_method(result_node, method: str) -> None:
+    """Record how a fill was made: the name of the method, and of the run that took part."""
+    result_node.SetAttribute(_METHOD_ATTRIBUTE, method)
+
+
+def method_of(result_node) -> str:
+    """How a fill was made; '' when it is not known."""
+    return result_node.GetAttribute(_METHOD_ATTRIBUTE) or ""
 
 
 def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]) -> ResultOrigin:

@@ -10,7 +10,6 @@ from SparseAnnotateLib.core import (
     Ledger,
     LedgerEntry,
     Plane,
-    Provenance,
     SliceState,
     SparseAnnotation,
     VolumeGeometry,
@@ -52,8 +51,6 @@ def test_density_is_the_share_of_supervised_voxels_for_any_planes(axial, coronal
             ledger = ledger.with_state(plane, index, SliceState.DRAWN)
     annotation = SparseAnnotation(labels(), ledger, GEOMETRY)
     assert annotation.density() == pytest.approx(annotation.supervised_mask().mean())
-    provenance = annotation.provenance(Provenance.FILLED)
-    assert (provenance == Provenance.DRAWN).sum() == annotation.supervised_mask().sum()
 
 
 def test_recommending_again_keeps_what_is_decided_and_forgets_what_was_to_do():

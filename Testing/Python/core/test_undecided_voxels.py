@@ -24,6 +24,7 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.core.known_slices import drawn_from_known
 from SparseAnnotateLib.core.oracle import drawn_from_reference
+from SparseAnnotateLib.core.provenance import DRAWN
 from SparseAnnotateLib.interpolation import interpolator_named
 from SparseAnnotateLib.interpolation.filling import changed_slices, finished_fill
 from SparseAnnotateLib.interpolation.leave_one_out import evidence_of, rounds
@@ -50,7 +51,7 @@ def test_an_undecided_voxel_is_never_supervised_nor_copied(undecided, labels, ot
     annotation.restore_drawn(restored)
     np.testing.assert_array_equal(restored, np.where(drawn & ~undecided, labels, other))
     assert annotation.label_values() == sorted(set(labels[drawn & ~undecided].tolist()) - {0})
-    np.testing.assert_array_equal(annotation.provenance(Provenance.FILLED) == Provenance.DRAWN, drawn & ~undecided)
+    np.testing.assert_array_equal(Provenance.of(annotation).sources == DRAWN, drawn & ~undecided)
     assert (annotation.undecided is None) == (not (drawn & undecided).any())
 
 

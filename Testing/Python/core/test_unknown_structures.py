@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from SparseAnnotateLib.core import Cohort, Ledger, Plane, Provenance, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import Cohort, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.oracle import drawn_from_reference
 from SparseAnnotateLib.core.planes import slice_layer
 from SparseAnnotateLib.core.structure_notes import structure_sentences
@@ -65,7 +65,6 @@ def test_each_voxel_and_structure_is_known_in_known_out_or_unknown(annotation):
             number = unknown.index[voxel]
             assert set(unknown.sets[number - 1] if number else ()) == set(NAMES) - decided
     assert np.array_equal(annotation.decided_mask(), supervised & (unknown.index == 0))
-    assert np.array_equal(annotation.provenance(Provenance.FILLED) == Provenance.DRAWN, annotation.decided_mask())
 
 
 def test_a_result_keeps_unknown_structures_where_a_slice_shows_nothing(annotation):

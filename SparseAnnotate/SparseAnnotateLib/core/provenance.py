@@ -1,0 +1,111 @@
+"""Where each voxel of a segmentation comes from: drawn, corrected, filled, predicted, or painted and never marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .annotation import SparseAnnotation
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .images import read_facts, read_labels, write_image
+from .messages import _
+from .structure_values import names_as_facts, names_from_facts
+
+NOT_LABELED, DRAWN, CORRECTED, PAINTED = range(4)
+_FIRST_RESULT = 4
+# Written into files, so not translated.
+_NAMES = {DRAWN: "drawn", CORRECTED: "corrected", PAINTED: "painted, not marked"}
+
+
+def filled_by(method: str) -> str:
+    """The name of the source of voxels that a fill has labeled."""
+    return f"filled ({method})" if method else "filled"
+
+
+def predicted_by(run: str) -> str:
+    """The name of the source of voxels that a run has labeled."""
+    return f"predicted ({run})"
+
+
+@dataclass(eq=False)
+class Provenance:
+    """The source of each voxel.
+
+    Attributes:
+        sources: (K, J, I) uint8. NOT_LABELED: background that nobody has drawn; DRAWN: on a drawn slice, background
+            too; CORRECTED; PAINTED: labeled by hand on a slice that was never marked; from 4 on: results.
+        names: each value that occurs, and its name.
+
+    Example::
+
+        provenance = Provenance.of(annotation)
+        provenance.enter("filled (auto)", labels > 0)
+        print(provenance.counts())
+    """
+
+    sources: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, annotation: SparseAnnotation) -> Provenance:
+        """What a person has decided; the other voxels are NOT_LABELED."""
+        sources = annotation.supervised_mask().astype(np.uint8)  # DRAWN is 1
+        sources[annotation.corrected_mask()] = CORRECTED
+        found = cls(sources)
+        found.names = {value: name for value, name in _NAMES.items() if (sources == value).any()}
+        return found
+
+    def enter(
+        self, name: str, mask: np.ndarray, region: tuple[slice, ...] = (), known: np.ndarray | None = None
+    ) -> None:
+        """Enter the source of voxels that no person has decided, and that have no source yet.
+
+        Args:
+            name: of the source; 'painted, not marked' for PAINTED. mask: bool, of the shape of the region of the
+                volume; without `region`, of the volume.
+            known: bool, of the same shape: where a person has decided the structure that these voxels show. On a drawn
+                slice that was not marked for it, it comes from somewhere else. None: wherever anything was decided.
+
+        Raises BadInputError for more than 251 results.
+        """
+        part = self.sources[region] if region else self.sources
+        free = mask & (part == NOT_LABELED)
+        if known is not None:
+            free |= mask & (part == DRAWN) & ~known
+        if free.any():
+            part[free] = self._value(name)
+
+    def counts(self) -> dict[str, int]:
+        """Number of voxels by the name of their source, the most first."""
+        number = np.bincount(self.sources.reshape(-1), minlength=_FIRST_RESULT)
+        found = {name: int(number[value]) for value, name in self.names.items() if number[value]}
+        return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+    def write(self, path: str | Path, geometry: VolumeGeometry) -> None:
+        """Write the sources as a label file (NRRD) with their names. Raises BadInputError or FileWriteError."""
+        if Path(path).suffix != ".nrrd":
+            raise BadInputError(
+                _("Write the sources of voxels to a file that ends with .nrrd, not '{path}'.").format(path=path)
+            )
+        write_image(path, self.sources, geometry, facts=names_as_facts(self.names))
+
+    @classmethod
+    def read(cls, path: str | Path, geometry: VolumeGeometry) -> Provenance:
+        """What `write` has written. Raises BadInputError when the file is damaged, or has another grid or no names."""
+        sources, names = read_labels(path, geometry), names_from_facts(read_facts(path))
+        if names is None or set(np.unique(sources).tolist()) - {NOT_LABELED, *names}:
+            raise BadInputError(_("'{path}' does not tell the names of the sources of its voxels.").format(path=path))
+        return cls(sources, names)
+
+    def _value(self, name: str) -> int:
+        known = {n: value for value, n in {**_NAMES, **self.names}.items()}
+        if name not in known:
+            value = max(_FIRST_RESULT - 1, *known.values()) + 1
+            if value > np.iinfo(np.uint8).max:
+                raise BadInputError(_("The voxels come from more results than can be told apart (251)."))
+            known[name] = value
+        self.names[known[name]] = name
+        return known[name]

@@ -1,0 +1,95 @@
+"""Where the voxels of a drawing come from: computed, shown, and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import scene
+from ..client import Steps
+from ..core import Provenance
+from ..core.errors import BadInputError
+from ..core.images import write_image
+from ..core.messages import _
+from ..core.structure_values import names_as_facts
+from .session import Session, Waiting
+
+_PROVENANCE = ".provenance.nrrd"
+
+
+class SourcesOfVoxels:
+    """Computes the provenance of drawings step by step, so that the window stays responsive."""
+
+    def __init__(self, session: Session):
+        self._session = session
+        self._last: tuple[str, Provenance] | None = None
+
+    def of(self, volume_node, waiting: Waiting):
+        """See `ConsoleLogic.provenance`."""
+        return self._session.do(None, self._computing(volume_node), lambda found: found, waiting, "provenance")
+
+    def show(self, volume_node, is_shown: bool, waiting: Waiting):
+        """See `ConsoleLogic.showProvenance`."""
+        if not is_shown:
+            scene.hide_provenance()
+            return None
+        stamp = scene.provenance_stamp(volume_node)
+
+        def finish(found: Provenance):
+            if volume_node.GetScene() is None:
+                return None
+            return scene.show_provenance(volume_node, found, stamp)
+
+        return self._session.do(None, self._computing(volume_node), finish, waiting, "provenance")
+
+    def write(self, volume_node, path: Path) -> Path:
+        """See `ConsoleLogic.writeSegmentation`."""
+        segmentation, geometry = scene.annotated_segmentation(volume_node), scene.geometry_of(volume_node)
+        if segmentation is None:
+            raise BadInputError(
+                _("'{volume}' has no segmentation to write. Recommend slices and draw them first.").format(
+                    volume=volume_node.GetName()
+                )
+            )
+        values = scene.label_values(segmentation)
+        labels = scene.labels_of(segmentation, volume_node, values)
+        write_image(path, labels, geometry, facts=names_as_facts({value: name for name, value in values.items()}))
+        beside = provenance_path(path)
+        self.of(volume_node, Waiting()).write(beside, geometry)
+        return beside
+
+    def is_current(self, volume_node) -> bool:
+        """Whether what is shown of a volume is up to date; True when nothing is shown."""
+        node = scene.shown_provenance(volume_node)
+        return node is None or scene.is_current(node, scene.provenance_stamp(volume_node))
+
+    def forget_scene(self) -> None:
+        """Forget everything that belongs to the scene."""
+        self._last = None
+
+    def _computing(self, volume_node) -> Steps:
+        stamp = f"{volume_node.GetID()}|{scene.provenance_stamp(volume_node)}"
+        if self._last is not None and self._last[0] == stamp:
+            return self._last[1]
+        found: list[Provenance] = []
+        for _step in scene.computing_provenance(volume_node, found):
+            yield None
+        self._last = (stamp, found[0])
+        return found[0]
+
+
+def provenance_path(path: Path) -> Path:
+    """The file with the sources of voxels beside a file with labels."""
+    name = path.name
+    for ending in (".nii.gz", ".seg.nrrd", path.suffix):
+        if ending and name.endswith(ending):
+            return path.with_name(name.removesuffix(ending) + _PROVENANCE)
+    return path.with_name(name + _PROVENANCE)
+
+
+def share_of_each(provenance: Provenance) -> dict[str, float]:
+    """Share of the labeled voxels by the name of their source."""
+    counts = provenance.counts()
+    total = max(1, int(np.sum(list(counts.values()))))
+    return {name: count / total for name, count in counts.items()}

@@ -1,0 +1,36 @@
+"""The check box *Show where voxels come from*."""
+
+from __future__ import annotations
+
+
+def shown(panel):
+    return panel.mrml.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
+
+
+def test_the_slice_views_show_where_voxels_come_from(panel):
+    volume = panel.add_ball()
+    panel.recommend()
+    panel.draw_all(volume)
+    panel.ui.fillButton.click()
+    panel.idle()
+    panel.ui.applyButton.click()
+    panel.idle()
+    panel.ui.provenanceCheckBox.click()
+    panel.until(lambda: shown(panel) and "filled (auto)" in panel.message)
+    assert "drawn" in panel.message
+    sources = panel.mrml.util.arrayFromVolume(shown(panel)[0]).copy()
+    # It follows what is drawn.
+    index = next(i for i in range(8, 16) if (sources[i] == 4).any())
+    panel.logic.markDrawn(volume, "axial", index)
+    panel.panel.refresh()
+    panel.until(lambda: (panel.mrml.util.arrayFromVolume(shown(panel)[0])[index] == 1).all())
+    panel.ui.provenanceCheckBox.click()
+    panel.idle()
+    assert not shown(panel)
+
+
+def test_without_a_drawing_it_says_so(panel):
+    panel.add_ball()
+    panel.ui.provenanceCheckBox.click()
+    panel.until(lambda: "Nothing has been drawn" in panel.message)
+    assert not panel.ui.provenanceCheckBox.checked
