@@ -11,6 +11,7 @@ from .environment_command import add_environment
 from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
+from .report_command import add_report
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
 from .training_commands import add_curves, add_predict, add_slice, add_train
 
@@ -28,6 +29,7 @@ COMMANDS = (
     add_predict,
     add_evaluate,
     add_agreement,
+    add_report,
     add_export_nnunet,
     add_import_nnunet,
     add_export_bundle,

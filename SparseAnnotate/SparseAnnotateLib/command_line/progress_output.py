@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ..core import Progress as Report
 from ..core.progress import STEP
 
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 60.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 30.0
 
 
 def reported_progress() -> AbstractContextManager[Callable[[Report], None]]:
@@ -43,7 +43,7 @@ def progress_bar() -> Iterator[Callable[[Report], None]]:
 
 @contextmanager
 def progress_lines() -> Iterator[Callable[[Report], None]]:
-    """Plain lines: at the start, whenever another kind of work begins, and after every 10 % or minute."""
+    """Plain lines: at the start, whenever another kind of work begins, and after every 10 % or 30 seconds."""
     seen: set[str] = set()
     last_time, last_tenth = -_LONGEST_SECONDS, 0
 

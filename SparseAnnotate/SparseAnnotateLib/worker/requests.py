@@ -43,6 +43,7 @@ from .fill_request import FillRequest, fill
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
+from .report_request import ReportRequest, report
 from .run_sources import RunSources
 from .slice_request import SliceRequest, label_slice
 from .train_request import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
@@ -116,7 +117,7 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
     del request, watch
     packages = {name: installed_version(name) for name in _REPORTED_PACKAGES}
     missing = [name for name in LEARNING_PACKAGES if packages[name] is None]
-    report: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "python": platform.python_version(),
         "executable": sys.executable,
         "system": platform.platform(),
@@ -128,14 +129,14 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
     if packages["torch"] is not None:
         from ..learning.devices import chosen_device, device_reports
 
-        report["devices"] = device_reports()
+        facts["devices"] = device_reports()
         chosen = chosen_device()
-        report["device"], report["message"] = chosen.device, chosen.message
+        facts["device"], facts["message"] = chosen.device, chosen.message
     if missing:
-        report["message"] = _(
+        facts["message"] = _(
             "Recommending and filling work. Training requires packages that are not installed: {packages}."
         ).format(packages=", ".join(missing))
-    return report
+    return facts
 
 
 def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
@@ -271,6 +272,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "evaluate": (EvaluateRequest, evaluate),
     "compare": (CompareRequest, compare),
     "agreement": (AgreementRequest, agreement),
+    "report": (ReportRequest, report),
     "export_nnunet": (ExportNnunetRequest, export_nnunet),
     "import_nnunet": (ImportNnunetRequest, import_nnunet),
     "export_bundle": (ExportBundleRequest, export_bundle),

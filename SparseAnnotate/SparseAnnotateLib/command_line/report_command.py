@@ -1,0 +1,34 @@
+"""`report`: what is drawn in a cohort, how long it took, and how good the results are, as a page."""
+
+from __future__ import annotations
+
+from ..core.messages import counted
+from ..worker.report_request import Reported, ReportRequest
+from .shared_options import cohort_command
+from .terminal_output import show_line
+
+
+def add_report(commands) -> None:
+    command = cohort_command(
+        commands, "report", "write a page on the cohort: cases, effort, worklist, quality, pictures", show_report
+    )
+    command.add_argument(
+        "--out", dest="path", metavar="HTML", default="", help="where to (default: report.html in the cohort folder)"
+    )
+    command.add_argument(
+        "--pictures",
+        type=int,
+        metavar="N",
+        default=ReportRequest.pictures,
+        help=f"show N cases in pictures, those with drawn slices first (default: {ReportRequest.pictures})",
+    )
+
+
+def show_report(result: Reported) -> None:
+    cases = counted(result.cases, "{count} case", "{count} cases")
+    show_line(
+        f"{cases}, {result.drawn} slices drawn in {result.minutes:g} minutes, {result.to_do} to do: {result.path}"
+    )
+    if result.unreadable:
+        many = counted(len(result.unreadable), "{count} case cannot be read", "{count} cases cannot be read")
+        show_line(f"{many}: {', '.join(result.unreadable[:5])}{' ...' if len(result.unreadable) > 5 else ''}.")

@@ -1,0 +1,179 @@
+"""The request that reports on a cohort: what is drawn, how long it took, and how good the results are, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..core import BadInputError, Case, Cohort, Effort, Ledger, SliceState, SparseAnnotateError, Watch
+from ..core.atomic_files import written_atomically
+from ..core.images import read_facts
+from ..core.messages import _
+from ..core.origin import Origin
+from ..runs.run_list import RunSummary, run_summaries
+from .evaluate_request import EvaluateRequest, OutOfDateError, evaluate
+
+FILL = "fill"
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """Write a report on a cohort as one HTML file.
+
+    Attributes:
+        path: of the HTML file; '' for report.html in the cohort folder.
+        pictures: so many cases are shown in pictures, those with drawn slices first.
+    """
+
+    cohort: str
+    path: str = ""
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    pictures: int = 12
+
+
+@dataclass(frozen=True)
+class ResultState:
+    """A fill or a prediction of a case.
+
+    Attributes:
+        made_by: 'fill', or the name of a run. method: of the fill, '' for a run alone.
+        change: what has changed since it was made, as a clause; '' when it is up to date.
+        dice, undrawn_dice: against the reference, over all voxels and over undrawn ones; None without a reference, or
+            when it is out of date.
+    """
+
+    made_by: str
+    method: str = ""
+    change: str = ""
+    dice: float | None = None
+    undrawn_dice: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One case of the report; `problem` says why it cannot be read, '' when it can."""
+
+    name: str
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+    corrections: int = 0
+    results: tuple[ResultState, ...] = ()
+    problem: str = ""
+
+    def count(self, *states: SliceState) -> int:
+        """How many slices are in one of these states."""
+        return sum(entry.state in states for entry in self.ledger.entries)
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """What a report says.
+
+    Attributes:
+        effort: of the cases that can be read; None when there is none.
+    """
+
+    name: str
+    structures: dict[int, str]
+    cases: tuple[CaseReport, ...]
+    runs: tuple[RunSummary, ...]
+    effort: Effort | None
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Where the report is, and what it counts."""
+
+    path: str
+    cases: int
+    drawn: int
+    to_do: int
+    minutes: float
+    unreadable: list[str] = field(default_factory=list)
+
+
+def report(request: ReportRequest, watch: Watch) -> Reported:
+    """Write the report. A case that cannot be read is named in it, and does not stop the others.
+
+    Raises BadInputError when the file does not end with .html, FileWriteError when it cannot be written.
+    """
+    from .report_page import page
+    from .report_pictures import case_picture
+
+    cohort = Cohort.open(request.cohort, request.state)
+    path = Path(request.path) if request.path else cohort.state_folder / "report.html"
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadInputError(
+            _("The report is an HTML file: give a path that ends with .html, not '{path}'.").format(path=path)
+        )
+    cases = [cohort.case(name) for name in request.cases] or list(cohort.cases)
+    found = cohort_report(cohort, cases, watch.part(0, 2, ""))
+    wanted = sorted((case for case in found.cases if not case.problem), key=lambda case: not case.ledger.decided)
+    pictures, part = {}, watch.part(1, 2, "")
+    for number, case in enumerate(wanted[: max(0, request.pictures)]):
+        part.step(number / len(wanted), _("drawing '{case}'").format(case=case.name))
+        try:
+            pictures[case.name] = case_picture(cohort, case)
+        except SparseAnnotateError as error:
+            found = _with_problem(found, case.name, error)
+    with written_atomically(path) as temporary:
+        Path(temporary).write_text(page(found, pictures), encoding="utf-8")
+    drawn = sum(case.count(SliceState.DRAWN, SliceState.EMPTY) for case in found.cases)
+    minutes = sum(case.ledger.seconds for case in found.cases) / 60
+    unreadable = [case.name for case in found.cases if case.problem]
+    to_do = sum(case.count(SliceState.TODO) for case in found.cases)
+    return Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable)
+
+
+def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortReport:
+    """The facts of a report."""
+    found, grids = [], []
+    for number, case in enumerate(cases):
+        watch.step(number / max(1, len(cases)), _("reading '{case}'").format(case=case.name))
+        try:
+            geometry, ledger = cohort.geometry(case.name), cohort.ledger(case.name)
+            ledger.check_fits(geometry, _("The ledger of case '{name}'").format(name=case.name))
+            corrections = cohort.corrections(case.name)
+            grids.append((ledger, geometry))
+            found.append(
+                CaseReport(
+                    case.name,
+                    geometry.shape,
+                    geometry.spacing,
+                    ledger,
+                    len(corrections.strokes) if corrections else 0,
+                    tuple(_results(cohort, case)),
+                )
+            )
+        except SparseAnnotateError as error:
+            found.append(CaseReport(case.name, problem=str(error.message)))
+    effort = Effort.of(grids) if grids else None
+    return CohortReport(cohort.name, cohort.labels, tuple(found), tuple(run_summaries(cohort)), effort)
+
+
+def _results(cohort: Cohort, case: Case) -> Iterator[ResultState]:
+    paths = {FILL: cohort.fill_path(case.name)}
+    paths |= {run: cohort.prediction_path(run, case.name) for run in cohort.runs()}
+    for made_by, path in paths.items():
+        if not path.is_file():
+            continue
+        run = None if made_by == FILL else made_by
+        made = Origin.from_facts(read_facts(path))
+        state = ResultState(made_by, made.method, str(made.changes(cohort.origin(case.name, run=run or ""))))
+        if case.reference is not None and not state.change:
+            request = EvaluateRequest(str(cohort.folder), run, str(cohort.state_folder), (case.name,))
+            try:
+                (figures,) = evaluate(request, Watch())
+            except OutOfDateError:  # it became so in this moment
+                figures = None
+            if figures is not None:
+                state = replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
+        yield state
+
+
+def _with_problem(report: CohortReport, name: str, error: SparseAnnotateError) -> CohortReport:
+    cases = (replace(case, problem=str(error.message)) if case.name == name else case for case in report.cases)
+    return replace(report, cases=tuple(cases))

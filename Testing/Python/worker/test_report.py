@@ -1,0 +1,103 @@
+"""The report on a cohort: what it counts, what it shows, and what cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.worker.report_pictures import case_picture
+from SparseAnnotateLib.worker.report_request import ReportRequest, cohort_report, report
+
+
+def pictures_of(text):
+    from matplotlib.image import imread
+
+    return [imread(io.BytesIO(base64.b64decode(found))) for found in re.findall(r"base64,([^']+)'", text)]
+
+
+def test_a_report_counts_what_is_drawn_and_measures_the_fills(ball_cohort, tmp_path, capsys):
+    folder = str(ball_cohort.folder)
+    assert main(["fill", folder, "--method", "shape", "--quiet"]) == 0
+    annotation = ball_cohort.annotation("ball_0")
+    timed = annotation.ledger.with_state(Plane.AXIAL, 3, SliceState.EMPTY, 90.0)
+    ball_cohort.save_annotation("ball_0", SparseAnnotation(annotation.labels, timed, annotation.geometry))
+    assert main(["recommend", folder, "--more", "4", "--quiet"]) == 0
+    capsys.readouterr()
+    out = tmp_path / "page.html"
+    assert main(["report", folder, "--out", str(out), "--pictures", "1", "--quiet"]) == 0
+    drawn = sum(len(ball_cohort.ledger(name).decided) for name in ("ball_0", "ball_1"))
+    assert f"2 cases, {drawn} slices drawn in 1.5 minutes, 4 to do" in capsys.readouterr().out
+    text = out.read_text(encoding="utf-8")
+    assert "shell (1), kernel (2)" in text
+    # A slice was drawn after the fill of the first case.
+    assert "out of date: 1 more slice has been drawn since" in text
+    assert re.search(r"Dice 0\.\d+, undrawn 0\.\d+ \(shape\)", text)
+    assert text.count("<td>axial</td>") == 4
+    (picture,) = pictures_of(text)
+    assert picture.ndim == 3
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_names_are_never_taken_for_html(tmp_path):
+    cohort = Cohort.create(tmp_path / "co", "<b>x</b> & co", {1: "<i>liver</i>"})
+    geometry = VolumeGeometry.from_spacing((6, 7, 8), (1.0, 1.0, 1.0))
+    cohort.add_case("a & 'b'", noisy_image(ball((6, 7, 8), 2.0)), geometry)
+    found = report(ReportRequest(str(cohort.folder)), Watch())
+    text = (cohort.folder / "report.html").read_text(encoding="utf-8")
+    assert found.path == str(cohort.folder / "report.html")
+    assert "&lt;b&gt;x&lt;/b&gt; &amp; co" in text
+    assert "&lt;i&gt;liver" in text
+    assert "<b>" not in text
+    assert "<i>" not in text
+
+
+def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported(ball_cohort, tmp_path):
+    image = ball_cohort.image_path("ball_0")
+    image.write_bytes(b"NRRD0004\nnothing")
+    found = report(ReportRequest(str(ball_cohort.folder), str(tmp_path / "page.html")), Watch())
+    assert found.unreadable == ["ball_0"]
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "class='problem'" in text
+    assert len(pictures_of(text)) == 1
+
+
+def test_an_empty_cohort_and_a_wrong_path(tmp_path):
+    cohort = Cohort.create(tmp_path / "co", "empty")
+    assert report(ReportRequest(str(cohort.folder)), Watch()).cases == 0
+    with pytest.raises(BadInputError, match=r"ends with \.html"):
+        report(ReportRequest(str(cohort.folder), str(tmp_path / "page.pdf")), Watch())
+    with pytest.raises(BadInputError, match="page"):
+        report(ReportRequest(str(cohort.folder), str(tmp_path / "missing" / "page")), Watch())
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_pictures_are_upright_however_the_image_is_stored(tmp_path, flips, order):
+    """The brightest corner is at the patient's left, front and top; the picture shows it at the upper right."""
+    shape = np.array([10, 12, 14])[list(order)]
+    matrix = np.eye(4)
+    for column, axis in enumerate(order):
+        # Array axes are (K, J, I), the columns of the matrix (i, j, k).
+        matrix[:3, column] = 0
+        matrix[axis, column] = flips[axis]
+    geometry = VolumeGeometry.from_matrix(tuple(reversed(shape.tolist())), matrix)
+    places = np.stack(np.meshgrid(*(np.arange(n) for n in geometry.shape), indexing="ij"), axis=-1)[..., ::-1]
+    ras = places @ matrix[:3, :3].T
+    left, front = -ras[..., 0], ras[..., 1]
+    image = (left - left.min() + front - front.min()).astype(np.float32)
+    cohort = Cohort.create(tmp_path / "co", "corner", {1: "ball"})
+    cohort.add_case("a", image, geometry)
+    (case,) = cohort_report(cohort, list(cohort.cases), Watch()).cases
+    (picture,) = pictures_of(f"base64,{case_picture(cohort, case)}'")
+    height, width = picture.shape[:2]
+    one = picture[:, : (width - 8) // 3, 0]
+    corners = {"upper left": one[0, 0], "upper right": one[0, -1], "lower left": one[-1, 0], "lower right": one[-1, -1]}
+    assert max(corners, key=corners.get) == "upper right"
+    assert height >= 160
