@@ -103,15 +103,18 @@ def test_a_log_file_gets_a_line_for_each_stage_and_now_and_then(capsys):
     assert lines == ["  0% 'case 0': step 0 of 10  loss 0.500, 7 s left", " 99% writing the card"]
 
 
-def test_long_work_gets_a_line_at_every_tenth(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "percents"), [(2.0, range(0, 101, 10)), (15.0, range(0, 101, 2))], ids=["a tenth", "30 seconds"]
+)
+def test_long_work_gets_a_line_at_every_tenth_and_every_30_seconds(capsys, monkeypatch, seconds, percents):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with progress_lines() as report:
         for step in range(101):
-            now[0] += 5.0
+            now[0] += seconds
             report(Progress(step / 100, f"step {step} of 100"))
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[0] for line in lines] == [f"{10 * n}%" for n in range(11)]
+    assert [line.split()[0] for line in lines] == [f"{percent}%" for percent in percents]
     assert not any("\r" in line or "\x1b" in line for line in lines)
 
 
