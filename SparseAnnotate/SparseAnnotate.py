@@ -91,6 +91,12 @@ class SparseAnnotateParameterNode:
     iterations: Annotated[int, WithinRange(0, 100000)] = 0  # from the preset
     network: Annotated[str, Choice([AUTO, *base_networks()])] = AUTO
     loss: Annotated[str, Choice([AUTO, *LOSSES])] = AUTO
+    patch: str = ""  # planned
+    fillWeight: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
+    meanTeacher: Annotated[float, WithinRange(0.0, 10.0)] = 0.0
+    flips: bool = False
+    largestComponent: bool = False
+    smoothing: Annotated[float, WithinRange(0.0, 20.0)] = 0.0
     device: str = DEFAULT_DEVICE
     run: str = ""
     learningRun: str = ""  # that learns while slices are drawn

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
+from ..core.messages import counted, joined
 from ..core.registry import Entry
 from ..logic import FILL_METHODS
 from .choice_labels import choose, chosen_part, show_labels
@@ -27,6 +30,7 @@ class FillStep(Step):
         ui = self.ui
         self._result = result
         session.on_click(ui.fillButton, self.fill)
+        session.on_click(ui.fillAllButton, self.fill_all)
         self._runs: dict[str, Entry] = {}
         ui.fillRunSelector.connect("currentTextChanged(QString)", lambda _text: self._run_chosen())
 
@@ -38,6 +42,7 @@ class FillStep(Step):
         volume = session.volume
         why = session.why_busy or session.why_no_volume
         session.enable(self.ui.fillButton, why or session.why_nothing_drawn([volume]))
+        session.enable(self.ui.fillAllButton, why or session.why_nothing_drawn(session.volumes))
         self._show_runs()
 
     def _show_runs(self) -> None:
@@ -72,12 +77,41 @@ class FillStep(Step):
 
     def fill(self) -> None:
         """Fill between the drawn slices, as a preview."""
-        session, chosen = self.session, self.session.parameters
-        volume, run = session.volume, self._run()
+        volume = self.session.volume
         if volume is None:
             raise BadInputError(_("Select a volume first."))
+        self._start(volume, _("Filling ..."), self._filled)
+
+    def fill_all(self) -> None:
+        """Fill all volumes of the cohort that have drawn slices, one after the other."""
+        items = self.session.worklist
+        drawn = {item.volumeNode.GetID() for item in items if item.state.is_decided}
+        waiting = [node for node in self.session.volumes if node.GetID() in drawn]
+        if not waiting:
+            raise BadInputError(_("Draw a slice and mark it as drawn first."))
+        self._fill_next(waiting, [], [])
+
+    def _fill_next(self, waiting: list, filled: list, problems: list[str]) -> None:
+        """Fill the first of the waiting volumes, then the others. One that cannot be filled does not stop them."""
+        waiting = [node for node in waiting if node.GetScene() is not None]
+        if not waiting:
+            self._result.show(*filled)
+            done = counted(len(filled), _("{count} volume was filled."), _("{count} volumes were filled."))
+            self.session.say(joined(" ", [done, *problems]), is_error=bool(problems))
+            return
+        volume, *others = waiting
+        text = _("Filling '{volume}' ({count} left) ...").format(volume=volume.GetName(), count=len(waiting))
+
+        def failed(error) -> None:
+            problem = _("'{volume}': {problem}").format(volume=volume.GetName(), problem=error.message)
+            self._fill_next(others, filled, [*problems, problem])
+
+        self._start(volume, text, lambda node: self._fill_next(others, [*filled, node], problems), failed)
+
+    def _start(self, volume, text: str, done: Callable, failed: Callable | None = None) -> None:
+        session, chosen, run = self.session, self.session.parameters, self._run()
         session.start(
-            _("Filling ..."),
+            text,
             lambda **how: self.logic.fillBetweenSlices(
                 volume,
                 chosen.fillMethod,
@@ -86,7 +120,8 @@ class FillStep(Step):
                 runName=run,
                 **how,
             ),
-            self._filled,
+            done,
+            failed,
         )
 
     def _filled(self, node) -> None:

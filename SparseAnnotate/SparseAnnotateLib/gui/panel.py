@@ -131,6 +131,12 @@ class Panel:
             "network": "networkSelector",
             "loss": "lossSelector",
             "keepStrayPieces": "keepStrayPiecesCheckBox",
+            "patch": "patchLineEdit",
+            "fillWeight": "fillWeightSpinBox",
+            "meanTeacher": "meanTeacherSpinBox",
+            "flips": "flipsCheckBox",
+            "largestComponent": "largestComponentCheckBox",
+            "smoothing": "smoothingSpinBox",
             "measured": "measuredSelector",
             "reference": "referenceSelector",
         }

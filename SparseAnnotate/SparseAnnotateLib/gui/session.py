@@ -163,24 +163,32 @@ class PanelSession:
 
     # --- the current job ------------------------------------------------------------------------------------------
 
-    def start(self, text: str, begin: Callable, done: Callable) -> None:
+    def start(self, text: str, begin: Callable, done: Callable, failed: Callable | None = None) -> None:
         """Start a job of the logic and show its progress.
 
         Args:
             begin: called with the keyword arguments that make a call of the logic return immediately.
             done: called with the result when the job has succeeded.
+            failed: called with the error when it has failed, but was not cancelled; None: the error is shown.
         """
 
         def ended(result, error) -> None:
             self._ended(error)
             self.refresh()
-            if error is not None:
+            if error is not None and (failed is None or isinstance(error, CancelledError)):
                 return
+
+            def go_on() -> None:
+                if error is None:
+                    done(result)
+                elif failed is not None:
+                    failed(error)
+
             if self.parameters is None:
                 # Another module is shown: changes in the scene wait until this module is shown again.
-                self._pending.append(lambda: done(result))
+                self._pending.append(go_on)
             else:
-                self.attempt(lambda: done(result))
+                self.attempt(go_on)
 
         self.require_idle()
         self.ui.progressBar.value = 0
@@ -188,6 +196,11 @@ class PanelSession:
         self.ui.jobFrame.visible = True
         try:
             begin(waitForCompletion=False, onDone=ended, onProgress=self._show)
+        except SparseAnnotateError as error:
+            self.ui.jobFrame.visible = False
+            if failed is None:
+                raise
+            failed(error)
         except Exception:
             # The caller reports the error; only the progress bar must be hidden.
             self.ui.jobFrame.visible = False

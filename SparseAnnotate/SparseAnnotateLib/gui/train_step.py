@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -117,8 +119,15 @@ class TrainStep(Step):
     def _changes(self) -> dict:
         """The settings that differ from the preset."""
         chosen = self.session.parameters
-        settings = {"iterations": chosen.iterations} if chosen.iterations else {}
-        return settings | {name: getattr(chosen, name) for name in ("network", "loss") if getattr(chosen, name) != AUTO}
+        settings: dict[str, Any] = {"iterations": chosen.iterations} if chosen.iterations else {}
+        settings |= {name: getattr(chosen, name) for name in ("network", "loss") if getattr(chosen, name) != AUTO}
+        if chosen.patch.strip():
+            settings["patch"] = _sides(chosen.patch)
+        if chosen.fillWeight:
+            settings["fill_weight"] = chosen.fillWeight
+        if chosen.meanTeacher:
+            settings["mean_teacher"] = chosen.meanTeacher
+        return settings
 
     def _continue(self) -> None:
         if self.runs.chosen is None:
@@ -192,7 +201,8 @@ class TrainStep(Step):
             (item.volumeNode.GetID(), item.plane, item.index) for item in session.worklist if item.state.is_decided
         ]
         volumes = [node.GetID() for node in session.volumes]
-        asked = (chosen.preset, chosen.device, sorted(self._changes().items()))
+        chosen_settings = (chosen.iterations, chosen.network, chosen.loss, chosen.patch, chosen.fillWeight)
+        asked = (chosen.preset, chosen.device, *chosen_settings, chosen.meanTeacher)
         return (*asked, volumes, sorted(drawn), str(self.logic.cohortFolder))
 
     def _drop_estimate(self) -> None:
@@ -246,7 +256,10 @@ class TrainStep(Step):
                 volumes,
                 chosen.name,
                 uncertainty=True,
+                largestComponent=session.parameters.largestComponent,
+                smoothing=session.parameters.smoothing,
                 keepStrayPieces=session.parameters.keepStrayPieces,
+                flips=session.parameters.flips,
                 device=session.parameters.device,
                 **how,
             ),
@@ -270,3 +283,13 @@ class TrainStep(Step):
         device = chosen_part(self.ui.deviceSelector, self._devices)
         if self.session.parameters is not None and device is not None:
             self.session.parameters.device = device.name
+
+
+def _sides(text: str) -> list[int]:
+    """The sides of a patch. Raises BadInputError when the text is not three whole numbers."""
+    sides = re.split(r"[\s,;x×]+", text.strip())
+    if len(sides) != 3 or not all(side.isascii() and side.isdecimal() for side in sides):
+        raise BadInputError(
+            _("The size of the patch is three whole numbers, such as 64 96 96, not '{text}'.").format(text=text)
+        )
+    return [int(side) for side in sides]

@@ -674,6 +674,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         onProgress: Callable[[Progress], None] | None = None,
         keepStrayPieces: bool = False,
         modelOnly: bool = False,
+        flips: bool = False,
     ):
         """Run a trained model on volumes; returns a new segmentation node for each. Drawn slices are kept as drawn.
 
@@ -686,7 +687,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         With `uncertainty`, each result has a confidence (of a model alone: 100 percent minus the entropy), which
         `showConfidence` shows.
-        `largestComponent` keeps the largest connected component of each segment; `smoothing` is in mm.
+        `largestComponent` keeps the largest connected component of each segment; `smoothing` is in mm. With `flips`,
+        the model's result is an average over mirrored volumes: slower but better.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.segment(
@@ -699,6 +701,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             device,
             waiting,
             modelOnly,
+            flips,
         )
 
     def evaluate(self, resultNode, referenceNode, volumeNode) -> CaseFigures:

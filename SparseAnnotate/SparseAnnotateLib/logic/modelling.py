@@ -78,6 +78,7 @@ class Modelling:
         device: str,
         waiting: Waiting,
         model_only: bool = False,
+        flips: bool = False,
     ):
         """Run a trained model; returns a new segmentation node for each volume: see `ConsoleLogic.segment`."""
         volume_nodes = list(volume_nodes)
@@ -93,6 +94,7 @@ class Modelling:
             stray_pieces=bool(stray_pieces),
             device=device,
             model_only=bool(model_only),
+            flips=bool(flips),
         )
 
         def finish(answer):
