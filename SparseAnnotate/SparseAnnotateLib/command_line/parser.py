@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import __version__
-from .cohort_commands import add_create, add_draw
+from .cohort_commands import add_add, add_create, add_draw
 from .correct_command import add_correct
 from .environment_command import add_environment
 from .evaluate_command import add_evaluate
@@ -16,6 +16,7 @@ from .training_commands import add_curves, add_predict, add_slice, add_train
 
 COMMANDS = (
     add_create,
+    add_add,
     add_plan,
     add_recommend,
     add_picture,

@@ -27,7 +27,7 @@ from ..core.voxel_values import unnamed_labels_sentence
 from .answers import Answers
 from .compare_request import CompareRequest, compare
 from .correct_request import CorrectRequest, correct
-from .create_request import CreateRequest, create
+from .create_request import CreateRequest, add, create
 from .evaluate_request import EvaluateRequest, evaluate
 from .exchange_requests import (
     ExportBundleRequest,
@@ -257,6 +257,7 @@ def _report_failed(failed: Mapping[str, SparseAnnotateError], done: int) -> None
 METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "create": (CreateRequest, create),
+    "add": (CreateRequest, add),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
     "picture": (PictureRequest, picture),
