@@ -11,6 +11,7 @@ from .environment_command import add_environment
 from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
+from .import_drawn_command import add_import_drawn
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
 from .training_commands import add_curves, add_predict, add_slice, add_train
 
@@ -21,6 +22,7 @@ COMMANDS = (
     add_recommend,
     add_picture,
     add_draw,
+    add_import_drawn,
     add_fill,
     add_correct,
     add_train,
