@@ -11,6 +11,7 @@ import numpy as np
 from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, VolumeGeometry, Watch
 from ..core.case_names import normal_name
 from ..core.cohort_file import COHORT_FILE, check_labels
+from ..core.cropped_labels import read_cropped_labels
 from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
 from ..core.messages import _, counted, listed
@@ -148,7 +149,9 @@ class _Reading:
         """Draw the slices of a mask in a case. Raises SparseAnnotateError when it cannot be used; nothing is drawn."""
         geometry = self._cohort.geometry(name)
         names = read_label_names(path)
-        source = read_labels(path, geometry)
+        # Slicer's own files may end where the segments do; others must have the whole grid.
+        is_of_slicer = path.lower().endswith(".seg.nrrd")
+        source = read_cropped_labels(path, geometry) if is_of_slicer else read_labels(path, geometry)
         try:
             return self._drawn(name, path, names, source, geometry)
         except BadInputError as error:

@@ -225,11 +225,11 @@ def test_labels_of_the_mask_get_the_structures_named_for_them(cohort):
     assert np.array_equal(cohort.annotation("s1").drawn_labels(), drawn())
 
 
-def slicer_file(cohort: Cohort, labels: np.ndarray, **fields: str) -> str:
+def slicer_file(cohort: Cohort, labels: np.ndarray, geometry: VolumeGeometry = GEOMETRY, **fields: str) -> str:
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(labels)
-    spacing, origin, direction = GEOMETRY.to_itk()
+    spacing, origin, direction = geometry.to_itk()
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction)
@@ -252,6 +252,24 @@ def test_segments_of_slicer_are_matched_by_name(cohort):
         taken(cohort, slicer_file(cohort, swapped, **header | {"Segment0_Layer": "1"}))
     with pytest.raises(BadInputError, match="gives the segment 'shell' no label value of its own"):
         taken(cohort, slicer_file(cohort, swapped, **header | {"Segment1_LabelValue": "1"}))
+
+
+def test_a_file_of_slicer_may_be_cropped_and_other_files_may_not(cohort):
+    header = {"Segment0_Name": "shell", "Segment0_LabelValue": "1"}
+    header |= {"Segment1_Name": "kernel", "Segment1_LabelValue": "2"}
+    matrix = GEOMETRY.matrix
+    matrix[:3, 3] += matrix[:3, :3] @ (2, 1, 3)
+    part = drawn()[3:20, 1:, 2:30]
+    box = VolumeGeometry.from_matrix(part.shape, matrix)
+    taken(cohort, slicer_file(cohort, part, box, **header))
+    assert np.array_equal(cohort.annotation("s1").drawn_labels(), drawn())
+    with pytest.raises(BadInputError, match="does not lie on its image's grid: its size is"):
+        taken(cohort, mask(cohort, "s2.nrrd", part, box))
+    for offset in ((2.5, 1, 3), (-1, 1, 3), (20, 1, 3)):
+        matrix = GEOMETRY.matrix
+        matrix[:3, 3] += matrix[:3, :3] @ offset
+        with pytest.raises(BadInputError, match="does not lie on its image's grid"):
+            taken(cohort, slicer_file(cohort, part, VolumeGeometry.from_matrix(part.shape, matrix), **header))
 
 
 def test_ignored_voxels_are_undecided(cohort, caplog):
