@@ -65,7 +65,7 @@ def show_columns(
         for n, (heading, figures) in enumerate(columns)
     ]
     case_width = min(_WIDEST_CASE, max(map(cell_len, ("case", *cases, *below))))
-    groups = _groups(widths, console.width - case_width - 2 * _GAP)
+    groups = _groups(widths, console.width - case_width - _GAP - 1)
     for number, group in enumerate(groups, start=1):
         table = Table(
             Column("case", overflow="fold", width=case_width),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, VolumeGeometry, Watch
 from ..core.case_names import normal_name
-from ..core.cohort_file import COHORT_FILE, check_labels
+from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
 from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
@@ -19,6 +19,7 @@ from ..core.planes import slice_layer
 from ..core.segment_names import read_label_names
 from ..core.voxel_values import label_counts
 from .failed_cases import report_failed
+from .mask_labels import in_cohort_values
 from .mask_names import matched_masks
 from .mask_slices import listed_indices, shown_slices, slices_as_text, slices_in_file
 from .scan_files import image_files
@@ -175,8 +176,8 @@ class _Reading:
         if ignored is not None:
             self._has_ignored |= bool(ignored.any())
             source = np.where(ignored, 0, source)
-        labels = self._in_our_values(source, names)
-        keys, notes = self._slices(name, labels, geometry)
+        labels = in_cohort_values(source, names, self._given, self._cohort.labels)
+        keys, notes = self._slices(name, labels, ignored, geometry)
         found = with_drawn_elsewhere(self._cohort.annotation(name), labels, keys, self._decided, ignored)
         if found.unclear:
             raise BadInputError(
@@ -211,7 +212,9 @@ class _Reading:
             notes=notes,
         )
 
-    def _slices(self, name: str, labels: np.ndarray, geometry: VolumeGeometry) -> tuple[Sequence[SliceKey], list[str]]:
+    def _slices(
+        self, name: str, labels: np.ndarray, ignored: np.ndarray | None, geometry: VolumeGeometry
+    ) -> tuple[Sequence[SliceKey], list[str]]:
         if self._listed is not None:
             keys = list(dict.fromkeys(self._listed.get(normal_name(name), ())))
             if not keys:
@@ -221,47 +224,10 @@ class _Reading:
         elif self._indices:
             keys = [(plane, index) for plane in self._request.planes for index in self._indices]
         else:
-            return shown_slices(labels > 0, geometry, self._request.planes[0])
+            return shown_slices(labels > 0, ignored, geometry, self._request.planes[0])
         for plane, index in keys:
             plane.require_slice(index, geometry, _("The list of slices"))
         return keys, []
-
-    def _in_our_values(self, source: np.ndarray, names: Mapping[int, str] | None) -> np.ndarray:
-        """The mask in the cohort's label values. Raises BadInputError, naming values that stand for no structure."""
-        values = list(label_counts(source))
-        ours = self._cohort.labels
-        if self._given:
-            table = self._given
-        elif names is not None:
-            table = {value: self._value_of[name] for value, name in names.items() if name in self._value_of}
-        else:
-            table = {value: value for value in ours or values}
-        unknown = [value for value in values if value not in table]
-        if unknown:
-            shown = [f"{value} ('{names[value]}')" if names and value in names else str(value) for value in unknown]
-            raise BadInputError(
-                counted(
-                    len(unknown),
-                    _("It has the label {labels}, which stands for no structure of the cohort. {remedy}"),
-                    _("It has the labels {labels}, which stand for no structures of the cohort. {remedy}"),
-                    labels=listed(shown, 10),
-                    remedy=_(
-                        "The cohort has: {known}. Say which structures they are with '--labels VALUE=NAME', for all "
-                        "labels of the mask, or add them to 'labels' in '{file}'."
-                    ).format(
-                        known=", ".join(f"{value} = {name}" for value, name in ours.items()) or _("none"),
-                        file=COHORT_FILE,
-                    ),
-                )
-            )
-        if all(table[value] == value for value in values):
-            return source
-        largest = max(table[value] for value in values)
-        lookup = np.zeros(max(values) + 1, dtype=np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16)
-        for value in values:
-            lookup[value] = table[value]
-        labels: np.ndarray = lookup[source]
-        return labels
 
     def _left_out(self, labels: np.ndarray, keys: Sequence[SliceKey], geometry: VolumeGeometry) -> list[str]:
         """Sentences about what the mask shows and is not taken."""

@@ -16,6 +16,7 @@ from ..core.drawn_elsewhere import SliceKey
 from ..core.messages import _, counted
 
 COLUMNS = ("case", "plane", "index")
+_MOSTLY = 0.5
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
 
 
@@ -70,13 +71,28 @@ def slices_in_file(path: str, cohort: Cohort) -> dict[str, list[SliceKey]]:
     return found
 
 
-def shown_slices(shown: np.ndarray, geometry: VolumeGeometry, plane: Plane) -> tuple[list[SliceKey], list[str]]:
+def shown_slices(
+    shown: np.ndarray, ignored: np.ndarray | None, geometry: VolumeGeometry, plane: Plane
+) -> tuple[list[SliceKey], list[str]]:
     """The slices of a plane that show something, (K, J, I) bool, and sentences about what looks wrong.
 
-    Raises BadInputError when no slice does, or the mask was clearly drawn in another plane.
+    Slices that are mostly ignored, (K, J, I) bool, are not drawn ones: they cross those of another plane.
+
+    Raises BadInputError when no slice is drawn, or the mask was clearly drawn in another plane.
     """
     counts = {other: _voxels_by_slice(shown, geometry, other) for other in Plane}
     indices = np.flatnonzero(counts[plane]).tolist()
+    if indices and ignored is not None:
+        most = _MOSTLY * ignored.size / plane.slice_count(geometry)
+        is_ignored = _voxels_by_slice(ignored, geometry, plane) > most
+        indices = [index for index in indices if not is_ignored[index]]
+        if not indices:
+            raise BadInputError(
+                _(
+                    "Every {plane} slice that shows a structure is mostly ignored. Was it drawn in another plane? Name "
+                    "that with '--planes', or list the drawn slices with '--slices'."
+                ).format(plane=plane.value)
+            )
     if not indices:
         raise BadInputError(
             _("It shows no structure, so no slice of it counts as drawn. List slices that are empty with '--slices'.")

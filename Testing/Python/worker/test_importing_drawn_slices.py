@@ -285,6 +285,19 @@ def test_ignored_voxels_are_undecided(cohort, caplog):
     assert "No voxel of the masks has the ignore label 9." in caplog.text
 
 
+def test_slices_that_are_mostly_ignored_are_not_drawn_ones(cohort):
+    labels = np.full_like(LABELS, 9)
+    labels[[8, 12]] = LABELS[[8, 12]]
+    labels[15, :, 16:] = LABELS[15, :, 16:]
+    labels[18, :, 17:] = LABELS[18, :, 17:]
+    path = mask(cohort, labels=labels)
+    (row,) = taken(cohort, path, ignore_label=9)
+    assert row.slices == "axial 8 12 15"
+    assert cohort.annotation("s1").undecided.sum() == 28 * 16
+    with pytest.raises(BadInputError, match="Every coronal slice that shows a structure is mostly ignored"):
+        taken(cohort, path, ignore_label=9, planes=(Plane.CORONAL,))
+
+
 def test_a_dense_mask_is_taken_with_a_warning(cohort):
     (row,) = taken(cohort, mask(cohort, labels=LABELS))
     assert row.notes[0].startswith("Every axial slice from 5 to 19 shows something. This looks like a dense annotation")
