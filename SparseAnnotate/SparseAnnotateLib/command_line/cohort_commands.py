@@ -1,4 +1,4 @@
-"""`create` and `draw`: make a cohort folder, and draw its slices from references."""
+"""`create`, `add` and `draw`: make a cohort folder, add scans to it, and draw its slices from references."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from ..core import Watch
-from ..worker.create_request import CreateRequest, create, parsed_labels
-from .shared_options import cohort_command
+from ..worker.create_request import parsed_labels
+from .shared_options import cohort_command, request_of_options
 from .terminal_output import show_table
 
 
@@ -15,13 +15,29 @@ def add_create(commands) -> None:
     command = cohort_command(
         commands, "create", "make a cohort folder from image files, or add image files to one", show_table, _create
     )
-    command.add_argument("images", nargs="+", help="image files (NRRD, NIfTI, MetaImage)")
+    _scan_options(command)
+
+
+def add_add(commands) -> None:
+    command = cohort_command(commands, "add", "add image files to an existing cohort", show_table, _create)
+    _scan_options(command)
+
+
+def _scan_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "images",
+        nargs="+",
+        metavar="SCANS",
+        help="image files (NRRD, NIfTI, MetaImage), folders (all images directly in them), or patterns in quotation "
+        "marks ('scans/*.nii.gz'); with --name-from parent also a folder of patient folders with one image in each",
+    )
     command.add_argument("--labels", nargs="*", default=[], metavar="VALUE=NAME", help="names of labels, e.g. 1=liver")
     command.add_argument(
         "--references",
         nargs="*",
         default=[],
-        help="dense label files, in the order of the images; it is an error if their names suggest another order",
+        help="dense label files, or folders or patterns of them, in the order of the images; it is an error if their "
+        "names suggest another order",
     )
     command.add_argument(
         "--names",
@@ -61,13 +77,4 @@ def add_draw(commands) -> None:
 
 
 def _create(options: argparse.Namespace, watch: Watch) -> Any:
-    request = CreateRequest(
-        options.cohort,
-        tuple(options.images),
-        tuple(options.references),
-        parsed_labels(options.labels),
-        tuple(options.names),
-        options.name_from,
-        options.import_mode,
-    )
-    return create(request, watch)
+    return request_of_options(options, watch, labels=parsed_labels(options.labels))

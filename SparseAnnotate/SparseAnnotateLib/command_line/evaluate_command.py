@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from functools import partial
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from ..core import Watch
-from ..core.messages import counted, listed
+from ..core import BadInputError, Watch
+from ..core.messages import _, counted, listed
 from ..worker.evaluate_request import Evaluation
+from .evaluation_tables import TABLES, figure, show_columns, show_structures
 from .shared_options import cohort_command, request_of_options
 from .terminal_output import show_line
 
@@ -35,27 +33,50 @@ def add_evaluate(commands) -> None:
     command.add_argument("--run", help="compare the predictions of this run; without it, the fills")
     described = " ".join(f"{name}: {text}" for name, text in MEASURES.items())
     command.add_argument("--measures", nargs="+", choices=MEASURES, default=(), help=f"show more measures. {described}")
+    command.add_argument(
+        "--table",
+        choices=TABLES,
+        default="dice",
+        help="measure to show for each structure, with mean and standard deviation over the cases (default: dice, over "
+        "all voxels and over undrawn ones); surface_dice needs --tolerance",
+    )
+    command.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="MM",
+        help="also measure the surface Dice: how much of both boundaries is no further than this from the other",
+    )
+    command.add_argument("--csv", metavar="FILE", help="also write all figures to a file, a row per case and structure")
     command.set_defaults(function=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace, watch: Watch) -> list[Evaluation]:
-    options.show = partial(show_evaluations, measures=options.measures)
+    if options.table == "surface_dice" and options.tolerance is None:
+        raise BadInputError(_("The surface Dice needs a tolerance in mm: add '--tolerance MM', for example 2."))
+    measures = [*options.measures, *(["surface_dice"] if options.tolerance is not None else [])]
+    options.show = partial(show_evaluations, measures=measures, table=options.table, tolerance=options.tolerance)
     return request_of_options(options, watch, batched_iou="batched_iou" in options.measures)
 
 
-def show_evaluations(rows: Sequence[Evaluation], measures: Sequence[str] = ()) -> None:
-    more = [name for name in MEASURES if name in measures and name != "batched_iou"]
-    table = Table("case")
-    for name in ("dice", "undrawn_dice", "hd95_mm", *more, "slices_drawn", "density"):
-        table.add_column(name, no_wrap=True, min_width=12)
-    for row in rows:
-        figures = [_figure(getattr(row, name)) for name in ("dice", "undrawn_dice", "hd95_mm", *more)]
-        table.add_row(Text(row.case), *figures, str(row.slices_drawn), f"{row.density:.4g}")
-    Console(emoji=False).print(table)
+def show_evaluations(
+    rows: Sequence[Evaluation], measures: Sequence[str] = (), table: str = "dice", tolerance: float | None = None
+) -> None:
+    console = Console(emoji=False)
+    if any(row.labels for row in rows):
+        rest = {"dice": " over all voxels", "surface_dice": f" at {tolerance or 0:g} mm"}.get(table, "")
+        show_structures(console, rows, table, TABLES[table] + rest)
+        if table == "dice":
+            show_structures(console, rows, "undrawn_dice", f"{TABLES[table]} over undrawn voxels")
+    more = [name for name in (*MEASURES, "surface_dice") if name in measures and name != "batched_iou"]
+    shown = ("dice", "undrawn_dice", "hd95_mm", *more)
+    columns = [(name, [figure(getattr(row, name)) for row in rows]) for name in shown]
+    columns.append(("slices_drawn", [str(row.slices_drawn) for row in rows]))
+    columns.append(("density", [f"{row.density:.4g}" for row in rows]))
+    show_columns(console, [row.case for row in rows], columns, "Means over the structures")
     if "batched_iou" in measures:
         found = {f["name"]: f["batched_iou"] for row in rows for f in row.labels}
         count = counted(len(rows), "{count} case", "{count} cases")
-        figures = [f"{name} {_figure(value)}" for name, value in found.items()]
+        figures = [f"{name} {figure(value)}" for name, value in found.items()]
         show_line(f"Batched IoU over {count}: {', '.join(figures) or 'no structure'}.")
     known = [row.dice for row in rows if row.dice is not None]
     if known:
@@ -85,12 +106,3 @@ def show_evaluations(rows: Sequence[Evaluation], measures: Sequence[str] = ()) -
 def _quoted(names: Sequence[str]) -> str:
     """The first three names in quotation marks, and the number of others."""
     return listed([f"'{name}'" for name in names], 3)
-
-
-def _figure(value: float | None) -> str:
-    """A figure of a case as text; None: there is no structure to measure."""
-    if value is None:
-        return "no structure"
-    if math.isinf(value):
-        return "infinite" if value > 0 else "-infinite"
-    return f"{value:.4g}"

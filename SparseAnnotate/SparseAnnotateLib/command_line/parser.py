@@ -5,22 +5,25 @@ from __future__ import annotations
 import argparse
 
 from .. import __version__
-from .cohort_commands import add_create, add_draw
+from .cohort_commands import add_add, add_create, add_draw
 from .correct_command import add_correct
 from .environment_command import add_environment
 from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
+from .import_drawn_command import add_import_drawn
 from .report_command import add_report
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
 from .training_commands import add_curves, add_predict, add_slice, add_train
 
 COMMANDS = (
     add_create,
+    add_add,
     add_plan,
     add_recommend,
     add_picture,
     add_draw,
+    add_import_drawn,
     add_fill,
     add_correct,
     add_train,

@@ -18,7 +18,12 @@ def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> lis
     """A sentence for each group of given options that the command does not use together with the others."""
     words = [word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word[:2] == "--"]
     options.given = {name for word in words if word for name in _meant(options, word)}
-    rules = {"fill": _of_fill, "recommend": _of_recommend, "picture": _of_features}
+    rules = {
+        "fill": _of_fill,
+        "recommend": _of_recommend,
+        "picture": _of_features,
+        "import-drawn": _of_import_drawn,
+    }
     of_command = rules.get(options.command)
     return of_command(options) if of_command else []
 
@@ -67,6 +72,10 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
     if options.minutes is None:
         found += _sentence(options, ["seconds_per_slice"], "any budget but --minutes")
     return found
+
+
+def _of_import_drawn(options: argparse.Namespace) -> list[str]:
+    return _sentence(options, ["planes"], "--slices-from") if options.slices_from else []
 
 
 def _of_features(options: argparse.Namespace) -> list[str]:

@@ -288,6 +288,7 @@ class Cohort(CohortLayout):
         by_key: dict[str, list[str]] = {}
         for case in self.file.cases:
             by_key.setdefault(collision_key(case.name), []).append(case.name)
+        self._by_key = by_key
         self._collisions = {
             name: next(other for other in group if other != name)
             for group in by_key.values()
@@ -298,8 +299,7 @@ class Cohort(CohortLayout):
     def _new_name(self, name: str) -> str:
         name = normal_name(name)
         check_name(name)
-        key = collision_key(name)
-        collision = next((c.name for c in self.cases if c.name != name and collision_key(c.name) == key), None)
+        collision = next((other for other in self._by_key.get(collision_key(name), ()) if other != name), None)
         if collision is not None:
             raise CohortError(
                 _(

@@ -22,6 +22,7 @@ class LabelFigures:
         hd95_mm, hausdorff_mm, average_boundary_mm: distances in mm; infinite when just one of them has the label.
         volume_ml, reference_volume_ml: in ml; 0 where the label is absent.
         undrawn_dice: Dice over the undrawn voxels; None when not asked for, or when neither has the label there.
+        surface_dice: normalized surface Dice at a tolerance; None when not asked for.
         intersection_voxels, union_voxels: voxels in both, and in at least one of the two.
     """
 
@@ -36,6 +37,7 @@ class LabelFigures:
     undrawn_dice: float | None = None
     intersection_voxels: int = 0
     union_voxels: int = 0
+    surface_dice: float | None = None
 
     @classmethod
     def from_plain(cls, row: Mapping[str, Any]) -> LabelFigures:
@@ -85,6 +87,11 @@ class CaseFigures:
         return metrics.hvsmr_overall_score((f.dice, f.average_boundary_mm, f.hausdorff_mm) for f in self.labels)
 
     @property
+    def surface_dice(self) -> float | None:
+        """Mean surface Dice over the labels; None as for Dice, or when not asked for."""
+        return mean_of_known(f.surface_dice for f in self.labels)
+
+    @property
     def undrawn_dice(self) -> float | None:
         """Mean Dice over the labels on undrawn voxels; None when no label has one."""
         return mean_of_known(f.undrawn_dice for f in self.labels)
@@ -98,6 +105,7 @@ def compare_labels(
     labels: Iterable[int] | None = None,
     drawn: np.ndarray | None = None,
     expected: Iterable[int] = (),
+    tolerance: float | None = None,
 ) -> CaseFigures:
     """Figures of a (K, J, I) label map against a reference on the same grid.
 
@@ -107,6 +115,7 @@ def compare_labels(
             label is compared.
         expected: label values to count as absent where neither holds them.
         drawn: (K, J, I) bool, voxels that a person decided; if given, Dice is also computed over all others.
+        tolerance: in mm; if given, the surface Dice is also computed.
     """
     present = np.union1d(np.unique(result), np.unique(reference)).tolist()
     wanted = sorted({int(v) for v in (*(present if labels is None else labels), *expected)} - {0})
@@ -114,7 +123,7 @@ def compare_labels(
     figures = []
     for label in (value for value in wanted if value in present):
         p, r = result == label, reference == label
-        boundary = metrics.boundary_figures(p, r, geometry.spacing)
+        boundary = metrics.boundary_figures(p, r, geometry.spacing, tolerance)
         both, either = metrics.intersection_and_union(p, r)
         figures.append(
             LabelFigures(
@@ -129,6 +138,7 @@ def compare_labels(
                 undrawn_dice=None if drawn is None else dice_if_any(p & ~drawn, r & ~drawn),
                 intersection_voxels=both,
                 union_voxels=either,
+                surface_dice=boundary.surface_dice,
             )
         )
     absent = tuple(value for value in wanted if value not in present)

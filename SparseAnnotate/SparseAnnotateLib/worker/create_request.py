@@ -1,4 +1,4 @@
-"""The request that makes a cohort from image files, or adds images to one."""
+"""The requests that make a cohort from image files, and add images to one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from ..core import BadInputError, Case, Cohort, CohortError, Watch
-from ..core.case_names import check_name, file_stem, name_collisions, names_of_files, normal_name
+from ..core.case_names import check_name, collision_key, file_stem, name_collisions, names_of_files, normal_name
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
 from ..core.decathlon import DATASET_FILE, case_name
 from ..core.geometry import VolumeGeometry
 from ..core.image_intake import ImportMode, import_image, is_same_image, remove_imported
 from ..core.images import read_geometry, read_labels
-from ..core.messages import _, counted, joined
+from ..core.messages import _, counted, joined, listed
 from .reference_order import order_problem
+from .scan_files import image_files
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ class CreateRequest:
     """Make a cohort from image files; if the folder is already a cohort, add them to it.
 
     Attributes:
-        images, references: paths; references, if any, in the order of the images.
+        images, references: files, folders and patterns, see `image_files`; references, if any, in the order of the
+            images.
         labels: label value to name.
         names: of the cases, in the order of the images; without them, `name_from` decides.
         name_from: 'file': the file names, or the folders that tell them apart where several files have one name;
@@ -49,6 +51,12 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
 
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
+    from_folders = request.name_from == "parent"
+    request = replace(
+        request,
+        images=image_files(request.images, from_folders),
+        references=image_files(request.references, from_folders),
+    )
     if request.references and len(request.references) != len(request.images):
         raise BadInputError(
             _(
@@ -67,7 +75,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
             ).format(folder=folder, file=DATASET_FILE)
         )
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None
-    new = [number for number, name in enumerate(names) if known is None or not _is_known(known, request, number, name)]
+    new = list(range(len(names))) if known is None else _new_cases(known, request, names)
     if known is not None:
         merged_labels(known.file, request.labels)
     _check_files(request, names, new, watch)
@@ -89,6 +97,26 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
             remove_imported(made, folder)
     _report(cohort, known is not None, names, new)
     return [cohort.case(name) for name in names]
+
+
+def add(request: CreateRequest, watch: Watch) -> list[Case]:
+    """Add images to a cohort as `create` does; the folder must be one. Raises CohortError when it is not."""
+    folder = Path(os.path.expanduser(request.cohort)).absolute()
+    if not (folder / COHORT_FILE).is_file():
+        if (folder / DATASET_FILE).is_file():
+            raise CohortError(
+                _(
+                    "'{folder}' is a dataset of another format ('{file}'), which SparseAnnotate does not change. Make "
+                    "a cohort in another folder with 'sparse-annotate create'."
+                ).format(folder=folder, file=DATASET_FILE)
+            )
+        raise CohortError(
+            _(
+                "'{folder}' is not a cohort yet: it has no '{file}'. Make one with 'sparse-annotate create', which "
+                "takes scans in the same ways."
+            ).format(folder=folder, file=COHORT_FILE)
+        )
+    return create(request, watch)
 
 
 def parsed_labels(items: Sequence[str]) -> dict[int, str]:
@@ -134,18 +162,27 @@ def _names(request: CreateRequest) -> list[str]:
     return names_of_files(request.images, stems, request.name_from == "parent")
 
 
+def _new_cases(known: Cohort, request: CreateRequest, names: Sequence[str]) -> list[int]:
+    """The numbers of the images that the cohort does not have; see `_is_known`."""
+    by_key = {collision_key(case.name): case.name for case in known.cases}
+    for name in names:
+        other = by_key.get(collision_key(name), name)
+        if other != name and not known.has_case(name):
+            raise CohortError(
+                _(
+                    "The cohort '{cohort}' has a case '{name}', whose name differs from '{other}' in upper and lower "
+                    "case only: on Windows and macOS their files would have the same name. Choose another name with "
+                    "'--names'."
+                ).format(cohort=known.name, name=other, other=name)
+            )
+    return [number for number, name in enumerate(names) if not _is_known(known, request, number, name)]
+
+
 def _is_known(known: Cohort, request: CreateRequest, number: int, name: str) -> bool:
     """True when the cohort already has the same image under this name.
 
-    Raises CohortError when it has another image under this name, or under one that some systems treat as the same.
+    Raises CohortError when it has another image under this name.
     """
-    for one, other in name_collisions([*(case.name for case in known.cases if case.name != name), name]):
-        raise CohortError(
-            _(
-                "The cohort '{cohort}' has a case '{name}', whose name differs from '{other}' in upper and lower case "
-                "only: on Windows and macOS their files would have the same name. Choose another name with '--names'."
-            ).format(cohort=known.name, name=one, other=other)
-        )
     if not known.has_case(name):
         return False
     known_path = known.image_path(name)
@@ -234,11 +271,12 @@ def _case(request: CreateRequest, folder: Path, name: str, number: int, made: li
 
 def _report(cohort: Cohort, is_old: bool, names: Sequence[str], new: Sequence[int]) -> None:
     if is_old:
-        added = counted(len(new), "Added {count} case", "Added {count} cases")
-        _LOG.warning(f"{added} to the cohort '{cohort.name}', which now has {len(cohort.cases)}.")
+        count = counted(len(new), "Added {count} case", "Added {count} cases")
+        _LOG.warning(f"{count} to the cohort '{cohort.name}', which now has {len(cohort.cases)}.")
         if len(new) < len(names):
-            old = [name for number, name in enumerate(names) if number not in new]
-            _LOG.warning(f"Already in the cohort: {', '.join(old[:5])}{' ...' if len(old) > 5 else ''}.")
+            added = set(new)
+            old = [name for number, name in enumerate(names) if number not in added]
+            _LOG.warning(f"Already in the cohort: {listed(old, 5)}.")
     outside = [names[n] for n in new if _is_outside(cohort, names[n])]
     if outside:
         _LOG.warning(

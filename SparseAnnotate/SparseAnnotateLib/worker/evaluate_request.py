@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..core.images import read_facts, read_labels
 from ..core.messages import _, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..interpolation import INTERPOLATORS
+from .figures_file import write_figures
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class EvaluateRequest:
 
     Attributes:
         batched_iou: also compute the IoU of each structure over all these cases together.
+        tolerance: in mm; also compute the normalized surface Dice at it.
+        csv: write the figures to this file, a row for each case and structure; see `write_figures`.
     """
 
     cohort: str
@@ -28,6 +32,8 @@ class EvaluateRequest:
     state: str | None = None
     cases: tuple[str, ...] = ()
     batched_iou: bool = False
+    tolerance: float | None = None
+    csv: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Evaluation:
         hvsmr_score: overall score of the HVSMR 2016 challenge, over the structures that the result or the reference
             has; minus infinity (in JSON: null) with an infinite distance.
         rand_f_score: adapted Rand F-score of the connected pieces of all structures.
+        surface_dice: mean normalized surface Dice, as for `dice`; None when not asked for.
         labels: figures of each structure, see `LabelFigures`; on request with its `batched_iou` over all cases.
         absent: names of the structures that neither has; they are left out of the means.
         stale: what has changed since the result was made; '' when nothing has.
@@ -61,6 +68,7 @@ class Evaluation:
     iou: float | None = None
     hvsmr_score: float | None = None
     rand_f_score: float | None = None
+    surface_dice: float | None = None
     labels: list[dict[str, Any]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     stale: str = ""
@@ -80,9 +88,14 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     """Figures of every case that has both a result and a reference.
 
     Raises:
-        BadInputError: when there is no such case, or a requested case lacks one of them.
+        BadInputError: when there is no such case, or a requested case lacks one of them. FileWriteError: the CSV file
+            cannot be written.
         OutOfDateError: when slices were drawn, an image replaced or a run trained again after a result was made.
     """
+    if request.tolerance is not None and not (request.tolerance >= 0 and math.isfinite(request.tolerance)):
+        raise BadInputError(
+            _("The tolerance is a distance of 0 mm or more, not {value:g}.").format(value=request.tolerance)
+        )
     cohort = Cohort.open(request.cohort, request.state)
     cases = _cases(cohort, request)
     run = (
@@ -103,7 +116,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             # Figures of an old result refer to the slices that were drawn when it was made.
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
-        figures = _evaluation(cohort, name, path, annotation, change, notes)
+        figures = _evaluation(cohort, name, path, annotation, change, notes, request.tolerance)
         results.append(replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS))
     if request.batched_iou:
         _add_batched_iou(results)
@@ -114,16 +127,26 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
         else:
             what, remedy = _("fill"), _("Fill again, or name only cases that are up to date.")
         raise OutOfDateError(stale_sentence(what, changes, remedy), results)
+    if request.csv is not None:
+        write_figures(Path(request.csv).expanduser(), results)
     return results
 
 
 def _evaluation(
-    cohort: Cohort, name: str, path: Path, annotation: SparseAnnotation, stale: str, notes: list[str]
+    cohort: Cohort,
+    name: str,
+    path: Path,
+    annotation: SparseAnnotation,
+    stale: str,
+    notes: list[str],
+    tolerance: float | None,
 ) -> Evaluation:
     result, reference = read_labels(path, annotation.geometry), cohort.reference(name)
     # Where a slice does not decide all structures the result is not what was drawn.
     drawn = annotation.decided_mask(annotation.label_values())
-    figures = compare_labels(name, result, reference, annotation.geometry, None, drawn, expected=cohort.labels)
+    figures = compare_labels(
+        name, result, reference, annotation.geometry, None, drawn, expected=cohort.labels, tolerance=tolerance
+    )
     labels = [{"name": cohort.labels.get(f.label, str(f.label)), **vars(f)} for f in figures.labels]
     absent = [cohort.labels.get(value, str(value)) for value in figures.absent]
     return Evaluation(
@@ -136,6 +159,7 @@ def _evaluation(
         iou=figures.iou,
         hvsmr_score=figures.hvsmr_score,
         rand_f_score=figures.rand_f_score,
+        surface_dice=figures.surface_dice,
         labels=labels,
         absent=absent,
         stale=stale,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +23,7 @@ def order_problem(images: Sequence[str], references: Sequence[str]) -> tuple[str
     Returns a sentence when a reference seems to belong to another image than the one at its position, else None; and
     the pairs (image, reference) whose names do not match.
     """
-    best = [_images_like(number, images, references) for number in range(len(references))]
+    best = _images_like(images, references)
     moved = [(number, found[0]) for number, found in enumerate(best) if len(found) == 1 and found != [number]]
     if moved:
         shown = "; ".join(f"'{_short(references[r])}' to '{_short(images[i])}'" for r, i in moved[:3])
@@ -35,36 +37,67 @@ def order_problem(images: Sequence[str], references: Sequence[str]) -> tuple[str
     return None, [(images[n], references[n]) for n, found in enumerate(best) if n not in found]
 
 
-def _images_like(number: int, images: Sequence[str], references: Sequence[str]) -> list[int]:
-    """The images whose names match that of a reference best; empty when none does, or it cannot be decided."""
-    name = _key(references[number])
-    names = [_key(image) for image in images]
-    equal = [n for n, image in enumerate(names) if image == name]
-    if equal:
-        return equal if len(equal) == 1 else _by_tokens(number, images, references)
-    prefixes = [
-        (len(image), n) for n, image in enumerate(names) if _begins_with(name, image) or _begins_with(image, name)
-    ]
-    longest = max(prefixes, default=(0, 0))[0]
-    found = [n for length, n in prefixes if length == longest]
-    return found if len(found) == 1 else _by_tokens(number, images, references)
+def _images_like(images: Sequence[str], references: Sequence[str]) -> list[list[int]]:
+    """For each reference, the images whose names match its name best; empty when none does, or it cannot be decided."""
+    alike = NamesAlike([_key(image) for image in images])
+    found = [alike.best(_key(reference)) for reference in references]
+    if any(len(numbers) != 1 for numbers in found):
+        by_tokens = _by_tokens(images, references)
+        found = [numbers if len(numbers) == 1 else by_tokens[n] for n, numbers in enumerate(found)]
+    return found
 
 
-def _by_tokens(number: int, images: Sequence[str], references: Sequence[str]) -> list[int]:
+class NamesAlike:
+    """Finds the names that another one equals, or that share its beginning: 's1' and 's1_seg', not 's1' and 's10'."""
+
+    def __init__(self, names: Sequence[str]):
+        self._numbers: dict[str, list[int]] = {}
+        for number, name in enumerate(names):
+            self._numbers.setdefault(name, []).append(number)
+        self._sorted = sorted(self._numbers)
+
+    def best(self, name: str) -> list[int]:
+        """The places of the names equal to `name`; without any, of the longest one that begins it or begins with it."""
+        if name in self._numbers:
+            return self._numbers[name]
+        alike = [*self.beginnings(name), *self.continuations(name)]
+        longest = max(map(len, alike), default=0)
+        return sorted(number for other in alike if len(other) == longest for number in self._numbers[other])
+
+    def beginnings(self, name: str) -> list[str]:
+        """The names that `name` begins with, the longest last."""
+        parts = (name[:end] for end in range(1, len(name)))
+        return [part for part in parts if part in self._numbers and _begins_with(name, part)]
+
+    def continuations(self, name: str) -> list[str]:
+        """The names that begin with `name`."""
+        found = []
+        for other in self._sorted[bisect_left(self._sorted, name) :]:
+            if not other.startswith(name):
+                break
+            if other != name and _begins_with(other, name):
+                found.append(other)
+        return found
+
+
+def _by_tokens(images: Sequence[str], references: Sequence[str]) -> list[list[int]]:
     """Match by the words and numbers that differ between the paths of the images, and between those of the references.
 
     Used only when each reference gets a different image this way: a single number in common may be chance.
     """
     for pattern in (_WORDS, _LETTERS_OR_DIGITS):
-        of_images, of_references = _distinctive_tokens(images, pattern), _distinctive_tokens(references, pattern)
+        with_token: dict[str, list[int]] = {}
+        for number, tokens in enumerate(_distinctive_tokens(images, pattern)):
+            for token in tokens:
+                with_token.setdefault(token, []).append(number)
         choices = []
-        for own in of_references:
-            scores = [len(own & other) for other in of_images]
-            top = max(scores, default=0)
-            choices.append([n for n, score in enumerate(scores) if top and score == top])
+        for own in _distinctive_tokens(references, pattern):
+            scores = Counter(number for token in own for number in with_token.get(token, ()))
+            top = max(scores.values(), default=0)
+            choices.append(sorted(number for number, score in scores.items() if score == top))
         if all(len(choice) == 1 for choice in choices) and len({choice[0] for choice in choices}) == len(choices):
-            return choices[number]
-    return []
+            return choices
+    return [[] for _reference in references]
 
 
 def _distinctive_tokens(paths: Sequence[str], pattern: str) -> list[set[str]]:

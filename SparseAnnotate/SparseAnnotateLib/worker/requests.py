@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,13 +21,13 @@ from ..core import (
     SparseAnnotation,
     Watch,
 )
-from ..core.messages import _, counted, joined
+from ..core.messages import _
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .answers import Answers
 from .compare_request import CompareRequest, compare
 from .correct_request import CorrectRequest, correct
-from .create_request import CreateRequest, create
+from .create_request import CreateRequest, add, create
 from .evaluate_request import EvaluateRequest, evaluate
 from .exchange_requests import (
     ExportBundleRequest,
@@ -39,7 +39,9 @@ from .exchange_requests import (
     import_bundle,
     import_nnunet,
 )
+from .failed_cases import report_failed
 from .fill_request import FillRequest, fill
+from .import_drawn_request import ImportDrawnRequest, import_drawn
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
@@ -210,7 +212,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
             # One case that cannot be labeled must not stop the others.
             failed[name] = error
     if failed:
-        _report_failed(failed, len(results))
+        report_failed(failed, len(results))
     return results
 
 
@@ -235,33 +237,15 @@ def _by_all(answers: Answers, cohort: Cohort, name: str, watch: Watch, clean_up,
     return replace(result, confidence_path=str(confidence), summary=answer.done.summary, labels=answer.labels())
 
 
-def _report_failed(failed: Mapping[str, SparseAnnotateError], done: int) -> None:
-    """Raise the error of the only case, or one that names all that failed."""
-    if len(failed) == 1 and not done:
-        raise next(iter(failed.values()))
-    each = [
-        _("'{case}': {problem}").format(case=name, problem=error.message) for name, error in list(failed.items())[:3]
-    ]
-    if len(failed) > 3:
-        each.append(_("and {count} more").format(count=len(failed) - 3))
-    raise BadInputError(
-        counted(
-            len(failed),
-            _("{count} case was not labeled ({done} others were). {problems}"),
-            _("{count} cases were not labeled ({done} others were). {problems}"),
-            done=done,
-            problems=joined(" ", each),
-        )
-    )
-
-
 METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "create": (CreateRequest, create),
+    "add": (CreateRequest, add),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
     "picture": (PictureRequest, picture),
     "draw": (DrawRequest, draw),
+    "import_drawn": (ImportDrawnRequest, import_drawn),
     "fill": (FillRequest, fill),
     "correct": (CorrectRequest, correct),
     "plan_training": (PlanTrainingRequest, plan_training),

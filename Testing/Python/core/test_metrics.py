@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import adapted_rand_error
@@ -199,3 +199,31 @@ def test_added_path_length_counts_the_contour_that_was_missing():
         metrics.added_path_length(square, square[1:])
     at_the_border = np.ones((4, 4), dtype=bool)
     assert metrics.added_path_length(np.zeros_like(at_the_border), at_the_border) == 12
+
+
+@given(MASKS, MASKS, st.tuples(*[st.floats(0.5, 4.0)] * 3), st.floats(0.0, 9.0))
+def test_surface_dice_agrees_with_monai(prediction, reference, spacing, tolerance):
+    from monai.metrics import compute_surface_dice
+
+    if not (prediction.any() and reference.any()):
+        return
+    distances = np.concatenate(metrics.boundary_distances(prediction, reference, spacing))
+    assume(np.abs(distances - tolerance).min() > 1e-3)  # at the tolerance itself, rounding decides
+    import torch
+
+    p, r = (torch.as_tensor(m)[None, None] for m in (prediction, reference))
+    theirs = compute_surface_dice(p, r, [tolerance], include_background=True, spacing=spacing)
+    ours = metrics.boundary_figures(prediction, reference, spacing, tolerance).surface_dice
+    assert ours == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_surface_dice_of_masks_a_voxel_apart():
+    a, b = np.zeros((1, 1, 9), bool), np.zeros((1, 1, 9), bool)
+    a[..., 2], b[..., 3] = True, True
+    spacing = (1.0, 1.0, float(np.float32(1.2)))  # as NIfTI keeps it: a little more than 1.2
+    assert metrics.boundary_figures(a, b, spacing, 1.2).surface_dice == 1.0
+    assert metrics.boundary_figures(a, b, spacing, 1.1).surface_dice == 0.0
+    assert metrics.boundary_figures(a, b, spacing).surface_dice is None
+    nothing = np.zeros_like(a)
+    assert metrics.boundary_figures(nothing, nothing, spacing, 1.0).surface_dice == 1.0
+    assert metrics.boundary_figures(a, nothing, spacing, 1.0).surface_dice == 0.0

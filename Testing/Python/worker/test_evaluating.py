@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import math
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib.command_line.evaluate_command import show_evaluations
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
-from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest, OutOfDateError, evaluate
+from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest, Evaluation, OutOfDateError, evaluate
 from SparseAnnotateLib.worker.fill_request import FillRequest, fill
 from SparseAnnotateLib.worker.plan_requests import AgreementRequest, agreement
 
@@ -128,6 +130,135 @@ def test_scores_of_the_papers_are_shown_on_request_and_always_in_json(ball_cohor
     rows = {row["case"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["ball_1"]["rand_f_score"] == 1.0
     assert rows["ball_0"]["hvsmr_score"] is None
+
+
+def rows_of(path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table_of(shown: str, title: str) -> dict[str, list[str]]:
+    """The rows of a printed table by the name of the case."""
+    lines = [line.split() for line in shown.partition(title)[2].splitlines()[1:]]
+    table: dict[str, list[str]] = {}
+    for line in filter(None, lines):
+        if line[0] in table:
+            break
+        table[line[0]] = line[1:]
+    return table
+
+
+def test_structures_are_columns_with_means_and_undrawn_voxels_apart(ball_cohort, capsys):
+    for name in ("ball_0", "ball_1"):
+        wrong = ball_cohort.reference(name).copy()
+        wrong[:, :, 16 if name == "ball_0" else 14 :] = 0
+        by_hand(ball_cohort, "hand", name, wrong)
+    found = figures(ball_cohort, "hand")
+    assert main(["evaluate", str(ball_cohort.folder), "--run", "hand"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown[: shown.index("Mean Dice")].splitlines())) <= 80
+    for title, measure in (("Dice over all voxels", "dice"), ("Dice over undrawn voxels", "undrawn_dice")):
+        table = table_of(shown, title)
+        assert table["case"] == ["shell", "kernel", "mean"]
+        each = [[row[measure] for row in found[name].labels] for name in ("ball_0", "ball_1")]
+        wanted = [[*row, np.mean(row)] for row in each]
+        for name, row in zip(("ball_0", "ball_1"), wanted, strict=True):
+            assert table[name] == [f"{value:.3f}" for value in row]
+        assert table["mean"] == [f"{value:.3f}" for value in np.mean(wanted, axis=0)]
+        assert table["SD"] == [f"{value:.3f}" for value in np.std(wanted, axis=0, ddof=1)]
+
+
+def test_another_measure_may_be_shown_for_each_structure(ball_cohort, capsys):
+    by_hand(ball_cohort, "hand", "ball_0", np.where(ball_cohort.reference("ball_0") == 1, 1, 0))
+    by_hand(ball_cohort, "hand", "ball_1", ball_cohort.reference("ball_1"))
+    command = ["evaluate", str(ball_cohort.folder), "--run", "hand"]
+    assert main([*command, "--table", "hd95_mm"]) == 0
+    shown = capsys.readouterr().out
+    assert "Dice over" not in shown
+    table = table_of(shown, "95 % Hausdorff distance (mm)")
+    assert table["ball_0"][1:] == ["infinite", "infinite"]
+    assert table["SD"][1:] == ["-", "-"]
+    assert table["ball_1"] == ["0.00"] * 3
+
+
+def test_surface_dice_is_measured_at_a_tolerance(ball_cohort, capsys):
+    for name in ("ball_0", "ball_1"):
+        by_hand(ball_cohort, "hand", name, np.roll(ball_cohort.reference(name), 1, axis=2))
+    asked = EvaluateRequest(str(ball_cohort.folder), "hand", tolerance=1.0)
+    found = evaluate(asked, Watch())[0]
+    assert found.surface_dice == 1.0
+    assert figures(ball_cohort, "hand")["ball_0"].surface_dice is None
+    tight = evaluate(EvaluateRequest(str(ball_cohort.folder), "hand", tolerance=0.5), Watch())[0]
+    assert 0 < tight.surface_dice < 1
+    assert tight.surface_dice == pytest.approx(np.mean([row["surface_dice"] for row in tight.labels]))
+    command = ["evaluate", str(ball_cohort.folder), "--run", "hand", "--table", "surface_dice"]
+    assert main([*command, "--tolerance", "0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert table_of(shown, "Surface Dice at 0.5 mm")["ball_0"][-1] == f"{tight.surface_dice:.3f}"
+    assert main(command) == 1
+    assert "needs a tolerance in mm: add '--tolerance MM'" in capsys.readouterr().err
+    for value in ("-1", "nan", "inf"):
+        assert main([*command, f"--tolerance={value}"]) == 1
+        assert f"The tolerance is a distance of 0 mm or more, not {value}." in capsys.readouterr().err
+
+
+def test_a_csv_file_has_a_row_for_each_case_and_structure(ball_cohort, capsys):
+    by_hand(ball_cohort, "hand", "ball_0", np.where(ball_cohort.reference("ball_0") == 1, 1, 0))
+    by_hand(ball_cohort, "hand", "ball_1", ball_cohort.reference("ball_1"))
+    ball_cohort.set_labels({**ball_cohort.labels, 3: "tail, left"})
+    path = ball_cohort.folder.parent / "new" / "figures.csv"
+    command = ["evaluate", str(ball_cohort.folder), "--run", "hand", "--csv", str(path)]
+    assert main([*command, "--tolerance", "1", "--json"]) == 0
+    rows = rows_of(path)
+    assert [(row["case"], row["structure"], row["label"]) for row in rows] == [
+        (case, structure, label)
+        for case in ("ball_0", "ball_1")
+        for structure, label in (("shell", "1"), ("kernel", "2"), ("tail, left", ""))
+    ]
+    answered = {row["case"]: row for row in json.loads(capsys.readouterr().out)}
+    for row in rows:
+        labels = {figure["name"]: figure for figure in answered[row["case"]]["labels"]}
+        if row["structure"] == "tail, left":
+            assert (row["dice"], row["hd95_mm"], row["surface_dice"]) == ("", "", "")
+        else:
+            assert float(row["dice"]) == labels[row["structure"]]["dice"]
+            assert float(row["surface_dice"]) == labels[row["structure"]]["surface_dice"]
+    assert float(rows[1]["hd95_mm"]) == math.inf
+    assert main(command) == 0
+    assert {row["surface_dice"] for row in rows_of(path)} == {""}
+
+
+def test_stale_figures_are_shown_and_not_written_to_a_file(ball_cohort, capsys):
+    filled(ball_cohort)
+    draw_more(ball_cohort, "ball_0", 12)
+    path = ball_cohort.folder.parent / "figures.csv"
+    assert main(["evaluate", str(ball_cohort.folder), "--csv", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert "Dice over all voxels" in captured.out
+    assert "'ball_0' is out of date: 1 more slice has been drawn since. Fill again" in captured.err
+    assert not path.exists()
+
+
+def test_a_csv_file_that_cannot_be_written_is_an_error_in_a_sentence(ball_cohort, capsys):
+    filled(ball_cohort)
+    (ball_cohort.folder.parent / "file").write_text("")
+    path = ball_cohort.folder.parent / "file" / "figures.csv"
+    assert main(["evaluate", str(ball_cohort.folder), "--csv", str(path)]) == 1
+    assert "figures.csv' cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "tables"), [(8, 1), (9, 2), (30, 4)])
+def test_tables_of_many_structures_fit_the_terminal(capsys, monkeypatch, count, tables):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"s{n}" for n in range(count - 1)] + ["right kidney"]
+    labels = [{"name": name, "label": n, "dice": 0.5, "undrawn_dice": 0.25} for n, name in enumerate(names, 1)]
+    rows = [Evaluation(f"patient_{n}", 0.5, 0.25, 1.0, 3, 0.1, labels=labels) for n in range(2)]
+    show_evaluations(rows)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.count("Dice over all voxels") == tables
+    assert shown.count("0.500") == 2 * (count + 1) + count + 1
+    assert all(name in shown for name in (*names[:-1], "patient_1", "kidney"))
 
 
 def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_what_has_changed(ball_cohort, capsys):

@@ -1,0 +1,70 @@
+"""Which case each mask file belongs to, judged by its name alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core import BadInputError, Cohort
+from ..core.case_names import collision_key, file_stem
+from ..core.decathlon import case_name
+from ..core.messages import _, listed
+from .reference_order import NamesAlike
+
+
+@dataclass
+class MatchedMasks:
+    """Masks by the names of their cases, and by file why the others belong to none."""
+
+    of_case: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, BadInputError] = field(default_factory=dict)
+
+
+def matched_masks(cohort: Cohort, paths: Sequence[str]) -> MatchedMasks:
+    """Match mask files with cases by name.
+
+    A mask belongs to the case of its name ('s1.nrrd' to 's1'); else to the one whose name it begins with, followed by
+    other than a letter or digit ('s1_seg.nrrd'); else to the only one that begins with its name ('s1.nrrd' to
+    's1_0000'). A mask in a folder named like a case ('s1/seg.nrrd') belongs to that case. When this leaves several
+    cases, or gives a case several masks, they are not matched.
+    """
+    by_key = {collision_key(file_stem(case.name)): case.name for case in cohort.cases}
+    by_key |= {collision_key(case.name): case.name for case in cohort.cases}
+    alike = NamesAlike(list(by_key))
+    found = MatchedMasks()
+    several: dict[str, list[str]] = {}
+    for path in dict.fromkeys(paths):
+        names = _cases_of(path, alike, by_key)
+        if len(names) == 1:
+            several.setdefault(names[0], []).append(path)
+            continue
+        if names:
+            problem = _("The mask '{path}' could belong to several cases by its name: {cases}. Name it like its case.")
+        else:
+            problem = _("No case has the name of the mask '{path}'. Name the file, or its folder, like its case.")
+        short = "/".join(Path(path).parts[-2:])
+        cases = listed([f"'{name}'" for name in names], 3)
+        found.problems[path if short in found.problems else short] = BadInputError(
+            problem.format(path=path, cases=cases)
+        )
+    for name, masks in several.items():
+        if len(masks) == 1:
+            found.of_case[name] = masks[0]
+        else:
+            found.problems[name] = BadInputError(
+                _(
+                    "The case '{case}' has several masks by their names: {masks}. Give one; put masks of single "
+                    "structures together in one file first."
+                ).format(case=name, masks=listed([f"'{mask}'" for mask in masks], 3))
+            )
+    return found
+
+
+def _cases_of(path: str, alike: NamesAlike, by_key: dict[str, str]) -> list[str]:
+    own, folder = collision_key(case_name(path)), collision_key(Path(path).absolute().parent.name)
+    beginnings = alike.beginnings(own)
+    keys = [own] if own in by_key else beginnings[-1:] or alike.continuations(own)
+    if folder in by_key:
+        keys = [*keys, folder]
+    return list(dict.fromkeys(by_key[key] for key in keys))

@@ -1,0 +1,175 @@
+"""Files, folders and patterns that a user gives, as the image files they stand for."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core import BadInputError
+from ..core.decathlon import is_left_by_macos
+from ..core.images import IMAGE_ENDINGS
+from ..core.messages import _, counted
+
+_LOG = logging.getLogger(__name__)
+_PATTERN_CHARACTERS = "*?["
+_DICOM_ENDINGS = (".dcm", ".ima")
+
+
+def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str, ...]:
+    """The image files that paths and patterns stand for, in the order given, those of a folder or pattern by name.
+
+    A folder stands for the images directly in it. Files in it, or matched by a pattern, that do not end like an image
+    are skipped, and how many is logged. A single file is taken whatever its name.
+
+    Args:
+        given: files, folders, and patterns as in 'scans/*.nii.gz' ('**' also matches folders in folders).
+        one_per_folder: cases are to be named after folders. So a folder stands for the one image in it, or in each of
+            its subfolders.
+
+    Raises BadInputError when a folder or pattern stands for no image, or a folder for several with `one_per_folder`.
+    """
+    found: list[str] = []
+    skipped: list[str] = []
+    for text in given:
+        path = os.path.expanduser(text)
+        if os.path.isdir(path):
+            found += _images_in_folder(path, one_per_folder, skipped)
+        elif not os.path.exists(path) and any(c in path for c in _PATTERN_CHARACTERS):
+            found += _images_of_pattern(path, one_per_folder, skipped)
+        else:
+            found.append(path)
+    if skipped:
+        _LOG.warning(
+            counted(
+                len(skipped),
+                "Skipped {count} file that does not end like an image: '{example}'.",
+                "Skipped {count} files that do not end like an image, for example '{example}'.",
+                example=skipped[0],
+            )
+        )
+    return tuple(found)
+
+
+@dataclass
+class _Content:
+    """What is in a folder, by name; hidden files and those that macOS leaves are left out."""
+
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+
+def _content(folder: str) -> _Content:
+    content = _Content()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or is_left_by_macos(entry.name):
+                    continue
+                kind = content.images if _is_image(entry.name) else content.others
+                (content.folders if entry.is_dir() else kind).append(os.path.join(folder, entry.name))
+    except OSError as error:
+        raise BadInputError(
+            _("The folder '{folder}' cannot be read ({reason}).").format(folder=folder, reason=error.strerror)
+        ) from error
+    for names in (content.images, content.others, content.folders):
+        names.sort()
+    return content
+
+
+def _images_in_folder(folder: str, one_per_folder: bool, skipped: list[str]) -> list[str]:
+    content = _content(folder)
+    if not one_per_folder:
+        if not content.images:
+            raise _no_images(folder, content)
+        skipped += content.others
+        return content.images
+    inner = {name: _content(name) for name in content.folders}
+    inner = {name: parts for name, parts in inner.items() if parts.images}
+    if content.images and inner:
+        raise BadInputError(
+            _(
+                "'{folder}' has images directly in it and in its subfolders, so it is unclear which folders to name "
+                "the cases after. Give the subfolders, or a pattern such as '{pattern}'."
+            ).format(folder=folder, pattern=os.path.join(folder, "*", Path(next(iter(inner.values())).images[0]).name))
+        )
+    if not content.images and not inner:
+        raise _no_images(folder, content)
+    chosen = inner or {folder: content}
+    for name, parts in chosen.items():
+        if len(parts.images) > 1:
+            raise _several_images(folder, name, parts.images)
+        skipped += parts.others
+    skipped += content.others if inner else []
+    return [parts.images[0] for parts in chosen.values()]
+
+
+def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -> list[str]:
+    matched = sorted(path for path in glob.glob(pattern, recursive=True) if not is_left_by_macos(path))
+    files = [path for path in matched if not os.path.isdir(path)]
+    images = [path for path in files if _is_image(path)]
+    if images:
+        skipped += [path for path in files if not _is_image(path)]
+        return images
+    if files:
+        raise BadInputError(
+            counted(
+                len(files),
+                _("'{pattern}' matches {count} file, '{example}', which does not end like an image. {endings}"),
+                _(
+                    "'{pattern}' matches {count} files, none of which ends like an image, for example '{example}'. "
+                    "{endings}"
+                ),
+                pattern=pattern,
+                example=files[0],
+                endings=_endings_sentence(files),
+            )
+        )
+    if not matched:
+        raise BadInputError(
+            _("No file matches the pattern '{pattern}'. Check the folder and the ending of the files.").format(
+                pattern=pattern
+            )
+        )
+    return [image for folder in matched for image in _images_in_folder(folder, one_per_folder, skipped)]
+
+
+def _no_images(folder: str, content: _Content) -> BadInputError:
+    message = _("The folder '{folder}' has no images directly in it. {endings}").format(
+        folder=folder, endings=_endings_sentence(content.others)
+    )
+    inner = [images for images in (_content(name).images for name in content.folders) if images]
+    if not inner:
+        return BadInputError(message)
+    first = inner[0][0]
+    hint = _("Its subfolders have images: give one of them, such as '{inner}'.").format(inner=os.path.dirname(first))
+    if len(inner) > 1 and os.path.basename(first) in map(os.path.basename, inner[1]):
+        hint += " " + _("Or give a pattern for one file in each, such as '{pattern}'.").format(
+            pattern=os.path.join(folder, "*", os.path.basename(first))
+        )
+    return BadInputError(message + " " + hint)
+
+
+def _several_images(given: str, folder: str, images: Sequence[str]) -> BadInputError:
+    pattern = folder if folder == given else os.path.join(given, "*")
+    return BadInputError(
+        _(
+            "The folder '{folder}' has {count} images, so a case cannot be named after it. Give the one to use, with "
+            "a pattern such as '{pattern}'."
+        ).format(folder=folder, count=len(images), pattern=os.path.join(pattern, os.path.basename(images[0])))
+    )
+
+
+def _endings_sentence(files: Iterable[str]) -> str:
+    sentence = _("Images end in {endings}.").format(endings=", ".join(IMAGE_ENDINGS))
+    if any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
+        return sentence + " " + _("Convert DICOM series to one of these formats first.")
+    return sentence
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_ENDINGS)
