@@ -11,8 +11,9 @@ from .environment_command import add_environment
 from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
+from .predict_command import add_predict
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
-from .training_commands import add_curves, add_predict, add_slice, add_train
+from .training_commands import add_curves, add_slice, add_train
 
 COMMANDS = (
     add_create,

@@ -136,13 +136,13 @@ class LearnedImages:
         return _("dark and bright voxels are distributed differently: another contrast, or another part of the body")
 
 
-def difference_sentence(name: str, learned: LearnedImages | None, image: ImageFacts) -> str:
-    """A warning that names a volume and how it differs from those that a run has learned from; '' when it does not."""
+def difference_sentence(learned: LearnedImages | None, image: ImageFacts) -> str:
+    """A warning on an image of another kind than those that a run has learned from; '' when it is like them."""
     differences = learned.differences(image) if learned is not None else []
     if not differences:
         return ""
-    return _("'{name}' differs from the images that the run has learned from: {differences}. Check its result.").format(
-        name=name, differences=joined("; ", differences)
+    return _("The image differs from those that the run has learned from: {differences}. Check the result.").format(
+        differences=joined("; ", differences)
     )
 
 

@@ -56,7 +56,7 @@ def test_facts_are_those_of_the_anatomical_axes():
 
 def test_an_image_like_those_learned_from_is_not_worth_a_word():
     assert differences(facts_of()) == []
-    assert difference_sentence("a", LearnedImages.of([facts_of()]), facts_of()) == ""
+    assert difference_sentence(LearnedImages.of([facts_of()]), facts_of()) == ""
 
 
 def test_the_scale_of_intensities_and_a_small_tilt_do_not_count():
@@ -133,7 +133,7 @@ def test_a_run_of_an_earlier_version_says_nothing(ball_cohort):
     del content["images"]
     folder.card_path.write_text(json.dumps(content), encoding="utf-8")
     assert folder.card() == replace(card, images=None)
-    assert difference_sentence("a", folder.card().images, facts_of(spacing=(9.0, 9.0, 9.0))) == ""
+    assert difference_sentence(folder.card().images, facts_of(spacing=(9.0, 9.0, 9.0))) == ""
 
 
 def test_an_image_that_has_been_prepared_for_training_is_not_read_again(ball_cohort, monkeypatch):

@@ -14,8 +14,10 @@ from ...core.messages import _, listed
 from ...core.origin import run_fingerprint
 from ...core.structure_values import class_values, matched_values, names_as_facts
 from ...interpolation.likeliest_labels import LikeliestLabels
+from ...runs.learned_images import ImageFacts
 from ...runs.run_folder import RunFolder
-from ..data.training_cases import normalised_image
+from ..data.image_facts import case_facts
+from ..data.training_cases import normalised_image, normalised_image_path
 from .clean_up import CleanUp, cleaned, drawn_voxels
 from .run_models import CasePrediction, Predicted, RunModels
 from .uncertainty_maps import UncertaintyMaps
@@ -69,6 +71,12 @@ class Predictor(RunModels):
     def further_names(self) -> dict[int, str]:
         """Label value to name of the run's structures that the cohort does not know."""
         return {value: name for value, name in self.label_names.items() if value not in self._cohort.labels}
+
+    def image_facts(self, case: str) -> ImageFacts:
+        """What a case's image is like, to compare it with those that the run has learned from."""
+        # The prediction needs it, too; while it is made, the facts are kept.
+        normalised_image_path(self._cohort, case, self.card.normalisation)
+        return case_facts(self._cohort, case)
 
     def _values(self) -> list[int]:
         """The cohort's value of each class, from the first after the background; beyond all others where it has none.
