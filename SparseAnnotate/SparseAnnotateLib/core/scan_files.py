@@ -26,8 +26,8 @@ def scan_files(given: Sequence[str], in_sub_folders: bool = False) -> list[Path]
     found: dict[str, Path] = {}
     for text in given:
         for path in _matching(os.path.expanduser(text)):
-            images = _images_of(path, in_sub_folders) if path.is_dir() else [path]
-            found.update((os.path.abspath(image), image) for image in images)
+            for image in _images_of(path, in_sub_folders) if path.is_dir() else [path]:
+                found.setdefault(os.path.abspath(image), image)
     if not found:
         raise BadInputError(_("Name at least one scan to label."))
     return list(found.values())
