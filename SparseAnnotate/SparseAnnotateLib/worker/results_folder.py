@@ -144,10 +144,16 @@ class ResultsFolder:
         geometry: VolumeGeometry,
         uncertainty: Mapping[str, np.ndarray | None],
     ) -> Path:
-        """Write a result and its record, so that a record never belongs to another result. Raises FileWriteError."""
+        """Write a result and its record, so that a record never belongs to another result. Raises FileWriteError.
+
+        Args:
+            uncertainty: kind to percent; of those that are None, files of an earlier result are removed.
+        """
         facts = made.origin().facts()
         for kind, percent in uncertainty.items():
-            if percent is not None:
+            if percent is None:
+                self.uncertainty_path(name, kind).unlink(missing_ok=True)
+            else:
                 write_image(self.uncertainty_path(name, kind), percent, geometry, facts=facts)
         path, record = self.labels_path(name), self.record_path(name)
         replaces = content_fingerprint([path]) if path.is_file() else ""

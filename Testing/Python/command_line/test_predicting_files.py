@@ -164,6 +164,14 @@ def test_an_existing_result_is_not_replaced_unless_asked_for(run, scans, tmp_pat
     assert set(outcomes(labeled(run, scans, out, resume=True)).values()) == {"kept"}
 
 
+def test_uncertainty_of_an_earlier_result_does_not_stay_beside_a_new_one(run, scans, tmp_path):
+    out = tmp_path / "out"
+    labeled(run, scans, out, uncertainty=True)
+    assert len(list((out / "entropy").iterdir())) == 3
+    labeled(run, [scans / "scan_0.nrrd"], out, overwrite=True)
+    assert sorted(path.name for path in (out / "entropy").iterdir()) == ["scan_1.nrrd", "scan_2.nrrd"]
+
+
 def replaced_scan(run, scans, out):
     image, geometry = read_image(scans / "scan_0.nrrd")
     write_image(scans / "scan_0.nrrd", image + 1, geometry)
