@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, FileWriteError, SparseAnnotateError, Watch
 from ..core.image_fingerprint import KeptFingerprint, current_fingerprint
@@ -22,6 +22,11 @@ from .packages import require_packages
 from .prediction_warnings import warn_of_difference, warn_of_flips
 from .results_folder import DEFAULT_FORMAT, PredictionOptions, ResultRecord, ResultsFolder, format_ending
 
+if TYPE_CHECKING:
+    from ..learning.prediction.clean_up import CleanUp
+
+RecordOf = Callable[[Path, KeptFingerprint], ResultRecord]
+"""Gives the record of a scan with this fingerprint."""
 Outcome = Literal["labeled", "kept", "failed"]
 NAMED = 3
 
@@ -146,7 +151,9 @@ def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions
 class _Labeler:
     """Labels one scan after another with the same loaded run; nothing is kept of them."""
 
-    def __init__(self, request: PredictFilesRequest, run: RunFolder, folder: ResultsFolder, clean_up, made):
+    def __init__(
+        self, request: PredictFilesRequest, run: RunFolder, folder: ResultsFolder, clean_up: CleanUp, made: RecordOf
+    ):
         from ..learning.prediction.image_predictor import ImagePredictor
 
         self._predictor = ImagePredictor(run, request.device, request.flips, request.models)
@@ -193,10 +200,7 @@ def _run_folder(request: PredictFilesRequest) -> RunFolder:
     return run
 
 
-def _records(
-    request: PredictFilesRequest, run: RunFolder, card: RunCard
-) -> Callable[[Path, KeptFingerprint], ResultRecord]:
-    """A function that gives the record of a scan with this fingerprint."""
+def _records(request: PredictFilesRequest, run: RunFolder, card: RunCard) -> RecordOf:
     content, options = run_fingerprint(run.path), request.options
     return lambda path, image: ResultRecord(
         os.path.abspath(path), image, run.name, content, options, dict(card.label_names)
@@ -204,7 +208,12 @@ def _records(
 
 
 def _kept(
-    request: PredictFilesRequest, folder: ResultsFolder, names: Sequence[str], paths: Sequence[Path], made, watch: Watch
+    request: PredictFilesRequest,
+    folder: ResultsFolder,
+    names: Sequence[str],
+    paths: Sequence[Path],
+    made: RecordOf,
+    watch: Watch,
 ) -> set[int]:
     """Which scans have been labeled already. Raises BadInputError when there are results that must not be replaced."""
     existing = [place for place, name in enumerate(names) if folder.labels_path(name).exists()]
