@@ -15,7 +15,7 @@ import torch
 
 from SparseAnnotateLib.core import Cohort, SparseAnnotation, Watch
 from SparseAnnotateLib.learning.data.training_cases import normalised_image
-from SparseAnnotateLib.learning.prediction.predictor import loaded_models
+from SparseAnnotateLib.learning.prediction.run_models import loaded_models
 from SparseAnnotateLib.learning.prediction.view_averages import mean_view
 from SparseAnnotateLib.learning.prediction.volume_prediction import VolumePrediction, most_likely
 from SparseAnnotateLib.runs.cards import RunCard

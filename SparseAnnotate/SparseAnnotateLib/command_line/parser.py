@@ -12,9 +12,10 @@ from .evaluate_command import add_evaluate
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
 from .import_drawn_command import add_import_drawn
+from .predict_command import add_predict
 from .report_command import add_report
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
-from .training_commands import add_curves, add_predict, add_slice, add_train
+from .training_commands import add_curves, add_slice, add_train
 
 COMMANDS = (
     add_create,

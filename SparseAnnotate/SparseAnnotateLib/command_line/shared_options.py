@@ -19,13 +19,14 @@ DEVICES = "auto, cpu, cuda, cuda:1, mps"
 
 
 def cohort_command(
-    commands, name: str, text: str, show: Callable, function: Callable | None = None
+    commands, name: str, text: str, show: Callable, function: Callable | None = None, needs_cohort: bool = True
 ) -> argparse.ArgumentParser:
     """A subcommand for the request of the same name, with the shared options that the request has fields for."""
     command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
     command.add_argument(
         "cohort",
         metavar="COHORT",
+        nargs=None if needs_cohort else "?",
         help="cohort folder, or a folder in the Medical Segmentation Decathlon format",
     )
     request_name = name.replace("-", "_")

@@ -1,10 +1,9 @@
-"""`train`, `curves` and `predict`: train models on drawn slices, plot the training, and label volumes."""
+"""`train`, `curves` and `slice`: train models on drawn slices, plot the training, and label one slice."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..runs.plan import TrainingEstimate
 from ..worker import requests
 from ..worker.slice_request import SliceAnswer
 from .shared_options import DEVICES, choices, cohort_command
-from .terminal_output import show_line, show_table
+from .terminal_output import show_line
 
 
 def add_train(commands) -> None:
@@ -74,30 +73,6 @@ def show_slice(answer: SliceAnswer) -> None:
     show_line(answer.summary)
 
 
-def add_predict(commands) -> None:
-    command = cohort_command(commands, "predict", "label volumes with a trained run", show_predictions)
-    command.add_argument("--run", required=True, help="name of the run")
-    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
-    command.add_argument("--flips", action="store_true", help="also average over mirrored volumes: slower but better")
-    command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")
-    command.add_argument("--uncertainty", action="store_true", help="also write volumes of entropy and disagreement")
-    command.add_argument(
-        "--model-only",
-        action="store_true",
-        help="label cases with drawn slices by the run alone, too; otherwise run, drawn slices and fill together",
-    )
-    command.add_argument(
-        "--largest-component", action="store_true", help="keep only the largest component of each structure"
-    )
-    command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance")
-    command.add_argument(
-        "--keep-stray-pieces",
-        dest="stray_pieces",
-        action="store_false",
-        help="keep pieces far from anything drawn, or in the empty surroundings of an image; otherwise left out",
-    )
-
-
 def _train(options: argparse.Namespace, watch: Watch) -> Any:
     given = {f.name: getattr(options, f.name, None) for f in fields(TrainingSettings)}
     given = {k: v for k, v in given.items() if v is not None}
@@ -126,17 +101,6 @@ def _settings_file(path: str) -> dict[str, Any]:
     """The fields of a JSON file, checked against those of the settings."""
     read_json(path, TrainingSettings)
     return json.loads(read_json_text(path))
-
-
-def show_predictions(rows: Sequence[requests.CaseResult]) -> None:
-    """A table of the cases, how good the answers are, and notes on each."""
-    shown = ("case", "path", "seconds", "slices_drawn", "density")
-    show_table([{name: getattr(row, name) for name in shown} for row in rows])
-    for summary in dict.fromkeys(row.summary for row in rows if row.summary):
-        show_line(summary)
-    for row in rows:
-        for sentence in row.notes:
-            show_line(f"- {row.case}: {sentence}")
 
 
 def show_training(result: dict[str, Any] | TrainingEstimate) -> None:

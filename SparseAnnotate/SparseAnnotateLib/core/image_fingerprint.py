@@ -43,12 +43,25 @@ def image_fingerprint(path: str | Path, memo: Path | None = None) -> str:
 
     Raises BadInputError when a file cannot be read.
     """
+    known = _kept(memo)
+    found = current_fingerprint(path, known)
+    if memo is not None and found.files and found != known:
+        # If the memo cannot be written, the image is read each time.
+        with suppress(FileWriteError):
+            write_json(memo, found)
+    return found.mark
+
+
+def current_fingerprint(path: str | Path, known: KeptFingerprint | None = None) -> KeptFingerprint:
+    """An image's `image_fingerprint` with the stamps of its files; the `known` one when they have not changed since.
+
+    Without stamps when the files were changed a moment ago. Raises BadInputError when a file cannot be read.
+    """
     try:
         files = image_files(Path(path))
         stamps = tuple(stamp_of(file) for file in files)
-        known = _kept(memo)
         if known is not None and known.files == stamps:
-            return known.mark
+            return known
         digest = hashlib.sha256()
         for file in files:
             with open(file, "rb") as content:
@@ -58,12 +71,7 @@ def image_fingerprint(path: str | Path, memo: Path | None = None) -> str:
         raise BadInputError(
             _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)
         ) from error
-    mark = digest.hexdigest()[:24]
-    if memo is not None and all(map(is_settled, stamps)):
-        # If the memo cannot be written, the image is read each time.
-        with suppress(FileWriteError):
-            write_json(memo, KeptFingerprint(stamps, mark))
-    return mark
+    return KeptFingerprint(stamps if all(map(is_settled, stamps)) else (), digest.hexdigest()[:24])
 
 
 def content_fingerprint(files: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from .learned_images import LearnedImages
 from .plan import RUN_FORMAT, ModelPlan
 
 
@@ -48,6 +49,7 @@ class RunCard:
         is_live: True for a run that was trained while slices were being drawn: its `validation_dice` is that of the
             last slices, as the model predicted them before it learned from them.
         slices: drawn slices learned from. cases: annotated cases.
+        images: what the images it learned from are like; None for a run that was trained before this was recorded.
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
@@ -73,6 +75,7 @@ class RunCard:
     corrected_dice: float | None = None
     unsupported: dict[int, float] = field(default_factory=dict)
     is_live: bool = False
+    images: LearnedImages | None = None
     format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
     version: int = RUN_FORMAT
 

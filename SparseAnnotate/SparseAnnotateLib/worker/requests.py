@@ -44,6 +44,8 @@ from .fill_request import FillRequest, fill
 from .import_drawn_request import ImportDrawnRequest, import_drawn
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
+from .predict_files_request import PredictFilesRequest, predict_files
+from .prediction_warnings import warn_of_difference, warn_of_flips
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
 from .report_request import ReportRequest, report
 from .run_sources import RunSources
@@ -179,8 +181,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     cases = [case.name for case in cohort.select(request.cases)]
     clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
-    for sentence in _without_effect(request, predictor.card):
-        logging.getLogger(__name__).warning(sentence)
+    warn_of_flips(predictor.card, request.run, request.flips)
     drawn = [] if request.model_only else [name for name in cases if name in set(cohort.annotated_cases())]
     answers, why_not = None, None
     if drawn:
@@ -200,12 +201,14 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     for number, name in enumerate(cases):
         part = watch.part(number, len(cases), f"'{name}': ")
         try:
-            if name not in drawn:
-                results.append(_by_run(predictor, cohort, name, part, clean_up, request.uncertainty))
-            elif answers is not None:
-                results.append(_by_all(answers, cohort, name, part, clean_up, request.run))
-            elif why_not is not None:
+            if name in drawn and why_not is not None:
                 raise why_not
+            warnings = warn_of_difference(predictor.card, name, predictor.image_facts(name))
+            if name in drawn and answers is not None:
+                result = _by_all(answers, cohort, name, part, clean_up, request.run)
+            else:
+                result = _by_run(predictor, cohort, name, part, clean_up, request.uncertainty)
+            results.append(replace(result, notes=[*warnings, *result.notes]))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
@@ -253,6 +256,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "curves": (CurvesRequest, curves),
     "slice": (SliceRequest, label_slice),
     "predict": (PredictRequest, predict),
+    "predict_files": (PredictFilesRequest, predict_files),
     "evaluate": (EvaluateRequest, evaluate),
     "compare": (CompareRequest, compare),
     "agreement": (AgreementRequest, agreement),
@@ -262,15 +266,6 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "export_bundle": (ExportBundleRequest, export_bundle),
     "import_bundle": (ImportBundleRequest, import_bundle),
 }
-
-
-def _without_effect(request: PredictRequest, card) -> list[str]:
-    """A sentence for each option that has no effect on this run."""
-    if request.flips and not card.flip:
-        return [
-            f"Averaging over mirrored volumes has no effect: the run '{request.run}' was trained without mirroring."
-        ]
-    return []
 
 
 def _case_result(

@@ -129,7 +129,7 @@ class _FoundModel:
 def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
     """The model as it is now, when it is learning in this process; otherwise as it was stored."""
     from ..learning.devices import chosen_device
-    from ..learning.prediction.predictor import loaded_models
+    from ..learning.prediction.run_models import loaded_models
     from ..learning.training.live_models import live_model
 
     run = RunFolder(cohort.run_folder(request.run))

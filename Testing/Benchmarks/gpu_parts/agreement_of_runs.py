@@ -12,7 +12,8 @@ from learning_speed import ball_cohort
 from SparseAnnotateLib.core import Cohort, Plane, Watch
 from SparseAnnotateLib.learning.data.training_cases import normalised_image
 from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
-from SparseAnnotateLib.learning.prediction.predictor import Predictor, loaded_models
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.prediction.run_models import loaded_models
 from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimator
 from SparseAnnotateLib.learning.prediction.volume_prediction import predicted_classes
 from SparseAnnotateLib.learning.propagation.learned_interpolator import propagation_for_cohort

@@ -19,7 +19,8 @@ from SparseAnnotateLib.core import Plane, RunError, Watch
 from SparseAnnotateLib.learning.devices import within_memory
 from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
 from SparseAnnotateLib.learning.prediction.limits import Limits, limits_of
-from SparseAnnotateLib.learning.prediction.predictor import Predictor, entropy_percent
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.prediction.run_models import entropy_percent
 from SparseAnnotateLib.learning.prediction.trained_model import TrainedModel
 from SparseAnnotateLib.learning.prediction.uncertainty import UncertaintyEstimator
 from SparseAnnotateLib.learning.prediction.view_averages import mean_view

@@ -152,16 +152,16 @@ def test_a_structure_of_the_run_that_the_slices_do_not_speak_for(trained):
 
 
 def test_another_choice_of_models_is_predicted_by_itself(trained, monkeypatch):
-    from SparseAnnotateLib.learning.prediction import predictor
+    from SparseAnnotateLib.learning.prediction import run_models
 
     made = []
-    real = predictor.VolumePrediction.__init__
+    real = run_models.VolumePrediction.__init__
 
     def counted(self, *given, **named):
         made.append(1)
         real(self, *given, **named)
 
-    monkeypatch.setattr(predictor.VolumePrediction, "__init__", counted)
+    monkeypatch.setattr(run_models.VolumePrediction, "__init__", counted)
     predicted(trained, cases=("ball_0",))
     assert len(made) == 1
     predicted(trained, cases=("ball_0",))
@@ -237,12 +237,12 @@ def test_a_drawn_label_without_a_name_is_not_taken_for_a_structure_of_the_run(tr
 
 
 def test_uncertainty_is_predicted_once(trained, monkeypatch):
-    from SparseAnnotateLib.learning.prediction import predictor
+    from SparseAnnotateLib.learning.prediction import run_models
 
     made = []
-    real = predictor.VolumePrediction.__init__
+    real = run_models.VolumePrediction.__init__
     monkeypatch.setattr(
-        predictor.VolumePrediction, "__init__", lambda *given, **named: made.append(1) or real(*given, **named)
+        run_models.VolumePrediction, "__init__", lambda *given, **named: made.append(1) or real(*given, **named)
     )
     for _round in range(2):
         predicted(trained, cases=("ball_0",), uncertainty=True)

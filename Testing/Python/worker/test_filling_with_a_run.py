@@ -44,11 +44,11 @@ def test_every_case_is_filled_with_the_run_and_keeps_its_drawn_slices(trained):
 
 
 def test_a_case_is_predicted_once_for_each_run(trained, monkeypatch):
-    from SparseAnnotateLib.learning.prediction import predictor
+    from SparseAnnotateLib.learning.prediction import run_models
 
     made = []
-    real = predictor.VolumePrediction
-    monkeypatch.setattr(predictor, "VolumePrediction", lambda *given: made.append(1) or real(*given))
+    real = run_models.VolumePrediction
+    monkeypatch.setattr(run_models, "VolumePrediction", lambda *given: made.append(1) or real(*given))
     name, other = trained.annotated_cases()
     filled(trained, cases=(name,))
     annotation = trained.annotation(name)

@@ -22,6 +22,8 @@ from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
 from ...core.structure_values import names_from_facts
 from ...core.voxel_values import label_counts, require_finite
+from ...runs.learned_images import ImageFacts
+from .image_facts import facts_path, keep_facts
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
@@ -203,6 +205,7 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
             raise BadInputError(
                 _("The image of case '{name}' cannot be used. {error}").format(name=name, error=error.message)
             ) from error
+        keep_facts(facts_path(cohort, name), ImageFacts.of(image, geometry))
         save_array(cached, geometry.to_standard_order(array))
     return cached
 

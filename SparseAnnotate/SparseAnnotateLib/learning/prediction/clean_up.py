@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...core import BadInputError, SparseAnnotation, Watch
-from ...core.messages import _
+from ...core.messages import _, counted
 from ..data.surroundings import without_surroundings
 from .stray_pieces import DrawnVoxels, StrayPieces, without_far_pieces
 
@@ -50,6 +50,30 @@ class Cleaned:
     classes: np.ndarray
     in_surroundings: int = 0
     stray: list[StrayPieces] = field(default_factory=list)
+
+    def sentences(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What has been left out; `names` are those of the classes, from the first after the background."""
+        notes = []
+        if self.in_surroundings:
+            notes.append(
+                counted(
+                    self.in_surroundings,
+                    _("{count} voxel that the model labeled in the empty surroundings of the image was left out."),
+                    _("{count} voxels that the model labeled in the empty surroundings of the image were left out."),
+                )
+            )
+        for stray in self.stray:
+            notes.append(
+                _(
+                    "{pieces} of '{structure}' ({voxels}) far from where it was drawn were left out. Keep stray pieces "
+                    "if the structure is there."
+                ).format(
+                    pieces=counted(stray.pieces, _("{count} piece"), _("{count} pieces")),
+                    structure=names[stray.value - 1],
+                    voxels=counted(stray.voxels, _("{count} voxel"), _("{count} voxels")),
+                )
+            )
+        return tuple(notes)
 
 
 def drawn_voxels(annotation: SparseAnnotation, values: Sequence[int], dtype) -> DrawnVoxels | None:

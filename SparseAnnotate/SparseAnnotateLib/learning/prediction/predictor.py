@@ -2,59 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.array_files import limit_size
 from ...core.images import write_image
-from ...core.messages import _, counted, listed
+from ...core.messages import _, listed
 from ...core.origin import run_fingerprint
 from ...core.structure_values import class_values, matched_values, names_as_facts
-from ...interpolation.likeliest_labels import CERTAIN, LikeliestLabels
-from ...runs.cards import RunCard
-from ...runs.network import NETWORKS
+from ...interpolation.likeliest_labels import LikeliestLabels
+from ...runs.learned_images import ImageFacts
 from ...runs.run_folder import RunFolder
-from ..data.training_cases import normalised_image
-from ..devices import chosen_device, prediction_precision
-from ..networks.build import build_network
-from ..weights import load_weights
-from .clean_up import Cleaned, CleanUp, cleaned, drawn_voxels
-from .model_building import models_within_memory, network_shape, on_cpu_sentence
-from .trained_model import TrainedModel
+from ..data.image_facts import case_facts
+from ..data.training_cases import normalised_image, normalised_image_path
+from .clean_up import CleanUp, cleaned, drawn_voxels
+from .run_models import CasePrediction, Predicted, RunModels
 from .uncertainty_maps import UncertaintyMaps
-from .view_averages import agreement
-from .volume_prediction import VolumePrediction, class_dtype, class_indices, most_likely
 
-_AXES = "SAR"
 _MOST_KEPT_BYTES = 20 << 30
 """Of predictions in a cohort's cache; the oldest are removed beyond that."""
 
 
-@dataclass(frozen=True, eq=False)
-class CasePrediction:
-    """What a run predicts for a case, on its image's grid.
-
-    Attributes:
-        labels: (K, J, I) uint8 or uint16; drawn slices as drawn.
-        entropy: (K, J, I) uint8, entropy of the mean prediction in percent of its maximum; None unless requested.
-        disagreement: (K, J, I) uint8, percent of the views that disagree with the majority; None unless requested,
-            or when there is only one view.
-        notes: sentences on what clean-up left out, and on memory that ran out.
-    """
-
-    labels: np.ndarray
-    entropy: np.ndarray | None = None
-    disagreement: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
-
-
-class Predictor:
+class Predictor(RunModels):
     """A finished run, loaded once, for any number of volumes.
 
     Args:
@@ -81,32 +53,9 @@ class Predictor:
         flips: bool = False,
         roles: Sequence[str] = (),
     ):
+        super().__init__(RunFolder(cohort.run_folder(run_name)), device, flips, roles)
         self._cohort = cohort
-        self._run = RunFolder(cohort.run_folder(run_name))
-        self.card: RunCard = self._run.card()
-        self.device = chosen_device(device).device
-        self._flips = flips
-        self._notes_on_device: tuple[str, ...] = ()
-        trained = [m.plan.role for m in self.card.models]
-        self._roles = tuple(roles or trained)
         self._value_of = matched_values(self.card.label_names, cohort.labels)
-        self._uses_all = set(self._roles) == set(trained)
-        unknown = [role for role in self._roles if role not in trained]
-        if unknown or ("final" in self._roles and set(self._roles) != set(trained)):
-            raise BadInputError(
-                _(
-                    "The run '{run}' has the models {available}, so it cannot predict with {requested}. A final model "
-                    "needs all others."
-                ).format(run=run_name, available=", ".join(trained), requested=", ".join(self._roles))
-            )
-        self._models = self._loaded()
-
-    def _loaded(self) -> list[TrainedModel]:
-        models = loaded_models(self._run, self.card, self.device, flips=self._flips)
-        if models[0].device != self.device:
-            self._notes_on_device = (on_cpu_sentence(self.device),)
-            self.device = models[0].device
-        return [model for model in models if model.role in self._roles]
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -122,6 +71,12 @@ class Predictor:
     def further_names(self) -> dict[int, str]:
         """Label value to name of the run's structures that the cohort does not know."""
         return {value: name for value, name in self.label_names.items() if value not in self._cohort.labels}
+
+    def image_facts(self, case: str) -> ImageFacts:
+        """What a case's image is like, to compare it with those that the run has learned from."""
+        # The prediction needs it, too; while it is made, the facts are kept.
+        normalised_image_path(self._cohort, case, self.card.normalisation)
+        return case_facts(self._cohort, case)
 
     def _values(self) -> list[int]:
         """The cohort's value of each class, from the first after the background; beyond all others where it has none.
@@ -213,11 +168,6 @@ class Predictor:
         """What is drawn on a case; structures that the cohort does not know are unknown on all slices."""
         return self._cohort.annotation(case).with_more_names(self.further_names)
 
-    @property
-    def ways(self) -> str:
-        """Short text that differs between choices of models and flips."""
-        return f"{self._flips:d}" if self._uses_all else "-".join([f"{self._flips:d}", *sorted(self._roles)])
-
     def _likeliest_path(self, case: str) -> Path:
         marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
         return self._cohort.cache_folder / "likeliest" / f"{'-'.join([*marks, self.ways])}.npy"
@@ -253,7 +203,7 @@ class Predictor:
         surrounded = image if self.card.clear_surroundings else None
         spacing = annotation.geometry.standard_spacing
         found = cleaned(classes, self.card.class_count, spacing, clean_up, drawn, surrounded, watch)
-        return found.classes, self._notes(found)
+        return found.classes, found.sentences([self.card.label_names[value] for value in self.card.classes])
 
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
         annotation = self._annotation(case)
@@ -261,7 +211,7 @@ class Predictor:
         image = normalised_image(self._cohort, case, self.card.normalisation)
         known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))
         if known is not None:
-            found = _Predicted(np.array(known.labels[0]), known, None, None, ())
+            found = Predicted(np.array(known.labels[0]), known)
         else:
             found = self._predicted(image, watch, uncertainty)
         classes, notes = self._cleaned(found.classes, image, annotation, clean_up, watch)
@@ -277,112 +227,3 @@ class Predictor:
         annotation.restore_drawn(labels)
         own = UncertaintyMaps(found.entropy, found.disagreement).on_own_grid(annotation, list(self.label_names))
         return CasePrediction(labels, own.entropy, own.disagreement, (*self._notes_on_device, *found.notes, *notes))
-
-    def _predicted(
-        self, image: np.ndarray, watch: Watch, uncertainty: bool = False, likeliest: bool = False
-    ) -> _Predicted:
-        """The prediction for an image, (S, A, R) normalised, before clean-up."""
-        volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
-        kept = 2 if likeliest else 1
-        classes: np.ndarray = np.zeros((kept, *image.shape), dtype=class_dtype(volume.class_count))
-        chances = np.zeros_like(classes) if likeliest else None
-        entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
-        several = uncertainty and len(volume.view_names) > 1
-        disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
-
-        def slab(start: int, stop: int) -> tuple[np.ndarray | None, ...]:
-            joint, views = volume.joint_and_views(start, stop)
-            sure: np.ndarray | None = None
-            if likeliest:
-                highest, found = joint.topk(2, dim=0)
-                sure = (highest * CERTAIN).round().clamp(0, CERTAIN).to(torch.uint8).cpu().numpy()
-                best = class_indices(found, volume.class_count)
-            else:
-                best = most_likely(joint)[None]
-            unsure = entropy_percent(joint) if uncertainty else None
-            differs = 100 - agreement(np.stack([most_likely(v) for v in views.values()])) if several else None
-            return best, sure, unsure, differs
-
-        for start, stop, parts in volume.slabs(slab):
-            for whole, part in zip((classes, chances, entropy, disagreement), parts, strict=True):
-                if whole is not None and part is not None:
-                    whole[..., start:stop, :, :] = part
-        known = LikeliestLabels(classes, chances) if chances is not None else None
-        return _Predicted(classes[0], known, entropy, disagreement, tuple(volume.notes))
-
-    def _notes(self, found: Cleaned) -> tuple[str, ...]:
-        """What clean-up has left out, as sentences."""
-        notes = []
-        if found.in_surroundings:
-            notes.append(
-                counted(
-                    found.in_surroundings,
-                    _("{count} voxel that the model labeled in the empty surroundings of the image was left out."),
-                    _("{count} voxels that the model labeled in the empty surroundings of the image were left out."),
-                )
-            )
-        for stray in found.stray:
-            name = self.card.label_names[self.card.classes[stray.value - 1]]
-            notes.append(
-                _(
-                    "{pieces} of '{structure}' ({voxels}) far from where it was drawn were left out. Keep stray pieces "
-                    "if the structure is there."
-                ).format(
-                    pieces=counted(stray.pieces, _("{count} piece"), _("{count} pieces")),
-                    structure=name,
-                    voxels=counted(stray.voxels, _("{count} voxel"), _("{count} voxels")),
-                )
-            )
-        return tuple(notes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Predicted:
-    """A prediction before clean-up, (S, A, R); see `CasePrediction`."""
-
-    classes: np.ndarray
-    likeliest: LikeliestLabels | None
-    entropy: np.ndarray | None
-    disagreement: np.ndarray | None
-    notes: tuple[str, ...]
-
-
-def loaded_models(
-    folder: RunFolder, card: RunCard, device: str, dropout: float = 0.0, flips: bool = False
-) -> list[TrainedModel]:
-    """All models of a finished run on a device, in eval mode; on the CPU, with a warning, where they do not fit there.
-
-    Raises RunError.
-    """
-    return models_within_memory(lambda used: _loaded_on(used, folder, card, dropout, flips), device, folder.name)
-
-
-def _loaded_on(device: str, folder: RunFolder, card: RunCard, dropout: float, flips: bool) -> list[TrainedModel]:
-    axes = tuple(_AXES.index(name) for name in card.flip) if flips else ()
-    precision = prediction_precision(device)
-    found = []
-    for model in card.models:
-        network = build_network(model.plan.network, network_shape(model.plan, card.class_count, dropout))
-        load_weights(folder.weights_path(model.plan.role), network)
-        network.to(device).eval()
-        plan = model.plan
-        found.append(
-            TrainedModel(
-                role=plan.role,
-                network=network,
-                patch=plan.patch,
-                class_count=card.class_count,
-                device=device,
-                precision=precision,
-                planes=plan.planes,
-                flip=axes,
-                bytes_per_voxel=NETWORKS[plan.network].bytes_in(len(plan.patch)),
-            )
-        )
-    return found
-
-
-def entropy_percent(probabilities: torch.Tensor) -> np.ndarray:
-    """Entropy of (classes, S, A, R) probabilities in percent of its maximum, (S, A, R) uint8."""
-    share = -torch.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
-    return (100.0 * share).round().clamp(0, 100).to(torch.uint8).cpu().numpy()

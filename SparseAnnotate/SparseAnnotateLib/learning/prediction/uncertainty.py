@@ -17,7 +17,7 @@ from ...runs.run_folder import RunFolder
 from ...selection import SelectionSettings, check_seed
 from ..data.training_cases import normalised_image
 from ..devices import chosen_device
-from .predictor import loaded_models
+from .run_models import loaded_models
 from .slabs import computed_slabs
 from .trained_model import TrainedModel
 from .volume_prediction import VolumePrediction, class_dtype, most_likely

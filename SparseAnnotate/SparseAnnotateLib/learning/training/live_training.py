@@ -15,6 +15,7 @@ from ...runs.drawing_record import DrawingRecord, PredictedSlice
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.growing_cases import DrawnSlice, GrowingCases, new_values
+from ..data.image_facts import learned_images
 from ..prediction.slice_prediction import slice_classes
 from ..weights import checkpoint_state
 from .distributed import Ranks
@@ -200,7 +201,8 @@ class LiveRun:
         quality = self.record.quality()
         card = replace(trainer.card(), validation_dice=quality.dice if quality is not None else None)
         trainer.write_model(card)
-        run_card = new_run_card(plan, [card], slices=self._learned_slices)
+        images = learned_images(self._data.cohort, plan.cases)
+        run_card = new_run_card(plan, [card], slices=self._learned_slices, images=images)
         self._folder.write_card(run_card)
         return run_card
 

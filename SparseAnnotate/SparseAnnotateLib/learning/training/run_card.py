@@ -7,6 +7,7 @@ from importlib import metadata
 
 from ... import __version__
 from ...runs.cards import ModelCard, RunCard
+from ...runs.learned_images import LearnedImages
 from ...runs.plan import RunPlan
 from .beyond_drawn_range import LabelledBeyond
 
@@ -20,10 +21,12 @@ def new_run_card(
     view_dice: Mapping[str, float] | None = None,
     view_weights: Mapping[str, float] | None = None,
     clear_surroundings: bool = False,
+    images: LearnedImages | None = None,
 ) -> RunCard:
     """The card of a run with these models, which has learned from so many drawn `slices`; see `RunCard`.
 
-    `beyond`: what its last model labels beyond the drawn range; None when that was not looked at.
+    `beyond`: what its last model labels beyond the drawn range; None when that was not looked at. `images`: what the
+    images of its cases are like.
     """
     settings = plan.settings
     dice = models[-1].validation_dice if settings.recipe != "ensemble" else None
@@ -45,6 +48,7 @@ def new_run_card(
         device=plan.device,
         precision=models[-1].precision,
         is_live=plan.is_live,
+        images=images,
         notes=(*plan.notes, *beyond.notes(names)) if beyond else plan.notes,
         versions=_versions(),
         corrected_dice=beyond.corrected(dice) if beyond and dice is not None else None,

@@ -16,6 +16,7 @@ from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
+from ..data.image_facts import learned_images
 from ..data.surroundings import structures_keep_out
 from ..data.training_cases import TrainingCase, training_cases
 from ..devices import prediction_precision
@@ -132,6 +133,7 @@ class _Run:
             view_dice=self._scores.dice if self._scores is not None else {},
             view_weights=self._view_weights() or {},
             clear_surroundings=self._clear_surroundings,
+            images=self.ranks.shared(learned_images(self.cohort, self.plan.cases) if self.ranks.is_first else None),
         )
         if self.ranks.is_first:
             self.folder.write_card(card)

@@ -1,0 +1,44 @@
+"""What the images of a cohort are like, kept in its cache: see `runs.learned_images`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from ...core import BadInputError, Cohort, CohortError, FileWriteError
+from ...core.strict_json import read_json, write_json
+from ...runs.learned_images import ImageFacts, LearnedImages
+
+
+def case_facts(cohort: Cohort, name: str) -> ImageFacts:
+    """What a case's image is like. Raises BadInputError as `Cohort.image`."""
+    path = facts_path(cohort, name)
+    with suppress(BadInputError):  # not there, damaged, or of another version
+        return read_json(path, ImageFacts)
+    facts = ImageFacts.of(*cohort.image(name))
+    keep_facts(path, facts)
+    return facts
+
+
+def learned_images(cohort: Cohort, names: Iterable[str]) -> LearnedImages | None:
+    """What the images of cases that have been learned from are like.
+
+    Those that can no longer be read are left out: a training that has reached its end must not fail because of them.
+    """
+    found = []
+    for name in names:
+        with suppress(BadInputError, CohortError):
+            found.append(case_facts(cohort, name))
+    return LearnedImages.of(found)
+
+
+def facts_path(cohort: Cohort, name: str) -> Path:
+    """Where the facts on a case's image are kept. Raises BadInputError when the image is missing."""
+    return cohort.cache_folder / "image_facts" / f"{cohort.image_fingerprint(name)}.json"
+
+
+def keep_facts(path: Path, facts: ImageFacts) -> None:
+    """Keep facts, so that the image need not be read again; on a full disk they are not kept."""
+    with suppress(FileWriteError):
+        write_json(path, facts)
