@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`sparse-annotate`: the worker's requests as subcommands, for folders, clusters and scripts."""
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ if INTERRUPTION.is_program("sparse-annotate"):
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
@@ -74,7 +76,12 @@ def _run(arguments: Sequence[str] | None) -> int:
             _write_json({"error": str(error), "type": type(error).__name__})
         _show_error(str(error))
         return EXIT_ERROR
-    options = parser().parse_args(arguments)
+    found = parser()
+    _complete(found)
+    options = found.parse_args(arguments)
+    if getattr(options, "verbose", False):
+        for handler in logging.getLogger(__package__.partition(".")[0]).handlers:
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for sentence in unused_options(options, given):
         logging.getLogger(__name__).warning(sentence)
     silent = options.json or options.quiet
@@ -86,6 +93,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         print("Cancelled. Finished results are kept; training resumes from its last checkpoint.", file=sys.stderr)
         return INTERRUPTION.exit_code
     except SparseAnnotateError as error:
+        if getattr(options, "verbose", False):
+            traceback.print_exc()
         text = str(error)
         if isinstance(error, FileWriteError):
             text += _other_state_folder(options, text)
@@ -99,6 +108,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.json:
         return _write_json(result, indent=2)
     return _shown(options.show, result)
+
+
+def _complete(found) -> None:
+    """Answer the shell that asks how the command line goes on, if the package argcomplete is there."""
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(found)
 
 
 def _begun_watch(report):

@@ -9,6 +9,7 @@ from .cohort_commands import add_add, add_create, add_draw
 from .correct_command import add_correct
 from .environment_command import add_environment
 from .evaluate_command import add_evaluate
+from .examples import example_text
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
 from .import_drawn_command import add_import_drawn
@@ -52,4 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add_command in COMMANDS:
         add_command(commands)
+    for name, command in commands.choices.items():
+        command.epilog = example_text(name)
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
     return found

@@ -45,6 +45,11 @@ def cohort_command(
 def output_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print only the result, as JSON")
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show when messages were written, and where an error comes from",
+    )
 
 
 def request_of_options(options: argparse.Namespace, watch: Watch, **made: Any) -> Any:

@@ -1,111 +1,186 @@
-"""Image files named on a command line (files, folders, patterns), and the names of results made from them."""
+"""Files, folders and patterns that a user gives, as the image files they stand for."""
 
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .case_names import name_collisions, usable_case_name
-from .decathlon import case_name, is_left_by_macos
+from .decathlon import is_left_by_macos
 from .errors import BadInputError
 from .images import IMAGE_ENDINGS
-from .messages import _
+from .messages import _, counted
+
+_LOG = logging.getLogger(__name__)
+_PATTERN_CHARACTERS = "*?["
+_DICOM_ENDINGS = (".dcm", ".ima")
 
 
-def scan_files(given: Sequence[str], in_sub_folders: bool = False) -> list[Path]:
-    """The image files, each once, in the order given; those of a folder are sorted by name.
+def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str, ...]:
+    """The image files that paths and patterns stand for, in the order given, those of a folder or pattern by name.
+
+    A folder stands for the images directly in it. Files in it, or matched by a pattern, that do not end like an image
+    are skipped, and how many is logged. A single file is taken whatever its name.
 
     Args:
-        given: files; folders, for all images in them; patterns with '*', '?', '[...]' and '**', for all that match.
-        in_sub_folders: of a folder, also the images in the folders directly in it.
+        given: files, folders, and patterns as in 'scans/*.nii.gz' ('**' also matches folders in folders).
+        one_per_folder: cases are to be named after folders. So a folder stands for the one image in it, or in each of
+            its subfolders.
 
-    Whether files can be read as images is not checked. Raises BadInputError when something does not exist or is empty.
+    Raises BadInputError when a folder or pattern stands for no image, or a folder for several with `one_per_folder`.
     """
-    found: dict[str, Path] = {}
+    found: list[str] = []
+    skipped: list[str] = []
     for text in given:
-        for path in _matching(os.path.expanduser(text)):
-            for image in _images_of(path, in_sub_folders) if path.is_dir() else [path]:
-                found.setdefault(os.path.abspath(image), image)
+        path = os.path.expanduser(text)
+        if os.path.isdir(path):
+            found += _images_in_folder(path, one_per_folder, skipped)
+        elif not os.path.exists(path) and any(c in path for c in _PATTERN_CHARACTERS):
+            found += _images_of_pattern(path, one_per_folder, skipped)
+        else:
+            found.append(path)
+    if skipped:
+        _LOG.warning(
+            counted(
+                len(skipped),
+                "Skipped {count} file that does not end like an image: '{example}'.",
+                "Skipped {count} files that do not end like an image, for example '{example}'.",
+                example=skipped[0],
+            )
+        )
+    return tuple(found)
+
+
+def scans_to_label(given: Sequence[str], one_per_folder: bool = False) -> list[Path]:
+    """The same for scans that are labeled: each once. Raises BadInputError also when one does not exist."""
+    found = {os.path.abspath(path): Path(path) for path in reversed(image_files(given, one_per_folder))}
     if not found:
         raise BadInputError(_("Name at least one scan to label."))
-    return list(found.values())
+    for path in found.values():
+        if not os.path.lexists(path):
+            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=path))
+    return list(reversed(found.values()))
 
 
-def scan_names(paths: Sequence[Path], from_folders: bool = False) -> list[str]:
-    """A name for the result of each file: the file's name without ending or, `from_folders`, its folder's name.
+@dataclass
+class _Content:
+    """What is in a folder, by name; hidden files and those that macOS leaves are left out."""
 
-    The name of one result does not depend on which others there are. Raises BadInputError when two are the same.
-    """
-    stems = [Path(os.path.abspath(path)).parent.name if from_folders else case_name(path) for path in paths]
-    names = [usable_case_name(stem) for stem in stems]
-    if name_collisions(names):
-        raise BadInputError(_same_names(paths, names, from_folders))
-    return names
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
-def _same_names(paths: Sequence[Path], names: Sequence[str], from_folders: bool) -> str:
-    pairs = name_collisions(names)
-    one, other = pairs[0]
-    first = names.index(one)
-    second = next(place for place, name in enumerate(names) if name == other and place != first)
-    template = (
-        _(
-            "The results for '{one}' and '{other}' would both be named '{name}', after their folder. Name one scan of "
-            "each folder, for example with a pattern such as '*/T1.nii.gz'."
-        )
-        if from_folders
-        else _(
-            "The results for '{one}' and '{other}' would both be named '{name}'. With '--name-from parent' each result "
-            "is named after the folder of its scan. Scans in the same folder can be labeled into different folders."
-        )
-    )
-    return template.format(one=paths[first], other=paths[second], name=one)
-
-
-def _matching(text: str) -> list[Path]:
-    if os.path.lexists(text):  # also a file whose name looks like a pattern
-        return [Path(text)]
-    if not glob.has_magic(text):
-        raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=text))
-    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-    if not matches:
-        raise BadInputError(_("No file matches '{pattern}'.").format(pattern=text))
-    # A pattern such as '**' also matches other files, and the folders that the images are in.
-    images = [m for m in matches if m.name.lower().endswith(IMAGE_ENDINGS) and not m.is_dir()]
-    return [image for image in images if not is_left_by_macos(image)] or matches
-
-
-def _images_of(folder: Path, in_sub_folders: bool) -> list[Path]:
-    images, folders = _listed(folder)
-    if in_sub_folders:
-        images += [image for sub_folder in folders for image in _listed(sub_folder)[0]]
-    if images:
-        return images
-    if any(_listed(sub_folder)[0] for sub_folder in folders):
-        raise BadInputError(
-            _(
-                "There is no image in the folder '{folder}' itself, only in folders in it. With '--name-from parent' "
-                "these are labeled, and each result is named after the folder of its scan."
-            ).format(folder=folder)
-        )
-    raise BadInputError(
-        _(
-            "There is no image in the folder '{folder}'. Names of images end in {endings}. Convert DICOM series first."
-        ).format(folder=folder, endings=", ".join(IMAGE_ENDINGS))
-    )
-
-
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images and the folders in a folder, by name, without hidden ones. Raises BadInputError."""
+def _content(folder: str) -> _Content:
+    content = _Content()
     try:
         with os.scandir(folder) as entries:
-            # A link that leads nowhere counts as a file: reading it gives an error that names it.
-            kinds = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+            for entry in entries:
+                if entry.name.startswith(".") or is_left_by_macos(entry.name):
+                    continue
+                kind = content.images if _is_image(entry.name) else content.others
+                (content.folders if entry.is_dir() else kind).append(os.path.join(folder, entry.name))
     except OSError as error:
         raise BadInputError(
             _("The folder '{folder}' cannot be read ({reason}).").format(folder=folder, reason=error.strerror)
         ) from error
-    images = [folder / name for name, is_folder in kinds if not is_folder and name.lower().endswith(IMAGE_ENDINGS)]
-    return images, [folder / name for name, is_folder in kinds if is_folder]
+    for names in (content.images, content.others, content.folders):
+        names.sort()
+    return content
+
+
+def _images_in_folder(folder: str, one_per_folder: bool, skipped: list[str]) -> list[str]:
+    content = _content(folder)
+    if not one_per_folder:
+        if not content.images:
+            raise _no_images(folder, content)
+        skipped += content.others
+        return content.images
+    inner = {name: _content(name) for name in content.folders}
+    inner = {name: parts for name, parts in inner.items() if parts.images}
+    if content.images and inner:
+        raise BadInputError(
+            _(
+                "'{folder}' has images directly in it and in its subfolders, so it is unclear which folders to name "
+                "the cases after. Give the subfolders, or a pattern such as '{pattern}'."
+            ).format(folder=folder, pattern=os.path.join(folder, "*", Path(next(iter(inner.values())).images[0]).name))
+        )
+    if not content.images and not inner:
+        raise _no_images(folder, content)
+    chosen = inner or {folder: content}
+    for name, parts in chosen.items():
+        if len(parts.images) > 1:
+            raise _several_images(folder, name, parts.images)
+        skipped += parts.others
+    skipped += content.others if inner else []
+    return [parts.images[0] for parts in chosen.values()]
+
+
+def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -> list[str]:
+    matched = sorted(path for path in glob.glob(pattern, recursive=True) if not is_left_by_macos(path))
+    files = [path for path in matched if not os.path.isdir(path)]
+    images = [path for path in files if _is_image(path)]
+    if images:
+        skipped += [path for path in files if not _is_image(path)]
+        return images
+    if files:
+        raise BadInputError(
+            counted(
+                len(files),
+                _("'{pattern}' matches {count} file, '{example}', which does not end like an image. {endings}"),
+                _(
+                    "'{pattern}' matches {count} files, none of which ends like an image, for example '{example}'. "
+                    "{endings}"
+                ),
+                pattern=pattern,
+                example=files[0],
+                endings=_endings_sentence(files),
+            )
+        )
+    if not matched:
+        raise BadInputError(
+            _("No file matches the pattern '{pattern}'. Check the folder and the ending of the files.").format(
+                pattern=pattern
+            )
+        )
+    return [image for folder in matched for image in _images_in_folder(folder, one_per_folder, skipped)]
+
+
+def _no_images(folder: str, content: _Content) -> BadInputError:
+    message = _("The folder '{folder}' has no images directly in it. {endings}").format(
+        folder=folder, endings=_endings_sentence(content.others)
+    )
+    inner = [images for images in (_content(name).images for name in content.folders) if images]
+    if not inner:
+        return BadInputError(message)
+    first = inner[0][0]
+    hint = _("Its subfolders have images: give one of them, such as '{inner}'.").format(inner=os.path.dirname(first))
+    if len(inner) > 1 and os.path.basename(first) in map(os.path.basename, inner[1]):
+        hint += " " + _("Or give a pattern for one file in each, such as '{pattern}'.").format(
+            pattern=os.path.join(folder, "*", os.path.basename(first))
+        )
+    return BadInputError(message + " " + hint)
+
+
+def _several_images(given: str, folder: str, images: Sequence[str]) -> BadInputError:
+    pattern = folder if folder == given else os.path.join(given, "*")
+    return BadInputError(
+        _(
+            "The folder '{folder}' has {count} images, so a case cannot be named after it. Give the one to use, with "
+            "a pattern such as '{pattern}'."
+        ).format(folder=folder, count=len(images), pattern=os.path.join(pattern, os.path.basename(images[0])))
+    )
+
+
+def _endings_sentence(files: Iterable[str]) -> str:
+    sentence = _("Images end in {endings}.").format(endings=", ".join(IMAGE_ENDINGS))
+    if any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
+        return sentence + " " + _("Convert DICOM series to one of these formats first.")
+    return sentence
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_ENDINGS)

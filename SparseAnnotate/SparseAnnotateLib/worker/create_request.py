@@ -17,8 +17,8 @@ from ..core.geometry import VolumeGeometry
 from ..core.image_intake import ImportMode, import_image, is_same_image, remove_imported
 from ..core.images import read_geometry, read_labels
 from ..core.messages import _, counted, joined, listed
+from ..core.scan_files import image_files
 from .reference_order import order_problem
-from .scan_files import image_files
 
 _LOG = logging.getLogger(__name__)
 

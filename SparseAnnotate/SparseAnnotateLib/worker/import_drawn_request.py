@@ -16,13 +16,13 @@ from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
 from ..core.messages import _, counted, listed
 from ..core.planes import slice_layer
+from ..core.scan_files import image_files
 from ..core.segment_names import read_label_names
 from ..core.voxel_values import label_counts
 from .failed_cases import report_failed
 from .mask_labels import in_cohort_values
 from .mask_names import matched_masks
 from .mask_slices import listed_indices, shown_slices, slices_as_text, slices_in_file
-from .scan_files import image_files
 
 _NOT_TAKEN = (
     _("{count} mask was not taken (others taken: {done}):\n{problems}"),

@@ -14,7 +14,8 @@ from ..core.image_fingerprint import KeptFingerprint, current_fingerprint
 from ..core.images import read_image
 from ..core.messages import _, counted, joined, listed
 from ..core.origin import run_fingerprint
-from ..core.scan_files import scan_files, scan_names
+from ..core.scan_files import scans_to_label
+from ..core.scan_names import scan_names
 from ..runs.cards import RunCard
 from ..runs.learned_images import ImageFacts
 from ..runs.run_folder import RunFolder
@@ -121,7 +122,7 @@ def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions
     run = _run_folder(request)
     card = run.card()
     watch.step(0.0, _("looking for scans"))
-    paths = scan_files(request.scans, request.name_from == "parent")
+    paths = scans_to_label(request.scans, request.name_from == "parent")
     names = scan_names(paths, request.name_from == "parent")
     folder = ResultsFolder(Path(os.path.expanduser(request.output)).absolute(), ending)
     folder.require_apart(request.scans, paths)

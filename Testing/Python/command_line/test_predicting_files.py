@@ -398,7 +398,7 @@ def test_bad_input_is_a_sentence(run, scans, tmp_path, changes, words):
 
 def test_a_folder_without_images_and_a_run_that_is_not_finished_are_sentences(run, scans, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert "no image in the folder" in problem(run, tmp_path / "empty", tmp_path / "out")
+    assert "has no images directly in it" in problem(run, tmp_path / "empty", tmp_path / "out")
     unfinished = tmp_path / "runs" / "r"
     shutil.copytree(run, unfinished)
     (unfinished / "card.json").unlink()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import __version__
+from SparseAnnotateLib.command_line.examples import EXAMPLES
 from SparseAnnotateLib.command_line.interruption import Interrupted, Interruption
 from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.command_line.parser import parser
 from SparseAnnotateLib.command_line.progress_output import progress_lines
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
@@ -116,6 +119,39 @@ def test_long_work_gets_a_line_at_every_tenth_and_every_30_seconds(capsys, monke
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in lines] == [f"{percent}%" for percent in percents]
     assert not any("\r" in line or "\x1b" in line for line in lines)
+
+
+def test_each_command_has_an_example_that_parses():
+    found = parser()
+    (commands,) = [action.choices for action in found._actions if isinstance(action.choices, dict)]
+    assert set(EXAMPLES) == set(commands)
+    for name, examples in EXAMPLES.items():
+        assert examples
+        for text in examples:
+            program, *words = shlex.split(text)
+            assert program == "sparse-annotate"
+            assert found.parse_args(words).command == name
+        assert examples[0] in commands[name].format_help()
+
+
+def test_verbose_says_where_an_error_comes_from(tmp_path):
+    quiet = ran("fill", tmp_path, "--quiet")
+    verbose = ran("fill", tmp_path, "--verbose")
+    assert quiet.returncode == verbose.returncode == 1
+    assert b"Traceback" not in quiet.stderr
+    assert b"Traceback" in verbose.stderr
+    assert quiet.stderr.splitlines()[-1] == verbose.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
+def test_a_shell_can_complete_commands_and_options(tmp_path):
+    pytest.importorskip("argcomplete")
+    for line, expected in (("sparse-annotate pre", "predict"), ("sparse-annotate fill x --meth", "--method")):
+        answer = tmp_path / "answer"
+        asking = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}
+        asking |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": "\n"}
+        ran(environment=asking)
+        assert expected in [word.strip() for word in answer.read_text().split("\n")]
 
 
 def test_a_training_into_a_log_file_names_its_steps(ball_cohort):

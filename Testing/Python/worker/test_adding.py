@@ -13,9 +13,9 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.core.scan_files import image_files
 from SparseAnnotateLib.worker.create_request import CreateRequest, add, create
 from SparseAnnotateLib.worker.reference_order import order_problem
-from SparseAnnotateLib.worker.scan_files import image_files
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 
