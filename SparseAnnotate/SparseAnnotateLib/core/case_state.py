@@ -33,7 +33,8 @@ class CaseState:
         """The state of a case in a cohort folder now. Raises BadInputError when its ledger is damaged."""
         ledger = cohort.ledger(case)
         _ledger, *files = cohort.annotation_files(case)
-        return cls(_checksum(_decided(ledger)), " ".join(_checksum_of_file(path) for path in files), to_do_text(ledger))
+        content = " ".join(_checksum_of_file(path) for path in files)
+        return cls(_checksum(_decided(ledger)), content, to_do_text(ledger))
 
 
 def to_do_text(ledger: Ledger) -> str:
@@ -75,9 +76,8 @@ def with_changes_elsewhere(case: str, own: Ledger, before: CaseState, cohort: Co
         for entry in own.entries
         if entry.state is not SliceState.TODO and (entry.state.is_decided or entry.key not in again)
     ]
-    if to_do_text(own) != before.to_do:
-        # Recommended both here and elsewhere: all of them.
-        kept += own.todo
+    # Recommended both here and elsewhere: all of them.
+    kept += [entry for entry in own.todo if entry.key not in known_before]
     known = {entry.key for entry in kept}
     return Ledger((*kept, *(entry for entry in theirs.todo if entry.key not in known)))
 

@@ -261,6 +261,9 @@ class Cohort(CohortLayout):
 
         A name that is a number stands for a label without a name: it gets this value, if that is free.
         """
+        known = read_cohort_file(self.folder)[0].labels
+        if set(names) <= set(known.values()):
+            return {name: value for value, name in known.items()}
         with self.locked("naming the labels"):
             known = read_cohort_file(self.folder)[0].labels
             values = {name: value for value, name in known.items()}
@@ -405,27 +408,59 @@ class Cohort(CohortLayout):
 
     def saving_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
         """`save_annotation` step by step: yields the share written of each file; all is saved at the end."""
+        with self.locked(f"saving the annotation of case '{name}'"):
+            yield from self._writing_annotation(name, annotation)
+
+    def saving_case(
+        self,
+        name: str,
+        known: Callable[[], tuple[SparseAnnotation | None, Corrections | None]],
+        after: Callable[[], None],
+        wait_seconds: float = _LOCK_SECONDS,
+    ) -> Iterator[float]:
+        """Write all that is known of a case, step by step, while no other process can change it.
+
+        Args:
+            known: called once others are kept out; returns the drawn slices, None if these stay as they are, and all
+                corrections. It may raise.
+            after: called before others are let in again, also when something could not be written.
+            wait_seconds: how long to wait for others.
+
+        Raises BusyError when another process works in the folder, FileWriteError, and what `known` raises.
+        """
+        with FolderLock(self.state_folder, f"saving case '{name}'", wait_seconds):
+            annotation, corrections = known()
+            try:
+                if annotation is not None:
+                    yield from self._writing_annotation(name, annotation)
+                stored = self.corrections(name)
+                if (stored.strokes if stored else ()) != (corrections.strokes if corrections else ()):
+                    path = self.corrections_path(name)
+                    write_corrections(path, corrections, self.geometry(name), self.labels)
+            finally:
+                after()
+
+    def _writing_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
         self.case(name)
         # Corrections have a file of their own.
         drawn = annotation if annotation.corrections is None else replace(annotation, corrections=None)
         labels = labels_from_values(drawn.drawn_labels(), _("The annotation of case '{name}'").format(name=name))
         path, geometry = self._annotation_path(name), annotation.geometry
         undecided, undecided_path = annotation.undecided, self._undecided_path(name)
-        with self.locked(f"saving the annotation of case '{name}'"):
-            before, after = self.ledger(name), annotation.ledger
-            if undecided is not None:
-                # Until all is written, voxels that are undecided before or after must not count as decided.
-                undecided_before = self.annotation(name).undecided if undecided_path.is_file() else None
-                both = undecided if undecided_before is None else undecided | undecided_before
-                yield from writing_undecided(undecided_path, both, geometry)
-            if any(not after.is_decided(entry.plane, entry.index) for entry in before.decided):
-                old = self.annotation(name)
-                withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
-                yield from written_in_slabs(path, np.where(withdrawn, old.labels, labels), geometry, compress=True)
-                write_json(self._ledger_path(name), after)
-            yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
+        before, after = self.ledger(name), annotation.ledger
+        if undecided is not None:
+            # Until all is written, voxels that are undecided before or after must not count as decided.
+            undecided_before = self.annotation(name).undecided if undecided_path.is_file() else None
+            both = undecided if undecided_before is None else undecided | undecided_before
+            yield from writing_undecided(undecided_path, both, geometry)
+        if any(not after.is_decided(entry.plane, entry.index) for entry in before.decided):
+            old = self.annotation(name)
+            withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
+            yield from written_in_slabs(path, np.where(withdrawn, old.labels, labels), geometry, compress=True)
             write_json(self._ledger_path(name), after)
-            yield from writing_undecided(undecided_path, undecided, geometry)
+        yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
+        write_json(self._ledger_path(name), after)
+        yield from writing_undecided(undecided_path, undecided, geometry)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Write recommended slices to the ledgers of their cases; decided slices do not change."""

@@ -339,15 +339,19 @@ class DrawStep(Step):
         if self.is_here(item):
             self.mark_drawn()
             return
-        self.logic.markDrawn(item.volumeNode, item.plane, item.index, structures=self.marked_for.chosen())
+        self._mark_as_drawn(item)
         self.session.refresh()
+
+    def _mark_as_drawn(self, item) -> None:
+        chosen = self.marked_for.chosen()
+        self.logic.panel.mark(item.volumeNode, item.plane, item.index, SliceState.DRAWN, None, chosen)
 
     def _mark_corrected(self) -> None:
         """Copy a corrected slice into the drawing, and mark it as drawn."""
         item, node = self._corrected, self.correcting.node
         self.correcting.take()
         self.logic.panel.draw_as_corrected(item.volumeNode, node, item.plane, item.index)
-        self.logic.markDrawn(item.volumeNode, item.plane, item.index, structures=self.marked_for.chosen())
+        self._mark_as_drawn(item)
         self._corrected = None
         self.session.refresh()
         self.session.say(
@@ -397,7 +401,7 @@ class DrawStep(Step):
 
     def _clear_status(self) -> None:
         item = self._chosen()
-        self.logic.markToDo(item.volumeNode, item.plane, item.index)
+        self.logic.panel.mark(item.volumeNode, item.plane, item.index, SliceState.TODO, None)
         self._here = item
         self._mark_before = self.logic.panel.slice_mark(item.volumeNode, item.plane, item.index)
         self.clock.start()

@@ -7,9 +7,11 @@ from typing import Any
 
 from .. import scene
 from ..client import Steps
-from ..core import BadInputError, Progress
+from ..core import BadInputError, Cohort, Progress
 from ..core.messages import _
 from .session import Session
+
+_WAIT_SECONDS = 10.0
 
 
 class CohortExport:
@@ -35,13 +37,24 @@ class CohortExport:
         yield from self.labels(volume_nodes, before_each)
         return {"cohort": str(self._session.cohort_folder), "cases": cases, **parameters}
 
-    def labels(self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None) -> Steps:
-        """Write volumes and drawn slices, as `request` does; returns the label value of each segment name."""
+    def labels(
+        self,
+        volume_nodes: Sequence,
+        before_each: Callable[[Any], None] | None = None,
+        cohort: Cohort | None = None,
+        wait_seconds: float = _WAIT_SECONDS,
+    ) -> Steps:
+        """Write volumes and drawn slices, as `request` does; returns the label value of each segment name.
+
+        Args:
+            cohort: None: that of the session. wait_seconds: for another process that writes into it.
+        """
         while self._under_way is not None:
             for _step in self._under_way:
                 yield None
         values: dict[str, int] = {}
-        writing = self._under_way = _Writing(self._write(volume_nodes, before_each, values), self._ended)
+        steps = self._write(cohort, volume_nodes, before_each, values, wait_seconds)
+        writing = self._under_way = _Writing(steps, self._ended)
         try:
             yield from writing
         finally:
@@ -54,12 +67,18 @@ class CohortExport:
         self._under_way = None
 
     def _write(
-        self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None, values: dict[str, int]
+        self,
+        cohort: Cohort | None,
+        volume_nodes: Sequence,
+        before_each: Callable[[Any], None] | None,
+        values: dict[str, int],
+        wait_seconds: float,
     ) -> Iterator[Progress]:
         """Write volumes and drawn slices; the label value of each segment name is entered into `values`."""
-        cohort = self._session.cohort()
+        cohort = self._session.cohort() if cohort is None else cohort
         drawn = {node.GetID(): scene.annotated_segmentation(node) for node in volume_nodes if _has_knowledge(node)}
-        values |= cohort.add_labels([name for node in drawn.values() for name in scene.segment_names(node)])
+        drawings = [(node, drawn[node.GetID()]) for node in volume_nodes if node.GetID() in drawn]
+        values |= cohort.add_labels([name for pair in drawings for name in scene.names_to_add(*pair)])
         for number, node in enumerate(volume_nodes):
             if node.GetScene() is None:
                 raise BadInputError(
@@ -78,7 +97,7 @@ class CohortExport:
             if before_each is not None:
                 before_each(node)
                 yield progress
-            for _step in scene.exporting_case(cohort, node, segmentation, values):
+            for _step in scene.exporting_case(cohort, node, segmentation, values, wait_seconds):
                 yield progress
 
     def fills(self, volume_nodes: Sequence) -> Steps:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from .session import Session, Waiting
 AT_FIRST = 5
 """So many cases are opened with a cohort; the others are opened when they are gone to."""
 
+_RETRY_SECONDS, _WAITING_SECONDS = 5.0, 10.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,41 +46,49 @@ class CohortCase:
 
 
 class OpenedCohort:
-    """Opens cases of the cohort folder, and keeps that folder as the scene is.
+    """Opens cases of cohort folders, and keeps these folders as the scene is.
 
     Attributes:
         notes: on what was not opened last, as sentences.
-        problem: why what was drawn could not be written into the folder, as a message; '' if it could.
-        on_written: called whenever it has been written, or could not be.
+        problem: why what was drawn could not be written into a folder, as a message; '' if it could.
+        on_written: called whenever something has been written, or could not be.
     """
 
     def __init__(self, session: Session, export: CohortExport):
         self._session, self._export = session, export
         self._holds: dict[str, CaseHold] = {}
         self._written: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._changed: set[str] = set()
         self._job: Job | None = None
+        self._scene = 0  # counts the scenes that were closed
+        self._retry_at = 0.0
         self._counts: dict[Path, tuple[tuple[int, int], CohortCase]] = {}
         self.notes: list[str] = []
-        self.problem = ""
         self.on_written: Callable[[], None] | None = None
+
+    @property
+    def problem(self) -> str:
+        return next(iter(self._problems.values()), "")
 
     def open(self, folder: str | Path, cases: Sequence[str] | None, count: int, waiting: Waiting):
         """See `ConsoleLogic.openCohort`."""
-        cohort = Cohort.open(folder)
+        self._require_idle()
+        cohort = Cohort.open(os.path.realpath(Path(folder).expanduser()))
         if not cohort.cases:
             raise BadInputError(
-                _("The cohort '{cohort}' has no cases yet. Add images to it with 'sparse-annotate create'.").format(
+                _("The cohort '{cohort}' has no cases yet. Add images to it with 'sparse-annotate add'.").format(
                     cohort=cohort.name
                 )
             )
+        self._release_removed()
         self._session.use_cohort_folder(cohort.folder)
         if cases is None:
             opened = self._volumes()
             unopened = [case.name for case in cohort.cases if case.name not in opened]
             names = unopened[: max(0, count - len(opened))]
         else:
-            names = [cohort.case(name).name for name in cases]
+            names = list(dict.fromkeys(cohort.case(name).name for name in cases))
 
         def finish(_nothing: Any) -> list:
             return list(self._volumes().values())
@@ -86,8 +97,10 @@ class OpenedCohort:
 
     def open_case(self, name: str, waiting: Waiting):
         """See `ConsoleLogic.openCase`."""
+        self._require_idle()
         cohort = self._session.cohort()
         name = cohort.case(name).name
+        self._release_removed()
 
         def finish(_nothing: Any):
             return self._volumes()[name]
@@ -110,86 +123,110 @@ class OpenedCohort:
         return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
 
     def update(self, volume_node=None, is_waiting: bool = False) -> None:
-        """Write into the folder what has been drawn in opened volumes since.
+        """Write into their folders what has been drawn in opened volumes since, whatever cohort folder is selected.
 
         Args:
             volume_node: a volume on which a slice has just been marked, perhaps once more, after it was changed.
-            is_waiting: return when it has been written, and raise the error if it could not be; otherwise, return
-                immediately, and keep the error as `problem`.
+            is_waiting: return when it has been written, and raise the error of `volume_node`, or of any volume, if it
+                could not be; otherwise, return immediately, and keep the error as `problem`.
         """
         if volume_node is not None:
             self._changed.add(volume_node.GetID())
-        volumes = self._volumes()
-        self._release({node.GetID() for node in volumes.values()})
+        volumes = self._release_removed()
         if self._job is not None and not is_waiting:
+            return
+        if time.monotonic() < self._retry_at and not is_waiting and volume_node is None:
             return
         pending = [node for node in volumes.values() if self._is_pending(node)]
         if not pending:
             return
-        marks = {node.GetID(): scene.drawing_mark(node) for node in pending}
-        self._changed.difference_update(marks)
-
-        def steps() -> Steps:
-            cohort = self._session.cohort()
-            for node in pending:
-                self._hold(cohort, node)
-            yield from self._export.labels(pending)
+        steps = self._writing(pending, _WAITING_SECONDS if is_waiting else 0.0)
+        if is_waiting:
+            self._session.jobs.run(None, steps, lambda _nothing: None)
+            own = self._problems.get(volume_node.GetID()) if volume_node is not None else None
+            problem = own or (self.problem if volume_node is None else "")
+            if problem:
+                raise BadInputError(problem)
+            return
 
         def ended(_result: Any, error: SparseAnnotateError | None) -> None:
-            if not is_waiting:
-                self._job = None
-            # The ledgers may have taken in what others have recommended.
-            self._written |= {
-                node.GetID(): scene.drawing_mark(node) if error is None else marks[node.GetID()]
-                for node in pending
-                if node.GetScene() is not None
-            }
-            self.problem = error.message if error is not None else ""
-            if not is_waiting and error is not None:
+            self._job = None
+            if error is not None:
                 _LOG.warning(error.message)
-                slicer.util.showStatusMessage(str(error.message), 10000)
-            elif not is_waiting:
-                self.update()
+            if self.problem:
+                slicer.util.showStatusMessage(str(self.problem), 10000)
             if self.on_written is not None:
                 self.on_written()
 
-        if is_waiting:
-            try:
-                self._session.jobs.run(None, steps(), lambda _nothing: None)
-            except SparseAnnotateError as error:
-                ended(None, error)
-                raise
-            ended(None, None)
-            return
-        job = self._session.jobs.start(None, steps(), lambda _nothing: None, ended, name=EXPORT)
+        job = self._session.jobs.start(None, steps, lambda _nothing: None, ended, name=EXPORT)
         self._job = None if job.is_done else job
 
-    def forget_scene(self) -> None:
-        """The scene is being closed: others may draw on its cases from now on."""
+    def leave(self) -> None:
+        """The panel is being closed: write what is not written yet, and leave the cases to others."""
+        try:
+            self.update(is_waiting=True)
+        except SparseAnnotateError as error:
+            _LOG.warning(error.message)
         self._release(set())
+
+    def forget_scene(self) -> None:
+        """The scene is being closed: what is drawn is written, and others may draw on its cases from now on."""
+        if self._session.jobs.at_work == "open":
+            self._session.jobs.cancel()
+        self.leave()
+        self._scene += 1
         self._written.clear()
         self._changed.clear()
-        self.problem = ""
+        self._problems.clear()
+
+    def _require_idle(self) -> None:
+        if self._session.jobs.is_busy:
+            raise BusyError(_("Another task is running. Wait until it has finished, or cancel it."))
 
     def _volumes(self) -> dict[str, Any]:
         """The opened volumes of the cohort folder by the name of their case."""
-        return scene.opened_volumes(str(self._session.cohort_folder))
+        nodes = scene.opened_volumes(str(self._session.cohort_folder)).values()
+        return {scene.case_of(node): node for node in nodes}
 
     def _is_pending(self, node) -> bool:
+        # A volume that is not known was loaded with a scene: whether it agrees with the folder, writing shows.
         key = node.GetID()
-        if key in self._changed:
-            return True
-        if key not in self._written:
-            # The scene was loaded: whether it agrees with the folder is found out by writing.
-            return True
-        return self._written[key] != scene.drawing_mark(node)
+        return key in self._changed or self._written.get(key) != scene.drawing_mark(node)
+
+    def _writing(self, pending: Sequence, wait_seconds: float) -> Steps:
+        """Write volume by volume: one that cannot be written does not keep the others from it."""
+        number = self._scene
+        for node in pending:
+            opened = scene.opened_case(node) if self._scene == number and node.GetScene() is not None else None
+            if opened is None:
+                continue
+            key, mark = node.GetID(), scene.drawing_mark(node)
+            was_changed = key in self._changed
+            self._changed.discard(key)
+            try:
+                cohort = Cohort.open(opened.folder)
+                self._hold(cohort, node, opened.case)
+                yield from self._export.labels([node], cohort=cohort, wait_seconds=wait_seconds)
+            except (BusyError, FileWriteError) as error:
+                # Tried again, when it may have become possible.
+                self._problems[key] = error.message
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                if was_changed:
+                    self._changed.add(key)
+            except SparseAnnotateError as error:
+                self._problems[key], self._written[key] = error.message, mark
+                _LOG.warning(error.message)
+            else:
+                self._problems.pop(key, None)
+                # The ledger may have taken in what others have recommended.
+                self._written[key] = scene.drawing_mark(node)
 
     def _opening(self, cohort: Cohort, names: Sequence[str], is_one: bool) -> Steps:
         self.notes = []
         yield from importing("SimpleITK")
-        opened = self._volumes()
+        opened, number_of_scene = self._volumes(), self._scene
         for number, name in enumerate(names):
-            if name in opened:
+            if name in opened or self._scene != number_of_scene:
                 continue
             yield Progress(number / len(names), _("opening '{case}'").format(case=name))
             hold = CaseHold(cohort.state_folder, name)
@@ -198,14 +235,14 @@ class OpenedCohort:
                 self._enter(hold, name)
                 yield from scene.opening_case(cohort, name, nodes)
             except SparseAnnotateError as error:
-                hold.__exit__()
+                hold.leave()
                 if is_one:
                     raise
                 # One case that cannot be opened must not keep the others from being opened.
                 self.notes.append(error.message)
                 continue
             except BaseException:
-                hold.__exit__()
+                hold.leave()
                 raise
             self.notes += nodes.notes
             self._holds[nodes.volume.GetID()] = hold
@@ -214,9 +251,7 @@ class OpenedCohort:
     def _enter(self, hold: CaseHold, name: str) -> None:
         """Hold a case; where the folder cannot be written, it can be looked at all the same."""
         try:
-            hold.__enter__()
-        except BusyError:
-            raise
+            hold.enter()
         except FileWriteError as error:
             self.notes.append(
                 _("The case '{case}' can be looked at, but what is drawn on it cannot be stored. {problem}").format(
@@ -224,18 +259,22 @@ class OpenedCohort:
                 )
             )
 
-    def _hold(self, cohort: Cohort, node) -> None:
-        """Hold the case of a volume that was loaded with a scene. Raises BusyError when it is open elsewhere."""
-        if node.GetID() in self._holds:
-            return
-        hold = CaseHold(cohort.state_folder, scene.case_of(node))
-        hold.__enter__()
-        self._holds[node.GetID()] = hold
+    def _hold(self, cohort: Cohort, node, case: str) -> None:
+        """Hold the case of a volume, if that is not so yet. Raises BusyError when it is open elsewhere."""
+        hold = self._holds.setdefault(node.GetID(), CaseHold(cohort.state_folder, case))
+        hold.enter()
+
+    def _release_removed(self) -> dict[str, Any]:
+        """Leave the cases whose volumes have been removed to others; returns the opened volumes of all folders."""
+        volumes = scene.opened_volumes()
+        self._release(set(volumes))
+        return volumes
 
     def _release(self, kept: set[str]) -> None:
         for key in [key for key in self._holds if key not in kept]:
-            self._holds.pop(key).__exit__()
+            self._holds.pop(key).leave()
             self._written.pop(key, None)
+            self._problems.pop(key, None)
 
     def _case(self, cohort: Cohort, name: str, node) -> CohortCase:
         if node is not None:

@@ -76,6 +76,7 @@ class PanelLogic:
     def forget_calls(self) -> None:
         """Do not report the end of the current jobs any more, because the receiver is being deleted."""
         self._opened.on_written = None
+        self._opened.leave()
         self._session.jobs.forget()
         self._session.learning_jobs.forget()
 
@@ -317,12 +318,15 @@ class PanelLogic:
         seconds: float | None,
         structures: Sequence[str] | None = None,
     ) -> SliceState:
-        """Mark a slice as drawn, empty or skipped; returns its state: one without any label counts as empty.
+        """Mark a slice as drawn, empty, skipped or to do; returns its state: one without any label counts as empty.
 
         `structures`: names of the segments that it is marked for, None: all.
         """
-        if state is SliceState.SKIPPED:
-            return scene.mark_slice(volume_node, Plane.named(plane), index, state, seconds)
+        if state in (SliceState.SKIPPED, SliceState.TODO):
+            found = scene.mark_slice(volume_node, Plane.named(plane), index, state, seconds)
+            self._learning.update()
+            self._opened.update()
+            return found
         mark = scene.mark_empty if state is SliceState.EMPTY else scene.mark_decided
         found = mark(volume_node, Plane.named(plane), index, seconds, structures)
         self._learning.update(is_marked=True)

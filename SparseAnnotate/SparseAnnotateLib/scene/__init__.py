@@ -11,6 +11,7 @@ from .annotations import (
     knowledge_mark,
     label_values,
     ledger_of,
+    names_to_add,
     position_in_scene,
     use_segmentation,
 )
@@ -163,6 +164,7 @@ __all__ = [
     "mark_empty",
     "mark_slice",
     "marked_slice_count",
+    "names_to_add",
     "new_confidence",
     "new_figures_table",
     "new_segmentation",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import slicer
@@ -11,13 +13,14 @@ import slicer
 from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from ..core.annotation import on_decided_slices
 from ..core.case_names import name_problem, usable_case_name
+from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
 from ..core.messages import _, joined
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import ledger_text, store_ledger, stored_ledger
-from .opened_case import OpenedCase, agreed_ledger, note_agreement, opened_case, require_same_image
+from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
 from .segment_editing import voxel_stamp
-from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
+from .segmentation_nodes import geometry_problem, labels_of, segment_ids, segment_names
 from .sequence_frames import Frame, frame_of
 from .undecided_store import undecided_of
 from .volume_nodes import geometry_of, require_scalar_volume
@@ -263,6 +266,16 @@ def drawing_mark(volume_node) -> str:
     return f"{ledger_text(segmentation)} {corrections_mark(segmentation)}" if segmentation is not None else ""
 
 
+def names_to_add(volume_node, segmentation_node) -> list[str]:
+    """The names of segments that a cohort needs label values for before what is drawn is written into it."""
+    names, opened = segment_names(segmentation_node), opened_case(volume_node)
+    if opened is None:
+        return names
+    # The others have their values, under whatever name.
+    identifiers = segment_ids(segmentation_node)
+    return [name for one, name in zip(identifiers, names, strict=True) if one not in opened.structures]
+
+
 def image_stamp(volume_node) -> str:
     """A text that changes with the voxels and the grid of a volume, and with the frame that it shows."""
     return f"{case_of(volume_node)}|{volume_node.GetImageData().GetMTime()}|{hash(geometry_of(volume_node))}"
@@ -272,7 +285,7 @@ def is_exported(cohort: Cohort, volume_node) -> bool:
     """Whether the image of a volume as it is now has been written into a cohort."""
     opened = opened_case(volume_node)
     if opened is not None:
-        return opened.folder == str(cohort.folder) and cohort.has_case(opened.case)
+        return opened.folder == os.path.realpath(cohort.folder) and cohort.has_case(opened.case)
     stamp = _export_stamp(cohort, volume_node)
     return volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) == stamp and cohort.has_case(case_of(volume_node))
 
@@ -282,7 +295,7 @@ def _export_stamp(cohort: Cohort, volume_node) -> str:
 
 
 def exporting_case(
-    cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None
+    cohort: Cohort, volume_node, segmentation_node, values: dict[str, int] | None, wait_seconds: float = 10.0
 ) -> Generator[float, None, str]:
     """Write a volume, and its drawn slices if it has any, into a cohort step by step; returns the case's name.
 
@@ -290,11 +303,12 @@ def exporting_case(
     Of a volume that was opened from this cohort, the image is never written, and its ledger also gets the slices that
     others have recommended there since.
 
-    Raises BadInputError when such a volume's image has changed, or its case was changed elsewhere.
+    Raises BadInputError when such a volume's image has changed, structures or slices of it would be lost, or its case
+    was changed elsewhere; BusyError when another process works in its folder for longer than `wait_seconds`.
     """
     opened = opened_case(volume_node)
     if opened is not None:
-        return (yield from _exporting_opened(cohort, volume_node, opened, values))
+        return (yield from _exporting_opened(cohort, volume_node, opened, values, wait_seconds))
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
     stamp = _export_stamp(cohort, volume_node)
@@ -319,40 +333,84 @@ def exporting_case(
 
 
 def _exporting_opened(
-    cohort: Cohort, volume_node, opened: OpenedCase, values: dict[str, int] | None
+    cohort: Cohort, volume_node, opened: OpenedCase, values: dict[str, int] | None, wait_seconds: float
 ) -> Generator[float, None, str]:
     """Write what is drawn on an opened volume back into its cohort; see `exporting_case`."""
-    require_same_image(volume_node, opened, cohort)
-    segmentation, geometry = annotated_segmentation(volume_node), geometry_of(volume_node)
+    if opened.folder != os.path.realpath(cohort.folder):
+        raise BadInputError(
+            _(
+                "The volume '{volume}' belongs to the cohort in '{folder}', not to the one in '{other}'. Choose that "
+                "cohort folder, or work on a clone of the volume, which is a case of its own."
+            ).format(volume=volume_node.GetName(), folder=opened.folder, other=cohort.folder)
+        )
+    segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
-        if cohort.ledger(opened.case).entries or cohort.corrections(opened.case):
-            raise BadInputError(
-                _(
-                    "The segmentation that was drawn in on '{volume}' is no longer in the scene. What the cohort "
-                    "folder has of it is kept. Open the case again."
-                ).format(volume=volume_node.GetName())
-            )
-        return opened.case
-    own = stored_ledger(segmentation, volume_node)
-    ledger = agreed_ledger(own, opened, cohort)
-    if ledger != own:
-        store_ledger(segmentation, volume_node, ledger)
-    wanted = {name: values[name] for name in structure_names(segmentation)} if values else {}
+        raise BadInputError(
+            _(
+                "The segmentation that was drawn in on '{volume}' is no longer in the scene. What the cohort folder "
+                "has of it is kept. Open the case again."
+            ).format(volume=volume_node.GetName())
+        )
+    named = segment_names(segmentation) if segment_ids(segmentation) else []
+    by_id = dict(zip(segment_ids(segmentation), named, strict=True))
+    known = {name: value for value, name in cohort.labels.items()} | dict(values or {})
+    # A label without a name is shown by its value.
+    known |= {by_id[one]: v for one, v in opened.structures.items() if one in by_id and v not in cohort.labels}
+    wanted = {name: known.get(name, 0) for name in named}
     drawn = f"{_PROCESS}|{cohort.folder}|{segmentation.GetID()}|{voxel_stamp(segmentation)}|{sorted(wanted.items())}"
-    is_written = volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) == drawn
-    if not is_written or cohort.ledger(opened.case) != ledger:
+
+    def now() -> tuple[SparseAnnotation | None, Corrections | None]:
+        require_same_image(volume_node, opened, cohort)
+        own = stored_ledger(segmentation, volume_node)
+        require_all_structures(volume_node, opened, by_id, cohort, own)
+        ledger = with_changes_elsewhere(opened.case, own, opened.agreed, cohort)
+        if ledger != own:
+            store_ledger(segmentation, volume_node, ledger)
+        theirs = cohort.ledger(opened.case)
+        ledger = _as_in_folder(ledger, theirs, [name for name in named if name], set(opened.structures) == set(by_id))
+        corrections = corrections_of(segmentation, volume_node, wanted) if wanted else None
+        if not knows_of_corrections(segmentation):
+            corrections = cohort.corrections(opened.case)
+        if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) == drawn and theirs == ledger:
+            return None, corrections
         if wanted:
-            annotation = annotation_of(volume_node, segmentation, wanted)
+            annotation = replace(annotation_of(volume_node, segmentation, wanted), ledger=ledger, corrections=None)
         else:
-            annotation = SparseAnnotation(np.zeros(geometry.shape, dtype=np.uint8), ledger, geometry)
-        # Its own fingerprint tells whether anything but the order of segments has changed.
-        if cohort.ledger(opened.case) != ledger or not _is_same(annotation, cohort.annotation(opened.case)):
-            yield from cohort.saving_annotation(opened.case, annotation)
-        volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
-    corrections = corrections_of(segmentation, volume_node, wanted) if wanted else None
-    _export_corrections(cohort, volume_node, corrections, knows_of_corrections(segmentation))
-    note_agreement(volume_node, cohort)
+            nothing = np.zeros(geometry_of(volume_node).shape, dtype=np.uint8)
+            annotation = SparseAnnotation(nothing, ledger, geometry_of(volume_node))
+        # The grid of the file, whose last digits Slicer may not keep.
+        annotation = replace(annotation, geometry=cohort.geometry(opened.case))
+        stored = replace(cohort.annotation(opened.case), corrections=None)
+        is_same = theirs == ledger and _is_same(annotation, stored)
+        return (None if is_same else annotation), corrections
+
+    def agree() -> None:
+        note_agreement(volume_node, segmentation, cohort, {one: wanted[name] for one, name in by_id.items()})
+
+    yield from cohort.saving_case(opened.case, now, agree, wait_seconds)
+    volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
     return opened.case
+
+
+def _as_in_folder(ledger: Ledger, theirs: Ledger, names: list[str], are_all_as_opened: bool) -> Ledger:
+    """A ledger as the folder writes it: 'all structures' where it says so, and names that no segment has.
+
+    Args:
+        names: of all segments. are_all_as_opened: whether these are the structures that the case was opened with.
+    """
+    entries = []
+    for entry in ledger.entries:
+        before, structures = theirs.entry(entry.plane, entry.index), entry.structures
+        if before is not None and structures is not None and entry.state is before.state:
+            if before.structures is None:
+                if are_all_as_opened and set(structures) == set(names):
+                    structures = None
+            else:
+                gone = [name for name in before.structures if name not in names]
+                kept = [name for name in before.structures if name in structures or name in gone]
+                structures = (*kept, *(name for name in structures if name not in kept))
+        entries.append(replace(entry, structures=structures))
+    return Ledger(tuple(entries))
 
 
 def _is_same(one: SparseAnnotation, other: SparseAnnotation) -> bool:

@@ -15,6 +15,7 @@ from .last_applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy
 from .segmentation_nodes import layers_of, lies_on_voxels
+from .undecided_store import copy_undecided
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, volumes_of_scene, vtk_matrix
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, volume_layer
 
@@ -64,6 +65,11 @@ def copy_on_volume_grid(segmentation_node, volume_node):
     if follows:
         copy_applied(segmentation_node, copy)
     copy_corrections(segmentation_node, volume_node, local, copy)
+    try:
+        copy_undecided(segmentation_node, volume_node, local, copy)
+    except BadInputError:
+        slicer.mrmlScene.RemoveNode(copy)
+        raise
     if has_ledger(segmentation_node):
         ledger = copied_ledger(segmentation_node, volume_node, local, copy)
         if ledger.entries:

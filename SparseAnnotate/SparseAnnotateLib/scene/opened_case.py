@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger
-from ..core.case_state import CaseState, with_changes_elsewhere
+from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
 from .image_checksum import image_checksum
@@ -17,6 +19,7 @@ from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.OpenedCase"
 _SELF_ROLE = "SparseAnnotate.OpenedVolume"
+_DRAWING_ROLE = "SparseAnnotate.OpenedDrawing"
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,18 @@ class OpenedCase:
     """A case that is drawn on in Slicer.
 
     Attributes:
-        folder: the cohort folder. case: its name there. image: a checksum of its voxels.
+        folder: the cohort folder. case: its name there.
+        image: a checksum of its voxels. file: the fingerprint of its image file.
         agreed: the state of the files of the folder when they were last read or written here.
+        structures: segment ID of each structure that the case had when it was opened, and its label value.
     """
 
     folder: str
     case: str
     image: str
+    file: str
     agreed: CaseState
+    structures: dict[str, int]
 
 
 def opened_case(volume_node) -> OpenedCase | None:
@@ -43,53 +50,103 @@ def opened_case(volume_node) -> OpenedCase | None:
     return _parsed(text, volume_node.GetName())
 
 
-def opened_volumes(folder: str) -> dict[str, Any]:
-    """The volumes of the scene that were opened from a cohort folder, by the names of their cases."""
+def opened_volumes(folder: str | None = None) -> dict[str, Any]:
+    """The volumes of the scene that were opened from a cohort folder, or from any, by node ID."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     found = [(node, opened_case(node)) for node in nodes if node.GetAttribute(_ATTRIBUTE)]
-    return {opened.case: node for node, opened in found if opened is not None and opened.folder == folder}
+    wanted = os.path.realpath(folder) if folder is not None else None
+    return {node.GetID(): node for node, opened in found if opened is not None and wanted in (None, opened.folder)}
 
 
-def note_opened(volume_node, cohort: Cohort, case: str) -> None:
-    """Store that a volume has just been opened from a case of a cohort."""
-    opened = OpenedCase(str(cohort.folder), case, image_checksum(volume_node), CaseState.of(cohort, case))
+def drawing_of_opened(volume_node):
+    """The segmentation that an opened volume was opened with; None when it has been removed."""
+    return volume_node.GetNodeReference(_DRAWING_ROLE)
+
+
+def note_opened(volume_node, drawing, opened: OpenedCase) -> None:
+    """Store that a volume was opened from a case, with the segmentation to draw in."""
     volume_node.SetAttribute(_ATTRIBUTE, to_text(opened))
     volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
+    volume_node.SetNodeReferenceID(_DRAWING_ROLE, drawing.GetID())
 
 
-def note_agreement(volume_node, cohort: Cohort) -> None:
-    """Store that the folder now says of a case what the scene says."""
+def note_agreement(volume_node, drawing, cohort: Cohort, structures: Mapping[str, int]) -> None:
+    """Store that the folder now says of a case what the scene says in this segmentation."""
     opened = opened_case(volume_node)
     if opened is not None:
-        opened = replace(opened, agreed=CaseState.of(cohort, opened.case))
-        volume_node.SetAttribute(_ATTRIBUTE, to_text(opened))
+        agreed = CaseState.of(cohort, opened.case)
+        known = {**opened.structures, **structures}
+        note_opened(volume_node, drawing, replace(opened, agreed=agreed, structures=known))
 
 
 def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
-    """Raise BadInputError when a volume is not the image that was opened, or the folder is another cohort."""
-    name = volume_node.GetName()
-    if opened.folder != str(cohort.folder):
+    """Raise BadInputError when a volume is not the image that was opened, or its file was replaced."""
+    facts = {"volume": volume_node.GetName(), "case": opened.case, "folder": opened.folder}
+    if cohort.image_fingerprint(opened.case) != opened.file:
         raise BadInputError(
             _(
-                "The volume '{volume}' belongs to the cohort in '{folder}', not to the one in '{other}'. Choose that "
-                "cohort folder, or work on a clone of the volume, which is a case of its own."
-            ).format(volume=name, folder=opened.folder, other=cohort.folder)
+                "The image file of the case '{case}' in '{folder}' was replaced since it was opened here, so nothing "
+                "drawn on '{volume}' was written there. It is still in this scene."
+            ).format(**facts)
         )
-    difference = geometry_of(volume_node).difference_from(cohort.geometry(opened.case))
-    if difference is None and image_checksum(volume_node) == opened.image:
-        return
-    raise BadInputError(
-        _(
-            "The volume '{volume}' is no longer the image of the case '{case}' in '{folder}', so nothing drawn on it "
-            "was written there. Open the case again; to work on the changed image, clone the volume, which is then a "
-            "case of its own."
-        ).format(volume=name, case=opened.case, folder=opened.folder)
-    )
+    if image_checksum(volume_node) != opened.image:
+        raise BadInputError(
+            _(
+                "The volume '{volume}' is no longer the image of the case '{case}' in '{folder}', so nothing drawn on "
+                "it was written there. Open the case again; to work on the changed image, clone the volume, which is "
+                "then a case of its own."
+            ).format(**facts)
+        )
+    if geometry_of(volume_node).difference_from(cohort.geometry(opened.case)) is not None:
+        raise BadInputError(
+            _(
+                "Slicer has stored the volume '{volume}' in another orientation than its file, or it was moved, so "
+                "slices have other numbers than in '{folder}' and nothing was written there. What was marked before is "
+                "there. Remove the volume from the scene and open the case '{case}' again."
+            ).format(**facts)
+        )
 
 
-def agreed_ledger(own: Ledger, opened: OpenedCase, cohort: Cohort) -> Ledger:
-    """Our ledger with what others have recommended since; see `with_changes_elsewhere`."""
-    return with_changes_elsewhere(opened.case, own, opened.agreed, cohort)
+def require_all_structures(
+    volume_node, opened: OpenedCase, names: Mapping[str, str], cohort: Cohort, own: Ledger
+) -> None:
+    """Raise BadInputError when what is drawn would take away structures or slices that the folder has.
+
+    Args:
+        names: segment ID to name, of the segmentation that is drawn in. own: its ledger.
+    """
+    for identifier, value in opened.structures.items():
+        name = cohort.labels.get(value, str(value))
+        if identifier in names and names[identifier] == name:
+            continue
+        if identifier not in names and name in names.values():
+            continue  # another segmentation, with the same structures
+        shown = names.get(identifier)
+        if shown is None:
+            text = _(
+                "The segment '{name}' was removed, but slices of the case '{case}' are drawn for it, so nothing was "
+                "written to '{folder}'. Undo the removal, or add a segment of this name and open the case again."
+            )
+        else:
+            text = _(
+                "The segment '{shown}' of '{volume}' is the structure '{name}' of the cohort, so nothing was written "
+                "to '{folder}'. Give the segment that name again, or open the case again if the structure was renamed "
+                "in the cohort."
+            )
+        raise BadInputError(
+            text.format(shown=shown, name=name, case=opened.case, folder=opened.folder, volume=volume_node.GetName())
+        )
+    drawing = drawing_of_opened(volume_node)
+    is_another = drawing is None or volume_node.GetNodeReference("SparseAnnotate.Segmentation") is not drawing
+    withdrawn = [e for e in cohort.ledger(opened.case).decided if not own.is_decided(e.plane, e.index)]
+    if is_another and withdrawn:
+        raise BadInputError(
+            _(
+                "'{volume}' is drawn on in another segmentation than the one it was opened with, and slices that are "
+                "drawn in '{folder}' are not marked in it, so nothing was written there. Choose the segmentation of "
+                "before, or mark these slices."
+            ).format(volume=volume_node.GetName(), folder=opened.folder)
+        )
 
 
 @lru_cache(maxsize=4096)

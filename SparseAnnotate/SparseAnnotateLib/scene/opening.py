@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..core import Cohort, SparseAnnotateError, SparseAnnotation
+from ..core import BusyError, Cohort, CohortError, Ledger, SparseAnnotateError, SparseAnnotation
+from ..core.case_state import CaseState
+from ..core.corrections import Corrections
 from ..core.images import read_facts, read_labels, read_percent
 from ..core.messages import _
 from ..core.origin import Origin, stale_sentence
@@ -19,12 +22,15 @@ from ..core.structure_values import names_from_facts
 from .annotations import use_segmentation
 from .confidence import new_confidence
 from .corrections_store import store_corrections
+from .image_checksum import image_checksum
 from .ledger_store import store_ledger
-from .opened_case import note_opened
+from .opened_case import OpenedCase, note_opened
 from .results import FILL, origin_now, set_made_by, set_method, store_origin
-from .segmentation_nodes import new_segmentation
+from .segmentation_nodes import new_segmentation, segment_ids, segment_names
 from .undecided_store import store_undecided
 from .volume_nodes import vtk_matrix
+
+_ATTEMPTS = 3
 
 
 @dataclass(eq=False)
@@ -60,12 +66,30 @@ def opening_case(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None
 def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     array, geometry = cohort.image(case)
     yield
-    annotation = cohort.annotation(case)
+    for _attempt in range(_ATTEMPTS):
+        state, labels = CaseState.of(cohort, case), cohort.labels
+        annotation, corrections = cohort.annotation(case), cohort.corrections(case)
+        if CaseState.of(cohort, case) == state:
+            break
+    else:
+        raise BusyError(
+            _("The case '{case}' is being changed by another process. Open it when that has finished.").format(
+                case=case
+            )
+        )
     yield
+    names = _with_unnamed(labels, annotation.label_values())
     nodes.volume = _volume_node(case, array, geometry.matrix)
-    note_opened(nodes.volume, cohort, case)
     yield
-    nodes.drawing = _drawing(nodes.volume, cohort, case, annotation)
+    in_scene = _with_structures(annotation, tuple(names.values()))
+    nodes.drawing = _drawing(nodes.volume, in_scene, names, corrections)
+    gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())
+    if gone:
+        nodes.notes.append(
+            _(
+                "The case '{case}' has slices that were marked for structures that the cohort does not have: {names}."
+            ).format(case=case, names=", ".join(sorted(gone)))
+        )
     yield
     if cohort.has_reference(case):
         yield from _noting(nodes, partial(_open_reference, nodes, cohort, case))
@@ -75,6 +99,17 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     for made_by, (path, confidence) in results.items():
         if path.is_file():
             yield from _noting(nodes, partial(_open_result, nodes, cohort, case, annotation, made_by, path, confidence))
+    # Last, so that nothing is written of a case that is being opened.
+    identifiers = dict(zip(segment_ids(nodes.drawing), names, strict=True))
+    opened = OpenedCase(
+        os.path.realpath(cohort.folder),
+        case,
+        image_checksum(nodes.volume),
+        cohort.image_fingerprint(case),
+        state,
+        identifiers,
+    )
+    note_opened(nodes.volume, nodes.drawing, opened)
 
 
 def _noting(nodes: OpenedNodes, open_it: Callable[[], None]) -> Iterator[None]:
@@ -94,26 +129,41 @@ def _volume_node(name: str, array: np.ndarray, ijk_to_ras: np.ndarray):
     return node
 
 
-def _drawing(volume_node, cohort: Cohort, case: str, annotation: SparseAnnotation):
+def _drawing(volume_node, annotation: SparseAnnotation, names: Mapping[int, str], corrections: Corrections | None):
     """The segmentation to draw in, with a segment for each structure of the cohort, on the drawn slices."""
-    names = _with_unnamed(cohort.labels, annotation.label_values())
     name = _("{volume} annotation").format(volume=volume_node.GetName())
     # What was corrected is not part of the drawing.
     drawn = replace(annotation, corrections=None).drawn_labels()
-    node = new_segmentation(str(name), drawn, names, volume_node)
+    node = new_segmentation(str(name), drawn, dict(names), volume_node)
     use_segmentation(volume_node, node)
     if annotation.ledger.entries:
         store_ledger(node, volume_node, annotation.ledger)
-    corrections = cohort.corrections(case)  # all, those on slices that have been drawn since, too
     if corrections is not None:
         store_corrections(node, volume_node, corrections, {name: value for value, name in names.items()})
     store_undecided(node, volume_node, annotation.undecided)
     return node
 
 
+def _with_structures(annotation: SparseAnnotation, names: tuple[str, ...]) -> SparseAnnotation:
+    """The same, with the names of all structures where slices were decided for all: not for those added later."""
+    entries = (
+        replace(entry, structures=names) if entry.state.is_decided and entry.structures is None and names else entry
+        for entry in annotation.ledger.entries
+    )
+    return replace(annotation, ledger=Ledger(tuple(entries)))
+
+
 def _with_unnamed(names: Mapping[int, str], values: list[int]) -> dict[int, str]:
-    """The names of all values: a value without a name is its own name."""
-    return {**names, **{value: str(value) for value in values if value not in names}}
+    """The names of all values: a value without a name is its own name. Raises CohortError if another one has it."""
+    unnamed = {value: str(value) for value in values if value not in names}
+    for value, name in unnamed.items():
+        if name in names.values():
+            raise CohortError(
+                _(
+                    "The label {value} has no name, and another one is named '{value}'. Name the label in the cohort."
+                ).format(value=value)
+            )
+    return {**names, **unnamed}
 
 
 def _open_reference(nodes: OpenedNodes, cohort: Cohort, case: str) -> None:
@@ -151,7 +201,8 @@ def _open_result(
     set_made_by(node, made_by)
     set_method(node, Origin.from_facts(facts).method)
     own = _with_unnamed(cohort.labels, annotation.label_values())
-    store_origin(node, origin_now(nodes.volume, annotation, own))
+    in_scene = _with_structures(annotation, tuple(segment_names(nodes.drawing)))
+    store_origin(node, origin_now(nodes.volume, in_scene, own))
     nodes.results.append(node)
     if confidence_path.is_file():
         new_confidence(node, nodes.volume, read_percent(confidence_path, geometry))

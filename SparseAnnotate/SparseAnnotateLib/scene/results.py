@@ -18,6 +18,7 @@ from .annotations import annotated_segmentation, case_of
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
 from .image_checksum import image_checksum
+from .opened_case import opened_case
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of
@@ -195,7 +196,8 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
     percent = annotation.geometry.with_same_voxels(slicer.util.arrayFromVolume(confidence), geometry_of(confidence))
     if percent is None:
         return
-    facts = cohort.origin(case, annotation).facts()
+    # The folder may say 'all structures' where an opened volume names them.
+    facts = cohort.origin(case, annotation if opened_case(volume_node) is None else None).facts()
     labels = labels_of(fills[-1], volume_node, dict(values))
     for path, array in ((cohort.fill_confidence_path(case), percent), (cohort.fill_path(case), labels)):
         yield from written_in_slabs(path, array, annotation.geometry, compress=True, facts=facts)

@@ -14,7 +14,7 @@ from ..core import BadInputError
 from ..core.corrections_file import spans_of, voxels_in_spans
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
-from .ledger_anchor import LedgerAnchor, anchor_of, moved_voxels, relation_to_volume
+from .ledger_anchor import LedgerAnchor, anchor_of, moved_voxels, relation_to_volume, relations_within
 from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.Undecided"
@@ -37,6 +37,31 @@ def store_undecided(segmentation_node, volume_node, undecided: np.ndarray | None
     segmentation_node.SetAttribute(
         _ATTRIBUTE, to_text(KeptVoxels(anchor_of(segmentation_node, volume_node, {}), spans))
     )
+
+
+def copy_undecided(source_node, volume_node, local: np.ndarray, target_node) -> None:
+    """Store the undecided voxels of a segmentation in a copy of it on the volume's grid; arguments as of
+    `copy_corrections`.
+
+    Raises BadInputError when it cannot be determined which voxels of the volume they are.
+    """
+    text = source_node.GetAttribute(_ATTRIBUTE)
+    if not text:
+        return
+    shape, name = geometry_of(volume_node).shape, source_node.GetName()
+    kept = parse_json(text, KeptVoxels, f"the undecided voxels of '{name}'")
+    voxels = voxels_in_spans(kept.spans, int(np.prod(kept.anchor.shape)))
+    found = relations_within(kept.anchor, source_node, local, shape)
+    if voxels is None or len(found) != 1:
+        raise BadInputError(
+            _(
+                "'{segmentation}' has undecided voxels, and it cannot be determined which voxels of '{volume}' they "
+                "are, so no copy was made."
+            ).format(segmentation=name, volume=volume_node.GetName())
+        )
+    undecided = np.zeros(shape, dtype=bool)
+    undecided.reshape(-1)[moved_voxels(voxels, kept.anchor.shape, found[0], shape)] = True
+    store_undecided(target_node, volume_node, undecided)
 
 
 def undecided_of(segmentation_node, volume_node, labels: np.ndarray) -> np.ndarray | None:

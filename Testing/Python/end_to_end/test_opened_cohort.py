@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +16,6 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
-from SparseAnnotateLib.core.case_hold import CaseHold
 from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import write_image
 
@@ -83,8 +87,11 @@ def test_opening_a_cohort_shows_what_it_holds_and_changes_nothing_in_it(mrml, lo
     assert scene.segment_names(segmentation) == ["shell", "kernel", "never drawn"]
     own, stored = scene.annotation_of(volume, segmentation, {"shell": 1, "kernel": 3, "never drawn": 4}), None
     stored = cohort.annotation("a")
-    assert own.fingerprint() == stored.fingerprint()
-    assert logic.ledger(volume) == cohort.ledger("a")
+    assert np.array_equal(own.drawn_labels(), stored.drawn_labels())
+    everything = ("shell", "kernel", "never drawn")
+    expected = [replace(e, structures=e.structures or everything) for e in cohort.ledger("a").decided]
+    assert logic.ledger(volume).decided == expected
+    assert logic.ledger(volume).todo == cohort.ledger("a").todo
     assert np.array_equal(own.undecided, stored.undecided)
     list(scene.exporting_case(cohort, volume, segmentation, {"shell": 1, "kernel": 3, "never drawn": 4}))
     assert files_of(folder) == before
@@ -149,7 +156,7 @@ def test_slices_recommended_elsewhere_are_taken_in(mrml, logic, folder):
     recommended = {entry.key for entry in Cohort.open(folder).ledger("a").todo}
     draw(mrml, volume, logic, 21)
     assert {entry.key for entry in logic.ledger(volume).todo} == recommended - {(Plane.AXIAL, 21)}
-    assert Cohort.open(folder).ledger("a") == logic.ledger(volume)
+    assert Cohort.open(folder).ledger("a").todo == logic.ledger(volume).todo
 
 
 def test_slices_drawn_elsewhere_are_never_overwritten(mrml, logic, folder):
@@ -170,8 +177,39 @@ def test_slices_drawn_elsewhere_are_never_overwritten(mrml, logic, folder):
     assert logic.ledger(volume).is_decided(Plane.AXIAL, 20)
 
 
+HOLD = """
+import sys
+from SparseAnnotateLib.core.case_hold import CaseHold
+hold = CaseHold(sys.argv[1], sys.argv[2])
+try:
+    hold.enter()
+except Exception as error:
+    print("busy", error, flush=True)
+else:
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(folder, case):
+    """Another process that holds a case; says 'busy' when it cannot."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), case],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        yield process.stdout.readline().split()[0]
+    finally:
+        process.communicate("")
+
+
 def test_a_case_that_is_open_elsewhere_is_left_to_the_other(mrml, logic, folder):
-    with CaseHold(Cohort.open(folder).state_folder, "b"):
+    with held_elsewhere(folder, "b") as answer:
+        assert answer == "held"
         volumes = logic.openCohort(folder)
         assert [node.GetName() for node in volumes] == ["a", "c"]
         (note,) = logic.openingNotes()
@@ -179,10 +217,172 @@ def test_a_case_that_is_open_elsewhere_is_left_to_the_other(mrml, logic, folder)
         with pytest.raises(BusyError, match="'b' is open elsewhere"):
             logic.openCase("b")
     assert logic.openCase("b").GetName() == "b"
+    with held_elsewhere(folder, "b") as answer:
+        assert answer == "busy"
     # Closing the scene leaves it to others.
     logic.forgetScene()
-    with CaseHold(Cohort.open(folder).state_folder, "b"):
-        pass
+    with held_elsewhere(folder, "b") as answer:
+        assert answer == "held"
+
+
+def test_a_removed_volume_can_be_opened_again_at_once(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a", "a"])
+    for node in (logic.drawnIn(volume), volume):
+        mrml.mrmlScene.RemoveNode(node)
+    assert logic.openCase("a").GetName() == "a"
+    from SparseAnnotate import SparseAnnotateLogic
+
+    # Another logic of this process works on the same scene.
+    other = SparseAnnotateLogic()
+    other.cohortFolder = folder
+    other.markEmpty(logic.openCase("a"), "axial", 0)
+    assert Cohort.open(folder).ledger("a").is_decided(Plane.AXIAL, 0)
+
+
+def test_another_segmentation_takes_no_slices_away(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    before = files_of(folder)
+    other = scene.new_segmentation(
+        "other", np.zeros(GEOMETRY.shape, np.uint8), {1: "shell", 3: "kernel", 4: "never drawn"}, volume
+    )
+    logic.useSegmentation(volume, other)
+    with pytest.raises(BadInputError, match="another segmentation than the one it was opened with"):
+        logic.markEmpty(volume, "axial", 0)
+    assert files_of(folder) == before
+
+
+@pytest.mark.parametrize("change", ["remove one", "remove all", "rename"])
+def test_a_removed_or_renamed_segment_takes_no_structure_away(mrml, logic, folder, change):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    before = files_of(folder)
+    segmentation = logic.drawnIn(volume).GetSegmentation()
+    shell = segmentation.GetSegmentIdBySegmentName("shell")
+    if change == "rename":
+        segmentation.GetSegment(shell).SetName("cortex")
+    elif change == "remove one":
+        segmentation.RemoveSegment(shell)
+    else:
+        segmentation.RemoveAllSegments()
+    with pytest.raises(BadInputError, match="nothing was written"):
+        logic.markSkipped(volume, "axial", 1)
+    assert files_of(folder) == before
+    if change == "rename":
+        segmentation.GetSegment(shell).SetName("shell")
+        logic.markSkipped(volume, "axial", 2)
+        assert Cohort.open(folder).ledger("a").entry(Plane.AXIAL, 1) is not None
+
+
+def test_a_structure_renamed_elsewhere_keeps_its_voxels(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    cohort = Cohort.open(folder)
+    cohort.set_labels({1: "cortex", 3: "kernel", 4: "never drawn"})
+    before = files_of(folder)
+    with pytest.raises(BadInputError, match="'shell' of 'a' is the structure 'cortex'"):
+        logic.markEmpty(volume, "axial", 0)
+    assert files_of(folder) == before
+
+
+def test_a_structure_added_in_slicer_is_unknown_on_older_slices(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    logic.drawnIn(volume).GetSegmentation().AddEmptySegment("new", "new")
+    annotation = scene.annotation_of(volume, logic.drawnIn(volume))
+    new = scene.label_values(logic.drawnIn(volume))["new"]
+    assert all(new in annotation.unknown_on(entry.plane, entry.index) for entry in annotation.ledger.decided)
+    logic.markSkipped(volume, "axial", 1)
+    cohort = Cohort.open(folder)
+    assert cohort.labels == {1: "shell", 3: "kernel", 4: "never drawn", 5: "new"}
+    assert 5 in cohort.annotation("a").unknown_on(Plane.AXIAL, 6)
+
+
+def test_one_case_that_cannot_be_written_does_not_keep_the_others_from_it(mrml, logic, folder):
+    volumes = {node.GetName(): node for node in logic.openCohort(folder)}
+    logic.drawnIn(volumes["a"]).GetSegmentation().RemoveAllSegments()
+    logic.recommendSlices([volumes["b"], volumes["c"]], slicesPerVolume=6)
+    with pytest.raises(BadInputError):
+        logic.recommendSlices(list(volumes.values()), slicesPerVolume=7)
+    cohort = Cohort.open(folder)
+    for name in ("b", "c"):
+        assert cohort.ledger(name) == scene.ledger_of(volumes[name]) or len(cohort.ledger(name).todo) > 1
+
+
+def test_volumes_of_another_cohort_are_still_written_to_theirs(mrml, logic, folder, tmp_path):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    other = Cohort.create(tmp_path / "other", "other", {1: "x"})
+    other.add_case("z", noisy_image(ball()), VolumeGeometry.from_spacing((24, 28, 32), (1.0, 1.0, 1.0)))
+    logic.openCohort(other.folder)
+    logic.markEmpty(volume, "axial", 0)
+    assert Cohort.open(folder).ledger("a").is_decided(Plane.AXIAL, 0)
+    with held_elsewhere(folder, "a") as answer:
+        assert answer == "busy"
+
+
+def test_a_mark_that_could_not_be_written_is_written_later(mrml, logic, folder, monkeypatch):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    cohort = Cohort.open(folder)
+    with cohort.locked("something else"):
+        monkeypatch.setattr("SparseAnnotateLib.core.cohort._LOCK_SECONDS", 0.0)
+        monkeypatch.setattr("SparseAnnotateLib.logic.opened_cohort._WAITING_SECONDS", 0.0)
+        with pytest.raises(BadInputError, match="is in use"):
+            logic.markEmpty(volume, "axial", 0)
+    logic.markSkipped(volume, "axial", 1)
+    assert cohort.ledger("a").is_decided(Plane.AXIAL, 0)
+
+
+def test_after_a_failed_write_the_next_one_is_not_refused(mrml, logic, folder, monkeypatch):
+    from SparseAnnotateLib.core import FileWriteError
+    from SparseAnnotateLib.core import cohort as module
+
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    real, failed = module.write_json, []
+
+    def full(path, value):
+        if not failed and path.parent.name == "ledgers":
+            failed.append(path)
+            raise FileWriteError("The disk is full.")
+        real(path, value)
+
+    monkeypatch.setattr(module, "write_json", full)
+    with pytest.raises(BadInputError, match="disk is full"):
+        draw(mrml, volume, logic, 20)
+    logic.markSkipped(volume, "axial", 1)
+    assert Cohort.open(folder).annotation("a").ledger.is_decided(Plane.AXIAL, 20)
+
+
+def test_what_others_save_while_we_wait_is_not_overwritten(mrml, logic, folder):
+    """The folder is looked at again once others are kept out."""
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    steps = scene.exporting_case(Cohort.open(folder), volume, logic.drawnIn(volume), {})
+    draw_elsewhere = Cohort.open(folder)
+    stored = draw_elsewhere.annotation("a")
+    ledger = stored.ledger.with_state(Plane.AXIAL, 12, SliceState.EMPTY)
+    draw_elsewhere.save_annotation("a", SparseAnnotation(stored.labels, ledger, GEOMETRY, names=stored.names))
+    scene.mark_slice(volume, Plane.AXIAL, 0, SliceState.EMPTY)
+    with pytest.raises(BadInputError, match="changed elsewhere"):
+        list(steps)
+    assert draw_elsewhere.ledger("a").is_decided(Plane.AXIAL, 12)
+
+
+def test_a_replaced_image_file_is_noticed(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    write_image(Cohort.open(folder).image_path("a"), noisy_image(ball(), 5), GEOMETRY)
+    with pytest.raises(BadInputError, match="was replaced since it was opened"):
+        logic.markEmpty(volume, "axial", 0)
+
+
+def test_undecided_voxels_follow_a_copy_on_the_volume_s_grid(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    copy = logic.mendGeometry(volume, logic.drawnIn(volume))
+    logic.useSegmentation(volume, copy)
+    logic.markSkipped(volume, "axial", 1)
+    assert Cohort.open(folder).annotation("a").undecided.sum() == 9
+
+
+def test_a_folder_that_is_gone_is_not_made_anew(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    folder.rename(folder.with_name("moved"))
+    with pytest.raises(BadInputError, match="cohort"):
+        logic.markEmpty(volume, "axial", 0)
+    assert not folder.exists()
 
 
 def test_a_changed_image_is_not_taken_for_the_case(mrml, logic, folder):
@@ -208,7 +408,7 @@ def test_a_clone_is_a_case_of_its_own(mrml, logic, folder):
     assert scene.opened_case(volume) is not None
 
 
-def test_another_cohort_folder_is_refused(mrml, logic, folder, tmp_path):
+def test_training_in_another_cohort_folder_is_refused(mrml, logic, folder, tmp_path):
     (volume,) = logic.openCohort(folder, cases=["a"])
     logic.cohortFolder = tmp_path / "other"
     with pytest.raises(BadInputError, match="belongs to the cohort in"):
