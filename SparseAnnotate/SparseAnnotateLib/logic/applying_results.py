@@ -86,9 +86,12 @@ class ApplyingResults:
                 segmentation,
                 lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node),
             )
-        scene.remember_applied(segmentation, volume_node, labels, identifiers)
-        for segment_id in identifiers.values():
-            scene.note_source(segmentation, segment_id, result_node)
+        # What already was as in the result may have been painted.
+        changed = [identify(name) for name in to_change]
+        source = scene.source_of_result(result_node)
+        scene.remember_applied(segmentation, volume_node, labels, identifiers, dict.fromkeys(changed, source))
+        for segment_id in changed:
+            scene.note_source(segmentation, segment_id, source)
         self._reports[segmentation.GetID()] = tuple(report)
         return [name for name in scene.segment_names(result_node) if name not in applied]
 

@@ -439,6 +439,7 @@ class PanelLogic:
     def hide_orphaned_overlays(self) -> None:
         """Remove the overlays of `showConfidence` from the slice views if their results no longer exist."""
         scene.hide_orphaned_overlays()
+        scene.hide_provenance(only_orphans=True)
 
     # --- measuring ------------------------------------------------------------------------------------------------
 

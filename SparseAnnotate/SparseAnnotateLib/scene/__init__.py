@@ -50,6 +50,7 @@ from .provenance import (
     provenance_stamp,
     show_provenance,
     shown_provenance,
+    source_of_result,
 )
 from .results import (
     FILL,
@@ -204,6 +205,7 @@ __all__ = [
     "slice_masks",
     "slice_shown",
     "slice_view_for",
+    "source_of_result",
     "start_masks",
     "store_corrections",
     "store_ledger",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -31,6 +32,7 @@ class Applied:
         anchor: the grid of the labels. segments: segment ID of each label value.
         start, shape: first voxel and size (K, J, I) of the box that holds all labels.
         dtype: of the labels, 'u1' or 'u2'. data: the box, compressed, in base64.
+        sources: segment ID to the name of what its labels come from, as far as it is known.
     """
 
     anchor: LedgerAnchor
@@ -39,14 +41,26 @@ class Applied:
     shape: tuple[int, int, int]
     dtype: Literal["u1", "u2"]
     data: str
+    sources: dict[str, str] = field(default_factory=dict)
 
 
-def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segments: dict[int, str]) -> None:
-    """Store in the segmentation node which labels were applied to it.
+def remember_applied(
+    segmentation_node,
+    volume_node,
+    labels: np.ndarray,
+    segments: dict[int, str],
+    sources: Mapping[str, str] | None = None,
+) -> None:
+    """Store in the segmentation node which labels were applied to it; those of other segments are kept.
 
     Args:
         labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
+        sources: segment ID to the name of what its labels come from; a segment that is not named keeps its source.
     """
+    before = _newest(segmentation_node)
+    kept_sources = {**(before.sources if before is not None else {}), **(sources or {})}
+    labels, segments = _with_others(labels, segments, segmentation_node, volume_node)
+    kept_sources = {one: name for one, name in kept_sources.items() if one in segments.values()}
     box = bounding_box(labels) or (slice(0, 0),) * 3
     dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
     # Only the labels that were applied are stored.
@@ -57,11 +71,39 @@ def remember_applied(segmentation_node, volume_node, labels: np.ndarray, segment
     data = base64.b64encode(zlib.compress(piece.tobytes(), 1)).decode("ascii")
     anchor = anchor_of(segmentation_node, volume_node, {})
     start, shape = along_axes(part.start for part in box), along_axes(piece.shape)
-    applied = Applied(anchor, segments, start, shape, dtype, data)
+    applied = Applied(anchor, segments, start, shape, dtype, data, kept_sources)
     for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
         if segmentation_node.GetAttribute(newer):
             segmentation_node.SetAttribute(older, segmentation_node.GetAttribute(newer))
     segmentation_node.SetAttribute(_ATTRIBUTES[0], to_text(applied))
+
+
+def _newest(segmentation_node) -> Applied | None:
+    text = segmentation_node.GetAttribute(_ATTRIBUTES[0])
+    try:
+        return parse_json(text, Applied, f"what was applied to '{segmentation_node.GetName()}'") if text else None
+    except BadInputError:
+        return None
+
+
+def _with_others(
+    labels: np.ndarray, segments: dict[int, str], segmentation_node, volume_node
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Labels and segments with those of the newest record that are not among these."""
+    text = segmentation_node.GetAttribute(_ATTRIBUTES[0])
+    others = _masks(text, segmentation_node, volume_node) if text else {}
+    others = {one: part for one, part in others.items() if one not in segments.values() and part[1].any()}
+    if not others:
+        return labels, segments
+    highest = max([*segments, 0])
+    own = np.isin(labels, list(segments))
+    together = np.where(own, labels, 0).astype(np.uint16)
+    found = dict(segments)
+    for value, (one, (region, mask)) in enumerate(others.items(), start=highest + 1):
+        part = together[region]
+        part[mask & (part == 0)] = value
+        found[value] = one
+    return together, found
 
 
 def copy_applied(source_node, target_node) -> None:
@@ -69,6 +111,13 @@ def copy_applied(source_node, target_node) -> None:
     for name in _ATTRIBUTES:
         if source_node.GetAttribute(name):
             target_node.SetAttribute(name, source_node.GetAttribute(name))
+
+
+def applied_sources(segmentation_node) -> list[Mapping[str, str]]:
+    """For each record of `applied_masks`, in the same order: segment ID to the name of its source."""
+    texts = [segmentation_node.GetAttribute(name) for name in _ATTRIBUTES]
+    what = f"what was applied to '{segmentation_node.GetName()}'"
+    return [parse_json(text, Applied, what).sources for text in texts if text]
 
 
 def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:

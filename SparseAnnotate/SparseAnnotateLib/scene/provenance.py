@@ -12,7 +12,7 @@ from ..core import Provenance
 from ..core.provenance import CORRECTED, DRAWN, PAINTED, filled_by, predicted_by
 from ..core.voxel_boxes import Box
 from .annotations import annotated_segmentation, annotation_of, label_values
-from .last_applied import Part, applied_masks
+from .last_applied import Part, applied_masks, applied_sources
 from .results import FILL, made_by, method_of
 from .segment_editing import voxel_stamp
 from .segment_regions import whole_region
@@ -22,17 +22,24 @@ from .volume_nodes import geometry_of, local_ijk_to_ras, vtk_matrix
 _SOURCE_TAG = "SparseAnnotate.Source"
 _SHOWN_ATTRIBUTE = "SparseAnnotate.ProvenanceOf"
 _STAMP_ATTRIBUTE = "SparseAnnotate.ProvenanceMadeFrom"
+_BEFORE_ATTRIBUTE = "SparseAnnotate.LabelBefore"
 _PAINTED = "painted, not marked"
 _COLORS = {DRAWN: (0.2, 0.75, 0.3), CORRECTED: (0.95, 0.85, 0.2), PAINTED: (0.9, 0.3, 0.3)}
 _RESULT_COLORS = ((0.25, 0.55, 0.95), (0.7, 0.45, 0.9), (0.3, 0.8, 0.85), (0.9, 0.55, 0.2), (0.6, 0.6, 0.6))
 _OPACITY = 0.5
 
 
-def note_source(segmentation_node, segment_id: str, result_node) -> None:
-    """Store in a segment which result its voxels off the drawn slices come from; saved in .seg.nrrd files, too."""
+def source_of_result(result_node) -> str:
+    """The name of what the voxels of a result come from."""
     made = made_by(result_node)
-    name = filled_by(method_of(result_node)) if made == FILL else predicted_by(made or "")
-    segmentation_node.GetSegmentation().GetSegment(segment_id).SetTag(_SOURCE_TAG, name)
+    if made is None:
+        return f"copied ({result_node.GetName()})"
+    return filled_by(method_of(result_node)) if made == FILL else predicted_by(made)
+
+
+def note_source(segmentation_node, segment_id: str, source: str) -> None:
+    """Store in a segment what its voxels off the drawn slices come from; saved in .seg.nrrd files, too."""
+    segmentation_node.GetSegmentation().GetSegment(segment_id).SetTag(_SOURCE_TAG, source)
 
 
 def computing_provenance(volume_node, found: list[Provenance]) -> Iterator[None]:
@@ -46,21 +53,26 @@ def computing_provenance(volume_node, found: list[Provenance]) -> Iterator[None]
     annotation = annotation_of(volume_node, segmentation, values, winners=list(values or ()))
     provenance = Provenance.of(annotation)
     yield
-    applied = applied_masks(segmentation, volume_node)
+    applied, sources = applied_masks(segmentation, volume_node), applied_sources(segmentation)
     region = whole_region(geometry_of(volume_node).shape)
     identifiers = {segmentation.GetSegmentation().GetSegment(one).GetName(): one for one in segment_ids(segmentation)}
     for name, box, mask in masks_of(segmentation, volume_node, region):
         segment_id = identifiers[name]
-        source = _source_of(segmentation, segment_id)
         known = annotation.known_in(box, (values or {})[name]) if annotation.has_unknown_structures else None
-        masks = next((record[segment_id] for record in applied if segment_id in record), None)
-        if source and masks is None:
+        records = [
+            (_within(record[segment_id], box, mask.shape), source.get(segment_id, ""))
+            for record, source in zip(applied, sources, strict=False)
+            if segment_id in record
+        ]
+        if not records and (source := _source_of(segmentation, segment_id)):
             provenance.enter(source, mask, box, known)
-            continue
-        if source and masks is not None:
-            from_result = mask & _within(masks, box, mask.shape)
-            provenance.enter(source, from_result, box, known)
-            mask = mask & ~from_result
+        elif records:
+            # Undo may have restored what was applied before: the record that agrees most with what is there.
+            from_result, source = max(records, key=lambda record: np.count_nonzero(record[0] == mask))
+            if source:
+                from_result &= mask
+                provenance.enter(source, from_result, box, known)
+                mask = mask & ~from_result
         provenance.enter(_PAINTED, mask, box, known)
         yield
     found.append(provenance)
@@ -90,7 +102,9 @@ def show_provenance(volume_node, provenance: Provenance, stamp: str):
     node.SetAttribute(_STAMP_ATTRIBUTE, stamp)
     node.GetDisplayNode().SetAndObserveColorNodeID(_color_table(node, provenance).GetID())
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if composite.GetBackgroundVolumeID() == volume_node.GetID():
+        if composite.GetBackgroundVolumeID() == volume_node.GetID() and composite.GetLabelVolumeID() != node.GetID():
+            before = f"{composite.GetLabelOpacity()} {composite.GetLabelVolumeID() or ''}"
+            composite.SetAttribute(_BEFORE_ATTRIBUTE, before)
             composite.SetLabelVolumeID(node.GetID())
             composite.SetLabelOpacity(_OPACITY)
     return node
@@ -107,13 +121,16 @@ def is_current(node, stamp: str) -> bool:
     return node.GetAttribute(_STAMP_ATTRIBUTE) == stamp
 
 
-def hide_provenance() -> None:
-    """Remove the label volumes of `show_provenance`."""
+def hide_provenance(only_orphans: bool = False) -> None:
+    """Remove the label volumes of `show_provenance`, or those of volumes that have been removed."""
     for node in slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode"):
-        if node.GetAttribute(_SHOWN_ATTRIBUTE):
+        shown_of = node.GetAttribute(_SHOWN_ATTRIBUTE)
+        if shown_of and not (only_orphans and slicer.mrmlScene.GetNodeByID(shown_of) is not None):
             for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
                 if composite.GetLabelVolumeID() == node.GetID():
-                    composite.SetLabelVolumeID(None)
+                    opacity, _, label_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "1.0 ").partition(" ")
+                    composite.SetLabelVolumeID(label_id or None)
+                    composite.SetLabelOpacity(float(opacity))
             colors = node.GetDisplayNode().GetColorNode()
             slicer.mrmlScene.RemoveNode(node)
             if colors is not None and colors.GetAttribute(_SHOWN_ATTRIBUTE):

@@ -99,12 +99,17 @@ def _case_row(case: CaseReport, results: Mapping[str, str]) -> list[str]:
 def _result_cell(state: ResultState | None) -> str:
     if state is None:
         return _cell("")
+    if state.problem:
+        return f"<td class='problem'>{_text(state.problem)}</td>"
+    total = sum(state.sources.values())
+    shares = ", ".join(f"{name} {count / total:.0%}" for name, count in state.sources.items()) if total else ""
+    sources = f"<br><small>{_text(shares)}</small>" if shares else ""
     if state.change:
         return f"<td class='old'>{_text(_('out of date: {change}').format(change=state.change))}</td>"
     if state.dice is None or state.undrawn_dice is None:
-        return _cell(state.method or _("made"))
+        return f"<td>{_text(state.method or _('made'))}{sources}</td>"
     text = _("Dice {dice}, undrawn {undrawn}").format(dice=f"{state.dice:.3f}", undrawn=f"{state.undrawn_dice:.3f}")
-    return _cell(f"{text} ({state.method})" if state.method else text)
+    return f"<td>{_text(f'{text} ({state.method})' if state.method else text)}{sources}</td>"
 
 
 def _runs(report: CohortReport) -> str:

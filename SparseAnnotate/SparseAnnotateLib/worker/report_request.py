@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..core import BadInputError, Case, Cohort, Effort, Ledger, SliceState, SparseAnnotateError, Watch
+from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, SliceState, SparseAnnotateError, Watch
 from ..core.atomic_files import written_atomically
-from ..core.images import read_facts
+from ..core.images import read_facts, read_labels
 from ..core.messages import _
 from ..core.origin import Origin
+from ..core.provenance import NOT_LABELED, filled_by, predicted_by
 from ..runs.run_list import RunSummary, run_summaries
 from .evaluate_request import EvaluateRequest, OutOfDateError, evaluate
 
@@ -42,6 +43,8 @@ class ResultState:
         change: what has changed since it was made, as a clause; '' when it is up to date.
         dice, undrawn_dice: against the reference, over all voxels and over undrawn ones; None without a reference, or
             when it is out of date.
+        sources: number of its labeled voxels by where they come from, see `Provenance`; none when it is out of date.
+        problem: why it cannot be read or measured, '' when it can.
     """
 
     made_by: str
@@ -49,6 +52,8 @@ class ResultState:
     change: str = ""
     dice: float | None = None
     undrawn_dice: float | None = None
+    sources: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
             found = _with_problem(found, case.name, error)
     with written_atomically(path) as temporary:
         Path(temporary).write_text(page(found, pictures), encoding="utf-8")
-    drawn = sum(case.count(SliceState.DRAWN, SliceState.EMPTY) for case in found.cases)
+    drawn = sum(case.count(SliceState.DRAWN, SliceState.EMPTY) for case in found.cases if not case.problem)
     minutes = sum(case.ledger.seconds for case in found.cases) / 60
     unreadable = [case.name for case in found.cases if case.problem]
     to_do = sum(case.count(SliceState.TODO) for case in found.cases)
@@ -137,17 +142,10 @@ def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortRepo
             geometry, ledger = cohort.geometry(case.name), cohort.ledger(case.name)
             ledger.check_fits(geometry, _("The ledger of case '{name}'").format(name=case.name))
             corrections = cohort.corrections(case.name)
+            count = len(corrections.strokes) if corrections else 0
+            results = tuple(_results(cohort, case))
+            found.append(CaseReport(case.name, geometry.shape, geometry.spacing, ledger, count, results))
             grids.append((ledger, geometry))
-            found.append(
-                CaseReport(
-                    case.name,
-                    geometry.shape,
-                    geometry.spacing,
-                    ledger,
-                    len(corrections.strokes) if corrections else 0,
-                    tuple(_results(cohort, case)),
-                )
-            )
         except SparseAnnotateError as error:
             found.append(CaseReport(case.name, problem=str(error.message)))
     effort = Effort.of(grids) if grids else None
@@ -160,18 +158,32 @@ def _results(cohort: Cohort, case: Case) -> Iterator[ResultState]:
     for made_by, path in paths.items():
         if not path.is_file():
             continue
-        run = None if made_by == FILL else made_by
-        made = Origin.from_facts(read_facts(path))
-        state = ResultState(made_by, made.method, str(made.changes(cohort.origin(case.name, run=run or ""))))
-        if case.reference is not None and not state.change:
-            request = EvaluateRequest(str(cohort.folder), run, str(cohort.state_folder), (case.name,))
-            try:
-                (figures,) = evaluate(request, Watch())
-            except OutOfDateError:  # it became so in this moment
-                figures = None
-            if figures is not None:
-                state = replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
-        yield state
+        try:
+            yield _result(cohort, case, made_by, path)
+        except SparseAnnotateError as error:
+            yield ResultState(made_by, problem=str(error.message))
+
+
+def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState:
+    run = None if made_by == FILL else made_by
+    made, annotation = Origin.from_facts(read_facts(path)), cohort.annotation(case.name)
+    change = made.changes(cohort.origin(case.name, annotation, run=run or ""))
+    state = ResultState(made_by, made.method, str(change))
+    if change:
+        return state
+    provenance = Provenance.of(annotation)
+    source = predicted_by(run) if run is not None else filled_by(made.method)
+    labeled = read_labels(path, annotation.geometry) > 0
+    provenance.enter(source, labeled)
+    provenance.sources[~labeled] = NOT_LABELED
+    state = replace(state, sources=provenance.counts())
+    if case.reference is None:
+        return state
+    try:
+        (figures,) = evaluate(EvaluateRequest(str(cohort.folder), run, str(cohort.state_folder), (case.name,)), Watch())
+    except OutOfDateError:  # it became so in this moment
+        return state
+    return replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
 
 
 def _with_problem(report: CohortReport, name: str, error: SparseAnnotateError) -> CohortReport:

@@ -84,6 +84,11 @@ def test_each_result_has_its_own_name(mrml, logic, drawn):
     logic.applyFill(volume, fill)
     scene.set_made_by(fill, "run 1")
     logic.applyFill(volume, fill)
+    # Nothing was changed, so it still comes from the fill.
+    assert "filled (shape)" in logic.provenance(volume).names.values()
+    other = logic.fillBetweenSlices(volume, "morphological")
+    scene.set_made_by(other, "run 1")
+    logic.applyFill(volume, other)
     assert "predicted (run 1)" in logic.provenance(volume).names.values()
 
 
@@ -97,6 +102,51 @@ def test_applying_again_replaces_only_what_was_filled(mrml, logic, drawn):
     assert "filled (morphological)" in found.names.values()
     assert "filled (shape)" not in found.names.values()
     np.testing.assert_array_equal(shown(mrml, segmentation, volume)[list(INDICES)], drawn_before)
+
+
+def test_undo_takes_the_source_back(mrml, logic, drawn):
+    volume, _segmentation, fill = drawn
+    logic.applyFill(volume, fill)
+    before = logic.provenance(volume)
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "morphological"))
+    logic.undo(volume)
+    found = logic.provenance(volume)
+    assert found.counts() == before.counts()
+    np.testing.assert_array_equal(found.sources, before.sources)
+
+
+def test_structures_applied_one_after_the_other_keep_their_sources(mrml, logic, drawn):
+    volume, segmentation, _fill = drawn
+    labels = np.zeros(scene.geometry_of(volume).shape, np.uint8)
+    for number, name in enumerate(("one", "two", "three")):
+        segmentation.GetSegmentation().AddEmptySegment(name, name)
+        labels[:, 2 + 3 * number : 4 + 3 * number, 1:3] = number + 1
+    result = scene.new_segmentation("r", labels, {1: "one", 2: "two", 3: "three"}, volume)
+    for number, name in enumerate(("one", "two", "three")):
+        scene.set_made_by(result, f"run {number}")
+        logic.applyFill(volume, result, [name])
+    counts = logic.provenance(volume).counts()
+    assert [counts[f"predicted (run {number})"] for number in range(3)] == [24 * 4] * 3
+
+
+def test_what_was_painted_as_the_result_has_it_stays_painted(mrml, logic, drawn):
+    volume, segmentation, fill = drawn
+    everything = shown(mrml, fill, volume).astype(np.uint8)
+    mrml.util.updateSegmentBinaryLabelmapFromArray(everything, segmentation, "ball", volume)
+    logic.applyFill(volume, fill, ["ball"])
+    assert set(logic.provenance(volume).names.values()) == {"drawn", "painted, not marked"}
+
+
+def test_a_label_volume_of_the_user_comes_back(mrml, logic, drawn):
+    volume, _segmentation, _fill = drawn
+    own = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    composite = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    composite.SetBackgroundVolumeID(volume.GetID())
+    composite.SetLabelVolumeID(own.GetID())
+    logic.showProvenance(volume)
+    logic.showProvenance(volume)
+    logic.showProvenance(volume, False)
+    assert composite.GetLabelVolumeID() == own.GetID()
 
 
 def test_it_is_written_with_the_segmentation_and_read_back(mrml, logic, drawn, tmp_path):

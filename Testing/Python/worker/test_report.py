@@ -40,6 +40,7 @@ def test_a_report_counts_what_is_drawn_and_measures_the_fills(ball_cohort, tmp_p
     assert "out of date: 1 more slice has been drawn since" in text
     assert re.search(r"Dice 0\.\d+, undrawn 0\.\d+ \(shape\)", text)
     assert text.count("<td>axial</td>") == 4
+    assert re.search(r"filled \(shape\) \d+%, drawn \d+%", text)
     (picture,) = pictures_of(text)
     assert picture.ndim == 3
     assert "http" not in text.replace("http-equiv", "")
@@ -66,6 +67,17 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported(ball_co
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "class='problem'" in text
     assert len(pictures_of(text)) == 1
+
+
+def test_a_damaged_reference_does_not_hide_the_slices(ball_cohort, tmp_path):
+    assert main(["fill", str(ball_cohort.folder), "--method", "shape", "--quiet"]) == 0
+    ball_cohort.reference_path("ball_0").write_bytes(b"nothing")
+    found = report(ReportRequest(str(ball_cohort.folder), str(tmp_path / "page.html")), Watch())
+    drawn = sum(len(ball_cohort.ledger(name).decided) for name in ("ball_0", "ball_1"))
+    assert (found.drawn, found.unreadable) == (drawn, [])
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"Drawn: {drawn} slices of 2 cases" in text
+    assert "class='problem'" in text
 
 
 def test_an_empty_cohort_and_a_wrong_path(tmp_path):
