@@ -367,7 +367,7 @@ def _exporting_opened(
         if ledger != own:
             store_ledger(segmentation, volume_node, ledger)
         theirs = cohort.ledger(opened.case)
-        ledger = _as_in_folder(ledger, theirs, [name for name in named if name], set(opened.structures) == set(by_id))
+        ledger = _as_in_folder(ledger, theirs, named, set(opened.structures) == set(by_id))
         corrections = corrections_of(segmentation, volume_node, wanted) if wanted else None
         if not knows_of_corrections(segmentation):
             corrections = cohort.corrections(opened.case)
@@ -380,9 +380,11 @@ def _exporting_opened(
             annotation = SparseAnnotation(nothing, ledger, geometry_of(volume_node))
         # The grid of the file, whose last digits Slicer may not keep.
         annotation = replace(annotation, geometry=cohort.geometry(opened.case))
-        stored = replace(cohort.annotation(opened.case), corrections=None)
-        is_same = theirs == ledger and _is_same(annotation, stored)
-        return (None if is_same else annotation), corrections
+        if theirs == ledger:  # otherwise, reading a large volume would be in vain
+            stored = replace(cohort.annotation(opened.case), corrections=None)
+            if _is_same(annotation, stored):
+                return None, corrections
+        return annotation, corrections
 
     def agree() -> None:
         note_agreement(volume_node, segmentation, cohort, {one: wanted[name] for one, name in by_id.items()})
