@@ -52,6 +52,7 @@ def with_changes_elsewhere(case: str, own: Ledger, before: CaseState, cohort: Co
     """
     now = CaseState.of(cohort, case)
     theirs = cohort.ledger(case)
+    own = _with_skipped(own, theirs)
     if now.decided != before.decided or now.files != before.files:
         changed = [
             f"{entry.plane.value} {entry.index}"
@@ -79,7 +80,17 @@ def with_changes_elsewhere(case: str, own: Ledger, before: CaseState, cohort: Co
     # Recommended both here and elsewhere: all of them.
     kept += [entry for entry in own.todo if entry.key not in known_before]
     known = {entry.key for entry in kept}
-    return Ledger((*kept, *(entry for entry in theirs.todo if entry.key not in known)))
+    not_decided = [entry for entry in theirs.entries if not entry.state.is_decided]
+    return Ledger((*kept, *(entry for entry in not_decided if entry.key not in known)))
+
+
+def _with_skipped(own: Ledger, theirs: Ledger) -> Ledger:
+    """Our ledger with the slices that are skipped in the folder, and are to do, or not in the ledger, here."""
+    entries = {entry.key: entry for entry in own.entries}
+    for entry in theirs.entries:
+        if entry.state is SliceState.SKIPPED and entry.key not in entries:
+            entries[entry.key] = entry
+    return Ledger(tuple(entries.values())) if len(entries) > len(own.entries) else own
 
 
 def _decided(ledger: Ledger) -> str:
@@ -95,3 +106,7 @@ def _checksum_of_file(path: Path) -> str:
         return f"{zlib.crc32(path.read_bytes()):08x}"
     except FileNotFoundError:
         return "-"
+    except OSError as error:
+        raise BadInputError(
+            _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)
+        ) from error

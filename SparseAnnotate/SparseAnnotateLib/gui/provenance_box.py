@@ -37,6 +37,8 @@ class ProvenanceBox:
     def _show(self, volume) -> None:
         def shown(_node, error) -> None:
             self._is_computing = False
+            if self._session.parameters is None:
+                return  # another module is shown, or the panel is gone
             if error is not None:
                 self._box.checked = False
                 self._session.say(error.message, is_error=True)

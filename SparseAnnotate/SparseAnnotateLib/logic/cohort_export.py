@@ -103,10 +103,17 @@ class CohortExport:
     def fills(self, volume_nodes: Sequence) -> Steps:
         """Write the fills in the scene that are up to date with the drawn slices."""
         cohort = self._session.cohort()
-        values = {name: value for value, name in cohort.labels.items()}
         for node in volume_nodes:
+            values = {name: value for value, name in cohort.labels.items()} | scene.unnamed_values(node, cohort)
             yield Progress(0.0, _("writing the fill of '{volume}'").format(volume=node.GetName()))
             segmentation = scene.annotated_segmentation(node)
+            missing = [name for name in scene.segment_names(segmentation) if name not in values]
+            if missing:
+                raise BadInputError(
+                    _("The segment '{segment}' of '{volume}' is not in the cohort yet. Try again.").format(
+                        segment=missing[0], volume=node.GetName()
+                    )
+                )
             annotation = scene.annotation_of(
                 node, segmentation, {n: values[n] for n in scene.segment_names(segmentation)}
             )

@@ -24,7 +24,7 @@ from .session import Session, Waiting
 AT_FIRST = 5
 """So many cases are opened with a cohort; the others are opened when they are gone to."""
 
-_RETRY_SECONDS, _WAITING_SECONDS = 5.0, 10.0
+_RETRY_SECONDS, _RETRY_LATER_SECONDS, _WAITING_SECONDS = 5.0, 30.0, 10.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -162,19 +162,20 @@ class OpenedCohort:
         self._job = None if job.is_done else job
 
     def leave(self) -> None:
-        """The panel is being closed: write what is not written yet, and leave the cases to others."""
+        """The panel or the scene is being closed: write what is not written yet, and leave the cases to others."""
         try:
             self.update(is_waiting=True)
-        except SparseAnnotateError as error:
-            _LOG.warning(error.message)
-        self._release(set())
+        except Exception as error:
+            _LOG.warning(str(error))
+        finally:
+            self._scene += 1
+            self._release(set())
 
     def forget_scene(self) -> None:
         """The scene is being closed: what is drawn is written, and others may draw on its cases from now on."""
         if self._session.jobs.at_work == "open":
             self._session.jobs.cancel()
         self.leave()
-        self._scene += 1
         self._written.clear()
         self._changed.clear()
         self._problems.clear()
@@ -191,35 +192,38 @@ class OpenedCohort:
     def _is_pending(self, node) -> bool:
         # A volume that is not known was loaded with a scene: whether it agrees with the folder, writing shows.
         key = node.GetID()
-        return key in self._changed or self._written.get(key) != scene.drawing_mark(node)
+        return key in self._changed or key in self._problems or self._written.get(key) != scene.drawing_mark(node)
 
     def _writing(self, pending: Sequence, wait_seconds: float) -> Steps:
         """Write volume by volume: one that cannot be written does not keep the others from it."""
-        number = self._scene
+        number, until = self._scene, time.monotonic() + wait_seconds
         for node in pending:
             opened = scene.opened_case(node) if self._scene == number and node.GetScene() is not None else None
             if opened is None:
                 continue
-            key, mark = node.GetID(), scene.drawing_mark(node)
+            key = node.GetID()
             was_changed = key in self._changed
             self._changed.discard(key)
             try:
                 cohort = Cohort.open(opened.folder)
                 self._hold(cohort, node, opened.case)
-                yield from self._export.labels([node], cohort=cohort, wait_seconds=wait_seconds)
-            except (BusyError, FileWriteError) as error:
+                left = max(0.0, until - time.monotonic())
+                yield from self._export.labels([node], cohort=cohort, wait_seconds=left)
+            except Exception as error:
+                if not isinstance(error, SparseAnnotateError):
+                    _LOG.exception("What was drawn could not be written.")
                 # Tried again, when it may have become possible.
-                self._problems[key] = error.message
-                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                problem = error.message if isinstance(error, SparseAnnotateError) else repr(error)
+                if self._problems.get(key) != problem:
+                    _LOG.warning(problem)
+                self._problems[key] = problem
+                is_soon = isinstance(error, (BusyError, FileWriteError))
+                self._retry_at = time.monotonic() + (_RETRY_SECONDS if is_soon else _RETRY_LATER_SECONDS)
                 if was_changed:
                     self._changed.add(key)
-            except SparseAnnotateError as error:
-                self._problems[key], self._written[key] = error.message, mark
-                _LOG.warning(error.message)
             else:
                 self._problems.pop(key, None)
-                # The ledger may have taken in what others have recommended.
-                self._written[key] = scene.drawing_mark(node)
+                self._written[key] = scene.written_mark(node)
 
     def _opening(self, cohort: Cohort, names: Sequence[str], is_one: bool) -> Steps:
         self.notes = []
@@ -273,8 +277,10 @@ class OpenedCohort:
     def _release(self, kept: set[str]) -> None:
         for key in [key for key in self._holds if key not in kept]:
             self._holds.pop(key).leave()
-            self._written.pop(key, None)
-            self._problems.pop(key, None)
+        for known in (self._written, self._problems):
+            for key in [key for key in known if key not in kept]:
+                known.pop(key)
+        self._changed &= kept
 
     def _case(self, cohort: Cohort, name: str, node) -> CohortCase:
         if node is not None:

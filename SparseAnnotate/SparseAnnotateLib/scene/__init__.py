@@ -14,6 +14,7 @@ from .annotations import (
     names_to_add,
     position_in_scene,
     use_segmentation,
+    written_mark,
 )
 from .changed_labels import changed_part
 from .confidence import (
@@ -40,7 +41,7 @@ from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
 from .node_names import watch_names
-from .opened_case import OpenedCase, opened_case, opened_volumes
+from .opened_case import OpenedCase, opened_case, opened_volumes, unnamed_values
 from .opening import OpenedNodes, opening_case
 from .provenance import (
     computing_provenance,
@@ -216,6 +217,7 @@ __all__ = [
     "storing_recommended",
     "structure_names",
     "unmarked_drawings",
+    "unnamed_values",
     "use_segmentation",
     "volume_of",
     "volumes_of_scene",
@@ -228,4 +230,5 @@ __all__ = [
     "whole_slice",
     "worklist_item",
     "worklist_of",
+    "written_mark",
 ]

@@ -32,6 +32,7 @@ _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
 _EXPORTED_ATTRIBUTE = "SparseAnnotate.Exported"
 _EXPORTED_DRAWING_ATTRIBUTE = "SparseAnnotate.ExportedDrawing"
 _EXPORTED_CORRECTIONS_ATTRIBUTE = "SparseAnnotate.ExportedCorrections"
+_WRITTEN_ATTRIBUTE = "SparseAnnotate.WrittenDrawing"
 # Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
 
@@ -266,14 +267,18 @@ def drawing_mark(volume_node) -> str:
     return f"{ledger_text(segmentation)} {corrections_mark(segmentation)}" if segmentation is not None else ""
 
 
+def written_mark(volume_node) -> str:
+    """The `drawing_mark` of what was written of an opened volume last."""
+    return volume_node.GetAttribute(_WRITTEN_ATTRIBUTE) or ""
+
+
 def names_to_add(volume_node, segmentation_node) -> list[str]:
     """The names of segments that a cohort needs label values for before what is drawn is written into it."""
     names, opened = segment_names(segmentation_node), opened_case(volume_node)
     if opened is None:
         return names
-    # The others have their values, under whatever name.
-    identifiers = segment_ids(segmentation_node)
-    return [name for one, name in zip(identifiers, names, strict=True) if one not in opened.structures]
+    # Values of the structures of an opened volume are found when it is written, as each may have another name.
+    return []
 
 
 def image_stamp(volume_node) -> str:
@@ -308,7 +313,7 @@ def exporting_case(
     """
     opened = opened_case(volume_node)
     if opened is not None:
-        return (yield from _exporting_opened(cohort, volume_node, opened, values, wait_seconds))
+        return (yield from _exporting_opened(cohort, volume_node, opened, wait_seconds))
     name = case_of(volume_node)
     geometry = geometry_of(volume_node)
     stamp = _export_stamp(cohort, volume_node)
@@ -333,7 +338,7 @@ def exporting_case(
 
 
 def _exporting_opened(
-    cohort: Cohort, volume_node, opened: OpenedCase, values: dict[str, int] | None, wait_seconds: float
+    cohort: Cohort, volume_node, opened: OpenedCase, wait_seconds: float
 ) -> Generator[float, None, str]:
     """Write what is drawn on an opened volume back into its cohort; see `exporting_case`."""
     if opened.folder != os.path.realpath(cohort.folder):
@@ -353,10 +358,15 @@ def _exporting_opened(
         )
     named = segment_names(segmentation) if segment_ids(segmentation) else []
     by_id = dict(zip(segment_ids(segmentation), named, strict=True))
-    known = {name: value for value, name in cohort.labels.items()} | dict(values or {})
+    known = {name: value for value, name in cohort.labels.items()}
     # A label without a name is shown by its value.
     known |= {by_id[one]: v for one, v in opened.structures.items() if one in by_id and v not in cohort.labels}
-    wanted = {name: known.get(name, 0) for name in named}
+    new = [name for name in named if name not in known]
+    if new:
+        # Before the cohort gets names that another one has already.
+        require_all_structures(volume_node, opened, by_id, cohort, stored_ledger(segmentation, volume_node))
+        known |= cohort.add_labels(new)
+    wanted = {name: known[name] for name in named}
     drawn = f"{_PROCESS}|{cohort.folder}|{segmentation.GetID()}|{voxel_stamp(segmentation)}|{sorted(wanted.items())}"
 
     def now() -> tuple[SparseAnnotation | None, Corrections | None]:
@@ -366,6 +376,8 @@ def _exporting_opened(
         ledger = with_changes_elsewhere(opened.case, own, opened.agreed, cohort)
         if ledger != own:
             store_ledger(segmentation, volume_node, ledger)
+        # What changes from now on is written the next time.
+        volume_node.SetAttribute(_WRITTEN_ATTRIBUTE, drawing_mark(volume_node))
         theirs = cohort.ledger(opened.case)
         ledger = _as_in_folder(ledger, theirs, named, set(opened.structures) == set(by_id))
         corrections = corrections_of(segmentation, volume_node, wanted) if wanted else None

@@ -92,7 +92,7 @@ def _with_others(
     """Labels and segments with those of the newest record that are not among these."""
     text = segmentation_node.GetAttribute(_ATTRIBUTES[0])
     others = _masks(text, segmentation_node, volume_node) if text else {}
-    others = {one: part for one, part in others.items() if one not in segments.values() and part[1].any()}
+    others = {one: part for one, part in others.items() if one not in segments.values()}
     if not others:
         return labels, segments
     highest = max([*segments, 0])
@@ -113,21 +113,23 @@ def copy_applied(source_node, target_node) -> None:
             target_node.SetAttribute(name, source_node.GetAttribute(name))
 
 
-def applied_sources(segmentation_node) -> list[Mapping[str, str]]:
-    """For each record of `applied_masks`, in the same order: segment ID to the name of its source."""
-    texts = [segmentation_node.GetAttribute(name) for name in _ATTRIBUTES]
-    what = f"what was applied to '{segmentation_node.GetName()}'"
-    return [parse_json(text, Applied, what).sources for text in texts if text]
-
-
-def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
-    """The labels last applied to a segmentation, newest first: segment ID to part of the volume's array and its mask.
+def applied_records(segmentation_node, volume_node) -> list[tuple[dict[str, Part], Mapping[str, str]]]:
+    """The labels last applied to a segmentation, newest first: segment ID to part of the volume's array and its mask;
+    and segment ID to the name of what they come from.
 
     Labels whose position on the volume can no longer be determined are left out.
     """
-    texts = [segmentation_node.GetAttribute(name) for name in _ATTRIBUTES]
-    found = [_masks(text, segmentation_node, volume_node) for text in texts if text]
-    return [masks for masks in found if masks]
+    found: list[tuple[dict[str, Part], Mapping[str, str]]] = []
+    for text in filter(None, (segmentation_node.GetAttribute(name) for name in _ATTRIBUTES)):
+        masks = _masks(text, segmentation_node, volume_node)
+        if masks:
+            found.append((masks, parse_json(text, Applied, "what was applied").sources))
+    return found
+
+
+def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
+    """The masks of `applied_records`."""
+    return [masks for masks, _sources in applied_records(segmentation_node, volume_node)]
 
 
 def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:

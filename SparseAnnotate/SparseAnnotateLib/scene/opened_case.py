@@ -58,6 +58,13 @@ def opened_volumes(folder: str | None = None) -> dict[str, Any]:
     return {node.GetID(): node for node, opened in found if opened is not None and wanted in (None, opened.folder)}
 
 
+def unnamed_values(volume_node, cohort: Cohort) -> dict[str, int]:
+    """The values of an opened volume's labels that have no name in the cohort, by what they are shown as."""
+    opened = opened_case(volume_node)
+    values = opened.structures.values() if opened is not None else ()
+    return {str(value): value for value in values if value and value not in cohort.labels}
+
+
 def drawing_of_opened(volume_node):
     """The segmentation that an opened volume was opened with; None when it has been removed."""
     return volume_node.GetNodeReference(_DRAWING_ROLE)
@@ -116,6 +123,8 @@ def require_all_structures(
         names: segment ID to name, of the segmentation that is drawn in. own: its ledger.
     """
     for identifier, value in opened.structures.items():
+        if not value:
+            continue
         name = cohort.labels.get(value, str(value))
         if identifier in names and names[identifier] == name:
             continue

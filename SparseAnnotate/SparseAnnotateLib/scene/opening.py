@@ -64,7 +64,10 @@ def opening_case(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None
 
 
 def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
+    file = cohort.image_fingerprint(case)
     array, geometry = cohort.image(case)
+    if cohort.image_fingerprint(case) != file:
+        raise BusyError(_("The image of the case '{case}' is being replaced. Open it again.").format(case=case))
     yield
     for _attempt in range(_ATTEMPTS):
         state, labels = CaseState.of(cohort, case), cohort.labels
@@ -105,7 +108,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
         os.path.realpath(cohort.folder),
         case,
         image_checksum(nodes.volume),
-        cohort.image_fingerprint(case),
+        file,
         state,
         identifiers,
     )

@@ -12,7 +12,7 @@ from ..core import Provenance
 from ..core.provenance import CORRECTED, DRAWN, PAINTED, filled_by, predicted_by
 from ..core.voxel_boxes import Box
 from .annotations import annotated_segmentation, annotation_of, label_values
-from .last_applied import Part, applied_masks, applied_sources
+from .last_applied import Part, applied_records
 from .results import FILL, made_by, method_of
 from .segment_editing import voxel_stamp
 from .segment_regions import whole_region
@@ -53,7 +53,7 @@ def computing_provenance(volume_node, found: list[Provenance]) -> Iterator[None]
     annotation = annotation_of(volume_node, segmentation, values, winners=list(values or ()))
     provenance = Provenance.of(annotation)
     yield
-    applied, sources = applied_masks(segmentation, volume_node), applied_sources(segmentation)
+    applied = applied_records(segmentation, volume_node)
     region = whole_region(geometry_of(volume_node).shape)
     identifiers = {segmentation.GetSegmentation().GetSegment(one).GetName(): one for one in segment_ids(segmentation)}
     for name, box, mask in masks_of(segmentation, volume_node, region):
@@ -61,7 +61,7 @@ def computing_provenance(volume_node, found: list[Provenance]) -> Iterator[None]
         known = annotation.known_in(box, (values or {})[name]) if annotation.has_unknown_structures else None
         records = [
             (_within(record[segment_id], box, mask.shape), source.get(segment_id, ""))
-            for record, source in zip(applied, sources, strict=False)
+            for record, source in applied
             if segment_id in record
         ]
         if not records and (source := _source_of(segmentation, segment_id)):

@@ -18,6 +18,7 @@ from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.core.strict_json import write_json
 
 GEOMETRY = VolumeGeometry.from_itk(
     (32, 28, 24), (0.7, 0.9, 2.0), (-10.0, 4.0, 33.0), (0, 0.6, 0.8, 1, 0, 0, 0, 0.8, -0.6)
@@ -490,3 +491,74 @@ def test_many_cases_are_listed_without_opening_them(mrml, logic, tmp_path):
     assert len(logic.openCohort(cohort.folder)) == 5
     assert [case.name for case in logic.panel.unopened_cases()] == [f"case {n:02}" for n in range(5, 12)]
     assert len(logic.openCohort(cohort.folder)) == 5
+
+
+def test_what_is_cleared_while_a_slice_is_written_is_written_next(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    scene.mark_slice(volume, Plane.AXIAL, 0, SliceState.EMPTY)
+    steps = logic._opened._writing([volume], 0.0)
+    next(steps)
+    for _step in steps:
+        if logic.ledger(volume).is_decided(Plane.AXIAL, 6):
+            scene.mark_slice(volume, Plane.AXIAL, 6, SliceState.TODO)
+            scene.mark_slice(volume, Plane.AXIAL, 20, SliceState.SKIPPED)
+    logic._opened.update(is_waiting=True)
+    ledger = Cohort.open(folder).ledger("a")
+    assert ledger.is_decided(Plane.AXIAL, 0)
+    assert ledger.entry(Plane.AXIAL, 6).state is SliceState.TODO
+    assert ledger.entry(Plane.AXIAL, 20).state is SliceState.SKIPPED
+
+
+def test_a_segment_added_while_others_are_written_gets_its_label(mrml, logic, folder):
+    volumes = logic.openCohort(folder, count=2)
+    scene.mark_slice(volumes[0], Plane.AXIAL, 0, SliceState.EMPTY)
+    steps = logic._export.request(volumes)
+    next(steps)
+    segmentation = logic.drawnIn(volumes[1])
+    segmentation.GetSegmentation().AddEmptySegment("new", "new")
+    mask = np.zeros(GEOMETRY.shape, np.uint8)
+    layer = [slice(None)] * 3
+    layer[Plane.AXIAL.array_axis(GEOMETRY)] = 8
+    mask[tuple(layer)][3:6, 3:6] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "new", volumes[1])
+    scene.mark_decided(volumes[1], Plane.AXIAL, 8)
+    list(steps)
+    cohort = Cohort.open(folder)
+    value = {name: value for value, name in cohort.labels.items()}["new"]
+    assert (cohort.annotation("b").labels == value).sum() == 9
+    logic.markEmpty(volumes[1], "axial", 0)
+    assert cohort.ledger("b").is_decided(Plane.AXIAL, 0)
+
+
+def test_a_folder_that_comes_back_gets_what_was_drawn_meanwhile(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    away = folder.rename(folder.with_name("away"))
+    with pytest.raises(BadInputError):
+        logic.markEmpty(volume, "axial", 0)
+    away.rename(folder)
+    logic.forgetScene()
+    assert Cohort.open(folder).ledger("a").is_decided(Plane.AXIAL, 0)
+
+
+def test_an_unexpected_error_blocks_neither_the_others_nor_closing(mrml, logic, folder):
+    volumes = {node.GetName(): node for node in logic.openCohort(folder)}
+    corrections = Cohort.open(folder).corrections_path("a")
+    corrections.unlink()
+    corrections.mkdir()
+    with pytest.raises(BadInputError):
+        logic.markEmpty(volumes["a"], "axial", 0)
+    logic.markEmpty(volumes["b"], "axial", 0)
+    assert Cohort.open(folder).ledger("b").is_decided(Plane.AXIAL, 0)
+    logic.forgetScene()
+    with held_elsewhere(folder, "a") as answer:
+        assert answer == "held"
+
+
+def test_slices_skipped_elsewhere_stay_skipped(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    cohort = Cohort.open(folder)
+    ledger = cohort.ledger("a").with_state(Plane.CORONAL, 3, SliceState.SKIPPED)
+    write_json(cohort.annotation_files("a")[0], ledger)
+    logic.markEmpty(volume, "axial", 0)
+    assert cohort.ledger("a").entry(Plane.CORONAL, 3).state is SliceState.SKIPPED
+    assert logic.ledger(volume).entry(Plane.CORONAL, 3).state is SliceState.SKIPPED

@@ -22,7 +22,7 @@ def buttons_of(panel) -> dict:
 
 
 # These ask questions or install something.
-ELSEWHERE = ("installButton", "nextStepButton", "environmentButton")
+ELSEWHERE = ("installButton", "nextStepButton", "environmentButton", "openCohortButton")
 
 
 @pytest.fixture
@@ -103,7 +103,8 @@ def test_every_control_has_a_tooltip_and_says_why_it_cannot_be_used(panel):
         QtWidgets.QListWidget,
         QtWidgets.QLineEdit,
     )
-    panel.ui.moreChoicesGroup.collapsed = panel.ui.advancedTrainingGroup.collapsed = False
+    for group in (panel.ui.moreChoicesGroup, panel.ui.advancedTrainingGroup, panel.ui.advancedRunGroup):
+        group.collapsed = False
     controls = {name: c for name, c in vars(panel.ui).items() if isinstance(c, kinds) and not name.endswith("Section")}
     assert len(controls) > 50
     assert [name for name, control in controls.items() if not control.toolTip and name != "moreChoicesGroup"] == []

@@ -34,3 +34,13 @@ def test_without_a_drawing_it_says_so(panel):
     panel.ui.provenanceCheckBox.click()
     panel.until(lambda: "Nothing has been drawn" in panel.message)
     assert not panel.ui.provenanceCheckBox.checked
+
+
+def test_the_panel_may_be_left_while_it_is_computed(panel):
+    panel.add_ball()
+    panel.ui.provenanceCheckBox.click()
+    panel.widget.exit()
+    panel.application.processEvents()
+    panel.until(lambda: not panel.panel.result._provenance._is_computing)
+    panel.widget.enter()
+    panel.idle()
