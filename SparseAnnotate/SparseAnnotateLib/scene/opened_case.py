@@ -122,6 +122,7 @@ def require_all_structures(
     Args:
         names: segment ID to name, of the segmentation that is drawn in. own: its ledger.
     """
+    has_knowledge = bool(cohort.ledger(opened.case).decided or cohort.corrections(opened.case))
     for identifier, value in opened.structures.items():
         if not value:
             continue
@@ -131,10 +132,12 @@ def require_all_structures(
         if identifier not in names and name in names.values():
             continue  # another segmentation, with the same structures
         shown = names.get(identifier)
+        if shown is None and not has_knowledge:
+            continue
         if shown is None:
             text = _(
-                "The segment '{name}' was removed, but slices of the case '{case}' are drawn for it, so nothing was "
-                "written to '{folder}'. Undo the removal, or add a segment of this name and open the case again."
+                "The segment '{name}' was removed, but drawn slices or corrections of the case '{case}' may speak for "
+                "this structure, so nothing was written to '{folder}'. Undo the removal, or add a segment of this name."
             )
         else:
             text = _(

@@ -273,6 +273,16 @@ def test_a_removed_or_renamed_segment_takes_no_structure_away(mrml, logic, folde
         assert Cohort.open(folder).ledger("a").entry(Plane.AXIAL, 1) is not None
 
 
+def test_a_segment_can_be_removed_before_anything_is_drawn(mrml, logic, tmp_path):
+    cohort = Cohort.create(tmp_path / "fresh", "fresh", {1: "shell", 2: "kernel"})
+    cohort.add_case("a", noisy_image(ball()), VolumeGeometry.from_spacing((24, 28, 32), (1.0, 1.0, 1.0)))
+    (volume,) = logic.openCohort(cohort.folder)
+    segmentation = logic.drawnIn(volume).GetSegmentation()
+    segmentation.RemoveSegment(segmentation.GetSegmentIdBySegmentName("kernel"))
+    logic.markEmpty(volume, "axial", 0)
+    assert cohort.ledger("a").entry(Plane.AXIAL, 0).structures == ("shell",)
+
+
 def test_a_structure_renamed_elsewhere_keeps_its_voxels(mrml, logic, folder):
     (volume,) = logic.openCohort(folder, cases=["a"])
     cohort = Cohort.open(folder)
