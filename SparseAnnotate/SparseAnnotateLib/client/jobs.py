@@ -63,6 +63,7 @@ class WorkerJobs:
         self._later = later or (lambda action: action())
         self._blocking: BlockingWorker | None = None
         self._open: Job | None = None
+        self._unfinished: set[Job] = set()
 
     @property
     def is_busy(self) -> bool:
@@ -131,6 +132,7 @@ class WorkerJobs:
                 )
             )
         job = Job(kind, on_done, on_progress)
+        self._unfinished.add(job)
         if kind not in _CONCURRENT:
             self._open = job
         self._continue(job, prepare, lambda params: self._ask(job, method, params, finish))
@@ -149,11 +151,11 @@ class WorkerJobs:
         return self._open is not None and self._open.call is not None
 
     def forget(self) -> None:
-        """Stop calling the callbacks of the started job."""
-        if self._open is not None:
-            self._open.on_done = self._open.on_progress = None
-            if self._open.call is not None:
-                self._open.call.on_progress = None
+        """Stop calling the callbacks of the started jobs, those of short requests, too."""
+        for job in self._unfinished:
+            job.on_done = job.on_progress = None
+            if job.call is not None:
+                job.call.on_progress = None
 
     def close(self) -> None:
         """End the worker processes; a running training saves its checkpoint."""
@@ -230,6 +232,7 @@ class WorkerJobs:
     def _end(self, job: Job, result: Any = None, error: SparseAnnotateError | None = None) -> None:
         if self._open is job:
             self._open = None
+        self._unfinished.discard(job)
         job.is_done = True
         if job.on_done is not None:
             job.on_done(result, error)

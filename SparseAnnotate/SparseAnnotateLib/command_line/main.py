@@ -111,7 +111,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _complete(found) -> None:
-    """Answer the shell that asks how the command line goes on, if the package argcomplete is there."""
+    """Answer a shell that asks for completions, if the package argcomplete is installed."""
     if "_ARGCOMPLETE" in os.environ:
         with suppress(ImportError):
             import argcomplete

@@ -256,15 +256,16 @@ class Cohort(CohortLayout):
                     write_json(self._ledger_path(case.name), ledger.with_renamed(renamed))
                 rename_structures(self.corrections_path(case.name), renamed)
 
-    def add_labels(self, names: list[str]) -> dict[str, int]:
+    def add_labels(self, names: list[str], wait_seconds: float = _LOCK_SECONDS) -> dict[str, int]:
         """Give each name that has no label value a new one; returns the values of all names in the cohort.
 
-        A name that is a number stands for a label without a name: it gets this value, if that is free.
+        A name that is a number stands for a label without a name: it gets this value, if that is free. Raises BusyError
+        when another process works in the folder for longer than `wait_seconds`.
         """
         known = read_cohort_file(self.folder)[0].labels
         if set(names) <= set(known.values()):
             return {name: value for value, name in known.items()}
-        with self.locked("naming the labels"):
+        with FolderLock(self.state_folder, "naming the labels", wait_seconds):
             known = read_cohort_file(self.folder)[0].labels
             values = {name: value for value, name in known.items()}
             for name in names:

@@ -69,7 +69,7 @@ class Provenance:
             known: bool, of the same shape: where a person has decided the structure that these voxels show. On a drawn
                 slice that was not marked for it, it comes from somewhere else. None: wherever anything was decided.
 
-        Raises BadInputError for more than 251 results.
+        Raises BadInputError for more than 252 results.
         """
         part = self.sources[region] if region else self.sources
         free = mask & (part == NOT_LABELED)
@@ -105,7 +105,7 @@ class Provenance:
         if name not in known:
             value = max(_FIRST_RESULT - 1, *known.values()) + 1
             if value > np.iinfo(np.uint8).max:
-                raise BadInputError(_("The voxels come from more results than can be told apart (251)."))
+                raise BadInputError(_("The voxels come from more than 252 results, the most that can be recorded."))
             known[name] = value
         self.names[known[name]] = name
         return known[name]

@@ -365,7 +365,7 @@ def _exporting_opened(
     if new:
         # Before the cohort gets names that another one has already.
         require_all_structures(volume_node, opened, by_id, cohort, stored_ledger(segmentation, volume_node))
-        known |= cohort.add_labels(new)
+        known |= cohort.add_labels(new, wait_seconds)
     wanted = {name: known[name] for name in named}
     drawn = f"{_PROCESS}|{cohort.folder}|{segmentation.GetID()}|{voxel_stamp(segmentation)}|{sorted(wanted.items())}"
 

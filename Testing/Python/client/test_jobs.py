@@ -167,3 +167,15 @@ def test_the_same_job_can_be_waited_for():
     found = jobs.run(None, pieces(2, 4), lambda answer: pieces(1, answer + 1), said.append)
     assert found == 5
     assert [p.message for p in said] == ["piece 0", "piece 1", "piece 0"]
+
+
+def test_what_is_forgotten_reports_nothing_more_even_what_runs_beside_another_job(office):
+    office.start()
+    office.start(None, pieces(2, 5), name="confidence")
+    office.jobs.forget()
+    office.turn()
+    office.echo.answer()
+    office.turn()
+    assert office.ended == []
+    assert office.said == []
+    assert not office.jobs.is_busy

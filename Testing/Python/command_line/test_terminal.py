@@ -145,7 +145,6 @@ def test_verbose_says_where_an_error_comes_from(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
 def test_a_shell_can_complete_commands_and_options(tmp_path):
-    pytest.importorskip("argcomplete")
     for line, expected in (("sparse-annotate pre", "predict"), ("sparse-annotate fill x --meth", "--method")):
         answer = tmp_path / "answer"
         asking = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}

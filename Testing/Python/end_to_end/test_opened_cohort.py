@@ -572,3 +572,17 @@ def test_slices_skipped_elsewhere_stay_skipped(mrml, logic, folder):
     logic.markEmpty(volume, "axial", 0)
     assert cohort.ledger("a").entry(Plane.CORONAL, 3).state is SliceState.SKIPPED
     assert logic.ledger(volume).entry(Plane.CORONAL, 3).state is SliceState.SKIPPED
+
+
+def test_a_new_structure_does_not_wait_for_the_lock_in_the_window(mrml, logic, folder, monkeypatch):
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    logic.drawnIn(volume).GetSegmentation().AddEmptySegment("new", "new")
+    scene.mark_slice(volume, Plane.AXIAL, 0, SliceState.EMPTY)
+    waited = []
+    monkeypatch.setattr("SparseAnnotateLib.core.folder_lock.time.sleep", waited.append)
+    with Cohort.open(folder).locked("something else"):
+        list(logic._opened._writing([volume], 0.0))
+    assert waited == []
+    assert "is in use" in logic._opened.problem
+    logic._opened.update(is_waiting=True)
+    assert Cohort.open(folder).labels[5] == "new"

@@ -104,6 +104,20 @@ def test_applying_again_replaces_only_what_was_filled(mrml, logic, drawn):
     np.testing.assert_array_equal(shown(mrml, segmentation, volume)[list(INDICES)], drawn_before)
 
 
+def test_more_results_than_can_be_recorded_are_refused(mrml, logic, drawn):
+    volume, _segmentation, _fill = drawn
+    found = logic.provenance(volume)
+    free = np.argwhere(found.sources == NOT_LABELED)
+    for number in range(252):
+        mask = np.zeros(found.sources.shape, bool)
+        mask[tuple(free[number])] = True
+        found.enter(f"predicted ({number})", mask)
+    assert max(found.names) == 255
+    mask[tuple(free[252])] = True
+    with pytest.raises(BadInputError, match="more than 252 results"):
+        found.enter("predicted (one more)", mask)
+
+
 def test_undo_takes_the_source_back(mrml, logic, drawn):
     volume, _segmentation, fill = drawn
     logic.applyFill(volume, fill)
