@@ -20,8 +20,9 @@ from ..runs.cards import RunCard
 from ..runs.learned_images import ImageFacts
 from ..runs.run_folder import RunFolder
 from .packages import require_packages
+from .prediction_options import PredictionOptions
 from .prediction_warnings import warn_of_difference, warn_of_flips
-from .results_folder import DEFAULT_FORMAT, PredictionOptions, ResultRecord, ResultsFolder, format_ending
+from .results_folder import DEFAULT_FORMAT, ResultRecord, ResultsFolder, format_ending
 
 if TYPE_CHECKING:
     from ..learning.prediction.clean_up import CleanUp
@@ -33,7 +34,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class PredictFilesRequest:
+class PredictFilesRequest(PredictionOptions):
     """Label scans that are in no cohort with a finished run; each gets a label file on its own grid.
 
     Attributes:
@@ -45,7 +46,7 @@ class PredictFilesRequest:
         format: of the results; see `results_folder.FORMATS`.
         resume: leave out scans whose results have been made from them, by this run, with these options.
         overwrite: replace other results. Without it, an existing result is an error, before anything is labeled.
-        device, flips, models, uncertainty, largest_component, smoothing, stray_pieces: see `PredictRequest`.
+        device: such as 'auto', 'cpu', 'cuda:1'.
     """
 
     run: str
@@ -58,12 +59,6 @@ class PredictFilesRequest:
     resume: bool = False
     overwrite: bool = False
     device: str = DEFAULT_DEVICE
-    flips: bool = False
-    models: tuple[str, ...] = ()
-    uncertainty: bool = False
-    largest_component: bool = False
-    smoothing: float = 0.0
-    stray_pieces: bool = True
 
     @property
     def options(self) -> PredictionOptions:

@@ -45,6 +45,7 @@ from .import_drawn_request import ImportDrawnRequest, import_drawn
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .predict_files_request import PredictFilesRequest, predict_files
+from .prediction_options import PredictionOptions
 from .prediction_warnings import warn_of_difference, warn_of_flips
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
 from .report_request import ReportRequest, report
@@ -70,14 +71,11 @@ class DrawRequest:
 
 
 @dataclass(frozen=True)
-class PredictRequest:
+class PredictRequest(PredictionOptions):
     """Label cases with a finished run; those with drawn slices by all that is known of them, as `fill` does with it.
 
     Attributes:
         model_only: label cases with drawn slices by the run alone, too, with the drawn slices as drawn.
-        flips: also average over mirrored volumes. models: only these models of the run ('2d', '3d', 'final').
-        uncertainty: also write volumes of entropy and disagreement.
-        largest_component, smoothing (mm), stray_pieces: see `learning.prediction.clean_up.CleanUp`.
     """
 
     cohort: str
@@ -85,12 +83,6 @@ class PredictRequest:
     state: str | None = None
     cases: tuple[str, ...] = ()
     device: str = DEFAULT_DEVICE
-    flips: bool = False
-    models: tuple[str, ...] = ()
-    uncertainty: bool = False
-    largest_component: bool = False
-    smoothing: float = 0.0
-    stray_pieces: bool = True
     model_only: bool = False
 
 

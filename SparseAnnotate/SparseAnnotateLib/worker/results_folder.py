@@ -19,21 +19,10 @@ from ..core.messages import _
 from ..core.origin import Origin
 from ..core.strict_json import read_json, write_json
 from ..core.structure_values import names_as_facts
+from .prediction_options import PredictionOptions
 
 FORMATS = ("nrrd", "nii.gz", "nii", "mha")
 DEFAULT_FORMAT = "nrrd"
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """What changes the result of a run; see `PredictFilesRequest`."""
-
-    flips: bool = False
-    models: tuple[str, ...] = ()
-    uncertainty: bool = False
-    largest_component: bool = False
-    smoothing: float = 0.0
-    stray_pieces: bool = True
 
 
 @dataclass(frozen=True)
