@@ -28,7 +28,7 @@ from SparseAnnotateLib.learning.training.distributed import Ranks
 from SparseAnnotateLib.learning.training.live_training import LiveRun
 from SparseAnnotateLib.learning.training.run_planning import plan_to_train
 from SparseAnnotateLib.runs import TrainingSettings
-from SparseAnnotateLib.runs.live_settings import LIVE_RECIPE, LIVE_RECIPES, live_settings
+from SparseAnnotateLib.runs.live_settings import LIVE_RECIPES, live_settings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker.slice_request import SliceRequest, label_slice
 
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         slices={"type": int, "default": 20},
         plane={"default": "axial"},
         steps={"type": int, "default": 200, "help": "that the model takes between two slices"},
-        recipe={"default": LIVE_RECIPE, "choices": LIVE_RECIPES, "help": "what the model is"},
+        recipe={"default": "2d", "choices": LIVE_RECIPES, "help": "what the model is"},
         sets={"nargs": "+", "default": SETS, "help": "only these sets"},
         volumes={"type": int, "nargs": "+", "help": "only these volumes of each set, from 1"},
     )

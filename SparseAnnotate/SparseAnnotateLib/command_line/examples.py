@@ -8,9 +8,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sparse-annotate create livers patients --name-from parent",
     ),
     "add": ("sparse-annotate add livers new/*.nii.gz",),
-    "plan": ("sparse-annotate plan livers --minutes 90",),
+    "plan": ("sparse-annotate plan livers --minutes 90", "sparse-annotate plan livers --slices 5 --per volume"),
     "recommend": (
         "sparse-annotate recommend livers --density 0.05",
+        "sparse-annotate recommend livers --slices 3 --per volume --planes coronal",
         "sparse-annotate recommend livers --more 40 --strategy uncertainty --runs first",
     ),
     "picture": ("sparse-annotate picture livers --path slices.png",),

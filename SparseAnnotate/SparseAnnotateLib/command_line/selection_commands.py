@@ -17,23 +17,20 @@ from ..selection import (
     Budget,
     FeatureSettings,
     PlanSettings,
-    Scope,
     SelectionSettings,
 )
 from ..worker.plan_requests import Agreement
 from ..worker.recommend_request import NO_FEATURES
-from .shared_options import DEVICES, choices, cohort_command, given_with, of_options, request_of_options
+from .budget_options import add_budget_options, budget_of
+from .shared_options import DEVICES, choices, cohort_command, given_with, request_of_options
 from .terminal_output import show_line, show_table
 
 
 def add_plan(commands) -> None:
     command = cohort_command(
-        commands, "plan", "suggest how to spend a budget of slices or minutes, with reasons", show_plan, _plan
+        commands, "plan", "suggest how to spend a budget of slices or minutes, with reasons", show_plan, _with_budget
     )
-    budget = command.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--slices", type=int, help="slices you can draw in the whole cohort")
-    budget.add_argument("--minutes", type=float, help="minutes you can spend drawing")
-    command.add_argument("--seconds-per-slice", type=float, help="time to draw a slice (default: as measured so far)")
+    add_budget_options(command, counts_drawn=False)
     command.add_argument("--planes", nargs="+", default=PlanSettings.planes, help="planes to choose from")
     command.add_argument(
         "--dimensions",
@@ -48,17 +45,8 @@ def add_plan(commands) -> None:
 
 
 def add_recommend(commands) -> None:
-    command = cohort_command(commands, "recommend", "recommend the slices to draw", show_worklist, _recommend)
-    budget = command.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--density", type=float, help="fraction of the slices of each volume, e.g. 0.1")
-    budget.add_argument("--every", type=int, metavar="K", help="one of every K slices of each volume, rounded down")
-    budget.add_argument("--per-volume", type=int, help="slices in each volume and plane")
-    budget.add_argument("--total", type=int, help="slices in the whole cohort")
-    budget.add_argument("--more", type=int, help="slices in the whole cohort, in addition to those drawn already")
-    budget.add_argument("--minutes", type=float, help="minutes to spend drawing")
-    command.add_argument(
-        "--seconds-per-slice", type=float, help="with --minutes: time to draw a slice (default: as measured so far)"
-    )
+    command = cohort_command(commands, "recommend", "recommend the slices to draw", show_worklist, _with_budget)
+    add_budget_options(command, counts_drawn=True)
     planes = SelectionSettings.planes
     command.add_argument(
         "--planes", nargs="+", default=planes, help=f"axial, coronal, sagittal (default: {', '.join(planes)})"
@@ -139,14 +127,9 @@ def _feature_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default=FeatureSettings.device, help=DEVICES)
 
 
-def _plan(options: argparse.Namespace, watch: Watch) -> Any:
-    budget = Budget(total=options.slices, minutes=options.minutes, seconds_per_slice=options.seconds_per_slice)
-    return request_of_options(options, watch, budget=budget, planes=tuple(map(Plane.named, options.planes)))
-
-
-def _recommend(options: argparse.Namespace, watch: Watch) -> Any:
-    budget = of_options(Budget, options, scope=Scope.named(options.scope))
-    return request_of_options(options, watch, budget=budget, planes=tuple(map(Plane.named, options.planes)))
+def _with_budget(options: argparse.Namespace, watch: Watch) -> Any:
+    planes = tuple(map(Plane.named, options.planes))
+    return request_of_options(options, watch, budget=budget_of(options), planes=planes)
 
 
 def show_plan(plan: AnnotationPlan) -> None:

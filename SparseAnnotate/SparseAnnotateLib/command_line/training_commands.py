@@ -10,8 +10,9 @@ from typing import Any
 from ..core import DEFAULT_DEVICE, BadInputError, Plane, Watch
 from ..core.messages import _, counted
 from ..core.strict_json import read_json, read_json_text
-from ..runs import LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
+from ..runs import DEFAULT_PRESET, LOSSES, PRESETS, RECIPES, TrainingSettings, base_networks
 from ..runs.dice_in_words import dice_sentences
+from ..runs.live_settings import LIVE_PRESET
 from ..runs.plan import TrainingEstimate
 from ..worker import requests
 from ..worker.slice_request import SliceAnswer
@@ -22,9 +23,19 @@ from .terminal_output import show_line
 def add_train(commands) -> None:
     command = cohort_command(commands, "train", "train on drawn slices, or resume a run", show_training, _train)
     command.add_argument("--run", required=True, help="name of the run; a cancelled or killed run is resumed")
-    command.add_argument("--preset", choices=PRESETS, help=choices(PRESETS))
-    command.add_argument("--recipe", choices=RECIPES, help=" ".join(f"{n}: {text}" for n, text in RECIPES.items()))
-    command.add_argument("--settings", metavar="JSON", help="JSON file with training settings; options override it")
+    command.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help=f"which models are trained, and how. {choices(PRESETS)} Default: {DEFAULT_PRESET}; with --live "
+        f"{LIVE_PRESET}. The options below and --settings change single settings of it.",
+    )
+    # An older spelling, which still works: each recipe has a preset.
+    command.add_argument("--recipe", choices=RECIPES, help=argparse.SUPPRESS)
+    command.add_argument(
+        "--settings",
+        metavar="JSON",
+        help="JSON file with training settings that differ from the preset; options override it",
+    )
     command.add_argument(
         "--plan-only", action="store_true", help="do not train: write the plan for editing, and estimate the time"
     )

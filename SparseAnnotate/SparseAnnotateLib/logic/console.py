@@ -13,7 +13,7 @@ from ..client import Job, Steps
 from ..core import DEFAULT_DEVICE, CaseFigures, Cohort, Ledger, Plane, Progress, Provenance, SliceState
 from ..core.corrections import Corrections
 from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
-from ..selection import AnnotationPlan, Budget, FeatureSettings, PlanSettings, Scope, SelectionSettings
+from ..selection import AnnotationPlan, Budget, FeatureSettings, Per, PlanSettings, Scope, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
 from .cohort_export import CohortExport
@@ -196,6 +196,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         runs: Sequence[str] = SelectionSettings.runs,
         samples: int = SelectionSettings.samples,
         device: str = SelectionSettings.device,
+        per: str | None = None,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -204,7 +205,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         Give one of `density` (0.1 is every tenth slice), `every` (10 is every tenth slice), `slicesPerVolume`, `total`,
         `minutes` and `more`. Slices already drawn count towards the budget, except with the last two: minutes are
-        counted from now on, and `more` slices are recommended in addition to those drawn. The strategy is `staggered`
+        counted from now on, and `more` slices are recommended in addition to those drawn. `minutes` and `more` are for
+        all volumes together, or with `per` "volume" for each; `density` and `every` are for each volume and plane, or
+        with `per` "cohort" for all together, which are spread evenly. The strategy is `staggered`
         by default, or with None. Background slices around the body are left out unless `wholeVolume` is True. With
         `scope` "volume", the planes of a volume share the budget; with "cohort", all volumes share it, each with at
         least `minimum` and at most `maximum` slices.
@@ -225,6 +228,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             scope=Scope.named(scope),
             minimum=minimum,
             maximum=maximum,
+            per=cast(Per | None, per),
         )
         settings = SelectionSettings(
             budget=budget,
@@ -254,17 +258,30 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         dimensions: int = PlanSettings.dimensions,
         target: str | None = PlanSettings.target,
         planes: Sequence[str] = PlanSettings.planes,
+        density: float | None = None,
+        every: int | None = None,
+        per: str | None = None,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
     ) -> AnnotationPlan | Job:
-        """A plan for a number of slices or minutes: plane, volumes and slices of each, with reasons and their sources.
+        """A plan for a budget of slices or minutes: plane, volumes and slices of each, with reasons and their sources.
 
+        Give one of `slices`, `minutes`, `density` and `every`. The first two are for all volumes together, or with
+        `per` "volume" for each; the others are for each volume, or with `per` "cohort" for all together.
         `dimensions` (2 or 3) are those of the model to train; `target` is "clear" or "subtle", depending on how well
         the structure stands out. The plan also states what it could not determine.
         """
         settings = PlanSettings(
-            budget=Budget(total=slices, minutes=minutes, seconds_per_slice=secondsPerSlice),
+            budget=Budget(
+                total=None if per == "volume" else slices,
+                per_volume=slices if per == "volume" else None,
+                density=density,
+                every=every,
+                minutes=minutes,
+                per=cast(Per | None, per),
+                seconds_per_slice=secondsPerSlice,
+            ),
             planes=tuple(Plane.named(name) for name in planes),
             dimensions=cast(Literal[2, 3], dimensions),
             target=cast(Literal["clear", "subtle"] | None, target),
@@ -566,8 +583,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     ):
         """Train a model on the drawn slices of the volumes; returns the run's name.
 
-        `preset` is 'quick', 'balanced' or 'best'; `settings` are fields of TrainingSettings that differ from it, for
-        example {"iterations": 300}. With the name of a run that was planned, cancelled or killed, that run is resumed.
+        `preset` is 'quick' (the default), 'quick_2d', 'balanced', 'best' or that of a publication; `settings` are
+        fields of TrainingSettings that differ from it, for example {"iterations": 300}. With the name of a run that was
+        planned, cancelled or killed, that run is resumed.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._modelling.train(volumeNodes, runName, settings, preset, device, waiting)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from ..core.errors import BadInputError
 from ..core.messages import _
 from .presets import NEVER
-from .settings import Recipe, TrainingSettings
+from .settings import TrainingSettings
 
 LIVE_RECIPES = ("2d", "3d")
 """What can be trained while slices are being drawn: one model."""
 
-LIVE_RECIPE: Recipe = "2d"
+LIVE_PRESET = "quick_2d"
 """The default: its steps are short, and it labels a slice in far less than a second on a CPU, too."""
 
 MOST_LIVE_STEPS = 1_000_000
@@ -34,8 +34,8 @@ def live_settings(settings: TrainingSettings) -> TrainingSettings:
     if settings.recipe not in LIVE_RECIPES:
         raise BadInputError(
             _(
-                "Learning while you draw trains one model: its recipe is one of {recipes}, not '{recipe}'. Train with "
-                "'{recipe}' when the slices are drawn."
+                "Learning while you draw trains one model: its recipe is one of {recipes}, not '{recipe}'. Use the "
+                "preset 'quick' or 'quick_2d', and train several models when the slices are drawn."
             ).format(recipes=", ".join(f"'{name}'" for name in LIVE_RECIPES), recipe=settings.recipe)
         )
     if settings.fill_weight > 0:

@@ -51,6 +51,19 @@ PRESETS.add(
 )
 PRESETS.add(
     PresetEntry(
+        name="quick_2d",
+        label=_("Quick, 2D"),
+        description=_("One 2D model on the slices of all planes."),
+        make=TrainingSettings,
+        recipe="2d",
+        iterations=2500,
+        iterations_on_cpu=600,
+        is_thorough=False,
+        order=2,
+    )
+)
+PRESETS.add(
+    PresetEntry(
         name="balanced",
         label=_("Balanced"),
         description=_("A 2D and a 3D model, averaged."),
@@ -58,7 +71,7 @@ PRESETS.add(
         recipe="ensemble",
         iterations=10_000,
         iterations_on_cpu=1000,
-        order=2,
+        order=3,
     )
 )
 PRESETS.add(
@@ -70,7 +83,7 @@ PRESETS.add(
         recipe="self_training",
         iterations=15_000,
         iterations_on_cpu=1000,
-        order=3,
+        order=4,
     )
 )
 

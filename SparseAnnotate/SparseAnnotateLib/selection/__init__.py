@@ -1,7 +1,7 @@
 """Which slices to draw: strategies behind one protocol, found by name in one registry."""
 
 from .body_extent import body_extents
-from .budget import SCOPES, Budget, Scope
+from .budget import SCOPES, Budget, Per, Scope
 from .cohort_slices import cached_array, cohort_extents, cohort_slice_images
 from .coverage import coverage, greedy_cover, unit_rows
 from .drawing_cost import CostModel, DrawingEffort, drawing_effort
@@ -40,6 +40,7 @@ __all__ = [
     "FeatureEntry",
     "FeatureSettings",
     "FixedInterval",
+    "Per",
     "PlanSettings",
     "RankedSlice",
     "Scope",

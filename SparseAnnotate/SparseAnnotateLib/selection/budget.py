@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal, get_args
 
 from ..core import BadInputError, SliceRef
 from ..core.messages import _, counted
+from .even_spread import even_counts, moved_to
 from .stack import Stack, indices_by_stack
 
 
@@ -39,6 +40,10 @@ SCOPES = {
 }
 
 
+Per = Literal["volume", "cohort"]
+"""What a budget is given for: each volume, or all of them together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """How many slices may be drawn; give exactly one of the first five, or `more`.
@@ -46,15 +51,19 @@ class Budget:
     Slices drawn already count towards it, except with minutes and `more`, which are counted from now on.
 
     Attributes:
-        density: drawn slices / all slices of a volume in a plane, for every volume.
-        every: one of every N slices of a volume in a plane, rounded down (s_k in Zheng et al. 2020).
+        density: drawn slices / all slices of a volume in a plane; with `per` 'cohort' of all volumes and planes.
+        every: one of every N slices of a volume in a plane, rounded down (s_k in Zheng et al. 2020); with `per`
+            'cohort' of all volumes and planes.
         per_volume: slices in each volume and plane; in each volume when `scope` is a volume or the cohort.
         total: slices in the whole cohort.
-        minutes: minutes to spend drawing from now on, at `seconds_per_slice`.
+        minutes: minutes to spend drawing from now on, at `seconds_per_slice`; with `per` 'volume' in each volume.
         scope: what shares the budget.
         minimum, maximum: slices of each volume, at least and at most, when the scope is the cohort.
         seconds_per_slice: time for one slice; needed only with minutes. None: the mean of the slices timed so far.
-        more: slices in the whole cohort in addition to those drawn; fewer where there are not as many left.
+        more: slices in the whole cohort, or with `per` 'volume' in each volume, in addition to those drawn; fewer where
+            there are not as many left.
+        per: whether the number is for each volume, or for the whole cohort, which is spread evenly over the volumes.
+            None: as said above.
     """
 
     density: float | None = None
@@ -67,6 +76,7 @@ class Budget:
     maximum: int | None = None
     seconds_per_slice: float | None = None
     more: int | None = None
+    per: Per | None = None
 
     def __post_init__(self) -> None:
         kinds = (self.density, self.every, self.per_volume, self.total, self.minutes, self.more)
@@ -100,7 +110,22 @@ class Budget:
                     seconds=self.seconds_per_slice
                 )
             )
+        if self.per not in (None, *get_args(Per)):
+            raise BadInputError(
+                _("A budget is given per 'volume' or per 'cohort', not per '{per}'.").format(per=self.per)
+            )
+        if (self.per == "cohort" and self.per_volume is not None) or (self.per == "volume" and self.total is not None):
+            raise BadInputError(
+                _("The budget of slices is given both per volume and for the whole cohort. Leave one of them out.")
+            )
         self._check_limits()
+
+    @property
+    def is_for_cohort(self) -> bool:
+        """True when the number is for the whole cohort, False when it is for each volume."""
+        if self.per is None:
+            return (self.total, self.minutes, self.more) != (None, None, None)
+        return self.per == "cohort"
 
     def _check_limits(self) -> None:
         limits = [x for x in (self.minimum, self.maximum) if x is not None]
@@ -175,7 +200,7 @@ class Budget:
                 )
             raise BadInputError(text.format(budget=slices_text(self.per_volume), available=largest))
         if self.minutes is not None:
-            self.planned_total()
+            self.known_seconds_per_slice()
         if self.minimum is None and self.maximum is None:
             return
         volumes = _members(stacks, Scope.VOLUME)
@@ -208,25 +233,28 @@ class Budget:
             )
 
     def _spread(self, stacks: Sequence[Stack], room: _Room) -> list[int]:
-        if self.every is not None:
-            wanted = [max(1, s.slice_count // self.every) for s in stacks]
-        elif self.density is not None:
-            wanted = [max(1, math.floor(self.density * s.slice_count + 0.5)) for s in stacks]
-        elif self.per_volume is not None:
-            wanted = [0] * len(stacks)
-            for members in _members(stacks, self.scope if self.scope is Scope.PLANE else Scope.VOLUME):
-                for n, count in zip(
-                    members, even_counts(self.per_volume, [room.most[n] for n in members]), strict=True
-                ):
-                    wanted[n] = count
-        else:
-            wanted = even_counts(self.planned_total(sum(room.least)), room.most)
-        is_one_budget = (self.total, self.minutes, self.more) != (None, None, None)
-        for members in _members(stacks, Scope.COHORT if is_one_budget else self.scope):
+        # What gets an amount of its own, and what shares all amounts.
+        shared: Scope = self.scope
+        own_scope: Scope = Scope.PLANE if self.scope is Scope.PLANE else Scope.VOLUME
+        if self.is_for_cohort:
+            own_scope = shared = Scope.COHORT
+        elif (self.density, self.every) != (None, None):
+            own_scope = Scope.PLANE
+        elif self.per_volume is None:  # minutes, or more slices
+            own_scope = Scope.VOLUME
+            shared = Scope.COHORT if self.scope is Scope.COHORT else Scope.VOLUME
+        wanted = [0] * len(stacks)
+        for members in _members(stacks, own_scope):
+            amount = self._amount([stacks[n].slice_count for n in members], sum(room.least[n] for n in members))
+            # The share of a plane may be more than its extent, which limits it below.
+            most = [amount] if len(members) == 1 else [room.most[n] for n in members]
+            for n, count in zip(members, even_counts(amount, most), strict=True):
+                wanted[n] = count
+        for members in _members(stacks, shared):
             least, most = [room.least[n] for n in members], [room.most[n] for n in members]
             # With a density, only the extent is the limit: a small body does not pass its share on to others.
             own = [min(wanted[n], room.most[n]) for n in members]
-            counts = _moved_to(sum(own), [max(o, low) for o, low in zip(own, least, strict=True)], least, most)
+            counts = moved_to(sum(own), [max(o, low) for o, low in zip(own, least, strict=True)], least, most)
             for n, count in zip(members, counts, strict=True):
                 wanted[n] = count
         return self._within_limits(stacks, room, wanted)
@@ -238,10 +266,10 @@ class Budget:
         least, most = self._limits(room, volumes)
         wanted = [sum(counts[n] for n in members) for members in volumes]
         clipped = [min(max(w, low), high) for w, low, high in zip(wanted, least, most, strict=True)]
-        for members, count in zip(volumes, _moved_to(min(sum(wanted), sum(most)), clipped, least, most), strict=True):
+        for members, count in zip(volumes, moved_to(min(sum(wanted), sum(most)), clipped, least, most), strict=True):
             own = [counts[n] for n in members]
             low, high = [room.least[n] for n in members], [room.most[n] for n in members]
-            for n, share in zip(members, _moved_to(count, own, low, high), strict=True):
+            for n, share in zip(members, moved_to(count, own, low, high), strict=True):
                 counts[n] = share
         return counts
 
@@ -253,19 +281,31 @@ class Budget:
         most = [max(d, min(self.maximum or extent, extent)) for d, extent in zip(drawn, extents, strict=True)]
         return least, most
 
-    def planned_total(self, drawn: int = 0) -> int:
-        """Slices in total, for a budget of a total, of minutes or of more; in the last two cases `drawn` are added.
+    def planned_total(self, slice_counts: Sequence[int]) -> int:
+        """Slices of all volumes together, when nothing is drawn yet and one plane is drawn in.
 
-        Raises BadInputError when minutes are given and the time per slice is unknown; ValueError for a budget without
-        a total.
+        Args:
+            slice_counts: number of slices of each volume in that plane.
+
+        Raises:
+            BadInputError: minutes are given, and the time per slice is unknown.
         """
-        if self.total is not None:
-            return self.total
+        if self.is_for_cohort:
+            return self._amount(slice_counts, 0)
+        return sum(self._amount([count], 0) for count in slice_counts)
+
+    def _amount(self, slice_counts: Sequence[int], drawn: int) -> int:
+        """Slices, including those `drawn`, of the stacks of these slice counts, which have one amount."""
+        count = sum(slice_counts)
+        if self.every is not None:
+            return max(1, count // self.every)
+        if self.density is not None:
+            return max(1, math.floor(self.density * count + 0.5))
+        if self.minutes is not None:
+            return drawn + max(1, int(self.minutes * 60.0 / self.known_seconds_per_slice()))
         if self.more is not None:
             return drawn + self.more
-        if self.minutes is None:
-            raise ValueError("only a budget of a total, of minutes or of more slices has a number of slices")
-        return drawn + max(1, int(self.minutes * 60.0 / self.known_seconds_per_slice()))
+        return (self.total if self.total is not None else self.per_volume) or 0
 
     def known_seconds_per_slice(self) -> float:
         """Time for one slice. Raises BadInputError when it is not known."""
@@ -298,39 +338,6 @@ def slices_text(count: int) -> str:
 
 def _volumes_text(count: int) -> str:
     return counted(count, _("{count} volume"), _("{count} volumes"))
-
-
-def even_counts(total: int, capacities: Sequence[int]) -> list[int]:
-    """`total` spread as evenly as the capacities allow; a remainder goes to places spread over all of them."""
-    counts = [0] * len(capacities)
-    left = min(total, sum(capacities))
-    while left:
-        free = [n for n, capacity in enumerate(capacities) if counts[n] < capacity]
-        each = min(left // len(free), min(capacities[n] - counts[n] for n in free))
-        # A remainder goes to stacks spread over the cohort, not to the first ones.
-        chosen = free if each else [free[i * len(free) // left] for i in range(left)]
-        for n in chosen:
-            counts[n] += max(each, 1)
-        left -= len(chosen) * max(each, 1)
-    return counts
-
-
-def _moved_to(total: int, counts: list[int], least: list[int], most: list[int]) -> list[int]:
-    """The counts, changed by one at a time until they sum to `total`: the largest down or the smallest up."""
-    counts = list(counts)
-    for sign, limits in ((-1, least), (1, most)):
-        heap = [
-            (sign * c, n) for n, (c, limit) in enumerate(zip(counts, limits, strict=True)) if c * sign < limit * sign
-        ]
-        heapq.heapify(heap)
-        difference = sign * (total - sum(counts))
-        while heap and difference > 0:
-            n = heapq.heappop(heap)[1]
-            counts[n] += sign
-            difference -= 1
-            if counts[n] * sign < limits[n] * sign:
-                heapq.heappush(heap, (sign * counts[n], n))
-    return counts
 
 
 def _members(stacks: Sequence[Stack], scope: Scope) -> list[list[int]]:

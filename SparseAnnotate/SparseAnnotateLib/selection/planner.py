@@ -11,7 +11,8 @@ import numpy as np
 
 from ..core import BadInputError, Plane
 from ..core.messages import _, counted
-from .budget import Budget, even_counts, slices_text
+from .budget import Budget, slices_text
+from .even_spread import even_counts
 from .plane_advice import advised_plane
 from .strategy import DEFAULT_STRATEGY
 
@@ -61,22 +62,20 @@ def plan_annotation(
     target: Literal["clear", "subtle"] | None = None,
     similarity: Mapping[Plane, float] | None = None,
 ) -> AnnotationPlan:
-    """A plan for a budget of slices in total, or of minutes.
+    """A plan for a budget; slices drawn already do not count.
 
     Args:
         slice_counts: for each volume the number of slices in each plane that may be drawn in, including air.
-        budget: total or minutes.
+        budget: in all, or for each volume: then it is added up.
         dimensions: of the model that is to learn from the slices.
         target: whether the structure stands out clearly or is subtle, such as a stroke lesion on T1; None: not known.
         similarity: from `self_similarity`, mean over some volumes.
 
     Raises:
-        BadInputError: no volume, another kind of budget, or minutes without seconds per slice.
+        BadInputError: no volume, or minutes without seconds per slice.
     """
     if not slice_counts:
         raise BadInputError(_("There is no volume to plan for. Add volumes first."))
-    if budget.total is None and budget.minutes is None:
-        raise BadInputError(_("Give the total number of slices, or the minutes, that you can draw."))
     if dimensions not in (2, 3):
         raise BadInputError(_("A model is 2D or 3D, not {dimensions}D.").format(dimensions=dimensions))
     if target not in (None, "clear", "subtle"):
@@ -85,7 +84,7 @@ def plan_annotation(
     unknown: list[str] = []
     plane = _plane(next(iter(slice_counts.values())), similarity or {}, advice, unknown)
     counts = {name: by_plane[plane] for name, by_plane in slice_counts.items()}
-    slices = _slices(budget, sum(counts.values()), unknown)
+    slices = _slices(budget, list(counts.values()), unknown)
     volumes, shares = _spread(slices, counts, dimensions, target, advice, unknown)
     drawn = sum(shares)
     if len(volumes) > 1:
@@ -152,10 +151,10 @@ def _plane(
     return best
 
 
-def _slices(budget: Budget, available: int, unknown: list[str]) -> int:
+def _slices(budget: Budget, slice_counts: Sequence[int], unknown: list[str]) -> int:
     if budget.seconds_per_slice is None and budget.minutes is None:
         unknown.append(_("How long a slice takes is not known yet, so the plan gives no minutes."))
-    wanted = budget.planned_total()
+    wanted, available = budget.planned_total(slice_counts), sum(slice_counts)
     if wanted > available:
         unknown.append(
             _(

@@ -60,7 +60,7 @@ class PlanSettings:
     """What a plan is made for; see `plan_annotation`.
 
     Attributes:
-        budget: slices in total, or minutes. planes: which ones to choose from.
+        budget: how much can be drawn. planes: which ones to choose from.
         dimensions: of the model to train. target: how well the structure stands out; None: not known.
     """
 

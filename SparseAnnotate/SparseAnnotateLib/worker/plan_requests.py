@@ -78,8 +78,8 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     counts = {name: {p: p.slice_count(geometry) for p in planes} for name, geometry in geometries.items()}
     similarity = {}
     if len(planes) > 1 and names:
-        total = sum(min(by_plane.values()) for by_plane in counts.values())
-        wanted = min(1.0, budget.planned_total() / max(1, total))
+        fewest = [min(by_plane.values()) for by_plane in counts.values()]
+        wanted = min(1.0, budget.planned_total(fewest) / max(1, sum(fewest)))
         similarity = _similarity(cohort, names, planes, max(wanted, _USUAL_DENSITY), watch)
     return plan_annotation(counts, budget, request.dimensions, request.target, similarity)
 

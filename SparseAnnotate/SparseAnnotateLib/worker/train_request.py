@@ -14,9 +14,9 @@ from ..core.atomic_files import written_atomically
 from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
 from ..runs import TrainingSettings
-from ..runs.live_settings import LIVE_RECIPE, live_settings
+from ..runs.live_settings import LIVE_PRESET, live_settings
 from ..runs.plan import RunPlan, TrainingEstimate
-from ..runs.presets import preset_settings
+from ..runs.presets import DEFAULT_PRESET, preset_settings
 from ..runs.run_folder import RunFolder
 from .packages import require_packages
 
@@ -29,8 +29,8 @@ class TrainingChoice:
         cases: to learn from; by default all annotated ones, and the pseudo-labels of all others.
         undrawn_cases: with `cases`, further cases whose pseudo-labels a final model learns from.
         settings: the complete settings. Without them, these are made of `preset`, `changes` and `device`.
-        preset: a name from PRESETS.
-        changes: fields of the settings that differ from the preset, or from the defaults.
+        preset: a name from PRESETS; None: 'quick', and 'quick_2d' for learning while slices are being drawn.
+        changes: fields of the settings that differ from the preset.
         device: to train on. A run that is resumed continues on it; with 'auto' on its own device, where that works.
     """
 
@@ -83,8 +83,8 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
     cohort = _open(request)
     started = _started_plan(cohort, request.run)
     settings, device = chosen_settings(request, started), _named_device(request)
-    if request.live and (settings is not None or started is None):
-        settings = live_settings(settings or TrainingSettings(recipe=LIVE_RECIPE, device=request.device))
+    if request.live and settings is not None:
+        settings = live_settings(settings)
     others = () if request.live else request.undrawn_cases
     card = train_run(cohort, request.run, settings, request.cases, watch, others, device, request.live)
     return {"run": request.run, **to_plain(card)}
@@ -119,7 +119,7 @@ def _named_device(request: TrainingChoice) -> str | None:
 
 
 def chosen_settings(request: TrainingChoice, started: RunPlan | None = None) -> TrainingSettings | None:
-    """The settings of a request; None when it has none.
+    """The settings of a request; None when a run is resumed with its own.
 
     For a run that has been `started` they are those for its own device, so that they can be compared with the run's.
 
@@ -134,15 +134,14 @@ def chosen_settings(request: TrainingChoice, started: RunPlan | None = None) -> 
     changes = dict(request.changes)
     if started is not None:
         changes.pop("device", None)
-    if request.preset is None and not changes:
+    if started is not None and request.preset is None and not changes:
         return None
-    device = request.device if started is None else started.settings.device
-    is_live = isinstance(request, TrainRequest) and request.live
-    base = TrainingSettings(recipe=LIVE_RECIPE, device=device) if is_live else TrainingSettings(device=device)
-    if request.preset is not None:
-        from ..learning.devices import chosen_device
+    from ..learning.devices import chosen_device
 
-        base = preset_settings(request.preset, device if started is not None else chosen_device(device).device)
+    is_live = isinstance(request, TrainRequest) and request.live
+    preset = request.preset or (LIVE_PRESET if is_live else DEFAULT_PRESET)
+    device = chosen_device(request.device).device if started is None else started.settings.device
+    base = preset_settings(preset, device)
     return from_plain({**to_plain(base), **changes}, TrainingSettings, _("the training settings"))
 
 

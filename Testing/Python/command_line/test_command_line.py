@@ -134,6 +134,44 @@ def test_when_there_is_nothing_more_to_draw_that_is_reported(ball_cohort, capsys
     assert "already use up the budget" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("budget", "older", "count"),
+    [
+        (("--slices", 20), ("--total", 20), 8),
+        (("--slices", 20, "--per", "cohort"), ("--total", 20, "--per", "cohort"), 8),
+        (("--slices", 9, "--per", "volume"), ("--per-volume", 9), 6),
+        (("--density", 0.4, "--per", "volume"), ("--density", 0.4), None),
+        (("--every", 2, "--per", "volume"), ("--every", 2), None),
+        (("--minutes", 2, "--seconds-per-slice", 60, "--per", "volume"), ("--more", 2, "--per", "volume"), 4),
+        (("--more", 3), ("--more", 3, "--per", "cohort"), 3),
+    ],
+)
+def test_a_budget_is_said_in_one_way(ball_cohort, capsys, budget, older, count):
+    """The balls have 6 drawn slices each."""
+    found = said_as_json(capsys, "recommend", ball_cohort.folder, "--whole", *budget)
+    again = said_as_json(capsys, "recommend", ball_cohort.folder, "--whole", *older)
+    assert found == again
+    assert found
+    assert count is None or len(found) == count
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        ("--slices", 8),
+        ("--slices", 4, "--per", "volume"),
+        ("--minutes", 8, "--seconds-per-slice", 60),
+        ("--minutes", 4, "--seconds-per-slice", 60, "--per", "volume"),
+        ("--every", 3, "--per", "cohort", "--planes", "axial"),
+        ("--density", 0.34, "--planes", "axial"),
+    ],
+)
+def test_a_plan_takes_the_same_budgets(ball_cohort, capsys, budget):
+    """Each of the two balls has 24 axial slices."""
+    plan = said_as_json(capsys, "plan", ball_cohort.folder, "--dimensions", 2, *budget)
+    assert plan["slices"] == (16 if "axial" in budget else 8)
+
+
 def test_a_plan_says_what_to_draw_and_why(ball_cohort, capsys):
     plan = said_as_json(capsys, "plan", ball_cohort.folder, "--slices", 8, "--dimensions", 2, "--planes", "coronal")
     assert (plan["plane"], plan["cases"], plan["slices_per_volume"]) == ("coronal", ["ball_0", "ball_1"], 4)
@@ -294,6 +332,9 @@ def test_presets_and_what_differs_from_them(ball_cohort, capsys):
     card = said_as_json(capsys, "train", folder, "--run", "b", "--preset", "balanced", *small)
     assert [m["plan"]["role"] for m in card["models"]] == ["2d", "3d"]
     assert card["models"][1]["iterations"] == 4
+    for name, options in (("c", ("--preset", "quick_2d")), ("d", ("--recipe", "2d")), ("e", ())):
+        plan = said_as_json(capsys, "train", folder, "--run", name, *options, "--device", "cpu", "--plan-only")
+        assert [(m["role"], m["iterations"]) for m in plan["models"]] == [("2d" if options else "3d", 600)]
     for wrong, words in (
         (("--loss", "hinge"), "There is no loss 'hinge'"),
         (("--network", "resnet"), "There is no network 'resnet'"),

@@ -134,6 +134,16 @@ def test_each_command_has_an_example_that_parses():
         assert examples[0] in commands[name].format_help()
 
 
+def test_older_spellings_work_and_are_not_shown():
+    found = parser()
+    (commands,) = [action.choices for action in found._actions if isinstance(action.choices, dict)]
+    for name, older in (("recommend", ["--total", "3"]), ("recommend", ["--per-volume", "3"])):
+        assert older[0] not in commands[name].format_help()
+        assert found.parse_args([name, "livers", *older])
+    assert "--recipe" not in commands["train"].format_help()
+    assert found.parse_args(["train", "livers", "--run", "r", "--recipe", "2d"]).recipe == "2d"
+
+
 def test_verbose_says_where_an_error_comes_from(tmp_path):
     quiet = ran("fill", tmp_path, "--quiet")
     verbose = ran("fill", tmp_path, "--verbose")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,9 +168,19 @@ def test_the_worker_moves_a_run_by_its_device_alone_or_with_the_preset(ball_coho
 
 def test_a_device_without_anything_else_is_where_a_new_run_is_trained():
     request = requests.TrainRequest(cohort="c", run="r", device="cpu")
-    assert chosen_settings(request) is None
+    assert chosen_settings(request) == preset_settings("quick", "cpu")
     request = replace(request, preset="quick")
     assert chosen_settings(request) == preset_settings("quick", "cpu")
+
+
+@pytest.mark.parametrize(("is_live", "preset"), [(False, "quick"), (True, "quick_2d")])
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_without_a_preset_a_new_run_has_the_default_one_on_every_device(monkeypatch, device, is_live, preset):
+    monkeypatch.setattr(devices, "chosen_device", lambda name: SimpleNamespace(device=device))
+    request = requests.TrainRequest(cohort="c", run="r", live=is_live)
+    assert chosen_settings(request) == preset_settings(preset, device)
+    request = replace(request, changes={"learning_rate": 0.5})
+    assert chosen_settings(request) == replace(preset_settings(preset, device), learning_rate=0.5)
 
 
 def test_the_command_line_continues_a_run_on_another_device(ball_cohort, every_step_reported, capsys):

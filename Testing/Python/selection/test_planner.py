@@ -56,6 +56,23 @@ def test_minutes_become_slices_and_slices_minutes():
         plan_annotation(cohort(4), Budget(minutes=30))
 
 
+@pytest.mark.parametrize(
+    ("budget", "slices"),
+    [
+        (Budget(per_volume=3), 12),
+        (Budget(density=0.1), 10 + 2 + 1 + 1),
+        (Budget(density=0.1, per="cohort"), 14),
+        (Budget(every=10), 10 + 2 + 1 + 1),
+        (Budget(every=7, per="cohort"), 136 // 7),
+        (Budget(minutes=2, seconds_per_slice=60, per="volume"), 8),
+        (Budget(more=5), 5),
+    ],
+)
+def test_a_plan_takes_every_kind_of_budget(budget, slices):
+    counts = {f"v{n}": {Plane.AXIAL: count} for n, count in enumerate((100, 21, 9, 6))}
+    assert plan_annotation(counts, budget, dimensions=2).slices == slices
+
+
 @pytest.mark.parametrize("total", [40, 79, 199, 319])
 def test_no_slice_of_the_budget_is_lost(total):
     for dimensions in (2, 3):
@@ -92,7 +109,7 @@ def test_volumes_of_different_sizes_and_a_single_slice_are_planned_for():
     ("arguments", "words"),
     [
         (({}, Budget(total=3)), "no volume to plan for"),
-        ((cohort(2), Budget(density=0.1)), "total number of slices, or the minutes"),
+        ((cohort(2), Budget(minutes=5)), "not known yet how long a slice takes"),
         ((cohort(2), Budget(total=3), 4), "2D or 3D, not 4D"),
         ((cohort(2), Budget(total=3), 3, "hard"), "not 'hard'"),
     ],

@@ -27,7 +27,8 @@ class Uncertainty(PoolStrategy):
     The two rankings are combined by a Borda count: a slice gets a point for every slice it is ahead of, in either
     ranking (Ozdemir et al. 2018).
 
-    A budget in minutes is shared by all volumes, whatever the scope. A 0-1 knapsack over the expected seconds of each
+    A budget in minutes is shared by all volumes, whatever the scope, or, where it is given for each volume, by the
+    planes of the volume. A 0-1 knapsack over the expected seconds of each
     slice spends it (Kuo et al. 2018) on a shortlist: the best slices, which together would take three times as long.
     The value of a slice is its place in the shortlist, counted from the end, so that many quick slices of little use
     do not replace a few good ones.
@@ -44,7 +45,8 @@ class Uncertainty(PoolStrategy):
     ) -> list[RankedSlice]:
         """See `Strategy.rank`."""
         if budget.minutes is not None:
-            budget = replace(budget, scope=Scope.COHORT)
+            shared = Scope.COHORT if budget.is_for_cohort or budget.scope is Scope.COHORT else Scope.VOLUME
+            budget = replace(budget, scope=shared)
         return super().rank(candidates, budget, drawn, watch)
 
     def _chosen(self, pool: Pool, quota: Quota, budget: Budget, watch: Watch) -> list[tuple[int, float, str]]:
@@ -63,7 +65,8 @@ class Uncertainty(PoolStrategy):
         points[candidates] = borda_points(scores)
         ranked = candidates[np.lexsort((candidates, -uncertainty[candidates], -points[candidates]))]
         if budget.minutes is not None:
-            chosen = _within_seconds(pool, budget, budget.minutes * 60.0, ranked)
+            budgets = 1 if budget.is_for_cohort else int(pool.volume.max()) + 1
+            chosen = _within_seconds(pool, budget, budget.minutes * 60.0 * budgets, ranked)
         else:
             chosen = _within_quota(pool, quota, ranked)
         most = max(1.0, len(scores) * (len(candidates) - 1.0))
