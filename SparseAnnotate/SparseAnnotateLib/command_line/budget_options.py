@@ -24,7 +24,7 @@ def add_budget_options(command: argparse.ArgumentParser, counts_drawn: bool) -> 
         budget.add_argument("--per-volume", type=int, help=_OLDER)
         budget.add_argument("--total", type=int, help=_OLDER)
     kinds = "--slices, --more and --minutes" if counts_drawn else "--slices and --minutes"
-    planes = ", and for each plane unless they share the budget (--scope)" if counts_drawn else ""
+    planes = " (--slices, --density and --every: and for each plane, unless planes share it)" if counts_drawn else ""
     command.add_argument(
         "--per",
         choices=get_args(Per),
