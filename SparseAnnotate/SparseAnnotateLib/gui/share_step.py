@@ -51,9 +51,6 @@ class ShareStep(Step):
         session.on_click(ui.shareExportButton, self._export)
         session.on_click(ui.shareImportButton, self._import)
 
-    def summary(self) -> str:
-        return in_users_language(self._formats[self.session.parameters.shareFormat].label)
-
     def connect(self) -> None:
         # Not bound to the widgets: a parameter of type Path would show an empty folder as '.'.
         for field, name in _FOLDERS.items():

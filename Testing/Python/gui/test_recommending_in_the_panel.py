@@ -160,7 +160,7 @@ def test_the_fewest_and_the_most_slices_of_a_volume_count_over_the_whole_cohort_
     ui.scopeSelector.setCurrentText("Whole cohort")
     assert ui.minimumSpinBox.enabled
     ui.minimumSpinBox.value, ui.maximumSpinBox.value = 0, 0
-    assert (ui.minimumSpinBox.text, ui.maximumSpinBox.text) == ("no minimum", "no maximum")
+    assert (ui.minimumSpinBox.text, ui.maximumSpinBox.text) == ("at least 0", "no limit")
     ui.recommendButton.click()
     assert (asked[-1].budget.minimum, asked[-1].budget.maximum) == (None, None)
 
