@@ -123,8 +123,9 @@ class RecommendStep(Step):
         strategy = strategy or chosen.strategy
         if STRATEGIES[strategy].asks_models and not runs:
             runs = self._models.chosen()
+        minimum, maximum = self._limits
         settings = SelectionSettings(
-            budget=Budget(scope=Scope.named(chosen.scope), **amount, **self._limits),
+            budget=Budget(scope=Scope.named(chosen.scope), minimum=minimum, maximum=maximum, **amount),
             planes=tuple(Plane.named(name) for name in session.planes),
             strategy=strategy,
             features=chosen.features,
@@ -162,13 +163,12 @@ class RecommendStep(Step):
         return self._may_download
 
     @property
-    def _limits(self) -> dict[str, int]:
-        """The fewest and the most slices of each volume, as far as they apply."""
+    def _limits(self) -> tuple[int | None, int | None]:
+        """The fewest and the most slices of each volume; None where there is no limit, or none applies."""
         chosen = self.session.parameters
         if chosen.scope != Scope.COHORT:
-            return {}
-        limits = {"minimum": chosen.minimumSlices, "maximum": chosen.maximumSlices}
-        return {name: count for name, count in limits.items() if count}
+            return None, None
+        return chosen.minimumSlices or None, chosen.maximumSlices or None
 
     @property
     def _slices(self) -> int:
