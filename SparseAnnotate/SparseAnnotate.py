@@ -31,11 +31,16 @@ from SparseAnnotateLib.selection import (
     DEFAULT_STRATEGY,
     FEATURES,
     STRATEGIES,
+    PlanSettings,
     Scope,
+    SelectionSettings,
 )
 
 BUDGETS = ["percent", "slices", "minutes"]
-PANEL_SCOPES = [Scope.PLANE.value, Scope.COHORT.value]  # with one plane, a volume is the same as a plane
+PANEL_SCOPES = [scope.value for scope in Scope]
+PLAN_DIMENSIONS = ["3", "2"]
+PLAN_TARGETS = ["unknown", "clear", "subtle"]
+SHARE_FORMATS = ["dataset", "predictions", "bundle"]
 
 if TYPE_CHECKING:
     from SparseAnnotateLib.gui.panel import Panel
@@ -77,6 +82,12 @@ class SparseAnnotateParameterNode:
     budgetKind: Annotated[str, Choice(BUDGETS)] = BUDGETS[0]
     strategy: Annotated[str, Choice(list(STRATEGIES))] = DEFAULT_STRATEGY
     scope: Annotated[str, Choice(PANEL_SCOPES)] = PANEL_SCOPES[0]
+    minimumSlices: Annotated[int, WithinRange(0, 100000)] = 0  # of each volume, with the scope 'cohort'; 0: no minimum
+    maximumSlices: Annotated[int, WithinRange(0, 100000)] = 0  # no maximum
+    uncertaintyRuns: list[str]  # none: the selected run
+    samples: Annotated[int, WithinRange(2, 1000)] = SelectionSettings.samples
+    planDimensions: Annotated[str, Choice(PLAN_DIMENSIONS)] = str(PlanSettings.dimensions)
+    planTarget: Annotated[str, Choice(PLAN_TARGETS)] = PLAN_TARGETS[0]
     features: Annotated[str, Choice(list(FEATURES))] = DEFAULT_FEATURES
     fromScratch: bool = False
     downloadWeights: bool = False
@@ -104,6 +115,12 @@ class SparseAnnotateParameterNode:
     keepStrayPieces: bool = False
     measured: vtkMRMLSegmentationNode
     reference: vtkMRMLSegmentationNode
+    shareFormat: Annotated[str, Choice(SHARE_FORMATS)] = SHARE_FORMATS[0]
+    shareFolder: str = ""
+    sharePredictions: str = ""
+    shareCohort: str = ""
+    shareRun: str = ""  # the selected one
+    shareName: str = ""  # the default one
     cohortFolder: str = ""
     unfolded: str = "data,recommend"
 

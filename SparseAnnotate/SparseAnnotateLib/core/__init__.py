@@ -19,6 +19,7 @@ from .errors import (
     WorkerError,
 )
 from .evaluation import CaseFigures, LabelFigures, compare_labels, mean_of_known
+from .exchanged import NNUNET_RUN, Exchanged
 from .geometry import VolumeGeometry
 from .ledger import Ledger, LedgerEntry, SliceState
 from .planes import Plane, SliceRef
@@ -27,6 +28,7 @@ from .provenance import Provenance
 
 __all__ = [
     "DEFAULT_DEVICE",
+    "NNUNET_RUN",
     "BadInputError",
     "BusyError",
     "CancelledError",
@@ -35,6 +37,7 @@ __all__ = [
     "Cohort",
     "CohortError",
     "Effort",
+    "Exchanged",
     "FileWriteError",
     "LabelFigures",
     "Ledger",

@@ -9,6 +9,7 @@ from .errors import BadInputError
 from .messages import _
 
 PLAN_FILE, OLD_PLAN_FILE = "plan.json", "settings.json"  # of a run; the old one until version 0.1
+CARD_FILE = "card.json"  # of a finished run
 _LONGEST_PLAIN = 230
 
 
@@ -48,8 +49,9 @@ class CohortLayout:
     def runs(self) -> list[str]:
         """Names of the runs, oldest first."""
         folder = self.state_folder / "runs"
-        found = [p for p in folder.iterdir() if run_plan_path(p).is_file()] if folder.is_dir() else []
-        return [p.name for p in sorted(found, key=lambda p: (run_plan_path(p).stat().st_mtime, p.name))]
+        files = [(_run_file(p), p.name) for p in folder.iterdir()] if folder.is_dir() else []
+        found = [(file.stat().st_mtime, name) for file, name in files if file.is_file()]
+        return [name for _changed, name in sorted(found)]
 
     @property
     def cache_folder(self) -> Path:
@@ -87,6 +89,12 @@ def _run_name(run: str) -> str:
             )
         )
     return name
+
+
+def _run_file(run_folder: Path) -> Path:
+    """The file by which a folder is a run: its plan, or the card of a run that was imported."""
+    plan, card = run_plan_path(run_folder), run_folder / CARD_FILE
+    return card if card.is_file() and not plan.is_file() else plan
 
 
 def run_plan_path(run_folder: Path) -> Path:

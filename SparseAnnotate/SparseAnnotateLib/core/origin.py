@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .annotation import SparseAnnotation
+from .cohort_layout import CARD_FILE
 from .image_fingerprint import content_fingerprint
 from .ledger import Ledger, SliceState
 from .messages import _, counted, joined
@@ -95,7 +96,7 @@ _FACTS = {
 
 def run_fingerprint(folder: Path) -> str:
     """Fingerprint of the card and the weights in a run's folder; '' when the run does not exist."""
-    card = folder / "card.json"
+    card = folder / CARD_FILE
     try:
         return content_fingerprint([card, *sorted(folder.glob("*/weights.safetensors"))]) if card.is_file() else ""
     except OSError:

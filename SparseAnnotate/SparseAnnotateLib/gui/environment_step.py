@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..core import DEFAULT_DEVICE
+from ..core.registry import Entry
 from ..core.slicer_python import PYTHON_VARIABLE
+from .choice_labels import choose, chosen_part, show_labels
+from .panel_choices import devices
 from .session import PanelSession
 from .step import Step
 from .words import in_users_language
@@ -19,16 +22,12 @@ _PYTHON_SETTING = "SparseAnnotate/WorkerPython"
 
 
 class EnvironmentStep(Step):
-    """Checks and installs what training needs.
+    """Checks and installs what training needs, and lets the user choose the device for all computations."""
 
-    Args:
-        on_devices: called with the names of the usable devices, once they are known.
-    """
-
-    def __init__(self, session: PanelSession, on_devices: Callable[[list[str]], None]):
+    def __init__(self, session: PanelSession):
         super().__init__(session, session.ui.environmentSection)
         ui = self.ui
-        self._on_devices = on_devices
+        self._devices: dict[str, Entry] = {}
         self._state = ""
         ui.cohortFolderSelector.filters = ctk.ctkPathLineEdit.Dirs
         ui.pythonSelector.filters = ctk.ctkPathLineEdit.Files
@@ -39,6 +38,7 @@ class EnvironmentStep(Step):
         session.on_click(ui.installButton, self._install)
         session.on_click(ui.restartButton, self._stop_worker)
         session.on_click(ui.copyLogButton, self._copy_log)
+        ui.deviceSelector.connect("currentTextChanged(QString)", lambda _text: self._device_chosen())
         ui.cohortFolderSelector.connect("currentPathChanged(QString)", self._folder_chosen)
         ui.pythonSelector.connect("currentPathChanged(QString)", self._python_chosen)
 
@@ -46,10 +46,25 @@ class EnvironmentStep(Step):
         return self._state or _("not checked yet")
 
     def connect(self) -> None:
+        self.show_devices(["cpu"])
         # Not bound to the widget: a parameter of type Path would show an empty folder as '.'.
         folder = self.session.parameters.cohortFolder
         self.ui.cohortFolderSelector.currentPath = folder
         self.logic.cohortFolder = folder
+
+    def show_devices(self, names: list[str]) -> None:
+        """Offer the default device and these; the one stored in the scene stays selected."""
+        wanted = self.session.parameters.device if self.session.parameters is not None else DEFAULT_DEVICE
+        names = list(dict.fromkeys([DEFAULT_DEVICE, *names, wanted]))
+        selector = self.ui.deviceSelector
+        if list(self._devices) != names:
+            self._devices = devices(names)
+            was = selector.blockSignals(True)
+            selector.clear()
+            selector.addItems(names)
+            show_labels(selector, self._devices)
+            selector.blockSignals(was)
+        choose(selector, self._devices, wanted)
 
     def refresh(self) -> None:
         session, ui = self.session, self.ui
@@ -95,7 +110,7 @@ class EnvironmentStep(Step):
             self._state = report["device"] or _("packages are missing")
             tested = [f"{device['device']}: {in_users_language(device['message'])}" for device in report["devices"]]
             self.ui.environmentLabel.toolTip = "\n".join(tested)
-            self._on_devices([device["device"] for device in report["devices"] if device["works"]])
+            self.show_devices([device["device"] for device in report["devices"] if device["works"]])
         self.session.refresh()
 
     def _install(self) -> None:
@@ -110,6 +125,11 @@ class EnvironmentStep(Step):
     def _copy_log(self) -> None:
         slicer.app.clipboard().setText("\n".join(self.logic.panel.worker_log))
         self.session.say(_("The worker's log was copied to the clipboard."))
+
+    def _device_chosen(self) -> None:
+        device = chosen_part(self.ui.deviceSelector, self._devices)
+        if self.session.parameters is not None and device is not None:
+            self.session.parameters.device = device.name
 
     def _folder_chosen(self, path: str) -> None:
         if self.session.parameters is not None:

@@ -189,7 +189,14 @@ class LearningMode:
 
         self._is_asking = True
         try:
-            self._logic.suggestSlice(item.volumeNode, item.plane, item.index, waitForCompletion=False, onDone=answered)
+            self._logic.suggestSlice(
+                item.volumeNode,
+                item.plane,
+                item.index,
+                device=self._session.parameters.device,
+                waitForCompletion=False,
+                onDone=answered,
+            )
         except SparseAnnotateError as error:
             self._is_asking = False
             self._tell(error)

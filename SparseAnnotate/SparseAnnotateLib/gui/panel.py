@@ -21,10 +21,11 @@ from .fill_step import FillStep
 from .measure_step import MeasureStep
 from .module_column import scroll_to, scroll_to_top
 from .next_step import NextStep, next_step
-from .panel_choices import budget_units, from_preset, panel_scopes, starts
+from .panel_choices import budget_units, from_preset, panel_scopes, plan_dimensions, plan_targets, share_formats, starts
 from .recommend_step import RecommendStep
 from .result_step import ResultStep
 from .session import PanelSession
+from .share_step import ShareStep
 from .shortcuts import Shortcuts
 from .step import Step
 from .train_step import TrainStep
@@ -59,11 +60,14 @@ class Panel:
             ("strategy", self.ui.strategySelector, STRATEGIES),
             ("scope", self.ui.scopeSelector, panel_scopes()),
             ("features", self.ui.featuresSelector, FEATURES),
+            ("planDimensions", self.ui.planDimensionsSelector, plan_dimensions()),
+            ("planTarget", self.ui.planTargetSelector, plan_targets()),
             ("start", self.ui.startSelector, starts()),
             ("fillMethod", self.ui.fillMethodSelector, FILL_METHODS),
             ("preset", self.ui.presetSelector, PRESETS),
             ("network", self.ui.networkSelector, {AUTO: from_preset(), **base_networks()}),
             ("loss", self.ui.lossSelector, {AUTO: from_preset(), **LOSSES}),
+            ("shareFormat", self.ui.shareFormatSelector, share_formats()),
         )
         for _field, selector, parts in self._choices:
             explain(selector, parts)
@@ -75,7 +79,8 @@ class Panel:
         self.fill = FillStep(self.session, self.result)
         self.train = TrainStep(self.session, self._recommend_next, self.result)
         self.measure = MeasureStep(self.session)
-        self.environment = EnvironmentStep(self.session, lambda names: self.train.show_devices(names))
+        self.share = ShareStep(self.session, self.data.cases, self.result)
+        self.environment = EnvironmentStep(self.session)
         self.steps: dict[str, Step] = {
             "data": self.data,
             "recommend": self.recommend,
@@ -84,6 +89,7 @@ class Panel:
             "train": self.train,
             "result": self.result,
             "measure": self.measure,
+            "share": self.share,
             "environment": self.environment,
         }
         self.shortcuts = Shortcuts(self.ui, self.widget)
@@ -117,6 +123,11 @@ class Panel:
             "budget": "budgetSpinBox",
             "strategy": "strategySelector",
             "scope": "scopeSelector",
+            "minimumSlices": "minimumSpinBox",
+            "maximumSlices": "maximumSpinBox",
+            "samples": "samplesSpinBox",
+            "planDimensions": "planDimensionsSelector",
+            "planTarget": "planTargetSelector",
             "features": "featuresSelector",
             "fromScratch": "fromScratchCheckBox",
             "downloadWeights": "downloadWeightsCheckBox",
@@ -137,6 +148,8 @@ class Panel:
             "flips": "flipsCheckBox",
             "largestComponent": "largestComponentCheckBox",
             "smoothing": "smoothingSpinBox",
+            "shareFormat": "shareFormatSelector",
+            "shareName": "shareNameLineEdit",
             "measured": "measuredSelector",
             "reference": "referenceSelector",
         }

@@ -10,6 +10,8 @@ from ..core.registry import Entry
 from ..runs import AUTO
 
 NO_RUN = ""
+ANY_TARGET = "unknown"
+DATASET, PREDICTIONS, BUNDLE = "dataset", "predictions", "bundle"
 
 
 def budget_units() -> dict[str, Entry]:
@@ -28,12 +30,34 @@ def budget_units() -> dict[str, Entry]:
 def panel_scopes() -> dict[str, Entry]:
     """The selection scopes that the panel offers."""
     return _by_name(
-        _choice("plane", _("Each plane"), _("Each volume gets the same share of slices.")),
+        _choice("plane", _("Each plane"), _("Each plane of each volume gets the same share of slices.")),
+        _choice(
+            "volume",
+            _("Each volume"),
+            _("The planes of a volume share its slices. With one plane, this is the same as 'Each plane'."),
+        ),
         _choice(
             "cohort",
             _("Whole cohort"),
             _("Slices are chosen from all volumes together; a volume that resembles others gets fewer slices."),
         ),
+    )
+
+
+def plan_dimensions() -> dict[str, Entry]:
+    """The kinds of models that a plan can be made for, by their dimensions."""
+    return _by_name(
+        _choice("3", _("3D model"), _("Needs a minimum number of slices in each volume.")),
+        _choice("2", _("2D model"), _("Learns best from few slices in each of many volumes.")),
+    )
+
+
+def plan_targets() -> dict[str, Entry]:
+    """How well the structure stands out for which a plan is made."""
+    return _by_name(
+        _choice(ANY_TARGET, _("not known"), _("The plan says what it assumes.")),
+        _choice("clear", _("clear"), _("It stands out from what surrounds it.")),
+        _choice("subtle", _("subtle"), _("It hardly stands out, such as a fresh stroke: 3D models need more slices.")),
     )
 
 
@@ -66,6 +90,24 @@ def runs_to_fill_with(names: Iterable[str]) -> dict[str, Entry]:
     none = _choice(NO_RUN, _("none"), _("Fill from the drawn slices and the image alone."))
     runs = [_choice(name, name, _("This model takes part, the more, the farther from drawn slices.")) for name in names]
     return _by_name(none, *runs)
+
+
+def runs_to_share(names: Iterable[str]) -> dict[str, Entry]:
+    """These runs: which one is written as a bundle."""
+    return _by_name(*(_choice(name, name, _("Its 3D model is written.")) for name in names))
+
+
+def share_formats() -> dict[str, Entry]:
+    """What can be exchanged with other tools."""
+    return _by_name(
+        _choice(
+            DATASET,
+            _("nnU-Net dataset"),
+            _("Export: the checked volumes with their drawn slices. Import: a new cohort."),
+        ),
+        _choice(PREDICTIONS, _("nnU-Net predictions"), _("Import: results for the checked volumes.")),
+        _choice(BUNDLE, _("MONAI bundle"), _("Export: the 3D model of a run. Import: a run.")),
+    )
 
 
 def from_preset() -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, cast
 
 import slicer
 from slicer.i18n import tr as _
@@ -13,7 +13,8 @@ from ..core.messages import counted, joined
 from ..selection import FEATURES, STRATEGIES, Budget, PlanSettings, Scope, SelectionSettings
 from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
-from .panel_choices import budget_units
+from .model_menu import ModelMenu
+from .panel_choices import ANY_TARGET, budget_units, panel_scopes
 from .session import PanelSession, duration
 from .step import Step
 from .words import in_users_language, translated
@@ -31,14 +32,14 @@ class RecommendStep(Step):
         self._on_recommended = on_recommended
         self._plan = None
         self._may_download = False
-        self._units = budget_units()
+        self._units, self._scopes = budget_units(), panel_scopes()
+        self._models = ModelMenu(session, self.ui.modelsButton)
         session.on_click(self.ui.recommendButton, self.recommend)
         session.on_click(self.ui.suggestPlanButton, self._suggest)
         session.on_click(self.ui.usePlanButton, self._use_plan)
-        self.ui.strategySelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
         self.ui.fromScratchCheckBox.connect("toggled(bool)", lambda _on: self._show_options())
-        self.ui.featuresSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
-        self.ui.budgetKindSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
+        for name in ("strategySelector", "featuresSelector", "budgetKindSelector", "scopeSelector"):
+            getattr(self.ui, name).connect("currentTextChanged(QString)", lambda _text: self._show_options())
 
     def summary(self) -> str:
         parameters = self.session.parameters
@@ -61,6 +62,7 @@ class RecommendStep(Step):
         session.enable(self.ui.recommendButton, why or (None if session.planes else _("Select a plane first.")))
         session.enable(self.ui.usePlanButton, None if self._plan is not None else _("Click 'Suggest plan' first."))
         self.ui.planLabel.visible = bool(self.ui.planLabel.text)
+        self._models.refresh()
         self._show_options()
 
     def _show_options(self) -> None:
@@ -68,8 +70,18 @@ class RecommendStep(Step):
         strategy = chosen_part(self.ui.strategySelector, STRATEGIES)
         features = chosen_part(self.ui.featuresSelector, FEATURES)
         unit = chosen_part(self.ui.budgetKindSelector, self._units)
-        if strategy is None or features is None or unit is None:
+        scope = chosen_part(self.ui.scopeSelector, self._scopes)
+        if strategy is None or features is None or unit is None or scope is None:
             return  # no scene is connected yet
+        for widget in (self.ui.modelsFormLabel, self.ui.modelsButton):
+            widget.visible = strategy.asks_models
+        enable(
+            self.ui.samplesSpinBox,
+            None if strategy.asks_models else _("Only for a strategy that uses trained models."),
+        )
+        why_no_limits = None if scope.name == Scope.COHORT else _("Only for the selection scope 'Whole cohort'.")
+        for spin_box in (self.ui.minimumSpinBox, self.ui.maximumSpinBox):
+            enable(spin_box, why_no_limits)
         compares = strategy.compares_slices
         enable(
             self.ui.featuresSelector,
@@ -110,15 +122,17 @@ class RecommendStep(Step):
             raise BadInputError(_("Select at least one plane to draw in, under Data."))
         strategy = strategy or chosen.strategy
         if STRATEGIES[strategy].asks_models and not runs:
-            runs = [chosen.run] if chosen.run else []
+            runs = self._models.chosen()
+        minimum, maximum = self._limits
         settings = SelectionSettings(
-            budget=Budget(scope=Scope.named(chosen.scope), **amount),
+            budget=Budget(scope=Scope.named(chosen.scope), minimum=minimum, maximum=maximum, **amount),
             planes=tuple(Plane.named(name) for name in session.planes),
             strategy=strategy,
             features=chosen.features,
             from_scratch=chosen.fromScratch,
             download_weights=self._may_download_weights(strategy),
             runs=tuple(runs),
+            samples=chosen.samples,
             device=chosen.device,
             whole=chosen.wholeVolume,
         )
@@ -149,6 +163,14 @@ class RecommendStep(Step):
         return self._may_download
 
     @property
+    def _limits(self) -> tuple[int | None, int | None]:
+        """The fewest and the most slices of each volume; None where there is no limit, or none applies."""
+        chosen = self.session.parameters
+        if chosen.scope != Scope.COHORT:
+            return None, None
+        return chosen.minimumSlices or None, chosen.maximumSlices or None
+
+    @property
     def _slices(self) -> int:
         """The budget in percent or slices, as a number of slices."""
         chosen = self.session.parameters
@@ -176,7 +198,11 @@ class RecommendStep(Step):
     def _suggest(self) -> None:
         session, chosen = self.session, self.session.parameters
         amount = {"minutes": chosen.budget} if chosen.budgetKind == "minutes" else {"total": self._slices}
-        settings = PlanSettings(budget=Budget(**amount))
+        settings = PlanSettings(
+            budget=Budget(**amount),
+            dimensions=cast(Literal[2, 3], int(chosen.planDimensions)),
+            target=None if chosen.planTarget == ANY_TARGET else chosen.planTarget,
+        )
         session.start(
             _("Planning ..."),
             lambda **how: self.logic.panel.plan(session.volumes, settings, **how),

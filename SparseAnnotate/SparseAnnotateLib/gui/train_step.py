@@ -9,13 +9,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..core import DEFAULT_DEVICE, BadInputError, Progress
+from ..core import BadInputError, Progress
 from ..core.messages import counted, joined, listed
-from ..core.registry import Entry
 from ..runs import AUTO
 from ..runs.dice_in_words import dice_range
-from .choice_labels import choose, chosen_part, show_labels
-from .panel_choices import devices
 from .result_step import ResultStep
 from .run_table import RunTable
 from .session import PanelSession, duration
@@ -39,7 +36,6 @@ class TrainStep(Step):
         ui = self.ui
         self.recommend_next = recommend_next
         self.runs = RunTable(ui.runTable, self._run_chosen)
-        self._devices: dict[str, Entry] = {}
         self._training: str | None = None
         self._trained_in = None
         self._curves_at = 0.0
@@ -53,7 +49,6 @@ class TrainStep(Step):
         session.on_click(ui.runButton, lambda: self.run([session.volume]))
         session.on_click(ui.runAllButton, lambda: self.run(session.volumes))
         session.on_click(ui.nextSlicesButton, self._recommend_next)
-        ui.deviceSelector.connect("currentTextChanged(QString)", lambda _text: self._device_chosen())
 
     def summary(self) -> str:
         if self._training is not None:
@@ -66,23 +61,6 @@ class TrainStep(Step):
         if dice:
             parts.append(_("last Dice {dice}").format(dice=in_users_language(dice)))
         return ", ".join(parts)
-
-    def connect(self) -> None:
-        self.show_devices(["cpu"])
-
-    def show_devices(self, names: list[str]) -> None:
-        """Offer the default device and these; the one stored in the scene stays selected."""
-        wanted = self.session.parameters.device if self.session.parameters is not None else DEFAULT_DEVICE
-        names = list(dict.fromkeys([DEFAULT_DEVICE, *names, wanted]))
-        selector = self.ui.deviceSelector
-        if list(self._devices) != names:
-            self._devices = devices(names)
-            was = selector.blockSignals(True)
-            selector.clear()
-            selector.addItems(names)
-            show_labels(selector, self._devices)
-            selector.blockSignals(was)
-        choose(selector, self._devices, wanted)
 
     def refresh(self) -> None:
         session, ui = self.session, self.ui
@@ -278,11 +256,6 @@ class TrainStep(Step):
         if self.runs.chosen is None:
             raise BadInputError(_("First train a model, or select one in the table."))
         self.recommend_next(self.runs.chosen.name)
-
-    def _device_chosen(self) -> None:
-        device = chosen_part(self.ui.deviceSelector, self._devices)
-        if self.session.parameters is not None and device is not None:
-            self.session.parameters.device = device.name
 
 
 def _sides(text: str) -> list[int]:

@@ -10,7 +10,18 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .. import scene
 from ..client import Job, Steps
-from ..core import DEFAULT_DEVICE, CaseFigures, Cohort, Ledger, Plane, Progress, Provenance, SliceState
+from ..core import (
+    DEFAULT_DEVICE,
+    NNUNET_RUN,
+    CaseFigures,
+    Cohort,
+    Exchanged,
+    Ledger,
+    Plane,
+    Progress,
+    Provenance,
+    SliceState,
+)
 from ..core.corrections import Corrections
 from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
 from ..selection import AnnotationPlan, Budget, FeatureSettings, Per, PlanSettings, Scope, SelectionSettings
@@ -19,6 +30,7 @@ from .applying_results import ApplyingResults
 from .cohort_export import CohortExport
 from .correcting import Correcting, CorrectionReport
 from .environment import Environment
+from .exchange import Exchange
 from .fills import FillReport, Fills, report_of
 from .live_learning import LiveLearning, SliceSuggestion
 from .measuring import Measuring, evaluate
@@ -59,6 +71,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._opened = OpenedCohort(self.session, self._export)
         self._sources = SourcesOfVoxels(self.session)
         self._environment = Environment(self.session)
+        self._exchange = Exchange(self.session, self._export)
         self.panel = PanelLogic(
             self.session,
             self._changes,
@@ -306,10 +319,14 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
+        device: str = FeatureSettings.device,
     ) -> str | Job:
-        """Write a PNG map of all slices that marks the drawn and recommended ones and shows their coverage."""
+        """Write a PNG map of all slices that marks the drawn and recommended ones and shows their coverage.
+
+        `device` is used by features that train a network.
+        """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
-        return self._recommending.write_picture(volumeNodes, path, features, waiting)
+        return self._recommending.write_picture(volumeNodes, path, features, waiting, device)
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
@@ -729,6 +746,81 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         of the segments' connected pieces).
         """
         return evaluate(resultNode, referenceNode, volumeNode)
+
+    # --- exchange with nnU-Net and MONAI --------------------------------------------------------------------------
+
+    def exportNnunet(
+        self,
+        volumeNodes: Sequence,
+        folder: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Exchanged | Job:
+        """Write volumes and their drawn slices as a raw nnU-Net v2 dataset; undrawn voxels get its ignore label.
+
+        `folder` has a name like "Dataset501_Liver", and contains no dataset yet. The result has the `path`, the `cases`
+        and `warnings`.
+        """
+        return self._exchange.export_nnunet(volumeNodes, folder, Waiting(waitForCompletion, onDone, onProgress))
+
+    def importNnunet(
+        self,
+        folder: str | Path,
+        cohortFolder: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Exchanged | Job:
+        """Make a cohort of a raw nnU-Net dataset in a new folder, which `openCohort` opens; images stay where they are.
+
+        With an ignore label, the labeled slices become drawn slices; without one, the labels become references.
+        """
+        return self._exchange.import_nnunet(folder, cohortFolder, Waiting(waitForCompletion, onDone, onProgress))
+
+    def importNnunetPredictions(
+        self,
+        volumeNodes: Sequence,
+        folder: str | Path,
+        predictionsFolder: str | Path,
+        runName: str = NNUNET_RUN,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list | Job:
+        """Show nnU-Net's predictions of volumes; returns a new segmentation node for each volume that has one.
+
+        `folder` is the dataset that nnU-Net was trained on: structures are matched by the names there. Drawn slices
+        stay as drawn. The predictions are kept in the cohort folder as those of `runName`, which `fillBetweenSlices`
+        takes as one of its `earlier` results.
+        """
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._exchange.import_nnunet_predictions(volumeNodes, folder, predictionsFolder, runName, waiting)
+
+    def exportBundle(
+        self,
+        runName: str,
+        folder: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Exchanged | Job:
+        """Write the 3D model of a finished run as a MONAI bundle, which MONAI's own runner executes."""
+        return self._exchange.export_bundle(runName, folder, Waiting(waitForCompletion, onDone, onProgress))
+
+    def importBundle(
+        self,
+        folder: str | Path,
+        runName: str = "",
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> str | Job:
+        """Import a MONAI bundle that `exportBundle` wrote, as a finished run; returns the run's name.
+
+        By default it is named like the folder.
+        """
+        return self._exchange.import_bundle(folder, runName, Waiting(waitForCompletion, onDone, onProgress))
 
     # --- for scripts that write the cohort folder themselves ------------------------------------------------------
 

@@ -64,14 +64,14 @@ class Recommending:
         params = {"cohort": str(self._session.cohort_folder), "runs": list(run_names)}
         return self._session.do("agreement", params, lambda answer: answer, waiting)
 
-    def write_picture(self, volume_nodes: Sequence, path: str | Path, features: str, waiting: Waiting):
+    def write_picture(self, volume_nodes: Sequence, path: str | Path, features: str, waiting: Waiting, device: str):
         """Write a map of all slices as PNG: see `ConsoleLogic.writeSlicePicture`."""
 
         def prepare():
             params = yield from self._export.request(volume_nodes, path=str(Path(path).expanduser().absolute()))
             to_do = {scene.case_of(node): scene.ledger_of(node).todo for node in volume_nodes}
             self._session.cohort().save_recommended(to_do)
-            return {**params, "features": features}
+            return {**params, "features": features, "device": device}
 
         return self._session.do("picture", prepare(), lambda answer: answer, waiting)
 

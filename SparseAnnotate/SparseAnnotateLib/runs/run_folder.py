@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..core import RunError
 from ..core.atomic_files import append_line, write_text
 from ..core.case_names import file_stem
-from ..core.cohort_layout import OLD_PLAN_FILE, PLAN_FILE, run_plan_path
+from ..core.cohort_layout import CARD_FILE, OLD_PLAN_FILE, PLAN_FILE, run_plan_path
 from ..core.errors import BadInputError
 from ..core.messages import _
 from ..core.strict_json import read_json, to_text, write_json
@@ -27,7 +27,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self.card_path = path / "card.json"
+        self.card_path = path / CARD_FILE
         self.metrics_path = path / "metrics.jsonl"
         self.labels_folder = path / "labels"
 

@@ -42,7 +42,7 @@ from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
 from .node_names import watch_names
 from .opened_case import OpenedCase, opened_case, opened_volumes, unnamed_values
-from .opening import OpenedNodes, opening_case
+from .opening import OpenedNodes, opening_case, with_unnamed
 from .provenance import (
     computing_provenance,
     hide_provenance,
@@ -228,6 +228,7 @@ __all__ = [
     "watch_segmentation",
     "watch_slice_views",
     "whole_slice",
+    "with_unnamed",
     "worklist_item",
     "worklist_of",
     "written_mark",

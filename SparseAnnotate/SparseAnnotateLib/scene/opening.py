@@ -81,7 +81,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
             )
         )
     yield
-    names = _with_unnamed(labels, annotation.label_values())
+    names = with_unnamed(labels, annotation.label_values())
     nodes.volume = _volume_node(case, array, geometry.matrix)
     yield
     in_scene = _with_structures(annotation, tuple(names.values()))
@@ -156,7 +156,7 @@ def _with_structures(annotation: SparseAnnotation, names: tuple[str, ...]) -> Sp
     return replace(annotation, ledger=Ledger(tuple(entries)))
 
 
-def _with_unnamed(names: Mapping[int, str], values: list[int]) -> dict[int, str]:
+def with_unnamed(names: Mapping[int, str], values: list[int]) -> dict[int, str]:
     """The names of all values: a value without a name is its own name. Raises CohortError if another one has it."""
     unnamed = {value: str(value) for value in values if value not in names}
     for value, name in unnamed.items():
@@ -173,7 +173,7 @@ def _open_reference(nodes: OpenedNodes, cohort: Cohort, case: str) -> None:
     labels = cohort.reference(case)
     found = [value for value in np.unique(labels).tolist() if value]
     name = _("{volume} reference").format(volume=nodes.volume.GetName())
-    names = _with_unnamed(cohort.labels, found)
+    names = with_unnamed(cohort.labels, found)
     nodes.reference = new_segmentation(str(name), labels, names, nodes.volume, like=nodes.drawing)
     nodes.reference.GetDisplayNode().SetVisibility(False)
 
@@ -198,12 +198,12 @@ def _open_result(
     geometry = annotation.geometry
     labels = read_labels(path, geometry)
     found = [value for value in np.unique(labels).tolist() if value]
-    names = _with_unnamed(names_from_facts(facts) or cohort.labels, found)
+    names = with_unnamed(names_from_facts(facts) or cohort.labels, found)
     name = slicer.mrmlScene.GenerateUniqueName(f"{nodes.volume.GetName()} {made_by}")
     node = new_segmentation(name, labels, names, nodes.volume, like=nodes.drawing)
     set_made_by(node, made_by)
     set_method(node, Origin.from_facts(facts).method)
-    own = _with_unnamed(cohort.labels, annotation.label_values())
+    own = with_unnamed(cohort.labels, annotation.label_values())
     in_scene = _with_structures(annotation, tuple(segment_names(nodes.drawing)))
     store_origin(node, origin_now(nodes.volume, in_scene, own))
     nodes.results.append(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core import BadInputError, Cohort, Watch
+from ..core import Exchanged as Exchanged
 from ..core.messages import _
 from ..learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset
 from ..learning.exchange.nnunet_predictions import import_nnunet_predictions
@@ -58,15 +59,6 @@ class ImportBundleRequest:
     run: str
     folder: str
     state: str | None = None
-
-
-@dataclass(frozen=True)
-class Exchanged:
-    """What was written or read: its path, its cases, and warnings about what could not be exchanged."""
-
-    path: str
-    cases: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def export_nnunet(request: ExportNnunetRequest, watch: Watch) -> Exchanged:

@@ -320,6 +320,35 @@ def test_without_a_strategy_the_default_one_recommends(mrml, logic):
     assert [item.index for item in logic.recommendSlices([volume], density=0.2)] == [item.index for item in chosen]
 
 
+def test_data_and_models_are_exchanged_from_the_console(mrml, logic, tmp_path):
+    volume, labels = add_ball(mrml)
+    draw(mrml, logic, volume, labels, logic.recommendSlices([volume], density=0.25))
+    for exchange in (
+        lambda: logic.exportNnunet([volume], ""),
+        lambda: logic.importNnunet(tmp_path, " "),
+        lambda: logic.importNnunetPredictions([volume], tmp_path, ""),
+        lambda: logic.importBundle(""),
+    ):
+        with pytest.raises(BadInputError, match="No folder is given"):
+            exchange()
+    # No case would be taken for all cases of the folder.
+    with pytest.raises(BadInputError, match="No volume is given"):
+        logic.exportNnunet([], tmp_path / "Dataset501_Ball")
+    written = logic.exportNnunet([volume], tmp_path / "Dataset501_Ball")
+    assert (written.path, len(written.cases)) == (str(tmp_path / "Dataset501_Ball"), 1)
+    made = logic.importNnunet(written.path, tmp_path / "again")
+    assert made.cases == written.cases
+    with pytest.raises(SparseAnnotateError, match="contains no prediction"):
+        logic.importNnunetPredictions([volume], written.path, tmp_path)
+    with pytest.raises(SparseAnnotateError, match="does not exist"):
+        logic.exportBundle("never trained", tmp_path / "bundle")
+    run = logic.train([volume], settings={**QUICK_TRAINING, "iterations": 2})
+    assert logic.exportBundle(run, tmp_path / "bundle").path == str(tmp_path / "bundle")
+    assert logic.importBundle(tmp_path / "bundle") == "bundle"
+    assert logic.runs() == [run, "bundle"]
+    assert dice(*(array_of(mrml, logic.segment([volume], name)[0], volume) for name in (run, "bundle"))) == 1.0
+
+
 def test_a_volume_removed_while_slices_are_chosen_leaves_nothing_behind(mrml, logic):
     from SparseAnnotateLib import scene
 

@@ -57,19 +57,20 @@ def test_the_scopes_of_the_panel_are_scopes(panel):
     from SparseAnnotate import PANEL_SCOPES
     from SparseAnnotateLib.gui.panel_choices import panel_scopes
 
-    assert offered(panel.ui.scopeSelector) == ["Each plane", "Whole cohort"]
-    assert list(panel_scopes()) == PANEL_SCOPES == ["plane", "cohort"]
-    assert set(PANEL_SCOPES) <= {scope.value for scope in SCOPES}
+    assert offered(panel.ui.scopeSelector) == ["Each plane", "Each volume", "Whole cohort"]
+    assert list(panel_scopes()) == PANEL_SCOPES == [scope.value for scope in SCOPES]
 
 
 def test_every_stored_choice_of_the_panel_has_a_label_and_an_explanation(panel):
-    from SparseAnnotate import BUDGETS
-    from SparseAnnotateLib.gui.panel_choices import budget_units, starts
+    from SparseAnnotate import BUDGETS, PLAN_DIMENSIONS, PLAN_TARGETS
+    from SparseAnnotateLib.gui.panel_choices import budget_units, plan_dimensions, plan_targets, starts
     from SparseAnnotateLib.logic import STARTS
 
     for selector, parts, stored in (
         (panel.ui.budgetKindSelector, budget_units(), BUDGETS),
         (panel.ui.startSelector, starts(), STARTS),
+        (panel.ui.planDimensionsSelector, plan_dimensions(), PLAN_DIMENSIONS),
+        (panel.ui.planTargetSelector, plan_targets(), PLAN_TARGETS),
     ):
         assert list(parts) == stored
         assert offered(selector) == [part.label for part in parts.values()]
@@ -86,11 +87,11 @@ def test_the_stored_unit_counts_and_not_its_label(panel):
 
 
 def test_devices_have_labels_and_the_name_is_stored(panel):
-    panel.panel.train.show_devices(["auto", "cuda:1", "mps", "cpu"])
+    panel.panel.environment.show_devices(["auto", "cuda:1", "mps", "cpu"])
     assert offered(panel.ui.deviceSelector) == ["Automatic", "GPU (cuda:1)", "Apple GPU", "CPU"]
     panel.ui.deviceSelector.setCurrentText("GPU (cuda:1)")
     assert panel.widget.logic.getParameterNode().device == "cuda:1"
-    panel.panel.train.show_devices(["auto", "cpu"])
+    panel.panel.environment.show_devices(["auto", "cpu"])
     assert offered(panel.ui.deviceSelector) == ["Automatic", "CPU", "GPU (cuda:1)"]
     assert panel.ui.deviceSelector.currentText == "GPU (cuda:1)"
 

@@ -65,6 +65,9 @@ def test_a_column_of_360_pixels_is_enough_whatever_is_open(panel, window):
         getattr(panel.ui, name).visible = True
     panel.ui.offerFrame.visible = panel.ui.geometryFrame.visible = panel.ui.jobFrame.visible = True
     panel.ui.geometryLabel.text = panel.ui.jobLabel.text = LONG
+    for group in (panel.ui.moreChoicesGroup, panel.ui.advancedTrainingGroup, panel.ui.advancedRunGroup):
+        group.collapsed = False
+    panel.ui.strategySelector.setCurrentText("Uncertainty")
     for step in panel.panel.steps.values():
         panel.panel.open(step)
         settle(panel)

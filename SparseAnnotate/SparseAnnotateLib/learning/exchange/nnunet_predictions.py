@@ -32,8 +32,13 @@ def import_nnunet_predictions(
     Labels are mapped to the cohort's values by their names in the dataset's dataset.json, see `_values_by_name`; drawn
     slices stay as drawn. All predictions are checked before the first is written.
 
-    Raises BadInputError when there is no prediction, or one holds a structure that the cohort does not have.
+    Raises BadInputError when there is no prediction, or one holds a structure that the cohort does not have, or `run`
+    is a trained run of the cohort, which has predictions of its own.
     """
+    if run in cohort.runs():
+        raise BadInputError(
+            _("'{run}' is a trained run of the cohort. Choose another name for the predictions.").format(run=run)
+        )
     dataset = read_nnunet_dataset(Path(dataset_folder))
     paths = {case.name: Path(folder) / f"{file_stem(case.name)}{dataset.ending}" for case in cohort.select(cases)}
     found = [name for name, path in paths.items() if path.is_file()]

@@ -85,11 +85,11 @@ class UncertaintyEstimator:
                 _("The uncertainty of one run needs at least 2 samples, not {samples}.").format(samples=samples)
             )
         for folder, card in zip(self._folders, self._cards, strict=True):
-            if card.classes != self._cards[0].classes:
+            if _structures(card) != _structures(self._cards[0]):
                 raise BadInputError(
                     _(
                         "The runs '{first}' and '{second}' have learned different labels, so their predictions cannot "
-                        "be compared."
+                        "be compared. Choose runs that were trained on the same structures."
                     ).format(first=self._folders[0].name, second=folder.name)
                 )
         self._device = chosen_device(device).device
@@ -110,7 +110,8 @@ class UncertaintyEstimator:
     def _loaded(self, folder: RunFolder, card: RunCard) -> list[TrainedModel]:
         dropout = 0.0
         if len(self._folders) == 1 and not self._heterogeneous:
-            dropout = folder.plan().settings.dropout or _INJECTED_DROPOUT
+            # An imported run has no plan.
+            dropout = (folder.plan().settings.dropout if folder.is_started else 0.0) or _INJECTED_DROPOUT
         models = loaded_models(folder, card, self._device, dropout)
         if dropout > 0:
             for model in models:
@@ -205,6 +206,11 @@ class _Moments:
         total, squares = self._sums_of_all()
         mean = total / self.count
         return (squares / self.count - mean.square()).clamp_min_(0.0).mean(0) * 4.0
+
+
+def _structures(card: RunCard) -> list[tuple[int, str | None]]:
+    """Label value and name of each structure: an imported run may have other structures under the same values."""
+    return [(value, card.label_names.get(value)) for value in card.classes]
 
 
 def _weighted_areas(uncertainty: np.ndarray, labels: np.ndarray, geometry: VolumeGeometry, axis: int) -> np.ndarray:
