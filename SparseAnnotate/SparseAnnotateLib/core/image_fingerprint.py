@@ -74,6 +74,14 @@ def current_fingerprint(path: str | Path, known: KeptFingerprint | None = None) 
     return KeptFingerprint(stamps if all(map(is_settled, stamps)) else (), digest.hexdigest()[:24])
 
 
+def joined_fingerprint(marks: Sequence[tuple[str, str]]) -> str:
+    """One fingerprint for the images of several channels, each a name and a fingerprint; that of a single image."""
+    if len(marks) == 1:
+        return marks[0][1]
+    text = "\n".join(f"{name}\t{mark}" for name, mark in marks)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
 def content_fingerprint(files: Sequence[Path]) -> str:
     """16 hexadecimal digits from the sizes and contents of files, in this order.
 

@@ -196,4 +196,9 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
 
 
 def _image(cohort: Cohort, name: str) -> np.ndarray:
-    return cohort.image(name)[0]
+    """(K, J, I), or, where there are several channels, (C, K, J, I) of those that the case has."""
+    image, geometry = cohort.image(name)
+    further = list(cohort.channel_paths(name))[1:]
+    if not further:
+        return image
+    return np.stack([image, *(cohort.channel_image(name, channel, geometry) for channel in further)])

@@ -116,6 +116,13 @@ def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions
     clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
     run = _run_folder(request)
     card = run.card()
+    if card.image_channels > 1:
+        raise BadInputError(
+            _(
+                "The run '{run}' needs several channels ({channels}), and these scans have one each. Make a cohort of "
+                "the scans ('sparse-annotate create ... --channels'), and label that."
+            ).format(run=run.name, channels=", ".join(card.channels))
+        )
     watch.step(0.0, _("looking for scans"))
     paths = scans_to_label(request.scans, request.name_from == "parent")
     names = scan_names(paths, request.name_from == "parent")
