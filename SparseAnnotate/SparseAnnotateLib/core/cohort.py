@@ -264,6 +264,18 @@ class Cohort(CohortLayout):
             self._update_file(lambda file: replace(file, cases=(*(c for c in file.cases if c.name != name), case)))
         return case
 
+    def use_channels(self, channels: Sequence[str]) -> None:
+        """Give a cohort without cases these channels. Raises CohortError when one with cases has others."""
+        channels = check_channels(channels)
+        if not self.file.cases and channels != self.file.channels:
+            with self.locked("naming the channels"):
+                self._update_file(lambda file: file if file.cases else replace(file, channels=channels))
+        require_same_channels(self.file, channels)
+
+    def path_for_channel(self, name: str, channel: str) -> Path:
+        """Where the image of a further channel of a case is written."""
+        return self.folder / "images" / f"{self._stem(name)} {channel}.nrrd"
+
     def add_cases(
         self, cases: Sequence[Case], labels: dict[int, str] | None = None, channels: Sequence[str] = ()
     ) -> None:

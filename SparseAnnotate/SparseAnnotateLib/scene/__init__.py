@@ -17,6 +17,7 @@ from .annotations import (
     written_mark,
 )
 from .changed_labels import changed_part
+from .channel_volumes import channel_images_of, channel_names, further_channels, is_further_channel, set_channels
 from .confidence import (
     confidence_of,
     hide_confidence,
@@ -128,6 +129,8 @@ __all__ = [
     "brush_for_correcting",
     "case_of",
     "changed_part",
+    "channel_images_of",
+    "channel_names",
     "computing_provenance",
     "confidence_of",
     "copy_on_volume_grid",
@@ -142,6 +145,7 @@ __all__ = [
     "exporting_case",
     "exporting_fill",
     "figures_of",
+    "further_channels",
     "geometry_of",
     "geometry_problem",
     "grid_of",
@@ -156,6 +160,7 @@ __all__ = [
     "is_confidence",
     "is_current",
     "is_exported",
+    "is_further_channel",
     "jump_to_slice",
     "knowledge_mark",
     "label_values",
@@ -193,6 +198,7 @@ __all__ = [
     "segment_editor_node",
     "segment_ids",
     "segment_names",
+    "set_channels",
     "set_made_by",
     "set_method",
     "show_corrections",
