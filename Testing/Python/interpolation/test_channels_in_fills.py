@@ -92,3 +92,5 @@ def test_the_fill_of_a_case_uses_the_channels_it_has(tmp_path):
         labels = read_labels(result.path, GEOMETRY)
         expected = walked(SHOWN) if result.case == "both" else walked(NOISE)
         assert np.array_equal(labels, expected)
+        said = "'one' has no image of 'shown', so the fill does not use it."
+        assert (said in result.warnings) == (result.case == "one")

@@ -34,9 +34,7 @@ def two_channels(tmp_path):
         images = [(rng.normal(size=SHAPE) * 10 + scale * LABELS).astype(np.float32) for scale in (60.0, -90.0)]
         write_image(tmp_path / f"{name} T1.nrrd", images[1], GEOMETRY)
         cohort.add_case(name, images[0], GEOMETRY, further={"T1": tmp_path / f"{name} T1.nrrd"})
-    cohort.save_annotation(
-        "drawn", SparseAnnotation.from_slices(2 * LABELS, GEOMETRY, Plane.AXIAL, range(2, 16, 3))
-    )
+    cohort.save_annotation("drawn", SparseAnnotation.from_slices(2 * LABELS, GEOMETRY, Plane.AXIAL, range(2, 16, 3)))
     return cohort
 
 

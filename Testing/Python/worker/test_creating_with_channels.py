@@ -9,8 +9,10 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Cohort, VolumeGeometry
+from SparseAnnotateLib.core import Cohort, Plane, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.selection import FeatureSettings
+from SparseAnnotateLib.worker.recommend_request import cohort_features
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 CHANNELS = ("--channels", "FLAIR=_flair", "T1=_t1")
@@ -98,3 +100,26 @@ def test_added_cases_need_the_same_channels(scans, tmp_path, capsys):
     assert "has FLAIR, T1, and the images to add have no channels with names" in said
     assert "the images to add have FLAIR. Name the same channels" in said
     assert [case.name for case in Cohort.open(tmp_path / "c").cases] == ["a", "b"]
+
+
+def test_slices_are_compared_by_all_channels_that_every_case_has(scans, tmp_path):
+    """Only the second channel differs between two halves of the slices."""
+    halves = np.zeros((24, 28, 32), np.float32)
+    halves[12:, :14] = 50.0
+    for name in "ab":
+        write_image(scans / f"{name}_flair.nii.gz", noisy_image(np.zeros((24, 28, 32), np.uint8)), GEOMETRY)
+        write_image(scans / f"{name}_t1.nii.gz", halves + noisy_image(np.zeros((24, 28, 32), np.uint8), 1), GEOMETRY)
+    assert main(["create", str(tmp_path / "c"), str(scans), *CHANNELS]) == 0
+    cohort = Cohort.open(tmp_path / "c")
+
+    def contrast():
+        found = cohort_features(cohort, ["a", "b"], [Plane.AXIAL], FeatureSettings(), Watch())["a"][Plane.AXIAL]
+        units = found / np.linalg.norm(found, axis=1, keepdims=True)
+        alike = units @ units.T
+        return float(alike[12:, 12:].mean() - alike[:12, 12:].mean())
+
+    assert contrast() > 0.5
+    both = cohort_features(cohort, ["a", "b"], [Plane.AXIAL], FeatureSettings(), Watch())["a"][Plane.AXIAL].shape[1]
+    cohort.add_case("c", cohort.image_path("a"))
+    one = cohort_features(cohort, ["a", "c"], [Plane.AXIAL], FeatureSettings(), Watch())["a"][Plane.AXIAL].shape[1]
+    assert one < both
