@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .case_names import normal_name
+from .case_names import check_name, file_stem, normal_name, usable_case_name
 from .decathlon import case_name
 from .errors import BadInputError
 from .geometry import VolumeGeometry
@@ -31,13 +31,20 @@ def check_channels(names: Sequence[str]) -> tuple[str, ...]:
             )
         )
     for name in found:
-        if not name or any(character in '/\\:*?"<>|' or ord(character) < 32 for character in name):
-            raise BadInputError(
-                _("A channel cannot be named '{name}'. Use letters and numbers, for example FLAIR.").format(name=name)
-            )
+        check_name(name, _("A channel"))
         if sum(name.casefold() == other.casefold() for other in found) > 1:
             raise BadInputError(_("Two channels are named '{name}'. Give each its own name.").format(name=name))
     return found
+
+
+def usable_channels(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of channels close to those that another program has written, such as 'T2*'. Raises as `check_channels`."""
+    return check_channels([usable_case_name(name) for name in names])
+
+
+def channel_folder(channel: str) -> str:
+    """The folder in a cohort folder for the images of a further channel."""
+    return f"channels/{file_stem(channel)}"
 
 
 def parsed_channels(items: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ A cohort made by SparseAnnotate::
 
     cohort.json                  name, labels, cases (image path, reference path)
     images/, references/         <case> and an image ending; when they lie in the cohort folder
+    channels/<channel>/          the same of further channels
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
     annotations/undecided/<case>.nrrd   voxels of drawn slices without a decision, if there are any
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
@@ -35,7 +36,7 @@ import numpy as np
 
 from .annotation import SparseAnnotation
 from .case_names import check_name, collision_key, normal_name
-from .channels import check_channels, on_grid_of_channels, require_grid_of_channel
+from .channels import channel_folder, check_channels, on_grid_of_channels, require_grid_of_channel
 from .cohort_file import (
     COHORT_FILE,
     Case,
@@ -274,7 +275,7 @@ class Cohort(CohortLayout):
 
     def path_for_channel(self, name: str, channel: str) -> Path:
         """Where the image of a further channel of a case is written."""
-        return self.folder / "images" / f"{self._stem(name)} {channel}.nrrd"
+        return self.folder / channel_folder(channel) / f"{self._stem(name)}.nrrd"
 
     def add_cases(
         self, cases: Sequence[Case], labels: dict[int, str] | None = None, channels: Sequence[str] = ()

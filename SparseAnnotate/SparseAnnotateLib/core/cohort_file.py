@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from .case_names import name_collisions, names_of_files, normal_name, usable_case_name
+from .channels import usable_channels
 from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
 from .messages import _
@@ -65,7 +66,8 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
         file, state = read_json(folder / COHORT_FILE, CohortFile), folder
         cases = tuple(replace(case, name=normal_name(case.name)) for case in file.cases)
     elif (folder / DATASET_FILE).is_file():
-        name, labels, found, channels = read_decathlon(folder)
+        name, labels, found, modalities = read_decathlon(folder)
+        channels = usable_channels(modalities)
         file, state = CohortFile(name, labels, channels=channels), folder / "SparseAnnotate"
         cases = _named_cases(found, len(channels) > 1)
     else:

@@ -11,7 +11,13 @@ import numpy as np
 
 from ..core import BadInputError, Case, Cohort, CohortError
 from ..core.case_names import file_stem
-from ..core.channels import check_channels, grouped_by_channel, require_grid_of_channel, resampled_to_channel
+from ..core.channels import (
+    channel_folder,
+    check_channels,
+    grouped_by_channel,
+    require_grid_of_channel,
+    resampled_to_channel,
+)
 from ..core.decathlon import case_name
 from ..core.geometry import VolumeGeometry
 from ..core.image_intake import ImportMode, import_image, is_same_image
@@ -114,16 +120,16 @@ class CaseChannels:
         geometry = read_geometry(self.images[number]) if self.further[number] else None
         further = {}
         for channel, path in self.further[number].items():
-            stem = f"{file_stem(case.name)} {channel}"
+            stem, kind = file_stem(case.name), channel_folder(channel)
             if geometry is not None and self.resample and not _has_same_voxels(path, geometry):
                 array, own = read_image(path)
-                target = folder / "images" / f"{stem}.nrrd"
+                target = folder / kind / f"{stem}.nrrd"
                 write_image(target, _resampled(path, array, own, geometry), geometry)
                 made.append(target)
                 _LOG.warning(f"Resampled '{path}' to the grid of '{self.images[number]}': '{target}'.")
                 further[channel] = target.relative_to(folder).as_posix()
                 continue
-            further[channel] = import_image(path, folder, "images", stem, import_mode, made)
+            further[channel] = import_image(path, folder, kind, stem, import_mode, made)
         return replace(case, further=further, is_4d=self.is_4d)
 
     def require_same(self, known: Cohort, number: int, name: str) -> None:

@@ -55,6 +55,16 @@ def test_each_channel_is_read_by_its_name(two_channels, tmp_path):
     assert np.array_equal(two_channels.image("a")[0], FLAIR)
 
 
+def test_files_of_channels_cannot_be_those_of_another_case(two_channels):
+    """A case is called like the file of a channel of another one."""
+    other = FLAIR + 7
+    two_channels.add_case("a T1", other, GEOMETRY)
+    path = two_channels.path_for_channel("a", "T1")
+    assert path != two_channels.image_path("a T1")
+    write_image(path, T1, GEOMETRY)
+    assert np.array_equal(two_channels.image("a T1")[0], other)
+
+
 def test_a_missing_channel_is_said_by_case(two_channels):
     assert list(two_channels.channel_paths("b")) == ["FLAIR"]
     with pytest.raises(BadInputError, match="case 'b' has no image of the channel 'T1'"):
@@ -124,14 +134,14 @@ def test_a_decathlon_folder_with_several_modalities_has_channels(tmp_path):
     content = {
         "name": "tumors",
         "labels": {"0": "background", "1": "tumor"},
-        "modality": {"1": "T1w", "0": "FLAIR"},
+        "modality": {"1": "T1w*", "0": "FLAIR"},
         "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
     }
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     cohort = Cohort.open(tmp_path)
-    assert cohort.channels == ("FLAIR", "T1w")
+    assert cohort.channels == ("FLAIR", "T1w_")
     geometry = cohort.geometry("a")
-    assert np.array_equal(cohort.channel_image("a", "T1w", geometry), T1.astype(np.float32))
+    assert np.array_equal(cohort.channel_image("a", "T1w_", geometry), T1.astype(np.float32))
     assert np.array_equal(cohort.reference("a"), ball())
     assert len(cohort.image_fingerprint("a")) == 24
 
@@ -141,8 +151,8 @@ def test_a_decathlon_folder_with_several_modalities_has_channels(tmp_path):
     [
         ([f"c{n}" for n in range(9)], "at most 8 channels, not 9"),
         (["FLAIR", "flair"], "Two channels are named 'FLAIR'"),
-        (["", "T1"], "cannot be named ''"),
-        (["a/b"], "cannot be named 'a/b'"),
+        (["", "T1"], "A channel cannot be called '': the name is empty"),
+        (["a/b"], "A channel cannot be called 'a/b'"),
     ],
 )
 def test_names_of_channels_are_checked(names, words):

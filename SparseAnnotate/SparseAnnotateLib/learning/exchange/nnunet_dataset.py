@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.channels import check_channels
+from ...core.channels import usable_channels
 from ...core.decathlon import DATASET_FILE, is_left_by_macos, read_dataset_file
 from ...core.errors import BadInputError, CohortError
 from ...core.messages import _
@@ -52,7 +52,7 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
                 path=path, numbers=", ".join(map(str, sorted(by_number)))
             )
         )
-    channels = check_channels([by_number[number] for number in sorted(by_number)]) if len(by_number) > 1 else ()
+    channels = usable_channels([by_number[number] for number in sorted(by_number)]) if len(by_number) > 1 else ()
     if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
         raise BadInputError(
             _("'{path}' has labels that are regions; SparseAnnotate supports one label per voxel.").format(path=path)
