@@ -266,8 +266,13 @@ class Cohort(CohortLayout):
         return case
 
     def use_channels(self, channels: Sequence[str]) -> None:
-        """Give a cohort without cases these channels. Raises CohortError when one with cases has others."""
+        """Give a cohort without cases these channels, for a case that has them.
+
+        Raises CohortError when a cohort with cases has others. A case may lack some of them, but not the first.
+        """
         channels = check_channels(channels)
+        if channels[:1] == self.file.channels[:1] and set(channels) <= set(self.file.channels) and channels:
+            return
         if not self.file.cases and channels != self.file.channels:
             with self.locked("naming the channels"):
                 self._update_file(lambda file: file if file.cases else replace(file, channels=channels))

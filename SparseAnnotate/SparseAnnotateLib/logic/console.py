@@ -336,7 +336,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         The first one is `volumeNode`, in which slices are drawn. All must show the same patient in the same position; a
         volume on another grid is resampled to the first one's, as a new volume, and a sentence says so. Fills and
         models then see all channels. All cases of a cohort folder have the same channels; they may be missing in some.
-        With only {"FLAIR": volumeNode} the volume is a case by itself again.
+        With {"FLAIR": volumeNode} alone the case lacks the others; with {} the volume is a case without channels again.
         """
         return scene.set_channels(volumeNode, channels)
 

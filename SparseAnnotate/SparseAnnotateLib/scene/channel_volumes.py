@@ -48,14 +48,18 @@ def set_channels(volume_node, channels: Mapping[str, Any]) -> list[str]:
     A channel on another grid is resampled once to the first one's grid by linear interpolation, as a new volume.
 
     Args:
-        volume_node: the volume that is drawn on. channels: name to volume; the first one is `volume_node`, or only it
-            for a case by itself again.
+        volume_node: the volume that is drawn on.
+        channels: name to volume; the first one is `volume_node`. Only that one for a case that lacks all others; none
+            for a case of a single image without channels.
 
     Raises BadInputError when names or volumes cannot be used; then nothing has been changed.
     """
     names = check_channels(tuple(channels))
     nodes = list(channels.values())
-    if not nodes or nodes[0] is not volume_node:
+    if not nodes:
+        _forget(volume_node)
+        return []
+    if nodes[0] is not volume_node:
         raise BadInputError(
             _("The first channel must be the volume that is drawn on, '{volume}'.").format(volume=volume_node.GetName())
         )
@@ -86,12 +90,20 @@ def set_channels(volume_node, channels: Mapping[str, Any]) -> list[str]:
                     volume=node.GetName(), first=volume_node.GetName(), made=on_grid.GetName()
                 )
             )
+    _forget(volume_node)
     # A role for each: of several references in one role, those after a removed one would move up.
-    for place in range(MOST_CHANNELS):
-        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", made[place].GetID() if place < len(made) else None)
-    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID() if made else None)
-    volume_node.SetAttribute(_NAMES_ATTRIBUTE, to_text(list(names)) if made else None)
+    for place, node in enumerate(made):
+        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", node.GetID())
+    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
+    volume_node.SetAttribute(_NAMES_ATTRIBUTE, to_text(list(names)))
     return notes
+
+
+def _forget(volume_node) -> None:
+    for place in range(MOST_CHANNELS):
+        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", None)
+    volume_node.SetNodeReferenceID(_SELF_ROLE, None)
+    volume_node.SetAttribute(_NAMES_ATTRIBUTE, None)
 
 
 def channel_images_of(volume_node) -> np.ndarray:

@@ -94,7 +94,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
             nodes.notes.append(
                 _("The case '{case}' has no image of the channel '{channel}'.").format(case=case, channel=channel)
             )
-    if nodes.channels:
+    if cohort.channels:
         set_channels(nodes.volume, {cohort.channels[0]: nodes.volume, **nodes.channels})
     in_scene = _with_structures(annotation, tuple(names.values()))
     nodes.drawing = _drawing(nodes.volume, in_scene, names, corrections)

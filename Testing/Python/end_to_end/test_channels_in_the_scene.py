@@ -60,8 +60,10 @@ def test_a_fill_sees_the_channel_that_shows_the_structure(mrml, logic, volumes):
     mrml.util.updateVolumeFromArray(other, NOISE)
     assert np.array_equal(filled(mrml, logic, volume), before)
     logic.setChannels(volume, {"T1": volume})
-    assert logic.channels(volume) == {}
+    assert logic.channels(volume) == {"T1": volume}
     assert logic.panel.volumes() == [volume, other]
+    logic.setChannels(volume, {})
+    assert logic.channels(volume) == {}
 
 
 def test_a_result_is_out_of_date_when_a_channel_has_changed(mrml, logic, volumes):
@@ -109,7 +111,6 @@ def test_channels_that_cannot_be_are_refused(mrml, logic, volumes):
     volume, other = volumes
     for channels, words in (
         ({"T1": other, "FLAIR": volume}, "first channel must be the volume that is drawn on, 'noise'"),
-        ({}, "first channel must be"),
         ({"T1": volume, "T2": volume}, "'noise' is given for two channels"),
         ({"T1": volume, "t1": other}, "Two channels are named"),
         ({f"c{n}": volume for n in range(9)}, "at most 8 channels"),
@@ -145,12 +146,32 @@ def test_a_cohort_of_several_channels_is_opened_with_all_of_them(mrml, logic, tm
     first, second = logic.openCohort(tmp_path / "made")
     assert list(logic.channels(first)) == ["T1", "FLAIR"]
     assert np.array_equal(mrml.util.arrayFromVolume(logic.channels(first)["FLAIR"]), SHOWN)
-    assert logic.channels(second) == {}
+    assert logic.channels(second) == {"T1": second}
     assert "The case 'b' has no image of the channel 'FLAIR'." in logic.openingNotes()
     assert logic.panel.volumes() == [first, second]
     filled(mrml, logic, first)
     logic.markEmpty(first, "axial", 0)
     assert Cohort.open(tmp_path / "made").annotation("a").ledger.is_decided(Plane.AXIAL, 0)
+
+
+def test_a_case_may_lack_a_channel_that_others_have(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    second = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "second")
+    logic.setChannels(second, {"T1": second, "FLAIR": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "flair")})
+    third = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")
+    logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 2}, preset="quick")
+    logic.segment([second], "r")
+    logic.setChannels(third, {"T1": third, "T2": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "t2")})
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have T1, T2"):
+        logic.segment([third], "r")
+    logic.setChannels(third, {"T1": third})
+    with pytest.raises(SparseAnnotateError, match="channel 'FLAIR' is missing in 1 case: 'third"):
+        logic.segment([third], "r")
+    logic.setChannels(third, {"FLAIR": third, "T1": logic.channels(second)["FLAIR"]})
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have FLAIR, T1"):
+        logic.segment([third], "r")
+    assert len(logic.cohort().cases) == 3
 
 
 def test_of_three_channels_the_one_that_is_removed_is_missing(mrml, logic, volumes):
