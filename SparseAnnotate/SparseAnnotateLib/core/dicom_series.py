@@ -1,0 +1,293 @@
+"""The series in DICOM folders, and whether the images of a series make up one volume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dicom_headers import (
+    DICOMDIR_CLASS,
+    SECONDARY_CAPTURE_CLASSES,
+    SEGMENTATION_CLASSES,
+    DicomHeader,
+    DicomSlice,
+)
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .messages import _, counted, listed
+
+# Shares of the distance between slices.
+_SAME_PLACE = 1e-3
+_UNEVEN = 0.05  # headers round positions
+_SAME_DIRECTION = 1e-4
+_MOST_TILTED = 1e-3  # sine, up to which slices count as stacked at right angles; see `geometry`
+
+
+@dataclass(frozen=True, eq=False)
+class DicomSeries:
+    """The images of one series.
+
+    Attributes:
+        headers: of its files. slices: its images, sorted along the normal of the slices where they have a place.
+        left_out: why it is no volume to segment, as a sentence, such as a localizer; '' otherwise.
+        problem: why its volume cannot be used, as a sentence; '' otherwise.
+        notes: sentences on what was left out of it.
+        geometry: of the volume; None without one.
+    """
+
+    headers: tuple[DicomHeader, ...]
+    slices: tuple[DicomSlice, ...]
+    left_out: str = ""
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    geometry: VolumeGeometry | None = None
+
+    @property
+    def uid(self) -> str:
+        return self.headers[0].series_uid
+
+    @property
+    def description(self) -> str:
+        return self.headers[0].description
+
+    @property
+    def folder(self) -> str:
+        """The folder that holds all its files."""
+        return os.path.commonpath([os.path.dirname(os.path.abspath(header.path)) for header in self.headers])
+
+    @property
+    def title(self) -> str:
+        """The series for messages; its description is left out when it names the patient."""
+        first = self.headers[0]
+        is_shown = bool(self.description) and not first.names_patient(self.description)
+        parts = [first.number, first.modality, f"'{self.description}'" if is_shown else "", f"{self.uid or '-'}"]
+        return _("series {parts}").format(parts=" ".join(part for part in parts if part))
+
+    def required_geometry(self) -> VolumeGeometry:
+        """Raises BadInputError, with what is wrong, when the series has no volume."""
+        if self.geometry is None:
+            raise BadInputError(f"{self.title[:1].upper()}{self.title[1:]}: {self.left_out or self.problem}")
+        return self.geometry
+
+
+def series_of(headers: Iterable[DicomHeader]) -> list[DicomSeries]:
+    """The series that files belong to, in the order of their folders and numbers; DICOMDIR files are no series."""
+    groups: dict[str, list[DicomHeader]] = {}
+    for header in headers:
+        if header.sop_class != DICOMDIR_CLASS:
+            groups.setdefault(header.series_uid or header.path, []).append(header)
+    found = [_series(group) for group in groups.values()]
+    return sorted(found, key=lambda one: (one.folder, _number(one.headers[0].number), one.uid))
+
+
+def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[DicomSeries]:
+    """The series with these UIDs or descriptions, or all. Raises BadInputError when nothing has one of them.
+
+    Upper and lower case do not count in descriptions.
+    """
+    if not wanted:
+        return list(found)
+    chosen = []
+    for text in wanted:
+        fitting = [s for s in found if text == s.uid or text.casefold().strip() == s.description.casefold().strip()]
+        if not fitting:
+            known = [s.title for s in found if not s.left_out]
+            raise BadInputError(
+                _(
+                    "No DICOM series has the UID or the description '{text}'. There are: {known}. Write the "
+                    "description as a whole."
+                ).format(text=text, known=listed(known, 10) or _("none with a volume"))
+            )
+        chosen += fitting
+    return [one for one in found if one in chosen]
+
+
+def series_geometry(slices: Sequence[DicomSlice]) -> VolumeGeometry:
+    """The grid of slices that are sorted along their normal. Raises BadInputError when they make up no volume."""
+    positions = np.array([one.position for one in slices])
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    step = (positions[-1] - positions[0]) / (len(slices) - 1)
+    normal = np.cross(row, column)
+    sine = float(np.linalg.norm(np.cross(step / np.linalg.norm(step), normal)))
+    spacing = (slices[0].spacing[1], slices[0].spacing[0], float(np.linalg.norm(step)))
+    direction = np.stack([row, column, step / np.linalg.norm(step)], axis=1)
+    size = (slices[0].size[1], slices[0].size[0], len(slices))
+    try:
+        return VolumeGeometry.from_itk(size, spacing, positions[0], direction)
+    except BadInputError as error:
+        if sine <= _MOST_TILTED:
+            raise
+        raise BadInputError(
+            _(
+                "its slices are not stacked at right angles: they are tilted by {degrees:.3g} degrees (gantry tilt). "
+                "Load it in 3D Slicer, which can straighten it ('Acquisition geometry regularization' in the settings "
+                "of the DICOM module), and save it as NRRD."
+            ).format(degrees=float(np.rad2deg(np.arcsin(min(1.0, sine)))))
+        ) from error
+
+
+def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
+    whole: dict[str, DicomHeader] = {}
+    for header in headers:
+        whole.setdefault(header.sop_uid or header.path, header)
+    notes = []
+    if len(whole) < len(headers):
+        notes.append(
+            counted(
+                len(headers) - len(whole),
+                _("{count} file is a copy of another one of the series and was left out."),
+                _("{count} files are copies of others of the series and were left out."),
+            )
+        )
+    kept = [header for header in whole.values() if not header.is_localizer]
+    if kept and len(kept) < len(whole):
+        count = len(whole) - len(kept)
+        one, many = _("{count} localizer image was left out."), _("{count} localizer images were left out.")
+        notes.append(counted(count, one, many))
+    elif not kept:
+        kept = list(whole.values())
+    slices = tuple(one for header in kept for one in header.slices)
+    found = DicomSeries(tuple(kept), slices, notes=tuple(notes))
+    left_out = _why_left_out(kept, slices)
+    if left_out:
+        return DicomSeries(found.headers, slices, left_out=left_out)
+    try:
+        _require_one_grid(kept, slices)
+        slices = _sorted(slices)
+        _require_even(slices)
+        return DicomSeries(found.headers, slices, notes=found.notes, geometry=series_geometry(slices))
+    except BadInputError as error:
+        return DicomSeries(found.headers, slices, problem=error.message)
+
+
+def _why_left_out(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) -> str:
+    first = headers[0]
+    if first.sop_class in SEGMENTATION_CLASSES:
+        return _("it is a segmentation, which 'sparse-annotate import-drawn' and '--references' take.")
+    if not slices:
+        return _("it holds no images (modality {modality}).").format(modality=first.modality or "?")
+    if any(header.samples != 1 for header in headers):
+        return _(
+            "its images are in color (ultrasound, photographs, screenshots). SparseAnnotate works on one value per "
+            "voxel."
+        )
+    if all(header.is_localizer for header in headers):
+        return _("it is a localizer (scout), not a volume.")
+    if not all(one.has_place for one in slices):
+        if first.sop_class.startswith(SECONDARY_CAPTURE_CLASSES):
+            return _("it is a secondary capture (a screenshot or a scanned picture), without a place in the patient.")
+        return _(
+            "its images have no position, orientation or pixel spacing in the patient (modality {modality}), so they "
+            "make up no volume."
+        ).format(modality=first.modality or "?")
+    if len(slices) < 2:
+        return _("it is a single image, not a volume.")
+    directions = _directions(slices)
+    if len(directions) > 1:
+        return _(
+            "its images lie in {count} different orientations, as those of a localizer; a volume has one. If they are "
+            "several stacks of slices, save each as NRRD in 3D Slicer."
+        ).format(count=len(directions))
+    return ""
+
+
+def _directions(slices: Sequence[DicomSlice]) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for one in slices:
+        direction = np.array(one.orientation)
+        if not any(np.allclose(direction, other, rtol=0, atol=_SAME_DIRECTION) for other in found):
+            found.append(direction)
+    return found
+
+
+def _require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) -> None:
+    cut = [header.path for header in headers if header.is_cut_off]
+    if cut:
+        raise BadInputError(
+            counted(
+                len(cut),
+                _("the file '{path}' is cut off: it is shorter than its voxels. Copy it again."),
+                _("{count} files are cut off, such as '{path}': they are shorter than their voxels. Copy them again."),
+                path=cut[0],
+            )
+        )
+    if min(min(one.spacing) for one in slices) <= 0 or not np.isfinite([one.position for one in slices]).all():
+        raise BadInputError(_("its header has a pixel spacing or a position that is not a usable number."))
+    sizes = sorted({one.size for one in slices})
+    if len(sizes) > 1:
+        shown = ", ".join(f"{columns} x {rows}" for rows, columns in sizes[:4])
+        raise BadInputError(
+            _("its images have different sizes ({sizes} pixels), so they are not one volume.").format(sizes=shown)
+        )
+    spacing = np.array([one.spacing for one in slices])
+    if not np.allclose(spacing, spacing[0], rtol=1e-4, atol=0):
+        raise BadInputError(_("its images have different pixel spacings, so they are not one volume."))
+    if len({header.frame_of_reference_uid for header in headers}) > 1:
+        raise BadInputError(_("its images have different frames of reference: the patient was moved between them."))
+
+
+def _sorted(slices: Sequence[DicomSlice]) -> tuple[DicomSlice, ...]:
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    normal = np.cross(row, column)
+    return tuple(sorted(slices, key=lambda one: float(np.dot(one.position, normal))))
+
+
+def _require_even(slices: Sequence[DicomSlice]) -> None:
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    positions = np.array([one.position for one in slices])
+    heights = positions @ np.cross(row, column)
+    steps = np.diff(heights)
+    usual = float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else 0.0
+    same = steps <= _SAME_PLACE * max(usual, _SAME_PLACE)
+    if same.any():
+        raise BadInputError(_several_at_one_place(slices, same))
+    gaps = steps / usual
+    whole = np.rint(gaps)
+    if (whole > 1).any() and (np.abs(gaps - whole) <= _UNEVEN * np.maximum(whole, 1)).all() and whole.min() >= 1:
+        first = int(np.argmax(whole > 1))
+        raise BadInputError(
+            counted(
+                int((whole - 1).sum()),
+                _("{count} slice is missing: {where}. {remedy}"),
+                _("{count} slices are missing: {where}. {remedy}"),
+                where=_(
+                    "between slices {first} and {second} (of {found}) there are {gap:.4g} mm instead of {usual:.4g}"
+                ).format(first=first + 1, second=first + 2, found=len(slices), gap=float(steps[first]), usual=usual),
+                remedy=_("Copy the series again, with all its files."),
+            )
+        )
+    line = positions[0] + np.linspace(0, 1, len(slices))[:, None] * (positions[-1] - positions[0])
+    if float(np.linalg.norm(positions - line, axis=1).max()) > _UNEVEN * usual:
+        raise BadInputError(
+            _(
+                "its slices are not evenly spaced: {smallest:.4g} to {largest:.4g} mm apart, or shifted sideways. Load "
+                "it in 3D Slicer, which can resample it ('Acquisition geometry regularization' in the settings of the "
+                "DICOM module), and save it as NRRD."
+            ).format(smallest=float(steps.min()), largest=float(steps.max()))
+        )
+
+
+def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str:
+    places = len(slices) - int(np.count_nonzero(same))
+    differing = sorted(
+        {
+            name
+            for number in np.flatnonzero(same).tolist()
+            for name, value in slices[number].variants.items()
+            if value != slices[number + 1].variants.get(name, value)
+        }
+    )
+    sentence = _(
+        "it has {images} images at {places} places: several time points, echoes or the like, of which a case can have "
+        "one."
+    ).format(images=len(slices), places=places)
+    if differing:
+        sentence += " " + _("Images at the same place differ in: {names}.").format(names=listed(differing, 5))
+    return sentence + " " + _("Put the files of one of them into a folder of its own, or save it as NRRD in 3D Slicer.")
+
+
+def _number(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isascii() and text.isdigit() else (1 << 31, text)
