@@ -63,8 +63,8 @@ class DicomSeries:
         """The series for messages; its description is left out when it names the patient."""
         first = self.headers[0]
         is_shown = bool(self.description) and not first.names_patient(self.description)
-        parts = [first.number, first.modality, f"'{self.description}'" if is_shown else "", f"{self.uid or '-'}"]
-        return _("series {parts}").format(parts=" ".join(part for part in parts if part))
+        facts = [first.modality, f"'{self.description}'" if is_shown else "", self.uid]
+        return _("series {number} ({facts})").format(number=first.number or "?", facts=", ".join(filter(None, facts)))
 
     def required_geometry(self) -> VolumeGeometry:
         """Raises BadInputError, with what is wrong, when the series has no volume."""
