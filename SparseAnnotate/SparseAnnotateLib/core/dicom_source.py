@@ -189,18 +189,23 @@ class KnownCodes:
 
 
 def known_codes(cohort: Cohort) -> dict[str, StructureCodes]:
-    """The codes of structures that came with DICOM SEG files or from Slicer. Raises BadInputError on a damaged file."""
-    path = cohort.folder / FOLDER / _CODES_FILE
+    """The codes of structures that came with segmentations or from Slicer. Raises BadInputError on a damaged file."""
+    path = cohort.state_folder / FOLDER / _CODES_FILE
     if not path.is_file():
         return {}
     found = {name: StructureCodes.from_slicer(tag) for name, tag in read_json(path, KnownCodes).structures.items()}
     return {name: codes for name, codes in found.items() if codes is not None}
 
 
-def note_codes(cohort: Cohort, codes: Mapping[str, StructureCodes]) -> None:
-    """Keep the codes of structures that have none yet; the default ones say nothing. Raises FileWriteError."""
-    known = known_codes(cohort)
-    more = {name: found for name, found in codes.items() if name not in known and found != DEFAULT_CODES}
-    if more:
-        tags = {name: found.for_slicer() for name, found in {**known, **more}.items()}
-        write_json(cohort.folder / FOLDER / _CODES_FILE, KnownCodes(tags), checksum=False)
+def note_codes(cohort: Cohort, codes: Mapping[str, StructureCodes], are_newer: bool = False) -> None:
+    """Keep the codes of the cohort's structures; the default ones say nothing. Raises FileWriteError.
+
+    Args:
+        are_newer: they replace the codes that structures have already.
+    """
+    known, ours = known_codes(cohort), set(cohort.labels.values())
+    more = {name: found for name, found in codes.items() if name in ours and found != DEFAULT_CODES}
+    found = {**known, **more} if are_newer else {**more, **known}
+    if found != known:
+        tags = {name: one.for_slicer() for name, one in found.items()}
+        write_json(cohort.state_folder / FOLDER / _CODES_FILE, KnownCodes(tags), checksum=False)

@@ -227,9 +227,9 @@ def _shortened(text: str) -> str:
     return text.replace("\\", "/")[:LONGEST_LABEL]
 
 
-def stacked(masks: Mapping[int, np.ndarray], shape: tuple[int, int, int]) -> np.ndarray:
+def stacked(masks: Mapping[int, np.ndarray]) -> np.ndarray:
     """The voxels of overlapping segments for `write_segmentation`: number of each, from 1, to its (K, J, I) mask."""
-    voxels = np.zeros((*shape, len(masks)), dtype=np.uint8)
+    voxels = np.zeros((*next(iter(masks.values())).shape, len(masks)), dtype=np.uint8)
     for number, mask in masks.items():
         voxels[..., number - 1] = mask
     return voxels

@@ -96,6 +96,5 @@ class DicomMasks:
         """
         file, source = self._files[path], read_source(self._cohort, case)
         labels = read_segmentation(file, geometry, source.frame_of_reference_uid if source else "")
-        ours = set(self._cohort.labels.values())
-        note_codes(self._cohort, {file.names[n]: codes for n, codes in file.codes.items() if file.names[n] in ours})
+        note_codes(self._cohort, {file.names[number]: codes for number, codes in file.codes.items()})
         return file.names, labels

@@ -12,12 +12,13 @@ from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateE
 from ..core.case_names import normal_name
 from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
+from ..core.dicom_source import note_codes
 from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
 from ..core.messages import _, counted, listed
 from ..core.planes import slice_layer
 from ..core.scan_files import image_files
-from ..core.segment_names import read_label_names
+from ..core.segment_names import read_label_codes, read_label_names
 from ..core.voxel_values import label_counts
 from .dicom_masks import DicomMasks
 from .failed_cases import report_failed
@@ -168,6 +169,7 @@ class _Reading:
             names = read_label_names(path)
             # Slicer's own files may end where the segments do; others must have the whole grid.
             is_of_slicer = path.lower().endswith(".seg.nrrd")
+            note_codes(self._cohort, read_label_codes(path) if is_of_slicer else {})
             source = read_cropped_labels(path, geometry) if is_of_slicer else read_labels(path, geometry)
         try:
             return self._drawn(name, path, names, source, geometry)

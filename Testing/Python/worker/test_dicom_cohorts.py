@@ -357,7 +357,7 @@ def test_overlapping_segments_are_written_as_they_are_and_refused_when_taken_in(
     masks = {1: LABELS > 0, 2: LABELS > 1}
     series = only_series(hospital / "p1" / "ct")
     segments = (DicomSegment("liver"), DicomSegment("tumor"))
-    path = written(tmp_path / "seg" / "a.dcm", series, stacked(masks, SHAPE), *segments)
+    path = written(tmp_path / "seg" / "a.dcm", series, stacked(masks), *segments)
     seg = highdicom.seg.segread(path)
     assert seg.SegmentsOverlap == "YES"
     assert int(seg.get_volume().array[..., 0].sum()) == int(masks[1].sum())
@@ -492,6 +492,22 @@ def test_tags_of_slicer_are_read_and_written_as_slicer_writes_them():
     assert StructureCodes.from_slicer(tag) == LIVER
     assert LIVER.for_slicer() == tag
     assert StructureCodes.from_slicer("") is None
+
+
+def test_the_terminology_of_slicers_own_files_is_kept_for_export(cohort, tmp_path):
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(LABELS)
+    image.CopyInformation(sitk.ReadImage(str(cohort.image_path("case_001"))))
+    for number, (name, tags) in enumerate(
+        {"liver": f"Segmentation.Status:inprogress|TerminologyEntry:{LIVER.for_slicer()}|", "tumor": "x:y|"}.items()
+    ):
+        image.SetMetaData(f"Segment{number}_Name", name)
+        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        image.SetMetaData(f"Segment{number}_Tags", tags)
+    sitk.WriteImage(image, str(tmp_path / "case_001.seg.nrrd"))
+    assert run("import-drawn", cohort.folder, tmp_path / "case_001.seg.nrrd") == 0
+    assert known_codes(cohort) == {"liver": LIVER}
 
 
 def test_the_command_calls_the_request_of_the_worker():
