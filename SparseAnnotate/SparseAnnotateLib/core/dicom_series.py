@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class DicomSeries:
     def description(self) -> str:
         return self.headers[0].description
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """The folder that holds all its files."""
         return os.path.commonpath([os.path.dirname(os.path.abspath(header.path)) for header in self.headers])

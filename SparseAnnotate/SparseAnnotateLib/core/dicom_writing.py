@@ -68,7 +68,7 @@ def algorithm_of(provenance: Provenance, mask: np.ndarray) -> tuple[AlgorithmTyp
     results = [provenance.names.get(value, "") for value in found if value not in _BY_HAND]
     if not results:
         return "MANUAL", ""
-    is_touched = bool(np.isin(provenance.sources, (DRAWN, CORRECTED, PAINTED)).any())
+    is_touched = any(value in provenance.names for value in (DRAWN, CORRECTED, PAINTED))
     is_predicted = all(name.startswith("predicted") for name in results)
     return ("AUTOMATIC" if is_predicted and not is_touched else "SEMIAUTOMATIC"), f"{PROGRAM}: {'; '.join(results)}"
 
@@ -176,8 +176,8 @@ def _dataset(
         device_serial_number="0",
         content_label="SEGMENTATION",
         series_description=f"{PROGRAM} segmentation",
-        specific_character_set="ISO_IR 192",  # names of structures may have any letters
     )
+    seg.SpecificCharacterSet = "ISO_IR 192"  # names of structures may have any letters
     return seg
 
 
@@ -191,6 +191,7 @@ def _description(number: int, segment: DicomSegment, version: str) -> Any:
     def concept(code: Code) -> Any:
         return CodedConcept(code.value, code.scheme, code.meaning)
 
+    to_lab = getattr(CIELabColor, "from_rgb", lambda *_: None)  # older versions cannot convert
     algorithm = None
     if segment.algorithm_type != "MANUAL":
         is_run = "predicted" in segment.algorithm
@@ -210,7 +211,7 @@ def _description(number: int, segment: DicomSegment, version: str) -> Any:
         algorithm_type=segment.algorithm_type,
         algorithm_identification=algorithm,
         anatomic_regions=None if found.region is None else [concept(found.region)],
-        display_color=None if segment.color is None else CIELabColor.from_rgb(*(round(255 * c) for c in segment.color)),
+        display_color=None if segment.color is None else to_lab(*(round(255 * share) for share in segment.color)),
     )
     if found.modifier is not None:
         item = description.SegmentedPropertyTypeCodeSequence[0]
