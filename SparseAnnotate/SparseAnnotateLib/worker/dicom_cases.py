@@ -135,7 +135,19 @@ def _is_dicom(path: str, is_asked_for: bool) -> bool:
         return not path.lower().endswith(IMAGE_ENDINGS) and is_dicom_file(path)
     if not os.path.isdir(path):
         return False
-    return (is_asked_for or not _has_image(path)) and has_dicom_file(path)
+    if not is_asked_for and _has_image(path):
+        return False
+    if has_dicom_file(path):
+        return True
+    named = [name for _parent, _folders, names in os.walk(path) for name in names if name.lower().endswith(".dcm")]
+    if named:
+        raise BadInputError(
+            _(
+                "None of the files in '{folder}' is DICOM, although {count} end like it, such as '{example}'. Check that "
+                "they were copied or unpacked completely."
+            ).format(folder=path, count=len(named), example=min(named))
+        )
+    return False
 
 
 def _has_image(folder: str) -> bool:

@@ -183,7 +183,11 @@ def test_a_failure_while_voxels_are_read_leaves_nothing_behind(hospital, tmp_pat
 @pytest.mark.parametrize(
     ("make", "options", "words"),
     [
-        (lambda f: [(f / f"{n}.dcm").write_bytes(b"x" * 200) for n in range(3)], [], "has no images directly in it"),
+        (
+            lambda f: [(f / f"{n}.dcm").write_bytes(b"x" * 200) for n in range(3)],
+            [],
+            "is DICOM, although 3 end like it",
+        ),
         (lambda f: (f / "a.txt").write_text("x"), ["--series", "liver"], "There are no DICOM files in '"),
         (lambda f: write_series(f, VOXELS[:1], GEOMETRY), [], "it is a single image, not a volume"),
         (lambda f: write_series(f, VOXELS, GEOMETRY), ["--names", "a", "b"], "DICOM series: 1, number of names: 2"),
@@ -284,6 +288,38 @@ def test_dcmqi_reads_the_segmentation_with_the_same_voxels(cohort, tmp_path):
         facts = json.loads(next((tmp_path / name).glob("*.json")).read_text())
         segments = [segment for group in facts["segmentAttributes"] for segment in group]
         assert {segment["SegmentLabel"] for segment in segments} == {"liver", "tumor"}
+
+
+def test_a_real_volume_comes_back_from_a_segmentation_bit_by_bit(hippocampi, tmp_path):
+    if hippocampi is None:
+        pytest.skip("needs the hippocampus cohort")
+    data = Cohort.open(hippocampi)
+    name = next(case.name for case in data.cases if data.has_reference(case.name))
+    (image, geometry), labels = data.image(name), data.reference(name)
+    write_series(tmp_path / "in", image.astype(np.int64) // 64, geometry)
+    series = only_series(tmp_path / "in")
+    path = written(tmp_path / "seg" / "a.dcm", series, labels, *map(DicomSegment, data.labels.values()))
+    assert run("create", tmp_path / "co", tmp_path / "in", "--references", path) == 0
+    cohort = Cohort.open(tmp_path / "co")
+    turned = geometry.with_same_voxels(cohort.reference("case_001"), cohort.geometry("case_001"))
+    assert turned is not None
+    assert np.array_equal(turned, labels)
+
+
+def test_a_dicomdir_stands_for_the_files_beside_it(hospital, tmp_path):
+    source = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests" / "DICOMDIR"
+    shutil.copy(source, hospital)
+    assert run("create", tmp_path / "co", hospital / "DICOMDIR") == 0
+    assert len(Cohort.open(tmp_path / "co").cases) == 2
+
+
+def test_other_images_in_a_folder_come_first_unless_series_are_asked_for(hospital, tmp_path):
+    write_image(hospital / "p1" / "a.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "co", hospital / "p1") == 0
+    assert [case.name for case in Cohort.open(tmp_path / "co").cases] == ["a"]
+    uid = only_series(hospital / "p1" / "ct").uid
+    assert run("add", tmp_path / "co", hospital / "p1", "--series", uid) == 0
+    assert [case.name for case in Cohort.open(tmp_path / "co").cases] == ["a", "case_001"]
 
 
 def test_how_voxels_were_made_is_told_by_their_provenance(cohort, tmp_path, capsys):
