@@ -24,6 +24,7 @@ from .messages import _, counted, listed
 _SAME_PLACE = 1e-3
 _UNEVEN = 0.05  # headers round positions
 _SAME_DIRECTION = 1e-4
+_MOST_OF_LOCALIZER = 20  # images in one orientation
 _MOST_TILTED = 1e-3  # sine, up to which slices count as stacked at right angles; see `geometry`
 
 
@@ -170,14 +171,14 @@ def _why_left_out(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) 
         return _("it is a segmentation, which 'sparse-annotate import-drawn' and '--references' take.")
     if not slices:
         return _("it holds no images (modality {modality}).").format(modality=first.modality or "?")
-    if any(header.samples != 1 for header in headers):
+    if all(header.samples != 1 for header in headers):
         return _(
             "its images are in color (ultrasound, photographs, screenshots). SparseAnnotate works on one value per "
             "voxel."
         )
     if all(header.is_localizer for header in headers):
         return _("it is a localizer (scout), not a volume.")
-    if not all(one.has_place for one in slices):
+    if not any(one.has_place for one in slices):
         if first.sop_class.startswith(SECONDARY_CAPTURE_CLASSES):
             return _("it is a secondary capture (a screenshot or a scanned picture), without a place in the patient.")
         return _(
@@ -186,22 +187,31 @@ def _why_left_out(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) 
         ).format(modality=first.modality or "?")
     if len(slices) < 2:
         return _("it is a single image, not a volume.")
-    directions = _directions(slices)
-    if len(directions) > 1:
-        return _(
-            "its images lie in {count} different orientations, as those of a localizer; a volume has one. If they are "
-            "several stacks of slices, save each as NRRD in 3D Slicer."
-        ).format(count=len(directions))
+    counts = _images_by_direction(slices)
+    if len(counts) > 1 and max(counts) <= _MOST_OF_LOCALIZER:
+        return _several_directions(counts)
     return ""
 
 
-def _directions(slices: Sequence[DicomSlice]) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
+def _images_by_direction(slices: Sequence[DicomSlice]) -> list[int]:
+    """How many images there are in each orientation."""
+    found: list[tuple[np.ndarray, int]] = []
     for one in slices:
         direction = np.array(one.orientation)
-        if not any(np.allclose(direction, other, rtol=0, atol=_SAME_DIRECTION) for other in found):
-            found.append(direction)
-    return found
+        for place, (other, count) in enumerate(found):
+            if direction.shape == other.shape and np.allclose(direction, other, rtol=0, atol=_SAME_DIRECTION):
+                found[place] = (other, count + 1)
+                break
+        else:
+            found.append((direction, 1))
+    return [count for _direction, count in found]
+
+
+def _several_directions(counts: Sequence[int]) -> str:
+    return _(
+        "its images lie in {count} different orientations, as those of a localizer; a volume has one. If they are "
+        "several stacks of slices, save each as NRRD in 3D Slicer."
+    ).format(count=len(counts))
 
 
 def _require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) -> None:
@@ -215,6 +225,17 @@ def _require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlic
                 path=cut[0],
             )
         )
+    without = sum(not one.has_place for one in slices) + sum(header.samples != 1 for header in headers)
+    if without:
+        raise BadInputError(
+            _(
+                "{count} of its {all} images have no position, orientation or pixel spacing in the patient, or are in "
+                "color. Copy the series again, or put the files of the volume into a folder of its own."
+            ).format(count=without, all=len(slices))
+        )
+    counts = _images_by_direction(slices)
+    if len(counts) > 1:
+        raise BadInputError(_several_directions(counts))
     if min(min(one.spacing) for one in slices) <= 0 or not np.isfinite([one.position for one in slices]).all():
         raise BadInputError(_("its header has a pixel spacing or a position that is not a usable number."))
     sizes = sorted({one.size for one in slices})

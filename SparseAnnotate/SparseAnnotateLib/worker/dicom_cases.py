@@ -143,8 +143,8 @@ def _is_dicom(path: str, is_asked_for: bool) -> bool:
     if named:
         raise BadInputError(
             _(
-                "None of the files in '{folder}' is DICOM, although {count} end like it, such as '{example}'. Check that "
-                "they were copied or unpacked completely."
+                "None of the files in '{folder}' is DICOM, although {count} end like it, such as '{example}'. Check "
+                "that they were copied or unpacked completely."
             ).format(folder=path, count=len(named), example=min(named))
         )
     return False

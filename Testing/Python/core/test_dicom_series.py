@@ -159,6 +159,19 @@ def three_planes(headers):
         dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
 
 
+def without_a_place(headers):
+    del headers[3].ImagePositionPatient
+
+
+def one_slice_turned(headers):
+    """In a series with more slices than a localizer has in one direction."""
+    many = [_copy(headers[0]) for _ in range(30)]
+    for k, dataset in enumerate(many):
+        dataset.ImagePositionPatient = [0, 0, k]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0] if k != 7 else [0, 1, 0, -1, 0, 0]
+    return many
+
+
 def another_frame_of_reference(headers):
     headers[-1].FrameOfReferenceUID = "1.2.3"
 
@@ -176,6 +189,8 @@ def another_frame_of_reference(headers):
         (moved((0, 0, 0.4), lambda k: k == 4), "not evenly spaced: 2.1 to 2.9 mm apart"),
         (moved((3, 0, 0), lambda k: k == 4), "not evenly spaced: .*or shifted sideways"),
         (moved((0, 0.9, 0)), r"tilted by 19\.8 degrees \(gantry tilt\).*Acquisition geometry regularization"),
+        (without_a_place, "1 of its 9 images have no position"),
+        (one_slice_turned, "lie in 2 different orientations"),
         (two_sizes, r"different sizes \(10 x 10, 10 x 12 pixels\)"),
         (another_frame_of_reference, "different frames of reference"),
         (set_all(PixelSpacing=[0, 0.7]), "not a usable number"),
