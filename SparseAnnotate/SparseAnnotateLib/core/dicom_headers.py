@@ -53,6 +53,7 @@ _TAGS = [
     "Columns",
     "NumberOfFrames",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "BitsAllocated",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -73,7 +74,7 @@ class DicomSlice:
         sop_uid: SOP instance UID of the file.
         position: ImagePositionPatient in mm (LPS), the center of the first voxel. orientation: unit vectors of
             increasing column and row index (LPS), 6 numbers. spacing: of rows and of columns in mm.
-        size: rows and columns.
+        size: rows and columns. is_inverted: small values are to be shown bright (MONOCHROME1).
         variants: what may tell it apart from another image at the same place, by name.
 
     `position`, `orientation` and `spacing` are empty when the header has none, or none that can be read.
@@ -86,6 +87,7 @@ class DicomSlice:
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
     size: tuple[int, int]
+    is_inverted: bool = False
     variants: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -288,6 +290,7 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
     size = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
     if not all(size):
         return
+    is_inverted = value_of(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     count = _whole(dataset, "NumberOfFrames")
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     if not frames:
@@ -298,7 +301,7 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
             # Several frames with one position for all cannot be placed.
             position, orientation = place if count <= 1 else ((), ())
             frame = number + 1 if count > 1 else 0
-            yield DicomSlice(path, frame, sop_uid, position, orientation, spacing, size, variants)
+            yield DicomSlice(path, frame, sop_uid, position, orientation, spacing, size, is_inverted, variants)
         return
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
     for number, frame in enumerate(frames):
@@ -314,6 +317,7 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
             numbers_of(groups["PlaneOrientation"] or {}, "ImageOrientationPatient"),
             numbers_of(groups["PixelMeasures"] or {}, "PixelSpacing"),
             size,
+            is_inverted,
             {
                 str(_("temporal position")): value_of(groups["FrameContent"] or {}, "TemporalPositionIndex"),
                 str(_("echo time")): value_of(groups["MREcho"] or {}, "EffectiveEchoTime"),

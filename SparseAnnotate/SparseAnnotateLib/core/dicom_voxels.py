@@ -66,6 +66,10 @@ def _single(one: DicomSlice) -> np.ndarray:
     """The voxels of a file with one image, by GDCM: it decodes most compressed files by itself."""
     import SimpleITK as sitk
 
+    if one.is_inverted:
+        # GDCM would turn the values upside down.
+        values: np.ndarray = _by_pydicom(one.path)[0]
+        return values
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(one.path)

@@ -97,6 +97,21 @@ def test_compressed_and_big_endian_slices_are_decoded_like_plain_ones(tmp_path, 
     assert np.array_equal(voxels, np.stack([expected, expected]))
 
 
+def high_bits(headers):
+    """Something else is stored in the bits above the values."""
+    for dataset in headers:
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 0
+        stored = np.frombuffer(dataset.PixelData, "<u2") | 0x3000
+        dataset.PixelData = stored.astype("<u2").tobytes()
+
+
+def test_values_are_those_of_the_header_however_they_are_stored_and_shown(tmp_path):
+    write_series(tmp_path / "inverted", VOXELS, GEOMETRY, set_all(PhotometricInterpretation="MONOCHROME1"))
+    write_series(tmp_path / "bits", VOXELS, GEOMETRY, high_bits)
+    for folder in tmp_path.iterdir():
+        assert np.array_equal(read_series(only(folder), Watch())[0], VOXELS), folder.name
+
+
 def keep(*slices):
     return lambda headers: [headers[k] for k in slices]
 
