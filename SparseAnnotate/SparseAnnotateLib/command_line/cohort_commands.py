@@ -39,13 +39,13 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         help="dense label files, or folders or patterns of them, in the order of the images; it is an error if their "
-        "names suggest another order",
+        "names suggest another order. For DICOM series also DICOM SEG files, in any order",
     )
     command.add_argument(
         "--names",
         nargs="+",
         default=[],
-        help="names of the cases, in the order of the images (default: the file names)",
+        help="names of the cases, in the order of the images or series (default: see --name-from)",
     )
     command.add_argument(
         "--name-from",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ _TAGS = [
     "PerFrameFunctionalGroupsSequence",
     *_VARIANTS,
 ]
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae"})
 _SHORTEST_NAME = 3  # letters of a name, or characters of an ID, that can be recognized in a longer text
 
 
@@ -130,8 +132,18 @@ class DicomHeader:
 
     def names_patient(self, text: str) -> bool:
         """True when a text has a part of the patient's name, or the ID, in it."""
-        words = {word for word in re.split(r"[^\w]+|_", text.casefold()) if word}
-        return any(word in text.casefold() if len(word) >= _SHORTEST_NAME else word in words for word in self.patient)
+        text = _spellings(text)
+        words = set(re.split(r"[^\w]+|_", text))
+        names = {spelling for word in self.patient for spelling in _spellings(word).split()}
+        return any(name in text if len(name) >= _SHORTEST_NAME else name in words for name in names)
+
+
+def _spellings(text: str) -> str:
+    """A text in small letters, and the same with umlauts as they are often written in file names."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    two_letters = text.translate(_UMLAUTS)
+    without_accents = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return f"{text} {two_letters} {without_accents}"
 
 
 def is_dicom_file(path: str | Path) -> bool:

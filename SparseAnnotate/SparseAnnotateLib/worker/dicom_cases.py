@@ -212,7 +212,7 @@ def _problem_sentence(problems: Sequence[DicomSeries], are_others_good: bool) ->
         each.append(_("and {count} more").format(count=len(problems) - _MOST_NAMED))
     message = counted(
         len(problems),
-        _("{count} DICOM series cannot be used. {problems}"),
+        _("{count} DICOM series cannot be used: {problems}"),
         _("{count} DICOM series cannot be used.\n{problems}"),
         problems=joined("\n", each),
     )

@@ -366,6 +366,8 @@ def test_words_that_name_the_patient_are_recognized_and_kept_out_of_titles(tmp_p
     header = read_header(str(next(tmp_path.iterdir())))
     assert header.names_patient("/data/MÜLLER_annegret/CT")
     assert header.names_patient("/data/4711-x/CT")
+    assert header.names_patient("/data/Mueller/CT")
+    assert header.names_patient("/data/MULLER/CT")
     assert not header.names_patient("/data/study 4711/CT")
     assert "ller" not in only(tmp_path).title
 

@@ -105,7 +105,7 @@ def test_nothing_in_the_cohort_or_on_the_screen_names_the_patient(tmp_path, caps
     written = [path for path in (tmp_path / "co").rglob("*") if path.is_file()]
     content = "".join(path.read_bytes().decode("latin-1") + path.name for path in written) + output.out + output.err
     assert len(written) == 3
-    for word in ("Annegret", "annegret", "ller", "4711", "Thorax"):
+    for word in ("Annegret", "annegret", "M\u00fcller", "M\u00c3\u00bcller", "4711-X", "Thorax"):
         assert word not in content, word
     assert "path of the source folder of 1 case names the patient, so it is not kept" in output.err
     filled(Cohort.open(tmp_path / "co"), "case_001")
@@ -157,7 +157,7 @@ def test_a_series_that_cannot_be_used_stops_everything_unless_it_is_skipped(hosp
     write_series(hospital / "p3", VOXELS, GEOMETRY, lambda headers: headers[:4] + headers[6:])
     assert run("create", tmp_path / "co", hospital) == 1
     said = capsys.readouterr().err
-    assert "1 DICOM series cannot be used. series 3 (CT, " in said
+    assert "1 DICOM series cannot be used: series 3 (CT, " in said
     assert "2 slices are missing" in said
     assert "choose series with '--series', or use '--skip-unusable'" in said
     assert not (tmp_path / "co").exists()
