@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .dicom_codes import Code, StructureCodes
-from .dicom_headers import SEGMENTATION_CLASSES, group_of, is_dicom_file, numbers_of, opened, value_of
+from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of
+from .dicom_headers import SEGMENTATION_CLASSES
 from .dicom_writing import LONGEST_LABEL
 from .errors import BadInputError
 from .geometry import VolumeGeometry

@@ -16,16 +16,13 @@ from .dicom_headers import (
     DicomHeader,
     DicomSlice,
 )
+from .dicom_stack import require_even, sorted_slices, stack_geometry
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _, counted, listed
 
-# Shares of the distance between slices.
-_SAME_PLACE = 1e-3
-_UNEVEN = 0.05  # headers round positions
 _SAME_DIRECTION = 1e-4
 _MOST_OF_LOCALIZER = 20  # images in one orientation
-_MOST_TILTED = 1e-3  # sine, up to which slices count as stacked at right angles; see `geometry`
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +59,14 @@ class DicomSeries:
 
     @property
     def title(self) -> str:
-        """The series for messages; its description is left out when it names the patient."""
+        """The series for messages; its description and folder are left out when they name the patient."""
         first = self.headers[0]
         is_shown = bool(self.description) and not first.names_patient(self.description)
         facts = [first.modality, f"'{self.description}'" if is_shown else "", self.uid]
-        return _("series {number} ({facts})").format(number=first.number or "?", facts=", ".join(filter(None, facts)))
+        title = _("series {number} ({facts})").format(number=first.number or "?", facts=", ".join(filter(None, facts)))
+        if any(header.names_patient(self.folder) for header in self.headers):
+            return title
+        return _("{series} in '{folder}'").format(series=title, folder=self.folder)
 
     def required_geometry(self) -> VolumeGeometry:
         """Raises BadInputError, with what is wrong, when the series has no volume."""
@@ -107,30 +107,6 @@ def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[D
     return [one for one in found if one in chosen]
 
 
-def series_geometry(slices: Sequence[DicomSlice]) -> VolumeGeometry:
-    """The grid of slices that are sorted along their normal. Raises BadInputError when they make up no volume."""
-    positions = np.array([one.position for one in slices])
-    row, column = np.array(slices[0].orientation).reshape(2, 3)
-    step = (positions[-1] - positions[0]) / (len(slices) - 1)
-    normal = np.cross(row, column)
-    sine = float(np.linalg.norm(np.cross(step / np.linalg.norm(step), normal)))
-    spacing = (slices[0].spacing[1], slices[0].spacing[0], float(np.linalg.norm(step)))
-    direction = np.stack([row, column, step / np.linalg.norm(step)], axis=1)
-    size = (slices[0].size[1], slices[0].size[0], len(slices))
-    try:
-        return VolumeGeometry.from_itk(size, spacing, positions[0], direction)
-    except BadInputError as error:
-        if sine <= _MOST_TILTED:
-            raise
-        raise BadInputError(
-            _(
-                "its slices are not stacked at right angles: they are tilted by {degrees:.3g} degrees (gantry tilt). "
-                "Load it in 3D Slicer, which can straighten it ('Acquisition geometry regularization' in the settings "
-                "of the DICOM module), and save it as NRRD."
-            ).format(degrees=float(np.rad2deg(np.arcsin(min(1.0, sine)))))
-        ) from error
-
-
 def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
     whole: dict[str, DicomHeader] = {}
     for header in headers:
@@ -158,9 +134,9 @@ def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
         return DicomSeries(found.headers, slices, left_out=left_out)
     try:
         _require_one_grid(kept, slices)
-        slices = _sorted(slices)
-        _require_even(slices)
-        return DicomSeries(found.headers, slices, notes=found.notes, geometry=series_geometry(slices))
+        slices = sorted_slices(slices)
+        require_even(slices)
+        return DicomSeries(found.headers, slices, notes=found.notes, geometry=stack_geometry(slices))
     except BadInputError as error:
         return DicomSeries(found.headers, slices, problem=error.message)
 
@@ -238,77 +214,26 @@ def _require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlic
         raise BadInputError(_several_directions(counts))
     if min(min(one.spacing) for one in slices) <= 0 or not np.isfinite([one.position for one in slices]).all():
         raise BadInputError(_("its header has a pixel spacing or a position that is not a usable number."))
+    remedy = _("Put the files of each part into a folder of its own.")
     sizes = sorted({one.size for one in slices})
     if len(sizes) > 1:
         shown = ", ".join(f"{columns} x {rows}" for rows, columns in sizes[:4])
         raise BadInputError(
-            _("its images have different sizes ({sizes} pixels), so they are not one volume.").format(sizes=shown)
+            _("its images have different sizes ({sizes} pixels), so they are not one volume. {remedy}").format(
+                sizes=shown, remedy=remedy
+            )
         )
     spacing = np.array([one.spacing for one in slices])
     if not np.allclose(spacing, spacing[0], rtol=1e-4, atol=0):
-        raise BadInputError(_("its images have different pixel spacings, so they are not one volume."))
-    if len({header.frame_of_reference_uid for header in headers}) > 1:
-        raise BadInputError(_("its images have different frames of reference: the patient was moved between them."))
-
-
-def _sorted(slices: Sequence[DicomSlice]) -> tuple[DicomSlice, ...]:
-    row, column = np.array(slices[0].orientation).reshape(2, 3)
-    normal = np.cross(row, column)
-    return tuple(sorted(slices, key=lambda one: float(np.dot(one.position, normal))))
-
-
-def _require_even(slices: Sequence[DicomSlice]) -> None:
-    row, column = np.array(slices[0].orientation).reshape(2, 3)
-    positions = np.array([one.position for one in slices])
-    heights = positions @ np.cross(row, column)
-    steps = np.diff(heights)
-    usual = float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else 0.0
-    same = steps <= _SAME_PLACE * max(usual, _SAME_PLACE)
-    if same.any():
-        raise BadInputError(_several_at_one_place(slices, same))
-    gaps = steps / usual
-    whole = np.rint(gaps)
-    if (whole > 1).any() and (np.abs(gaps - whole) <= _UNEVEN * np.maximum(whole, 1)).all() and whole.min() >= 1:
-        first = int(np.argmax(whole > 1))
         raise BadInputError(
-            counted(
-                int((whole - 1).sum()),
-                _("{count} slice is missing: {where}. {remedy}"),
-                _("{count} slices are missing: {where}. {remedy}"),
-                where=_(
-                    "between slices {first} and {second} (of {found}) there are {gap:.4g} mm instead of {usual:.4g}"
-                ).format(first=first + 1, second=first + 2, found=len(slices), gap=float(steps[first]), usual=usual),
-                remedy=_("Copy the series again, with all its files."),
+            _("its images have different pixel spacings, so they are not one volume. {remedy}").format(remedy=remedy)
+        )
+    if len({header.frame_of_reference_uid for header in headers}) > 1:
+        raise BadInputError(
+            _("its images have different frames of reference: the patient was moved between them. {remedy}").format(
+                remedy=remedy
             )
         )
-    line = positions[0] + np.linspace(0, 1, len(slices))[:, None] * (positions[-1] - positions[0])
-    if float(np.linalg.norm(positions - line, axis=1).max()) > _UNEVEN * usual:
-        raise BadInputError(
-            _(
-                "its slices are not evenly spaced: {smallest:.4g} to {largest:.4g} mm apart, or shifted sideways. Load "
-                "it in 3D Slicer, which can resample it ('Acquisition geometry regularization' in the settings of the "
-                "DICOM module), and save it as NRRD."
-            ).format(smallest=float(steps.min()), largest=float(steps.max()))
-        )
-
-
-def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str:
-    places = len(slices) - int(np.count_nonzero(same))
-    differing = sorted(
-        {
-            name
-            for number in np.flatnonzero(same).tolist()
-            for name, value in slices[number].variants.items()
-            if value != slices[number + 1].variants.get(name, value)
-        }
-    )
-    sentence = _(
-        "it has {images} images at {places} places: several time points, echoes or the like, of which a case can have "
-        "one."
-    ).format(images=len(slices), places=places)
-    if differing:
-        sentence += " " + _("Images at the same place differ in: {names}.").format(names=listed(differing, 5))
-    return sentence + " " + _("Put the files of one of them into a folder of its own, or save it as NRRD in 3D Slicer.")
 
 
 def _number(text: str) -> tuple[int, str]:

@@ -15,7 +15,8 @@ from .case_names import file_stem
 from .cohort import Cohort
 from .cohort_file import path_in, stored_path
 from .dicom_codes import DEFAULT_CODES, StructureCodes
-from .dicom_headers import dicom_files, read_headers
+from .dicom_files import dicom_files
+from .dicom_headers import read_headers
 from .dicom_series import DicomSeries, series_of
 from .errors import BadInputError, CohortError
 from .messages import _

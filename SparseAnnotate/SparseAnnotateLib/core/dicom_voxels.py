@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .dicom_headers import DicomSlice, group_of, numbers_of, opened
+from .dicom_files import group_of, numbers_of, opened
+from .dicom_headers import DicomSlice
 from .dicom_series import DicomSeries
 from .errors import BadInputError
 from .geometry import VolumeGeometry

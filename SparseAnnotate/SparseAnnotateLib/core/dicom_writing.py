@@ -12,7 +12,7 @@ import numpy as np
 
 from .atomic_files import written_atomically
 from .dicom_codes import DEFAULT_CODES, Code, StructureCodes
-from .dicom_headers import opened, value_of
+from .dicom_files import opened, value_of
 from .dicom_packages import require_dicom_packages
 from .dicom_series import DicomSeries
 from .errors import BadInputError

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core import BadInputError, Case, Cohort, Watch
-from ..core.case_names import file_stem, names_of_files, normal_name, usable_case_name
+from ..core.case_names import file_stem
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
-from ..core.dicom_headers import dicom_files, has_dicom_file, is_dicom_file, read_headers
+from ..core.dicom_files import dicom_files, has_dicom_file, is_dicom_file
+from ..core.dicom_headers import read_headers
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries, chosen_series, series_of
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
@@ -21,6 +22,7 @@ from ..core.dicom_voxels import read_series
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
 from ..core.messages import _, counted, joined, listed
+from .dicom_names import names_of_cases
 from .dicom_references import DicomReferences
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def create_from_dicom(
     check_labels(request.labels)
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None
     by_series = {} if known is None else cases_by_series(known)
-    names = _names(request, series, known, by_series)
+    names = names_of_cases(request, series, known, by_series)
     labels = request.labels if known is None else merged_labels(known.file, request.labels)
     fresh = [(name, one) for name, one in zip(names, series, strict=True) if one.uid not in by_series]
     references = DicomReferences(request.references, [one for _name, one in fresh], labels)
@@ -222,75 +224,6 @@ def _problem_sentence(problems: Sequence[DicomSeries], are_others_good: bool) ->
         "\n" if len(problems) > 1 else " ",
         [message, _("To take the others, choose series with '--series', or use '--skip-unusable'.")],
     )
-
-
-def _names(
-    request: CreateRequest, series: Sequence[DicomSeries], known: Cohort | None, by_series: dict[str, str]
-) -> list[str]:
-    """The names of the cases; series that the cohort has already keep theirs.
-
-    By default they are numbered: names of files and folders, and descriptions, may name the patient.
-    """
-    if request.names:
-        if len(request.names) != len(series):
-            raise BadInputError(
-                _(
-                    "Number of DICOM series: {series_count}, number of names: {name_count}. Give one name for each, in "
-                    "this order: {series}."
-                ).format(
-                    series_count=len(series),
-                    name_count=len(request.names),
-                    series=listed([s.title for s in series], 20),
-                )
-            )
-        for one, name in zip(series, request.names, strict=True):
-            if by_series.get(one.uid, normal_name(name)) != normal_name(name):
-                raise BadInputError(
-                    _("The {series} is in the cohort already, as case '{name}'.").format(
-                        series=one.title, name=by_series[one.uid]
-                    )
-                )
-        return [normal_name(name) for name in request.names]
-    new = [one for one in series if one.uid not in by_series]
-    if request.name_from == "parent":
-        files = [os.path.join(one.folder, "series") for one in new]
-        fresh = names_of_files(files, [usable_case_name(os.path.basename(one.folder)) for one in new], True)
-    elif request.name_from == "patient":
-        fresh = _patient_names(new)
-    else:
-        fresh = _numbers([case.name for case in known.cases] if known else [], len(new))
-    names = iter(fresh)
-    return [by_series[one.uid] if one.uid in by_series else next(names) for one in series]
-
-
-def _numbers(taken: Sequence[str], count: int) -> list[str]:
-    """The next numbers after those of the cases that are there."""
-    used = [int(name.removeprefix("case_")) for name in taken if name.startswith("case_") and name[5:].isdecimal()]
-    first = max(used, default=0) + 1
-    return [f"case_{number:03d}" for number in range(first, first + count)]
-
-
-def _patient_names(series: Sequence[DicomSeries]) -> list[str]:
-    """Patient IDs, with the number of the series where a patient has several."""
-    ids = [one.headers[0].patient_id for one in series]
-    if not all(ids):
-        raise BadInputError(
-            _("The files of the {series} have no patient ID. Name the cases with '--names'.").format(
-                series=series[ids.index("")].title
-            )
-        )
-    names = [
-        usable_case_name(text if ids.count(text) == 1 else f"{text}_{one.headers[0].number or '0'}")
-        for text, one in zip(ids, series, strict=True)
-    ]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise BadInputError(
-            _("Several series would be named '{name}' after their patient. Name the cases with '--names'.").format(
-                name=twice
-            )
-        )
-    return names
 
 
 def _report(fresh: Sequence[tuple[str, DicomSeries]], folder: Path, keep_source_paths: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..core import BadInputError, Cohort, VolumeGeometry
-from ..core.dicom_headers import dicom_files
+from ..core.dicom_files import dicom_files
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,

@@ -25,7 +25,8 @@ from dicom_made import (
     write_series,
 )
 from SparseAnnotateLib.core import BadInputError, Watch
-from SparseAnnotateLib.core.dicom_headers import dicom_files, is_dicom_file, read_header, read_headers
+from SparseAnnotateLib.core.dicom_files import dicom_files, is_dicom_file
+from SparseAnnotateLib.core.dicom_headers import read_header, read_headers
 from SparseAnnotateLib.core.dicom_series import DicomSeries, chosen_series, series_of
 from SparseAnnotateLib.core.dicom_voxels import read_series
 from system_needs import needs_posix_limits
@@ -196,7 +197,7 @@ def another_frame_of_reference(headers):
     [
         (
             keep(0, 1, 2, 4, 5, 8),
-            r"3 slices are missing: between slices 3 and 4 \(of 6\) there are 5 mm instead",
+            r"3 slices are missing: slices 3 and 4 \(of 6\) are 5 mm apart, others 2\.5 mm",
         ),
         (keep(0, 1, 2, 3, 4, 5, 7, 8), "1 slice is missing: .*Copy the series again, with all its files"),
         (twice, "18 images at 9 places: .*at the same place differ in: temporal position"),

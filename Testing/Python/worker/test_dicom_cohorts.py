@@ -14,12 +14,22 @@ import pydicom
 import pytest
 
 from dicom_made import PATIENT, oblique, save, write_multiframe, write_series
-from small_volumes import ball
+from small_volumes import ball, cancelled_at
 from SparseAnnotateLib import __version__
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+    dicom_packages,
+)
 from SparseAnnotateLib.core.dicom_codes import Code, StructureCodes
-from SparseAnnotateLib.core.dicom_headers import dicom_files, read_headers
+from SparseAnnotateLib.core.dicom_files import dicom_files
+from SparseAnnotateLib.core.dicom_headers import read_headers
 from SparseAnnotateLib.core.dicom_reading import read_segmentation, read_segmentation_header
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
 from SparseAnnotateLib.core.dicom_source import known_codes
@@ -178,6 +188,22 @@ def test_a_failure_while_voxels_are_read_leaves_nothing_behind(hospital, tmp_pat
     assert run("create", tmp_path / "co", hospital) == 1
     assert "pip install pylibjpeg pylibjpeg-openjpeg" in capsys.readouterr().err
     assert [path for path in (tmp_path / "co").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("moment", [1, 14, 30])
+def test_cancelling_leaves_nothing_behind(hospital, tmp_path, moment):
+    request = METHODS["create"][0](str(tmp_path / "co"), (str(hospital),))
+    with pytest.raises(CancelledError):
+        METHODS["create"][1](request, cancelled_at(moment))
+    assert [path for path in (tmp_path / "co").rglob("*") if path.is_file()] == []
+
+
+def test_a_missing_package_is_named_with_what_to_install(hospital, cohort, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dicom_packages, "find_spec", lambda name: None)
+    assert run("create", tmp_path / "other", hospital) == 1
+    assert "need packages that are not installed: pydicom. Install them with" in capsys.readouterr().err
+    assert run("export-dicom", cohort.folder, "--out", tmp_path / "out") == 1
+    assert "pydicom, highdicom. Install them with 'pip install \"sparse-annotate[dicom]\"'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
