@@ -35,6 +35,7 @@ from .corrections_store import (
     put_corrections_text,
     store_corrections,
 )
+from .dicom_nodes import codes_of, colors_of, dicom_files_of, whole_masks
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .last_applied import remember_applied
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
@@ -128,6 +129,8 @@ __all__ = [
     "brush_for_correcting",
     "case_of",
     "changed_part",
+    "codes_of",
+    "colors_of",
     "computing_provenance",
     "confidence_of",
     "copy_on_volume_grid",
@@ -135,6 +138,7 @@ __all__ = [
     "corrections_mark",
     "corrections_of",
     "corrections_text",
+    "dicom_files_of",
     "differing_segments",
     "drawing_mark",
     "drawn_since",
@@ -227,6 +231,7 @@ __all__ = [
     "watch_names",
     "watch_segmentation",
     "watch_slice_views",
+    "whole_masks",
     "whole_slice",
     "with_unnamed",
     "worklist_item",

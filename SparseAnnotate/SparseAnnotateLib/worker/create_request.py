@@ -18,6 +18,7 @@ from ..core.image_intake import ImportMode, import_image, is_same_image, remove_
 from ..core.images import read_geometry, read_labels
 from ..core.messages import _, counted, joined, listed
 from ..core.scan_files import image_files
+from .dicom_cases import create_from_dicom, holds_dicom
 from .reference_order import order_problem
 
 _LOG = logging.getLogger(__name__)
@@ -32,9 +33,13 @@ class CreateRequest:
             images.
         labels: label value to name.
         names: of the cases, in the order of the images; without them, `name_from` decides.
-        name_from: 'file': the file names, or the folders that tell them apart where several files have one name;
-            'parent': the name of the folder that holds the file.
+        name_from: 'file': the file names, or the folders that tell them apart where several files have one name, and
+            numbers for DICOM series; 'parent': the name of the folder that holds the file; 'patient': the patient ID
+            in DICOM files.
         import_mode: what is done with files outside the cohort folder; see `ImportMode`.
+        series: UIDs or descriptions of the DICOM series to take; by default all that are volumes.
+        skip_unusable: take the other DICOM series when some cannot be used.
+        keep_source_paths: keep the path of DICOM files even if it names the patient.
     """
 
     cohort: str
@@ -42,8 +47,11 @@ class CreateRequest:
     references: tuple[str, ...] = ()
     labels: dict[int, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    name_from: Literal["file", "parent"] = "file"
+    name_from: Literal["file", "parent", "patient"] = "file"
     import_mode: ImportMode = "link"
+    series: tuple[str, ...] = ()
+    skip_unusable: bool = False
+    keep_source_paths: bool = False
 
 
 def create(request: CreateRequest, watch: Watch) -> list[Case]:
@@ -51,6 +59,10 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
 
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
+    if holds_dicom(request.images, bool(request.series)):
+        return create_from_dicom(request, watch, create)
+    if request.name_from == "patient":
+        raise BadInputError(_("Only DICOM files have a patient ID that cases could be named after."))
     from_folders = request.name_from == "parent"
     request = replace(
         request,
