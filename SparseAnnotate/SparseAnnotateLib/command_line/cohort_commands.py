@@ -8,6 +8,7 @@ from typing import Any
 from ..core import Watch
 from ..core.channels import parsed_channels
 from ..worker.create_request import parsed_labels
+from .dicom_command import dicom_options
 from .shared_options import cohort_command, request_of_options
 from .terminal_output import show_table
 
@@ -30,7 +31,8 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="SCANS",
         help="image files (NRRD, NIfTI, MetaImage), folders (all images directly in them), or patterns in quotation "
-        "marks ('scans/*.nii.gz'); with --name-from parent also a folder of patient folders with one image in each",
+        "marks ('scans/*.nii.gz'); with --name-from parent also a folder of patient folders with one image in each; or "
+        "folders with DICOM series in them or in their folders",
     )
     command.add_argument("--labels", nargs="*", default=[], metavar="VALUE=NAME", help="names of labels, e.g. 1=liver")
     command.add_argument(
@@ -38,20 +40,21 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         help="dense label files, or folders or patterns of them, in the order of the images; it is an error if their "
-        "names suggest another order",
+        "names suggest another order. For DICOM series also DICOM SEG files, in any order",
     )
     command.add_argument(
         "--names",
         nargs="+",
         default=[],
-        help="names of the cases, in the order of the images (default: the file names)",
+        help="names of the cases, in the order of the images or series (default: see --name-from)",
     )
     command.add_argument(
         "--name-from",
-        choices=("file", "parent"),
+        choices=("file", "parent", "patient"),
         default="file",
-        help="file: name cases after their files, or after their folders where files have the same name; parent: after "
-        "the folder of each file",
+        help="file: name cases after their files, or after their folders where files have the same name, and number "
+        "those from DICOM (case_001); parent: after the folder of each file; patient: after the patient ID in DICOM "
+        "files",
     )
     command.add_argument(
         "--channels",
@@ -67,6 +70,7 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --channels: resample a channel that lies on another grid to that of the first, into a new file",
     )
+    dicom_options(command)
     import_modes = command.add_mutually_exclusive_group()
     import_modes.add_argument(
         "--copy-images",

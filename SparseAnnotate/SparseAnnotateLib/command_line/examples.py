@@ -6,6 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "create": (
         "sparse-annotate create livers scans/*.nii.gz --labels 1=liver 2=spleen",
         "sparse-annotate create livers patients --name-from parent",
+        "sparse-annotate create livers dicom_export --series 'CT abdomen venous'",
     ),
     "add": ("sparse-annotate add livers new/*.nii.gz",),
     "plan": ("sparse-annotate plan livers --minutes 90", "sparse-annotate plan livers --slices 5 --per volume"),
@@ -35,6 +36,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "evaluate": ("sparse-annotate evaluate livers --run first --tolerance 2 --csv figures.csv",),
     "agreement": ("sparse-annotate agreement livers --runs first second",),
     "report": ("sparse-annotate report livers --out livers.html",),
+    "export-dicom": (
+        "sparse-annotate export-dicom livers --out segmentations --codes liver=SCT:10200004:Liver",
+        "sparse-annotate export-dicom livers --run first --out segmentations",
+    ),
     "export-nnunet": ("sparse-annotate export-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),
     "import-nnunet": ("sparse-annotate import-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),
     "export-bundle": ("sparse-annotate export-bundle livers --run first --folder bundle",),

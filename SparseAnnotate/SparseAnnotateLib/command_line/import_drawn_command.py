@@ -30,7 +30,8 @@ def add_import_drawn(commands) -> None:
         "masks",
         nargs="+",
         metavar="MASKS",
-        help="label files named like their cases, or folders or patterns of them ('masks/*_seg.nii.gz')",
+        help="label files named like their cases, or folders or patterns of them ('masks/*_seg.nii.gz'); or DICOM SEG "
+        "files of the DICOM series that the cases were made from, or folders of them",
     )
     planes = [plane.value for plane in ImportDrawnRequest.planes]
     command.add_argument(

@@ -7,6 +7,7 @@ import argparse
 from .. import __version__
 from .cohort_commands import add_add, add_create, add_draw
 from .correct_command import add_correct
+from .dicom_command import add_export_dicom
 from .environment_command import add_environment
 from .evaluate_command import add_evaluate
 from .examples import example_text
@@ -35,6 +36,7 @@ COMMANDS = (
     add_evaluate,
     add_agreement,
     add_report,
+    add_export_dicom,
     add_export_nnunet,
     add_import_nnunet,
     add_export_bundle,

@@ -16,6 +16,8 @@ A cohort made by SparseAnnotate::
     predictions/<run>/confidence/<case>.nrrd   of a case with drawn slices, in percent
     predictions/<run>/slices/<plane>/<index>/<case>.nrrd   of one slice, when asked for
     runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
+    dicom/sources/<case>.json    of a case made from DICOM: its series; see `dicom_source`
+    dicom/terminology.json       codes of the structures, as far as they are known
     cache/                       may be deleted at any time
 
 <case> stands for the case's name, or for its beginning and a hash when it is long; see `case_names.file_stem`.

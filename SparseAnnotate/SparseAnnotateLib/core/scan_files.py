@@ -178,7 +178,7 @@ def _several_images(given: str, folder: str, images: Sequence[str]) -> BadInputE
 def _endings_sentence(files: Iterable[str]) -> str:
     sentence = _("Images end in {endings}.").format(endings=", ".join(IMAGE_ENDINGS))
     if any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
-        return sentence + " " + _("Convert DICOM series to one of these formats first.")
+        return sentence + " " + _("DICOM series become a cohort with 'sparse-annotate create'.")
     return sentence
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from .dicom_codes import StructureCodes
 from .errors import BadInputError
 from .file_damage import require_whole_header, unreadable
 from .messages import _
 from .slab_writing import FACT_PREFIX
 from .structure_values import names_from_facts
 
-_LAYER, _NAME, _VALUE = "_Layer", "_Name", "_LabelValue"
+_LAYER, _NAME, _VALUE, _TAGS = "_Layer", "_Name", "_LabelValue", "_Tags"
+_TERMINOLOGY = "TerminologyEntry:"
 
 
 def read_label_names(path: str | Path) -> dict[int, str] | None:
@@ -41,6 +43,19 @@ def read_label_names(path: str | Path) -> dict[int, str] | None:
             )
         names[int(value)] = fields[segment + _NAME]
     return names
+
+
+def read_label_codes(path: str | Path) -> dict[str, StructureCodes]:
+    """Name to codes of the segments of a .seg.nrrd file that have a terminology. Raises BadInputError as above."""
+    fields = _header_fields(Path(path))
+    found: dict[str, StructureCodes] = {}
+    for key, name in fields.items():
+        tags = fields.get(key.removesuffix(_NAME) + _TAGS, "") if key.endswith(_NAME) else ""
+        for tag in tags.split("|"):
+            codes = StructureCodes.from_slicer(tag.removeprefix(_TERMINOLOGY)) if tag.startswith(_TERMINOLOGY) else None
+            if codes is not None:
+                found[name] = codes
+    return found
 
 
 def _header_fields(path: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Cohort, Progress
+from ..core.dicom_source import note_codes
 from ..core.messages import _
 from .session import Session
 
@@ -99,6 +100,8 @@ class CohortExport:
                 yield progress
             for _step in scene.exporting_case(cohort, node, segmentation, values, wait_seconds):
                 yield progress
+            if segmentation is not None:
+                note_codes(cohort, scene.codes_of(segmentation), are_newer=True)
 
     def fills(self, volume_nodes: Sequence) -> Steps:
         """Write the fills in the scene that are up to date with the drawn slices."""

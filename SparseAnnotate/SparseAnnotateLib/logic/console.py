@@ -29,6 +29,7 @@ from . import result_nodes
 from .applying_results import ApplyingResults
 from .cohort_export import CohortExport
 from .correcting import Correcting, CorrectionReport
+from .dicom_export import export_segmentation
 from .environment import Environment
 from .exchange import Exchange
 from .fills import FillReport, Fills, report_of
@@ -592,6 +593,15 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         `readProvenance` reads that.
         """
         return self._sources.write(volumeNode, Path(path))
+
+    def exportDicomSegmentation(self, segmentationNode, volumeNode, folder: str | Path) -> Path:
+        """Write a segmentation of a volume that was loaded from DICOM as a DICOM SEG file, NAME.dcm; returns its path.
+
+        It refers to the volume's series and copies patient and study from it. Voxels, places and overlaps are as they
+        are. What the segments are is taken from Slicer's terminology; how they were made (manual, semiautomatic,
+        automatic) from where their voxels come from. Blocks Slicer while it writes.
+        """
+        return export_segmentation(segmentationNode, volumeNode, Path(folder), self._sources)
 
     @staticmethod
     def readProvenance(volumeNode, path: str | Path) -> Provenance:

@@ -36,6 +36,7 @@ from .corrections_store import (
     put_corrections_text,
     store_corrections,
 )
+from .dicom_nodes import codes_of, colors_of, dicom_files_of, whole_masks
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .last_applied import remember_applied
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
@@ -131,6 +132,8 @@ __all__ = [
     "changed_part",
     "channel_images_of",
     "channel_names",
+    "codes_of",
+    "colors_of",
     "computing_provenance",
     "confidence_of",
     "copy_on_volume_grid",
@@ -138,6 +141,7 @@ __all__ = [
     "corrections_mark",
     "corrections_of",
     "corrections_text",
+    "dicom_files_of",
     "differing_segments",
     "drawing_mark",
     "drawn_since",
@@ -233,6 +237,7 @@ __all__ = [
     "watch_names",
     "watch_segmentation",
     "watch_slice_views",
+    "whole_masks",
     "whole_slice",
     "with_unnamed",
     "worklist_item",

@@ -19,6 +19,7 @@ from ..core.images import read_geometry, read_labels
 from ..core.messages import _, counted, joined, listed
 from ..core.scan_files import image_files
 from .case_channels import CaseChannels
+from .dicom_cases import create_from_dicom, holds_dicom
 from .reference_order import order_problem
 
 _LOG = logging.getLogger(__name__)
@@ -33,12 +34,16 @@ class CreateRequest:
             images.
         labels: label value to name.
         names: of the cases, in the order of the images; without them, `name_from` decides.
-        name_from: 'file': the file names, or the folders that tell them apart where several files have one name;
-            'parent': the name of the folder that holds the file.
+        name_from: 'file': the file names, or the folders that tell them apart where several files have one name, and
+            numbers for DICOM series; 'parent': the name of the folder that holds the file; 'patient': the patient ID
+            in DICOM files.
         import_mode: what is done with files outside the cohort folder; see `ImportMode`.
         channels: names of the channels, in order, each with the ending of its files' names; see `grouped_by_channel`.
             Without endings each image file is 4D and has all of them. Slices are drawn in the first channel.
         resample: resample a further channel that lies on another grid to the first one's, which makes a new file.
+        series: UIDs or descriptions of the DICOM series to take; by default all that are volumes.
+        skip_unusable: take the other DICOM series when some cannot be used.
+        keep_source_paths: keep the path of DICOM files even if it names the patient.
     """
 
     cohort: str
@@ -46,10 +51,13 @@ class CreateRequest:
     references: tuple[str, ...] = ()
     labels: dict[int, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    name_from: Literal["file", "parent"] = "file"
+    name_from: Literal["file", "parent", "patient"] = "file"
     import_mode: ImportMode = "link"
     channels: dict[str, str] = field(default_factory=dict)
     resample: bool = False
+    series: tuple[str, ...] = ()
+    skip_unusable: bool = False
+    keep_source_paths: bool = False
 
 
 def create(request: CreateRequest, watch: Watch) -> list[Case]:
@@ -57,6 +65,17 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
 
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
+    if holds_dicom(request.images, bool(request.series)):
+        if request.channels:
+            raise BadInputError(
+                _(
+                    "Series of DICOM files cannot be channels of one case yet. Make a cohort of each channel's series "
+                    "first; its images are NRRD files, from which a cohort of several channels can be made."
+                )
+            )
+        return create_from_dicom(request, watch, create)
+    if request.name_from == "patient":
+        raise BadInputError(_("Only DICOM files have a patient ID that cases could be named after."))
     from_folders = request.name_from == "parent"
     given = image_files(request.images, from_folders and not any(request.channels.values()))
     channels = CaseChannels.of(given, request.channels, request.resample)

@@ -12,13 +12,15 @@ from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateE
 from ..core.case_names import normal_name
 from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
+from ..core.dicom_source import note_codes
 from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
 from ..core.messages import _, counted, listed
 from ..core.planes import slice_layer
 from ..core.scan_files import image_files
-from ..core.segment_names import read_label_names
+from ..core.segment_names import read_label_codes, read_label_names
 from ..core.voxel_values import label_counts
+from .dicom_masks import DicomMasks
 from .failed_cases import report_failed
 from .mask_labels import in_cohort_values
 from .mask_names import matched_masks
@@ -36,7 +38,8 @@ class ImportDrawnRequest:
     """Take slices drawn in another program (ITK-SNAP, MITK, Slicer) as drawn slices of the cohort's cases.
 
     Attributes:
-        masks: label files, or folders or patterns of them; each belongs to a case by its name, see `matched_masks`.
+        masks: label files, or folders or patterns of them; each belongs to a case by its name, see `matched_masks`. Or
+            DICOM SEG files, which refer to the DICOM series of their cases.
         cases: only these.
         planes: in which the slices were drawn.
         slices: those drawn in every mask, as numbers and ranges ('3', '10-14'). Without them, and without
@@ -93,10 +96,19 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     cohort = Cohort.open(request.cohort, request.state)
     wanted = {normal_name(case.name) for case in cohort.select(request.cases)} if request.cases else None
     reading = _Reading(cohort, request)
-    matched = matched_masks(cohort, image_files(request.masks))
-    of_case = {name: path for name, path in matched.of_case.items() if wanted is None or name in wanted}
+    dicom = reading.dicom
+    matched = matched_masks(cohort, image_files(dicom.others))
+    found = {**matched.of_case, **dicom.of_case}
+    of_case = {name: path for name, path in found.items() if wanted is None or name in wanted}
+    problems = {**matched.problems, **dicom.problems}
+    for name in set(matched.of_case) & set(dicom.of_case):
+        problems[name] = BadInputError(
+            _("The case '{case}' has two masks: '{one}' and '{other}'. Give one.").format(
+                case=name, one=matched.of_case[name], other=found.pop(name)
+            )
+        )
     failed: dict[str, SparseAnnotateError] = {
-        name: problem for name, problem in matched.problems.items() if wanted is None or name in wanted
+        name: problem for name, problem in problems.items() if wanted is None or name in wanted
     }
     for name in sorted((wanted or set()) - set(of_case) - set(failed)):
         failed[name] = BadInputError(_("No mask has the name of the case '{case}'.").format(case=name))
@@ -121,6 +133,7 @@ class _Reading:
 
     def __init__(self, cohort: Cohort, request: ImportDrawnRequest):
         self._cohort, self._request = cohort, request
+        self.dicom = DicomMasks(cohort, request.masks)
         check_labels(request.labels)
         if request.slices_from and request.slices:
             raise BadInputError(_("Give the drawn slices either with '--slices' or with '--slices-from', not both."))
@@ -149,10 +162,15 @@ class _Reading:
     def take(self, name: str, path: str) -> TakenMask:
         """Draw the slices of a mask in a case. Raises SparseAnnotateError when it cannot be used; nothing is drawn."""
         geometry = self._cohort.geometry(name)
-        names = read_label_names(path)
-        # Slicer's own files may end where the segments do; others must have the whole grid.
-        is_of_slicer = path.lower().endswith(".seg.nrrd")
-        source = read_cropped_labels(path, geometry) if is_of_slicer else read_labels(path, geometry)
+        names: Mapping[int, str] | None
+        if self.dicom.has(path):
+            names, source = self.dicom.read(name, path, geometry)
+        else:
+            names = read_label_names(path)
+            # Slicer's own files may end where the segments do; others must have the whole grid.
+            is_of_slicer = path.lower().endswith(".seg.nrrd")
+            note_codes(self._cohort, read_label_codes(path) if is_of_slicer else {})
+            source = read_cropped_labels(path, geometry) if is_of_slicer else read_labels(path, geometry)
         try:
             return self._drawn(name, path, names, source, geometry)
         except BadInputError as error:

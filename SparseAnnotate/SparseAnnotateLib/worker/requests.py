@@ -39,6 +39,7 @@ from .exchange_requests import (
     import_bundle,
     import_nnunet,
 )
+from .export_dicom_request import ExportDicomRequest, export_dicom
 from .failed_cases import report_failed
 from .fill_request import FillRequest, fill
 from .import_drawn_request import ImportDrawnRequest, import_drawn
@@ -253,6 +254,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "compare": (CompareRequest, compare),
     "agreement": (AgreementRequest, agreement),
     "report": (ReportRequest, report),
+    "export_dicom": (ExportDicomRequest, export_dicom),
     "export_nnunet": (ExportNnunetRequest, export_nnunet),
     "import_nnunet": (ImportNnunetRequest, import_nnunet),
     "export_bundle": (ExportBundleRequest, export_bundle),

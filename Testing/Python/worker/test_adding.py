@@ -67,7 +67,7 @@ def test_a_folder_of_patient_folders_stands_for_the_image_in_each(tmp_path):
     ("names", "given", "one_per_folder", "words"),
     [
         ((), "", False, r"has no images directly in it\. Images end in \.nrrd, \.nii\.gz"),
-        (("1.dcm", "2.dcm"), "", False, r"Convert DICOM series to one of these formats first\."),
+        (("1.dcm", "2.dcm"), "", False, r"DICOM series become a cohort with 'sparse-annotate create'\."),
         (("anna/T1.nrrd",), "", False, r"Its subfolders have images: give one of them, such as '.*anna'\.$"),
         (
             ("anna/T1.nrrd", "ben/T1.nrrd"),

@@ -1,0 +1,147 @@
+"""DICOM files: how they are recognized, found and opened."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .dicom_packages import require_dicom_packages
+from .errors import BadInputError
+from .messages import _
+from .progress import Watch
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
+
+
+def is_dicom_file(path: str | Path) -> bool:
+    """Whether a file begins like a DICOM file, with or without the usual preamble. Raises BadInputError."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(132)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    # Without the preamble, old files begin with the first elements of group 8.
+    return head[128:132] == b"DICM" or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+
+
+def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[str], int]:
+    """The DICOM files in a folder and the folders in it, sorted, and how many other files there are.
+
+    Files are recognized by their content, because those from a hospital often have no ending.
+
+    Raises BadInputError when a folder or a file in it cannot be read.
+    """
+
+    def stop(error: OSError) -> None:
+        raise BadInputError(
+            _("The folder '{folder}' cannot be read ({reason}).").format(folder=error.filename, reason=error.strerror)
+        ) from error
+
+    found: list[str] = []
+    others = 0
+    for parent, folders, files in os.walk(folder, onerror=stop):
+        folders.sort()
+        for name in files:
+            if watch is not None:
+                watch.check()
+            path = os.path.join(parent, name)
+            if not os.path.isfile(path):
+                continue  # a link to nothing, a socket
+            if is_dicom_file(path):
+                found.append(path)
+            else:
+                others += 1
+    return sorted(found), others
+
+
+def has_dicom_file(folder: str | Path) -> bool:
+    """Whether there is a DICOM file in a folder or the folders in it. Raises BadInputError as `dicom_files` does."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        dicom_files(folder)
+    return any(
+        is_dicom_file(path)
+        for parent, _folders, names in os.walk(folder)
+        for path in (os.path.join(parent, name) for name in sorted(names))
+        if os.path.isfile(path)
+    )
+
+
+@contextmanager
+def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False) -> Iterator[Dataset]:
+    """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
+
+    Raises BadInputError when it is damaged.
+    """
+    require_dicom_packages()
+    import pydicom  # here, because Slicer imports this folder at every start
+    from pydicom.errors import InvalidDicomError
+
+    with warnings.catch_warnings():
+        # pydicom's warnings quote values, which may be those of the patient.
+        warnings.simplefilter("ignore")
+        try:
+            wanted: list[Any] | None = None if tags is None else list(tags)
+            with open(path, "rb") as file:
+                dataset = pydicom.dcmread(file, stop_before_pixels=not with_voxels, specific_tags=wanted, force=True)
+                dataset.bytes_left = os.fstat(file.fileno()).st_size - file.tell()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
+            raise damaged(path) from error
+        if not hasattr(dataset, "file_meta"):
+            dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        yield dataset
+
+
+def value_of(dataset: Any, keyword: str) -> str:
+    """An element as text, several values joined by backslashes; '' when it is missing, empty or cannot be read."""
+    try:
+        value = dataset.get(keyword)
+        if value is None:
+            return ""
+        if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
+            return "\\".join(str(part) for part in value)
+        return str(value).strip()
+    except Exception:  # a damaged element raises whatever its conversion does; it counts as missing
+        return ""
+
+
+def numbers_of(dataset: Any, keyword: str) -> tuple[float, ...]:
+    """An element as numbers; empty when it is missing or cannot be read."""
+    try:
+        return tuple(float(part) for part in value_of(dataset, keyword).split("\\") if part)
+    except ValueError:
+        return ()
+
+
+def group_of(frame: Any, shared: Any, keyword: str) -> Any:
+    """A functional group of a multi-frame image: of the frame, or of all frames; None without it."""
+    for groups in (frame, shared):
+        items = groups.get(keyword) if groups is not None else None
+        if items:
+            return items[0]
+    return None
+
+
+def whole_number(dataset: Any, keyword: str) -> int:
+    try:
+        return int(value_of(dataset, keyword) or 0)
+    except ValueError:
+        return 0
+
+
+def damaged(path: str | Path) -> BadInputError:
+    return BadInputError(
+        _("The DICOM file '{path}' is damaged: its header cannot be read to its end. Copy it again.").format(path=path)
+    )
+
+
+def _unreadable(path: str | Path, error: OSError) -> BadInputError:
+    return BadInputError(_("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror))

@@ -1,0 +1,224 @@
+"""What the headers of DICOM files say of the images in them; voxels are not read.
+
+Of what identifies a patient only the name and the ID are read, to recognize them in paths and descriptions; see
+`DicomHeader.names_patient`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .dicom_files import damaged, group_of, numbers_of, opened, value_of, whole_number
+from .messages import _
+from .patient_names import names_one_of, words_of_patient
+from .progress import Watch
+
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+SECONDARY_CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7"
+
+# What tells apart several images at one place, and its name in messages.
+_VARIANTS = {
+    "TemporalPositionIdentifier": _("temporal position"),
+    "TriggerTime": _("trigger time"),
+    "AcquisitionTime": _("acquisition time"),
+    "EchoTime": _("echo time"),
+    "DiffusionBValue": _("b-value"),
+    "ImageType": _("image type"),
+    "AcquisitionNumber": _("acquisition number"),
+}
+_TAGS = [
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "SeriesDescription",
+    "SeriesNumber",
+    "PatientName",
+    "PatientID",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    *_VARIANTS,
+]
+
+
+@dataclass(frozen=True)
+class DicomSlice:
+    """One image: of a file of its own, or a frame of a file.
+
+    Attributes:
+        path: of the file. frame: its number in the file, from 1; 0 in a file with a single image.
+        sop_uid: SOP instance UID of the file.
+        position: ImagePositionPatient in mm (LPS), the center of the first voxel. orientation: unit vectors of
+            increasing column and row index (LPS), 6 numbers. spacing: of rows and of columns in mm.
+        size: rows and columns. is_inverted: small values are to be shown bright (MONOCHROME1).
+        variants: what may tell it apart from another image at the same place, by name.
+
+    `position`, `orientation` and `spacing` are empty when the header has none, or none that can be read.
+    """
+
+    path: str
+    frame: int
+    sop_uid: str
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    size: tuple[int, int]
+    is_inverted: bool = False
+    variants: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def has_place(self) -> bool:
+        return len(self.position) == 3 and len(self.orientation) == 6 and len(self.spacing) == 2
+
+
+@dataclass(frozen=True)
+class DicomHeader:
+    """What the header of one file says.
+
+    Attributes:
+        sop_class, sop_uid, series_uid, study_uid, frame_of_reference_uid: UIDs, '' where there is none.
+        modality, description, number: of the series. image_type: values of ImageType.
+        samples: values per voxel; 0 for what is no image. is_cut_off: the file is shorter than its voxels.
+        patient: words that identify the patient.
+    """
+
+    path: str
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    modality: str
+    description: str
+    number: str
+    image_type: tuple[str, ...]
+    samples: int
+    is_cut_off: bool
+    slices: tuple[DicomSlice, ...]
+    patient: frozenset[str] = frozenset()
+    patient_id: str = ""
+
+    @property
+    def is_localizer(self) -> bool:
+        return any(value.upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM") for value in self.image_type)
+
+    def names_patient(self, text: str) -> bool:
+        """True when a text has a part of the patient's name, or the ID, in it."""
+        return names_one_of(text, self.patient)
+
+
+def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
+    """The headers of files. Raises BadInputError when one of them is damaged, and names it."""
+    headers = []
+    for number, path in enumerate(paths):
+        watch.step(number / len(paths), _("reading DICOM headers"))
+        headers.append(read_header(path))
+    return headers
+
+
+def read_header(path: str) -> DicomHeader:
+    """The header of one file. Raises BadInputError when it is damaged."""
+    with opened(path, _TAGS) as dataset:
+        _require_whole_header(dataset, path)
+        sop_uid = value_of(dataset, "SOPInstanceUID")
+        slices = tuple(_slices(dataset, path, sop_uid))
+        patient_id = value_of(dataset, "PatientID")
+        return DicomHeader(
+            path=path,
+            sop_class=value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID"),
+            sop_uid=sop_uid,
+            series_uid=value_of(dataset, "SeriesInstanceUID"),
+            study_uid=value_of(dataset, "StudyInstanceUID"),
+            frame_of_reference_uid=value_of(dataset, "FrameOfReferenceUID"),
+            modality=value_of(dataset, "Modality"),
+            description=value_of(dataset, "SeriesDescription"),
+            number=value_of(dataset, "SeriesNumber"),
+            image_type=tuple(value_of(dataset, "ImageType").split("\\")),
+            samples=whole_number(dataset, "SamplesPerPixel") if slices else 0,
+            is_cut_off=_is_cut_off(dataset),
+            slices=slices,
+            patient=words_of_patient(value_of(dataset, "PatientName"), patient_id),
+            patient_id=patient_id,
+        )
+
+
+def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
+    size = (whole_number(dataset, "Rows"), whole_number(dataset, "Columns"))
+    if not all(size):
+        return
+    is_inverted = value_of(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    count = whole_number(dataset, "NumberOfFrames")
+    frames = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not frames:
+        place = tuple(numbers_of(dataset, k) for k in ("ImagePositionPatient", "ImageOrientationPatient"))
+        variants = {str(name): value_of(dataset, keyword) for keyword, name in _VARIANTS.items()}
+        spacing = numbers_of(dataset, "PixelSpacing")
+        for number in range(max(1, count)):
+            # Several frames with one position for all cannot be placed.
+            position, orientation = place if count <= 1 else ((), ())
+            frame = number + 1 if count > 1 else 0
+            yield DicomSlice(path, frame, sop_uid, position, orientation, spacing, size, is_inverted, variants)
+        return
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    for number, frame in enumerate(frames):
+        groups = {
+            name: group_of(frame, shared, f"{name}Sequence")
+            for name in ("PlanePosition", "PlaneOrientation", "PixelMeasures", "FrameContent", "MREcho", "MRDiffusion")
+        }
+        yield DicomSlice(
+            path,
+            number + 1,
+            sop_uid,
+            numbers_of(groups["PlanePosition"] or {}, "ImagePositionPatient"),
+            numbers_of(groups["PlaneOrientation"] or {}, "ImageOrientationPatient"),
+            numbers_of(groups["PixelMeasures"] or {}, "PixelSpacing"),
+            size,
+            is_inverted,
+            {
+                str(_("temporal position")): value_of(groups["FrameContent"] or {}, "TemporalPositionIndex"),
+                str(_("echo time")): value_of(groups["MREcho"] or {}, "EffectiveEchoTime"),
+                str(_("b-value")): value_of(groups["MRDiffusion"] or {}, "DiffusionBValue"),
+            },
+        )
+
+
+def _require_whole_header(dataset: Any, path: str) -> None:
+    """Raise BadInputError when a header ends too early: pydicom reads what there is."""
+    sop_class = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
+    if sop_class == DICOMDIR_CLASS:
+        return
+    is_image = _name_of(sop_class).endswith("Image Storage")
+    needed = ("SeriesInstanceUID", "SOPInstanceUID", *(("Rows", "Columns") if is_image else ()))
+    if not all(value_of(dataset, keyword) for keyword in needed):
+        raise damaged(path)
+
+
+def _name_of(uid: str) -> str:
+    from pydicom.uid import UID
+
+    return str(UID(uid).name)
+
+
+def _is_cut_off(dataset: Any) -> bool:
+    """Whether a file without compression is shorter than its voxels; `dataset` is of `opened`."""
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    if syntax is not None and syntax.is_transfer_syntax and (syntax.is_compressed or syntax.is_deflated):
+        return False
+    bits = whole_number(dataset, "BitsAllocated") * whole_number(dataset, "Rows") * whole_number(dataset, "Columns")
+    bits *= max(1, whole_number(dataset, "SamplesPerPixel")) * max(1, whole_number(dataset, "NumberOfFrames"))
+    return bool(dataset.bytes_left < bits // 8)

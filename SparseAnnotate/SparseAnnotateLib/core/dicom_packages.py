@@ -1,0 +1,21 @@
+"""The packages for DICOM, which Slicer brings along and other installations add with `sparse-annotate[dicom]`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from .errors import BadInputError
+from .messages import _
+
+
+def require_dicom_packages(writes_segmentations: bool = False) -> None:
+    """Raise BadInputError, with what to install, when pydicom (to write, also highdicom) is missing."""
+    wanted = ("pydicom", "highdicom") if writes_segmentations else ("pydicom",)
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise BadInputError(
+            _(
+                "DICOM files need packages that are not installed: {packages}. Install them with "
+                "'pip install \"sparse-annotate[dicom]\"' (3D Slicer brings them along)."
+            ).format(packages=", ".join(missing))
+        )

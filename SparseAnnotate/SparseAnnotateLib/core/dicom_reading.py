@@ -1,0 +1,221 @@
+"""DICOM SEG files as label maps on the grid of a case's image; nothing is resampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .dicom_codes import Code, StructureCodes
+from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of
+from .dicom_headers import SEGMENTATION_CLASSES
+from .dicom_writing import LONGEST_LABEL
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .messages import _, listed
+
+_SAME_PLACE_VOXELS = 0.05  # as `dicom_series`: headers round positions
+_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class SegmentationFile:
+    """What the header of a DICOM SEG file says.
+
+    Attributes:
+        series_uids: of the series that it refers to. frame_of_reference_uid: '' where there is none.
+        names, codes: of each segment number.
+    """
+
+    path: str
+    series_uids: tuple[str, ...]
+    frame_of_reference_uid: str
+    names: dict[int, str]
+    codes: dict[int, StructureCodes]
+
+
+def is_segmentation_file(path: str | Path) -> bool:
+    """Whether a file is a DICOM SEG."""
+    if not Path(path).is_file() or not is_dicom_file(path):
+        return False
+    with opened(path, ["SOPClassUID"]) as dataset:
+        return value_of(dataset, "SOPClassUID") in SEGMENTATION_CLASSES
+
+
+def read_segmentation_header(path: str | Path) -> SegmentationFile:
+    """Raises BadInputError when the file is damaged, or names no segments."""
+    with opened(path) as dataset:
+        if value_of(dataset, "SegmentationType") == "FRACTIONAL":
+            raise BadInputError(
+                _(
+                    "'{path}' is a fractional DICOM SEG (probabilities), not a label map. Convert it to a binary one "
+                    "first."
+                ).format(path=path)
+            )
+        segments = list(dataset.get("SegmentSequence") or [])
+        names = {int(value_of(one, "SegmentNumber") or 0): _name(one) for one in segments}
+        names.pop(0, None)
+        if not names:
+            raise BadInputError(_("The DICOM SEG '{path}' has no segments.").format(path=path))
+        twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+        if twice:
+            raise BadInputError(
+                _("The DICOM SEG '{path}' has several segments named {names}. Rename them first.").format(
+                    path=path, names=listed([f"'{name}'" for name in twice], 3)
+                )
+            )
+        codes = {int(value_of(one, "SegmentNumber") or 0): _codes(one) for one in segments}
+        return SegmentationFile(
+            str(path),
+            tuple(value_of(one, "SeriesInstanceUID") for one in dataset.get("ReferencedSeriesSequence") or []),
+            value_of(dataset, "FrameOfReferenceUID"),
+            names,
+            {number: found for number, found in codes.items() if found is not None},
+        )
+
+
+def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of_reference_uid: str = "") -> np.ndarray:
+    """The segments on a grid: (K, J, I) uint8 or uint16, the number of the segment or 0.
+
+    Args:
+        frame_of_reference_uid: of the image; '' when it is not known.
+
+    Raises BadInputError when the segments overlap, lie in another frame of reference, or on another grid.
+    """
+    own = file.frame_of_reference_uid
+    if own and frame_of_reference_uid and own != frame_of_reference_uid:
+        raise BadInputError(
+            _(
+                "The DICOM SEG '{path}' lies in another frame of reference than the image, so its place in the image "
+                "is not known. Register the two images first, or take the segmentation of this series."
+            ).format(path=file.path)
+        )
+    labels = np.zeros(geometry.shape, dtype=np.uint8 if max(file.names) < 256 else np.uint16)
+    overlaps: dict[tuple[int, int], int] = {}
+    with opened(file.path, with_voxels=True) as dataset:
+        groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+        shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+        is_label_map = value_of(dataset, "SegmentationType") == "LABELMAP"
+        for number, values in enumerate(_frames(dataset, file.path)):
+            frame = groups[number] if number < len(groups) else None
+            part = _part_of(labels, frame, shared, values.shape, geometry, file.path)
+            for segment in _segments(frame, shared, values, is_label_map):
+                mask = values == segment if is_label_map else values > 0
+                if segment not in file.names:
+                    raise BadInputError(
+                        _("The DICOM SEG '{path}' has voxels of a segment {number} that it does not describe.").format(
+                            path=file.path, number=segment
+                        )
+                    )
+                clash = mask & (part > 0) & (part != segment)
+                for other in np.unique(part[clash]).tolist() if clash.any() else ():
+                    pair = (min(other, segment), max(other, segment))
+                    overlaps[pair] = overlaps.get(pair, 0) + int(np.count_nonzero(part[clash] == other))
+                part[mask] = segment
+    if overlaps:
+        raise BadInputError(_overlap_sentence(file, overlaps))
+    return labels
+
+
+def _frames(dataset: Any, path: str) -> Any:
+    from pydicom.pixels import iter_pixels
+
+    try:
+        yield from iter_pixels(dataset)
+    except Exception as error:  # decoders raise whatever they like
+        raise BadInputError(
+            _("The voxels of the DICOM SEG '{path}' cannot be read: it is damaged or cut off. Copy it again.").format(
+                path=path
+            )
+        ) from error
+
+
+def _segments(frame: Any, shared: Any, values: np.ndarray, is_label_map: bool) -> list[int]:
+    if is_label_map:
+        return [value for value in np.unique(values).tolist() if value]
+    group = group_of(frame, shared, "SegmentIdentificationSequence")
+    return [int(value_of(group or {}, "ReferencedSegmentNumber") or 0)]
+
+
+def _part_of(
+    labels: np.ndarray, frame: Any, shared: Any, size: tuple[int, ...], geometry: VolumeGeometry, path: str
+) -> np.ndarray:
+    """View of the labels, (rows, columns), where a frame lies."""
+    position, orientation, spacing = (
+        np.array(numbers_of(group_of(frame, shared, f"{group}Sequence") or {}, keyword))
+        for group, keyword in (
+            ("PlanePosition", "ImagePositionPatient"),
+            ("PlaneOrientation", "ImageOrientationPatient"),
+            ("PixelMeasures", "PixelSpacing"),
+        )
+    )
+    if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
+        raise BadInputError(_("The DICOM SEG '{path}' does not tell where its frames lie.").format(path=path))
+    to_ijk = np.linalg.inv(geometry.matrix)
+    start = (to_ijk @ np.append(position * _LPS_TO_RAS, 1.0))[:3]
+    column_step = to_ijk[:3, :3] @ (orientation[:3] * _LPS_TO_RAS * spacing[1])
+    row_step = to_ijk[:3, :3] @ (orientation[3:] * _LPS_TO_RAS * spacing[0])
+    rows, columns = size
+    steps = np.rint([start, row_step, column_step]).astype(int)
+    far = np.array([start, row_step * (rows - 1), column_step * (columns - 1)])
+    near = steps * np.array([1, rows - 1, columns - 1])[:, None]
+    last = steps[0] + steps[1] * (rows - 1) + steps[2] * (columns - 1)
+    shape = np.array(geometry.shape[::-1])
+    is_turned = all(np.abs(step).sum() == 1 for step in steps[1:])
+    if not is_turned or np.abs(far - near).max() > _SAME_PLACE_VOXELS:
+        raise BadInputError(
+            _(
+                "The DICOM SEG '{path}' does not lie on the grid of the image. Resample it to the image first, with "
+                "nearest-neighbor interpolation."
+            ).format(path=path)
+        )
+    if (np.minimum(steps[0], last) < 0).any() or (np.maximum(steps[0], last) >= shape).any():
+        raise BadInputError(_("The DICOM SEG '{path}' reaches beyond the image.").format(path=path))
+    index: list[int | slice] = [int(n) for n in steps[0][::-1]]
+    axes = [2 - int(np.abs(step).argmax()) for step in steps[1:]]
+    for axis, step, count in zip(axes, steps[1:], size, strict=True):
+        first, sign = int(steps[0][2 - axis]), int(step.sum())
+        stop = first + sign * count
+        index[axis] = slice(first, None if stop < 0 else stop, sign)
+    view = labels[tuple(index)]
+    return view if axes[0] < axes[1] else view.T
+
+
+def _overlap_sentence(file: SegmentationFile, overlaps: dict[tuple[int, int], int]) -> str:
+    pairs = [
+        _("'{one}' and '{other}' at {count} voxels").format(one=file.names[a], other=file.names[b], count=count)
+        for (a, b), count in overlaps.items()
+    ]
+    return _(
+        "Segments of the DICOM SEG '{path}' overlap, but a voxel can have one structure only: {pairs}. Load it in 3D "
+        "Slicer, decide there, and export the segmentation as a label map."
+    ).format(path=file.path, pairs=listed(pairs, 3))
+
+
+def _name(segment: Any) -> str:
+    label, whole = value_of(segment, "SegmentLabel"), value_of(segment, "SegmentDescription")
+    # A label holds 64 characters.
+    return whole if len(label) >= LONGEST_LABEL and whole.startswith(label) else label or whole
+
+
+def _codes(segment: Any) -> StructureCodes | None:
+    def code(item: Any, keyword: str) -> Code | None:
+        found = (item.get(keyword) or [None])[0] if item is not None else None
+        parts = [value_of(found or {}, k) for k in ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")]
+        return Code(*parts) if all(parts) else None
+
+    category = code(segment, "SegmentedPropertyCategoryCodeSequence")
+    kind = code(segment, "SegmentedPropertyTypeCodeSequence")
+    if category is None or kind is None:
+        return None
+    items = segment.SegmentedPropertyTypeCodeSequence
+    region = (segment.get("AnatomicRegionSequence") or [None])[0]
+    return StructureCodes(
+        category,
+        kind,
+        code(items[0], "SegmentedPropertyTypeModifierCodeSequence"),
+        code(segment, "AnatomicRegionSequence"),
+        code(region, "AnatomicRegionModifierSequence"),
+    )

@@ -1,0 +1,212 @@
+"""Which DICOM series a case was made from, for writing its segmentation: kept in dicom/sources/<case>.json.
+
+It holds UIDs, which the hospital can trace to the patient, but neither names nor patient IDs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .case_names import file_stem
+from .cohort import Cohort
+from .cohort_file import path_in, stored_path
+from .dicom_codes import DEFAULT_CODES, StructureCodes
+from .dicom_files import dicom_files
+from .dicom_headers import read_headers
+from .dicom_series import DicomSeries, series_of
+from .errors import BadInputError, CohortError
+from .messages import _
+from .progress import Watch
+from .strict_json import read_json, write_json
+
+FOLDER = "dicom"
+_CODES_FILE = "terminology.json"
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """The series of a case.
+
+    Attributes:
+        series_uid, study_uid, frame_of_reference_uid: UIDs; '' where the header has none.
+        modality: such as 'CT'.
+        instances: SOP instance UID of each slice of the volume, along the array axis K.
+        frames: number of each slice in its file, from 1; empty for files with a single image.
+        folder: of the files, as cohort.json keeps paths; '' when it was not to be kept.
+    """
+
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    modality: str
+    instances: tuple[str, ...]
+    frames: tuple[int, ...] = ()
+    folder: str = ""
+    format: Literal["SparseAnnotate DICOM source"] = "SparseAnnotate DICOM source"
+    version: Literal[1] = 1
+
+    @classmethod
+    def of(cls, series: DicomSeries, cohort_folder: Path, keep_path: bool = False) -> DicomSource:
+        """The source that a series is.
+
+        Args:
+            cohort_folder: the path of the files is kept relative to it, if it is near.
+            keep_path: keep this path even if it names the patient.
+        """
+        first = series.headers[0]
+        names_patient = any(header.names_patient(series.folder) for header in series.headers)
+        return cls(
+            series_uid=series.uid,
+            study_uid=first.study_uid,
+            frame_of_reference_uid=first.frame_of_reference_uid,
+            modality=first.modality,
+            instances=tuple(one.sop_uid for one in series.slices),
+            frames=tuple(one.frame for one in series.slices) if any(one.frame for one in series.slices) else (),
+            folder="" if names_patient and not keep_path else stored_path(cohort_folder, series.folder),
+        )
+
+
+def source_path(cohort_folder: Path, name: str) -> Path:
+    return cohort_folder / FOLDER / "sources" / f"{file_stem(name)}.json"
+
+
+def write_source(cohort_folder: Path, name: str, source: DicomSource) -> Path:
+    """Write the source of a case; returns the file. Raises FileWriteError."""
+    path = source_path(cohort_folder, name)
+    write_json(path, source)
+    return path
+
+
+def read_source(cohort: Cohort, name: str) -> DicomSource | None:
+    """The source of a case; None when it was not made from DICOM. Raises BadInputError when the file is damaged."""
+    path = source_path(cohort.folder, cohort.case(name).name)
+    return read_json(path, DicomSource) if path.is_file() else None
+
+
+def cases_by_series(cohort: Cohort) -> dict[str, str]:
+    """The cases that were made from DICOM, by the UIDs of their series."""
+    found: dict[str, str] = {}
+    if not (cohort.folder / FOLDER).is_dir():
+        return found
+    for case in cohort.cases:
+        source = read_source(cohort, case.name)
+        if source is not None:
+            found[source.series_uid] = case.name
+    return found
+
+
+class SourceSeries:
+    """Finds the series of cases again.
+
+    Args:
+        folder: with all of them; None: each case's own, as noted when it was made.
+    """
+
+    def __init__(self, cohort: Cohort, folder: str | None, watch: Watch):
+        self._cohort = cohort
+        self._given = None if folder is None else os.path.expanduser(folder)
+        self._found = None if self._given is None else _series_in(self._given, watch)
+
+    def of(self, name: str, watch: Watch) -> DicomSeries:
+        """The series of a case, with the same images.
+
+        Raises CohortError when the case was not made from DICOM, or the series is missing or has other images now.
+        """
+        source = read_source(self._cohort, name)
+        if source is None:
+            raise CohortError(
+                _(
+                    "The case '{name}' was not made from DICOM, so its segmentation cannot refer to a series. Make the "
+                    "cohort from the DICOM folder with 'sparse-annotate create'."
+                ).format(name=name)
+            )
+        folder = self._given or (str(path_in(self._cohort.folder, source.folder)) if source.folder else "")
+        remedy = _("Give the folder of the series with '--dicom'.")
+        if not folder:
+            raise CohortError(
+                _(
+                    "The folder of the DICOM series of case '{name}' was not kept, because its path names the patient. "
+                    "{remedy}"
+                ).format(name=name, remedy=remedy)
+            )
+        if not os.path.isdir(folder):
+            raise CohortError(
+                _("The folder of the DICOM series of case '{name}' does not exist: '{folder}'. {remedy}").format(
+                    name=name, folder=folder, remedy=remedy
+                )
+            )
+        found = self._found if self._found is not None else _series_in(folder, watch)
+        series = next((one for one in found if one.uid == source.series_uid), None)
+        if series is None:
+            raise CohortError(
+                _("The DICOM series of case '{name}' ({uid}) is not in '{folder}'. {remedy}").format(
+                    name=name, uid=source.series_uid, folder=folder, remedy=remedy
+                )
+            )
+        try:
+            geometry = series.required_geometry()
+        except BadInputError as error:
+            raise CohortError(
+                _("The DICOM series of case '{name}' cannot be used. {problem}").format(
+                    name=name, problem=error.message
+                )
+            ) from error
+        now = DicomSource.of(series, self._cohort.folder)
+        if (now.instances, now.frames) != (source.instances, source.frames):
+            raise CohortError(
+                _(
+                    "The DICOM series in '{folder}' has other images than when the case '{name}' was made from it. "
+                    "Restore its files, or make a new case."
+                ).format(folder=folder, name=name)
+            )
+        difference = self._cohort.geometry(name).difference_from(geometry)
+        if difference:
+            raise CohortError(
+                _(
+                    "The image of case '{name}' is no longer on the grid of its DICOM series: {difference}. Restore "
+                    "the image, or make a new case."
+                ).format(name=name, difference=difference)
+            )
+        return series
+
+
+def _series_in(folder: str, watch: Watch) -> list[DicomSeries]:
+    if not os.path.isdir(folder):
+        raise BadInputError(_("The folder '{folder}' does not exist.").format(folder=folder))
+    return series_of(read_headers(dicom_files(folder, watch)[0], watch))
+
+
+@dataclass(frozen=True)
+class KnownCodes:
+    """The content of dicom/terminology.json: structure to its codes, in the form of Slicer's terminology tags."""
+
+    structures: dict[str, str]
+    format: Literal["SparseAnnotate terminology"] = "SparseAnnotate terminology"
+    version: Literal[1] = 1
+
+
+def known_codes(cohort: Cohort) -> dict[str, StructureCodes]:
+    """The codes of structures that came with segmentations or from Slicer. Raises BadInputError on a damaged file."""
+    path = cohort.state_folder / FOLDER / _CODES_FILE
+    if not path.is_file():
+        return {}
+    found = {name: StructureCodes.from_slicer(tag) for name, tag in read_json(path, KnownCodes).structures.items()}
+    return {name: codes for name, codes in found.items() if codes is not None}
+
+
+def note_codes(cohort: Cohort, codes: Mapping[str, StructureCodes], are_newer: bool = False) -> None:
+    """Keep the codes of the cohort's structures; the default ones say nothing. Raises FileWriteError.
+
+    Args:
+        are_newer: they replace the codes that structures have already.
+    """
+    known, ours = known_codes(cohort), set(cohort.labels.values())
+    more = {name: found for name, found in codes.items() if name in ours and found != DEFAULT_CODES}
+    found = {**known, **more} if are_newer else {**more, **known}
+    if found != known:
+        tags = {name: one.for_slicer() for name, one in found.items()}
+        write_json(cohort.state_folder / FOLDER / _CODES_FILE, KnownCodes(tags), checksum=False)

@@ -1,0 +1,103 @@
+"""Whether DICOM slices of one orientation make up an even stack, and its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .dicom_headers import DicomSlice
+from .errors import BadInputError
+from .geometry import VolumeGeometry
+from .messages import _, counted, listed
+
+# Shares of the distance between slices.
+_SAME_PLACE = 1e-3
+_UNEVEN = 0.05  # headers round positions
+_MOST_TILTED = 1e-3  # sine, up to which slices count as stacked at right angles; see `geometry`
+
+
+def sorted_slices(slices: Sequence[DicomSlice]) -> tuple[DicomSlice, ...]:
+    """The slices in the order of their positions along their normal."""
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    normal = np.cross(row, column)
+    return tuple(sorted(slices, key=lambda one: float(np.dot(one.position, normal))))
+
+
+def require_even(slices: Sequence[DicomSlice]) -> None:
+    """Raise BadInputError when sorted slices are not evenly spaced: some are missing, doubled or shifted."""
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    positions = np.array([one.position for one in slices])
+    heights = positions @ np.cross(row, column)
+    steps = np.diff(heights)
+    usual = float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else 0.0
+    same = steps <= _SAME_PLACE * max(usual, _SAME_PLACE)
+    if same.any():
+        raise BadInputError(_several_at_one_place(slices, same))
+    gaps = steps / usual
+    whole = np.rint(gaps)
+    if (whole > 1).any() and (np.abs(gaps - whole) <= _UNEVEN * np.maximum(whole, 1)).all() and whole.min() >= 1:
+        first = int(np.argmax(whole > 1))
+        raise BadInputError(
+            counted(
+                int((whole - 1).sum()),
+                _("{count} slice is missing: {where}. {remedy}"),
+                _("{count} slices are missing: {where}. {remedy}"),
+                where=_(
+                    "slices {first} and {second} (of {found}) are {gap:.4g} mm apart, others {usual:.4g} mm"
+                ).format(first=first + 1, second=first + 2, found=len(slices), gap=float(steps[first]), usual=usual),
+                remedy=_("Copy the series again, with all its files."),
+            )
+        )
+    line = positions[0] + np.linspace(0, 1, len(slices))[:, None] * (positions[-1] - positions[0])
+    if float(np.linalg.norm(positions - line, axis=1).max()) > _UNEVEN * usual:
+        raise BadInputError(
+            _(
+                "its slices are not evenly spaced: {smallest:.4g} to {largest:.4g} mm apart, or shifted sideways. Load "
+                "it in 3D Slicer, which can resample it ('Acquisition geometry regularization' in the settings of the "
+                "DICOM module), and save it as NRRD."
+            ).format(smallest=float(steps.min()), largest=float(steps.max()))
+        )
+
+
+def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str:
+    places = len(slices) - int(np.count_nonzero(same))
+    differing = sorted(
+        {
+            name
+            for number in np.flatnonzero(same).tolist()
+            for name, value in slices[number].variants.items()
+            if value != slices[number + 1].variants.get(name, value)
+        }
+    )
+    sentence = _(
+        "it has {images} images at {places} places: several time points, echoes or the like. A case can have only one "
+        "of them."
+    ).format(images=len(slices), places=places)
+    if differing:
+        sentence += " " + _("Images at the same place differ in: {names}.").format(names=listed(differing, 5))
+    return sentence + " " + _("Put the files of one of them into a folder of its own, or save it as NRRD in 3D Slicer.")
+
+
+def stack_geometry(slices: Sequence[DicomSlice]) -> VolumeGeometry:
+    """The grid of slices that are sorted along their normal. Raises BadInputError when they make up no volume."""
+    positions = np.array([one.position for one in slices])
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    step = (positions[-1] - positions[0]) / (len(slices) - 1)
+    normal = np.cross(row, column)
+    sine = float(np.linalg.norm(np.cross(step / np.linalg.norm(step), normal)))
+    spacing = (slices[0].spacing[1], slices[0].spacing[0], float(np.linalg.norm(step)))
+    direction = np.stack([row, column, step / np.linalg.norm(step)], axis=1)
+    size = (slices[0].size[1], slices[0].size[0], len(slices))
+    try:
+        return VolumeGeometry.from_itk(size, spacing, positions[0], direction)
+    except BadInputError as error:
+        if sine <= _MOST_TILTED:
+            raise
+        raise BadInputError(
+            _(
+                "its slices are not stacked at right angles: they are tilted by {degrees:.3g} degrees (gantry tilt). "
+                "Load it in 3D Slicer, which can straighten it ('Acquisition geometry regularization' in the settings "
+                "of the DICOM module), and save it as NRRD."
+            ).format(degrees=float(np.rad2deg(np.arcsin(min(1.0, sine)))))
+        ) from error

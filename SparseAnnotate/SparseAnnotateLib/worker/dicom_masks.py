@@ -1,0 +1,100 @@
+"""DICOM SEG files as masks of a cohort's cases: which case each belongs to, and its labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, VolumeGeometry
+from ..core.dicom_files import dicom_files
+from ..core.dicom_reading import (
+    SegmentationFile,
+    is_segmentation_file,
+    read_segmentation,
+    read_segmentation_header,
+)
+from ..core.dicom_source import cases_by_series, note_codes, read_source
+from ..core.images import IMAGE_ENDINGS
+from ..core.messages import _, listed
+
+
+def segmentation_files(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the files and folders a user gives that are DICOM SEG files, or hold some, as files; and the others.
+
+    Raises BadInputError when a DICOM file is no segmentation.
+    """
+    found: list[str] = []
+    others: list[str] = []
+    for text in given:
+        path = os.path.expanduser(text)
+        if os.path.isdir(path):
+            names = os.listdir(path) if os.access(path, os.R_OK) else []
+            inside = [] if any(n.lower().endswith(IMAGE_ENDINGS) for n in names) else dicom_files(path)[0]
+            inside = [file for file in inside if is_segmentation_file(file)]
+            found += inside
+            others += [] if inside else [text]
+        elif not path.lower().endswith(IMAGE_ENDINGS) and is_segmentation_file(path):
+            found.append(path)
+        else:
+            others.append(text)
+    return list(dict.fromkeys(found)), others
+
+
+class DicomMasks:
+    """The DICOM SEG files among the masks of a request.
+
+    Attributes:
+        of_case: the file of each case that it refers to by the UID of its series. problems: by file or case, why
+            others belong to none. others: masks that are not DICOM.
+    """
+
+    def __init__(self, cohort: Cohort, given: Sequence[str]):
+        self._cohort = cohort
+        self.of_case: dict[str, str] = {}
+        self.problems: dict[str, BadInputError] = {}
+        self._files: dict[str, SegmentationFile] = {}
+        paths, self.others = segmentation_files(given)
+        by_series = cases_by_series(cohort) if paths else {}
+        several: dict[str, list[str]] = {}
+        for path in paths:
+            try:
+                file = self._files[path] = read_segmentation_header(path)
+            except BadInputError as error:
+                self.problems[path] = error
+                continue
+            names = [by_series[uid] for uid in file.series_uids if uid in by_series]
+            if len(set(names)) == 1:
+                several.setdefault(names[0], []).append(path)
+            elif not names and len(cohort.cases) and not by_series:
+                self.others.append(path)  # by its name, like any mask
+            else:
+                self.problems[path] = BadInputError(
+                    _(
+                        "The DICOM SEG '{path}' refers to a series that no case of the cohort was made from. A "
+                        "segmentation of another series, even of the same patient, is not taken."
+                    ).format(path=path)
+                )
+        for name, files in several.items():
+            if len(files) == 1:
+                self.of_case[name] = files[0]
+            else:
+                self.problems[name] = BadInputError(
+                    _("The case '{case}' has several DICOM SEG files: {files}. Give one.").format(
+                        case=name, files=listed([f"'{file}'" for file in files], 3)
+                    )
+                )
+
+    def has(self, path: str) -> bool:
+        return path in self._files
+
+    def read(self, case: str, path: str, geometry: VolumeGeometry) -> tuple[Mapping[int, str], np.ndarray]:
+        """The names of the segments, and labels on the case's grid: (K, J, I), the number of the segment or 0.
+
+        The codes of the cohort's structures are kept for export. Raises BadInputError as `read_segmentation` does.
+        """
+        file, source = self._files[path], read_source(self._cohort, case)
+        labels = read_segmentation(file, geometry, source.frame_of_reference_uid if source else "")
+        note_codes(self._cohort, {file.names[number]: codes for number, codes in file.codes.items()})
+        return file.names, labels

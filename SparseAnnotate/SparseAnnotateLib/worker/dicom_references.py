@@ -1,0 +1,81 @@
+"""DICOM SEG files as references of cases that are made from DICOM series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..core import BadInputError, Cohort
+from ..core.case_names import file_stem
+from ..core.dicom_reading import SegmentationFile, read_segmentation, read_segmentation_header
+from ..core.dicom_series import DicomSeries
+from ..core.dicom_source import note_codes
+from ..core.images import write_image
+from ..core.messages import _, listed
+from .dicom_masks import segmentation_files
+from .mask_labels import in_cohort_values
+
+
+class DicomReferences:
+    """The DICOM SEG files among the references of a request, each matched with the series that it refers to.
+
+    Attributes:
+        labels: label value to name; of the structures in the files, if the cohort names none. others: references that
+            are not DICOM.
+
+    Raises BadInputError when a series has no file or several, or other references are given, too.
+    """
+
+    def __init__(self, given: Sequence[str], series: Sequence[DicomSeries], labels: Mapping[int, str]):
+        paths, self.others = segmentation_files(given)
+        self.labels = {value: name for value, name in labels.items() if value}
+        self._of_series: dict[str, SegmentationFile] = {}
+        if not paths:
+            return
+        if self.others:
+            raise BadInputError(
+                _("'{path}' is a DICOM SEG, and '{other}' is not. Give references of one kind.").format(
+                    path=paths[0], other=self.others[0]
+                )
+            )
+        files = [read_segmentation_header(path) for path in paths]
+        for one in series:
+            fitting = [file for file in files if one.uid in file.series_uids]
+            if len(fitting) != 1:
+                found = listed([f"'{file.path}'" for file in fitting], 3) or _("none")
+                raise BadInputError(
+                    _("Give one DICOM SEG as the reference of each series. For {series} there is: {found}.").format(
+                        series=one.title, found=found
+                    )
+                )
+            self._of_series[one.uid] = fitting[0]
+        if not self.labels:
+            names = [name for one in series for name in self._of_series[one.uid].names.values()]
+            self.labels = dict(enumerate(dict.fromkeys(names), 1))
+
+    def write(self, one: DicomSeries, folder: Path, name: str, made: list[Path]) -> list[str]:
+        """Write the reference of a series as a label file; returns its path, or nothing without one.
+
+        Args:
+            folder: of the cohort. name: of the case. made: the file is appended to it.
+
+        Raises BadInputError when the file cannot be used, or has structures that the cohort does not have.
+        """
+        file = self._of_series.get(one.uid)
+        if file is None:
+            return []
+        geometry = one.required_geometry()
+        source = read_segmentation(file, geometry, one.headers[0].frame_of_reference_uid)
+        labels: np.ndarray = in_cohort_values(source, file.names, {}, self.labels)
+        path = folder / "references" / f"{file_stem(name)}.nrrd"
+        made.append(path)
+        write_image(path, labels, geometry)
+        return [str(path)]
+
+    def note_codes(self, folder: Path) -> None:
+        """Keep the codes of the structures in the cohort."""
+        codes = {file.names[n]: c for file in self._of_series.values() for n, c in file.codes.items()}
+        if codes:
+            note_codes(Cohort.open(folder), codes)

@@ -1,0 +1,211 @@
+"""The request that writes results as DICOM SEG files, which refer to the series that the cases were made from."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..core import BadInputError, CancelledError, Cohort, Provenance, SparseAnnotateError, Watch
+from ..core.case_names import file_stem
+from ..core.dicom_codes import DEFAULT_CODES, StructureCodes
+from ..core.dicom_packages import require_dicom_packages
+from ..core.dicom_source import SourceSeries, known_codes, read_source
+from ..core.dicom_writing import DicomSegment, algorithm_of, write_segmentation
+from ..core.images import read_facts, read_labels
+from ..core.messages import _, listed
+from ..core.origin import Origin, stale_sentence
+from ..core.provenance import filled_by, predicted_by
+from ..core.structure_values import names_from_facts
+from ..core.voxel_values import label_counts
+from ..interpolation import INTERPOLATORS
+from .failed_cases import report_failed
+
+_NOT_WRITTEN = (
+    _("{count} case was not written (others written: {done}):\n{problems}"),
+    _("{count} cases were not written (others written: {done}):\n{problems}"),
+)
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class ExportDicomRequest:
+    """Write a DICOM SEG file for each case: of its fill, of a run's prediction, or of its drawn slices alone.
+
+    Attributes:
+        out: folder for the files. cases: only these; by default all that have the result.
+        run: name of the run. drawn: write the drawn slices and corrections alone.
+        dicom: folder with the series of the cases; None: where they were when the cases were made.
+        codes: name of a structure to its codes, as Slicer's terminology tags.
+    """
+
+    cohort: str
+    out: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+    run: str | None = None
+    drawn: bool = False
+    dicom: str | None = None
+    codes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WrittenSegmentation:
+    """The file of one case.
+
+    Attributes:
+        segments: for each its number, name, code, number of voxels, and how it was made: 'manual', 'semiautomatic' or
+            'automatic'.
+        notes: sentences on what to know about the file.
+    """
+
+    case: str
+    path: str
+    segments: list[dict[str, str | int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegmentation]:
+    """Write the files; existing ones of the same cases are replaced.
+
+    Raises:
+        BadInputError: when the request cannot be used at all; then nothing has been written.
+        PartlyDoneError: when some cases could not be written, after the others have been.
+    """
+    require_dicom_packages(writes_segmentations=True)
+    if request.run and request.drawn:
+        raise BadInputError(_("Export either the predictions of a run or the drawn slices, not both."))
+    cohort = Cohort.open(request.cohort, request.state)
+    names = _cases(cohort, request)
+    codes = known_codes(cohort) | {name: _codes(name, tag) for name, tag in request.codes.items()}
+    sources = SourceSeries(cohort, request.dicom, watch.quiet())
+    written: list[WrittenSegmentation] = []
+    failed: dict[str, SparseAnnotateError] = {}
+    for number, name in enumerate(names):
+        part = watch.part(number, len(names), f"'{name}': ")
+        try:
+            written.append(_write(cohort, name, request, codes, sources, part))
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            # One case that cannot be written must not stop the others.
+            failed[name] = error
+    if failed:
+        report_failed(failed, len(written), _NOT_WRITTEN, _MOST_NAMED, "\n", written)
+    return written
+
+
+def _write(
+    cohort: Cohort,
+    name: str,
+    request: ExportDicomRequest,
+    codes: Mapping[str, StructureCodes],
+    sources: SourceSeries,
+    watch: Watch,
+) -> WrittenSegmentation:
+    series = sources.of(name, watch)
+    labels, structures, provenance = _result(cohort, name, request)
+    counts = label_counts(labels)
+    if not counts:
+        raise BadInputError(_("The result of case '{case}' has no labeled voxels.").format(case=name))
+    lookup = np.zeros(max(counts) + 1, dtype=np.uint8 if len(counts) < 256 else np.uint16)
+    lookup[list(counts)] = np.arange(1, len(counts) + 1)
+    segments = []
+    for value in counts:
+        structure = structures.get(value, str(value))
+        how, algorithm = algorithm_of(provenance, labels == value)
+        segments.append(DicomSegment(structure, codes.get(structure, DEFAULT_CODES), how, algorithm))
+    path = Path(os.path.expanduser(request.out)).absolute() / f"{file_stem(name)}.dcm"
+    write_segmentation(path, series, segments, lookup[labels], __version__, watch)
+    without = [f"'{one.name}'" for one in segments if one.codes == DEFAULT_CODES]
+    note = _(
+        "No code is known for {structures}; written as '{default}' (SCT {value}) with the name as label. Give codes "
+        "with '--codes'."
+    )
+    default = DEFAULT_CODES.type
+    notes: list[str] = [note.format(structures=listed(without, 5), default=default.meaning, value=default.value)]
+    return WrittenSegmentation(
+        case=name,
+        path=str(path),
+        segments=[
+            {
+                "number": number,
+                "name": one.name,
+                "code": str(one.codes.type),
+                "voxels": counts[value],
+                "made": one.algorithm_type.lower(),
+            }
+            for number, (value, one) in enumerate(zip(counts, segments, strict=True), 1)
+        ],
+        notes=notes if without else [],
+    )
+
+
+def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.ndarray, Mapping[int, str], Provenance]:
+    """Labels, (K, J, I), the names of their values, and where the voxels come from.
+
+    Raises BadInputError when the result is out of date.
+    """
+    annotation = cohort.annotation(name)
+    provenance = Provenance.of(annotation)
+    if request.drawn:
+        annotation.require_drawn(name)
+        return annotation.drawn_labels(), cohort.labels, provenance
+    path = _path_of(cohort, request.run, name)
+    made = Origin.from_facts(read_facts(path))
+    run = request.run or made.run
+    change = made.changes(cohort.origin(name, annotation, run=run))
+    if change:
+        what, remedy = (_("prediction"), _("Predict again.")) if request.run else (_("fill"), _("Fill again."))
+        raise BadInputError(stale_sentence(what, {name: change}, remedy))
+    labels = read_labels(path, annotation.geometry)
+    is_model_alone = bool(request.run) and made.method not in INTERPOLATORS
+    source = predicted_by(request.run or "") if is_model_alone else filled_by(made.method)
+    provenance.enter(source, labels > 0)
+    return labels, names_from_facts(read_facts(path)) or cohort.labels, provenance
+
+
+def _path_of(cohort: Cohort, run: str | None, name: str) -> Path:
+    return cohort.prediction_path(run, name) if run else cohort.fill_path(name)
+
+
+def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
+    """The cases to write. Raises BadInputError when a requested one, or every one, has no result."""
+    if request.drawn:
+        has, missing = set(cohort.annotated_cases()), _("no drawn slice")
+    else:
+        has = {case.name for case in cohort.cases if _path_of(cohort, request.run, case.name).is_file()}
+        missing = _("no prediction of the run '{run}'").format(run=request.run) if request.run else _("no fill")
+    chosen = [case.name for case in cohort.select(request.cases)]
+    without = [name for name in chosen if name not in has]
+    if without and (request.cases or len(without) == len(chosen)):
+        raise BadInputError(
+            _("Cannot be written ({reason}): {cases}.").format(
+                reason=missing, cases=listed([f"'{name}'" for name in without], 5)
+            )
+        )
+    kept = [name for name in chosen if name in has]
+    if not request.cases:
+        # Cases that were not made from DICOM cannot be written in any way.
+        plain = [name for name in kept if read_source(cohort, name) is None]
+        if len(plain) < len(kept):
+            kept = [name for name in kept if name not in plain]
+            without += plain
+    if without:
+        shown = listed([f"'{name}'" for name in without], 5)
+        logging.getLogger(__name__).warning(f"Left out ({missing}, or not made from DICOM): {shown}.")
+    return kept
+
+
+def _codes(name: str, tag: str) -> StructureCodes:
+    found = StructureCodes.from_slicer(tag)
+    if found is None:
+        raise BadInputError(
+            _("The terminology '{tag}' of the structure '{name}' has no category and type.").format(tag=tag, name=name)
+        )
+    return found
