@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..core import Watch
+from ..core.channels import parsed_channels
 from ..worker.create_request import parsed_labels
 from .dicom_command import dicom_options
 from .shared_options import cohort_command, request_of_options
@@ -55,6 +56,20 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         "those from DICOM (case_001); parent: after the folder of each file; patient: after the patient ID in DICOM "
         "files",
     )
+    command.add_argument(
+        "--channels",
+        nargs="+",
+        default=[],
+        metavar="NAME=ENDING",
+        help="for cases of several images on one grid: the channels, each with what its files' names end with, e.g. "
+        "FLAIR=_flair T1=_t1; slices are drawn in the first one. NAME alone, for all channels: each file is 4D and has "
+        "all of them, in this order",
+    )
+    command.add_argument(
+        "--resample",
+        action="store_true",
+        help="with --channels: resample a channel that lies on another grid to that of the first, into a new file",
+    )
     dicom_options(command)
     import_modes = command.add_mutually_exclusive_group()
     import_modes.add_argument(
@@ -81,4 +96,5 @@ def add_draw(commands) -> None:
 
 
 def _create(options: argparse.Namespace, watch: Watch) -> Any:
-    return request_of_options(options, watch, labels=parsed_labels(options.labels))
+    given = {"labels": parsed_labels(options.labels), "channels": parsed_channels(options.channels)}
+    return request_of_options(options, watch, **given)

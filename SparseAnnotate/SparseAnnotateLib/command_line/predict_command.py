@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..core import DEFAULT_DEVICE, BadInputError, Watch
+from ..core.channels import parsed_channels
 from ..core.messages import _, counted
 from ..worker import requests
 from ..worker.predict_files_request import NAMED, FilePredictions, PredictFilesRequest, predict_files
@@ -14,7 +15,7 @@ from .shared_options import DEVICES, cohort_command, of_options, request_of_opti
 from .terminal_output import show_line, show_table
 
 _ROWS = 50
-_FOR_FILES = ("--name-from", "--format", "--continue", "--overwrite")
+_FOR_FILES = ("--channels", "--name-from", "--format", "--continue", "--overwrite")
 _FOR_CASES = ("--cases", "--model-only")
 
 
@@ -47,6 +48,14 @@ def add_predict(commands) -> None:
         choices=("file", "parent"),
         help="file: name results after their scans (default); parent: after the folder of each scan, and also label "
         "the images in the folders directly in a folder of '-i'",
+    )
+    files.add_argument(
+        "--channels",
+        nargs="+",
+        default=[],
+        metavar="NAME=ENDING",
+        help="for a run of several channels: what the names of their files end with, e.g. FLAIR=_flair T1=_t1; NAME "
+        "alone, for all: each file is 4D and has these channels",
     )
     files.add_argument("--format", help=f"of the results: {', '.join(FORMATS)} (default: {DEFAULT_FORMAT})")
     files.add_argument(
@@ -91,6 +100,7 @@ def _predict(options: argparse.Namespace, watch: Watch) -> list[requests.CaseRes
         PredictFilesRequest,
         options,
         name_from=options.name_from or "file",
+        channels=parsed_channels(options.channels),
         format=DEFAULT_FORMAT if options.format is None else options.format,
     )
     return predict_files(request, watch)
@@ -107,7 +117,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.scans is not None and options.output is None:
         raise BadInputError(_("Name a folder for the results with '-o'."))
     if options.scans is None:
-        values = [options.name_from, options.format, options.resume, options.overwrite]
+        values = [options.channels, options.name_from, options.format, options.resume, options.overwrite]
         _refuse(_FOR_FILES, values, _("'{option}' is only for scans that are named with '-i'. Leave it out."))
         return
     values = [options.cases, options.model_only]

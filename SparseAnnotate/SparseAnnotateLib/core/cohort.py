@@ -4,6 +4,7 @@ A cohort made by SparseAnnotate::
 
     cohort.json                  name, labels, cases (image path, reference path)
     images/, references/         <case> and an image ending; when they lie in the cohort folder
+    channels/<channel>/          the same of further channels
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
     annotations/undecided/<case>.nrrd   voxels of drawn slices without a decision, if there are any
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
@@ -37,6 +38,7 @@ import numpy as np
 
 from .annotation import SparseAnnotation
 from .case_names import check_name, collision_key, normal_name
+from .channels import channel_folder, check_channels, on_grid_of_channels, require_grid_of_channel
 from .cohort_file import (
     COHORT_FILE,
     Case,
@@ -45,6 +47,7 @@ from .cohort_file import (
     merged_labels,
     path_in,
     read_cohort_file,
+    require_same_channels,
     stored_path,
 )
 from .cohort_layout import CohortLayout
@@ -53,7 +56,7 @@ from .corrections_file import read_corrections, rename_structures, write_correct
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
-from .image_fingerprint import image_fingerprint
+from .image_fingerprint import image_fingerprint, joined_fingerprint
 from .images import read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .messages import _, listed
@@ -101,9 +104,14 @@ class Cohort(CohortLayout):
 
     @classmethod
     def create(
-        cls, folder: str | Path, name: str, labels: dict[int, str] | None = None, cases: Sequence[Case] = ()
+        cls,
+        folder: str | Path,
+        name: str,
+        labels: dict[int, str] | None = None,
+        cases: Sequence[Case] = (),
+        channels: Sequence[str] = (),
     ) -> Cohort:
-        """Make a cohort, with or without cases.
+        """Make a cohort, with or without cases; `channels` are names, for cases of several images on one grid.
 
         Raises CohortError when the folder already is one, BadInputError when labels or names cannot be used.
         """
@@ -115,7 +123,8 @@ class Cohort(CohortLayout):
         check_labels(labels or {})
         for case in cases:
             check_name(case.name)
-        cohort = cls(folder, folder, CohortFile(name, dict(labels or {}), tuple(cases)))
+        channels = check_channels(channels)
+        cohort = cls(folder, folder, CohortFile(name, dict(labels or {}), tuple(cases), channels=channels))
         write_json(folder / COHORT_FILE, cohort.file)
         return cohort
 
@@ -133,6 +142,11 @@ class Cohort(CohortLayout):
     def labels(self) -> dict[int, str]:
         """Label value to name, without the background."""
         return {value: name for value, name in sorted(self.file.labels.items()) if value != 0}
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels; none where each case has a single image without a channel's name."""
+        return self.file.channels
 
     def has_case(self, name: str) -> bool:
         return normal_name(name) in self._cases
@@ -169,7 +183,7 @@ class Cohort(CohortLayout):
         chosen = list({case.name: case for case in chosen}.values())
         missing = []
         for case in chosen:
-            needed = [case.image, case.reference] if with_references else [case.image]
+            needed = [case.image, *case.further.values(), *([case.reference] if with_references else [])]
             missing += [(case.name, path) for path in needed if path and not self._path(path).is_file()]
         if missing:
             shown = [_("'{path}' (case '{name}')").format(path=self._path(path), name=name) for name, path in missing]
@@ -194,52 +208,96 @@ class Cohort(CohortLayout):
         image: str | Path | np.ndarray,
         geometry: VolumeGeometry | None = None,
         reference: str | Path | None = None,
+        further: Mapping[str, str | Path] | None = None,
     ) -> Case:
         """Add a case by the path of its image (which is not copied), or by array and geometry (written to images/).
 
         A case with the same name is replaced; its annotation and ledger are kept.
 
+        Args:
+            further: the images of further channels of the cohort, by the channel's name; they need the image's grid.
+
         Raises:
-            BadInputError: when files cannot have the name, or the image cannot be used.
+            BadInputError: when files cannot have the name, or an image cannot be used.
             CohortError: when the name differs from another case's in upper and lower case only.
         """
         name = self._new_name(name)
         if isinstance(image, np.ndarray):
             if geometry is None:
                 raise BadInputError(_("An image given as an array needs its geometry."))
-            for _step in self.adding_case(name, image, geometry, reference):
+            for _step in self.adding_case(name, image, geometry, reference, further):
                 pass
             return self.case(name)
-        read_geometry(image)
-        return self._enter_case(name, stored_path(self.folder, image), reference)
+        self._check_further(further, read_geometry(image))
+        return self._enter_case(name, stored_path(self.folder, image), reference, further)
+
+    def _check_further(self, further: Mapping[str, str | Path] | None, geometry: VolumeGeometry) -> None:
+        for channel, path in (further or {}).items():
+            if channel not in self.channels[1:]:
+                raise BadInputError(
+                    _("The cohort '{cohort}' has no further channel '{channel}'; it has {channels}.").format(
+                        cohort=self.name, channel=channel, channels=", ".join(self.channels[1:]) or _("none")
+                    )
+                )
+            require_grid_of_channel(path, geometry)
 
     def adding_case(
-        self, name: str, image: np.ndarray, geometry: VolumeGeometry, reference: str | Path | None = None
+        self,
+        name: str,
+        image: np.ndarray,
+        geometry: VolumeGeometry,
+        reference: str | Path | None = None,
+        further: Mapping[str, str | Path] | None = None,
     ) -> Iterator[float]:
         """`add_case` for an array, step by step: yields the share written so far; the case is added at the end."""
         name = self._new_name(name)
+        self._check_further(further, geometry)
         stored = f"images/{self._stem(name)}.nrrd"
         while any(case.image == stored and case.name != name for case in self.cases):
             stored = stored.replace("images/", "images/2 ")
         yield from written_in_slabs(self.folder / stored, image, geometry)
-        self._enter_case(name, stored, reference)
+        self._enter_case(name, stored, reference, further)
 
-    def _enter_case(self, name: str, image_path: str, reference: str | Path | None) -> Case:
-        case = Case(name, image_path, stored_path(self.folder, reference) if reference is not None else None)
+    def _enter_case(
+        self, name: str, image_path: str, reference: str | Path | None, further: Mapping[str, str | Path] | None
+    ) -> Case:
+        paths = {channel: stored_path(self.folder, path) for channel, path in (further or {}).items()}
+        case = Case(name, image_path, stored_path(self.folder, reference) if reference is not None else None, paths)
         with self.locked(f"adding case '{name}'"):
             self._update_file(lambda file: replace(file, cases=(*(c for c in file.cases if c.name != name), case)))
         return case
 
-    def add_cases(self, cases: Sequence[Case], labels: dict[int, str] | None = None) -> None:
+    def use_channels(self, channels: Sequence[str]) -> None:
+        """Give a cohort without cases these channels, for a case that has them.
+
+        Raises CohortError when a cohort with cases has others. A case may lack some of them, but not the first.
+        """
+        channels = check_channels(channels)
+        if channels[:1] == self.file.channels[:1] and set(channels) <= set(self.file.channels) and channels:
+            return
+        if not self.file.cases and channels != self.file.channels:
+            with self.locked("naming the channels"):
+                self._update_file(lambda file: file if file.cases else replace(file, channels=channels))
+        require_same_channels(self.file, channels)
+
+    def path_for_channel(self, name: str, channel: str) -> Path:
+        """Where the image of a further channel of a case is written."""
+        return self.folder / channel_folder(channel) / f"{self._stem(name)}.nrrd"
+
+    def add_cases(
+        self, cases: Sequence[Case], labels: dict[int, str] | None = None, channels: Sequence[str] = ()
+    ) -> None:
         """Add cases, with paths in the form that cohort.json keeps, and their labels, in one step.
 
-        Raises CohortError when there is already a case with one of the names, or labels contradict the cohort's.
+        Raises CohortError when there is already a case with one of the names, when labels contradict the cohort's, or
+        its channels are not these `channels`.
         """
         with self.locked(f"adding {len(cases)} cases"):
             # Read the file again: another process may have added cases.
             self.file = read_cohort_file(self.folder)[0]
             self._name_cases()
             labels = merged_labels(self.file, labels or {})
+            require_same_channels(self.file, channels)
             for case in cases:
                 if self.has_case(self._new_name(case.name)):
                     raise CohortError(
@@ -318,25 +376,58 @@ class Cohort(CohortLayout):
     # --- images and labels ----------------------------------------------------------------------------------------
 
     def image_path(self, name: str) -> Path:
+        """The file of a case's image, or of its first channel."""
         return self._path(self.case(name).image)
+
+    def channel_paths(self, name: str) -> dict[str, Path]:
+        """The files of a case's channels by name, in the cohort's order; without those that are missing.
+
+        One file for all of them where the image is 4D; {"": path} where the image is not a channel with a name.
+        """
+        case, path = self.case(name), self.image_path(name)
+        if case.is_4d:
+            return dict.fromkeys(self.channels, path)
+        further = {channel: self._path(case.further[channel]) for channel in self.channels if channel in case.further}
+        return {(self.channels or ("",))[0]: path, **further}
 
     def geometry(self, name: str) -> VolumeGeometry:
         """Geometry of a case's image, from the file's header alone."""
         with self._naming(_("The image of case '{name}'").format(name=name)):
-            return read_geometry(self.image_path(name))
+            return read_geometry(self.image_path(name), 0 if self.case(name).is_4d else None)
 
     def image(self, name: str) -> tuple[np.ndarray, VolumeGeometry]:
-        """A case's image: (K, J, I) array in the file's dtype, and geometry."""
+        """A case's image, with several channels the first: (K, J, I) array in the file's dtype, and geometry."""
         with self._naming(_("The image of case '{name}'").format(name=name)):
-            return read_image(self.image_path(name))
+            return read_image(self.image_path(name), 0 if self.case(name).is_4d else None)
+
+    def channel_image(self, name: str, channel: str, geometry: VolumeGeometry) -> np.ndarray:
+        """The image of one channel of a case, on the case's grid `geometry`: (K, J, I) array in the file's dtype.
+
+        Raises BadInputError when the case lacks the channel, or its image has another grid.
+        """
+        paths = self.channel_paths(name)
+        if channel not in paths:
+            raise BadInputError(
+                _("The case '{name}' has no image of the channel '{channel}'.").format(name=name, channel=channel)
+            )
+        with self._naming(_("The channel '{channel}' of case '{name}'").format(channel=channel, name=name)):
+            place = self.channels.index(channel) if self.case(name).is_4d else None
+            array, own = read_image(paths[channel], place)
+            return on_grid_of_channels(array, own, geometry, paths[channel])
 
     def image_fingerprint(self, name: str) -> str:
         """Short text computed from the content of a case's image files; it stays the same when the cohort is copied.
 
         Kept in the cache; computed again only when a file has changed.
         """
+        marks: list[tuple[str, str]] = []
+        memo = self.cache_folder / "marks" / f"{self._stem(name)}.json"
         with self._naming(_("The image of case '{name}'").format(name=name)):
-            return image_fingerprint(self.image_path(name), self.cache_folder / "marks" / f"{self._stem(name)}.json")
+            for channel, path in self.channel_paths(name).items():
+                if marks and not self.case(name).is_4d:
+                    memo = self.cache_folder / "marks" / f"channel {channel}" / f"{self._stem(name)}.json"
+                marks.append((channel, image_fingerprint(path, memo)))
+        return joined_fingerprint(marks)
 
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None

@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 
 from .case_names import name_collisions, names_of_files, normal_name, usable_case_name
+from .channels import usable_channels
 from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
 from .messages import _
-from .strict_json import read_json
+from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json
 
 COHORT_FILE = "cohort.json"
 _LARGEST_LABEL = np.iinfo(np.uint16).max
@@ -24,22 +25,35 @@ _LEVELS_UP = 2
 
 @dataclass(frozen=True)
 class Case:
-    """One volume of a cohort; paths relative to the cohort folder, or absolute. Reference: dense labels, if any."""
+    """One volume of a cohort; paths relative to the cohort folder, or absolute.
+
+    Attributes:
+        image: its image; with several channels that of the first. reference: dense labels, if any.
+        further: the images of the other channels, by name; channels may be missing.
+        is_4d: the image has all channels of the cohort, in their order, as its fourth dimension.
+    """
 
     name: str
     image: str
     reference: str | None = None
+    further: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    is_4d: bool = field(default=False, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
 @dataclass(frozen=True)
 class CohortFile:
-    """The content of cohort.json."""
+    """The content of cohort.json.
+
+    Attributes:
+        channels: names of the channels, if the cases have several images on one grid, or a single one with a name.
+    """
 
     name: str
     labels: dict[int, str] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
     format: Literal["SparseAnnotate cohort"] = "SparseAnnotate cohort"
     version: Literal[1] = 1
+    channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
 
 
 def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
@@ -52,9 +66,10 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
         file, state = read_json(folder / COHORT_FILE, CohortFile), folder
         cases = tuple(replace(case, name=normal_name(case.name)) for case in file.cases)
     elif (folder / DATASET_FILE).is_file():
-        name, labels, found = read_decathlon(folder)
-        file, state = CohortFile(name, labels), folder / "SparseAnnotate"
-        cases = _named_cases(found)
+        name, labels, found, modalities = read_decathlon(folder)
+        channels = usable_channels(modalities)
+        file, state = CohortFile(name, labels, channels=channels), folder / "SparseAnnotate"
+        cases = _named_cases(found, len(channels) > 1)
     else:
         raise CohortError(
             _(
@@ -110,6 +125,18 @@ def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]
     return merged
 
 
+def require_same_channels(file: CohortFile, channels: Sequence[str]) -> None:
+    """Raise CohortError when cases with these channels cannot be added to a cohort."""
+    if tuple(channels) != file.channels:
+        own, given = (", ".join(names) or _("no channels with names") for names in (file.channels, channels))
+        raise CohortError(
+            _(
+                "The cohort '{cohort}' has {own}, and the images to add have {given}. Name the same channels in the "
+                "same order, or make another cohort."
+            ).format(cohort=file.name, own=own, given=given)
+        )
+
+
 def path_in(folder: Path, stored: str) -> Path:
     """The file of a stored path: relative to the cohort folder, or absolute; also when written on Windows."""
     path = folder / stored
@@ -138,7 +165,7 @@ def stored_path(folder: Path, path: str | Path) -> str:
     return path.as_posix()
 
 
-def _named_cases(found: Sequence[tuple[str, str, str | None]]) -> tuple[Case, ...]:
+def _named_cases(found: Sequence[tuple[str, str, str | None]], is_4d: bool) -> tuple[Case, ...]:
     """The cases of a Decathlon folder; images of the same name in different folders are named by the folders."""
     names = [usable_case_name(name) for name, _, _ in found]
     if name_collisions(names):
@@ -151,4 +178,4 @@ def _named_cases(found: Sequence[tuple[str, str, str | None]]) -> tuple[Case, ..
                     dataset_file=DATASET_FILE, problem=error.message
                 )
             ) from error
-    return tuple(Case(name, image, label) for name, (_, image, label) in zip(names, found, strict=True))
+    return tuple(Case(name, image, label, is_4d=is_4d) for name, (_, image, label) in zip(names, found, strict=True))

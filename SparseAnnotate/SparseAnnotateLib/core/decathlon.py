@@ -15,11 +15,14 @@ DATASET_FILE = "dataset.json"
 _MAC_PREFIX = "._"
 
 
-def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, str, str | None]]]:
-    """Name, labels and cases (name, image path, reference path or None) of a Decathlon folder; paths relative to it.
+def read_decathlon(
+    folder: Path,
+) -> tuple[str, dict[int, str], list[tuple[str, str, str | None]], tuple[str, ...]]:
+    """Name, labels, cases (name, image path, reference path or None) and channels of a Decathlon folder.
 
-    Test images are cases without a reference. Only the needed fields of dataset.json are read; others are ignored. It
-    may have been written on Windows.
+    Paths are relative to it. There are channels where dataset.json lists several of them under 'modality'; then each
+    image is 4D, with the channels in that order. Test images are cases without a reference. Only the needed fields of
+    dataset.json are read; others are ignored. It may have been written on Windows.
 
     Raises:
         CohortError: when dataset.json is not JSON, lacks its list of training images, or is nnU-Net's.
@@ -42,7 +45,8 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
         for item in content.get("test", []):
             image = stored_file(folder, item["image"] if isinstance(item, dict) else item)
             cases.append((case_name(image), image, None))
-        return str(content.get("name", folder.name)), labels, [c for c in cases if not is_left_by_macos(c[1])]
+        cases = [c for c in cases if not is_left_by_macos(c[1])]
+        return str(content.get("name", folder.name)), labels, cases, _channels(content.get("modality"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CohortError(
             _(
@@ -50,6 +54,13 @@ def read_decathlon(folder: Path) -> tuple[str, dict[int, str], list[tuple[str, s
                 "'labels' (number to name) and 'training' (a list of image and label paths). (Details: {details})"
             ).format(path=path, details=repr(error))
         ) from error
+
+
+def _channels(modality: Any) -> tuple[str, ...]:
+    """The channels that dataset.json lists, in the order of their numbers; none when it lists fewer than two."""
+    if not isinstance(modality, dict) or len(modality) < 2:
+        return ()
+    return tuple(str(modality[number]) for number in sorted(modality, key=int))
 
 
 def read_dataset_file(path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,31 @@ def current_fingerprint(path: str | Path, known: KeptFingerprint | None = None) 
             _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)
         ) from error
     return KeptFingerprint(stamps if all(map(is_settled, stamps)) else (), digest.hexdigest()[:24])
+
+
+def joined_fingerprint(marks: Sequence[tuple[str, str]]) -> str:
+    """One fingerprint for the images of several channels, each a name and a fingerprint; that of a single image."""
+    if len(marks) == 1:
+        return marks[0][1]
+    text = "\n".join(f"{name}\t{mark}" for name, mark in marks)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def current_fingerprint_of_channels(
+    paths: Mapping[str, str | Path], known: KeptFingerprint | None = None
+) -> KeptFingerprint:
+    """`current_fingerprint` of the images of several channels, by name, together; that of one image alone.
+
+    Of a 4D image, which is the file of each of its channels, this is one image. Raises BadInputError.
+    """
+    files = {str(path) for path in paths.values()}
+    if len(files) == 1:
+        return current_fingerprint(next(iter(paths.values())), known)
+    found = {name: current_fingerprint(path) for name, path in paths.items()}
+    stamps = tuple(stamp for one in found.values() for stamp in one.files)
+    is_settled_everywhere = all(one.files for one in found.values())
+    mark = joined_fingerprint([(name, one.mark) for name, one in found.items()])
+    return KeptFingerprint(stamps if is_settled_everywhere else (), mark)
 
 
 def content_fingerprint(files: Sequence[Path]) -> str:

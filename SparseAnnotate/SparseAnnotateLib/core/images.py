@@ -26,14 +26,26 @@ if TYPE_CHECKING:
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
 
 
-def read_geometry(path: str | Path) -> VolumeGeometry:
+def read_geometry(path: str | Path, channel: int | None = None) -> VolumeGeometry:
     """Geometry from a file's header alone. Raises BadInputError as `read_image` does, except about the voxels."""
-    with _opened(Path(path), header_only=True) as reader:
+    with _opened(Path(path), header_only=True, channel=channel) as reader:
         return _geometry(reader, path)
 
 
-def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
+def channel_count(path: str | Path) -> int:
+    """How many 3D images a 3D or 4D file has along its fourth dimension; from its header alone.
+
+    Raises BadInputError as `read_image` does, except about the voxels.
+    """
+    with _opened(Path(path), header_only=True, channel=0) as reader:
+        return _fourth(reader.GetSize())
+
+
+def read_image(path: str | Path, channel: int | None = None) -> tuple[np.ndarray, VolumeGeometry]:
     """A 3D scalar image: (K, J, I) array in the file's own dtype, and its geometry.
+
+    Args:
+        channel: which of the 3D images of a 4D file, from 0; None: the file must be 3D.
 
     Raises:
         BadInputError: when the file is missing, damaged, cut off, not an image, not 3D, a colour image, has axes that
@@ -42,8 +54,12 @@ def read_image(path: str | Path) -> tuple[np.ndarray, VolumeGeometry]:
     import SimpleITK as sitk
 
     path = Path(path)
-    with _opened(path) as reader:
+    with _opened(path, channel=channel) as reader:
         require_whole(path)
+        size = reader.GetSize()
+        if channel is not None and _fourth(size) > 1:
+            reader.SetExtractIndex([0, 0, 0, channel, *[0] * (len(size) - 4)])
+            reader.SetExtractSize([*size[:3], *[0] * (len(size) - 3)])
         try:
             image = reader.Execute()
         except RuntimeError as error:
@@ -159,8 +175,11 @@ def write_image(
 
 
 @contextmanager
-def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
-    """SimpleITK's reader of an image file, after its header has been read and checked: a 3D scalar image."""
+def _opened(path: Path, header_only: bool = False, channel: int | None = None) -> Iterator[ImageFileReader]:
+    """SimpleITK's reader of an image file, after its header has been read and checked.
+
+    It must be a 3D scalar image, or with a `channel` have that many in its fourth dimension.
+    """
     import SimpleITK as sitk  # here, because Slicer imports this file at every start
 
     if not path.is_file():
@@ -181,7 +200,7 @@ def _opened(path: Path, header_only: bool = False) -> Iterator[ImageFileReader]:
                 reader.ReadImageInformation()
             except RuntimeError:
                 raise BadInputError(unreadable(path, error)) from error
-        _require_scalar_volume(reader, path)
+        _require_scalar_volume(reader, path, channel)
         contradiction = nifti_contradiction(path) if path.name.lower().endswith(NIFTI_ENDINGS) else ""
         if contradiction:
             raise BadInputError(contradiction)
@@ -199,9 +218,20 @@ def _geometry(reader: ImageFileReader, path: str | Path) -> VolumeGeometry:
         ) from error
 
 
-def _require_scalar_volume(reader: ImageFileReader, path: Path) -> None:
+def _fourth(size: Sequence[int]) -> int:
+    return int(size[3]) if len(size) > 3 else 1
+
+
+def _require_scalar_volume(reader: ImageFileReader, path: Path, channel: int | None) -> None:
     size = reader.GetSize()
-    require_3d_scalar(len([n for n in size[3:] if n > 1]) + 3 if len(size) >= 3 else len(size), size, path)
+    rest = size[3:] if channel is None else size[4:]
+    require_3d_scalar(len([n for n in rest if n > 1]) + 3 if len(size) >= 3 else len(size), size, path)
+    if channel is not None and channel >= _fourth(size):
+        raise BadInputError(
+            _("'{path}' has {count} channels, so it has no channel number {number} (from 1).").format(
+                path=path, count=_fourth(size), number=channel + 1
+            )
+        )
     if reader.GetNumberOfComponents() != 1:
         raise BadInputError(
             _(
@@ -216,8 +246,8 @@ def require_3d_scalar(dimension: int, size: Sequence[int], what: str | Path) -> 
     if dimension > 3:
         raise BadInputError(
             _(
-                "'{what}' is a 4D image ({size}). SparseAnnotate works on one 3D volume at a time: save the time "
-                "point or channel that you need as a separate file."
+                "'{what}' is a 4D image ({size}). If its fourth dimension are channels, name them when you make the "
+                "cohort ('--channels'). Of a time series, save the time point that you need as a separate file."
             ).format(what=what, size=" x ".join(map(str, size)))
         )
     if dimension < 3 or min(size[:3]) < 2:

@@ -12,12 +12,16 @@ from .errors import BadInputError
 from .messages import _
 
 
-def scan_names(paths: Sequence[Path], from_folders: bool = False) -> list[str]:
+def scan_names(paths: Sequence[Path], from_folders: bool = False, stems: Sequence[str] | None = None) -> list[str]:
     """A name for the result of each file: the file's name without ending or, `from_folders`, its folder's name.
 
-    The name of one result does not depend on which others there are. Raises BadInputError when two are the same.
+    `stems`: other names than the files', for scans of several files. The name of one result does not depend on which
+    others there are. Raises BadInputError when two are the same.
     """
-    stems = [Path(os.path.abspath(path)).parent.name if from_folders else case_name(path) for path in paths]
+    if from_folders:
+        stems = [Path(os.path.abspath(path)).parent.name for path in paths]
+    elif stems is None:
+        stems = [case_name(path) for path in paths]
     names = [usable_case_name(stem) for stem in stems]
     if name_collisions(names):
         raise BadInputError(_same_names(paths, names, from_folders))

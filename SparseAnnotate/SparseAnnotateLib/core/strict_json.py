@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+_LEFT_OUT = "left out of files when empty"
+LEFT_OUT_WHEN_EMPTY = types.MappingProxyType({_LEFT_OUT: True})
+"""Metadata of a field that is not written when it is empty or False, so that older versions read such files."""
 
 
 def read_json(path: str | Path, cls: type[T]) -> T:
@@ -89,7 +92,8 @@ def to_text(value: Any, indent: int | None = None) -> str:
 def to_plain(value: Any) -> Any:
     """Dataclasses, enums, paths, tuples and numpy scalars as values that JSON has."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        found = {f.name: (f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {name: to_plain(v) for name, (f, v) in found.items() if v or not f.metadata.get(_LEFT_OUT)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, dict):

@@ -11,6 +11,7 @@ from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.corrections import Corrections
 from ..core.messages import _, counted
 from ..core.planes import slice_layer
+from .channel_mixtures import first_channel
 from .correcting import correct
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, FindsMore, IncrementalInterpolator, Interpolator
@@ -45,7 +46,7 @@ def finished_fill(
 
     Args:
         method: the fill method. annotation: what to fill.
-        read_image: returns the (K, J, I) image; called only if the method uses it.
+        read_image: returns the (K, J, I) image, of several channels (C, K, J, I); called only if the method uses it.
         names: the name of each label, for the sentences.
         watch: reports progress and passes on a request to cancel.
         previous: an earlier fill by the same method; methods that fill gap by gap then fill only the gaps that have
@@ -102,7 +103,7 @@ def _with_corrections(
     for number, stroke in enumerate(strokes, start=1):
         # As they were when the stroke was made: an answer that was corrected live is the same.
         so_far = replace(annotation, corrections=Corrections(labels.shape, strokes[:number]))
-        correct(labels, confidence, image, so_far, stroke, watch)
+        correct(labels, confidence, None if image is None else first_channel(image), so_far, stroke, watch)
     annotation.restore_drawn(labels)
     return replace(fill, labels=labels, confidence=confidence), problem
 

@@ -103,7 +103,7 @@ class GapInterpolator(ABC):
         if not self.uses_image:
             return
         image = required_image(image)
-        if image.shape != annotation.geometry.shape:
+        if image.shape[-3:] != annotation.geometry.shape:
             raise BadInputError(
                 _("The image has shape {image_shape}, but the annotation has shape {shape}.").format(
                     image_shape=image.shape, shape=annotation.geometry.shape

@@ -59,7 +59,8 @@ class Interpolator(Protocol):
 
         Args:
             annotation: labels and the slices on which they count.
-            image: (K, J, I) intensities for methods that use the image; None where there is none.
+            image: (K, J, I) intensities for methods that use the image, (C, K, J, I) of several channels; None where
+                there is none.
             watch: reports progress and passes on a request to cancel.
 
         Raises:

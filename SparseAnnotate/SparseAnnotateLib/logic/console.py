@@ -329,6 +329,23 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._recommending.write_picture(volumeNodes, path, features, waiting, device)
 
+    # --- channels -------------------------------------------------------------------------------------------------
+
+    def setChannels(self, volumeNode, channels: dict[str, Any]) -> list[str]:
+        """Make several volumes one case, for example {"FLAIR": volumeNode, "T1": otherNode}; returns what to know.
+
+        The first one is `volumeNode`, in which slices are drawn. All must show the same patient in the same position; a
+        volume on another grid is resampled to the first one's, as a new volume, and a sentence says so. Fills and
+        models then see all channels. All cases of a cohort folder have the same channels; they may be missing in some.
+        With {"FLAIR": volumeNode} alone the case lacks the others; with {} the volume is a case without channels again.
+        """
+        return scene.set_channels(volumeNode, channels)
+
+    def channels(self, volumeNode) -> dict[str, Any]:
+        """The volumes of a case's channels by name, the one that is drawn in first; none without channels."""
+        names = scene.channel_names(volumeNode)
+        return {names[0]: volumeNode, **scene.further_channels(volumeNode)} if names else {}
+
     # --- drawing --------------------------------------------------------------------------------------------------
 
     def segmentationNode(self, volumeNode):

@@ -61,11 +61,11 @@ class Fills:
             values = {name: value for name, value in own.items() if value in drawn}
             names = {value: name for name, value in values.items()}
             # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
-            key = (volume_node.GetID(), method, beyond, volume_node.GetImageData().GetMTime())
+            key = (volume_node.GetID(), method, beyond, scene.image_stamp(volume_node))
             done = finished_fill(
                 interpolator_named(method),
                 annotation,
-                lambda: scene.image_of(volume_node),
+                lambda: scene.channel_images_of(volume_node),
                 names,
                 previous=self._last.pop(key, None),
                 beyond=beyond,

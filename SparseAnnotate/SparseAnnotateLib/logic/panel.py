@@ -88,7 +88,9 @@ class PanelLogic:
 
     def volumes(self) -> list:
         """Volumes of the scene that can be drawn on; excludes the confidences of results."""
-        return [node for node in scene.volumes_of_scene() if not scene.is_confidence(node)]
+        found = [node for node in scene.volumes_of_scene() if not scene.is_confidence(node)]
+        further = {channel.GetID() for node in found for channel in scene.further_channels(node).values()}
+        return [node for node in found if node.GetID() not in further]
 
     def show_volume(self, volume_node) -> None:
         """Show a volume in all slice views; views that showed another volume are rotated and fitted to it."""

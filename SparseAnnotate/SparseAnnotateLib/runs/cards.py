@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from .learned_images import LearnedImages
 from .plan import RUN_FORMAT, ModelPlan
 
@@ -52,6 +53,7 @@ class RunCard:
         images: what the images it learned from are like; None for a run that was trained before this was recorded.
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
+        channels: names of the images' channels, in the order the networks see them; none for images without names.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
 
@@ -78,11 +80,17 @@ class RunCard:
     images: LearnedImages | None = None
     format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
     version: int = RUN_FORMAT
+    channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
 
     @property
     def class_count(self) -> int:
         """Output channels of every model, background included."""
         return len(self.classes) + 1
+
+    @property
+    def image_channels(self) -> int:
+        """Input channels of every model."""
+        return max(1, len(self.channels))
 
     @property
     def last(self) -> ModelCard:

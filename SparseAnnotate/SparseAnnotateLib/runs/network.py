@@ -27,6 +27,7 @@ class NetworkShape:
         strides, kernels: of each level, per axis, for networks that accept them; empty: 2 and 3 everywhere.
         dropout: share of values that its dropout layers drop; the weights do not depend on it.
         is_trained_with_auxiliary: whether it has an auxiliary output in training; only networks that can have one.
+        image_channels: input channels of the image.
     """
 
     class_count: int
@@ -35,6 +36,7 @@ class NetworkShape:
     kernels: tuple[tuple[int, ...], ...] = ()
     dropout: float = 0.0
     is_trained_with_auxiliary: bool = False
+    image_channels: int = 1
 
     @property
     def dimensions(self) -> int:
@@ -42,16 +44,20 @@ class NetworkShape:
 
     @property
     def monai_arguments(self) -> dict[str, Any]:
-        """The arguments that all of MONAI's networks share: one input channel, a channel of logits for each class."""
-        return {"spatial_dims": self.dimensions, "in_channels": 1, "out_channels": self.class_count}
+        """The arguments that all of MONAI's networks share; a channel of logits for each class."""
+        return {
+            "spatial_dims": self.dimensions,
+            "in_channels": self.image_channels,
+            "out_channels": self.class_count,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkEntry(Entry):
     """A network as users choose it.
 
-    `make` is its class, a `torch.nn.Module` that maps (N, 1, *spatial) images to (N, classes, *spatial) logits; with
-    `takes_pseudo_label` the mean pseudo-label, a channel for each class, follows the image's channel.
+    `make` is its class, a `torch.nn.Module` that maps (N, channels, *spatial) images to (N, classes, *spatial) logits;
+    with `takes_pseudo_label` the mean pseudo-label, a channel for each class, follows the image's channels.
 
     Attributes:
         arguments: gives the keyword arguments of the class for a shape.

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..core.errors import BadInputError
 from ..core.messages import _
+from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from .settings import AxisLetter, TrainingSettings, check_patch
 
 RUN_FORMAT = 2
@@ -89,6 +90,7 @@ class RunPlan:
         notes: what the user should know, as sentences.
         images, fills: case name to a fingerprint of its image's content and, if fills are learned from, its fill's.
         is_live: True for a run that is trained while slices are being drawn; see `live_settings`.
+        channels: names of the images' channels, in the order the networks see them; none for images without names.
     """
 
     settings: TrainingSettings
@@ -107,6 +109,7 @@ class RunPlan:
     is_live: bool = False
     format: Literal["SparseAnnotate run"] = "SparseAnnotate run"
     version: int = RUN_FORMAT
+    channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
         roles = [model.role for model in self.models]
@@ -122,6 +125,11 @@ class RunPlan:
     def class_count(self) -> int:
         """Output channels of every model, background included."""
         return len(self.classes) + 1
+
+    @property
+    def image_channels(self) -> int:
+        """Input channels of every model."""
+        return max(1, len(self.channels))
 
     def model(self, role: Role) -> ModelPlan:
         return next(m for m in self.models if m.role == role)

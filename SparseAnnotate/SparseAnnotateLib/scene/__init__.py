@@ -17,6 +17,7 @@ from .annotations import (
     written_mark,
 )
 from .changed_labels import changed_part
+from .channel_volumes import channel_images_of, channel_names, further_channels, is_further_channel, set_channels
 from .confidence import (
     confidence_of,
     hide_confidence,
@@ -129,6 +130,8 @@ __all__ = [
     "brush_for_correcting",
     "case_of",
     "changed_part",
+    "channel_images_of",
+    "channel_names",
     "codes_of",
     "colors_of",
     "computing_provenance",
@@ -146,6 +149,7 @@ __all__ = [
     "exporting_case",
     "exporting_fill",
     "figures_of",
+    "further_channels",
     "geometry_of",
     "geometry_problem",
     "grid_of",
@@ -160,6 +164,7 @@ __all__ = [
     "is_confidence",
     "is_current",
     "is_exported",
+    "is_further_channel",
     "jump_to_slice",
     "knowledge_mark",
     "label_values",
@@ -197,6 +202,7 @@ __all__ = [
     "segment_editor_node",
     "segment_ids",
     "segment_names",
+    "set_channels",
     "set_made_by",
     "set_method",
     "show_corrections",

@@ -16,6 +16,8 @@ from ..core.case_names import name_problem, usable_case_name
 from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
 from ..core.messages import _, joined
+from ..core.slab_writing import written_in_slabs
+from .channel_volumes import channel_image_of, channel_names, channels_stamp, further_channels
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
@@ -283,7 +285,9 @@ def names_to_add(volume_node, segmentation_node) -> list[str]:
 
 def image_stamp(volume_node) -> str:
     """A text that changes with the voxels and the grid of a volume, and with the frame that it shows."""
-    return f"{case_of(volume_node)}|{volume_node.GetImageData().GetMTime()}|{hash(geometry_of(volume_node))}"
+    own = f"{case_of(volume_node)}|{volume_node.GetImageData().GetMTime()}|{hash(geometry_of(volume_node))}"
+    further = channels_stamp(volume_node)
+    return f"{own}|{further}" if further else own
 
 
 def is_exported(cohort: Cohort, volume_node) -> bool:
@@ -318,7 +322,12 @@ def exporting_case(
     geometry = geometry_of(volume_node)
     stamp = _export_stamp(cohort, volume_node)
     if not is_exported(cohort, volume_node):
-        yield from cohort.adding_case(name, slicer.util.arrayFromVolume(volume_node), geometry)
+        cohort.use_channels(channel_names(volume_node))
+        further = {}
+        for channel in further_channels(volume_node):
+            further[channel] = cohort.path_for_channel(name, channel)
+            yield from written_in_slabs(further[channel], channel_image_of(volume_node, channel), geometry)
+        yield from cohort.adding_case(name, slicer.util.arrayFromVolume(volume_node), geometry, further=further)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
     if segmentation_node is not None:
         ledger = stored_ledger(segmentation_node, volume_node)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..core import BusyError, Cohort, CohortError, Ledger, SparseAnnotateError, SparseAnnotation
+from ..core import BusyError, Cohort, CohortError, Ledger, SparseAnnotateError, SparseAnnotation, VolumeGeometry
 from ..core.case_state import CaseState
 from ..core.corrections import Corrections
 from ..core.images import read_facts, read_labels, read_percent
@@ -20,6 +20,7 @@ from ..core.messages import _
 from ..core.origin import Origin, stale_sentence
 from ..core.structure_values import names_from_facts
 from .annotations import use_segmentation
+from .channel_volumes import set_channels
 from .confidence import new_confidence
 from .corrections_store import store_corrections
 from .image_checksum import image_checksum
@@ -39,13 +40,15 @@ class OpenedNodes:
 
     Attributes:
         volume: the node of its image. drawing: the segmentation to draw in. reference: its reference, or None.
-        results: made from what is drawn now. notes: on what was not opened, as sentences.
+        results: made from what is drawn now. channels: the nodes of the further channels by name.
+        notes: on what was not opened, as sentences.
     """
 
     volume: Any = None
     drawing: Any = None
     reference: Any = None
     results: list = field(default_factory=list)
+    channels: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -57,7 +60,7 @@ def opening_case(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None
     try:
         yield from _opening(cohort, case, nodes)
     except BaseException:
-        for node in (*nodes.results, nodes.reference, nodes.drawing, nodes.volume):
+        for node in (*nodes.results, nodes.reference, nodes.drawing, *nodes.channels.values(), nodes.volume):
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)
         raise
@@ -84,6 +87,15 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     names = with_unnamed(labels, annotation.label_values())
     nodes.volume = _volume_node(case, array, geometry.matrix)
     yield
+    for channel in cohort.channels[1:]:
+        if channel in cohort.channel_paths(case):
+            yield from _noting(nodes, partial(_open_channel, nodes, cohort, case, channel, geometry))
+        else:
+            nodes.notes.append(
+                _("The case '{case}' has no image of the channel '{channel}'.").format(case=case, channel=channel)
+            )
+    if cohort.channels:
+        set_channels(nodes.volume, {cohort.channels[0]: nodes.volume, **nodes.channels})
     in_scene = _with_structures(annotation, tuple(names.values()))
     nodes.drawing = _drawing(nodes.volume, in_scene, names, corrections)
     gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())
@@ -122,6 +134,11 @@ def _noting(nodes: OpenedNodes, open_it: Callable[[], None]) -> Iterator[None]:
     except SparseAnnotateError as error:
         nodes.notes.append(error.message)
     yield
+
+
+def _open_channel(nodes: OpenedNodes, cohort: Cohort, case: str, channel: str, geometry: VolumeGeometry) -> None:
+    array = cohort.channel_image(case, channel, geometry)
+    nodes.channels[channel] = _volume_node(f"{case} {channel}", array, geometry.matrix)
 
 
 def _volume_node(name: str, array: np.ndarray, ijk_to_ras: np.ndarray):

@@ -15,9 +15,9 @@ from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from .annotations import annotated_segmentation, case_of
+from .channel_volumes import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
-from .image_checksum import image_checksum
 from .opened_case import opened_case
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
@@ -79,7 +79,7 @@ def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[
         found, corrections = segmentation.GetSegmentation(), corrections_mark(segmentation)
         segments = {name: found.GetSegmentIdBySegmentName(name) for name in names.values()}
     checksums = _slice_checksums(annotation, names) if annotation else {}
-    return ResultOrigin(str(frame) if frame else "", image_checksum(volume_node), checksums, segments, corrections)
+    return ResultOrigin(str(frame) if frame else "", channels_checksum(volume_node), checksums, segments, corrections)
 
 
 def store_origin(result_node, origin: ResultOrigin) -> None:

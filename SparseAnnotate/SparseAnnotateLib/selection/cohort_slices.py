@@ -43,18 +43,21 @@ def cohort_slice_images(
     planes: Sequence[Plane] = tuple(Plane),
     size: int = INTENSITY_SIZE,
     watch: Watch | None = None,
+    channel: str = "",
 ) -> dict[Plane, np.ndarray]:
-    """See `slice_images`: for each plane (number of slices, size, size) float16."""
+    """See `slice_images`: for each plane (number of slices, size, size) float16; of a channel, or of the first."""
     mark = cohort.image_fingerprint(name)
     geometry = cohort.geometry(name)
     shapes = {plane: (plane.slice_count(geometry), size, size) for plane in planes}
-    paths = {plane: _path(cohort, f"slices-{size}", mark, plane) for plane in planes}
+    is_first = not channel or channel == cohort.channels[0]
+    kind = f"slices-{size}" if is_first else f"slices-{size}-{channel}"
+    paths = {plane: _path(cohort, kind, mark, plane) for plane in planes}
     found = {plane: read_array(paths[plane], shape) for plane, shape in shapes.items()}
     kept = {plane: pictures for plane, pictures in found.items() if pictures is not None}
     missing = [plane for plane in planes if plane not in kept]
     made: dict[Plane, np.ndarray] = {}
     if missing:
-        image, geometry = cohort.image(name)
+        image = cohort.image(name)[0] if is_first else cohort.channel_image(name, channel, geometry)
         made = slice_images(image, geometry, missing, size, watch)
         for plane, pictures in made.items():
             save_array(paths[plane], pictures)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.images import write_image
-from ..core.messages import _
+from ..core.messages import _, listed
 from ..core.origin import run_fingerprint
 from ..core.registry import Need, imported
 from ..core.structure_values import names_as_facts
@@ -150,7 +150,8 @@ class Answers:
         done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
         if self._is_only_one and isinstance(method, IncrementalInterpolator) and not request.earlier and not problems:
             _last[key] = (done, found or [], problems)
-        return Answer(replace(done, warnings=(*problems, *done.warnings)), annotation, facts)
+        missing = _missing_channels(cohort, name)
+        return Answer(replace(done, warnings=(*missing, *problems, *done.warnings)), annotation, facts)
 
     def _sources(self, name: str, watch: Watch) -> tuple[list[RunSource], list[str]]:
         """The run and the earlier results as sources for a case, and why some take no part."""
@@ -195,5 +196,22 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     return pooled(evidence)
 
 
+def _missing_channels(cohort: Cohort, name: str) -> list[str]:
+    """A sentence on the channels that a case lacks, if it lacks some."""
+    missing = [channel for channel in cohort.channels if channel not in cohort.channel_paths(name)]
+    if not missing:
+        return []
+    return [
+        _("'{case}' has no image of {channels}, so the fill does not use it.").format(
+            case=name, channels=listed([f"'{channel}'" for channel in missing], 8)
+        )
+    ]
+
+
 def _image(cohort: Cohort, name: str) -> np.ndarray:
-    return cohort.image(name)[0]
+    """(K, J, I), or, where there are several channels, (C, K, J, I) of those that the case has."""
+    image, geometry = cohort.image(name)
+    further = list(cohort.channel_paths(name))[1:]
+    if not further:
+        return image
+    return np.stack([image, *(cohort.channel_image(name, channel, geometry) for channel in further)])

@@ -11,13 +11,14 @@ from typing import Literal
 
 from ..core import BadInputError, Case, Cohort, CohortError, Watch
 from ..core.case_names import check_name, collision_key, file_stem, name_collisions, names_of_files, normal_name
-from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
-from ..core.decathlon import DATASET_FILE, case_name
+from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels, require_same_channels
+from ..core.decathlon import DATASET_FILE
 from ..core.geometry import VolumeGeometry
 from ..core.image_intake import ImportMode, import_image, is_same_image, remove_imported
 from ..core.images import read_geometry, read_labels
 from ..core.messages import _, counted, joined, listed
 from ..core.scan_files import image_files
+from .case_channels import CaseChannels
 from .dicom_cases import create_from_dicom, holds_dicom
 from .reference_order import order_problem
 
@@ -37,6 +38,9 @@ class CreateRequest:
             numbers for DICOM series; 'parent': the name of the folder that holds the file; 'patient': the patient ID
             in DICOM files.
         import_mode: what is done with files outside the cohort folder; see `ImportMode`.
+        channels: names of the channels, in order, each with the ending of its files' names; see `grouped_by_channel`.
+            Without endings each image file is 4D and has all of them. Slices are drawn in the first channel.
+        resample: resample a further channel that lies on another grid to the first one's, which makes a new file.
         series: UIDs or descriptions of the DICOM series to take; by default all that are volumes.
         skip_unusable: take the other DICOM series when some cannot be used.
         keep_source_paths: keep the path of DICOM files even if it names the patient.
@@ -49,6 +53,8 @@ class CreateRequest:
     names: tuple[str, ...] = ()
     name_from: Literal["file", "parent", "patient"] = "file"
     import_mode: ImportMode = "link"
+    channels: dict[str, str] = field(default_factory=dict)
+    resample: bool = False
     series: tuple[str, ...] = ()
     skip_unusable: bool = False
     keep_source_paths: bool = False
@@ -60,15 +66,20 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
     if holds_dicom(request.images, bool(request.series)):
+        if request.channels:
+            raise BadInputError(
+                _(
+                    "Series of DICOM files cannot be channels of one case yet. Make a cohort of each channel's series "
+                    "first; its images are NRRD files, from which a cohort of several channels can be made."
+                )
+            )
         return create_from_dicom(request, watch, create)
     if request.name_from == "patient":
         raise BadInputError(_("Only DICOM files have a patient ID that cases could be named after."))
     from_folders = request.name_from == "parent"
-    request = replace(
-        request,
-        images=image_files(request.images, from_folders),
-        references=image_files(request.references, from_folders),
-    )
+    given = image_files(request.images, from_folders and not any(request.channels.values()))
+    channels = CaseChannels.of(given, request.channels, request.resample)
+    request = replace(request, images=channels.images, references=image_files(request.references, from_folders))
     if request.references and len(request.references) != len(request.images):
         raise BadInputError(
             _(
@@ -76,7 +87,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
                 "image, in the same order."
             ).format(image_count=len(request.images), reference_count=len(request.references))
         )
-    names = _names(request)
+    names = _names(request, channels)
     check_labels(request.labels)
     folder = Path(os.path.expanduser(request.cohort)).absolute()
     if (folder / DATASET_FILE).is_file() and not (folder / COHORT_FILE).is_file():
@@ -87,26 +98,29 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
             ).format(folder=folder, file=DATASET_FILE)
         )
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None
-    new = list(range(len(names))) if known is None else _new_cases(known, request, names)
+    new = list(range(len(names))) if known is None else _new_cases(known, request, names, channels)
     if known is not None:
         merged_labels(known.file, request.labels)
-    _check_files(request, names, new, watch)
+        require_same_channels(known.file, channels.names)
+    _check_files(request, names, new, watch, channels)
     made: list[Path] = []
     is_kept = False
     try:
         cases = []
         for place, number in enumerate(new):
             watch.step(0.5 + 0.5 * place / len(new), _("adding '{case}'").format(case=names[number]))
-            cases.append(_case(request, folder, names[number], number, made))
+            case = _case(request, folder, names[number], number, made)
+            cases.append(channels.entered(case, number, folder, request.import_mode, made))
         if known is None:
-            cohort = Cohort.create(folder, folder.name, request.labels, cases)
+            cohort = Cohort.create(folder, folder.name, request.labels, cases, channels.names)
         else:
             cohort = known
-            known.add_cases(cases, request.labels)
+            known.add_cases(cases, request.labels, channels.names)
         is_kept = True
     finally:
         if not is_kept:
             remove_imported(made, folder)
+    channels.report(names)
     _report(cohort, known is not None, names, new)
     return [cohort.case(name) for name in names]
 
@@ -151,7 +165,7 @@ def parsed_labels(items: Sequence[str]) -> dict[int, str]:
     return labels
 
 
-def _names(request: CreateRequest) -> list[str]:
+def _names(request: CreateRequest, channels: CaseChannels) -> list[str]:
     if request.names:
         if len(request.names) != len(request.images):
             raise BadInputError(
@@ -170,11 +184,10 @@ def _names(request: CreateRequest) -> list[str]:
                 ).format(name=one, other=other)
             )
         return names
-    stems = [case_name(image) for image in request.images]
-    return names_of_files(request.images, stems, request.name_from == "parent")
+    return names_of_files(request.images, channels.stems, request.name_from == "parent")
 
 
-def _new_cases(known: Cohort, request: CreateRequest, names: Sequence[str]) -> list[int]:
+def _new_cases(known: Cohort, request: CreateRequest, names: Sequence[str], channels: CaseChannels) -> list[int]:
     """The numbers of the images that the cohort does not have; see `_is_known`."""
     by_key = {collision_key(case.name): case.name for case in known.cases}
     for name in names:
@@ -187,10 +200,10 @@ def _new_cases(known: Cohort, request: CreateRequest, names: Sequence[str]) -> l
                     "'--names'."
                 ).format(cohort=known.name, name=other, other=name)
             )
-    return [number for number, name in enumerate(names) if not _is_known(known, request, number, name)]
+    return [number for number, name in enumerate(names) if not _is_known(known, request, number, name, channels)]
 
 
-def _is_known(known: Cohort, request: CreateRequest, number: int, name: str) -> bool:
+def _is_known(known: Cohort, request: CreateRequest, number: int, name: str, channels: CaseChannels) -> bool:
     """True when the cohort already has the same image under this name.
 
     Raises CohortError when it has another image under this name.
@@ -205,6 +218,7 @@ def _is_known(known: Cohort, request: CreateRequest, number: int, name: str) -> 
                 "replaced. Choose another name for the new case with '--names'."
             ).format(cohort=known.name, name=name, path=known_path)
         )
+    channels.require_same(known, number, name)
     if request.references:
         _check_same_reference(known, request.references[number], name)
     return True
@@ -228,11 +242,13 @@ def _check_same_reference(known: Cohort, given: str, name: str) -> None:
         )
 
 
-def _check_files(request: CreateRequest, names: Sequence[str], new: Sequence[int], watch: Watch) -> None:
+def _check_files(
+    request: CreateRequest, names: Sequence[str], new: Sequence[int], watch: Watch, channels: CaseChannels
+) -> None:
     geometries: dict[int, VolumeGeometry] = {}
     for place, number in enumerate(new):
         watch.step(0.5 * place / len(new), _("checking '{case}'").format(case=names[number]))
-        geometries[number] = read_geometry(request.images[number])
+        geometries[number] = channels.checked_geometry(number)
     if not request.references:
         return
     images, references = ([paths[n] for n in new] for paths in (request.images, request.references))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, FileWriteError, SparseAnnotateError, Watch
-from ..core.image_fingerprint import KeptFingerprint, current_fingerprint
-from ..core.images import read_image
+from ..core.image_fingerprint import KeptFingerprint
 from ..core.messages import _, counted, joined, listed
 from ..core.origin import run_fingerprint
 from ..core.scan_files import scans_to_label
@@ -23,6 +22,7 @@ from .packages import require_packages
 from .prediction_options import PredictionOptions
 from .prediction_warnings import warn_of_difference, warn_of_flips
 from .results_folder import DEFAULT_FORMAT, ResultRecord, ResultsFolder, format_ending
+from .scan_channels import ScanChannels
 
 if TYPE_CHECKING:
     from ..learning.prediction.clean_up import CleanUp
@@ -47,6 +47,7 @@ class PredictFilesRequest(PredictionOptions):
         resume: leave out scans whose results have been made from them, by this run, with these options.
         overwrite: replace other results. Without it, an existing result is an error, before anything is labeled.
         device: such as 'auto', 'cpu', 'cuda:1'.
+        channels: of scans of several channels, name to the ending of the files' names; see `CreateRequest`.
     """
 
     run: str
@@ -59,10 +60,11 @@ class PredictFilesRequest(PredictionOptions):
     resume: bool = False
     overwrite: bool = False
     device: str = DEFAULT_DEVICE
+    channels: dict[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> PredictionOptions:
-        return PredictionOptions(**{field.name: getattr(self, field.name) for field in fields(PredictionOptions)})
+        return PredictionOptions(**{one.name: getattr(self, one.name) for one in fields(PredictionOptions)})
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,14 @@ def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions
     run = _run_folder(request)
     card = run.card()
     watch.step(0.0, _("looking for scans"))
-    paths = scans_to_label(request.scans, request.name_from == "parent")
-    names = scan_names(paths, request.name_from == "parent")
+    from_folders = request.name_from == "parent"
+    found = scans_to_label(request.scans, from_folders and not any(request.channels.values()))
+    channels = ScanChannels.of(found, request.channels, card, run.name)
+    paths = channels.paths
+    names = scan_names(paths, from_folders, channels.stems)
     folder = ResultsFolder(Path(os.path.expanduser(request.output)).absolute(), ending)
     folder.require_apart(request.scans, paths)
-    made = _records(request, run, card)
+    made = _records(request, run, card, channels)
     kept = _kept(request, folder, names, paths, made, watch)
     folder.require_writable()
     todo = [place for place in range(len(paths)) if place not in kept]
@@ -131,7 +136,7 @@ def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions
     }
     if todo:
         warn_of_flips(card, run.name, request.flips)
-        labeler = _Labeler(request, run, folder, clean_up, made)
+        labeler = _Labeler(request, run, folder, clean_up, made, channels)
         for number, place in enumerate(todo):
             part = watch.part(number, len(todo), f"'{names[place]}': ")
             results[place] = labeler.result(names[place], paths[place], part)
@@ -148,13 +153,19 @@ class _Labeler:
     """Labels one scan after another with the same loaded run; nothing is kept of them."""
 
     def __init__(
-        self, request: PredictFilesRequest, run: RunFolder, folder: ResultsFolder, clean_up: CleanUp, made: RecordOf
+        self,
+        request: PredictFilesRequest,
+        run: RunFolder,
+        folder: ResultsFolder,
+        clean_up: CleanUp,
+        made: RecordOf,
+        channels: ScanChannels,
     ):
         from ..learning.prediction.image_predictor import ImagePredictor
 
         self._predictor = ImagePredictor(run, request.device, request.flips, request.models)
         self._folder, self._clean_up, self._made = folder, clean_up, made
-        self._uncertainty = request.uncertainty
+        self._uncertainty, self._channels = request.uncertainty, channels
 
     def result(self, name: str, path: Path, watch: Watch) -> ScanResult:
         """Raises FileWriteError and CancelledError; other errors are part of the result."""
@@ -173,9 +184,11 @@ class _Labeler:
     def _label(self, name: str, path: Path, watch: Watch) -> tuple[Path, tuple[str, ...]]:
         watch.step(0.0, _("reading"))
         # Recorded first, so that later changes, also during the prediction, are noticed.
-        made = self._made(path, current_fingerprint(path))
-        image, geometry = read_image(path)
-        warnings = warn_of_difference(self._predictor.card, name, ImageFacts.of(image, geometry))
+        made = self._made(path, KeptFingerprint((), ""))
+        made = replace(made, image=made.fingerprint())
+        image, geometry = self._channels.image(path)
+        facts = ImageFacts.of(image if image.ndim == 3 else image[0], geometry)
+        warnings = warn_of_difference(self._predictor.card, name, facts)
         found = self._predictor.predict(image, geometry, watch, self._clean_up, self._uncertainty)
         maps = {"entropy": found.entropy, "disagreement": found.disagreement}
         return self._folder.write(name, made, found.labels, geometry, maps), (*warnings, *found.notes)
@@ -196,10 +209,16 @@ def _run_folder(request: PredictFilesRequest) -> RunFolder:
     return run
 
 
-def _records(request: PredictFilesRequest, run: RunFolder, card: RunCard) -> RecordOf:
+def _records(request: PredictFilesRequest, run: RunFolder, card: RunCard, channels: ScanChannels) -> RecordOf:
     content, options = run_fingerprint(run.path), request.options
     return lambda path, image: ResultRecord(
-        os.path.abspath(path), image, run.name, content, options, dict(card.label_names)
+        os.path.abspath(path),
+        image,
+        run.name,
+        content,
+        options,
+        dict(card.label_names),
+        channels={name: os.path.abspath(file) for name, file in channels.files(path).items()},
     )
 
 

@@ -164,11 +164,19 @@ def cohort_features(
         )
         learned = learned_features(cohort, names, planes, settings.features, training, watch)
         return _by_case(names, planes, centred([learned[name][plane] for name in names for plane in planes]))
-    pictures = []
-    for number, name in enumerate(names):
-        part = watch.part(number, len(names), f"'{name}': ")
-        pictures.append(cohort_slice_images(cohort, name, planes, watch=part))
-    return _by_case(names, planes, features.loaded()([p[plane] for p in pictures for plane in planes]))
+    # Learned features see the first channel; these see all that every case has, each by itself.
+    shared = [c for c in cohort.channels if all(c in cohort.channel_paths(name) for name in names)] or [""]
+    of_channels = []
+    for place, channel in enumerate(shared):
+        pictures = []
+        for number, name in enumerate(names):
+            part = watch.part(place * len(names) + number, len(shared) * len(names), f"'{name}': ")
+            pictures.append(cohort_slice_images(cohort, name, planes, watch=part, channel=channel))
+        of_channels.append(features.loaded()([p[plane] for p in pictures for plane in planes]))
+    joined = (
+        of_channels[0] if len(shared) == 1 else [np.concatenate(parts, 1) for parts in zip(*of_channels, strict=True)]
+    )
+    return _by_case(names, planes, joined)
 
 
 def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarray]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,11 @@ import numpy as np
 from ..core import BadInputError, FileWriteError, VolumeGeometry
 from ..core.atomic_files import why_not_written
 from ..core.case_names import file_stem
-from ..core.image_fingerprint import KeptFingerprint, content_fingerprint, current_fingerprint
+from ..core.image_fingerprint import KeptFingerprint, content_fingerprint, current_fingerprint_of_channels
 from ..core.images import write_image
 from ..core.messages import _
 from ..core.origin import Origin
-from ..core.strict_json import read_json, write_json
+from ..core.strict_json import LEFT_OUT_WHEN_EMPTY, read_json, write_json
 from ..core.structure_values import names_as_facts
 from .prediction_options import PredictionOptions
 
@@ -33,6 +33,7 @@ class ResultRecord:
         scan: path of the image. image: its fingerprint.
         run: name of the run. run_content: fingerprint of its models. options: that the run was used with.
         labels: label value to name.
+        channels: of a scan of several channels, the name and the image of each; `scan` is the first one's.
         replaces: while an older result is being replaced, the fingerprint of its file; otherwise ''.
     """
 
@@ -43,6 +44,11 @@ class ResultRecord:
     options: PredictionOptions
     labels: dict[int, str]
     replaces: str = ""
+    channels: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+
+    def fingerprint(self, known: KeptFingerprint | None = None) -> KeptFingerprint:
+        """That of the scan as it is now; see `current_fingerprint`. Raises BadInputError."""
+        return current_fingerprint_of_channels(self.channels or {"": self.scan}, known)
 
     def origin(self) -> Origin:
         return Origin(image=self.image.mark, run=self.run, run_content=self.run_content)
@@ -119,7 +125,7 @@ class ResultsFolder:
             return _("it has not been replaced by the new result yet")
         if known.run_content != made.run_content and known.run != made.run:
             return _("it was made by the run '{run}'").format(run=known.run)
-        now = replace(made, image=current_fingerprint(made.scan, known.image))
+        now = replace(made, image=made.fingerprint(known.image))
         change = known.origin().changes(now.origin())
         if not change and known.options != made.options:
             return _("it was made with other options")

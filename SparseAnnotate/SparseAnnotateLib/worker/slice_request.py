@@ -79,7 +79,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
             )
         )
     found = _found_model(cohort, request)
-    image = normalised_image(cohort, request.case, found.normalisation)
+    image = normalised_image(cohort, request.case, found.normalisation, found.channels)
     standard = geometry.to_standard_slice(axis, request.index)
     classes = slice_classes(found.model, image, *standard, watch)
     own = class_values(found.classes, found.names, cohort.labels)
@@ -122,6 +122,7 @@ class _FoundModel:
     classes: tuple[int, ...]
     names: dict[int, str]
     normalisation: str
+    channels: tuple[str, ...]
     steps: int
     record: DrawingRecord
 
@@ -142,7 +143,13 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
             )
         plan = now.plan
         return _FoundModel(
-            now.model, plan.classes, plan.label_names, plan.settings.normalisation, now.steps, live.record
+            now.model,
+            plan.classes,
+            plan.label_names,
+            plan.settings.normalisation,
+            plan.channels,
+            now.steps,
+            live.record,
         )
     card = run.card()
     if [model.plan.role for model in card.models] not in [[role] for role in LIVE_RECIPES]:
@@ -154,7 +161,7 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
         )
     model = loaded_models(run, card, chosen_device(request.device).device)[0]
     names, record = card.label_names, DrawingRecord(run.path)
-    return _FoundModel(model, card.classes, names, card.normalisation, card.last.iterations, record)
+    return _FoundModel(model, card.classes, names, card.normalisation, card.channels, card.last.iterations, record)
 
 
 def _with_corrections(cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray) -> np.ndarray:

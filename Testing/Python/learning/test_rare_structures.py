@@ -91,7 +91,7 @@ def test_what_a_model_does_not_find_is_looked_for_on_the_slice_that_shows_most_o
             return np.ones((50, 60), bool)
 
     case = Case()
-    case.labels, case.image = labels, image
+    case.labels, case.image, case.shape = labels, image, image.shape
     from SparseAnnotateLib.core import Watch
 
     model = TrainedModel(role, Bright(), patch, 3, "cpu", planes=(0,))

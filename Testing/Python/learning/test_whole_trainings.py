@@ -233,7 +233,7 @@ def test_memory_stays_bounded_however_many_classes_there_are():
     class Shape:
         """A volume of 512 x 512 x 600 that takes no memory."""
 
-        shape = (600, 512, 512)
+        shape, ndim = (1, 600, 512, 512), 4
 
     network = torch.nn.Identity()
 

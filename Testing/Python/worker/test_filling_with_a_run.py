@@ -112,7 +112,7 @@ def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkey
     first, second = trained.annotated_cases()
     real = predictor.normalised_image
 
-    def broken(cohort, case, kind):
+    def broken(cohort, case, kind, channels=()):
         if case == first:
             raise BadInputError("The image is broken.")
         return real(cohort, case, kind)

@@ -64,7 +64,7 @@ class Augmentation:
         """The patches of one iteration, with their numbers, as a batch: each (N, channels, *spatial)."""
         keys = tuple(patches[0].arrays)
         # Built for each batch, because transforms keep a random state and batches are prepared in several threads.
-        transforms = [*self._movements(keys), *self._brightness()]
+        transforms = [*self._movements(keys), *self._brightness(len(patches[0].arrays["image"]) > 1)]
         transform = Compose(transforms)
         changed = []
         for patch, number in zip(patches, numbers, strict=True):
@@ -120,15 +120,16 @@ class Augmentation:
         alike = self._spacing[thick] < _THICK * min(self._spacing)
         return tuple(_LARGEST_TURN if alike or axis == thick else 0.0 for axis in range(3))
 
-    def _brightness(self) -> list:
+    def _brightness(self, has_channels: bool) -> list:
+        """Of several channels each changes by itself, as their intensities have nothing in common."""
         settings = self._settings
         found: list = []
         if settings.bias_field:
             found.append(RandBiasFieldd("image", coeff_range=(0.0, _STRONGEST_BIAS), prob=settings.bias_field))
         if settings.intensity:
             found += [
-                RandScaleIntensityd("image", factors=0.2, prob=settings.intensity),
-                RandShiftIntensityd("image", offsets=0.2, prob=settings.intensity),
+                RandScaleIntensityd("image", factors=0.2, prob=settings.intensity, channel_wise=has_channels),
+                RandShiftIntensityd("image", offsets=0.2, prob=settings.intensity, channel_wise=has_channels),
                 RandGaussianNoised("image", prob=0.6 * settings.intensity, std=0.1),
             ]
         return found

@@ -71,7 +71,7 @@ class PatchSampler:
         planes: tuple[int, ...] = (0, 1, 2),
     ):
         self._cases, self._patch, self._placing, self._seed, self._planes = cases, patch, placing, seed, planes
-        self._shapes = {case: case.image.shape for case in cases}
+        self._shapes = {case: case.shape for case in cases}
         self._slices = [(case, s) for case in cases for s in case.slices]
         shown = sorted({c for case in cases for c in (*case.by_class, *case.located)})
         self._by_class = {c: [(case, s) for case in cases for s in case.by_class.get(c, ())] for c in shown}
@@ -155,20 +155,20 @@ def _shows_background(case: TrainingCase, drawn_slice: tuple[int, int]) -> bool:
 def _undrawn(case: TrainingCase) -> list[np.ndarray]:
     """For each axis the indices without a drawn slice: a voxel with all three of them is on none."""
     drawn = (*case.slices, *case.held_out)
-    return [np.setdiff1d(np.arange(n), [i for a, i in drawn if a == axis]) for axis, n in enumerate(case.image.shape)]
+    return [np.setdiff1d(np.arange(n), [i for a, i in drawn if a == axis]) for axis, n in enumerate(case.shape)]
 
 
 def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int]) -> dict[str, np.ndarray]:
     """One patch of a case from `start`, of `size` voxels; beyond the volume the image is 0 and nothing supervised.
 
     Returns:
-        image (1, S, A, R) float32; label (1, S, A, R) uint8/uint16; supervised (1, S, A, R) bool, or, where fills are
+        image (C, S, A, R) float32; label (1, S, A, R) uint8/uint16; supervised (1, S, A, R) bool, or, where fills are
         learned from, the weights as float32. Where structures are unknown on some slices of the training: unknown
         (1, S, A, R) int16, see `TrainingCase.unknown`. Where the case has them: sets (V, S, A, R), class indices plus
         1, 0 beyond the volume, and sure (V, S, A, R) uint8; distances (C, S, A, R) float32.
     """
     image = case.image
-    inside = along_axes(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, image.shape, strict=True))
+    inside = along_axes(slice(max(s, 0), min(s + n, m)) for s, n, m in zip(start, size, case.shape, strict=True))
     place = along_axes(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
 
     def cut(source: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
@@ -178,7 +178,7 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
 
     weights = case.weights
     supervised = np.zeros(size, dtype=bool) if weights is None else cut(weights, np.float32)
-    patch = {"image": cut(image, np.float32)[None], "label": cut(case.labels)[None]}
+    patch = {"image": cut(image, np.float32).reshape(-1, *size), "label": cut(case.labels)[None]}
     if case.distance_classes:
         patch["distances"] = _distances(case, start, size, inside, place)
     # Held-out slices last: where they cross a learned one, their voxels are not learned from.

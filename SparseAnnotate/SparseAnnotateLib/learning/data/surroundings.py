@@ -28,8 +28,11 @@ def surroundings_value(image: np.ndarray) -> float | None:
 def without_surroundings(classes: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, int]:
     """Class indices (S, A, R) without those in the uniform surroundings of the image, and how many voxels these were.
 
+    Of an image of several channels, (C, S, A, R), the first counts.
+
     The surroundings are all voxels with the `surroundings_value` that are connected to the border of the image.
     """
+    image = image if image.ndim == 3 else image[0]
     value, sides = surroundings_value(image), [n for n in image.shape if n > 1]
     if value is None or len(sides) < 2 or not np.any((image == value) & (classes > 0)):
         return classes, 0
@@ -49,6 +52,7 @@ def structures_keep_out(cases: Sequence[TrainingCase], watch: Watch) -> bool:
     for case in cases:
         watch.check()
         image, labels = case.image, case.labels
+        image = image if image.ndim == 3 else image[0]
         value = surroundings_value(image)
         if value is None:
             continue

@@ -23,6 +23,7 @@ from ...core.planes import slice_layer
 from ...core.structure_values import names_from_facts
 from ...core.voxel_values import label_counts, require_finite
 from ...runs.learned_images import ImageFacts
+from .image_channels import channels_mark, require_channels
 from .image_facts import facts_path, keep_facts
 
 _FLOAT16_LARGEST = 60000.0
@@ -72,8 +73,15 @@ class TrainingCase:
     # Mapped at each access, which costs almost nothing: a cohort may have more cases than a process may open files.
     @property
     def image(self) -> np.ndarray:
-        """(S, A, R) float16, normalised; mapped from disk, so a cohort may be larger than memory."""
+        """(S, A, R) float16, normalised, (C, S, A, R) of several channels; mapped from disk, so a cohort may be larger
+        than memory."""
         return mapped_array(self.image_path)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the volume, (S, A, R)."""
+        s, a, r = self.image.shape[-3:]
+        return s, a, r
 
     @property
     def labels(self) -> np.ndarray:
@@ -189,25 +197,50 @@ def _is_nearly_constant(tensor: torch.Tensor) -> bool:
     return bool(np.count_nonzero(values != middle) < 0.01 * values.size)
 
 
-def normalised_image(cohort: Cohort, name: str, kind: str) -> np.ndarray:
-    """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder."""
-    return mapped_array(normalised_image_path(cohort, name, kind))
+def normalised_image(cohort: Cohort, name: str, kind: str, channels: Sequence[str] = ()) -> np.ndarray:
+    """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder.
+
+    With several `channels` (C, S, A, R), in their order. Raises BadInputError when the case lacks one of them.
+    """
+    return mapped_array(normalised_image_path(cohort, name, kind, channels))
 
 
-def normalised_image_path(cohort: Cohort, name: str, kind: str) -> Path:
-    """Where a case's normalised image lies, as a .npy file; it is written if it is missing or damaged."""
-    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kind}-{_VERSION}.npy"
+def normalised_image_path(cohort: Cohort, name: str, kind: str, channels: Sequence[str] = ()) -> Path:
+    """Where a case's normalised image lies, as a .npy file; it is written if it is missing or damaged.
+
+    Raises BadInputError when the case lacks a channel, or the images of a cohort are not these channels.
+    """
+    require_channels(cohort, [name], channels)
+    which = channels_mark(channels) if len(channels) > 1 or len(cohort.channels) > 1 else ""
+    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kind}-{_VERSION}{which}.npy"
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)
-        try:
-            array = normalise(image, kind)
-        except BadInputError as error:
-            raise BadInputError(
-                _("The image of case '{name}' cannot be used. {error}").format(name=name, error=error.message)
-            ) from error
         keep_facts(facts_path(cohort, name), ImageFacts.of(image, geometry))
-        save_array(cached, geometry.to_standard_order(array))
+        if len(channels) < 2 and tuple(channels) == cohort.channels[:1]:
+            save_array(cached, geometry.to_standard_order(_normalised(image, kind, name, "")))
+            return cached
+        del image
+        arrays = (
+            _normalised(cohort.channel_image(name, channel, geometry), kind, name, channel) for channel in channels
+        )
+        # One after the other into one array, because of their memory.
+        joint = np.empty((len(channels), *geometry.standard_shape), dtype=np.float16)
+        for place, array in zip(joint, arrays, strict=True):
+            place[:] = geometry.to_standard_order(array)
+        save_array(cached, joint if len(channels) > 1 else joint[0])
     return cached
+
+
+def _normalised(image: np.ndarray, kind: str, name: str, channel: str) -> np.ndarray:
+    try:
+        return normalise(image, kind)
+    except BadInputError as error:
+        what = _("The image of case '{name}'") if not channel else _("The channel '{channel}' of case '{name}'")
+        raise BadInputError(
+            _("{what} cannot be used. {error}").format(
+                what=what.format(name=name, channel=channel), error=error.message
+            )
+        ) from error
 
 
 def training_cases(
@@ -278,7 +311,7 @@ def training_cases(
         kept = tuple(s for s in slices if (name, s) in held_out)
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
-        image_path = normalised_image_path(cohort, name, normalisation)
+        image_path = normalised_image_path(cohort, name, normalisation, cohort.channels)
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)

@@ -26,7 +26,7 @@ from ..weights import load_weights, own_tensors
 
 _WEIGHTS = "models/model.safetensors"
 _RUN = "configs/sparse_annotate.json"
-_NORMALISATION = {
+_NORMALISATION: dict[str, dict[str, Any]] = {
     "z_score": {"_target_": "NormalizeIntensityd", "keys": "image"},
     "percentile": {
         "_target_": "ScaleIntensityRangePercentilesd",
@@ -43,8 +43,9 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     """Write a run's 3D model as a MONAI bundle.
 
     `python -m monai.bundle run --config_file FOLDER/configs/inference.json --bundle_root FOLDER --dataset_dir IMAGES`
-    then segments every image of a folder as `Predictor` does on a CPU, without drawn slices and clean-up. 2D models and
-    the final model of self-training, which needs all the others, do not fit into a bundle.
+    then segments every image of a folder as `Predictor` does on a CPU, without drawn slices and clean-up. Of several
+    channels each is a file of its own, which ends in _0000, _0001, ... in the order of the channels. 2D models and the
+    final model of self-training, which needs all the others, do not fit into a bundle.
 
     Raises:
         BadInputError: the folder is a bundle already, or the run has no 3D model. RunError: the run is not finished.
@@ -85,7 +86,9 @@ def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
     run = RunFolder(cohort.run_folder(run_name))
     if run.is_started or run.is_finished:
         raise BadInputError(_("The run '{run}' already exists; choose another name.").format(run=run_name))
-    network = build_network(card.last.plan.network, network_shape(card.last.plan, card.class_count))
+    network = build_network(
+        card.last.plan.network, network_shape(card.last.plan, card.class_count, card.image_channels)
+    )
     load_weights(folder / _WEIGHTS, network)
     write_bytes(run.weights_path("3d"), (folder / _WEIGHTS).read_bytes())
     run.write_model_card(card.last)
@@ -102,7 +105,7 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/predictions'",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "label_values": [0, *card.classes],
-        "datalist": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
+        "datalist": _datalist(card.image_channels),
         **_definition(card, model),
         "weights": f"$load_file(@bundle_root + '/{_WEIGHTS}')",
         "network": "$@network_def.to(@device)",
@@ -113,7 +116,7 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
                 {"_target_": "EnsureChannelFirstd", "keys": "image"},
                 {"_target_": "Orientationd", "keys": "image", "axcodes": "SAR", "labels": None},
                 {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float32"},
-                _NORMALISATION[card.normalisation],
+                _NORMALISATION[card.normalisation] | ({"channel_wise": True} if card.image_channels > 1 else {}),
             ],
         },
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
@@ -165,9 +168,20 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
     }
 
 
+def _datalist(image_channels: int) -> str:
+    """The images of a folder; of several channels, each in a file of its own that ends in _0000, _0001, ..."""
+    if image_channels == 1:
+        return "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]"
+    return (
+        "$[{'image': [path.replace('_0000.', '_%04d.' % channel) for channel in range("
+        f"{image_channels}"
+        ")]} for path in sorted(glob.glob(@dataset_dir + '/*_0000.*'))]"
+    )
+
+
 def _all_weights(path: Path, card: RunCard, model: ModelPlan) -> bytes:
     """The weights under every name that the network has for them, because MONAI loads them strictly."""
-    network = build_network(model.network, network_shape(model, card.class_count))
+    network = build_network(model.network, network_shape(model, card.class_count, card.image_channels))
     load_weights(path, network)
     if set(own_tensors(network)) == set(network.state_dict()):
         return path.read_bytes()
@@ -176,7 +190,7 @@ def _all_weights(path: Path, card: RunCard, model: ModelPlan) -> bytes:
 
 def _definition(card: RunCard, model: ModelPlan) -> dict[str, Any]:
     """The network as MONAI's runner builds it; DenseVoxNet needs SparseAnnotate installed there."""
-    kind, arguments = network_definition(model.network, network_shape(model, card.class_count))
+    kind, arguments = network_definition(model.network, network_shape(model, card.class_count, card.image_channels))
     if kind is SparseUNet:
         return to_plain(bundle_definition(**arguments))
     package = "monai.networks.nets" if kind.__module__.startswith("monai.") else kind.__module__
@@ -202,12 +216,12 @@ def _metadata(card: RunCard, model: ModelPlan) -> dict[str, Any]:
                 "image": {
                     "type": "image",
                     "format": "magnitude",
-                    "num_channels": 1,
+                    "num_channels": card.image_channels,
                     "spatial_shape": list(model.patch),
                     "dtype": "float32",
                     "value_range": [],
                     "is_patch_data": True,
-                    "channel_def": {"0": "image"},
+                    "channel_def": {str(place): name for place, name in enumerate(card.channels or ("image",))},
                 }
             },
             "outputs": {

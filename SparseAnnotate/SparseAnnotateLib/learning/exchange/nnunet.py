@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.annotation import SparseAnnotation
 from ...core.case_names import file_stem
+from ...core.channels import require_grid_of_channel
 from ...core.cohort import Cohort
 from ...core.cohort_file import COHORT_FILE
 from ...core.decathlon import DATASET_FILE, is_left_by_macos
@@ -24,7 +25,8 @@ from ...core.ledger import Ledger
 from ...core.messages import _, counted
 from ...core.progress import Watch
 from ...core.strict_json import read_json, write_json
-from .nnunet_dataset import CHANNEL, IGNORE, NnunetDataset, nnunet_images, read_nnunet_dataset
+from ..data.image_channels import require_channels
+from .nnunet_dataset import CHANNEL, IGNORE, NnunetDataset, channel_ending, nnunet_images, read_nnunet_dataset
 
 LEDGER_FOLDER = "SparseAnnotate_ledgers"
 """Beside the files that nnU-Net reads: which labelled slices were drawn in which plane, for import."""
@@ -45,7 +47,8 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         folder: named Dataset<three digits>_<name>, as nnU-Net requires; must not hold a dataset yet.
 
     Raises:
-        BadInputError: the folder's name does not fit or holds a dataset, or nothing has been drawn.
+        BadInputError: the folder's name does not fit or holds a dataset, nothing has been drawn, or a case lacks a
+            channel.
     """
     folder = Path(folder).expanduser().absolute()
     if not re.fullmatch(r"Dataset\d{3}_\w+", folder.name):
@@ -56,6 +59,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         )
     if (folder / DATASET_FILE).exists():
         raise BadInputError(_("'{folder}' already contains a dataset; choose another folder.").format(folder=folder))
+    require_channels(cohort, names, cohort.channels)
     values = sorted({value for name in names for value in _drawn(cohort, name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
     if len({"background", IGNORE, *labels_of}) < len(values) + 2:
@@ -73,10 +77,13 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     for number, name in enumerate(names):
         watch.step(number / len(names), _("writing '{name}'").format(name=name))
         annotation = _drawn(cohort, name)
-        image, geometry = cohort.image(name)
+        geometry = cohort.geometry(name)
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
-        write_image(folder / f"images{kind}" / f"{file_stem(name)}{CHANNEL}.nii.gz", image, geometry)
+        for place, channel in enumerate(cohort.channels or ("",)):
+            image = cohort.channel_image(name, channel, geometry)
+            path = folder / f"images{kind}" / f"{file_stem(name)}{channel_ending(place)}.nii.gz"
+            write_image(path, image, geometry)
         if supervised.any():
             drawn += 1
             decided = annotation.decided_mask(values)
@@ -88,7 +95,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     write_json(
         folder / DATASET_FILE,
         {
-            "channel_names": {"0": "image"},
+            "channel_names": {str(place): name for place, name in enumerate(cohort.channels or ("image",))},
             "labels": {"background": 0, **numbers, IGNORE: len(values) + 1},
             "numTraining": drawn,
             "file_ending": ".nii.gz",
@@ -121,7 +128,7 @@ def import_nnunet_dataset(
     Returns the cohort, and warnings about what could not be imported.
 
     Raises:
-        BadInputError: not a raw dataset, several channels, labels that are regions, or files that cannot be used.
+        BadInputError: not a raw dataset, channels or files that cannot be used, or labels that are regions.
     """
     folder, cohort_folder = Path(folder).expanduser().absolute(), Path(cohort_folder).expanduser().absolute()
     dataset = read_nnunet_dataset(folder)
@@ -138,6 +145,7 @@ def import_nnunet_dataset(
         watch.step(0.5 * number / len(images), _("checking '{name}'").format(name=name))
         annotation, _reference, found = _case(folder, dataset, name, path)
         warnings += found
+        warnings += _missing_channels(dataset, name, path)
         ledgers[name] = annotation.ledger if annotation is not None else None
     state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
     if any((state / name).exists() for name in _MADE):
@@ -148,19 +156,41 @@ def import_nnunet_dataset(
             ).format(folder=state, file=COHORT_FILE)
         )
     new_folders = [path for path in (cohort_folder, state) if not path.exists()]
-    Cohort.create(cohort_folder, cohort_folder.name, dataset.labels)
+    Cohort.create(cohort_folder, cohort_folder.name, dataset.labels, channels=dataset.channels)
     try:
         cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), _("reading '{name}'").format(name=name))
             annotation, reference, _warnings = _case(folder, dataset, name, path, ledgers[name])
-            cohort.add_case(name, path, reference=reference)
+            cohort.add_case(name, path, reference=reference, further=_further(dataset, name, path))
             if annotation is not None:
                 cohort.save_annotation(name, annotation)
     except BaseException:
         _remove_cohort(cohort_folder, state, new_folders)
         raise
     return cohort, warnings
+
+
+def _further(dataset: NnunetDataset, name: str, image: Path) -> dict[str, Path]:
+    """The images of a case's further channels that exist, by name."""
+    paths = {
+        channel: image.with_name(f"{name}{channel_ending(place)}{dataset.ending}")
+        for place, channel in enumerate(dataset.channels)
+        if place
+    }
+    return {channel: path for channel, path in paths.items() if path.is_file()}
+
+
+def _missing_channels(dataset: NnunetDataset, name: str, image: Path) -> list[str]:
+    """A sentence for each further channel that a case lacks. Raises BadInputError when one has another grid."""
+    further, geometry = _further(dataset, name, image), read_geometry(image)
+    for path in further.values():
+        require_grid_of_channel(path, geometry)
+    return [
+        _("'{case}' has no image of the channel '{channel}'.").format(case=name, channel=channel)
+        for channel in dataset.channels[1:]
+        if channel not in further
+    ]
 
 
 def _case(

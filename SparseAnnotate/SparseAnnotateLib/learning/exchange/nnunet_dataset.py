@@ -5,21 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.channels import usable_channels
 from ...core.decathlon import DATASET_FILE, is_left_by_macos, read_dataset_file
 from ...core.errors import BadInputError, CohortError
 from ...core.messages import _
 
 IGNORE = "ignore"
 CHANNEL = "_0000"
+"""Ends the names of the images of the first channel, before the file ending."""
+
+
+def channel_ending(number: int) -> str:
+    """What the names of the images of a channel end with, before the file ending; `number` from 0."""
+    return f"_{number:04d}"
 
 
 @dataclass(frozen=True)
 class NnunetDataset:
-    """The content of dataset.json: label value to name, the ignored value if any, and the file ending."""
+    """The content of dataset.json: label value to name, the ignored value if any, the file ending, and the channels.
+
+    `channels`: their names in order; none where there is just one.
+    """
 
     labels: dict[int, str]
     ignored: int | None
     ending: str
+    channels: tuple[str, ...] = ()
 
 
 def read_nnunet_dataset(folder: Path) -> NnunetDataset:
@@ -27,20 +38,21 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
     path = folder / DATASET_FILE
     try:
         content = read_dataset_file(path)
-        channels, ending, labels = content["channel_names"], str(content["file_ending"]), dict(content["labels"])
+        ending, labels = str(content["file_ending"]), dict(content["labels"])
+        by_number = {int(number): str(name) for number, name in dict(content["channel_names"]).items()}
     except (CohortError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(
             _("'{folder}' is not an nnU-Net v2 raw dataset: '{path}' cannot be used ({error!r}).").format(
                 folder=folder, path=path, error=error
             )
         ) from error
-    if len(channels) != 1:
+    if sorted(by_number) != list(range(len(by_number))) or not by_number:
         raise BadInputError(
-            _(
-                "'{path}' has {count} channels; SparseAnnotate needs images with one channel. Create a dataset "
-                "with a single channel."
-            ).format(path=path, count=len(channels))
+            _("The channels in '{path}' must be numbered from 0 on, not {numbers}.").format(
+                path=path, numbers=", ".join(map(str, sorted(by_number)))
+            )
         )
+    channels = usable_channels([by_number[number] for number in sorted(by_number)]) if len(by_number) > 1 else ()
     if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
         raise BadInputError(
             _("'{path}' has labels that are regions; SparseAnnotate supports one label per voxel.").format(path=path)
@@ -54,7 +66,7 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
             )
         )
     ignored = labels.pop(IGNORE, None)
-    return NnunetDataset({value: str(name) for name, value in labels.items() if value != 0}, ignored, ending)
+    return NnunetDataset({value: str(name) for name, value in labels.items() if value != 0}, ignored, ending, channels)
 
 
 def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:

@@ -34,11 +34,16 @@ class ImagePredictor(RunModels):
     ) -> CasePrediction:
         """Labels of a (K, J, I) image of any real dtype and, on request, their uncertainty.
 
+        Of a run that has learned from several channels, (C, K, J, I) in the order of its card.
         When a GPU's memory runs out less is computed at once, for later images, too, and finally this one on the CPU.
         Raises BadInputError for a uniform image.
         """
         watch = watch or Watch()
-        normalised = geometry.to_standard_order(normalise(image, self.card.normalisation))
+        channels = [
+            geometry.to_standard_order(normalise(channel, self.card.normalisation))
+            for channel in (image if image.ndim == 4 else image[None])
+        ]
+        normalised = channels[0] if len(channels) == 1 else np.stack(channels)
         found = self._predicted(normalised, watch, uncertainty)
         surrounded = normalised if self.card.clear_surroundings else None
         left = cleaned(

@@ -18,21 +18,22 @@ from ..networks.initialization import initialize
 from .trained_model import TrainedModel
 
 
-def network_shape(model: ModelPlan, class_count: int, dropout: float = 0.0) -> NetworkShape:
+def network_shape(model: ModelPlan, class_count: int, image_channels: int, dropout: float = 0.0) -> NetworkShape:
     """What a planned model's network is built from."""
-    return NetworkShape(class_count, model.patch, model.strides, model.kernels, dropout)
+    return NetworkShape(class_count, model.patch, model.strides, model.kernels, dropout, image_channels=image_channels)
 
 
 def built_network(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
     """A new network for a run's model."""
-    return build_network(model.network, network_shape(model, plan.class_count, plan.settings.dropout))
+    shape = network_shape(model, plan.class_count, plan.image_channels, plan.settings.dropout)
+    return build_network(model.network, shape)
 
 
 def network_to_train(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
     """A network for the first step of a run's model: initialized, and with an auxiliary output where it is wanted."""
     settings = plan.settings
     wanted = settings.auxiliary_weight > 0 and NETWORKS.named(model.network).has_auxiliary
-    shape = network_shape(model, plan.class_count, settings.dropout)
+    shape = network_shape(model, plan.class_count, plan.image_channels, settings.dropout)
     network = build_network(model.network, replace(shape, is_trained_with_auxiliary=wanted))
     of_2d = settings.initialization_2d if model.role == "2d" else None
     initialize(network, of_2d or settings.initialization)
@@ -74,5 +75,6 @@ def trained_model(
         device=device,
         precision=precision,
         planes=model.planes,
+        image_channels=plan.image_channels,
         bytes_per_voxel=NETWORKS[model.network].bytes_in(len(model.patch)),
     )

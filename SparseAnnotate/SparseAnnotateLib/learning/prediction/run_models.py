@@ -102,14 +102,15 @@ class RunModels:
     def _predicted(
         self, image: np.ndarray, watch: Watch, uncertainty: bool = False, likeliest: bool = False
     ) -> Predicted:
-        """The prediction for an image, (S, A, R) normalised, before clean-up."""
+        """The prediction for an image, ([C,] S, A, R) normalised, before clean-up."""
         volume = VolumePrediction(self._models, image, watch, self.card.view_weights or None)
         kept = 2 if likeliest else 1
-        classes: np.ndarray = np.zeros((kept, *image.shape), dtype=class_dtype(volume.class_count))
+        shape = image.shape[-3:]
+        classes: np.ndarray = np.zeros((kept, *shape), dtype=class_dtype(volume.class_count))
         chances = np.zeros_like(classes) if likeliest else None
-        entropy = np.zeros(image.shape, dtype=np.uint8) if uncertainty else None
+        entropy = np.zeros(shape, dtype=np.uint8) if uncertainty else None
         several = uncertainty and len(volume.view_names) > 1
-        disagreement = np.zeros(image.shape, dtype=np.uint8) if several else None
+        disagreement = np.zeros(shape, dtype=np.uint8) if several else None
 
         def slab(start: int, stop: int) -> tuple[np.ndarray | None, ...]:
             joint, views = volume.joint_and_views(start, stop)
@@ -147,7 +148,8 @@ def _loaded_on(device: str, folder: RunFolder, card: RunCard, dropout: float, fl
     precision = prediction_precision(device)
     found = []
     for model in card.models:
-        network = build_network(model.plan.network, network_shape(model.plan, card.class_count, dropout))
+        shape = network_shape(model.plan, card.class_count, card.image_channels, dropout)
+        network = build_network(model.plan.network, shape)
         load_weights(folder.weights_path(model.plan.role), network)
         network.to(device).eval()
         plan = model.plan
@@ -161,6 +163,7 @@ def _loaded_on(device: str, folder: RunFolder, card: RunCard, dropout: float, fl
                 precision=precision,
                 planes=plan.planes,
                 flip=axes,
+                image_channels=card.image_channels,
                 bytes_per_voxel=NETWORKS[plan.network].bytes_in(len(plan.patch)),
             )
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core import Watch
 from ...core.planes import slice_layer
+from ..data.image_channels import part_of
 from .trained_model import TrainedModel
 from .volume_prediction import predicted_classes
 
@@ -27,10 +28,10 @@ def slice_classes(model: TrainedModel, image: np.ndarray, axis: int, index: int,
     """Most likely class of every pixel of a slice, (rows, columns) uint8 or uint16. Raises CancelledError.
 
     Args:
-        model: a 2D or 3D one. image: (S, A, R) normalised, as in training.
+        model: a 2D or 3D one. image: ([C,] S, A, R) normalised, as in training.
         axis, index: the slice across that axis of the image.
     """
     model, thickness = for_slices(model, axis)
-    part, low = slab_around(image.shape, axis, index, thickness)
-    found: np.ndarray = predicted_classes(model, image[part], watch.quiet())[slice_layer(axis, index - low)]
+    part, low = slab_around(image.shape[-3:], axis, index, thickness)
+    found: np.ndarray = predicted_classes(model, part_of(image, part), watch.quiet())[slice_layer(axis, index - low)]
     return found

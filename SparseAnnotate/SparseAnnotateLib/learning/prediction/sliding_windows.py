@@ -100,9 +100,9 @@ class _Windows:
 
     def __call__(self, window: torch.Tensor) -> torch.Tensor:
         self._pace.check()
-        images = window[:, :1].flatten(1)
+        images = window[:, : self._model.image_channels].flatten(2)
         # Constant windows, as around a skull-stripped brain: instance normalisation would amplify rounding errors.
-        shown = (images.amax(1) != images.amin(1)).nonzero()[:, 0]
+        shown = (images.amax(2) != images.amin(2)).any(1).nonzero()[:, 0]
         if len(shown) == len(window):
             return self._logits(window)
         logits = torch.zeros(window.shape[0], self._model.class_count, *window.shape[2:], device=window.device)

@@ -18,6 +18,7 @@ class TrainedModel:
         role: '2d' predicts slices across `planes`, '3d' volumes, 'final' volumes with the others' predictions as input.
         patch: window size. class_count: output channels, background included.
         flip: axes of (S, A, R) to mirror the volume along, in all combinations; the predictions are averaged.
+        image_channels: input channels of the image.
         bytes_per_voxel: approximate memory that training it needs per voxel of a window.
     """
 
@@ -29,6 +30,7 @@ class TrainedModel:
     precision: str = "fp32"
     planes: tuple[int, ...] = ()
     flip: tuple[int, ...] = ()
+    image_channels: int = 1
     bytes_per_voxel: int = 10_000
 
     def on_cpu(self) -> TrainedModel:

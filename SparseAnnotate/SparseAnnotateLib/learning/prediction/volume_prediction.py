@@ -28,7 +28,7 @@ def predicted_classes(
     """Most likely class of every voxel, (S, A, R) uint8 or uint16; several models are averaged.
 
     Args:
-        image: (S, A, R) normalised, as in training. watch: progress and cancel (per window).
+        image: ([C,] S, A, R) normalised, as in training. watch: progress and cancel (per window).
     """
     volume = VolumePrediction(models if isinstance(models, list) else [models], image, watch or Watch())
     return volume.assembled(lambda start, stop: most_likely(volume.probabilities(start, stop)))
@@ -50,7 +50,7 @@ def final_classes(
 
 
 def _with_prior(model: TrainedModel, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """The input of a final model: (1, S, A, R) image, and (classes, S, A, R) prior, if it has an arm for it."""
+    """The input of a final model: (C, S, A, R) image, and (classes, S, A, R) prior, if it has an arm for it."""
     return torch.cat([image, prior]) if isinstance(model.network, YShapedDenseVoxNet) else image
 
 
@@ -79,7 +79,7 @@ class VolumePrediction:
     A slab stays on the models' device from the image to the classes, as far as its memory allows (`Limits`).
 
     Args:
-        models: of one run, on one device. image: (S, A, R) normalised.
+        models: of one run, on one device. image: (S, A, R) normalised; (C, S, A, R) of several channels.
         weights: of each view in the joint prediction; None: the 2D views together count as much as 3D.
         share: of the memory for the probabilities of all views of a slab; slabs have a least thickness all the same.
 
@@ -98,7 +98,8 @@ class VolumePrediction:
         weights: dict[str, float] | None = None,
         share: float = 1.0,
     ):
-        self.class_count, self.slice_count = models[0].class_count, image.shape[0]
+        image = image if image.ndim == 4 else image[None]
+        self.class_count, self.slice_count = models[0].class_count, image.shape[1]
         self._weights, self._image, self._share = weights, image, share
         self.notes: list[str] = []
         self.windows_tried = 0
@@ -146,7 +147,8 @@ class VolumePrediction:
         flips the mean of these; the image, mirrored, and with a margin.
         """
         probabilities = len(self._views) + 3 + any(model.flip for model in self._models)
-        return self._image.shape[1] * self._image.shape[2] * (self.class_count * probabilities + 3) * 4
+        channels, _slices, rows, columns = self._image.shape
+        return rows * columns * (self.class_count * probabilities + 3 * channels) * 4
 
     @property
     def thinnest(self) -> int:
@@ -159,7 +161,7 @@ class VolumePrediction:
 
     def assembled(self, classes: Callable[[int, int], np.ndarray]) -> np.ndarray:
         """(S, A, R) class indices, which the function gives for the slices from the first to before the second."""
-        result: np.ndarray = np.zeros(self._image.shape, dtype=class_dtype(self.class_count))
+        result: np.ndarray = np.zeros(self._image.shape[1:], dtype=class_dtype(self.class_count))
         for start, stop, part in self.slabs(classes):
             result[start:stop] = part
         return result
@@ -179,10 +181,10 @@ class VolumePrediction:
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _slab(self, low: int, high: int) -> torch.Tensor:
-        """(1, S, A, R) float32."""
-        part = self._image[low:high]
+        """(C, S, A, R) float32."""
+        part = self._image[:, low:high]
         # Half the bytes to copy; there is no float64 on an Apple GPU.
-        return self.placed(part if part.dtype == np.float16 else part.astype(np.float32))[None].float()
+        return self.placed(part if part.dtype == np.float16 else part.astype(np.float32)).float()
 
     def views(self, start: int, stop: int) -> dict[str, torch.Tensor]:
         """Probabilities of the slices from `start` to before `stop` by each view, (classes, S, A, R) float32.

@@ -19,6 +19,7 @@ import numpy as np
 from ...core import Cohort, Plane, RunError, SparseAnnotation, Watch
 from ...core.messages import _
 from ...interpolation import Fill
+from ...interpolation.channel_mixtures import first_channel
 from ...interpolation.confidence import scaled
 from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative, widened
 from ...interpolation.gap_filling import GapInterpolator, required_image
@@ -131,13 +132,13 @@ class PropagationInterpolator(GapInterpolator):
         from ..data.training_cases import normalise
         from .slice_matcher import PropagationSettings, train_matcher
 
-        volume = np.moveaxis(normalise(image, "percentile"), axis, 0)
+        volume = np.moveaxis(normalise(first_channel(image), "percentile"), axis, 0)
         return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
         from ..data.training_cases import normalise
 
-        return drawn.main.moved(normalise(required_image(image), "percentile"))
+        return drawn.main.moved(normalise(first_channel(required_image(image)), "percentile"))
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -308,4 +309,4 @@ def _mapped(cohort: Cohort, name: str, axis: int):
 
     geometry = cohort.geometry(name)
     place, _ = geometry.to_standard_slice(axis, 0)
-    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile"), place, 0)
+    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", cohort.channels[:1]), place, 0)

@@ -166,7 +166,7 @@ class _Tiling:
         patch = list(self.model.patch)
         if self.model.role == "2d":
             patch.insert(self.model.planes[0], 1)
-        shape = self.drawn.case.image.shape
+        shape = self.drawn.case.shape
         return [(n, n, n) if n <= p else (n, p, max(1, 3 * p // 4)) for n, p in zip(shape, patch, strict=True)]
 
     @property

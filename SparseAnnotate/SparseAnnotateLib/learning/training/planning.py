@@ -11,6 +11,7 @@ from ...core.messages import _
 from ...runs.network import AUTO, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
+from ..data.image_channels import require_channels
 from ..devices import chosen_device, release_cached_memory, training_precision
 from ..prediction.model_building import network_shape
 from .drawn_structures import DrawnStructures, UnknownInCases
@@ -39,6 +40,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
                 "at least one slice and mark it as drawn."
             ).format(cohort=cohort.name)
         )
+    require_channels(cohort, names, cohort.channels)
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
     drawn, unknown = DrawnStructures(), UnknownInCases()
     for name in names:
@@ -85,7 +87,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     _check_auxiliary(settings, models)
     for model in models:
         # Before anything is written: a run of these settings could not be trained.
-        NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1))
+        NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1, max(1, len(cohort.channels))))
     notes += filter(None, (memory_note(model, chosen.device, len(classes) + 1) for model in models))
     notes += [patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     return RunPlan(
@@ -100,6 +102,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         cases=fingerprints,
         undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
         notes=tuple(notes),
+        channels=cohort.channels,
     )
 
 

@@ -43,6 +43,7 @@ def new_run_card(
         validation_dice=dice,
         slices=slices,
         cases=tuple(plan.cases),
+        channels=plan.channels,
         clear_surroundings=clear_surroundings,
         seed=settings.seed,
         device=plan.device,

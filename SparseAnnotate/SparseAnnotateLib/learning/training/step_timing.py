@@ -75,7 +75,9 @@ class StepTimer:
     def prediction_seconds(self) -> float:
         """Seconds of predicting one patch."""
         self._network.eval()
-        channels = 1 + (self._plan.class_count if NETWORKS[self._model.network].takes_pseudo_label else 0)
+        channels = self._plan.image_channels + (
+            self._plan.class_count if NETWORKS[self._model.network].takes_pseudo_label else 0
+        )
         image = torch.randn(1, channels, *self._model.patch, device=self._device)
         seconds = 0.0
         with torch.inference_mode(), autocast(self._device, prediction_precision(self._device)):
@@ -162,7 +164,7 @@ def _random_patch(model: ModelPlan, plan: RunPlan) -> Patch:
     supervised = np.zeros((1, *patch), bool)
     supervised[:, :: _SLICE_DISTANCE if len(patch) == 3 else 1] = True
     arrays: dict[str, np.ndarray] = {
-        "image": random.normal(size=(1, *patch)).astype(np.float32),
+        "image": random.normal(size=(plan.image_channels, *patch)).astype(np.float32),
         "label": random.integers(0, min(plan.class_count, 256), (1, *patch), dtype=np.uint8),
         "supervised": supervised,
     }

@@ -110,7 +110,7 @@ class _Run:
         # Only after the data has proved usable: a folder with a plan counts as a run.
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
-        shapes, held_out = [case.image.shape for case in cases], any(case.held_out for case in cases)
+        shapes, held_out = [case.shape for case in cases], any(case.held_out for case in cases)
         seconds = self._stage_seconds(shapes, held_out)
         total = sum(seconds.values())
         self.watch.step(

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core import Watch
 from ...core.planes import slice_layer
+from ..data.image_channels import part_of
 from ..data.training_cases import TrainingCase
 from ..prediction.slice_prediction import slab_around, slice_classes
 from ..prediction.trained_model import TrainedModel
@@ -32,7 +33,7 @@ def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], see
     windows = 0
     order = np.random.default_rng([seed, 0xCA5E]).permutation(len(slices))
     for case, (axis, index) in (slices[i] for i in order[:_SLICES_AT_MOST]):
-        sides = [n for a, n in enumerate(case.image.shape) if a != axis]
+        sides = [n for a, n in enumerate(case.shape) if a != axis]
         steps = [p for a, p in enumerate(patch) if a != axis] if len(patch) == 3 else patch
         windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in zip(sides, steps, strict=True)]))
         if len(chosen) >= _SLICES_AT_LEAST and windows > _WINDOWS_AT_MOST:
@@ -95,8 +96,8 @@ def predicted_part(
         part: start and stop along each axis. set_weights: see `dice_on_slices`.
     """
     if model.role == "final":
-        return final_classes(model, case.image[part], *case.pseudo_labels(part), set_weights, watch.quiet())
-    return predicted_classes(model, case.image[part], watch.quiet())
+        return final_classes(model, part_of(case.image, part), *case.pseudo_labels(part), set_weights, watch.quiet())
+    return predicted_classes(model, part_of(case.image, part), watch.quiet())
 
 
 def unpredicted_classes(
@@ -134,7 +135,7 @@ def _patch_around(case: TrainingCase, c: int, axis: int, index: int, patch: tupl
     nearest = np.abs(places - np.median(places, axis=0)).sum(1).argmin()
     centre = np.insert(places[nearest], axis, index).tolist()
     sides = list(patch) if len(patch) == 3 else [*patch[:axis], 1, *patch[axis:]]
-    shape = case.image.shape
+    shape = case.shape
     starts = [max(0, min(m - n // 2, size - n)) for m, n, size in zip(centre, sides, shape, strict=True)]
     return tuple(slice(a, min(a + n, size)) for a, n, size in zip(starts, sides, shape, strict=True))
 
@@ -144,5 +145,5 @@ def _predicted_slice(
 ) -> np.ndarray:
     if model.role != "final":
         return slice_classes(model, case.image, axis, index, watch)
-    slab, low = slab_around(case.image.shape, axis, index, model.patch[axis])
+    slab, low = slab_around(case.shape, axis, index, model.patch[axis])
     return predicted_part(model, case, slab, watch, set_weights)[slice_layer(axis, index - low)]

@@ -11,6 +11,7 @@ from scipy.stats import t
 
 from ...core import Watch
 from ...core.planes import slice_layer
+from ..data.image_channels import part_of
 from ..prediction.slice_prediction import slab_around
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import default_weights
@@ -71,8 +72,8 @@ def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watc
     counts: dict[str, list[np.ndarray]] = {}
     for case, (axis, index) in slices:
         thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
-        slab, low = slab_around(case.image.shape, axis, index, thickness)
-        volume = VolumePrediction(models, case.image[slab], watch.quiet())
+        slab, low = slab_around(case.shape, axis, index, thickness)
+        volume = VolumePrediction(models, part_of(case.image, slab), watch.quiet())
         views: dict[str, list[np.ndarray]] = {}
         for _start, _stop, found in volume.slabs(_classes_by(volume)):
             for name, classes in found.items():

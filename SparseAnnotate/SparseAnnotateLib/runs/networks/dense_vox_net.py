@@ -18,7 +18,7 @@ def _arguments(shape: NetworkShape) -> dict[str, Any]:
     strides = planned if halving else [(2,) * shape.dimensions] * 2
     arguments = {
         "dimensions": shape.dimensions,
-        "in_channels": 1,
+        "in_channels": shape.image_channels,
         "out_channels": shape.class_count,
         "strides": strides,
         "dropout": shape.dropout,

@@ -1,0 +1,158 @@
+"""Images of several channels, as one image for each structure: the channel that tells it best from what is around it.
+
+Only where no channel alone tells it, but several together do, they are mixed, by Fisher's linear discriminant (Fisher
+1936, 'The use of multiple measurements in taxonomic problems'). On MS lesions a mixture of FLAIR and T1 separates the
+drawn lesions twice as well as FLAIR alone, and yet the fill is worse by .001 to .03 Dice (Testing/Benchmarks/README.md,
+*channels*): edges of the second image that have nothing to do with the structure come in, too.
+
+All of this is learned on the drawn slices. In a mixture fitted to chance, a channel that tells nothing would get a
+small weight, too: channels whose weight is not the same from slice to slice are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .drawn_stack import DrawnStack, PlaneBox
+
+_AROUND = 5.0  # in-plane pixels around a structure that it is told from
+_SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity matrix
+_CLEAR = 0.5  # separation from which on a channel tells a structure by itself
+_BETTER = 2.0  # times as large the separation by a mixture must be
+_STEADY = 2.0  # times its standard error that a channel's weight must be
+_MOST_SAMPLES = 20_000  # of each slice, inside and around
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMixture:
+    """One image from several channels, between 0 and 1.
+
+    Attributes:
+        weights: (C,) float32, of each channel; the largest magnitude is 1. Negative where the structure
+            is darker than what is around it.
+        low, width: the value of the weighted sum that becomes 0, and the difference that becomes 1.
+    """
+
+    weights: np.ndarray
+    low: float
+    width: float
+
+    def of(self, channels: Sequence[np.ndarray]) -> np.ndarray:
+        """Arrays of the channels, of one shape and each between 0 and 1, as one: float32."""
+        total = np.zeros(channels[0].shape, dtype=np.float32)
+        for weight, channel in zip(self.weights.tolist(), channels, strict=True):
+            if weight:
+                total += np.float32(weight) * channel
+        found: np.ndarray = np.clip((total - np.float32(self.low)) / np.float32(self.width), 0, 1)
+        return found
+
+
+def first_channel(image: np.ndarray) -> np.ndarray:
+    """The (K, J, I) image, or the first of the channels of a (C, K, J, I) image."""
+    return image if image.ndim == 3 else image[0]
+
+
+def channel_mixture(layers: np.ndarray, stack: DrawnStack, value: int) -> ChannelMixture:
+    """The mixture for a label, from the drawn slices that show it.
+
+    Args:
+        layers: (C, n, rows, columns) float32 between 0 and 1, the drawn slices of the stack in order.
+
+    Where nothing can be told, it is the first channel.
+    """
+    pairs = [
+        _samples(layers[:, place], stack, index, value)
+        for place, index in enumerate(stack.indices)
+        if value in stack.boxes(index)
+    ]
+    weights = _weights([pair for pair in pairs if pair is not None], len(layers))
+    if np.count_nonzero(weights) == 1:
+        return ChannelMixture(weights, 0.0, 1.0)
+    sums = np.tensordot(weights, layers, 1)
+    low, high = np.percentile(sums, (0.5, 99.5))
+    if low == high:
+        low, high = sums.min(), sums.max()
+    return ChannelMixture(weights, float(low), float(high) - float(low) or 1.0)
+
+
+def _samples(layer: np.ndarray, stack: DrawnStack, index: int, value: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """(n, C) intensities inside a label, and around it, on a drawn slice (C, rows, columns); None without either."""
+    from scipy import ndimage  # here, because Slicer reads this file at every start
+
+    box = _widened(stack.boxes(index)[value], stack)
+    mask = stack.mask(index, value, box)
+    sampling = [s / min(stack.in_plane) for s in stack.in_plane]
+    around = ~mask & (ndimage.distance_transform_edt(~mask, sampling=sampling) < _AROUND)
+    if not around.any():
+        return None
+    part = layer[(slice(None), *box)]
+    inside, outside = (_some(part[:, where].T) for where in (mask, around))
+    return inside, outside
+
+
+def _some(values: np.ndarray) -> np.ndarray:
+    return values[:: max(1, len(values) // _MOST_SAMPLES)]
+
+
+def _widened(box: PlaneBox, stack: DrawnStack) -> PlaneBox:
+    rows, columns = (
+        slice(max(side.start - more, 0), min(side.stop + more, size))
+        for side, size, more in zip(
+            box, stack.shape, (int(np.ceil(_AROUND * min(stack.in_plane) / s)) for s in stack.in_plane), strict=True
+        )
+    )
+    return rows, columns
+
+
+def _weights(slices: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
+    """(C,) float32: one channel, or a mixture where that is much better; the first channel where nothing is told."""
+    if not slices:
+        return _alone(0, count)
+    inside, outside = (np.concatenate([pair[side] for pair in slices]).astype(np.float64) for side in (0, 1))
+    separations = [_separation(inside, outside, _alone(number, count)) for number in range(count)]
+    best = int(np.argmax(separations))
+    if separations[best] >= _CLEAR:
+        return _alone(best, count)
+    chosen = list(range(count))
+    if len(slices) > 2:
+        without = np.array([_discriminant(*_without(slices, n)) for n in range(len(slices))])
+        error = np.sqrt((len(slices) - 1) * without.var(0))  # jackknife
+        chosen = np.flatnonzero(np.abs(without.mean(0)) > _STEADY * error).tolist()
+    if len(chosen) < 2:
+        return _alone(best, count)
+    mixture = np.zeros(count)
+    mixture[chosen] = _discriminant(inside[:, chosen], outside[:, chosen])
+    if _separation(inside, outside, mixture) < max(_CLEAR, _BETTER * separations[best]):
+        return _alone(best, count)
+    weights: np.ndarray = (mixture / np.abs(mixture).max()).astype(np.float32)
+    return weights
+
+
+def _alone(number: int, count: int) -> np.ndarray:
+    weights = np.zeros(count, dtype=np.float32)
+    weights[number] = 1.0
+    return weights
+
+
+def _without(slices: Sequence[tuple[np.ndarray, np.ndarray]], left_out: int) -> tuple[np.ndarray, np.ndarray]:
+    kept = [pair for n, pair in enumerate(slices) if n != left_out]
+    inside, outside = (np.concatenate([pair[side] for pair in kept]).astype(np.float64) for side in (0, 1))
+    return inside, outside
+
+
+def _separation(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> float:
+    """Fisher's criterion: the squared difference of the means over the sum of the variances."""
+    one, other = inside @ weights, outside @ weights
+    return float((one.mean() - other.mean()) ** 2 / max(float(one.var() + other.var()), 1e-12))
+
+
+def _discriminant(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """(C,) float64: Fisher's linear discriminant of (n, C) samples inside and around a structure."""
+    scatter = np.atleast_2d(np.cov(inside.T, bias=True)) + np.atleast_2d(np.cov(outside.T, bias=True))
+    scale = float(np.trace(scatter)) / len(scatter)
+    scatter = (1 - _SHRINKAGE) * scatter + (_SHRINKAGE * scale + 1e-9) * np.eye(len(scatter))
+    found: np.ndarray = np.linalg.solve(scatter, inside.mean(0) - outside.mean(0))
+    return found

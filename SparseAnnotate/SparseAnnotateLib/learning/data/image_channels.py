@@ -1,0 +1,59 @@
+"""Which channels of a cohort's images a run sees, and in which order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core import BadInputError, Cohort
+from ...core.messages import _, counted, listed
+
+
+def require_channels(cohort: Cohort, names: Sequence[str], channels: Sequence[str]) -> None:
+    """Raise BadInputError, naming channels and cases, unless cases have all channels that a run has learned from.
+
+    Args:
+        names: of the cases. channels: of the run, by name; none where its images were no channels with names.
+    """
+    known = cohort.channels
+    if bool(channels) != bool(known):
+        own = ", ".join(known) or _("a single image without a channel's name")
+        wanted = ", ".join(channels) or _("single images without a channel's name")
+        raise BadInputError(
+            _("The run has learned from {wanted}, and the cases of the cohort '{cohort}' have {own}.").format(
+                wanted=wanted, cohort=cohort.name, own=own
+            )
+        )
+    for channel in channels:
+        if channel not in known:
+            raise BadInputError(
+                _(
+                    "The run needs the channel '{channel}', which the cohort '{cohort}' does not have (it has {own})."
+                ).format(channel=channel, cohort=cohort.name, own=", ".join(known))
+            )
+        without = [name for name in names if channel not in cohort.channel_paths(name)]
+        if without:
+            raise BadInputError(
+                counted(
+                    len(without),
+                    _("The channel '{channel}' is missing in {count} case: {cases}. Add it, or leave the case out."),
+                    _("The channel '{channel}' is missing in {count} cases: {cases}. Add it, or leave them out."),
+                    channel=channel,
+                    cases=listed([f"'{name}'" for name in without], 5),
+                )
+            )
+
+
+def channels_mark(channels: Sequence[str]) -> str:
+    """Short text for a file name that differs between choices of channels and their orders."""
+    return "-" + hashlib.sha256("\n".join(channels).encode()).hexdigest()[:8]
+
+
+def part_of(image: np.ndarray, box: Sequence[slice]) -> np.ndarray:
+    """The part of an image in a box of the volume: (S, A, R), or (C, S, A, R) of several channels; a view."""
+    place: Any = (..., *box)
+    part: np.ndarray = image[place]
+    return part

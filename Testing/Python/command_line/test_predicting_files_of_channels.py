@@ -1,0 +1,109 @@
+"""`predict` with scans of several channels that are in no cohort."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from small_volumes import QUICK_TRAINING, ball
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.learning.prediction.predictor import Predictor
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
+
+SHAPE = (16, 20, 36)
+GEOMETRY = VolumeGeometry.from_spacing(SHAPE, (2.0, 1.0, 1.0))
+LABELS = ball(SHAPE, 6.0)
+CHANNELS = ("--channels", "T1=_t1", "FLAIR=_flair")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A cohort with a run, and a folder with the same images as scans."""
+    folder = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(2)
+    cohort = Cohort.create(folder / "cohort", "balls", {1: "ball"}, channels=("FLAIR", "T1"))
+    for name in "ab":
+        flair, t1 = ((rng.normal(size=SHAPE) * 9 + scale * LABELS).astype(np.float32) for scale in (40.0, -70.0))
+        write_image(folder / "scans" / f"{name}_flair.nii.gz", flair, GEOMETRY)
+        write_image(folder / "scans" / f"{name}_t1.nii.gz", t1, GEOMETRY)
+        cohort.add_case(name, flair, GEOMETRY, further={"T1": folder / "scans" / f"{name}_t1.nii.gz"})
+    cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, range(2, 16, 3)))
+    train(cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 30}))
+    return cohort, folder / "scans"
+
+
+@pytest.fixture
+def scans(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path / "scans")
+    return tmp_path / "scans"
+
+
+def predicted(cohort, scans, out, *options):
+    run = ("predict", "--run", str(cohort.run_folder("r")), "-i", str(scans), "-o", str(out), "--device", "cpu")
+    return main([*run, *map(str, options)])
+
+
+def test_scans_of_several_files_are_labeled_as_cases_are(trained, scans, tmp_path, capsys):
+    cohort, _ = trained
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS) == 0
+    expected = Predictor(cohort, "r", "cpu").labels("b")
+    assert np.array_equal(read_labels(tmp_path / "out/b.nrrd", GEOMETRY), expected)
+    assert expected.any()
+    # A result is of all channels: when one has changed, it is not kept.
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS, "--continue") == 0
+    write_image(scans / "b_t1.nii.gz", np.random.default_rng(9).normal(size=SHAPE).astype(np.float32), GEOMETRY)
+    capsys.readouterr()
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS, "--continue") == 1
+    assert "'b': the image has been replaced" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out/made_from/b.nrrd.json").read_text())
+    assert list(record["channels"]) == ["FLAIR", "T1"]
+
+
+def test_4d_scans_are_labeled_in_any_order_of_their_channels(trained, tmp_path, capsys):
+    cohort, _ = trained
+    images = []
+    for channel in ("T1", "FLAIR"):
+        image = sitk.GetImageFromArray(cohort.channel_image("b", channel, GEOMETRY))
+        spacing, origin, direction = GEOMETRY.to_itk()
+        image.SetSpacing(spacing)
+        image.SetOrigin(origin)
+        image.SetDirection(direction)
+        images.append(image)
+    (tmp_path / "scans").mkdir()
+    sitk.WriteImage(sitk.JoinSeries(images), str(tmp_path / "scans/b.nii.gz"))
+    assert predicted(cohort, tmp_path / "scans", tmp_path / "out", "--channels", "T1", "FLAIR") == 0
+    expected = Predictor(cohort, "r", "cpu").labels("b")
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/b.nrrd")))
+    assert np.array_equal(found, expected)
+    assert predicted(cohort, tmp_path / "scans", tmp_path / "two", "--channels", "T1", "FLAIR", "T2") == 1
+    assert "It has 2 channels instead of 3 (T1, FLAIR, T2)" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said(trained, scans, tmp_path, capsys):
+    cohort, _ = trained
+    (scans / "b_t1.nii.gz").unlink()
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS) == 1
+    said = capsys.readouterr().err
+    assert "1 scan was not labeled (1 others were)" in said
+    assert "'b': It has no image of the channel 'T1'." in said
+    assert (tmp_path / "out/a.nrrd").is_file()
+    for options, words in (
+        ((), "needs the channels FLAIR, T1. Say which files they are, for example with '--channels FLAIR=_flair"),
+        (("--channels", "FLAIR=_flair"), "needs the channels FLAIR, T1"),
+        (("--channels", "FLAIR=_x", "T1=_y"), "No file's name ends like a channel"),
+    ):
+        assert predicted(cohort, scans, tmp_path / "more", *options) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_a_run_of_single_images_takes_no_channels(ball_cohort, scans, tmp_path, capsys):
+    train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 2}))
+    assert predicted(ball_cohort, scans, tmp_path / "out", *CHANNELS) == 1
+    assert "has learned from single images without channels" in capsys.readouterr().err

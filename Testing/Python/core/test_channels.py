@@ -1,0 +1,194 @@
+"""Cohorts whose cases have several images on one grid."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, VolumeGeometry
+from SparseAnnotateLib.core.channels import (
+    check_channels,
+    grouped_by_channel,
+    parsed_channels,
+    resampled_to_channel,
+)
+from SparseAnnotateLib.core.images import channel_count, read_geometry, read_image, write_image
+
+GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
+FLAIR, T1 = noisy_image(ball(), 1), noisy_image(ball(), 2).astype(np.int16)
+
+
+def write_4d(path, *channels):
+    import SimpleITK as sitk
+
+    images = []
+    for channel in channels:
+        image = sitk.GetImageFromArray(channel.astype(np.float32))
+        image.SetSpacing((1.0, 1.0, 2.0))
+        images.append(image)
+    sitk.WriteImage(sitk.JoinSeries(images), str(path))
+    return path
+
+
+@pytest.fixture
+def two_channels(tmp_path):
+    cohort = Cohort.create(tmp_path / "cohort", "heads", {1: "ball"}, channels=("FLAIR", "T1"))
+    write_image(tmp_path / "t1.nrrd", T1, GEOMETRY)
+    cohort.add_case("a", FLAIR, GEOMETRY, further={"T1": tmp_path / "t1.nrrd"})
+    cohort.add_case("b", FLAIR, GEOMETRY)
+    return Cohort.open(tmp_path / "cohort")
+
+
+def test_each_channel_is_read_by_its_name(two_channels, tmp_path):
+    assert two_channels.channels == ("FLAIR", "T1")
+    assert two_channels.channel_paths("a") == {
+        "FLAIR": tmp_path / "cohort/images/a.nrrd",
+        "T1": tmp_path / "cohort" / "../t1.nrrd",
+    }
+    assert np.array_equal(two_channels.channel_image("a", "FLAIR", GEOMETRY), FLAIR)
+    found = two_channels.channel_image("a", "T1", GEOMETRY)
+    assert found.dtype == np.int16
+    assert np.array_equal(found, T1)
+    assert np.array_equal(two_channels.image("a")[0], FLAIR)
+
+
+def test_files_of_channels_cannot_be_those_of_another_case(two_channels):
+    """A case is called like the file of a channel of another one."""
+    other = FLAIR + 7
+    two_channels.add_case("a T1", other, GEOMETRY)
+    path = two_channels.path_for_channel("a", "T1")
+    assert path != two_channels.image_path("a T1")
+    write_image(path, T1, GEOMETRY)
+    assert np.array_equal(two_channels.image("a T1")[0], other)
+
+
+def test_a_missing_channel_is_said_by_case(two_channels):
+    assert list(two_channels.channel_paths("b")) == ["FLAIR"]
+    with pytest.raises(BadInputError, match="case 'b' has no image of the channel 'T1'"):
+        two_channels.channel_image("b", "T1", GEOMETRY)
+
+
+def test_a_missing_file_of_a_channel_is_said(two_channels, tmp_path):
+    (tmp_path / "t1.nrrd").unlink()
+    two_channels.select(["b"])
+    with pytest.raises(CohortError, match=r"t1\.nrrd' \(case 'a'\)"):
+        two_channels.select(["a"])
+
+
+def test_the_fingerprint_changes_with_any_channel_and_is_that_of_the_image_where_there_is_one(two_channels, tmp_path):
+    before = two_channels.image_fingerprint("a")
+    assert before == two_channels.image_fingerprint("a") != two_channels.image_fingerprint("b")
+    write_image(tmp_path / "t1.nrrd", T1 + 1, GEOMETRY)
+    assert two_channels.image_fingerprint("a") != before
+    plain = Cohort.create(tmp_path / "plain", "plain")
+    plain.add_case("b", FLAIR, GEOMETRY)
+    assert plain.image_fingerprint("b") == two_channels.image_fingerprint("b")
+
+
+def test_files_of_cohorts_without_channels_are_as_before(tmp_path):
+    cohort = Cohort.create(tmp_path / "plain", "plain")
+    cohort.add_case("a", FLAIR, GEOMETRY)
+    content = json.loads((tmp_path / "plain/cohort.json").read_text())
+    assert "channels" not in content
+    assert set(content["cases"][0]) == {"name", "image", "reference"}
+
+
+def test_a_channel_with_other_axes_is_turned_and_one_on_another_grid_refused(two_channels, tmp_path):
+    turned = np.ascontiguousarray(T1[:, ::-1].transpose(2, 0, 1))
+    matrix = np.eye(4)
+    matrix[:3, :3] = GEOMETRY.matrix[:3, :3][:, [1, 2, 0]] * [-1, 1, 1]
+    matrix[:3, 3] = GEOMETRY.matrix[:3, 3] + GEOMETRY.matrix[:3, 1] * (GEOMETRY.shape[1] - 1)
+    write_image(tmp_path / "turned.nrrd", turned, VolumeGeometry.from_matrix(turned.shape, matrix))
+    two_channels.add_case("c", FLAIR, GEOMETRY, further={"T1": tmp_path / "turned.nrrd"})
+    assert np.array_equal(two_channels.channel_image("c", "T1", GEOMETRY), T1)
+    write_image(tmp_path / "other.nrrd", T1[1:], VolumeGeometry.from_spacing((23, 28, 32), (2.0, 1.0, 1.0)))
+    with pytest.raises(BadInputError, match="does not lie on the grid of the first channel: its size is"):
+        two_channels.add_case("d", FLAIR, GEOMETRY, further={"T1": tmp_path / "other.nrrd"})
+    assert not two_channels.has_case("d")
+    with pytest.raises(BadInputError, match="no further channel 'T2'; it has T1"):
+        two_channels.add_case("d", FLAIR, GEOMETRY, further={"T2": tmp_path / "t1.nrrd"})
+
+
+def test_a_4d_image_has_all_channels(tmp_path):
+    path = write_4d(tmp_path / "four.nii.gz", FLAIR, T1)
+    assert channel_count(path) == 2
+    assert read_geometry(path, 1).shape == (24, 28, 32)
+    for number, expected in enumerate((FLAIR, T1)):
+        array, geometry = read_image(path, number)
+        assert np.array_equal(array, expected.astype(np.float32))
+        assert geometry.spacing == (2.0, 1.0, 1.0)
+    with pytest.raises(BadInputError, match="has 2 channels, so it has no channel number 3"):
+        read_image(path, 2)
+    with pytest.raises(BadInputError, match="is a 4D image.*--channels"):
+        read_image(path)
+
+
+def test_a_decathlon_folder_with_several_modalities_has_channels(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "labelsTr").mkdir()
+    write_4d(tmp_path / "imagesTr/a.nii.gz", FLAIR, T1)
+    write_image(tmp_path / "labelsTr/a.nii.gz", ball(), read_geometry(tmp_path / "imagesTr/a.nii.gz", 0))
+    content = {
+        "name": "tumors",
+        "labels": {"0": "background", "1": "tumor"},
+        "modality": {"1": "T1w*", "0": "FLAIR"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    cohort = Cohort.open(tmp_path)
+    assert cohort.channels == ("FLAIR", "T1w_")
+    geometry = cohort.geometry("a")
+    assert np.array_equal(cohort.channel_image("a", "T1w_", geometry), T1.astype(np.float32))
+    assert np.array_equal(cohort.reference("a"), ball())
+    assert len(cohort.image_fingerprint("a")) == 24
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([f"c{n}" for n in range(9)], "at most 8 channels, not 9"),
+        (["FLAIR", "flair"], "Two channels are named 'FLAIR'"),
+        (["", "T1"], "A channel cannot be called '': the name is empty"),
+        (["a/b"], "A channel cannot be called 'a/b'"),
+    ],
+)
+def test_names_of_channels_are_checked(names, words):
+    with pytest.raises(BadInputError, match=words):
+        check_channels(names)
+
+
+def test_channels_are_given_with_endings_or_without():
+    assert parsed_channels(["FLAIR=_flair", "T1=_t1"]) == {"FLAIR": "_flair", "T1": "_t1"}
+    assert parsed_channels(["FLAIR", "T1"]) == {"FLAIR": "", "T1": ""}
+    with pytest.raises(BadInputError, match="ending of the file names for each channel"):
+        parsed_channels(["FLAIR=_flair", "T1"])
+    with pytest.raises(BadInputError, match="Two channels have files that end in '_x'"):
+        parsed_channels(["FLAIR=_x", "T1=_x"])
+
+
+def test_files_are_grouped_by_case():
+    endings = {"T1": "_t1", "contrast": "_ce_t1"}
+    files = ["s/a_ce_t1.nii.gz", "s/b_t1.nii.gz", "s/a_t1.nii.gz", "s/b_ce_t1.nii.gz", "s/p/t1.nrrd", "s/other.nrrd"]
+    found = {key[1]: parts for key, parts in grouped_by_channel(files, endings).items()}
+    assert found == {
+        "a": {"contrast": "s/a_ce_t1.nii.gz", "T1": "s/a_t1.nii.gz"},
+        "b": {"T1": "s/b_t1.nii.gz", "contrast": "s/b_ce_t1.nii.gz"},
+        "": {"T1": "s/p/t1.nrrd"},
+    }
+    with pytest.raises(BadInputError, match="are both the channel 'T1' of one case"):
+        grouped_by_channel(["s/a_t1.nii.gz", "s/a_t1.nrrd"], endings)
+
+
+def test_a_channel_is_resampled_linearly():
+    coarse = VolumeGeometry.from_spacing((12, 14, 16), (4.0, 2.0, 2.0))
+    ramp = np.indices(coarse.shape)[2].astype(np.float32)
+    found = resampled_to_channel(ramp, coarse, GEOMETRY)
+    assert found.shape == GEOMETRY.shape
+    assert np.allclose(found[4, 4, :30], np.arange(30) / 2)
+    assert found[-1, -1, -1] == 0  # beyond the coarse image
+    far = VolumeGeometry.from_matrix(coarse.shape, coarse.matrix + np.array([[0, 0, 0, 500]] * 3 + [[0] * 4]))
+    with pytest.raises(BadInputError, match="lies outside"):
+        resampled_to_channel(ramp, far, GEOMETRY)

@@ -1,0 +1,201 @@
+"""Several volumes of the scene as one case: fills, models and cohort folders see all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import QUICK_TRAINING, ball
+from SparseAnnotateLib import scene
+from SparseAnnotateLib.core import (
+    BadInputError,
+    Cohort,
+    CohortError,
+    Plane,
+    SparseAnnotateError,
+    SparseAnnotation,
+    VolumeGeometry,
+)
+from SparseAnnotateLib.core.images import write_image
+
+SHAPE = (24, 28, 32)
+LABELS = ball(SHAPE, 8.0)
+MATRIX = np.diag([-1.0, -1.0, 2.0, 1.0])
+RNG = np.random.default_rng(1)
+NOISE = RNG.normal(size=SHAPE).astype(np.float32)
+SHOWN = (100.0 * LABELS + 8.0 * RNG.normal(size=SHAPE)).astype(np.float32)
+
+
+@pytest.fixture
+def volumes(mrml, logic):
+    """A volume of noise with drawn slices, and another one on its grid, which shows what is drawn."""
+    drawn = mrml.util.addVolumeFromArray(NOISE, MATRIX, "noise")
+    other = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "shown")
+    segmentation = logic.segmentationNode(drawn)
+    segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
+    indices = list(range(2, 24, 5))
+    mask = np.zeros_like(LABELS)
+    mask[indices] = LABELS[indices]
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", drawn)
+    for index in indices:
+        logic.markDrawn(drawn, "axial", index)
+    return drawn, other
+
+
+def filled(mrml, logic, volume, **how):
+    node = logic.fillBetweenSlices(volume, "random_walk", **how)
+    return mrml.util.arrayFromSegmentBinaryLabelmap(node, "ball", volume).copy()
+
+
+def test_a_fill_sees_the_channel_that_shows_the_structure(mrml, logic, volumes):
+    volume, other = volumes
+    before = filled(mrml, logic, volume)
+    assert logic.channels(volume) == {}
+    assert logic.setChannels(volume, {"T1": volume, "FLAIR": other}) == []
+    assert logic.channels(volume) == {"T1": volume, "FLAIR": other}
+    assert logic.panel.volumes() == [volume]
+    after = filled(mrml, logic, volume)
+    assert np.count_nonzero(after != LABELS) < 0.5 * np.count_nonzero(before != LABELS)
+    # Changed voxels of a further channel count as a changed image.
+    mrml.util.updateVolumeFromArray(other, NOISE)
+    assert np.array_equal(filled(mrml, logic, volume), before)
+    logic.setChannels(volume, {"T1": volume})
+    assert logic.channels(volume) == {"T1": volume}
+    assert logic.panel.volumes() == [volume, other]
+    logic.setChannels(volume, {})
+    assert logic.channels(volume) == {}
+
+
+def test_a_result_is_out_of_date_when_a_channel_has_changed(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    node = logic.fillBetweenSlices(volume, "random_walk")
+    mrml.util.updateVolumeFromArray(other, NOISE)
+    with pytest.raises(BadInputError, match="image 'noise' has changed since"):
+        logic.applyFill(volume, node)
+
+
+def test_training_and_running_a_model_see_all_channels(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    run = logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 3}, preset="quick")
+    cohort = logic.cohort()
+    assert cohort.channels == ("T1", "FLAIR")
+    case = cohort.cases[0].name
+    assert np.array_equal(cohort.channel_image(case, "FLAIR", cohort.geometry(case)), SHOWN)
+    (result,) = logic.segment([volume], run, modelOnly=True)
+    assert scene.segment_names(result) == ["ball"]
+    # A further volume of one image does not fit into this folder.
+    single = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "single")
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have no channels with names"):
+        logic.segment([single], run)
+
+
+def test_a_volume_on_another_grid_is_resampled_once_and_that_is_said(mrml, logic, volumes):
+    volume, _other = volumes
+    coarse = mrml.util.addVolumeFromArray(SHOWN[::2, ::2, ::2], MATRIX @ np.diag([2.0, 2.0, 2.0, 1.0]), "coarse")
+    (note,) = logic.setChannels(volume, {"T1": volume, "FLAIR": coarse})
+    made = logic.channels(volume)["FLAIR"]
+    assert note == f"'coarse' was resampled to the grid of 'noise', as '{made.GetName()}'."
+    assert made is not coarse
+    assert scene.geometry_of(made).difference_from(scene.geometry_of(volume)) is None
+    found = mrml.util.arrayFromVolume(made)
+    assert np.allclose(found[::2, ::2, ::2], SHOWN[::2, ::2, ::2], atol=1e-3)
+    far = mrml.util.addVolumeFromArray(SHOWN, MATRIX + np.array([[0, 0, 0, 900]] * 3 + [[0] * 4]), "far")
+    with pytest.raises(BadInputError, match="'far' cannot be a channel of 'noise'. The image lies outside"):
+        logic.setChannels(volume, {"T1": volume, "FLAIR": far})
+    assert logic.channels(volume)["FLAIR"] is made
+
+
+def test_channels_that_cannot_be_are_refused(mrml, logic, volumes):
+    volume, other = volumes
+    for channels, words in (
+        ({"T1": other, "FLAIR": volume}, "first channel must be the volume that is drawn on, 'noise'"),
+        ({"T1": volume, "T2": volume}, "'noise' is given for two channels"),
+        ({"T1": volume, "t1": other}, "Two channels are named"),
+        ({f"c{n}": volume for n in range(9)}, "at most 8 channels"),
+        ({"T1": volume, "FLAIR": None}, "No volume is selected"),
+    ):
+        with pytest.raises(BadInputError, match=words):
+            logic.setChannels(volume, channels)
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    third = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")
+    with pytest.raises(BadInputError, match="'noise' has channels of its own"):
+        logic.setChannels(third, {"T1": third, "FLAIR": volume})
+    with pytest.raises(BadInputError, match="'shown' is a channel of another volume"):
+        logic.setChannels(other, {"FLAIR": other, "T2": third})
+    assert logic.channels(volume) == {"T1": volume, "FLAIR": other}
+
+
+def test_a_removed_channel_is_missing_and_not_replaced(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    mrml.mrmlScene.RemoveNode(other)
+    assert logic.channels(volume) == {"T1": volume}
+    with pytest.raises(SparseAnnotateError, match="channel 'FLAIR' is missing in 1 case"):
+        logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 3}, preset="quick")
+
+
+def test_a_cohort_of_several_channels_is_opened_with_all_of_them(mrml, logic, tmp_path):
+    geometry = VolumeGeometry.from_spacing(SHAPE, (2.0, 1.0, 1.0))
+    cohort = Cohort.create(tmp_path / "made", "balls", {1: "ball"}, channels=("T1", "FLAIR"))
+    write_image(tmp_path / "flair.nrrd", SHOWN, geometry)
+    cohort.add_case("a", NOISE, geometry, further={"FLAIR": tmp_path / "flair.nrrd"})
+    cohort.add_case("b", NOISE, geometry)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, geometry, Plane.AXIAL, (6, 12, 18)))
+    first, second = logic.openCohort(tmp_path / "made")
+    assert list(logic.channels(first)) == ["T1", "FLAIR"]
+    assert np.array_equal(mrml.util.arrayFromVolume(logic.channels(first)["FLAIR"]), SHOWN)
+    assert logic.channels(second) == {"T1": second}
+    assert "The case 'b' has no image of the channel 'FLAIR'." in logic.openingNotes()
+    assert logic.panel.volumes() == [first, second]
+    filled(mrml, logic, first)
+    logic.markEmpty(first, "axial", 0)
+    assert Cohort.open(tmp_path / "made").annotation("a").ledger.is_decided(Plane.AXIAL, 0)
+
+
+def test_a_case_may_lack_a_channel_that_others_have(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    second = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "second")
+    logic.setChannels(second, {"T1": second, "FLAIR": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "flair")})
+    third = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")
+    logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 2}, preset="quick")
+    logic.segment([second], "r")
+    logic.setChannels(third, {"T1": third, "T2": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "t2")})
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have T1, T2"):
+        logic.segment([third], "r")
+    logic.setChannels(third, {"T1": third})
+    with pytest.raises(SparseAnnotateError, match="channel 'FLAIR' is missing in 1 case: 'third"):
+        logic.segment([third], "r")
+    logic.setChannels(third, {"FLAIR": third, "T1": logic.channels(second)["FLAIR"]})
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have FLAIR, T1"):
+        logic.segment([third], "r")
+    assert len(logic.cohort().cases) == 3
+
+
+def test_of_three_channels_the_one_that_is_removed_is_missing(mrml, logic, volumes):
+    volume, other = volumes
+    third = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")
+    logic.setChannels(volume, {"T1": volume, "T2": other, "FLAIR": third})
+    mrml.mrmlScene.RemoveNode(other)
+    assert logic.channels(volume) == {"T1": volume, "FLAIR": third}
+    logic.setChannels(volume, {"T1": volume, "FLAIR": third})
+    assert logic.channels(volume) == {"T1": volume, "FLAIR": third}
+
+
+def test_the_scene_keeps_channels(mrml, logic, volumes, tmp_path):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    for node in (volume, other):
+        storage = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+        storage.SetFileName(str(tmp_path / f"{node.GetName()}.nrrd"))
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        assert storage.WriteData(node)
+    mrml.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    mrml.mrmlScene.Commit()
+    mrml.mrmlScene.Clear(0)
+    mrml.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    mrml.mrmlScene.Connect()
+    again = mrml.mrmlScene.GetFirstNodeByName("noise")
+    assert {name: node.GetName() for name, node in logic.channels(again).items()} == {"T1": "noise", "FLAIR": "shown"}
