@@ -12,7 +12,7 @@ from .decathlon import case_name
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .images import read_geometry
-from .messages import _
+from .messages import _, listed
 
 MOST_CHANNELS = 8
 _SEPARATORS = "_-. "
@@ -118,6 +118,17 @@ def _words(name: str, left_out: str = "") -> tuple[str, ...]:
 def missing_channels(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """The channels that are wanted, and not among the names; upper and lower case count."""
     return [name for name in wanted if name not in names]
+
+
+def fill_without_channels(case: str, missing: Sequence[str]) -> list[str]:
+    """A sentence for the user of a fill on the channels that a case lacks, if it lacks some."""
+    if not missing:
+        return []
+    return [
+        _("'{case}' has no image of {channels}, so the fill does not use it.").format(
+            case=case, channels=listed([f"'{channel}'" for channel in missing], MOST_CHANNELS)
+        )
+    ]
 
 
 def require_grid_of_channel(path: str | Path, geometry: VolumeGeometry) -> None:
