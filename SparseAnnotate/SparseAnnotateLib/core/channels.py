@@ -125,10 +125,18 @@ def fill_without_channels(case: str, missing: Sequence[str]) -> list[str]:
     if not missing:
         return []
     return [
-        _("'{case}' has no image of {channels}, so the fill does not use it.").format(
+        _("'{case}' has no image of {channels}, so it was filled without.").format(
             case=case, channels=listed([f"'{channel}'" for channel in missing], MOST_CHANNELS)
         )
     ]
+
+
+def stacked(channels: list[np.ndarray]) -> np.ndarray:
+    """Images (K, J, I) as one array (C, K, J, I) of a type that holds all of them; the list is emptied, for memory."""
+    found = np.empty((len(channels), *channels[0].shape), dtype=np.result_type(*channels))
+    for place in reversed(range(len(channels))):
+        found[place] = channels.pop()
+    return found
 
 
 def require_grid_of_channel(path: str | Path, geometry: VolumeGeometry) -> None:

@@ -128,7 +128,7 @@ def merged_labels(file: CohortFile, labels: Mapping[int, str]) -> dict[int, str]
 def require_same_channels(file: CohortFile, channels: Sequence[str]) -> None:
     """Raise CohortError when cases with these channels cannot be added to a cohort."""
     if tuple(channels) != file.channels:
-        own, given = (", ".join(names) or _("no channels with names") for names in (file.channels, channels))
+        own, given = (", ".join(names) or _("no named channels") for names in (file.channels, channels))
         raise CohortError(
             _(
                 "The cohort '{cohort}' has {own}, and the images to add have {given}. Name the same channels in the "

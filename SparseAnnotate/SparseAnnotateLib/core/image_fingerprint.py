@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +92,21 @@ def current_fingerprint_of_channels(
     files = {str(path) for path in paths.values()}
     if len(files) == 1:
         return current_fingerprint(next(iter(paths.values())), known)
+    if known is not None and known.files == _stamps_now(paths.values()):
+        return known
     found = {name: current_fingerprint(path) for name, path in paths.items()}
     stamps = tuple(stamp for one in found.values() for stamp in one.files)
     is_settled_everywhere = all(one.files for one in found.values())
     mark = joined_fingerprint([(name, one.mark) for name, one in found.items()])
     return KeptFingerprint(stamps if is_settled_everywhere else (), mark)
+
+
+def _stamps_now(paths: Iterable[str | Path]) -> tuple[FileStamp, ...] | None:
+    """The stamps of images' files; None when some cannot be read."""
+    try:
+        return tuple(stamp_of(file) for path in paths for file in image_files(Path(path)))
+    except OSError:
+        return None
 
 
 def content_fingerprint(files: Sequence[Path]) -> str:

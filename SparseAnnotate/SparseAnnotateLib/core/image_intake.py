@@ -50,10 +50,10 @@ def import_image(
         # A header names its voxel files, so all keep their names and relative places, in a separate folder.
         if not all(file.is_relative_to(path.parent) and ".." not in file.parts for file in files):
             return stored
-        target = _free(folder / kind / stem, lambda place: place.exists())
+        target = free_path(folder / kind / stem, lambda place: place.exists())
         places = {file: target / file.relative_to(path.parent) for file in files}
     else:
-        target = _free(folder / kind / f"{stem}{ending}", lambda place: place.exists() and not place.samefile(path))
+        target = free_path(folder / kind / f"{stem}{ending}", lambda place: place.exists() and not place.samefile(path))
         places = {path: target}
     for file, place in places.items():
         if place.exists():
@@ -102,7 +102,7 @@ def _linked(file: Path, place: Path) -> bool:
         return False
 
 
-def _free(place: Path, is_taken: Callable[[Path], bool]) -> Path:
+def free_path(place: Path, is_taken: Callable[[Path], bool]) -> Path:
     """The path, or a similar one that no other file has."""
     number = 1
     free = place

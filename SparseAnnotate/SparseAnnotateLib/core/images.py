@@ -13,7 +13,7 @@ from .atomic_files import written_atomically
 from .errors import BadInputError
 from .file_damage import require_whole, require_whole_header, unreadable
 from .geometry import VolumeGeometry
-from .messages import _
+from .messages import _, counted
 from .nifti_for_itk import named_for_itk, orthogonal_for_itk
 from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
 from .planes import slice_layer
@@ -228,8 +228,12 @@ def _require_scalar_volume(reader: ImageFileReader, path: Path, channel: int | N
     require_3d_scalar(len([n for n in rest if n > 1]) + 3 if len(size) >= 3 else len(size), size, path)
     if channel is not None and channel >= _fourth(size):
         raise BadInputError(
-            _("'{path}' has {count} channels, so it has no channel number {number} (from 1).").format(
-                path=path, count=_fourth(size), number=channel + 1
+            counted(
+                _fourth(size),
+                _("'{path}' holds {count} image, so it has no channel number {number}."),
+                _("'{path}' holds {count} images, so it has no channel number {number}."),
+                path=path,
+                number=channel + 1,
             )
         )
     if reader.GetNumberOfComponents() != 1:
@@ -246,7 +250,7 @@ def require_3d_scalar(dimension: int, size: Sequence[int], what: str | Path) -> 
     if dimension > 3:
         raise BadInputError(
             _(
-                "'{what}' is a 4D image ({size}). If its fourth dimension are channels, name them when you make the "
+                "'{what}' is a 4D image ({size}). If its fourth dimension holds channels, name them when you make the "
                 "cohort ('--channels'). Of a time series, save the time point that you need as a separate file."
             ).format(what=what, size=" x ".join(map(str, size)))
         )

@@ -11,7 +11,7 @@ small weight, too: channels whose weight is not the same from slice to slice are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +40,16 @@ class ChannelMixture:
     low: float
     width: float
 
-    def of(self, channels: Sequence[np.ndarray]) -> np.ndarray:
-        """Arrays of the channels, of one shape and each between 0 and 1, as one: float32."""
-        total = np.zeros(channels[0].shape, dtype=np.float32)
-        for weight, channel in zip(self.weights.tolist(), channels, strict=True):
-            if weight:
-                total += np.float32(weight) * channel
+    def of(self, channel: Callable[[int], np.ndarray]) -> np.ndarray:
+        """Arrays of one shape, each between 0 and 1, as one: float32.
+
+        Args:
+            channel: gives the array of a channel by its number; called only for those that count.
+        """
+        first, *others = np.flatnonzero(self.weights).tolist()
+        total = np.float32(self.weights[first]) * channel(first)
+        for number in others:
+            total += np.float32(self.weights[number]) * channel(number)
         found: np.ndarray = np.clip((total - np.float32(self.low)) / np.float32(self.width), 0, 1)
         return found
 

@@ -63,6 +63,8 @@ def finished_fill(
         corrected.corrections is None
         and previous is not None
         and isinstance(method, IncrementalInterpolator)
+        # How several channels are mixed follows from all drawn slices.
+        and (image is None or image.ndim == 3)
         and not unseen_by(method, annotation)
         and not annotation.has_unknown_structures
         and not previous.annotation.has_unknown_structures

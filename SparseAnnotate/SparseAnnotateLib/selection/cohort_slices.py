@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Plane, Watch
 from ..core.array_files import load_array, save_array
+from ..core.case_names import file_stem
 from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
@@ -50,7 +51,7 @@ def cohort_slice_images(
     geometry = cohort.geometry(name)
     shapes = {plane: (plane.slice_count(geometry), size, size) for plane in planes}
     is_first = not channel or channel == cohort.channels[0]
-    kind = f"slices-{size}" if is_first else f"slices-{size}-{channel}"
+    kind = f"slices-{size}" if is_first else f"slices-{size}-{file_stem(channel)}"
     paths = {plane: _path(cohort, kind, mark, plane) for plane in planes}
     found = {plane: read_array(paths[plane], shape) for plane, shape in shapes.items()}
     kept = {plane: pictures for plane, pictures in found.items() if pictures is not None}

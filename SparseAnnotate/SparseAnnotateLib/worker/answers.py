@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
-from ..core.channels import fill_without_channels, missing_channels
+from ..core.channels import fill_without_channels, missing_channels, stacked
 from ..core.images import write_image
 from ..core.messages import _
 from ..core.origin import run_fingerprint
@@ -203,4 +203,4 @@ def _image(cohort: Cohort, name: str) -> np.ndarray:
     further = list(cohort.channel_paths(name))[1:]
     if not further:
         return image
-    return np.stack([image, *(cohort.channel_image(name, channel, geometry) for channel in further)])
+    return stacked([image, *(cohort.channel_image(name, channel, geometry) for channel in further)])

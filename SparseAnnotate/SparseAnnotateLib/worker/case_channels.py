@@ -20,7 +20,7 @@ from ..core.channels import (
 )
 from ..core.decathlon import case_name
 from ..core.geometry import VolumeGeometry
-from ..core.image_intake import ImportMode, import_image, is_same_image
+from ..core.image_intake import ImportMode, free_path, import_image, is_same_image
 from ..core.images import channel_count, read_geometry, read_image, write_image
 from ..core.messages import _, counted, listed
 
@@ -63,13 +63,8 @@ class CaseChannels:
             stems = tuple(case_name(path) for path in files)
             return cls(names, tuple(files), stems, ({},) * len(files), len(names) > 1, resample)
         groups = grouped_by_channel(files, endings)
-        shown = ", ".join(f"{name}={ending}" for name, ending in endings.items())
         if not groups:
-            raise BadInputError(
-                _("No file's name ends like a channel ({endings}). Correct the endings in '--channels'.").format(
-                    endings=shown
-                )
-            )
+            raise no_channel(endings)
         first = names[0]
         without = [next(iter(parts.values())) for parts in groups.values() if first not in parts]
         if without:
@@ -80,16 +75,7 @@ class CaseChannels:
                 ).format(channel=first, files=listed(without, 3))
             )
         used = {path for parts in groups.values() for path in parts.values()}
-        left_out = [path for path in files if path not in used]
-        if left_out:
-            _LOG.warning(
-                counted(
-                    len(left_out),
-                    "Left out {count} file whose name ends like no channel: '{example}'.",
-                    "Left out {count} files whose names end like no channel, for example '{example}'.",
-                    example=left_out[0],
-                )
-            )
+        log_left_out([path for path in files if path not in used])
         images = tuple(parts[first] for parts in groups.values())
         stems = tuple(rest or Path(folder).name for folder, rest in groups)
         further = tuple({name: parts[name] for name in names[1:] if name in parts} for parts in groups.values())
@@ -109,8 +95,13 @@ class CaseChannels:
         count = channel_count(path)
         if count != len(self.names):
             raise BadInputError(
-                _("'{path}' has {count} channels instead of {wanted} ({names}).").format(
-                    path=path, count=count, wanted=len(self.names), names=", ".join(self.names)
+                counted(
+                    count,
+                    _("'{path}' holds {count} image instead of {wanted} ({names})."),
+                    _("'{path}' holds {count} images instead of {wanted} ({names})."),
+                    path=path,
+                    wanted=len(self.names),
+                    names=", ".join(self.names),
                 )
             )
         return read_geometry(path, 0)
@@ -123,7 +114,7 @@ class CaseChannels:
             stem, kind = file_stem(case.name), channel_folder(channel)
             if geometry is not None and self.resample and not _has_same_voxels(path, geometry):
                 array, own = read_image(path)
-                target = folder / kind / f"{stem}.nrrd"
+                target = free_path(folder / kind / f"{stem}.nrrd", lambda place: place.exists())
                 write_image(target, _resampled(path, array, own, geometry), geometry)
                 made.append(target)
                 _LOG.warning(f"Resampled '{path}' to the grid of '{self.images[number]}': '{target}'.")
@@ -136,13 +127,22 @@ class CaseChannels:
         """Raise CohortError when a case of the cohort has other further channels than the case to add."""
         paths = known.channel_paths(name)
         for channel, path in self.further[number].items():
-            if channel not in paths or not (self.resample or is_same_image(Path(path), paths[channel])):
+            if channel not in paths or not self._is_same(known, name, channel, path, paths[channel]):
                 raise CohortError(
                     _(
                         "The case '{name}' is already in the cohort '{cohort}', without the image '{path}' of the "
                         "channel '{channel}'. Choose another name for the new case with '--names'."
                     ).format(name=name, cohort=known.name, path=path, channel=channel)
                 )
+
+    def _is_same(self, known: Cohort, name: str, channel: str, path: str, known_path: Path) -> bool:
+        if is_same_image(Path(path), known_path):
+            return True
+        geometry = known.geometry(name)
+        if not self.resample or _has_same_voxels(path, geometry):
+            return False
+        array, own = read_image(path)
+        return np.array_equal(_resampled(path, array, own, geometry), known.channel_image(name, channel, geometry))
 
     def report(self, names: Sequence[str]) -> None:
         """Log which cases lack which channels."""
@@ -158,6 +158,27 @@ class CaseChannels:
                         cases=listed(without, 5),
                     )
                 )
+
+
+def no_channel(endings: Mapping[str, str]) -> BadInputError:
+    """The error for files none of which is a channel."""
+    shown = ", ".join(f"{name}={ending}" for name, ending in endings.items())
+    return BadInputError(
+        _("No file's name ends like a channel ({endings}). Correct the endings in '--channels'.").format(endings=shown)
+    )
+
+
+def log_left_out(files: Sequence[str]) -> None:
+    """Log which files are no channel."""
+    if files:
+        _LOG.warning(
+            counted(
+                len(files),
+                "Left out {count} file whose name matches none of the endings of channels: '{example}'.",
+                "Left out {count} files whose names match none of the endings of channels, for example '{example}'.",
+                example=files[0],
+            )
+        )
 
 
 def _has_same_voxels(path: str, geometry: VolumeGeometry) -> bool:

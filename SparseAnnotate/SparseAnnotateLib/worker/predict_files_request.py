@@ -219,6 +219,7 @@ def _records(request: PredictFilesRequest, run: RunFolder, card: RunCard, channe
         options,
         dict(card.label_names),
         channels={name: os.path.abspath(file) for name, file in channels.files(path).items()},
+        channel_order=channels.given if channels.is_4d else (),
     )
 
 

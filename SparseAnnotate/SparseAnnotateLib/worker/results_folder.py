@@ -34,6 +34,7 @@ class ResultRecord:
         run: name of the run. run_content: fingerprint of its models. options: that the run was used with.
         labels: label value to name.
         channels: of a scan of several channels, the name and the image of each; `scan` is the first one's.
+        channel_order: of a 4D scan, the names of its channels in order.
         replaces: while an older result is being replaced, the fingerprint of its file; otherwise ''.
     """
 
@@ -45,6 +46,7 @@ class ResultRecord:
     labels: dict[int, str]
     replaces: str = ""
     channels: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    channel_order: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
 
     def fingerprint(self, known: KeptFingerprint | None = None) -> KeptFingerprint:
         """That of the scan as it is now; see `current_fingerprint`. Raises BadInputError."""
@@ -127,6 +129,10 @@ class ResultsFolder:
             return _("it was made by the run '{run}'").format(run=known.run)
         now = replace(made, image=made.fingerprint(known.image))
         change = known.origin().changes(now.origin())
+        if not change and known.channel_order != made.channel_order:
+            return _("the channels of its scan were named {known}, not {now}").format(
+                known=", ".join(known.channel_order) or "-", now=", ".join(made.channel_order) or "-"
+            )
         if not change and known.options != made.options:
             return _("it was made with other options")
         return change

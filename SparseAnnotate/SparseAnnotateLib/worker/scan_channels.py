@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core import BadInputError, VolumeGeometry
-from ..core.channels import on_grid_of_channels
+from ..core.channels import grouped_by_channel, on_grid_of_channels, stacked
 from ..core.images import channel_count, read_image
-from ..core.messages import _
+from ..core.messages import _, counted
 from ..runs.cards import RunCard
-from .case_channels import CaseChannels
+from .case_channels import log_left_out, no_channel
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,23 @@ class ScanChannels:
     """The scans to label.
 
     Attributes:
-        paths: the file of each scan, or of its first channel.
+        paths: the file of each scan, or of the first channel that it has.
         stems: a name for each; None: its file's name.
         names: the channels in the order that the run has learned; none for scans of one image each.
-        given: all channels that were named, in the order of those in 4D files.
-        further: for each path the files of its other channels by name. is_4d: True when each file has all channels.
+        given: the channels in 4D files, in their order; none for other files.
+        parts: for each path the files of the run's channels that the scan has, by name.
     """
 
     paths: list[Path]
     stems: list[str] | None
     names: tuple[str, ...]
     given: tuple[str, ...]
-    further: Mapping[Path, Mapping[str, str]]
-    is_4d: bool
+    parts: Mapping[Path, Mapping[str, str]]
+
+    @property
+    def is_4d(self) -> bool:
+        """True when each file has all channels."""
+        return bool(self.given)
 
     @classmethod
     def of(cls, files: Sequence[Path], endings: Mapping[str, str], card: RunCard, run: str) -> ScanChannels:
@@ -45,39 +49,30 @@ class ScanChannels:
 
         Raises BadInputError when these are not the channels that the run has learned from.
         """
-        missing = [name for name in card.channels if name not in endings]
-        if missing and (endings or len(card.channels) > 1):
-            raise BadInputError(
-                _(
-                    "The run '{run}' needs the channels {wanted}. Say which files they are, for example with "
-                    "'--channels {example}'."
-                ).format(
-                    run=run,
-                    wanted=", ".join(card.channels),
-                    example=" ".join(f"{name}=_{name.lower()}" for name in card.channels),
-                )
-            )
-        if endings and not card.channels:
-            raise BadInputError(
-                _("The run '{run}' has learned from single images without channels. Leave out '--channels'.").format(
-                    run=run
-                )
-            )
+        _require_channels(endings, card, run)
         if not endings:
-            return cls(list(files), None, (), (), {}, False)
-        # First what the run has learned first: that is what other files must lie beside.
-        ordered = {name: endings[name] for name in card.channels} if any(endings.values()) else dict(endings)
-        found = CaseChannels.of([str(path) for path in files], ordered, False)
-        paths = [Path(image) for image in found.images]
-        further = dict(zip(paths, found.further, strict=True))
-        return cls(paths, list(found.stems), card.channels, tuple(ordered), further, found.is_4d)
+            return cls(list(files), None, (), (), {})
+        if not any(endings.values()):
+            given = tuple(endings) if len(endings) > 1 else ()
+            return cls(list(files), None, card.channels, given, {})
+        # By all endings: a file may end like a needed channel and like another one, whose ending is longer.
+        groups = grouped_by_channel([str(path) for path in files], endings)
+        if not groups:
+            raise no_channel(endings)
+        used = {path for parts in groups.values() for path in parts.values()}
+        log_left_out([str(path) for path in files if str(path) not in used])
+        paths, stems, found = [], [], {}
+        for (folder, rest), parts in groups.items():
+            wanted = {name: parts[name] for name in card.channels if name in parts}
+            if wanted:
+                paths.append(Path(next(iter(wanted.values()))))
+                stems.append(rest or Path(folder).name)
+                found[paths[-1]] = wanted
+        return cls(paths, stems, card.channels, (), found)
 
     def files(self, path: Path) -> dict[str, Path]:
-        """The file of each channel of a scan; none for scans of one image each."""
-        if not self.names or self.is_4d:
-            return {}
-        own = {self.names[0]: path, **{name: Path(file) for name, file in self.further[path].items()}}
-        return {name: own[name] for name in self.names if name in own}
+        """The file of each channel of a scan; none for scans of one file each."""
+        return {name: Path(file) for name, file in self.parts.get(path, {}).items()}
 
     def image(self, path: Path) -> tuple[np.ndarray, VolumeGeometry]:
         """The image of a scan, (K, J, I), of several channels (C, K, J, I), and its geometry.
@@ -85,23 +80,53 @@ class ScanChannels:
         Raises BadInputError when it cannot be read, a channel is missing or has another grid.
         """
         if self.is_4d:
-            if (count := channel_count(path)) != len(self.given):
-                raise BadInputError(
-                    _("It has {count} channels instead of {wanted} ({names}).").format(
-                        count=count, wanted=len(self.given), names=", ".join(self.given)
-                    )
-                )
-            read = {name: read_image(path, place) for place, name in enumerate(self.given)}
-            return np.stack([read[name][0] for name in self.names]), read[self.names[0]][1]
-        if len(self.names) < 2:
-            return read_image(path)
+            return self._image_4d(path)
         files = self.files(path)
-        missing = [name for name in self.names if name not in files]
+        missing = [name for name in self.names if name not in files] if files else []
         if missing:
             raise BadInputError(_("It has no image of the channel '{channel}'.").format(channel=missing[0]))
         first, geometry = read_image(path)
+        if len(files) < 2:
+            return first, geometry
         images = [first]
         for name in self.names[1:]:
             array, own = read_image(files[name])
             images.append(on_grid_of_channels(array, own, geometry, files[name]))
-        return np.stack(images), geometry
+        return stacked(images), geometry
+
+    def _image_4d(self, path: Path) -> tuple[np.ndarray, VolumeGeometry]:
+        count = channel_count(path)
+        if count != len(self.given):
+            raise BadInputError(
+                counted(
+                    count,
+                    _("It holds {count} image instead of {wanted} ({names})."),
+                    _("It holds {count} images instead of {wanted} ({names})."),
+                    wanted=len(self.given),
+                    names=", ".join(self.given),
+                )
+            )
+        read = [read_image(path, self.given.index(name)) for name in self.names]
+        geometry = read[0][1]
+        return (read[0][0] if len(read) == 1 else stacked([array for array, _geometry in read])), geometry
+
+
+def _require_channels(endings: Mapping[str, str], card: RunCard, run: str) -> None:
+    missing = [name for name in card.channels if name not in endings]
+    if missing and (endings or len(card.channels) > 1):
+        raise BadInputError(
+            _(
+                "The run '{run}' needs the channels {wanted}. Say which files they are, for example with '--channels "
+                "{example}'."
+            ).format(
+                run=run,
+                wanted=", ".join(card.channels),
+                example=" ".join(f"{name}=_{name.lower()}" for name in card.channels),
+            )
+        )
+    if endings and not card.channels:
+        raise BadInputError(
+            _("The run '{run}' has learned from single images without channels. Leave out '--channels'.").format(
+                run=run
+            )
+        )

@@ -82,8 +82,12 @@ def test_4d_scans_are_labeled_in_any_order_of_their_channels(trained, tmp_path, 
     expected = Predictor(cohort, "r", "cpu").labels("b")
     found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/b.nrrd")))
     assert np.array_equal(found, expected)
+    # Named in another order, the result is another one.
+    order = ("--channels", "FLAIR", "T1")
+    assert predicted(cohort, tmp_path / "scans", tmp_path / "out", *order, "--continue") == 1
+    assert "the channels of its scan were named T1, FLAIR, not FLAIR, T1" in capsys.readouterr().err
     assert predicted(cohort, tmp_path / "scans", tmp_path / "two", "--channels", "T1", "FLAIR", "T2") == 1
-    assert "It has 2 channels instead of 3 (T1, FLAIR, T2)" in capsys.readouterr().err
+    assert "It holds 2 images instead of 3 (T1, FLAIR, T2)" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said(trained, scans, tmp_path, capsys):
@@ -101,6 +105,27 @@ def test_what_is_missing_is_said(trained, scans, tmp_path, capsys):
     ):
         assert predicted(cohort, scans, tmp_path / "more", *options) == 1
         assert words in capsys.readouterr().err
+
+
+def test_a_scan_without_the_first_channel_does_not_stop_the_others(trained, scans, tmp_path, capsys):
+    cohort, _ = trained
+    (scans / "b_flair.nii.gz").unlink()
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS) == 1
+    assert "'b': It has no image of the channel 'FLAIR'." in capsys.readouterr().err
+    assert (tmp_path / "out/a.nrrd").is_file()
+
+
+def test_files_of_channels_that_the_run_does_not_need_are_not_taken_for_others(trained, scans, tmp_path, capsys):
+    cohort, _ = trained
+    shutil.copyfile(scans / "a_flair.nii.gz", scans / "a_ce_t1.nii.gz")
+    shutil.copyfile(scans / "a_flair.nii.gz", scans / "c_ce_t1.nii.gz")
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS, "contrast=_ce_t1") == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.nrrd")} == {"a.nrrd", "b.nrrd"}
+    assert "Left out" not in capsys.readouterr().err
+    expected = Predictor(cohort, "r", "cpu").labels("a", clean_up=None)
+    found = read_labels(tmp_path / "out/a.nrrd", GEOMETRY)
+    undrawn = ~cohort.annotation("a").supervised_mask()
+    assert np.array_equal(found[undrawn], expected[undrawn])
 
 
 def test_a_run_of_single_images_takes_no_channels(ball_cohort, scans, tmp_path, capsys):

@@ -121,7 +121,7 @@ def test_a_4d_image_has_all_channels(tmp_path):
         array, geometry = read_image(path, number)
         assert np.array_equal(array, expected.astype(np.float32))
         assert geometry.spacing == (2.0, 1.0, 1.0)
-    with pytest.raises(BadInputError, match="has 2 channels, so it has no channel number 3"):
+    with pytest.raises(BadInputError, match="holds 2 images, so it has no channel number 3"):
         read_image(path, 2)
     with pytest.raises(BadInputError, match="is a 4D image.*--channels"):
         read_image(path)

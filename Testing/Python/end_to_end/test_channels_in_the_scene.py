@@ -87,7 +87,7 @@ def test_training_and_running_a_model_see_all_channels(mrml, logic, volumes):
     assert scene.segment_names(result) == ["ball"]
     # A further volume of one image does not fit into this folder.
     single = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "single")
-    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have no channels with names"):
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have no named channels"):
         logic.segment([single], run)
 
 

@@ -227,7 +227,7 @@ def test_a_cohort_folder_without_channels_takes_none(two, tmp_path):
     Cohort.create(tmp_path / "plain", "balls", {1: "ball"}).add_case("a", noisy_image(ball()), geometry)
     two.ui.cohortFolderSelector.currentPath = str(tmp_path / "plain")
     use(two, ("FLAIR", ""), ("T1", "p1 T1"))
-    assert "The cohort 'balls' has no channels with names, and the images to add have FLAIR, T1." in two.message
+    assert "The cohort 'balls' has no named channels, and the images to add have FLAIR, T1." in two.message
     assert two.logic.channels(two.flair) == {}
 
 

@@ -8,6 +8,7 @@ import pytest
 from small_volumes import ball
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.interpolation import finished_fill
 from SparseAnnotateLib.interpolation.channel_mixtures import channel_mixture
 from SparseAnnotateLib.interpolation.drawn_stack import drawn_stacks
 from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
@@ -73,7 +74,20 @@ def test_each_structure_has_its_own_channel():
         found = channel_mixture(layers, stack, value)
         assert found.weights.tolist() == expected
         part = layers[:, 0]
-        assert np.array_equal(found.of(part), np.clip(part[value - 1], 0, 1))
+        assert np.array_equal(found.of(lambda number, part=part: part[number]), np.clip(part[value - 1], 0, 1))
+
+
+def test_a_fill_that_is_made_slice_by_slice_is_that_of_all_slices_together():
+    """Which channels count follows from all drawn slices, so that all gaps depend on each."""
+    rng = np.random.default_rng(8)
+    other = 60.0 * rng.normal(size=SHAPE)
+    image = np.stack([(other + 25.0 * LABELS).astype(np.float32), other.astype(np.float32)])
+    done = None
+    for count in range(2, 6):
+        drawn = SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, range(2, 2 + 6 * count, 6))
+        done = finished_fill(RandomWalkInterpolator(), drawn, lambda: image, {1: "tube"}, previous=done)
+    whole = finished_fill(RandomWalkInterpolator(), drawn, lambda: image, {1: "tube"})
+    assert np.array_equal(done.fill.labels, whole.fill.labels)
 
 
 def test_an_image_of_another_shape_is_refused():
@@ -92,5 +106,5 @@ def test_the_fill_of_a_case_uses_the_channels_it_has(tmp_path):
         labels = read_labels(result.path, GEOMETRY)
         expected = walked(SHOWN) if result.case == "both" else walked(NOISE)
         assert np.array_equal(labels, expected)
-        said = "'one' has no image of 'shown', so the fill does not use it."
+        said = "'one' has no image of 'shown', so it was filled without."
         assert (said in result.warnings) == (result.case == "one")

@@ -119,7 +119,7 @@ def test_what_a_run_needs_and_a_cohort_lacks_is_said_by_name(tmp_path):
     named = Cohort.create(tmp_path / "named", "named", {1: "ball"}, channels=("shown",))
     named.add_case("a", cohort.channel_paths("a")["shown"])
     for other, words in (
-        (single, "learned from empty, shown, and the cases of the cohort 'single' have a single image"),
+        (single, "channels empty, shown, but the cohort 'single' has images without named channels"),
         (named, "needs the channel 'empty', which the cohort 'named' does not have"),
     ):
         (other.folder / "runs").mkdir(exist_ok=True)

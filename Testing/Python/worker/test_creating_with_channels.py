@@ -33,7 +33,7 @@ def test_the_channels_of_each_case_are_found_by_the_ends_of_file_names(scans, tm
     assert main(["create", str(tmp_path / "c"), str(scans), *CHANNELS, *references, "--json"]) == 0
     said = capsys.readouterr()
     assert [case["name"] for case in json.loads(said.out)] == ["a", "b"]
-    assert "Left out 2 files whose names end like no channel" in said.err
+    assert "Left out 2 files whose names match none of the endings" in said.err
     cohort = Cohort.open(tmp_path / "c")
     assert cohort.channels == ("FLAIR", "T1")
     for number, name in enumerate("ab"):
@@ -75,7 +75,21 @@ def test_a_channel_on_another_grid_is_refused_or_resampled(scans, tmp_path, caps
     assert main(["create", str(tmp_path / "c"), str(scans), *CHANNELS, "--resample"]) == 0
     assert "Resampled '" in capsys.readouterr().err
     cohort = Cohort.open(tmp_path / "c")
-    assert cohort.channel_image("b", "T1", cohort.geometry("b")).shape == (24, 28, 32)
+    found = cohort.channel_image("b", "T1", cohort.geometry("b"))
+    assert found.shape == (24, 28, 32)
+    # The same again adds nothing; another image under this name is refused.
+    assert main(["add", str(tmp_path / "c"), str(scans), *CHANNELS, "--resample"]) == 0
+    write_image(scans / "b_t1.nii.gz", noisy_image(ball(), 99)[::2, ::2, ::2], coarse)
+    assert main(["add", str(tmp_path / "c"), str(scans), *CHANNELS, "--resample"]) == 1
+    assert "is already in the cohort" in capsys.readouterr().err
+    # A case that got the name of an earlier one does not get its files.
+    content = (tmp_path / "c/cohort.json").read_text()
+    content = content[: content.rindex('"checksum"')].rstrip().rstrip(",") + "}" if '"checksum"' in content else content
+    (tmp_path / "c/cohort.json").write_text(content.replace('"name": "b"', '"name": "renamed"'))
+    assert main(["add", str(tmp_path / "c"), str(scans), *CHANNELS, "--resample"]) == 0
+    cohort = Cohort.open(tmp_path / "c")
+    assert np.array_equal(cohort.channel_image("renamed", "T1", cohort.geometry("renamed")), found)
+    assert not np.array_equal(cohort.channel_image("b", "T1", cohort.geometry("b")), found)
 
 
 def test_4d_files_have_all_channels(tmp_path, capsys):
@@ -85,7 +99,7 @@ def test_4d_files_have_all_channels(tmp_path, capsys):
     images = [sitk.GetImageFromArray(noisy_image(ball(), n)) for n in range(2)]
     sitk.WriteImage(sitk.JoinSeries(images), str(path))
     assert main(["create", str(tmp_path / "c"), str(path), "--channels", "FLAIR", "T1", "T2"]) == 1
-    assert "has 2 channels instead of 3 (FLAIR, T1, T2)" in capsys.readouterr().err
+    assert "holds 2 images instead of 3 (FLAIR, T1, T2)" in capsys.readouterr().err
     assert main(["create", str(tmp_path / "c"), str(path), "--channels", "FLAIR", "T1"]) == 0
     cohort = Cohort.open(tmp_path / "c")
     assert np.array_equal(cohort.channel_image("x", "T1", cohort.geometry("x")), noisy_image(ball(), 1))
@@ -97,7 +111,7 @@ def test_added_cases_need_the_same_channels(scans, tmp_path, capsys):
     for given in ((), ("--channels", "FLAIR=_flair"), ("--channels", "T1=_t1", "FLAIR=_flair")):
         assert main(["add", str(tmp_path / "c"), str(tmp_path / "new_flair.nii.gz"), *given]) == 1
     said = capsys.readouterr().err
-    assert "has FLAIR, T1, and the images to add have no channels with names" in said
+    assert "has FLAIR, T1, and the images to add have no named channels" in said
     assert "the images to add have FLAIR. Name the same channels" in said
     assert [case.name for case in Cohort.open(tmp_path / "c").cases] == ["a", "b"]
 

@@ -55,8 +55,9 @@ class _Prepared:
 
     def part(self, place: tuple[slice, ...], value: int) -> np.ndarray:
         """A part of the volume with the stack's axis first, as one image for a label: float32 between 0 and 1."""
-        parts = [_scaled(channel, place) for channel in self.channels]
-        return parts[0] if len(parts) == 1 else self.mixtures[value].of(parts)
+        if len(self.channels) == 1:
+            return _scaled(self.channels[0], place)
+        return self.mixtures[value].of(lambda number: _scaled(self.channels[number], place))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,13 +20,17 @@ def require_channels(cohort: Cohort, names: Sequence[str], channels: Sequence[st
     """
     known = cohort.channels
     if bool(channels) != bool(known):
-        own = ", ".join(known) or _("a single image without a channel's name")
-        wanted = ", ".join(channels) or _("single images without a channel's name")
-        raise BadInputError(
-            _("The run has learned from {wanted}, and the cases of the cohort '{cohort}' have {own}.").format(
-                wanted=wanted, cohort=cohort.name, own=own
+        if channels:
+            text = _(
+                "The run has learned from the channels {channels}, but the cohort '{cohort}' has images without named "
+                "channels. Make a cohort with these channels, or use another run."
             )
-        )
+        else:
+            text = _(
+                "The run has learned from images without named channels, but the cohort '{cohort}' has the channels "
+                "{channels}. Make a cohort of single images, or use another run."
+            )
+        raise BadInputError(text.format(channels=", ".join(channels or known), cohort=cohort.name))
     for channel in channels:
         if channel not in known:
             raise BadInputError(

@@ -9,14 +9,20 @@ from pathlib import Path
 from ...core import BadInputError, Cohort, CohortError, FileWriteError
 from ...core.strict_json import read_json, write_json
 from ...runs.learned_images import ImageFacts, LearnedImages
+from .image_channels import channels_mark
 
 
-def case_facts(cohort: Cohort, name: str) -> ImageFacts:
-    """What a case's image is like. Raises BadInputError as `Cohort.image`."""
-    path = facts_path(cohort, name)
+def case_facts(cohort: Cohort, name: str, channel: str = "") -> ImageFacts:
+    """What a case's image is like, or that of a channel. Raises BadInputError as `Cohort.image`."""
+    is_first = not channel or channel == cohort.channels[0]
+    path = facts_path(cohort, name) if is_first else facts_path(cohort, name, channel)
     with suppress(BadInputError):  # not there, damaged, or of another version
         return read_json(path, ImageFacts)
-    facts = ImageFacts.of(*cohort.image(name))
+    if is_first:
+        facts = ImageFacts.of(*cohort.image(name))
+    else:
+        geometry = cohort.geometry(name)
+        facts = ImageFacts.of(cohort.channel_image(name, channel, geometry), geometry)
     keep_facts(path, facts)
     return facts
 
@@ -33,9 +39,13 @@ def learned_images(cohort: Cohort, names: Iterable[str]) -> LearnedImages | None
     return LearnedImages.of(found)
 
 
-def facts_path(cohort: Cohort, name: str) -> Path:
-    """Where the facts on a case's image are kept. Raises BadInputError when the image is missing."""
-    return cohort.cache_folder / "image_facts" / f"{cohort.image_fingerprint(name)}.json"
+def facts_path(cohort: Cohort, name: str, channel: str = "") -> Path:
+    """Where the facts on a case's image, or that of a further channel, are kept.
+
+    Raises BadInputError when the image is missing.
+    """
+    which = channels_mark([channel]) if channel else ""
+    return cohort.cache_folder / "image_facts" / f"{cohort.image_fingerprint(name)}{which}.json"
 
 
 def keep_facts(path: Path, facts: ImageFacts) -> None:

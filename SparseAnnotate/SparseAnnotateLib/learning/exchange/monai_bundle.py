@@ -173,7 +173,7 @@ def _datalist(image_channels: int) -> str:
     if image_channels == 1:
         return "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]"
     return (
-        "$[{'image': [path.replace('_0000.', '_%04d.' % channel) for channel in range("
+        "$[{'image': [('_%04d.' % channel).join(path.rsplit('_0000.', 1)) for channel in range("
         f"{image_channels}"
         ")]} for path in sorted(glob.glob(@dataset_dir + '/*_0000.*'))]"
     )

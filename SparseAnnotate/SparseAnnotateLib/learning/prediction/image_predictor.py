@@ -39,11 +39,12 @@ class ImagePredictor(RunModels):
         Raises BadInputError for a uniform image.
         """
         watch = watch or Watch()
-        channels = [
-            geometry.to_standard_order(normalise(channel, self.card.normalisation))
-            for channel in (image if image.ndim == 4 else image[None])
-        ]
-        normalised = channels[0] if len(channels) == 1 else np.stack(channels)
+        if image.ndim == 3:
+            normalised = geometry.to_standard_order(normalise(image, self.card.normalisation))
+        else:
+            normalised = np.empty((len(image), *geometry.standard_shape), dtype=np.float16)
+            for place, channel in zip(normalised, image, strict=True):
+                place[:] = geometry.to_standard_order(normalise(channel, self.card.normalisation))
         found = self._predicted(normalised, watch, uncertainty)
         surrounded = normalised if self.card.clear_surroundings else None
         left = cleaned(

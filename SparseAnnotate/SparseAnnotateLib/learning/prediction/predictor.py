@@ -76,7 +76,7 @@ class Predictor(RunModels):
         """What a case's image is like, to compare it with those that the run has learned from."""
         # The prediction needs it, too; while it is made, the facts are kept.
         normalised_image_path(self._cohort, case, self.card.normalisation, self.card.channels)
-        return case_facts(self._cohort, case)
+        return case_facts(self._cohort, case, next(iter(self.card.channels), ""))
 
     def _values(self) -> list[int]:
         """The cohort's value of each class, from the first after the background; beyond all others where it has none.
