@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
         __doc__,
         volumes={"type": int, "default": 500, "help": "small volumes"},
         shape={"type": int, "nargs": 3, "default": (600, 512, 512), "help": "of the large volume (K, J, I)"},
+        segments={"type": int, "default": 20, "help": "of the large volume: parts of a ball"},
     )
 
 
@@ -44,7 +45,7 @@ def main() -> None:
         embedded_slicer.clear_scene()
         clicks.idle()
         widget.panel.ui.cohortFolderSelector.currentPath = str(Path(folder) / "large")
-        _large(clicks, shape)
+        _large(clicks, shape, options.segments)
         widget.cleanup()
         clicks.idle()
     size = " x ".join(str(n) for n in reversed(shape))
@@ -110,7 +111,7 @@ def _many(clicks: _Clicks, count: int) -> None:
     clicks.measure("any refresh", clicks.panel.refresh)
 
 
-def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
+def _large(clicks: _Clicks, shape: tuple[int, int, int], segments: int) -> None:
     import slicer
 
     rng = np.random.default_rng(0)
@@ -124,11 +125,19 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
     clicks.idle()
     clicks.measure("large volume: recommend", ui.recommendButton.click)
     segmentation = clicks.logic.segmentationNode(node)
-    segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
-    drawn = np.zeros(shape, np.uint8)
+    # Every part of the ball is on most of its axial slices.
+    rows = np.flatnonzero(ball.any(axis=(0, 2)))
+    part_of = np.clip((np.arange(shape[1]) - rows[0]) * segments // len(rows), 0, segments - 1)[:, None]
+    for number in range(segments):
+        segmentation.GetSegmentation().AddEmptySegment(f"part {number}", f"part {number}")
+    drawn = np.zeros(shape, bool)
     for item in clicks.panel.draw.table.items:
         drawn[item.index] = ball[item.index]
-    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentation, "ball", node)
+    for number in range(segments):
+        mask = (drawn & (part_of == number)).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, f"part {number}", node)
+    # One layer for all, as when they are painted in the Segment Editor.
+    segmentation.GetSegmentation().CollapseBinaryLabelmaps(False)
     clicks.idle()
     clicks.measure("next slice", ui.nextButton.click)
     clicks.measure("drawn", ui.drawnButton.click)
@@ -146,7 +155,7 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
         clicks.measure(what, lambda: _paint(clicks, node))
     clicks.measure("undo a correction", ui.undoCorrectionButton.click)
     clicks.measure("draw slices again", ui.correctCheckBox.click)
-    clicks.measure("apply", ui.applyButton.click)
+    clicks.measure("apply", ui.applyButton.click, lambda: not clicks.panel.result.is_applying)
     clicks.measure("undo", ui.undoButton.click)
     _learn(clicks, node)
 
@@ -184,16 +193,18 @@ def _paint(clicks: _Clicks, node) -> None:
     from SparseAnnotateLib import scene
 
     result = clicks.panel.result.node
+    values = scene.label_values(result)
     shape = scene.geometry_of(node).shape
     middle = [n // 2 for n in shape]
     middle[0] += 3 + 2 * clicks.logic.panel.correction_count(node)
-    middle[1] += min(shape) // 3
+    middle[1] += 8  # inside of a part
+    middle[2] += min(shape) // 3
     place = tuple(slice(m - 4, m + 5) for m in middle)
-    now = scene.labels_of(result, node, {"ball": 1}, region=place)
+    now = scene.labels_of(result, node, values, region=place)
     grid = np.ogrid[-4:5, -4:5, -4:5]
-    wanted = np.where(sum(g**2 for g in grid) <= 16, 1, now).astype(now.dtype)
+    wanted = np.where(sum(g**2 for g in grid) <= 16, now[4, 4, 0], now).astype(now.dtype)
     editor = scene.editor_for(result, node)
-    scene.put_labels(result, node, place, wanted, {"ball": 1}, editor)
+    scene.put_labels(result, node, place, wanted, values, editor)
 
 
 if __name__ == "__main__":

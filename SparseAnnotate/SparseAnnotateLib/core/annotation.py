@@ -207,7 +207,7 @@ class SparseAnnotation:
 
     def drawn_labels(self) -> np.ndarray:
         """(K, J, I) labels, set to 0 outside the drawn slices."""
-        drawn = np.zeros_like(self.labels)
+        drawn = np.zeros(self.labels.shape, self.labels.dtype)  # 'zeros_like' would write every voxel
         self.restore_drawn(drawn)
         return drawn
 
@@ -344,7 +344,11 @@ class SparseAnnotation:
         dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
         if np.array_equal(self.labels[np.unravel_index(known, self.labels.shape)], values):
             return  # as when strokes are replayed: a copy of the volume for each would take long
-        labels = self.labels.astype(dtype, order="C")
+        # Only what counts: a copy of a large volume for each stroke would take long.
+        labels = np.zeros(self.labels.shape, dtype)
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                labels[slice_layer(axis, index)] = self.labels[slice_layer(axis, index)]
         labels.reshape(-1)[known] = values
         object.__setattr__(self, "labels", labels)
 

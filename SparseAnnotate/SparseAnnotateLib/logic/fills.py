@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import scene
 from ..core import Progress
-from ..core.images import read_labels, read_percent
 from ..core.messages import _
+from ..core.pieces import result_of
+from ..core.slab_reading import reading_labels, reading_percent
+from ..core.slow_imports import importing
 from ..core.strict_json import parse_json, to_text
 from ..interpolation import INTERPOLATORS, FinishedFill, finished_fill, interpolator_named
 from .cohort_export import CohortExport
-from .result_nodes import new_result
+from .result_nodes import showing_result
 from .session import Session, Waiting
 
 FILL_METHODS = INTERPOLATORS
@@ -73,7 +75,7 @@ class Fills:
             self._last = {key: done}  # only one, because of its memory
             report = FillReport(done.summary, done.warnings)
             made = done.fill.labels, done.fill.confidence, values, report, origin
-            return _new_fill(volume_node, segmentation, *made, method)
+            return result_of(_showing_fill(volume_node, segmentation, *made, method))
         case, label_of = scene.case_of(volume_node), {}
 
         def prepare():
@@ -92,15 +94,16 @@ class Fills:
 
         def finish(results):
             cohort, geometry = self._session.cohort(), scene.geometry_of(volume_node)
-            labels = read_labels(cohort.fill_path(case), geometry)
+            yield from importing("SimpleITK")
             yield Progress(1.0, _("showing the fill"))
-            confidence = read_percent(cohort.fill_confidence_path(case), geometry)
+            labels = yield from reading_labels(cohort.fill_path(case), geometry)
+            confidence = yield from reading_percent(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
-            yield None
             values = label_of | values_of(results[0])
             others = [name for name in (run, *earlier) if name]
             how = f"{method} with {', '.join(others)}" if others else method
-            return _new_fill(volume_node, segmentation, labels, confidence, values, report, origin, how)
+            made = labels, confidence, values, report, origin
+            return (yield from _showing_fill(volume_node, segmentation, *made, how))
 
         return self._session.do("fill", prepare(), finish, waiting)
 
@@ -127,9 +130,12 @@ def report_of(result_node) -> FillReport:
     return parse_json(text, FillReport, _("the report of '{name}'").format(name=result_node.GetName()))
 
 
-def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin, method: str):
-    node = new_result(volume_node, segmentation_node, scene.FILL, labels, values, origin)
+def _showing_fill(
+    volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin, method: str
+) -> Generator[None, None, Any]:
+    """The node of a new fill, made in pieces; see `showing_result`."""
+    made = labels, values, origin, confidence
+    node = yield from showing_result(volume_node, segmentation_node, scene.FILL, *made)
     scene.set_method(node, method)
-    scene.new_confidence(node, volume_node, confidence)
     store_report(node, report)
     return node

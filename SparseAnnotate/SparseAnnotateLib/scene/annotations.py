@@ -20,9 +20,10 @@ from ..core.slab_writing import written_in_slabs
 from .channel_volumes import channel_image_of, channel_names, channels_stamp, further_channels
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import ledger_text, store_ledger, stored_ledger
+from .node_stamps import voxel_stamp
 from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
-from .segment_editing import voxel_stamp
-from .segmentation_nodes import geometry_problem, labels_of, segment_ids, segment_names
+from .segmentation_layers import segment_ids
+from .segmentation_nodes import geometry_problem, labels_of, segment_names
 from .sequence_frames import Frame, frame_of
 from .undecided_store import undecided_of
 from .volume_nodes import geometry_of, require_scalar_volume
