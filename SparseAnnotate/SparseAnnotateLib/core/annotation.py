@@ -15,6 +15,7 @@ from .ledger import Ledger, SliceState
 from .messages import _
 from .planes import Plane, slice_layer
 from .unknown_structures import UnknownStructures
+from .voxel_boxes import Box
 
 
 def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
@@ -24,6 +25,25 @@ def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
         for index in ledger.indices(plane):
             mask[slice_layer(plane.array_axis(geometry), index)] = True
     return mask
+
+
+class DecidedSlices:
+    """`on_decided_slices` of parts of a volume, made when it is asked for: a mask of a large volume takes long to make.
+
+    Args:
+        ledger, geometry: as there.
+    """
+
+    def __init__(self, ledger: Ledger, geometry: VolumeGeometry):
+        self._indices = {plane.array_axis(geometry): ledger.indices(plane) for plane in Plane}
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        """bool, of the shape of a box of the volume."""
+        mask = np.zeros([side.stop - side.start for side in box], dtype=bool)
+        for axis, indices in self._indices.items():
+            inside = [index - box[axis].start for index in indices if box[axis].start <= index < box[axis].stop]
+            np.moveaxis(mask, axis, 0)[inside] = True
+        return mask
 
 
 @dataclass(frozen=True, eq=False)

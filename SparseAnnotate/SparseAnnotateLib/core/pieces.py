@@ -9,7 +9,7 @@ import numpy as np
 
 from .voxel_boxes import Box
 
-PIECE_BYTES = 1 << 23  # a few milliseconds of copying
+PIECE_BYTES = 1 << 22  # a few milliseconds of work
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import scene
-from ..core import Progress
+from ..core import Progress, SparseAnnotation
 from ..core.messages import _
 from ..core.pieces import result_of
 from ..core.slab_reading import reading_labels, reading_percent
@@ -53,14 +53,10 @@ class Fills:
         earlier: tuple[str, ...] = (),
     ):
         """Fill between the drawn slices, as a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
-        segmentation = scene.annotated_segmentation(volume_node)
-        annotation = scene.annotation_of(volume_node, segmentation)
-        annotation.require_labels(volume_node.GetName())
-        drawn = annotation.label_values()
-        own = scene.label_values(segmentation)
-        origin = scene.origin_now(volume_node, annotation, {value: name for name, value in own.items()})
+        drawing = _Drawing(volume_node)
         if waiting.for_completion and not run and not earlier and not runs_in_worker(method):
-            values = {name: value for name, value in own.items() if value in drawn}
+            annotation = result_of(drawing.reading())
+            values = {name: value for name, value in drawing.own.items() if value in drawing.drawn}
             names = {value: name for name, value in values.items()}
             # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
             key = (volume_node.GetID(), method, beyond, scene.image_stamp(volume_node))
@@ -74,14 +70,15 @@ class Fills:
             )
             self._last = {key: done}  # only one, because of its memory
             report = FillReport(done.summary, done.warnings)
-            made = done.fill.labels, done.fill.confidence, values, report, origin
-            return result_of(_showing_fill(volume_node, segmentation, *made, method))
+            made = done.fill.labels, done.fill.confidence, values, report, drawing.origin
+            return result_of(_showing_fill(volume_node, drawing.node, *made, method))
         case, label_of = scene.case_of(volume_node), {}
 
         def prepare():
+            yield from drawing.reading()
             stored = yield from self._export.labels([volume_node])
             # Segments that are on none of the drawn slices do not belong to the fill.
-            label_of.update({name: value for name, value in stored.items() if own.get(name) in drawn})
+            label_of.update({name: value for name, value in stored.items() if drawing.own.get(name) in drawing.drawn})
             return {
                 "cohort": str(self._session.cohort_folder),
                 "cases": [case],
@@ -102,14 +99,42 @@ class Fills:
             values = label_of | values_of(results[0])
             others = [name for name in (run, *earlier) if name]
             how = f"{method} with {', '.join(others)}" if others else method
-            made = labels, confidence, values, report, origin
-            return (yield from _showing_fill(volume_node, segmentation, *made, how))
+            made = labels, confidence, values, report, drawing.origin
+            return (yield from _showing_fill(volume_node, drawing.node, *made, how))
 
         return self._session.do("fill", prepare(), finish, waiting)
 
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         self._last.clear()
+
+
+class _Drawing:
+    """What a fill is made from.
+
+    Attributes:
+        node: the segmentation that is drawn in. own: label value of each of its segments' names.
+        drawn: the values that occur on drawn slices. origin: see `scene.origin_now`.
+    """
+
+    def __init__(self, volume_node):
+        self._volume, self.node = volume_node, scene.annotated_segmentation(volume_node)
+        self.own: dict[str, int] = {}
+        self.drawn: list[int] = []
+        self.origin: scene.ResultOrigin | None = None
+
+    def reading(self) -> Generator[None, None, SparseAnnotation]:
+        """Read it, in pieces. Raises BadInputError when nothing has been drawn, or what was drawn cannot be used."""
+        annotation = scene.annotation_of(self._volume, self.node)
+        self.own = scene.label_values(self.node)
+        yield
+        annotation.require_labels(self._volume.GetName())
+        self.drawn = annotation.label_values()
+        yield
+        names = {value: name for name, value in self.own.items()}
+        self.origin = scene.origin_now(self._volume, annotation, names)
+        yield
+        return annotation
 
 
 def values_of(row: Mapping[str, Any]) -> dict[str, int]:

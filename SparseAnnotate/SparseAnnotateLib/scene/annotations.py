@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
-from ..core.annotation import on_decided_slices
+from ..core.annotation import DecidedSlices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
@@ -173,7 +173,7 @@ def annotation_of(
     ledger.check_fits(geometry, _("The ledger of '{segmentation}'").format(segmentation=segmentation_node.GetName()))
     values = values or label_values(segmentation_node)
     # Only decided slices are used, so overlaps elsewhere do not matter.
-    where = on_decided_slices(ledger, geometry)
+    where = DecidedSlices(ledger, geometry)
     counting = _where_decided(ledger, geometry, values)
     labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
     names = {value: name for name, value in values.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from vtk.util import numpy_support
 
 from ..core import BadInputError
+from ..core.annotation import DecidedSlices
 from ..core.messages import _, counted, joined
 from ..core.voxel_boxes import Box, along_axes
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
@@ -154,7 +155,7 @@ def labels_of(
     volume_node,
     values: dict[str, int],
     winners: Sequence[str] | None = None,
-    where: np.ndarray | None = None,
+    where: np.ndarray | DecidedSlices | None = None,
     region: Box | None = None,
     counting: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
 ) -> np.ndarray:
@@ -164,8 +165,8 @@ def labels_of(
         values: label value of each segment name; segments that are not named are left out.
         winners: names of segments in order of priority, which decides where segments overlap. Without them an
             overlap is an error.
-        where: (K, J, I) bool; overlaps elsewhere are not an error, and labels there have no meaning. Everywhere by
-            default.
+        where: (K, J, I) bool, or what gives it for parts; overlaps elsewhere are not an error, and labels there have
+            no meaning. Everywhere by default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
         counting: for some segments, the slices on which they count, as array axis to indices; only without `region`.
@@ -219,7 +220,7 @@ def _enter_layers(
     volume_node,
     values: Mapping[str, int],
     region: Box,
-    where: np.ndarray | None,
+    where: np.ndarray | DecidedSlices | None,
 ) -> bool:
     """Enter the labels of segments layer by layer; False, with labels of no meaning, when segments overlap.
 
@@ -239,16 +240,17 @@ def _enter_layers(
             continue
         inner, box = common
         part, target = array[inner], labels[box]
-        wanted = where[box] if where is not None else None
         for index in range(len(part)):  # at once, it would take much more memory
-            if wanted is not None and not wanted[index].any():
+            place = slice(box[0].start + index, box[0].start + index + 1)
+            wanted = where[place, box[1], box[2]][0] if where is not None else None
+            if wanted is not None and not wanted.any():
                 continue
             shown = label_of[part[index]]
             if not number:
                 target[index] = shown
                 continue
             clash = (target[index] > 0) & (shown > 0)
-            if (clash & wanted[index] if wanted is not None else clash).any():
+            if (clash & wanted if wanted is not None else clash).any():
                 return False
             np.copyto(target[index], shown, where=shown > 0, casting="unsafe")
     return True
