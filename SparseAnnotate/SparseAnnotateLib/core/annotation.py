@@ -16,6 +16,7 @@ from .messages import _
 from .planes import Plane, slice_layer
 from .unknown_structures import UnknownStructures
 from .voxel_boxes import Box
+from .voxel_values import values_in
 
 
 def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
@@ -282,7 +283,7 @@ class SparseAnnotation:
         found: set[int] = set(self.labels[np.unravel_index(self._corrected, self.labels.shape)].tolist())
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
-                found.update(np.unique(self.labels[slice_layer(axis, index)]).tolist())
+                found.update(values_in(self.labels[slice_layer(axis, index)]))
         return sorted(found - {0})
 
     def density(self) -> float:

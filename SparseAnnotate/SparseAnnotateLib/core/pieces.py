@@ -9,7 +9,7 @@ import numpy as np
 
 from .voxel_boxes import Box
 
-PIECE_BYTES = 1 << 22  # a few milliseconds of work
+PIECE_BYTES = 1 << 20  # some ten milliseconds of work, even where each voxel is looked at several times
 
 Result = TypeVar("Result")
 

@@ -16,6 +16,7 @@ from vtk.util import numpy_support
 
 from ..core.pieces import finding_box, slabs
 from ..core.voxel_boxes import Box, along_axes, bounding_box
+from ..core.voxel_values import values_in
 from .node_stamps import voxel_stamp
 from .segment_regions import whole_region
 from .segment_representations import has_only_labelmaps, other_representation
@@ -219,7 +220,7 @@ def comparing_labels(
                 inside = [index - first for index in indices if first <= index < stop]
                 np.moveaxis(is_other, axis, 0)[inside] = False
             if is_other.any():
-                found = {*np.unique(now[is_other]).tolist(), *np.unique(wanted[is_other]).tolist()}
+                found = {*values_in(now[is_other]), *values_in(wanted[is_other])}
                 differing |= {name for name in names if values[name] in found}
         yield
     return differing

@@ -10,6 +10,7 @@ from SparseAnnotateLib.core.images import read_labels, read_percent, write_image
 from SparseAnnotateLib.core.pieces import finding_box, result_of, slabs
 from SparseAnnotateLib.core.slab_reading import reading_labels, reading_percent
 from SparseAnnotateLib.core.voxel_boxes import bounding_box
+from SparseAnnotateLib.core.voxel_values import values_in
 
 SHAPE = (7, 5, 6)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.diag([-1.0, 1.0, 2.0, 1.0]))
@@ -108,3 +109,10 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, labels
     newer = np.roll(labels, 1, axis=0)
     write_image(path, newer, GEOMETRY)
     np.testing.assert_array_equal(result_of(steps), newer)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_values_of_an_array_are_those_of_unique(labels, dtype):
+    array = labels.astype(dtype) * (1 if dtype is np.uint8 else 300)
+    for part in (array, array[::-1, ::2], array[:0], np.zeros_like(array)):
+        assert values_in(part) == np.unique(part).tolist()
