@@ -334,7 +334,9 @@ def exporting_case(
         ledger = stored_ledger(segmentation_node, volume_node)
         drawn = f"{stamp}|{segmentation_node.GetID()}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
-            yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
+            annotation = annotation_of(volume_node, segmentation_node, values)
+            yield 0.0
+            yield from cohort.saving_annotation(name, annotation)
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
         found = corrections_of(segmentation_node, volume_node, values or label_values(segmentation_node))
         _export_corrections(cohort, volume_node, found, knows_of_corrections(segmentation_node))
