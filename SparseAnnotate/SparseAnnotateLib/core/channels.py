@@ -12,7 +12,7 @@ from .decathlon import case_name
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .images import read_geometry
-from .messages import _
+from .messages import _, listed
 
 MOST_CHANNELS = 8
 _SEPARATORS = "_-. "
@@ -94,9 +94,41 @@ def grouped_by_channel(paths: Sequence[str], endings: Mapping[str, str]) -> dict
     return found
 
 
+def volume_of_channel(own: str, own_channel: str, channel: str, others: Sequence[str]) -> str | None:
+    """The name among `others` that looks like another channel of an image; None where none does, or several do.
+
+    It contains the name of the channel, and is otherwise the same: of 'p1_FLAIR' the channel T1 is 'p1_T1', and of 'p1'
+    it is 'p1 t1'. Upper and lower case, and what separates words, do not count.
+
+    Args:
+        own: the name of the image. own_channel: the name of its channel, '' if it has none.
+    """
+    wanted = {_words(own), _words(own, own_channel)}
+    found = [name for name in others if channel.casefold() in name.casefold() and _words(name, channel) in wanted]
+    return found[0] if channel and len(found) == 1 else None
+
+
+def _words(name: str, left_out: str = "") -> tuple[str, ...]:
+    """The words of a name in lower case; without what is left out, where it stands last."""
+    before, _found, after = name.casefold().rpartition(left_out.casefold()) if left_out else (name.casefold(), "", "")
+    text = "".join(" " if character in _SEPARATORS else character for character in f"{before} {after}")
+    return tuple(text.split())
+
+
 def missing_channels(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """The channels that are wanted, and not among the names; upper and lower case count."""
     return [name for name in wanted if name not in names]
+
+
+def fill_without_channels(case: str, missing: Sequence[str]) -> list[str]:
+    """A sentence for the user of a fill on the channels that a case lacks, if it lacks some."""
+    if not missing:
+        return []
+    return [
+        _("'{case}' has no image of {channels}, so the fill does not use it.").format(
+            case=case, channels=listed([f"'{channel}'" for channel in missing], MOST_CHANNELS)
+        )
+    ]
 
 
 def require_grid_of_channel(path: str | Path, geometry: VolumeGeometry) -> None:

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError
 from ..core.messages import counted
+from .channel_rows import ChannelRows
 from .cohort_cases import CohortCases
 from .session import PanelSession
 from .step import Step
@@ -36,6 +37,7 @@ class DataStep(Step):
         self.problem: str | None = None
         self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed, self._show_volume)
         self.cases = CohortCases(session, on_opened)
+        self.channels = ChannelRows(session)
         self._stop_watching_names = lambda: None
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
@@ -75,12 +77,15 @@ class DataStep(Step):
         session = self.session
         volumes = self.logic.panel.volumes()
         known, self._known = self._known, {node.GetID() for node in volumes}
-        if self._watched != self._known:
-            self._watch_names(volumes)
+        watched = [*volumes, *(node for volume in volumes for node in self.logic.channels(volume).values())]
+        if self._watched != {node.GetID() for node in watched}:
+            self._watch_names(watched)
+        self._leave_out_channels()
         if session.volume is None and not self._known <= known:
             self.connect()
-        self.list.show(volumes, session.volumes, session.volume)
+        self.list.show(volumes, session.volumes, session.volume, [self._channels_in_words(node) for node in volumes])
         session.attempt(self.cases.refresh, keep_message=True)
+        session.attempt(self.channels.refresh, keep_message=True)
         for button in (self.ui.allVolumesButton, self.ui.noVolumesButton):
             session.enable(button, None if volumes else _("No volume is loaded."))
         why = session.why_no_volume
@@ -88,6 +93,29 @@ class DataStep(Step):
             session.enable(widget, why)
         session.attempt(self._follow_segmentation, keep_message=True)
         self._show_geometry()
+
+    def _leave_out_channels(self) -> None:
+        """A checked volume that has become a further channel of another is no case any more."""
+        parameters, session = self.session.parameters, self.session
+        case_of = {
+            node.GetID(): self.logic.panel.channels.case_of(node)
+            for node in session.volumes
+            if node.GetID() not in self._known
+        }
+        if any(case_of.values()):
+            cases = [case_of.get(node.GetID()) or node for node in session.volumes]
+            active = case_of.get(session.volume.GetID()) if session.volume is not None else None
+            parameters.volumes = list(dict.fromkeys(cases))
+            if active is not None:
+                parameters.volume = active
+
+    def _channels_in_words(self, volume) -> str:
+        """The channels of a volume in a few words, '' for a case by itself."""
+        text = " + ".join(self.logic.channels(volume))
+        missing = self.logic.panel.channels.missing(volume)
+        if missing:
+            text = _("{channels}, without {missing}").format(channels=text, missing=", ".join(missing))
+        return text
 
     def _follow_segmentation(self) -> None:
         """Select the segmentation of the volume, or the one that was refused."""

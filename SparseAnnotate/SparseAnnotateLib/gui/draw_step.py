@@ -14,6 +14,7 @@ from .drawing_clock import DrawingClock
 from .learning_mode import LearningMode
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
+from .shown_channel import ShownChannel
 from .step import Step
 from .structure_menu import StructureMenu
 from .words import translated
@@ -29,6 +30,7 @@ class DrawStep(Step):
         self._corrected: Any = None
         self.table = WorklistTable(self.ui.worklistTable, lambda item: session.attempt(lambda: self._go_to(item), True))
         self.marked_for = StructureMenu(session, self.ui.markedForButton)
+        self.shown_channel = ShownChannel(session)
         self.clock = DrawingClock()
         self._here = None
         self._mark_before = 0
@@ -131,6 +133,7 @@ class DrawStep(Step):
         session.attempt(self._show_editor, keep_message=True)
         session.attempt(self._show_effort, keep_message=True)
         session.attempt(self.show_markers, keep_message=True)
+        session.attempt(self.shown_channel.refresh, keep_message=True)
         self.marked_for.offer(self.logic.panel.structures(session.volume))
         has_items = bool(self.table.items)
         why_none = None if has_items else _("Recommend slices first.")

@@ -15,6 +15,7 @@ KEYS = {
     "drawnButton": "D",
     "emptyButton": "E",
     "startButton": "C",
+    "nextChannelButton": "X",
 }
 """Buttons and their keys. None is used by the Segment Editor (q w z y i, space, digits, arrows, Esc) or the slice
 views (f b v g r t o s)."""

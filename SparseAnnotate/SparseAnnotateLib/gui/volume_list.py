@@ -20,20 +20,23 @@ class VolumeList:
     def __init__(self, widget, filter_edit, on_changed: Callable[[], None], on_clicked: Callable[[], None]):
         self._widget, self._filter, self._on_changed = widget, filter_edit, on_changed
         self._nodes: list = []
-        self._shown: list[tuple[str, str]] = []
+        self._shown: list[tuple[str, str, str]] = []
         widget.connect("itemChanged(QListWidgetItem*)", lambda _item: on_changed())
         widget.connect("currentRowChanged(int)", lambda _row: on_changed())
         widget.connect("itemClicked(QListWidgetItem*)", lambda _item: on_clicked())
         filter_edit.connect("textChanged(QString)", lambda _text: self._hide_others())
 
-    def show(self, nodes: Sequence, checked: Sequence, chosen) -> None:
-        """Show these volumes; `checked` are checked, `chosen` (or None) is the active one."""
+    def show(self, nodes: Sequence, checked: Sequence, chosen, channels: Sequence[str]) -> None:
+        """Show these volumes; `checked` are checked, `chosen` (or None) is the active one.
+
+        `channels` are those of each volume in a few words, '' for a case by itself.
+        """
         with self._unnoticed():
-            wanted = [(node.GetID(), node.GetName()) for node in nodes]
+            wanted = [(node.GetID(), node.GetName(), text) for node, text in zip(nodes, channels, strict=True)]
             if wanted != self._shown:
                 self._fill(nodes, wanted)
             ids = {node.GetID() for node in checked}
-            for row, (node_id, _name) in enumerate(self._shown):
+            for row, (node_id, _name, _channels) in enumerate(self._shown):
                 state = qt.Qt.Checked if node_id in ids else qt.Qt.Unchecked
                 item = self._widget.item(row)
                 if item.checkState() != state:
@@ -69,28 +72,27 @@ class VolumeList:
         row = self._widget.currentRow
         return self._nodes[row] if 0 <= row < len(self._nodes) else None
 
-    def _fill(self, nodes: Sequence, wanted: list[tuple[str, str]]) -> None:
+    def _fill(self, nodes: Sequence, wanted: list[tuple[str, str, str]]) -> None:
         self._nodes, self._shown = list(nodes), wanted
         self._widget.clear()
         # Created by the list itself, because Python might delete items that it has created.
-        self._widget.addItems([node.GetName() for node in nodes])
-        for row, node in enumerate(nodes):
+        self._widget.addItems([f"{name} ({text})" if text else name for _node_id, name, text in wanted])
+        for row, (node, (_node_id, name, text)) in enumerate(zip(nodes, wanted, strict=True)):
             item = self._widget.item(row)
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Unchecked)
             shape = " x ".join(str(n) for n in node.GetImageData().GetDimensions())
-            item.setToolTip(
-                _("{name}: {shape} voxels. The checked volumes form the cohort.").format(
-                    name=node.GetName(), shape=shape
-                )
-            )
+            tooltip = _("{name}: {shape} voxels. The checked volumes form the cohort.").format(name=name, shape=shape)
+            if text:
+                tooltip += " " + _("Channels: {channels}.").format(channels=text)
+            item.setToolTip(tooltip)
         self._hide_others()
 
     def _hide_others(self) -> None:
         wanted = self._filter.text.strip().lower()
-        for row, (_node_id, name) in enumerate(self._shown):
+        for row, (_node_id, name, _channels) in enumerate(self._shown):
             self._widget.item(row).setHidden(bool(wanted) and wanted not in name.lower())
 
     def _row_of(self, node) -> int:
         node_id = node.GetID() if node is not None else None
-        return next((row for row, (shown, _name) in enumerate(self._shown) if shown == node_id), -1)
+        return next((row for row, (shown, *_) in enumerate(self._shown) if shown == node_id), -1)

@@ -27,6 +27,7 @@ from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
 from ..selection import AnnotationPlan, Budget, FeatureSettings, Per, PlanSettings, Scope, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
+from .case_channels import CaseChannels
 from .cohort_export import CohortExport
 from .correcting import Correcting, CorrectionReport
 from .dicom_export import export_segmentation
@@ -72,6 +73,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._opened = OpenedCohort(self.session, self._export)
         self._sources = SourcesOfVoxels(self.session)
         self._environment = Environment(self.session)
+        self._channels = CaseChannels(self.session)
         self._exchange = Exchange(self.session, self._export)
         self.panel = PanelLogic(
             self.session,
@@ -85,6 +87,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             self._sources,
             Measuring(self.session),
             self._environment,
+            self._channels,
         )
 
     # --- the cohort folder and the worker -------------------------------------------------------------------------
@@ -331,20 +334,19 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     # --- channels -------------------------------------------------------------------------------------------------
 
-    def setChannels(self, volumeNode, channels: dict[str, Any]) -> list[str]:
+    def setChannels(self, volumeNode, channels: dict[str, Any], names: Sequence[str] = ()) -> list[str]:
         """Make several volumes one case, for example {"FLAIR": volumeNode, "T1": otherNode}; returns what to know.
 
         The first one is `volumeNode`, in which slices are drawn. All must show the same patient in the same position; a
         volume on another grid is resampled to the first one's, as a new volume, and a sentence says so. Fills and
-        models then see all channels. All cases of a cohort folder have the same channels; they may be missing in some.
-        With {"FLAIR": volumeNode} alone the case lacks the others; with {} the volume is a case without channels again.
+        models then see all channels. All cases of a cohort folder have the same channels in the same order; if this
+        case lacks some, `names` are those of all. With {} the volume is a case without channels again.
         """
-        return scene.set_channels(volumeNode, channels)
+        return self._channels.set(volumeNode, channels, names)
 
     def channels(self, volumeNode) -> dict[str, Any]:
         """The volumes of a case's channels by name, the one that is drawn in first; none without channels."""
-        names = scene.channel_names(volumeNode)
-        return {names[0]: volumeNode, **scene.further_channels(volumeNode)} if names else {}
+        return self._channels.of(volumeNode)
 
     # --- drawing --------------------------------------------------------------------------------------------------
 

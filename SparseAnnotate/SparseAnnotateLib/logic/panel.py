@@ -16,6 +16,7 @@ from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
+from .case_channels import CaseChannels
 from .correcting import Correcting, CorrectionReport
 from .environment import Environment
 from .live_learning import LiveLearning
@@ -30,7 +31,11 @@ from .undoable_changes import UndoableChanges
 
 
 class PanelLogic:
-    """Created by `ConsoleLogic`, as its attribute `panel`."""
+    """Created by `ConsoleLogic`, as its attribute `panel`.
+
+    Attributes:
+        channels: several volumes as one case.
+    """
 
     def __init__(
         self,
@@ -45,12 +50,14 @@ class PanelLogic:
         sources: SourcesOfVoxels,
         measuring: Measuring,
         environment: Environment,
+        channels: CaseChannels,
     ):
         self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
         self._modelling, self._learning, self._measuring = modelling, learning, measuring
         self._opened, self._sources = opened, sources
         self._environment = environment
+        self.channels = channels
 
     # --- the worker -----------------------------------------------------------------------------------------------
 
@@ -90,7 +97,7 @@ class PanelLogic:
     def volumes(self) -> list:
         """Volumes of the scene that can be drawn on; excludes the confidences of results."""
         found = [node for node in scene.volumes_of_scene() if not scene.is_confidence(node)]
-        further = {channel.GetID() for node in found for channel in scene.further_channels(node).values()}
+        further = scene.cases_of_channels()
         return [node for node in found if node.GetID() not in further]
 
     def show_volume(self, volume_node) -> None:

@@ -17,7 +17,16 @@ from .annotations import (
     written_mark,
 )
 from .changed_labels import changed_part
-from .channel_volumes import channel_images_of, channel_names, further_channels, is_further_channel, set_channels
+from .channel_volumes import (
+    case_of_channel,
+    cases_of_channels,
+    channel_images_of,
+    channel_names,
+    further_channels,
+    is_further_channel,
+    missing_channels_of,
+    set_channels,
+)
 from .confidence import (
     confidence_of,
     confidence_of_image,
@@ -98,7 +107,9 @@ from .segments_alike import add_segments_like
 from .slice_markers import hide_markers, place_markers, show_markers
 from .slice_views import (
     jump_to_slice,
+    show_channel,
     show_volume,
+    shown_channel,
     slice_shown,
     slice_view_for,
     volumes_shown,
@@ -128,6 +139,8 @@ __all__ = [
     "apply_labels",
     "brush_for_correcting",
     "case_of",
+    "case_of_channel",
+    "cases_of_channels",
     "changed_part",
     "channel_images_of",
     "channel_names",
@@ -181,6 +194,7 @@ __all__ = [
     "mark_empty",
     "mark_slice",
     "marked_slice_count",
+    "missing_channels_of",
     "names_to_add",
     "new_confidence",
     "new_figures_table",
@@ -212,6 +226,7 @@ __all__ = [
     "set_channels",
     "set_made_by",
     "set_method",
+    "show_channel",
     "show_corrections",
     "show_curves",
     "show_markers",
@@ -219,6 +234,7 @@ __all__ = [
     "show_provenance",
     "show_volume",
     "showing_confidence",
+    "shown_channel",
     "shown_provenance",
     "slice_masks",
     "slice_shown",

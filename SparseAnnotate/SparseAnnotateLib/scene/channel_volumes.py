@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import slicer
 
 from ..core import BadInputError
-from ..core.channels import MOST_CHANNELS, check_channels, on_grid_of_channels, resampled_to_channel
+from ..core.channels import (
+    MOST_CHANNELS,
+    check_channels,
+    missing_channels,
+    on_grid_of_channels,
+    resampled_to_channel,
+)
 from ..core.messages import _
 from ..core.strict_json import to_text
 from .image_checksum import image_checksum
+from .opened_case import opened_case
 from .volume_nodes import geometry_of, image_of, require_scalar_volume, volumes_of_scene, vtk_matrix, world_geometry_of
 
 _NAMES_ATTRIBUTE = "SparseAnnotate.Channels"
@@ -37,12 +44,27 @@ def further_channels(volume_node) -> dict[str, Any]:
     return {name: node for name, node in zip(names, nodes, strict=True) if node is not None}
 
 
+def missing_channels_of(volume_node) -> list[str]:
+    """The names of the further channels that a volume's case lacks."""
+    return missing_channels(tuple(further_channels(volume_node)), channel_names(volume_node)[1:])
+
+
 def is_further_channel(volume_node) -> bool:
     """Whether a volume is a further channel of another one: then it is no case by itself."""
-    return any(volume_node in further_channels(node).values() for node in volumes_of_scene() if node is not volume_node)
+    return case_of_channel(volume_node) is not None
 
 
-def set_channels(volume_node, channels: Mapping[str, Any]) -> list[str]:
+def case_of_channel(volume_node):
+    """The volume of which this one is a further channel; None if it is not one."""
+    return cases_of_channels().get(volume_node.GetID())
+
+
+def cases_of_channels() -> dict[str, Any]:
+    """The volume that is drawn on, by the node ID of each of its further channels, for all of the scene."""
+    return {node.GetID(): case for case in volumes_of_scene() for node in further_channels(case).values()}
+
+
+def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
     """Make volumes the channels of one case; returns sentences on those that were resampled.
 
     A channel on another grid is resampled once to the first one's grid by linear interpolation, as a new volume.
@@ -51,25 +73,89 @@ def set_channels(volume_node, channels: Mapping[str, Any]) -> list[str]:
         volume_node: the volume that is drawn on.
         channels: name to volume; the first one is `volume_node`. Only that one for a case that lacks all others; none
             for a case of a single image without channels.
+        names: of all channels in their order, when the case lacks some of them; by default those of `channels`.
 
     Raises BadInputError when names or volumes cannot be used; then nothing has been changed.
     """
-    names = check_channels(tuple(channels))
-    nodes = list(channels.values())
-    if not nodes:
+    given = dict(zip(check_channels(tuple(channels)), channels.values(), strict=True))
+    names = check_channels(tuple(names or channels))
+    _require_unopened(volume_node)
+    if not given:
         _forget(volume_node)
         return []
-    if nodes[0] is not volume_node:
+    _require_volumes(volume_node, given, names)
+    on_grid: list[Any] = []
+    notes: list[str] = []
+    try:
+        for name in names[1:]:
+            node = given.get(name)
+            on_grid.append(_on_grid(volume_node, name, node) if node is not None else None)
+    except BadInputError:
+        for node in on_grid:
+            if node is not None and node not in given.values():
+                slicer.mrmlScene.RemoveNode(node)
+        raise
+    for name, made in zip(names[1:], on_grid, strict=True):
+        if made is not given.get(name):
+            notes.append(
+                _("'{volume}' was resampled to the grid of '{first}', as '{made}'.").format(
+                    volume=given[name].GetName(), first=volume_node.GetName(), made=made.GetName()
+                )
+            )
+    _forget(volume_node)
+    # A role for each: of several references in one role, those after a removed one would move up.
+    for place, made in enumerate(on_grid):
+        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", made.GetID() if made is not None else None)
+    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
+    volume_node.SetAttribute(_NAMES_ATTRIBUTE, to_text(list(names)))
+    return notes
+
+
+def _require_unopened(volume_node) -> None:
+    """Raise BadInputError for a volume that was opened from a cohort folder."""
+    if opened_case(volume_node) is not None:
+        raise BadInputError(
+            _(
+                "'{volume}' was opened from a cohort folder, which has its channels. To change them, make a new cohort "
+                "of the images with 'sparse-annotate create --channels'."
+            ).format(volume=volume_node.GetName())
+        )
+
+
+def _require_volumes(volume_node, channels: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise BadInputError when these volumes cannot be the channels of one case."""
+    nodes = list(channels.values())
+    if nodes[0] is not volume_node or names[0] != next(iter(channels)):
         raise BadInputError(
             _("The first channel must be the volume that is drawn on, '{volume}'.").format(volume=volume_node.GetName())
+        )
+    unknown = [name for name in channels if name not in names]
+    if unknown:
+        raise BadInputError(
+            _("The channel '{name}' is not one of the names ({names}).").format(name=unknown[0], names=", ".join(names))
         )
     for place, node in enumerate(nodes):
         require_scalar_volume(node)
         if node in nodes[:place]:
             raise BadInputError(_("The volume '{volume}' is given for two channels.").format(volume=node.GetName()))
-        if node is not volume_node and channel_names(node):
+        if node is volume_node:
+            continue
+        if channel_names(node):
             raise BadInputError(
                 _("The volume '{volume}' has channels of its own, so it cannot be a channel of '{other}'.").format(
+                    volume=node.GetName(), other=volume_node.GetName()
+                )
+            )
+        other = case_of_channel(node)
+        if other is not None and other is not volume_node:
+            raise BadInputError(
+                _("The volume '{volume}' is a channel of '{first}' already. Choose another one.").format(
+                    volume=node.GetName(), first=other.GetName()
+                )
+            )
+        if opened_case(node) is not None:
+            raise BadInputError(
+                _("'{volume}' is a case of a cohort folder by itself, so it cannot be a channel of '{other}'.").format(
                     volume=node.GetName(), other=volume_node.GetName()
                 )
             )
@@ -79,24 +165,6 @@ def set_channels(volume_node, channels: Mapping[str, Any]) -> list[str]:
                 volume=volume_node.GetName()
             )
         )
-    made: list[Any] = []
-    notes: list[str] = []
-    for name, node in zip(names[1:], nodes[1:], strict=True):
-        on_grid = _on_grid(volume_node, name, node)
-        made.append(on_grid)
-        if on_grid is not node:
-            notes.append(
-                _("'{volume}' was resampled to the grid of '{first}', as '{made}'.").format(
-                    volume=node.GetName(), first=volume_node.GetName(), made=on_grid.GetName()
-                )
-            )
-    _forget(volume_node)
-    # A role for each: of several references in one role, those after a removed one would move up.
-    for place, node in enumerate(made):
-        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", node.GetID())
-    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
-    volume_node.SetAttribute(_NAMES_ATTRIBUTE, to_text(list(names)))
-    return notes
 
 
 def _forget(volume_node) -> None:
@@ -125,11 +193,13 @@ def channel_image_of(volume_node, name: str) -> np.ndarray:
 
 
 def channels_stamp(volume_node) -> str:
-    """A text that changes with the voxels and the grids of the further channels; '' without any."""
-    return "|".join(
-        f"{name}={node.GetID()},{node.GetImageData().GetMTime()},{hash(world_geometry_of(node))}"
-        for name, node in further_channels(volume_node).items()
-    )
+    """A text that changes with the names, voxels and grids of the channels; '' for a case by itself."""
+    names, further = channel_names(volume_node), further_channels(volume_node)
+    return "|".join(f"{name}={_stamp(further[name]) if name in further else ''}" for name in names)
+
+
+def _stamp(node) -> str:
+    return f"{node.GetID()},{node.GetImageData().GetMTime()},{hash(world_geometry_of(node))}"
 
 
 def channels_checksum(volume_node) -> str:

@@ -97,7 +97,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
                 _("The case '{case}' has no image of the channel '{channel}'.").format(case=case, channel=channel)
             )
     if cohort.channels:
-        set_channels(nodes.volume, {cohort.channels[0]: nodes.volume, **nodes.channels})
+        set_channels(nodes.volume, {cohort.channels[0]: nodes.volume, **nodes.channels}, cohort.channels)
     in_scene = _with_structures(annotation, tuple(names.values()))
     nodes.drawing = _drawing(nodes.volume, in_scene, names, corrections)
     gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())

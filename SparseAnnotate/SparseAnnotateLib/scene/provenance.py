@@ -12,6 +12,7 @@ from ..core import Provenance
 from ..core.provenance import CORRECTED, DRAWN, PAINTED, filled_by, predicted_by
 from ..core.voxel_boxes import Box
 from .annotations import annotated_segmentation, annotation_of, label_values
+from .channel_volumes import further_channels
 from .last_applied import Part, applied_records
 from .node_stamps import voxel_stamp
 from .results import FILL, made_by, method_of
@@ -102,8 +103,9 @@ def show_provenance(volume_node, provenance: Provenance, stamp: str):
     slicer.util.updateVolumeFromArray(node, provenance.sources)
     node.SetAttribute(_STAMP_ATTRIBUTE, stamp)
     node.GetDisplayNode().SetAndObserveColorNodeID(_color_table(node, provenance).GetID())
+    own = {channel.GetID() for channel in (volume_node, *further_channels(volume_node).values())}
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if composite.GetBackgroundVolumeID() == volume_node.GetID() and composite.GetLabelVolumeID() != node.GetID():
+        if composite.GetBackgroundVolumeID() in own and composite.GetLabelVolumeID() != node.GetID():
             before = f"{composite.GetLabelOpacity()} {composite.GetLabelVolumeID() or ''}"
             composite.SetAttribute(_BEFORE_ATTRIBUTE, before)
             composite.SetLabelVolumeID(node.GetID())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import slicer
@@ -10,10 +11,15 @@ import slicer
 from ..core import BadInputError, Plane
 from ..core.messages import _
 from ..core.planes import slice_centre_ras
+from .channel_volumes import cases_of_channels, channel_names, further_channels
+from .confidence_overlay import overlays_in_views
 from .volume_nodes import geometry_of, matrix_array, world_geometry_of
 
 _ORIENTATIONS = {Plane.AXIAL: "Axial", Plane.CORONAL: "Coronal", Plane.SAGITTAL: "Sagittal"}
 _PARALLEL = 0.999
+_SHOWN_ATTRIBUTE = "SparseAnnotate.ShownChannel"
+_FADED_ATTRIBUTE = "SparseAnnotate.FadedChannel"
+_FADED = 0.5  # opacity
 _VIEWS = {Plane.AXIAL: "Red", Plane.CORONAL: "Green", Plane.SAGITTAL: "Yellow"}
 
 
@@ -59,21 +65,67 @@ def show_volume(volume_node) -> None:
     _fit(changed)
 
 
+def show_channel(volume_node, name: str, faded: str = "") -> None:
+    """Show a channel of a case in all slice views, now and when its slices are gone to.
+
+    Args:
+        name: of the channel in the background. faded: of another one, half transparent over it; '' for none.
+
+    Raises BadInputError when the case has no such channel, or the confidence is shown where `faded` would be.
+    """
+    nodes = _channels(volume_node)
+    for wanted in (name, *([faded] if faded else [])):
+        if wanted not in nodes:
+            raise BadInputError(
+                _("'{volume}' has no image of the channel '{channel}'.").format(
+                    volume=volume_node.GetName(), channel=wanted
+                )
+            )
+    if faded and overlays_in_views():
+        raise BadInputError(
+            _("The slice views show the confidence. Hide it first to fade '{channel}' over the image.").format(
+                channel=faded
+            )
+        )
+    volume_node.SetAttribute(_SHOWN_ATTRIBUTE, name)
+    volume_node.SetAttribute(_FADED_ATTRIBUTE, faded)
+    show_volume(volume_node)
+    own = {node.GetID() for node in nodes.values()}
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if faded or composite.GetForegroundVolumeID() in own:
+            _fade(composite, nodes.get(faded) if faded else None)
+
+
+def shown_channel(volume_node) -> tuple[str, str]:
+    """The name of the channel that is shown of a case, and of the one that is faded over it, '' for none."""
+    nodes = _channels(volume_node)
+    name, faded = (volume_node.GetAttribute(a) or "" for a in (_SHOWN_ATTRIBUTE, _FADED_ATTRIBUTE))
+    if name not in nodes:
+        return next(iter(nodes)), ""
+    return name, faded if faded in nodes else ""
+
+
+def _channels(volume_node) -> dict[str, Any]:
+    """The volumes of a case by the name of their channel; that of a case by itself has the name ''."""
+    return {(channel_names(volume_node) or ("",))[0]: volume_node, **further_channels(volume_node)}
+
+
 def volumes_shown() -> list:
-    """The volumes in the background of the slice views, each once."""
+    """The volumes in the background of the slice views, each once; for a further channel that of its case."""
+    cases = cases_of_channels()
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     found = (slicer.mrmlScene.GetNodeByID(node.GetBackgroundVolumeID() or "") for node in composites)
-    return list(dict.fromkeys(node for node in found if node is not None))
+    return list(dict.fromkeys(cases.get(node.GetID(), node) for node in found if node is not None))
 
 
 def views_showing(volume_node) -> list[str]:
-    """IDs of the slice views in which a volume is visible, in the background or in the foreground."""
-    own = volume_node.GetID()
+    """IDs of the slice views in which a channel of a volume is visible, in the background or in the foreground."""
+    own = {node.GetID() for node in _channels(volume_node).values()}
     names = {
         node.GetLayoutName()
         for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-        if node.GetBackgroundVolumeID() == own
-        or (node.GetForegroundVolumeID() == own and node.GetForegroundOpacity() > 0.0)
+        if node.GetBackgroundVolumeID() in own
+        or (node.GetForegroundVolumeID() in own and node.GetForegroundOpacity() > 0.0)
     }
     return [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() in names]
 
@@ -112,13 +164,33 @@ def _watch(class_name: str, on_changed: Callable[[], None]) -> Callable[[], None
 
 
 def _show_volume(volume_node) -> set[str]:
-    """Set a volume as the background of all slice views; returns the names of those that showed another one."""
+    """Set a volume, or its channel to be shown, as the background of all slice views.
+
+    Returns the names of the views that showed another case.
+    """
+    nodes, (shown, faded) = _channels(volume_node), shown_channel(volume_node)
+    own, others = {node.GetID() for node in nodes.values()}, cases_of_channels()
     changed = set()
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if composite.GetBackgroundVolumeID() != volume_node.GetID():
-            composite.SetBackgroundVolumeID(volume_node.GetID())
-            changed.add(composite.GetLayoutName())
+        before = composite.GetBackgroundVolumeID()
+        if before != nodes[shown].GetID():
+            composite.SetBackgroundVolumeID(nodes[shown].GetID())
+        if before in own:
+            continue
+        changed.add(composite.GetLayoutName())
+        in_front = composite.GetForegroundVolumeID()
+        if faded and not in_front:
+            _fade(composite, nodes[faded])
+        elif in_front in others or in_front in {case.GetID() for case in others.values()}:
+            # That of another patient.
+            _fade(composite, nodes[faded] if faded else None)
     return changed
+
+
+def _fade(composite, node) -> None:
+    """Show a volume half transparent in front of a slice view's background; None: nothing."""
+    composite.SetForegroundVolumeID(node.GetID() if node is not None else None)
+    composite.SetForegroundOpacity(_FADED if node is not None else 0.0)
 
 
 def _fit(names: set[str]) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch
+from ..core.channels import fill_without_channels, missing_channels
 from ..core.images import write_image
-from ..core.messages import _, listed
+from ..core.messages import _
 from ..core.origin import run_fingerprint
 from ..core.registry import Need, imported
 from ..core.structure_values import names_as_facts
@@ -150,7 +151,7 @@ class Answers:
         done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
         if self._is_only_one and isinstance(method, IncrementalInterpolator) and not request.earlier and not problems:
             _last[key] = (done, found or [], problems)
-        missing = _missing_channels(cohort, name)
+        missing = fill_without_channels(name, missing_channels(list(cohort.channel_paths(name)), cohort.channels))
         return Answer(replace(done, warnings=(*missing, *problems, *done.warnings)), annotation, facts)
 
     def _sources(self, name: str, watch: Watch) -> tuple[list[RunSource], list[str]]:
@@ -194,18 +195,6 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
         part = watch.part(number, len(chosen), f"'{name}': ")
         evidence += method.measure(cohort.annotation(name), image, part)
     return pooled(evidence)
-
-
-def _missing_channels(cohort: Cohort, name: str) -> list[str]:
-    """A sentence on the channels that a case lacks, if it lacks some."""
-    missing = [channel for channel in cohort.channels if channel not in cohort.channel_paths(name)]
-    if not missing:
-        return []
-    return [
-        _("'{case}' has no image of {channels}, so the fill does not use it.").format(
-            case=name, channels=listed([f"'{channel}'" for channel in missing], 8)
-        )
-    ]
 
 
 def _image(cohort: Cohort, name: str) -> np.ndarray:

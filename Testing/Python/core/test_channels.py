@@ -14,6 +14,7 @@ from SparseAnnotateLib.core.channels import (
     grouped_by_channel,
     parsed_channels,
     resampled_to_channel,
+    volume_of_channel,
 )
 from SparseAnnotateLib.core.images import channel_count, read_geometry, read_image, write_image
 
@@ -192,3 +193,21 @@ def test_a_channel_is_resampled_linearly():
     far = VolumeGeometry.from_matrix(coarse.shape, coarse.matrix + np.array([[0, 0, 0, 500]] * 3 + [[0] * 4]))
     with pytest.raises(BadInputError, match="lies outside"):
         resampled_to_channel(ramp, far, GEOMETRY)
+
+
+@pytest.mark.parametrize(
+    ("own", "own_channel", "channel", "others", "found"),
+    [
+        ("p1_FLAIR", "FLAIR", "T1", ["p1_T1", "p2_T1", "p1_T1c"], "p1_T1"),
+        ("p1", "FLAIR", "T1", ["p1 t1", "p2 t1"], "p1 t1"),
+        ("t1 study 4: flair", "FLAIR", "T1", ["t1 study 4: t1"], "t1 study 4: t1"),
+        ("p1_FLAIR", "FLAIR", "T1", ["p1_T1", "p1-t1"], None),
+        ("p1_FLAIR", "FLAIR", "T1", ["p1", "p1_T2", "p11_T1"], None),
+        ("p1_FLAIR", "", "T1", ["p1_T1"], None),
+        ("p1", "", "", ["p1"], None),
+    ],
+)
+def test_a_channel_is_guessed_from_names_only_when_nothing_else_could_be_meant(
+    own, own_channel, channel, others, found
+):
+    assert volume_of_channel(own, own_channel, channel, others) == found

@@ -127,6 +127,61 @@ def test_channels_that_cannot_be_are_refused(mrml, logic, volumes):
     assert logic.channels(volume) == {"T1": volume, "FLAIR": other}
 
 
+def test_a_volume_belongs_to_one_case(mrml, logic, volumes):
+    volume, other = volumes
+    second = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "second")
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    assert second in logic.panel.channels.choices(volume)
+    assert logic.panel.channels.choices(second) == []
+    with pytest.raises(BadInputError, match="'shown' is a channel of 'noise' already"):
+        logic.setChannels(second, {"T1": second, "FLAIR": other})
+    assert logic.channels(second) == {}
+    # A volume with drawn slices of its own can be a channel, but they do not count then, which is said.
+    logic.setChannels(volume, {})
+    (note,) = logic.setChannels(other, {"FLAIR": other, "T1": volume})
+    assert note == "Slices were drawn on 'noise' itself. They do not count while it is a channel of 'shown'."
+
+
+def test_nothing_stays_behind_when_one_of_several_channels_cannot_be_used(mrml, logic, volumes):
+    volume, _other = volumes
+    coarse = mrml.util.addVolumeFromArray(SHOWN[::2, ::2, ::2], MATRIX @ np.diag([2.0, 2.0, 2.0, 1.0]), "coarse")
+    far = mrml.util.addVolumeFromArray(SHOWN, MATRIX + np.array([[0, 0, 0, 900]] * 3 + [[0] * 4]), "far")
+    before = logic.panel.volumes()
+    with pytest.raises(BadInputError, match="'far' cannot be a channel of 'noise'"):
+        logic.setChannels(volume, {"T1": volume, "FLAIR": coarse, "T2": far})
+    assert logic.panel.volumes() == before
+
+
+def test_a_case_may_lack_a_channel_that_has_a_name(mrml, logic, volumes):
+    volume, other = volumes
+    with pytest.raises(BadInputError, match="'FLAIR' is not one of the names"):
+        logic.setChannels(volume, {"T1": volume, "FLAIR": other}, ("T1", "T2"))
+    with pytest.raises(BadInputError, match="first channel must be"):
+        logic.setChannels(volume, {"T1": volume, "FLAIR": other}, ("FLAIR", "T1"))
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other}, ("T1", "T2", "FLAIR"))
+    assert logic.channels(volume) == {"T1": volume, "FLAIR": other}
+    assert logic.panel.channels.missing(volume) == ["T2"]
+    # The folder gets the names of all channels: another case may have the one that this one lacks.
+    with pytest.raises(SparseAnnotateError, match="channel 'T2' is missing in 1 case"):
+        logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 3}, preset="quick")
+    assert logic.cohort().channels == ("T1", "T2", "FLAIR")
+    with pytest.raises(CohortError, match="has T1, T2, FLAIR, and the images to add have T1, PET"):
+        logic.setChannels(volume, {"T1": volume, "PET": other})
+    assert logic.panel.channels.missing(volume) == ["T2"]
+
+
+def test_channels_of_an_opened_case_are_those_of_its_folder(mrml, logic, tmp_path):
+    geometry = VolumeGeometry.from_spacing(SHAPE, (2.0, 1.0, 1.0))
+    Cohort.create(tmp_path / "made", "balls", {1: "ball"}).add_case("a", NOISE, geometry)
+    (volume,) = logic.openCohort(tmp_path / "made")
+    other = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "shown")
+    logic.cohortFolder = tmp_path / "another"
+    for case, further in ((volume, other), (other, volume)):
+        with pytest.raises(BadInputError, match="cohort folder"):
+            logic.setChannels(case, {"T1": case, "FLAIR": further})
+    assert logic.channels(volume) == {}
+
+
 def test_a_removed_channel_is_missing_and_not_replaced(mrml, logic, volumes):
     volume, other = volumes
     logic.setChannels(volume, {"T1": volume, "FLAIR": other})
@@ -147,6 +202,7 @@ def test_a_cohort_of_several_channels_is_opened_with_all_of_them(mrml, logic, tm
     assert list(logic.channels(first)) == ["T1", "FLAIR"]
     assert np.array_equal(mrml.util.arrayFromVolume(logic.channels(first)["FLAIR"]), SHOWN)
     assert logic.channels(second) == {"T1": second}
+    assert logic.panel.channels.missing(second) == ["FLAIR"]
     assert "The case 'b' has no image of the channel 'FLAIR'." in logic.openingNotes()
     assert logic.panel.volumes() == [first, second]
     filled(mrml, logic, first)
@@ -162,14 +218,19 @@ def test_a_case_may_lack_a_channel_that_others_have(mrml, logic, volumes):
     third = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")
     logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 2}, preset="quick")
     logic.segment([second], "r")
-    logic.setChannels(third, {"T1": third, "T2": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "t2")})
+    t2 = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "t2")
     with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have T1, T2"):
-        logic.segment([third], "r")
+        logic.setChannels(third, {"T1": third, "T2": t2})
     logic.setChannels(third, {"T1": third})
     with pytest.raises(SparseAnnotateError, match="channel 'FLAIR' is missing in 1 case: 'third"):
         logic.segment([third], "r")
-    logic.setChannels(third, {"FLAIR": third, "T1": logic.channels(second)["FLAIR"]})
     with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have FLAIR, T1"):
+        logic.setChannels(third, {"FLAIR": third, "T1": t2})
+    # The folder may be selected afterwards.
+    folder, logic.cohortFolder = logic.cohortFolder, logic.cohortFolder.with_name("another")
+    logic.setChannels(third, {"T1": third, "T2": t2})
+    logic.cohortFolder = folder
+    with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have T1, T2"):
         logic.segment([third], "r")
     assert len(logic.cohort().cases) == 3
 

@@ -103,7 +103,12 @@ def test_every_control_has_a_tooltip_and_says_why_it_cannot_be_used(panel):
         QtWidgets.QListWidget,
         QtWidgets.QLineEdit,
     )
-    for group in (panel.ui.moreChoicesGroup, panel.ui.advancedTrainingGroup, panel.ui.advancedRunGroup):
+    for group in (
+        panel.ui.channelsGroup,
+        panel.ui.moreChoicesGroup,
+        panel.ui.advancedTrainingGroup,
+        panel.ui.advancedRunGroup,
+    ):
         group.collapsed = False
     controls = {name: c for name, c in vars(panel.ui).items() if isinstance(c, kinds) and not name.endswith("Section")}
     assert len(controls) > 50

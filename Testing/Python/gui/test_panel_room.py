@@ -60,12 +60,20 @@ def test_a_column_of_360_pixels_is_enough_whatever_is_open(panel, window):
     volume = panel.add_ball(LONG)
     panel.recommend()
     panel.add_segment(volume)
+    second = panel.add_ball(LONG)
+    panel.logic.setChannels(volume, {LONG: volume, "T1": second})
+    panel.idle()
     for name in ("resultLabel", "planLabel", "messageLabel", "offerLabel"):
         getattr(panel.ui, name).text = LONG
         getattr(panel.ui, name).visible = True
     panel.ui.offerFrame.visible = panel.ui.geometryFrame.visible = panel.ui.jobFrame.visible = True
     panel.ui.geometryLabel.text = panel.ui.jobLabel.text = LONG
-    for group in (panel.ui.moreChoicesGroup, panel.ui.advancedTrainingGroup, panel.ui.advancedRunGroup):
+    for group in (
+        panel.ui.channelsGroup,
+        panel.ui.moreChoicesGroup,
+        panel.ui.advancedTrainingGroup,
+        panel.ui.advancedRunGroup,
+    ):
         group.collapsed = False
     panel.ui.strategySelector.setCurrentText("Uncertainty")
     for step in panel.panel.steps.values():

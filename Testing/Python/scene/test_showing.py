@@ -72,6 +72,44 @@ def test_a_volume_that_is_shown_is_in_all_slice_views(mrml, views):
     assert heard == []
 
 
+def test_another_channel_is_shown_in_its_place_and_stays_so_from_slice_to_slice(mrml, views):
+    from SparseAnnotateLib import scene
+
+    first, second = views
+    other = mrml.util.addVolumeFromArray(np.ones((5, 6, 7), np.int16), name="patient")
+    scene.set_channels(first, {"FLAIR": first, "T1": second})
+    scene.show_markers(first, Ledger().with_state(Plane.AXIAL, 2, SliceState.TODO))
+    assert scene.shown_channel(first) == ("FLAIR", "")
+    slice_node = scene.slice_view_for(Plane.AXIAL)
+    field = slice_node.GetFieldOfView()
+    scene.show_channel(first, "T1")
+    red = composite(mrml, "Red")
+    assert red.GetBackgroundVolumeID() == second.GetID()
+    assert slice_node.GetFieldOfView() == field, "the same place is seen"
+    assert scene.volumes_shown() == [first]
+    scene.place_markers(first)
+    assert seen_in(mrml) == {"Red", "Green", "Yellow"}
+    scene.jump_to_slice(slice_node, first, Plane.AXIAL, 3)
+    assert red.GetBackgroundVolumeID() == second.GetID()
+    assert scene.slice_shown(first, Plane.AXIAL) == 3
+    scene.show_channel(first, "FLAIR", faded="T1")
+    assert (red.GetBackgroundVolumeID(), red.GetForegroundVolumeID()) == (first.GetID(), second.GetID())
+    assert red.GetForegroundOpacity() == 0.5
+    # Nothing of this patient stays in front of another one.
+    scene.show_volume(other)
+    assert (red.GetBackgroundVolumeID(), red.GetForegroundVolumeID()) == (other.GetID(), None)
+    scene.show_volume(first)
+    assert red.GetForegroundVolumeID() == second.GetID()
+    scene.show_channel(first, "FLAIR")
+    assert (red.GetForegroundVolumeID(), red.GetForegroundOpacity()) == (None, 0.0)
+    scene.show_channel(first, "T1")
+    mrml.mrmlScene.RemoveNode(second)
+    assert scene.shown_channel(first) == ("FLAIR", "")
+    with pytest.raises(BadInputError, match="'a' has no image of the channel 'T1'"):
+        scene.show_channel(first, "T1")
+    scene.hide_markers()
+
+
 def test_the_loss_is_a_solid_line_even_in_a_chart_loaded_with_a_scene(mrml):
     from SparseAnnotateLib import scene
 

@@ -1,0 +1,275 @@
+"""The group that says which volumes are the channels of the active one: rows of a name and a volume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ..core import BadInputError
+from ..core.channels import MOST_CHANNELS
+from ..core.messages import joined
+from .session import PanelSession
+from .words import in_users_language
+
+
+class ChannelRows:
+    """Rows to edit; nothing is changed before 'Use these channels' is clicked."""
+
+    def __init__(self, session: PanelSession):
+        self._session, self._ui, self._channels = session, session.ui, session.logic.panel.channels
+        layout = qt.QGridLayout(self._ui.channelRowsFrame)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setColumnStretch(0, 2)
+        layout.setColumnStretch(1, 3)
+        self.rows = [ChannelRow(layout, number) for number in range(MOST_CHANNELS)]
+        self._count = 0
+        self._volume: Any = None
+        self._state: tuple = ()
+        self._ui.channelsGroup.connect("toggled(bool)", lambda _on: session.attempt(self.refresh, keep_message=True))
+        session.on_click(self._ui.addChannelButton, self._add)
+        session.on_click(self._ui.guessChannelsButton, self._guess)
+        session.on_click(self._ui.useChannelsButton, self._use)
+
+    @property
+    def shown(self) -> list[ChannelRow]:
+        """The rows that are in use."""
+        return self.rows[: self._count]
+
+    def refresh(self) -> None:
+        """Show the channels of the active volume; what has been edited stays while the scene is the same."""
+        volume, group = self._session.volume, self._ui.channelsGroup
+        if volume is not self._volume:
+            self._volume, self._state = volume, ()
+            if volume is None or not self._channels.names(volume):
+                group.collapsed = True
+        if volume is not None and not group.collapsed:
+            self._follow_scene(volume)
+        elif volume is None:
+            self._count = 0
+        for number, row in enumerate(self.rows):
+            row.show(number < self._count)
+        self._enable(volume)
+
+    def _follow_scene(self, volume) -> None:
+        fixed = self._channels.names_of_cohort()
+        own = self._channels.names(volume)
+        names = fixed or own or self._names_of_others(volume) or ("",)
+        ids = tuple(node.GetID() for node in self._channels.of(volume).values())
+        before, self._state = self._state, (own, names, ids)
+        # What has been edited also stays when a volume is removed: its row then has no volume.
+        is_edited = before[:2] == (own, names) and (before[2] == ids or any(row.is_removed for row in self.shown))
+        if not is_edited:
+            self._count = 0
+            of_case = self._channels.of(volume)
+            for name in names:
+                self._append(name, of_case.get(name) if name in own else None, is_chosen=name in own)
+        choices = self._channels.choices(volume)
+        for row in self.shown[1:]:
+            row.offer(choices)
+        if self.shown:
+            self.rows[0].offer_only(volume)
+        for row in self.rows:
+            row.name.readOnly = bool(fixed)
+
+    def _names_of_others(self, volume) -> tuple[str, ...]:
+        others = (node for node in self._session.logic.panel.volumes() if node is not volume)
+        return next((names for names in map(self._channels.names, others) if names), ())
+
+    def _append(self, name: str, node=None, is_chosen: bool = False) -> None:
+        row = self.rows[self._count]
+        self._count += 1
+        row.name.text = name
+        row.choose(node, is_chosen)
+
+    def _enable(self, volume) -> None:
+        session, ui = self._session, self._ui
+        why = session.why_no_volume or self._channels.why_fixed(volume)
+        for row in self.rows:
+            row.enable(session, why)
+        why_no_more = why
+        if why is None and not ui.channelsGroup.collapsed:
+            if self.rows[0].name.readOnly:
+                why_no_more = _("All cases of the cohort folder have these channels.")
+            elif self._count == MOST_CHANNELS:
+                why_no_more = _("A case can have at most {most} channels.").format(most=MOST_CHANNELS)
+        session.enable(ui.addChannelButton, why_no_more)
+        open_rows = [row for row in self.shown[1:] if not row.is_chosen]
+        session.enable(
+            ui.guessChannelsButton, why or (None if open_rows else _("First add a channel without a volume."))
+        )
+        session.enable(ui.useChannelsButton, why or session.why_busy)
+
+    # --- what is clicked ------------------------------------------------------------------------------------------
+
+    def _require_changeable(self):
+        """The active volume. Raises BadInputError if its channels cannot be changed, or its rows are not shown."""
+        volume = self._session.volume
+        why = self._session.why_no_volume or self._channels.why_fixed(volume)
+        if why is not None:
+            raise BadInputError(why)
+        if self._ui.channelsGroup.collapsed or volume is not self._volume:
+            raise BadInputError(_("Unfold 'Channels' first, and say which volumes they are."))
+        return volume
+
+    def _add(self) -> None:
+        self._require_changeable()
+        if not self._ui.addChannelButton.enabled:
+            raise BadInputError(self._ui.addChannelButton.toolTip)
+        self._append("")
+        self.refresh()
+
+    def _guess(self) -> None:
+        volume = self._require_changeable()
+        own, guessed, others = self.rows[0].name.text.strip(), [], []
+        taken = [row.node for row in self.shown]
+        choices = [node for node in self._channels.choices(volume) if node not in taken]
+        for row in self.shown[1:]:
+            name = row.name.text.strip()
+            if row.is_chosen or not name:
+                continue
+            node = self._channels.guess(volume, own, name, choices)
+            if node is None:
+                others.append(name)
+            else:
+                row.choose(node, is_chosen=True)
+                guessed.append(_("{channel} is '{volume}'").format(channel=name, volume=node.GetName()))
+        self.refresh()
+        if guessed:
+            text = _("Guessed from the names: {guesses}. Check that, and click 'Use these channels'.").format(
+                guesses=", ".join(guessed)
+            )
+        else:
+            text = _("No volume's name says what it is. Choose the volumes yourself.")
+        if guessed and others:
+            text += " " + _("Choose the volume of {names} yourself.").format(names=", ".join(others))
+        self._session.say(text)
+
+    def _use(self) -> None:
+        session = self._session
+        session.require_idle()
+        volume = self._require_changeable()
+        rows = [(row.name.text.strip(), row) for row in self.shown]
+        found: list[tuple[str, Any]] = [(rows[0][0], volume)]
+        for name, row in rows[1:]:
+            if not name and row.node is None:
+                continue
+            if row.is_removed:
+                self.refresh()
+                raise BadInputError(
+                    _("The volume of the channel '{channel}' was removed from the scene. Choose another one.").format(
+                        channel=name
+                    )
+                )
+            if not name:
+                raise BadInputError(
+                    _("Give the channel of '{volume}' a name, for example T1.").format(volume=row.node.GetName())
+                )
+            if not row.is_chosen:
+                raise BadInputError(
+                    _(
+                        "Choose a volume for the channel '{channel}', or '(none)' if this case has no such image."
+                    ).format(channel=name)
+                )
+            found.append((name, row.node))
+        if len(found) == 1 and not rows[0][1].name.readOnly:
+            if not self._channels.names(volume):
+                raise BadInputError(_("Click 'Add channel' first, and choose its volume."))
+            # The others are not seen in its place any more.
+            self._channels.show(volume, self._channels.names(volume)[0])
+            found = []
+        elif not found[0][0]:
+            raise BadInputError(
+                _("Give the channel of '{volume}' a name, for example FLAIR.").format(volume=volume.GetName())
+            )
+        notes = self._channels.set_rows(volume, found)
+        self._state = ()
+        session.refresh()
+        session.say(in_users_language(joined(" ", [self._done(volume), *notes])))
+
+    def _done(self, volume) -> str:
+        names, missing = list(self._channels.of(volume)), self._channels.missing(volume)
+        if not names:
+            return _("'{volume}' is a case by itself now.").format(volume=volume.GetName())
+        text = _("'{volume}' has these channels now: {names}.").format(volume=volume.GetName(), names=", ".join(names))
+        if missing:
+            text += " " + _("It lacks {names}.").format(names=", ".join(missing))
+        return text
+
+
+class ChannelRow:
+    """A name and a volume.
+
+    Attributes:
+        name: a QLineEdit. box: a QComboBox with '(none)' and the volumes; nothing is selected before one is chosen.
+    """
+
+    def __init__(self, layout, number: int):
+        self.name, self.box = qt.QLineEdit(), qt.QComboBox()
+        layout.addWidget(self.name, number, 0)
+        layout.addWidget(self.box, number, 1)
+        self.name.placeholderText = _("name, e.g. FLAIR") if number == 0 else _("name, e.g. T1")
+        self.name.toolTip = _("Name of the channel. All cases that are used together need the same ones.")
+        # However long the names of volumes are, the column can be narrow.
+        for widget in (self.name, self.box):
+            widget.minimumWidth = 60
+            widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        self.box.placeholderText = _("choose a volume")
+        if number == 0:
+            self.box.toolTip = _("The volume that you draw on is always the first channel.")
+        else:
+            self.box.toolTip = _(
+                "The volume with this channel of the same patient. '(none)': this case has no such image. A row with "
+                "neither name nor volume is left out."
+            )
+        self._is_first = number == 0
+        self._nodes: list = []
+        self.show(False)
+
+    @property
+    def node(self):
+        """The volume; None for '(none)', and while nothing is chosen."""
+        index = self.box.currentIndex
+        return self._nodes[index] if 0 <= index < len(self._nodes) else None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a volume or '(none)' is chosen."""
+        return self.box.currentIndex >= 0
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the volume has been removed from the scene."""
+        return self.node is not None and self.node.GetScene() is None
+
+    def choose(self, node, is_chosen: bool) -> None:
+        """Choose a volume, or None for '(none)'; nothing unless `is_chosen`."""
+        self._fill([None] if node is None else [None, node], node, is_chosen)
+
+    def offer(self, nodes: list) -> None:
+        """Offer these volumes; the chosen one stays if it is in the scene."""
+        node, is_chosen = self.node, self.is_chosen and not self.is_removed
+        kept = [node] if node is not None and is_chosen and node not in nodes else []
+        self._fill([None, *nodes, *kept], node, is_chosen)
+
+    def offer_only(self, node) -> None:
+        """Show a volume that cannot be changed."""
+        self._fill([node], node, True)
+
+    def _fill(self, nodes: list, chosen, is_chosen: bool) -> None:
+        texts = [node.GetName() if node is not None else _("(none)") for node in nodes]
+        if texts != [self.box.itemText(place) for place in range(self.box.count)]:
+            self.box.clear()
+            self.box.addItems(texts)
+        self._nodes = nodes
+        self.box.setCurrentIndex(nodes.index(chosen) if is_chosen else -1)
+
+    def show(self, is_shown: bool) -> None:
+        """Show or hide the row."""
+        self.name.visible = self.box.visible = is_shown
+
+    def enable(self, session: PanelSession, why_not: str | None) -> None:
+        """Let the row be edited, or say why it cannot be."""
+        session.enable(self.name, why_not)
+        session.enable(self.box, why_not or (self.box.toolTip if self._is_first else None))

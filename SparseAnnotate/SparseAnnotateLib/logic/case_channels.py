@@ -1,0 +1,105 @@
+"""The channels of cases: which volumes they are, what they are called, and which one is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import scene
+from ..core.channels import check_channels, volume_of_channel
+from ..core.messages import _
+from .session import Session
+
+
+class CaseChannels:
+    """Several volumes of the scene as one case."""
+
+    def __init__(self, session: Session):
+        self._session = session
+
+    def set(self, volume_node, channels: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:
+        """See `ConsoleLogic.setChannels`."""
+        wanted = check_channels(tuple(names or channels))
+        if wanted and self._session.has_cohort:
+            cohort = self._session.cohort()
+            if cohort.cases:
+                cohort.use_channels(wanted)
+        drawn_on = [node for node in channels.values() if node is not volume_node and _is_drawn_on(node)]
+        notes = scene.set_channels(volume_node, channels, names)
+        for node in drawn_on:
+            notes.append(
+                _(
+                    "Slices were drawn on '{volume}' itself. They do not count while it is a channel of '{first}'."
+                ).format(volume=node.GetName(), first=volume_node.GetName())
+            )
+        return notes
+
+    def set_rows(self, volume_node, rows: Sequence[tuple[str, Any]]) -> list[str]:
+        """`set` for names with volumes in their order, None for channels that the case lacks. Raises BadInputError."""
+        names = check_channels([name for name, _node in rows])
+        nodes = [node for _name, node in rows]
+        return self.set(volume_node, {n: node for n, node in zip(names, nodes, strict=True) if node is not None}, names)
+
+    def of(self, volume_node) -> dict[str, Any]:
+        """See `ConsoleLogic.channels`."""
+        names = scene.channel_names(volume_node)
+        return {names[0]: volume_node, **scene.further_channels(volume_node)} if names else {}
+
+    def names(self, volume_node) -> tuple[str, ...]:
+        """The names of a case's channels in their order, also of those that it lacks; none for a case by itself."""
+        return scene.channel_names(volume_node)
+
+    def missing(self, volume_node) -> list[str]:
+        """The names of the channels that a case lacks."""
+        return scene.missing_channels_of(volume_node)
+
+    def case_of(self, volume_node):
+        """The volume of which this one is a further channel; None if it is not one."""
+        return scene.case_of_channel(volume_node)
+
+    def why_fixed(self, volume_node) -> str | None:
+        """Why the channels of a volume cannot be changed; None if they can."""
+        if scene.opened_case(volume_node) is None:
+            return None
+        return _("'{volume}' was opened from a cohort folder, which has its channels.").format(
+            volume=volume_node.GetName()
+        )
+
+    def names_of_cohort(self) -> tuple[str, ...]:
+        """The names that all cases of the cohort folder have; none without cases or names."""
+        if not self._session.has_cohort:
+            return ()
+        cohort = self._session.cohort()
+        return cohort.channels if cohort.cases else ()
+
+    def choices(self, volume_node) -> list:
+        """The volumes that can be further channels of a volume."""
+        taken = scene.cases_of_channels()
+        return [
+            node
+            for node in scene.volumes_of_scene()
+            if node is not volume_node
+            and not scene.is_confidence(node)
+            and not scene.channel_names(node)
+            and scene.opened_case(node) is None
+            and taken.get(node.GetID()) in (None, volume_node)
+        ]
+
+    def guess(self, volume_node, own_channel: str, channel: str, choices: Sequence):
+        """The volume whose name says that it is this channel of the case; None where none does, or several do."""
+        names = [node.GetName() for node in choices]
+        found = volume_of_channel(volume_node.GetName(), own_channel, channel, names)
+        return choices[names.index(found)] if found is not None else None
+
+    def shown(self, volume_node) -> tuple[str, str]:
+        """The name of the channel that the slice views show of a case, and of the one faded over it, or ''."""
+        return scene.shown_channel(volume_node)
+
+    def show(self, volume_node, name: str, faded: str = "") -> None:
+        """Show a channel of a case in the slice views, perhaps with another one faded over it."""
+        scene.show_channel(volume_node, name, faded)
+
+
+def _is_drawn_on(node) -> bool:
+    segmentation = scene.annotated_segmentation(node) if node is not None else None
+    return segmentation is not None and scene.marked_slice_count(segmentation) > 0
