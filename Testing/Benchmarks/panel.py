@@ -1,6 +1,7 @@
 """How long the window stands still: the longest gap between ticks of a 20 ms timer while something is clicked.
 
-With hundreds of small volumes, and with one large one. A click is 'quick' when the gap stays below 0.1 s.
+With hundreds of small volumes, and with one large one. A click is 'quick' when the gap stays below 0.1 s. The processor
+time that the window's thread spends between two ticks says the same on a machine that others use, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         __doc__,
         volumes={"type": int, "default": 500, "help": "small volumes"},
         shape={"type": int, "nargs": 3, "default": (600, 512, 512), "help": "of the large volume (K, J, I)"},
+        segments={"type": int, "default": 20, "help": "of the large volume: parts of a ball"},
     )
 
 
@@ -44,12 +46,12 @@ def main() -> None:
         embedded_slicer.clear_scene()
         clicks.idle()
         widget.panel.ui.cohortFolderSelector.currentPath = str(Path(folder) / "large")
-        _large(clicks, shape)
+        _large(clicks, shape, options.segments)
         widget.cleanup()
         clicks.idle()
     size = " x ".join(str(n) for n in reversed(shape))
     title = f"Longest gap between ticks of a timer; {volumes} volumes of 24^3, and one of {size}"
-    report(title, ("click", "longest gap s", "whole s"), rows, options, seeds=[0])
+    report(title, ("click", "longest gap s", "of it busy s", "whole s"), rows, options, seeds=[0])
 
 
 class _Clicks:
@@ -60,10 +62,13 @@ class _Clicks:
 
         self._application, self._rows = application, rows
         self.panel, self.ui, self.logic = widget.panel, widget.panel.ui, widget.logic
-        self._ticks: list[float] = []
+        self._ticks: list[tuple[float, float]] = []
         self._timer = QtCore.QTimer()
         self._timer.setInterval(int(1000 * _TICK))
-        self._timer.timeout.connect(lambda: self._ticks.append(time.perf_counter()))
+        self._timer.timeout.connect(self._tick)
+
+    def _tick(self) -> None:
+        self._ticks.append((time.perf_counter(), time.thread_time()))
 
     def _live(self) -> None:
         self._application.processEvents()
@@ -81,7 +86,8 @@ class _Clicks:
 
     def measure(self, what: str, action, is_done=None) -> None:
         """Add a row; `is_done` says when what was clicked has happened, by default when no job is running."""
-        self._ticks = [time.perf_counter()]
+        self._ticks = []
+        self._tick()
         self._timer.start()
         begin = time.perf_counter()
         action()
@@ -91,7 +97,8 @@ class _Clicks:
             seconds = time.perf_counter() - begin
         self.idle()
         self._timer.stop()
-        self._rows.append((what, float(np.diff(self._ticks).max()) - _TICK, seconds))
+        gap, busy = np.diff(self._ticks, axis=0).max(axis=0)
+        self._rows.append((what, max(0.0, float(gap) - _TICK), float(busy), seconds))
 
 
 def _many(clicks: _Clicks, count: int) -> None:
@@ -110,7 +117,7 @@ def _many(clicks: _Clicks, count: int) -> None:
     clicks.measure("any refresh", clicks.panel.refresh)
 
 
-def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
+def _large(clicks: _Clicks, shape: tuple[int, int, int], segments: int) -> None:
     import slicer
 
     rng = np.random.default_rng(0)
@@ -124,11 +131,19 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
     clicks.idle()
     clicks.measure("large volume: recommend", ui.recommendButton.click)
     segmentation = clicks.logic.segmentationNode(node)
-    segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
-    drawn = np.zeros(shape, np.uint8)
+    # Every part of the ball is on most of its axial slices.
+    rows = np.flatnonzero(ball.any(axis=(0, 2)))
+    part_of = np.clip((np.arange(shape[1]) - rows[0]) * segments // len(rows), 0, segments - 1)[:, None]
+    for number in range(segments):
+        segmentation.GetSegmentation().AddEmptySegment(f"part {number}", f"part {number}")
+    drawn = np.zeros(shape, bool)
     for item in clicks.panel.draw.table.items:
         drawn[item.index] = ball[item.index]
-    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentation, "ball", node)
+    for number in range(segments):
+        mask = (drawn & (part_of == number)).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, f"part {number}", node)
+    # One layer for all, as when they are painted in the Segment Editor.
+    segmentation.GetSegmentation().CollapseBinaryLabelmaps(False)
     clicks.idle()
     clicks.measure("next slice", ui.nextButton.click)
     clicks.measure("drawn", ui.drawnButton.click)
@@ -146,7 +161,7 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int]) -> None:
         clicks.measure(what, lambda: _paint(clicks, node))
     clicks.measure("undo a correction", ui.undoCorrectionButton.click)
     clicks.measure("draw slices again", ui.correctCheckBox.click)
-    clicks.measure("apply", ui.applyButton.click)
+    clicks.measure("apply", ui.applyButton.click, lambda: not clicks.panel.result.is_applying)
     clicks.measure("undo", ui.undoButton.click)
     _learn(clicks, node)
 
@@ -184,16 +199,18 @@ def _paint(clicks: _Clicks, node) -> None:
     from SparseAnnotateLib import scene
 
     result = clicks.panel.result.node
+    values = scene.label_values(result)
     shape = scene.geometry_of(node).shape
     middle = [n // 2 for n in shape]
     middle[0] += 3 + 2 * clicks.logic.panel.correction_count(node)
-    middle[1] += min(shape) // 3
+    middle[1] += 8  # inside of a part
+    middle[2] += min(shape) // 3
     place = tuple(slice(m - 4, m + 5) for m in middle)
-    now = scene.labels_of(result, node, {"ball": 1}, region=place)
+    now = scene.labels_of(result, node, values, region=place)
     grid = np.ogrid[-4:5, -4:5, -4:5]
-    wanted = np.where(sum(g**2 for g in grid) <= 16, 1, now).astype(now.dtype)
+    wanted = np.where(sum(g**2 for g in grid) <= 16, now[4, 4, 0], now).astype(now.dtype)
     editor = scene.editor_for(result, node)
-    scene.put_labels(result, node, place, wanted, {"ball": 1}, editor)
+    scene.put_labels(result, node, place, wanted, values, editor)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ Steps = Generator[Progress | None, None, Any]
 EXPORT = "export"
 """The name of a job that writes what was drawn while another one is learning from it."""
 
-_CONCURRENT = ("environment", "confidence", "provenance", "slice", EXPORT)
+_CONCURRENT = ("environment", "confidence", "provenance", "slice", "apply", EXPORT)
 _PIECES_SECONDS = 0.03
 
 

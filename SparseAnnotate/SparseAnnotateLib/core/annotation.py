@@ -15,6 +15,8 @@ from .ledger import Ledger, SliceState
 from .messages import _
 from .planes import Plane, slice_layer
 from .unknown_structures import UnknownStructures
+from .voxel_boxes import Box
+from .voxel_values import values_in
 
 
 def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
@@ -24,6 +26,25 @@ def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
         for index in ledger.indices(plane):
             mask[slice_layer(plane.array_axis(geometry), index)] = True
     return mask
+
+
+class DecidedSlices:
+    """`on_decided_slices` of parts of a volume, made when it is asked for: a mask of a large volume takes long to make.
+
+    Args:
+        ledger, geometry: as there.
+    """
+
+    def __init__(self, ledger: Ledger, geometry: VolumeGeometry):
+        self._indices = {plane.array_axis(geometry): ledger.indices(plane) for plane in Plane}
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        """bool, of the shape of a box of the volume."""
+        mask = np.zeros([side.stop - side.start for side in box], dtype=bool)
+        for axis, indices in self._indices.items():
+            inside = [index - box[axis].start for index in indices if box[axis].start <= index < box[axis].stop]
+            np.moveaxis(mask, axis, 0)[inside] = True
+        return mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +228,7 @@ class SparseAnnotation:
 
     def drawn_labels(self) -> np.ndarray:
         """(K, J, I) labels, set to 0 outside the drawn slices."""
-        drawn = np.zeros_like(self.labels)
+        drawn = np.zeros(self.labels.shape, self.labels.dtype)  # 'zeros_like' would write every voxel
         self.restore_drawn(drawn)
         return drawn
 
@@ -262,7 +283,7 @@ class SparseAnnotation:
         found: set[int] = set(self.labels[np.unravel_index(self._corrected, self.labels.shape)].tolist())
         for axis, indices in self.drawn_by_axis().items():
             for index in indices:
-                found.update(np.unique(self.labels[slice_layer(axis, index)]).tolist())
+                found.update(values_in(self.labels[slice_layer(axis, index)]))
         return sorted(found - {0})
 
     def density(self) -> float:
@@ -344,7 +365,11 @@ class SparseAnnotation:
         dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
         if np.array_equal(self.labels[np.unravel_index(known, self.labels.shape)], values):
             return  # as when strokes are replayed: a copy of the volume for each would take long
-        labels = self.labels.astype(dtype, order="C")
+        # Only what counts: a copy of a large volume for each stroke would take long.
+        labels = np.zeros(self.labels.shape, dtype)
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                labels[slice_layer(axis, index)] = self.labels[slice_layer(axis, index)]
         labels.reshape(-1)[known] = values
         object.__setattr__(self, "labels", labels)
 

@@ -539,6 +539,7 @@ class Cohort(CohortLayout):
         # Corrections have a file of their own.
         drawn = annotation if annotation.corrections is None else replace(annotation, corrections=None)
         labels = labels_from_values(drawn.drawn_labels(), _("The annotation of case '{name}'").format(name=name))
+        yield 0.0
         path, geometry = self._annotation_path(name), annotation.geometry
         undecided, undecided_path = annotation.undecided, self._undecided_path(name)
         before, after = self.ledger(name), annotation.ledger

@@ -28,7 +28,7 @@ def nrrd_damage(path: Path) -> str:
     """
     if checksum_differs(path):
         return _("its checksum does not match: the file has changed since SparseAnnotate wrote it")
-    fields, start = _header(path)
+    fields, start = nrrd_header(path)
     files, expected = _named_files(path, fields), _expected_bytes(fields)
     if files is None or expected is None:
         return ""
@@ -59,10 +59,10 @@ def nrrd_damage(path: Path) -> str:
 
 def nrrd_files(path: Path) -> list[Path] | None:
     """The files that hold the voxels; None when the header cannot be understood. Raises OSError."""
-    return _named_files(path, _header(path)[0])
+    return _named_files(path, nrrd_header(path)[0])
 
 
-def _header(path: Path) -> tuple[dict[str, str], int]:
+def nrrd_header(path: Path) -> tuple[dict[str, str], int]:
     """The fields, with names in lower case without blanks, and where the voxels begin; 'list' is a list of files."""
     with open(path, "rb") as file:
         content = file.read(_LONGEST_HEADER)

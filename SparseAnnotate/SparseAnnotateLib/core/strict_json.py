@@ -9,6 +9,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -201,7 +202,7 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
                     "another version of SparseAnnotate."
                 ).format(source=source, name=prefix + name, known=", ".join(fields))
             )
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     arguments = {}
     for name, description in fields.items():
         if name in value:
@@ -211,6 +212,12 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
                 _("Cannot use {source}: it lacks the field '{name}'.").format(source=source, name=prefix + name)
             )
     return cls(**arguments)
+
+
+@lru_cache(maxsize=1024)
+def _type_hints(cls: type) -> dict[str, Any]:
+    """Cached, because a ledger has dozens of entries, and there are hundreds of ledgers."""
+    return typing.get_type_hints(cls)
 
 
 def _parsed(text: str, source: str) -> Any:

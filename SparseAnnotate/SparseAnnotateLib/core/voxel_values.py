@@ -56,6 +56,13 @@ def label_counts(labels: np.ndarray) -> dict[int, int]:
     return {value: int(counts[value]) for value in np.flatnonzero(counts).tolist() if value}
 
 
+def values_in(labels: np.ndarray) -> list[int]:
+    """Sorted values that occur in an array of uint8 or uint16: several times as fast as `numpy.unique`."""
+    seen = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+    seen[labels] = True
+    return np.flatnonzero(seen).tolist() if labels.size else []
+
+
 def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[int, str], what: str) -> str | None:
     """A sentence, starting with `what`, about label values that have no name; None when all have one.
 

@@ -391,8 +391,12 @@ class DrawStep(Step):
         if self._offered is not None and _is_same(self._offered, item):
             self._offered = None
         self._here = None
-        self.session.refresh()
+        # The table first: going to the next slice shows everything else.
+        self.session.invalidate_cache()
+        self.session.attempt(lambda: self.table.show(self.session.worklist), keep_message=True)
         is_more = self.table.choose_next_to_do()
+        if self._here is None:
+            self.session.refresh()
         text = _("{plane} slice {index}: {state}.").format(
             plane=translated(item.plane).capitalize(), index=item.index, state=translated(state)
         )

@@ -47,9 +47,10 @@ def next_step(panel) -> NextStep:
         if of_run is None:
             return _beginning(panel, volume, bool(items), bool(runs))
     elif not logic.panel.has_segments(volume):
-        others = [node for node in session.volumes if node is not volume and logic.panel.has_segments(node)]
-        if others:
-            return _same_segments(panel, volume, others[0])
+        others = (node for node in session.volumes if node is not volume and logic.panel.has_segments(node))
+        other = next(others, None)
+        if other is not None:
+            return _same_segments(panel, volume, other)
         return NextStep(_("Add a segment for each structure in the Segment Editor."), _("Show"), panel.draw)
     left = [item for item in items if item.state is SliceState.TODO]
     if left:

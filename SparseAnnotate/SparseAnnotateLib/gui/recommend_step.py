@@ -178,7 +178,6 @@ class RecommendStep(Step):
         return max(1, round(chosen.budget * share))
 
     def _recommended(self, worklist, volumes: list, is_next: bool) -> None:
-        self.session.refresh()
         if worklist:
             self.session.say(
                 counted(

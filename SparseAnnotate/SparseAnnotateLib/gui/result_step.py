@@ -20,6 +20,9 @@ class ResultStep(Step):
 
     Args:
         before_apply: called before a result is applied.
+
+    Attributes:
+        is_applying: a result is being applied, in pieces; it can be neither applied again nor removed meanwhile.
     """
 
     def __init__(self, session: PanelSession, before_apply: Callable[[], None]):
@@ -27,6 +30,7 @@ class ResultStep(Step):
         ui = self.ui
         self._why_none = _("Fill between slices first, or run a model on this volume.")
         self._before_apply = before_apply
+        self.is_applying = False
         self._structures = StructureMenu(session, ui.resultStructuresButton)
         self._provenance = ProvenanceBox(session)
         session.on_click(ui.applyButton, self._apply)
@@ -47,15 +51,18 @@ class ResultStep(Step):
     def refresh(self) -> None:
         session, ui, node = self.session, self.ui, self.node
         why = None if node is not None else self._why_none
+        if self.is_applying:
+            why = _("The result is being applied.")
         for button in (ui.applyButton, ui.discardButton):
             session.enable(button, why)
         self._structures.offer(self.logic.panel.shared_structures(session.volume, node))
         session.attempt(self._provenance.refresh, keep_message=True)
         has_overlay = node is not None and self.logic.confidenceNode(node) is not None
         session.enable(ui.confidenceCheckBox, why or (None if has_overlay else _("This result has no confidence.")))
-        can_undo = session.volume is not None and self.logic.panel.can_undo(session.volume)
+        can_undo = session.volume is not None and self.logic.panel.can_undo(session.volume) and not self.is_applying
         session.enable(
-            ui.undoButton, None if can_undo else _("There is nothing to undo, or the segmentation was changed since.")
+            ui.undoButton,
+            None if can_undo else _("There is nothing to undo, or the segmentation was changed since."),
         )
         ui.resultLabel.text = "\n".join(in_users_language(sentence) for sentence in self._sentences(node) if sentence)
 
@@ -101,9 +108,31 @@ class ResultStep(Step):
         if node is None:
             raise BadInputError(self._why_none)
         self._before_apply()
-        chosen = self._structures.chosen()
-        left_out = self.logic.panel.apply(volume, node, chosen)
+        self.is_applying = True
+        try:
+            self.logic.panel.apply(
+                volume,
+                node,
+                self._structures.chosen(),
+                waitForCompletion=False,
+                onDone=lambda left_out, error: self._ended(volume, left_out, error),
+            )
+        except Exception:
+            self.is_applying = False
+            raise
         self.session.refresh()
+
+    def _ended(self, volume, left_out: list[str], error) -> None:
+        self.is_applying = False
+        if self.session.parameters is None:
+            return  # another module is shown, or the scene is being closed
+        self.session.refresh()
+        if error is not None:
+            self.session.say(error.message, is_error=True)
+        else:
+            self.session.attempt(lambda: self._say_applied(volume, left_out), keep_message=True)
+
+    def _say_applied(self, volume, left_out: list[str]) -> None:
         text = [_("Applied to your segmentation; drawn slices are unchanged.")]
         own = self.logic.drawnIn(volume)
         unknown = [name for name in left_out if not self.logic.panel.segment_id(own, name)]

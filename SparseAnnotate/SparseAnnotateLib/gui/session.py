@@ -94,7 +94,8 @@ class PanelSession:
     def effort(self):
         """Slices and time spent on drawing so far."""
         if self._effort is None:
-            self._effort = self.logic.panel.effort(self.cohort_worklist().volumes, (self.planes or ["axial"])[0])
+            cohort, plane = self.cohort_worklist(), (self.planes or ["axial"])[0]
+            self._effort = self.logic.panel.effort(cohort.volumes, plane, cohort.ledgers)
         return self._effort
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import qt
 from slicer.i18n import tr as _
@@ -20,9 +21,8 @@ class VolumeList:
         self._widget, self._filter, self._on_changed = widget, filter_edit, on_changed
         self._nodes: list = []
         self._shown: list[tuple[str, str, str]] = []
-        self._updating = False
-        widget.connect("itemChanged(QListWidgetItem*)", lambda _item: self._changed())
-        widget.connect("currentRowChanged(int)", lambda _row: self._changed())
+        widget.connect("itemChanged(QListWidgetItem*)", lambda _item: on_changed())
+        widget.connect("currentRowChanged(int)", lambda _row: on_changed())
         widget.connect("itemClicked(QListWidgetItem*)", lambda _item: on_clicked())
         filter_edit.connect("textChanged(QString)", lambda _text: self._hide_others())
 
@@ -31,8 +31,7 @@ class VolumeList:
 
         `channels` are those of each volume in a few words, '' for a case by itself.
         """
-        self._updating = True
-        try:
+        with self._unnoticed():
             wanted = [(node.GetID(), node.GetName(), text) for node, text in zip(nodes, channels, strict=True)]
             if wanted != self._shown:
                 self._fill(nodes, wanted)
@@ -43,18 +42,24 @@ class VolumeList:
                 if item.checkState() != state:
                     item.setCheckState(state)
             self._widget.setCurrentRow(self._row_of(chosen))
-        finally:
-            self._updating = False
 
     def check_shown(self, is_checked: bool) -> None:
         """Check or uncheck all volumes that match the filter."""
-        self._updating = True
-        for row in range(len(self._nodes)):
-            item = self._widget.item(row)
-            if not item.isHidden():
-                item.setCheckState(qt.Qt.Checked if is_checked else qt.Qt.Unchecked)
-        self._updating = False
-        self._changed()
+        with self._unnoticed():
+            for row in range(len(self._nodes)):
+                item = self._widget.item(row)
+                if not item.isHidden():
+                    item.setCheckState(qt.Qt.Checked if is_checked else qt.Qt.Unchecked)
+        self._on_changed()
+
+    @contextmanager
+    def _unnoticed(self) -> Iterator[None]:
+        """Context for changes that the user has not made; hundreds of signals would take a tenth of a second."""
+        was = self._widget.blockSignals(True)
+        try:
+            yield
+        finally:
+            self._widget.blockSignals(was)
 
     @property
     def checked(self) -> list:
@@ -91,7 +96,3 @@ class VolumeList:
     def _row_of(self, node) -> int:
         node_id = node.GetID() if node is not None else None
         return next((row for row, (shown, *_) in enumerate(self._shown) if shown == node_id), -1)
-
-    def _changed(self) -> None:
-        if not self._updating:
-            self._on_changed()

@@ -2,94 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
 from .. import scene
-from ..core import BadInputError
+from ..client import Steps
+from ..core import BadInputError, SparseAnnotation
 from ..core.messages import _, joined
+from .session import Session, Waiting
 from .undoable_changes import UndoableChanges
+
+_ATTEMPTS = 3
 
 
 class ApplyingResults:
     """Applies results so that each can be undone in one step, and keeps notes on the last one of each segmentation."""
 
-    def __init__(self, changes: UndoableChanges):
-        self._changes = changes
+    def __init__(self, session: Session, changes: UndoableChanges):
+        self._session, self._changes = session, changes
         self._reports: dict[str, tuple[str, ...]] = {}
 
     def apply(
-        self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool = False
-    ) -> list[str]:
+        self,
+        volume_node,
+        result_node,
+        structures: Sequence[str] | None,
+        finished_too: bool = False,
+        waiting: Waiting | None = None,
+    ):
         """Copy a result into the segmentation that was drawn in: see `ConsoleLogic.applyFill`.
 
         Args:
             structures: to apply; None: all that the result would change.
             finished_too: replace structures that seem to be finished as well, or raise what prevents it.
         """
-        segmentation = scene.annotated_segmentation(volume_node)
-        if segmentation is None:
-            raise BadInputError(
-                _("'{volume}' has no segmentation to apply this to. Recommend slices and draw them first.").format(
-                    volume=volume_node.GetName()
-                )
-            )
-        if result_node is segmentation:
-            raise BadInputError(
-                _("'{result}' is your drawing itself. Select a fill or a model's result.").format(
-                    result=result_node.GetName()
-                )
-            )
+        steps = self._applying(volume_node, result_node, structures, finished_too)
+        return self._session.do(None, steps, lambda left_out: left_out, waiting or Waiting(), "apply")
+
+    def _applying(self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool) -> Steps:
+        """Apply a result in pieces, of which only the last changes anything; begin again when a node was changed."""
+        for _attempt in range(_ATTEMPTS):
+            left_out = yield from self._attempt(volume_node, result_node, structures, finished_too)
+            if left_out is not None:
+                return left_out
+        raise BadInputError(
+            _(
+                "'{result}' was not applied, because the segmentation of '{volume}' was being changed. Finish drawing, "
+                "then apply it again."
+            ).format(result=result_node.GetName(), volume=volume_node.GetName())
+        )
+
+    def _attempt(
+        self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool
+    ) -> Generator[None, None, list[str] | None]:
+        """The segments of the result that were not applied; None when a node was changed before all was ready."""
+        segmentation = _drawing_for(volume_node, result_node)
+        before = _stamp(volume_node, result_node)
         annotation = scene.annotation_of(volume_node, segmentation)
         values = scene.label_values(segmentation)
         found = _to_apply(result_node, segmentation, structures)
         scene.require_current(result_node, volume_node, segmentation, found)
         named = {name: values[name] for name in found}
-        labels = scene.labels_of(result_node, volume_node, named)
+        yield
+        labels = yield from scene.collecting_labels(result_node, volume_node, named)
+        if labels is None:
+            return None
         labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
         annotation.restore_drawn(labels)
-        changing = scene.differing_segments(segmentation, labels, named, volume_node)
-        drawings = scene.unmarked_drawings(segmentation, volume_node, annotation, changing)
+        yield
+        differing = yield from scene.comparing_labels(segmentation, volume_node, labels, named)
+        if _stamp(volume_node, result_node) != before:
+            return None
+        if differing is None:
+            differing = set(scene.differing_segments(segmentation, labels, named, volume_node))
+        changing = [name for name in named if name in differing]
+        yield
+        drawings = yield from scene.finding_unmarked(segmentation, volume_node, annotation, changing)
         kept = [d for d in drawings.values() if not (finished_too and d.is_finished)]
         applied = [name for name in found if name not in {d.structure for d in kept}]
+        if _stamp(volume_node, result_node) != before:
+            return None
         report = [drawing.sentence for drawing in kept]
         if kept and (finished_too or len(kept) == len(changing)):
             raise BadInputError(joined(" ", report))
-        if not changing:
-            report.append(
-                _("'{result}' and your segmentation show the same, so nothing was changed.").format(
-                    result=result_node.GetName()
-                )
-            )
-        now = scene.origin_now(volume_node, annotation, {value: name for name, value in values.items()})
-        since = scene.drawn_since(result_node, volume_node, now)
-        if since:
-            report.append(
-                _("Slices were drawn or changed after '{result}' was created: {slices}.").format(
-                    result=result_node.GetName(), slices=since
-                )
-            )
-        if scene.corrected_since(result_node, volume_node):
-            report.append(
-                _(
-                    "Corrections were made after '{result}' was created. The corrected voxels were applied, but not "
-                    "what follows from them: fill between slices or run the model again."
-                ).format(result=result_node.GetName())
-            )
+        report += _notes(volume_node, result_node, annotation, values, is_same=not changing)
+        yield
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
         identifiers = {values[name]: identify(name) for name in applied}
         to_change = {name: values[name] for name in applied if name in changing}
+        packed = yield from scene.packing_applied(segmentation, volume_node, labels, identifiers)
+        made = (yield from scene.making_voxels(segmentation, volume_node, labels, to_change)) if to_change else []
+        # From here on without a break: this is one change.
+        if made is None or _stamp(volume_node, result_node) != before:
+            return None
         if to_change:
             self._changes.change(
                 volume_node,
                 segmentation,
-                lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node),
+                lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node, made),
             )
         # What already was as in the result may have been painted.
         changed = [identify(name) for name in to_change]
         source = scene.source_of_result(result_node)
-        scene.remember_applied(segmentation, volume_node, labels, identifiers, dict.fromkeys(changed, source))
+        scene.store_applied(segmentation, volume_node, packed, dict.fromkeys(changed, source))
         for segment_id in changed:
             scene.note_source(segmentation, segment_id, source)
         self._reports[segmentation.GetID()] = tuple(report)
@@ -103,6 +119,66 @@ class ApplyingResults:
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         self._reports.clear()
+
+
+def _drawing_for(volume_node, result_node):
+    """The segmentation that a result is applied to. Raises BadInputError when there is none, or a node was removed."""
+    for node in (volume_node, result_node):
+        if node.GetScene() is None:
+            raise BadInputError(
+                _("'{name}' was removed from the scene, so nothing was applied.").format(name=node.GetName())
+            )
+    segmentation = scene.annotated_segmentation(volume_node)
+    if segmentation is None:
+        raise BadInputError(
+            _("'{volume}' has no segmentation to apply this to. Recommend slices and draw them first.").format(
+                volume=volume_node.GetName()
+            )
+        )
+    if result_node is segmentation:
+        raise BadInputError(
+            _("'{result}' is your drawing itself. Select a fill or a model's result.").format(
+                result=result_node.GetName()
+            )
+        )
+    return segmentation
+
+
+def _stamp(volume_node, result_node) -> tuple:
+    """A value that changes whenever something changes that applying a result depends on, or a node is removed."""
+    segmentation = scene.annotated_segmentation(volume_node) if volume_node.GetScene() is not None else None
+    if segmentation is None or result_node.GetScene() is None:
+        return ()
+    shown = [
+        (scene.voxel_stamp(node), scene.structure_names(node), scene.grid_of(node, volume_node))
+        for node in (segmentation, result_node)
+    ]
+    known = scene.stored_ledger(segmentation, volume_node), scene.corrections_mark(segmentation)
+    return segmentation.GetID(), shown, known, scene.image_stamp(volume_node)
+
+
+def _notes(
+    volume_node, result_node, annotation: SparseAnnotation, values: Mapping[str, int], is_same: bool
+) -> list[str]:
+    """Sentences on a result that is applied; `is_same`: it changes nothing."""
+    notes: list[str] = []
+    result = {"result": result_node.GetName()}
+    if is_same:
+        notes.append(_("'{result}' and your segmentation show the same, so nothing was changed.").format(**result))
+    now = scene.origin_now(volume_node, annotation, {value: name for name, value in values.items()})
+    since = scene.drawn_since(result_node, volume_node, now)
+    if since:
+        notes.append(
+            _("Slices were drawn or changed after '{result}' was created: {slices}.").format(slices=since, **result)
+        )
+    if scene.corrected_since(result_node, volume_node):
+        notes.append(
+            _(
+                "Corrections were made after '{result}' was created. The corrected voxels were applied, but not "
+                "what follows from them: fill between slices or run the model again."
+            ).format(**result)
+        )
+    return notes
 
 
 def _to_apply(result_node, segmentation_node, structures: Sequence[str] | None) -> list[str]:

@@ -66,7 +66,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._changes = UndoableChanges()
         self._recommending = Recommending(self.session, self._export)
         self._fills = Fills(self.session, self._export)
-        self._applying = ApplyingResults(self._changes)
+        self._applying = ApplyingResults(self.session, self._changes)
         self._correcting = Correcting(self._changes)
         self._modelling = Modelling(self.session, self._export)
         self._learning = LiveLearning(self.session, self._export, self._changes)

@@ -8,14 +8,14 @@ from typing import Any
 
 from .. import scene
 from ..core import BadInputError, Exchanged, Progress
-from ..core.images import read_labels
 from ..core.messages import _
+from ..core.slab_reading import reading_labels
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..core.voxel_values import label_counts
 from .cohort_export import CohortExport
 from .fills import FillReport, store_report
-from .result_nodes import new_result, origin_of_drawing
+from .result_nodes import origin_of_drawing, showing_result
 from .session import Session, Waiting
 
 
@@ -63,13 +63,14 @@ class Exchange:
                 if node.GetScene() is None:
                     continue
                 yield Progress(1.0, _("showing the result of '{volume}'").format(volume=node.GetName()))
-                labels = read_labels(cohort.prediction_path(run_name, case), scene.geometry_of(node))
+                labels = yield from reading_labels(cohort.prediction_path(run_name, case), scene.geometry_of(node))
                 occurring = label_counts(labels)
                 yield None
                 names = scene.with_unnamed(cohort.labels, list(occurring))
                 values = {name: value for value, name in names.items() if value in occurring}
                 drawing = scene.annotated_segmentation(node)
-                results.append(new_result(node, drawing, run_name, labels, values, origins[node.GetID()]))
+                made = labels, values, origins[node.GetID()]
+                results.append((yield from showing_result(node, drawing, run_name, *made)))
                 store_report(results[-1], FillReport("", found.warnings))
                 yield None
             return results

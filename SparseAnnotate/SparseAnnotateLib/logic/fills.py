@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import scene
-from ..core import Progress
-from ..core.images import read_labels, read_percent
+from ..core import Progress, SparseAnnotation
 from ..core.messages import _
+from ..core.pieces import result_of
+from ..core.slab_reading import reading_labels, reading_percent
+from ..core.slow_imports import importing
 from ..core.strict_json import parse_json, to_text
 from ..interpolation import INTERPOLATORS, FinishedFill, finished_fill, interpolator_named
 from .cohort_export import CohortExport
-from .result_nodes import new_result
+from .result_nodes import showing_result
 from .session import Session, Waiting
 
 FILL_METHODS = INTERPOLATORS
@@ -51,14 +53,10 @@ class Fills:
         earlier: tuple[str, ...] = (),
     ):
         """Fill between the drawn slices, as a new segmentation node: see `ConsoleLogic.fillBetweenSlices`."""
-        segmentation = scene.annotated_segmentation(volume_node)
-        annotation = scene.annotation_of(volume_node, segmentation)
-        annotation.require_labels(volume_node.GetName())
-        drawn = annotation.label_values()
-        own = scene.label_values(segmentation)
-        origin = scene.origin_now(volume_node, annotation, {value: name for name, value in own.items()})
+        drawing = _Drawing(volume_node)
         if waiting.for_completion and not run and not earlier and not runs_in_worker(method):
-            values = {name: value for name, value in own.items() if value in drawn}
+            annotation = result_of(drawing.reading())
+            values = {name: value for name, value in drawing.own.items() if value in drawing.drawn}
             names = {value: name for name, value in values.items()}
             # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
             key = (volume_node.GetID(), method, beyond, scene.image_stamp(volume_node))
@@ -72,14 +70,15 @@ class Fills:
             )
             self._last = {key: done}  # only one, because of its memory
             report = FillReport(done.summary, done.warnings)
-            made = done.fill.labels, done.fill.confidence, values, report, origin
-            return _new_fill(volume_node, segmentation, *made, method)
+            made = done.fill.labels, done.fill.confidence, values, report, drawing.origin
+            return result_of(_showing_fill(volume_node, drawing.node, *made, method))
         case, label_of = scene.case_of(volume_node), {}
 
         def prepare():
+            yield from drawing.reading()
             stored = yield from self._export.labels([volume_node])
             # Segments that are on none of the drawn slices do not belong to the fill.
-            label_of.update({name: value for name, value in stored.items() if own.get(name) in drawn})
+            label_of.update({name: value for name, value in stored.items() if drawing.own.get(name) in drawing.drawn})
             return {
                 "cohort": str(self._session.cohort_folder),
                 "cases": [case],
@@ -92,21 +91,50 @@ class Fills:
 
         def finish(results):
             cohort, geometry = self._session.cohort(), scene.geometry_of(volume_node)
-            labels = read_labels(cohort.fill_path(case), geometry)
+            yield from importing("SimpleITK")
             yield Progress(1.0, _("showing the fill"))
-            confidence = read_percent(cohort.fill_confidence_path(case), geometry)
+            labels = yield from reading_labels(cohort.fill_path(case), geometry)
+            confidence = yield from reading_percent(cohort.fill_confidence_path(case), geometry)
             report = FillReport(results[0]["summary"], tuple(results[0]["warnings"]))
-            yield None
             values = label_of | values_of(results[0])
             others = [name for name in (run, *earlier) if name]
             how = f"{method} with {', '.join(others)}" if others else method
-            return _new_fill(volume_node, segmentation, labels, confidence, values, report, origin, how)
+            made = labels, confidence, values, report, drawing.origin
+            return (yield from _showing_fill(volume_node, drawing.node, *made, how))
 
         return self._session.do("fill", prepare(), finish, waiting)
 
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         self._last.clear()
+
+
+class _Drawing:
+    """What a fill is made from.
+
+    Attributes:
+        node: the segmentation that is drawn in. own: label value of each of its segments' names.
+        drawn: the values that occur on drawn slices. origin: see `scene.origin_now`.
+    """
+
+    def __init__(self, volume_node):
+        self._volume, self.node = volume_node, scene.annotated_segmentation(volume_node)
+        self.own: dict[str, int] = {}
+        self.drawn: list[int] = []
+        self.origin: scene.ResultOrigin | None = None
+
+    def reading(self) -> Generator[None, None, SparseAnnotation]:
+        """Read it, in pieces. Raises BadInputError when nothing has been drawn, or what was drawn cannot be used."""
+        annotation = scene.annotation_of(self._volume, self.node)
+        self.own = scene.label_values(self.node)
+        yield
+        annotation.require_labels(self._volume.GetName())
+        self.drawn = annotation.label_values()
+        yield
+        names = {value: name for name, value in self.own.items()}
+        self.origin = scene.origin_now(self._volume, annotation, names)
+        yield
+        return annotation
 
 
 def values_of(row: Mapping[str, Any]) -> dict[str, int]:
@@ -127,9 +155,12 @@ def report_of(result_node) -> FillReport:
     return parse_json(text, FillReport, _("the report of '{name}'").format(name=result_node.GetName()))
 
 
-def _new_fill(volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin, method: str):
-    node = new_result(volume_node, segmentation_node, scene.FILL, labels, values, origin)
+def _showing_fill(
+    volume_node, segmentation_node, labels, confidence, values, report: FillReport, origin, method: str
+) -> Generator[None, None, Any]:
+    """The node of a new fill, made in pieces; see `showing_result`."""
+    made = labels, values, origin, confidence
+    node = yield from showing_result(volume_node, segmentation_node, scene.FILL, *made)
     scene.set_method(node, method)
-    scene.new_confidence(node, volume_node, confidence)
     store_report(node, report)
     return node

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import scene
-from ..core import BadInputError, CaseFigures, Effort, LabelFigures, Plane, Progress, compare_labels
+from ..core import BadInputError, CaseFigures, Effort, LabelFigures, Ledger, Plane, Progress, compare_labels
 from ..core.messages import _
 from ..core.slab_writing import written_in_slabs
 from .session import Session, Waiting
@@ -70,10 +70,12 @@ def evaluate(result_node, reference_node, volume_node) -> CaseFigures:
     return compare_labels(volume_node.GetName(), result, reference, geometry, list(values.values()))
 
 
-def effort_of(volume_nodes: Sequence, plane: Plane) -> Effort:
-    """Slices and seconds spent on the volumes, and saved; see `Effort.of`."""
-    ledgers = ((scene.ledger_of(node), scene.geometry_of(node)) for node in volume_nodes)
-    return Effort.of(ledgers, plane)
+def effort_of(volume_nodes: Sequence, plane: Plane, ledgers: Sequence[Ledger] | None = None) -> Effort:
+    """Slices and seconds spent on the volumes, and saved; see `Effort.of`. `ledgers`: of the volumes, if at hand."""
+    if ledgers is None:
+        ledgers = [scene.ledger_of(node) for node in volume_nodes]
+    geometries = [scene.geometry_of(node) for node in volume_nodes]
+    return Effort.of(zip(ledgers, geometries, strict=True), plane)
 
 
 def _common_labels(result_node, reference_node) -> dict[str, int]:

@@ -10,8 +10,9 @@ import numpy as np
 from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Progress
-from ..core.images import read_labels, read_percent
 from ..core.messages import _, counted
+from ..core.pieces import slabs
+from ..core.slab_reading import reading_labels, reading_percent
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..runs.plan import TrainingEstimate
@@ -19,7 +20,7 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_list import RunSummary, run_summaries
 from .cohort_export import CohortExport
 from .fills import FillReport, store_report, values_of
-from .result_nodes import new_result, origin_of_drawing
+from .result_nodes import origin_of_drawing, showing_result
 from .session import Session, Waiting
 
 
@@ -109,22 +110,21 @@ class Modelling:
                     continue
                 yield Progress(1.0, _("showing the result of '{volume}'").format(volume=node.GetName()))
                 geometry = scene.geometry_of(node)
-                labels = read_labels(cohort.prediction_path(run_name, case), geometry)
-                yield None
+                labels = yield from reading_labels(cohort.prediction_path(run_name, case), geometry)
                 source, row = scene.annotated_segmentation(node), rows.get(case, {})
                 values = values_of(row) or of_run
-                results.append(new_result(node, source, run_name, labels, values, origins[node.GetID()]))
-                store_report(results[-1], FillReport(row.get("summary", ""), tuple(row.get("notes", ()))))
-                yield None
-                is_answer = bool(row.get("confidence_path"))
+                is_answer, percent = bool(row.get("confidence_path")), None
                 if uncertainty or is_answer:
                     kind = "confidence" if is_answer else "entropy"
-                    percent = read_percent(cohort.uncertainty_path(run_name, case, kind), geometry)
-                    yield None
+                    percent = yield from reading_percent(cohort.uncertainty_path(run_name, case, kind), geometry)
                     if not is_answer:
-                        np.subtract(100, percent, out=percent)
-                    scene.new_confidence(results[-1], node, percent)
-                    yield None
+                        for slab in slabs(percent.shape, percent.itemsize):
+                            np.subtract(100, percent[slab], out=percent[slab])
+                            yield None
+                made = labels, values, origins[node.GetID()], percent
+                results.append((yield from showing_result(node, source, run_name, *made)))
+                store_report(results[-1], FillReport(row.get("summary", ""), tuple(row.get("notes", ()))))
+                yield None
             if not results:
                 raise BadInputError(
                     counted(

@@ -9,7 +9,8 @@ from typing import Any
 import slicer
 
 from .. import scene
-from ..core import BadInputError, Effort, Plane, Progress, SliceState
+from ..client import Job
+from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState
 from ..core.messages import _
 from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
@@ -202,9 +203,17 @@ class PanelLogic:
         offered = scene.structure_names(result_node) if result_node is not None else []
         return [name for name in offered if name in self.structures(volume_node)]
 
-    def apply(self, volume_node, result_node, structures: Sequence[str] | None) -> list[str]:
+    def apply(
+        self,
+        volume_node,
+        result_node,
+        structures: Sequence[str] | None,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+    ) -> list[str] | Job:
         """`applyFill` to some structures; those that seem to be finished are never replaced."""
-        return self._applying.apply(volume_node, result_node, structures)
+        waiting = Waiting(waitForCompletion, onDone)
+        return self._applying.apply(volume_node, result_node, structures, waiting=waiting)
 
     def add_segments_like(self, volume_node, other_volume_node) -> list[str]:
         """Add the segments of another volume that are missing in this one, empty; returns their names.
@@ -375,9 +384,9 @@ class PanelLogic:
         nothing = False
         return sum(int((now.get(name, nothing) ^ before.get(name, nothing)).sum()) for name in {*now, *before})
 
-    def effort(self, volume_nodes: Sequence, plane: str = "axial") -> Effort:
-        """Slices and seconds spent on the volumes, and saved; see `Effort.of`."""
-        return effort_of(volume_nodes, Plane.named(plane))
+    def effort(self, volume_nodes: Sequence, plane: str = "axial", ledgers: Sequence[Ledger] | None = None) -> Effort:
+        """Slices and seconds spent on the volumes, and saved; see `Effort.of`. `ledgers`: theirs, if at hand."""
+        return effort_of(volume_nodes, Plane.named(plane), ledgers)
 
     # --- learning while slices are drawn --------------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ class Recommending:
         """
 
         def enter(recommended):
-            yield from scene.storing_recommended(volume_nodes, recommended)
-            return [item for item in scene.worklist_of(volume_nodes) if item.state is SliceState.TODO]
+            items = yield from scene.storing_recommended(volume_nodes, recommended)
+            return [item for item in items if item.state is SliceState.TODO]
 
         check_seed(settings.seed)
         if not STRATEGIES.named(settings.strategy).needs:

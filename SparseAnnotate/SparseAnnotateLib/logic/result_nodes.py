@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
 import slicer
 
 from .. import scene
@@ -10,27 +14,49 @@ from ..core.messages import _
 from .session import Session, Waiting
 
 
-def new_result(volume_node, segmentation_node, made_by: str, labels, values: dict[str, int], origin):
-    """A new segmentation node with a result and a note on what created it.
+def showing_result(
+    volume_node,
+    segmentation_node,
+    made_by: str,
+    labels: np.ndarray,
+    values: dict[str, int],
+    origin: scene.ResultOrigin,
+    percent: np.ndarray | None = None,
+) -> Generator[None, None, Any]:
+    """A new segmentation node with a result and a note on what created it: made in pieces, it appears at the end.
 
     Args:
         segmentation_node: segments of the same name get its colours and terminology; None: default colours.
         made_by: `scene.FILL` or the name of a run. labels: (K, J, I) unsigned integers on the volume's grid.
         values: label value of each segment name. origin: what the result was created from, see `scene.origin_now`.
+        percent: (K, J, I) uint8, its confidence; None without any.
 
-    Raises BadInputError if the volume was removed.
+    Raises BadInputError if the volume was removed or has got another grid meanwhile.
     """
+    names = {value: segment for segment, value in values.items()}
+    geometry = scene.geometry_of(volume_node)
+    layer = yield from scene.making_layer(labels, names)
+    image = (yield from scene.making_image(percent)) if percent is not None else None
+    # From here on without a break: all of it appears, or nothing.
     if volume_node.GetScene() is None:
         raise BadInputError(
             _("The volume '{volume}' was removed from the scene; its result is kept in the cohort folder.").format(
                 volume=volume_node.GetName()
             )
         )
+    if scene.geometry_of(volume_node) != geometry:
+        raise BadInputError(
+            _(
+                "The size or the position of '{volume}' has changed while its result was being shown, so it was not "
+                "shown. Fill between slices or run the model again."
+            ).format(volume=volume_node.GetName())
+        )
     name = slicer.mrmlScene.GenerateUniqueName(f"{volume_node.GetName()} {made_by}")
-    names = {value: segment for segment, value in values.items()}
-    node = scene.new_segmentation(name, labels, names, volume_node, like=segmentation_node)
+    node = scene.segmentation_of_layer(name, layer, names, volume_node, like=segmentation_node)
     scene.set_made_by(node, made_by)
     scene.store_origin(node, origin)
+    if image is not None:
+        scene.confidence_of_image(node, volume_node, image)
     return node
 
 

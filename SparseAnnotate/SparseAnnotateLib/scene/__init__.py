@@ -29,9 +29,11 @@ from .channel_volumes import (
 )
 from .confidence import (
     confidence_of,
+    confidence_of_image,
     hide_confidence,
     hide_orphaned_overlays,
     is_confidence,
+    making_image,
     new_confidence,
     showing_confidence,
 )
@@ -47,11 +49,15 @@ from .corrections_store import (
 )
 from .dicom_nodes import codes_of, colors_of, dicom_files_of, whole_masks
 from .figures_table import StoredFigures, figures_of, new_figures_table
-from .last_applied import remember_applied
+from .labels_in_pieces import collecting_labels
+from .last_applied import packing_applied, store_applied
+from .layer_writing import comparing_labels, making_voxels
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
+from .new_segmentations import making_layer, new_segmentation, segmentation_of_layer
 from .node_names import watch_names
+from .node_stamps import voxel_stamp
 from .opened_case import OpenedCase, opened_case, opened_volumes, unnamed_values
 from .opening import OpenedNodes, opening_case, with_unnamed
 from .provenance import (
@@ -93,17 +99,10 @@ from .segment_editing import (
     put_slice,
     segment_editor_node,
     slice_masks,
-    voxel_stamp,
     watch_segmentation,
 )
-from .segmentation_nodes import (
-    geometry_problem,
-    labels_of,
-    new_segmentation,
-    segment_ids,
-    segment_names,
-    structure_names,
-)
+from .segmentation_layers import segment_ids
+from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .segments_alike import add_segments_like
 from .slice_markers import hide_markers, place_markers, show_markers
 from .slice_views import (
@@ -119,7 +118,7 @@ from .slice_views import (
 )
 from .starting import Start, record_start, require_undecided, start_masks, whole_slice
 from .training_curves import show_curves
-from .unmarked_drawings import UnmarkedDrawing, unmarked_drawings
+from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
 from .voxel_grids import grid_of
 from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing_recommended, worklist_item, worklist_of
@@ -146,9 +145,12 @@ __all__ = [
     "channel_images_of",
     "channel_names",
     "codes_of",
+    "collecting_labels",
     "colors_of",
+    "comparing_labels",
     "computing_provenance",
     "confidence_of",
+    "confidence_of_image",
     "copy_on_volume_grid",
     "corrected_since",
     "corrections_mark",
@@ -162,6 +164,7 @@ __all__ = [
     "exporting_case",
     "exporting_fill",
     "figures_of",
+    "finding_unmarked",
     "further_channels",
     "geometry_of",
     "geometry_problem",
@@ -184,6 +187,9 @@ __all__ = [
     "labels_of",
     "ledger_of",
     "made_by",
+    "making_image",
+    "making_layer",
+    "making_voxels",
     "mark_decided",
     "mark_empty",
     "mark_slice",
@@ -200,6 +206,7 @@ __all__ = [
     "opening_case",
     "origin_now",
     "overlay_in_views",
+    "packing_applied",
     "place_markers",
     "position_in_scene",
     "provenance_stamp",
@@ -209,13 +216,13 @@ __all__ = [
     "readable_worklist",
     "record_start",
     "register_sample_data",
-    "remember_applied",
     "require_current",
     "require_undecided",
     "results_of",
     "segment_editor_node",
     "segment_ids",
     "segment_names",
+    "segmentation_of_layer",
     "set_channels",
     "set_made_by",
     "set_method",
@@ -234,6 +241,7 @@ __all__ = [
     "slice_view_for",
     "source_of_result",
     "start_masks",
+    "store_applied",
     "store_corrections",
     "store_ledger",
     "store_origin",

@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
-from ..core.annotation import on_decided_slices
+from ..core.annotation import DecidedSlices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
@@ -20,9 +20,10 @@ from ..core.slab_writing import written_in_slabs
 from .channel_volumes import channel_image_of, channel_names, channels_stamp, further_channels
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import ledger_text, store_ledger, stored_ledger
+from .node_stamps import voxel_stamp
 from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
-from .segment_editing import voxel_stamp
-from .segmentation_nodes import geometry_problem, labels_of, segment_ids, segment_names
+from .segmentation_layers import segment_ids
+from .segmentation_nodes import geometry_problem, labels_of, segment_names
 from .sequence_frames import Frame, frame_of
 from .undecided_store import undecided_of
 from .volume_nodes import geometry_of, require_scalar_volume
@@ -172,7 +173,7 @@ def annotation_of(
     ledger.check_fits(geometry, _("The ledger of '{segmentation}'").format(segmentation=segmentation_node.GetName()))
     values = values or label_values(segmentation_node)
     # Only decided slices are used, so overlaps elsewhere do not matter.
-    where = on_decided_slices(ledger, geometry)
+    where = DecidedSlices(ledger, geometry)
     counting = _where_decided(ledger, geometry, values)
     labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
     names = {value: name for name, value in values.items()}
@@ -333,7 +334,9 @@ def exporting_case(
         ledger = stored_ledger(segmentation_node, volume_node)
         drawn = f"{stamp}|{segmentation_node.GetID()}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
-            yield from cohort.saving_annotation(name, annotation_of(volume_node, segmentation_node, values))
+            annotation = annotation_of(volume_node, segmentation_node, values)
+            yield 0.0
+            yield from cohort.saving_annotation(name, annotation)
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
         found = corrections_of(segmentation_node, volume_node, values or label_values(segmentation_node))
         _export_corrections(cohort, volume_node, found, knows_of_corrections(segmentation_node))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..core.voxel_boxes import Box, bounding_box, enclosing_box
-from .segmentation_nodes import aligned_voxels, layers_of
+from .segmentation_layers import layers_of
+from .segmentation_nodes import aligned_voxels
 
 
 def changed_part(

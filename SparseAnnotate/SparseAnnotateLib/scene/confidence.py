@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import slicer
+import vtk
 
+from ..core.pieces import result_of
 from .confidence_overlay import (
     OVERLAY_ATTRIBUTE,
     filling_overlay,
@@ -14,6 +16,7 @@ from .confidence_overlay import (
     overlay_node,
     overlays_in_views,
 )
+from .copied_voxels import copying_voxels
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 
 _CONFIDENCE_ROLE = "SparseAnnotate.Confidence"
@@ -30,13 +33,29 @@ def new_confidence(result_node, volume_node, percent: np.ndarray):
         result_node: the segmentation node of the fill. volume_node: the volume it lies on.
         percent: (K, J, I) uint8, 100 on drawn slices.
     """
+    image = result_of(making_image(percent))
+    return confidence_of_image(result_node, volume_node, image)
+
+
+def making_image(percent: np.ndarray) -> Generator[None, None, vtk.vtkImageData]:
+    """The voxels for `confidence_of_image`, made in pieces; `percent` as for `new_confidence`."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(percent.shape))
+    scalars = yield from copying_voxels(percent)
+    scalars.SetName("ImageScalars")  # as VTK names those that it allocates
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
+def confidence_of_image(result_node, volume_node, image: vtk.vtkImageData):
+    """`new_confidence` of voxels that `making_image` has made."""
     require_scalar_volume(volume_node)
     name = slicer.mrmlScene.GenerateUniqueName(f"{result_node.GetName()} confidence")
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetAttribute(_CONFIDENCE_ATTRIBUTE, "1")
     node.SetIJKToRASMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    slicer.util.updateVolumeFromArray(node, percent)
+    # Before it has voxels: finding a window and level, which are not used, takes long in a large volume.
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     if display is not None:
@@ -44,6 +63,7 @@ def new_confidence(result_node, volume_node, percent: np.ndarray):
         display.SetWindowLevelMinMax(0, 100)
         if slicer.mrmlScene.GetNodeByID(_COLOURS) is not None:
             display.SetAndObserveColorNodeID(_COLOURS)
+    node.SetAndObserveImageData(image)
     result_node.SetNodeReferenceID(_CONFIDENCE_ROLE, node.GetID())
     return node
 

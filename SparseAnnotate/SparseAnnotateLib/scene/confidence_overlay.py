@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 
 from ..core.voxel_boxes import Box, along_axes
-from .segment_editing import voxel_stamp
+from .node_stamps import voxel_stamp
 from .segment_regions import whole_region
 from .segmentation_nodes import masks_of
 from .volume_nodes import geometry_of, local_ijk_to_ras, vtk_matrix

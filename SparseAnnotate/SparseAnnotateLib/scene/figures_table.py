@@ -11,7 +11,7 @@ import slicer
 import vtk
 
 from ..core import CaseFigures
-from .segment_editing import voxel_stamp
+from .node_stamps import voxel_stamp
 
 _RESULT_ROLE, _REFERENCE_ROLE = "SparseAnnotate.Measured", "SparseAnnotate.Reference"
 _STALE_ATTRIBUTE, _MEAN_ATTRIBUTE = "SparseAnnotate.ChangedSince", "SparseAnnotate.MeanDice"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from ..core import BadInputError
+from ..core import BadInputError, pieces
+from ..core.pieces import finding_box, slabs
 from ..core.strict_json import parse_json, to_text
-from ..core.voxel_boxes import Box, along_axes, bounding_box
+from ..core.voxel_boxes import Box, along_axes
 from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
+from .segmentation_layers import LabelOf
 from .voxel_grids import alignment_of
 
 # The last one and the one before it, which the Segment Editor's undo may have restored.
@@ -44,34 +46,61 @@ class Applied:
     sources: dict[str, str] = field(default_factory=dict)
 
 
-def remember_applied(
-    segmentation_node,
-    volume_node,
-    labels: np.ndarray,
-    segments: dict[int, str],
-    sources: Mapping[str, str] | None = None,
-) -> None:
-    """Store in the segmentation node which labels were applied to it; those of other segments are kept.
+@dataclass(frozen=True)
+class Packed:
+    """Labels as they are stored; see `Applied`."""
+
+    segments: dict[int, str]
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    dtype: Literal["u1", "u2"]
+    data: str
+
+
+@dataclass(frozen=True, eq=False)
+class AppliedLabels:
+    """Labels that were applied: a part of the volume that begins at a voxel, and the segment ID of each label."""
+
+    labels: np.ndarray
+    start: tuple[int, int, int]
+    segments: dict[int, str]
+
+
+def packing_applied(
+    segmentation_node, volume_node, labels: np.ndarray, segments: dict[int, str]
+) -> Generator[None, None, Packed]:
+    """In pieces: labels that are to be applied to a segmentation, for `store_applied`; those of others are kept.
 
     Args:
         labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
-        sources: segment ID to the name of what its labels come from; a segment that is not named keeps its source.
+    """
+    labels, segments = _with_others(labels, segments, segmentation_node, volume_node)
+    box = (yield from finding_box(labels)) or (slice(0, 0),) * 3
+    dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
+    # Only the labels that were applied are stored.
+    wanted, packer, packed = (
+        LabelOf({value: value for value in segments}, np.dtype(f"<{dtype}")),
+        zlib.compressobj(1),
+        [],
+    )
+    part = labels[box]
+    for slab in slabs(part.shape, part.itemsize):
+        packed.append(packer.compress(np.ascontiguousarray(wanted[part[slab]]).data))
+        yield
+    data = base64.b64encode(b"".join([*packed, packer.flush()])).decode("ascii")
+    return Packed(segments, along_axes(side.start for side in box), along_axes(part.shape), dtype, data)
+
+
+def store_applied(segmentation_node, volume_node, packed: Packed, sources: Mapping[str, str] | None = None) -> None:
+    """Store in the segmentation node which labels were applied to it.
+
+    `sources`: segment ID to the name of what its labels come from; a segment that is not named keeps its source.
     """
     before = _newest(segmentation_node)
     kept_sources = {**(before.sources if before is not None else {}), **(sources or {})}
-    labels, segments = _with_others(labels, segments, segmentation_node, volume_node)
-    kept_sources = {one: name for one, name in kept_sources.items() if one in segments.values()}
-    box = bounding_box(labels) or (slice(0, 0),) * 3
-    dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
-    # Only the labels that were applied are stored.
-    wanted = np.zeros(int(labels[box].max(initial=0)) + 1, dtype=f"<{dtype}")
-    for value in segments:
-        wanted[value : value + 1] = value
-    piece = np.ascontiguousarray(wanted[labels[box]])
-    data = base64.b64encode(zlib.compress(piece.tobytes(), 1)).decode("ascii")
+    kept_sources = {one: name for one, name in kept_sources.items() if one in packed.segments.values()}
     anchor = anchor_of(segmentation_node, volume_node, {})
-    start, shape = along_axes(part.start for part in box), along_axes(piece.shape)
-    applied = Applied(anchor, segments, start, shape, dtype, data, kept_sources)
+    applied = Applied(anchor, packed.segments, packed.start, packed.shape, packed.dtype, packed.data, kept_sources)
     for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
         if segmentation_node.GetAttribute(newer):
             segmentation_node.SetAttribute(older, segmentation_node.GetAttribute(newer))
@@ -90,7 +119,9 @@ def _with_others(
     labels: np.ndarray, segments: dict[int, str], segmentation_node, volume_node
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Labels and segments with those of the newest record that are not among these."""
-    text = segmentation_node.GetAttribute(_ATTRIBUTES[0])
+    text, newest = segmentation_node.GetAttribute(_ATTRIBUTES[0]), _newest(segmentation_node)
+    if newest is None or set(newest.segments.values()) <= set(segments.values()):
+        return labels, segments
     others = _masks(text, segmentation_node, volume_node) if text else {}
     others = {one: part for one, part in others.items() if one not in segments.values()}
     if not others:
@@ -132,6 +163,44 @@ def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
     return [masks for masks, _sources in applied_records(segmentation_node, volume_node)]
 
 
+def reading_applied(segmentation_node, volume_node) -> Generator[None, None, list[AppliedLabels]]:
+    """In pieces: what `applied_records` reads, as labels."""
+    found = []
+    for text in filter(None, (segmentation_node.GetAttribute(name) for name in _ATTRIBUTES)):
+        try:
+            applied = parse_json(text, Applied, f"what was applied to '{segmentation_node.GetName()}'")
+            relation = relation_to_volume(
+                applied.anchor, segmentation_node, volume_node, lambda _: 0, np.ndarray.tobytes
+            )
+            unpacker, waiting = zlib.decompressobj(), base64.b64decode(applied.data)
+            labels = np.empty(applied.shape, dtype=f"<{applied.dtype}")
+            raw, filled = labels.reshape(-1).view(np.uint8), 0
+            while not unpacker.eof:
+                piece = unpacker.decompress(waiting, pieces.PIECE_BYTES)
+                waiting = unpacker.unconsumed_tail
+                raw[filled : filled + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
+                filled += len(piece)
+                yield
+                if not piece and not waiting and not unpacker.eof:
+                    raise ValueError("cut off")
+            if filled != raw.size:
+                raise ValueError("too short")
+        except (BadInputError, ValueError, zlib.error):
+            continue
+        turned, start = _on_volume(applied, relation, labels)
+        found.append(AppliedLabels(turned, start, applied.segments))
+    return found
+
+
+def _on_volume(applied: Applied, relation: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Stored labels in the volume's orientation, and the place of the first voxel in the volume."""
+    if not labels.size:
+        return labels, (0, 0, 0)
+    ends = [(s, s + n - 1) for s, n in zip(applied.start, applied.shape, strict=True)]
+    alignment = alignment_of(relation, [bound for pair in reversed(ends) for bound in pair])
+    return alignment.reoriented(labels), alignment.starts
+
+
 def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:
     try:
         applied = parse_json(text, Applied, f"what was applied to '{segmentation_node.GetName()}'")
@@ -142,8 +211,6 @@ def _masks(text: str, segmentation_node, volume_node) -> dict[str, Part]:
         return {}
     if not labels.size:
         return {segment_id: ((slice(0, 0),) * 3, labels > 0) for segment_id in applied.segments.values()}
-    ends = [(s, s + n - 1) for s, n in zip(applied.start, applied.shape, strict=True)]
-    alignment = alignment_of(relation, [bound for pair in reversed(ends) for bound in pair])
-    reoriented = alignment.reoriented(labels)
-    region = along_axes(slice(s, s + n) for s, n in zip(alignment.starts, reoriented.shape, strict=True))
+    reoriented, starts = _on_volume(applied, relation, labels)
+    region = along_axes(slice(s, s + n) for s, n in zip(starts, reoriented.shape, strict=True))
     return {segment_id: (region, reoriented == value) for value, segment_id in applied.segments.items()}

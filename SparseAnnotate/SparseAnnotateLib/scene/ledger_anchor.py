@@ -18,7 +18,8 @@ import slicer
 
 from ..core import BadInputError, LedgerEntry, Plane
 from ..core.messages import _
-from .segmentation_nodes import different_transforms_sentence, layers_of
+from .segmentation_layers import layers_of
+from .segmentation_nodes import different_transforms_sentence
 from .volume_nodes import geometry_of
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, whole_voxel_relation
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, VolumeGeometry
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
+from .kept_results import KeptResults
 from .ledger_anchor import (
     LedgerAnchor,
     anchor_of,
@@ -21,6 +22,7 @@ from .ledger_anchor import (
     relation_to_volume,
     relations_within,
 )
+from .node_stamps import drawing_stamp
 from .segment_regions import slice_region, voxels_in
 from .volume_nodes import geometry_of
 
@@ -126,11 +128,25 @@ def _write(segmentation_node, volume_node, ledger: Ledger, counts: dict[str, int
     segmentation_node.RemoveAttribute(_OLD_GRID_ATTRIBUTE)
 
 
-def _read(segmentation_node, volume_node) -> tuple[Ledger, dict[str, int], dict[str, tuple[str, ...] | None]]:
-    """The ledger; by 'plane index', the stored voxel counts of decided slices; and segment IDs of the structures."""
+_Read = tuple[Ledger, dict[str, int], dict[str, tuple[str, ...] | None]]
+"""A ledger; by 'plane index', the stored voxel counts of decided slices; and segment IDs of the structures."""
+
+_KEPT: KeptResults[_Read] = KeptResults()
+
+
+def _read(segmentation_node, volume_node) -> _Read:
+    """What is stored, as the volume is now; read again only when something has changed that it depends on."""
     text = segmentation_node.GetAttribute(_LEDGER_ATTRIBUTE)
     if not text:
         return Ledger(), {}, {}
+    stamp = drawing_stamp(segmentation_node, volume_node)
+    if stamp is not None:
+        stamp = (text, segmentation_node.GetAttribute(_ANCHOR_ATTRIBUTE), *stamp)
+    which = segmentation_node.GetID(), volume_node.GetID()
+    return _KEPT.of(which, stamp, lambda: _read_again(segmentation_node, volume_node, text))
+
+
+def _read_again(segmentation_node, volume_node, text: str) -> _Read:
     stored = _parsed(text, Ledger, _ledger_source(segmentation_node))
     ledger = _with_segment_names(stored, segmentation_node)
     anchor = _stored_anchor(segmentation_node)

@@ -14,7 +14,8 @@ from .corrections_store import copy_corrections
 from .last_applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy
-from .segmentation_nodes import layers_of, lies_on_voxels
+from .segmentation_layers import layers_of
+from .segmentation_nodes import lies_on_voxels
 from .undecided_store import copy_undecided
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, volumes_of_scene, vtk_matrix
 from .voxel_grids import layer_ijk_to_local, volume_ijk_to_segmentation, volume_layer

@@ -25,9 +25,11 @@ from .confidence import new_confidence
 from .corrections_store import store_corrections
 from .image_checksum import image_checksum
 from .ledger_store import store_ledger
+from .new_segmentations import new_segmentation
 from .opened_case import OpenedCase, note_opened
 from .results import FILL, origin_now, set_made_by, set_method, store_origin
-from .segmentation_nodes import new_segmentation, segment_ids, segment_names
+from .segmentation_layers import segment_ids
+from .segmentation_nodes import segment_names
 from .undecided_store import store_undecided
 from .volume_nodes import vtk_matrix
 

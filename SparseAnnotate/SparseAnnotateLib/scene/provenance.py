@@ -14,10 +14,11 @@ from ..core.voxel_boxes import Box
 from .annotations import annotated_segmentation, annotation_of, label_values
 from .channel_volumes import further_channels
 from .last_applied import Part, applied_records
+from .node_stamps import voxel_stamp
 from .results import FILL, made_by, method_of
-from .segment_editing import voxel_stamp
 from .segment_regions import whole_region
-from .segmentation_nodes import masks_of, segment_ids
+from .segmentation_layers import segment_ids
+from .segmentation_nodes import masks_of
 from .volume_nodes import geometry_of, local_ijk_to_ras, vtk_matrix
 
 _SOURCE_TAG = "SparseAnnotate.Source"

@@ -14,6 +14,7 @@ from ..core.messages import _, listed
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
+from ..core.voxel_values import values_in
 from .annotations import annotated_segmentation, case_of
 from .channel_volumes import channels_checksum
 from .confidence import confidence_of, hide_confidence
@@ -241,7 +242,7 @@ def _slice_checksums(annotation: SparseAnnotation, names: Mapping[int, str]) -> 
     for entry in annotation.ledger.decided:
         place, index = geometry.to_standard_slice(entry.plane.array_axis(geometry), entry.index)
         layer, checksum = labels[slice_layer(place, index)], 0
-        values = [value for value in np.unique(layer).tolist() if value]
+        values = [value for value in values_in(layer) if value]
         for name, value in sorted((names.get(value, str(value)), value) for value in values):
             checksum = zlib.crc32(np.packbits(layer == value).tobytes(), zlib.crc32(name.encode(), checksum))
         # Not what is unknown on it: that grows with every segment that is added.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError, Plane
+from ..core.pieces import result_of
 from ..core.voxel_boxes import Box, along_axes, bounding_box
 from ..core.voxel_values import label_counts
+from .layer_writing import NewVoxels, making_voxels, put_in_layers
 from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region, whole_region
-from .segmentation_nodes import aligned_voxels, geometry_problem, layers_of, masks_of, segment_ids
+from .segmentation_layers import layers_of, segment_ids
+from .segmentation_nodes import aligned_voxels, geometry_problem, masks_of
 from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
 
@@ -21,18 +24,26 @@ _EDITOR_TAG = "SparseAnnotate"
 _BALL_ATTRIBUTE = "BrushSphere"  # a setting of the effects Paint and Erase
 
 
-def apply_labels(segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node) -> None:
+def apply_labels(
+    segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node, made: Sequence[NewVoxels] | None = None
+) -> None:
     """Replace the named segments by the labels within the volume; voxels outside it are kept.
 
     Args:
         labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
         values: label value of each segment name to replace; all other segments stay bit-identical.
+        made: what `making_voxels` has made of the same arguments for the segmentation as it is now, if at hand.
     """
     segmentation = segmentation_node.GetSegmentation()
+    if made is None:
+        made = result_of(making_voxels(segmentation_node, volume_node, labels, values)) or ()
+    done = {name for voxels in made for name in voxels.names}
     with layers_may_be_replaced(segmentation_node, volume_node):
+        for voxels in made:
+            voxels.put()
         for segment_id in segment_ids(segmentation_node):
             name = segmentation.GetSegment(segment_id).GetName()
-            if name not in values:
+            if name not in values or name in done:
                 continue
             # A layer shared with other segments must not be written to: they would lose what overlaps.
             segmentation.SeparateSegmentLabelmap(segment_id)
@@ -77,13 +88,6 @@ def _with_outside(
     whole[tuple(slice(s, s + n) for s, n in zip(np.subtract(starts, low), array.shape, strict=True))] = array == value
     whole[tuple(slice(-s, n - s) for s, n in zip(low, mask.shape, strict=True))] = mask
     return whole, tuple(int(s) for s in low)
-
-
-def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
-    """A value that changes whenever a voxel of a segment changes, or a segment is added or removed."""
-    segments = segment_ids(segmentation_node)
-    layers = [segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segments]
-    return tuple((s, layer.GetMTime() if layer is not None else 0) for s, layer in zip(segments, layers, strict=True))
 
 
 def editor_for(segmentation_node, volume_node):
@@ -131,10 +135,12 @@ def put_slice(
     geometry = geometry_of(volume_node)
     axis = plane.array_axis(geometry)
     region = slice_region(geometry.shape, axis, index)
+    whole = {name: np.expand_dims(np.asarray(mask, dtype=bool), axis) for name, mask in masks.items()}
     with layers_may_be_replaced(segmentation_node, volume_node):
+        done = _put_at_once(segmentation_node, volume_node, region, whole)
         for segment_id in segment_ids(segmentation_node):
             name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
-            if name not in masks:
+            if name not in masks or name in done:
                 continue
             mask = np.expand_dims(np.asarray(masks[name], dtype=np.uint8), axis)
             for array, mode in (
@@ -149,6 +155,21 @@ def put_slice(
                     )
 
 
+def _put_at_once(segmentation_node, volume_node, region: Box, masks: Mapping[str, np.ndarray]) -> set[str]:
+    """Make segments show masks in a part of the volume where that is possible at once; returns their names."""
+    shape = [part.stop - part.start for part in region]
+    claims = np.zeros(shape, dtype=np.uint16)
+    for mask in masks.values():
+        claims += mask
+    if claims.max(initial=0) > 1:
+        return set()
+    values = {name: value for value, name in enumerate(masks, start=1)}
+    wanted = np.zeros(shape, dtype=np.uint16)
+    for name, value in values.items():
+        wanted[masks[name]] = value
+    return put_in_layers(segmentation_node, volume_node, region, wanted, values)
+
+
 def put_labels(
     segmentation_node, volume_node, region: Box, wanted: np.ndarray, values: Mapping[str, int], editor
 ) -> None:
@@ -158,6 +179,8 @@ def put_labels(
         region: the part. wanted: labels there, of the shape of the part. values: label value of each segment name.
         editor: a vtkSlicerSegmentEditorLogic on this segmentation.
     """
+    done = put_in_layers(segmentation_node, volume_node, region, wanted, values)
+    values = {name: value for name, value in values.items() if name not in done}
     segmentation = segmentation_node.GetSegmentation()
     # Each by itself: segments may overlap, whatever the editor's settings.
     shown = {name: (box, mask) for name, box, mask in masks_of(segmentation_node, volume_node, region)}

@@ -28,6 +28,13 @@ def other_representation(segmentation_node) -> str | None:
     return None
 
 
+def has_only_labelmaps(segmentation_node) -> bool:
+    """True when no segment has anything but a binary labelmap, such as a surface that is made from it."""
+    segmentation = segmentation_node.GetSegmentation()
+    segments = [segmentation.GetNthSegment(number) for number in range(segmentation.GetNumberOfSegments())]
+    return all(set(_representations(segment)) <= {BINARY_LABELMAP} for segment in segments)
+
+
 def binary_labelmap_copy(segmentation_node, volume_node):
     """A vtkSegmentation with a binary labelmap of every segment, made on the volume's voxels; the node is not changed.
 

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
 from vtk.util import numpy_support
 
 from ..core import BadInputError
+from ..core.annotation import DecidedSlices
 from ..core.messages import _, counted, joined
-from ..core.voxel_boxes import Box, along_axes, bounding_box
+from ..core.voxel_boxes import Box, along_axes
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy, other_representation
-from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
+from .segmentation_layers import is_empty_layer, layers_of, named_layers, segment_ids
+from .volume_nodes import local_ijk_to_ras, require_scalar_volume
 from .voxel_grids import GridAlignment, layer_alignment, layer_ijk_to_local, whole_voxel_relation
 
-_STATUS_TAG = "Segmentation.Status"
 _MAX_PAIRS = 3  # named in a message
-_PALETTE = ((0.9, 0.45, 0.35), (0.35, 0.65, 0.9), (0.5, 0.8, 0.4), (0.95, 0.8, 0.3), (0.7, 0.5, 0.85))
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,6 @@ class Overlap:
     first: str
     second: str
     voxels: int
-
-
-def segment_ids(segmentation_node) -> list[str]:
-    """IDs of all segments, in their order."""
-    segmentation = segmentation_node.GetSegmentation()
-    return [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
 
 
 def structure_names(segmentation_node) -> list[str]:
@@ -162,7 +155,7 @@ def labels_of(
     volume_node,
     values: dict[str, int],
     winners: Sequence[str] | None = None,
-    where: np.ndarray | None = None,
+    where: np.ndarray | DecidedSlices | None = None,
     region: Box | None = None,
     counting: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
 ) -> np.ndarray:
@@ -172,8 +165,8 @@ def labels_of(
         values: label value of each segment name; segments that are not named are left out.
         winners: names of segments in order of priority, which decides where segments overlap. Without them an
             overlap is an error.
-        where: (K, J, I) bool; overlaps elsewhere are not an error, and labels there have no meaning. Everywhere by
-            default.
+        where: (K, J, I) bool, or what gives it for parts; overlaps elsewhere are not an error, and labels there have
+            no meaning. Everywhere by default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
         counting: for some segments, the slices on which they count, as array axis to indices; only without `region`.
@@ -190,8 +183,10 @@ def labels_of(
     region = region or along_axes(slice(0, n) for n in reversed(volume_node.GetImageData().GetDimensions()))
     dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
     labels: np.ndarray = np.zeros([part.stop - part.start for part in region], dtype=dtype)
-    if not counting and _enter_one_layer(labels, segmentation_node, volume_node, values, region, where):
-        return labels
+    if not counting and not winners:
+        if _enter_layers(labels, segmentation_node, volume_node, values, region, where):
+            return labels
+        labels = np.zeros(labels.shape, dtype=dtype)
     names = {value: name for name, value in values.items()}
     overlaps: dict[tuple[str, str], int] = {}
     order = [name for name in segment_names(segmentation_node) if name in values]
@@ -219,44 +214,45 @@ def labels_of(
     return labels
 
 
-def _enter_one_layer(
+def _enter_layers(
     labels: np.ndarray,
     segmentation_node,
     volume_node,
     values: Mapping[str, int],
     region: Box,
-    where: np.ndarray | None,
+    where: np.ndarray | DecidedSlices | None,
 ) -> bool:
-    """Enter the labels of segments that share one layer, all at once; False when they do not.
+    """Enter the labels of segments layer by layer; False, with labels of no meaning, when segments overlap.
 
     Segment by segment, hundreds of structures would take a minute. Where only some voxels are of interest, slices
     without any are left out: of a large volume most are.
     """
     if other_representation(segmentation_node) is not None:
         return False
-    segmentation = segmentation_node.GetSegmentation()
     segment_names(segmentation_node)  # raises where names are not clear
-    layers = layers_of(segmentation_node)
-    segments = {s: segmentation.GetSegment(s) for s in layers}
-    wanted = [layer for s, layer in layers.items() if segments[s].GetName() in values]
-    if len({id(layer) for layer in wanted}) != 1:
-        return False
-    array, starts = aligned_voxels(wanted[0], segmentation_node, volume_node)
-    found = common_part(array, starts, region)
-    if found is None:
-        return True
-    inner, box = found
-    own = [segment for s, segment in segments.items() if layers[s] is wanted[0]]
-    if len({segment.GetLabelValue() for segment in own}) < len(own):
-        return False
-    part = array[inner]
-    label_of = np.zeros(max(int(part.max(initial=0)), *(s.GetLabelValue() for s in own)) + 1, dtype=labels.dtype)
-    for segment in own:
-        label_of[segment.GetLabelValue()] = values.get(segment.GetName(), 0)
-    target, wanted_voxels = labels[box], where[box] if where is not None else None
-    for index, layer in enumerate(part):  # at once, it would take much more memory
-        if wanted_voxels is None or wanted_voxels[index].any():
-            target[index] = label_of[layer]
+    for number, layer in enumerate(named_layers(segmentation_node, values)):
+        label_of = layer.label_of
+        if label_of is None:
+            return False
+        array, starts = aligned_voxels(layer.image, segmentation_node, volume_node)
+        common = common_part(array, starts, region)
+        if common is None:
+            continue
+        inner, box = common
+        part, target = array[inner], labels[box]
+        for index in range(len(part)):  # at once, it would take much more memory
+            place = slice(box[0].start + index, box[0].start + index + 1)
+            wanted = where[place, box[1], box[2]][0] if where is not None else None
+            if wanted is not None and not wanted.any():
+                continue
+            shown = label_of[part[index]]
+            if not number:
+                target[index] = shown
+                continue
+            clash = (target[index] > 0) & (shown > 0)
+            if (clash & wanted if wanted is not None else clash).any():
+                return False
+            np.copyto(target[index], shown, where=shown > 0, casting="unsafe")
     return True
 
 
@@ -291,42 +287,6 @@ def _on_slices(slices: Mapping[int, Sequence[int]], box: Box) -> np.ndarray:
     return where
 
 
-def new_segmentation(
-    name: str, labels: np.ndarray, names: dict[int, str], volume_node, like=None
-) -> slicer.vtkMRMLSegmentationNode:
-    """A new segmentation node with a segment for every named label, lying exactly on the volume.
-
-    Args:
-        labels: (K, J, I) unsigned integers on the volume's grid.
-        names: label value to segment name; a label that does not occur becomes an empty segment.
-        like: segmentation node; colour and terminology are copied from its segments of the same name.
-    """
-    require_scalar_volume(volume_node)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    highest = int(labels.max(initial=0))
-    # Slow, and rarely needed: only for a label without a name.
-    if not set(range(1, highest + 1)) <= set(names):
-        labels = np.where(np.isin(labels, list(names)), labels, 0).astype(labels.dtype)
-    # Only the part that holds labels, which makes later processing faster, too.
-    box = bounding_box(labels) or (slice(0, 1),) * 3
-    layer = slicer.vtkOrientedImageData()
-    layer.SetExtent([bound for part in reversed(box) for bound in (part.start, part.stop - 1)])
-    layer.SetImageToWorldMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(labels[box]).ravel(), deep=True)
-    layer.GetPointData().SetScalars(scalars)
-    segmentation = node.GetSegmentation()
-    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-    # All segments share one layer, so that there is only one copy of the voxels.
-    for value, segment_name in names.items():
-        segment = _segment_like(segment_name, int(value), like)
-        segment.AddRepresentation(BINARY_LABELMAP, layer)
-        segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(segment_name))
-    return node
-
-
 def masks_of(segmentation_node, volume_node, region: Box) -> Iterator[tuple[str, Box, np.ndarray]]:
     """For every segment with voxels in the region: name, box within the region, and bool mask within the box."""
     if other_representation(segmentation_node) is None:
@@ -335,7 +295,7 @@ def masks_of(segmentation_node, volume_node, region: Box) -> Iterator[tuple[str,
         segmentation = binary_labelmap_copy(segmentation_node, volume_node)
         layers = {segment_id: segmentation.GetSegment(segment_id) for segment_id in segment_ids(segmentation_node)}
         layers = {segment_id: segment.GetRepresentation(BINARY_LABELMAP) for segment_id, segment in layers.items()}
-        layers = {segment_id: layer for segment_id, layer in layers.items() if not _is_empty(layer)}
+        layers = {segment_id: layer for segment_id, layer in layers.items() if not is_empty_layer(layer)}
     for segment_id, layer in layers.items():
         segment = segmentation.GetSegment(segment_id)
         array, starts = aligned_voxels(layer, segmentation_node, volume_node)
@@ -343,35 +303,6 @@ def masks_of(segmentation_node, volume_node, region: Box) -> Iterator[tuple[str,
         if found is not None:
             inner, box = found
             yield segment.GetName(), box, array[inner] == segment.GetLabelValue()
-
-
-def layers_of(segmentation_node) -> dict:
-    """Segment ID to the image that holds the segment's voxels (shared or not); empty segments are left out."""
-    found = {}
-    for segment_id in segment_ids(segmentation_node):
-        layer = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
-        if not _is_empty(layer):
-            found[segment_id] = layer
-    return found
-
-
-def _is_empty(layer) -> bool:
-    return layer is None or layer.IsEmpty() or layer.GetPointData().GetScalars() is None
-
-
-def _segment_like(name: str, value: int, like):
-    """A new segment with the colour, terminology and tags of the segment of that name in another segmentation."""
-    segment = slicer.vtkSegment()
-    source_id = like.GetSegmentation().GetSegmentIdBySegmentName(name) if like is not None else ""
-    if source_id:
-        segment.DeepCopyMetadata(like.GetSegmentation().GetSegment(source_id))
-        # The status of the drawing does not apply to the result.
-        segment.RemoveTag(_STATUS_TAG)
-    else:
-        segment.SetColor(*_PALETTE[(value - 1) % len(_PALETTE)])
-    segment.SetName(name)
-    segment.SetLabelValue(value)
-    return segment
 
 
 def _overlap_sentence(segmentation_node, overlaps: list[Overlap], on_drawn_slices: bool) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .segmentation_nodes import segment_ids, segment_names
+from .segmentation_layers import segment_ids
+from .segmentation_nodes import segment_names
 
 
 def add_segments_like(segmentation_node, other_node) -> list[str]:

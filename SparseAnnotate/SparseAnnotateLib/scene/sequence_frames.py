@@ -9,6 +9,14 @@ from typing import Any
 import slicer
 
 from ..core.messages import _
+from .kept_results import KeptResults
+
+_BROWSER = "vtkMRMLSequenceBrowserNode"
+_HAS_BROWSERS: KeptResults[bool] = KeptResults()  # the time of a scene changes when a node is added or removed
+
+
+def _has_browsers() -> bool:
+    return bool(slicer.mrmlScene.GetNumberOfNodesByClass(_BROWSER))
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,10 @@ class Frame:
 
 def frame_of(volume_node) -> Frame | None:
     """The frame that a volume shows; None for a volume that does not belong to a sequence."""
-    kind = "vtkMRMLSequenceBrowserNode"
     # This is called for every volume very often, and most scenes have no sequence.
-    if slicer.mrmlScene.GetNumberOfNodesByClass(kind) == 0:
+    if not _HAS_BROWSERS.of(None, (slicer.mrmlScene.GetMTime(),), _has_browsers):
         return None
-    for browser in slicer.util.getNodesByClass(kind):
+    for browser in slicer.util.getNodesByClass(_BROWSER):
         if not browser.IsProxyNodeID(volume_node.GetID()):
             continue
         sequence, master = browser.GetSequenceNode(volume_node), browser.GetMasterSequenceNode()

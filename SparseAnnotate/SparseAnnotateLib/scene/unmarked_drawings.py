@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from ..core import Plane, SparseAnnotation
 from ..core.messages import _, listed
 from ..core.planes import slice_layer
 from ..core.voxel_boxes import Box, enclosing_box
-from .last_applied import Part, applied_masks
+from .last_applied import Part, applied_masks, reading_applied
+from .layer_writing import comparing_labels
 from .segment_regions import whole_region
 from .segmentation_nodes import masks_of
 
@@ -93,6 +94,29 @@ def unmarked_drawings(
             plane = _main_plane(decided)
         found[name] = UnmarkedDrawing(name, plane, by_plane[plane], is_finished)
     return found
+
+
+def finding_unmarked(
+    segmentation_node, volume_node, annotation: SparseAnnotation, names: Sequence[str]
+) -> Generator[None, None, dict[str, UnmarkedDrawing]]:
+    """`unmarked_drawings` in pieces, but for structures of which there is something to report."""
+    records = yield from reading_applied(segmentation_node, volume_node)
+    identify = segmentation_node.GetSegmentation().GetSegmentIdBySegmentName
+    suspects, decided = list(names), annotation.drawn_by_axis()
+    for record in [*records, None]:
+        if record is None:
+            values = {name: value for value, name in enumerate(suspects, start=1)}
+        else:
+            value_of = {segment_id: value for value, segment_id in record.segments.items()}
+            values = {name: value_of[identify(name)] for name in suspects if identify(name) in value_of}
+        if not values or annotation.has_unknown_structures:
+            continue  # then each structure has other decided slices
+        labels, start = (record.labels, record.start) if record is not None else (None, (0, 0, 0))
+        compared = segmentation_node, volume_node, labels, values
+        differing = yield from comparing_labels(*compared, start=start, without=decided)
+        if differing is not None:
+            suspects = [name for name in suspects if name not in values or name in differing]
+    return unmarked_drawings(segmentation_node, volume_node, annotation, suspects) if suspects else {}
 
 
 def _slices_of(mask: np.ndarray, box: Box, axis: int) -> tuple[int, ...]:

@@ -12,6 +12,9 @@ from ..core import BadInputError, VolumeGeometry
 from ..core.images import require_3d_scalar
 from ..core.messages import _
 from ..core.voxel_values import require_finite
+from .kept_results import KeptResults
+
+_GEOMETRIES: KeptResults[VolumeGeometry] = KeptResults()
 
 
 def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
@@ -37,10 +40,10 @@ def require_scalar_volume(node) -> None:
     """Raise BadInputError, naming the node, when it is not a 3D volume with one value per voxel."""
     if node is None:
         raise BadInputError(_("No volume is selected. Load one, or choose one in the list of volumes."))
-    name = node.GetName()
-    if not node.IsA("vtkMRMLScalarVolumeNode") or node.GetImageData() is None:
+    name, image = node.GetName(), node.GetImageData() if node.IsA("vtkMRMLScalarVolumeNode") else None
+    if image is None:
         raise BadInputError(_("'{name}' is not a volume with image data. Choose a scalar volume.").format(name=name))
-    components = node.GetImageData().GetNumberOfScalarComponents()
+    components = image.GetNumberOfScalarComponents()
     if components != 1:
         raise BadInputError(
             _(
@@ -48,7 +51,7 @@ def require_scalar_volume(node) -> None:
                 "component first, in Slicer with the module 'Vector to Scalar Volume'."
             ).format(name=name, components=components)
         )
-    require_3d_scalar(3, node.GetImageData().GetDimensions(), name)
+    require_3d_scalar(3, image.GetDimensions(), name)
 
 
 def world_from_node(node) -> np.ndarray:
@@ -90,7 +93,12 @@ def geometry_of(node) -> VolumeGeometry:
 
     Planes and slices are the volume's own: moving it by a transform must not change which slices are axial.
     """
-    return _geometry(node, np.eye(4))
+    if node is None or node.GetDisableModifiedEvent():
+        return _geometry(node, np.eye(4))
+    # With hundreds of volumes the panel needs it a thousand times for every click.
+    image = node.GetImageData() if node.IsA("vtkMRMLScalarVolumeNode") else None
+    stamp = (node.GetMTime(), image.GetMTime()) if image is not None else None
+    return _GEOMETRIES.of(node.GetID(), stamp, lambda: _geometry(node, np.eye(4)))
 
 
 def world_geometry_of(node) -> VolumeGeometry:

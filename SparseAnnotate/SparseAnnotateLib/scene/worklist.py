@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import LedgerEntry, Plane, SliceState, SparseAnnotateError
+from ..core import Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError
 from .annotations import annotated_segmentation, case_of, ledger_of
 from .ledger_store import store_ledger, stored_ledger
 from .volume_nodes import volumes_of_scene
@@ -36,11 +36,12 @@ class ReadableWorklist:
 
     Attributes:
         items: in the order of the worklist. volumes: those whose ledgers can be read.
-        problems: what is wrong with the ledgers of the others, as messages.
+        ledgers: of these volumes. problems: what is wrong with the ledgers of the others, as messages.
     """
 
     items: list[WorklistItem]
     volumes: list
+    ledgers: list[Ledger]
     problems: list[str]
 
 
@@ -52,20 +53,26 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
 def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
     """Like `worklist_of`, but ledgers that cannot be read are reported as problems and do not block the others."""
     items: list[WorklistItem] = []
-    volumes, problems = [], []
+    volumes, ledgers, problems = [], [], []
     for node in volume_nodes:
         try:
-            items += _items_of(node)
+            ledger = _ledger_in_scene(node)
         except SparseAnnotateError as error:
             problems.append(error.message)
         else:
+            items += [_item(node, entry) for entry in ledger.entries]
             volumes.append(node)
-    return ReadableWorklist(_in_order(items), volumes, problems)
+            ledgers.append(ledger)
+    return ReadableWorklist(_in_order(items), volumes, ledgers, problems)
+
+
+def _ledger_in_scene(volume_node) -> Ledger:
+    """The ledger of a volume; empty for one that has been removed from the scene."""
+    return ledger_of(volume_node) if volume_node.GetScene() is not None else Ledger()
 
 
 def _items_of(volume_node) -> list[WorklistItem]:
-    is_there = volume_node.GetScene() is not None
-    return [_item(volume_node, entry) for entry in ledger_of(volume_node).entries] if is_there else []
+    return [_item(volume_node, entry) for entry in _ledger_in_scene(volume_node).entries]
 
 
 def _in_order(items: Iterable[WorklistItem]) -> list[WorklistItem]:
@@ -91,20 +98,33 @@ def _item(node, e: LedgerEntry) -> WorklistItem:
     )
 
 
-def storing_recommended(volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]) -> Iterator[None]:
+def storing_recommended(
+    volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]
+) -> Generator[None, None, list[WorklistItem]]:
     """Add recommended slices (case to entries) to the ledgers, volume by volume; yields after each.
+
+    Returns the worklist of these volumes.
 
     Slices that were still to do are replaced, also in volumes without new ones. Volumes that have been removed from the
     scene are skipped. In the worklist, the new slices come after the decided ones and after all slices of other
     volumes, so that slices recommended for different volumes one after the other are not mixed.
     """
-    others = [node for node in volumes_of_scene() if node not in volume_nodes]
-    kept = [item.order for item in worklist_of(volume_nodes) if item.state.is_decided]
-    last = max([*kept, *(item.order for item in worklist_of(others))], default=0)
+    own = set(volume_nodes)
+    last = 0
+    for node in dict.fromkeys([*volume_nodes, *volumes_of_scene()]):
+        if node.GetScene() is None:
+            continue
+        kept = [entry.order for entry in ledger_of(node).entries if node not in own or entry.state.is_decided]
+        last = max([last, *kept])
+        yield
+    items: list[WorklistItem] = []
     for node in volume_nodes:
         if node.GetScene() is None:
             continue
         segmentation = annotated_segmentation(node, create=True)
         entries = [replace(entry, order=entry.order + last) for entry in recommended.get(case_of(node), [])]
         store_ledger(segmentation, node, stored_ledger(segmentation, node).with_recommended(entries))
+        # Read here, and not all of them at once when they are shown.
+        items += _items_of(node)
         yield
+    return _in_order(items)

@@ -387,12 +387,13 @@ def test_a_corrected_slice_is_marked_as_drawn_with_what_the_answer_shows(mrml, l
 
 
 def test_a_result_of_a_volume_without_drawn_slices_is_corrected_too(mrml, logic):
+    from SparseAnnotateLib.core.pieces import result_of
     from SparseAnnotateLib.logic import result_nodes
 
     labels = ball(radius=9.0)
     volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "undrawn")
     origin = result_nodes.origin_of_drawing(volume)
-    node = result_nodes.new_result(volume, None, "run 1", labels, {"ball": 1}, origin)
+    node = result_of(result_nodes.showing_result(volume, None, "run 1", labels, {"ball": 1}, origin))
     report = logic.correct(volume, "ball", point(volume, (8, 21, 22)), radius=3.0)
     assert report.corrections == 1
     segmentation = logic.drawnIn(volume)

@@ -113,6 +113,10 @@ class Person:
         self.application.processEvents()
         self.until(lambda: not self.panel._soon.active)
 
+    def applied(self) -> None:
+        """Let the window live until the result has been applied, or could not be."""
+        self.until(lambda: not self.panel.result.is_applying)
+
     def add_ball(self, name: str = "ball"):
         """Load a volume with a ball in it, and wait until the panel has seen it."""
         self.labels = ball()

@@ -99,6 +99,7 @@ def test_fill_with_a_model_and_run_give_the_same_answer(drawn):
     assert (confidences[0][[item.index for item in drawn.items]] == 100).all()
     before = util.arrayFromSegmentBinaryLabelmap(drawn.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
+    drawn.applied()
     after = util.arrayFromSegmentBinaryLabelmap(drawn.logic.segmentationNode(volume), "ball", volume)
     assert after.sum() > before.sum()
     # Discarding goes back to the fill.

@@ -245,6 +245,7 @@ def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, 
     segmentation.GetSegment("ball").SetName("globe")
     panel.panel.refresh()
     ui.applyButton.click()
+    panel.applied()
     assert "have no segment of the same name" in panel.message
     assert "The result has: ball" in panel.message
     # The answer is of what is drawn, by its name now.
@@ -253,10 +254,12 @@ def test_a_segment_that_is_renamed_or_removed_after_training_is_reported(panel, 
     assert panel.message.startswith("New segmentation: ")
     assert "'globe'" in ui.resultLabel.text
     ui.applyButton.click()
+    panel.applied()
     assert "Applied to your segmentation" in panel.message
     segmentation.AddEmptySegment("other", "other")
     segmentation.RemoveSegment("ball")
     ui.applyButton.click()
+    panel.applied()
     assert "have no segment of the same name" in panel.message
     assert [e.index for e in panel.logic.ledger(volume).decided]
 
@@ -276,6 +279,7 @@ def test_the_scene_can_be_closed_at_each_step(panel, embedded, moment):
     if moment == "filled":
         panel.idle()
         ui.applyButton.click()
+        panel.applied()
     if moment == "training":
         ui.iterationsSpinBox.value = 100000
         ui.trainButton.click()
@@ -346,12 +350,14 @@ def test_nothing_is_applied_over_a_painted_slice_that_is_not_marked(panel, paint
     ui, (volume, index) = panel.ui, painted_after_fill
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
+    panel.applied()
     assert f"'ball' has been changed on axial slice {index}, which is not marked as drawn" in panel.message
     assert f"Axial slice {index} of" in panel.ui.offerLabel.text
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     np.testing.assert_array_equal(before, after)
     ui.drawnButton.click()
     ui.applyButton.click()
+    panel.applied()
     assert "drawn slices are unchanged" in panel.message
 
 
@@ -413,6 +419,7 @@ def test_a_painted_slice_that_was_undone_is_no_longer_offered_and_does_not_block
     panel.until(lambda: not panel.panel.draw.painting.is_waiting)
     assert ui.offerFrame.isHidden()
     ui.applyButton.click()
+    panel.applied()
     assert "drawn slices are unchanged" in panel.message
 
 
@@ -431,6 +438,7 @@ def test_a_finished_structure_is_not_changed_and_this_is_reported_in_the_panel(p
     ui.fillButton.click()
     panel.idle()
     ui.applyButton.click()
+    panel.applied()
     assert "'organ' was not changed because it seems to be finished" in panel.message
     assert "no such segment" not in panel.message
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "organ", volume)

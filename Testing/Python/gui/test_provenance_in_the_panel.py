@@ -14,6 +14,7 @@ def test_the_slice_views_show_where_voxels_come_from(panel):
     panel.ui.fillButton.click()
     panel.idle()
     panel.ui.applyButton.click()
+    panel.applied()
     panel.idle()
     panel.ui.provenanceCheckBox.click()
     panel.until(lambda: shown(panel) and "filled (auto)" in panel.message)

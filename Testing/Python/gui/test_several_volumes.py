@@ -149,3 +149,30 @@ def test_the_segment_editor_lets_go_of_its_nodes_before_a_scene_is_closed(two, m
     assert set(seen) == {None}
     two.idle()
     assert editor.mrmlSegmentEditorNode() is not None
+
+
+def test_a_click_reads_only_the_ledger_that_it_changes(panel, monkeypatch):
+    from SparseAnnotateLib.scene import ledger_store
+
+    for number in range(6):
+        panel.add_ball(f"scan {number}")
+    panel.ui.allVolumesButton.click()
+    panel.recommend(20.0)
+    read, read_again = [], ledger_store._read_again
+
+    def counting(segmentation_node, *arguments):
+        read.append(segmentation_node.GetName())
+        return read_again(segmentation_node, *arguments)
+
+    monkeypatch.setattr(ledger_store, "_read_again", counting)
+    panel.panel.refresh()
+    panel.ui.nextButton.click()
+    panel.idle()
+    assert read == []
+    chosen = panel.panel.draw.table.chosen()
+    panel.logic.segmentationNode(chosen.volumeNode).GetSegmentation().AddEmptySegment("a", "a")
+    panel.idle()
+    read.clear()
+    panel.ui.emptyButton.click()
+    panel.idle()
+    assert set(read) == {f"{chosen.volumeNode.GetName()} annotation"}

@@ -74,9 +74,11 @@ def test_a_fill_is_applied_to_the_checked_structures_only(panel, two_structures)
     before = {name: voxels(panel, volume, name) for name in ("ball", "cube")}
     uncheck(ui.resultStructuresButton, "ball")
     ui.applyButton.click()
+    panel.applied()
     np.testing.assert_array_equal(voxels(panel, volume, "ball"), before["ball"])
     assert voxels(panel, volume, "cube").sum() > before["cube"].sum()
     uncheck(ui.resultStructuresButton, "ball")
     assert ui.resultStructuresButton.text == "all structures"
     ui.applyButton.click()
+    panel.applied()
     assert voxels(panel, volume, "ball").sum() > before["ball"].sum()

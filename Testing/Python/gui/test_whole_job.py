@@ -58,6 +58,7 @@ def test_from_a_volume_to_results_and_to_the_next_round(panel, tmp_path, embedde
     assert "Leave-one-out Dice, with hidden slices" in ui.resultLabel.text
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
+    panel.applied()
     assert "drawn slices are unchanged" in panel.message
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     assert after.sum() > before.sum()

@@ -1,0 +1,52 @@
+"""Large arrays in pieces: between two pieces the event loop runs, so that a window stays responsive."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .voxel_boxes import Box
+
+PIECE_BYTES = 1 << 20  # some ten milliseconds of work, even where each voxel is looked at several times
+
+Result = TypeVar("Result")
+
+
+def slabs(shape: Sequence[int], bytes_per_voxel: int) -> Iterator[slice]:
+    """The layers of a (K, J, I) array in groups of about PIECE_BYTES, at least one layer each."""
+    layers = max(1, PIECE_BYTES // max(1, int(np.prod(shape[1:])) * bytes_per_voxel))
+    for first in range(0, shape[0], layers):
+        yield slice(first, min(shape[0], first + layers))
+
+
+def result_of(steps: Generator[Any, None, Result]) -> Result:
+    """The result of work in pieces, done at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def finding_box(array: np.ndarray) -> Generator[None, None, Box | None]:
+    """`voxel_boxes.bounding_box` in pieces."""
+    filled: list[int] = []
+    seen = np.zeros(array.shape[1:], dtype=array.dtype)
+    for slab in slabs(array.shape, array.itemsize):
+        part = array[slab]
+        layers = np.flatnonzero(part.reshape(len(part), -1).any(axis=1))
+        filled += (layers + slab.start).tolist()
+        if len(layers):
+            seen |= np.bitwise_or.reduce(part, axis=0)
+        yield
+    if not filled:
+        return None
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    return (
+        slice(filled[0], filled[-1] + 1),
+        slice(int(rows[0]), int(rows[-1]) + 1),
+        slice(int(columns[0]), int(columns[-1]) + 1),
+    )

@@ -1,0 +1,41 @@
+"""Values that change whenever something of a segmentation changes."""
+
+from __future__ import annotations
+
+import slicer
+
+from .segmentation_layers import segment_ids
+
+
+def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
+    """A value that changes whenever a voxel of a segment changes, or a segment is added or removed."""
+    segments = segment_ids(segmentation_node)
+    layers = [segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segments]
+    return tuple((s, layer.GetMTime() if layer is not None else 0) for s, layer in zip(segments, layers, strict=True))
+
+
+def drawing_stamp(segmentation_node, volume_node) -> tuple | None:
+    """A value that changes with all that decides which slices of a volume a segmentation's attributes speak of.
+
+    That is the grid and the transform of both, the voxels, names and reference geometry of the segmentation, and any
+    attribute. None while a node does not report its changes.
+    """
+    if segmentation_node.GetDisableModifiedEvent() or volume_node.GetDisableModifiedEvent():
+        return None
+    segmentation, image = segmentation_node.GetSegmentation(), volume_node.GetImageData()
+    voxels = voxel_stamp(segmentation_node)
+    return (
+        segmentation_node.GetMTime(),
+        volume_node.GetMTime(),
+        image.GetMTime() if image is not None else 0,
+        _transform_stamp(segmentation_node),
+        _transform_stamp(volume_node),
+        segmentation.GetConversionParameter(slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()),
+        voxels,
+        tuple(segmentation.GetSegment(segment_id).GetName() for segment_id, _time in voxels),
+    )
+
+
+def _transform_stamp(node) -> int:
+    parent = node.GetParentTransformNode()
+    return parent.GetTransformToWorldMTime() if parent is not None else 0

@@ -1,0 +1,186 @@
+"""What was read of a ledger is kept, and read again as soon as anything changes that it depends on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import ball
+from SparseAnnotateLib.core import BadInputError, Plane, SliceState
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of the segmentations whose ledgers were read, one for each time."""
+    from SparseAnnotateLib.scene import ledger_store
+
+    found, read_again = [], ledger_store._read_again
+
+    def counting(segmentation_node, volume_node, text):
+        found.append(segmentation_node.GetName())
+        return read_again(segmentation_node, volume_node, text)
+
+    monkeypatch.setattr(ledger_store, "_read_again", counting)
+    return found
+
+
+def drawn_volume(mrml, name: str = "scan"):
+    """A volume with a ball painted on its axial slices, of which slice 3 is marked as drawn."""
+    from SparseAnnotateLib import scene
+
+    labels = ball()
+    volume = mrml.util.addVolumeFromArray(labels.astype(np.int16), name=name)
+    segmentation = scene.annotated_segmentation(volume, create=True)
+    segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
+    mrml.util.updateSegmentBinaryLabelmapFromArray(labels, segmentation, "ball", volume)
+    scene.mark_decided(volume, Plane.AXIAL, 8)
+    return volume, segmentation
+
+
+def transform(mrml, mm: float):
+    node = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = mm
+    node.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(matrix))
+    return node
+
+
+def test_an_unchanged_ledger_is_read_once(mrml, reads):
+    from SparseAnnotateLib import scene
+
+    volume, _segmentation = drawn_volume(mrml)
+    first = scene.ledger_of(volume)
+    reads.clear()
+    assert [scene.ledger_of(volume) for _time in range(5)] == [first] * 5
+    assert reads == []
+
+
+def test_only_the_ledger_of_the_changed_volume_is_read_again(mrml, reads):
+    from SparseAnnotateLib import scene
+
+    volumes = [drawn_volume(mrml, f"scan {number}")[0] for number in range(4)]
+    scene.readable_worklist(volumes)
+    reads.clear()
+    scene.mark_empty(volumes[2], Plane.AXIAL, 1)
+    assert scene.readable_worklist(volumes).ledgers[2].entry(Plane.AXIAL, 1).state is SliceState.EMPTY
+    assert set(reads) == {"scan 2 annotation"}
+
+
+def test_a_renamed_segment_is_noticed(mrml):
+    from SparseAnnotateLib import scene
+
+    volume, segmentation = drawn_volume(mrml)
+    assert scene.ledger_of(volume).entries[0].structures == ("ball",)
+    segmentation.GetSegmentation().GetSegment("ball").SetName("liver")
+    assert scene.ledger_of(volume).entries[0].structures == ("liver",)
+    segmentation.GetSegmentation().RemoveSegment("ball")
+    assert scene.ledger_of(volume).entries[0].structures == ()
+
+
+def test_a_volume_that_was_moved_away_is_noticed_and_one_that_was_moved_back(mrml):
+    from SparseAnnotateLib import scene
+
+    volume, _segmentation = drawn_volume(mrml)
+    kept = scene.ledger_of(volume)
+    origin = volume.GetOrigin()
+    volume.SetOrigin(origin[0] + 0.3, *origin[1:])
+    with pytest.raises(BadInputError, match="no longer slices"):
+        scene.ledger_of(volume)
+    volume.SetOrigin(origin)
+    assert scene.ledger_of(volume) == kept
+
+
+@pytest.mark.parametrize("is_parent", [False, True], ids=["its transform", "the parent of its transform"])
+def test_a_transform_that_changes_is_noticed(mrml, is_parent):
+    from SparseAnnotateLib import scene
+
+    volume, segmentation = drawn_volume(mrml)
+    own, other, above = (transform(mrml, 0.0) for _number in range(3))
+    volume.SetAndObserveTransformNodeID(own.GetID())
+    segmentation.SetAndObserveTransformNodeID(other.GetID())
+    own.SetAndObserveTransformNodeID(above.GetID())
+    scene.ledger_of(volume)
+    moved = np.eye(4)
+    moved[1, 3] = 0.4
+    (above if is_parent else own).SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(moved))
+    with pytest.raises(BadInputError, match="under the transform"):
+        scene.ledger_of(volume)
+
+
+def test_another_image_in_the_same_node_is_noticed(mrml):
+    from SparseAnnotateLib import scene
+
+    volume, _segmentation = drawn_volume(mrml)
+    scene.ledger_of(volume)
+    mrml.util.updateVolumeFromArray(volume, np.zeros((5, 6, 7), np.int16))
+    assert scene.geometry_of(volume).shape == (5, 6, 7)
+    with pytest.raises(BadInputError):
+        scene.ledger_of(volume)
+
+
+def test_a_change_that_is_not_reported_yet_is_noticed(mrml):
+    """As in slicer.util.NodeModify, which many scripts use."""
+    from SparseAnnotateLib import scene
+    from SparseAnnotateLib.scene.ledger_store import store_ledger
+
+    volume, segmentation = drawn_volume(mrml)
+    before = scene.ledger_of(volume)
+    more = before.with_state(Plane.AXIAL, 2, SliceState.SKIPPED)
+    with mrml.util.NodeModify(segmentation):
+        store_ledger(segmentation, volume, more)
+        assert scene.ledger_of(volume) == more
+    assert scene.ledger_of(volume) == more
+    with mrml.util.NodeModify(volume):
+        volume.SetSpacing(3.0, 3.0, 3.0)
+        assert scene.geometry_of(volume).spacing == (3.0, 3.0, 3.0)
+
+
+def test_the_same_node_ids_in_the_next_scene_are_other_ledgers(mrml, embedded):
+    from SparseAnnotateLib import scene
+
+    volume, segmentation = drawn_volume(mrml)
+    identifiers = volume.GetID(), segmentation.GetID()
+    assert scene.ledger_of(volume).is_decided(Plane.AXIAL, 8)
+    embedded.clear_scene()
+    volume = mrml.util.addVolumeFromArray(ball().astype(np.int16), name="scan")
+    segmentation = scene.annotated_segmentation(volume, create=True)
+    assert (volume.GetID(), segmentation.GetID()) == identifiers
+    assert scene.ledger_of(volume).entries == ()
+    segmentation.GetSegmentation().AddEmptySegment("ball", "ball")
+    scene.mark_empty(volume, Plane.AXIAL, 1)
+    assert [entry.index for entry in scene.ledger_of(volume).entries] == [1]
+
+
+def test_a_sequence_that_is_added_or_removed_is_noticed(mrml):
+    from SparseAnnotateLib.scene.sequence_frames import frame_of
+
+    logic = mrml.vtkSlicerSequencesLogic()
+    logic.SetMRMLScene(mrml.mrmlScene)
+    volume, _segmentation = drawn_volume(mrml)
+    assert frame_of(volume) is None
+    sequence = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    sequence.SetDataNodeAtValue(volume, "10")
+    browser = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+    logic.UpdateProxyNodesFromSequences(browser)
+    assert frame_of(browser.GetProxyNode(sequence)).value == "10"
+    assert frame_of(volume) is None
+    mrml.mrmlScene.RemoveNode(browser)
+    assert frame_of(volume) is None
+
+
+def test_only_so_many_results_are_kept(monkeypatch):
+    from SparseAnnotateLib.scene import kept_results
+
+    monkeypatch.setattr(kept_results, "_MOST", 3)
+    kept, made = kept_results.KeptResults(), []
+
+    def of(what, stamp=(0,)):
+        return kept.of(what, stamp, lambda: made.append(what) or len(made))
+
+    assert [of(name) for name in "abca"] == [1, 2, 3, 1]
+    assert of("d") == 4  # instead of "a"
+    assert [of("d"), of("b")] == [4, 2]
+    assert of("b", stamp=(1,)) == 5
+    assert [of("b", stamp=None), of("b", stamp=None)] == [6, 7]
+    assert of("a") == 8
