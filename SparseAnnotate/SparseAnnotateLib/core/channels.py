@@ -38,8 +38,17 @@ def check_channels(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def usable_channels(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of channels close to those that another program has written, such as 'T2*'. Raises as `check_channels`."""
-    return check_channels([usable_case_name(name) for name in names])
+    """Names of channels close to those that another program has written, such as 'T2*'; equal ones are numbered.
+
+    Raises BadInputError when there are more than eight.
+    """
+    plain = [usable_case_name(name) if name.strip(" .") else _("channel") for name in names]
+    folded = [name.casefold() for name in plain]
+    numbered = [
+        f"{name} {folded[: place + 1].count(folded[place])}" if folded.count(folded[place]) > 1 else str(name)
+        for place, name in enumerate(plain)
+    ]
+    return check_channels(numbered)
 
 
 def channel_folder(channel: str) -> str:

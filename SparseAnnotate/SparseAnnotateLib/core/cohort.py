@@ -57,9 +57,9 @@ from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
 from .image_fingerprint import image_fingerprint, joined_fingerprint
-from .images import read_geometry, read_image, read_labels
+from .images import channel_count, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
-from .messages import _, listed
+from .messages import _, counted, listed
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -263,8 +263,14 @@ class Cohort(CohortLayout):
     ) -> Case:
         paths = {channel: stored_path(self.folder, path) for channel, path in (further or {}).items()}
         case = Case(name, image_path, stored_path(self.folder, reference) if reference is not None else None, paths)
+        channels = self.file.channels
+
+        def with_case(file: CohortFile) -> CohortFile:
+            require_same_channels(file, channels)  # another process may have named them since
+            return replace(file, cases=(*(c for c in file.cases if c.name != name), case))
+
         with self.locked(f"adding case '{name}'"):
-            self._update_file(lambda file: replace(file, cases=(*(c for c in file.cases if c.name != name), case)))
+            self._update_file(with_case)
         return case
 
     def use_channels(self, channels: Sequence[str]) -> None:
@@ -273,16 +279,26 @@ class Cohort(CohortLayout):
         Raises CohortError when a cohort with cases has others. A case may lack some of them, but not the first.
         """
         channels = check_channels(channels)
-        if channels[:1] == self.file.channels[:1] and set(channels) <= set(self.file.channels) and channels:
-            return
-        if not self.file.cases and channels != self.file.channels:
+        if not self._takes_channels(channels):
+            # As another process may have left the file.
             with self.locked("naming the channels"):
                 self._update_file(lambda file: file if file.cases else replace(file, channels=channels))
-        require_same_channels(self.file, channels)
+        if not self._takes_channels(channels):
+            require_same_channels(self.file, channels)
+
+    def _takes_channels(self, channels: Sequence[str]) -> bool:
+        known = self.file.channels
+        return channels == known or (bool(channels) and channels[:1] == known[:1] and set(channels) <= set(known))
 
     def path_for_channel(self, name: str, channel: str) -> Path:
-        """Where the image of a further channel of a case is written."""
-        return self.folder / channel_folder(channel) / f"{self._stem(name)}.nrrd"
+        """Where the image of a further channel of a case is written: not where that of another case lies."""
+        taken = {other.further.get(channel) for other in self.cases if other.name != name}
+        folder, stem = channel_folder(channel), self._stem(name)
+        stored = f"{folder}/{stem}.nrrd"
+        while stored in taken:
+            stem = f"2 {stem}"
+            stored = f"{folder}/{stem}.nrrd"
+        return self.folder / stored
 
     def add_cases(
         self, cases: Sequence[Case], labels: dict[int, str] | None = None, channels: Sequence[str] = ()
@@ -393,12 +409,33 @@ class Cohort(CohortLayout):
     def geometry(self, name: str) -> VolumeGeometry:
         """Geometry of a case's image, from the file's header alone."""
         with self._naming(_("The image of case '{name}'").format(name=name)):
-            return read_geometry(self.image_path(name), 0 if self.case(name).is_4d else None)
+            return read_geometry(self.image_path(name), self._channel_in_file(name))
 
     def image(self, name: str) -> tuple[np.ndarray, VolumeGeometry]:
         """A case's image, with several channels the first: (K, J, I) array in the file's dtype, and geometry."""
         with self._naming(_("The image of case '{name}'").format(name=name)):
-            return read_image(self.image_path(name), 0 if self.case(name).is_4d else None)
+            return read_image(self.image_path(name), self._channel_in_file(name))
+
+    def _channel_in_file(self, name: str, channel: str = "") -> int | None:
+        """The number of a channel, or of the first, in a case's 4D file; None for other files.
+
+        Raises BadInputError when the file does not have as many channels as the cohort.
+        """
+        if not self.case(name).is_4d:
+            return None
+        count, wanted = channel_count(self.image_path(name)), len(self.channels)
+        if count != wanted:
+            raise BadInputError(
+                counted(
+                    count,
+                    _("'{path}' holds {count} image instead of {wanted} ({names})."),
+                    _("'{path}' holds {count} images instead of {wanted} ({names})."),
+                    path=self.image_path(name),
+                    wanted=wanted,
+                    names=", ".join(self.channels),
+                )
+            )
+        return self.channels.index(channel) if channel else 0
 
     def channel_image(self, name: str, channel: str, geometry: VolumeGeometry) -> np.ndarray:
         """The image of one channel of a case, on the case's grid `geometry`: (K, J, I) array in the file's dtype.
@@ -411,8 +448,7 @@ class Cohort(CohortLayout):
                 _("The case '{name}' has no image of the channel '{channel}'.").format(name=name, channel=channel)
             )
         with self._naming(_("The channel '{channel}' of case '{name}'").format(channel=channel, name=name)):
-            place = self.channels.index(channel) if self.case(name).is_4d else None
-            array, own = read_image(paths[channel], place)
+            array, own = read_image(paths[channel], self._channel_in_file(name, channel))
             return on_grid_of_channels(array, own, geometry, paths[channel])
 
     def image_fingerprint(self, name: str) -> str:

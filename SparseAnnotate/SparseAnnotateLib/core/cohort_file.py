@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 
 from .case_names import name_collisions, names_of_files, normal_name, usable_case_name
-from .channels import usable_channels
+from .channels import check_channels, usable_channels
 from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
+from .images import channel_count
 from .messages import _
 from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json
 
@@ -65,9 +66,10 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
     if (folder / COHORT_FILE).is_file():
         file, state = read_json(folder / COHORT_FILE, CohortFile), folder
         cases = tuple(replace(case, name=normal_name(case.name)) for case in file.cases)
+        _check_channels(folder / COHORT_FILE, file)
     elif (folder / DATASET_FILE).is_file():
         name, labels, found, modalities = read_decathlon(folder)
-        channels = usable_channels(modalities)
+        channels = _decathlon_channels(folder, modalities, [image for _name, image, _label in found])
         file, state = CohortFile(name, labels, channels=channels), folder / "SparseAnnotate"
         cases = _named_cases(found, len(channels) > 1)
     else:
@@ -85,6 +87,51 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
             )
         )
     return replace(file, cases=cases), state
+
+
+def _check_channels(path: Path, file: CohortFile) -> None:
+    """Raise BadInputError when the channels in cohort.json contradict each other."""
+    try:
+        check_channels(file.channels)
+        for case in file.cases:
+            unknown = [name for name in case.further if name not in file.channels[1:]]
+            if unknown:
+                raise BadInputError(
+                    _("The case '{case}' has the further channel '{channel}', and the cohort has {known}.").format(
+                        case=case.name, channel=unknown[0], known=", ".join(file.channels[1:]) or _("none")
+                    )
+                )
+            if case.is_4d and (case.further or len(file.channels) < 2):
+                raise BadInputError(
+                    _(
+                        "The image of the case '{case}' is said to have all channels ('is_4d'), but there are further "
+                        "images, or fewer than two channels."
+                    ).format(case=case.name)
+                )
+    except BadInputError as error:
+        raise BadInputError(
+            _("The channels in '{path}' cannot be used. {problem}").format(path=path, problem=error.message)
+        ) from error
+
+
+def _decathlon_channels(folder: Path, modalities: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
+    """The channels of a Decathlon folder; none unless its first image that can be read has as many as are named."""
+    for image in images if len(modalities) > 1 else ():
+        try:
+            count = channel_count(path_in(folder, image))
+        except BadInputError:
+            continue
+        if count != len(modalities):
+            return ()
+        try:
+            return usable_channels(modalities)
+        except BadInputError as error:
+            raise CohortError(
+                _("The modalities in '{path}' cannot be used. {problem}").format(
+                    path=folder / DATASET_FILE, problem=error.message
+                )
+            ) from error
+    return ()
 
 
 def check_labels(labels: Mapping[int, str]) -> None:

@@ -60,7 +60,9 @@ def _channels(modality: Any) -> tuple[str, ...]:
     """The channels that dataset.json lists, in the order of their numbers; none when it lists fewer than two."""
     if not isinstance(modality, dict) or len(modality) < 2:
         return ()
-    return tuple(str(modality[number]) for number in sorted(modality, key=int))
+    if not all(str(number).isdecimal() for number in modality):
+        return ()
+    return tuple(str(modality[number] or "") for number in sorted(modality, key=int))
 
 
 def read_dataset_file(path: Path) -> Any:

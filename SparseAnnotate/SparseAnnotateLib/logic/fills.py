@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import scene
 from ..core import Progress, SparseAnnotation
+from ..core.channels import fill_without_channels
 from ..core.messages import _
 from ..core.pieces import result_of
 from ..core.slab_reading import reading_labels, reading_percent
@@ -69,7 +70,8 @@ class Fills:
                 beyond=beyond,
             )
             self._last = {key: done}  # only one, because of its memory
-            report = FillReport(done.summary, done.warnings)
+            missing = fill_without_channels(volume_node.GetName(), scene.missing_channels_of(volume_node))
+            report = FillReport(done.summary, (*missing, *done.warnings))
             made = done.fill.labels, done.fill.confidence, values, report, drawing.origin
             return result_of(_showing_fill(volume_node, drawing.node, *made, method))
         case, label_of = scene.case_of(volume_node), {}

@@ -17,14 +17,12 @@ from .annotations import (
     written_mark,
 )
 from .changed_labels import changed_part
+from .channel_references import channel_names, further_channels, missing_channels_of
 from .channel_volumes import (
     case_of_channel,
     cases_of_channels,
     channel_images_of,
-    channel_names,
-    further_channels,
     is_further_channel,
-    missing_channels_of,
     set_channels,
 )
 from .confidence import (

@@ -17,7 +17,8 @@ from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
 from ..core.messages import _, joined
 from ..core.slab_writing import written_in_slabs
-from .channel_volumes import channel_image_of, channel_names, channels_stamp, further_channels
+from .channel_references import channel_names, further_channels
+from .channel_volumes import channel_image_of, channels_stamp
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .node_stamps import voxel_stamp

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,43 +9,12 @@ import numpy as np
 import slicer
 
 from ..core import BadInputError
-from ..core.channels import (
-    MOST_CHANNELS,
-    check_channels,
-    missing_channels,
-    on_grid_of_channels,
-    resampled_to_channel,
-)
+from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel, stacked
 from ..core.messages import _
-from ..core.strict_json import to_text
-from .image_checksum import image_checksum
+from .channel_references import channel_names, forget_channels, further_channels, store_channels
 from .opened_case import opened_case
+from .sequence_frames import frame_of
 from .volume_nodes import geometry_of, image_of, require_scalar_volume, volumes_of_scene, vtk_matrix, world_geometry_of
-
-_NAMES_ATTRIBUTE = "SparseAnnotate.Channels"
-_ROLE = "SparseAnnotate.Channel"
-_SELF_ROLE = "SparseAnnotate.ChannelsOf"
-
-
-def channel_names(volume_node) -> tuple[str, ...]:
-    """The names of a volume's channels, its own first; none where it is a case by itself."""
-    text = volume_node.GetAttribute(_NAMES_ATTRIBUTE)
-    # Cloning copies attributes and references.
-    if not text or volume_node.GetNodeReferenceID(_SELF_ROLE) != volume_node.GetID():
-        return ()
-    return tuple(str(name) for name in json.loads(text))
-
-
-def further_channels(volume_node) -> dict[str, Any]:
-    """The volumes of the further channels by name, without those that have been removed from the scene."""
-    names = channel_names(volume_node)[1:]
-    nodes = [volume_node.GetNodeReference(f"{_ROLE}{place}") for place in range(len(names))]
-    return {name: node for name, node in zip(names, nodes, strict=True) if node is not None}
-
-
-def missing_channels_of(volume_node) -> list[str]:
-    """The names of the further channels that a volume's case lacks."""
-    return missing_channels(tuple(further_channels(volume_node)), channel_names(volume_node)[1:])
 
 
 def is_further_channel(volume_node) -> bool:
@@ -81,7 +49,7 @@ def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] 
     names = check_channels(tuple(names or channels))
     _require_unopened(volume_node)
     if not given:
-        _forget(volume_node)
+        forget_channels(volume_node)
         return []
     _require_volumes(volume_node, given, names)
     on_grid: list[Any] = []
@@ -102,12 +70,7 @@ def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] 
                     volume=given[name].GetName(), first=volume_node.GetName(), made=made.GetName()
                 )
             )
-    _forget(volume_node)
-    # A role for each: of several references in one role, those after a removed one would move up.
-    for place, made in enumerate(on_grid):
-        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", made.GetID() if made is not None else None)
-    volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
-    volume_node.SetAttribute(_NAMES_ATTRIBUTE, to_text(list(names)))
+    store_channels(volume_node, names, on_grid)
     return notes
 
 
@@ -136,6 +99,13 @@ def _require_volumes(volume_node, channels: Mapping[str, Any], names: Sequence[s
         )
     for place, node in enumerate(nodes):
         require_scalar_volume(node)
+        if frame_of(node) is not None:
+            raise BadInputError(
+                _(
+                    "'{volume}' shows a frame of a sequence, and each frame is a case of its own. Save the frame as a "
+                    "volume to use it as a channel."
+                ).format(volume=node.GetName())
+            )
         if node in nodes[:place]:
             raise BadInputError(_("The volume '{volume}' is given for two channels.").format(volume=node.GetName()))
         if node is volume_node:
@@ -167,13 +137,6 @@ def _require_volumes(volume_node, channels: Mapping[str, Any], names: Sequence[s
         )
 
 
-def _forget(volume_node) -> None:
-    for place in range(MOST_CHANNELS):
-        volume_node.SetNodeReferenceID(f"{_ROLE}{place}", None)
-    volume_node.SetNodeReferenceID(_SELF_ROLE, None)
-    volume_node.SetAttribute(_NAMES_ATTRIBUTE, None)
-
-
 def channel_images_of(volume_node) -> np.ndarray:
     """The image of a volume, (K, J, I); of several channels (C, K, J, I), without those that have been removed.
 
@@ -182,7 +145,7 @@ def channel_images_of(volume_node) -> np.ndarray:
     image, further = image_of(volume_node), further_channels(volume_node)
     if not further:
         return image
-    return np.stack([image, *(channel_image_of(volume_node, name) for name in further)])
+    return stacked([image, *(channel_image_of(volume_node, name) for name in further)])
 
 
 def channel_image_of(volume_node, name: str) -> np.ndarray:
@@ -200,15 +163,6 @@ def channels_stamp(volume_node) -> str:
 
 def _stamp(node) -> str:
     return f"{node.GetID()},{node.GetImageData().GetMTime()},{hash(world_geometry_of(node))}"
-
-
-def channels_checksum(volume_node) -> str:
-    """A text computed from the voxels of a volume and its further channels, for telling whether they have changed."""
-    own = image_checksum(volume_node)
-    further = further_channels(volume_node)
-    if not further:
-        return own
-    return "; ".join([own, *(f"{name} {image_checksum(node)}" for name, node in further.items())])
 
 
 def _on_grid(volume_node, name: str, node):

@@ -14,7 +14,7 @@ from ..core import BadInputError, Cohort, Ledger
 from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
-from .image_checksum import image_checksum
+from .channel_references import channels_checksum
 from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.OpenedCase"
@@ -96,7 +96,7 @@ def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
                 "drawn on '{volume}' was written there. It is still in this scene."
             ).format(**facts)
         )
-    if image_checksum(volume_node) != opened.image:
+    if channels_checksum(volume_node) != opened.image:
         raise BadInputError(
             _(
                 "The volume '{volume}' is no longer the image of the case '{case}' in '{folder}', so nothing drawn on "

@@ -20,10 +20,10 @@ from ..core.messages import _
 from ..core.origin import Origin, stale_sentence
 from ..core.structure_values import names_from_facts
 from .annotations import use_segmentation
+from .channel_references import channels_checksum
 from .channel_volumes import set_channels
 from .confidence import new_confidence
 from .corrections_store import store_corrections
-from .image_checksum import image_checksum
 from .ledger_store import store_ledger
 from .new_segmentations import new_segmentation
 from .opened_case import OpenedCase, note_opened
@@ -121,7 +121,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     opened = OpenedCase(
         os.path.realpath(cohort.folder),
         case,
-        image_checksum(nodes.volume),
+        channels_checksum(nodes.volume),
         file,
         state,
         identifiers,

@@ -12,7 +12,7 @@ from ..core import Provenance
 from ..core.provenance import CORRECTED, DRAWN, PAINTED, filled_by, predicted_by
 from ..core.voxel_boxes import Box
 from .annotations import annotated_segmentation, annotation_of, label_values
-from .channel_volumes import further_channels
+from .channel_references import further_channels
 from .last_applied import Part, applied_records
 from .node_stamps import voxel_stamp
 from .results import FILL, made_by, method_of

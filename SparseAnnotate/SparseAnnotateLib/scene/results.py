@@ -16,7 +16,7 @@ from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from ..core.voxel_values import values_in
 from .annotations import annotated_segmentation, case_of
-from .channel_volumes import channels_checksum
+from .channel_references import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
 from .opened_case import opened_case

@@ -11,7 +11,8 @@ import slicer
 from ..core import BadInputError, Plane
 from ..core.messages import _
 from ..core.planes import slice_centre_ras
-from .channel_volumes import cases_of_channels, channel_names, further_channels
+from .channel_references import channel_names, further_channels
+from .channel_volumes import cases_of_channels
 from .confidence_overlay import overlays_in_views
 from .volume_nodes import geometry_of, matrix_array, world_geometry_of
 

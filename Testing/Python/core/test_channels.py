@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, VolumeGeometry
+from SparseAnnotateLib.core import BadInputError, Case, Cohort, CohortError, VolumeGeometry
 from SparseAnnotateLib.core.channels import (
     check_channels,
     grouped_by_channel,
@@ -64,6 +64,10 @@ def test_files_of_channels_cannot_be_those_of_another_case(two_channels):
     assert path != two_channels.image_path("a T1")
     write_image(path, T1, GEOMETRY)
     assert np.array_equal(two_channels.image("a T1")[0], other)
+    # A case that was renamed keeps its file.
+    two_channels.add_case("b", FLAIR, GEOMETRY, further={"T1": path})
+    assert two_channels.path_for_channel("a", "T1") != path
+    assert two_channels.path_for_channel("b", "T1") != path
 
 
 def test_a_missing_channel_is_said_by_case(two_channels):
@@ -145,6 +149,74 @@ def test_a_decathlon_folder_with_several_modalities_has_channels(tmp_path):
     assert np.array_equal(cohort.channel_image("a", "T1w_", geometry), T1.astype(np.float32))
     assert np.array_equal(cohort.reference("a"), ball())
     assert len(cohort.image_fingerprint("a")) == 24
+
+
+@pytest.mark.parametrize(
+    ("modality", "volumes", "channels"),
+    [
+        ({"0": "CT", "1": "MR"}, 1, ()),  # said of images with one channel each
+        ({"0": "CT", "1": "MR"}, 3, ()),  # perhaps a time series
+        ({"0": "MRI", "1": "mri", "2": ""}, 3, ("MRI 1", "mri 2", "channel")),
+        ({"first": "CT", "second": "MR"}, 2, ()),
+        ({"0": "CT"}, 1, ()),
+    ],
+)
+def test_modalities_are_channels_only_where_the_images_have_them(tmp_path, modality, volumes, channels):
+    (tmp_path / "imagesTr").mkdir()
+    path = tmp_path / "imagesTr/a.nii.gz"
+    if volumes == 1:
+        write_image(path, FLAIR, GEOMETRY)
+    else:
+        write_4d(path, *[FLAIR] * volumes)
+    content = {"labels": {"1": "x"}, "modality": modality, "training": [{"image": "imagesTr/a.nii.gz"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    cohort = Cohort.open(tmp_path)
+    assert cohort.channels == channels
+    if volumes == 1:
+        assert np.array_equal(cohort.image("a")[0], FLAIR)
+    elif not channels:
+        with pytest.raises(BadInputError, match="is a 4D image"):
+            cohort.image("a")
+
+
+def test_a_4d_image_among_others_with_fewer_volumes_is_refused(tmp_path):
+    cohort = Cohort.create(tmp_path / "c", "c", channels=("FLAIR", "T1"))
+    path = write_4d(tmp_path / "three.nii.gz", FLAIR, T1, T1)
+    cohort.add_cases([Case("a", str(path), is_4d=True)], channels=("FLAIR", "T1"))
+    for read in (cohort.image, cohort.geometry, lambda name: cohort.channel_image(name, "T1", GEOMETRY)):
+        with pytest.raises(BadInputError, match=r"holds 3 images instead of 2 \(FLAIR, T1\)"):
+            read("a")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"channels": ["FLAIR", "FLAIR"]}, "Two channels are named 'FLAIR'"),
+        ({"channels": ["FLAIR", "../../evil"]}, "A channel cannot be called '../../evil'"),
+        ({"channels": ["FLAIR"]}, "case 'a' has the further channel 'T1', and the cohort has none"),
+        ({"channels": ["T1", "FLAIR"]}, "case 'a' has the further channel 'T1', and the cohort has FLAIR"),
+        ({"channels": ["FLAIR", "t1"]}, "case 'a' has the further channel 'T1'"),
+    ],
+)
+def test_channels_in_an_edited_cohort_file_are_checked(two_channels, change, words):
+    path = two_channels.folder / "cohort.json"
+    content = json.loads(path.read_text())
+    content.pop("checksum", None)
+    path.write_text(json.dumps({**content, **change}))
+    with pytest.raises(BadInputError, match=words):
+        Cohort.open(two_channels.folder)
+
+
+def test_a_cohort_that_got_channels_meanwhile_takes_no_plain_image(tmp_path):
+    early = Cohort.create(tmp_path / "c", "c")
+    other = Cohort.open(tmp_path / "c")
+    other.use_channels(["FLAIR", "T1"])
+    other.add_case("a", FLAIR, GEOMETRY)
+    with pytest.raises(CohortError, match="has FLAIR, T1, and the images to add have no named channels"):
+        early.add_case("b", FLAIR, GEOMETRY)
+    with pytest.raises(CohortError, match="has FLAIR, T1, and the images to add have no named channels"):
+        Cohort.open(tmp_path / "c").use_channels([])
+    assert [case.name for case in Cohort.open(tmp_path / "c").cases] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,11 @@ def test_a_cohort_of_several_channels_is_opened_with_all_of_them(mrml, logic, tm
     filled(mrml, logic, first)
     logic.markEmpty(first, "axial", 0)
     assert Cohort.open(tmp_path / "made").annotation("a").ledger.is_decided(Plane.AXIAL, 0)
+    # What is drawn on other voxels than those of the folder is not written there, of further channels either.
+    mrml.util.updateVolumeFromArray(logic.channels(first)["FLAIR"], NOISE)
+    with pytest.raises(BadInputError, match="'a' is no longer the image of the case 'a'"):
+        logic.markEmpty(first, "axial", 1)
+    assert not Cohort.open(tmp_path / "made").annotation("a").ledger.is_decided(Plane.AXIAL, 1)
 
 
 def test_a_case_may_lack_a_channel_that_others_have(mrml, logic, volumes):
@@ -233,6 +238,17 @@ def test_a_case_may_lack_a_channel_that_others_have(mrml, logic, volumes):
     with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have T1, T2"):
         logic.segment([third], "r")
     assert len(logic.cohort().cases) == 3
+
+
+def test_a_channel_whose_file_was_not_found_is_missing(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    before = logic.fillBetweenSlices(volume, "random_walk")
+    assert not any("has no image of" in warning for warning in logic.fillReport(before).warnings)
+    other.SetAndObserveImageData(None)
+    assert logic.channels(volume) == {"T1": volume}
+    after = logic.fillBetweenSlices(volume, "random_walk")
+    assert "'noise' has no image of 'FLAIR', so it was filled without." in logic.fillReport(after).warnings
 
 
 def test_of_three_channels_the_one_that_is_removed_is_missing(mrml, logic, volumes):
