@@ -17,6 +17,7 @@ from .progress import Watch
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_MARK = b"DICM"
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
@@ -28,7 +29,13 @@ def is_dicom_file(path: str | Path) -> bool:
     except OSError as error:
         raise _unreadable(path, error) from error
     # Without the preamble, old files begin with the first elements of group 8.
-    return head[128:132] == b"DICM" or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+    return head[128:132] == _MARK or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+
+
+def has_mark(path: str | Path) -> bool:
+    """Whether a file has the preamble and mark of DICOM files, which files of other kinds do not have by chance."""
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == _MARK
 
 
 def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[str], int]:
@@ -139,7 +146,7 @@ def whole_number(dataset: Any, keyword: str) -> int:
 
 def damaged(path: str | Path) -> BadInputError:
     return BadInputError(
-        _("The DICOM file '{path}' is damaged: its header cannot be read to its end. Copy it again.").format(path=path)
+        _("The DICOM file '{path}' is damaged: its header is incomplete. Copy it again.").format(path=path)
     )
 
 

@@ -40,7 +40,7 @@ class ExportDicomRequest:
     Attributes:
         out: folder for the files. cases: only these; by default all that have the result.
         run: name of the run. drawn: write the drawn slices and corrections alone.
-        dicom: folder with the series of the cases; None: where they were when the cases were made.
+        dicom: folder with the series of the cases; None: where they were when the cases were made, if that was kept.
         codes: name of a structure to its codes, as Slicer's terminology tags.
     """
 

@@ -280,7 +280,9 @@ def test_a_file_that_is_cut_off_is_named_before_anything_is_read(tmp_path):
     write_series(tmp_path, VOXELS, GEOMETRY)
     path = sorted(tmp_path.glob("IM*"))[4]
     path.write_bytes(path.read_bytes()[:-50])
-    assert only(tmp_path).problem == (f"the file '{path}' is cut off: it is shorter than its voxels. Copy it again.")
+    assert only(tmp_path).problem == (
+        f"the DICOM file '{path}' is cut off: it is shorter than its voxels. Copy it again."
+    )
 
 
 @pytest.mark.parametrize("after", [PATIENT.encode("latin-1"), b"abdomen", b"MONOCHROME2"])
@@ -289,7 +291,7 @@ def test_a_file_whose_header_is_cut_off_is_named(tmp_path, after):
     path = sorted(tmp_path.glob("IM*"))[4]
     content = path.read_bytes()
     path.write_bytes(content[: content.index(after) + 3])
-    with pytest.raises(BadInputError, match=rf"{path.name}' is damaged: its header cannot be read to its end\. Copy"):
+    with pytest.raises(BadInputError, match=rf"{path.name}' is damaged: its header is incomplete\. Copy"):
         found(tmp_path)
 
 
