@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,22 @@ def has_dicom_file(folder: str | Path) -> bool:
 
 
 @contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings of pydicom and highdicom, which quote values that may be those of the patient."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
 def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
 
@@ -90,9 +107,7 @@ def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: boo
     import pydicom  # here, because Slicer imports this folder at every start
     from pydicom.errors import InvalidDicomError
 
-    with warnings.catch_warnings():
-        # pydicom's warnings quote values, which may be those of the patient.
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
             wanted: list[Any] | None = None if tags is None else list(tags)
             with open(path, "rb") as file:

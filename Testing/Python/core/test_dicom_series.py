@@ -200,7 +200,7 @@ def another_frame_of_reference(headers):
             r"3 slices are missing: slices 3 and 4 \(of 6\) are 5 mm apart, others 2\.5 mm",
         ),
         (keep(0, 1, 2, 3, 4, 5, 7, 8), "1 slice is missing: .*Copy the series again, with all its files"),
-        (twice, "18 images at 9 places: .*at the same place differ in: temporal position"),
+        (twice, "18 images, but only 9 positions: .*at the same place differ in: temporal position"),
         (moved((0, 0, 0.4), lambda k: k * k), "not evenly spaced: 2.9 to 8.5 mm apart"),
         (moved((0, 0, 0.4), lambda k: k == 4), "not evenly spaced: 2.1 to 2.9 mm apart"),
         (moved((3, 0, 0), lambda k: k == 4), "not evenly spaced: .*or shifted sideways"),

@@ -29,7 +29,7 @@ def only(folder: Path) -> DicomSeries:
     return series
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 7), (3, 217, 181), (5, 1, 3)])
+@pytest.mark.parametrize("shape", [(4, 5, 7), (3, 217, 181), (5, 3, 3)])
 def test_segments_whose_frames_begin_within_a_byte_are_read(tmp_path, shape):
     geometry = oblique(shape)
     labels = np.random.default_rng(0).integers(0, 3, shape).astype(np.uint8)
@@ -227,3 +227,11 @@ def test_messages_about_files_whose_path_names_the_patient_name_the_series_only(
     with pytest.raises(BadInputError, match=r"The voxels of a file of series 3 \(CT, .* are compressed") as caught:
         read_series(only(tmp_path), Watch())
     assert "Annegret" not in str(caught.value)
+
+
+def test_slices_of_fewer_than_eight_voxels_are_not_written(tmp_path):
+    shape = (5, 1, 3)
+    write_series(tmp_path / "in", np.zeros(shape, int), oblique(shape))
+    labels = np.ones(shape, np.uint8)
+    with pytest.raises(BadInputError, match="Slices of fewer than 8 voxels cannot be written"):
+        write_segmentation(tmp_path / "a.dcm", only(tmp_path / "in"), [DicomSegment("a")], labels, "1", Watch())
