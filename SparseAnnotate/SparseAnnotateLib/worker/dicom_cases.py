@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,10 +115,12 @@ def create_from_dicom(
 def _require_free(folder: Path, name: str, known: Cohort | None) -> None:
     """Raise BadInputError when there are files of this name, other than those of an attempt that was killed."""
     stem = file_stem(name)
-    taken = [] if known is None else [file_stem(case.name) for case in known.cases]
-    if source_path(folder, name).is_file() and stem not in taken:
-        return
     paths = (folder / "images" / f"{stem}.nrrd", folder / "references" / f"{stem}.nrrd", source_path(folder, name))
+    is_taken = known is not None and any(
+        file_stem(case.name) == stem or known.image_path(case.name) == paths[0] for case in known.cases
+    )
+    if source_path(folder, name).is_file() and not is_taken:
+        return
     for path in paths:
         if path.exists():
             raise BadInputError(
@@ -191,7 +193,8 @@ def _usable(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         _LOG.warning(
             counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
         )
-    found_series = [_without_damages(one, damages) for one in series_of(headers)]
+    uids = {path: series_of_damaged(path) for path in damages}
+    found_series = [_without_damages(one, uids) for one in series_of(headers)]
     chosen = chosen_series(found_series, request.series)
     good = [one for one in chosen if one.geometry is not None]
     problems = [one for one in chosen if one.problem]
@@ -217,10 +220,14 @@ def _usable(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     return good
 
 
-def _without_damages(series: DicomSeries, damaged: Iterable[str]) -> DicomSeries:
-    """A series, unusable if one of its files is damaged, or if a damaged file beside them may belong to it."""
-    for path in damaged if not series.left_out else ():
-        uid, folder = series_of_damaged(path), os.path.dirname(os.path.abspath(path))
+def _without_damages(series: DicomSeries, uids: Mapping[str, str]) -> DicomSeries:
+    """A series, unusable if one of its files is damaged, or if a damaged file beside them may belong to it.
+
+    Args:
+        uids: of the series of the damaged files, by path; '' where it is not known.
+    """
+    for path, uid in uids.items() if not series.left_out else ():
+        folder = os.path.dirname(os.path.abspath(path))
         if uid == series.uid or (not uid and folder in series.folders):
             return replace(series, geometry=None, problem=_("one of its files is damaged."))
     return series
