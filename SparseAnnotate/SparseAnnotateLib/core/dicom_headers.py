@@ -65,6 +65,7 @@ _TAGS = [
     "PerFrameFunctionalGroupsSequence",
     *_VARIANTS,
 ]
+_FRAME_TYPES = ("MRImageFrameType", "CTImageFrameType", "PETFrameType")
 _PLACES = ("PlanePosition", "PlaneOrientation", "PixelMeasures")
 
 
@@ -227,8 +228,9 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
     for number, frame in enumerate(frames):
         groups = {
             name: group_of(frame, shared, f"{name}Sequence")
-            for name in (*_PLACES, "FrameContent", "MREcho", "MRDiffusion", "PixelValueTransformation")
+            for name in (*_PLACES, *_FRAME_TYPES, "FrameContent", "MREcho", "MRDiffusion", "PixelValueTransformation")
         }
+        kinds = [groups[name] for name in _FRAME_TYPES if groups[name] is not None]
         values = groups["PixelValueTransformation"]
         yield DicomSlice(
             path,
@@ -244,6 +246,7 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
                 str(_("temporal position")): value_of(groups["FrameContent"] or {}, "TemporalPositionIndex"),
                 str(_("echo time")): value_of(groups["MREcho"] or {}, "EffectiveEchoTime"),
                 str(_("b-value")): value_of(groups["MRDiffusion"] or {}, "DiffusionBValue"),
+                str(IMAGE_TYPE): "; ".join(value_of(kind, "FrameType") for kind in kinds),
             },
         )
 

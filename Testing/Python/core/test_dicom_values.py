@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from dicom_made import oblique, save, write_multiframe, write_series
 from SparseAnnotateLib.core import BadInputError, VolumeGeometry, Watch
 from SparseAnnotateLib.core.dicom_files import dicom_files
-from SparseAnnotateLib.core.dicom_headers import read_headers
+from SparseAnnotateLib.core.dicom_grid import images_by_direction
+from SparseAnnotateLib.core.dicom_headers import DicomSlice, read_headers
 from SparseAnnotateLib.core.dicom_reading import read_segmentation, read_segmentation_header
 from SparseAnnotateLib.core.dicom_rescaling import rescaled
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
@@ -138,6 +139,7 @@ def with_palette(headers):
         (every(PixelSpacing=["nan", "1"]), "a pixel spacing, a position or an orientation that is not a usable number"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
 def test_what_would_make_values_or_places_wrong_is_refused(tmp_path, change, words):
     write_series(tmp_path, VOXELS, GEOMETRY, change)
     with pytest.raises(BadInputError, match=words):
@@ -148,6 +150,15 @@ def test_rounded_directions_do_not_change_the_spacing(tmp_path):
     geometry = VolumeGeometry.from_itk(SHAPE[::-1], (0.5, 0.75, 2.0), (0, 0, 0), np.eye(3))
     write_series(tmp_path, VOXELS, geometry, every(ImageOrientationPatient=[0.71, 0.71, 0, -0.71, 0.71, 0]))
     assert only(tmp_path).required_geometry().spacing == pytest.approx((2.0, 0.75, 0.5))
+
+
+def test_images_are_counted_by_direction_apart_from_rounding():
+    def turned(first: float) -> DicomSlice:
+        return DicomSlice("a", 0, "1", (0, 0, 0), (first, 0, 0, 0, 1, 0), (1, 1), (4, 4))
+
+    # 0.00004 apart, on both sides of a rounded number; and far away.
+    assert images_by_direction([turned(0.99993), turned(0.99997), turned(0.5), turned(0.99993)]) == [3, 1]
+    assert images_by_direction([DicomSlice("a", 0, "1", (), (), (), (4, 4)), turned(1)]) == [1, 1]
 
 
 def test_different_images_with_one_instance_uid_are_not_taken_for_copies(tmp_path):
@@ -197,6 +208,30 @@ def test_echo_times_that_are_rounded_and_other_image_types_are_taken_the_latter_
     series = only(tmp_path)
     assert np.array_equal(read_series(series, Watch())[0], VOXELS)
     assert series.notes == ("its slices have different image types. Check that they belong to one image.",)
+
+
+@pytest.mark.parametrize(
+    ("group", "element", "values", "words"),
+    [
+        ("MREchoSequence", "EffectiveEchoTime", (10.0, 80.0), "take turns: they differ in echo time"),
+        ("MRDiffusionSequence", "DiffusionBValue", (0.0, 800.0), "they differ in b-value"),
+        ("FrameContentSequence", "TemporalPositionIndex", (1, 2), "they differ in temporal position"),
+        ("MRImageFrameTypeSequence", "FrameType", (["A", "WATER"], ["A", "FAT"]), None),
+    ],
+)
+def test_frames_that_take_turns_are_noticed(tmp_path, group, element, values, words):
+    dataset = write_multiframe(tmp_path / "image", VOXELS + 1000, GEOMETRY)
+    for k, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        item = Dataset()
+        setattr(item, element, values[k % 2])
+        setattr(frame, group, [item])
+    save(tmp_path / "image", dataset)
+    series = only(tmp_path)
+    if words is None:
+        assert series.notes == ("its slices have different image types. Check that they belong to one image.",)
+    else:
+        with pytest.raises(BadInputError, match=words):
+            series.required_geometry()
 
 
 def test_frames_in_several_files_are_read_and_noted_as_not_for_export(tmp_path):

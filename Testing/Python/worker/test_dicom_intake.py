@@ -19,6 +19,7 @@ from SparseAnnotateLib.core.dicom_headers import read_headers
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.worker import dicom_names
 
 SHAPE = (6, 20, 18)
 GEOMETRY = oblique(SHAPE)
@@ -170,3 +171,14 @@ def test_codes_of_unknown_structures_are_refused(tmp_path, capsys):
     assert "There is no structure 'livr', for which a code is given. There are: 'liver', 'tumor'." in (
         capsys.readouterr().err
     )
+
+
+def test_a_case_is_not_named_by_its_folder_when_its_files_have_none_in_common(tmp_path, monkeypatch, capsys):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+
+    def on_two_drives(_paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(dicom_names.os.path, "commonpath", on_two_drives)
+    assert run("create", tmp_path / "co", tmp_path / "in", "--name-from", "parent") == 1
+    assert "lie in no folder of their own. Name the cases with '--names'." in capsys.readouterr().err
