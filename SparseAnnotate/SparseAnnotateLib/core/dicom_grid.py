@@ -70,6 +70,7 @@ def images_by_direction(slices: Sequence[DicomSlice]) -> list[int]:
     directions, numbers = np.array(list(counts)), np.array(list(counts.values()))
     while len(numbers):
         is_same = (np.abs(directions - directions[0]) <= _SAME_DIRECTION).all(axis=1)
+        is_same[0] = True  # even if it is not a number
         found.append(int(numbers[is_same].sum()))
         directions, numbers = directions[~is_same], numbers[~is_same]
     return [count for count in found if count]

@@ -1,4 +1,4 @@
-"""The packages for DICOM, which come with 3D Slicer, and which other installations add with `sparse-annotate[dicom]`."""
+"""The packages for DICOM, which come with 3D Slicer; other installations add them with `sparse-annotate[dicom]`."""
 
 from __future__ import annotations
 
