@@ -140,6 +140,17 @@ def test_what_an_interrupted_attempt_left_is_replaced_but_no_other_file(tmp_path
     assert "The cohort has a file 'images/case_001.nrrd' already." in capsys.readouterr().err
 
 
+def test_the_image_of_another_case_is_never_taken_for_a_leftover(tmp_path, capsys):
+    write_image(tmp_path / "co" / "images" / "case_001.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "co", tmp_path / "co" / "images" / "case_001.nrrd", "--names", "x") == 0
+    (tmp_path / "co" / "dicom" / "sources").mkdir(parents=True)
+    (tmp_path / "co" / "dicom" / "sources" / "case_001.json").write_text("{}")
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    assert run("add", tmp_path / "co", tmp_path / "in") == 1
+    assert "The cohort has a file 'images/case_001.nrrd' already." in capsys.readouterr().err
+    assert np.array_equal(Cohort.open(tmp_path / "co").image("x")[0], LABELS)
+
+
 def test_a_case_with_a_segmentation_and_another_mask_gets_neither(tmp_path, capsys):
     cohort = cohort_of(tmp_path, "in")
     segmentation(tmp_path / "masks" / "a.dcm", series_in(tmp_path / "in"))
