@@ -34,7 +34,7 @@ def dicom_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keep-source-paths",
         action="store_true",
-        help="keep the path of DICOM files in the cohort even if it names the patient",
+        help="keep the paths of DICOM files in the cohort, for 'export-dicom'; they often name the patient",
     )
 
 
@@ -51,7 +51,10 @@ def add_export_dicom(commands) -> None:
     what.add_argument("--run", help="export the predictions of this run (default: the fills)")
     what.add_argument("--drawn", action="store_true", help="export the drawn slices and corrections alone")
     command.add_argument(
-        "--dicom", metavar="FOLDER", help="where the DICOM series are now (default: where the cases were made from)"
+        "--dicom",
+        metavar="FOLDER",
+        help="where the DICOM series are (default: where they were when the cases were made, if "
+        "'--keep-source-paths' kept it)",
     )
     command.add_argument(
         "--codes",

@@ -37,8 +37,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "agreement": ("sparse-annotate agreement livers --runs first second",),
     "report": ("sparse-annotate report livers --out livers.html",),
     "export-dicom": (
-        "sparse-annotate export-dicom livers --out segmentations --codes liver=SCT:10200004:Liver",
-        "sparse-annotate export-dicom livers --run first --out segmentations",
+        "sparse-annotate export-dicom livers --dicom scans --out segmentations --codes liver=SCT:10200004:Liver",
+        "sparse-annotate export-dicom livers --dicom scans --run first --out segmentations",
     ),
     "export-nnunet": ("sparse-annotate export-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),
     "import-nnunet": ("sparse-annotate import-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),

@@ -9,6 +9,7 @@ from .messages import _
 
 # The names of the lists that Slicer's tags begin with.
 _CATEGORIES = "Segmentation category and type - 3D Slicer General Anatomy list"
+_LONGEST_SCHEME, _LONGEST_MEANING = 16, 64  # characters; see PS3.3, 8.8
 _REGIONS = "Anatomic codes - DICOM master list"
 
 
@@ -54,6 +55,17 @@ class StructureCodes:
             return None
         return cls(category, kind, modifier, region, region_modifier if region is not None else None)
 
+    def require_writable(self, name: str) -> None:
+        """Raise BadInputError when the codes of a structure with this name cannot be written to DICOM."""
+        for code in filter(None, (self.category, self.type, self.modifier, self.region, self.region_modifier)):
+            if len(code.scheme) > _LONGEST_SCHEME or len(code.meaning) > _LONGEST_MEANING or "\\" in str(code):
+                raise BadInputError(
+                    _(
+                        "The code '{code}' of the structure '{name}' does not fit into DICOM: a scheme may have "
+                        "{scheme} characters, a meaning {meaning}, and neither a backslash."
+                    ).format(code=str(code), name=name, scheme=_LONGEST_SCHEME, meaning=_LONGEST_MEANING)
+                )
+
     def for_slicer(self) -> str:
         """The tag in which Slicer keeps these codes."""
         codes = [self.category, self.type, self.modifier, self.region, self.region_modifier]
@@ -79,4 +91,6 @@ def parsed_codes(text: str) -> tuple[str, StructureCodes]:
             ).format(text=text)
         )
     anatomical = Code("SCT", "123037004", "Anatomical Structure")
-    return name.strip(), StructureCodes(anatomical, Code(*parts))
+    found = StructureCodes(anatomical, Code(*parts))
+    found.require_writable(name.strip())
+    return name.strip(), found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from .progress import Watch
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_MARK = b"DICM"
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
@@ -28,7 +30,13 @@ def is_dicom_file(path: str | Path) -> bool:
     except OSError as error:
         raise _unreadable(path, error) from error
     # Without the preamble, old files begin with the first elements of group 8.
-    return head[128:132] == b"DICM" or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+    return head[128:132] == _MARK or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+
+
+def has_mark(path: str | Path) -> bool:
+    """Whether a file has the preamble and mark of DICOM files, which files of other kinds do not have by chance."""
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == _MARK
 
 
 def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[str], int]:
@@ -74,6 +82,22 @@ def has_dicom_file(folder: str | Path) -> bool:
 
 
 @contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings of pydicom and highdicom, which quote values that may be those of the patient."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
 def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
 
@@ -83,9 +107,7 @@ def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: boo
     import pydicom  # here, because Slicer imports this folder at every start
     from pydicom.errors import InvalidDicomError
 
-    with warnings.catch_warnings():
-        # pydicom's warnings quote values, which may be those of the patient.
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
             wanted: list[Any] | None = None if tags is None else list(tags)
             with open(path, "rb") as file:
@@ -139,7 +161,7 @@ def whole_number(dataset: Any, keyword: str) -> int:
 
 def damaged(path: str | Path) -> BadInputError:
     return BadInputError(
-        _("The DICOM file '{path}' is damaged: its header cannot be read to its end. Copy it again.").format(path=path)
+        _("The DICOM file '{path}' is damaged: its header is incomplete. Copy it again.").format(path=path)
     )
 
 

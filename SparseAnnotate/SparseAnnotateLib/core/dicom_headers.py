@@ -1,7 +1,7 @@
 """What the headers of DICOM files say of the images in them; voxels are not read.
 
-Of what identifies a patient only the name and the ID are read, to recognize them in paths and descriptions; see
-`DicomHeader.names_patient`.
+Of what identifies a patient, names, IDs and the date of birth are read, to recognize them in paths and descriptions;
+see `DicomHeader.names_patient`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .dicom_files import damaged, group_of, numbers_of, opened, value_of, whole_number
+from .dicom_files import damaged, group_of, has_mark, numbers_of, opened, value_of, whole_number
+from .dicom_rescaling import rescaling_of, unusable_rescaling
+from .errors import BadInputError
 from .messages import _
 from .patient_names import names_one_of, words_of_patient
 from .progress import Watch
@@ -19,16 +21,21 @@ DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 SECONDARY_CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7"
 
-# What tells apart several images at one place, and its name in messages.
+IMAGE_TYPE = _("image type")
+# A volume has only one of each.
+ONE_OF_EACH = (_("temporal position"), _("echo time"), _("b-value"))
+# What distinguishes images at the same place, and its name in messages.
 _VARIANTS = {
     "TemporalPositionIdentifier": _("temporal position"),
     "TriggerTime": _("trigger time"),
     "AcquisitionTime": _("acquisition time"),
     "EchoTime": _("echo time"),
     "DiffusionBValue": _("b-value"),
-    "ImageType": _("image type"),
+    "ImageType": IMAGE_TYPE,
     "AcquisitionNumber": _("acquisition number"),
 }
+_NAMES = ("PatientName", "PatientBirthName", "OtherPatientNames")
+_IDENTIFIERS = ("OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
 _TAGS = [
     "SpecificCharacterSet",
     "SOPClassUID",
@@ -39,8 +46,9 @@ _TAGS = [
     "Modality",
     "SeriesDescription",
     "SeriesNumber",
-    "PatientName",
+    *_NAMES,
     "PatientID",
+    *_IDENTIFIERS,
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -50,10 +58,15 @@ _TAGS = [
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     *_VARIANTS,
 ]
+_FRAME_TYPES = ("MRImageFrameType", "CTImageFrameType", "PETFrameType")
+_PLACES = ("PlanePosition", "PlaneOrientation", "PixelMeasures")
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,10 @@ class DicomSlice:
     Attributes:
         path: of the file. frame: its number in the file, from 1; 0 in a file with a single image.
         sop_uid: SOP instance UID of the file.
-        position: ImagePositionPatient in mm (LPS), the center of the first voxel. orientation: unit vectors of
+        position: ImagePositionPatient in mm (LPS), the center of the first voxel. orientation: directions of
             increasing column and row index (LPS), 6 numbers. spacing: of rows and of columns in mm.
         size: rows and columns. is_inverted: small values are to be shown bright (MONOCHROME1).
+        rescaling: slope and intercept from stored values to those of the volume; see `rescaling_of`.
         variants: what may tell it apart from another image at the same place, by name.
 
     `position`, `orientation` and `spacing` are empty when the header has none, or none that can be read.
@@ -79,6 +93,7 @@ class DicomSlice:
     spacing: tuple[float, ...]
     size: tuple[int, int]
     is_inverted: bool = False
+    rescaling: tuple[float, float] = (1.0, 0.0)
     variants: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -93,7 +108,9 @@ class DicomHeader:
     Attributes:
         sop_class, sop_uid, series_uid, study_uid, frame_of_reference_uid: UIDs, '' where there is none.
         modality, description, number: of the series. image_type: values of ImageType.
-        samples: values per voxel; 0 for what is no image. is_cut_off: the file is shorter than its voxels.
+        is_color: has several values per voxel, or a palette. is_cut_off: the file is shorter than its voxels.
+        voxel_bytes: size of the end of the file that holds the voxels; 0 when it is not known.
+        problem: why its voxels cannot be used, as a sentence; '' otherwise.
         patient: words that identify the patient.
     """
 
@@ -107,9 +124,11 @@ class DicomHeader:
     description: str
     number: str
     image_type: tuple[str, ...]
-    samples: int
+    is_color: bool
     is_cut_off: bool
+    voxel_bytes: int
     slices: tuple[DicomSlice, ...]
+    problem: str = ""
     patient: frozenset[str] = frozenset()
     patient_id: str = ""
 
@@ -124,11 +143,36 @@ class DicomHeader:
 
 def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
     """The headers of files. Raises BadInputError when one of them is damaged, and names it."""
-    headers = []
+    headers, damages = readable_headers(paths, watch)
+    if damages:
+        raise next(iter(damages.values()))
+    return headers
+
+
+def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHeader], dict[str, BadInputError]]:
+    """The headers of files, and by path what is wrong with damaged ones; what is no DICOM file is in neither."""
+    headers, damages = [], {}
     for number, path in enumerate(paths):
         watch.step(number / len(paths), _("reading DICOM headers"))
-        headers.append(read_header(path))
-    return headers
+        try:
+            headers.append(read_header(path))
+        except BadInputError as error:
+            if has_mark(path) or _element(path, "SOPClassUID"):
+                damages[path] = error
+    return headers, damages
+
+
+def series_of_damaged(path: str) -> str:
+    """The series UID of a damaged file; '' when it cannot be read."""
+    return _element(path, "SeriesInstanceUID")
+
+
+def _element(path: str, keyword: str) -> str:
+    try:
+        with opened(path, [keyword]) as dataset:
+            return value_of(dataset, keyword)
+    except BadInputError:
+        return ""
 
 
 def read_header(path: str) -> DicomHeader:
@@ -137,7 +181,6 @@ def read_header(path: str) -> DicomHeader:
         _require_whole_header(dataset, path)
         sop_uid = value_of(dataset, "SOPInstanceUID")
         slices = tuple(_slices(dataset, path, sop_uid))
-        patient_id = value_of(dataset, "PatientID")
         return DicomHeader(
             path=path,
             sop_class=value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID"),
@@ -149,11 +192,17 @@ def read_header(path: str) -> DicomHeader:
             description=value_of(dataset, "SeriesDescription"),
             number=value_of(dataset, "SeriesNumber"),
             image_type=tuple(value_of(dataset, "ImageType").split("\\")),
-            samples=whole_number(dataset, "SamplesPerPixel") if slices else 0,
+            is_color=bool(slices) and _is_color(dataset),
             is_cut_off=_is_cut_off(dataset),
+            voxel_bytes=dataset.bytes_left,
             slices=slices,
-            patient=words_of_patient(value_of(dataset, "PatientName"), patient_id),
-            patient_id=patient_id,
+            problem=_problem(dataset, slices),
+            patient=words_of_patient(
+                [value_of(dataset, keyword) for keyword in _NAMES],
+                value_of(dataset, "PatientID"),
+                [value_of(dataset, keyword) for keyword in _IDENTIFIERS],
+            ),
+            patient_id=value_of(dataset, "PatientID"),
         )
 
 
@@ -172,14 +221,17 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
             # Several frames with one position for all cannot be placed.
             position, orientation = place if count <= 1 else ((), ())
             frame = number + 1 if count > 1 else 0
-            yield DicomSlice(path, frame, sop_uid, position, orientation, spacing, size, is_inverted, variants)
+            geometry = (position, orientation, spacing, size)
+            yield DicomSlice(path, frame, sop_uid, *geometry, is_inverted, rescaling_of(dataset), variants)
         return
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
     for number, frame in enumerate(frames):
         groups = {
             name: group_of(frame, shared, f"{name}Sequence")
-            for name in ("PlanePosition", "PlaneOrientation", "PixelMeasures", "FrameContent", "MREcho", "MRDiffusion")
+            for name in (*_PLACES, *_FRAME_TYPES, "FrameContent", "MREcho", "MRDiffusion", "PixelValueTransformation")
         }
+        kinds = [groups[name] for name in _FRAME_TYPES if groups[name] is not None]
+        values = groups["PixelValueTransformation"]
         yield DicomSlice(
             path,
             number + 1,
@@ -189,12 +241,29 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
             numbers_of(groups["PixelMeasures"] or {}, "PixelSpacing"),
             size,
             is_inverted,
+            rescaling_of(dataset if values is None else values),
             {
                 str(_("temporal position")): value_of(groups["FrameContent"] or {}, "TemporalPositionIndex"),
                 str(_("echo time")): value_of(groups["MREcho"] or {}, "EffectiveEchoTime"),
                 str(_("b-value")): value_of(groups["MRDiffusion"] or {}, "DiffusionBValue"),
+                str(IMAGE_TYPE): "; ".join(value_of(kind, "FrameType") for kind in kinds),
             },
         )
+
+
+def _problem(dataset: Any, slices: Sequence[DicomSlice]) -> str:
+    """Why the voxels of a file cannot be used, as a sentence; '' when they can."""
+    described = dataset.get("PerFrameFunctionalGroupsSequence")
+    if described and len(described) != max(1, whole_number(dataset, "NumberOfFrames")):
+        return _("its header does not describe as many frames as there are. Copy the series again.")
+    if dataset.get("ModalityLUTSequence"):
+        return _("its values are to be converted by a table (modality LUT), which SparseAnnotate does not read.")
+    return next(filter(None, (unusable_rescaling(*one.rescaling) for one in slices)), "")
+
+
+def _is_color(dataset: Any) -> bool:
+    samples, kind = whole_number(dataset, "SamplesPerPixel"), value_of(dataset, "PhotometricInterpretation")
+    return samples != 1 or kind == "PALETTE COLOR"
 
 
 def _require_whole_header(dataset: Any, path: str) -> None:
@@ -202,8 +271,9 @@ def _require_whole_header(dataset: Any, path: str) -> None:
     sop_class = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == DICOMDIR_CLASS:
         return
-    is_image = _name_of(sop_class).endswith("Image Storage")
-    needed = ("SeriesInstanceUID", "SOPInstanceUID", *(("Rows", "Columns") if is_image else ()))
+    # Some objects that are no images, such as color palettes, belong to no series.
+    is_image = sop_class in SEGMENTATION_CLASSES or _name_of(sop_class).endswith("Image Storage")
+    needed = ("SOPInstanceUID", *(("SeriesInstanceUID", "Rows", "Columns") if is_image else ()))
     if not all(value_of(dataset, keyword) for keyword in needed):
         raise damaged(path)
 

@@ -1,4 +1,4 @@
-"""The packages for DICOM, which Slicer brings along and other installations add with `sparse-annotate[dicom]`."""
+"""The packages for DICOM, which come with 3D Slicer; other installations add them with `sparse-annotate[dicom]`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def require_dicom_packages(writes_segmentations: bool = False) -> None:
         raise BadInputError(
             _(
                 "DICOM files need packages that are not installed: {packages}. Install them with "
-                "'pip install \"sparse-annotate[dicom]\"' (3D Slicer brings them along)."
+                "'pip install \"sparse-annotate[dicom]\"' (they come with 3D Slicer)."
             ).format(packages=", ".join(missing))
         )

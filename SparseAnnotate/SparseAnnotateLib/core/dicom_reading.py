@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .dicom_codes import Code, StructureCodes
-from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of
+from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of, whole_number
 from .dicom_headers import SEGMENTATION_CLASSES
 from .dicom_writing import LONGEST_LABEL
 from .errors import BadInputError
@@ -98,8 +99,13 @@ def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
         is_label_map = value_of(dataset, "SegmentationType") == "LABELMAP"
-        for number, values in enumerate(_frames(dataset, file.path)):
-            frame = groups[number] if number < len(groups) else None
+        if len(groups) != max(1, whole_number(dataset, "NumberOfFrames")):
+            raise BadInputError(
+                _("The DICOM SEG '{path}' is damaged: it does not describe each of its frames. Copy it again.").format(
+                    path=file.path
+                )
+            )
+        for frame, values in zip(groups, _frames(dataset, file.path), strict=True):
             part = _part_of(labels, frame, shared, values.shape, geometry, file.path)
             for segment in _segments(frame, shared, values, is_label_map):
                 mask = values == segment if is_label_map else values > 0
@@ -122,14 +128,28 @@ def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of
 def _frames(dataset: Any, path: str) -> Any:
     from pydicom.pixels import iter_pixels
 
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    is_packed = whole_number(dataset, "BitsAllocated") == 1 and not getattr(syntax, "is_encapsulated", False)
     try:
-        yield from iter_pixels(dataset)
+        frames = _unpacked(dataset) if is_packed else iter_pixels(dataset)
+        for _number in range(max(1, whole_number(dataset, "NumberOfFrames"))):
+            yield next(frames)
     except Exception as error:  # decoders raise whatever they like
         raise BadInputError(
             _("The voxels of the DICOM SEG '{path}' cannot be read: it is damaged or cut off. Copy it again.").format(
                 path=path
             )
         ) from error
+
+
+def _unpacked(dataset: Any) -> Iterator[np.ndarray]:
+    """The frames of voxels of one bit each, (rows, columns) uint8; frames may begin within a byte (PS3.5, 8.1.1)."""
+    rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    size, content = rows * columns, np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    for number in range(max(1, whole_number(dataset, "NumberOfFrames"))):
+        first, skipped = divmod(number * size, 8)
+        bits = np.unpackbits(content[first : -(-(number + 1) * size // 8)], bitorder="little")
+        yield bits[skipped : skipped + size].reshape(rows, columns)
 
 
 def _segments(frame: Any, shared: Any, values: np.ndarray, is_label_map: bool) -> list[int]:
@@ -203,8 +223,10 @@ def _name(segment: Any) -> str:
 def _codes(segment: Any) -> StructureCodes | None:
     def code(item: Any, keyword: str) -> Code | None:
         found = (item.get(keyword) or [None])[0] if item is not None else None
-        parts = [value_of(found or {}, k) for k in ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")]
-        return Code(*parts) if all(parts) else None
+        scheme, meaning = (value_of(found or {}, k) for k in ("CodingSchemeDesignator", "CodeMeaning"))
+        values = (value_of(found or {}, k) for k in ("CodeValue", "LongCodeValue", "URNCodeValue"))
+        value = next(filter(None, values), "")
+        return Code(scheme, value, meaning) if scheme and value and meaning else None
 
     category = code(segment, "SegmentedPropertyCategoryCodeSequence")
     kind = code(segment, "SegmentedPropertyTypeCodeSequence")

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
+from .dicom_grid import (
+    has_usable_numbers,
+    images_by_direction,
+    is_copy,
+    require_one_grid,
+    require_one_of_each,
+    several_directions,
+    with_unit_directions,
+)
 from .dicom_headers import (
     DICOMDIR_CLASS,
     SECONDARY_CAPTURE_CLASSES,
@@ -21,7 +28,6 @@ from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _, counted, listed
 
-_SAME_DIRECTION = 1e-4
 _MOST_OF_LOCALIZER = 20  # images in one orientation
 
 
@@ -53,20 +59,30 @@ class DicomSeries:
         return self.headers[0].description
 
     @cached_property
-    def folder(self) -> str:
-        """The folder that holds all its files."""
-        return os.path.commonpath([os.path.dirname(os.path.abspath(header.path)) for header in self.headers])
+    def folders(self) -> tuple[str, ...]:
+        """The folders that hold its files, sorted."""
+        return tuple(sorted({os.path.dirname(os.path.abspath(header.path)) for header in self.headers}))
 
     @property
     def title(self) -> str:
-        """The series for messages; its description and folder are left out when they name the patient."""
+        """The series for messages; its description and folders are left out when they name the patient."""
         first = self.headers[0]
         is_shown = bool(self.description) and not first.names_patient(self.description)
         facts = [first.modality, f"'{self.description}'" if is_shown else "", self.uid]
         title = _("series {number} ({facts})").format(number=first.number or "?", facts=", ".join(filter(None, facts)))
-        if any(header.names_patient(self.folder) for header in self.headers):
+        if any(self.names_patient(folder) for folder in self.folders):
             return title
-        return _("{series} in '{folder}'").format(series=title, folder=self.folder)
+        return _("{series} in {folders}").format(series=title, folders=listed([f"'{f}'" for f in self.folders], 2))
+
+    def names_patient(self, text: str) -> bool:
+        """True when a text names the patient of one of its files."""
+        return any(header.names_patient(text) for header in self.headers)
+
+    def shown(self, path: str) -> str:
+        """One of its files for messages: its path, or only the series when the path names the patient."""
+        if self.names_patient(path):
+            return _("a file of {series}").format(series=self.title)
+        return _("the DICOM file '{path}'").format(path=path)
 
     def required_geometry(self) -> VolumeGeometry:
         """Raises BadInputError, with what is wrong, when the series has no volume."""
@@ -82,7 +98,7 @@ def series_of(headers: Iterable[DicomHeader]) -> list[DicomSeries]:
         if header.sop_class != DICOMDIR_CLASS:
             groups.setdefault(header.series_uid or header.path, []).append(header)
     found = [_series(group) for group in groups.values()]
-    return sorted(found, key=lambda one: (one.folder, _number(one.headers[0].number), one.uid))
+    return sorted(found, key=lambda one: (one.folders, _number(one.headers[0].number), one.uid))
 
 
 def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[DicomSeries]:
@@ -109,8 +125,11 @@ def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[D
 
 def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
     whole: dict[str, DicomHeader] = {}
+    differing: list[DicomHeader] = []
     for header in headers:
-        whole.setdefault(header.sop_uid or header.path, header)
+        first = whole.setdefault(header.sop_uid or header.path, header)
+        if first is not header and not is_copy(first, header):
+            differing = differing or [first, header]
     notes = []
     if len(whole) < len(headers):
         notes.append(
@@ -133,10 +152,21 @@ def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
     if left_out:
         return DicomSeries(found.headers, slices, left_out=left_out)
     try:
-        _require_one_grid(kept, slices)
-        slices = sorted_slices(slices)
+        if differing:
+            raise BadInputError(
+                _("{one} and {other} have the same SOP instance UID, but are different images. {remedy}").format(
+                    one=found.shown(differing[0].path),
+                    other=found.shown(differing[1].path),
+                    remedy=_("Remove the one that does not belong to the volume."),
+                )
+            )
+        require_one_grid(found.headers, slices, found.shown)
+        slices = sorted_slices(with_unit_directions(slices))
         require_even(slices)
-        return DicomSeries(found.headers, slices, notes=found.notes, geometry=stack_geometry(slices))
+        notes += require_one_of_each(slices)
+        if slices[0].frame and len(kept) > 1:
+            notes.append(_("its images are in several multi-frame files, so 'export-dicom' cannot refer to them."))
+        return DicomSeries(found.headers, slices, notes=tuple(notes), geometry=stack_geometry(slices))
     except BadInputError as error:
         return DicomSeries(found.headers, slices, problem=error.message)
 
@@ -147,7 +177,7 @@ def _why_left_out(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) 
         return _("it is a segmentation, which 'sparse-annotate import-drawn' and '--references' take.")
     if not slices:
         return _("it holds no images (modality {modality}).").format(modality=first.modality or "?")
-    if all(header.samples != 1 for header in headers):
+    if all(header.is_color for header in headers):
         return _(
             "its images are in color (ultrasound, photographs, screenshots). SparseAnnotate works on one value per "
             "voxel."
@@ -163,77 +193,10 @@ def _why_left_out(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) 
         ).format(modality=first.modality or "?")
     if len(slices) < 2:
         return _("it is a single image, not a volume.")
-    counts = _images_by_direction(slices)
+    counts = images_by_direction(slices) if all(map(has_usable_numbers, slices)) else []
     if len(counts) > 1 and max(counts) <= _MOST_OF_LOCALIZER:
-        return _several_directions(counts)
+        return several_directions(counts)
     return ""
-
-
-def _images_by_direction(slices: Sequence[DicomSlice]) -> list[int]:
-    """How many images there are in each orientation."""
-    found: list[tuple[np.ndarray, int]] = []
-    for one in slices:
-        direction = np.array(one.orientation)
-        for place, (other, count) in enumerate(found):
-            if direction.shape == other.shape and np.allclose(direction, other, rtol=0, atol=_SAME_DIRECTION):
-                found[place] = (other, count + 1)
-                break
-        else:
-            found.append((direction, 1))
-    return [count for _direction, count in found]
-
-
-def _several_directions(counts: Sequence[int]) -> str:
-    return _(
-        "its images lie in {count} different orientations, as those of a localizer; a volume has one. If they are "
-        "several stacks of slices, save each as NRRD in 3D Slicer."
-    ).format(count=len(counts))
-
-
-def _require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice]) -> None:
-    cut = [header.path for header in headers if header.is_cut_off]
-    if cut:
-        raise BadInputError(
-            counted(
-                len(cut),
-                _("the file '{path}' is cut off: it is shorter than its voxels. Copy it again."),
-                _("{count} files are cut off, such as '{path}': they are shorter than their voxels. Copy them again."),
-                path=cut[0],
-            )
-        )
-    without = sum(not one.has_place for one in slices) + sum(header.samples != 1 for header in headers)
-    if without:
-        raise BadInputError(
-            _(
-                "{count} of its {all} images have no position, orientation or pixel spacing in the patient, or are in "
-                "color. Copy the series again, or put the files of the volume into a folder of its own."
-            ).format(count=without, all=len(slices))
-        )
-    counts = _images_by_direction(slices)
-    if len(counts) > 1:
-        raise BadInputError(_several_directions(counts))
-    if min(min(one.spacing) for one in slices) <= 0 or not np.isfinite([one.position for one in slices]).all():
-        raise BadInputError(_("its header has a pixel spacing or a position that is not a usable number."))
-    remedy = _("Put the files of each part into a folder of its own.")
-    sizes = sorted({one.size for one in slices})
-    if len(sizes) > 1:
-        shown = ", ".join(f"{columns} x {rows}" for rows, columns in sizes[:4])
-        raise BadInputError(
-            _("its images have different sizes ({sizes} pixels), so they are not one volume. {remedy}").format(
-                sizes=shown, remedy=remedy
-            )
-        )
-    spacing = np.array([one.spacing for one in slices])
-    if not np.allclose(spacing, spacing[0], rtol=1e-4, atol=0):
-        raise BadInputError(
-            _("its images have different pixel spacings, so they are not one volume. {remedy}").format(remedy=remedy)
-        )
-    if len({header.frame_of_reference_uid for header in headers}) > 1:
-        raise BadInputError(
-            _("its images have different frames of reference: the patient was moved between them. {remedy}").format(
-                remedy=remedy
-            )
-        )
 
 
 def _number(text: str) -> tuple[int, str]:

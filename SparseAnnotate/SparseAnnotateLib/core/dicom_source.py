@@ -1,6 +1,6 @@
 """Which DICOM series a case was made from, for writing its segmentation: kept in dicom/sources/<case>.json.
 
-It holds UIDs, which the hospital can trace to the patient, but neither names nor patient IDs.
+It holds UIDs, which the hospital can trace to the patient, but neither names nor IDs; and no paths, unless asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .cohort import Cohort
 from .cohort_file import path_in, stored_path
 from .dicom_codes import DEFAULT_CODES, StructureCodes
 from .dicom_files import dicom_files
-from .dicom_headers import read_headers
+from .dicom_headers import DicomHeader, readable_headers
 from .dicom_series import DicomSeries, series_of
 from .errors import BadInputError, CohortError
 from .messages import _
@@ -36,7 +36,7 @@ class DicomSource:
         modality: such as 'CT'.
         instances: SOP instance UID of each slice of the volume, along the array axis K.
         frames: number of each slice in its file, from 1; empty for files with a single image.
-        folder: of the files, as cohort.json keeps paths; '' when it was not to be kept.
+        folders: of the files, as cohort.json keeps paths; empty unless they were to be kept.
     """
 
     series_uid: str
@@ -45,20 +45,20 @@ class DicomSource:
     modality: str
     instances: tuple[str, ...]
     frames: tuple[int, ...] = ()
-    folder: str = ""
+    folders: tuple[str, ...] = ()
     format: Literal["SparseAnnotate DICOM source"] = "SparseAnnotate DICOM source"
     version: Literal[1] = 1
 
     @classmethod
-    def of(cls, series: DicomSeries, cohort_folder: Path, keep_path: bool = False) -> DicomSource:
+    def of(cls, series: DicomSeries, paths_from: Path | None = None) -> DicomSource:
         """The source that a series is.
 
         Args:
-            cohort_folder: the path of the files is kept relative to it, if it is near.
-            keep_path: keep this path even if it names the patient.
+            paths_from: folder of the cohort; the paths of the files are kept, relative to it if they are near. None:
+                they are not kept, because paths often name the patient, in ways that cannot be recognized.
         """
         first = series.headers[0]
-        names_patient = any(header.names_patient(series.folder) for header in series.headers)
+        folders = () if paths_from is None else series.folders
         return cls(
             series_uid=series.uid,
             study_uid=first.study_uid,
@@ -66,7 +66,7 @@ class DicomSource:
             modality=first.modality,
             instances=tuple(one.sop_uid for one in series.slices),
             frames=tuple(one.frame for one in series.slices) if any(one.frame for one in series.slices) else (),
-            folder="" if names_patient and not keep_path else stored_path(cohort_folder, series.folder),
+            folders=tuple(stored_path(paths_from, folder) for folder in folders if paths_from is not None),
         )
 
 
@@ -103,13 +103,17 @@ class SourceSeries:
     """Finds the series of cases again.
 
     Args:
-        folder: with all of them; None: each case's own, as noted when it was made.
+        folder: with all of them; None: each case's own, if they were kept.
     """
 
     def __init__(self, cohort: Cohort, folder: str | None, watch: Watch):
         self._cohort = cohort
         self._given = None if folder is None else os.path.expanduser(folder)
-        self._found = None if self._given is None else _series_in(self._given, watch)
+        self._scanned: dict[str, dict[str, list[DicomHeader]]] = {}
+        if self._given is not None:
+            if not os.path.isdir(self._given):
+                raise BadInputError(_("The folder '{folder}' does not exist.").format(folder=self._given))
+            self._headers(self._given, "", watch)
 
     def of(self, name: str, watch: Watch) -> DicomSeries:
         """The series of a case, with the same images.
@@ -124,29 +128,32 @@ class SourceSeries:
                     "cohort from the DICOM folder with 'sparse-annotate create'."
                 ).format(name=name)
             )
-        folder = self._given or (str(path_in(self._cohort.folder, source.folder)) if source.folder else "")
         remedy = _("Give the folder of the series with '--dicom'.")
-        if not folder:
+        folders = [str(path_in(self._cohort.folder, folder)) for folder in source.folders]
+        if self._given is not None:
+            folders = [self._given]
+        elif not folders:
             raise CohortError(
                 _(
-                    "The folder of the DICOM series of case '{name}' was not kept, because its path names the patient. "
-                    "{remedy}"
+                    "The folder of the DICOM series of case '{name}' was not kept, because paths often name the "
+                    "patient. {remedy}"
                 ).format(name=name, remedy=remedy)
             )
-        if not os.path.isdir(folder):
+        elif not all(map(os.path.isdir, folders)):
             raise CohortError(
-                _("The folder of the DICOM series of case '{name}' does not exist: '{folder}'. {remedy}").format(
-                    name=name, folder=folder, remedy=remedy
+                _("The folder of the DICOM series of case '{name}' does not exist any more. {remedy}").format(
+                    name=name, remedy=remedy
                 )
             )
-        found = self._found if self._found is not None else _series_in(folder, watch)
-        series = next((one for one in found if one.uid == source.series_uid), None)
-        if series is None:
+        headers = [one for folder in folders for one in self._headers(folder, source.series_uid, watch)]
+        found = series_of({one.path: one for one in headers}.values())
+        if not found:
             raise CohortError(
-                _("The DICOM series of case '{name}' ({uid}) is not in '{folder}'. {remedy}").format(
-                    name=name, uid=source.series_uid, folder=folder, remedy=remedy
+                _("The DICOM series of case '{name}' ({uid}) is not in its folder. {remedy}").format(
+                    name=name, uid=source.series_uid, remedy=remedy
                 )
             )
+        (series,) = found
         try:
             geometry = series.required_geometry()
         except BadInputError as error:
@@ -155,13 +162,13 @@ class SourceSeries:
                     name=name, problem=error.message
                 )
             ) from error
-        now = DicomSource.of(series, self._cohort.folder)
+        now = DicomSource.of(series)
         if (now.instances, now.frames) != (source.instances, source.frames):
             raise CohortError(
                 _(
-                    "The DICOM series in '{folder}' has other images than when the case '{name}' was made from it. "
-                    "Restore its files, or make a new case."
-                ).format(folder=folder, name=name)
+                    "The DICOM series has other images than when the case '{name}' was made from it. Restore its "
+                    "files, or make a new case."
+                ).format(name=name)
             )
         difference = self._cohort.geometry(name).difference_from(geometry)
         if difference:
@@ -173,11 +180,14 @@ class SourceSeries:
             )
         return series
 
-
-def _series_in(folder: str, watch: Watch) -> list[DicomSeries]:
-    if not os.path.isdir(folder):
-        raise BadInputError(_("The folder '{folder}' does not exist.").format(folder=folder))
-    return series_of(read_headers(dicom_files(folder, watch)[0], watch))
+    def _headers(self, folder: str, uid: str, watch: Watch) -> list[DicomHeader]:
+        """The headers of a series in a folder, each of which is read once; damaged files are missing."""
+        place = os.path.realpath(folder)
+        if place not in self._scanned:
+            by_uid = self._scanned[place] = {}
+            for header in readable_headers(dicom_files(folder, watch)[0], watch)[0]:
+                by_uid.setdefault(header.series_uid, []).append(header)
+        return self._scanned[place].get(uid, [])
 
 
 @dataclass(frozen=True)

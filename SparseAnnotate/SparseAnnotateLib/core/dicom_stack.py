@@ -71,8 +71,8 @@ def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str
         }
     )
     sentence = _(
-        "it has {images} images at {places} places: several time points, echoes or the like. A case can have only one "
-        "of them."
+        "it has {images} images, but only {places} positions: several time points or echoes, for example. A case can "
+        "have only one of them."
     ).format(images=len(slices), places=places)
     if differing:
         sentence += " " + _("Images at the same place differ in: {names}.").format(names=listed(differing, 5))

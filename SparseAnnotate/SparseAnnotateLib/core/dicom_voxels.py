@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .dicom_files import group_of, numbers_of, opened
+from .dicom_files import opened
 from .dicom_headers import DicomSlice
+from .dicom_rescaling import rescaled
 from .dicom_series import DicomSeries
 from .errors import BadInputError
 from .geometry import VolumeGeometry
@@ -38,15 +39,24 @@ def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGe
     volume: np.ndarray | None = None
     for number, one in enumerate(series.slices):
         watch.step(number / len(series.slices), _("reading slices"))
+        shown = series.shown(one.path)
         if one.frame:
             if one.path not in files:
-                files[one.path] = _frames(one.path, len([s for s in series.slices if s.path == one.path]))
-            layer = files[one.path][one.frame - 1]
+                files[one.path] = _by_pydicom(one.path, shown)
+            count, stored = len([s for s in series.slices if s.path == one.path]), files[one.path]
+            if len(stored) != count:
+                raise BadInputError(
+                    _(
+                        "The voxels of {file} do not fit its header: {found} frames, of which the header describes "
+                        "{count}. Copy it again."
+                    ).format(file=shown, found=len(stored), count=count)
+                )
+            layer = rescaled(stored[one.frame - 1], *one.rescaling)
         else:
-            layer = _single(one)
+            layer = _single(one, shown)
         if layer.shape != one.size:
             raise BadInputError(
-                _("The DICOM file '{path}' is damaged: its voxels do not fit its header.").format(path=one.path)
+                _("The voxels of {file} do not fit its header: it is damaged. Copy it again.").format(file=shown)
             )
         if volume is None:
             volume = np.empty(geometry.shape, layer.dtype)
@@ -56,79 +66,52 @@ def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGe
     assert volume is not None
     if volume.dtype == np.float64:
         volume = volume.astype(np.float32)
-    elif volume.dtype == np.int32 and volume.min() >= -(1 << 15) and volume.max() < 1 << 15:
+    elif volume.dtype.kind == "i" and volume.min() >= -(1 << 15) and volume.max() < 1 << 15:
         # Rescaled values are stored as if they could exceed 16 bits.
         volume = volume.astype(np.int16)
-    require_finite(volume, _("The DICOM series in '{folder}'").format(folder=series.folder))
+    require_finite(volume, _("The DICOM {series}").format(series=series.title))
     return volume, geometry
 
 
-def _single(one: DicomSlice) -> np.ndarray:
+def _single(one: DicomSlice, shown: str) -> np.ndarray:
     """The voxels of a file with one image, by GDCM: it decodes most compressed files by itself."""
     import SimpleITK as sitk
 
     if one.is_inverted:
         # GDCM would turn the values upside down.
-        values: np.ndarray = _by_pydicom(one.path)[0]
-        return values
+        return rescaled(_by_pydicom(one.path, shown)[0], *one.rescaling)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(one.path)
     try:
-        layer = sitk.GetArrayFromImage(reader.Execute())
+        layer: np.ndarray = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError:
-        layer = _by_pydicom(one.path)[0]
-    flat: np.ndarray = layer.reshape(layer.shape[-2:])
-    return flat
+        layer = rescaled(_by_pydicom(one.path, shown)[0], *one.rescaling)
+    return layer[0] if layer.ndim == 3 and len(layer) == 1 else layer
 
 
-def _frames(path: str, count: int) -> np.ndarray:
-    frames = _by_pydicom(path)
-    if len(frames) < count:
-        raise BadInputError(
-            _("The DICOM file '{path}' is damaged: it has fewer frames than its header says.").format(path=path)
-        )
-    return frames
-
-
-def _by_pydicom(path: str) -> np.ndarray:
-    """(frames, rows, columns), rescaled as the header says of each frame."""
+def _by_pydicom(path: str, shown: str) -> np.ndarray:
+    """The stored values, (frames, rows, columns)."""
     with opened(path, with_voxels=True) as dataset:
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
         try:
             values = np.asarray(dataset.pixel_array)
         except Exception as error:  # decoders raise whatever they like
-            raise BadInputError(_undecoded(path, syntax)) from error
-        values = values.reshape(-1, *values.shape[-2:])
-        frames = dataset.get("PerFrameFunctionalGroupsSequence") or [None] * len(values)
-        shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
-        factors = []
-        for frame in frames:
-            group = group_of(frame, shared, "PixelValueTransformationSequence")
-            source = dataset if group is None else group
-            slope, intercept = (numbers_of(source, k) for k in ("RescaleSlope", "RescaleIntercept"))
-            factors.append((slope[0] if slope else 1.0, intercept[0] if intercept else 0.0))
-    if all(pair == (1.0, 0.0) for pair in factors) or len(factors) != len(values):
-        return values
-    pairs = np.array(factors)[:, :, None, None]
-    rescaled: np.ndarray = values * pairs[:, 0] + pairs[:, 1]
-    is_whole = bool((np.array(factors) == np.rint(factors)).all())
-    return rescaled.astype(np.int32 if is_whole else np.float32)
+            raise BadInputError(_undecoded(shown, syntax)) from error
+    return values.reshape(-1, *values.shape[-2:])
 
 
-def _undecoded(path: str, syntax: str | None) -> str:
+def _undecoded(shown: str, syntax: str | None) -> str:
     name = str(getattr(syntax, "name", syntax) or "?")
     packages = next((p for start, p in _DECODERS.items() if syntax and syntax.startswith(start)), "")
     if not getattr(syntax, "is_compressed", False):
-        return _("The voxels of the DICOM file '{path}' cannot be read: it is damaged. Copy it again.").format(
-            path=path
-        )
+        return _("The voxels of {file} cannot be read: it is damaged. Copy it again.").format(file=shown)
     if packages:
         return _(
-            "The voxels of the DICOM file '{path}' are compressed ({syntax}) and cannot be decoded. Install a decoder "
+            "The voxels of {file} are compressed ({syntax}) and cannot be decoded. Install a decoder "
             "with 'pip install {packages}'; if it is installed, the file is damaged."
-        ).format(path=path, syntax=name, packages=packages)
+        ).format(file=shown, syntax=name, packages=packages)
     return _(
-        "The voxels of the DICOM file '{path}' are compressed in a way that is not for volumes ({syntax}). Export the "
+        "The voxels of {file} are compressed in a way that is not for volumes ({syntax}). Export the "
         "series without compression."
-    ).format(path=path, syntax=name)
+    ).format(file=shown, syntax=name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 
 from .atomic_files import written_atomically
 from .dicom_codes import DEFAULT_CODES, Code, StructureCodes
-from .dicom_files import opened, value_of
+from .dicom_files import opened, quietly, value_of
 from .dicom_packages import require_dicom_packages
 from .dicom_series import DicomSeries
 from .errors import BadInputError
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "SparseAnnotate"
 LONGEST_LABEL = 64  # characters of a segment's label in DICOM
+_FEWEST_PIXELS = 8  # of a slice: highdicom writes the bits of fewer into wrong places
 _BY_HAND = (NOT_LABELED, DRAWN, CORRECTED, PAINTED)
-# Elements that a segmentation must have, be they empty: de-identified files may lack them.
+# Elements that a segmentation must have, even if empty: de-identified files may lack them.
 _NEEDED = (
     "PatientID",
     "PatientName",
@@ -37,6 +38,8 @@ _NEEDED = (
     "StudyDate",
     "StudyTime",
 )
+
+_SEVERAL_CHARACTER_SETS = re.compile(r"\\|ISO 2022")
 
 AlgorithmType = Literal["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"]
 
@@ -80,8 +83,10 @@ def write_segmentation(
     voxels: np.ndarray,
     version: str,
     watch: Watch,
-) -> None:
-    """Write a DICOM SEG with an own series in the study of the images; patient and study are copied from them.
+) -> list[str]:
+    """Write a DICOM SEG in a series of its own in the study of the images; patient and study are copied from them.
+
+    Returns sentences on what was left empty.
 
     Args:
         segments: number n of the file is `segments[n - 1]`.
@@ -103,6 +108,12 @@ def write_segmentation(
         )
     if not segments or not voxels.any():
         raise BadInputError(_("There are no labeled voxels to write."))
+    if geometry.shape[1] * geometry.shape[2] < _FEWEST_PIXELS:
+        raise BadInputError(
+            _("Slices of fewer than {count} voxels cannot be written as a DICOM SEG.").format(count=_FEWEST_PIXELS)
+        )
+    for segment in segments:
+        segment.codes.require_writable(segment.name)
     if not series.headers[0].frame_of_reference_uid:
         raise BadInputError(
             _("The files of the {series} have no frame of reference UID, which a DICOM SEG must refer to.").format(
@@ -110,26 +121,54 @@ def write_segmentation(
             )
         )
     sources = _sources(series, watch)
+    emptied = sorted({keyword for source in sources for keyword in _emptied(source)})
     if series.slices[0].frame:
         # Segment frames refer to the frames of the file, in its order.
         order = np.argsort([one.frame for one in series.slices])
         voxels = voxels[order]
-    with warnings.catch_warnings():
-        # They quote values, which may be those of the patient.
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
             dataset = _dataset(series, sources, segments, voxels, version)
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            # What highdicom says may quote the patient.
-            reason = "?" if series.headers[0].names_patient(str(error)) else str(error)
             raise BadInputError(
                 _(
                     "A DICOM SEG cannot refer to the {series}: its files lack elements that DICOM requires, or have "
                     "wrong ones ({reason})."
-                ).format(series=series.title, reason=reason)
+                ).format(series=series.title, reason=_keywords_in(str(error)))
             ) from error
         with written_atomically(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
+    note = _("Left empty, because the images have values that DICOM does not allow: {keywords}.")
+    return [note.format(keywords=", ".join(emptied))] if emptied else []
+
+
+def _keywords_in(text: str) -> str:
+    """The DICOM elements that an error of highdicom names: the rest may quote the patient."""
+    from pydicom.datadict import tag_for_keyword
+
+    found = [word for word in dict.fromkeys(re.findall(r"[A-Za-z]+", text)) if tag_for_keyword(word) is not None]
+    return ", ".join(found) or "?"
+
+
+def _emptied(dataset: Dataset) -> list[str]:
+    """Empty the elements of patient and study whose values DICOM does not allow; returns their keywords."""
+    from pydicom.valuerep import DA, TM
+
+    allowed: dict[str, Callable[[str], object]] = {
+        "PatientSex": ["", "M", "F", "O"].index,
+        "PatientBirthDate": DA,
+        "StudyDate": DA,
+        "StudyTime": TM,
+    }
+    found = []
+    for keyword, convert in allowed.items():
+        try:
+            convert(str(dataset[keyword].value or ""))
+        except Exception:  # a damaged element raises whatever its conversion does
+            del dataset[keyword]
+            setattr(dataset, keyword, "")
+            found.append(keyword)
+    return found
 
 
 def _sources(series: DicomSeries, watch: Watch) -> list[Dataset]:
@@ -145,6 +184,7 @@ def _sources(series: DicomSeries, watch: Watch) -> list[Dataset]:
     for number, path in enumerate(paths):
         watch.step(number / len(paths) / 2, _("reading DICOM headers"))
         with opened(path) as dataset:
+            _decode(dataset)
             for keyword in _NEEDED:
                 if keyword not in dataset:
                     setattr(dataset, keyword, "")
@@ -152,6 +192,21 @@ def _sources(series: DicomSeries, watch: Watch) -> list[Dataset]:
                 dataset.SliceThickness = f"{series.required_geometry().spacing[0]:.10g}"
             found.append(dataset)
     return found
+
+
+def _decode(dataset: Dataset) -> None:
+    """Make all text Unicode where a header has several character sets, of which a segmentation has one only."""
+    from pydicom.charset import convert_encodings, decode_element
+
+    if not _SEVERAL_CHARACTER_SETS.search(value_of(dataset, "SpecificCharacterSet")):
+        return
+    encodings = convert_encodings(dataset.SpecificCharacterSet)
+    for tag in list(dataset.keys()):
+        try:
+            decode_element(dataset[tag], encodings)
+        except Exception:  # a damaged element raises whatever its conversion does; it counts as missing
+            del dataset[tag]
+    dataset.SpecificCharacterSet = "ISO_IR 192"
 
 
 def _dataset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,28 @@ class Provenance:
             free |= mask & (part == DRAWN) & ~known
         if free.any():
             part[free] = self._value(name)
+
+    @classmethod
+    def of_result(
+        cls, annotation: SparseAnnotation, name: str, masks: Iterable[tuple[int | None, np.ndarray]]
+    ) -> Provenance:
+        """The sources of a result's voxels: a person where what they decided is what the result shows, or the result.
+
+        Args:
+            name: of the result. masks: label value in the annotation of each structure, None for one that it does not
+                have, and the structure's voxels in the result, (K, J, I) bool.
+
+        Raises BadInputError for more than 252 results.
+        """
+        found, (slices, rows, columns) = cls.of(annotation), annotation.geometry.shape
+        whole = (slice(0, slices), slice(0, rows), slice(0, columns))
+        for value, mask in masks:
+            others = mask
+            if value is not None:
+                others = mask & ~((annotation.labels == value) & annotation.known_in(whole, value))
+            if others.any():
+                found.sources[others] = found._value(name)
+        return found
 
     def counts(self) -> dict[str, int]:
         """Number of voxels by the name of their source, the most first."""

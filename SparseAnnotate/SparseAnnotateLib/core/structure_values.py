@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from .voxel_values import label_counts
 
 _FACT = "structures"
 
@@ -21,6 +25,15 @@ def class_values(classes: Sequence[int], theirs: Mapping[int, str], ours: Mappin
     """Our label value of each of a model's classes, whose label values and names are theirs; see `matched_values`."""
     matched = matched_values(theirs, ours)
     return [matched.get(value, value) for value in classes]
+
+
+def masks_by_value(
+    labels: np.ndarray, theirs: Mapping[int, str], ours: Mapping[int, str]
+) -> Iterator[tuple[int | None, np.ndarray]]:
+    """Our label value, and the voxels, (K, J, I) bool, of each structure in labels with their values."""
+    shown = list(label_counts(labels))
+    for value, own in zip(shown, class_values(shown, theirs, ours), strict=True):
+        yield own, labels == value
 
 
 def names_as_facts(names: Mapping[int, str]) -> dict[str, str]:

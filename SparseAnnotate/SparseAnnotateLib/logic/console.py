@@ -602,6 +602,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         It refers to the volume's series and copies patient and study from it. Voxels, places and overlaps are as they
         are. What the segments are is taken from Slicer's terminology; how they were made (manual, semiautomatic,
         automatic) from where their voxels come from. Blocks Slicer while it writes.
+
+        Raises BadInputError when the segmentation is a result that is out of date, or cannot refer to a series.
         """
         return export_segmentation(segmentationNode, volumeNode, Path(folder), self._sources)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .. import __version__, scene
-from ..core import BadInputError, Provenance, Watch
+from ..core import BadInputError, Provenance, SparseAnnotation, Watch
 from ..core.case_names import file_stem, usable_case_name
 from ..core.dicom_codes import DEFAULT_CODES
 from ..core.dicom_headers import read_headers
@@ -32,15 +34,16 @@ def export_segmentation(segmentation_node, volume_node, folder: Path, sources: S
                 segmentation=segmentation_node.GetName(), volume=volume_node.GetName()
             )
         )
-    made = _provenance(segmentation_node, volume_node, sources)
+    made = _provenance(segmentation_node, volume_node, masks, sources)
     codes, colors = scene.codes_of(segmentation_node), scene.colors_of(segmentation_node)
     segments, voxels = [], {}
     for number, (name, mask) in enumerate(masks.items(), 1):
-        how, algorithm = _UNKNOWN if made is None else algorithm_of(made, mask)
+        how, algorithm = algorithm_of(made[name], mask) if name in made else _UNKNOWN
         segments.append(DicomSegment(name, codes.get(name, DEFAULT_CODES), how, algorithm, colors.get(name)))
         voxels[number] = _on_series(mask, volume_node, series)
     path = folder.expanduser().absolute() / f"{file_stem(usable_case_name(segmentation_node.GetName()))}.dcm"
-    write_segmentation(path, series, segments, _together(voxels), __version__, Watch())
+    for note in write_segmentation(path, series, segments, _together(voxels), __version__, Watch()):
+        logging.getLogger(__name__).warning(note)
     return path
 
 
@@ -79,18 +82,45 @@ def _together(masks: dict[int, np.ndarray]) -> np.ndarray:
     return voxels
 
 
-def _provenance(segmentation_node, volume_node, sources: SourcesOfVoxels) -> Provenance | None:
-    """Where the voxels come from; None for a segmentation of which nothing is known."""
-    if segmentation_node is scene.annotated_segmentation(volume_node):
-        found: Provenance = sources.of(volume_node, Waiting())
-        return found
-    if scene.made_by(segmentation_node) is None:
-        return None
+def _provenance(
+    segmentation_node, volume_node, masks: Mapping[str, np.ndarray], sources: SourcesOfVoxels
+) -> dict[str, Provenance]:
+    """Where the voxels of each segment come from; nothing for a segmentation of which nothing is known.
+
+    Raises BadInputError when it is a result that is out of date.
+    """
     drawn = scene.annotated_segmentation(volume_node)
-    shape = scene.geometry_of(volume_node).shape
-    if drawn is None:
+    if segmentation_node is drawn:
+        return dict.fromkeys(masks, sources.of(volume_node, Waiting()))
+    if scene.made_by(segmentation_node) is None:
+        return {}
+    values = scene.label_values(drawn) if drawn is not None else {}
+    annotation = scene.annotation_of(volume_node, drawn, values) if values else None
+    _require_up_to_date(segmentation_node, volume_node, drawn, annotation, list(masks))
+    source, shape = scene.source_of_result(segmentation_node), scene.geometry_of(volume_node).shape
+    if annotation is None:
         found = Provenance(np.zeros(shape, dtype=np.uint8))
-    else:
-        found = Provenance.of(scene.annotation_of(volume_node, drawn))
-    found.enter(scene.source_of_result(segmentation_node), np.ones(shape, dtype=bool))
-    return found
+        found.enter(source, np.ones(shape, dtype=bool))
+        return dict.fromkeys(masks, found)
+    # Segments may overlap, so each has its own.
+    return {name: Provenance.of_result(annotation, source, [(values.get(name), mask)]) for name, mask in masks.items()}
+
+
+def _require_up_to_date(
+    result_node, volume_node, drawn, annotation: SparseAnnotation | None, names: Sequence[str]
+) -> None:
+    scene.require_current(result_node, volume_node, drawn, names)
+    now = scene.origin_now(volume_node, annotation, annotation.names if annotation is not None else {})
+    since = scene.drawn_since(result_node, volume_node, now)
+    if since:
+        raise BadInputError(
+            _(
+                "'{result}' is out of date: slices were drawn or changed since it was made: {slices}. Make it again."
+            ).format(result=result_node.GetName(), slices=since)
+        )
+    if scene.corrected_since(result_node, volume_node):
+        raise BadInputError(
+            _("'{result}' is out of date: corrections were made or taken back since. Make it again.").format(
+                result=result_node.GetName()
+            )
+        )

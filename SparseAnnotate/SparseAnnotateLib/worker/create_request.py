@@ -43,7 +43,7 @@ class CreateRequest:
         resample: resample a further channel that lies on another grid to the first one's, which makes a new file.
         series: UIDs or descriptions of the DICOM series to take; by default all that are volumes.
         skip_unusable: take the other DICOM series when some cannot be used.
-        keep_source_paths: keep the path of DICOM files even if it names the patient.
+        keep_source_paths: keep the paths of DICOM files in the cohort; they often name the patient.
     """
 
     cohort: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from ..core import BadInputError, Case, Cohort, Watch
 from ..core.case_names import file_stem
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
 from ..core.dicom_files import dicom_files, has_dicom_file, is_dicom_file
-from ..core.dicom_headers import read_headers
+from ..core.dicom_headers import readable_headers, series_of_damaged
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries, chosen_series, series_of
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
@@ -77,7 +77,7 @@ def create_from_dicom(
     fresh = [(name, one) for name, one in zip(names, series, strict=True) if one.uid not in by_series]
     references = DicomReferences(request.references, [one for _name, one in fresh], labels)
     for name, _one in fresh:
-        _require_free(folder, name)
+        _require_free(folder, name, known)
     made: list[Path] = []
     is_kept = False
     try:
@@ -88,8 +88,9 @@ def create_from_dicom(
             voxels, geometry = read_series(one, part)
             path = folder / "images" / f"{file_stem(name)}.nrrd"
             made += [path, source_path(folder, name)]
+            # First, so that the image of an attempt that was killed can be told from other files.
+            write_source(folder, name, DicomSource.of(one, folder if request.keep_source_paths else None))
             write_image(path, voxels, geometry)
-            write_source(folder, name, DicomSource.of(one, folder, request.keep_source_paths))
             images[name] = str(path)
             written += references.write(one, folder, name, made)
         plain = replace(request, name_from="file", series=(), import_mode="link")
@@ -111,14 +112,20 @@ def create_from_dicom(
     return [cohort.case(name) for name in names]
 
 
-def _require_free(folder: Path, name: str) -> None:
+def _require_free(folder: Path, name: str, known: Cohort | None) -> None:
+    """Raise BadInputError when there are files of this name, other than those of an attempt that was killed."""
     stem = file_stem(name)
     paths = (folder / "images" / f"{stem}.nrrd", folder / "references" / f"{stem}.nrrd", source_path(folder, name))
+    is_taken = known is not None and any(
+        file_stem(case.name) == stem or known.image_path(case.name) == paths[0] for case in known.cases
+    )
+    if source_path(folder, name).is_file() and not is_taken:
+        return
     for path in paths:
         if path.exists():
             raise BadInputError(
-                _("The file '{path}' exists already. Choose another name for the case with '--names'.").format(
-                    path=path
+                _("The cohort has a file '{path}' already. Choose another name for the case with '--names'.").format(
+                    path=path.relative_to(folder).as_posix()
                 )
             )
 
@@ -145,8 +152,8 @@ def _is_dicom(path: str, is_asked_for: bool) -> bool:
     if named:
         raise BadInputError(
             _(
-                "None of the files in '{folder}' is DICOM, although {count} end like it, such as '{example}'. Check "
-                "that they were copied or unpacked completely."
+                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm, such as '{example}'. "
+                "Check that they were copied or unpacked completely."
             ).format(folder=path, count=len(named), example=min(named))
         )
     return False
@@ -175,11 +182,19 @@ def _usable(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         found, count = dicom_files(folder, watch) if os.path.isdir(folder) else ([path], 0)
         paths += found
         others += count
+    paths = list(dict.fromkeys(paths))
+    headers, damages = readable_headers(paths, watch)
+    if damages and not request.skip_unusable:
+        raise BadInputError(_damage_sentence(list(damages.values())))
+    for error in damages.values():
+        _LOG.warning(f"Skipped: {error.message}")
+    others += len(paths) - len(headers) - len(damages)
     if others:
         _LOG.warning(
             counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
         )
-    found_series = series_of(read_headers(list(dict.fromkeys(paths)), watch))
+    uids = {path: series_of_damaged(path) for path in damages}
+    found_series = [_without_damages(one, uids) for one in series_of(headers)]
     chosen = chosen_series(found_series, request.series)
     good = [one for one in chosen if one.geometry is not None]
     problems = [one for one in chosen if one.problem]
@@ -203,6 +218,26 @@ def _usable(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     for one in problems:
         _LOG.warning(f"Skipped: {one.title}: {one.problem or one.left_out}")
     return good
+
+
+def _without_damages(series: DicomSeries, uids: Mapping[str, str]) -> DicomSeries:
+    """A series, unusable if one of its files is damaged, or if a damaged file beside them may belong to it.
+
+    Args:
+        uids: of the series of the damaged files, by path; '' where it is not known.
+    """
+    for path, uid in uids.items() if not series.left_out else ():
+        folder = os.path.dirname(os.path.abspath(path))
+        if uid == series.uid or (not uid and folder in series.folders):
+            return replace(series, geometry=None, problem=_("one of its files is damaged."))
+    return series
+
+
+def _damage_sentence(damages: Sequence[BadInputError]) -> str:
+    each = [error.message for error in damages[:_MOST_NAMED]]
+    if len(damages) > _MOST_NAMED:
+        each.append(_("and {count} more").format(count=len(damages) - _MOST_NAMED))
+    return joined("\n" if len(damages) > 1 else " ", [*each, _("To take the other series, use '--skip-unusable'.")])
 
 
 def _problem_sentence(problems: Sequence[DicomSeries], are_others_good: bool) -> str:
@@ -234,14 +269,8 @@ def _report(fresh: Sequence[tuple[str, DicomSeries]], folder: Path, keep_source_
         _LOG.warning(
             f"... and {len(fresh) - _MOST_NAMED} more. '{folder.name}/dicom/sources' has the series UID of each case."
         )
-    without = [name for name, one in fresh if not DicomSource.of(one, folder, keep_source_paths).folder]
-    if without:
+    if fresh and not keep_source_paths:
         _LOG.warning(
-            counted(
-                len(without),
-                "The path of the source folder of {count} case names the patient, so it is not kept: 'export-dicom' "
-                "will need '--dicom FOLDER'. To keep it, use '--keep-source-paths'.",
-                "The paths of the source folders of {count} cases name the patients, so they are not kept: "
-                "'export-dicom' will need '--dicom FOLDER'. To keep them, use '--keep-source-paths'.",
-            )
+            "The paths of the DICOM files are not kept, because paths often name the patient: 'export-dicom' will need "
+            "'--dicom FOLDER'. To keep them, use '--keep-source-paths'."
         )

@@ -69,6 +69,13 @@ class DicomMasks:
                 several.setdefault(names[0], []).append(path)
             elif not names and len(cohort.cases) and not by_series:
                 self.others.append(path)  # by its name, like any mask
+            elif names:
+                self.problems[path] = BadInputError(
+                    _(
+                        "The DICOM SEG '{path}' refers to the series of several cases ({cases}), so it is not clear to "
+                        "which it belongs. Split it by series first."
+                    ).format(path=path, cases=listed([f"'{name}'" for name in dict.fromkeys(names)], 3))
+                )
             else:
                 self.problems[path] = BadInputError(
                     _(

@@ -47,14 +47,30 @@ def names_of_cases(
         return [normal_name(name) for name in request.names]
     new = [one for one in series if one.uid not in by_series]
     if request.name_from == "parent":
-        files = [os.path.join(one.folder, "series") for one in new]
-        fresh = names_of_files(files, [usable_case_name(os.path.basename(one.folder)) for one in new], True)
+        folders = [_folder(one) for one in new]
+        files = [os.path.join(folder, "series") for folder in folders]
+        fresh = names_of_files(files, [usable_case_name(os.path.basename(folder)) for folder in folders], True)
     elif request.name_from == "patient":
         fresh = _patient_names(new)
     else:
         fresh = _numbers([case.name for case in known.cases] if known else [], len(new))
     names = iter(fresh)
     return [by_series[one.uid] if one.uid in by_series else next(names) for one in series]
+
+
+def _folder(series: DicomSeries) -> str:
+    """The folder that holds all files of a series."""
+    try:
+        found = os.path.commonpath(series.folders)
+    except ValueError:  # on different drives of Windows
+        found = ""
+    if not os.path.basename(found):
+        raise BadInputError(
+            _("The files of the {series} lie in no folder of their own. Name the cases with '--names'.").format(
+                series=series.title
+            )
+        )
+    return found
 
 
 def _numbers(taken: Sequence[str], count: int) -> list[str]:

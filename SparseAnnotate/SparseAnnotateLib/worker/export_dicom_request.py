@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ..core.images import read_facts, read_labels
 from ..core.messages import _, listed
 from ..core.origin import Origin, stale_sentence
 from ..core.provenance import filled_by, predicted_by
-from ..core.structure_values import names_from_facts
+from ..core.structure_values import masks_by_value, names_from_facts
 from ..core.voxel_values import label_counts
 from ..interpolation import INTERPOLATORS
 from .failed_cases import report_failed
@@ -40,7 +40,7 @@ class ExportDicomRequest:
     Attributes:
         out: folder for the files. cases: only these; by default all that have the result.
         run: name of the run. drawn: write the drawn slices and corrections alone.
-        dicom: folder with the series of the cases; None: where they were when the cases were made.
+        dicom: folder with the series of the cases; None: where they were when the cases were made, if that was kept.
         codes: name of a structure to its codes, as Slicer's terminology tags.
     """
 
@@ -82,6 +82,7 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
         raise BadInputError(_("Export either the predictions of a run or the drawn slices, not both."))
     cohort = Cohort.open(request.cohort, request.state)
     names = _cases(cohort, request)
+    _require_known(request.codes, cohort, request, names)
     codes = known_codes(cohort) | {name: _codes(name, tag) for name, tag in request.codes.items()}
     sources = SourceSeries(cohort, request.dicom, watch.quiet())
     written: list[WrittenSegmentation] = []
@@ -121,14 +122,15 @@ def _write(
         how, algorithm = algorithm_of(provenance, labels == value)
         segments.append(DicomSegment(structure, codes.get(structure, DEFAULT_CODES), how, algorithm))
     path = Path(os.path.expanduser(request.out)).absolute() / f"{file_stem(name)}.dcm"
-    write_segmentation(path, series, segments, lookup[labels], __version__, watch)
+    notes = write_segmentation(path, series, segments, lookup[labels], __version__, watch)
     without = [f"'{one.name}'" for one in segments if one.codes == DEFAULT_CODES]
     note = _(
         "No code is known for {structures}; written as '{default}' (SCT {value}) with the name as label. Give codes "
         "with '--codes'."
     )
     default = DEFAULT_CODES.type
-    notes: list[str] = [note.format(structures=listed(without, 5), default=default.meaning, value=default.value)]
+    if without:
+        notes.append(note.format(structures=listed(without, 5), default=default.meaning, value=default.value))
     return WrittenSegmentation(
         case=name,
         path=str(path),
@@ -142,7 +144,7 @@ def _write(
             }
             for number, (value, one) in enumerate(zip(counts, segments, strict=True), 1)
         ],
-        notes=notes if without else [],
+        notes=notes,
     )
 
 
@@ -152,10 +154,9 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     Raises BadInputError when the result is out of date.
     """
     annotation = cohort.annotation(name)
-    provenance = Provenance.of(annotation)
     if request.drawn:
         annotation.require_drawn(name)
-        return annotation.drawn_labels(), cohort.labels, provenance
+        return annotation.drawn_labels(), cohort.labels, Provenance.of(annotation)
     path = _path_of(cohort, request.run, name)
     made = Origin.from_facts(read_facts(path))
     run = request.run or made.run
@@ -166,8 +167,8 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     labels = read_labels(path, annotation.geometry)
     is_model_alone = bool(request.run) and made.method not in INTERPOLATORS
     source = predicted_by(request.run or "") if is_model_alone else filled_by(made.method)
-    provenance.enter(source, labels > 0)
-    return labels, names_from_facts(read_facts(path)) or cohort.labels, provenance
+    names = names_from_facts(read_facts(path)) or cohort.labels
+    return labels, names, Provenance.of_result(annotation, source, masks_by_value(labels, names, cohort.labels))
 
 
 def _path_of(cohort: Cohort, run: str | None, name: str) -> Path:
@@ -202,10 +203,24 @@ def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
     return kept
 
 
+def _require_known(named: Iterable[str], cohort: Cohort, request: ExportDicomRequest, cases: Sequence[str]) -> None:
+    known = dict.fromkeys(cohort.labels.values())
+    for case in () if request.drawn else cases:
+        known |= dict.fromkeys((names_from_facts(read_facts(_path_of(cohort, request.run, case))) or {}).values())
+    unknown = [f"'{name}'" for name in named if name not in known]
+    if unknown:
+        raise BadInputError(
+            _("There is no structure {unknown}, for which a code is given. There are: {known}.").format(
+                unknown=listed(unknown, 3), known=listed([f"'{name}'" for name in known], 10) or _("none")
+            )
+        )
+
+
 def _codes(name: str, tag: str) -> StructureCodes:
     found = StructureCodes.from_slicer(tag)
     if found is None:
         raise BadInputError(
             _("The terminology '{tag}' of the structure '{name}' has no category and type.").format(tag=tag, name=name)
         )
+    found.require_writable(name)
     return found

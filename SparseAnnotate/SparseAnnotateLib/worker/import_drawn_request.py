@@ -99,7 +99,6 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     dicom = reading.dicom
     matched = matched_masks(cohort, image_files(dicom.others))
     found = {**matched.of_case, **dicom.of_case}
-    of_case = {name: path for name, path in found.items() if wanted is None or name in wanted}
     problems = {**matched.problems, **dicom.problems}
     for name in set(matched.of_case) & set(dicom.of_case):
         problems[name] = BadInputError(
@@ -107,6 +106,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
                 case=name, one=matched.of_case[name], other=found.pop(name)
             )
         )
+    of_case = {name: path for name, path in found.items() if wanted is None or name in wanted}
     failed: dict[str, SparseAnnotateError] = {
         name: problem for name, problem in problems.items() if wanted is None or name in wanted
     }

@@ -12,6 +12,7 @@ from ..core.images import read_facts, read_labels
 from ..core.messages import _
 from ..core.origin import Origin
 from ..core.provenance import NOT_LABELED, filled_by, predicted_by
+from ..core.structure_values import masks_by_value, names_from_facts
 from ..runs.run_list import RunSummary, run_summaries
 from .evaluate_request import EvaluateRequest, OutOfDateError, evaluate
 
@@ -171,11 +172,10 @@ def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState
     state = ResultState(made_by, made.method, str(change))
     if change:
         return state
-    provenance = Provenance.of(annotation)
     source = predicted_by(run) if run is not None else filled_by(made.method)
-    labeled = read_labels(path, annotation.geometry) > 0
-    provenance.enter(source, labeled)
-    provenance.sources[~labeled] = NOT_LABELED
+    labels, names = read_labels(path, annotation.geometry), names_from_facts(read_facts(path)) or cohort.labels
+    provenance = Provenance.of_result(annotation, source, masks_by_value(labels, names, cohort.labels))
+    provenance.sources[labels == 0] = NOT_LABELED
     state = replace(state, sources=provenance.counts())
     if case.reference is None:
         return state

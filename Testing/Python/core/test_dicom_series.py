@@ -200,7 +200,7 @@ def another_frame_of_reference(headers):
             r"3 slices are missing: slices 3 and 4 \(of 6\) are 5 mm apart, others 2\.5 mm",
         ),
         (keep(0, 1, 2, 3, 4, 5, 7, 8), "1 slice is missing: .*Copy the series again, with all its files"),
-        (twice, "18 images at 9 places: .*at the same place differ in: temporal position"),
+        (twice, "18 images, but only 9 positions: .*at the same place differ in: temporal position"),
         (moved((0, 0, 0.4), lambda k: k * k), "not evenly spaced: 2.9 to 8.5 mm apart"),
         (moved((0, 0, 0.4), lambda k: k == 4), "not evenly spaced: 2.1 to 2.9 mm apart"),
         (moved((3, 0, 0), lambda k: k == 4), "not evenly spaced: .*or shifted sideways"),
@@ -280,7 +280,9 @@ def test_a_file_that_is_cut_off_is_named_before_anything_is_read(tmp_path):
     write_series(tmp_path, VOXELS, GEOMETRY)
     path = sorted(tmp_path.glob("IM*"))[4]
     path.write_bytes(path.read_bytes()[:-50])
-    assert only(tmp_path).problem == (f"the file '{path}' is cut off: it is shorter than its voxels. Copy it again.")
+    assert only(tmp_path).problem == (
+        f"the DICOM file '{path}' is cut off: it is shorter than its voxels. Copy it again."
+    )
 
 
 @pytest.mark.parametrize("after", [PATIENT.encode("latin-1"), b"abdomen", b"MONOCHROME2"])
@@ -289,7 +291,7 @@ def test_a_file_whose_header_is_cut_off_is_named(tmp_path, after):
     path = sorted(tmp_path.glob("IM*"))[4]
     content = path.read_bytes()
     path.write_bytes(content[: content.index(after) + 3])
-    with pytest.raises(BadInputError, match=rf"{path.name}' is damaged: its header cannot be read to its end\. Copy"):
+    with pytest.raises(BadInputError, match=rf"{path.name}' is damaged: its header is incomplete\. Copy"):
         found(tmp_path)
 
 

@@ -101,6 +101,32 @@ def test_a_fill_is_semiautomatic_and_a_run_on_an_undrawn_volume_automatic(mrml, 
     ]
 
 
+def test_a_result_is_manual_only_where_it_shows_what_was_drawn_and_refused_when_out_of_date(
+    mrml, logic, loaded, tmp_path
+):
+    volume, _files = loaded
+    segmentation = segmented(mrml, logic, volume, liver=LABELS > 0, tumor=np.zeros(SHAPE))
+    for index in (2, 5, 8):
+        logic.markDrawn(volume, "axial", index)
+    result = logic.fillBetweenSlices(volume, "shape")
+    # As a model would that disagrees with the person: the liver as drawn, and a tumor where background was drawn.
+    only_drawn, wrong = np.zeros(SHAPE), np.zeros(SHAPE)
+    only_drawn[[3, 6, 9]] = LABELS[[3, 6, 9]] > 0  # slices are stored in another order than the series
+    wrong[3, :2, :2] = 1
+    result.GetSegmentation().AddEmptySegment("tumor", "tumor")
+    for name, mask in (("liver", only_drawn), ("tumor", wrong)):
+        segment_id = result.GetSegmentation().GetSegmentIdBySegmentName(name)
+        array = mask[::-1].astype(np.uint8)
+        mrml.util.updateSegmentBinaryLabelmapFromArray(array, result, segment_id, volume)
+    seg = highdicom.seg.segread(logic.exportDicomSegmentation(result, volume, tmp_path))
+    made = {segment.SegmentLabel: segment.SegmentAlgorithmType for segment in seg.SegmentSequence}
+    assert made == {"liver": "MANUAL", "tumor": "SEMIAUTOMATIC"}
+    logic.markDrawn(volume, "axial", 10)
+    with pytest.raises(BadInputError, match=r"is out of date: slices were drawn or changed since .*: axial 10"):
+        logic.exportDicomSegmentation(result, volume, tmp_path)
+    assert segmentation is logic.segmentationNode(volume)
+
+
 def test_what_cannot_refer_to_a_series_is_refused(mrml, logic, loaded, tmp_path):
     volume, files = loaded
     segmentation = segmented(mrml, logic, volume)

@@ -63,7 +63,7 @@ def hospital(tmp_path) -> Path:
 
 @pytest.fixture
 def cohort(hospital, tmp_path, capsys) -> Cohort:
-    assert main(["create", str(tmp_path / "co"), str(hospital), "--labels", "1=liver", "2=tumor"]) == 0
+    assert run("create", tmp_path / "co", hospital, "--labels", "1=liver", "2=tumor", "--keep-source-paths") == 0
     capsys.readouterr()
     return Cohort.open(tmp_path / "co")
 
@@ -117,10 +117,10 @@ def test_nothing_in_the_cohort_or_on_the_screen_names_the_patient(tmp_path, caps
     assert len(written) == 3
     for word in ("Annegret", "annegret", "M\u00fcller", "M\u00c3\u00bcller", "4711-X", "Thorax"):
         assert word not in content, word
-    assert "path of the source folder of 1 case names the patient, so it is not kept" in output.err
+    assert "The paths of the DICOM files are not kept, because paths often name the patient" in output.err
     filled(Cohort.open(tmp_path / "co"), "case_001")
     assert run("export-dicom", tmp_path / "co", "--out", tmp_path / "out") == 1
-    assert "was not kept, because its path names the patient. Give the folder of the series with '--dicom'." in (
+    assert "was not kept, because paths often name the patient. Give the folder of the series with '--dicom'." in (
         capsys.readouterr().err
     )
     assert run("export-dicom", tmp_path / "co", "--out", tmp_path / "out", "--dicom", folder) == 0
@@ -131,7 +131,7 @@ def test_what_names_the_patient_is_kept_when_asked_for(tmp_path, capsys):
     options = ["--name-from", "patient", "--keep-source-paths"]
     assert run("create", tmp_path / "co", tmp_path / "Müller_Annegret", *options) == 0
     source = json.loads((tmp_path / "co" / "dicom" / "sources" / "4711-X.json").read_text(encoding="utf-8"))
-    assert source["folder"] == "../Müller_Annegret/CT"
+    assert source["folders"] == ["../Müller_Annegret/CT"]
     assert "not kept" not in capsys.readouterr().err
 
 
@@ -212,7 +212,7 @@ def test_a_missing_package_is_named_with_what_to_install(hospital, cohort, tmp_p
         (
             lambda f: [(f / f"{n}.dcm").write_bytes(b"x" * 200) for n in range(3)],
             [],
-            "is DICOM, although 3 end like it",
+            "is DICOM, although 3 have the ending .dcm, such as",
         ),
         (lambda f: (f / "a.txt").write_text("x"), ["--series", "liver"], "There are no DICOM files in '"),
         (lambda f: write_series(f, VOXELS[:1], GEOMETRY), [], "it is a single image, not a volume"),
@@ -373,7 +373,7 @@ def test_what_is_out_of_date_or_lost_is_not_written(cohort, hospital, tmp_path, 
     assert run("export-dicom", cohort.folder, "--out", tmp_path / "out") == 1
     said = capsys.readouterr().err
     assert "The fill of case 'case_001' is out of date" in said
-    assert "The folder of the DICOM series of case 'case_002' does not exist" in said
+    assert "The folder of the DICOM series of case 'case_002' does not exist any more." in said
     assert not (tmp_path / "out").exists()
 
 

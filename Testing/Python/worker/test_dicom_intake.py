@@ -1,0 +1,195 @@
+"""What cohorts keep of DICOM folders, damaged files among them, and how results are described."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_made import oblique, write_series
+from small_volumes import ball
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, dicom_source
+from SparseAnnotateLib.core.dicom_files import dicom_files
+from SparseAnnotateLib.core.dicom_headers import read_headers
+from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
+from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
+from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.worker import dicom_names
+
+SHAPE = (6, 20, 18)
+GEOMETRY = oblique(SHAPE)
+LABELS = np.minimum(ball(SHAPE, 6.0), 1)
+VOXELS = 100 * LABELS.astype(int)
+
+
+def run(*arguments) -> int:
+    return main(list(map(str, arguments)))
+
+
+def cohort_of(tmp_path: Path, *folders: str, options=("--keep-source-paths",)) -> Cohort:
+    for folder in folders:
+        write_series(tmp_path / folder, VOXELS, GEOMETRY)
+    names = ["--labels", "1=liver", "2=tumor", *options]
+    assert run("create", tmp_path / "co", *(tmp_path / folder for folder in folders), *names) == 0
+    return Cohort.open(tmp_path / "co")
+
+
+def series_in(folder: Path) -> DicomSeries:
+    (series,) = series_of(read_headers(dicom_files(folder)[0], Watch()))
+    return series
+
+
+def segmentation(path: Path, series: DicomSeries) -> Path:
+    write_segmentation(path, series, [DicomSegment("liver")], LABELS, "1", Watch())
+    return path
+
+
+def made(cohort: Cohort, out: Path, capsys, *options) -> dict[str, str]:
+    """How each structure of the case was made, as the exported file has it."""
+    capsys.readouterr()
+    assert run("export-dicom", cohort.folder, "--out", out, "--json", *options) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    return {segment["name"]: segment["made"] for segment in row["segments"]}
+
+
+def test_what_a_result_shows_where_a_person_decided_something_else_is_not_manual(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    result = LABELS.copy()
+    result[2, :3, :3] = 2
+    # The structure 'tumor' is shown on a drawn slice: once drawn as background, once not decided.
+    for is_decided in (True, False):
+        annotation = SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, range(0, 6, 2))
+        if not is_decided:
+            entries = tuple(replace(entry, structures=("liver",)) for entry in annotation.ledger.entries)
+            ledger = replace(annotation.ledger, entries=entries)
+            annotation = SparseAnnotation(LABELS, ledger, GEOMETRY, names={1: "liver", 2: "tumor"})
+        cohort.save_annotation("case_001", annotation)
+        facts = cohort.origin("case_001", method="auto").facts()
+        write_image(cohort.fill_path("case_001"), result, cohort.geometry("case_001"), facts=facts)
+        assert made(cohort, tmp_path / "out", capsys) == {"liver": "semiautomatic", "tumor": "semiautomatic"}
+
+
+def test_no_path_is_kept_unless_asked_for(tmp_path, capsys):
+    (tmp_path / "Anna").mkdir()
+    cohort = cohort_of(tmp_path, "Anna/in", options=())
+    assert not any("Anna" in path.read_text("latin-1") for path in cohort.folder.rglob("*") if path.is_file())
+    assert "'export-dicom' will need '--dicom FOLDER'" in capsys.readouterr().err
+
+
+def test_files_in_several_folders_make_one_case_and_are_found_again(tmp_path, capsys):
+    write_series(tmp_path / "a" / "one", VOXELS, GEOMETRY)
+    (tmp_path / "b" / "two").mkdir(parents=True)
+    for path in sorted((tmp_path / "a" / "one").iterdir())[3:]:
+        shutil.move(path, tmp_path / "b" / "two" / path.name)
+    options = ["--labels", "1=liver", "--keep-source-paths"]
+    assert run("create", tmp_path / "co", tmp_path / "a", tmp_path / "b", *options) == 0
+    cohort = Cohort.open(tmp_path / "co")
+    source = dicom_source.read_source(cohort, "case_001")
+    assert source is not None
+    assert source.folders == ("../a/one", "../b/two")
+    cohort.save_annotation("case_001", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2]))
+    assert made(cohort, tmp_path / "out", capsys, "--drawn") == {"liver": "manual"}
+
+
+def test_a_folder_with_several_cases_is_searched_once(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        write_series(tmp_path / "in", VOXELS, GEOMETRY)
+        for path in (tmp_path / "in").glob("IM*"):
+            path.rename(path.with_name(f"{name} {path.name[2:]}"))
+    assert run("create", tmp_path / "co", tmp_path / "in", "--labels", "1=liver", "--keep-source-paths") == 0
+    cohort = Cohort.open(tmp_path / "co")
+    for name in ("case_001", "case_002"):
+        cohort.save_annotation(name, SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2]))
+    searched = []
+    monkeypatch.setattr(dicom_source, "dicom_files", lambda *args: searched.append(args[0]) or dicom_files(*args))
+    assert run("export-dicom", cohort.folder, "--out", tmp_path / "out", "--drawn") == 0
+    assert len(searched) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize("kept_bytes", [600, 140])
+def test_the_series_of_a_damaged_file_is_skipped_when_asked_for(tmp_path, kept_bytes, capsys):
+    """Cut off after the series UID, or before it."""
+    for name in ("one", "two"):
+        write_series(tmp_path / "in" / name, VOXELS, GEOMETRY)
+    path = sorted((tmp_path / "in" / "two").iterdir())[0]
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    assert run("create", tmp_path / "co", tmp_path / "in") == 1
+    assert "header is incomplete. Copy it again. To take the other series, use '--skip-unusable'." in (
+        capsys.readouterr().err
+    )
+    assert run("create", tmp_path / "co", tmp_path / "in", "--skip-unusable") == 0
+    said = capsys.readouterr().err
+    assert "one of its files is damaged." in said
+    assert len(Cohort.open(tmp_path / "co").cases) == 1
+
+
+def test_what_an_interrupted_attempt_left_is_replaced_but_no_other_file(tmp_path, capsys):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    shutil.copytree(cohort_of(tmp_path, "in").folder, tmp_path / "killed")
+    (tmp_path / "killed" / "cohort.json").unlink()
+    assert run("create", tmp_path / "killed", tmp_path / "in") == 0
+    assert len(Cohort.open(tmp_path / "killed").cases) == 1
+    write_image(tmp_path / "other" / "images" / "case_001.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "other", tmp_path / "in") == 1
+    assert "The cohort has a file 'images/case_001.nrrd' already." in capsys.readouterr().err
+
+
+def test_the_image_of_another_case_is_never_taken_for_a_leftover(tmp_path, capsys):
+    write_image(tmp_path / "co" / "images" / "case_001.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "co", tmp_path / "co" / "images" / "case_001.nrrd", "--names", "x") == 0
+    (tmp_path / "co" / "dicom" / "sources").mkdir(parents=True)
+    (tmp_path / "co" / "dicom" / "sources" / "case_001.json").write_text("{}")
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    assert run("add", tmp_path / "co", tmp_path / "in") == 1
+    assert "The cohort has a file 'images/case_001.nrrd' already." in capsys.readouterr().err
+    assert np.array_equal(Cohort.open(tmp_path / "co").image("x")[0], LABELS)
+
+
+def test_a_case_with_a_segmentation_and_another_mask_gets_neither(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    segmentation(tmp_path / "masks" / "a.dcm", series_in(tmp_path / "in"))
+    write_image(tmp_path / "case_001.nrrd", LABELS, GEOMETRY)
+    assert run("import-drawn", cohort.folder, tmp_path / "masks", tmp_path / "case_001.nrrd") == 1
+    assert "The case 'case_001' has two masks" in capsys.readouterr().err
+    assert cohort.annotated_cases() == []
+
+
+def test_a_segmentation_that_refers_to_two_cases_is_refused_as_such(tmp_path, capsys):
+    import pydicom
+
+    cohort = cohort_of(tmp_path, "in", "more")
+    path = segmentation(tmp_path / "a.dcm", series_in(tmp_path / "in"))
+    dataset = pydicom.dcmread(path)
+    other = pydicom.Dataset()
+    other.SeriesInstanceUID = series_in(tmp_path / "more").uid
+    dataset.ReferencedSeriesSequence.append(other)
+    dataset.save_as(path)
+    assert run("import-drawn", cohort.folder, path) == 1
+    assert "refers to the series of several cases ('case_001', 'case_002')" in capsys.readouterr().err
+
+
+def test_codes_of_unknown_structures_are_refused(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    cohort.save_annotation("case_001", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2]))
+    options = ["--drawn", "--out", tmp_path / "out", "--codes", "livr=SCT:10200004:Liver"]
+    assert run("export-dicom", cohort.folder, *options) == 1
+    assert "There is no structure 'livr', for which a code is given. There are: 'liver', 'tumor'." in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_case_is_not_named_by_its_folder_when_its_files_have_none_in_common(tmp_path, monkeypatch, capsys):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+
+    def on_two_drives(_paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(dicom_names.os.path, "commonpath", on_two_drives)
+    assert run("create", tmp_path / "co", tmp_path / "in", "--name-from", "parent") == 1
+    assert "lie in no folder of their own. Name the cases with '--names'." in capsys.readouterr().err
