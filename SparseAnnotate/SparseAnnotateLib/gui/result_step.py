@@ -124,13 +124,15 @@ class ResultStep(Step):
 
     def _ended(self, volume, left_out: list[str], error) -> None:
         self.is_applying = False
-        if self.session.parameters is None:
-            return  # another module is shown, or the scene is being closed
-        self.session.refresh()
-        if error is not None:
-            self.session.say(error.message, is_error=True)
-        else:
-            self.session.attempt(lambda: self._say_applied(volume, left_out), keep_message=True)
+
+        def tell() -> None:
+            self.session.refresh()
+            if error is not None:
+                self.session.say(error.message, is_error=True)
+            else:
+                self.session.attempt(lambda: self._say_applied(volume, left_out), keep_message=True)
+
+        self.session.when_shown(tell)
 
     def _say_applied(self, volume, left_out: list[str]) -> None:
         text = [_("Applied to your segmentation; drawn slices are unchanged.")]

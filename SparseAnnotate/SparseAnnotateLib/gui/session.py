@@ -185,11 +185,7 @@ class PanelSession:
                 elif failed is not None:
                     failed(error)
 
-            if self.parameters is None:
-                # Another module is shown: changes in the scene wait until this module is shown again.
-                self._pending.append(go_on)
-            else:
-                self.attempt(go_on)
+            self.when_shown(go_on)
 
         self.require_idle()
         self.ui.progressBar.value = 0
@@ -207,6 +203,13 @@ class PanelSession:
             self.ui.jobFrame.visible = False
             raise
         self.refresh()
+
+    def when_shown(self, action: Callable[[], None]) -> None:
+        """Perform an action, but not while another module is shown: then it waits until this one is shown again."""
+        if self.parameters is None:
+            self._pending.append(action)
+        else:
+            self.attempt(action)
 
     def do_pending(self) -> None:
         """Perform the actions that waited until the panel was shown."""

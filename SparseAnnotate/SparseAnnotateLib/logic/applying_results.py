@@ -37,12 +37,25 @@ class ApplyingResults:
             structures: to apply; None: all that the result would change.
             finished_too: replace structures that seem to be finished as well, or raise what prevents it.
         """
-        steps = self._applying(volume_node, result_node, structures, finished_too)
+        segmentation = _drawing_for(volume_node, result_node)
+        steps = self._applying(volume_node, result_node, structures, finished_too, segmentation)
         return self._session.do(None, steps, lambda left_out: left_out, waiting or Waiting(), "apply")
 
-    def _applying(self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool) -> Steps:
-        """Apply a result in pieces, of which only the last changes anything; begin again when a node was changed."""
+    def _applying(
+        self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool, drawing
+    ) -> Steps:
+        """Apply a result in pieces, of which only the last changes anything; begin again when a node was changed.
+
+        `drawing`: the segmentation that was drawn in when it began.
+        """
         for _attempt in range(_ATTEMPTS):
+            if _drawing_for(volume_node, result_node) is not drawing:
+                raise BadInputError(
+                    _(
+                        "Another segmentation or frame of '{volume}' was chosen, so '{result}' was not applied. Apply "
+                        "it again."
+                    ).format(result=result_node.GetName(), volume=volume_node.GetName())
+                )
             left_out = yield from self._attempt(volume_node, result_node, structures, finished_too)
             if left_out is not None:
                 return left_out
@@ -153,7 +166,11 @@ def _stamp(volume_node, result_node) -> tuple:
         (scene.voxel_stamp(node), scene.structure_names(node), scene.grid_of(node, volume_node))
         for node in (segmentation, result_node)
     ]
-    known = scene.stored_ledger(segmentation, volume_node), scene.corrections_mark(segmentation)
+    known = (
+        scene.stored_ledger(segmentation, volume_node),
+        scene.corrections_mark(segmentation),
+        scene.undecided_mark(segmentation),
+    )
     return segmentation.GetID(), shown, known, scene.image_stamp(volume_node)
 
 

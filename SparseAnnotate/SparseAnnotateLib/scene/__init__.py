@@ -116,6 +116,7 @@ from .slice_views import (
 )
 from .starting import Start, record_start, require_undecided, start_masks, whole_slice
 from .training_curves import show_curves
+from .undecided_store import undecided_mark
 from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
 from .voxel_grids import grid_of
@@ -248,6 +249,7 @@ __all__ = [
     "stored_report",
     "storing_recommended",
     "structure_names",
+    "undecided_mark",
     "unmarked_drawings",
     "unnamed_values",
     "use_segmentation",

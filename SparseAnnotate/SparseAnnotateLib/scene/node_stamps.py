@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import slicer
 
+from ..core import BadInputError
 from .segmentation_layers import segment_ids
+from .voxel_grids import grid_of
 
 
 def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:
@@ -28,14 +30,19 @@ def drawing_stamp(segmentation_node, volume_node) -> tuple | None:
         segmentation_node.GetMTime(),
         volume_node.GetMTime(),
         image.GetMTime() if image is not None else 0,
-        _transform_stamp(segmentation_node),
-        _transform_stamp(volume_node),
+        _moved(segmentation_node, volume_node),
         segmentation.GetConversionParameter(slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()),
         voxels,
         tuple(segmentation.GetSegment(segment_id).GetName() for segment_id, _time in voxels),
     )
 
 
-def _transform_stamp(node) -> int:
-    parent = node.GetParentTransformNode()
-    return parent.GetTransformToWorldMTime() if parent is not None else 0
+def _moved(segmentation_node, volume_node) -> tuple:
+    """How the two are moved against each other. Not times: those of transforms that are put under others stay."""
+    parents = segmentation_node.GetTransformNodeID(), volume_node.GetTransformNodeID()
+    if parents[0] == parents[1] or volume_node.GetImageData() is None:
+        return parents
+    try:
+        return *parents, grid_of(segmentation_node, volume_node)
+    except BadInputError as error:  # a transform is not linear
+        return *parents, str(error)

@@ -29,10 +29,14 @@ def other_representation(segmentation_node) -> str | None:
 
 
 def has_only_labelmaps(segmentation_node) -> bool:
-    """True when no segment has anything but a binary labelmap, such as a surface that is made from it."""
+    """True when no segment has anything but a binary labelmap, such as a surface, even an empty one."""
     segmentation = segmentation_node.GetSegmentation()
-    segments = [segmentation.GetNthSegment(number) for number in range(segmentation.GetNumberOfSegments())]
-    return all(set(_representations(segment)) <= {BINARY_LABELMAP} for segment in segments)
+    for number in range(segmentation.GetNumberOfSegments()):
+        names: list[str] = []
+        segmentation.GetNthSegment(number).GetContainedRepresentationNames(names)
+        if not set(names) <= {BINARY_LABELMAP}:
+            return False
+    return True
 
 
 def binary_labelmap_copy(segmentation_node, volume_node):

@@ -15,6 +15,11 @@ _BROWSER = "vtkMRMLSequenceBrowserNode"
 _HAS_BROWSERS: KeptResults[bool] = KeptResults()  # the time of a scene changes when a node is added or removed
 
 
+def _scene_stamp() -> tuple:
+    # The time changes only after observers of an added or a removed node have been called.
+    return slicer.mrmlScene.GetMTime(), slicer.mrmlScene.GetNumberOfNodes()
+
+
 def _has_browsers() -> bool:
     return bool(slicer.mrmlScene.GetNumberOfNodesByClass(_BROWSER))
 
@@ -46,7 +51,7 @@ class Frame:
 def frame_of(volume_node) -> Frame | None:
     """The frame that a volume shows; None for a volume that does not belong to a sequence."""
     # This is called for every volume very often, and most scenes have no sequence.
-    if not _HAS_BROWSERS.of(None, (slicer.mrmlScene.GetMTime(),), _has_browsers):
+    if not _HAS_BROWSERS.of(None, _scene_stamp(), _has_browsers):
         return None
     for browser in slicer.util.getNodesByClass(_BROWSER):
         if not browser.IsProxyNodeID(volume_node.GetID()):

@@ -39,6 +39,11 @@ def store_undecided(segmentation_node, volume_node, undecided: np.ndarray | None
     )
 
 
+def undecided_mark(segmentation_node) -> str:
+    """A text that changes whenever the undecided voxels of a segmentation change; '' without any."""
+    return segmentation_node.GetAttribute(_ATTRIBUTE) or ""
+
+
 def copy_undecided(source_node, volume_node, local: np.ndarray, target_node) -> None:
     """Store the undecided voxels of a segmentation in a copy of it on the volume's grid; arguments as of
     `copy_corrections`.

@@ -123,6 +123,24 @@ def moments(logic, filled, pieces) -> list[int]:
     return sorted({0, 1, count // 4, count // 2, 3 * count // 4, count - 2, count - 1})
 
 
+@pytest.mark.parametrize("which", [0, 3, 6])
+def test_another_drawing_that_is_chosen_meanwhile_is_not_applied_to(logic, filled, pieces, which):
+    from SparseAnnotateLib import scene
+
+    volume, segmentation, result = filled
+    moment = moments(logic, filled, pieces)[which]
+    before = labels_in(volume, segmentation)
+    other = scene.new_segmentation("other", before.copy(), {1: "ball", 2: "bud"}, volume)
+    ends = started(logic, volume, result)
+    through(pieces, ends, moment, lambda: logic.useSegmentation(volume, other))
+    if ends[0][1] is None:  # all had been applied before
+        assert (labels_in(volume, segmentation) != before).any()
+    else:
+        assert "Another segmentation or frame of 'scan' was chosen" in ends[0][1].message
+        np.testing.assert_array_equal(labels_in(volume, segmentation), before)
+    np.testing.assert_array_equal(labels_in(volume, other), before)
+
+
 @pytest.mark.parametrize("which", range(7))
 def test_a_slice_that_is_drawn_meanwhile_is_not_overwritten(logic, filled, pieces, which):
     from SparseAnnotateLib import scene

@@ -107,6 +107,28 @@ def test_a_transform_that_changes_is_noticed(mrml, is_parent):
         scene.ledger_of(volume)
 
 
+@pytest.mark.parametrize("is_put_in", [True, False], ids=["put under an older one", "taken out of it"])
+def test_a_transform_that_gets_another_parent_is_noticed(mrml, is_put_in):
+    """The time of a transform to the world is the latest of its chain, which an older parent does not change."""
+    from SparseAnnotateLib import scene
+
+    volume, _segmentation = drawn_volume(mrml)
+    above = transform(mrml, 0.0)
+    moved = np.eye(4)
+    moved[1, 3] = 0.4
+    above.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(moved))
+    own = transform(mrml, 0.0)
+    if not is_put_in:
+        own.SetMatrixTransformToParent(mrml.util.vtkMatrixFromArray(np.linalg.inv(moved)))
+        own.SetAndObserveTransformNodeID(above.GetID())
+    volume.SetAndObserveTransformNodeID(own.GetID())
+    for _time in range(4):
+        scene.ledger_of(volume)
+    own.SetAndObserveTransformNodeID(above.GetID() if is_put_in else None)
+    with pytest.raises(BadInputError, match="under the transform"):
+        scene.ledger_of(volume)
+
+
 def test_another_image_in_the_same_node_is_noticed(mrml):
     from SparseAnnotateLib import scene
 

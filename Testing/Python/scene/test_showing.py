@@ -17,6 +17,10 @@ def views(mrml):
     view_nodes.add_slice_views()
     volumes = [mrml.util.addVolumeFromArray(np.zeros((5, 6, 7), np.int16), name=name) for name in "ab"]
     view_nodes.show_volume(volumes[0])
+    for node in mrml.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        # The views outlive the scene: another test may have left something in their foreground.
+        node.SetForegroundVolumeID(None)
+        node.SetForegroundOpacity(0.0)
     return volumes
 
 
