@@ -383,7 +383,7 @@ def test_a_raw_dataset_given_as_a_cohort_is_refused_with_the_way_to_convert_it(t
     ("change", "words"),
     [
         ({"channel_names": {"0": "T1", "2": "T2"}}, "numbered from 0 on, not 0, 2"),
-        ({"channel_names": {"0": "T1", "1": "T1"}}, "Two channels are named 'T1'"),
+        ({"channel_names": {str(n): f"T{n}" for n in range(9)}}, "at most 8 channels, not 9"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "labels that are regions"),
         ({"labels": None}, "is not an nnU-Net v2 raw dataset"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "need different values"),
