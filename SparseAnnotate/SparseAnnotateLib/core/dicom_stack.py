@@ -70,10 +70,18 @@ def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str
             if value != slices[number + 1].variants.get(name, value)
         }
     )
-    sentence = _(
-        "it has {images} images, but only {places} positions: several time points or echoes, for example. A case can "
-        "have only one of them."
-    ).format(images=len(slices), places=places)
+    sentence = counted(
+        places,
+        _(
+            "it has {images} images, but only {count} position: several time points or echoes, for example. A case "
+            "can have only one of them."
+        ),
+        _(
+            "it has {images} images, but only {count} positions: several time points or echoes, for example. A case "
+            "can have only one of them."
+        ),
+        images=len(slices),
+    )
     if differing:
         sentence += " " + _("Images at the same place differ in: {names}.").format(names=listed(differing, 5))
     return sentence + " " + _("Put the files of one of them into a folder of its own, or save it as NRRD in 3D Slicer.")
