@@ -202,8 +202,7 @@ def _turned(array: np.ndarray, own: VolumeGeometry, geometry: VolumeGeometry, pa
     if turned is None:
         raise BadInputError(
             _(
-                "'{path}' does not lie on the grid of the first channel: {difference}. Resample it to that image "
-                "first; '--resample' does it when the cohort is made."
+                "'{path}' does not lie on the grid of the first channel: {difference}. Resample it to that image first."
             ).format(path=path, difference=own.difference_from(geometry))
         )
     return turned

@@ -22,7 +22,7 @@ from ..core.decathlon import case_name
 from ..core.geometry import VolumeGeometry
 from ..core.image_intake import ImportMode, free_path, import_image, is_same_image
 from ..core.images import channel_count, read_geometry, read_image, write_image
-from ..core.messages import _, counted, listed
+from ..core.messages import _, counted, joined, listed
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class CaseChannels:
                 if self.resample:
                     read_geometry(other)
                 else:
-                    require_grid_of_channel(other, geometry)
+                    _require_grid(other, geometry)
             return geometry
         count = channel_count(path)
         if count != len(self.names):
@@ -179,6 +179,14 @@ def log_left_out(files: Sequence[str]) -> None:
                 example=files[0],
             )
         )
+
+
+def _require_grid(path: str, geometry: VolumeGeometry) -> None:
+    read_geometry(path)  # what is wrong with the file itself cannot be resampled
+    try:
+        require_grid_of_channel(path, geometry)
+    except BadInputError as error:
+        raise BadInputError(joined(" ", [error.message, _("'--resample' does it.")])) from error
 
 
 def _has_same_voxels(path: str, geometry: VolumeGeometry) -> bool:

@@ -54,6 +54,18 @@ def test_another_module_is_shown_while_a_result_is_applied(filled):
     filled.widget.enter()
     filled.idle()
     assert filled.ui.applyButton.enabled
+    assert filled.message.startswith("Applied to your segmentation")
+
+
+def test_why_nothing_was_applied_is_said_when_the_module_is_shown_again(filled):
+    result = filled.panel.result.node
+    filled.ui.applyButton.click()
+    filled.widget.exit()
+    filled.mrml.mrmlScene.RemoveNode(result)
+    filled.applied()
+    filled.widget.enter()
+    filled.idle()
+    assert "was removed from the scene, so nothing was applied" in filled.message
 
 
 def test_the_scene_is_closed_while_a_result_is_applied(filled, embedded):

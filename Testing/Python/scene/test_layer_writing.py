@@ -169,6 +169,23 @@ def test_what_undo_has_kept_is_not_written_into(mrml):
         np.testing.assert_array_equal(voxels, states[1][name])
 
 
+def test_a_surface_that_is_empty_is_made_again(mrml):
+    """All was erased while surfaces were shown: they stay, without a point."""
+    from SparseAnnotateLib import scene
+
+    volume, node = arranged(mrml, "with a surface", MATRICES["plain"])
+    segment = node.GetSegmentation().GetSegment("a")
+    segment.GetRepresentation("Closed surface").Initialize()
+    editor = scene.editor_for(node, volume)
+    part = along_axes((slice(0, 9), slice(0, 11), slice(0, 13)))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:6, 2:7, 2:9] = 1
+    scene.put_labels(node, volume, part, labels, {"a": 1}, editor)
+    surface = segment.GetRepresentation("Closed surface")
+    assert surface is not None
+    assert surface.GetNumberOfPoints() > 0
+
+
 def test_a_surface_follows_what_is_written(mrml):
     from SparseAnnotateLib import scene
 
