@@ -104,8 +104,8 @@ def _check_channels(path: Path, file: CohortFile) -> None:
             if case.is_4d and (case.further or len(file.channels) < 2):
                 raise BadInputError(
                     _(
-                        "The image of the case '{case}' is said to have all channels ('is_4d'), but there are further "
-                        "images, or fewer than two channels."
+                        "The case '{case}' is marked as one file with all channels ('is_4d'), but it has further "
+                        "images, or the cohort has fewer than two channels."
                     ).format(case=case.name)
                 )
     except BadInputError as error:

@@ -1,12 +1,13 @@
-"""Images of several channels, as one image for each structure: the channel that tells it best from what is around it.
+"""Images of several channels, as one image for each structure: the channel that separates it best.
 
-Only where no channel alone tells it, but several together do, they are mixed, by Fisher's linear discriminant (Fisher
-1936, 'The use of multiple measurements in taxonomic problems'). On MS lesions a mixture of FLAIR and T1 separates the
-drawn lesions twice as well as FLAIR alone, and yet the fill is worse by .001 to .03 Dice (Testing/Benchmarks/README.md,
-*channels*): edges of the second image that have nothing to do with the structure come in, too.
+Only where no channel alone separates a structure from its surroundings, but several together do, they are mixed, by
+Fisher's linear discriminant (Fisher 1936, 'The use of multiple measurements in taxonomic problems'). On MS lesions a
+mixture of FLAIR and T1 separates the drawn lesions twice as well as FLAIR alone, and yet the fill is worse by .001 to
+.03 Dice (Testing/Benchmarks/README.md, *channels*): edges of the second image that have nothing to do with the
+structure count, too.
 
-All of this is learned on the drawn slices. In a mixture fitted to chance, a channel that tells nothing would get a
-small weight, too: channels whose weight is not the same from slice to slice are left out.
+All of this is learned on the drawn slices. By chance, a channel that shows nothing would get a small weight in a
+mixture, too: channels whose weight is not the same from slice to slice are left out.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy as np
 
 from .drawn_stack import DrawnStack, PlaneBox
 
-_AROUND = 5.0  # in-plane pixels around a structure that it is told from
+_AROUND = 5.0  # in-plane pixels around a structure that it is compared with
 _SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity matrix
-_CLEAR = 0.5  # separation from which on a channel tells a structure by itself
+_CLEAR = 0.5  # separation from which on a channel shows a structure by itself
 _BETTER = 2.0  # times as large the separation by a mixture must be
 _STEADY = 2.0  # times its standard error that a channel's weight must be
 _MOST_SAMPLES = 20_000  # of each slice, inside and around
@@ -31,8 +32,8 @@ class ChannelMixture:
     """One image from several channels, between 0 and 1.
 
     Attributes:
-        weights: (C,) float32, of each channel; the largest magnitude is 1. Negative where the structure
-            is darker than what is around it.
+        weights: (C,) float32, of each channel; the largest magnitude is 1. Negative where the structure is darker than
+            what is around it.
         low, width: the value of the weighted sum that becomes 0, and the difference that becomes 1.
     """
 
@@ -65,7 +66,7 @@ def channel_mixture(layers: np.ndarray, stack: DrawnStack, value: int) -> Channe
     Args:
         layers: (C, n, rows, columns) float32 between 0 and 1, the drawn slices of the stack in order.
 
-    Where nothing can be told, it is the first channel.
+    It is the first channel where the label is on no slice.
     """
     pairs = [
         _samples(layers[:, place], stack, index, value)
@@ -112,7 +113,7 @@ def _widened(box: PlaneBox, stack: DrawnStack) -> PlaneBox:
 
 
 def _weights(slices: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
-    """(C,) float32: one channel, or a mixture where that is much better; the first channel where nothing is told."""
+    """(C,) float32: one channel, or a mixture where that is much better; the first channel without slices."""
     if not slices:
         return _alone(0, count)
     inside, outside = (np.concatenate([pair[side] for pair in slices]).astype(np.float64) for side in (0, 1))

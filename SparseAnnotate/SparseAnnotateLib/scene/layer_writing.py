@@ -37,7 +37,7 @@ class NewVoxels:
     names: tuple[str, ...]
 
     def put(self) -> None:
-        """Replace the voxels of the layer; Slicer is told once, when all of it has been replaced."""
+        """Replace the voxels of the layer; Slicer is notified when all of it has been replaced."""
         self.layer.GetPointData().SetScalars(self.scalars)
         if list(self.layer.GetExtent()) == self.extent:
             self.layer.Modified()
@@ -181,7 +181,7 @@ def comparing_labels(
 ) -> Generator[None, None, set[str] | None]:
     """In pieces: those of the named segments that differ from labels within the volume.
 
-    None when a voxel of the segmentation was changed meanwhile, or where segments cannot be told apart by the values
+    None when a voxel of the segmentation was changed meanwhile, or where segments cannot be distinguished by the values
     of their layer.
 
     Args:

@@ -88,7 +88,7 @@ def create_from_dicom(
             voxels, geometry = read_series(one, part)
             path = folder / "images" / f"{file_stem(name)}.nrrd"
             made += [path, source_path(folder, name)]
-            # First, so that the image of an attempt that was killed can be told from other files.
+            # First, so that the image of an attempt that was killed can be distinguished from other files.
             write_source(folder, name, DicomSource.of(one, folder if request.keep_source_paths else None))
             write_image(path, voxels, geometry)
             images[name] = str(path)

@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import shutil
+import tempfile
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -37,6 +39,7 @@ VOXELS = np.random.default_rng(5).integers(-1000, 3000, SHAPE)
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
 HTJ2K = "1.2.840.10008.1.2.4.201"
 MPEG4 = "1.2.840.10008.1.2.4.102"
+_NOBODY = 65534  # a user without rights
 
 
 def found(folder: Path) -> list[DicomSeries]:
@@ -329,16 +332,35 @@ def test_two_thousand_files_that_are_not_dicom_are_counted_and_none_is_parsed(tm
     assert dicom_files(tmp_path) == ([], 2000)
 
 
-@needs_posix_limits
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="the superuser may read everything")
-def test_a_folder_that_may_not_be_read_is_named(tmp_path):
-    write_series(tmp_path / "in", VOXELS, GEOMETRY)
-    (tmp_path / "in").chmod(0)
+@contextmanager
+def as_a_person():
+    """Without the superuser's rights, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(_NOBODY)
     try:
-        with pytest.raises(BadInputError, match=r"folder '.*in' cannot be read \(Permission denied\)"):
-            dicom_files(tmp_path)
+        yield
     finally:
-        (tmp_path / "in").chmod(0o700)
+        os.seteuid(0)
+
+
+@needs_posix_limits
+def test_a_folder_that_may_not_be_read_is_named():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_series(folder / "in", VOXELS, GEOMETRY)
+        folder.chmod(0o755)
+        assert len(dicom_files(folder)[0]) == len(VOXELS)
+        (folder / "in").chmod(0)
+        try:
+            with (
+                as_a_person(),
+                pytest.raises(BadInputError, match=r"folder '.*in' cannot be read \(Permission denied\)"),
+            ):
+                dicom_files(folder)
+        finally:
+            (folder / "in").chmod(0o700)
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ NOT_IN_THE_PANEL = {"picture", "predict_files"}
 
 @pytest.fixture
 def sent(panel, monkeypatch):
-    """Every request that is sent to a worker, with its parameters; each fails, but learning while drawing goes on."""
+    """Every request that is sent to a worker, with its parameters; all but those of learning while drawing fail."""
     found = []
 
     def request(self, method, params, on_progress=None, on_done=None):
