@@ -216,18 +216,13 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str, channels: Sequen
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)
         keep_facts(facts_path(cohort, name), ImageFacts.of(image, geometry))
-        if len(channels) < 2 and tuple(channels) == cohort.channels[:1]:
-            save_array(cached, geometry.to_standard_order(_normalised(image, kind, name, "")))
-            return cached
-        del image
-        arrays = (
-            _normalised(cohort.channel_image(name, channel, geometry), kind, name, channel) for channel in channels
-        )
         # One after the other into one array, because of their memory.
-        joint = np.empty((len(channels), *geometry.standard_shape), dtype=np.float16)
-        for place, array in zip(joint, arrays, strict=True):
-            place[:] = geometry.to_standard_order(array)
-        save_array(cached, joint if len(channels) > 1 else joint[0])
+        joint = np.empty((max(1, len(channels)), *geometry.standard_shape), dtype=np.float16)
+        for place, channel in zip(joint, channels or ("",), strict=True):
+            is_first = channel in ("", *cohort.channels[:1])
+            own = image if is_first else cohort.channel_image(name, channel, geometry)
+            place[:] = geometry.to_standard_order(_normalised(own, kind, name, channel))
+        save_array(cached, joint if len(joint) > 1 else joint[0])
     return cached
 
 
