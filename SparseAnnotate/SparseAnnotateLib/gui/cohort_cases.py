@@ -17,6 +17,9 @@ class CohortCases:
 
     Args:
         on_opened: called with a volume that was opened and has slices to do.
+
+    Attributes:
+        unopened: the cases that are not open. slices: those that are to do on them, as items of the worklist.
     """
 
     def __init__(self, session: PanelSession, on_opened: Callable[[Any], None]):
@@ -25,6 +28,7 @@ class CohortCases:
         self._shown: list[str] = []
         self._problem = ""
         self.unopened: list = []
+        self.slices: list = []
         self._logic.panel.watch_cohort(session.refresh_soon)
         session.on_click(self._ui.openCohortButton, self._open_cohort)
         session.on_click(self._ui.openCaseButton, self._open_case)
@@ -32,7 +36,9 @@ class CohortCases:
     def refresh(self) -> None:
         """Show the cases that are not open, and write what has been drawn into the folder."""
         session, ui = self._session, self._ui
-        self.unopened = cases = self._logic.panel.unopened_cases()
+        cases = self._logic.panel.unopened_cases()
+        if cases != self.unopened:
+            self.unopened, self.slices = cases, self._logic.panel.unopened_slices(cases)
         rows = [self._row(case) for case in cases]
         if rows != self._shown:
             chosen = ui.casesSelector.currentText
@@ -79,15 +85,18 @@ class CohortCases:
         if 0 <= index < len(self.unopened):
             self.open_case(self.unopened[index].name)
 
-    def open_case(self, name: str) -> None:
-        """Open a case of the cohort folder, and go on with its slices."""
+    def open_case(self, name: str, go_on: Callable[[Any], None] | None = None) -> None:
+        """Open a case of the cohort folder, and go on with its slices.
+
+        `go_on`: called with the volume that was opened, instead of `on_opened`.
+        """
         self._session.start(
             _("Opening '{case}'").format(case=name),
             lambda **how: self._logic.openCase(name, **how),
-            lambda node: self._show([node], active=node),
+            lambda node: self._show([node], active=node, go_on=go_on),
         )
 
-    def _show(self, nodes: list, active=None) -> None:
+    def _show(self, nodes: list, active=None, go_on: Callable[[Any], None] | None = None) -> None:
         """Check the volumes that were opened, and show one of them."""
         parameters = self._session.parameters
         parameters.volumes = [*parameters.volumes, *(node for node in nodes if node not in parameters.volumes)]
@@ -99,7 +108,7 @@ class CohortCases:
             if any(
                 not item.state.is_decided and item.volumeNode is parameters.volume for item in self._session.worklist
             ):
-                self._on_opened(parameters.volume)
+                (go_on or self._on_opened)(parameters.volume)
         notes = self._logic.openingNotes()
         if notes:
             more = len(notes) - 1

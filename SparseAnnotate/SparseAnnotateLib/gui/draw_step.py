@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, SliceState
+from .cohort_cases import CohortCases
 from .correcting_mode import CorrectingMode
 from .drawing_clock import DrawingClock
 from .learning_mode import LearningMode
@@ -22,10 +23,15 @@ from .worklist_table import WorklistTable
 
 
 class DrawStep(Step):
-    """Leads from slice to slice. For a slice that has been painted, it offers to mark it as drawn."""
+    """Leads from slice to slice. For a slice that has been painted, it offers to mark it as drawn.
 
-    def __init__(self, session: PanelSession):
+    Args:
+        cases: the cases of the cohort folder, which are opened when one goes to their slices.
+    """
+
+    def __init__(self, session: PanelSession, cases: CohortCases):
         super().__init__(session, session.ui.drawSection)
+        self._cases = cases
         self._on_result_changed = lambda: None
         self._corrected: Any = None
         self.table = WorklistTable(self.ui.worklistTable, lambda item: session.attempt(lambda: self._go_to(item), True))
@@ -127,7 +133,7 @@ class DrawStep(Step):
 
     def refresh(self) -> None:
         session = self.session
-        session.attempt(lambda: self.table.show(session.worklist), keep_message=True)
+        session.attempt(self._show_worklist, keep_message=True)
         session.attempt(self.correcting.refresh, keep_message=True)
         session.attempt(self.learning.refresh, keep_message=True)
         session.attempt(self._show_editor, keep_message=True)
@@ -138,7 +144,7 @@ class DrawStep(Step):
         has_items = bool(self.table.items)
         why_none = None if has_items else _("Recommend slices first.")
         chosen = self.table.chosen()
-        why_not_chosen = why_none or (None if chosen is not None else _("Select a slice in the worklist first."))
+        why_not_chosen = why_none or _why_not_chosen(chosen)
         for button in (self.ui.previousButton, self.ui.nextButton):
             session.enable(button, why_none)
         why_correcting = None
@@ -158,6 +164,12 @@ class DrawStep(Step):
                 or (_("This slice is already marked as drawn or empty; click 'To do' first.") if decided else None),
             )
         self._show_offer()
+
+    def _show_worklist(self) -> None:
+        """The slices of the volumes, and those to do on cases of the cohort folder that have not been opened."""
+        further = self._cases.slices
+        items = self.session.worklist
+        self.table.show(self.logic.panel.in_order([*items, *further]) if further else items)
 
     def _show_effort(self) -> None:
         effort = self.session.effort
@@ -227,6 +239,9 @@ class DrawStep(Step):
     def _go_to(self, item) -> None:
         self.session.attempt(self.offer_what_is_left, keep_message=True)
         session = self.session
+        if item.case:
+            self._cases.open_case(item.case, lambda volume: self._go_on_with(volume, item))
+            return
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
         if session.volume is not item.volumeNode:
@@ -238,6 +253,11 @@ class DrawStep(Step):
         self.clock.start()
         self.learning.go_to(item)
         session.refresh()
+
+    def _go_on_with(self, volume, item) -> None:
+        """Go to a slice of a case that has just been opened; elsewhere, it may have been drawn meanwhile."""
+        if not self.table.choose_slice(volume, item.plane, item.index):
+            self.table.choose_first_to_do(volume)
 
     def go_to_next(self) -> None:
         """Go to the next slice that is still to do."""
@@ -367,8 +387,9 @@ class DrawStep(Step):
 
     def _chosen(self):
         item = self.table.chosen()
-        if item is None:
-            raise BadInputError(_("Select a slice in the worklist first."))
+        why_not = _why_not_chosen(item)
+        if why_not is not None:
+            raise BadInputError(why_not)
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
         return item
@@ -393,7 +414,7 @@ class DrawStep(Step):
         self._here = None
         # The table first: going to the next slice shows everything else.
         self.session.invalidate_cache()
-        self.session.attempt(lambda: self.table.show(self.session.worklist), keep_message=True)
+        self.session.attempt(self._show_worklist, keep_message=True)
         is_more = self.table.choose_next_to_do()
         if self._here is None:
             self.session.refresh()
@@ -435,6 +456,15 @@ class DrawStep(Step):
             self.session.say(message.format(source=translated(source)))
         else:
             self.session.say(_("The slice is empty now. Undo reverts it."))
+
+
+def _why_not_chosen(item) -> str | None:
+    """Why the selected row of the worklist is no slice to work on, as a message; None if it is one."""
+    if item is None:
+        return _("Select a slice in the worklist first.")
+    if item.case:
+        return _("The case '{case}' is not open. Click its row again to open it.").format(case=item.case)
+    return None
 
 
 def _is_same(one, other) -> bool:

@@ -40,7 +40,7 @@ def next_step(panel) -> NextStep:
         return NextStep(_("Load a volume to begin."), _("Add data ..."), None, slicer.util.openAddDataDialog)
     if panel.data.problem:
         return NextStep(_("The segmentation does not match the volume grid."), _("Show"), panel.data)
-    items = panel.draw.table.items
+    items = [item for item in panel.draw.table.items if not item.case]
     runs = [run for run in logic.panel.run_summaries() if run.is_finished and not run.problem]
     result, of_run = panel.result.node, session.latest_result(of_run=True)
     if not any(item.volumeNode is volume for item in items):
@@ -98,7 +98,7 @@ def _same_segments(panel, volume, other) -> NextStep:
 
 def _drawing(panel, left: list) -> NextStep:
     chosen = panel.draw.table.chosen()
-    item = chosen if chosen is not None and chosen.state is SliceState.TODO else left[0]
+    item = chosen if chosen in left else left[0]
     where = {"plane": translated(item.plane), "index": item.index, "name": item.volumeNode.GetName()}
     if panel.draw.is_here(item):
         text = _("Draw {plane} slice {index} of '{name}', then click Drawn (D) or Empty (E).")

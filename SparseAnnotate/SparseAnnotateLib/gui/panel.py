@@ -73,7 +73,7 @@ class Panel:
             explain(selector, parts)
         self.data = DataStep(self.session, self._continue_with_drawing)
         self.recommend = RecommendStep(self.session, self._continue_with_drawing)
-        self.draw = DrawStep(self.session)
+        self.draw = DrawStep(self.session, self.data.cases)
         self.result = ResultStep(self.session, self.draw.offer_what_is_left)
         self.draw.follow_results(self._result_corrected)
         self.fill = FillStep(self.session, self.result)

@@ -82,7 +82,10 @@ class WorklistTable:
         self.choose(max(self._table.currentRow(), -1 if step > 0 else 0) + step)
 
     def choose_next_to_do(self) -> bool:
-        """Select the next row that is still to do, starting over at the top if need be; False if there is none."""
+        """Select the next row that is still to do, starting over at the top if need be; False if there is none.
+
+        Slices of cases that have not been opened come after all others.
+        """
         count, start = len(self._items), self._table.currentRow() + 1
         return self._choose_to_do([(start + offset) % count for offset in range(count)])
 
@@ -92,9 +95,18 @@ class WorklistTable:
         others = [volume is not None and item.volumeNode is not volume for item in self._items]
         return self._choose_to_do(sorted(rows, key=lambda row: others[row]))
 
+    def choose_slice(self, volume, plane: str, index: int) -> bool:
+        """Select the row of a slice; False if it has none."""
+        wanted = (volume.GetID(), plane, index)
+        row = next((row for row, item in enumerate(self._items) if _key(item) == wanted), None)
+        if row is not None:
+            self.choose(row)
+        return row is not None
+
     def _choose_to_do(self, rows: Iterable[int]) -> bool:
-        """Select the first of these rows that is still to do; False if none is."""
-        row = next((row for row in rows if self._items[row].state is SliceState.TODO), None)
+        """Select the first of these rows that is to do, if possible on a volume of the scene; False if none is."""
+        to_do = [row for row in rows if self._items[row].state is SliceState.TODO]
+        row = next((row for row in to_do if not self._items[row].case), to_do[0] if to_do else None)
         if row is not None:
             self.choose(row)
         return row is not None
@@ -147,11 +159,11 @@ class WorklistTable:
 
 
 def _key(item) -> tuple:
-    return (item.volumeNode.GetID(), item.plane, item.index)
+    return (item.case or item.volumeNode.GetID(), item.plane, item.index)
 
 
 def _cells(item) -> tuple:
-    name = item.volumeNode.GetName()
+    name = item.case or item.volumeNode.GetName()
     time = duration(item.seconds) if item.seconds else ""
     reasons = [in_users_language(item.reason)] if item.reason else []
     if item.startedFrom:

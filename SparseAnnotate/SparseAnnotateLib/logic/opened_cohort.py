@@ -14,7 +14,7 @@ import slicer
 
 from .. import scene
 from ..client import EXPORT, Job, Steps
-from ..core import BadInputError, BusyError, Cohort, FileWriteError, Progress, SparseAnnotateError
+from ..core import BadInputError, BusyError, Cohort, FileWriteError, LedgerEntry, Progress, SparseAnnotateError
 from ..core.case_hold import CaseHold
 from ..core.messages import _
 from ..core.slow_imports import importing
@@ -36,6 +36,7 @@ class CohortCase:
         name: of the case. volumeNode: its volume; None while it has not been opened.
         drawn, toDo: how many of its slices are drawn or empty, and to do.
         problem: why its ledger cannot be read, as a message; '' if it can.
+        slices: those to do of a case that has not been opened.
     """
 
     name: str
@@ -43,6 +44,7 @@ class CohortCase:
     drawn: int
     toDo: int
     problem: str = ""
+    slices: tuple[LedgerEntry, ...] = ()
 
 
 class OpenedCohort:
@@ -299,7 +301,7 @@ class OpenedCohort:
             return known[1]
         try:
             ledger = cohort.ledger(name)
-            found = CohortCase(name, None, len(ledger.decided), len(ledger.todo))
+            found = CohortCase(name, None, len(ledger.decided), len(ledger.todo), slices=tuple(ledger.todo))
         except SparseAnnotateError as error:
             found = CohortCase(name, None, 0, 0, error.message)
         self._counts[path] = (stamp, found)

@@ -134,6 +134,14 @@ class PanelLogic:
         """The cases of an opened cohort folder that are not in the scene; none for a folder that was not opened."""
         return self._opened.unopened()
 
+    def unopened_slices(self, cases: Sequence[CohortCase]) -> list[scene.WorklistItem]:
+        """The slices to do of cases that have not been opened."""
+        return [item for case in cases for item in scene.unopened_items(case.name, case.slices)]
+
+    def in_order(self, items: Sequence[scene.WorklistItem]) -> list[scene.WorklistItem]:
+        """Slices in the order of the worklist."""
+        return scene.in_order(items)
+
     def watch_cohort(self, on_written: Callable[[], None]) -> None:
         """Call `on_written` whenever something has been written into the cohort folder, or could not be."""
         self._opened.on_written = on_written

@@ -120,7 +120,16 @@ from .undecided_store import undecided_mark
 from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene
 from .voxel_grids import grid_of
-from .worklist import ReadableWorklist, WorklistItem, readable_worklist, storing_recommended, worklist_item, worklist_of
+from .worklist import (
+    ReadableWorklist,
+    WorklistItem,
+    in_order,
+    readable_worklist,
+    storing_recommended,
+    unopened_items,
+    worklist_item,
+    worklist_of,
+)
 
 __all__ = [
     "FILL",
@@ -176,6 +185,7 @@ __all__ = [
     "hide_provenance",
     "image_of",
     "image_stamp",
+    "in_order",
     "is_confidence",
     "is_current",
     "is_exported",
@@ -252,6 +262,7 @@ __all__ = [
     "undecided_mark",
     "unmarked_drawings",
     "unnamed_values",
+    "unopened_items",
     "use_segmentation",
     "volume_of",
     "volumes_of_scene",

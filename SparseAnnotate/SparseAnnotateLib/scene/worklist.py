@@ -16,7 +16,8 @@ from .volume_nodes import volumes_of_scene
 class WorklistItem:
     """One slice of the worklist: its volume node, plane, index, state ('to do', 'drawn', ...), and why it is there.
 
-    `seconds` is the time spent on it, and `startedFrom` what it was initialized from ('' for nothing).
+    `seconds` is the time spent on it, and `startedFrom` what it was initialized from ('' for nothing). A slice of a
+    case of the cohort folder that has not been opened has no volume node, but the name of its `case`.
     """
 
     volumeNode: Any
@@ -28,6 +29,7 @@ class WorklistItem:
     reason: str
     seconds: float
     startedFrom: str = ""
+    case: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ReadableWorklist:
 
 def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     """All slices in the ledgers of the volumes, in the order of the worklist."""
-    return _in_order(item for node in volume_nodes for item in _items_of(node))
+    return in_order(item for node in volume_nodes for item in _items_of(node))
 
 
 def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
@@ -63,7 +65,12 @@ def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
             items += [_item(node, entry) for entry in ledger.entries]
             volumes.append(node)
             ledgers.append(ledger)
-    return ReadableWorklist(_in_order(items), volumes, ledgers, problems)
+    return ReadableWorklist(in_order(items), volumes, ledgers, problems)
+
+
+def unopened_items(case: str, entries: Iterable[LedgerEntry]) -> list[WorklistItem]:
+    """Slices of a case that has not been opened as items of the worklist."""
+    return [_item(None, entry, case) for entry in entries]
 
 
 def _ledger_in_scene(volume_node) -> Ledger:
@@ -75,7 +82,8 @@ def _items_of(volume_node) -> list[WorklistItem]:
     return [_item(volume_node, entry) for entry in _ledger_in_scene(volume_node).entries]
 
 
-def _in_order(items: Iterable[WorklistItem]) -> list[WorklistItem]:
+def in_order(items: Iterable[WorklistItem]) -> list[WorklistItem]:
+    """The items in the order of the worklist; those without an order last."""
     return sorted(items, key=lambda item: (item.order == 0, item.order, item.index))
 
 
@@ -84,7 +92,7 @@ def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
     return _item(volume_node, ledger_of(volume_node).entry(plane, index) or LedgerEntry(plane, index))
 
 
-def _item(node, e: LedgerEntry) -> WorklistItem:
+def _item(node, e: LedgerEntry, case: str = "") -> WorklistItem:
     return WorklistItem(
         volumeNode=node,
         plane=e.plane.value,
@@ -95,6 +103,7 @@ def _item(node, e: LedgerEntry) -> WorklistItem:
         reason=e.reason,
         seconds=e.seconds,
         startedFrom=e.started_from,
+        case=case,
     )
 
 
@@ -127,4 +136,4 @@ def storing_recommended(
         # Read here, and not all of them at once when they are shown.
         items += _items_of(node)
         yield
-    return _in_order(items)
+    return in_order(items)

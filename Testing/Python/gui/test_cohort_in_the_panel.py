@@ -40,7 +40,8 @@ def test_a_worklist_of_the_command_line_is_drawn_in_slicer(panel, facade, folder
     assert panel.panel.session.parameters.cohortFolder == str(folder)
     assert [panel.ui.casesSelector.itemText(n) for n in range(2)] == ["case 5 (4 to do)", "case 6 (4 to do)"]
     cohort = Cohort.open(folder)
-    assert len(panel.items) == sum(len(cohort.ledger(f"case {n}").entries) for n in range(5))
+    in_scene = [item for item in panel.items if not item.case]
+    assert len(in_scene) == sum(len(cohort.ledger(f"case {n}").entries) for n in range(5))
     panel.labels = ball()
     item = panel.panel.draw.table.chosen()
     panel.paint(item.index)
@@ -63,6 +64,55 @@ def test_a_case_is_opened_when_it_is_gone_to(panel, facade, folder):
     panel.idle()
     assert panel.panel.session.volume.GetName() == "case 5"
     assert panel.ui.openCaseButton.isHidden()
+
+
+def test_slices_of_cases_that_are_not_open_are_in_the_worklist(panel, facade, folder):
+    opened(panel, facade, folder)
+    table, items = panel.panel.draw.table, panel.items
+    waiting = [row for row, item in enumerate(items) if item.case == "case 6"]
+    ledger = Cohort.open(folder).ledger("case 6")
+    assert [(items[row].plane, items[row].index) for row in waiting] == [(e.plane.value, e.index) for e in ledger.todo]
+    assert [item.order for item in items if item.order] == sorted(item.order for item in items if item.order)
+    cells = [panel.ui.worklistTable.item(waiting[2], column).text() for column in (1, 3)]
+    assert cells == ["case 6", str(ledger.todo[2].index)]
+    assert "case 6" not in [item.volumeNode.GetName() for item in items if not item.case]
+
+    table.choose(waiting[2])
+    panel.idle()
+    assert panel.message == ""
+    assert panel.panel.session.volume.GetName() == "case 6"
+    assert table.chosen().index == ledger.todo[2].index
+    assert panel.panel.draw.is_here(table.chosen())
+    assert {item.case for item in panel.items} == {"", "case 5"}
+
+
+def test_the_next_slice_to_draw_is_one_of_an_open_case_while_there_is_one(panel, facade, folder):
+    opened(panel, facade, folder)
+    logic = panel.widget.logic
+    to_do = [item for item in panel.items if not item.case and not item.state.is_decided]
+    for item in to_do[:-1]:
+        logic.markEmpty(item.volumeNode, item.plane, item.index)
+    panel.panel.refresh()
+    panel.ui.nextStepButton.click()
+    assert panel.panel.draw.is_here(to_do[-1])
+    panel.ui.emptyButton.click()
+    panel.idle()
+    assert panel.panel.session.volume.GetName() == "case 5"
+    assert not panel.panel.draw.table.chosen().case
+
+
+def test_a_slice_of_a_case_that_cannot_be_opened_is_not_marked(panel, facade, folder):
+    opened(panel, facade, folder)
+    (folder / "images" / "case 6.nrrd").write_bytes(b"damaged")
+    row = next(row for row, item in enumerate(panel.items) if item.case == "case 6")
+    panel.panel.draw.table.choose(row)
+    panel.idle()
+    assert "case 6" in panel.message
+    assert not panel.ui.drawnButton.enabled
+    assert "is not open" in panel.ui.drawnButton.toolTip
+    panel.panel.session.attempt(panel.panel.draw.mark_drawn)
+    assert "is not open" in panel.message
+    assert not Cohort.open(folder).ledger("case 6").decided
 
 
 def test_what_cannot_be_written_back_is_said(panel, facade, folder):
