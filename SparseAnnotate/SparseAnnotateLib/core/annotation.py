@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -109,6 +109,12 @@ class SparseAnnotation:
         by_axis = {plane.array_axis(self.geometry): self._drawn_indices(plane) for plane in Plane}
         return {axis: indices for axis, indices in sorted(by_axis.items()) if indices}
 
+    def drawn_layers(self) -> Iterator[tuple[int | slice, ...]]:
+        """The place of each of the slices of `drawn_by_axis` in the arrays."""
+        for axis, indices in self.drawn_by_axis().items():
+            for index in indices:
+                yield slice_layer(axis, index)
+
     def _drawn_indices(self, plane: Plane) -> list[int]:
         everything = len(self.names) or -1
         return [i for i in self.ledger.indices(plane) if len(self.unknown_on(plane, i)) != everything]
@@ -148,9 +154,8 @@ class SparseAnnotation:
     def supervised_mask(self) -> np.ndarray:
         """(K, J, I) bool: True on every voxel that a person has decided, at least for some of the structures."""
         mask = np.zeros(self.geometry.shape, dtype=bool)
-        for axis, indices in self.drawn_by_axis().items():
-            for index in indices:
-                mask[slice_layer(axis, index)] = True
+        for layer in self.drawn_layers():
+            mask[layer] = True
         if self.undecided is not None:
             mask &= ~self.undecided
         if self.corrections is not None:
@@ -281,9 +286,8 @@ class SparseAnnotation:
     def label_values(self) -> list[int]:
         """Sorted labels other than 0 that occur on drawn slices or in corrections."""
         found: set[int] = set(self.labels[np.unravel_index(self._corrected, self.labels.shape)].tolist())
-        for axis, indices in self.drawn_by_axis().items():
-            for index in indices:
-                found.update(values_in(self.labels[slice_layer(axis, index)]))
+        for layer in self.drawn_layers():
+            found.update(values_in(self.labels[layer]))
         return sorted(found - {0})
 
     def density(self) -> float:

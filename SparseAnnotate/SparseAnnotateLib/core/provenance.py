@@ -53,11 +53,13 @@ class Provenance:
     @classmethod
     def of(cls, annotation: SparseAnnotation) -> Provenance:
         """What a person has decided; the other voxels are NOT_LABELED."""
-        sources = annotation.supervised_mask().astype(np.uint8)  # DRAWN is 1
-        sources[annotation.corrected_mask()] = CORRECTED
-        found = cls(sources)
-        found.names = {value: name for value, name in _NAMES.items() if (sources == value).any()}
-        return found
+        sources = annotation.supervised_mask().view(np.uint8)  # DRAWN is 1
+        occur = {DRAWN: any((sources[layer] == DRAWN).any() for layer in annotation.drawn_layers())}
+        if annotation.corrections is not None:
+            corrected = annotation.corrected_mask()
+            sources[corrected] = CORRECTED
+            occur[CORRECTED] = bool(corrected.any())
+        return cls(sources, {value: _NAMES[value] for value, is_there in occur.items() if is_there})
 
     def enter(
         self, name: str, mask: np.ndarray, region: tuple[slice, ...] = (), known: np.ndarray | None = None

@@ -72,7 +72,9 @@ class ApplyingResults:
         """The segments of the result that were not applied; None when a node was changed before all was ready."""
         segmentation = _drawing_for(volume_node, result_node)
         before = _stamp(volume_node, result_node)
-        annotation = scene.annotation_of(volume_node, segmentation)
+        annotation = yield from scene.reading_annotation(volume_node, segmentation)
+        if _stamp(volume_node, result_node) != before:
+            return None
         values = scene.label_values(segmentation)
         found = _to_apply(result_node, segmentation, structures)
         scene.require_current(result_node, volume_node, segmentation, found)

@@ -117,7 +117,7 @@ class CohortExport:
                         segment=missing[0], volume=node.GetName()
                     )
                 )
-            annotation = scene.annotation_of(
+            annotation = yield from scene.reading_annotation(
                 node, segmentation, {n: values[n] for n in scene.segment_names(segmentation)}
             )
             for _step in scene.exporting_fill(cohort, node, annotation, values):

@@ -127,7 +127,7 @@ class _Drawing:
 
     def reading(self) -> Generator[None, None, SparseAnnotation]:
         """Read it, in pieces. Raises BadInputError when nothing has been drawn, or what was drawn cannot be used."""
-        annotation = scene.annotation_of(self._volume, self.node)
+        annotation = yield from scene.reading_annotation(self._volume, self.node)
         self.own = scene.label_values(self.node)
         yield
         annotation.require_labels(self._volume.GetName())

@@ -72,11 +72,10 @@ class SourcesOfVoxels:
         stamp = f"{volume_node.GetID()}|{scene.provenance_stamp(volume_node)}"
         if self._last is not None and self._last[0] == stamp:
             return self._last[1]
-        found: list[Provenance] = []
-        for _step in scene.computing_provenance(volume_node, found):
-            yield None
-        self._last = (stamp, found[0])
-        return found[0]
+        found = yield from scene.computing_provenance(volume_node)
+        # As it is now: it may have been changed, and read once more.
+        self._last = (f"{volume_node.GetID()}|{scene.provenance_stamp(volume_node)}", found)
+        return found
 
 
 def provenance_path(path: Path) -> Path:

@@ -13,6 +13,7 @@ from .annotations import (
     ledger_of,
     names_to_add,
     position_in_scene,
+    reading_annotation,
     use_segmentation,
     written_mark,
 )
@@ -223,6 +224,7 @@ __all__ = [
     "put_labels",
     "put_slice",
     "readable_worklist",
+    "reading_annotation",
     "record_start",
     "register_sample_data",
     "require_current",

@@ -16,19 +16,22 @@ from ..core.case_names import name_problem, usable_case_name
 from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
 from ..core.messages import _, joined
+from ..core.pieces import result_of
 from ..core.slab_writing import written_in_slabs
 from .channel_references import channel_names, further_channels
 from .channel_volumes import channel_image_of, channels_stamp
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
+from .labels_in_pieces import collecting_labels
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .node_stamps import voxel_stamp
 from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
 from .segmentation_layers import segment_ids
-from .segmentation_nodes import geometry_problem, labels_of, segment_names
+from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .sequence_frames import Frame, frame_of
-from .undecided_store import undecided_of
+from .undecided_store import undecided_mark, undecided_of
 from .volume_nodes import geometry_of, require_scalar_volume
 
+_ATTEMPTS = 2
 _CASE_ATTRIBUTE = "SparseAnnotate.Case"
 _SEGMENTATION_ROLE = "SparseAnnotate.Segmentation"
 _SELF_ROLE = "SparseAnnotate.Self"
@@ -158,6 +161,36 @@ def annotation_of(
     Raises BadInputError when there is no segmentation or segment, the grids differ, or segments overlap on drawn
     slices and `winners` does not say which one wins.
     """
+    return result_of(reading_annotation(volume_node, segmentation_node, values, winners))
+
+
+def reading_annotation(
+    volume_node,
+    segmentation_node,
+    values: dict[str, int] | None = None,
+    winners: Sequence[str] | None = None,
+) -> Generator[None, None, SparseAnnotation]:
+    """`annotation_of` in pieces; it is read once more when it was changed between two of them."""
+    for _attempt in range(_ATTEMPTS):
+        before = _drawing_state(segmentation_node)
+        found = yield from _reading_once(volume_node, segmentation_node, values, winners)
+        if _drawing_state(segmentation_node) == before:
+            return found
+    return result_of(_reading_once(volume_node, segmentation_node, values, winners))
+
+
+def _drawing_state(segmentation_node) -> tuple:
+    """A value that changes whenever something changes that an annotation is made from."""
+    if segmentation_node is None:
+        return ()
+    marks = corrections_mark(segmentation_node), undecided_mark(segmentation_node)
+    return ledger_text(segmentation_node), *marks, voxel_stamp(segmentation_node), structure_names(segmentation_node)
+
+
+def _reading_once(
+    volume_node, segmentation_node, values: dict[str, int] | None, winners: Sequence[str] | None
+) -> Generator[None, None, SparseAnnotation]:
+    """The annotation, in pieces; without meaning when something was changed between two of them."""
     if segmentation_node is None:
         frame = frame_of(volume_node)
         advice = _("Recommend slices, draw them in a segmentation, and mark them as drawn.")
@@ -176,7 +209,9 @@ def annotation_of(
     # Only decided slices are used, so overlaps elsewhere do not matter.
     where = DecidedSlices(ledger, geometry)
     counting = _where_decided(ledger, geometry, values)
-    labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
+    labels = yield from collecting_labels(segmentation_node, volume_node, values, winners, where, counting)
+    if labels is None:
+        labels = labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
     names = {value: name for name, value in values.items()}
     corrections = corrections_of(segmentation_node, volume_node, values)
     undecided = undecided_of(segmentation_node, volume_node, labels)
@@ -335,7 +370,7 @@ def exporting_case(
         ledger = stored_ledger(segmentation_node, volume_node)
         drawn = f"{stamp}|{segmentation_node.GetID()}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
-            annotation = annotation_of(volume_node, segmentation_node, values)
+            annotation = yield from _yielding(0.0, reading_annotation(volume_node, segmentation_node, values))
             yield 0.0
             yield from cohort.saving_annotation(name, annotation)
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
@@ -348,6 +383,17 @@ def exporting_case(
             nothing = np.zeros(geometry.shape, dtype=np.uint8)
             yield from cohort.saving_annotation(name, SparseAnnotation(nothing, Ledger(), geometry))
     return name
+
+
+def _yielding(share: float, steps: Generator[None, None, SparseAnnotation]) -> Generator[float, None, SparseAnnotation]:
+    """The result of steps, with a share after each."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: SparseAnnotation = end.value
+            return found
+        yield share
 
 
 def _exporting_opened(

@@ -17,6 +17,7 @@ from ..core.strict_json import parse_json, to_text
 from ..core.voxel_boxes import Box, along_axes
 from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
 from .segmentation_layers import LabelOf
+from .segmentation_nodes import common_part
 from .voxel_grids import alignment_of
 
 # The last one and the one before it, which the Segment Editor's undo may have restored.
@@ -59,11 +60,23 @@ class Packed:
 
 @dataclass(frozen=True, eq=False)
 class AppliedLabels:
-    """Labels that were applied: a part of the volume that begins at a voxel, and the segment ID of each label."""
+    """Labels that were applied: a part of the volume that begins at a voxel, the segment ID of each label, and the
+    name of what each segment ID's labels come from, as far as it is known."""
 
     labels: np.ndarray
     start: tuple[int, int, int]
     segments: dict[int, str]
+    sources: Mapping[str, str]
+
+    def mask(self, segment_id: str, box: Box) -> np.ndarray:
+        """bool, of the shape of a box of the volume: where a segment was applied."""
+        found = np.zeros([side.stop - side.start for side in box], dtype=bool)
+        value = next((value for value, one in self.segments.items() if one == segment_id), None)
+        common = common_part(self.labels, self.start, box)
+        if value is not None and common is not None:
+            inner, within = common
+            found[within] = self.labels[inner] == value
+        return found
 
 
 def packing_applied(
@@ -144,27 +157,18 @@ def copy_applied(source_node, target_node) -> None:
             target_node.SetAttribute(name, source_node.GetAttribute(name))
 
 
-def applied_records(segmentation_node, volume_node) -> list[tuple[dict[str, Part], Mapping[str, str]]]:
-    """The labels last applied to a segmentation, newest first: segment ID to part of the volume's array and its mask;
-    and segment ID to the name of what they come from.
+def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
+    """The labels last applied to a segmentation, newest first: segment ID to part of the volume's array and its mask.
 
     Labels whose position on the volume can no longer be determined are left out.
     """
-    found: list[tuple[dict[str, Part], Mapping[str, str]]] = []
-    for text in filter(None, (segmentation_node.GetAttribute(name) for name in _ATTRIBUTES)):
-        masks = _masks(text, segmentation_node, volume_node)
-        if masks:
-            found.append((masks, parse_json(text, Applied, "what was applied").sources))
-    return found
-
-
-def applied_masks(segmentation_node, volume_node) -> list[dict[str, Part]]:
-    """The masks of `applied_records`."""
-    return [masks for masks, _sources in applied_records(segmentation_node, volume_node)]
+    texts = filter(None, (segmentation_node.GetAttribute(name) for name in _ATTRIBUTES))
+    found = (_masks(text, segmentation_node, volume_node) for text in texts)
+    return [masks for masks in found if masks]
 
 
 def reading_applied(segmentation_node, volume_node) -> Generator[None, None, list[AppliedLabels]]:
-    """In pieces: what `applied_records` reads, as labels."""
+    """In pieces: what `applied_masks` reads, as labels, and what they come from."""
     found = []
     for text in filter(None, (segmentation_node.GetAttribute(name) for name in _ATTRIBUTES)):
         try:
@@ -188,7 +192,7 @@ def reading_applied(segmentation_node, volume_node) -> Generator[None, None, lis
         except (BadInputError, ValueError, zlib.error):
             continue
         turned, start = _on_volume(applied, relation, labels)
-        found.append(AppliedLabels(turned, start, applied.segments))
+        found.append(AppliedLabels(turned, start, applied.segments, applied.sources))
     return found
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 import slicer
 import vtk
 
-from ..core import Provenance
+from ..core import BadInputError, Provenance
+from ..core.messages import _
+from ..core.pieces import slabs
 from ..core.provenance import CORRECTED, DRAWN, PAINTED, filled_by, predicted_by
-from ..core.voxel_boxes import Box
-from .annotations import annotated_segmentation, annotation_of, label_values
+from ..core.voxel_boxes import Box, along_axes
+from .annotations import annotated_segmentation, label_values, reading_annotation
 from .channel_references import further_channels
-from .last_applied import Part, applied_records
+from .last_applied import AppliedLabels, reading_applied
 from .node_stamps import voxel_stamp
 from .results import FILL, made_by, method_of
 from .segment_regions import whole_region
@@ -29,6 +31,7 @@ _PAINTED = "painted, not marked"
 _COLORS = {DRAWN: (0.2, 0.75, 0.3), CORRECTED: (0.95, 0.85, 0.2), PAINTED: (0.9, 0.3, 0.3)}
 _RESULT_COLORS = ((0.25, 0.55, 0.95), (0.7, 0.45, 0.9), (0.3, 0.8, 0.85), (0.9, 0.55, 0.2), (0.6, 0.6, 0.6))
 _OPACITY = 0.5
+_ATTEMPTS = 3
 
 
 def source_of_result(result_node) -> str:
@@ -44,40 +47,93 @@ def note_source(segmentation_node, segment_id: str, source: str) -> None:
     segmentation_node.GetSegmentation().GetSegment(segment_id).SetTag(_SOURCE_TAG, source)
 
 
-def computing_provenance(volume_node, found: list[Provenance]) -> Iterator[None]:
-    """Where the voxels of a volume's drawing come from, appended to `found`; yields after each segment.
+def computing_provenance(volume_node) -> Generator[None, None, Provenance]:
+    """Where the voxels of a volume's drawing come from, in pieces.
 
     A voxel that a segment had when a result was applied to it comes from that result. Raises BadInputError as
-    `annotation_of` does.
+    `annotation_of` does, and when the drawing is being changed all the time.
     """
+    for _attempt in range(_ATTEMPTS):
+        found = yield from _computing_once(volume_node)
+        if found is not None:
+            return found
+    raise BadInputError(
+        _("The drawing of '{volume}' was changed while it was found where its voxels come from. Try again.").format(
+            volume=volume_node.GetName()
+        )
+    )
+
+
+def _computing_once(volume_node) -> Generator[None, None, Provenance | None]:
+    """The provenance; None when something was changed between two pieces."""
+    stamp = provenance_stamp(volume_node)
     segmentation = annotated_segmentation(volume_node)
     values = label_values(segmentation) if segmentation is not None else None
-    annotation = annotation_of(volume_node, segmentation, values, winners=list(values or ()))
+    annotation = yield from reading_annotation(volume_node, segmentation, values, winners=list(values or ()))
     provenance = Provenance.of(annotation)
     yield
-    applied = applied_records(segmentation, volume_node)
-    region = whole_region(geometry_of(volume_node).shape)
+    applied = yield from reading_applied(segmentation, volume_node)
+    if provenance_stamp(volume_node) != stamp:
+        return None
     identifiers = {segmentation.GetSegmentation().GetSegment(one).GetName(): one for one in segment_ids(segmentation)}
-    for name, box, mask in masks_of(segmentation, volume_node, region):
-        segment_id = identifiers[name]
-        known = annotation.known_in(box, (values or {})[name]) if annotation.has_unknown_structures else None
-        records = [
-            (_within(record[segment_id], box, mask.shape), source.get(segment_id, ""))
-            for record, source in applied
-            if segment_id in record
-        ]
-        if not records and (source := _source_of(segmentation, segment_id)):
-            provenance.enter(source, mask, box, known)
-        elif records:
-            # Undo may have restored what was applied before: the record that agrees most with what is there.
-            from_result, source = max(records, key=lambda record: np.count_nonzero(record[0] == mask))
-            if source:
-                from_result &= mask
+    record_of = yield from _finding_records(volume_node, segmentation, identifiers, applied, stamp)
+    if record_of is None:
+        return None
+    for region in _regions(volume_node):
+        for name, box, mask in _masks_in(segmentation, volume_node, region):
+            segment_id = identifiers[name]
+            known = annotation.known_in(box, (values or {})[name]) if annotation.has_unknown_structures else None
+            record = record_of.get(segment_id)
+            if record is None and (source := _source_of(segmentation, segment_id)):
+                provenance.enter(source, mask, box, known)
+            elif record is not None and (source := record.sources.get(segment_id, "")):
+                from_result = record.mask(segment_id, box) & mask
                 provenance.enter(source, from_result, box, known)
                 mask = mask & ~from_result
-        provenance.enter(_PAINTED, mask, box, known)
+            provenance.enter(_PAINTED, mask, box, known)
         yield
-    found.append(provenance)
+        if provenance_stamp(volume_node) != stamp:
+            return None
+    return provenance
+
+
+def _finding_records(
+    volume_node, segmentation, identifiers: Mapping[str, str], applied: Sequence[AppliedLabels], stamp: str
+) -> Generator[None, None, dict[str, AppliedLabels] | None]:
+    """What was last applied to each segment, in pieces; None when something was changed between two of them.
+
+    Undo may have restored what was applied before: of several, the one that agrees most with what is there.
+    """
+    records = {one: [record for record in applied if one in record.segments.values()] for one in identifiers.values()}
+    differing = {one: np.zeros(len(found), dtype=int) for one, found in records.items() if len(found) > 1}
+    for region in _regions(volume_node) if differing else ():
+        for name, box, mask in masks_of(segmentation, volume_node, region):
+            one, place = identifiers[name], _in_volume(box, region)
+            for number, record in enumerate(records[one] if one in differing else ()):
+                differing[one][number] += np.count_nonzero(record.mask(one, place) != mask)
+        yield
+        if provenance_stamp(volume_node) != stamp:
+            return None
+    best = {one: int(counts.argmin()) for one, counts in differing.items()}
+    return {one: found[best.get(one, 0)] for one, found in records.items() if found}
+
+
+def _regions(volume_node) -> Iterator[Box]:
+    """The slabs of a volume, as slices with start and stop."""
+    whole = whole_region(geometry_of(volume_node).shape)
+    return ((slab, *whole[1:]) for slab in slabs([side.stop for side in whole], 1))
+
+
+def _masks_in(segmentation, volume_node, region: Box) -> Iterator[tuple[str, Box, np.ndarray]]:
+    """For every segment with voxels in a region: its name, the part of the volume, and its bool mask there."""
+    for name, box, mask in masks_of(segmentation, volume_node, region):
+        if mask.any():
+            yield name, _in_volume(box, region), mask
+
+
+def _in_volume(box: Box, region: Box) -> Box:
+    """A box within a region as a box of the volume."""
+    return along_axes(slice(b.start + r.start, b.stop + r.start) for b, r in zip(box, region, strict=True))
 
 
 def provenance_stamp(volume_node) -> str:
@@ -131,7 +187,7 @@ def hide_provenance(only_orphans: bool = False) -> None:
         if shown_of and not (only_orphans and slicer.mrmlScene.GetNodeByID(shown_of) is not None):
             for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
                 if composite.GetLabelVolumeID() == node.GetID():
-                    opacity, _, label_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "1.0 ").partition(" ")
+                    opacity, _space, label_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "1.0 ").partition(" ")
                     composite.SetLabelVolumeID(label_id or None)
                     composite.SetLabelOpacity(float(opacity))
             colors = node.GetDisplayNode().GetColorNode()
@@ -161,15 +217,3 @@ def _source_of(segmentation_node, segment_id: str) -> str:
     value = vtk.reference("")
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
     return str(value) if segment.GetTag(_SOURCE_TAG, value) else ""
-
-
-def _within(part: Part, box: Box, shape: tuple[int, ...]) -> np.ndarray:
-    """bool, of the shape of a box of the volume: where another part of the volume has its mask."""
-    other, mask = part
-    found = np.zeros(shape, dtype=bool)
-    common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(other, box, strict=True)]
-    if all(stop > start for start, stop in common):
-        inside = tuple(slice(low - b.start, high - b.start) for (low, high), b in zip(common, box, strict=True))
-        source = tuple(slice(low - a.start, high - a.start) for (low, high), a in zip(common, other, strict=True))
-        found[inside] = mask[source]
-    return found

@@ -169,7 +169,7 @@ def labels_of(
             no meaning. Everywhere by default.
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
-        counting: for some segments, the slices on which they count, as array axis to indices; only without `region`.
+        counting: for some segments, the slices on which they count, as array axis to indices within the region.
 
     Returns:
         (K, J, I) uint8, or uint16 when a value exceeds 255.
@@ -183,7 +183,7 @@ def labels_of(
     region = region or along_axes(slice(0, n) for n in reversed(volume_node.GetImageData().GetDimensions()))
     dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
     labels: np.ndarray = np.zeros([part.stop - part.start for part in region], dtype=dtype)
-    if not counting and not winners:
+    if not counting:
         if _enter_layers(labels, segmentation_node, volume_node, values, region, where):
             return labels
         labels = np.zeros(labels.shape, dtype=dtype)
