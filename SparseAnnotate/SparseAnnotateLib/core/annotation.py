@@ -242,6 +242,11 @@ class SparseAnnotation:
 
         Labels of structures that are unknown on a slice stay where the slice shows nothing.
         """
+        for _step in self.restoring_drawn(labels):
+            pass
+
+    def restoring_drawn(self, labels: np.ndarray) -> Iterator[None]:
+        """`restore_drawn` in pieces: yields after each slice."""
         if (
             labels.dtype.itemsize < self.labels.dtype.itemsize
             and max(self.label_values(), default=0) > np.iinfo(labels.dtype).max
@@ -256,6 +261,7 @@ class SparseAnnotation:
                 if unknown:
                     decided = decided & ((self.labels[layer] > 0) | ~np.isin(labels[layer], unknown))
                 np.copyto(labels[layer], self.labels[layer], where=decided, casting="unsafe")
+                yield
         if self.corrections is not None:
             self.corrections.restore(labels)
 

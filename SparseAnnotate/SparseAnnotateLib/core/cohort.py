@@ -52,7 +52,7 @@ from .cohort_file import (
 )
 from .cohort_layout import CohortLayout
 from .corrections import Corrections, Stroke
-from .corrections_file import read_corrections, rename_structures, write_corrections
+from .corrections_file import read_corrections, rename_structures, write_corrections, writing_corrections
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -523,9 +523,15 @@ class Cohort(CohortLayout):
 
     def save_corrections(self, name: str, corrections: Corrections | None) -> None:
         """Replace all corrections of a case; None removes them. Raises FileWriteError."""
+        for _step in self.saving_corrections(name, corrections):
+            pass
+
+    def saving_corrections(self, name: str, corrections: Corrections | None) -> Iterator[float]:
+        """`save_corrections` step by step: yields the share written."""
         self.case(name)
         with self.locked(f"saving the corrections of case '{name}'"):
-            write_corrections(self.corrections_path(name), corrections, self.geometry(name), self.labels)
+            path = self.corrections_path(name)
+            yield from writing_corrections(path, corrections, self.geometry(name), self.labels)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
@@ -566,7 +572,7 @@ class Cohort(CohortLayout):
                 stored = self.corrections(name)
                 if (stored.strokes if stored else ()) != (corrections.strokes if corrections else ()):
                     path = self.corrections_path(name)
-                    write_corrections(path, corrections, self.geometry(name), self.labels)
+                    yield from writing_corrections(path, corrections, self.geometry(name), self.labels)
             finally:
                 after()
 
@@ -574,7 +580,10 @@ class Cohort(CohortLayout):
         self.case(name)
         # Corrections have a file of their own.
         drawn = annotation if annotation.corrections is None else replace(annotation, corrections=None)
-        labels = labels_from_values(drawn.drawn_labels(), _("The annotation of case '{name}'").format(name=name))
+        labels = np.zeros(drawn.labels.shape, drawn.labels.dtype)
+        for _step in drawn.restoring_drawn(labels):
+            yield 0.0
+        labels = labels_from_values(labels, _("The annotation of case '{name}'").format(name=name))
         yield 0.0
         path, geometry = self._annotation_path(name), annotation.geometry
         undecided, undecided_path = annotation.undecided, self._undecided_path(name)

@@ -5,7 +5,7 @@ What counts is the JSON file. The label map is for looking at in other programs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,8 +16,8 @@ from .atomic_files import why_not_written
 from .corrections import Corrections, Stroke
 from .errors import CohortError, FileWriteError
 from .geometry import VolumeGeometry
-from .images import write_image
 from .messages import _
+from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
 
 
@@ -102,6 +102,14 @@ def write_corrections(
     path: Path, corrections: Corrections | None, geometry: VolumeGeometry, names: Mapping[int, str]
 ) -> None:
     """Write the corrections, or remove the files when there are none. Raises FileWriteError."""
+    for _step in writing_corrections(path, corrections, geometry, names):
+        pass
+
+
+def writing_corrections(
+    path: Path, corrections: Corrections | None, geometry: VolumeGeometry, names: Mapping[int, str]
+) -> Iterator[float]:
+    """`write_corrections` step by step: yields the share written of the large file, the second of two."""
     picture = path.with_suffix(".nrrd")
     if corrections is None:
         for file in (path, picture):
@@ -119,7 +127,7 @@ def write_corrections(
     voxels, values = corrections.inside
     known = np.zeros(geometry.shape, dtype=np.uint16)
     known.reshape(-1)[voxels] = values
-    write_image(picture, known, geometry)
+    yield from written_in_slabs(picture, known, geometry, compress=True)
 
 
 def voxels_in_spans(text: str, size: int) -> np.ndarray | None:

@@ -84,8 +84,7 @@ class ApplyingResults:
         if labels is None:
             return None
         labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
-        annotation.restore_drawn(labels)
-        yield
+        yield from annotation.restoring_drawn(labels)
         differing = yield from scene.comparing_labels(segmentation, volume_node, labels, named)
         if _stamp(volume_node, result_node) != before:
             return None

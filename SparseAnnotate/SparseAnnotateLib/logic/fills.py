@@ -130,8 +130,10 @@ class _Drawing:
         annotation = yield from scene.reading_annotation(self._volume, self.node)
         self.own = scene.label_values(self.node)
         yield
-        annotation.require_labels(self._volume.GetName())
+        annotation.require_drawn(self._volume.GetName())
         self.drawn = annotation.label_values()
+        if not self.drawn:
+            annotation.require_labels(self._volume.GetName())
         yield
         names = {value: name for name, value in self.own.items()}
         self.origin = scene.origin_now(self._volume, annotation, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _choosing(volume_nodes: Sequence, settings: SelectionSettings) -> Steps:
     for number, node in enumerate(volume_nodes):
         if node.GetScene() is None:
             continue
-        volumes.append(_volume_of(node, settings.whole))
+        volumes.append((yield from _reading_volume(node, settings.whole)))
         yield Progress(number / len(volume_nodes), _("reading '{volume}'").format(volume=node.GetName()))
     timed = _ledgers_of_scene()
     return recommend_slices(volumes, settings.planes, settings.budget, settings.strategy, settings.seed, timed=timed)
@@ -94,10 +94,10 @@ def _ledgers_of_scene() -> Iterator[Ledger]:
     return (scene.ledger_of(node) for node in scene.volumes_of_scene())
 
 
-def _volume_of(node, whole: bool) -> Volume:
+def _reading_volume(node, whole: bool) -> Generator[None, None, Volume]:
     geometry, name = scene.geometry_of(node), scene.case_of(node)
     image, position = scene.image_of(node), scene.position_in_scene(node)
-    return Volume.of_image(name, image, geometry, scene.ledger_of(node), whole, position)
+    return (yield from Volume.reading_image(name, image, geometry, scene.ledger_of(node), whole, position))
 
 
 def _by_case(rows: Sequence[dict[str, Any]]) -> dict[str, list[LedgerEntry]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -263,8 +263,10 @@ def case_of(volume_node) -> str:
     return name
 
 
-def _export_corrections(cohort: Cohort, volume_node, corrections: Corrections | None, are_known: bool) -> None:
-    """Write the corrections of a case into the cohort, unless they are the same there.
+def _exporting_corrections(
+    cohort: Cohort, volume_node, corrections: Corrections | None, are_known: bool
+) -> Iterator[float]:
+    """Write the corrections of a case into the cohort step by step, unless they are the same there.
 
     Those that were made elsewhere stay as long as the scene knows of none (`are_known`), and has written none.
     """
@@ -279,7 +281,7 @@ def _export_corrections(cohort: Cohort, volume_node, corrections: Corrections | 
     else:
         is_same = (stored.strokes if stored else ()) == (corrections.strokes if corrections else ())
     if not is_same:
-        cohort.save_corrections(name, corrections)
+        yield from cohort.saving_corrections(name, corrections)
     volume_node.SetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE, mark)
 
 
@@ -375,9 +377,9 @@ def exporting_case(
             yield from cohort.saving_annotation(name, annotation)
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
         found = corrections_of(segmentation_node, volume_node, values or label_values(segmentation_node))
-        _export_corrections(cohort, volume_node, found, knows_of_corrections(segmentation_node))
+        yield from _exporting_corrections(cohort, volume_node, found, knows_of_corrections(segmentation_node))
     else:
-        _export_corrections(cohort, volume_node, None, False)
+        yield from _exporting_corrections(cohort, volume_node, None, False)
         if cohort.ledger(name).decided:
             # Slices that were exported before are no longer drawn.
             nothing = np.zeros(geometry.shape, dtype=np.uint8)

@@ -34,16 +34,15 @@ def collecting_labels(
         if wanted is not None and labels is not None and not wanted.any():
             continue
         counted = _counting_in(counting, slab)
+        into = labels[slab] if labels is not None else None
         try:
-            part = labels_of(segmentation_node, volume_node, values, winners, wanted, region, counted)
+            part = labels_of(segmentation_node, volume_node, values, winners, wanted, region, counted, into)
         except BadInputError:
             # What is wrong with all of it.
             return labels_of(segmentation_node, volume_node, values, winners, where, counting=counting)
-        # Of most volumes only some slices are wanted: the others take no memory.
-        labels = np.zeros(shape, part.dtype) if labels is None else labels
-        for layer in range(len(part)):
-            if wanted is None or wanted[layer].any():
-                labels[slab.start + layer] = part[layer]
+        if labels is None:
+            labels = np.zeros(shape, part.dtype)
+            labels[slab] = part
         yield
         if _stamp(segmentation_node, volume_node) != before:
             return None

@@ -158,6 +158,7 @@ def labels_of(
     where: np.ndarray | DecidedSlices | None = None,
     region: Box | None = None,
     counting: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
+    into: np.ndarray | None = None,
 ) -> np.ndarray:
     """Segments as one label array on the volume's grid. Surfaces and other representations are converted to voxels.
 
@@ -170,6 +171,7 @@ def labels_of(
         region: part of the volume's array to read, as slices with start and stop; all of it by default. `where` and
             the result then have the region's shape.
         counting: for some segments, the slices on which they count, as array axis to indices within the region.
+        into: an array for the result, all zeros and of its shape and type; a new one by default.
 
     Returns:
         (K, J, I) uint8, or uint16 when a value exceeds 255.
@@ -182,11 +184,11 @@ def labels_of(
         raise BadInputError(problem)
     region = region or along_axes(slice(0, n) for n in reversed(volume_node.GetImageData().GetDimensions()))
     dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
-    labels: np.ndarray = np.zeros([part.stop - part.start for part in region], dtype=dtype)
+    labels: np.ndarray = np.zeros([part.stop - part.start for part in region], dtype=dtype) if into is None else into
     if not counting:
         if _enter_layers(labels, segmentation_node, volume_node, values, region, where):
             return labels
-        labels = np.zeros(labels.shape, dtype=dtype)
+        labels[...] = 0
     names = {value: name for name, value in values.items()}
     overlaps: dict[tuple[str, str], int] = {}
     order = [name for name in segment_names(segmentation_node) if name in values]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceRef, SliceState, VolumeGeometry, Watch
 from ..core.messages import _
-from .body_extent import body_extents
+from ..core.pieces import result_of
+from .body_extent import finding_body_extents
 from .budget import Budget
 from .stack import Stack
 from .strategy import DEFAULT_STRATEGY, strategy_named
@@ -47,7 +48,20 @@ class Volume:
         position: int = 0,
     ) -> Volume:
         """With the body's extent found in `image` (K, J, I), or with the whole volume."""
-        extents = geometry.whole_extents if whole else body_extents(image)
+        return result_of(cls.reading_image(name, image, geometry, ledger, whole, position))
+
+    @classmethod
+    def reading_image(
+        cls,
+        name: str,
+        image: np.ndarray,
+        geometry: VolumeGeometry,
+        ledger: Ledger,
+        whole: bool = False,
+        position: int = 0,
+    ) -> Generator[None, None, Volume]:
+        """`of_image` in pieces."""
+        extents = geometry.whole_extents if whole else (yield from finding_body_extents(image))
         return cls(name, geometry, ledger, extents, position)
 
     def stack(self, plane: Plane) -> Stack:
