@@ -38,6 +38,14 @@ class CohortLayout:
         folder = self.state_folder / "predictions" / _run_name(run) / "slices" / plane
         return folder / str(index) / f"{self._stem(name)}.nrrd"
 
+    def applied_path(self, name: str) -> Path:
+        """All of a case's segmentation after a result was applied to it in Slicer; see `AppliedSegmentation`."""
+        return self.state_folder / "applied" / f"{self._stem(name)}.nrrd"
+
+    def applied_sources_path(self, name: str) -> Path:
+        """Where the voxels of `applied_path` come from; see `Provenance`."""
+        return self.state_folder / "applied" / "sources" / f"{self._stem(name)}.nrrd"
+
     def corrections_path(self, name: str) -> Path:
         """Every correction of a case as JSON; beside it, as .nrrd, a label map of the voxels known by them."""
         return self.state_folder / "corrections" / f"{self._stem(name)}.json"

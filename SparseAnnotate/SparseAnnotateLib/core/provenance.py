@@ -16,9 +16,10 @@ from .messages import _
 from .structure_values import names_as_facts, names_from_facts
 
 NOT_LABELED, DRAWN, CORRECTED, PAINTED = range(4)
-_FIRST_RESULT = 4
+FIRST_RESULT = 4
 # Written into files, so not translated.
-_NAMES = {DRAWN: "drawn", CORRECTED: "corrected", PAINTED: "painted, not marked"}
+PAINTED_NAME = "painted, not marked"
+_NAMES = {DRAWN: "drawn", CORRECTED: "corrected", PAINTED: PAINTED_NAME}
 
 
 def filled_by(method: str) -> str:
@@ -105,7 +106,7 @@ class Provenance:
 
     def counts(self) -> dict[str, int]:
         """Number of voxels by the name of their source, the most first."""
-        number = np.bincount(self.sources.reshape(-1), minlength=_FIRST_RESULT)
+        number = np.bincount(self.sources.reshape(-1), minlength=FIRST_RESULT)
         found = {name: int(number[value]) for value, name in self.names.items() if number[value]}
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
@@ -128,7 +129,7 @@ class Provenance:
     def _value(self, name: str) -> int:
         known = {n: value for value, n in {**_NAMES, **self.names}.items()}
         if name not in known:
-            value = max(_FIRST_RESULT - 1, *known.values()) + 1
+            value = max(FIRST_RESULT - 1, *known.values()) + 1
             if value > np.iinfo(np.uint8).max:
                 raise BadInputError(_("The voxels come from more than 252 results, the most that can be recorded."))
             known[name] = value

@@ -153,6 +153,6 @@ class ResultStep(Step):
         self.session.say(_("'{name}' was removed.").format(name=name))
 
     def _undo(self) -> None:
-        self.logic.undo(self.session.volume)
+        self.logic.panel.undo(self.session.volume)
         self.session.refresh()
         self.session.say(_("The last Apply or Initialize slice was undone."))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,15 @@ _ATTEMPTS = 3
 
 
 class ApplyingResults:
-    """Applies results so that each can be undone in one step, and keeps notes on the last one of each segmentation."""
+    """Applies results so that each can be undone in one step, and keeps notes on the last one of each segmentation.
+
+    Attributes:
+        on_applied: called with the volume after a result was applied.
+    """
 
     def __init__(self, session: Session, changes: UndoableChanges):
         self._session, self._changes = session, changes
+        self.on_applied: Callable[[Any], None] = lambda _volume_node: None
         self._reports: dict[str, tuple[str, ...]] = {}
 
     def apply(
@@ -39,7 +45,12 @@ class ApplyingResults:
         """
         segmentation = _drawing_for(volume_node, result_node)
         steps = self._applying(volume_node, result_node, structures, finished_too, segmentation)
-        return self._session.do(None, steps, lambda left_out: left_out, waiting or Waiting(), "apply")
+
+        def finish(left_out: list[str]) -> list[str]:
+            self.on_applied(volume_node)
+            return left_out
+
+        return self._session.do(None, steps, finish, waiting or Waiting(), "apply")
 
     def _applying(
         self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool, drawing

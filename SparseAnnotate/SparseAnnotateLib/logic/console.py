@@ -71,6 +71,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._modelling = Modelling(self.session, self._export)
         self._learning = LiveLearning(self.session, self._export, self._changes)
         self._opened = OpenedCohort(self.session, self._export)
+        self._applying.on_applied = self._opened.note_applied
         self._sources = SourcesOfVoxels(self.session)
         self._environment = Environment(self.session)
         self._channels = CaseChannels(self.session)
@@ -564,7 +565,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
                 result was created from another image.
         """
-        return self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
+        left_out = self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
+        self._drawing_changed(volumeNode)
+        return left_out
 
     def applyReport(self, volumeNode) -> tuple[str, ...]:
         """Notes on the last `applyFill` on a volume, as sentences."""
@@ -614,7 +617,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
     def undo(self, volumeNode) -> None:
         """Undo the last change of the module in the segmentation of this volume."""
-        self._changes.undo(volumeNode)
+        self.panel.undo(volumeNode)
+        self._drawing_changed()
 
     # --- models ---------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class OpenedCohort:
         self._written: dict[str, str] = {}
         self._problems: dict[str, str] = {}
         self._changed: set[str] = set()
+        self._applied: set[str] = set()
         self._job: Job | None = None
         self._scene = 0  # counts the scenes that were closed
         self._retry_at = 0.0
@@ -124,6 +125,11 @@ class OpenedCohort:
         cohort = self._session.cohort()
         return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
 
+    def note_applied(self, volume_node) -> None:
+        """A result was applied to a volume, or that was undone: `update` writes all of its drawing if it was opened."""
+        if volume_node.GetScene() is not None and scene.is_applied_to_write(volume_node):
+            self._applied.add(volume_node.GetID())
+
     def update(self, volume_node=None, is_waiting: bool = False) -> None:
         """Write into their folders what has been drawn in opened volumes since, whatever cohort folder is selected.
 
@@ -166,6 +172,8 @@ class OpenedCohort:
     def leave(self) -> None:
         """The panel or the scene is being closed: write what is not written yet, and leave the cases to others."""
         try:
+            # What was painted since a result was applied, too.
+            self._applied |= {key for key, node in scene.opened_volumes().items() if scene.is_applied_to_write(node)}
             self.update(is_waiting=True)
         except Exception as error:
             _LOG.warning(str(error))
@@ -180,6 +188,7 @@ class OpenedCohort:
         self.leave()
         self._written.clear()
         self._changed.clear()
+        self._applied.clear()
         self._problems.clear()
 
     def _require_idle(self) -> None:
@@ -194,6 +203,8 @@ class OpenedCohort:
     def _is_pending(self, node) -> bool:
         # A volume that is not known was loaded with a scene: whether it agrees with the folder, writing shows.
         key = node.GetID()
+        if key in self._applied:
+            return True
         return key in self._changed or key in self._problems or self._written.get(key) != scene.drawing_mark(node)
 
     def _writing(self, pending: Sequence, wait_seconds: float) -> Steps:
@@ -211,6 +222,11 @@ class OpenedCohort:
                 self._hold(cohort, node, opened.case)
                 left = max(0.0, until - time.monotonic())
                 yield from self._export.labels([node], cohort=cohort, wait_seconds=left)
+                if key in self._applied:
+                    for _step in scene.exporting_applied(cohort, node):
+                        yield None
+                    if not scene.is_applied_to_write(node):
+                        self._applied.discard(key)
             except Exception as error:
                 if not isinstance(error, SparseAnnotateError):
                     _LOG.exception("What was drawn could not be written.")
@@ -283,6 +299,7 @@ class OpenedCohort:
             for key in [key for key in known if key not in kept]:
                 known.pop(key)
         self._changed &= kept
+        self._applied &= kept
 
     def _case(self, cohort: Cohort, name: str, node) -> CohortCase:
         if node is not None:

@@ -318,6 +318,11 @@ class PanelLogic:
         """True if the last change in the segmentation of this volume was made by the module."""
         return self._changes.can_undo(volume_node)
 
+    def undo(self, volume_node) -> None:
+        """Undo the last change of the module in the segmentation of this volume."""
+        self._changes.undo(volume_node)
+        self._opened.note_applied(volume_node)
+
     def watch_drawing(
         self, segmentation_node, on_voxels: Callable[[], None], on_segments: Callable[[], None]
     ) -> Callable[[], None]:

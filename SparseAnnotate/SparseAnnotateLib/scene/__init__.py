@@ -17,6 +17,7 @@ from .annotations import (
     use_segmentation,
     written_mark,
 )
+from .applied_case import exporting_applied, is_applied_to_write
 from .changed_labels import changed_part
 from .channel_references import channel_names, further_channels, missing_channels_of
 from .channel_volumes import (
@@ -170,6 +171,7 @@ __all__ = [
     "drawing_mark",
     "drawn_since",
     "editor_for",
+    "exporting_applied",
     "exporting_case",
     "exporting_fill",
     "figures_of",
@@ -187,6 +189,7 @@ __all__ = [
     "image_of",
     "image_stamp",
     "in_order",
+    "is_applied_to_write",
     "is_confidence",
     "is_current",
     "is_exported",

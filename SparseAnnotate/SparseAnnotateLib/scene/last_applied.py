@@ -150,6 +150,11 @@ def _with_others(
     return together, found
 
 
+def has_applied(segmentation_node) -> bool:
+    """Whether a result was ever applied to a segmentation."""
+    return bool(segmentation_node.GetAttribute(_ATTRIBUTES[0]))
+
+
 def copy_applied(source_node, target_node) -> None:
     """Store the applied labels of a segmentation in a copy of it with the same coordinates and segment IDs."""
     for name in _ATTRIBUTES:

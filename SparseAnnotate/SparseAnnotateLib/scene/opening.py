@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 
 from ..core import BusyError, Cohort, CohortError, Ledger, SparseAnnotateError, SparseAnnotation, VolumeGeometry
+from ..core.applied_segmentation import AppliedSegmentation
 from ..core.case_state import CaseState
 from ..core.corrections import Corrections
 from ..core.images import read_facts, read_labels, read_percent
@@ -20,6 +21,7 @@ from ..core.messages import _
 from ..core.origin import Origin, stale_sentence
 from ..core.structure_values import names_from_facts
 from .annotations import use_segmentation
+from .applied_case import drawing_with_applied, noting_applied
 from .channel_references import channels_checksum
 from .channel_volumes import set_channels
 from .confidence import new_confidence
@@ -99,7 +101,19 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     if cohort.channels:
         set_channels(nodes.volume, {cohort.channels[0]: nodes.volume, **nodes.channels}, cohort.channels)
     in_scene = _with_structures(annotation, tuple(names.values()))
-    nodes.drawing = _drawing(nodes.volume, in_scene, names, corrections)
+    # What was corrected is not part of the drawing.
+    drawn = replace(in_scene, corrections=None)
+    applied = _applied_to(nodes, cohort, case)
+    yield
+    if applied is None:
+        shown = drawn.drawn_labels()
+    else:
+        shown, notes = drawing_with_applied(applied, drawn, names)
+        nodes.notes += notes
+    yield
+    nodes.drawing = _drawing(nodes.volume, in_scene, shown, names, corrections)
+    if applied is not None:
+        yield from noting_applied(nodes.volume, nodes.drawing, applied, _values_of(nodes.drawing, names))
     gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())
     if gone:
         nodes.notes.append(
@@ -117,7 +131,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
         if path.is_file():
             yield from _noting(nodes, partial(_open_result, nodes, cohort, case, annotation, made_by, path, confidence))
     # Last, so that nothing is written of a case that is being opened.
-    identifiers = dict(zip(segment_ids(nodes.drawing), names, strict=True))
+    identifiers = _values_of(nodes.drawing, names)
     opened = OpenedCase(
         os.path.realpath(cohort.folder),
         case,
@@ -151,12 +165,35 @@ def _volume_node(name: str, array: np.ndarray, ijk_to_ras: np.ndarray):
     return node
 
 
-def _drawing(volume_node, annotation: SparseAnnotation, names: Mapping[int, str], corrections: Corrections | None):
-    """The segmentation to draw in, with a segment for each structure of the cohort, on the drawn slices."""
+def _values_of(drawing, names: Mapping[int, str]) -> dict[str, int]:
+    """The label value of each segment ID of the segmentation that `_drawing` has made."""
+    return dict(zip(segment_ids(drawing), names, strict=True))
+
+
+def _applied_to(nodes: OpenedNodes, cohort: Cohort, case: str) -> AppliedSegmentation | None:
+    """What was applied to a case; None, with a note, when it cannot be used, or belongs to another image."""
+    try:
+        applied = AppliedSegmentation.read(cohort, case)
+    except SparseAnnotateError as error:
+        nodes.notes.append(error.message)
+        return None
+    if applied is not None and applied.origin.image != cohort.image_fingerprint(case):
+        changes = {case: _("the image has been replaced by another one")}
+        nodes.notes.append(stale_sentence(_("applied segmentation"), changes, _("It was not opened.")))
+        return None
+    return applied
+
+
+def _drawing(
+    volume_node,
+    annotation: SparseAnnotation,
+    shown: np.ndarray,
+    names: Mapping[int, str],
+    corrections: Corrections | None,
+):
+    """The segmentation to draw in, with a segment for each structure of the cohort, and these labels, (K, J, I)."""
     name = _("{volume} annotation").format(volume=volume_node.GetName())
-    # What was corrected is not part of the drawing.
-    drawn = replace(annotation, corrections=None).drawn_labels()
-    node = new_segmentation(str(name), drawn, dict(names), volume_node)
+    node = new_segmentation(str(name), shown, dict(names), volume_node)
     use_segmentation(volume_node, node)
     if annotation.ledger.entries:
         store_ledger(node, volume_node, annotation.ledger)

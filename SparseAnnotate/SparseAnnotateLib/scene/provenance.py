@@ -11,7 +11,7 @@ import vtk
 from ..core import BadInputError, Provenance
 from ..core.messages import _
 from ..core.pieces import slabs
-from ..core.provenance import CORRECTED, DRAWN, PAINTED, filled_by, predicted_by
+from ..core.provenance import CORRECTED, DRAWN, PAINTED, PAINTED_NAME, filled_by, predicted_by
 from ..core.voxel_boxes import Box, along_axes
 from .annotations import annotated_segmentation, label_values, reading_annotation
 from .channel_references import further_channels
@@ -27,7 +27,6 @@ _SOURCE_TAG = "SparseAnnotate.Source"
 _SHOWN_ATTRIBUTE = "SparseAnnotate.ProvenanceOf"
 _STAMP_ATTRIBUTE = "SparseAnnotate.ProvenanceMadeFrom"
 _BEFORE_ATTRIBUTE = "SparseAnnotate.LabelBefore"
-_PAINTED = "painted, not marked"
 _COLORS = {DRAWN: (0.2, 0.75, 0.3), CORRECTED: (0.95, 0.85, 0.2), PAINTED: (0.9, 0.3, 0.3)}
 _RESULT_COLORS = ((0.25, 0.55, 0.95), (0.7, 0.45, 0.9), (0.3, 0.8, 0.85), (0.9, 0.55, 0.2), (0.6, 0.6, 0.6))
 _OPACITY = 0.5
@@ -90,7 +89,7 @@ def _computing_once(volume_node) -> Generator[None, None, Provenance | None]:
                 from_result = record.mask(segment_id, box) & mask
                 provenance.enter(source, from_result, box, known)
                 mask = mask & ~from_result
-            provenance.enter(_PAINTED, mask, box, known)
+            provenance.enter(PAINTED_NAME, mask, box, known)
         yield
         if provenance_stamp(volume_node) != stamp:
             return None

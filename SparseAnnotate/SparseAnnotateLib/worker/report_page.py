@@ -11,7 +11,7 @@ from .. import __version__
 from ..core import SliceState
 from ..core.messages import _
 from ..runs.dice_in_words import dice_sentences
-from .report_request import CaseReport, CohortReport, ResultState
+from .report_request import APPLIED, FILL, CaseReport, CohortReport, ResultState
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222; }
@@ -150,7 +150,8 @@ def _pictures(pictures: Mapping[str, str]) -> str:
 def _result_names(report: CohortReport) -> dict[str, str]:
     """Each kind of result that some case has, and its title."""
     found = dict.fromkeys(state.made_by for case in report.cases for state in case.results)
-    return {name: str(_("fill")) if name == "fill" else f"'{name}'" for name in found}
+    titles = {FILL: str(_("fill")), APPLIED: str(_("applied in Slicer"))}
+    return {name: titles.get(name, f"'{name}'") for name in found}
 
 
 def _section(title: str, content: str) -> str:

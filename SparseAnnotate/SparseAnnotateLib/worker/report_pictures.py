@@ -8,10 +8,11 @@ import io
 import numpy as np
 
 from ..core import Cohort, Plane
+from ..core.applied_segmentation import AppliedSegmentation
 from ..core.images import read_labels
 from ..core.planes import slice_layer
 from .packages import require_packages
-from .report_request import FILL, CaseReport
+from .report_request import APPLIED, FILL, CaseReport
 
 _SLICES = 3
 _COLORS = ((230, 90, 60), (70, 150, 230), (90, 190, 80), (240, 190, 60), (180, 110, 220), (60, 200, 200))
@@ -62,6 +63,9 @@ def _result(cohort: Cohort, case: CaseReport, geometry) -> np.ndarray | None:
     if not current:
         return None
     made_by = current[-1].made_by
+    if made_by == APPLIED:
+        applied = AppliedSegmentation.read(cohort, case.name)
+        return applied.with_drawn(cohort.annotation(case.name)).labels if applied is not None else None
     path = cohort.fill_path(case.name) if made_by == FILL else cohort.prediction_path(made_by, case.name)
     return read_labels(path, geometry)
 

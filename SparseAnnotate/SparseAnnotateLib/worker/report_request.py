@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, SliceState, SparseAnnotateError, Watch
+from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import written_atomically
+from ..core.evaluation import compare_labels
 from ..core.images import read_facts, read_labels
 from ..core.messages import _
 from ..core.origin import Origin
@@ -17,6 +19,7 @@ from ..runs.run_list import RunSummary, run_summaries
 from .evaluate_request import EvaluateRequest, OutOfDateError, evaluate
 
 FILL = "fill"
+APPLIED = "applied in Slicer"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class ResultState:
     """A fill or a prediction of a case.
 
     Attributes:
-        made_by: 'fill', or the name of a run. method: of the fill, '' for a run alone.
+        made_by: FILL, APPLIED, or the name of a run. method: of the fill, '' for a run alone.
         change: what has changed since it was made, as a clause; '' when it is up to date.
         dice, undrawn_dice: against the reference, over all voxels and over undrawn ones; None without a reference, or
             when it is out of date.
@@ -163,6 +166,12 @@ def _results(cohort: Cohort, case: Case) -> Iterator[ResultState]:
             yield _result(cohort, case, made_by, path)
         except SparseAnnotateError as error:
             yield ResultState(made_by, problem=str(error.message))
+    try:
+        applied = AppliedSegmentation.read(cohort, case.name)
+        if applied is not None:
+            yield _applied(cohort, case, applied)
+    except SparseAnnotateError as error:
+        yield ResultState(APPLIED, problem=str(error.message))
 
 
 def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState:
@@ -183,6 +192,24 @@ def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState
         (figures,) = evaluate(EvaluateRequest(str(cohort.folder), run, str(cohort.state_folder), (case.name,)), Watch())
     except OutOfDateError:  # it became so in this moment
         return state
+    return replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
+
+
+def _applied(cohort: Cohort, case: Case, applied: AppliedSegmentation) -> ResultState:
+    """The state of what was applied to a case in Slicer, with what has been drawn since."""
+    annotation = cohort.annotation(case.name)
+    now = cohort.origin(case.name, annotation)
+    change = applied.origin.without_annotation().changes(now)
+    if change:
+        return ResultState(APPLIED, change=str(change))
+    whole = applied.with_drawn(annotation)
+    whole.provenance.sources[whole.labels == 0] = NOT_LABELED
+    state = ResultState(APPLIED, sources=whole.provenance.counts())
+    if case.reference is None:
+        return state
+    drawn = annotation.supervised_mask()
+    compared = whole.labels, cohort.reference(case.name), annotation.geometry
+    figures = compare_labels(case.name, *compared, drawn=drawn)
     return replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
 
 

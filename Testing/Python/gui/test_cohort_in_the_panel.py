@@ -8,6 +8,7 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.applied_segmentation import AppliedSegmentation
 
 
 @pytest.fixture
@@ -99,6 +100,31 @@ def test_the_next_slice_to_draw_is_one_of_an_open_case_while_there_is_one(panel,
     panel.idle()
     assert panel.panel.session.volume.GetName() == "case 5"
     assert not panel.panel.draw.table.chosen().case
+
+
+def test_what_is_applied_and_undone_in_the_panel_is_in_the_folder(panel, facade, folder):
+    opened(panel, facade, folder)
+    cohort, volume = Cohort.open(folder), panel.panel.session.volume
+    labels = ball()
+    for item in [item for item in panel.items if item.volumeNode is volume and not item.state.is_decided]:
+        panel.panel.draw.table.choose(panel.items.index(item))
+        panel.labels = labels
+        panel.paint(item.index)
+        panel.ui.drawnButton.click()
+        panel.idle()
+    panel.panel.session.parameters.volume = volume
+    panel.panel.refresh()
+    case = volume.GetName()
+    panel.ui.fillMethodSelector.setCurrentText("Shape")
+    panel.ui.fillButton.click()
+    panel.idle()
+    assert AppliedSegmentation.read(cohort, case) is None
+    panel.ui.applyButton.click()
+    panel.until(lambda: cohort.applied_path(case).is_file())
+    found = AppliedSegmentation.read(cohort, case)
+    assert "filled (shape)" in found.provenance.counts()
+    panel.ui.undoButton.click()
+    panel.until(lambda: "filled (shape)" not in AppliedSegmentation.read(cohort, case).provenance.counts())
 
 
 def test_a_slice_of_a_case_that_cannot_be_opened_is_not_marked(panel, facade, folder):

@@ -1,0 +1,111 @@
+"""All of a case's segmentation, drawn and between the drawn slices, after a result was applied to it in Slicer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .annotation import SparseAnnotation
+from .cohort import Cohort
+from .errors import BadInputError
+from .images import read_facts, read_labels
+from .messages import _
+from .origin import Origin
+from .pieces import slabs
+from .provenance import CORRECTED, DRAWN, FIRST_RESULT, NOT_LABELED, PAINTED_NAME, Provenance
+from .slab_writing import written_in_slabs
+from .structure_values import names_as_facts, names_from_facts
+
+_PAIR = "written with"
+_SOURCES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class AppliedSegmentation:
+    """What a person has made of a case: drawn slices, applied results, and what was painted and not marked.
+
+    Attributes:
+        labels: (K, J, I) uint8 or uint16. names: label value to the name of the structure.
+        provenance: where each voxel comes from.
+        origin: the image and the drawn slices it was written with.
+    """
+
+    labels: np.ndarray
+    names: Mapping[int, str]
+    provenance: Provenance
+    origin: Origin
+
+    @classmethod
+    def read(cls, cohort: Cohort, case: str) -> AppliedSegmentation | None:
+        """What was written of a case; None if nothing was.
+
+        Raises BadInputError when the files are damaged, do not belong together, or lie on another grid.
+        """
+        path, beside = cohort.applied_path(case), cohort.applied_sources_path(case)
+        if not path.is_file():
+            return None
+        geometry, facts = cohort.geometry(case), read_facts(path)
+        names = names_from_facts(facts)
+        if not beside.is_file() or names is None or read_facts(beside).get(_PAIR) != facts.get(_PAIR, ""):
+            raise BadInputError(
+                _(
+                    "The applied segmentation of case '{case}' was not written to its end ('{path}'). Open the case in "
+                    "Slicer and apply the result again."
+                ).format(case=case, path=path)
+            )
+        return cls(read_labels(path, geometry), names, Provenance.read(beside, geometry), Origin.from_facts(facts))
+
+    def writing(self, cohort: Cohort, case: str) -> Iterator[float]:
+        """Write it step by step: yields the share written of each of two files. Raises BusyError, FileWriteError."""
+        geometry, pair = cohort.geometry(case), {_PAIR: uuid.uuid4().hex}
+        facts = {**self.origin.facts(), **names_as_facts(self.names), **pair}
+        sources = {**names_as_facts(self.provenance.names), **pair}
+        with cohort.locked(f"saving the applied segmentation of case '{case}'"):
+            yield from written_in_slabs(
+                cohort.applied_sources_path(case), self.provenance.sources, geometry, compress=True, facts=sources
+            )
+            yield from written_in_slabs(cohort.applied_path(case), self.labels, geometry, compress=True, facts=facts)
+
+    def with_drawn(self, annotation: SparseAnnotation) -> AppliedSegmentation:
+        """As it is with what has been drawn and corrected since; slices that are no longer drawn count as painted.
+
+        `annotation`: of the case, with the label values of the cohort.
+        """
+        labels = self.labels.copy()
+        labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
+        annotation.restore_drawn(labels)
+        provenance = Provenance.of(annotation)
+        for value, name in self.provenance.names.items():
+            is_person = value in (DRAWN, CORRECTED)
+            mask = (self.provenance.sources == value) & (labels > 0)
+            provenance.enter(PAINTED_NAME if is_person else name, mask)
+        return AppliedSegmentation(labels, self.names, provenance, self.origin)
+
+    def finding_results(self) -> Generator[None, None, tuple[np.ndarray, dict[int, str]]]:
+        """The part of it that comes from results, in pieces.
+
+        Returns:
+            Labels, (K, J, I), 0 for what does not come from a result; and what each label value comes from. A structure
+            comes from one result, unless another program has written the files: then from that with most voxels.
+        """
+        sources, highest = self.provenance.sources, 0
+        counts = np.zeros((1, _SOURCES), dtype=np.int64)
+        for slab in slabs(self.labels.shape, 8):
+            labels = self.labels[slab].astype(np.int64)
+            highest = max(highest, int(labels.max(initial=0)))
+            found = np.bincount((labels * _SOURCES + sources[slab]).ravel(), minlength=(highest + 1) * _SOURCES)
+            counts = np.pad(counts, ((0, highest + 1 - len(counts)), (0, 0))) + found.reshape(-1, _SOURCES)
+            yield
+        counts[0] = 0
+        counts[:, :FIRST_RESULT] = 0
+        best = np.where(counts.any(axis=1), counts.argmax(axis=1), NOT_LABELED).astype(np.uint8)
+        results = np.zeros_like(self.labels)
+        for slab in slabs(self.labels.shape, self.labels.itemsize):
+            wanted = best[self.labels[slab]]
+            np.copyto(results[slab], self.labels[slab], where=(wanted == sources[slab]) & (wanted != NOT_LABELED))
+            yield
+        names = self.provenance.names
+        return results, {value: names[int(source)] for value, source in enumerate(best) if source != NOT_LABELED}
