@@ -30,7 +30,11 @@ def add_evaluate(commands) -> None:
         "compare results with reference labels: Dice over all voxels (dice) and over undrawn ones only (undrawn_dice)",
         show_evaluations,
     )
-    command.add_argument("--run", help="compare the predictions of this run; without it, the fills")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--run", help="compare the predictions of this run; without it, the fills")
+    what.add_argument(
+        "--applied", action="store_true", help="compare what was applied in Slicer, with what has been drawn since"
+    )
     described = " ".join(f"{name}: {text}" for name, text in MEASURES.items())
     command.add_argument("--measures", nargs="+", choices=MEASURES, default=(), help=f"show more measures. {described}")
     command.add_argument(

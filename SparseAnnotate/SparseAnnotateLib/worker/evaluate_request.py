@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels, metrics
+from ..core.applied_segmentation import AppliedSegmentation
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
@@ -22,6 +25,7 @@ class EvaluateRequest:
     """Compare with the reference labels: the predictions of `run`, or the fill when no run is named.
 
     Attributes:
+        applied: compare what was applied in Slicer, with what has been drawn since.
         batched_iou: also compute the IoU of each structure over all these cases together.
         tolerance: in mm; also compute the normalized surface Dice at it.
         csv: write the figures to this file, a row for each case and structure; see `write_figures`.
@@ -34,6 +38,7 @@ class EvaluateRequest:
     batched_iou: bool = False
     tolerance: float | None = None
     csv: str | None = None
+    applied: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
         raise BadInputError(
             _("The tolerance is a distance of 0 mm or more, not {value:g}.").format(value=request.tolerance)
         )
+    if request.run and request.applied:
+        raise BadInputError(_("Compare either the predictions of a run or what was applied, not both."))
     cohort = Cohort.open(request.cohort, request.state)
     cases = _cases(cohort, request)
     run = (
@@ -106,8 +113,10 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     results, changes = [], {}
     for number, name in enumerate(cases):
         watch.step(number / len(cases), _("measuring '{case}'").format(case=name))
-        path, annotation = _path_of(cohort, request.run, name), cohort.annotation(name)
+        path, annotation = _path_of(cohort, request, name), cohort.annotation(name)
         made = Origin.from_facts(read_facts(path))
+        if request.applied:
+            made = made.without_annotation()
         now = replace(cohort.origin(name, annotation), run=run.run, run_content=run.run_content)
         change = made.changes(now)
         if change:
@@ -116,12 +125,15 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             # Figures of an old result refer to the slices that were drawn when it was made.
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
-        figures = _evaluation(cohort, name, path, annotation, change, notes, request.tolerance)
+        labels = _applied(cohort, name, annotation) if request.applied else read_labels(path, annotation.geometry)
+        figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
         results.append(replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS))
     if request.batched_iou:
         _add_batched_iou(results)
     if changes:
-        if request.run:
+        if request.applied:
+            what, remedy = _("applied segmentation"), _("Open the case in Slicer and apply a result again.")
+        elif request.run:
             what = _("prediction")
             remedy = _("Predict again (or import the predictions again), or name only cases that are up to date.")
         else:
@@ -135,13 +147,13 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
 def _evaluation(
     cohort: Cohort,
     name: str,
-    path: Path,
+    result: np.ndarray,
     annotation: SparseAnnotation,
     stale: str,
     notes: list[str],
     tolerance: float | None,
 ) -> Evaluation:
-    result, reference = read_labels(path, annotation.geometry), cohort.reference(name)
+    reference = cohort.reference(name)
     # Where a slice does not decide all structures the result is not what was drawn.
     drawn = annotation.decided_mask(annotation.label_values())
     figures = compare_labels(
@@ -175,24 +187,40 @@ def _add_batched_iou(results: Sequence[Evaluation]) -> None:
         figures["batched_iou"] = metrics.batched_iou(counts[figures["label"]])
 
 
-def _path_of(cohort: Cohort, run: str | None, name: str) -> Path:
-    return cohort.prediction_path(run, name) if run else cohort.fill_path(name)
+def _path_of(cohort: Cohort, request: EvaluateRequest, name: str) -> Path:
+    if request.applied:
+        return cohort.applied_path(name)
+    return cohort.prediction_path(request.run, name) if request.run else cohort.fill_path(name)
+
+
+def _applied(cohort: Cohort, name: str, annotation: SparseAnnotation) -> np.ndarray:
+    """(K, J, I) labels: what was applied to a case, with what has been drawn since."""
+    applied = AppliedSegmentation.read(cohort, name)
+    if applied is None:
+        raise BadInputError(_("The applied segmentation of case '{case}' was removed.").format(case=name))
+    return applied.with_drawn(annotation).labels
 
 
 def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
     """The cases to measure; logs which are left out. Raises BadInputError when a requested one cannot be measured."""
     no_result = _("no prediction of the run '{run}'").format(run=request.run) if request.run else _("no fill")
+    if request.applied:
+        no_result = _("nothing applied")
     no_reference = _("no reference labels")
     missing: dict[str, list[str]] = {no_result: [], no_reference: []}
     chosen = []
     for case in cohort.select(request.cases):
-        if not _path_of(cohort, request.run, case.name).is_file():
+        if not _path_of(cohort, request, case.name).is_file():
             missing[no_result].append(case.name)
         elif not cohort.has_reference(case.name):
             missing[no_reference].append(case.name)
         else:
             chosen.append(case.name)
     if not chosen:
+        if request.applied:
+            raise BadInputError(
+                _("Nothing was applied in Slicer to a case with reference labels. Apply a result to such a case first.")
+            )
         if request.run:
             raise BadInputError(
                 _(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, SliceState, SparseAnnotateError, Watch
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import written_atomically
-from ..core.evaluation import compare_labels
 from ..core.images import read_facts, read_labels
 from ..core.messages import _
 from ..core.origin import Origin
@@ -188,8 +188,14 @@ def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState
     state = replace(state, sources=provenance.counts())
     if case.reference is None:
         return state
+    return _measured(cohort, case, state, run=run)
+
+
+def _measured(cohort: Cohort, case: Case, state: ResultState, **what: Any) -> ResultState:
+    """The state of a result with its Dice against the reference."""
+    request = EvaluateRequest(str(cohort.folder), state=str(cohort.state_folder), cases=(case.name,), **what)
     try:
-        (figures,) = evaluate(EvaluateRequest(str(cohort.folder), run, str(cohort.state_folder), (case.name,)), Watch())
+        (figures,) = evaluate(request, Watch())
     except OutOfDateError:  # it became so in this moment
         return state
     return replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
@@ -207,10 +213,7 @@ def _applied(cohort: Cohort, case: Case, applied: AppliedSegmentation) -> Result
     state = ResultState(APPLIED, sources=whole.provenance.counts())
     if case.reference is None:
         return state
-    drawn = annotation.supervised_mask()
-    compared = whole.labels, cohort.reference(case.name), annotation.geometry
-    figures = compare_labels(case.name, *compared, drawn=drawn)
-    return replace(state, dice=figures.dice, undrawn_dice=figures.undrawn_dice)
+    return _measured(cohort, case, state, applied=True)
 
 
 def _with_problem(report: CohortReport, name: str, error: SparseAnnotateError) -> CohortReport:

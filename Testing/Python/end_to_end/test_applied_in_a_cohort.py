@@ -10,6 +10,7 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
+from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import (
     BadInputError,
     Cohort,
@@ -207,6 +208,19 @@ def test_the_report_counts_its_sources_and_measures_it(logic, cohort, applied):
     assert all(state.made_by != APPLIED for state in found.cases[1].results)
     assert "applied in Slicer" in page(found, {})
     assert case_picture(cohort, replace(found.cases[0], ledger=Ledger()))
+
+
+def test_it_is_compared_with_the_reference_on_the_command_line(logic, cohort, applied, capsys):
+    assert main(["evaluate", str(cohort.folder), "--applied", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    labels = shown(logic, applied)
+    shell = 2 * ((labels == 1) & (LABELS == 1)).sum() / ((labels == 1).sum() + (LABELS == 1).sum())
+    assert {figures["name"]: figures["dice"] for figures in row["labels"]}["shell"] == pytest.approx(shell)
+    assert main(["evaluate", str(cohort.folder), "--applied", "--cases", "b"]) == 1
+    assert "Nothing was applied in Slicer" in capsys.readouterr().err
+    write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+    assert main(["evaluate", str(cohort.folder), "--applied"]) == 1
+    assert "applied segmentation of case 'a' is out of date: the image has been replaced" in capsys.readouterr().err
 
 
 def test_corrections_are_in_it(logic, cohort, applied):
