@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core import Watch
 from ..core.channels import parsed_channels
+from ..core.modalities import parsed_modalities
 from ..worker.create_request import parsed_labels
 from .dicom_command import dicom_options
 from .shared_options import cohort_command, request_of_options
@@ -66,6 +67,15 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         "all of them, in this order",
     )
     command.add_argument(
+        "--modality",
+        nargs="+",
+        default=[],
+        dest="modalities",
+        metavar="MODALITY",
+        help="what the images are, as DICOM says it: CT, MR, PT ...; with several --channels as NAME=MODALITY. CT is "
+        "in Hounsfield units, so all cases are scaled alike (default: CT for a channel called CT; as DICOM files say)",
+    )
+    command.add_argument(
         "--resample",
         action="store_true",
         help="with --channels: resample a channel that lies on another grid to that of the first, into a new file",
@@ -96,5 +106,7 @@ def add_draw(commands) -> None:
 
 
 def _create(options: argparse.Namespace, watch: Watch) -> Any:
-    given = {"labels": parsed_labels(options.labels), "channels": parsed_channels(options.channels)}
-    return request_of_options(options, watch, **given)
+    channels = parsed_channels(options.channels)
+    modalities = parsed_modalities(options.modalities, tuple(channels))
+    labels = parsed_labels(options.labels)
+    return request_of_options(options, watch, labels=labels, channels=channels, modalities=modalities)

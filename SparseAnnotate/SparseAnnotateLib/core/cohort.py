@@ -60,6 +60,7 @@ from .image_fingerprint import image_fingerprint, joined_fingerprint
 from .images import channel_count, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .messages import _, counted, listed
+from .modalities import CT, check_modalities, modalities_by_name
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -110,8 +111,11 @@ class Cohort(CohortLayout):
         labels: dict[int, str] | None = None,
         cases: Sequence[Case] = (),
         channels: Sequence[str] = (),
+        modalities: Mapping[str, str] | None = None,
     ) -> Cohort:
         """Make a cohort, with or without cases; `channels` are names, for cases of several images on one grid.
+
+        `modalities`: of the channels, by name, '' for images without; by default CT for a channel that is called CT.
 
         Raises CohortError when the folder already is one, BadInputError when labels or names cannot be used.
         """
@@ -124,7 +128,9 @@ class Cohort(CohortLayout):
         for case in cases:
             check_name(case.name)
         channels = check_channels(channels)
-        cohort = cls(folder, folder, CohortFile(name, dict(labels or {}), tuple(cases), channels=channels))
+        kinds = {**modalities_by_name(channels), **check_modalities(modalities or {}, channels)}
+        file = CohortFile(name, dict(labels or {}), tuple(cases), channels=channels, modalities=kinds)
+        cohort = cls(folder, folder, file)
         write_json(folder / COHORT_FILE, cohort.file)
         return cohort
 
@@ -147,6 +153,15 @@ class Cohort(CohortLayout):
     def channels(self) -> tuple[str, ...]:
         """Names of the channels; none where each case has a single image without a channel's name."""
         return self.file.channels
+
+    @property
+    def modalities(self) -> dict[str, str]:
+        """Channel to modality, as far as known, such as 'CT'; '' stands for images without a channel's name."""
+        return dict(self.file.modalities)
+
+    def is_ct(self, channel: str = "") -> bool:
+        """Whether the images of a channel, or of the first one, are in Hounsfield units."""
+        return self.file.modalities.get(channel or (self.channels or ("",))[0]) == CT
 
     def has_case(self, name: str) -> bool:
         return normal_name(name) in self._cases
@@ -282,9 +297,31 @@ class Cohort(CohortLayout):
         if not self._takes_channels(channels):
             # As another process may have left the file.
             with self.locked("naming the channels"):
-                self._update_file(lambda file: file if file.cases else replace(file, channels=channels))
+                self._update_file(lambda file: file if file.cases else _with_channels(file, channels))
         if not self._takes_channels(channels):
             require_same_channels(self.file, channels)
+
+    def use_modalities(self, modalities: Mapping[str, str]) -> None:
+        """Set the modalities of channels, by name; '' as the modality: none is known. Runs keep what they were
+        trained with.
+
+        Raises BadInputError when there is no such channel.
+        """
+        known = {**self.modalities, **modalities}
+        wanted = check_modalities({name: kind for name, kind in known.items() if kind}, self.channels)
+        if wanted != self.modalities:
+            with self.locked("setting the modalities"):
+                self._update_file(lambda file: replace(file, modalities=wanted))
+
+    def note_modalities(self, name: str, modalities: Mapping[str, str]) -> None:
+        """Note what the images of a case are before it is added: channel to modality, '' when it is not known.
+
+        A channel counts as CT only while all its cases are known to be CT.
+        """
+        is_first = all(case.name == normal_name(name) for case in self.cases)
+        known = self.modalities
+        found = dict(modalities) if is_first else {c: "" for c, m in modalities.items() if known.get(c, m) != m}
+        self.use_modalities({channel: m for channel, m in found.items() if known.get(channel, "") != m})
 
     def _takes_channels(self, channels: Sequence[str]) -> bool:
         known = self.file.channels
@@ -646,6 +683,11 @@ class Cohort(CohortLayout):
             raise BadInputError(
                 _("{what} cannot be used. {problem}").format(what=what, problem=error.message)
             ) from error
+
+
+def _with_channels(file: CohortFile, channels: tuple[str, ...]) -> CohortFile:
+    known = {name: kind for name, kind in file.modalities.items() if name in (channels or ("",))}
+    return replace(file, channels=channels, modalities={**modalities_by_name(channels), **known})
 
 
 def _new_value(name: str, taken: Mapping[str, int]) -> int:

@@ -110,7 +110,7 @@ def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[D
         return list(found)
     chosen = []
     for text in wanted:
-        fitting = [s for s in found if text == s.uid or text.casefold().strip() == s.description.casefold().strip()]
+        fitting = [s for s in found if is_named(s, text)]
         if not fitting:
             known = [s.title for s in found if not s.left_out]
             raise BadInputError(
@@ -121,6 +121,11 @@ def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[D
             )
         chosen += fitting
     return [one for one in found if one in chosen]
+
+
+def is_named(series: DicomSeries, text: str) -> bool:
+    """Whether a text is the UID or the description of a series; upper and lower case do not count in descriptions."""
+    return text == series.uid or text.casefold().strip() == series.description.casefold().strip()
 
 
 def _series(headers: Sequence[DicomHeader]) -> DicomSeries:

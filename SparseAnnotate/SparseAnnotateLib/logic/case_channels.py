@@ -57,6 +57,25 @@ class CaseChannels:
         """The volume of which this one is a further channel; None if it is not one."""
         return scene.case_of_channel(volume_node)
 
+    def modality(self, volume_node) -> str:
+        """What a volume is, such as CT; of an opened case, as its cohort folder says. '' when it is not known."""
+        opened = scene.opened_case(volume_node)
+        if opened is not None and self._session.has_cohort:
+            return self._session.cohort().modalities.get(self._channel_of(volume_node), "")
+        return scene.modality_of(volume_node)
+
+    def set_modality(self, volume_node, modality: str) -> None:
+        """See `ConsoleLogic.setModality`."""
+        scene.store_modality(volume_node, modality)
+        cohort = self._session.cohort() if self._session.has_cohort else None
+        if cohort is not None and cohort.cases:
+            cohort.use_modalities({self._channel_of(volume_node): scene.modality_of(volume_node)})
+
+    def _channel_of(self, volume_node) -> str:
+        """The name of the channel that a volume is; '' where it is a case by itself."""
+        of_case = self.of(scene.case_of_channel(volume_node) or volume_node)
+        return next((name for name, node in of_case.items() if node is volume_node), "")
+
     def why_fixed(self, volume_node) -> str | None:
         """Why the channels of a volume cannot be changed; None if they can."""
         if scene.opened_case(volume_node) is None:

@@ -345,6 +345,20 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         return self._channels.set(volumeNode, channels, names)
 
+    def setModality(self, volumeNode, modality: str) -> None:
+        """Say what a volume is, as DICOM abbreviates it: CT, MR, PT ...
+
+        CT is in Hounsfield units, so all cases of the cohort folder are scaled alike. A channel counts as CT while all
+        its volumes are known to be CT: of volumes from DICOM that is known already. If the cohort folder has cases,
+        this is said of the same channel of all of them. Runs keep the scale that they were trained with. With "" it
+        is as DICOM says.
+        """
+        self._channels.set_modality(volumeNode, modality)
+
+    def modality(self, volumeNode) -> str:
+        """What a volume is, such as CT; "" when that is not known."""
+        return self._channels.modality(volumeNode)
+
     def channels(self, volumeNode) -> dict[str, Any]:
         """The volumes of a case's channels by name, the one that is drawn in first; none without channels."""
         return self._channels.of(volumeNode)

@@ -55,6 +55,7 @@ from .layer_writing import comparing_labels, making_voxels
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
+from .modality import modality_of, store_modality
 from .new_segmentations import making_layer, new_segmentation, segmentation_of_layer
 from .node_names import watch_names
 from .node_stamps import voxel_stamp
@@ -208,6 +209,7 @@ __all__ = [
     "mark_slice",
     "marked_slice_count",
     "missing_channels_of",
+    "modality_of",
     "names_to_add",
     "new_confidence",
     "new_figures_table",
@@ -258,6 +260,7 @@ __all__ = [
     "store_applied",
     "store_corrections",
     "store_ledger",
+    "store_modality",
     "store_origin",
     "store_report",
     "stored_ledger",

@@ -276,3 +276,28 @@ def test_the_scene_keeps_channels(mrml, logic, volumes, tmp_path):
     mrml.mrmlScene.Connect()
     again = mrml.mrmlScene.GetFirstNodeByName("noise")
     assert {name: node.GetName() for name, node in logic.channels(again).items()} == {"T1": "noise", "FLAIR": "shown"}
+
+
+def test_a_volume_from_dicom_is_known_to_be_ct_and_others_are_said_to_be(mrml, logic, volumes, tmp_path):
+    volume, other = volumes
+    assert logic.modality(volume) == ""
+    tree = mrml.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(mrml.mrmlScene)
+    tree.SetItemAttribute(tree.CreateItem(tree.GetSceneItemID(), volume), "DICOM.Modality", "CT")
+    assert logic.modality(volume) == "CT"
+    logic.setChannels(volume, {"venous": volume, "other": other})
+    logic.setModality(other, "mr")
+    with pytest.raises(BadInputError, match="'c t' is not a modality"):
+        logic.setModality(volume, "c t")
+    logic.exportNnunet([volume], tmp_path / "Dataset501_Balls")
+    assert logic.cohort().modalities == {"venous": "CT", "other": "MR"}
+    assert '"CT"' in (tmp_path / "Dataset501_Balls/dataset.json").read_text()
+    # A case of which that is not known: now each image is scaled by itself.
+    plain = mrml.util.addVolumeFromArray(NOISE + 1, MATRIX, "plain")
+    logic.setChannels(plain, {"venous": plain, "other": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")})
+    logic.exportNnunet([plain, volume], tmp_path / "Dataset502_Balls")
+    assert logic.cohort().modalities == {}
+    # Said of one volume, it is said of the channel.
+    logic.setModality(plain, "CT")
+    assert logic.cohort().modalities == {"venous": "CT"}
+    logic.setModality(volume, "")
+    assert logic.modality(volume) == "CT"  # as DICOM says
