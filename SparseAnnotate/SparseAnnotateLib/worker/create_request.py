@@ -46,6 +46,8 @@ class CreateRequest:
             for a channel that is called CT, and for DICOM series what they say.
         resample: resample a further channel that lies on another grid to the first one's, which makes a new file.
         series: UIDs or descriptions of the DICOM series to take; by default all that are volumes.
+        time_point: which one to take of DICOM series that have several, from 1; 0: these cannot be used. Each of them
+            can be a case.
         skip_unusable: take the other DICOM series when some cannot be used.
         keep_source_paths: keep the paths of DICOM files in the cohort; they often name the patient.
     """
@@ -61,6 +63,7 @@ class CreateRequest:
     modalities: dict[str, str] = field(default_factory=dict)
     resample: bool = False
     series: tuple[str, ...] = ()
+    time_point: int = 0
     skip_unusable: bool = False
     keep_source_paths: bool = False
 
@@ -74,6 +77,8 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
     """
     if holds_dicom(request.images, bool(request.series)):
         return create_from_dicom(request, watch, _create)
+    if request.time_point:
+        raise BadInputError(_("Only DICOM series have time points to choose from. Leave out '--time-point'."))
     if request.name_from == "patient":
         raise BadInputError(_("Only DICOM files have a patient ID that cases could be named after."))
     from_folders = request.name_from == "parent"

@@ -90,12 +90,12 @@ def create_from_dicom(
     by_series = {} if known is None else cases_by_series(known)
     names = names_of_cases(request, series, known, by_series)
     labels = request.labels if known is None else merged_labels(known.file, request.labels)
-    fresh = [(name, one) for name, one in zip(names, series, strict=True) if one.uid not in by_series]
-    of_first = {case.first.uid: case for case in cases}
+    fresh = [(name, one) for name, one in zip(names, series, strict=True) if one.key not in by_series]
+    of_first = {case.first.key: case for case in cases}
     if known is not None:
         require_same_channels(known.file, names_of_channels)
         _require_known_channels(known, cases, by_series)
-    modalities = {**modalities_of([of_first[one.uid] for _name, one in fresh], names_of_channels), **request.modalities}
+    modalities = {**modalities_of([of_first[one.key] for _name, one in fresh], names_of_channels), **request.modalities}
     if known is not None:
         # Of a cohort from an earlier version the modalities are not known, and stay so.
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
@@ -118,7 +118,7 @@ def create_from_dicom(
             write_source(folder, name, DicomSource.of(one, folder if request.keep_source_paths else None))
             write_image(path, voxels, geometry)
             images[name] = str(path)
-            further[name] = _write_channels(of_first[one.uid], folder, name, geometry, part, made)
+            further[name] = _write_channels(of_first[one.key], folder, name, geometry, part, made)
             written += references.write(one, folder, name, made)
         plain = replace(request, name_from="file", series=(), import_mode="link")
         if written:
@@ -144,7 +144,7 @@ def create_from_dicom(
 def _require_known_channels(known: Cohort, cases: Sequence[DicomCase], by_series: Mapping[str, str]) -> None:
     """Raise CohortError when a case of the cohort lacks a channel that its study has here."""
     for case in cases:
-        name = by_series.get(case.first.uid)
+        name = by_series.get(case.first.key)
         lacking = [c for c in case.further if name is not None and c not in known.channel_paths(name)]
         if lacking:
             raise CohortError(

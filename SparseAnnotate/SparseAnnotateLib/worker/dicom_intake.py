@@ -34,6 +34,10 @@ def expanded(given: Sequence[str]) -> list[str]:
 
 def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
+    if request.time_point < 0:
+        raise BadInputError(
+            _("Time points are numbered from 1 on, so {number} is none.").format(number=request.time_point)
+        )
     paths: list[str] = []
     others = 0
     for path in expanded(request.images):
@@ -54,7 +58,7 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
             counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
         )
     uids = {path: series_of_damaged(path) for path in damages}
-    found_series = [_without_damages(one, uids) for one in series_of(headers)]
+    found_series = [_without_damages(one, uids) for one in series_of(headers, request.time_point)]
     chosen = chosen_series(found_series, request.series or tuple(filter(None, request.channels.values())))
     good = [one for one in chosen if one.geometry is not None]
     problems = [one for one in chosen if one.problem]
@@ -77,6 +81,12 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         raise BadInputError(_problem_sentence(problems, bool(good)))
     for one in problems:
         _LOG.warning(f"Skipped: {one.title}: {one.problem or one.left_out}")
+    if request.time_point > 1 and not any(one.time_point for one in good):
+        raise BadInputError(
+            _("None of the series has several time points, so there is no time point {number}.").format(
+                number=request.time_point
+            )
+        )
     return good
 
 
