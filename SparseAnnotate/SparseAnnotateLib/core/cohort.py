@@ -301,6 +301,77 @@ class Cohort(CohortLayout):
         if not self._takes_channels(channels):
             require_same_channels(self.file, channels)
 
+    def channels_with(self, channel: str, first_channel: str = "") -> tuple[str, ...]:
+        """The channels of the cohort and another one, last, if it is not there yet.
+
+        Args:
+            first_channel: the name of the first channel, where the images have none yet.
+
+        Raises BadInputError when a name cannot be used or is missing, CohortError when cases are 4D files.
+        """
+        known = self.channels
+        if not known and not first_channel:
+            raise BadInputError(
+                _(
+                    "The images of the cohort '{cohort}' are no channels with a name yet. Give them one with "
+                    "'--first-channel', for example FLAIR."
+                ).format(cohort=self.name)
+            )
+        wanted = check_channels([first_channel] if first_channel else [])
+        if known and wanted and wanted != known[:1]:
+            raise BadInputError(
+                _("The first channel of the cohort '{cohort}' is '{known}', not '{given}'.").format(
+                    cohort=self.name, known=known[0], given=wanted[0]
+                )
+            )
+        known = known or wanted
+        (name,) = check_channels([channel])
+        if name == known[0]:
+            raise BadInputError(
+                _("'{name}' is the first channel of the cohort '{cohort}', which all cases have.").format(
+                    name=name, cohort=self.name
+                )
+            )
+        whole = next((case.name for case in self.cases if case.is_4d), None)
+        if whole is not None:
+            raise CohortError(
+                _(
+                    "The image of case '{case}' is one file with all channels (4D), so none can be added. Make a new "
+                    "cohort, with a file for each channel."
+                ).format(case=whole)
+            )
+        return known if name in known else check_channels([*known, name])
+
+    def add_channel(
+        self, channel: str, images: Mapping[str, str | Path], first_channel: str = "", modality: str = ""
+    ) -> None:
+        """Add a channel to cases, whose drawn slices stay as they are: case to image, on the grid of its first channel.
+
+        Other cases lack it. Args and raises: as `channels_with`; BadInputError for an image on another grid.
+        """
+        images = {name: path_in(self.folder, str(path)) for name, path in images.items()}
+        for name, path in images.items():
+            require_grid_of_channel(path, self.geometry(name))
+        with self.locked(f"adding the channel '{channel}'"):
+            self.file = read_cohort_file(self.folder)[0]
+            self._name_cases()
+            channels = self.channels_with(channel, first_channel)
+            stored = {self.case(name).name: stored_path(self.folder, path) for name, path in images.items()}
+            name = normal_name(channel.strip())
+            cases = tuple(
+                replace(c, further={**c.further, name: stored[c.name]}) if c.name in stored else c for c in self.cases
+            )
+            kinds = {known or channels[0]: kind for known, kind in self.modalities.items()}
+            if name not in self.channels:
+                kinds |= modalities_by_name([name])
+            kinds |= {name: modality} if modality else {}
+            was_unnamed = self.file.first_was_unnamed or not self.channels
+            self._update_file(
+                lambda file: replace(
+                    file, cases=cases, channels=channels, modalities=kinds, first_was_unnamed=was_unnamed
+                )
+            )
+
     def use_modalities(self, modalities: Mapping[str, str]) -> None:
         """Set the modalities of channels, by name; '' as the modality: none is known. Runs keep what they were
         trained with.

@@ -48,6 +48,8 @@ class CohortFile:
 
     Attributes:
         channels: names of the channels, if the cases have several images on one grid, or a single one with a name.
+        first_was_unnamed: the cases had a single image without a channel's name, now that of the first channel, so that
+            runs which know no channels see it.
         modalities: channel to modality, as far as known; '' for images without channels. See `modalities`.
     """
 
@@ -58,6 +60,7 @@ class CohortFile:
     version: Literal[1] = 1
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     modalities: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    first_was_unnamed: bool = field(default=False, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
 def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:

@@ -24,6 +24,7 @@ from ..core import (
 from ..core.messages import _
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
+from .add_channel_request import AddChannelRequest, add_channel
 from .answers import Answers
 from .compare_request import CompareRequest, compare
 from .correct_request import CorrectRequest, correct
@@ -237,6 +238,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "create": (CreateRequest, create),
     "add": (CreateRequest, add),
+    "add_channel": (AddChannelRequest, add_channel),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
     "picture": (PictureRequest, picture),

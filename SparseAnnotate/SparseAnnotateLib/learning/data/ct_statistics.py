@@ -14,7 +14,7 @@ from .image_channels import channels_mark
 
 _MOST_VALUES = 10_000  # of each case, so that large structures and thin slices do not count more
 _PERCENT = (0.5, 99.5)
-_AROUND = 200.0
+_NARROWEST, _LEAST_DEVIATION = 200.0, 10.0  # a few slices may show less than there is
 _VERSION = 1  # part of every name in the cache
 
 
@@ -55,14 +55,11 @@ def _values(cohort: Cohort, name: str, channel: str, annotation: SparseAnnotatio
 
 
 def _scale(values: np.ndarray) -> CtScale:
-    """The scale for Hounsfield units of structures, (n,) float32; a fixed one where there are none.
-
-    Where structures were drawn on a few slices only, they are darker or brighter elsewhere: the window is wider than
-    what was seen.
-    """
-    values = np.clip(values.astype(np.float64), *CT_WINDOW) if not len(values) else values.astype(np.float64)
+    """The scale for Hounsfield units of structures, (n,) float32; a fixed one where there are none."""
     if not len(values):
         low, high = CT_WINDOW
         return CtScale(low, high, 0.0, (high - low) / 4)
     low, high = (float(value) for value in np.percentile(values, _PERCENT))
-    return CtScale(low - _AROUND, high + _AROUND, float(values.mean()), max(float(values.std()), 1.0))
+    more = max(0.0, (_NARROWEST - (high - low)) / 2)
+    inside = np.clip(values.astype(np.float64), low, high)
+    return CtScale(low - more, high + more, float(inside.mean()), max(float(inside.std()), _LEAST_DEVIATION))
