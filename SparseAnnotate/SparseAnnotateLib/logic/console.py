@@ -30,7 +30,7 @@ from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
 from .cohort_export import CohortExport
 from .correcting import Correcting, CorrectionReport
-from .dicom_export import export_segmentation
+from .dicom_export import DicomExport
 from .environment import Environment
 from .exchange import Exchange
 from .fills import FillReport, Fills, report_of
@@ -73,6 +73,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._opened = OpenedCohort(self.session, self._export)
         self._applying.on_applied = self._opened.note_applied
         self._sources = SourcesOfVoxels(self.session)
+        self._dicom = DicomExport(self.session, self._sources)
         self._environment = Environment(self.session)
         self._channels = CaseChannels(self.session)
         self._exchange = Exchange(self.session, self._export)
@@ -89,6 +90,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             Measuring(self.session),
             self._environment,
             self._channels,
+            self._dicom,
         )
 
     # --- the cohort folder and the worker -------------------------------------------------------------------------
@@ -613,16 +615,25 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         return self._sources.write(volumeNode, Path(path))
 
-    def exportDicomSegmentation(self, segmentationNode, volumeNode, folder: str | Path) -> Path:
+    def exportDicomSegmentation(
+        self,
+        segmentationNode,
+        volumeNode,
+        folder: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Path | Job:
         """Write a segmentation of a volume that was loaded from DICOM as a DICOM SEG file, NAME.dcm; returns its path.
 
         It refers to the volume's series and copies patient and study from it. Voxels, places and overlaps are as they
         are. What the segments are is taken from Slicer's terminology; how they were made (manual, semiautomatic,
-        automatic) from where their voxels come from. Blocks Slicer while it writes.
+        automatic) from where their voxels come from. The worker writes it, so the window stays responsive.
 
         Raises BadInputError when the segmentation is a result that is out of date, or cannot refer to a series.
         """
-        return export_segmentation(segmentationNode, volumeNode, Path(folder), self._sources)
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._dicom.export(segmentationNode, volumeNode, folder, waiting, lambda found: Path(found.path))
 
     @staticmethod
     def readProvenance(volumeNode, path: str | Path) -> Provenance:

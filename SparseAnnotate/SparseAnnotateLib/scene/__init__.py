@@ -47,7 +47,7 @@ from .corrections_store import (
     put_corrections_text,
     store_corrections,
 )
-from .dicom_nodes import codes_of, colors_of, dicom_files_of, whole_masks
+from .dicom_nodes import codes_of, colors_of, dicom_files_of, reading_whole_masks, why_not_from_dicom
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .labels_in_pieces import collecting_labels
 from .last_applied import packing_applied, store_applied
@@ -230,6 +230,7 @@ __all__ = [
     "put_slice",
     "readable_worklist",
     "reading_annotation",
+    "reading_whole_masks",
     "record_start",
     "register_sample_data",
     "require_current",
@@ -280,8 +281,8 @@ __all__ = [
     "watch_names",
     "watch_segmentation",
     "watch_slice_views",
-    "whole_masks",
     "whole_slice",
+    "why_not_from_dicom",
     "with_unnamed",
     "worklist_item",
     "worklist_of",

@@ -54,6 +54,7 @@ from .report_request import ReportRequest, report
 from .run_sources import RunSources
 from .slice_request import SliceRequest, label_slice
 from .train_request import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
+from .write_segmentation_request import WriteSegmentationRequest, write_dicom_segmentation
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
@@ -257,6 +258,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "agreement": (AgreementRequest, agreement),
     "report": (ReportRequest, report),
     "export_dicom": (ExportDicomRequest, export_dicom),
+    "write_dicom_segmentation": (WriteSegmentationRequest, write_dicom_segmentation),
     "export_nnunet": (ExportNnunetRequest, export_nnunet),
     "import_nnunet": (ImportNnunetRequest, import_nnunet),
     "export_bundle": (ExportBundleRequest, export_bundle),
