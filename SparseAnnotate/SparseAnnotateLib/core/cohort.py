@@ -313,8 +313,8 @@ class Cohort(CohortLayout):
         if not known and not first_channel:
             raise BadInputError(
                 _(
-                    "The images of the cohort '{cohort}' are no channels with a name yet. Give them one with "
-                    "'--first-channel', for example FLAIR."
+                    "The images of the cohort '{cohort}' are no channels with a name yet. Give the first channel a "
+                    "name, for example FLAIR ('--first-channel')."
                 ).format(cohort=self.name)
             )
         wanted = check_channels([first_channel] if first_channel else [])
@@ -396,6 +396,8 @@ class Cohort(CohortLayout):
 
     def _takes_channels(self, channels: Sequence[str]) -> bool:
         known = self.file.channels
+        if not channels and self.file.first_was_unnamed:
+            return True
         return channels == known or (bool(channels) and channels[:1] == known[:1] and set(channels) <= set(known))
 
     def path_for_channel(self, name: str, channel: str) -> Path:

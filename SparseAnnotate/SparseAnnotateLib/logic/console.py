@@ -347,6 +347,24 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         return self._channels.set(volumeNode, channels, names)
 
+    def addChannels(
+        self,
+        volumeNode,
+        channels: dict[str, Any],
+        firstChannel: str = "",
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list[str] | Job:
+        """Add channels to a case, also to one of a cohort folder that has cases: name to volume; returns sentences.
+
+        Drawn slices stay as they are. If the images of the cohort have no names yet, `firstChannel` is that of the
+        image that is drawn on. The other cases of the folder lack the new channels; runs go on using those that they
+        have learned from. For a case that was opened from the folder, the images are written into it.
+        """
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._channels.add(volumeNode, channels, firstChannel, waiting)
+
     def setModality(self, volumeNode, modality: str) -> None:
         """Say what a volume is, as DICOM abbreviates it: CT, MR, PT ...
 

@@ -19,11 +19,13 @@ from .annotations import (
 )
 from .applied_case import exporting_applied, is_applied_to_write
 from .changed_labels import changed_part
-from .channel_references import channel_names, further_channels, missing_channels_of
+from .channel_references import channel_names, further_channels, missing_channels_of, store_channels
 from .channel_volumes import (
     case_of_channel,
     cases_of_channels,
     channel_images_of,
+    channels_on_grid,
+    image_on_grid,
     is_further_channel,
     set_channels,
 )
@@ -59,7 +61,7 @@ from .modality import modality_of, store_modality
 from .new_segmentations import making_layer, new_segmentation, segmentation_of_layer
 from .node_names import watch_names
 from .node_stamps import voxel_stamp
-from .opened_case import OpenedCase, opened_case, opened_volumes, unnamed_values
+from .opened_case import OpenedCase, note_added_channels, opened_case, opened_volumes, unnamed_values
 from .opening import OpenedNodes, opening_case, with_unnamed
 from .provenance import (
     computing_provenance,
@@ -155,6 +157,7 @@ __all__ = [
     "changed_part",
     "channel_images_of",
     "channel_names",
+    "channels_on_grid",
     "codes_of",
     "collecting_labels",
     "colors_of",
@@ -188,6 +191,7 @@ __all__ = [
     "hide_orphaned_overlays",
     "hide_provenance",
     "image_of",
+    "image_on_grid",
     "image_stamp",
     "in_order",
     "is_applied_to_write",
@@ -214,6 +218,7 @@ __all__ = [
     "new_confidence",
     "new_figures_table",
     "new_segmentation",
+    "note_added_channels",
     "note_corrections",
     "note_source",
     "opened_case",
@@ -259,6 +264,7 @@ __all__ = [
     "source_of_result",
     "start_masks",
     "store_applied",
+    "store_channels",
     "store_corrections",
     "store_ledger",
     "store_modality",
