@@ -115,20 +115,14 @@ class CaseChannels:
                 image = scene.image_on_grid(volume_node, node)
                 for _share in written_in_slabs(paths[name], image, cohort.geometry(opened.case)):
                     yield None
-        new = [name for name in given if cohort is not None and cohort.cases and name not in cohort.channels]
-        if new:
-            notes.append(
-                counted(
-                    len(new),
-                    _("The cases of the cohort folder have the further channel {names} now; others than this lack it."),
-                    _(
-                        "The cases of the cohort folder have the further channels {names} now; others than this lack them."
-                    ),
-                    names=", ".join(new),
-                )
-            )
-        for name in given if cohort is not None and cohort.cases else ():
-            cohort.add_channel(name, {opened.case: paths[name]} if opened is not None else {}, first)
+        if cohort is not None and cohort.cases:
+            new = [name for name in given if name not in cohort.channels]
+            for name in given:
+                cohort.add_channel(name, {opened.case: paths[name]} if opened is not None else {}, first)
+            if new:
+                one = _("The cohort folder has the further channel {names} now; its other cases lack it.")
+                many = _("The cohort folder has the further channels {names} now; its other cases lack them.")
+                notes.append(counted(len(new), one, many, names=", ".join(new)))
         scene.store_channels(volume_node, names, on_grid)
         if cohort is not None:
             scene.note_added_channels(volume_node, cohort)

@@ -312,7 +312,7 @@ def test_a_channel_is_added_to_a_case_of_the_cohort_folder(mrml, logic, volumes,
     with pytest.raises(BadInputError, match="are no channels with a name yet. Give the first channel a name"):
         logic.addChannels(volume, {"T1": other})
     (note,) = logic.addChannels(volume, {"T1": other}, firstChannel="FLAIR")
-    assert note == "The cases of the cohort folder have the further channel T1 now; others than this lack it."
+    assert note == "The cohort folder has the further channel T1 now; its other cases lack it."
     assert list(logic.channels(volume)) == ["FLAIR", "T1"]
     assert logic.cohort().channels == ("FLAIR", "T1")
     assert [item.index for item in logic.worklist([volume])] == list(range(2, 24, 5))

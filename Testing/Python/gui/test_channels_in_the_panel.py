@@ -233,7 +233,7 @@ def test_a_channel_is_added_to_a_cohort_folder_that_has_cases(two, tmp_path):
     use(two, ("FLAIR", ""), ("T1", "p1 T1"))
     assert two.message.startswith("'p1 FLAIR' has these channels now: FLAIR, T1.")
     assert "Fills and results of this case came from other channels: make them again." in two.message
-    assert "have the further channel T1 now; others than this lack it." in two.message
+    assert "The cohort folder has the further channel T1 now; its other cases lack it." in two.message
     assert Cohort.open(tmp_path / "plain").channels == ("FLAIR", "T1")
     assert two.logic.channels(two.flair) == {"FLAIR": two.flair, "T1": two.t1}
 
