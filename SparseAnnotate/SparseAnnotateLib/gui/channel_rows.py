@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from ..core import BadInputError
 from ..core.channels import MOST_CHANNELS
 from ..core.messages import joined
+from .channel_row import ChannelRow
 from .session import PanelSession
 from .words import in_users_language
 
@@ -23,7 +24,10 @@ class ChannelRows:
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(0, 2)
         layout.setColumnStretch(1, 3)
+        layout.setColumnStretch(2, 1)
         self.rows = [ChannelRow(layout, number) for number in range(MOST_CHANNELS)]
+        for row in self.rows:
+            row.box.connect("activated(int)", lambda _place: session.attempt(self._show_modalities, keep_message=True))
         self._count = self._kept = 0
         self._volume: Any = None
         self._state: tuple = ()
@@ -55,7 +59,12 @@ class ChannelRows:
             self._count = self._kept = 0
         for number, row in enumerate(self.rows):
             row.show(number < self._count)
+        self._show_modalities()
         self._enable(volume)
+
+    def _show_modalities(self) -> None:
+        for row in self.shown:
+            row.show_modality("" if row.node is None or row.is_removed else self._channels.modality(row.node))
 
     def _follow_scene(self, volume) -> None:
         fixed = self._channels.names_of_cohort()
@@ -166,6 +175,14 @@ class ChannelRows:
         found: list[tuple[str, Any]] = [(rows[0][0], volume)]
         found += self._checked([row for _name, row in rows[1:]])
         if len(found) == 1 and not rows[0][1].name.readOnly:
+            if not self._channels.names(volume) and self._set_modalities():
+                session.refresh()
+                session.say(
+                    _("'{volume}' is {modality} now.").format(
+                        volume=volume.GetName(), modality=self._channels.modality(volume) or _("of no known modality")
+                    )
+                )
+                return
             if not self._channels.names(volume):
                 raise BadInputError(_("Click 'Add channel' first, and choose its volume."))
             # The others are not seen in its place any more.
@@ -176,9 +193,19 @@ class ChannelRows:
                 _("Give the channel of '{volume}' a name, for example FLAIR.").format(volume=volume.GetName())
             )
         notes = self._channels.set_rows(volume, found)
+        self._set_modalities()
         self._state = ()
         session.refresh()
         session.say(in_users_language(joined(" ", [self._done(volume), *notes])))
+
+    def _set_modalities(self) -> bool:
+        """Say of the volumes what has been chosen; False when nothing was."""
+        chosen = [(row.node, row.modality) for row in self.shown if row.is_modality_chosen and row.node is not None]
+        for node, modality in chosen:
+            self._channels.set_modality(node, modality)
+        for row in self.shown:
+            row.forget_modality()
+        return bool(chosen)
 
     def _checked(self, rows: list[ChannelRow]) -> list[tuple[str, Any]]:
         """Names and volumes of rows; without those that have neither. Raises BadInputError for incomplete ones."""
@@ -228,6 +255,7 @@ class ChannelRows:
             )
 
         def done(notes: list[str]) -> None:
+            self._set_modalities()
             self._state = ()
             session.refresh()
             stale = _("Fills and results of this case came from other channels: make them again.")
@@ -245,80 +273,3 @@ class ChannelRows:
         if missing:
             text += " " + _("It lacks {names}.").format(names=", ".join(missing))
         return text
-
-
-class ChannelRow:
-    """A name and a volume.
-
-    Attributes:
-        name: a QLineEdit. box: a QComboBox with '(none)' and the volumes; nothing is selected before one is chosen.
-    """
-
-    def __init__(self, layout, number: int):
-        self.name, self.box = qt.QLineEdit(), qt.QComboBox()
-        layout.addWidget(self.name, number, 0)
-        layout.addWidget(self.box, number, 1)
-        self.name.placeholderText = _("name, e.g. FLAIR") if number == 0 else _("name, e.g. T1")
-        self.name.toolTip = _("Name of the channel. All cases that are used together need the same ones.")
-        # However long the names of volumes are, the column can be narrow.
-        for widget in (self.name, self.box):
-            widget.minimumWidth = 60
-            widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        self.box.placeholderText = _("choose a volume")
-        if number == 0:
-            self.box.toolTip = _("The volume that you draw on is always the first channel.")
-        else:
-            self.box.toolTip = _(
-                "The volume with this channel of the same patient. '(none)': this case has no such image. A row with "
-                "neither name nor volume is left out."
-            )
-        self._is_first = number == 0
-        self._nodes: list = []
-        self.show(False)
-
-    @property
-    def node(self):
-        """The volume; None for '(none)', and while nothing is chosen."""
-        index = self.box.currentIndex
-        return self._nodes[index] if 0 <= index < len(self._nodes) else None
-
-    @property
-    def is_chosen(self) -> bool:
-        """Whether a volume or '(none)' is chosen."""
-        return self.box.currentIndex >= 0
-
-    @property
-    def is_removed(self) -> bool:
-        """Whether the volume has been removed from the scene."""
-        return self.node is not None and self.node.GetScene() is None
-
-    def choose(self, node, is_chosen: bool) -> None:
-        """Choose a volume, or None for '(none)'; nothing unless `is_chosen`."""
-        self._fill([None] if node is None else [None, node], node, is_chosen)
-
-    def offer(self, nodes: list) -> None:
-        """Offer these volumes; the chosen one stays if it is in the scene."""
-        node, is_chosen = self.node, self.is_chosen and not self.is_removed
-        kept = [node] if node is not None and is_chosen and node not in nodes else []
-        self._fill([None, *nodes, *kept], node, is_chosen)
-
-    def offer_only(self, node) -> None:
-        """Show a volume that cannot be changed."""
-        self._fill([node], node, True)
-
-    def _fill(self, nodes: list, chosen, is_chosen: bool) -> None:
-        texts = [node.GetName() if node is not None else _("(none)") for node in nodes]
-        if texts != [self.box.itemText(place) for place in range(self.box.count)]:
-            self.box.clear()
-            self.box.addItems(texts)
-        self._nodes = nodes
-        self.box.setCurrentIndex(nodes.index(chosen) if is_chosen else -1)
-
-    def show(self, is_shown: bool) -> None:
-        """Show or hide the row."""
-        self.name.visible = self.box.visible = is_shown
-
-    def enable(self, session: PanelSession, why_not: str | None) -> None:
-        """Let the row be edited, or say why it cannot be."""
-        session.enable(self.name, why_not)
-        session.enable(self.box, why_not or (self.box.toolTip if self._is_first else None))

@@ -264,6 +264,32 @@ def test_a_channel_is_added_to_an_opened_case(two, tmp_path):
     assert not ui.useChannelsButton.enabled
 
 
+def test_the_modality_of_each_volume_is_chosen(two):
+    row = rows(two)[0]
+    texts = [row.kind.itemText(number) for number in range(row.kind.count)]
+    assert texts == ["?", "CT", "MR", "PT"]
+    assert row.kind.currentText == "?"
+    row.kind.setCurrentIndex(1)
+    two.panel.refresh()
+    assert row.kind.currentText == "CT", "what has been chosen stays"
+    two.ui.useChannelsButton.click()
+    two.idle()
+    assert two.message == "'p1 FLAIR' is CT now."
+    assert two.logic.modality(two.flair) == "CT"
+    two.ui.useChannelsButton.click()
+    assert two.message == "Click 'Add channel' first, and choose its volume."
+    fill_in(two, ("FLAIR", ""), ("T1", "p1 T1"))
+    rows(two)[0].kind.setCurrentIndex(0)
+    rows(two)[1].kind.setCurrentIndex(2)
+    two.ui.useChannelsButton.click()
+    two.idle()
+    assert [two.logic.modality(node) for node in (two.flair, two.t1)] == ["", "MR"]
+    choose(two, two.other)
+    assert rows(two)[0].kind.currentText == "?"
+    choose(two, two.flair)
+    assert [row.kind.currentText for row in rows(two)] == ["?", "MR"]
+
+
 def test_each_channel_can_be_seen_while_slices_are_drawn(two):
     ui = two.ui
     assert not ui.shownChannelFrame.isVisibleTo(ui.drawSection)

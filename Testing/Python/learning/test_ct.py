@@ -128,6 +128,9 @@ def test_images_that_are_no_ct_are_refused_with_their_values(ct_cohort):
     ct_cohort.add_case("scaled", scaled, GEOMETRY)
     with pytest.raises(BadInputError, match="image of case 'scaled' cannot be used. Its values lie between 5000"):
         normalised_image(ct_cohort, "scaled", "z_score", (), {"": CtScale(-160.0, 240.0, 40.0, 50.0)})
+    ct_cohort.add_case("parts", np.random.default_rng(0).random(SHAPE), GEOMETRY)
+    with pytest.raises(BadInputError, match="image of case 'parts' cannot be used. Its values lie between"):
+        normalised_image(ct_cohort, "parts", "z_score", (), {"": CtScale(-160.0, 240.0, 40.0, 50.0)})
     with pytest.raises(BadInputError, match="window 5 to 5"):
         CtScale(5.0, 5.0, 0.0, 1.0)
 

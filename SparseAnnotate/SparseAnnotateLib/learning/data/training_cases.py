@@ -30,6 +30,7 @@ from .image_facts import facts_path, keep_facts
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
+_AIR, _METAL, _NARROW = -1000.0, 4000.0, 20.0  # Hounsfield units: no CT lies beyond, or has a smaller range
 _VERSION = 2  # part of every name in the cache: images normalised by another version are not used
 
 
@@ -189,12 +190,13 @@ def normalise(image: np.ndarray, kind: str, ct: CtScale | None = None) -> np.nda
 def _in_ct_window(image: np.ndarray, ct: CtScale) -> np.ndarray:
     if image.min() == image.max():
         raise BadInputError(_("The image is uniform, so there is nothing to learn from."))
-    if image.max() <= ct.low or image.min() >= ct.high:
+    lowest, highest = float(image.min()), float(image.max())
+    if highest <= _AIR or lowest >= _METAL or highest / 2 - lowest / 2 < _NARROW / 2:
         raise BadInputError(
             _(
-                "Its values lie between {lowest:g} and {highest:g}, all of them outside of the CT window {low:g} to "
-                "{high:g}, so they are no Hounsfield units. Check the modality, or convert the image."
-            ).format(lowest=float(image.min()), highest=float(image.max()), low=ct.low, high=ct.high)
+                "Its values lie between {lowest:g} and {highest:g}, so they are no Hounsfield units. Check the modality, "
+                "or convert the image."
+            ).format(lowest=lowest, highest=highest)
         )
     return np.clip(ct.of(image), -_FLOAT16_LARGEST, _FLOAT16_LARGEST).astype(np.float16)
 
