@@ -194,8 +194,8 @@ def _in_ct_window(image: np.ndarray, ct: CtScale) -> np.ndarray:
     if highest <= _AIR or lowest >= _METAL or highest / 2 - lowest / 2 < _NARROW / 2:
         raise BadInputError(
             _(
-                "Its values lie between {lowest:g} and {highest:g}, so they are no Hounsfield units. Check the modality, "
-                "or convert the image."
+                "Its values lie between {lowest:g} and {highest:g}, so they are no Hounsfield units. Check the "
+                "modality, or convert the image."
             ).format(lowest=lowest, highest=highest)
         )
     return np.clip(ct.of(image), -_FLOAT16_LARGEST, _FLOAT16_LARGEST).astype(np.float16)
