@@ -10,13 +10,25 @@ import numpy as np
 from ..core.errors import BadInputError
 from ..core.messages import _
 
+LOWEST, HIGHEST = -1024.0, 3071.0  # of 12 bits, as scanners store them
+OUTSIDE = 0.1
+"""How much of a difference remains outside of the window."""
+
 
 @dataclass(frozen=True)
 class CtScale:
-    """Values are clipped to a window, then `mean` becomes 0 and `deviation` becomes 1.
+    """Outside of a window a tenth of the difference remains; then `mean` becomes 0 and `deviation` becomes 1.
+
+    Values are not clipped to the window: air and fat would be uniform, and what is labeled in uniform surroundings is
+    left out of predictions; see `clean_up`.
 
     Attributes:
         low, high: the window, in Hounsfield units. mean, deviation: of the drawn structures within it.
+
+    Example::
+
+        scale = CtScale(-160.0, 240.0, mean=40.0, deviation=50.0)
+        scale.of(np.array([40.0, 240.0, 1240.0]))  # 0, 4, 6
     """
 
     low: float
@@ -33,9 +45,18 @@ class CtScale:
                 )
             )
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """What values are clipped to: padding and metal are beyond."""
+        return min(self.low, LOWEST), max(self.high, HIGHEST)
+
     def of(self, image: np.ndarray) -> np.ndarray:
         """An image of any real dtype and shape, in Hounsfield units, as float32."""
-        clipped = np.clip(np.asarray(image, dtype=np.float32), np.float32(self.low), np.float32(self.high))
-        clipped -= np.float32(self.mean)
-        clipped /= np.float32(self.deviation)
-        return clipped
+        values = np.asarray(image, dtype=np.float32)
+        found: np.ndarray = np.clip(values, np.float32(self.low), np.float32(self.high))
+        found *= np.float32(1 - OUTSIDE)
+        lowest, highest = self.limits
+        found += np.float32(OUTSIDE) * np.clip(values, np.float32(lowest), np.float32(highest))
+        found -= np.float32(self.mean)
+        found /= np.float32(self.deviation)
+        return found

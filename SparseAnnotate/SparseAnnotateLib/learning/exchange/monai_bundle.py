@@ -16,7 +16,7 @@ from ...core.atomic_files import write_bytes
 from ...core.messages import _
 from ...core.strict_json import read_json, to_plain, write_json
 from ...runs.cards import RunCard
-from ...runs.ct_scale import CtScale
+from ...runs.ct_scale import OUTSIDE, CtScale
 from ...runs.plan import ModelPlan
 from ...runs.run_folder import RunFolder
 from ..networks.build import build_network, network_definition
@@ -179,7 +179,10 @@ def _normalisation(card: RunCard) -> dict[str, Any]:
     low, high, mean, deviation = (
         [getattr(scale, name) for scale in fixed] for name in ("low", "high", "mean", "deviation")
     )
-    scaled = f"(x.clamp({_each(low)}, {_each(high)}) - {_each(mean)}) / {_each(deviation)}"
+    lowest, highest = ([scale.limits[end] for scale in fixed] for end in (0, 1))
+    inside = f"{1 - OUTSIDE} * x.clamp({_each(low)}, {_each(high)})"
+    outside = f"{OUTSIDE} * x.clamp({_each(lowest)}, {_each(highest)})"
+    scaled = f"({inside} + {outside} - {_each(mean)}) / {_each(deviation)}"
     if not all(scales):
         arguments = {name: value for name, value in others.items() if name not in ("_target_", "keys")}
         other = f"monai.transforms.{others['_target_'].removesuffix('d')}(**{arguments!r})(x)"
