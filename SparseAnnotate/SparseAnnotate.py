@@ -40,7 +40,7 @@ BUDGETS = ["percent", "slices", "minutes"]
 PANEL_SCOPES = [scope.value for scope in Scope]
 PLAN_DIMENSIONS = ["3", "2"]
 PLAN_TARGETS = ["unknown", "clear", "subtle"]
-SHARE_FORMATS = ["dataset", "predictions", "bundle"]
+SHARE_FORMATS = ["dataset", "predictions", "bundle", "dicom"]
 
 if TYPE_CHECKING:
     from SparseAnnotateLib.gui.panel import Panel

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..core import Watch
+from ..core import BadInputError, Watch
 from ..core.channels import parsed_channels
+from ..core.messages import _
+from ..core.modalities import parsed_modalities
+from ..worker.add_channel_request import AddChannelRequest, add_channel
 from ..worker.create_request import parsed_labels
 from .dicom_command import dicom_options
-from .shared_options import cohort_command, request_of_options
+from .shared_options import cohort_command, of_options, request_of_options
 from .terminal_output import show_table
 
 
@@ -21,8 +24,22 @@ def add_create(commands) -> None:
 
 
 def add_add(commands) -> None:
-    command = cohort_command(commands, "add", "add image files to an existing cohort", show_table, _create)
+    text = "add image files to an existing cohort, as new cases, or as a channel of its cases"
+    command = cohort_command(commands, "add", text, show_table, _add)
     _scan_options(command)
+    command.add_argument(
+        "--channel",
+        default="",
+        metavar="NAME=ENDING",
+        help="add the images to cases that are there, as another channel: its name, and what the file names end with "
+        "after the name of the case, e.g. T1=_t1; or NAME alone, with the cases as --names. Drawn slices stay",
+    )
+    command.add_argument(
+        "--first-channel",
+        default="",
+        metavar="NAME",
+        help="with --channel, if the images of the cohort are no channels with names yet: what these are, e.g. FLAIR",
+    )
 
 
 def _scan_options(command: argparse.ArgumentParser) -> None:
@@ -66,6 +83,15 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         "all of them, in this order",
     )
     command.add_argument(
+        "--modality",
+        nargs="+",
+        default=[],
+        dest="modalities",
+        metavar="MODALITY",
+        help="what the images are, as DICOM says it: CT, MR, PT ...; with several --channels as NAME=MODALITY. CT is "
+        "in Hounsfield units, so all cases are scaled alike (default: CT for a channel called CT; as DICOM files say)",
+    )
+    command.add_argument(
         "--resample",
         action="store_true",
         help="with --channels: resample a channel that lies on another grid to that of the first, into a new file",
@@ -95,6 +121,30 @@ def add_draw(commands) -> None:
     cohort_command(commands, "draw", "copy the references to the recommended slices (for experiments)", show_table)
 
 
+def _add(options: argparse.Namespace, watch: Watch) -> Any:
+    if not options.channel:
+        if options.first_channel:
+            raise BadInputError(_("'--first-channel' is for '--channel'. Leave it out."))
+        return _create(options, watch)
+    given = {
+        "--labels": options.labels,
+        "--references": options.references,
+        "--channels": options.channels,
+        "--series": options.series,
+        "--time-point": options.time_point,
+        "--name-from": options.name_from != "file",
+    }
+    unused = next((option for option, value in given.items() if value), None)
+    if unused is not None:
+        raise BadInputError(_("'{option}' is not for '--channel'. Leave it out.").format(option=unused))
+    name = options.channel.partition("=")[0].strip()
+    found = parsed_modalities(options.modalities, (name,))
+    request = of_options(AddChannelRequest, options, modality=found.get(name, ""))
+    return add_channel(request, watch)
+
+
 def _create(options: argparse.Namespace, watch: Watch) -> Any:
-    given = {"labels": parsed_labels(options.labels), "channels": parsed_channels(options.channels)}
-    return request_of_options(options, watch, **given)
+    channels = parsed_channels(options.channels)
+    modalities = parsed_modalities(options.modalities, tuple(channels))
+    labels = parsed_labels(options.labels)
+    return request_of_options(options, watch, labels=labels, channels=channels, modalities=modalities)

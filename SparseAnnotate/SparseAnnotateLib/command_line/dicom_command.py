@@ -27,6 +27,14 @@ def dicom_options(command: argparse.ArgumentParser) -> None:
         help="DICOM series to take, by series instance UID or description (default: all that are volumes)",
     )
     command.add_argument(
+        "--time-point",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of DICOM series with several images at each place (time points, echoes, b-values), take the N-th, from "
+        "1; another one is another case",
+    )
+    command.add_argument(
         "--skip-unusable",
         action="store_true",
         help="take the other DICOM series when some cannot be used, for example because slices are missing",

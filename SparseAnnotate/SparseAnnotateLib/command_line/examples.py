@@ -8,7 +8,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sparse-annotate create livers patients --name-from parent",
         "sparse-annotate create livers dicom_export --series 'CT abdomen venous'",
     ),
-    "add": ("sparse-annotate add livers new/*.nii.gz",),
+    "add": (
+        "sparse-annotate add livers new/*.nii.gz",
+        "sparse-annotate add lesions t1_scans --channel T1=_t1 --first-channel FLAIR",
+    ),
     "plan": ("sparse-annotate plan livers --minutes 90", "sparse-annotate plan livers --slices 5 --per volume"),
     "recommend": (
         "sparse-annotate recommend livers --density 0.05",

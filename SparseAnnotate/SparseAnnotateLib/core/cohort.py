@@ -38,7 +38,8 @@ import numpy as np
 
 from .annotation import SparseAnnotation
 from .case_names import check_name, collision_key, normal_name
-from .channels import channel_folder, check_channels, on_grid_of_channels, require_grid_of_channel
+from .channels import check_channels, on_grid_of_channels, require_grid_of_channel
+from .cohort_channels import CohortChannels
 from .cohort_file import (
     COHORT_FILE,
     Case,
@@ -50,7 +51,6 @@ from .cohort_file import (
     require_same_channels,
     stored_path,
 )
-from .cohort_layout import CohortLayout
 from .corrections import Corrections, Stroke
 from .corrections_file import read_corrections, rename_structures, write_corrections, writing_corrections
 from .errors import BadInputError, CohortError
@@ -60,6 +60,7 @@ from .image_fingerprint import image_fingerprint, joined_fingerprint
 from .images import channel_count, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .messages import _, counted, listed
+from .modalities import check_modalities, modalities_by_name
 from .origin import Origin, run_fingerprint
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -70,7 +71,7 @@ _LOCK_SECONDS = 10.0
 _HIGHEST_LABEL = 65535
 
 
-class Cohort(CohortLayout):
+class Cohort(CohortChannels):
     """An open cohort folder. Use `Cohort.open` or `Cohort.create`.
 
     Example::
@@ -110,8 +111,11 @@ class Cohort(CohortLayout):
         labels: dict[int, str] | None = None,
         cases: Sequence[Case] = (),
         channels: Sequence[str] = (),
+        modalities: Mapping[str, str] | None = None,
     ) -> Cohort:
         """Make a cohort, with or without cases; `channels` are names, for cases of several images on one grid.
+
+        `modalities`: of the channels, by name, '' for images without; by default CT for a channel that is called CT.
 
         Raises CohortError when the folder already is one, BadInputError when labels or names cannot be used.
         """
@@ -124,7 +128,9 @@ class Cohort(CohortLayout):
         for case in cases:
             check_name(case.name)
         channels = check_channels(channels)
-        cohort = cls(folder, folder, CohortFile(name, dict(labels or {}), tuple(cases), channels=channels))
+        kinds = {**modalities_by_name(channels), **check_modalities(modalities or {}, channels)}
+        file = CohortFile(name, dict(labels or {}), tuple(cases), channels=channels, modalities=kinds)
+        cohort = cls(folder, folder, file)
         write_json(folder / COHORT_FILE, cohort.file)
         return cohort
 
@@ -142,11 +148,6 @@ class Cohort(CohortLayout):
     def labels(self) -> dict[int, str]:
         """Label value to name, without the background."""
         return {value: name for value, name in sorted(self.file.labels.items()) if value != 0}
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels; none where each case has a single image without a channel's name."""
-        return self.file.channels
 
     def has_case(self, name: str) -> bool:
         return normal_name(name) in self._cases
@@ -272,33 +273,6 @@ class Cohort(CohortLayout):
         with self.locked(f"adding case '{name}'"):
             self._update_file(with_case)
         return case
-
-    def use_channels(self, channels: Sequence[str]) -> None:
-        """Give a cohort without cases these channels, for a case that has them.
-
-        Raises CohortError when a cohort with cases has others. A case may lack some of them, but not the first.
-        """
-        channels = check_channels(channels)
-        if not self._takes_channels(channels):
-            # As another process may have left the file.
-            with self.locked("naming the channels"):
-                self._update_file(lambda file: file if file.cases else replace(file, channels=channels))
-        if not self._takes_channels(channels):
-            require_same_channels(self.file, channels)
-
-    def _takes_channels(self, channels: Sequence[str]) -> bool:
-        known = self.file.channels
-        return channels == known or (bool(channels) and channels[:1] == known[:1] and set(channels) <= set(known))
-
-    def path_for_channel(self, name: str, channel: str) -> Path:
-        """Where the image of a further channel of a case is written: not where that of another case lies."""
-        taken = {other.further.get(channel) for other in self.cases if other.name != name}
-        folder, stem = channel_folder(channel), self._stem(name)
-        stored = f"{folder}/{stem}.nrrd"
-        while stored in taken:
-            stem = f"2 {stem}"
-            stored = f"{folder}/{stem}.nrrd"
-        return self.folder / stored
 
     def add_cases(
         self, cases: Sequence[Case], labels: dict[int, str] | None = None, channels: Sequence[str] = ()

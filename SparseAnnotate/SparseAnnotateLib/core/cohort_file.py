@@ -17,6 +17,7 @@ from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
 from .images import channel_count
 from .messages import _
+from .modalities import check_modalities, modalities_by_name
 from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json
 
 COHORT_FILE = "cohort.json"
@@ -47,6 +48,9 @@ class CohortFile:
 
     Attributes:
         channels: names of the channels, if the cases have several images on one grid, or a single one with a name.
+        first_was_unnamed: the cases had a single image without a channel's name, now that of the first channel, so that
+            runs which know no channels see it.
+        modalities: channel to modality, as far as known; '' for images without channels. See `modalities`.
     """
 
     name: str
@@ -55,6 +59,8 @@ class CohortFile:
     format: Literal["SparseAnnotate cohort"] = "SparseAnnotate cohort"
     version: Literal[1] = 1
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    modalities: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    first_was_unnamed: bool = field(default=False, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
 def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
@@ -70,7 +76,8 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
     elif (folder / DATASET_FILE).is_file():
         name, labels, found, modalities = read_decathlon(folder)
         channels = _decathlon_channels(folder, modalities, [image for _name, image, _label in found])
-        file, state = CohortFile(name, labels, channels=channels), folder / "SparseAnnotate"
+        kinds = modalities_by_name(channels, modalities if channels or len(modalities) == 1 else ())
+        file, state = CohortFile(name, labels, channels=channels, modalities=kinds), folder / "SparseAnnotate"
         cases = _named_cases(found, len(channels) > 1)
     else:
         raise CohortError(
@@ -93,6 +100,7 @@ def _check_channels(path: Path, file: CohortFile) -> None:
     """Raise BadInputError when the channels in cohort.json contradict each other."""
     try:
         check_channels(file.channels)
+        check_modalities(file.modalities, file.channels)
         for case in file.cases:
             unknown = [name for name in case.further if name not in file.channels[1:]]
             if unknown:

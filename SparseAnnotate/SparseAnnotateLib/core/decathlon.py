@@ -20,7 +20,7 @@ def read_decathlon(
 ) -> tuple[str, dict[int, str], list[tuple[str, str, str | None]], tuple[str, ...]]:
     """Name, labels, cases (name, image path, reference path or None) and channels of a Decathlon folder.
 
-    Paths are relative to it. There are channels where dataset.json lists several of them under 'modality'; then each
+    Paths are relative to it. The channels are those that dataset.json lists under 'modality'; with several of them each
     image is 4D, with the channels in that order. Test images are cases without a reference. Only the needed fields of
     dataset.json are read; others are ignored. It may have been written on Windows.
 
@@ -57,8 +57,8 @@ def read_decathlon(
 
 
 def _channels(modality: Any) -> tuple[str, ...]:
-    """The channels that dataset.json lists, in the order of their numbers; none when it lists fewer than two."""
-    if not isinstance(modality, dict) or len(modality) < 2:
+    """The channels that dataset.json lists, in the order of their numbers; none when it lists none."""
+    if not isinstance(modality, dict) or not modality:
         return ()
     if not all(str(number).isdecimal() for number in modality):
         return ()

@@ -34,6 +34,8 @@ _VARIANTS = {
     "ImageType": IMAGE_TYPE,
     "AcquisitionNumber": _("acquisition number"),
 }
+VARIANTS = tuple(str(name) for name in _VARIANTS.values())
+"""Names of what distinguishes images at the same place, the first ones first."""
 _NAMES = ("PatientName", "PatientBirthName", "OtherPatientNames")
 _IDENTIFIERS = ("OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
 _TAGS = [

@@ -24,6 +24,7 @@ from .dicom_headers import (
     DicomSlice,
 )
 from .dicom_stack import require_even, sorted_slices, stack_geometry
+from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _, counted, listed
@@ -41,6 +42,7 @@ class DicomSeries:
         problem: why its volume cannot be used, as a sentence; '' otherwise.
         notes: sentences on what was left out of it.
         geometry: of the volume; None without one.
+        time_point: the number of its time point, from 1, if it has several; otherwise 0. time_points: how many it has.
     """
 
     headers: tuple[DicomHeader, ...]
@@ -49,10 +51,17 @@ class DicomSeries:
     problem: str = ""
     notes: tuple[str, ...] = ()
     geometry: VolumeGeometry | None = None
+    time_point: int = 0
+    time_points: int = 1
 
     @property
     def uid(self) -> str:
         return self.headers[0].series_uid
+
+    @property
+    def key(self) -> str:
+        """Its UID, with the number of the time point, if there are several."""
+        return series_key(self.uid, self.time_point)
 
     @property
     def description(self) -> str:
@@ -69,6 +78,8 @@ class DicomSeries:
         first = self.headers[0]
         is_shown = bool(self.description) and not first.names_patient(self.description)
         facts = [first.modality, f"'{self.description}'" if is_shown else "", self.uid]
+        if self.time_point:
+            facts.append(_("time point {number} of {count}").format(number=self.time_point, count=self.time_points))
         title = _("series {number} ({facts})").format(number=first.number or "?", facts=", ".join(filter(None, facts)))
         if any(self.names_patient(folder) for folder in self.folders):
             return title
@@ -91,13 +102,21 @@ class DicomSeries:
         return self.geometry
 
 
-def series_of(headers: Iterable[DicomHeader]) -> list[DicomSeries]:
-    """The series that files belong to, in the order of their folders and numbers; DICOMDIR files are no series."""
+def series_key(uid: str, time_point: int) -> str:
+    """What identifies the images of a case: the UID of a series, with the number of a time point, if not 0."""
+    return f"{uid} {time_point}" if time_point else uid
+
+
+def series_of(headers: Iterable[DicomHeader], time_point: int = 0) -> list[DicomSeries]:
+    """The series that files belong to, in the order of their folders and numbers; DICOMDIR files are no series.
+
+    `time_point`: which one to take of series that have several, from 1; 0: such series cannot be used.
+    """
     groups: dict[str, list[DicomHeader]] = {}
     for header in headers:
         if header.sop_class != DICOMDIR_CLASS:
             groups.setdefault(header.series_uid or header.path, []).append(header)
-    found = [_series(group) for group in groups.values()]
+    found = [_series(group, time_point) for group in groups.values()]
     return sorted(found, key=lambda one: (one.folders, _number(one.headers[0].number), one.uid))
 
 
@@ -110,7 +129,7 @@ def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[D
         return list(found)
     chosen = []
     for text in wanted:
-        fitting = [s for s in found if text == s.uid or text.casefold().strip() == s.description.casefold().strip()]
+        fitting = [s for s in found if is_named(s, text)]
         if not fitting:
             known = [s.title for s in found if not s.left_out]
             raise BadInputError(
@@ -123,7 +142,12 @@ def chosen_series(found: Sequence[DicomSeries], wanted: Sequence[str]) -> list[D
     return [one for one in found if one in chosen]
 
 
-def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
+def is_named(series: DicomSeries, text: str) -> bool:
+    """Whether a text is the UID or the description of a series; upper and lower case do not count in descriptions."""
+    return text == series.uid or text.casefold().strip() == series.description.casefold().strip()
+
+
+def _series(headers: Sequence[DicomHeader], time_point: int) -> DicomSeries:
     whole: dict[str, DicomHeader] = {}
     differing: list[DicomHeader] = []
     for header in headers:
@@ -162,11 +186,31 @@ def _series(headers: Sequence[DicomHeader]) -> DicomSeries:
             )
         require_one_grid(found.headers, slices, found.shown)
         slices = sorted_slices(with_unit_directions(slices))
-        require_even(slices)
+        differing_in, points = time_points(slices)
+        count, number = max(1, len(points)), 0
+        if points and time_point:
+            if time_point > count:
+                raise BadInputError(
+                    _("it has {count} time points, so there is no time point {number}.").format(
+                        count=count, number=time_point
+                    )
+                )
+            slices, number = points[time_point - 1], time_point
+            used = {one.path for one in slices}
+            kept = [header for header in kept if header.path in used]
+            values = dict.fromkeys(one.variants[differing_in] for one in slices)
+            shown = f" {next(iter(values))}" if len(values) == 1 else ""
+            notes.append(
+                _("time point {number} of {count} was taken ({name}{value}).").format(
+                    number=number, count=count, name=differing_in, value=shown
+                )
+            )
+        require_even(slices, choice_sentence(differing_in, count) if points else "")
         notes += require_one_of_each(slices)
         if slices[0].frame and len(kept) > 1:
             notes.append(_("its images are in several multi-frame files, so 'export-dicom' cannot refer to them."))
-        return DicomSeries(found.headers, slices, notes=tuple(notes), geometry=stack_geometry(slices))
+        geometry = stack_geometry(slices)
+        return DicomSeries(tuple(kept), slices, "", "", tuple(notes), geometry, number, count)
     except BadInputError as error:
         return DicomSeries(found.headers, slices, problem=error.message)
 

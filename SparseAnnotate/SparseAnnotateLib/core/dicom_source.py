@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +17,11 @@ from .cohort_file import path_in, stored_path
 from .dicom_codes import DEFAULT_CODES, StructureCodes
 from .dicom_files import dicom_files
 from .dicom_headers import DicomHeader, readable_headers
-from .dicom_series import DicomSeries, series_of
+from .dicom_series import DicomSeries, series_key, series_of
 from .errors import BadInputError, CohortError
 from .messages import _
 from .progress import Watch
-from .strict_json import read_json, write_json
+from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json, write_json
 
 FOLDER = "dicom"
 _CODES_FILE = "terminology.json"
@@ -37,6 +37,7 @@ class DicomSource:
         instances: SOP instance UID of each slice of the volume, along the array axis K.
         frames: number of each slice in its file, from 1; empty for files with a single image.
         folders: of the files, as cohort.json keeps paths; empty unless they were to be kept.
+        time_point: its number, from 1, of a series that has several; otherwise 0.
     """
 
     series_uid: str
@@ -48,6 +49,12 @@ class DicomSource:
     folders: tuple[str, ...] = ()
     format: Literal["SparseAnnotate DICOM source"] = "SparseAnnotate DICOM source"
     version: Literal[1] = 1
+    time_point: int = field(default=0, metadata=LEFT_OUT_WHEN_EMPTY)
+
+    @property
+    def key(self) -> str:
+        """As of `DicomSeries`."""
+        return series_key(self.series_uid, self.time_point)
 
     @classmethod
     def of(cls, series: DicomSeries, paths_from: Path | None = None) -> DicomSource:
@@ -67,6 +74,7 @@ class DicomSource:
             instances=tuple(one.sop_uid for one in series.slices),
             frames=tuple(one.frame for one in series.slices) if any(one.frame for one in series.slices) else (),
             folders=tuple(stored_path(paths_from, folder) for folder in folders if paths_from is not None),
+            time_point=series.time_point,
         )
 
 
@@ -88,14 +96,14 @@ def read_source(cohort: Cohort, name: str) -> DicomSource | None:
 
 
 def cases_by_series(cohort: Cohort) -> dict[str, str]:
-    """The cases that were made from DICOM, by the UIDs of their series."""
+    """The cases that were made from DICOM, by the keys of their series; see `DicomSeries.key`."""
     found: dict[str, str] = {}
     if not (cohort.folder / FOLDER).is_dir():
         return found
     for case in cohort.cases:
         source = read_source(cohort, case.name)
         if source is not None:
-            found[source.series_uid] = case.name
+            found[source.key] = case.name
     return found
 
 
@@ -146,7 +154,7 @@ class SourceSeries:
                 )
             )
         headers = [one for folder in folders for one in self._headers(folder, source.series_uid, watch)]
-        found = series_of({one.path: one for one in headers}.values())
+        found = series_of({one.path: one for one in headers}.values(), source.time_point)
         if not found:
             raise CohortError(
                 _("The DICOM series of case '{name}' ({uid}) is not in its folder. {remedy}").format(

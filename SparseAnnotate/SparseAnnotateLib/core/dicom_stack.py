@@ -24,16 +24,40 @@ def sorted_slices(slices: Sequence[DicomSlice]) -> tuple[DicomSlice, ...]:
     return tuple(sorted(slices, key=lambda one: float(np.dot(one.position, normal))))
 
 
-def require_even(slices: Sequence[DicomSlice]) -> None:
-    """Raise BadInputError when sorted slices are not evenly spaced: some are missing, doubled or shifted."""
+def slices_by_place(slices: Sequence[DicomSlice]) -> list[list[DicomSlice]]:
+    """Sorted slices of one orientation, grouped by where they lie."""
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    heights = np.array([one.position for one in slices]) @ np.cross(row, column)
+    same = _are_at_one_place(np.diff(heights))
+    found = [[slices[0]]]
+    for one, is_same in zip(slices[1:], same.tolist(), strict=True):
+        if is_same:
+            found[-1].append(one)
+        else:
+            found.append([one])
+    return found
+
+
+def _are_at_one_place(steps: np.ndarray) -> np.ndarray:
+    """(n,) bool: which distances between neighbours, (n,) in mm, are none."""
+    usual = float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else 0.0
+    found: np.ndarray = steps <= _SAME_PLACE * max(usual, _SAME_PLACE)
+    return found
+
+
+def require_even(slices: Sequence[DicomSlice], remedy: str = "") -> None:
+    """Raise BadInputError when sorted slices are not evenly spaced: some are missing, doubled or shifted.
+
+    `remedy`: what to do about several images at the same place.
+    """
     row, column = np.array(slices[0].orientation).reshape(2, 3)
     positions = np.array([one.position for one in slices])
     heights = positions @ np.cross(row, column)
     steps = np.diff(heights)
     usual = float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else 0.0
-    same = steps <= _SAME_PLACE * max(usual, _SAME_PLACE)
+    same = _are_at_one_place(steps)
     if same.any():
-        raise BadInputError(_several_at_one_place(slices, same))
+        raise BadInputError(_several_at_one_place(slices, same, remedy))
     gaps = steps / usual
     whole = np.rint(gaps)
     if (whole > 1).any() and (np.abs(gaps - whole) <= _UNEVEN * np.maximum(whole, 1)).all() and whole.min() >= 1:
@@ -60,7 +84,7 @@ def require_even(slices: Sequence[DicomSlice]) -> None:
         )
 
 
-def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str:
+def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray, remedy: str) -> str:
     places = len(slices) - int(np.count_nonzero(same))
     differing = sorted(
         {
@@ -84,7 +108,8 @@ def _several_at_one_place(slices: Sequence[DicomSlice], same: np.ndarray) -> str
     )
     if differing:
         sentence += " " + _("Images at the same place differ in: {names}.").format(names=listed(differing, 5))
-    return sentence + " " + _("Put the files of one of them into a folder of its own, or save it as NRRD in 3D Slicer.")
+    own = _("Put the files of one of them into a folder of its own, or save it as NRRD in 3D Slicer.")
+    return sentence + " " + (remedy or own)
 
 
 def stack_geometry(slices: Sequence[DicomSlice]) -> VolumeGeometry:

@@ -36,6 +36,7 @@ def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGe
     """
     geometry = series.required_geometry()
     files: dict[str, np.ndarray] = {}
+    frames = {header.path: len(header.slices) for header in series.headers}
     volume: np.ndarray | None = None
     for number, one in enumerate(series.slices):
         watch.step(number / len(series.slices), _("reading slices"))
@@ -43,7 +44,7 @@ def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGe
         if one.frame:
             if one.path not in files:
                 files[one.path] = _by_pydicom(one.path, shown)
-            count, stored = len([s for s in series.slices if s.path == one.path]), files[one.path]
+            count, stored = frames[one.path], files[one.path]
             if len(stored) != count:
                 raise BadInputError(
                     _(

@@ -180,6 +180,13 @@ def _sources(series: DicomSeries, watch: Watch) -> list[Dataset]:
                 "The images of the {series} are in {count} multi-frame files; a DICOM SEG can refer to a single one."
             ).format(series=series.title, count=len(paths))
         )
+    if series.slices[0].frame and len(series.slices) < sum(len(header.slices) for header in series.headers):
+        raise BadInputError(
+            _(
+                "The images of the {series} are some of the frames of a multi-frame file; a DICOM SEG can refer to all "
+                "of them only."
+            ).format(series=series.title)
+        )
     found = []
     for number, path in enumerate(paths):
         watch.step(number / len(paths) / 2, _("reading DICOM headers"))

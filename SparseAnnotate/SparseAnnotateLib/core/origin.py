@@ -78,7 +78,7 @@ class Origin:
         if self.annotation and now.annotation and self.annotation != now.annotation:
             found.append(_drawn_since(self.drawn, now.drawn))
         if self.image and now.image and self.image != now.image:
-            found.append(_("the image has been replaced by another one"))
+            found.append(_("the image has been replaced by another one, or has other channels"))
         if self.run_content and now.run_content and self.run_content != now.run_content:
             found.append(_("the run '{run}' has been trained again").format(run=now.run or self.run))
         return _all_of(found)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from ..core import BadInputError
 from ..core.channels import MOST_CHANNELS
 from ..core.messages import joined
+from .channel_row import ChannelRow
 from .session import PanelSession
 from .words import in_users_language
 
@@ -23,8 +24,11 @@ class ChannelRows:
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(0, 2)
         layout.setColumnStretch(1, 3)
+        layout.setColumnStretch(2, 1)
         self.rows = [ChannelRow(layout, number) for number in range(MOST_CHANNELS)]
-        self._count = 0
+        for row in self.rows:
+            row.box.connect("activated(int)", lambda _place: session.attempt(self._show_modalities, keep_message=True))
+        self._count = self._kept = 0
         self._volume: Any = None
         self._state: tuple = ()
         self._ui.channelsGroup.connect("toggled(bool)", lambda _on: session.attempt(self.refresh, keep_message=True))
@@ -37,6 +41,11 @@ class ChannelRows:
         """The rows that are in use."""
         return self.rows[: self._count]
 
+    @property
+    def added(self) -> list[ChannelRow]:
+        """The rows that are new channels of the cases of a cohort folder."""
+        return self.shown[self._kept :] if self._kept else []
+
     def refresh(self) -> None:
         """Show the channels of the active volume; what has been edited stays while the scene is the same."""
         volume, group = self._session.volume, self._ui.channelsGroup
@@ -47,10 +56,15 @@ class ChannelRows:
         if volume is not None and not group.collapsed:
             self._follow_scene(volume)
         elif volume is None:
-            self._count = 0
+            self._count = self._kept = 0
         for number, row in enumerate(self.rows):
             row.show(number < self._count)
+        self._show_modalities()
         self._enable(volume)
+
+    def _show_modalities(self) -> None:
+        for row in self.shown:
+            row.show_modality("" if row.node is None or row.is_removed else self._channels.modality(row.node))
 
     def _follow_scene(self, volume) -> None:
         fixed = self._channels.names_of_cohort()
@@ -60,6 +74,8 @@ class ChannelRows:
         before, self._state = self._state, (own, names, ids)
         # What has been edited also stays when a volume is removed: its row then has no volume.
         is_edited = before[:2] == (own, names) and (before[2] == ids or any(row.is_removed for row in self.shown))
+        # What the cases of a cohort folder have, after which there may be new rows.
+        self._kept = len(names) if self._channels.has_cases() else 0
         if not is_edited:
             self._count = 0
             of_case = self._channels.of(volume)
@@ -70,8 +86,8 @@ class ChannelRows:
             row.offer(choices)
         if self.shown:
             self.rows[0].offer_only(volume)
-        for row in self.rows:
-            row.name.readOnly = bool(fixed)
+        for number, row in enumerate(self.rows):
+            row.name.readOnly = bool(fixed) and number < self._kept
 
     def _names_of_others(self, volume) -> tuple[str, ...]:
         others = (node for node in self._session.logic.panel.volumes() if node is not volume)
@@ -85,16 +101,16 @@ class ChannelRows:
 
     def _enable(self, volume) -> None:
         session, ui = self._session, self._ui
-        why = session.why_no_volume or self._channels.why_fixed(volume)
-        for row in self.rows:
-            row.enable(session, why)
-        why_no_more = why
-        if why is None and not ui.channelsGroup.collapsed:
-            if self.rows[0].name.readOnly:
-                why_no_more = _("All cases of the cohort folder have these channels.")
-            elif self._count == MOST_CHANNELS:
-                why_no_more = _("A case can have at most {most} channels.").format(most=MOST_CHANNELS)
+        why_fixed = session.why_no_volume or self._channels.why_fixed(volume)
+        for number, row in enumerate(self.rows):
+            # The image of a case that was opened may have no name yet.
+            is_kept = number < self._kept and (number > 0 or row.name.readOnly)
+            row.enable(session, why_fixed if is_kept or session.why_no_volume else None)
+        why_no_more = session.why_no_volume or self._channels.why_no_more(volume)
+        if why_no_more is None and not ui.channelsGroup.collapsed and self._count == MOST_CHANNELS:
+            why_no_more = _("A case can have at most {most} channels.").format(most=MOST_CHANNELS)
         session.enable(ui.addChannelButton, why_no_more)
+        why = session.why_no_volume or (None if self.added else why_fixed)
         open_rows = [row for row in self.shown[1:] if not row.is_chosen]
         session.enable(
             ui.guessChannelsButton, why or (None if open_rows else _("First add a channel without a volume."))
@@ -106,7 +122,7 @@ class ChannelRows:
     def _require_changeable(self):
         """The active volume. Raises BadInputError if its channels cannot be changed, or its rows are not shown."""
         volume = self._session.volume
-        why = self._session.why_no_volume or self._channels.why_fixed(volume)
+        why = self._session.why_no_volume or (None if self.added else self._channels.why_fixed(volume))
         if why is not None:
             raise BadInputError(why)
         if self._ui.channelsGroup.collapsed or volume is not self._volume:
@@ -114,9 +130,11 @@ class ChannelRows:
         return volume
 
     def _add(self) -> None:
-        self._require_changeable()
-        if not self._ui.addChannelButton.enabled:
-            raise BadInputError(self._ui.addChannelButton.toolTip)
+        volume = self._session.volume
+        if volume is None or not self._ui.addChannelButton.enabled:
+            raise BadInputError(self._session.why_no_volume or self._ui.addChannelButton.toolTip)
+        if self._ui.channelsGroup.collapsed or volume is not self._volume:
+            raise BadInputError(_("Unfold 'Channels' first, and say which volumes they are."))
         self._append("")
         self.refresh()
 
@@ -150,9 +168,50 @@ class ChannelRows:
         session = self._session
         session.require_idle()
         volume = self._require_changeable()
+        if self.added:
+            self._add_to_cohort(volume)
+            return
         rows = [(row.name.text.strip(), row) for row in self.shown]
         found: list[tuple[str, Any]] = [(rows[0][0], volume)]
-        for name, row in rows[1:]:
+        found += self._checked([row for _name, row in rows[1:]])
+        if len(found) == 1 and not rows[0][1].name.readOnly:
+            if not self._channels.names(volume) and self._set_modalities():
+                session.refresh()
+                session.say(
+                    _("'{volume}' is {modality} now.").format(
+                        volume=volume.GetName(), modality=self._channels.modality(volume) or _("of no known modality")
+                    )
+                )
+                return
+            if not self._channels.names(volume):
+                raise BadInputError(_("Click 'Add channel' first, and choose its volume."))
+            # The others are not seen in its place any more.
+            self._channels.show(volume, self._channels.names(volume)[0])
+            found = []
+        elif not found[0][0]:
+            raise BadInputError(
+                _("Give the channel of '{volume}' a name, for example FLAIR.").format(volume=volume.GetName())
+            )
+        notes = self._channels.set_rows(volume, found)
+        self._set_modalities()
+        self._state = ()
+        session.refresh()
+        session.say(in_users_language(joined(" ", [self._done(volume), *notes])))
+
+    def _set_modalities(self) -> bool:
+        """Say of the volumes what has been chosen; False when nothing was."""
+        chosen = [(row.node, row.modality) for row in self.shown if row.is_modality_chosen and row.node is not None]
+        for node, modality in chosen:
+            self._channels.set_modality(node, modality)
+        for row in self.shown:
+            row.forget_modality()
+        return bool(chosen)
+
+    def _checked(self, rows: list[ChannelRow]) -> list[tuple[str, Any]]:
+        """Names and volumes of rows; without those that have neither. Raises BadInputError for incomplete ones."""
+        found = []
+        for row in rows:
+            name = row.name.text.strip()
             if not name and row.node is None:
                 continue
             if row.is_removed:
@@ -173,20 +232,38 @@ class ChannelRows:
                     ).format(channel=name)
                 )
             found.append((name, row.node))
-        if len(found) == 1 and not rows[0][1].name.readOnly:
-            if not self._channels.names(volume):
-                raise BadInputError(_("Click 'Add channel' first, and choose its volume."))
-            # The others are not seen in its place any more.
-            self._channels.show(volume, self._channels.names(volume)[0])
-            found = []
-        elif not found[0][0]:
+        return found
+
+    def _add_to_cohort(self, volume) -> None:
+        """Add the new rows as channels to the cohort folder and to this case."""
+        session, first = self._session, self.rows[0].name.text.strip()
+        added = self._checked(self.added)
+        own = self._channels.of(volume)
+        chosen = [(row.name.text.strip(), row.node) for row in self.shown[1 : self._kept] if row.node is not None]
+        added = [*((name, node) for name, node in chosen if own.get(name) is not node), *added]
+        without = next((name for name, node in added if node is None), None)
+        if not added or without is not None:
+            self.refresh()
+            raise BadInputError(
+                _("Choose a volume for the new channel '{channel}'.").format(channel=without)
+                if added
+                else _("Give the new channel a name, and choose its volume.")
+            )
+        if not first:
             raise BadInputError(
                 _("Give the channel of '{volume}' a name, for example FLAIR.").format(volume=volume.GetName())
             )
-        notes = self._channels.set_rows(volume, found)
-        self._state = ()
-        session.refresh()
-        session.say(in_users_language(joined(" ", [self._done(volume), *notes])))
+
+        def done(notes: list[str]) -> None:
+            self._set_modalities()
+            self._state = ()
+            session.refresh()
+            stale = _("Fills and results of this case came from other channels: make them again.")
+            session.say(in_users_language(joined(" ", [self._done(volume), stale, *notes])))
+
+        session.start(
+            _("Adding channels ..."), lambda **how: self._channels.add_rows(volume, added, first, **how), done
+        )
 
     def _done(self, volume) -> str:
         names, missing = list(self._channels.of(volume)), self._channels.missing(volume)
@@ -196,80 +273,3 @@ class ChannelRows:
         if missing:
             text += " " + _("It lacks {names}.").format(names=", ".join(missing))
         return text
-
-
-class ChannelRow:
-    """A name and a volume.
-
-    Attributes:
-        name: a QLineEdit. box: a QComboBox with '(none)' and the volumes; nothing is selected before one is chosen.
-    """
-
-    def __init__(self, layout, number: int):
-        self.name, self.box = qt.QLineEdit(), qt.QComboBox()
-        layout.addWidget(self.name, number, 0)
-        layout.addWidget(self.box, number, 1)
-        self.name.placeholderText = _("name, e.g. FLAIR") if number == 0 else _("name, e.g. T1")
-        self.name.toolTip = _("Name of the channel. All cases that are used together need the same ones.")
-        # However long the names of volumes are, the column can be narrow.
-        for widget in (self.name, self.box):
-            widget.minimumWidth = 60
-            widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        self.box.placeholderText = _("choose a volume")
-        if number == 0:
-            self.box.toolTip = _("The volume that you draw on is always the first channel.")
-        else:
-            self.box.toolTip = _(
-                "The volume with this channel of the same patient. '(none)': this case has no such image. A row with "
-                "neither name nor volume is left out."
-            )
-        self._is_first = number == 0
-        self._nodes: list = []
-        self.show(False)
-
-    @property
-    def node(self):
-        """The volume; None for '(none)', and while nothing is chosen."""
-        index = self.box.currentIndex
-        return self._nodes[index] if 0 <= index < len(self._nodes) else None
-
-    @property
-    def is_chosen(self) -> bool:
-        """Whether a volume or '(none)' is chosen."""
-        return self.box.currentIndex >= 0
-
-    @property
-    def is_removed(self) -> bool:
-        """Whether the volume has been removed from the scene."""
-        return self.node is not None and self.node.GetScene() is None
-
-    def choose(self, node, is_chosen: bool) -> None:
-        """Choose a volume, or None for '(none)'; nothing unless `is_chosen`."""
-        self._fill([None] if node is None else [None, node], node, is_chosen)
-
-    def offer(self, nodes: list) -> None:
-        """Offer these volumes; the chosen one stays if it is in the scene."""
-        node, is_chosen = self.node, self.is_chosen and not self.is_removed
-        kept = [node] if node is not None and is_chosen and node not in nodes else []
-        self._fill([None, *nodes, *kept], node, is_chosen)
-
-    def offer_only(self, node) -> None:
-        """Show a volume that cannot be changed."""
-        self._fill([node], node, True)
-
-    def _fill(self, nodes: list, chosen, is_chosen: bool) -> None:
-        texts = [node.GetName() if node is not None else _("(none)") for node in nodes]
-        if texts != [self.box.itemText(place) for place in range(self.box.count)]:
-            self.box.clear()
-            self.box.addItems(texts)
-        self._nodes = nodes
-        self.box.setCurrentIndex(nodes.index(chosen) if is_chosen else -1)
-
-    def show(self, is_shown: bool) -> None:
-        """Show or hide the row."""
-        self.name.visible = self.box.visible = is_shown
-
-    def enable(self, session: PanelSession, why_not: str | None) -> None:
-        """Let the row be edited, or say why it cannot be."""
-        session.enable(self.name, why_not)
-        session.enable(self.box, why_not or (self.box.toolTip if self._is_first else None))

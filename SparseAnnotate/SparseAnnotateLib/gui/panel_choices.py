@@ -11,7 +11,7 @@ from ..runs import AUTO
 
 NO_RUN = ""
 ANY_TARGET = "unknown"
-DATASET, PREDICTIONS, BUNDLE = "dataset", "predictions", "bundle"
+DATASET, PREDICTIONS, BUNDLE, DICOM = "dataset", "predictions", "bundle", "dicom"
 
 
 def budget_units() -> dict[str, Entry]:
@@ -107,6 +107,7 @@ def share_formats() -> dict[str, Entry]:
         ),
         _choice(PREDICTIONS, _("nnU-Net predictions"), _("Import: results for the checked volumes.")),
         _choice(BUNDLE, _("MONAI bundle"), _("Export: the 3D model of a run. Import: a run.")),
+        _choice(DICOM, _("DICOM SEG"), _("Export: a segmentation of the active volume, for its DICOM series.")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Share: data and models for nnU-Net and MONAI, and what these have made."""
+"""Share: data and models for nnU-Net and MONAI, what these have made, and segmentations as DICOM SEG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..core import NNUNET_RUN, BadInputError
 from ..core.messages import counted, joined, listed
 from .choice_labels import choose, chosen_part, show_labels
 from .cohort_cases import CohortCases
-from .panel_choices import BUNDLE, DATASET, PREDICTIONS, runs_to_share, share_formats
+from .panel_choices import BUNDLE, DATASET, DICOM, PREDICTIONS, runs_to_share, share_formats
 from .result_step import ResultStep
 from .session import PanelSession
 from .step import Step
@@ -25,6 +25,7 @@ _ROWS = {
     ("sharePredictionsFormLabel", "sharePredictionsSelector"): (PREDICTIONS,),
     ("shareCohortFormLabel", "shareCohortSelector"): (DATASET,),
     ("shareRunFormLabel", "shareRunSelector"): (BUNDLE,),
+    ("shareSegmentationFormLabel", "shareSegmentationSelector"): (DICOM,),
     ("shareNameFormLabel", "shareNameLineEdit"): (PREDICTIONS, BUNDLE),
 }
 """The rows of the form that only some formats need, and these."""
@@ -42,6 +43,7 @@ class ShareStep(Step):
         ui = self.ui
         self._cases, self._result = cases, result
         self._formats, self._runs = share_formats(), runs_to_share([])
+        self._segmentations: list = []
         for field, name in _FOLDERS.items():
             selector = getattr(ui, name)
             selector.filters = ctk.ctkPathLineEdit.Dirs
@@ -68,14 +70,20 @@ class ShareStep(Step):
             NNUNET_RUN if selected.name == PREDICTIONS else _("as the folder is named")
         )
         self._show_runs()
+        self._show_segmentations()
         busy, no_volume = session.why_busy, session.why_no_volume
         why_no_export = {
             DATASET: no_volume or session.why_nothing_drawn(session.volumes),
             PREDICTIONS: _("Predictions of nnU-Net are only imported."),
             BUNDLE: None if self._runs else _("First train a model."),
+            DICOM: self._why_no_dicom(),
         }[selected.name]
+        why_no_import = {
+            PREDICTIONS: no_volume,
+            DICOM: _("DICOM SEG files are only exported here. 3D Slicer's DICOM module loads them."),
+        }.get(selected.name)
         session.enable(ui.shareExportButton, busy or why_no_export)
-        session.enable(ui.shareImportButton, busy or (no_volume if selected.name == PREDICTIONS else None))
+        session.enable(ui.shareImportButton, busy or why_no_import)
 
     def _show_runs(self) -> None:
         """Offer the finished runs; the one that was chosen, or else the one selected in the table, is selected."""
@@ -93,6 +101,32 @@ class ShareStep(Step):
             choose(selector, self._runs, wanted)
         selector.blockSignals(was)
         session.enable(selector, None if names else _("First train a model."))
+
+    def _show_segmentations(self) -> None:
+        """Offer the segmentations of the active volume; the selected one stays."""
+        selector, before = self.ui.shareSegmentationSelector, self._segmentation
+        volume = self.session.volume
+        nodes = self.logic.panel.dicom.segmentations(volume) if volume is not None else []
+        texts = [node.GetName() for node in nodes]
+        if nodes != self._segmentations or texts != [selector.itemText(place) for place in range(selector.count)]:
+            selector.clear()
+            selector.addItems(texts)
+            self._segmentations = nodes
+            if before in nodes:
+                selector.setCurrentIndex(nodes.index(before))
+        self.session.enable(selector, None if nodes else self._why_no_dicom())
+
+    @property
+    def _segmentation(self):
+        place = self.ui.shareSegmentationSelector.currentIndex
+        return self._segmentations[place] if 0 <= place < len(self._segmentations) else None
+
+    def _why_no_dicom(self) -> str | None:
+        volume = self.session.volume
+        if volume is None:
+            return self.session.why_no_volume
+        why = self.logic.panel.dicom.why_not(volume)
+        return why or (None if self._segmentations else _("First draw a structure, or fill or segment the volume."))
 
     @property
     def _usable_runs(self) -> list[str]:
@@ -133,6 +167,9 @@ class ShareStep(Step):
                 self._exported,
             )
             return
+        if selected == DICOM:
+            self._export_dicom()
+            return
         run = chosen_part(self.ui.shareRunSelector, self._runs)
         if run is None:
             raise BadInputError(_("First train a model."))
@@ -149,6 +186,18 @@ class ShareStep(Step):
             _("Writing the bundle ..."), lambda **how: self.logic.exportBundle(run.name, folder, **how), self._exported
         )
 
+    def _export_dicom(self) -> None:
+        self._show_segmentations()
+        volume, node, why = self.session.volume, self._segmentation, self._why_no_dicom()
+        if why is not None or node is None:
+            raise BadInputError(why or _("Select the segmentation to write first."))
+        folder = self._folder("shareFolder", _("Select a folder for the DICOM file first."))
+        self.session.start(
+            _("Writing the DICOM file ..."),
+            lambda **how: self.logic.panel.dicom.export_from_panel(node, volume, folder, **how),
+            self._exported,
+        )
+
     def _exported(self, found) -> None:
         cases = counted(len(found.cases), _("1 volume"), _("{count} volumes")) if found.cases else ""
         text = _("Written: '{path}' ({cases}).") if cases else _("Written: '{path}'.")
@@ -159,6 +208,8 @@ class ShareStep(Step):
     def _import(self) -> None:
         session, selected = self.session, self.session.parameters.shareFormat
         name = session.parameters.shareName.strip()
+        if selected == DICOM:
+            raise BadInputError(_("DICOM SEG files are only exported here. 3D Slicer's DICOM module loads them."))
         if selected == BUNDLE:
             folder = self._folder("shareFolder", _("Select the folder of the bundle first."))
             session.start(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import scene
+from ..client import Steps
+from ..core import BadInputError, Progress
 from ..core.channels import check_channels, volume_of_channel
-from ..core.messages import _
-from .session import Session
+from ..core.cohort_file import COHORT_FILE
+from ..core.messages import _, counted
+from ..core.slab_writing import written_in_slabs
+from .session import Session, Waiting
 
 
 class CaseChannels:
@@ -40,6 +46,88 @@ class CaseChannels:
         nodes = [node for _name, node in rows]
         return self.set(volume_node, {n: node for n, node in zip(names, nodes, strict=True) if node is not None}, names)
 
+    def has_cases(self) -> bool:
+        """Whether the cohort folder has cases, all of which have the same channels."""
+        return self._session.has_cohort and bool(self._session.cohort().cases)
+
+    def why_no_more(self, volume_node) -> str | None:
+        """Why no channel can be added to a case; None if one can."""
+        if volume_node is not None and self._session.has_cohort:
+            cohort = self._session.cohort()
+            if not (cohort.folder / COHORT_FILE).is_file():
+                return _("The folder is in the Decathlon format, which is only read.")
+            if any(case.is_4d for case in cohort.cases):
+                return _("A case of the cohort folder is one file with all channels (4D), so none can be added.")
+        return None
+
+    def add_rows(
+        self,
+        volume_node,
+        rows: Sequence[tuple[str, Any]],
+        first: str,
+        waitForCompletion: bool = False,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ):
+        """`add` for names with volumes. Raises BadInputError."""
+        names = check_channels([name for name, _node in rows])
+        nodes = dict(zip(names, (node for _name, node in rows), strict=True))
+        return self.add(volume_node, nodes, first, Waiting(waitForCompletion, onDone, onProgress))
+
+    def add(self, volume_node, channels: Mapping[str, Any], first: str, waiting: Waiting):
+        """See `ConsoleLogic.addChannels`."""
+        return self._session.do(None, self._adding(volume_node, dict(channels), first), lambda notes: notes, waiting)
+
+    def _adding(self, volume_node, channels: dict[str, Any], first: str) -> Steps:
+        given = dict(zip(check_channels(tuple(channels)), channels.values(), strict=True))
+        before = {**dict.fromkeys(scene.channel_names(volume_node)), **self.of(volume_node)}
+        twice = next((name for name in given if before.get(name) is not None), None)
+        if twice is not None or not given:
+            raise BadInputError(
+                _("'{volume}' already has the channel '{channel}'.").format(volume=volume_node.GetName(), channel=twice)
+                if given
+                else _("No channel is given to add.")
+            )
+        opened = scene.opened_case(volume_node)
+        cohort = self._session.cohort() if self._session.has_cohort else None
+        own = tuple(before)
+        if cohort is None or not cohort.cases:
+            names = check_channels([*(own or (first,)), *(name for name in given if name not in own)])
+        else:
+            if opened is not None and opened.folder != os.path.realpath(cohort.folder):
+                raise BadInputError(
+                    _("The volume '{volume}' belongs to the cohort in '{folder}'. Choose that cohort folder.").format(
+                        volume=volume_node.GetName(), folder=opened.folder
+                    )
+                )
+            first = first or ("" if cohort.channels else next(iter(own), ""))
+            known = cohort.channels_with(next(iter(given)), first)
+            names = check_channels([*known, *(name for name in given if name not in known)])
+        yield Progress(0.0, _("adding channels to '{volume}'").format(volume=volume_node.GetName()))
+        nodes = {name: node for name, node in before.items() if node is not None and name in names}
+        nodes = {names[0]: volume_node, **nodes, **given}
+        on_grid, notes = scene.channels_on_grid(volume_node, nodes, names)
+        paths: dict[str, Path] = {}
+        if opened is not None and cohort is not None:
+            for name in given:
+                paths[name] = cohort.path_for_channel(opened.case, name)
+                node = on_grid[names.index(name) - 1]
+                image = scene.image_on_grid(volume_node, node)
+                for _share in written_in_slabs(paths[name], image, cohort.geometry(opened.case)):
+                    yield None
+        if cohort is not None and cohort.cases:
+            new = [name for name in given if name not in cohort.channels]
+            for name in given:
+                cohort.add_channel(name, {opened.case: paths[name]} if opened is not None else {}, first)
+            if new:
+                one = _("The cohort folder has the further channel {names} now; its other cases lack it.")
+                many = _("The cohort folder has the further channels {names} now; its other cases lack them.")
+                notes.append(counted(len(new), one, many, names=", ".join(new)))
+        scene.store_channels(volume_node, names, on_grid)
+        if cohort is not None:
+            scene.note_added_channels(volume_node, cohort)
+        return notes
+
     def of(self, volume_node) -> dict[str, Any]:
         """See `ConsoleLogic.channels`."""
         names = scene.channel_names(volume_node)
@@ -56,6 +144,25 @@ class CaseChannels:
     def case_of(self, volume_node):
         """The volume of which this one is a further channel; None if it is not one."""
         return scene.case_of_channel(volume_node)
+
+    def modality(self, volume_node) -> str:
+        """What a volume is, such as CT; of an opened case, as its cohort folder says. '' when it is not known."""
+        opened = scene.opened_case(volume_node)
+        if opened is not None and self._session.has_cohort:
+            return self._session.cohort().modalities.get(self._channel_of(volume_node), "")
+        return scene.modality_of(volume_node)
+
+    def set_modality(self, volume_node, modality: str) -> None:
+        """See `ConsoleLogic.setModality`."""
+        scene.store_modality(volume_node, modality)
+        cohort = self._session.cohort() if self._session.has_cohort else None
+        if cohort is not None and cohort.cases:
+            cohort.use_modalities({self._channel_of(volume_node): scene.modality_of(volume_node)})
+
+    def _channel_of(self, volume_node) -> str:
+        """The name of the channel that a volume is; '' where it is a case by itself."""
+        of_case = self.of(scene.case_of_channel(volume_node) or volume_node)
+        return next((name for name, node in of_case.items() if node is volume_node), "")
 
     def why_fixed(self, volume_node) -> str | None:
         """Why the channels of a volume cannot be changed; None if they can."""

@@ -30,7 +30,7 @@ from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
 from .cohort_export import CohortExport
 from .correcting import Correcting, CorrectionReport
-from .dicom_export import export_segmentation
+from .dicom_export import DicomExport
 from .environment import Environment
 from .exchange import Exchange
 from .fills import FillReport, Fills, report_of
@@ -73,6 +73,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._opened = OpenedCohort(self.session, self._export)
         self._applying.on_applied = self._opened.note_applied
         self._sources = SourcesOfVoxels(self.session)
+        self._dicom = DicomExport(self.session, self._sources)
         self._environment = Environment(self.session)
         self._channels = CaseChannels(self.session)
         self._exchange = Exchange(self.session, self._export)
@@ -89,6 +90,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             Measuring(self.session),
             self._environment,
             self._channels,
+            self._dicom,
         )
 
     # --- the cohort folder and the worker -------------------------------------------------------------------------
@@ -345,6 +347,38 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         return self._channels.set(volumeNode, channels, names)
 
+    def addChannels(
+        self,
+        volumeNode,
+        channels: dict[str, Any],
+        firstChannel: str = "",
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list[str] | Job:
+        """Add channels to a case, also to one of a cohort folder that has cases: name to volume; returns sentences.
+
+        Drawn slices stay as they are. If the images of the cohort have no names yet, `firstChannel` is that of the
+        image that is drawn on. The other cases of the folder lack the new channels; runs go on using those that they
+        have learned from. For a case that was opened from the folder, the images are written into it.
+        """
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._channels.add(volumeNode, channels, firstChannel, waiting)
+
+    def setModality(self, volumeNode, modality: str) -> None:
+        """Say what a volume is, as DICOM abbreviates it: CT, MR, PT ...
+
+        CT is in Hounsfield units, so all cases of the cohort folder are scaled alike. A channel counts as CT while all
+        its volumes are known to be CT: of volumes from DICOM that is known already. If the cohort folder has cases,
+        this is said of the same channel of all of them. Runs keep the scale that they were trained with. With "" it
+        is as DICOM says.
+        """
+        self._channels.set_modality(volumeNode, modality)
+
+    def modality(self, volumeNode) -> str:
+        """What a volume is, such as CT; "" when that is not known."""
+        return self._channels.modality(volumeNode)
+
     def channels(self, volumeNode) -> dict[str, Any]:
         """The volumes of a case's channels by name, the one that is drawn in first; none without channels."""
         return self._channels.of(volumeNode)
@@ -599,16 +633,25 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         return self._sources.write(volumeNode, Path(path))
 
-    def exportDicomSegmentation(self, segmentationNode, volumeNode, folder: str | Path) -> Path:
+    def exportDicomSegmentation(
+        self,
+        segmentationNode,
+        volumeNode,
+        folder: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Path | Job:
         """Write a segmentation of a volume that was loaded from DICOM as a DICOM SEG file, NAME.dcm; returns its path.
 
         It refers to the volume's series and copies patient and study from it. Voxels, places and overlaps are as they
         are. What the segments are is taken from Slicer's terminology; how they were made (manual, semiautomatic,
-        automatic) from where their voxels come from. Blocks Slicer while it writes.
+        automatic) from where their voxels come from. The worker writes it, so the window stays responsive.
 
         Raises BadInputError when the segmentation is a result that is out of date, or cannot refer to a series.
         """
-        return export_segmentation(segmentationNode, volumeNode, Path(folder), self._sources)
+        waiting = Waiting(waitForCompletion, onDone, onProgress)
+        return self._dicom.export(segmentationNode, volumeNode, folder, waiting, lambda found: Path(found.path))
 
     @staticmethod
     def readProvenance(volumeNode, path: str | Path) -> Provenance:

@@ -18,6 +18,7 @@ from . import result_nodes
 from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
 from .correcting import Correcting, CorrectionReport
+from .dicom_export import DicomExport
 from .environment import Environment
 from .live_learning import LiveLearning
 from .measuring import Measuring, effort_of
@@ -35,6 +36,7 @@ class PanelLogic:
 
     Attributes:
         channels: several volumes as one case.
+        dicom: writes segmentations as DICOM SEG.
     """
 
     def __init__(
@@ -51,13 +53,14 @@ class PanelLogic:
         measuring: Measuring,
         environment: Environment,
         channels: CaseChannels,
+        dicom: DicomExport,
     ):
         self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
         self._modelling, self._learning, self._measuring = modelling, learning, measuring
         self._opened, self._sources = opened, sources
         self._environment = environment
-        self.channels = channels
+        self.channels, self.dicom = channels, dicom
 
     # --- the worker -----------------------------------------------------------------------------------------------
 

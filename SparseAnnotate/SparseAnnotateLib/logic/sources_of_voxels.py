@@ -27,7 +27,7 @@ class SourcesOfVoxels:
 
     def of(self, volume_node, waiting: Waiting):
         """See `ConsoleLogic.provenance`."""
-        return self._session.do(None, self._computing(volume_node), lambda found: found, waiting, "provenance")
+        return self._session.do(None, self.computing(volume_node), lambda found: found, waiting, "provenance")
 
     def show(self, volume_node, is_shown: bool, waiting: Waiting):
         """See `ConsoleLogic.showProvenance`."""
@@ -41,7 +41,7 @@ class SourcesOfVoxels:
                 return None
             return scene.show_provenance(volume_node, found, stamp)
 
-        return self._session.do(None, self._computing(volume_node), finish, waiting, "provenance")
+        return self._session.do(None, self.computing(volume_node), finish, waiting, "provenance")
 
     def write(self, volume_node, path: Path) -> Path:
         """See `ConsoleLogic.writeSegmentation`."""
@@ -68,7 +68,8 @@ class SourcesOfVoxels:
         """Forget everything that belongs to the scene."""
         self._last = None
 
-    def _computing(self, volume_node) -> Steps:
+    def computing(self, volume_node) -> Steps:
+        """The provenance of a drawing, step by step."""
         stamp = f"{volume_node.GetID()}|{scene.provenance_stamp(volume_node)}"
         if self._last is not None and self._last[0] == stamp:
             return self._last[1]

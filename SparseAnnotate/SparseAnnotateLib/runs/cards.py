@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
+from .ct_scale import CtScale
 from .learned_images import LearnedImages
 from .plan import RUN_FORMAT, ModelPlan
 
@@ -54,6 +55,8 @@ class RunCard:
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
         channels: names of the images' channels, in the order the networks see them; none for images without names.
+        ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
+            `normalisation` says.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
 
@@ -81,6 +84,7 @@ class RunCard:
     format: Literal["SparseAnnotate model"] = "SparseAnnotate model"
     version: int = RUN_FORMAT
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
 
     @property
     def class_count(self) -> int:

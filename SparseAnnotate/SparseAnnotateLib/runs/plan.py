@@ -8,6 +8,7 @@ from typing import Literal
 from ..core.errors import BadInputError
 from ..core.messages import _
 from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
+from .ct_scale import CtScale
 from .settings import AxisLetter, TrainingSettings, check_patch
 
 RUN_FORMAT = 2
@@ -91,6 +92,8 @@ class RunPlan:
         images, fills: case name to a fingerprint of its image's content and, if fills are learned from, its fill's.
         is_live: True for a run that is trained while slices are being drawn; see `live_settings`.
         channels: names of the images' channels, in the order the networks see them; none for images without names.
+        ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
+            `normalisation` says.
     """
 
     settings: TrainingSettings
@@ -110,6 +113,7 @@ class RunPlan:
     format: Literal["SparseAnnotate run"] = "SparseAnnotate run"
     version: int = RUN_FORMAT
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
         roles = [model.role for model in self.models]

@@ -110,7 +110,7 @@ class TrainingSettings:
         random_share: with 'sets', share of the steps that fit a set chosen at random; the rest fit the nearest.
         augmentation: random changes of patches, see `AugmentationSettings`.
         normalisation: of each image's intensities: 'z_score', or 'percentile' (percentiles 0.5 and 99.5 become 0
-            and 1).
+            and 1). CT is scaled alike in all cases instead.
         validation_share: share of the drawn slices held out for validation; none with fewer than 20 drawn slices.
         validate_every: steps between two validations on held-out slices.
         patience: validations without progress before training cools down and stops early.

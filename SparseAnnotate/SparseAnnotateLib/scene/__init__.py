@@ -19,11 +19,13 @@ from .annotations import (
 )
 from .applied_case import exporting_applied, is_applied_to_write
 from .changed_labels import changed_part
-from .channel_references import channel_names, further_channels, missing_channels_of
+from .channel_references import channel_names, further_channels, missing_channels_of, store_channels
 from .channel_volumes import (
     case_of_channel,
     cases_of_channels,
     channel_images_of,
+    channels_on_grid,
+    image_on_grid,
     is_further_channel,
     set_channels,
 )
@@ -47,7 +49,7 @@ from .corrections_store import (
     put_corrections_text,
     store_corrections,
 )
-from .dicom_nodes import codes_of, colors_of, dicom_files_of, whole_masks
+from .dicom_nodes import codes_of, colors_of, dicom_files_of, reading_whole_masks, why_not_from_dicom
 from .figures_table import StoredFigures, figures_of, new_figures_table
 from .labels_in_pieces import collecting_labels
 from .last_applied import packing_applied, store_applied
@@ -55,10 +57,11 @@ from .layer_writing import comparing_labels, making_voxels
 from .ledger_store import marked_slice_count, store_ledger, stored_ledger
 from .marking import mark_decided, mark_empty, mark_slice
 from .matching import copy_on_volume_grid
+from .modality import modality_of, store_modality
 from .new_segmentations import making_layer, new_segmentation, segmentation_of_layer
 from .node_names import watch_names
 from .node_stamps import voxel_stamp
-from .opened_case import OpenedCase, opened_case, opened_volumes, unnamed_values
+from .opened_case import OpenedCase, note_added_channels, opened_case, opened_volumes, unnamed_values
 from .opening import OpenedNodes, opening_case, with_unnamed
 from .provenance import (
     computing_provenance,
@@ -154,6 +157,7 @@ __all__ = [
     "changed_part",
     "channel_images_of",
     "channel_names",
+    "channels_on_grid",
     "codes_of",
     "collecting_labels",
     "colors_of",
@@ -187,6 +191,7 @@ __all__ = [
     "hide_orphaned_overlays",
     "hide_provenance",
     "image_of",
+    "image_on_grid",
     "image_stamp",
     "in_order",
     "is_applied_to_write",
@@ -208,10 +213,12 @@ __all__ = [
     "mark_slice",
     "marked_slice_count",
     "missing_channels_of",
+    "modality_of",
     "names_to_add",
     "new_confidence",
     "new_figures_table",
     "new_segmentation",
+    "note_added_channels",
     "note_corrections",
     "note_source",
     "opened_case",
@@ -228,6 +235,7 @@ __all__ = [
     "put_slice",
     "readable_worklist",
     "reading_annotation",
+    "reading_whole_masks",
     "record_start",
     "register_sample_data",
     "require_current",
@@ -256,8 +264,10 @@ __all__ = [
     "source_of_result",
     "start_masks",
     "store_applied",
+    "store_channels",
     "store_corrections",
     "store_ledger",
+    "store_modality",
     "store_origin",
     "store_report",
     "stored_ledger",
@@ -277,8 +287,8 @@ __all__ = [
     "watch_names",
     "watch_segmentation",
     "watch_slice_views",
-    "whole_masks",
     "whole_slice",
+    "why_not_from_dicom",
     "with_unnamed",
     "worklist_item",
     "worklist_of",

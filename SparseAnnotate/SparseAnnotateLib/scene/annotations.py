@@ -23,6 +23,7 @@ from .channel_volumes import channel_image_of, channels_stamp
 from .corrections_store import corrections_mark, corrections_of, knows_of_corrections
 from .labels_in_pieces import collecting_labels
 from .ledger_store import ledger_text, store_ledger, stored_ledger
+from .modality import modality_of
 from .node_stamps import voxel_stamp
 from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
 from .segmentation_layers import segment_ids
@@ -361,7 +362,11 @@ def exporting_case(
     geometry = geometry_of(volume_node)
     stamp = _export_stamp(cohort, volume_node)
     if not is_exported(cohort, volume_node):
-        cohort.use_channels(channel_names(volume_node))
+        names = channel_names(volume_node)
+        cohort.use_channels(names)
+        kinds = {(names or ("",))[0]: modality_of(volume_node)}
+        kinds |= {channel: modality_of(node) for channel, node in further_channels(volume_node).items()}
+        cohort.note_modalities(name, kinds)
         further = {}
         for channel in further_channels(volume_node):
             further[channel] = cohort.path_for_channel(name, channel)

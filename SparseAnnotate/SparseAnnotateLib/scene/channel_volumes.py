@@ -51,6 +51,16 @@ def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] 
     if not given:
         forget_channels(volume_node)
         return []
+    on_grid, notes = channels_on_grid(volume_node, given, names)
+    store_channels(volume_node, names, on_grid)
+    return notes
+
+
+def channels_on_grid(volume_node, given: Mapping[str, Any], names: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """The volumes of the further channels among `names`, None for missing ones, and sentences on resampled ones.
+
+    Raises BadInputError when volumes cannot be the channels of one case; then nothing has been changed.
+    """
     _require_volumes(volume_node, given, names)
     on_grid: list[Any] = []
     notes: list[str] = []
@@ -70,8 +80,7 @@ def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] 
                     volume=given[name].GetName(), first=volume_node.GetName(), made=made.GetName()
                 )
             )
-    store_channels(volume_node, names, on_grid)
-    return notes
+    return on_grid, notes
 
 
 def _require_unopened(volume_node) -> None:
@@ -150,7 +159,11 @@ def channel_images_of(volume_node) -> np.ndarray:
 
 def channel_image_of(volume_node, name: str) -> np.ndarray:
     """The image of a further channel on the volume's grid, (K, J, I). Raises BadInputError."""
-    node = further_channels(volume_node)[name]
+    return image_on_grid(volume_node, further_channels(volume_node)[name])
+
+
+def image_on_grid(volume_node, node) -> np.ndarray:
+    """The image of a volume that lies on the grid of another one, (K, J, I), turned to it. Raises BadInputError."""
     own, grid = world_geometry_of(node), world_geometry_of(volume_node)
     return on_grid_of_channels(image_of(node), own, grid, node.GetName())
 

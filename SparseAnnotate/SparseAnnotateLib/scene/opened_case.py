@@ -86,6 +86,14 @@ def note_agreement(volume_node, drawing, cohort: Cohort, structures: Mapping[str
         note_opened(volume_node, drawing, replace(opened, agreed=agreed, structures=known))
 
 
+def note_added_channels(volume_node, cohort: Cohort) -> None:
+    """Store that the further channels of an opened volume are now those of its case in the folder."""
+    opened = opened_case(volume_node)
+    if opened is not None:
+        now = replace(opened, image=channels_checksum(volume_node), file=cohort.image_fingerprint(opened.case))
+        volume_node.SetAttribute(_ATTRIBUTE, to_text(now))
+
+
 def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
     """Raise BadInputError when a volume is not the image that was opened, or its file was replaced."""
     facts = {"volume": volume_node.GetName(), "case": opened.case, "folder": opened.folder}

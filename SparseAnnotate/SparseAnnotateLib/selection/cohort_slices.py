@@ -11,6 +11,7 @@ import numpy as np
 from ..core import BadInputError, Cohort, Plane, Watch
 from ..core.array_files import load_array, save_array
 from ..core.case_names import file_stem
+from ..core.modalities import CT_WINDOW
 from ..core.strict_json import read_json, write_json
 from .body_extent import body_extents
 from .slice_images import INTENSITY_SIZE, slice_images
@@ -52,6 +53,8 @@ def cohort_slice_images(
     shapes = {plane: (plane.slice_count(geometry), size, size) for plane in planes}
     is_first = not channel or channel == cohort.channels[0]
     kind = f"slices-{size}" if is_first else f"slices-{size}-{file_stem(channel)}"
+    window = CT_WINDOW if cohort.is_ct(channel) else None
+    kind = f"{kind}-ct" if window else kind
     paths = {plane: _path(cohort, kind, mark, plane) for plane in planes}
     found = {plane: read_array(paths[plane], shape) for plane, shape in shapes.items()}
     kept = {plane: pictures for plane, pictures in found.items() if pictures is not None}
@@ -59,7 +62,7 @@ def cohort_slice_images(
     made: dict[Plane, np.ndarray] = {}
     if missing:
         image = cohort.image(name)[0] if is_first else cohort.channel_image(name, channel, geometry)
-        made = slice_images(image, geometry, missing, size, watch)
+        made = slice_images(image, geometry, missing, size, watch, window)
         for plane, pictures in made.items():
             save_array(paths[plane], pictures)
     return {plane: kept[plane] if plane in kept else made[plane] for plane in planes}

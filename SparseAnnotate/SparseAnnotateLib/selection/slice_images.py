@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core import Plane, VolumeGeometry, Watch
+from ..core import BadInputError, Plane, VolumeGeometry, Watch
 from ..core.intensities import Intensities
 from ..core.messages import _
 
@@ -21,6 +21,7 @@ def slice_images(
     planes: Sequence[Plane] = tuple(Plane),
     size: int = INTENSITY_SIZE,
     watch: Watch | None = None,
+    window: tuple[float, float] | None = None,
 ) -> dict[Plane, np.ndarray]:
     """Each slice averaged down (or repeated up) to `size` x `size`, the volume's 0.5-99.5 % range scaled to 0-1.
 
@@ -29,13 +30,16 @@ def slice_images(
 
     Args:
         image: (K, J, I) of any real dtype, finite. geometry: of the image.
+        window: values that become 0 and 1, instead of percentiles of the volume.
 
     Returns:
         for each plane (number of slices, size, size) float16, in the order of the volume's own slice indices.
     """
     watch = watch or Watch()
     intensities = Intensities.of(image)
-    low, high = _robust_range(image, intensities)
+    low, high = window or _robust_range(image, intensities)
+    if window and intensities.is_scaled:
+        raise BadInputError(_("The image has values far outside of the range of CT. Check its modality."))
     standard = geometry.to_standard_order(image)
     weights = [_averaging(n, size) for n in standard.shape]
     found: dict[Plane, np.ndarray] = {

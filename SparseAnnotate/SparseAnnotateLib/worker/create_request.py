@@ -17,6 +17,7 @@ from ..core.geometry import VolumeGeometry
 from ..core.image_intake import ImportMode, import_image, is_same_image, remove_imported
 from ..core.images import read_geometry, read_labels
 from ..core.messages import _, counted, joined, listed
+from ..core.modalities import check_modalities, require_same_modalities
 from ..core.scan_files import image_files
 from .case_channels import CaseChannels
 from .dicom_cases import create_from_dicom, holds_dicom
@@ -39,9 +40,14 @@ class CreateRequest:
             in DICOM files.
         import_mode: what is done with files outside the cohort folder; see `ImportMode`.
         channels: names of the channels, in order, each with the ending of its files' names; see `grouped_by_channel`.
-            Without endings each image file is 4D and has all of them. Slices are drawn in the first channel.
+            Without endings each image file is 4D and has all of them. Of DICOM, each with the description or UID of
+            its series. Slices are drawn in the first channel.
+        modalities: channel to its modality, '' for images without channels; CT is in Hounsfield units. By default CT
+            for a channel that is called CT, and for DICOM series what they say.
         resample: resample a further channel that lies on another grid to the first one's, which makes a new file.
         series: UIDs or descriptions of the DICOM series to take; by default all that are volumes.
+        time_point: which one to take of DICOM series that have several, from 1; 0: these cannot be used. Each of them
+            can be a case.
         skip_unusable: take the other DICOM series when some cannot be used.
         keep_source_paths: keep the paths of DICOM files in the cohort; they often name the patient.
     """
@@ -54,8 +60,10 @@ class CreateRequest:
     name_from: Literal["file", "parent", "patient"] = "file"
     import_mode: ImportMode = "link"
     channels: dict[str, str] = field(default_factory=dict)
+    modalities: dict[str, str] = field(default_factory=dict)
     resample: bool = False
     series: tuple[str, ...] = ()
+    time_point: int = 0
     skip_unusable: bool = False
     keep_source_paths: bool = False
 
@@ -63,23 +71,25 @@ class CreateRequest:
 def create(request: CreateRequest, watch: Watch) -> list[Case]:
     """Make or enlarge the cohort; returns the cases of the images. All files are checked before anything is written.
 
+    With DICOM files, `channels` are the descriptions or UIDs of series of one study.
+
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
     if holds_dicom(request.images, bool(request.series)):
-        if request.channels:
-            raise BadInputError(
-                _(
-                    "Series of DICOM files cannot be channels of one case yet. Make a cohort of each channel's series "
-                    "first; its images are NRRD files, from which a cohort of several channels can be made."
-                )
-            )
-        return create_from_dicom(request, watch, create)
+        return create_from_dicom(request, watch, _create)
+    if request.time_point:
+        raise BadInputError(_("Only DICOM series have time points to choose from. Leave out '--time-point'."))
     if request.name_from == "patient":
         raise BadInputError(_("Only DICOM files have a patient ID that cases could be named after."))
     from_folders = request.name_from == "parent"
     given = image_files(request.images, from_folders and not any(request.channels.values()))
     channels = CaseChannels.of(given, request.channels, request.resample)
     request = replace(request, images=channels.images, references=image_files(request.references, from_folders))
+    return _create(request, watch, channels)
+
+
+def _create(request: CreateRequest, watch: Watch, channels: CaseChannels) -> list[Case]:
+    """`create` with the files of each case."""
     if request.references and len(request.references) != len(request.images):
         raise BadInputError(
             _(
@@ -89,6 +99,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
         )
     names = _names(request, channels)
     check_labels(request.labels)
+    modalities = check_modalities(request.modalities, channels.names)
     folder = Path(os.path.expanduser(request.cohort)).absolute()
     if (folder / DATASET_FILE).is_file() and not (folder / COHORT_FILE).is_file():
         raise CohortError(
@@ -102,6 +113,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
     if known is not None:
         merged_labels(known.file, request.labels)
         require_same_channels(known.file, channels.names)
+        require_same_modalities(known.modalities, modalities, known.name, COHORT_FILE)
     _check_files(request, names, new, watch, channels)
     made: list[Path] = []
     is_kept = False
@@ -112,7 +124,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
             case = _case(request, folder, names[number], number, made)
             cases.append(channels.entered(case, number, folder, request.import_mode, made))
         if known is None:
-            cohort = Cohort.create(folder, folder.name, request.labels, cases, channels.names)
+            cohort = Cohort.create(folder, folder.name, request.labels, cases, channels.names, modalities)
         else:
             cohort = known
             known.add_cases(cases, request.labels, channels.names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +9,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import BadInputError, Case, Cohort, Watch
+from ..core import BadInputError, Case, Cohort, CohortError, VolumeGeometry, Watch
 from ..core.case_names import file_stem
-from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels
-from ..core.dicom_files import dicom_files, has_dicom_file, is_dicom_file
-from ..core.dicom_headers import readable_headers, series_of_damaged
+from ..core.channels import channel_folder, check_channels
+from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels, require_same_channels
+from ..core.dicom_files import has_dicom_file, is_dicom_file
 from ..core.dicom_packages import require_dicom_packages
-from ..core.dicom_series import DicomSeries, chosen_series, series_of
+from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
 from ..core.dicom_voxels import read_series
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
-from ..core.messages import _, counted, joined, listed
+from ..core.messages import _, listed
+from ..core.modalities import require_same_modalities
+from .case_channels import CaseChannels
+from .dicom_channels import (
+    DicomCase,
+    cases_of_series,
+    channel_voxels,
+    modalities_of,
+    require_usable_channels,
+)
+from .dicom_intake import expanded, usable_series
 from .dicom_names import names_of_cases
 from .dicom_references import DicomReferences
 
@@ -40,7 +49,7 @@ def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
 
     Raises BadInputError when DICOM and other images are given together, or there is no DICOM although it is asked for.
     """
-    are = {path: _is_dicom(path, is_asked_for) for path in _expanded(given)}
+    are = {path: _is_dicom(path, is_asked_for) for path in expanded(given)}
     if not any(are.values()):
         if is_asked_for:
             raise BadInputError(
@@ -58,30 +67,47 @@ def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
 
 
 def create_from_dicom(
-    request: CreateRequest, watch: Watch, create: Callable[[CreateRequest, Watch], list[Case]]
+    request: CreateRequest, watch: Watch, create: Callable[[CreateRequest, Watch, CaseChannels], list[Case]]
 ) -> list[Case]:
-    """Make or enlarge a cohort by a case for each series, with `create`; returns the cases of all series.
+    """Make or enlarge a cohort by a case for each series, or for those of each study that are the request's channels.
+
+    Returns the cases of all series, which `create` adds.
 
     Every header is checked before anything is written.
 
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
     require_dicom_packages()
-    series = _usable(request, watch.part(0, 10))
+    if request.channels and request.series:
+        raise BadInputError(_("Name the series of each channel in '--channels', and leave out '--series'."))
+    cases = cases_of_series(usable_series(request, watch.part(0, 10)), request.channels)
+    require_usable_channels(cases, request.resample)
+    names_of_channels = check_channels(tuple(request.channels))
+    series = [case.first for case in cases]
     folder = Path(os.path.expanduser(request.cohort)).absolute()
     check_labels(request.labels)
     known = Cohort.open(folder) if (folder / COHORT_FILE).is_file() else None
     by_series = {} if known is None else cases_by_series(known)
     names = names_of_cases(request, series, known, by_series)
     labels = request.labels if known is None else merged_labels(known.file, request.labels)
-    fresh = [(name, one) for name, one in zip(names, series, strict=True) if one.uid not in by_series]
+    fresh = [(name, one) for name, one in zip(names, series, strict=True) if one.key not in by_series]
+    of_first = {case.first.key: case for case in cases}
+    if known is not None:
+        require_same_channels(known.file, names_of_channels)
+        _require_known_channels(known, cases, by_series)
+    modalities = {**modalities_of([of_first[one.key] for _name, one in fresh], names_of_channels), **request.modalities}
+    if known is not None:
+        # Of a cohort from an earlier version the modalities are not known, and stay so.
+        modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
+        require_same_modalities(known.modalities, modalities, known.name, COHORT_FILE)
     references = DicomReferences(request.references, [one for _name, one in fresh], labels)
     for name, _one in fresh:
-        _require_free(folder, name, known)
+        _require_free(folder, name, known, names_of_channels[1:])
     made: list[Path] = []
     is_kept = False
     try:
         images = {name: str(known.image_path(name)) for name in by_series.values() if known and name in names}
+        further = {name: _further_paths(known, name) for name in images if known is not None}
         written: list[str] = []
         for number, (name, one) in enumerate(fresh):
             part = watch.part(1 + number, len(fresh) + 2, f"'{name}': ")
@@ -92,6 +118,7 @@ def create_from_dicom(
             write_source(folder, name, DicomSource.of(one, folder if request.keep_source_paths else None))
             write_image(path, voxels, geometry)
             images[name] = str(path)
+            further[name] = _write_channels(of_first[one.key], folder, name, geometry, part, made)
             written += references.write(one, folder, name, made)
         plain = replace(request, name_from="file", series=(), import_mode="link")
         if written:
@@ -100,8 +127,10 @@ def create_from_dicom(
             plain = replace(plain, references=tuple(written), labels=references.labels, names=tuple(new))
         else:
             plain = replace(plain, names=tuple(names))
-        plain = replace(plain, images=tuple(images[name] for name in plain.names))
-        create(plain, watch.part(len(fresh) + 1, len(fresh) + 2))
+        plain = replace(plain, images=tuple(images[name] for name in plain.names), modalities=modalities)
+        parts = tuple(further[name] for name in plain.names)
+        channels = CaseChannels(names_of_channels, plain.images, plain.names, parts, False, False)
+        create(plain, watch.part(len(fresh) + 1, len(fresh) + 2), channels)
         is_kept = True
     finally:
         if not is_kept:
@@ -112,10 +141,44 @@ def create_from_dicom(
     return [cohort.case(name) for name in names]
 
 
-def _require_free(folder: Path, name: str, known: Cohort | None) -> None:
+def _require_known_channels(known: Cohort, cases: Sequence[DicomCase], by_series: Mapping[str, str]) -> None:
+    """Raise CohortError when a case of the cohort lacks a channel that its study has here."""
+    for case in cases:
+        name = by_series.get(case.first.key)
+        lacking = [c for c in case.further if name is not None and c not in known.channel_paths(name)]
+        if lacking:
+            raise CohortError(
+                _("The case '{name}' is already in the cohort '{cohort}', without the channel '{channel}'.").format(
+                    name=name, cohort=known.name, channel=lacking[0]
+                )
+            )
+
+
+def _further_paths(known: Cohort, name: str) -> dict[str, str]:
+    return {channel: str(path) for channel, path in list(known.channel_paths(name).items())[1:]}
+
+
+def _write_channels(
+    case: DicomCase, folder: Path, name: str, geometry: VolumeGeometry, watch: Watch, made: list[Path]
+) -> dict[str, str]:
+    """Write the further channels of a case; returns their files by name."""
+    found = {}
+    for channel, one in case.further.items():
+        voxels, is_resampled = channel_voxels(case, channel, watch)
+        path = folder / channel_folder(channel) / f"{file_stem(name)}.nrrd"
+        made.append(path)
+        write_image(path, voxels, geometry)
+        if is_resampled:
+            _LOG.warning(f"Resampled the channel '{channel}' of '{name}' to the grid of the first: {one.title}")
+        found[channel] = str(path)
+    return found
+
+
+def _require_free(folder: Path, name: str, known: Cohort | None, channels: Sequence[str]) -> None:
     """Raise BadInputError when there are files of this name, other than those of an attempt that was killed."""
     stem = file_stem(name)
-    paths = (folder / "images" / f"{stem}.nrrd", folder / "references" / f"{stem}.nrrd", source_path(folder, name))
+    paths = [folder / "images" / f"{stem}.nrrd", folder / "references" / f"{stem}.nrrd", source_path(folder, name)]
+    paths += [folder / channel_folder(channel) / f"{stem}.nrrd" for channel in channels]
     is_taken = known is not None and any(
         file_stem(case.name) == stem or known.image_path(case.name) == paths[0] for case in known.cases
     )
@@ -128,15 +191,6 @@ def _require_free(folder: Path, name: str, known: Cohort | None) -> None:
                     path=path.relative_to(folder).as_posix()
                 )
             )
-
-
-def _expanded(given: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for text in given:
-        path = os.path.expanduser(text)
-        is_pattern = not os.path.exists(path) and any(character in path for character in "*?[")
-        found += sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
-    return list(dict.fromkeys(found))
 
 
 def _is_dicom(path: str, is_asked_for: bool) -> bool:
@@ -170,95 +224,6 @@ def _has_image(folder: str) -> bool:
             _("The folder '{folder}' cannot be read ({reason}).").format(folder=folder, reason=error.strerror)
         ) from error
     return any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
-
-
-def _usable(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
-    """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
-    paths: list[str] = []
-    others = 0
-    for path in _expanded(request.images):
-        # A DICOMDIR lists the files beside it.
-        folder = os.path.dirname(path) or "." if os.path.basename(path).upper() == "DICOMDIR" else path
-        found, count = dicom_files(folder, watch) if os.path.isdir(folder) else ([path], 0)
-        paths += found
-        others += count
-    paths = list(dict.fromkeys(paths))
-    headers, damages = readable_headers(paths, watch)
-    if damages and not request.skip_unusable:
-        raise BadInputError(_damage_sentence(list(damages.values())))
-    for error in damages.values():
-        _LOG.warning(f"Skipped: {error.message}")
-    others += len(paths) - len(headers) - len(damages)
-    if others:
-        _LOG.warning(
-            counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
-        )
-    uids = {path: series_of_damaged(path) for path in damages}
-    found_series = [_without_damages(one, uids) for one in series_of(headers)]
-    chosen = chosen_series(found_series, request.series)
-    good = [one for one in chosen if one.geometry is not None]
-    problems = [one for one in chosen if one.problem]
-    left_out = [one for one in chosen if one.left_out]
-    if left_out and (request.series or not good + problems):
-        problems = [*problems, *left_out]
-        left_out = []
-    for one in left_out:
-        _LOG.warning(f"Left out: {one.title}: {one.left_out}")
-    for one in good:
-        for note in one.notes:
-            _LOG.warning(f"{one.title[:1].upper()}{one.title[1:]}: {note}")
-    if not chosen:
-        raise BadInputError(
-            _("The DICOM files in {given} hold no series of images.").format(
-                given=listed([f"'{path}'" for path in request.images], 3)
-            )
-        )
-    if problems and not (request.skip_unusable and good):
-        raise BadInputError(_problem_sentence(problems, bool(good)))
-    for one in problems:
-        _LOG.warning(f"Skipped: {one.title}: {one.problem or one.left_out}")
-    return good
-
-
-def _without_damages(series: DicomSeries, uids: Mapping[str, str]) -> DicomSeries:
-    """A series, unusable if one of its files is damaged, or if a damaged file beside them may belong to it.
-
-    Args:
-        uids: of the series of the damaged files, by path; '' where it is not known.
-    """
-    for path, uid in uids.items() if not series.left_out else ():
-        folder = os.path.dirname(os.path.abspath(path))
-        if uid == series.uid or (not uid and folder in series.folders):
-            return replace(series, geometry=None, problem=_("one of its files is damaged."))
-    return series
-
-
-def _damage_sentence(damages: Sequence[BadInputError]) -> str:
-    each = [error.message for error in damages[:_MOST_NAMED]]
-    if len(damages) > _MOST_NAMED:
-        each.append(_("and {count} more").format(count=len(damages) - _MOST_NAMED))
-    return joined("\n" if len(damages) > 1 else " ", [*each, _("To take the other series, use '--skip-unusable'.")])
-
-
-def _problem_sentence(problems: Sequence[DicomSeries], are_others_good: bool) -> str:
-    each = [
-        _("{series}: {problem}").format(series=one.title, problem=one.problem or one.left_out)
-        for one in problems[:_MOST_NAMED]
-    ]
-    if len(problems) > _MOST_NAMED:
-        each.append(_("and {count} more").format(count=len(problems) - _MOST_NAMED))
-    message = counted(
-        len(problems),
-        _("{count} DICOM series cannot be used: {problems}"),
-        _("{count} DICOM series cannot be used.\n{problems}"),
-        problems=joined("\n", each),
-    )
-    if not are_others_good:
-        return message
-    return joined(
-        "\n" if len(problems) > 1 else " ",
-        [message, _("To take the others, choose series with '--series', or use '--skip-unusable'.")],
-    )
 
 
 def _report(fresh: Sequence[tuple[str, DicomSeries]], folder: Path, keep_source_paths: bool) -> None:

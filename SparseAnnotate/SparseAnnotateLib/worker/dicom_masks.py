@@ -64,7 +64,7 @@ class DicomMasks:
             except BadInputError as error:
                 self.problems[path] = error
                 continue
-            names = [by_series[uid] for uid in file.series_uids if uid in by_series]
+            names = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
             if len(set(names)) == 1:
                 several.setdefault(names[0], []).append(path)
             elif not names and len(cohort.cases) and not by_series:

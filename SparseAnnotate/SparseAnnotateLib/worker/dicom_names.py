@@ -21,7 +21,7 @@ def names_of_cases(
     """The names of the cases; series that the cohort has already keep theirs.
 
     Args:
-        by_series: the cases of the cohort by the UIDs of their series.
+        by_series: the cases of the cohort by the keys of their series.
 
     By default they are numbered: names of files and folders, and descriptions, may name the patient.
     """
@@ -38,14 +38,14 @@ def names_of_cases(
                 )
             )
         for one, name in zip(series, request.names, strict=True):
-            if by_series.get(one.uid, normal_name(name)) != normal_name(name):
+            if by_series.get(one.key, normal_name(name)) != normal_name(name):
                 raise BadInputError(
                     _("The {series} is in the cohort already, as case '{name}'.").format(
-                        series=one.title, name=by_series[one.uid]
+                        series=one.title, name=by_series[one.key]
                     )
                 )
         return [normal_name(name) for name in request.names]
-    new = [one for one in series if one.uid not in by_series]
+    new = [one for one in series if one.key not in by_series]
     if request.name_from == "parent":
         folders = [_folder(one) for one in new]
         files = [os.path.join(folder, "series") for folder in folders]
@@ -55,7 +55,7 @@ def names_of_cases(
     else:
         fresh = _numbers([case.name for case in known.cases] if known else [], len(new))
     names = iter(fresh)
-    return [by_series[one.uid] if one.uid in by_series else next(names) for one in series]
+    return [by_series[one.key] if one.key in by_series else next(names) for one in series]
 
 
 def _folder(series: DicomSeries) -> str:

@@ -24,6 +24,7 @@ from ..core import (
 from ..core.messages import _
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
+from .add_channel_request import AddChannelRequest, add_channel
 from .answers import Answers
 from .compare_request import CompareRequest, compare
 from .correct_request import CorrectRequest, correct
@@ -53,6 +54,7 @@ from .report_request import ReportRequest, report
 from .run_sources import RunSources
 from .slice_request import SliceRequest, label_slice
 from .train_request import CurvesRequest, PlanTrainingRequest, TrainRequest, curves, plan_training, train
+from .write_segmentation_request import WriteSegmentationRequest, write_dicom_segmentation
 
 _REPORTED_PACKAGES = (*LEARNING_PACKAGES, "numpy", "scipy", "SimpleITK")
 
@@ -237,6 +239,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "create": (CreateRequest, create),
     "add": (CreateRequest, add),
+    "add_channel": (AddChannelRequest, add_channel),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),
     "picture": (PictureRequest, picture),
@@ -255,6 +258,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "agreement": (AgreementRequest, agreement),
     "report": (ReportRequest, report),
     "export_dicom": (ExportDicomRequest, export_dicom),
+    "write_dicom_segmentation": (WriteSegmentationRequest, write_dicom_segmentation),
     "export_nnunet": (ExportNnunetRequest, export_nnunet),
     "import_nnunet": (ImportNnunetRequest, import_nnunet),
     "export_bundle": (ExportBundleRequest, export_bundle),

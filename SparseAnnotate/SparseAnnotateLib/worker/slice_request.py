@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, RunError, Volum
 from ..core.images import write_image
 from ..core.messages import _, counted
 from ..core.structure_values import class_values, names_as_facts
+from ..runs.ct_scale import CtScale
 from ..runs.drawing_record import DrawingRecord, LiveQuality
 from ..runs.live_settings import LIVE_RECIPES
 from ..runs.run_folder import RunFolder
@@ -79,7 +81,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
             )
         )
     found = _found_model(cohort, request)
-    image = normalised_image(cohort, request.case, found.normalisation, found.channels)
+    image = normalised_image(cohort, request.case, found.normalisation, found.channels, found.ct)
     standard = geometry.to_standard_slice(axis, request.index)
     classes = slice_classes(found.model, image, *standard, watch)
     own = class_values(found.classes, found.names, cohort.labels)
@@ -123,6 +125,7 @@ class _FoundModel:
     names: dict[int, str]
     normalisation: str
     channels: tuple[str, ...]
+    ct: Mapping[str, CtScale]
     steps: int
     record: DrawingRecord
 
@@ -148,6 +151,7 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
             plan.label_names,
             plan.settings.normalisation,
             plan.channels,
+            plan.ct,
             now.steps,
             live.record,
         )
@@ -161,7 +165,8 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
         )
     model = loaded_models(run, card, chosen_device(request.device).device)[0]
     names, record = card.label_names, DrawingRecord(run.path)
-    return _FoundModel(model, card.classes, names, card.normalisation, card.channels, card.last.iterations, record)
+    how = card.normalisation, card.channels, card.ct
+    return _FoundModel(model, card.classes, names, *how, card.last.iterations, record)
 
 
 def _with_corrections(cohort: Cohort, request: SliceRequest, axis: int, labels: np.ndarray) -> np.ndarray:

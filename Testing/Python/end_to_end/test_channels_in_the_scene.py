@@ -276,3 +276,76 @@ def test_the_scene_keeps_channels(mrml, logic, volumes, tmp_path):
     mrml.mrmlScene.Connect()
     again = mrml.mrmlScene.GetFirstNodeByName("noise")
     assert {name: node.GetName() for name, node in logic.channels(again).items()} == {"T1": "noise", "FLAIR": "shown"}
+
+
+def test_a_volume_from_dicom_is_known_to_be_ct_and_others_are_said_to_be(mrml, logic, volumes, tmp_path):
+    volume, other = volumes
+    assert logic.modality(volume) == ""
+    tree = mrml.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(mrml.mrmlScene)
+    tree.SetItemAttribute(tree.CreateItem(tree.GetSceneItemID(), volume), "DICOM.Modality", "CT")
+    assert logic.modality(volume) == "CT"
+    logic.setChannels(volume, {"venous": volume, "other": other})
+    logic.setModality(other, "mr")
+    with pytest.raises(BadInputError, match="'c t' is not a modality"):
+        logic.setModality(volume, "c t")
+    logic.exportNnunet([volume], tmp_path / "Dataset501_Balls")
+    assert logic.cohort().modalities == {"venous": "CT", "other": "MR"}
+    assert '"CT"' in (tmp_path / "Dataset501_Balls/dataset.json").read_text()
+    # A case of which that is not known: now each image is scaled by itself.
+    plain = mrml.util.addVolumeFromArray(NOISE + 1, MATRIX, "plain")
+    logic.setChannels(plain, {"venous": plain, "other": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")})
+    logic.exportNnunet([plain, volume], tmp_path / "Dataset502_Balls")
+    assert logic.cohort().modalities == {}
+    # Said of one volume, it is said of the channel.
+    logic.setModality(plain, "CT")
+    assert logic.cohort().modalities == {"venous": "CT"}
+    logic.setModality(volume, "")
+    assert logic.modality(volume) == "CT"  # as DICOM says
+
+
+def test_a_channel_is_added_to_a_case_of_the_cohort_folder(mrml, logic, volumes, tmp_path):
+    volume, other = volumes
+    plain = mrml.util.addVolumeFromArray(NOISE + 1, MATRIX, "plain")
+    fill = logic.fillBetweenSlices(volume, "random_walk")
+    logic.exportNnunet([volume, plain], tmp_path / "Dataset501_Balls")
+    assert logic.cohort().channels == ()
+    with pytest.raises(BadInputError, match="are no channels with a name yet. Give the first channel a name"):
+        logic.addChannels(volume, {"T1": other})
+    (note,) = logic.addChannels(volume, {"T1": other}, firstChannel="FLAIR")
+    assert note == "The cohort folder has the further channel T1 now; its other cases lack it."
+    assert list(logic.channels(volume)) == ["FLAIR", "T1"]
+    assert logic.cohort().channels == ("FLAIR", "T1")
+    assert [item.index for item in logic.worklist([volume])] == list(range(2, 24, 5))
+    with pytest.raises(SparseAnnotateError, match="the image or its grid has changed|is out of date|has changed"):
+        logic.applyFill(volume, fill)
+    # The other case goes on without it.
+    logic.exportNnunet([volume], tmp_path / "Dataset502_Balls")
+    cohort = logic.cohort()
+    lacking = {case.name: list(cohort.channel_paths(case.name)) for case in cohort.cases}
+    assert sorted(lacking.values()) == [["FLAIR"], ["FLAIR", "T1"]]
+    (name,) = [name for name, found in lacking.items() if len(found) == 2]
+    np.testing.assert_array_equal(cohort.channel_image(name, "T1", cohort.geometry(name)), SHOWN)
+    with pytest.raises(BadInputError, match="'noise' already has the channel 'T1'"):
+        logic.addChannels(volume, {"T1": other})
+
+
+def test_a_channel_is_added_to_an_opened_case_and_written_into_its_folder(mrml, logic, tmp_path):
+    geometry = VolumeGeometry.from_spacing(SHAPE, (2.0, 1.0, 1.0))
+    cohort = Cohort.create(tmp_path / "made", "balls", {1: "ball"})
+    cohort.add_case("a", NOISE, geometry)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, geometry, Plane.AXIAL, range(2, 24, 5)))
+    (volume,) = logic.openCohort(tmp_path / "made")
+    matrix = scene.geometry_of(volume).matrix
+    matrix[:3, :3] *= 2.0
+    coarse = mrml.util.addVolumeFromArray(SHOWN[::2, ::2, ::2].copy(), matrix, "coarse")
+    note, _more = logic.addChannels(volume, {"T1": coarse}, firstChannel="FLAIR")
+    assert "'coarse' was resampled to the grid of 'a'" in note
+    again = Cohort.open(tmp_path / "made")
+    assert again.channels == ("FLAIR", "T1")
+    assert again.channel_image("a", "T1", geometry)[4, 6, 8] == pytest.approx(SHOWN[4, 6, 8])
+    before = again.annotation("a")
+    assert before.ledger.indices(Plane.AXIAL) == list(range(2, 24, 5))
+    # What is drawn goes on being written into the folder.
+    logic.markEmpty(volume, "axial", 0)
+    logic.exportNnunet([volume], tmp_path / "Dataset501_Balls")
+    assert 0 in Cohort.open(tmp_path / "made").annotation("a").ledger.indices(Plane.AXIAL)

@@ -11,7 +11,7 @@ import pytest
 from dicom_made import oblique, write_series
 from small_volumes import ball
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import BadInputError
+from SparseAnnotateLib.core import BadInputError, SparseAnnotateError
 from SparseAnnotateLib.core.dicom_codes import Code, StructureCodes
 from SparseAnnotateLib.core.dicom_headers import read_header
 from SparseAnnotateLib.core.dicom_reading import read_segmentation, read_segmentation_header
@@ -138,7 +138,7 @@ def test_what_cannot_refer_to_a_series_is_refused(mrml, logic, loaded, tmp_path)
     moved = mrml.util.addVolumeFromArray(100 * LABELS.astype(np.int16), matrix, "moved")
     moved.SetAttribute("DICOM.instanceUIDs", volume.GetAttribute("DICOM.instanceUIDs"))
     other = segmented(mrml, logic, moved, liver=LABELS > 0)
-    with pytest.raises(BadInputError, match="'moved' is no longer on the grid of its DICOM series"):
+    with pytest.raises(SparseAnnotateError, match="'moved' is no longer on the grid of its DICOM series"):
         logic.exportDicomSegmentation(other, moved, tmp_path)
     files.pop(next(iter(files)))
     with pytest.raises(BadInputError, match="1 of the 12 DICOM files of 'scan' are not in Slicer's DICOM database"):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import Cohort, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.scene.volume_nodes import vtk_matrix
 
 MATRIX = np.diag([-1.0, 1.0, 2.0, 1.0])
 
@@ -207,8 +209,6 @@ def test_the_channels_of_the_cohort_folder_are_those_of_all_its_cases(two, tmp_p
     two.panel.refresh()
     assert [row.name.text for row in rows(two)] == ["CT", "PET"]
     assert all(row.name.readOnly for row in rows(two))
-    assert not ui.addChannelButton.enabled
-    assert ui.addChannelButton.toolTip == "All cases of the cohort folder have these channels."
     assert two.logic.channels(two.flair) == {"FLAIR": two.flair, "T1": two.t1}
     rows(two)[1].box.setCurrentIndex(offered(rows(two)[1]).index("p1 T1"))
     ui.useChannelsButton.click()
@@ -222,13 +222,72 @@ def test_the_channels_of_the_cohort_folder_are_those_of_all_its_cases(two, tmp_p
     assert ui.useChannelsButton.toolTip == "'a' was opened from a cohort folder, which has its channels."
 
 
-def test_a_cohort_folder_without_channels_takes_none(two, tmp_path):
+def test_a_channel_is_added_to_a_cohort_folder_that_has_cases(two, tmp_path):
     geometry = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
     Cohort.create(tmp_path / "plain", "balls", {1: "ball"}).add_case("a", noisy_image(ball()), geometry)
     two.ui.cohortFolderSelector.currentPath = str(tmp_path / "plain")
+    use(two, ("", ""), ("T1", "p1 T1"))
+    assert two.message == "Give the channel of 'p1 FLAIR' a name, for example FLAIR."
+    use(two, ("FLAIR", ""), ("T1", "(none)"))
+    assert two.message == "Choose a volume for the new channel 'T1'."
     use(two, ("FLAIR", ""), ("T1", "p1 T1"))
-    assert "The cohort 'balls' has no named channels, and the images to add have FLAIR, T1." in two.message
-    assert two.logic.channels(two.flair) == {}
+    assert two.message.startswith("'p1 FLAIR' has these channels now: FLAIR, T1.")
+    assert "Fills and results of this case came from other channels: make them again." in two.message
+    assert "The cohort folder has the further channel T1 now; its other cases lack it." in two.message
+    assert Cohort.open(tmp_path / "plain").channels == ("FLAIR", "T1")
+    assert two.logic.channels(two.flair) == {"FLAIR": two.flair, "T1": two.t1}
+
+
+def test_a_channel_is_added_to_an_opened_case(two, tmp_path):
+    ui, geometry = two.ui, VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
+    cohort = Cohort.create(tmp_path / "made", "balls", {1: "ball"}, channels=("FLAIR",))
+    cohort.add_case("a", noisy_image(ball()), geometry)
+    ui.cohortFolderSelector.currentPath = str(tmp_path / "made")
+    (case,) = two.logic.openCohort(tmp_path / "made")
+    two.idle()
+    choose(two, case)
+    ui.channelsGroup.collapsed = False
+    other = two.mrml.util.addVolumeFromArray(noisy_image(ball()) + 3, MATRIX, "T1")
+    matrix = vtk_matrix(scene.geometry_of(case).matrix)
+    other.SetIJKToRASMatrix(matrix)
+    two.panel.refresh()
+    assert not ui.useChannelsButton.enabled
+    assert ui.addChannelButton.enabled
+    fill_in(two, ("FLAIR", ""), ("T1", "T1"))
+    assert not rows(two)[0].name.enabled
+    assert rows(two)[1].name.enabled
+    ui.useChannelsButton.click()
+    two.idle()
+    assert two.message.startswith("'a' has these channels now: FLAIR, T1."), two.message
+    again = Cohort.open(tmp_path / "made")
+    np.testing.assert_array_equal(again.channel_image("a", "T1", geometry), noisy_image(ball()) + 3)
+    assert not ui.useChannelsButton.enabled
+
+
+def test_the_modality_of_each_volume_is_chosen(two):
+    row = rows(two)[0]
+    texts = [row.kind.itemText(number) for number in range(row.kind.count)]
+    assert texts == ["?", "CT", "MR", "PT"]
+    assert row.kind.currentText == "?"
+    row.kind.setCurrentIndex(1)
+    two.panel.refresh()
+    assert row.kind.currentText == "CT", "what has been chosen stays"
+    two.ui.useChannelsButton.click()
+    two.idle()
+    assert two.message == "'p1 FLAIR' is CT now."
+    assert two.logic.modality(two.flair) == "CT"
+    two.ui.useChannelsButton.click()
+    assert two.message == "Click 'Add channel' first, and choose its volume."
+    fill_in(two, ("FLAIR", ""), ("T1", "p1 T1"))
+    rows(two)[0].kind.setCurrentIndex(0)
+    rows(two)[1].kind.setCurrentIndex(2)
+    two.ui.useChannelsButton.click()
+    two.idle()
+    assert [two.logic.modality(node) for node in (two.flair, two.t1)] == ["", "MR"]
+    choose(two, two.other)
+    assert rows(two)[0].kind.currentText == "?"
+    choose(two, two.flair)
+    assert [row.kind.currentText for row in rows(two)] == ["?", "MR"]
 
 
 def test_each_channel_can_be_seen_while_slices_are_drawn(two):

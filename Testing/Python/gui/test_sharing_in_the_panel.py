@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from dicom_made import write_series
+from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import Plane
+from SparseAnnotateLib.core.dicom_headers import read_header
+from SparseAnnotateLib.core.dicom_reading import read_segmentation, read_segmentation_header
 from SparseAnnotateLib.core.images import read_labels, write_image
 
 DATASET, PREDICTIONS, BUNDLE = "nnU-Net dataset", "nnU-Net predictions", "MONAI bundle"
+SEGMENTATION = "DICOM SEG"
 
 
 @pytest.fixture
@@ -50,12 +56,16 @@ def test_only_the_rows_that_a_format_needs_are_shown(panel):
         "New cohort": ui.shareCohortSelector,
         "Model": ui.shareRunSelector,
         "Name": ui.shareNameLineEdit,
+        "Segmentation": ui.shareSegmentationSelector,
     }
     needed = {DATASET: {"New cohort"}, PREDICTIONS: {"Predictions", "Name"}, BUNDLE: {"Model", "Name"}}
+    needed[SEGMENTATION] = {"Segmentation"}
     for shared, names in needed.items():
         choose(panel, shared)
         assert {name for name, widget in rows.items() if not widget.isHidden()} == names
         assert not ui.shareFolderSelector.isHidden()
+    assert ui.shareExportButton.toolTip == "First load a volume, or check one in the list."
+    choose(panel, BUNDLE)
     assert ui.shareExportButton.toolTip == "First train a model."
     choose(panel, PREDICTIONS)
     assert ui.shareNameLineEdit.placeholderText == "nnU-Net"
@@ -203,3 +213,42 @@ def test_what_was_chosen_is_kept_with_the_scene(panel, tmp_path):
     assert ui.shareFolderSelector.currentPath == str(tmp_path)
     assert ui.sharePredictionsSelector.currentPath == str(tmp_path / "predicted")
     assert ui.shareNameLineEdit.text == "theirs"
+
+
+def test_a_segmentation_of_a_volume_from_dicom_is_written_for_its_series(drawn, tmp_path, monkeypatch):
+    ui, volume = drawn.ui, drawn.volume
+    choose(drawn, SEGMENTATION)
+    assert ui.shareExportButton.toolTip == (
+        "'ball' was not loaded from DICOM, so a DICOM segmentation has no series to refer to. Load it with Slicer's "
+        "DICOM module."
+    )
+    assert "only exported here" in ui.shareImportButton.toolTip
+    # As Slicer's DICOM module leaves a volume.
+    voxels = drawn.mrml.util.arrayFromVolume(volume)
+    headers = write_series(tmp_path / "in", voxels.astype(int), scene.geometry_of(volume), modality="MR")
+    files = {read_header(str(path)).sop_uid: str(path) for path in (tmp_path / "in").iterdir()}
+    database = SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(drawn.mrml, "dicomDatabase", database, raising=False)
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(str(one.SOPInstanceUID) for one in headers))
+    drawn.panel.session.refresh()
+    click(drawn, ui.shareExportButton)
+    assert drawn.message == "Select a folder for the DICOM file first."
+    segmentation = drawn.logic.segmentationNode(volume)
+    fill = drawn.logic.fillBetweenSlices(volume, "shape")
+    drawn.panel.session.refresh()
+    names = [ui.shareSegmentationSelector.itemText(place) for place in range(ui.shareSegmentationSelector.count)]
+    assert names == [segmentation.GetName(), fill.GetName()]
+    for place, node in enumerate((segmentation, fill)):
+        ui.shareSegmentationSelector.setCurrentIndex(place)
+        choose(drawn, SEGMENTATION, tmp_path / "out")
+        click(drawn, ui.shareExportButton)
+        path = tmp_path / "out" / f"{node.GetName()}.dcm"
+        assert drawn.message.startswith(f"Written: '{path}'."), drawn.message
+        found = read_segmentation(read_segmentation_header(path), scene.geometry_of(volume)) > 0
+        segment_id = node.GetSegmentation().GetSegmentIdBySegmentName("ball")
+        assert np.array_equal(found, drawn.mrml.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume) > 0)
+    assert not list((drawn.logic.cohort().cache_folder / "dicom_segmentation").iterdir())
+    # What the database has lost is said before anything is written.
+    files.clear()
+    click(drawn, ui.shareExportButton)
+    assert "are not in Slicer's DICOM database" in drawn.message

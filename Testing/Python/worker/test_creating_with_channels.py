@@ -137,3 +137,14 @@ def test_slices_are_compared_by_all_channels_that_every_case_has(scans, tmp_path
     cohort.add_case("c", cohort.image_path("a"))
     one = cohort_features(cohort, ["a", "c"], [Plane.AXIAL], FeatureSettings(), Watch())["a"][Plane.AXIAL].shape[1]
     assert one < both
+
+
+def test_the_modality_is_kept_and_another_one_refused(scans, tmp_path, capsys):
+    given = ["--channels", "FLAIR=_flair", "T1=_t1", "--quiet"]
+    assert main(["create", str(tmp_path / "cohort"), str(scans), *given, "--modality", "CT"]) == 1
+    assert "Say which channel has the modality CT, for example 'FLAIR=CT'" in capsys.readouterr().err
+    assert main(["create", str(tmp_path / "cohort"), str(scans), *given, "--modality", "T1=ct"]) == 0
+    assert Cohort.open(tmp_path / "cohort").modalities == {"T1": "CT"}
+    assert main(["add", str(tmp_path / "cohort"), str(scans), *given]) == 0
+    assert main(["add", str(tmp_path / "cohort"), str(scans), *given, "--modality", "T1=MR"]) == 1
+    assert "The channel 'T1' has the modality CT in the cohort 'cohort', not MR" in capsys.readouterr().err

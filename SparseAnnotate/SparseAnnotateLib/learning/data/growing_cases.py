@@ -13,6 +13,7 @@ from pathlib import Path
 from ...core import BadInputError, Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ...core.cohort_file import COHORT_FILE
 from ...core.messages import _
+from ...runs.ct_scale import CtScale
 from ...runs.loss import LOSSES
 from ...runs.settings import TrainingSettings
 from .training_cases import TrainingCase, training_cases
@@ -50,6 +51,7 @@ class GrowingCases:
         cohort: to learn from. names: of its cases; none: all that have a drawn slice, at any time.
         settings: of the training. folder: where arrays are kept while training, see `kept_path`.
         images: name to the fingerprint of the image that has been learned from; others may follow.
+        ct: scales of CT channels by name.
 
     Attributes:
         images: see above, with those that were added.
@@ -64,6 +66,7 @@ class GrowingCases:
         settings: TrainingSettings,
         folder: Path,
         images: Mapping[str, str] | None = None,
+        ct: Mapping[str, CtScale] | None = None,
     ):
         self._cohort, self._names, self._settings, self._folder = cohort, tuple(names), settings, folder
         self._cases: dict[str, TrainingCase] = {}
@@ -73,6 +76,7 @@ class GrowingCases:
         self._cohort_mark: FileMark = None
         self._look_at = 0.0
         self._failed: dict[str, tuple[tuple[FileMark, ...], float]] = {}
+        self._ct = dict(ct or {})
         self.images = dict(images or {})
         self.fingerprints: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
@@ -188,6 +192,7 @@ class GrowingCases:
             [name],
             classes,
             normalisation=settings.normalisation,
+            ct=self._ct,
             validation_share=0.0,
             seed=settings.seed,
             folder=self._folder,

@@ -19,6 +19,8 @@ def require_channels(cohort: Cohort, names: Sequence[str], channels: Sequence[st
         names: of the cases. channels: of the run, by name; none where its images were no channels with names.
     """
     known = cohort.channels
+    if not channels and cohort.file.first_was_unnamed:
+        return  # the image that the run knows is the first channel now
     if bool(channels) != bool(known):
         if channels:
             text = _(

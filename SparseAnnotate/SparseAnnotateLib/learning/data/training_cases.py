@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from ...core.origin import Origin, stale_sentence
 from ...core.planes import slice_layer
 from ...core.structure_values import names_from_facts
 from ...core.voxel_values import label_counts, require_finite
+from ...runs.ct_scale import CtScale
 from ...runs.learned_images import ImageFacts
+from .ct_statistics import scale_marks
 from .image_channels import channels_mark, require_channels
 from .image_facts import facts_path, keep_facts
 
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
+_AIR, _METAL, _NARROW = -1000.0, 4000.0, 20.0  # Hounsfield units: no CT lies beyond, or has a smaller range
 _VERSION = 2  # part of every name in the cache: images normalised by another version are not used
 
 
@@ -154,14 +157,16 @@ class TrainingCase:
         return mapped_array(self.distances_paths[axis])
 
 
-def normalise(image: np.ndarray, kind: str) -> np.ndarray:
+def normalise(image: np.ndarray, kind: str, ct: CtScale | None = None) -> np.ndarray:
     """A (K, J, I) image as float16 with zero mean and unit variance ('z_score'), or 0.5-99.5 % to 0-1 ('percentile').
 
     Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Padding far outside
-    the range of the image is ignored and clipped; see `Intensities`.
+    the range of the image is ignored and clipped; see `Intensities`. With `ct` the scale is the same for all volumes.
 
     Raises BadInputError for a constant image.
     """
+    if ct is not None:
+        return _in_ct_window(image, ct)
     intensities = Intensities.of(image)
     tensor = torch.as_tensor(np.ascontiguousarray(intensities.of_part(image)))[None]
     low, high = float(tensor.min()), float(tensor.max())
@@ -182,6 +187,20 @@ def normalise(image: np.ndarray, kind: str) -> np.ndarray:
     return array
 
 
+def _in_ct_window(image: np.ndarray, ct: CtScale) -> np.ndarray:
+    if image.min() == image.max():
+        raise BadInputError(_("The image is uniform, so there is nothing to learn from."))
+    lowest, highest = float(image.min()), float(image.max())
+    if highest <= _AIR or lowest >= _METAL or highest / 2 - lowest / 2 < _NARROW / 2:
+        raise BadInputError(
+            _(
+                "Its values lie between {lowest:g} and {highest:g}, so they are no Hounsfield units. Check the "
+                "modality, or convert the image."
+            ).format(lowest=lowest, highest=highest)
+        )
+    return np.clip(ct.of(image), -_FLOAT16_LARGEST, _FLOAT16_LARGEST).astype(np.float16)
+
+
 def _start_and_width(values: np.ndarray, kind: str) -> tuple[float, float]:
     """The value that becomes 0, and the difference that becomes 1."""
     if kind == "z_score":
@@ -197,22 +216,29 @@ def _is_nearly_constant(tensor: torch.Tensor) -> bool:
     return bool(np.count_nonzero(values != middle) < 0.01 * values.size)
 
 
-def normalised_image(cohort: Cohort, name: str, kind: str, channels: Sequence[str] = ()) -> np.ndarray:
+def normalised_image(
+    cohort: Cohort, name: str, kind: str, channels: Sequence[str] = (), ct: Mapping[str, CtScale] | None = None
+) -> np.ndarray:
     """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder.
 
-    With several `channels` (C, S, A, R), in their order. Raises BadInputError when the case lacks one of them.
+    With several `channels` (C, S, A, R), in their order. `ct`: scales of CT channels by name, '' for images without.
+    Raises BadInputError when the case lacks one of them.
     """
-    return mapped_array(normalised_image_path(cohort, name, kind, channels))
+    return mapped_array(normalised_image_path(cohort, name, kind, channels, ct))
 
 
-def normalised_image_path(cohort: Cohort, name: str, kind: str, channels: Sequence[str] = ()) -> Path:
+def normalised_image_path(
+    cohort: Cohort, name: str, kind: str, channels: Sequence[str] = (), ct: Mapping[str, CtScale] | None = None
+) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is written if it is missing or damaged.
 
     Raises BadInputError when the case lacks a channel, or the images of a cohort are not these channels.
     """
     require_channels(cohort, [name], channels)
     which = channels_mark(channels) if len(channels) > 1 or len(cohort.channels) > 1 else ""
-    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kind}-{_VERSION}{which}.npy"
+    ct = ct or {}
+    kinds = f"{kind}-{_VERSION}{which}{scale_marks(ct)}"
+    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kinds}.npy"
     if not is_whole_array(cached):
         image, geometry = cohort.image(name)
         keep_facts(facts_path(cohort, name), ImageFacts.of(image, geometry))
@@ -221,14 +247,14 @@ def normalised_image_path(cohort: Cohort, name: str, kind: str, channels: Sequen
         for place, channel in zip(joint, channels or ("",), strict=True):
             is_first = channel in ("", *cohort.channels[:1])
             own = image if is_first else cohort.channel_image(name, channel, geometry)
-            place[:] = geometry.to_standard_order(_normalised(own, kind, name, channel))
+            place[:] = geometry.to_standard_order(_normalised(own, kind, name, channel, ct.get(channel)))
         save_array(cached, joint if len(joint) > 1 else joint[0])
     return cached
 
 
-def _normalised(image: np.ndarray, kind: str, name: str, channel: str) -> np.ndarray:
+def _normalised(image: np.ndarray, kind: str, name: str, channel: str, ct: CtScale | None) -> np.ndarray:
     try:
-        return normalise(image, kind)
+        return normalise(image, kind, ct)
     except BadInputError as error:
         what = _("The image of case '{name}'") if not channel else _("The channel '{channel}' of case '{name}'")
         raise BadInputError(
@@ -252,6 +278,7 @@ def training_cases(
     with_distances: bool = False,
     unknown_sets: dict[tuple[int, ...], int] | None = None,
     read: Callable[[str], SparseAnnotation] | None = None,
+    ct: Mapping[str, CtScale] | None = None,
 ) -> list[TrainingCase]:
     """The annotated cases, ready for patches.
 
@@ -264,6 +291,7 @@ def training_cases(
         with_distances: whether the distances to the boundaries are needed.
         unknown_sets: the number of each set of class indices in the cases there are already; new sets are added.
         read: gives the annotation of a case, instead of `Cohort.annotation`.
+        ct: scales of CT channels by name.
 
     Raises:
         BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or a fill of another annotation.
@@ -306,7 +334,7 @@ def training_cases(
         kept = tuple(s for s in slices if (name, s) in held_out)
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
-        image_path = normalised_image_path(cohort, name, normalisation, cohort.channels)
+        image_path = normalised_image_path(cohort, name, normalisation, cohort.channels, ct)
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)

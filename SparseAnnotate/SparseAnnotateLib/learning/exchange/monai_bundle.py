@@ -16,6 +16,7 @@ from ...core.atomic_files import write_bytes
 from ...core.messages import _
 from ...core.strict_json import read_json, to_plain, write_json
 from ...runs.cards import RunCard
+from ...runs.ct_scale import OUTSIDE, CtScale
 from ...runs.plan import ModelPlan
 from ...runs.run_folder import RunFolder
 from ..networks.build import build_network, network_definition
@@ -99,7 +100,7 @@ def import_bundle(cohort: Cohort, folder: str | Path, run_name: str) -> RunCard:
 def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
     """The configuration of MONAI's runner."""
     return {
-        "imports": ["$import glob", "$import torch", "$from safetensors.torch import load_file"],
+        "imports": ["$import glob", "$import monai", "$import torch", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
         "dataset_dir": "images",
         "output_dir": "$@bundle_root + '/predictions'",
@@ -116,7 +117,7 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
                 {"_target_": "EnsureChannelFirstd", "keys": "image"},
                 {"_target_": "Orientationd", "keys": "image", "axcodes": "SAR", "labels": None},
                 {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float32"},
-                _NORMALISATION[card.normalisation] | ({"channel_wise": True} if card.image_channels > 1 else {}),
+                _normalisation(card),
             ],
         },
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
@@ -166,6 +167,32 @@ def _inference(card: RunCard, model: ModelPlan) -> dict[str, Any]:
         "initialize": ["$@network_def.load_state_dict(@weights)"],
         "run": ["$@evaluator.run()"],
     }
+
+
+def _normalisation(card: RunCard) -> dict[str, Any]:
+    """The transform that scales the image as the run has learned it: each channel by itself, CT by its window."""
+    scales = [card.ct.get(channel) for channel in card.channels or ("",)]
+    others = _NORMALISATION[card.normalisation] | ({"channel_wise": True} if len(scales) > 1 else {})
+    if not any(scales):
+        return others
+    fixed = [scale or CtScale(0.0, 1.0, 0.0, 1.0) for scale in scales]
+    low, high, mean, deviation = (
+        [getattr(scale, name) for scale in fixed] for name in ("low", "high", "mean", "deviation")
+    )
+    lowest, highest = ([scale.limits[end] for scale in fixed] for end in (0, 1))
+    inside = f"{1 - OUTSIDE} * x.clamp({_each(low)}, {_each(high)})"
+    outside = f"{OUTSIDE} * x.clamp({_each(lowest)}, {_each(highest)})"
+    scaled = f"({inside} + {outside} - {_each(mean)}) / {_each(deviation)}"
+    if not all(scales):
+        arguments = {name: value for name, value in others.items() if name not in ("_target_", "keys")}
+        other = f"monai.transforms.{others['_target_'].removesuffix('d')}(**{arguments!r})(x)"
+        scaled = f"torch.where({_each([scale is not None for scale in scales])}, {scaled}, {other})"
+    return {"_target_": "Lambdad", "keys": "image", "func": f"$lambda x: {scaled}"}
+
+
+def _each(values: list[Any]) -> str:
+    """A value for each channel, as PyTorch reads it."""
+    return f"torch.tensor({values!r}).view(-1, 1, 1, 1)"
 
 
 def _datalist(image_channels: int) -> str:

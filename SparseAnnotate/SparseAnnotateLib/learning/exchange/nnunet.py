@@ -23,6 +23,7 @@ from ...core.images import read_geometry, read_labels, write_image
 from ...core.known_slices import drawn_from_known, explains, with_ledger
 from ...core.ledger import Ledger
 from ...core.messages import _, counted
+from ...core.modalities import CT
 from ...core.progress import Watch
 from ...core.strict_json import read_json, write_json
 from ..data.image_channels import require_channels
@@ -73,14 +74,14 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         raise BadInputError(_("No structure has been drawn yet, so there is nothing that nnU-Net could learn."))
     table = np.zeros(max(values) + 1, dtype=np.uint8 if len(values) < 255 else np.uint16)
     table[values] = np.arange(1, len(values) + 1)
-    drawn = 0
+    drawn, channels = 0, cohort.channels or ("",)
     for number, name in enumerate(names):
         watch.step(number / len(names), _("writing '{name}'").format(name=name))
         annotation = _drawn(cohort, name)
         geometry = cohort.geometry(name)
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
-        for place, channel in enumerate(cohort.channels or ("",)):
+        for place, channel in enumerate(channels):
             image = cohort.channel_image(name, channel, geometry)
             path = folder / f"images{kind}" / f"{file_stem(name)}{channel_ending(place)}.nii.gz"
             write_image(path, image, geometry)
@@ -95,7 +96,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     write_json(
         folder / DATASET_FILE,
         {
-            "channel_names": {str(place): name for place, name in enumerate(cohort.channels or ("image",))},
+            "channel_names": {str(place): _nnunet_name(cohort, name) for place, name in enumerate(channels)},
             "labels": {"background": 0, **numbers, IGNORE: len(values) + 1},
             "numTraining": drawn,
             "file_ending": ".nii.gz",
@@ -103,6 +104,11 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         checksum=False,
     )
     return folder
+
+
+def _nnunet_name(cohort: Cohort, channel: str) -> str:
+    """What nnU-Net calls a channel: from the name CT it knows that values are Hounsfield units."""
+    return CT if cohort.is_ct(channel) else channel or "image"
 
 
 def _drawn(cohort: Cohort, name: str) -> SparseAnnotation:
@@ -156,7 +162,7 @@ def import_nnunet_dataset(
             ).format(folder=state, file=COHORT_FILE)
         )
     new_folders = [path for path in (cohort_folder, state) if not path.exists()]
-    Cohort.create(cohort_folder, cohort_folder.name, dataset.labels, channels=dataset.channels)
+    Cohort.create(cohort_folder, cohort_folder.name, dataset.labels, (), dataset.channels, dataset.modalities)
     try:
         cohort = Cohort.open(cohort_folder, state)
         for number, (name, path) in enumerate(images.items()):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.channels import usable_channels
 from ...core.decathlon import DATASET_FILE, is_left_by_macos, read_dataset_file
 from ...core.errors import BadInputError, CohortError
 from ...core.messages import _
+from ...core.modalities import modalities_by_name
 
 IGNORE = "ignore"
 CHANNEL = "_0000"
@@ -24,13 +25,14 @@ def channel_ending(number: int) -> str:
 class NnunetDataset:
     """The content of dataset.json: label value to name, the ignored value if any, the file ending, and the channels.
 
-    `channels`: their names in order; none where there is just one.
+    `channels`: their names in order; none where there is just one. `modalities`: CT for the channels called so.
     """
 
     labels: dict[int, str]
     ignored: int | None
     ending: str
     channels: tuple[str, ...] = ()
+    modalities: dict[str, str] = field(default_factory=dict)
 
 
 def read_nnunet_dataset(folder: Path) -> NnunetDataset:
@@ -52,7 +54,8 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
                 path=path, numbers=", ".join(map(str, sorted(by_number)))
             )
         )
-    channels = usable_channels([by_number[number] for number in sorted(by_number)]) if len(by_number) > 1 else ()
+    names = [by_number[number] for number in sorted(by_number)]
+    channels = usable_channels(names) if len(names) > 1 else ()
     if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
         raise BadInputError(
             _("'{path}' has labels that are regions; SparseAnnotate supports one label per voxel.").format(path=path)
@@ -66,7 +69,8 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
             )
         )
     ignored = labels.pop(IGNORE, None)
-    return NnunetDataset({value: str(name) for name, value in labels.items() if value != 0}, ignored, ending, channels)
+    structures = {value: str(name) for name, value in labels.items() if value != 0}
+    return NnunetDataset(structures, ignored, ending, channels, modalities_by_name(channels, names))
 
 
 def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:

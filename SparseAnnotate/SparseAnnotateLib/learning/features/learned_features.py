@@ -102,6 +102,7 @@ class _Encoder:
         by_mark = sorted({cohort.image_fingerprint(name): name for name in names}.items())
         marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
+        facts = (*facts, "CT") if cohort.is_ct() else facts
         self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         self.device = "cpu"
         self._size, self._together = 0, _ENCODED_TOGETHER

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core import VolumeGeometry, Watch
+from ...runs.ct_scale import CtScale
 from ..data.training_cases import normalise
 from .clean_up import CleanUp, cleaned
 from .run_models import CasePrediction, RunModels
@@ -24,6 +25,10 @@ class ImagePredictor(RunModels):
         """Label value to name of the structures that the run knows."""
         return dict(self.card.label_names)
 
+    def _ct(self, number: int) -> CtScale | None:
+        """The scale of a channel that is CT; None for others."""
+        return self.card.ct.get((self.card.channels or ("",))[number])
+
     def predict(
         self,
         image: np.ndarray,
@@ -40,11 +45,12 @@ class ImagePredictor(RunModels):
         """
         watch = watch or Watch()
         if image.ndim == 3:
-            normalised = geometry.to_standard_order(normalise(image, self.card.normalisation))
+            normalised = geometry.to_standard_order(normalise(image, self.card.normalisation, self._ct(0)))
         else:
             normalised = np.empty((len(image), *geometry.standard_shape), dtype=np.float16)
-            for place, channel in zip(normalised, image, strict=True):
-                place[:] = geometry.to_standard_order(normalise(channel, self.card.normalisation))
+            for number, (place, channel) in enumerate(zip(normalised, image, strict=True)):
+                one = normalise(channel, self.card.normalisation, self._ct(number))
+                place[:] = geometry.to_standard_order(one)
         found = self._predicted(normalised, watch, uncertainty)
         surrounded = normalised if self.card.clear_surroundings else None
         left = cleaned(

@@ -75,7 +75,7 @@ class Predictor(RunModels):
     def image_facts(self, case: str) -> ImageFacts:
         """What a case's image is like, to compare it with those that the run has learned from."""
         # The prediction needs it, too; while it is made, the facts are kept.
-        normalised_image_path(self._cohort, case, self.card.normalisation, self.card.channels)
+        normalised_image_path(self._cohort, case, self.card.normalisation, self.card.channels, self.card.ct)
         return case_facts(self._cohort, case, next(iter(self.card.channels), ""))
 
     def _values(self) -> list[int]:
@@ -145,7 +145,7 @@ class Predictor(RunModels):
         kept, too, and written as `write` does.
         """
         watch = watch or Watch()
-        image = normalised_image(self._cohort, case, self.card.normalisation, self.card.channels)
+        image = normalised_image(self._cohort, case, self.card.normalisation, self.card.channels, self.card.ct)
         path = self._likeliest_path(case)
         known, maps = LikeliestLabels.load(path), UncertaintyMaps.load(path) if uncertainty else None
         notes: tuple[str, ...] = ()
@@ -208,7 +208,7 @@ class Predictor(RunModels):
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
         annotation = self._annotation(case)
         geometry = annotation.geometry
-        image = normalised_image(self._cohort, case, self.card.normalisation, self.card.channels)
+        image = normalised_image(self._cohort, case, self.card.normalisation, self.card.channels, self.card.ct)
         known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))
         if known is not None:
             found = Predicted(np.array(known.labels[0]), known)

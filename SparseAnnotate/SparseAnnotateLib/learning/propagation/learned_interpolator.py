@@ -18,6 +18,7 @@ import numpy as np
 
 from ...core import Cohort, Plane, RunError, SparseAnnotation, Watch
 from ...core.messages import _
+from ...core.modalities import CT_WINDOW
 from ...interpolation import Fill
 from ...interpolation.channel_mixtures import first_channel
 from ...interpolation.confidence import scaled
@@ -25,12 +26,14 @@ from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, common, join
 from ...interpolation.gap_filling import GapInterpolator, required_image
 from ...interpolation.label_fields import DrawnSlices
 from ...interpolation.label_gaps import LabelGap
+from ...runs.ct_scale import CtScale
 
 if TYPE_CHECKING:
     from .slice_matcher import PropagationSettings, SliceMatcher
 
 _VERSION = 1  # part of every name in the cache
 _LOST_PIXELS = 2.0  # a cycle error at which a pixel counts about half
+_CT = CtScale(*CT_WINDOW, mean=CT_WINDOW[0], deviation=CT_WINDOW[1] - CT_WINDOW[0])  # 0 to 1
 _MARGIN = 24  # pixels around the drawn labels that a structure may extend into
 
 
@@ -49,13 +52,20 @@ class PropagationInterpolator(GapInterpolator):
     Args:
         matcher: a trained SliceMatcher; by default one is trained on the image that is filled.
         settings: a PropagationSettings for that.
+        ct: the scale of CT images; None: each image is normalised by itself.
     """
 
     needs_image = True
     uses_image = True
 
-    def __init__(self, matcher: SliceMatcher | None = None, settings: PropagationSettings | None = None):
+    def __init__(
+        self,
+        matcher: SliceMatcher | None = None,
+        settings: PropagationSettings | None = None,
+        ct: CtScale | None = None,
+    ):
         self._matcher = matcher
+        self._ct = ct
         self._settings = settings
         self._own: tuple[np.ndarray, int, SliceMatcher] | None = None
         self._gpu = threading.Lock()
@@ -132,13 +142,13 @@ class PropagationInterpolator(GapInterpolator):
         from ..data.training_cases import normalise
         from .slice_matcher import PropagationSettings, train_matcher
 
-        volume = np.moveaxis(normalise(first_channel(image), "percentile"), axis, 0)
+        volume = np.moveaxis(normalise(first_channel(image), "percentile", self._ct), axis, 0)
         return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
         from ..data.training_cases import normalise
 
-        return drawn.main.moved(normalise(first_channel(required_image(image)), "percentile"))
+        return drawn.main.moved(normalise(first_channel(required_image(image)), "percentile", self._ct))
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -288,25 +298,28 @@ def trained_propagation(
     axes = {name: DrawnSlices.of(cohort.annotation(name)).main.axis for name in names}
     # Ordered by content, so that names and order of the images make no difference.
     axes = dict(sorted(axes.items(), key=lambda item: (cohort.image_fingerprint(item[0]), item[1])))
+    ct = _CT if cohort.is_ct() else None
     facts = [(cohort.image_fingerprint(name), axis) for name, axis in axes.items()]
-    key = hashlib.sha256(repr((_VERSION, settings, facts)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((_VERSION, settings, facts, *filter(None, [ct]))).encode()).hexdigest()[:16]
     path = cohort.cache_folder / "propagation" / f"{key}.safetensors"
     matcher = SliceMatcher(settings.channels, settings.radius)
     if path.is_file():
         try:
             load_weights(path, matcher)
-            return PropagationInterpolator(matcher.to(chosen_device(settings.device).device).eval())
+            return PropagationInterpolator(matcher.to(chosen_device(settings.device).device).eval(), ct=ct)
         except RunError:
             Path(path).unlink()
-    volumes = [_mapped(cohort, name, axis) for name, axis in axes.items()]
+    volumes = [_mapped(cohort, name, axis, ct) for name, axis in axes.items()]
     matcher = train_matcher(volumes, settings, watch)
     save_weights(path, matcher)
-    return PropagationInterpolator(matcher)
+    return PropagationInterpolator(matcher, ct=ct)
 
 
-def _mapped(cohort: Cohort, name: str, axis: int):
+def _mapped(cohort: Cohort, name: str, axis: int, ct: CtScale | None):
     from ..data.training_cases import normalised_image
 
     geometry = cohort.geometry(name)
     place, _ = geometry.to_standard_slice(axis, 0)
-    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", cohort.channels[:1]), place, 0)
+    first = cohort.channels[:1]
+    scales = {(first or ("",))[0]: ct} if ct is not None else {}
+    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", first, scales), place, 0)

@@ -11,6 +11,7 @@ from ...core.messages import _
 from ...runs.network import AUTO, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.settings import TrainingSettings, large_enough_patch
+from ..data.ct_statistics import CtStatistics
 from ..data.image_channels import require_channels
 from ..devices import chosen_device, release_cached_memory, training_precision
 from ..prediction.model_building import network_shape
@@ -42,13 +43,14 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         )
     require_channels(cohort, names, cohort.channels)
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
-    drawn, unknown = DrawnStructures(), UnknownInCases()
+    drawn, unknown, ct = DrawnStructures(), UnknownInCases(), CtStatistics(cohort)
     for name in names:
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         fingerprints[name] = annotation.fingerprint()
         drawn.add(name, annotation)
         unknown.add(name, annotation)
+        ct.add(name, annotation)
         shapes.append(annotation.geometry.standard_shape)
         spacings.append(annotation.geometry.standard_spacing)
         for axis, indices in annotation.drawn_by_axis().items():
@@ -103,6 +105,7 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
         undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
         notes=tuple(notes),
         channels=cohort.channels,
+        ct=ct.scales(),
     )
 
 

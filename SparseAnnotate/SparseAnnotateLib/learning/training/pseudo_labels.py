@@ -40,7 +40,7 @@ def write_pseudo_labels(
         if folder.pseudo_labels_path(name).is_file():
             continue
         part = watch.part(number, len(names), _("pseudo-labels of '{name}': ").format(name=name))
-        image = mapped_array(normalised_image_path(cohort, name, plan.settings.normalisation, plan.channels))
+        image = mapped_array(normalised_image_path(cohort, name, plan.settings.normalisation, plan.channels, plan.ct))
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape[-3:])
         sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
@@ -126,7 +126,7 @@ def _undrawn_case(cohort: Cohort, folder: RunFolder, plan: RunPlan, name: str, s
     labels_path = kept_path(folder.labels_folder, "labels", name)
     if ranks.is_first:
         save_array(labels_path, np.zeros(sets.shape[1:], dtype=sets.dtype))
-    image_path = normalised_image_path(cohort, name, plan.settings.normalisation, plan.channels)
+    image_path = normalised_image_path(cohort, name, plan.settings.normalisation, plan.channels, plan.ct)
     return TrainingCase(name, image_path, labels_path, ())
 
 

@@ -44,6 +44,7 @@ def new_run_card(
         slices=slices,
         cases=tuple(plan.cases),
         channels=plan.channels,
+        ct=plan.ct,
         clear_surroundings=clear_surroundings,
         seed=settings.seed,
         device=plan.device,

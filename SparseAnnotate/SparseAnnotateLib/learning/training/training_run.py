@@ -174,6 +174,7 @@ class _Run:
                 list(plan.cases),
                 {value: index for index, value in enumerate(plan.classes, start=1)},
                 normalisation=settings.normalisation,
+                ct=plan.ct,
                 validation_share=settings.validation_share,
                 seed=settings.seed,
                 folder=self.folder.labels_folder,

@@ -1,0 +1,130 @@
+"""Which DICOM series are the channels of one case: those of one study, chosen by description or UID."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..core import BadInputError, Watch
+from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel
+from ..core.dicom_series import DicomSeries, is_named
+from ..core.dicom_voxels import read_series
+from ..core.messages import _, joined, listed
+from ..core.modalities import is_modality
+
+
+@dataclass(frozen=True, eq=False)
+class DicomCase:
+    """The series of one case.
+
+    Attributes:
+        first: that slices are drawn in. further: the series of the other channels by name; some may be missing.
+    """
+
+    first: DicomSeries
+    further: Mapping[str, DicomSeries] = field(default_factory=dict)
+
+
+def cases_of_series(series: Sequence[DicomSeries], channels: Mapping[str, str]) -> list[DicomCase]:
+    """The cases that series make up: each one a case, or all of a study one case of these channels.
+
+    Args:
+        channels: name of each channel, in order, to the description or UID of its series; none for single images.
+
+    Raises BadInputError when names or series cannot be used, or a study lacks the first channel.
+    """
+    if not channels:
+        return [DicomCase(one) for one in series]
+    names = check_channels(tuple(channels))
+    if not all(channels.values()):
+        raise BadInputError(
+            _(
+                "Say which DICOM series each channel is, by its description or UID, for example {name}='{example}'."
+            ).format(name=names[0], example=_("T2 FLAIR axial"))
+        )
+    studies: dict[tuple[str, str], dict[str, DicomSeries]] = {}
+    for one in series:
+        parts = studies.setdefault((one.headers[0].study_uid, str(one.headers[0].patient)), {})
+        for name, text in zip(names, channels.values(), strict=True):
+            if not is_named(one, text):
+                continue
+            if name in parts:
+                raise BadInputError(
+                    _(
+                        "Two series of one study are the channel '{channel}': {one}, and {other}. Give the UID of one."
+                    ).format(channel=name, one=parts[name].title, other=one.title)
+                )
+            parts[name] = one
+    without = [next(iter(parts.values())).title for parts in studies.values() if names[0] not in parts]
+    if without:
+        raise BadInputError(
+            _(
+                "The studies of these series have no series of the first channel, '{channel}': {series}. Slices are "
+                "drawn in the first channel: leave these studies out, or name a channel first that all have."
+            ).format(channel=names[0], series=listed(without, 3))
+        )
+    found = []
+    for parts in studies.values():
+        further = {name: parts[name] for name in names[1:] if name in parts}
+        for name, one in further.items():
+            if one is parts[names[0]] or sum(one is other for other in further.values()) > 1:
+                raise BadInputError(
+                    _("{series} is given for two channels, '{channel}' is one of them.").format(
+                        series=one.title, channel=name
+                    )
+                )
+        found.append(DicomCase(parts[names[0]], further))
+    return found
+
+
+def require_usable_channels(cases: Sequence[DicomCase], resample: bool) -> None:
+    """Raise BadInputError when a further channel has another frame of reference, or another grid without `resample`."""
+    for case in cases:
+        grid = case.first.required_geometry()
+        for name, one in case.further.items():
+            uids = {each.headers[0].frame_of_reference_uid for each in (case.first, one)} - {""}
+            if len(uids) > 1:
+                raise BadInputError(
+                    _(
+                        "The channel '{channel}' ({series}) has another frame of reference than {first}: how they lie "
+                        "to each other is not known. Register the two images first, and make a cohort of the results."
+                    ).format(channel=name, series=one.title, first=case.first.title)
+                )
+            own = one.required_geometry()
+            empty = np.broadcast_to(np.uint8(0), own.shape)
+            if resample or grid.with_same_voxels(empty, own) is not None:
+                continue
+            problem = _("The channel '{channel}' ({series}) does not lie on the grid of {first}: {difference}.").format(
+                channel=name, series=one.title, first=case.first.title, difference=own.difference_from(grid)
+            )
+            raise BadInputError(joined(" ", [problem, _("'--resample' resamples it.")]))
+
+
+def channel_voxels(case: DicomCase, channel: str, watch: Watch) -> tuple[np.ndarray, bool]:
+    """The image of a further channel on the grid of the first, (K, J, I), and whether it was resampled.
+
+    Raises BadInputError when it cannot be read, or lies outside of the first.
+    """
+    one, grid = case.further[channel], case.first.required_geometry()
+    voxels, own = read_series(one, watch)
+    if grid.with_same_voxels(np.broadcast_to(np.uint8(0), own.shape), own) is not None:
+        return on_grid_of_channels(voxels, own, grid, one.title), False
+    try:
+        return resampled_to_channel(voxels, own, grid), True
+    except BadInputError as error:
+        title = one.title[:1].upper() + one.title[1:]
+        raise BadInputError(_("{series}: {problem}").format(series=title, problem=error.message)) from error
+
+
+def modalities_of(cases: Sequence[DicomCase], channels: Sequence[str]) -> dict[str, str]:
+    """The modality of each channel that is the same in all cases, as their headers say."""
+    found: dict[str, set[str]] = {}
+    for case in cases:
+        found.setdefault((channels or ("",))[0], set()).add(case.first.headers[0].modality)
+        for name, one in case.further.items():
+            found.setdefault(name, set()).add(one.headers[0].modality)
+    return {
+        name: next(iter(kinds)) for name, kinds in found.items() if len(kinds) == 1 and all(map(is_modality, kinds))
+    }

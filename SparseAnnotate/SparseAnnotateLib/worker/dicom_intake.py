@@ -1,0 +1,131 @@
+"""The DICOM series in files and folders that can become images of cases, and what is wrong with the others."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..core import BadInputError, Watch
+from ..core.dicom_files import dicom_files
+from ..core.dicom_headers import readable_headers, series_of_damaged
+from ..core.dicom_series import DicomSeries, chosen_series, series_of
+from ..core.messages import _, counted, joined, listed
+
+if TYPE_CHECKING:
+    from .create_request import CreateRequest
+
+_LOG = logging.getLogger(__name__)
+_MOST_NAMED = 10
+
+
+def expanded(given: Sequence[str]) -> list[str]:
+    """Files and folders as a user gives them, with those that patterns stand for."""
+    found: list[str] = []
+    for text in given:
+        path = os.path.expanduser(text)
+        is_pattern = not os.path.exists(path) and any(character in path for character in "*?[")
+        found += sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
+    return list(dict.fromkeys(found))
+
+
+def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
+    """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
+    if request.time_point < 0:
+        raise BadInputError(
+            _("Time points are numbered from 1 on, so {number} is none.").format(number=request.time_point)
+        )
+    paths: list[str] = []
+    others = 0
+    for path in expanded(request.images):
+        # A DICOMDIR lists the files beside it.
+        folder = os.path.dirname(path) or "." if os.path.basename(path).upper() == "DICOMDIR" else path
+        found, count = dicom_files(folder, watch) if os.path.isdir(folder) else ([path], 0)
+        paths += found
+        others += count
+    paths = list(dict.fromkeys(paths))
+    headers, damages = readable_headers(paths, watch)
+    if damages and not request.skip_unusable:
+        raise BadInputError(_damage_sentence(list(damages.values())))
+    for error in damages.values():
+        _LOG.warning(f"Skipped: {error.message}")
+    others += len(paths) - len(headers) - len(damages)
+    if others:
+        _LOG.warning(
+            counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
+        )
+    uids = {path: series_of_damaged(path) for path in damages}
+    found_series = [_without_damages(one, uids) for one in series_of(headers, request.time_point)]
+    chosen = chosen_series(found_series, request.series or tuple(filter(None, request.channels.values())))
+    good = [one for one in chosen if one.geometry is not None]
+    problems = [one for one in chosen if one.problem]
+    left_out = [one for one in chosen if one.left_out]
+    if left_out and (request.series or request.channels or not good + problems):
+        problems = [*problems, *left_out]
+        left_out = []
+    for one in left_out:
+        _LOG.warning(f"Left out: {one.title}: {one.left_out}")
+    for one in good:
+        for note in one.notes:
+            _LOG.warning(f"{one.title[:1].upper()}{one.title[1:]}: {note}")
+    if not chosen:
+        raise BadInputError(
+            _("The DICOM files in {given} hold no series of images.").format(
+                given=listed([f"'{path}'" for path in request.images], 3)
+            )
+        )
+    if problems and not (request.skip_unusable and good):
+        raise BadInputError(_problem_sentence(problems, bool(good)))
+    for one in problems:
+        _LOG.warning(f"Skipped: {one.title}: {one.problem or one.left_out}")
+    if request.time_point > 1 and not any(one.time_point for one in good):
+        raise BadInputError(
+            _("None of the series has several time points, so there is no time point {number}.").format(
+                number=request.time_point
+            )
+        )
+    return good
+
+
+def _without_damages(series: DicomSeries, uids: Mapping[str, str]) -> DicomSeries:
+    """A series, unusable if one of its files is damaged, or if a damaged file beside them may belong to it.
+
+    Args:
+        uids: of the series of the damaged files, by path; '' where it is not known.
+    """
+    for path, uid in uids.items() if not series.left_out else ():
+        folder = os.path.dirname(os.path.abspath(path))
+        if uid == series.uid or (not uid and folder in series.folders):
+            return replace(series, geometry=None, problem=_("one of its files is damaged."))
+    return series
+
+
+def _damage_sentence(damages: Sequence[BadInputError]) -> str:
+    each = [error.message for error in damages[:_MOST_NAMED]]
+    if len(damages) > _MOST_NAMED:
+        each.append(_("and {count} more").format(count=len(damages) - _MOST_NAMED))
+    return joined("\n" if len(damages) > 1 else " ", [*each, _("To take the other series, use '--skip-unusable'.")])
+
+
+def _problem_sentence(problems: Sequence[DicomSeries], are_others_good: bool) -> str:
+    each = [
+        _("{series}: {problem}").format(series=one.title, problem=one.problem or one.left_out)
+        for one in problems[:_MOST_NAMED]
+    ]
+    if len(problems) > _MOST_NAMED:
+        each.append(_("and {count} more").format(count=len(problems) - _MOST_NAMED))
+    message = counted(
+        len(problems),
+        _("{count} DICOM series cannot be used: {problems}"),
+        _("{count} DICOM series cannot be used.\n{problems}"),
+        problems=joined("\n", each),
+    )
+    if not are_others_good:
+        return message
+    return joined(
+        "\n" if len(problems) > 1 else " ",
+        [message, _("To take the others, choose series with '--series', or use '--skip-unusable'.")],
+    )
