@@ -57,6 +57,9 @@ def add_export_dicom(commands) -> None:
     command.add_argument("--out", required=True, metavar="FOLDER", help="folder for the files, one a case")
     what = command.add_mutually_exclusive_group()
     what.add_argument("--run", help="export the predictions of this run (default: the fills)")
+    what.add_argument(
+        "--applied", action="store_true", help="export what was applied in Slicer, with what has been drawn since"
+    )
     what.add_argument("--drawn", action="store_true", help="export the drawn slices and corrections alone")
     command.add_argument(
         "--dicom",

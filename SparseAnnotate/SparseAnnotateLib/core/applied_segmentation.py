@@ -58,6 +58,14 @@ class AppliedSegmentation:
             )
         return cls(read_labels(path, geometry), names, Provenance.read(beside, geometry), Origin.from_facts(facts))
 
+    @classmethod
+    def required(cls, cohort: Cohort, case: str) -> AppliedSegmentation:
+        """What was written of a case that had something a moment ago. Raises BadInputError as `read`, and without."""
+        found = cls.read(cohort, case)
+        if found is None:
+            raise BadInputError(_("The applied segmentation of case '{case}' was removed.").format(case=case))
+        return found
+
     def writing(self, cohort: Cohort, case: str) -> Iterator[float]:
         """Write it step by step: yields the share written of each of two files. Raises BusyError, FileWriteError."""
         geometry, pair = cohort.geometry(case), {_PAIR: uuid.uuid4().hex}

@@ -125,7 +125,10 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             # Figures of an old result refer to the slices that were drawn when it was made.
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
-        labels = _applied(cohort, name, annotation) if request.applied else read_labels(path, annotation.geometry)
+        if request.applied:
+            labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
+        else:
+            labels = read_labels(path, annotation.geometry)
         figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
         results.append(replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS))
     if request.batched_iou:
@@ -191,14 +194,6 @@ def _path_of(cohort: Cohort, request: EvaluateRequest, name: str) -> Path:
     if request.applied:
         return cohort.applied_path(name)
     return cohort.prediction_path(request.run, name) if request.run else cohort.fill_path(name)
-
-
-def _applied(cohort: Cohort, name: str, annotation: SparseAnnotation) -> np.ndarray:
-    """(K, J, I) labels: what was applied to a case, with what has been drawn since."""
-    applied = AppliedSegmentation.read(cohort, name)
-    if applied is None:
-        raise BadInputError(_("The applied segmentation of case '{case}' was removed.").format(case=name))
-    return applied.with_drawn(annotation).labels
 
 
 def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:

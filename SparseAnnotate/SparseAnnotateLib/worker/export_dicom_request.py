@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..core import BadInputError, CancelledError, Cohort, Provenance, SparseAnnotateError, Watch
+from ..core import BadInputError, CancelledError, Cohort, Provenance, SparseAnnotateError, SparseAnnotation, Watch
+from ..core.applied_segmentation import AppliedSegmentation
 from ..core.case_names import file_stem
 from ..core.dicom_codes import DEFAULT_CODES, StructureCodes
 from ..core.dicom_packages import require_dicom_packages
@@ -35,11 +36,13 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class ExportDicomRequest:
-    """Write a DICOM SEG file for each case: of its fill, of a run's prediction, or of its drawn slices alone.
+    """Write a DICOM SEG file for each case: of its fill, of a run's prediction, of what was applied in Slicer, or of
+    its drawn slices alone.
 
     Attributes:
         out: folder for the files. cases: only these; by default all that have the result.
         run: name of the run. drawn: write the drawn slices and corrections alone.
+        applied: write what was applied in Slicer, with what has been drawn since.
         dicom: folder with the series of the cases; None: where they were when the cases were made, if that was kept.
         codes: name of a structure to its codes, as Slicer's terminology tags.
     """
@@ -52,6 +55,7 @@ class ExportDicomRequest:
     drawn: bool = False
     dicom: str | None = None
     codes: dict[str, str] = field(default_factory=dict)
+    applied: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,10 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
         PartlyDoneError: when some cases could not be written, after the others have been.
     """
     require_dicom_packages(writes_segmentations=True)
-    if request.run and request.drawn:
-        raise BadInputError(_("Export either the predictions of a run or the drawn slices, not both."))
+    if sum(map(bool, (request.run, request.drawn, request.applied))) > 1:
+        raise BadInputError(
+            _("Export one of these: the predictions of a run, what was applied in Slicer, or the drawn slices.")
+        )
     cohort = Cohort.open(request.cohort, request.state)
     names = _cases(cohort, request)
     _require_known(request.codes, cohort, request, names)
@@ -157,7 +163,9 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     if request.drawn:
         annotation.require_drawn(name)
         return annotation.drawn_labels(), cohort.labels, Provenance.of(annotation)
-    path = _path_of(cohort, request.run, name)
+    if request.applied:
+        return _applied(cohort, name, annotation)
+    path = _path_of(cohort, request, name)
     made = Origin.from_facts(read_facts(path))
     run = request.run or made.run
     change = made.changes(cohort.origin(name, annotation, run=run))
@@ -171,8 +179,23 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     return labels, names, Provenance.of_result(annotation, source, masks_by_value(labels, names, cohort.labels))
 
 
-def _path_of(cohort: Cohort, run: str | None, name: str) -> Path:
-    return cohort.prediction_path(run, name) if run else cohort.fill_path(name)
+def _applied(
+    cohort: Cohort, name: str, annotation: SparseAnnotation
+) -> tuple[np.ndarray, Mapping[int, str], Provenance]:
+    """What was applied to a case in Slicer, with what has been drawn since; see `_result`."""
+    applied = AppliedSegmentation.required(cohort, name)
+    change = applied.origin.without_annotation().changes(cohort.origin(name, annotation))
+    if change:
+        remedy = _("Open the case in Slicer and apply a result again.")
+        raise BadInputError(stale_sentence(_("applied segmentation"), {name: change}, remedy))
+    whole = applied.with_drawn(annotation)
+    return whole.labels, {**whole.names, **cohort.labels}, whole.provenance
+
+
+def _path_of(cohort: Cohort, request: ExportDicomRequest, name: str) -> Path:
+    if request.applied:
+        return cohort.applied_path(name)
+    return cohort.prediction_path(request.run, name) if request.run else cohort.fill_path(name)
 
 
 def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
@@ -180,8 +203,10 @@ def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
     if request.drawn:
         has, missing = set(cohort.annotated_cases()), _("no drawn slice")
     else:
-        has = {case.name for case in cohort.cases if _path_of(cohort, request.run, case.name).is_file()}
+        has = {case.name for case in cohort.cases if _path_of(cohort, request, case.name).is_file()}
         missing = _("no prediction of the run '{run}'").format(run=request.run) if request.run else _("no fill")
+        if request.applied:
+            missing = _("nothing applied")
     chosen = [case.name for case in cohort.select(request.cases)]
     without = [name for name in chosen if name not in has]
     if without and (request.cases or len(without) == len(chosen)):
@@ -206,7 +231,7 @@ def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
 def _require_known(named: Iterable[str], cohort: Cohort, request: ExportDicomRequest, cases: Sequence[str]) -> None:
     known = dict.fromkeys(cohort.labels.values())
     for case in () if request.drawn else cases:
-        known |= dict.fromkeys((names_from_facts(read_facts(_path_of(cohort, request.run, case))) or {}).values())
+        known |= dict.fromkeys((names_from_facts(read_facts(_path_of(cohort, request, case))) or {}).values())
     unknown = [f"'{name}'" for name in named if name not in known]
     if unknown:
         raise BadInputError(

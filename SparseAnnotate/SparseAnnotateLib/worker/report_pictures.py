@@ -64,8 +64,7 @@ def _result(cohort: Cohort, case: CaseReport, geometry) -> np.ndarray | None:
         return None
     made_by = current[-1].made_by
     if made_by == APPLIED:
-        applied = AppliedSegmentation.read(cohort, case.name)
-        return applied.with_drawn(cohort.annotation(case.name)).labels if applied is not None else None
+        return AppliedSegmentation.required(cohort, case.name).with_drawn(cohort.annotation(case.name)).labels
     path = cohort.fill_path(case.name) if made_by == FILL else cohort.prediction_path(made_by, case.name)
     return read_labels(path, geometry)
 

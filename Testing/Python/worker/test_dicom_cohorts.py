@@ -22,11 +22,13 @@ from SparseAnnotateLib.core import (
     CancelledError,
     Cohort,
     Plane,
+    Provenance,
     SparseAnnotation,
     VolumeGeometry,
     Watch,
     dicom_packages,
 )
+from SparseAnnotateLib.core.applied_segmentation import AppliedSegmentation
 from SparseAnnotateLib.core.dicom_codes import Code, StructureCodes
 from SparseAnnotateLib.core.dicom_files import dicom_files
 from SparseAnnotateLib.core.dicom_headers import read_headers
@@ -364,6 +366,31 @@ def test_how_voxels_were_made_is_told_by_their_provenance(cohort, tmp_path, caps
     assert [{segment["made"] for segment in row["segments"]} for row in rows] == [{"semiautomatic"}, {"automatic"}]
     seg = pydicom.dcmread(tmp_path / "net" / "case_002.dcm")
     assert seg.SegmentSequence[0].SegmentAlgorithmName == "SparseAnnotate: predicted (net)"
+
+
+def test_what_was_applied_in_slicer_is_exported_with_what_has_been_drawn_since(cohort, tmp_path, capsys):
+    drawn(cohort, "case_001")
+    labels = LABELS.copy()
+    labels[11] = 2 * (labels[11] > 0)
+    labels[3, :2, :2] = 1
+    provenance = Provenance.of(cohort.annotation("case_001"))
+    painted = np.zeros(SHAPE, bool)
+    painted[3, :2, :2] = True
+    provenance.enter("painted, not marked", painted)
+    provenance.enter("predicted (first)", (labels == 1))
+    applied = AppliedSegmentation(labels, cohort.labels, provenance, cohort.origin("case_001"))
+    list(applied.writing(cohort, "case_001"))
+    drawn(cohort, "case_001", (*range(0, 12, 2), 5))
+    out = tmp_path / "out"
+    assert run("export-dicom", cohort.folder, "--out", out, "--applied", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    whole = applied.with_drawn(cohort.annotation("case_001"))
+    assert (whole.labels[5] == LABELS[5]).all()
+    counts = {one["name"]: (one["voxels"], one["made"]) for one in row["segments"]}
+    assert counts["liver"] == (int((whole.labels == 1).sum()), "semiautomatic")
+    assert counts["tumor"][0] == int((whole.labels == 2).sum())
+    assert run("export-dicom", cohort.folder, "--out", out, "--applied", "--cases", "case_002") == 1
+    assert "nothing applied" in capsys.readouterr().err
 
 
 def test_what_is_out_of_date_or_lost_is_not_written(cohort, hospital, tmp_path, capsys):
