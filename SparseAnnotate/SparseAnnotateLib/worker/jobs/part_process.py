@@ -179,7 +179,7 @@ def ended_without_answer(code: int, memory_gb: float | None) -> str:
     if code in (_KILLED, 128 - _KILLED):
         if memory_gb is not None:
             return _("It was killed, probably because it needed more than the {memory:g} GB of memory it had.").format(
-                memory=memory_gb
+                memory=round(memory_gb, 2)
             )
         return _("It was killed, probably because the computer ran out of memory.")
     if code < 0:

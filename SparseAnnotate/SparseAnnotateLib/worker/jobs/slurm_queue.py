@@ -91,7 +91,7 @@ def ended_sentence(entry: QueueEntry | None, memory_gb: float | None) -> str:
     """Why a job ended that did not say so itself, from what Slurm says of it."""
     if entry is None:
         return _("It ended without a word, and Slurm no longer knows it. See its log.")
-    memory = _("{memory:g} GB").format(memory=memory_gb) if memory_gb is not None else entry.memory
+    memory = _("{memory:g} GB").format(memory=round(memory_gb, 2)) if memory_gb is not None else entry.memory
     sentences: Mapping[str, str] = {
         "OUT_OF_MEMORY": _("It was killed because it needed more memory than the {memory} it had."),
         "TIMEOUT": _("It was killed at its time limit."),

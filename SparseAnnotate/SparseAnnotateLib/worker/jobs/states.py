@@ -122,7 +122,7 @@ def _stage(
         return live, ""
     entry = queue.get(_cluster_id(record, number))
     if entry is not None and entry.is_waiting:
-        return "waiting", _("Slurm: {reason}.").format(reason=entry.reason) if entry.reason else ""
+        return "waiting", _("It waits in Slurm ({reason}).").format(reason=entry.reason) if entry.reason else ""
     if entry is not None and entry.is_live:
         return live, ""
     if job.is_cancelled or (entry is not None and entry.state == "CANCELLED" and not _is_memory(job, record, number)):
