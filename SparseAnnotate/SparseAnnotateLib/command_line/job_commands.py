@@ -16,7 +16,8 @@ from ..runs.job_states import EngineChoice, JobState, SubmittedJob
 from ..worker import requests
 from ..worker.jobs.part_work import do_part
 from ..worker.jobs.records import PartOutcome
-from ..worker.jobs.requests import CASES_PER_JOB, LOG_LINES, SubmitRequest
+from ..worker.jobs.requests import CASES_PER_JOB, LOG_LINES, SubmitRequest, part_log
+from ..worker.jobs.states import start_of_last_lines
 from .examples import example_text
 from .predict_command import prediction_options
 from .shared_options import cohort_command, of_options, output_options, request_of_options
@@ -212,14 +213,14 @@ def _logs(options: argparse.Namespace, watch: Watch) -> str:
         return request_of_options(options, watch)
     if options.json:
         raise BadInputError(_("Leave out '--follow' or '--json': a log that goes on is no JSON."))
-    shown, path, text = 0, "", request_of_options(options, watch)
+    shown, path = 0, ""
     asked = requests.JobsRequest(options.cohort, options.state, (options.id,))
     while True:
         (state,) = requests.jobs(asked, watch)
-        if path != state.log:
+        log = state.log if options.part is None else part_log(of_options(requests.JobLogRequest, options))
+        if path != log:
             # Of a job of several parts, the log of the next one.
-            path, shown = state.log, _length(state.log) - len(text.encode()) if text else 0
-            shown, text = max(0, shown), ""
+            path, shown = log, start_of_last_lines(log, options.lines)
         shown = _print_from(path, shown)
         if not state.is_live or _interrupted(watch, _FOLLOW_SECONDS):
             return state.message or state.state

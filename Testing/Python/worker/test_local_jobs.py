@@ -18,7 +18,7 @@ from SparseAnnotateLib.core import BadInputError, Cohort, RunError, Watch
 from SparseAnnotateLib.core.strict_json import to_plain
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker import requests
-from SparseAnnotateLib.worker.jobs import submission
+from SparseAnnotateLib.worker.jobs import part_process, submission
 from SparseAnnotateLib.worker.jobs.part_process import ended_without_answer
 from SparseAnnotateLib.worker.jobs.records import CaseOutcome, JobFolder, JobRecord, PartStatus, new_job_folder, now
 from SparseAnnotateLib.worker.jobs.requests import SubmitRequest
@@ -77,9 +77,7 @@ def test_a_job_needs_no_home_no_user_name_no_locks_and_writes_nothing_beside_the
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(TRAINING["changes"]))
     arguments = ["submit", "train", str(folder), "--state", str(state), "--run", "r", "--device", "cpu"]
-    assert (
-        main(["submit", *arguments, "--settings", str(settings), "--scratch", "$NODE_DISK", "--engine", "local"]) == 0
-    )
+    assert main([*arguments, "--settings", str(settings), "--scratch", "$NODE_DISK", "--engine", "local"]) == 0
     assert "Job 1 trains the run 'r' on this computer." in capsys.readouterr().out
     job = JobFolder(state / "jobs" / "1")
     # In the middle of the training its caches are on the disk of the node; then it is interrupted, and starts again.
@@ -262,8 +260,6 @@ def test_jobs_that_do_not_exist_are_named(tiny_cohort, capsys):
 
 
 def test_the_scratch_folder_must_be_a_path_on_the_node(tiny_cohort):
-    from SparseAnnotateLib.worker.jobs import part_process
-
     _job, record = made_up(tiny_cohort, 1)
     for place in ("$NOT_SET_ANYWHERE/x", "here"):
         with (
@@ -271,3 +267,91 @@ def test_the_scratch_folder_must_be_a_path_on_the_node(tiny_cohort):
             part_process._scratch_folder(replace(record, scratch=place), 0),
         ):
             pass
+
+
+def finished(cohort, *outcomes):
+    """A made-up prediction with these outcomes that has ended."""
+    job, record = made_up(cohort, 1)
+    for outcome in outcomes:
+        job.part(0).add_case(outcome)
+    job.part(0).write_status(PartStatus("finished"))
+    log = job.log_folder / f"{record.cluster_ids[0]}_0_log.out"
+    log.parent.mkdir()
+    log.write_text("".join(f"line {number}\n" for number in range(300)))
+    return job
+
+
+def test_watching_and_following_end_with_the_job(tiny_cohort, capsys, monkeypatch):
+    folder = str(tiny_cohort.folder)
+    job = finished(tiny_cohort, CaseOutcome("p0"), CaseOutcome("q0"))
+    status = job.part(0).status()
+    looks = []
+
+    def queue_entries(ids):
+        looks.append(ids)
+        if len(looks) == 3:
+            job.part(0).write_status(status)
+        return {number: QueueEntry("RUNNING") for number in ids}
+
+    monkeypatch.setattr("SparseAnnotateLib.worker.jobs.states.queue_entries", queue_entries)
+    monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._FOLLOW_SECONDS", 0.01)
+    job.part(0).write_status(PartStatus("running"))
+    assert main(["jobs", folder, "--watch"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("running") < shown.index("finished")
+    looks.clear()
+    job.part(0).write_status(PartStatus("running"))
+    assert main(["logs", folder, "1", "--follow", "--lines", "2"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ["line 298", "line 299", "2 of 2 cases are labeled."]
+    assert main(["logs", folder, "1", "--follow", "--json"]) == 1
+    assert "a log that goes on is no JSON" in capsys.readouterr().err
+    assert main(["logs", folder, "1", "--lines", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == "line 299"
+
+
+@needs_posix_signals
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_part_that_is_stopped_before_it_starts_does_nothing(tiny_cohort, is_cancelled):
+    job, record = made_up(tiny_cohort, 1, "local")
+    if is_cancelled:
+        job.cancel()
+    part = part_process._Part(job, record, 0, [] if is_cancelled else [signal.SIGTERM], None)
+    assert part.run() == 1
+    assert job.part(0).status().stage == ("cancelled" if is_cancelled else "waiting")
+
+
+def test_a_part_that_has_ended_is_not_done_again_when_another_one_is_continued(tiny_cohort):
+    job, record = made_up(tiny_cohort, 2, "local")
+    for number, stage in enumerate(("finished", "failed")):
+        job.part(number).write_status(PartStatus(stage))
+        assert part_process._Part(job, record, number, [], None).run(not_again=True) == number
+
+
+def test_a_job_has_as_many_threads_as_cores_and_the_gpus_of_the_user(tiny_cohort, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    _job, record = made_up(tiny_cohort, 1, "local")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # by submitit
+    assert "CUDA_VISIBLE_DEVICES" not in part_process.child_environment(record)
+    assert part_process.child_environment(replace(record, visible_gpus="1"))["CUDA_VISIBLE_DEVICES"] == "1"
+    shared = replace(record, engine="slurm", cpus=8, gpus=2)
+    assert part_process.child_environment(shared)["OMP_NUM_THREADS"] == "4"
+    assert part_process.child_environment(shared)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_submission_inherits_no_limits_of_the_job_that_it_comes_from():
+    own = {"SLURM_MEM_PER_NODE": "10", "SLURM_CONF": "/a", "SUBMITIT_PREEMPT_SIGNAL": "USR1", "PATH": "/b"}
+    found = submission._environment(own)
+    assert found.pop("PYTHONPATH", None) is not None
+    assert found == {"SLURM_CONF": "/a", "PATH": "/b"}
+
+
+def test_the_cache_can_be_on_another_disk(tiny_cohort, tmp_path, monkeypatch):
+    usual = tiny_cohort.cache_folder
+    assert usual == tiny_cohort.state_folder / "cache"
+    monkeypatch.setenv("SPARSE_ANNOTATE_CACHE", str(tmp_path / "disk"))
+    assert tiny_cohort.cache_folder.parent == tmp_path / "disk"
+    other = Cohort.open(tiny_cohort.folder, tmp_path / "other" / tiny_cohort.state_folder.name)
+    assert other.cache_folder != tiny_cohort.cache_folder

@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...client import LIBRARY_FOLDER
 from ...core.atomic_files import why_not_written
 from ...core.cohort_layout import CACHE_VARIABLE
 from ...core.errors import BadInputError, FileWriteError, SparseAnnotateError
@@ -56,7 +55,8 @@ class JobParts:
             signal.signal(getattr(signal, name), lambda number, _frame: asked.append(number))
         job = JobFolder(Path(self.folder))
         record = job.record()
-        codes = [_Part(job, record, number, asked, queue_again).run() for number in self.numbers]
+        parts = [_Part(job, record, number, asked, queue_again) for number in self.numbers]
+        codes = [part.run(not_again=len(parts) > 1) for part in parts]
         if any(codes):
             sys.exit(1)
 
@@ -74,12 +74,17 @@ class _Part:
         self._files = job.part(number)
         self._status = self._files.status()
 
-    def run(self) -> int:
-        """Do this part; returns the exit code, 0 also for one that was done before."""
-        if self._status is not None and self._status.stage == "finished":
-            return 0
-        if self._asked or self._job.is_cancelled:
-            self._write(replace(self._begun(), stage="cancelled", ended=now()))
+    def run(self, not_again: bool = False) -> int:
+        """Do this part; returns the exit code, 0 also for one that was done before.
+
+        `not_again`: leave it when it has failed, because it is another part that continues.
+        """
+        stage = self._status.stage if self._status is not None else ""
+        if stage == "finished" or (not_again and stage == "failed"):
+            return int(stage == "failed")
+        if self._job.is_cancelled or self._asked:
+            stopped = replace(self._begun(), stage="cancelled" if self._job.is_cancelled else "waiting")
+            self._write(replace(stopped, ended=now()))
             return 1
         self._files.outcome_path.unlink(missing_ok=True)
         self._write(self._begun())
@@ -215,16 +220,17 @@ def _scratch_folder(record: JobRecord, number: int) -> Iterator[Path | None]:
 
 
 def child_environment(record: JobRecord, scratch: Path | None = None) -> dict[str, str]:
-    """The environment of the work: it finds this library, and on this computer the GPUs that the user may use.
+    """The environment of the work: as many threads as cores, and on this computer the GPUs that the user may use.
 
     `scratch`: folder for caches and temporary files.
     """
     environment = dict(os.environ)
     if scratch is not None:
         environment[CACHE_VARIABLE] = environment["TMPDIR"] = str(scratch)
-    places = [str(LIBRARY_FOLDER), *environment.get("PYTHONPATH", "").split(os.pathsep)]
-    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, places)))
     environment["PYTHONUNBUFFERED"] = "1"
+    if record.cpus:
+        # Not every cluster binds a job to its cores.
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, record.cpus // max(1, record.gpus))))
     if record.engine == "local" and not record.gpus:
         # submitit shows a local job no GPU unless it asks for some.
         environment.pop("CUDA_VISIBLE_DEVICES", None)

@@ -133,22 +133,26 @@ def jobs(request: JobsRequest, watch: Watch) -> list[JobState]:
 def job_log(request: JobLogRequest, watch: Watch) -> str:
     """The text; '' when the job has written nothing yet. Raises BadInputError when there is no such job or part."""
     watch.check()
+    if request.lines < 1:
+        raise BadInputError(_("Ask for at least one line of the log."))
+    return log_text(part_log(request), request.lines)
+
+
+def part_log(request: JobLogRequest) -> str:
+    """Path of the log that is asked for; '' before the job has been submitted. Raises as `job_log`."""
     cohort = Cohort.open(request.cohort, request.state)
     (job,) = chosen_jobs(cohort, (request.id,))
     record = job.record()
-    if request.lines < 1:
-        raise BadInputError(_("Ask for at least one line of the log."))
-    if request.part is not None:
-        if not 0 <= request.part < len(record.parts):
-            raise BadInputError(
-                _("Job {id} has no part {part}; its parts are 0 to {last}.").format(
-                    id=request.id, part=request.part, last=len(record.parts) - 1
-                )
+    if request.part is None:
+        (state,) = job_states(cohort, [job])
+        return state.log
+    if not 0 <= request.part < len(record.parts):
+        raise BadInputError(
+            _("Job {id} has no part {part}; its parts are 0 to {last}.").format(
+                id=request.id, part=request.part, last=len(record.parts) - 1
             )
-        path = log_path(job, record, request.part)
-        return log_text(path, request.lines) if path is not None else ""
-    (state,) = job_states(cohort, [job])
-    return log_text(Path(state.log), request.lines) if state.log else ""
+        )
+    return str(log_path(job, record, request.part) or "")
 
 
 def cancel_jobs(request: CancelJobsRequest, watch: Watch) -> list[JobState]:

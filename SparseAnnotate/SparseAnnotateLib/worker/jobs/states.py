@@ -17,6 +17,7 @@ from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartProgress,
 from .slurm_queue import QueueEntry, SlurmUnavailable, ended_sentence, queue_entries
 
 _NAMED = 3
+_LINE_BYTES = 400
 _RESUME = _("What was done is kept: submit it again to continue.")
 
 
@@ -140,16 +141,26 @@ def _is_memory(job: JobFolder, record: JobRecord, number: int) -> bool:
     return any("memory limit" in line or "oom" in line or "out of memory" in line for line in said)
 
 
-def log_text(path: Path, lines: int) -> str:
+def log_text(path: str | Path, lines: int) -> str:
     """The last lines of a log; '' when there is none."""
     try:
         with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 400 * (lines + 1)))
-            text = file.read().decode("utf-8", errors="replace")
+            file.seek(start_of_last_lines(path, lines))
+            return file.read().decode("utf-8", errors="replace").rstrip("\n")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+
+
+def start_of_last_lines(path: str | Path, lines: int) -> int:
+    """The byte at which the last lines of a log begin; 0 when there is no log."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LINE_BYTES * lines))
+            found = file.read().splitlines(keepends=True)[-lines:]
+    except OSError:
+        return 0
+    return size - sum(map(len, found))
 
 
 def _is_alive(record: JobRecord, status: PartStatus | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -106,8 +107,11 @@ def hand_over(job: JobFolder, options: ClusterOptions) -> tuple[str, ...]:
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
     """The environment to submit from: a job submitted from within a job of Slurm must not inherit that one's limits."""
     kept = {name: value for name, value in own.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
-    places = [str(LIBRARY_FOLDER), *kept.get("PYTHONPATH", "").split(os.pathsep)]
-    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, places)))
+    # Another signal than the one that `part_process` passes on to submitit.
+    kept.pop("SUBMITIT_PREEMPT_SIGNAL", None)
+    if str(LIBRARY_FOLDER) not in map(os.path.abspath, site.getsitepackages()):
+        places = [str(LIBRARY_FOLDER), *kept.get("PYTHONPATH", "").split(os.pathsep)]
+        kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, places)))
     return kept
 
 
@@ -116,7 +120,8 @@ def submit_to_engine(job: JobFolder, record: JobRecord, options: ClusterOptions)
     import submitit
 
     # A cluster may not hand the environment on (`--export=NONE`).
-    python = shlex.join(["env", f"PYTHONPATH={os.environ['PYTHONPATH']}", sys.executable])
+    found = [f"{name}={os.environ[name]}" for name in ("PYTHONPATH",) if os.environ.get(name)]
+    python = shlex.join(["env", *found, sys.executable])
     given = {"slurm_max_num_timeout": _TIME_LIMITS, "slurm_python": python, "local_python": python}
     executor = submitit.AutoExecutor(job.log_folder, cluster=record.engine, **given)
     executor.update_parameters(**_parameters(record, options))
@@ -144,6 +149,8 @@ def _parameters(record: JobRecord, options: ClusterOptions) -> dict[str, Any]:
         "timeout_min": minutes,
         "cpus_per_task": options.cpus,
         "mem_gb": options.memory_gb,
+        # Since Slurm 22.05 `srun`, which submitit starts the job with, no longer takes it from the job.
+        "slurm_srun_args": [f"--cpus-per-task={options.cpus}"] if options.cpus else None,
         "slurm_partition": options.partition,
         "slurm_account": options.account,
         "slurm_qos": options.qos,
