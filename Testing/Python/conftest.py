@@ -55,6 +55,15 @@ def warm_workers():
     workers.close()
 
 
+@pytest.fixture
+def in_jobs(monkeypatch, warm_workers):
+    """What `in_jobs/sitecustomize.py` does in the jobs of a test: it sets its environment variables by name."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent / "in_jobs"))
+    for name, value in warm_workers.for_jobs().items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch.setenv
+
+
 @pytest.fixture(autouse=True)
 def warm_or_cold_workers(request, warm_workers):
     """A test marked with `cold_worker` starts each worker as a user's computer does."""

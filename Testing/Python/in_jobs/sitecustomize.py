@@ -2,10 +2,17 @@
 
 `JOB_TEST_GATES` names steps at which a training waits until it is asked to stop, once each; the folder for their marks
 comes first. With `JOB_TEST_BARE_NODE` a job finds neither a name for its user nor a file system with locks.
+`JOB_TEST_WARM` names the process that forks, see `warm_worker`: the work of the job is done by a fork.
 """
 
 import os
 import sys
+
+if "SparseAnnotateLib.command_line" in sys.orig_argv and "job" in sys.orig_argv and "JOB_TEST_WARM" in os.environ:
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    import warm_worker
+
+    os._exit(warm_worker.ask(os.environ.pop("JOB_TEST_WARM"), sys.orig_argv[sys.orig_argv.index("job") :]))
 
 if os.environ.get("JOB_TEST_BARE_NODE"):
     import errno

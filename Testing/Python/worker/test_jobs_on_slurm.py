@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.jobs.records import JobFolder
 from SparseAnnotateLib.worker.jobs.requests import SubmitRequest
 
-IN_JOBS = Path(__file__).resolve().parents[1] / "in_jobs"
 STEPS = 12
 TRAINING = {"run": "r", "device": "cpu", "changes": {**QUICK_TRAINING, "iterations": STEPS, "checkpoint_every": 1000}}
 PATIENCE = 300
@@ -63,12 +61,11 @@ def trained(cohort, run, **changes):
 
 
 def test_a_training_that_is_preempted_and_reaches_its_time_limit_ends_as_one_without_a_cluster(
-    slurm, tiny_cohort, tmp_path, monkeypatch
+    slurm, tiny_cohort, tmp_path, in_jobs
 ):
     marks = tmp_path / "marks"
     marks.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(IN_JOBS))
-    monkeypatch.setenv("JOB_TEST_GATES", os.pathsep.join([str(marks), "3", "6", "9"]))
+    in_jobs("JOB_TEST_GATES", os.pathsep.join([str(marks), "3", "6", "9"]))
     job = submitted(tiny_cohort, "train", TRAINING, partition="low", memory_gb=1.5)
     (number,) = job.cluster_ids
     interruptions = {
@@ -105,7 +102,7 @@ def test_several_gpus_of_a_node_train_together(slurm, tiny_cohort):
     assert "gpu:2" in slurm.asked("squeue", "--states=all", "--noheader", "--format=%b", f"--jobs={job.cluster_ids[0]}")
 
 
-def test_many_cases_are_labeled_in_parts_and_only_what_is_missing_is_done_again(slurm, tiny_cohort):
+def test_many_cases_are_labeled_in_parts_and_only_what_is_missing_is_done_again(slurm, tiny_cohort, in_jobs):
     labels = ball((16, 18, 34), 7.0)
     for name in "bcd":
         tiny_cohort.add_case(name, noisy_image(labels), tiny_cohort.geometry("a"))

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,6 @@ from SparseAnnotateLib.worker.jobs.slurm_queue import QueueEntry, ended_sentence
 from SparseAnnotateLib.worker.jobs.states import part_states
 from system_needs import needs_posix_signals
 
-IN_JOBS = Path(__file__).resolve().parents[1] / "in_jobs"
 TRAINING = {"run": "r", "device": "cpu", "changes": to_plain({**QUICK_TRAINING, "iterations": 6})}
 PATIENCE = 300
 
@@ -58,7 +56,7 @@ def files_in(folder):
 
 @needs_posix_signals
 def test_a_job_needs_no_home_no_user_name_no_locks_and_writes_nothing_beside_the_images(
-    tiny_cohort, tmp_path, monkeypatch, capsys
+    tiny_cohort, tmp_path, monkeypatch, capsys, in_jobs
 ):
     folder, state, scratch = tiny_cohort.folder, tmp_path / "state", tmp_path / "scratch"
     copied = Cohort.open(folder, state)
@@ -70,9 +68,8 @@ def test_a_job_needs_no_home_no_user_name_no_locks_and_writes_nothing_beside_the
     marks.mkdir()
     for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(IN_JOBS))
-    monkeypatch.setenv("JOB_TEST_BARE_NODE", "1")
-    monkeypatch.setenv("JOB_TEST_GATES", os.pathsep.join([str(marks), "3"]))
+    in_jobs("JOB_TEST_BARE_NODE", "1")
+    in_jobs("JOB_TEST_GATES", os.pathsep.join([str(marks), "3"]))
     monkeypatch.setenv("NODE_DISK", str(scratch))
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(TRAINING["changes"]))

@@ -31,6 +31,7 @@ _ASK_SECONDS = 0.2
 _HEARTBEAT_SECONDS = 20.0
 # Slurm kills a job about 30 s after its SIGTERM (KillWait); torchrun waits as long for its processes.
 _KILL_SECONDS = 600.0
+_OUTCOME_SECONDS = 30.0
 _SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 _KILLED = -9
 
@@ -82,7 +83,7 @@ class _Part:
         stage = self._status.stage if self._status is not None else ""
         if stage == "finished" or (not_again and stage == "failed"):
             return int(stage == "failed")
-        if self._job.is_cancelled or self._asked:
+        if self._stops:
             stopped = replace(self._begun(), stage="cancelled" if self._job.is_cancelled else "waiting")
             self._write(replace(stopped, ended=now()))
             return 1
@@ -103,6 +104,15 @@ class _Part:
             return 1
         return self._ended(code)
 
+    @property
+    def _is_torchrun(self) -> bool:
+        return self._record.gpus > 1
+
+    @property
+    def _stops(self) -> bool:
+        """Whether the part has been asked to stop."""
+        return bool(self._asked) or self._job.is_cancelled
+
     def _begun(self) -> PartStatus:
         return continued(
             self._status,
@@ -114,7 +124,7 @@ class _Part:
 
     def _command(self) -> list[str]:
         program = ["-m", "SparseAnnotateLib.command_line", "job", str(self._job.path), "--part", str(self._number)]
-        if self._record.gpus < 2:
+        if not self._is_torchrun:
             return [sys.executable, *program]
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(self._record.gpus)]
         return [sys.executable, *launch, *program]
@@ -125,9 +135,11 @@ class _Part:
         stop_at: float | None = None
         while child.poll() is None:
             time.sleep(_ASK_SECONDS)
-            if stop_at is None and (self._asked or self._job.is_cancelled):
+            if stop_at is None and self._stops:
                 stop_at = time.monotonic() + _KILL_SECONDS
-                child.terminate()
+                # Slurm signals all processes of a job, and torchrun must not be interrupted while it ends its own.
+                if not (self._is_torchrun and self._record.engine == "slurm" and signal.SIGTERM in self._asked):
+                    child.terminate()
             elif stop_at is not None and time.monotonic() > stop_at:
                 child.kill()
             if time.monotonic() - beaten > _HEARTBEAT_SECONDS:
@@ -138,6 +150,11 @@ class _Part:
 
     def _ended(self, code: int) -> int:
         outcome = self._files.outcome()
+        until = time.monotonic() + _OUTCOME_SECONDS
+        while outcome is None and self._is_torchrun and self._stops and time.monotonic() < until:
+            # Its processes may still be saving what they have.
+            time.sleep(_ASK_SECONDS)
+            outcome = self._files.outcome()
         if outcome is not None and outcome.end == "finished":
             self._write(self._over("finished", code))
             return 0
