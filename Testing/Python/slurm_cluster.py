@@ -118,7 +118,7 @@ class SlurmCluster:
             daemon.send_signal(signal.SIGTERM)
         for daemon in reversed(self._daemons):
             try:
-                daemon.wait(20)
+                daemon.wait(3)
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()

@@ -11,10 +11,12 @@ import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Watch
+from SparseAnnotateLib.core import BadInputError, Plane, SparseAnnotation, Watch
+from SparseAnnotateLib.core.origin import run_fingerprint
 from SparseAnnotateLib.core.strict_json import to_plain
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.jobs.left_cases import left_cases
 from SparseAnnotateLib.worker.jobs.records import JobFolder
 from SparseAnnotateLib.worker.jobs.requests import SubmitRequest
 
@@ -132,6 +134,15 @@ def test_many_cases_are_labeled_in_parts_and_only_what_is_missing_is_done_again(
     assert tiny_cohort.prediction_path("r", "c").is_file()
     done = submitted(tiny_cohort, "predict", request)
     assert (done.id, done.message) == ("", "All 4 cases have been labeled before.")
+    # A result of another prediction in the same place is no result of this one; nor is one of an older drawing.
+    os.utime(made["b"])
+    drawn = SparseAnnotation.from_slices(labels, tiny_cohort.geometry("d"), Plane.AXIAL, [8])
+    tiny_cohort.save_annotation("d", drawn)
+    content = run_fingerprint(tiny_cohort.run_folder("r"))
+    found = left_cases(tiny_cohort, requests.PredictRequest(cohort="", **request), content)
+    assert (found.left, found.labeled, found.being_done) == (("b", "d"), ("a", "c"), {})
+    other = requests.PredictRequest(cohort="", **request, flips=True)
+    assert left_cases(tiny_cohort, other, content).labeled == ()
 
 
 def test_a_job_that_is_killed_for_memory_says_how_much_it_had(slurm, tiny_cohort):

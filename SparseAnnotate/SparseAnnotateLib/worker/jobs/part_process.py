@@ -28,6 +28,7 @@ from ..process_environment import complete_environment
 from .records import JobFolder, JobRecord, PartStatus, continued, now
 
 _ASK_SECONDS = 0.2
+_LOOK_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 20.0
 # Slurm kills a job about 30 s after its SIGTERM (KillWait); torchrun waits as long for its processes.
 _KILL_SECONDS = 600.0
@@ -131,11 +132,14 @@ class _Part:
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         """Wait for the work to end, ask it to stop when this process was asked to, and show that it is alive."""
-        beaten = time.monotonic()
+        beaten = looked = time.monotonic()
         stop_at: float | None = None
         while child.poll() is None:
             time.sleep(_ASK_SECONDS)
-            if stop_at is None and self._stops:
+            is_due = time.monotonic() - looked > _LOOK_SECONDS
+            looked = time.monotonic() if is_due else looked
+            # Hundreds of jobs that look for a file all the time would be a load on a shared file system.
+            if stop_at is None and (self._asked or (is_due and self._job.is_cancelled)):
                 stop_at = time.monotonic() + _KILL_SECONDS
                 # Slurm signals all processes of a job, and torchrun must not be interrupted while it ends its own.
                 if not (self._is_torchrun and self._record.engine == "slurm" and signal.SIGTERM in self._asked):
@@ -175,8 +179,6 @@ class _Part:
         queued = [number for number in self._asked if number != signal.SIGTERM]
         if queued and callable(self._queue_again):
             # Ends this process when the job has been queued again.
-            before = self._current()
-            self._write(replace(before, time_limits=before.time_limits + 1))
             try:
                 self._queue_again(signal.SIGUSR2, None)
             except Exception as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
+from ...core import BadInputError, CancelledError, Cohort, Progress, SparseAnnotateError, Watch
 from ...core.messages import _, counted
 from ...core.strict_json import from_plain
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
@@ -103,13 +103,14 @@ def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str
         requests.train(request, watch)
         return ""
     request = from_plain(record.request, requests.PredictRequest, source)
-    before = files.cases()
+    cohort, before = Cohort.open(request.cohort, request.state), files.cases()
     cases = tuple(name for name in record.parts[number] if name not in before or before[name].problem)
     if not cases:
         return ""
 
     def keep(case: str, seconds: float, problem: str) -> None:
-        files.add_case(CaseOutcome(case, problem, seconds))
+        changed = 0 if problem else cohort.prediction_path(request.run, case).stat().st_mtime_ns
+        files.add_case(CaseOutcome(case, problem, seconds, changed))
 
     _results, failed = requests.predict_each(replace(request, cases=cases), watch, keep)
     sentences = _("{count} case was not labeled."), _("{count} cases were not labeled.")
@@ -118,7 +119,6 @@ def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str
 
 def _is_trained(request: Any) -> bool:
     """A job that was interrupted right after its run was finished has nothing left to do."""
-    from ...core import Cohort
     from ...runs.run_folder import RunFolder
 
     folder = RunFolder(Cohort.open(request.cohort, request.state).run_folder(request.run))

@@ -57,15 +57,15 @@ class PartStatus:
 
     Attributes:
         stage: 'waiting': interrupted, and waiting to be continued.
-        starts: how often it has started. time_limits: how often it has reached its time limit.
+        starts: how often it has started.
         process, host: where it runs. cluster_id: Slurm's number.
-        started, heartbeat, ended: ISO 8601, UTC. memory_gb: what the job may use; None when that is not known.
+        started, heartbeat (every 20 s), ended: ISO 8601, UTC.
+        memory_gb: what the job may use; None when that is not known.
         message: why it failed.
     """
 
     stage: Literal["running", "waiting", "finished", "failed", "cancelled"]
     starts: int = 1
-    time_limits: int = 0
     process: int = 0
     host: str = ""
     cluster_id: str = ""
@@ -97,11 +97,17 @@ class PartOutcome:
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """What has become of a case of a prediction; `problem` is '' when it was labeled."""
+    """What has become of a case of a prediction.
+
+    Attributes:
+        problem: why it was not labeled; '' when it was. seconds: that it took.
+        result_changed: when its result file was changed last, in ns: this tells it from that of another prediction.
+    """
 
     case: str
     problem: str = ""
     seconds: float = 0.0
+    result_changed: int = 0
 
 
 class PartFiles:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core import BadInputError, BusyError, Cohort, Watch
+from ...core import BadInputError, Cohort, Watch
 from ...core.folder_lock import FolderLock
 from ...core.messages import _, counted, joined
 from ...core.origin import run_fingerprint
@@ -18,8 +17,9 @@ from ...core.strict_json import from_plain, to_plain
 from ...runs.job_states import EngineChoice, JobKind, JobState, SubmittedJob
 from ...runs.run_folder import RunFolder
 from . import slurm_queue
-from .records import JobFolder, JobRecord, chosen_jobs, job_folders, jobs_folder, new_job_folder, now
-from .states import job_states, log_path, log_text, part_states
+from .left_cases import left_cases
+from .records import JobFolder, JobRecord, chosen_jobs, jobs_folder, new_job_folder, now
+from .states import job_states, log_path, log_text
 from .submission import ClusterOptions, chosen_engine, hand_over
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MOST_PARTS = 1000
 
 LOG_LINES = 100
 _LOCK_SECONDS = 60.0
-_NOT_COMPARED = ("cohort", "state", "cases", "device")
 _OWN_OPTIONS = ("array", "error", "open-mode", "output", "signal")
 
 
@@ -104,6 +103,8 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
         BadInputError: no engine, options that it does not take, nothing to predict, or what the engine says.
         RunError: a run to train that has finished, or one to predict with that has not. CohortError.
     """
+    from .. import requests
+
     watch.check()
     _check(request)
     engine = chosen_engine(request.engine)
@@ -120,6 +121,7 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
                 return SubmittedJob(state.id, state.engine, job.record().cluster_ids, message)
             return _submitted(request, engine, cohort, work, ((),), 0, "")
         run.card()
+        assert isinstance(work, requests.PredictRequest)
         return _submit_prediction(request, engine, cohort, work, run_fingerprint(run.path))
 
 
@@ -315,78 +317,22 @@ def _submitted(
 
 
 def _submit_prediction(
-    request: SubmitRequest, engine: Any, cohort: Cohort, work: Any, run_content: str
+    request: SubmitRequest, engine: Any, cohort: Cohort, work: PredictRequest, run_content: str
 ) -> SubmittedJob:
-    names = [case.name for case in cohort.select(work.cases)]
-    alike = [
-        job for job in job_folders(cohort) if job.record_path.is_file() and _is_alike(job.record(), work, run_content)
-    ]
-    being_done = _being_done(alike)
-    done = _labeled(cohort, alike, work.run)
-    left = [name for name in names if name not in done and name not in being_done]
-    kept = sum(name in done for name in names)
-    if not left:
-        job_ids = sorted({being_done[name] for name in names if name in being_done}, key=int)
-        if job_ids:
-            message = _("Job {id} is already labeling these cases.").format(id=", ".join(job_ids))
-            return SubmittedJob(
-                job_ids[0], engine, JobFolder(jobs_folder(cohort) / job_ids[0]).record().cluster_ids, message
-            )
-        return SubmittedJob("", engine, (), _("All {count} cases have been labeled before.").format(count=len(names)))
-    size = request.cases_per_job or max(CASES_PER_JOB, -(-len(left) // MOST_PARTS))
-    parts = tuple(tuple(left[start : start + size]) for start in range(0, len(left), size))
+    found = left_cases(cohort, work, run_content)
+    if not found.left and found.being_done:
+        job = JobFolder(jobs_folder(cohort) / next(iter(found.being_done.values()))).record()
+        message = _("Job {id} is already labeling these cases.").format(id=", ".join({*found.being_done.values()}))
+        return SubmittedJob(job.id, job.engine, job.cluster_ids, message)
+    if not found.left:
+        message = _("All {count} cases have been labeled before.").format(count=len(found.labeled))
+        return SubmittedJob("", engine, (), message)
+    size = request.cases_per_job or max(CASES_PER_JOB, -(-len(found.left) // MOST_PARTS))
+    parts = tuple(tuple(found.left[start : start + size]) for start in range(0, len(found.left), size))
     if len(parts) > MOST_PARTS:
         raise BadInputError(
             _("{count} parts are more than a cluster takes at once ({most}). Ask for more cases per job.").format(
                 count=len(parts), most=MOST_PARTS
             )
         )
-    return _submitted(request, engine, cohort, work, parts, kept, run_content)
-
-
-def _is_alike(record: JobRecord, work: Any, run_content: str) -> bool:
-    """Whether an earlier job predicts, or has predicted, with the same run and options."""
-    if record.what != "predict" or record.run_content != run_content:
-        return False
-
-    def compared(request: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in request.items() if name not in _NOT_COMPARED}
-
-    return compared(record.request) == compared(to_plain(work))
-
-
-def _being_done(alike: Sequence[JobFolder]) -> dict[str, str]:
-    """Cases that a job which waits or runs will label, with its id."""
-    found = {}
-    for job in alike:
-        record = job.record()
-        if record.engine == "slurm":
-            try:
-                queue: Any = slurm_queue.queue_entries(record.cluster_ids)
-            except slurm_queue.SlurmUnavailable as error:
-                raise BusyError(_("Slurm does not answer: {reason}.").format(reason=error)) from error
-        else:
-            queue = None
-        for part in part_states(job, record, queue):
-            if part.is_live and not job.is_cancelled:
-                found.update({name: record.id for name in part.cases if name not in part.problems})
-    return found
-
-
-def _labeled(cohort: Cohort, alike: Sequence[JobFolder], run: str) -> set[str]:
-    """Cases that these jobs have labeled, and whose drawn slices and image have not changed since."""
-    done: set[str] = set()
-    for job in alike:
-        for number in range(len(job.record().parts)):
-            outcomes = job.part(number).cases()
-            done |= {name for name, outcome in outcomes.items() if not outcome.problem}
-    return {case.name for case in cohort.cases if case.name in done and _is_up_to_date(cohort, run, case.name)}
-
-
-def _is_up_to_date(cohort: Cohort, run: str, name: str) -> bool:
-    result = cohort.prediction_path(run, name)
-    if not result.is_file():
-        return False
-    sources = [*cohort.annotation_files(name), *cohort.channel_paths(name).values()]
-    newest = max((Path(path).stat().st_mtime_ns for path in sources if Path(path).exists()), default=0)
-    return newest <= result.stat().st_mtime_ns
+    return _submitted(request, engine, cohort, work, parts, len(found.labeled), run_content)

@@ -101,6 +101,6 @@ def ended_sentence(entry: QueueEntry | None, memory_gb: float | None) -> str:
         "CANCELLED": _("It was cancelled in Slurm."),
         "DEADLINE": _("It was not done before its deadline."),
     }
-    usual = _("It ended without a word; Slurm says {state} {reason}.")
+    usual = _("It ended without a word; Slurm says {state} {reason}. See its log.")
     template = sentences.get(entry.state, usual)
     return template.format(memory=memory, state=entry.state, reason=f"({entry.reason})" if entry.reason else "")

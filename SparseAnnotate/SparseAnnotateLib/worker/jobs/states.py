@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ...core import Cohort, SparseAnnotateError
@@ -18,6 +19,7 @@ from .slurm_queue import QueueEntry, SlurmUnavailable, ended_sentence, queue_ent
 
 _NAMED = 3
 _LINE_BYTES = 400
+_SILENT_SECONDS = 900.0  # clocks of computers differ, too
 _RESUME = _("What was done is kept: submit it again to continue.")
 
 
@@ -164,9 +166,10 @@ def start_of_last_lines(path: str | Path, lines: int) -> int:
 
 
 def _is_alive(record: JobRecord, status: PartStatus | None) -> bool:
-    """Whether the process of a local job is still there, or may be: on another computer nobody can look."""
+    """Whether the process of a local job is still there; on another computer, whether it was heard of of late."""
     if record.host != socket.gethostname():
-        return True
+        heard = (status.heartbeat if status is not None else None) or record.submitted
+        return (datetime.now(UTC) - datetime.fromisoformat(heard)).total_seconds() < _SILENT_SECONDS
     numbers = [int(one) for one in record.cluster_ids if one.isdecimal()]
     if status is not None and status.host == record.host:
         numbers.append(status.process)

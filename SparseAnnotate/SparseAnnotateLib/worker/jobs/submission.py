@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...client import LIBRARY_FOLDER
-from ...core import BadInputError
+from ...core import BadInputError, BusyError
 from ...core.messages import _
 from ...core.strict_json import parse_json, read_json, to_text, write_json
 from ...runs.job_states import EngineChoice, JobEngine
@@ -81,7 +81,7 @@ def hand_over(job: JobFolder, options: ClusterOptions) -> tuple[str, ...]:
     command = [sys.executable, "-m", "SparseAnnotateLib.worker.jobs.submission", str(job.path), to_text(options)]
     log_path = job.path / "submission.log"
     with open(log_path, "wb") as log:
-        done = subprocess.run(
+        done = _finished(
             command,
             stdin=subprocess.DEVNULL,
             # Never a pipe: a local job, which goes on, would keep it open.
@@ -102,6 +102,17 @@ def hand_over(job: JobFolder, options: ClusterOptions) -> tuple[str, ...]:
             code=done.returncode, problem=said[-1] if said else ""
         )
     )
+
+
+def _finished(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, **options)
+    except subprocess.TimeoutExpired:
+        raise BusyError(
+            _("The job was not submitted: Slurm has not answered for {minutes} minutes.").format(
+                minutes=_SUBMISSION_SECONDS // 60
+            )
+        ) from None
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
