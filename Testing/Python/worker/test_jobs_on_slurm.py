@@ -183,6 +183,22 @@ def test_a_job_that_ends_without_a_word_is_reported_with_what_slurm_says(slurm, 
     assert "submit it again to continue" in state.message
 
 
+def test_what_is_asked_of_slurm_is_in_the_batch_script(slurm, tiny_cohort):
+    options = {"hold": "", "nice": "7"}
+    resources = {"gpus": 1, "cpus": 2, "memory_gb": 1.5, "hours": 8, "partition": "low", "account": "lab", "qos": "q"}
+    job = submitted(tiny_cohort, "train", TRAINING, slurm_options=options, **resources)
+    (script,) = (tiny_cohort.state_folder / "jobs" / job.id / "log").glob("*_submission.sh")
+    lines = script.read_text().splitlines()
+    wanted = (
+        "time=480 signal=USR2@90 requeue cpus-per-task=2 mem=1536MB gpus-per-node=1 partition=low account=lab qos=q"
+    )
+    assert [f"#SBATCH --{option}" for option in [*wanted.split(), "hold", "nice=7"]] == [
+        line for option in [*wanted.split(), "hold", "nice=7"] for line in lines if line == f"#SBATCH --{option}"
+    ]
+    (start,) = [line for line in lines if line.startswith("srun")]
+    assert "--cpus-per-task=2" in start
+
+
 def test_what_sbatch_says_is_shown_and_nothing_is_left(slurm, tiny_cohort, capsys):
     arguments = ["submit", "train", str(tiny_cohort.folder), "--run", "r", "--slurm-partition", "nowhere", "--json"]
     assert main(arguments) == 1
