@@ -122,6 +122,17 @@ def test_a_local_job_is_cancelled_and_a_killed_one_is_reported(tiny_cohort, caps
     assert "submitit" in capsys.readouterr().out
 
 
+@needs_posix_signals
+def test_what_a_training_says_when_it_fails_is_what_the_job_says(tiny_cohort, in_jobs):
+    tiny_cohort.add_case("undrawn", *tiny_cohort.image("a"))
+    job = submitted(tiny_cohort, request={**TRAINING, "cases": ["undrawn"]}, engine="local")
+    (found,) = until(lambda: [state for state in states_of(tiny_cohort, job.id) if not state.is_live])
+    with pytest.raises(BadInputError) as said:
+        requests.train(requests.TrainRequest(cohort=str(tiny_cohort.folder), cases=("undrawn",), **TRAINING), Watch())
+    assert found.state == "failed"
+    assert found.message.startswith(said.value.message)
+
+
 def made_up(cohort, count, engine="slurm"):
     """The folder of a prediction in parts of two cases, as if it had been submitted."""
     job = new_job_folder(cohort)
@@ -225,6 +236,8 @@ def test_windows_is_refused_in_a_sentence(tiny_cohort, monkeypatch):
         ({"slurm_options": {"output": "x"}}, "'output' of sbatch is set by SparseAnnotate"),
         ({"request": {"run": "r", "stesp": 3}}, "unknown field 'stesp'"),
         ({"request": {"run": "r", "live": True}}, "nobody to stop it"),
+        ({"request": {"run": "r", "preset": "slow"}}, "slow"),
+        ({"request": {"run": "r", "changes": {"iterations": "many"}}}, "the field 'iterations' must be a whole number"),
     ],
 )
 def test_what_cannot_be_submitted_is_refused(tiny_cohort, changes, sentence):

@@ -16,6 +16,7 @@ from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain, to_plain
 from ...runs.job_states import EngineChoice, JobKind, JobState, SubmittedJob
 from ...runs.run_folder import RunFolder
+from ..train_request import chosen_settings
 from . import slurm_queue
 from .left_cases import left_cases
 from .records import JobFolder, JobRecord, chosen_jobs, jobs_folder, new_job_folder, now
@@ -241,10 +242,13 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
     work: TrainRequest | PredictRequest
     if request.what == "train":
         work = from_plain(plain, requests.TrainRequest, source)
-        if isinstance(work, requests.TrainRequest) and work.live:
+        assert isinstance(work, requests.TrainRequest)
+        if work.live:
             raise BadInputError(
                 _("A job cannot learn from slices while they are drawn: there is nobody to stop it. Leave out 'live'.")
             )
+        # What is wrong with them must not be found out only when the job has waited in the queue.
+        chosen_settings(work, device="cpu")
     else:
         work = from_plain(plain, requests.PredictRequest, source)
     cohort.select(work.cases)
