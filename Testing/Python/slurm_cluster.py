@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from system_needs import program
@@ -114,6 +115,10 @@ class SlurmCluster:
     def stop(self) -> None:
         """End all jobs, then the daemons."""
         self.end_jobs()
+        # What watches over a job on the node ends only once it has told the controller.
+        deadline = time.monotonic() + 10
+        while self.asked("squeue", "--noheader", "--states=COMPLETING") and time.monotonic() < deadline:
+            time.sleep(0.1)
         for daemon in reversed(self._daemons):
             daemon.send_signal(signal.SIGTERM)
         for daemon in reversed(self._daemons):
@@ -122,6 +127,21 @@ class SlurmCluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        for number in self._watchers():
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    def _watchers(self) -> list[int]:
+        """The processes of this Slurm that watch over jobs and have outlived it."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if not (process / "cmdline").read_bytes().startswith(b"slurmstepd"):
+                    continue
+                # It writes into the node's log.
+                if any(os.readlink(file).startswith(str(self.folder)) for file in (process / "fd").iterdir()):
+                    found.append(int(process.name))
+        return found
 
     def _start(self, name: str, *arguments: str) -> None:
         command = [program(name) or name, *arguments]
