@@ -39,11 +39,17 @@ def commands() -> str:
     """Every subcommand with its `--help`."""
     os.environ["COLUMNS"] = "100"
     found = parser()
-    choices = next(a for a in found._actions if isinstance(a, argparse._SubParsersAction)).choices
     parts = ["## sparse-annotate", _block(found.format_help())]
-    for name, command in choices.items():
+    for name, command in _subcommands(found).items():
         parts += [f"## {name}", _block(command.format_help())]
+        for kind, further in _subcommands(command).items():
+            parts += [f"### {name} {kind}", _block(further.format_help())]
     return "\n\n".join(parts)
+
+
+def _subcommands(command: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    found = (action.choices for action in command._actions if isinstance(action, argparse._SubParsersAction))
+    return next(found, {})
 
 
 def settings() -> str:

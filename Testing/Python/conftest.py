@@ -14,6 +14,7 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib import client
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
+from system_needs import need_programs
 from warm_worker import WarmWorkers
 
 # The first call of a library imports it; that says nothing about our speed.
@@ -54,6 +55,15 @@ def warm_workers():
     workers.close()
 
 
+@pytest.fixture
+def in_jobs(monkeypatch, warm_workers):
+    """What `in_jobs/sitecustomize.py` does in the jobs of a test: it sets its environment variables by name."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent / "in_jobs"))
+    for name, value in warm_workers.for_jobs().items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch.setenv
+
+
 @pytest.fixture(autouse=True)
 def warm_or_cold_workers(request, warm_workers):
     """A test marked with `cold_worker` starts each worker as a user's computer does."""
@@ -88,6 +98,26 @@ def pretended():
 
     with ExitStack() as stack:
         yield lambda **facts: stack.enter_context(pretend_gpu(**facts))
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory):
+    """A Slurm of one node on this computer; see `slurm_cluster`. Tests use `slurm`."""
+    from slurm_cluster import PACKAGES, PROGRAMS, SlurmCluster
+
+    need_programs("slurm", PROGRAMS, PACKAGES)
+    cluster = SlurmCluster(tmp_path_factory.mktemp("slurm"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def slurm(slurm_cluster, monkeypatch):
+    """A running Slurm, which this process and its children find. It is without jobs at the start of each test."""
+    for name, value in slurm_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    yield slurm_cluster
+    slurm_cluster.end_jobs()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ a worker is asked for. What the tested code starts in place of the worker is thi
 streams, its folder and its environment to a fork, waits for the fork's end and ends in the same way. When the program
 is killed, the fork ends too. Everything else is as it is with a worker of its own: the streams, the messages, the end
 when stdin is closed.
+
+Jobs can do the same with the command line that they start; see `in_jobs/sitecustomize.py`.
 """
 
 from __future__ import annotations
@@ -42,6 +44,13 @@ class WarmWorkers:
         # Without environment variables and installed packages it starts in a few milliseconds.
         return [sys.executable, "-ES", __file__, "ask", self._name]
 
+    def for_jobs(self) -> dict[str, str]:
+        """Environment variables with which the work of jobs is done by forks; none where that cannot be."""
+        if "COVERAGE_PROCESS_CONFIG" in os.environ or not sys.platform.startswith("linux"):
+            return {}
+        self.start()
+        return {"JOB_TEST_WARM": self._name}
+
     def start(self) -> None:
         """Start the process that forks; takes seconds, once."""
         if self._process is None:
@@ -66,11 +75,16 @@ def address(name: str) -> str:
     return f"\0{name}"
 
 
-def ask(name: str) -> int:
-    """Be a worker: the fork has this process's streams, and its exit code becomes the one of this process."""
+def ask(name: str, arguments: list[str] | None = None) -> int:
+    """Be a worker, or the command line with these arguments.
+
+    The fork has this process's streams, it gets the SIGTERM of this process, and its exit code becomes the one of this.
+    """
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(address(name))
-    state = json.dumps({"folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+    if arguments is not None:
+        signal.signal(signal.SIGTERM, lambda number, _frame: connection.send(bytes([number])))
+    state = json.dumps({"folder": os.getcwd(), "environment": dict(os.environ), "arguments": arguments}).encode()
     streams = array.array("i", [0, 1, 2])
     connection.sendmsg([len(state).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
     connection.sendall(state)
@@ -80,6 +94,8 @@ def ask(name: str) -> int:
         os.dup2(nothing, stream)
     code = int.from_bytes(connection.recv(8), "big", signed=True)
     if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
 
@@ -140,8 +156,9 @@ def work(connection: socket.socket, streams: array.array, state: dict) -> None:
     import threading
 
     def end_with_program() -> None:
-        if not connection.recv(1):
-            os.kill(os.getpid(), signal.SIGKILL)
+        while number := connection.recv(1):
+            os.kill(os.getpid(), number[0])
+        os.kill(os.getpid(), signal.SIGKILL)
 
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -150,10 +167,27 @@ def work(connection: socket.socket, streams: array.array, state: dict) -> None:
     os.environ.clear()
     os.environ.update(state["environment"])
     threading.Thread(target=end_with_program, daemon=True).start()
+    if state["arguments"] is not None:
+        os._exit(command_line(state["arguments"]))
     from SparseAnnotateLib.worker.server import main
 
     main()
     os._exit(0)
+
+
+def command_line(arguments: list[str]) -> int:
+    """Do what the command line does with these arguments, in a job of a test."""
+    import runpy
+
+    from SparseAnnotateLib.command_line.main import main
+
+    sys.orig_argv = ["-m", "SparseAnnotateLib.command_line", *arguments]
+    runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "in_jobs", "sitecustomize.py"))
+    try:
+        return main(arguments)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -47,6 +47,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "import-nnunet": ("sparse-annotate import-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),
     "export-bundle": ("sparse-annotate export-bundle livers --run first --folder bundle",),
     "import-bundle": ("sparse-annotate import-bundle livers --run imported --folder bundle",),
+    "submit": (
+        "sparse-annotate submit train livers --run first --preset best --slurm-partition gpu --gpus 1 --hours 8",
+        "sparse-annotate submit predict livers --run first --slurm-partition gpu --gpus 1 --cases-per-job 100",
+        "sparse-annotate submit train livers --run first --engine local",
+    ),
+    "jobs": ("sparse-annotate jobs livers --watch",),
+    "logs": ("sparse-annotate logs livers 3 --follow",),
+    "cancel": ("sparse-annotate cancel livers 3 4",),
+    "job": ("sparse-annotate job livers/jobs/3 --part 0",),
     "environment": ("sparse-annotate environment",),
 }
 

@@ -14,6 +14,7 @@ from .examples import example_text
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
 from .import_drawn_command import add_import_drawn
+from .job_commands import add_cancel, add_job, add_jobs, add_logs, add_submit
 from .predict_command import add_predict
 from .report_command import add_report
 from .selection_commands import add_agreement, add_picture, add_plan, add_recommend
@@ -33,6 +34,11 @@ COMMANDS = (
     add_curves,
     add_slice,
     add_predict,
+    add_submit,
+    add_jobs,
+    add_logs,
+    add_cancel,
+    add_job,
     add_evaluate,
     add_agreement,
     add_report,

@@ -70,6 +70,11 @@ def add_predict(commands) -> None:
         action="store_true",
         help="replace existing results; without it and '--continue', an existing result is an error",
     )
+    prediction_options(command)
+
+
+def prediction_options(command: argparse.ArgumentParser) -> None:
+    """The options that change the result of a run: of `predict` and of `submit predict`."""
     command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
     command.add_argument("--flips", action="store_true", help="also average over mirrored volumes: slower but better")
     command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")

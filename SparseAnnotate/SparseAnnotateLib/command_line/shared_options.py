@@ -19,9 +19,15 @@ DEVICES = "auto, cpu, cuda, cuda:1, mps"
 
 
 def cohort_command(
-    commands, name: str, text: str, show: Callable, function: Callable | None = None, needs_cohort: bool = True
+    commands,
+    name: str,
+    text: str,
+    show: Callable,
+    function: Callable | None = None,
+    needs_cohort: bool = True,
+    request_name: str | None = None,
 ) -> argparse.ArgumentParser:
-    """A subcommand for the request of the same name, with the shared options that the request has fields for."""
+    """A subcommand for a request, by default that of the same name, with the shared options that it has fields for."""
     command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
     command.add_argument(
         "cohort",
@@ -29,7 +35,7 @@ def cohort_command(
         nargs=None if needs_cohort else "?",
         help="cohort folder, or a folder in the Medical Segmentation Decathlon format",
     )
-    request_name = name.replace("-", "_")
+    request_name = request_name or name.replace("-", "_")
     taken = {f.name for f in fields(requests.METHODS[request_name][0])}
     if "state" in taken:
         command.add_argument(

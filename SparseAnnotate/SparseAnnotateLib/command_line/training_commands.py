@@ -22,6 +22,19 @@ from .terminal_output import show_line
 
 def add_train(commands) -> None:
     command = cohort_command(commands, "train", "train on drawn slices, or resume a run", show_training, _train)
+    training_options(command)
+    command.add_argument(
+        "--plan-only", action="store_true", help="do not train: write the plan for editing, and estimate the time"
+    )
+    command.add_argument(
+        "--live",
+        action="store_true",
+        help="learn from slices while they are being drawn, until Ctrl-C; the run can be used and continued then",
+    )
+
+
+def training_options(command: argparse.ArgumentParser) -> None:
+    """The options that say what is trained, and how: of `train` and of `submit train`."""
     command.add_argument("--run", required=True, help="name of the run; a cancelled or killed run is resumed")
     command.add_argument(
         "--preset",
@@ -35,14 +48,6 @@ def add_train(commands) -> None:
         "--settings",
         metavar="JSON",
         help="JSON file with training settings that differ from the preset; options override it",
-    )
-    command.add_argument(
-        "--plan-only", action="store_true", help="do not train: write the plan for editing, and estimate the time"
-    )
-    command.add_argument(
-        "--live",
-        action="store_true",
-        help="learn from slices while they are being drawn, until Ctrl-C; the run can be used and continued then",
     )
     command.add_argument("--network", help=f"network of 3D models. {choices(base_networks())}")
     command.add_argument("--network-2d", help="network of 2D models; same choices")
@@ -84,13 +89,14 @@ def show_slice(answer: SliceAnswer) -> None:
     show_line(answer.summary)
 
 
-def _train(options: argparse.Namespace, watch: Watch) -> Any:
+def training_choice(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a TrainRequest from the `training_options`."""
     given = {f.name: getattr(options, f.name, None) for f in fields(TrainingSettings)}
     given = {k: v for k, v in given.items() if v is not None}
     if options.settings:
         given = {**_settings_file(options.settings), **given}
     given = {name: value for name, value in given.items() if name != "device" or options.preset is None}
-    request = {
+    return {
         "cohort": options.cohort,
         "run": options.run,
         "state": options.state,
@@ -99,6 +105,10 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
         "changes": given,
         "device": options.device or DEFAULT_DEVICE,
     }
+
+
+def _train(options: argparse.Namespace, watch: Watch) -> Any:
+    request = training_choice(options)
     if options.plan_only and options.live:
         raise BadInputError(
             _("Leave out '--plan-only' or '--live': a training that goes on until you stop it has no plan.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from .case_names import LONGEST_STEM, check_name, file_stem, normal_name
@@ -10,6 +12,9 @@ from .messages import _
 
 PLAN_FILE, OLD_PLAN_FILE = "plan.json", "settings.json"  # of a run; the old one until version 0.1
 CARD_FILE = "card.json"  # of a finished run
+CACHE_VARIABLE = "SPARSE_ANNOTATE_CACHE"
+"""The environment variable for a cache outside the cohort, such as on the disk of a cluster's node."""
+
 _LONGEST_PLAIN = 230
 
 
@@ -63,7 +68,12 @@ class CohortLayout:
 
     @property
     def cache_folder(self) -> Path:
-        return self.state_folder / "cache"
+        """What can be computed again; in a folder of the cohort's own in CACHE_VARIABLE's, where that is set."""
+        elsewhere = os.environ.get(CACHE_VARIABLE)
+        if not elsewhere:
+            return self.state_folder / "cache"
+        mark = hashlib.sha256(os.fsencode(self.state_folder)).hexdigest()[:16]
+        return Path(elsewhere).absolute() / f"{self.state_folder.name}-{mark}"
 
     def annotation_files(self, name: str) -> tuple[Path, ...]:
         """The files that say what is known of a case; not all of them exist."""

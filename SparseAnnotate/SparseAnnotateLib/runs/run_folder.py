@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+_LINES_BYTES = 4096
 
 
 class RunFolder:
@@ -69,6 +72,13 @@ class RunFolder:
         """The run's plan. Raises RunError when it is missing, damaged or of another version."""
         return self._read(self.plan_path, RunPlan)
 
+    def require_unfinished(self) -> None:
+        """Raise RunError when the run has been trained already."""
+        if self.is_finished:
+            raise RunError(
+                _("The run '{run}' has finished already. Choose another name to train again.").format(run=self.name)
+            )
+
     def card(self) -> RunCard:
         """The card of a finished run. Raises RunError when the run is not finished, damaged or of another version."""
         if not self.is_finished:
@@ -116,6 +126,20 @@ class RunFolder:
             if role is None or known[0] == role:
                 found.append(figures)
         return found
+
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The last whole line of metrics.jsonl; None before there is one."""
+        try:
+            with open(self.metrics_path, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LINES_BYTES))
+                lines = file.read().split(b"\n")[:-1]
+        except OSError:
+            return None
+        for line in reversed(lines):
+            with suppress(ValueError):
+                found = json.loads(line)
+                return found if isinstance(found, dict) else None
+        return None
 
     def keep_metrics_until(self, role: Role, iteration: int) -> None:
         """Drop the lines written after the checkpoint that training resumes from: they will be written again."""

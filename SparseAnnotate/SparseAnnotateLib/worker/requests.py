@@ -44,6 +44,16 @@ from .export_dicom_request import ExportDicomRequest, export_dicom
 from .failed_cases import report_failed
 from .fill_request import FillRequest, fill
 from .import_drawn_request import ImportDrawnRequest, import_drawn
+from .jobs.requests import (
+    CancelJobsRequest,
+    JobLogRequest,
+    JobsRequest,
+    SubmitRequest,
+    cancel_jobs,
+    job_log,
+    jobs,
+    submit,
+)
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .predict_files_request import PredictFilesRequest, predict_files
@@ -168,6 +178,19 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     A case with drawn slices gets what `fill` with this run gives, unless `model_only`: drawn slices, fill methods and
     run together. Its confidence is written beside it.
     """
+    results, failed = predict_each(request, watch)
+    if failed:
+        report_failed(failed, len(results))
+    return results
+
+
+def predict_each(
+    request: PredictRequest, watch: Watch, on_case: Callable[[str, float, str], None] | None = None
+) -> tuple[list[CaseResult], dict[str, SparseAnnotateError]]:
+    """As `predict`: the results, and the error of each case that could not be labeled.
+
+    `on_case` is called after each case with its name, the seconds it took, and why it was not labeled ('' if it was).
+    """
     require_packages()
     from ..learning.prediction.clean_up import CleanUp
     from ..learning.prediction.predictor import Predictor
@@ -194,7 +217,7 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
     results: list[CaseResult] = []
     failed: dict[str, SparseAnnotateError] = {}
     for number, name in enumerate(cases):
-        part = watch.part(number, len(cases), f"'{name}': ")
+        part, began = watch.part(number, len(cases), f"'{name}': "), time.monotonic()
         try:
             if name in drawn and why_not is not None:
                 raise why_not
@@ -209,9 +232,9 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
         except SparseAnnotateError as error:
             # One case that cannot be labeled must not stop the others.
             failed[name] = error
-    if failed:
-        report_failed(failed, len(results))
-    return results
+        if on_case is not None:
+            on_case(name, round(time.monotonic() - began, 3), failed[name].message if name in failed else "")
+    return results, failed
 
 
 def _by_run(predictor, cohort: Cohort, name: str, watch: Watch, clean_up, uncertainty: bool) -> CaseResult:
@@ -263,6 +286,10 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "import_nnunet": (ImportNnunetRequest, import_nnunet),
     "export_bundle": (ExportBundleRequest, export_bundle),
     "import_bundle": (ImportBundleRequest, import_bundle),
+    "submit": (SubmitRequest, submit),
+    "jobs": (JobsRequest, jobs),
+    "job_log": (JobLogRequest, job_log),
+    "cancel_jobs": (CancelJobsRequest, cancel_jobs),
 }
 
 

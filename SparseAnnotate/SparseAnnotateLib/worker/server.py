@@ -22,7 +22,13 @@ from .requests import METHODS
 
 _CANCEL_ANSWER_SECONDS = 1.5
 _LAST_SECONDS = 20.0
-_ANSWERED_IMMEDIATELY = ("environment", "slice")  # by a thread of their own, also while a run is being trained
+_ANSWERED_IMMEDIATELY = (
+    "environment",
+    "slice",
+    "jobs",
+    "job_log",
+    "cancel_jobs",
+)  # by a thread of their own, also while a run is being trained
 
 
 class Server:

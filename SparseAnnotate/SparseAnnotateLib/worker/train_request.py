@@ -118,10 +118,13 @@ def _named_device(request: TrainingChoice) -> str | None:
     return None if request.settings is not None or named == DEFAULT_DEVICE else named
 
 
-def chosen_settings(request: TrainingChoice, started: RunPlan | None = None) -> TrainingSettings | None:
+def chosen_settings(
+    request: TrainingChoice, started: RunPlan | None = None, device: str | None = None
+) -> TrainingSettings | None:
     """The settings of a request; None when a run is resumed with its own.
 
     For a run that has been `started` they are those for its own device, so that they can be compared with the run's.
+    With a `device` they are for this one, and PyTorch is not needed.
 
     Raises BadInputError when settings are combined with a preset or changes, or a change is unknown or impossible.
     """
@@ -136,11 +139,14 @@ def chosen_settings(request: TrainingChoice, started: RunPlan | None = None) -> 
         changes.pop("device", None)
     if started is not None and request.preset is None and not changes:
         return None
-    from ..learning.devices import chosen_device
-
     is_live = isinstance(request, TrainRequest) and request.live
     preset = request.preset or (LIVE_PRESET if is_live else DEFAULT_PRESET)
-    device = chosen_device(request.device).device if started is None else started.settings.device
+    if device is None and started is not None:
+        device = started.settings.device
+    elif device is None:
+        from ..learning.devices import chosen_device
+
+        device = chosen_device(request.device).device
     base = preset_settings(preset, device)
     return from_plain({**to_plain(base), **changes}, TrainingSettings, _("the training settings"))
 

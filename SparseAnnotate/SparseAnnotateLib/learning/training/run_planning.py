@@ -54,10 +54,8 @@ def plan_to_train(
     `watch` shows whose image is being read, and cancels in between. Args and raises: as `train`.
     """
     started = run.plan() if run.is_started else None
-    if run.is_finished and not (started is not None and started.is_live):
-        raise RunError(
-            _("The run '{run}' has finished already. Choose another name to train again.").format(run=run.name)
-        )
+    if not (started is not None and started.is_live):
+        run.require_unfinished()
     if started is not None and is_live and not started.is_live:
         raise RunError(
             _("The run '{run}' was not started to learn while you draw. Choose another name for that.").format(

@@ -1,0 +1,135 @@
+"""The work of one part of a job, in the process that the command `job` starts; its outcome is left in files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ...core import BadInputError, CancelledError, Cohort, Progress, SparseAnnotateError, Watch
+from ...core.messages import _, counted
+from ...core.strict_json import from_plain
+from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
+
+_REPORT_SECONDS = 2.0
+
+
+def do_part(folder: str | Path, number: int, watch: Watch) -> PartOutcome:
+    """Do a part of a job, and leave its outcome in the job's folder; a part that was stopped is continued.
+
+    Under torchrun all processes call this, and the first one writes.
+
+    Raises:
+        BadInputError: when the folder is not that of a job, or it has no such part.
+        SparseAnnotateError: what the request has raised. CancelledError: stopped by a signal.
+    """
+    job = JobFolder(Path(folder))
+    record = job.record()
+    if not 0 <= number < len(record.parts):
+        raise BadInputError(_("The job '{folder}' has no part {number}.").format(folder=folder, number=number))
+    files = job.part(number)
+    told = _SavedProgress(watch, files)
+    _stop_on_signals(told)
+    try:
+        message = _work(record, number, files, told)
+    except CancelledError:
+        _leave(files, PartOutcome("stopped"))
+        raise
+    except SparseAnnotateError as error:
+        _leave(files, PartOutcome("failed", str(error)))
+        raise
+    except MemoryError:
+        _leave(files, PartOutcome("failed", _("Not enough memory. Ask for more, or use smaller patches.")))
+        raise
+    except Exception as error:
+        problem = _("Unexpected error: {error}. See its log.").format(error=f"{type(error).__name__}: {error}")
+        _leave(files, PartOutcome("failed", problem))
+        raise
+    outcome = PartOutcome("finished", message)
+    _leave(files, outcome)
+    return outcome
+
+
+class _SavedProgress(Watch):
+    """Passes reports on, and keeps the last one in the part's folder, for `jobs`."""
+
+    def __init__(self, whole: Watch, files: PartFiles):
+        super().__init__()
+        self._whole, self._files = whole, files
+        self._written = 0.0
+
+    @property
+    def is_cancelled(self) -> bool:
+        return super().is_cancelled or self._whole.is_cancelled
+
+    def check(self) -> None:
+        super().check()
+        self._whole.check()
+
+    def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
+        if time.monotonic() - self._written > _REPORT_SECONDS and _is_first():
+            self._written = time.monotonic()
+            seen = Progress(min(max(float(fraction), 0.0), 1.0), message, seconds_left, metrics)
+            with suppress(SparseAnnotateError):  # the disk may be full for a while
+                self._files.write_progress(PartProgress(seen.fraction, str(message), seconds_left, dict(metrics)))
+        self._whole.step(fraction, message, seconds_left, **metrics)
+        self.check()
+
+
+def _stop_on_signals(watch: Watch) -> None:
+    """However often and by which signal it is asked: the work saves what it has, and ends."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        watch.cancel()
+
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
+
+
+def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str:
+    from .. import requests
+
+    source = _("the job '{id}'").format(id=record.id)
+    if record.what == "train":
+        request = from_plain(record.request, requests.TrainRequest, source)
+        if _is_trained(request):
+            return ""
+        requests.train(request, watch)
+        return ""
+    request = from_plain(record.request, requests.PredictRequest, source)
+    cohort, before = Cohort.open(request.cohort, request.state), files.cases()
+    cases = tuple(name for name in record.parts[number] if name not in before or before[name].problem)
+    if not cases:
+        return ""
+
+    def keep(case: str, seconds: float, problem: str) -> None:
+        changed = 0 if problem else cohort.prediction_path(request.run, case).stat().st_mtime_ns
+        files.add_case(CaseOutcome(case, problem, seconds, changed))
+
+    _results, failed = requests.predict_each(replace(request, cases=cases), watch, keep)
+    sentences = _("{count} case was not labeled."), _("{count} cases were not labeled.")
+    return counted(len(failed), *sentences) if failed else ""
+
+
+def _is_trained(request: Any) -> bool:
+    """A job that was interrupted right after its run was finished has nothing left to do."""
+    from ...runs.run_folder import RunFolder
+
+    folder = RunFolder(Cohort.open(request.cohort, request.state).run_folder(request.run))
+    return folder.is_finished and not request.live
+
+
+def _leave(files: PartFiles, outcome: PartOutcome) -> None:
+    if _is_first():
+        files.write_outcome(outcome)
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that train together, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
