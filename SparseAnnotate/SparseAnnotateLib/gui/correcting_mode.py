@@ -7,13 +7,14 @@ from collections.abc import Callable
 import qt
 from slicer.i18n import tr as _
 
-from ..core import BadInputError, SparseAnnotateError
+from ..core import BadInputError, CancelledError, SparseAnnotateError
 from ..core.messages import counted, joined
 from .drawing_clock import DrawingClock
 from .session import PanelSession
 from .shortcuts import KeyActions
 
 _STROKE_PAUSE_MS = 30
+_LONG_MS = 500  # what takes longer than that shows that it can be cancelled
 _UNDO_KEYS, _REDO_KEYS = ("Z", "Ctrl+Z"), ("Y", "Ctrl+Y")
 
 
@@ -52,6 +53,10 @@ class CorrectingMode:
         self._stroke.setInterval(_STROKE_PAUSE_MS)
         self._stroke.connect("timeout()", lambda: session.attempt(self.take, keep_message=True))
         self._ui.correctCheckBox.connect("toggled(bool)", lambda _on: session.attempt(self._toggled))
+        self._long = qt.QTimer()
+        self._long.setSingleShot(True)
+        self._long.setInterval(_LONG_MS)
+        self._long.connect("timeout()", self._show_following)
         session.on_click(self._ui.undoCorrectionButton, self._undo)
         session.on_click(self._ui.clearCorrectionsButton, self._clear)
 
@@ -62,8 +67,14 @@ class CorrectingMode:
 
     @property
     def is_waiting(self) -> bool:
-        """True while a stroke has not been taken yet."""
-        return bool(self._stroke.active)
+        """True while a stroke has not been taken yet, or the result has not followed from it."""
+        return bool(self._stroke.active) or self.is_following
+
+    @property
+    def is_following(self) -> bool:
+        """True while the result of the active volume has not followed from all corrections."""
+        volume = self._session.volume
+        return volume is not None and self._logic.panel.is_following(volume)
 
     def refresh(self) -> None:
         """Show the state of the scene; when another result has come, or another volume is active, correct that."""
@@ -92,6 +103,7 @@ class CorrectingMode:
     def forget_scene(self) -> None:
         """The scene is being closed."""
         self._stroke.stop()
+        self._long.stop()
         self._stop_watching()
         self._stop_watching = self._put_brush_back = lambda: None
         self._node = self._volume = None
@@ -114,21 +126,64 @@ class CorrectingMode:
         self._clock.start()
         if report is None or volume is not self._session.volume:
             return
+        if report.is_following:
+            self._long.start()
+        self._tell(report)
+
+    def _tell(self, report) -> None:
+        """Say what a correction has done so far, and show it."""
         if report.voxels:
-            text = [
-                counted(report.voxels, _("{count} voxel was corrected."), _("{count} voxels were corrected.")),
-                counted(
-                    report.changed,
-                    _("{count} more voxel of the result followed."),
-                    _("{count} more voxels of the result followed."),
-                ),
-            ]
+            text = [counted(report.voxels, _("{count} voxel was corrected."), _("{count} voxels were corrected."))]
+            if report.is_following:
+                text.append(_("The result follows ..."))
+            else:
+                text.append(
+                    counted(
+                        report.changed,
+                        _("{count} more voxel of the result followed."),
+                        _("{count} more voxels of the result followed."),
+                    )
+                )
             self._session.say(joined(" ", [*text, *report.notes]))
         elif report.notes:
             self._session.say(joined(" ", report.notes), is_error=True)
         self.refresh()
         place = report.place
-        self._on_corrected(self._logic.panel.slices_through(volume, place) if place is not None else {})
+        self._on_corrected(self._logic.panel.slices_through(self._volume, place) if place is not None else {})
+
+    def _followed(self, volume, report, error) -> None:
+        """All of the result has followed from a correction, or it was cancelled or has failed."""
+        if self._session.parameters is None or volume is not self._session.volume:
+            return
+        if not self.is_following:
+            self._long.stop()
+            if not self._logic.isBusy:
+                self._ui.jobFrame.visible = False
+        if isinstance(error, CancelledError):
+            self._session.say(
+                _("Cancelled. The result has the voxels of the correction, but nothing else that follows from it.")
+            )
+        elif error is not None:
+            self._session.say(error.message, is_error=True)
+        elif volume is self._volume:
+            self._tell(report)
+            return
+        self.refresh()
+        self._on_corrected({})
+
+    def _when_followed(self, volume) -> Callable[..., None]:
+        def followed(report, error) -> None:
+            self._session.attempt(lambda: self._followed(volume, report, error), keep_message=True)
+
+        return followed
+
+    def _show_following(self) -> None:
+        """Offer to cancel what takes longer than a moment."""
+        if self.is_following and not self._logic.isBusy and self._session.parameters is not None:
+            self._ui.progressBar.value = 0
+            self._ui.jobLabel.text = _("The result follows from the correction")
+            self._ui.jobFrame.visible = True
+            self._session.enable(self._ui.cancelButton, None)
 
     # --- undo -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +253,7 @@ class CorrectingMode:
                     self.take()
                 self._leave()
             if result is not None:
-                self._logic.panel.begin_correcting(volume, result)
+                self._logic.panel.begin_correcting(volume, result, self._when_followed(volume))
                 self._enter(volume, result)
         finally:
             self._ui.correctCheckBox.checked = self._node is not None

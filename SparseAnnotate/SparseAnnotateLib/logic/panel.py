@@ -17,7 +17,8 @@ from ..selection import PlanSettings, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
-from .correcting import Correcting, CorrectionReport
+from .correcting import Correcting
+from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
 from .environment import Environment
 from .live_learning import LiveLearning
@@ -223,6 +224,7 @@ class PanelLogic:
         onDone: Callable | None = None,
     ) -> list[str] | Job:
         """`applyFill` to some structures; those that seem to be finished are never replaced."""
+        self._correcting.finish_following()
         waiting = Waiting(waitForCompletion, onDone)
         return self._applying.apply(volume_node, result_node, structures, waiting=waiting)
 
@@ -251,9 +253,17 @@ class PanelLogic:
 
     # --- corrections ----------------------------------------------------------------------------------------------
 
-    def begin_correcting(self, volume_node, result_node) -> None:
-        """From now on, what is painted or erased in a result are corrections of it."""
-        self._correcting.begin(volume_node, result_node)
+    def begin_correcting(self, volume_node, result_node, on_followed: Callable | None = None) -> None:
+        """From now on, what is painted or erased in a result are corrections of it.
+
+        `on_followed`: called with the CorrectionReport of a correction, or None and an error, when all of the result
+        has followed; that happens from the event loop, the slices at hand first. None: before `take_strokes` returns.
+        """
+        self._correcting.begin(volume_node, result_node, on_followed)
+
+    def is_following(self, volume_node) -> bool:
+        """True while the result of a volume has not followed from all corrections."""
+        return self._correcting.is_following(volume_node)
 
     def is_correcting(self, volume_node, result_node) -> bool:
         """True while what is painted or erased in a result are corrections of it."""

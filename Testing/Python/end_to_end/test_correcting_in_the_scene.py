@@ -5,63 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from corrected_scene import INDICES, confidence, painted, point, shown
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import BadInputError, Plane
 from SparseAnnotateLib.core.corrections import Stroke
-
-INDICES = (4, 12, 20)
-
-
-@pytest.fixture
-def drawn(mrml, logic):
-    """A volume with a ball and a box, three slices of which are drawn; and its fill."""
-    labels = ball(radius=9.0)
-    labels[:, 2:6, 2:8] = 2
-    volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "scan")
-    segmentation = logic.segmentationNode(volume)
-    for name, value in (("ball", 1), ("box", 2)):
-        segmentation.GetSegmentation().AddEmptySegment(name, name)
-        mask = np.zeros_like(labels)
-        mask[list(INDICES)] = labels[list(INDICES)] == value
-        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, volume)
-    for index in INDICES:
-        logic.markDrawn(volume, "axial", index)
-    return volume, labels, logic.fillBetweenSlices(volume, "shape")
-
-
-def shown(mrml, node, volume):
-    """(K, J, I): the labels that a segmentation shows; segments must not overlap."""
-    return scene.labels_of(node, volume, {"ball": 1, "box": 2})
-
-
-def confidence(mrml, logic, node):
-    return mrml.util.arrayFromVolume(logic.confidenceNode(node)).copy()
-
-
-def point(volume, kji):
-    """(R, A, S) of a voxel."""
-    return [float(x) for x in (scene.geometry_of(volume).matrix @ [*reversed(kji), 1.0])[:3]]
-
-
-def painted(mrml, node, volume, mask, segment, erase=False):
-    """What the Segment Editor does: the state is saved, then the stroke changes the segment."""
-    editor = scene.editor_for(node, volume)
-    editor.SaveStateForUndo()
-    values = {"ball": 1, "box": 2}
-    wanted = shown(mrml, node, volume)
-    wanted[mask] = 0 if erase else values[segment]
-    whole = tuple(slice(0, n) for n in wanted.shape)
-    scene.put_labels(node, volume, whole, wanted, values, editor)
-    return editor
-
-
-@pytest.fixture
-def disc(drawn):
-    """A disc on a slice that is not drawn, in the background."""
-    mask = np.zeros(drawn[1].shape, bool)
-    mask[8, 19:23, 20:24] = True
-    return mask
 
 
 def test_a_point_is_corrected_and_the_answer_follows(mrml, logic, drawn):
@@ -611,21 +559,22 @@ def test_a_volume_that_is_moved_while_correcting_is_refused(mrml, logic, drawn, 
 
 
 def test_what_fails_in_the_middle_changes_nothing(mrml, logic, drawn, disc, monkeypatch):
-    from SparseAnnotateLib.logic import correcting
+    from SparseAnnotateLib.logic import following_strokes
 
     volume, _, node = drawn
     before, sure = shown(mrml, node, volume), confidence(mrml, logic, node)
     logic.panel.begin_correcting(volume, node)
     painted(mrml, node, volume, disc, "ball")
     painted(mrml, node, volume, np.roll(disc, 1, axis=0), "box")
-    spread, calls = correcting.spread, []
+    pieces, calls = following_strokes.correcting, []
 
     def failing(*given):
-        calls.append(spread(*given))
+        calls.append((yield from pieces(*given)))
         if len(calls) == 2:
             raise MemoryError
+        return calls[-1]
 
-    monkeypatch.setattr(correcting, "spread", failing)
+    monkeypatch.setattr(following_strokes, "correcting", failing)
     with pytest.raises(MemoryError):
         logic.panel.take_strokes(volume, node, 1.0)
     np.testing.assert_array_equal(shown(mrml, node, volume), before)

@@ -266,3 +266,85 @@ def test_closing_the_scene_while_correcting(filled):
     filled.idle()
     assert not filled.ui.correctCheckBox.checked
     assert filled.ui.correctionsLabel.text == ""
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """What follows from a stroke waits; returns a function that lets it go on."""
+    from SparseAnnotateLib.logic import following_strokes
+
+    pieces, waits = following_strokes.correcting, [True]
+
+    def waiting(*given):
+        while waits:
+            yield None
+        return (yield from pieces(*given))
+
+    monkeypatch.setattr(following_strokes, "correcting", waiting)
+    return waits.clear
+
+
+def begin_stroke(panel, index: int) -> np.ndarray:
+    """Paint a square, and wait until the panel has taken it, but not for what follows."""
+    before = panel.logic.panel.correction_count(panel.volume)
+    where = np.zeros(panel.labels.shape, bool)
+    where[index, 4:8, 14:18] = True
+    panel.ui.segmentEditorWidget.paint(where, panel.ui.segmentEditorWidget.currentSegmentID())
+    panel.until(lambda: panel.logic.panel.correction_count(panel.volume) > before)
+    return where
+
+
+def test_the_slice_at_hand_is_shown_before_the_rest_follows(filled, slow):
+    ui, node, index = filled.ui, filled.panel.result.node, undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    where = begin_stroke(filled, index)
+    assert "16 voxels were corrected. The result follows" in filled.message
+    first = labels_of(filled, node)
+    assert first[where].all()
+    assert filled.panel.draw.correcting.is_waiting
+    # The window goes on: another slice is offered, and the view can be moved.
+    assert f"slice {index} has been corrected" in ui.offerLabel.text
+    slow()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert "more voxels of the result followed." in filled.message
+    assert not np.array_equal(labels_of(filled, node), first)
+    assert ui.jobFrame.isHidden()
+    ui.undoCorrectionButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_what_follows_for_long_can_be_cancelled(filled, slow):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    where = begin_stroke(filled, undrawn(filled))
+    assert ui.jobFrame.isHidden()
+    filled.until(lambda: not ui.jobFrame.isHidden())
+    assert "follows from the correction" in ui.jobLabel.text
+    assert ui.cancelButton.enabled
+    ui.cancelButton.click()
+    assert ui.jobFrame.isHidden()
+    assert "Cancelled. The result has the voxels of the correction" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, node), np.where(where, 1, before))
+    assert ui.correctionsLabel.text == "1 correction"
+    ui.undoCorrectionButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    slow()
+    filled.idle()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_switching_off_and_closing_the_scene_while_the_rest_follows(filled, slow):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    where = begin_stroke(filled, undrawn(filled))
+    ui.correctCheckBox.click()
+    assert filled.panel.draw.correcting.is_following
+    assert labels_of(filled, node)[where].all()
+    ui.correctCheckBox.click()
+    filled.mrml.mrmlScene.Clear(0)
+    slow()
+    filled.idle()
+    assert ui.correctionsLabel.text == ""
+    assert not filled.panel.draw.correcting.is_following
