@@ -48,6 +48,7 @@ class CorrectingMode:
         }
         self._keys = KeyActions(actions, self._ui.correctCheckBox)
         # A stroke changes the segmentation several times; it is taken when it has ended.
+        self._brush = None
         self._stroke = qt.QTimer()
         self._stroke.setSingleShot(True)
         self._stroke.setInterval(_STROKE_PAUSE_MS)
@@ -106,7 +107,7 @@ class CorrectingMode:
         self._long.stop()
         self._stop_watching()
         self._stop_watching = self._put_brush_back = lambda: None
-        self._node = self._volume = None
+        self._node = self._volume = self._brush = None
         self._outlined = ""
         self._give_editor_back()
         self._uncheck()
@@ -114,11 +115,11 @@ class CorrectingMode:
     def take(self) -> None:
         """Take what has been painted since the last time as corrections."""
         self._stroke.stop()
-        volume = self._volume
+        volume, brush, self._brush = self._volume, self._brush, None
         if self.node is None:
             return
         try:
-            report = self._logic.panel.take_strokes(volume, self._node, self._clock.seconds)
+            report = self._logic.panel.take_strokes(volume, self._node, self._clock.seconds, brush)
         except Exception:
             # What was painted is no correction, and the next stroke might be none, either.
             self._give_up()
@@ -130,10 +131,25 @@ class CorrectingMode:
             self._long.start()
         self._tell(report)
 
+    def _painted(self) -> None:
+        """Something has changed in the result: if that is a stroke, where it was made."""
+        self._brush = self._logic.panel.brush_over(self._node) or self._brush
+        self._stroke.start()
+
     def _tell(self, report) -> None:
         """Say what a correction has done so far, and show it."""
         if report.voxels:
-            text = [counted(report.voxels, _("{count} voxel was corrected."), _("{count} voxels were corrected."))]
+            text, new = [], report.voxels - report.confirmed
+            if new:
+                text.append(counted(new, _("{count} voxel was corrected."), _("{count} voxels were corrected.")))
+            if report.confirmed:
+                text.append(
+                    counted(
+                        report.confirmed,
+                        _("{count} voxel was right and is confirmed."),
+                        _("{count} voxels were right and are confirmed."),
+                    )
+                )
             if report.is_following:
                 text.append(_("The result follows ..."))
             else:
@@ -263,7 +279,7 @@ class CorrectingMode:
 
     def _enter(self, volume, result) -> None:
         self._volume, self._node = volume, result
-        self._stop_watching = self._logic.panel.watch_drawing(result, self._stroke.start, self._stroke.start)
+        self._stop_watching = self._logic.panel.watch_drawing(result, self._painted, self._stroke.start)
         self._put_brush_back = self._logic.panel.brush_for_correcting()
         editor = self._ui.segmentEditorWidget
         # Neither segments nor masks are changed while correcting.
@@ -276,7 +292,7 @@ class CorrectingMode:
         self._stop_watching()
         self._put_brush_back()
         self._stop_watching = self._put_brush_back = lambda: None
-        self._node = self._volume = None
+        self._node = self._volume = self._brush = None
         self._give_editor_back()
         self._logic.panel.end_correcting()
 

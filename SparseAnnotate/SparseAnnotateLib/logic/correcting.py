@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from .. import scene
 from ..client import WorkerJobs
 from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
@@ -16,6 +14,7 @@ from ..core.voxel_boxes import Box, enclosing_box
 from .corrected_answer import CorrectedAnswer, make_room, read_answer, segments_of, store_strokes, what_is_known
 from .correction_report import CorrectionReport, middle_of
 from .following_strokes import FollowingStrokes
+from .painted_strokes import confirmed_by, painted_strokes, with_confirmed
 from .pending_steps import PendingStep, without_pending
 from .result_nodes import latest_result
 from .shown_answers import ShownAnswers
@@ -122,11 +121,16 @@ class Correcting:
             if answer.pending:
                 self._following.stop(answer)
 
-    def take_strokes(self, volume_node, result_node, seconds: float = 0.0) -> CorrectionReport | None:
+    def take_strokes(
+        self, volume_node, result_node, seconds: float = 0.0, brush: scene.BrushPlace | None = None
+    ) -> CorrectionReport | None:
         """Take what has been painted or erased in a result since `begin` as corrections; None if nothing was.
 
-        `seconds`: what the strokes took. Raises BadInputError when they cannot be corrections; they are put back then,
-        where that is possible.
+        Args:
+            seconds: what the strokes took.
+            brush: where the last of them ended: voxels under it that were right already are known, too.
+
+        Raises BadInputError when they cannot be corrections; they are put back then, where that is possible.
         """
         answer = self._watched
         if answer is None or not answer.is_of(volume_node, result_node):
@@ -136,7 +140,12 @@ class Correcting:
                     "no correction. Switch 'Correct the answer' off and on again."
                 ).format(result=result_node.GetName())
             )
-        return self._take(answer, seconds)
+        return self._take(answer, seconds, brush)
+
+    @property
+    def is_writing(self) -> bool:
+        """True while an answer is made to show what follows: what changes in it then was not painted."""
+        return self._shown.is_writing
 
     def clear(self, volume_node) -> bool:
         """Remove all corrections of a volume; True when the answer that took them in is as it was before them.
@@ -247,19 +256,25 @@ class Correcting:
                 found.append(answer)
         return found
 
-    def _take(self, answer: CorrectedAnswer, seconds: float) -> CorrectionReport | None:
+    def _take(
+        self, answer: CorrectedAnswer, seconds: float, brush: scene.BrushPlace | None = None
+    ) -> CorrectionReport | None:
         """Take what has changed in the node since it was seen last."""
         if answer.is_as_seen:
             return None
         self._check_is_same(answer)
         found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
-        if found is None:
-            answer.stamp = scene.voxel_stamp(answer.node)
-            return None
-        part, now = found
         answer.stamp = scene.voxel_stamp(answer.node)
+        strokes, part = [], None
+        if found is not None:
+            part, now = found
+            strokes = painted_strokes(part, answer.labels[part], now, answer.labels.shape, seconds)
+        if brush is not None:
+            strokes = with_confirmed(strokes, answer, brush, seconds)
+        if not strokes:
+            return None
         try:
-            return self._add(answer, _strokes(part, answer.labels[part], now, answer.labels.shape, seconds), part)
+            return self._add(answer, strokes, part)
         except BaseException:
             if self._is_kept(answer):
                 self._shown.show(answer)
@@ -331,9 +346,8 @@ class Correcting:
         text_before = scene.corrections_text(answer.drawing)
         # First of all: whatever happens to the result, the correction stays.
         count = store_strokes(answer, kept)
-        report = CorrectionReport(
-            count, sum(len(s.voxels) for s in kept), 0, notes, middle_of(kept, answer.labels.shape)
-        )
+        voxels, place = sum(len(stroke.voxels) for stroke in kept), middle_of(kept, answer.labels.shape)
+        report = CorrectionReport(count, voxels, 0, notes, place, confirmed_by(kept, answer.labels))
         if kept:
             texts = text_before, scene.corrections_text(answer.drawing)
             answer.annotation, answer.known_text = annotations[-1], texts[1]
@@ -432,20 +446,3 @@ def _added(
         annotations.append(annotation)
         notes += added.notes
     return kept, annotations, tuple(dict.fromkeys(notes))
-
-
-def _strokes(part: Box, before: np.ndarray, now: np.ndarray, shape: tuple[int, ...], seconds: float) -> list[Stroke]:
-    """What was painted in a part of the volume, by structure; and what was erased to nothing."""
-    different = before != now
-    found: list[tuple[int, bool, np.ndarray]] = []
-    for value in np.unique(before[different & (now == 0)]).tolist():
-        found.append((value, False, different & (now == 0) & (before == value)))
-    for value in np.unique(now[different]).tolist():
-        if value:
-            found.append((value, True, different & (now == value)))
-    strokes = []
-    for value, is_in, mask in found:
-        places = [axis + side.start for axis, side in zip(np.nonzero(mask), part, strict=True)]
-        voxels = np.sort(np.ravel_multi_index(tuple(places), shape)).astype(np.int64)
-        strokes.append(Stroke(voxels, value, is_in, seconds / len(found)))
-    return strokes

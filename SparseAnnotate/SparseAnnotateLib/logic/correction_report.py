@@ -19,6 +19,7 @@ class CorrectionReport:
         changed: voxels of the result that have another label now, apart from those of the strokes.
         notes: sentences.
         place: (K, J, I) of a voxel in the middle of the new strokes; None without any.
+        confirmed: how many of `voxels` had the right label already.
         is_following: True while `changed` counts the slices at hand only, and the rest of the result follows.
     """
 
@@ -27,6 +28,7 @@ class CorrectionReport:
     changed: int = 0
     notes: tuple[str, ...] = ()
     place: tuple[int, int, int] | None = None
+    confirmed: int = 0
     is_following: bool = False
 
 

@@ -273,9 +273,20 @@ class PanelLogic:
         """What is painted from now on are no corrections."""
         self._correcting.end()
 
-    def take_strokes(self, volume_node, result_node, seconds: float) -> CorrectionReport | None:
-        """Take what has been painted in a result since `begin_correcting` as corrections; None if nothing was."""
-        return self._correcting.take_strokes(volume_node, result_node, seconds)
+    def take_strokes(
+        self, volume_node, result_node, seconds: float, brush: scene.BrushPlace | None = None
+    ) -> CorrectionReport | None:
+        """Take what has been painted in a result since `begin_correcting` as corrections; None if nothing was.
+
+        `brush`: where the last stroke ended, see `brush_over`.
+        """
+        return self._correcting.take_strokes(volume_node, result_node, seconds, brush)
+
+    def brush_over(self, result_node) -> scene.BrushPlace | None:
+        """Where the brush of the Segment Editor is over a result that is being painted in; None if it is not."""
+        if self._correcting.is_writing:
+            return None
+        return scene.brush_place(scene.segment_editor_node(), result_node)
 
     def can_undo_correction(self, volume_node) -> bool:
         """True if there is a correction to undo."""

@@ -15,10 +15,14 @@ class ShownAnswers:
 
     Args:
         changes: gives the editors that change the answers.
+
+    Attributes:
+        is_writing: True while a node is being changed.
     """
 
     def __init__(self, changes: UndoableChanges):
         self._changes = changes
+        self.is_writing = False
 
     def show(self, answer: CorrectedAnswer) -> None:
         """Make the node show the labels everywhere."""
@@ -31,7 +35,11 @@ class ShownAnswers:
         """Make the node show the labels in a part of the volume; None: nowhere."""
         if part is not None:
             editor = self._changes.editor(answer.volume, answer.node)
-            scene.put_labels(answer.node, answer.volume, part, answer.labels[part], answer.values, editor)
+            was_writing, self.is_writing = self.is_writing, True
+            try:
+                scene.put_labels(answer.node, answer.volume, part, answer.labels[part], answer.values, editor)
+            finally:
+                self.is_writing = was_writing
         answer.stamp = scene.voxel_stamp(answer.node)
 
     def note_taken_in(self, answer: CorrectedAnswer) -> None:

@@ -18,6 +18,7 @@ from .annotations import (
     written_mark,
 )
 from .applied_case import exporting_applied, is_applied_to_write
+from .brush_place import BrushPlace, brush_place
 from .changed_labels import changed_part
 from .channel_references import channel_names, further_channels, missing_channels_of, store_channels
 from .channel_volumes import (
@@ -123,7 +124,7 @@ from .starting import Start, record_start, require_undecided, start_masks, whole
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
 from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
-from .volume_nodes import geometry_of, image_of, volumes_of_scene
+from .volume_nodes import geometry_of, image_of, volumes_of_scene, world_geometry_of
 from .voxel_grids import grid_of
 from .worklist import (
     ReadableWorklist,
@@ -138,6 +139,7 @@ from .worklist import (
 
 __all__ = [
     "FILL",
+    "BrushPlace",
     "OpenedCase",
     "OpenedNodes",
     "ReadableWorklist",
@@ -151,6 +153,7 @@ __all__ = [
     "annotation_of",
     "apply_labels",
     "brush_for_correcting",
+    "brush_place",
     "case_of",
     "case_of_channel",
     "cases_of_channels",
@@ -292,5 +295,6 @@ __all__ = [
     "with_unnamed",
     "worklist_item",
     "worklist_of",
+    "world_geometry_of",
     "written_mark",
 ]

@@ -348,3 +348,72 @@ def test_switching_off_and_closing_the_scene_while_the_rest_follows(filled, slow
     filled.idle()
     assert ui.correctionsLabel.text == ""
     assert not filled.panel.draw.correcting.is_following
+
+
+@pytest.fixture
+def mouse(filled):
+    """Moves the mouse over a voxel (K, J, I) of the volume, in a slice view; None: out of the views."""
+    cursor = filled.mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    matrix = scene.geometry_of(filled.volume).matrix
+
+    def move(kji) -> None:
+        if kji is None:
+            cursor.SetCursorPositionInvalid()
+        else:
+            cursor.SetCursorPositionRAS([float(x) for x in (matrix @ [*reversed(kji), 1.0])[:3]])
+
+    return move
+
+
+def test_painting_over_voxels_that_are_right_confirms_them(filled, mouse):
+    ui, editor, node = filled.ui, filled.ui.segmentEditorWidget, filled.panel.result.node
+    index = undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    editor.setActiveEffectByName("Paint")
+    filled.logic.panel.segment_editor_node().SetAttribute("BrushAbsoluteDiameter", "3.0")
+    place = (index, *(int(n) for n in np.argwhere(before[index]).mean(axis=0)))
+    where = np.zeros(before.shape, bool)
+    where[index, place[1] - 1 : place[1] + 2, place[2] - 1 : place[2] + 2] = True
+    assert before[where].all()
+    # A stroke without the mouse over a slice view, as from a script: nothing is known of it.
+    editor.paint(where, editor.currentSegmentID())
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None
+    mouse(place)
+    editor.paint(where, editor.currentSegmentID())
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert "voxels were right and are confirmed." in filled.message
+    assert ui.correctionsLabel.text == "1 correction"
+    (stroke,) = filled.logic.corrections(filled.volume).strokes
+    assert (stroke.value, stroke.is_in) == (1, True)
+    assert np.isin(stroke.voxels, np.flatnonzero(before)).all()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    # The answer that follows from it, and its undo, are no strokes, wherever the mouse is.
+    ui.undoCorrectionButton.click()
+    filled.idle()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None
+
+
+def test_what_follows_from_a_stroke_confirms_nothing(filled, mouse):
+    ui, editor, index = filled.ui, filled.ui.segmentEditorWidget, undrawn(filled)
+    ui.correctCheckBox.click()
+    editor.setActiveEffectByName("Paint")
+    mouse((index, 2, 2))
+    stroke(filled, index)
+    mouse((index, 14, 16))
+    for _ in range(3):
+        filled.idle()
+        filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.panel.correction_count(filled.volume) == 1
+    ui.undoCorrectionButton.click()
+    filled.idle()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None
+    for effect in ("Scissors", ""):
+        editor.setActiveEffectByName(effect)
+        assert filled.logic.panel.brush_over(filled.panel.result.node) is None
+    mouse(None)
+    editor.setActiveEffectByName("Erase")
+    assert filled.logic.panel.brush_over(filled.panel.result.node) is None
