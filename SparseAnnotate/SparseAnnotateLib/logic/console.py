@@ -742,6 +742,13 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         waiting = Waiting(waitForCompletion, onDone)
         return self._learning.suggest(volumeNode, Plane.named(plane), index, runName, device, waiting)
 
+    def showSuggestion(self, suggestion: SliceSuggestion | None) -> None:
+        """Show a suggestion half-transparent over its slice, in a segmentation of its own; None: take that away.
+
+        It is neither saved nor part of the drawing. Raises BadInputError when the image of the volume has changed.
+        """
+        self._learning.show(suggestion)
+
     def useSuggestion(self, suggestion: SliceSuggestion) -> str:
         """Initialize a slice with a suggestion; `undo` reverts this. Returns the run's name, as the ledger keeps it.
 

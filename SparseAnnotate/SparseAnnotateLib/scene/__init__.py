@@ -121,6 +121,7 @@ from .slice_views import (
     watch_slice_views,
 )
 from .starting import Start, record_start, require_undecided, start_masks, whole_slice
+from .suggestion_preview import hide_suggestion, show_suggestion
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
 from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
@@ -193,6 +194,7 @@ __all__ = [
     "hide_markers",
     "hide_orphaned_overlays",
     "hide_provenance",
+    "hide_suggestion",
     "image_of",
     "image_on_grid",
     "image_stamp",
@@ -257,6 +259,7 @@ __all__ = [
     "show_markers",
     "show_only_volume",
     "show_provenance",
+    "show_suggestion",
     "show_volume",
     "showing_confidence",
     "shown_channel",
