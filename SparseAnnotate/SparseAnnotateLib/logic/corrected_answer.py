@@ -97,6 +97,16 @@ class CorrectedAnswer:
         """Whether nothing has changed in the node since it was seen last."""
         return bool(self.stamp == scene.voxel_stamp(self.node))
 
+    @property
+    def size(self) -> int:
+        """Bytes of what cannot be read again."""
+        return self.labels.nbytes + self.confidence.nbytes + sum(step.size for step in self.steps)
+
+    def forget_read(self) -> None:
+        """Forget what can be read again, because it takes memory."""
+        if not self.pending:
+            self.annotation, self._image = None, None
+
     def forget_steps(self) -> None:
         """Nothing can be undone or made again any more."""
         self.steps, self.made, self.undone = [], 0, []

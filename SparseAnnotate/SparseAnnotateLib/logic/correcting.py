@@ -20,6 +20,8 @@ from .result_nodes import latest_result
 from .shown_answers import ShownAnswers
 from .undoable_changes import UndoableChanges
 
+_MOST_OTHERS, _MOST_BYTES = 8, 1 << 30  # answers that are kept for undo
+
 
 class Correcting:
     """Takes corrections of answers, and undoes them.
@@ -32,15 +34,15 @@ class Correcting:
     def __init__(self, changes: UndoableChanges, jobs: WorkerJobs):
         self._shown = ShownAnswers(changes)
         self._following = FollowingStrokes(jobs, self._shown, self._take_in_between, self._is_kept)
-        # The answer in which everything that is painted is a correction, and the last other one.
+        # The answer in which everything that is painted is a correction, and others, the last one first.
         self._watched: CorrectedAnswer | None = None
-        self._other: CorrectedAnswer | None = None
+        self._others: list[CorrectedAnswer] = []
 
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         for answer in self._kept():
             self._following.forget(answer)
-        self._watched = self._other = None
+        self._watched, self._others = None, []
 
     def corrections(self, volume_node) -> Corrections | None:
         """All corrections of a volume, with the label values of its drawing; None without any."""
@@ -96,14 +98,14 @@ class Correcting:
             what_is_known(answer)  # now, and not with the first stroke
             self._shown.show(answer)
         answer.on_followed = on_followed
-        self._keep(answer, None)
+        self._keep(answer, self._others)
         if on_followed is not None:
             self._following.prepare()
 
     def end(self) -> None:
         """What is painted from now on are no corrections; what still follows from earlier ones goes on."""
         if self._watched is not None:
-            self._keep(None, self._watched)
+            self._keep(None, [self._watched, *self._others])
 
     def is_following(self, volume_node) -> bool:
         """True while a result of a volume has not followed from all corrections."""
@@ -224,18 +226,27 @@ class Correcting:
             if answer.node is result_node:
                 return answer
         answer = read_answer(volume_node, result_node)
-        self._keep(self._watched, answer)
+        self._keep(self._watched, [answer, *self._others])
         return answer
 
     def _kept(self) -> list[CorrectedAnswer]:
-        return [answer for answer in (self._watched, self._other) if answer is not None]
+        return [answer for answer in (self._watched, *self._others) if answer is not None]
 
-    def _keep(self, watched: CorrectedAnswer | None, other: CorrectedAnswer | None) -> None:
-        """Keep these instead of others, from whose corrections all follows before."""
+    def _keep(self, watched: CorrectedAnswer | None, others: Sequence[CorrectedAnswer]) -> None:
+        """Keep these, as far as memory allows, for undo in another volume or frame; of others, all follows before."""
+        kept: list[CorrectedAnswer] = []
+        size = 0
+        for answer in others:
+            size += answer.size
+            is_in_use = answer.node.GetScene() is not None and answer not in (watched, *kept)
+            if is_in_use and len(kept) < _MOST_OTHERS and (size <= _MOST_BYTES or not kept):
+                kept.append(answer)
         for answer in self._kept():
-            if answer is not watched and answer is not other and answer.node.GetScene() is not None:
+            if answer is not watched and answer not in kept and answer.node.GetScene() is not None:
                 self._finish(answer)
-        self._watched, self._other = watched, other
+        for answer in kept[1:]:
+            answer.forget_read()
+        self._watched, self._others = watched, kept
 
     def _finish(self, answer: CorrectedAnswer) -> None:
         """Let all follow now, or only the voxels of the strokes when that fails."""
@@ -317,12 +328,11 @@ class Correcting:
     def _forget(self, answer: CorrectedAnswer) -> None:
         if answer is self._watched:
             self._watched = None
-        if answer is self._other:
-            self._other = None
+        self._others = [other for other in self._others if other is not answer]
         answer.pending = []
 
     def _is_kept(self, answer: CorrectedAnswer) -> bool:
-        return answer is self._watched or answer is self._other
+        return any(answer is kept for kept in self._kept())
 
     def _add(
         self,

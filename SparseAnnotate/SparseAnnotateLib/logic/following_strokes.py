@@ -159,6 +159,14 @@ class FollowingStrokes:
     ) -> Generator[None, None, None]:
         """The pieces of one stroke, computed from the answer without all that is pending."""
         while True:
+            if not answer.is_of(answer.volume):
+                raise BadInputError(
+                    _(
+                        "'{volume}' shows another frame, or is drawn on in another segmentation, before '{result}' had "
+                        "followed from a correction: it has the corrected voxels only. Fill again, or run the model "
+                        "again."
+                    ).format(volume=answer.volume.GetName(), result=answer.node.GetName())
+                )
             if not answer.is_as_seen:
                 # What has been painted meanwhile must not be written over.
                 self._take_painted(answer)

@@ -324,13 +324,15 @@ def test_the_console_waits_for_what_the_panel_has_begun(mrml, drawn, disc, follo
     np.testing.assert_array_equal(shown(mrml, node, volume), now)
 
 
-def test_correcting_another_result_lets_the_first_one_follow_before(mrml, drawn, disc, expected, followed, loop):
+def test_a_stroke_in_another_result_lets_the_first_one_follow_before(mrml, drawn, disc, expected, followed, loop):
     volume, _, node = drawn
     followed.stroke(mrml, disc)
     other = followed.logic.fillBetweenSlices(volume, "shape")
     loop.turn(2)
     followed.logic.panel.end_correcting()
     followed.logic.panel.begin_correcting(volume, other)
+    assert followed.logic.panel.is_following(volume)
+    followed.logic.correct(volume, "box", point(volume, (16, 20, 20)), resultNode=other)
     np.testing.assert_array_equal(shown(mrml, node, volume), expected[0])
     loop.run()
     np.testing.assert_array_equal(shown(mrml, node, volume), expected[0])
@@ -390,3 +392,17 @@ def test_the_slice_at_hand_of_a_volume_is_much_like_it_is_in_the_end(mrml, tmp_p
     changed, wanted = first != before[10], last != before[10]
     assert wanted.any()
     assert np.count_nonzero(changed & wanted) >= 0.6 * np.count_nonzero(changed | wanted)
+
+
+def test_another_segmentation_that_is_drawn_in_stops_what_follows(mrml, drawn, disc, followed, loop):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    followed.stroke(mrml, disc)
+    loop.turn(2)
+    other = scene.new_segmentation("other", np.zeros(before.shape, np.uint8), {1: "ball", 2: "box"}, volume)
+    followed.logic.useSegmentation(volume, other)
+    loop.run()
+    ((report, error),) = followed.ends
+    assert report is None
+    assert "drawn on in another segmentation" in error.message
+    np.testing.assert_array_equal(shown(mrml, node, volume), np.where(disc, 1, before))
