@@ -15,6 +15,7 @@ from .shortcuts import KeyActions
 
 _STROKE_PAUSE_MS = 30
 _LONG_MS = 500  # what takes longer than that shows that it can be cancelled
+_CONFIRM_KEY = "K"
 _UNDO_KEYS, _REDO_KEYS = ("Z", "Ctrl+Z"), ("Y", "Ctrl+Y")
 
 
@@ -45,6 +46,7 @@ class CorrectingMode:
         actions = {
             **dict.fromkeys(_UNDO_KEYS, lambda: session.attempt(self._undo)),
             **dict.fromkeys(_REDO_KEYS, lambda: session.attempt(self._redo)),
+            _CONFIRM_KEY: lambda: session.attempt(self._confirm),
         }
         self._keys = KeyActions(actions, self._ui.correctCheckBox)
         # A stroke changes the segmentation several times; it is taken when it has ended.
@@ -131,6 +133,27 @@ class CorrectingMode:
             self._long.start()
         self._tell(report)
 
+    def _confirm(self) -> None:
+        """What the result shows under the mouse is right."""
+        if self.node is None:
+            return
+        brush = self._logic.panel.brush_over(self._node)
+        if brush is None:
+            raise BadInputError(
+                _(
+                    "Choose Paint to confirm that the selected structure is under the mouse, or Erase to confirm that "
+                    "it is not, and put the mouse over a slice view."
+                )
+            )
+        self.take()
+        if self.node is None:
+            return
+        report = self._logic.panel.confirm_under_brush(self._volume, self._node, brush, self._clock.seconds)
+        self._clock.start()
+        if report.is_following:
+            self._long.start()
+        self._tell(report)
+
     def _painted(self) -> None:
         """Something has changed in the result: if that is a stroke, where it was made."""
         self._brush = self._logic.panel.brush_over(self._node) or self._brush
@@ -180,7 +203,11 @@ class CorrectingMode:
                 _("Cancelled. The result has the voxels of the correction, but nothing else that follows from it.")
             )
         elif error is not None:
+            if self.node is not None and not self._logic.panel.is_correcting(self._volume, self._node):
+                self._give_up()
             self._session.say(error.message, is_error=True)
+            self.refresh()
+            return
         elif volume is self._volume:
             self._tell(report)
             return

@@ -121,6 +121,7 @@ class Correcting:
         """Cancel what still follows from corrections: of these, the result gets their own voxels only."""
         for answer in self._kept():
             if answer.pending:
+                self._check_is_same(answer)
                 self._following.stop(answer)
 
     def take_strokes(
@@ -143,6 +144,23 @@ class Correcting:
                 ).format(result=result_node.GetName())
             )
         return self._take(answer, seconds, brush)
+
+    def confirm(self, volume_node, result_node, brush: scene.BrushPlace, seconds: float = 0.0) -> CorrectionReport:
+        """Say that what a result shows under a brush is right: that it is the structure, or that it is not.
+
+        Raises BadInputError as `take_strokes`, and when nothing under the brush is what it says.
+        """
+        self.take_strokes(volume_node, result_node)
+        answer = self._answer_of(volume_node, result_node)
+        strokes = with_confirmed([], answer, brush, seconds)
+        if not strokes:
+            what = _("'{structure}'") if brush.is_in else _("anything but '{structure}'")
+            raise BadInputError(
+                _(
+                    "'{result}' does not show {what} under the brush, so nothing was confirmed. Paint or erase it."
+                ).format(result=result_node.GetName(), what=what.format(structure=brush.structure))
+            )
+        return self._add(answer, strokes)
 
     @property
     def is_writing(self) -> bool:
@@ -183,6 +201,7 @@ class Correcting:
             if not self._is_undoable(answer):
                 continue
             if answer.pending:
+                self._check_is_same(answer)
                 self._following.drop(answer)
                 return
             if answer.made:
@@ -200,8 +219,10 @@ class Correcting:
                 return
             if answer.undone:
                 *others, strokes = answer.undone
-                self._add(answer, strokes)
+                report = self._add(answer, strokes)
                 answer.undone = others
+                if not report.voxels:
+                    raise BadInputError(joined(" ", report.notes))
                 return
         raise BadInputError(_("There is no correction to redo on '{volume}'.").format(volume=volume_node.GetName()))
 
@@ -293,6 +314,9 @@ class Correcting:
 
     def _take_in_between(self, answer: CorrectedAnswer) -> None:
         """Take what has been painted while it was being found out what follows from earlier strokes."""
+        self._check_is_same(answer)
+        if answer.is_as_seen:
+            return
         if answer is self._watched:
             self._take(answer, 0.0)
             return

@@ -29,7 +29,8 @@ class FollowingStrokes:
 
     Args:
         jobs: run the pieces from the event loop. shown: writes into the nodes.
-        take_painted: takes what has been painted in an answer since it was seen last.
+        take_painted: takes what has been painted in an answer since it was seen last, and raises BadInputError when it
+            is not the same any more.
         is_kept: whether an answer is still being corrected.
     """
 
@@ -167,9 +168,8 @@ class FollowingStrokes:
                         "again."
                     ).format(volume=answer.volume.GetName(), result=answer.node.GetName())
                 )
-            if not answer.is_as_seen:
-                # What has been painted meanwhile must not be written over.
-                self._take_painted(answer)
+            # What has been painted meanwhile must not be written over.
+            self._take_painted(answer)
             try:
                 with without_pending(answer.labels, answer.pending):
                     part = next(pieces)

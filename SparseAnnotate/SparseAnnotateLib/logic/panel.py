@@ -282,6 +282,12 @@ class PanelLogic:
         """
         return self._correcting.take_strokes(volume_node, result_node, seconds, brush)
 
+    def confirm_under_brush(
+        self, volume_node, result_node, brush: scene.BrushPlace, seconds: float
+    ) -> CorrectionReport:
+        """Say that what a result shows under the brush is right, see `brush_over`."""
+        return self._correcting.confirm(volume_node, result_node, brush, seconds)
+
     def brush_over(self, result_node) -> scene.BrushPlace | None:
         """Where the brush of the Segment Editor is over a result that is being painted in; None if it is not."""
         if self._correcting.is_writing:

@@ -396,6 +396,35 @@ def test_painting_over_voxels_that_are_right_confirms_them(filled, mouse):
     assert filled.logic.corrections(filled.volume) is None
 
 
+def test_a_key_confirms_what_is_or_is_not_under_the_mouse(filled, mouse):
+    ui, editor, node = filled.ui, filled.ui.segmentEditorWidget, filled.panel.result.node
+    index = undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    middle = (index, *(int(n) for n in np.argwhere(before[index]).mean(axis=0)))
+    for effect, place, is_in in (("Paint", middle, True), ("Erase", (index, 2, 2), False)):
+        editor.setActiveEffectByName(effect)
+        mouse(place)
+        press(filled, "K")
+        filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+        assert "right and are confirmed." in filled.message
+        one = filled.logic.corrections(filled.volume).strokes[-1]
+        assert (one.value, one.is_in) == (1, is_in)
+        assert np.ravel_multi_index(place, before.shape) in one.voxels
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    press(filled, "K")
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.panel.correction_count(filled.volume) == 3
+    # What it does not show there is not confirmed, and neither is anything without a brush or a place.
+    editor.setActiveEffectByName("Paint")
+    press(filled, "K")
+    assert "does not show 'ball' under the brush" in filled.message
+    mouse(None)
+    press(filled, "K")
+    assert "Choose Paint to confirm" in filled.message
+    assert filled.logic.panel.correction_count(filled.volume) == 3
+
+
 def test_what_follows_from_a_stroke_confirms_nothing(filled, mouse):
     ui, editor, index = filled.ui, filled.ui.segmentEditorWidget, undrawn(filled)
     ui.correctCheckBox.click()
@@ -417,3 +446,50 @@ def test_what_follows_from_a_stroke_confirms_nothing(filled, mouse):
     mouse(None)
     editor.setActiveEffectByName("Erase")
     assert filled.logic.panel.brush_over(filled.panel.result.node) is None
+
+
+def test_masks_of_the_segment_editor_do_not_hold_up_a_correction_and_are_back_afterwards(filled):
+    ui, editor_node = filled.ui, filled.logic.panel.segment_editor_node()
+    masks = filled.mrml.vtkMRMLSegmentationNode
+    editor_node.SetMaskMode(masks.EditAllowedInsideAllSegments)
+    editor_node.SourceVolumeIntensityMaskOn()
+    editor_node.SetSourceVolumeIntensityMaskRange(1e5, 1e6)
+    ui.correctCheckBox.click()
+    where = stroke(filled, undrawn(filled))
+    assert "9 voxels were corrected." in filled.message
+    assert labels_of(filled, filled.panel.result.node)[where].all()
+    ui.correctCheckBox.click()
+    assert editor_node.GetMaskMode() == masks.EditAllowedInsideAllSegments
+    assert editor_node.GetSourceVolumeIntensityMask()
+
+
+def test_corrections_are_undone_after_another_volume_was_active(filled):
+    ui, first, node = filled.ui, filled.volume, filled.panel.result.node
+    before = labels_of(filled, node)
+    ui.correctCheckBox.click()
+    stroke(filled, undrawn(filled))
+    corrected = labels_of(filled, node)
+    assert not np.array_equal(corrected, before)
+    other = filled.add_ball("other")
+    filled.panel.session.parameters.volume = other
+    filled.panel.refresh()
+    assert not ui.undoCorrectionButton.enabled
+    filled.panel.session.parameters.volume = first
+    filled.panel.refresh()
+    assert ui.undoCorrectionButton.enabled
+    ui.undoCorrectionButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_a_segment_that_is_renamed_while_the_rest_follows_switches_off_and_is_said(filled, slow):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    begin_stroke(filled, undrawn(filled))
+    node.GetSegmentation().GetNthSegment(0).SetName("tumour")
+    filled.until(lambda: not ui.correctCheckBox.checked)
+    assert "renamed or removed" in filled.message
+    slow()
+    filled.idle()
+    assert ui.jobFrame.isHidden()
+    assert not filled.panel.draw.correcting.is_waiting
+    assert filled.logic.panel.correction_count(filled.volume) == 1
