@@ -157,8 +157,20 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int], segments: int) -> None:
     ui.confidenceCheckBox.click()
     clicks.idle()
     clicks.measure("correct the answer", ui.correctCheckBox.click)
-    for what in ("first stroke in the answer", "next stroke in the answer"):
-        clicks.measure(what, lambda: _paint(clicks, node))
+    correcting = clicks.panel.draw.correcting
+    for number in ("first", "next"):
+        before = clicks.logic.panel.correction_count(node)
+        clicks.measure(
+            f"{number} stroke in the answer: slice at hand",
+            lambda: _paint(clicks, node),
+            lambda before=before: clicks.logic.panel.correction_count(node) > before,
+        )
+        clicks.until(lambda: not correcting.is_waiting)
+        clicks.measure(
+            f"{number} stroke with all that follows",
+            lambda: _paint(clicks, node),
+            lambda before=before: clicks.logic.panel.correction_count(node) > before + 1 and not correcting.is_waiting,
+        )
     clicks.measure("undo a correction", ui.undoCorrectionButton.click)
     clicks.measure("draw slices again", ui.correctCheckBox.click)
     clicks.measure("apply", ui.applyButton.click, lambda: not clicks.panel.result.is_applying)

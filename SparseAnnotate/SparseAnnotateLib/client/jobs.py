@@ -18,7 +18,10 @@ Steps = Generator[Progress | None, None, Any]
 EXPORT = "export"
 """The name of a job that writes what was drawn while another one is learning from it."""
 
-_CONCURRENT = ("environment", "confidence", "provenance", "slice", "apply", EXPORT)
+CORRECTION = "correction"
+"""The name of a job that finds what follows from a stroke, while any other one is running."""
+
+_CONCURRENT = ("environment", "confidence", "provenance", "slice", "apply", EXPORT, CORRECTION)
 _PIECES_SECONDS = 0.03
 
 

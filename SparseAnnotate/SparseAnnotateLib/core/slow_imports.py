@@ -7,7 +7,11 @@ import sys
 from collections.abc import Iterator
 
 _SCIPY = ("numpy.testing", "numpy.f2py", "scipy", "scipy._lib._array_api", "scipy.special._ufuncs")
-PACKAGES = {"SimpleITK": ("SimpleITK",), "scipy.ndimage": (*_SCIPY, "scipy.ndimage._filters", "scipy.ndimage")}
+PACKAGES = {
+    "SimpleITK": ("SimpleITK",),
+    "scipy.ndimage": (*_SCIPY, "scipy.ndimage._filters", "scipy.ndimage"),
+    "scipy.sparse": (*_SCIPY, "scipy.sparse"),
+}
 """Large packages, and modules that they import, in import order."""
 
 

@@ -41,3 +41,8 @@ def enclosing_box(boxes: Iterable[Box]) -> Box | None:
     return along_axes(
         slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
     )
+
+
+def relative(box: Box, within: Box) -> Box:
+    """Where a box lies in an array that covers another box."""
+    return along_axes(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, within, strict=True))

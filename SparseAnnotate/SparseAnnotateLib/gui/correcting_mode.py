@@ -7,13 +7,15 @@ from collections.abc import Callable
 import qt
 from slicer.i18n import tr as _
 
-from ..core import BadInputError, SparseAnnotateError
+from ..core import BadInputError, CancelledError, SparseAnnotateError
 from ..core.messages import counted, joined
 from .drawing_clock import DrawingClock
 from .session import PanelSession
 from .shortcuts import KeyActions
 
 _STROKE_PAUSE_MS = 30
+_LONG_MS = 500  # what takes longer than that shows that it can be cancelled
+_CONFIRM_KEY = "K"
 _UNDO_KEYS, _REDO_KEYS = ("Z", "Ctrl+Z"), ("Y", "Ctrl+Y")
 
 
@@ -44,14 +46,20 @@ class CorrectingMode:
         actions = {
             **dict.fromkeys(_UNDO_KEYS, lambda: session.attempt(self._undo)),
             **dict.fromkeys(_REDO_KEYS, lambda: session.attempt(self._redo)),
+            _CONFIRM_KEY: lambda: session.attempt(self._confirm),
         }
         self._keys = KeyActions(actions, self._ui.correctCheckBox)
         # A stroke changes the segmentation several times; it is taken when it has ended.
+        self._brush = None
         self._stroke = qt.QTimer()
         self._stroke.setSingleShot(True)
         self._stroke.setInterval(_STROKE_PAUSE_MS)
         self._stroke.connect("timeout()", lambda: session.attempt(self.take, keep_message=True))
         self._ui.correctCheckBox.connect("toggled(bool)", lambda _on: session.attempt(self._toggled))
+        self._long = qt.QTimer()
+        self._long.setSingleShot(True)
+        self._long.setInterval(_LONG_MS)
+        self._long.connect("timeout()", self._show_following)
         session.on_click(self._ui.undoCorrectionButton, self._undo)
         session.on_click(self._ui.clearCorrectionsButton, self._clear)
 
@@ -62,8 +70,14 @@ class CorrectingMode:
 
     @property
     def is_waiting(self) -> bool:
-        """True while a stroke has not been taken yet."""
-        return bool(self._stroke.active)
+        """True while a stroke has not been taken yet, or the result has not followed from it."""
+        return bool(self._stroke.active) or self.is_following
+
+    @property
+    def is_following(self) -> bool:
+        """True while the result of the active volume has not followed from all corrections."""
+        volume = self._session.volume
+        return volume is not None and self._logic.panel.is_following(volume)
 
     def refresh(self) -> None:
         """Show the state of the scene; when another result has come, or another volume is active, correct that."""
@@ -92,9 +106,10 @@ class CorrectingMode:
     def forget_scene(self) -> None:
         """The scene is being closed."""
         self._stroke.stop()
+        self._long.stop()
         self._stop_watching()
         self._stop_watching = self._put_brush_back = lambda: None
-        self._node = self._volume = None
+        self._node = self._volume = self._brush = None
         self._outlined = ""
         self._give_editor_back()
         self._uncheck()
@@ -102,11 +117,11 @@ class CorrectingMode:
     def take(self) -> None:
         """Take what has been painted since the last time as corrections."""
         self._stroke.stop()
-        volume = self._volume
+        volume, brush, self._brush = self._volume, self._brush, None
         if self.node is None:
             return
         try:
-            report = self._logic.panel.take_strokes(volume, self._node, self._clock.seconds)
+            report = self._logic.panel.take_strokes(volume, self._node, self._clock.seconds, brush)
         except Exception:
             # What was painted is no correction, and the next stroke might be none, either.
             self._give_up()
@@ -114,21 +129,104 @@ class CorrectingMode:
         self._clock.start()
         if report is None or volume is not self._session.volume:
             return
+        if report.is_following:
+            self._long.start()
+        self._tell(report)
+
+    def _confirm(self) -> None:
+        """What the result shows under the mouse is right."""
+        if self.node is None:
+            return
+        brush = self._logic.panel.brush_over(self._node)
+        if brush is None:
+            raise BadInputError(
+                _(
+                    "Choose Paint to confirm that the selected structure is under the mouse, or Erase to confirm that "
+                    "it is not, and put the mouse over a slice view."
+                )
+            )
+        self.take()
+        if self.node is None:
+            return
+        report = self._logic.panel.confirm_under_brush(self._volume, self._node, brush, self._clock.seconds)
+        self._clock.start()
+        if report.is_following:
+            self._long.start()
+        self._tell(report)
+
+    def _painted(self) -> None:
+        """Something has changed in the result: if that is a stroke, where it was made."""
+        self._brush = self._logic.panel.brush_over(self._node) or self._brush
+        self._stroke.start()
+
+    def _tell(self, report) -> None:
+        """Say what a correction has done so far, and show it."""
         if report.voxels:
-            text = [
-                counted(report.voxels, _("{count} voxel was corrected."), _("{count} voxels were corrected.")),
-                counted(
-                    report.changed,
-                    _("{count} more voxel of the result followed."),
-                    _("{count} more voxels of the result followed."),
-                ),
-            ]
+            text, new = [], report.voxels - report.confirmed
+            if new:
+                text.append(counted(new, _("{count} voxel was corrected."), _("{count} voxels were corrected.")))
+            if report.confirmed:
+                text.append(
+                    counted(
+                        report.confirmed,
+                        _("{count} voxel was right and is confirmed."),
+                        _("{count} voxels were right and are confirmed."),
+                    )
+                )
+            if report.is_following:
+                text.append(_("The result follows ..."))
+            else:
+                text.append(
+                    counted(
+                        report.changed,
+                        _("{count} more voxel of the result followed."),
+                        _("{count} more voxels of the result followed."),
+                    )
+                )
             self._session.say(joined(" ", [*text, *report.notes]))
         elif report.notes:
             self._session.say(joined(" ", report.notes), is_error=True)
         self.refresh()
         place = report.place
-        self._on_corrected(self._logic.panel.slices_through(volume, place) if place is not None else {})
+        self._on_corrected(self._logic.panel.slices_through(self._volume, place) if place is not None else {})
+
+    def _followed(self, volume, report, error) -> None:
+        """All of the result has followed from a correction, or it was cancelled or has failed."""
+        if self._session.parameters is None or volume is not self._session.volume:
+            return
+        if not self.is_following:
+            self._long.stop()
+            if not self._logic.isBusy:
+                self._ui.jobFrame.visible = False
+        if isinstance(error, CancelledError):
+            self._session.say(
+                _("Cancelled. The result has the voxels of the correction, but nothing else that follows from it.")
+            )
+        elif error is not None:
+            if self.node is not None and not self._logic.panel.is_correcting(self._volume, self._node):
+                self._give_up()
+            self._session.say(error.message, is_error=True)
+            self.refresh()
+            return
+        elif volume is self._volume:
+            self._tell(report)
+            return
+        self.refresh()
+        self._on_corrected({})
+
+    def _when_followed(self, volume) -> Callable[..., None]:
+        def followed(report, error) -> None:
+            self._session.attempt(lambda: self._followed(volume, report, error), keep_message=True)
+
+        return followed
+
+    def _show_following(self) -> None:
+        """Offer to cancel what takes longer than a moment."""
+        if self.is_following and not self._logic.isBusy and self._session.parameters is not None:
+            self._ui.progressBar.value = 0
+            self._ui.jobLabel.text = _("The result follows from the correction")
+            self._ui.jobFrame.visible = True
+            self._session.enable(self._ui.cancelButton, None)
 
     # --- undo -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +296,7 @@ class CorrectingMode:
                     self.take()
                 self._leave()
             if result is not None:
-                self._logic.panel.begin_correcting(volume, result)
+                self._logic.panel.begin_correcting(volume, result, self._when_followed(volume))
                 self._enter(volume, result)
         finally:
             self._ui.correctCheckBox.checked = self._node is not None
@@ -208,7 +306,7 @@ class CorrectingMode:
 
     def _enter(self, volume, result) -> None:
         self._volume, self._node = volume, result
-        self._stop_watching = self._logic.panel.watch_drawing(result, self._stroke.start, self._stroke.start)
+        self._stop_watching = self._logic.panel.watch_drawing(result, self._painted, self._stroke.start)
         self._put_brush_back = self._logic.panel.brush_for_correcting()
         editor = self._ui.segmentEditorWidget
         # Neither segments nor masks are changed while correcting.
@@ -221,7 +319,7 @@ class CorrectingMode:
         self._stop_watching()
         self._put_brush_back()
         self._stop_watching = self._put_brush_back = lambda: None
-        self._node = self._volume = None
+        self._node = self._volume = self._brush = None
         self._give_editor_back()
         self._logic.panel.end_correcting()
 

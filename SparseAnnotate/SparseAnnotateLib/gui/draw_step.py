@@ -57,6 +57,7 @@ class DrawStep(Step):
         session.on_click(self.ui.toDoButton, self._clear_status)
         session.on_click(self.ui.startButton, self._start)
         session.on_click(self.ui.offerButton, self._accept)
+        session.on_click(self.ui.dismissButton, self.learning.dismiss)
         self.ui.markersCheckBox.connect("toggled(bool)", lambda _on: session.attempt(self.show_markers, True))
         editor = self.ui.segmentEditorWidget
         for name in ("segmentationNodeSelectorVisible", "sourceVolumeNodeSelectorVisible"):
@@ -82,6 +83,7 @@ class DrawStep(Step):
     def disconnect(self) -> None:
         self.clock.pause()
         self.correcting.switch_off()
+        self.session.attempt(lambda: self.learning.show(None), keep_message=True)
         self.painting.disconnect()
         self.logic.panel.use_segment_editor(None)
         self.logic.panel.hide_markers()
@@ -327,6 +329,7 @@ class DrawStep(Step):
         if self.correcting.node is None or (corrected is not None and corrected.volumeNode is not self.session.volume):
             corrected = self._corrected = None
         if corrected is not None:
+            self._show_suggestion(None)
             self.ui.offerFrame.visible = True
             self.ui.offerLabel.text = _("{plane} slice {index} has been corrected. Is all of it right now?").format(
                 plane=translated(corrected.plane).capitalize(), index=corrected.index
@@ -338,6 +341,7 @@ class DrawStep(Step):
         ):
             item = self._offered = None
         suggestion = self.learning.suggestion() if item is None else None
+        self._show_suggestion(suggestion)
         self.ui.offerFrame.visible = item is not None or suggestion is not None
         if suggestion is not None:
             self.ui.offerLabel.text = self.learning.sentence(suggestion)
@@ -349,6 +353,12 @@ class DrawStep(Step):
             self.ui.offerLabel.text = _("{plane} slice {index} of '{name}' has been painted.").format(
                 plane=translated(item.plane).capitalize(), index=item.index, name=item.volumeNode.GetName()
             )
+
+    def _show_suggestion(self, suggestion) -> None:
+        """Show a suggestion in the slice views before it is used, or none."""
+        self.ui.dismissButton.visible = suggestion is not None
+        if self.session.parameters is not None:
+            self.session.attempt(lambda: self.learning.show(suggestion), keep_message=True)
 
     def _accept(self) -> None:
         if self._corrected is not None:

@@ -31,6 +31,7 @@ class LearningMode:
         self._is_open, self._on_suggested = is_open, on_suggested
         self._item: Any = None
         self._suggestion: Any = None
+        self._shown: Any = None  # the suggestion that the slice views show
         self._is_asking = self._is_switching = self._is_restarting = False
         self._asked_at = self._steps = 0.0
         self._problem = ""
@@ -73,6 +74,18 @@ class LearningMode:
         )
         return joined(" ", [text, in_users_language(suggestion.summary)])
 
+    def show(self, suggestion) -> None:
+        """Show a suggestion over its slice in the slice views, unless that has been done; None: none any more."""
+        if suggestion is not self._shown:
+            self._shown = None
+            self._logic.showSuggestion(suggestion)
+            self._shown = suggestion
+
+    def dismiss(self) -> None:
+        """Suggest nothing more for the slice at hand."""
+        self._item = self._suggestion = None
+        self._on_suggested()
+
     def use(self) -> str:
         """Put the suggestion into the drawing; returns where it comes from."""
         found = self.suggestion()
@@ -84,7 +97,7 @@ class LearningMode:
     def forget_scene(self) -> None:
         """The scene is being closed; the logic stops the learning."""
         self._scene += 1
-        self._item = self._suggestion = None
+        self._item = self._suggestion = self._shown = None
         self._status = ""
         self._check(False)
 

@@ -240,7 +240,8 @@ class Panel:
                 self.session.say(self.session.problems[0], is_error=True)
             self.session.attempt(self.logic.panel.hide_orphaned_overlays, keep_message=True)
             self.session.attempt(self._show_next, keep_message=True)
-            self.session.enable(self.ui.cancelButton, None if self.logic.isBusy else _("Nothing is running."))
+            can_cancel = self.logic.isBusy or self.draw.correcting.is_following
+            self.session.enable(self.ui.cancelButton, None if can_cancel else _("Nothing is running."))
         finally:
             self._is_refreshing = False
 

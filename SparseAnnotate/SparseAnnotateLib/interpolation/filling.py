@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
-from ..core.corrections import Corrections
 from ..core.messages import _, counted
 from ..core.planes import slice_layer
-from .channel_mixtures import first_channel
-from .correcting import correct
+from .corrected_fill import earlier_corrections, with_corrections
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, FindsMore, IncrementalInterpolator, Interpolator
 from .structure_groups import filled, unseen_by
@@ -25,12 +23,16 @@ class FinishedFill:
     Attributes:
         fill: the result. annotation: what was filled.
         summary: how good it is, in one sentence; '' when it was not measured. warnings: sentences.
+        plain: the fill without the corrections, for the next one; None without any, or when it is not needed.
+        problem: why the corrections did not use the image; '' if they did.
     """
 
     fill: Fill
     annotation: SparseAnnotation
     summary: str
     warnings: tuple[str, ...]
+    plain: Fill | None = None
+    problem: str = ""
 
 
 def finished_fill(
@@ -50,7 +52,8 @@ def finished_fill(
         names: the name of each label, for the sentences.
         watch: reports progress and passes on a request to cancel.
         previous: an earlier fill by the same method; methods that fill gap by gap then fill only the gaps that have
-            changed. Its arrays are used for the result. It must have been made with the same `beyond`.
+            changed, and only corrections near these are spread again. Its arrays are used for the result. It must have
+            been made with the same `beyond`.
         beyond: largest number of slices to fill beyond the outermost drawn ones; None: no limit.
     """
     if beyond is not None and beyond < 0:
@@ -59,20 +62,22 @@ def finished_fill(
         )
     image, problem = usable_image(method, read_image)
     corrected, annotation = annotation, replace(annotation, corrections=None)
+    earlier = None
     if (
-        corrected.corrections is None
-        and previous is not None
+        previous is not None
         and isinstance(method, IncrementalInterpolator)
         # How several channels are mixed follows from all drawn slices.
         and (image is None or image.ndim == 3)
         and not unseen_by(method, annotation)
         and not annotation.has_unknown_structures
         and not previous.annotation.has_unknown_structures
-        and previous.annotation.corrections is None
+        and (previous.annotation.corrections is None or previous.plain is not None)
         and previous.annotation.geometry == annotation.geometry
     ):
-        changed = changed_slices(previous.annotation, annotation)
-        fill = method.refill(previous.fill, annotation, image, changed, watch)
+        before = replace(previous.annotation, corrections=None)
+        plain = previous.plain if previous.plain is not None else previous.fill
+        earlier = earlier_corrections(plain, previous.fill, previous.annotation, previous.problem)
+        fill = method.refill(plain, annotation, image, changed_slices(before, annotation), watch)
     else:
         fill = filled(method, annotation, image, watch)
     if beyond is not None:
@@ -81,33 +86,13 @@ def finished_fill(
     notes = method.notes(annotation) if isinstance(method, FindsMore) else []
     warnings = (*([problem] if problem else []), *notes, *fill_warnings(annotation, fill, names, ends=beyond is None))
     warnings += (undecided,) if undecided else ()
-    if corrected.corrections is not None:
-        fill, more = _with_corrections(fill, corrected, image if method.uses_image else read_image, watch)
-        warnings += (more,) if more else ()
-    return FinishedFill(fill, corrected, fill_summary(fill, names), warnings)
-
-
-def _with_corrections(
-    fill: Fill, annotation: SparseAnnotation, image: np.ndarray | Callable[[], np.ndarray] | None, watch: Watch | None
-) -> tuple[Fill, str]:
-    """A fill with the corrections spread into it, one after another, and a warning when the image cannot be used."""
-    problem = ""
-    if callable(image):
-        try:
-            image = image()
-        except BadInputError as error:
-            image, problem = None, _("Corrected without using the image. {problem}").format(problem=error.message)
-    corrections = annotation.corrections
-    strokes = corrections.strokes if corrections is not None else ()
-    labels, confidence = fill.labels, fill.confidence
-    if max((stroke.value for stroke in strokes), default=0) > np.iinfo(labels.dtype).max:
-        labels = labels.astype(np.uint16)
-    for number, stroke in enumerate(strokes, start=1):
-        # As they were when the stroke was made: an answer that was corrected live is the same.
-        so_far = replace(annotation, corrections=Corrections(labels.shape, strokes[:number]))
-        correct(labels, confidence, None if image is None else first_channel(image), so_far, stroke, watch)
-    annotation.restore_drawn(labels)
-    return replace(fill, labels=labels, confidence=confidence), problem
+    if corrected.corrections is None:
+        return FinishedFill(fill, corrected, fill_summary(fill, names), warnings)
+    keep = isinstance(method, IncrementalInterpolator)
+    image_or_reader = image if method.uses_image else read_image
+    done, problem = with_corrections(fill, corrected, image_or_reader, watch, earlier, keep)
+    warnings += (problem,) if problem else ()
+    return FinishedFill(done, corrected, fill_summary(done, names), warnings, fill if keep else None, problem)
 
 
 def usable_image(method: Interpolator, read_image: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:

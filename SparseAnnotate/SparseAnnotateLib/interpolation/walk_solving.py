@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core import Watch
+from ..core.pieces import result_of
 
 
 def solved(
@@ -33,32 +34,76 @@ def solved(
 
     Raises CancelledError.
     """
-    from scipy.sparse import diags_array  # here, because Slicer reads this file at every start
-    from scipy.sparse.linalg import cg
+    return result_of(solving(free, edges, seeds, total, pull, watch, start, tolerance, iterations))
 
+
+def solving(
+    free: np.ndarray,
+    edges: Sequence[np.ndarray],
+    seeds: np.ndarray,
+    total: np.ndarray,
+    pull: np.ndarray,
+    watch: Watch,
+    start: np.ndarray | None = None,
+    tolerance: float = 1e-3,
+    iterations: int = 300,
+) -> Generator[None, None, np.ndarray]:
+    """The same as `solved` in pieces: one for each step of the conjugate gradients, and some before."""
     for axis, edge in enumerate(edges):
         low, high = neighbours(axis)
         total[low] += edge
         total[high] += edge
         pull[low] += edge * seeds[high]
         pull[high] += edge * seeds[low]
+    yield
     # With few unknowns among the voxels, a matrix of the unknowns alone is smaller; else it takes longer to build.
     is_mostly_free = 2 * np.count_nonzero(free) > free.size and min(free.shape) > 1
     unknown = np.ones_like(free) if is_mostly_free else free
     diagonal, right = (np.where(free, one, other)[unknown] for one, other in ((total, 1), (pull, 0)))
+    yield
     matrix = _all_voxels(free, edges, diagonal) if is_mostly_free else _unknowns(free, edges, diagonal)
-    solution: np.ndarray
-    solution, _status = cg(
-        matrix,
-        right,
-        x0=None if start is None else np.where(free, start, 0)[unknown],
-        rtol=tolerance,
-        maxiter=iterations,
-        M=diags_array(1 / diagonal),
-        callback=lambda _solution: watch.check(),
-    )
+    solution = np.zeros_like(right) if start is None else np.where(free, start, 0)[unknown].astype(right.dtype)
+    yield
+    yield from _conjugate_gradients(matrix, right, solution, diagonal, watch, tolerance, iterations)
     of_free: np.ndarray = solution[free[unknown]]
     return of_free
+
+
+def _conjugate_gradients(
+    matrix: Any,
+    right: np.ndarray,
+    solution: np.ndarray,
+    diagonal: np.ndarray,
+    watch: Watch,
+    tolerance: float,
+    iterations: int,
+) -> Iterator[None]:
+    """Improve a solution in place, until the remaining error is a small part of the right side; a piece a step.
+
+    As `scipy.sparse.linalg.cg` with the inverse of the diagonal as preconditioner, which cannot be interrupted.
+    """
+    enough = tolerance * float(np.linalg.norm(right))
+    if enough == 0:
+        solution[:] = 0
+        return
+    remaining = right - matrix @ solution if solution.any() else right.copy()
+    inverse = 1 / diagonal
+    direction = np.zeros_like(remaining)
+    before = 1.0
+    for _step in range(iterations):
+        if np.linalg.norm(remaining) < enough:
+            return
+        scaled = inverse * remaining
+        now = np.dot(remaining, scaled)
+        direction *= now / before
+        direction += scaled
+        along = matrix @ direction
+        length = now / np.dot(direction, along)
+        solution += length * direction
+        remaining -= length * along
+        before = now
+        watch.check()
+        yield
 
 
 def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Any:

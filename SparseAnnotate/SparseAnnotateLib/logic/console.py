@@ -29,7 +29,8 @@ from . import result_nodes
 from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
 from .cohort_export import CohortExport
-from .correcting import Correcting, CorrectionReport
+from .correcting import Correcting
+from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
 from .environment import Environment
 from .exchange import Exchange
@@ -67,7 +68,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._recommending = Recommending(self.session, self._export)
         self._fills = Fills(self.session, self._export)
         self._applying = ApplyingResults(self.session, self._changes)
-        self._correcting = Correcting(self._changes)
+        self._correcting = Correcting(self._changes, self.session.jobs)
         self._modelling = Modelling(self.session, self._export)
         self._learning = LiveLearning(self.session, self._export, self._changes)
         self._opened = OpenedCohort(self.session, self._export)
@@ -159,8 +160,14 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self.session.jobs.is_busy
 
     def cancel(self) -> None:
-        """Cancel the running call; a training run keeps its last checkpoint."""
-        self.session.jobs.cancel()
+        """Cancel the running call; a training run keeps its last checkpoint.
+
+        If there is none, cancel what still follows from corrections: the result gets their own voxels only.
+        """
+        if self.isBusy:
+            self.session.jobs.cancel()
+        else:
+            self._correcting.stop_following()
 
     def close(self) -> None:
         """Stop the worker processes; a running training saves a checkpoint first."""
@@ -599,6 +606,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
                 result was created from another image.
         """
+        self._correcting.finish_following()
         left_out = self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
         self._drawing_changed(volumeNode)
         return left_out
@@ -650,6 +658,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         Raises BadInputError when the segmentation is a result that is out of date, or cannot refer to a series.
         """
+        self._correcting.finish_following()
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._dicom.export(segmentationNode, volumeNode, folder, waiting, lambda found: Path(found.path))
 
@@ -732,6 +741,13 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         waiting = Waiting(waitForCompletion, onDone)
         return self._learning.suggest(volumeNode, Plane.named(plane), index, runName, device, waiting)
+
+    def showSuggestion(self, suggestion: SliceSuggestion | None) -> None:
+        """Show a suggestion half-transparent over its slice, in a segmentation of its own; None: take that away.
+
+        It is neither saved nor part of the drawing. Raises BadInputError when the image of the volume has changed.
+        """
+        self._learning.show(suggestion)
 
     def useSuggestion(self, suggestion: SliceSuggestion) -> str:
         """Initialize a slice with a suggestion; `undo` reverts this. Returns the run's name, as the ledger keeps it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import slicer
 
 from .. import scene
-from ..core import BadInputError, SparseAnnotation
+from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.voxel_boxes import Box, along_axes, bounding_box
+from .correction_report import CorrectionReport
+from .pending_steps import PendingStep
 
 _CONFIDENCE = 90  # percent, of a result without one
 _MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
@@ -21,12 +23,17 @@ _MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One correction of an answer: the part of the volume that it changed, and what was there before and after."""
+    """One correction of an answer: the part of the volume that it changed, and what was there before and after.
+
+    Attributes:
+        is_current: whether the answer had taken in all corrections before, and after.
+    """
 
     part: Box
     labels: tuple[np.ndarray, np.ndarray]
     confidence: tuple[np.ndarray, np.ndarray]
     corrections: tuple[str, str]
+    is_current: tuple[bool, bool]
 
     @property
     def size(self) -> int:
@@ -46,6 +53,12 @@ class CorrectedAnswer:
         confidence: (K, J, I) percent, changed in place.
         is_current: it has taken in all corrections that there are.
         steps: corrections. made: how many of them; the others have been undone.
+        pending: further ones of which it is being found out what follows; `labels` show them, `confidence` does not.
+        undone: strokes of pending ones that have been undone, the last one last.
+        work: finds out what follows from the first of the pending ones; None: not begun.
+        is_followed: a job does that from the event loop.
+        on_followed: called with a CorrectionReport, or None and an error, when all is known that follows from a step;
+            None: it is found out at once.
         grid: where its voxels lie, see `scene.grid_of`.
         annotation, known_by, known_text: what is known of the volume, and what that was read from.
     """
@@ -66,6 +79,11 @@ class CorrectedAnswer:
     known_text: str = ""
     steps: list[Step] = field(default_factory=list)
     made: int = 0
+    pending: list[PendingStep] = field(default_factory=list)
+    undone: list[Sequence[Stroke]] = field(default_factory=list)
+    work: Generator[None, None, None] | None = None
+    is_followed: bool = False
+    on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
     _image: tuple[int, np.ndarray] | None = None
 
     def is_of(self, volume_node, result_node=None) -> bool:
@@ -78,6 +96,24 @@ class CorrectedAnswer:
     def is_as_seen(self) -> bool:
         """Whether nothing has changed in the node since it was seen last."""
         return bool(self.stamp == scene.voxel_stamp(self.node))
+
+    @property
+    def size(self) -> int:
+        """Bytes of what cannot be read again."""
+        return self.labels.nbytes + self.confidence.nbytes + sum(step.size for step in self.steps)
+
+    def forget_read(self) -> None:
+        """Forget what can be read again, because it takes memory."""
+        if not self.pending:
+            self.annotation, self._image = None, None
+
+    def forget_steps(self) -> None:
+        """Nothing can be undone or made again any more."""
+        self.steps, self.made, self.undone = [], 0, []
+
+    def forget_undone(self) -> None:
+        """What was undone cannot be made again any more."""
+        self.steps, self.undone = self.steps[: self.made], []
 
     def add_step(self, step: Step) -> None:
         """Keep a step, instead of those that were undone; of many, or large ones, only the last."""
@@ -180,6 +216,7 @@ def step_of(
     labels: tuple[np.ndarray, np.ndarray],
     confidence: tuple[np.ndarray, np.ndarray],
     corrections: tuple[str, str],
+    is_current: tuple[bool, bool],
 ) -> Step:
     """A step of the part of a place in which something changed."""
     box = bounding_box((labels[0] != labels[1]) | (confidence[0] != confidence[1])) or (slice(0, 0),) * 3
@@ -189,6 +226,7 @@ def step_of(
         (labels[0][box].copy(), labels[1][box].copy()),
         (confidence[0][box].copy(), confidence[1][box].copy()),
         corrections,
+        is_current,
     )
 
 

@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-import slicer
+from collections.abc import Callable, Sequence
 
 from .. import scene
-from ..core import BadInputError, SparseAnnotation
+from ..client import WorkerJobs
+from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
-from ..core.voxel_boxes import Box, bounding_box, enclosing_box
-from ..interpolation.correcting import correct as spread
-from ..interpolation.correcting import reachable
-from .corrected_answer import (
-    CorrectedAnswer,
-    make_room,
-    moved,
-    read_answer,
-    segments_of,
-    step_of,
-    store_strokes,
-    what_is_known,
-)
+from ..core.voxel_boxes import Box, enclosing_box
+from .corrected_answer import CorrectedAnswer, make_room, read_answer, segments_of, store_strokes, what_is_known
+from .correction_report import CorrectionReport, middle_of
+from .following_strokes import FollowingStrokes
+from .painted_strokes import confirmed_by, painted_strokes, with_confirmed
+from .pending_steps import PendingStep, without_pending
 from .result_nodes import latest_result
+from .shown_answers import ShownAnswers
 from .undoable_changes import UndoableChanges
 
-
-@dataclass(frozen=True)
-class CorrectionReport:
-    """What a correction did.
-
-    Attributes:
-        corrections: how many strokes the volume has now. voxels: of the new ones.
-        changed: voxels of the result that have another label now, apart from those of the strokes.
-        notes: sentences.
-        place: (K, J, I) of a voxel in the middle of the new strokes; None without any.
-    """
-
-    corrections: int
-    voxels: int = 0
-    changed: int = 0
-    notes: tuple[str, ...] = ()
-    place: tuple[int, int, int] | None = None
+_MOST_OTHERS, _MOST_BYTES = 8, 1 << 30  # answers that are kept for undo
 
 
 class Correcting:
@@ -53,17 +28,21 @@ class Correcting:
 
     Args:
         changes: gives the editors that change the answers.
+        jobs: find out from the event loop what follows from strokes.
     """
 
-    def __init__(self, changes: UndoableChanges):
-        self._changes = changes
-        # The answer in which everything that is painted is a correction, and the last other one.
+    def __init__(self, changes: UndoableChanges, jobs: WorkerJobs):
+        self._shown = ShownAnswers(changes)
+        self._following = FollowingStrokes(jobs, self._shown, self._take_in_between, self._is_kept)
+        # The answer in which everything that is painted is a correction, and others, the last one first.
         self._watched: CorrectedAnswer | None = None
-        self._other: CorrectedAnswer | None = None
+        self._others: list[CorrectedAnswer] = []
 
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
-        self._watched = self._other = None
+        for answer in self._kept():
+            self._following.forget(answer)
+        self._watched, self._others = None, []
 
     def corrections(self, volume_node) -> Corrections | None:
         """All corrections of a volume, with the label values of its drawing; None without any."""
@@ -98,29 +77,63 @@ class Correcting:
             )
         geometry = scene.geometry_of(volume_node)
         stroke = Stroke.ball(geometry, at, answer.values[structure], not outside, radius, seconds)
-        report = self._add(answer, [stroke])
+        report = self._add(answer, [stroke], at_once=True)
         if not report.voxels:
             raise BadInputError(joined(" ", report.notes))
         return report
 
-    def begin(self, volume_node, result_node) -> None:
-        """From now on, what is painted in a result are corrections of it."""
+    def begin(
+        self,
+        volume_node,
+        result_node,
+        on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None,
+    ) -> None:
+        """From now on, what is painted in a result are corrections of it.
+
+        `on_followed`: called with the report of a correction, or None and an error, when all of the result has
+        followed from it, which then happens from the event loop; None: it follows before `take_strokes` returns.
+        """
         answer = self._answer_of(volume_node, result_node)
         if answer.drawing is not None:
             what_is_known(answer)  # now, and not with the first stroke
-            self._show(answer)
-        self._watched, self._other = answer, None
+            self._shown.show(answer)
+        answer.on_followed = on_followed
+        self._keep(answer, self._others)
+        if on_followed is not None:
+            self._following.prepare()
 
     def end(self) -> None:
-        """What is painted from now on are no corrections."""
+        """What is painted from now on are no corrections; what still follows from earlier ones goes on."""
         if self._watched is not None:
-            self._watched, self._other = None, self._watched
+            self._keep(None, [self._watched, *self._others])
 
-    def take_strokes(self, volume_node, result_node, seconds: float = 0.0) -> CorrectionReport | None:
+    def is_following(self, volume_node) -> bool:
+        """True while a result of a volume has not followed from all corrections."""
+        return any(answer.pending for answer in self._kept() if answer.volume is volume_node)
+
+    def finish_following(self) -> None:
+        """Let results follow from all corrections now, because they are about to be used."""
+        for answer in self._kept():
+            if answer.pending and answer.node.GetScene() is not None:
+                self._finish(answer)
+
+    def stop_following(self) -> None:
+        """Cancel what still follows from corrections: of these, the result gets their own voxels only."""
+        for answer in self._kept():
+            if answer.pending:
+                self._check_is_same(answer)
+                self._following.stop(answer)
+
+    def take_strokes(
+        self, volume_node, result_node, seconds: float = 0.0, brush: scene.BrushPlace | None = None
+    ) -> CorrectionReport | None:
         """Take what has been painted or erased in a result since `begin` as corrections; None if nothing was.
 
-        `seconds`: what the strokes took. Raises BadInputError when they cannot be corrections; they are put back then,
-        where that is possible.
+        Args:
+            seconds: what the strokes took.
+            brush: where the last of them ended: voxels under it that were right already are known, too.
+
+        Raises BadInputError when they cannot be corrections; they are put back then, where that is possible.
         """
         answer = self._watched
         if answer is None or not answer.is_of(volume_node, result_node):
@@ -130,7 +143,29 @@ class Correcting:
                     "no correction. Switch 'Correct the answer' off and on again."
                 ).format(result=result_node.GetName())
             )
-        return self._take(answer, seconds)
+        return self._take(answer, seconds, brush)
+
+    def confirm(self, volume_node, result_node, brush: scene.BrushPlace, seconds: float = 0.0) -> CorrectionReport:
+        """Say that what a result shows under a brush is right: that it is the structure, or that it is not.
+
+        Raises BadInputError as `take_strokes`, and when nothing under the brush is what it says.
+        """
+        self.take_strokes(volume_node, result_node)
+        answer = self._answer_of(volume_node, result_node)
+        strokes = with_confirmed([], answer, brush, seconds)
+        if not strokes:
+            what = _("'{structure}'") if brush.is_in else _("anything but '{structure}'")
+            raise BadInputError(
+                _(
+                    "'{result}' does not show {what} under the brush, so nothing was confirmed. Paint or erase it."
+                ).format(result=result_node.GetName(), what=what.format(structure=brush.structure))
+            )
+        return self._add(answer, strokes)
+
+    @property
+    def is_writing(self) -> bool:
+        """True while an answer is made to show what follows: what changes in it then was not painted."""
+        return self._shown.is_writing
 
     def clear(self, volume_node) -> bool:
         """Remove all corrections of a volume; True when the answer that took them in is as it was before them.
@@ -143,13 +178,16 @@ class Correcting:
         is_reverted = False
         latest = latest_result(volume_node)
         for answer in self._answers_of(volume_node):
-            if answer.made and answer.is_current and answer.node is latest and not answer.steps[0].corrections[0]:
+            if answer.node is latest and _is_from_the_first(answer):
+                while answer.pending:
+                    self._following.drop(answer)
                 while answer.made:
                     self._move(answer, back=True)
                 is_reverted = True
             else:
+                self._finish(answer)
                 answer.is_current = False
-            answer.steps, answer.made = [], 0
+            answer.forget_steps()
         # Without reading them: this is also the way out of damaged ones.
         scene.put_corrections_text(segmentation, "")
         return is_reverted
@@ -160,7 +198,13 @@ class Correcting:
         Raises BadInputError if there is none.
         """
         for answer in self._answers_of(volume_node):
-            if answer.made and self._is_undoable(answer):
+            if not self._is_undoable(answer):
+                continue
+            if answer.pending:
+                self._check_is_same(answer)
+                self._following.drop(answer)
+                return
+            if answer.made:
                 self._move(answer, back=True)
                 return
         raise BadInputError(_("There is no correction to undo on '{volume}'.").format(volume=volume_node.GetName()))
@@ -168,15 +212,24 @@ class Correcting:
     def redo(self, volume_node) -> None:
         """Make the correction again that was undone last. Raises BadInputError if there is none."""
         for answer in self._answers_of(volume_node):
-            if answer.made < len(answer.steps) and self._is_undoable(answer):
+            if not self._is_undoable(answer):
+                continue
+            if answer.made < len(answer.steps):
                 self._move(answer, back=False)
+                return
+            if answer.undone:
+                *others, strokes = answer.undone
+                report = self._add(answer, strokes)
+                answer.undone = others
+                if not report.voxels:
+                    raise BadInputError(joined(" ", report.notes))
                 return
         raise BadInputError(_("There is no correction to redo on '{volume}'.").format(volume=volume_node.GetName()))
 
     def can_undo(self, volume_node) -> bool:
         """True if there is a correction to undo."""
-        kept = [answer for answer in (self._watched, self._other) if answer is not None and answer.is_of(volume_node)]
-        return any(answer.made > 0 and self._is_undoable(answer) for answer in kept)
+        kept = [answer for answer in self._kept() if answer.is_of(volume_node)]
+        return any((answer.made > 0 or answer.pending) and self._is_undoable(answer) for answer in kept)
 
     def is_watching(self, volume_node, result_node) -> bool:
         """True while what is painted in a result are corrections of it."""
@@ -193,14 +246,41 @@ class Correcting:
         for answer in self._answers_of(volume_node):
             if answer.node is result_node:
                 return answer
-        self._other = read_answer(volume_node, result_node)
-        return self._other
+        answer = read_answer(volume_node, result_node)
+        self._keep(self._watched, [answer, *self._others])
+        return answer
+
+    def _kept(self) -> list[CorrectedAnswer]:
+        return [answer for answer in (self._watched, *self._others) if answer is not None]
+
+    def _keep(self, watched: CorrectedAnswer | None, others: Sequence[CorrectedAnswer]) -> None:
+        """Keep these, as far as memory allows, for undo in another volume or frame; of others, all follows before."""
+        kept: list[CorrectedAnswer] = []
+        size = 0
+        for answer in others:
+            size += answer.size
+            is_in_use = answer.node.GetScene() is not None and answer not in (watched, *kept)
+            if is_in_use and len(kept) < _MOST_OTHERS and (size <= _MOST_BYTES or not kept):
+                kept.append(answer)
+        for answer in self._kept():
+            if answer is not watched and answer not in kept and answer.node.GetScene() is not None:
+                self._finish(answer)
+        for answer in kept[1:]:
+            answer.forget_read()
+        self._watched, self._others = watched, kept
+
+    def _finish(self, answer: CorrectedAnswer) -> None:
+        """Let all follow now, or only the voxels of the strokes when that fails."""
+        try:
+            self._following.finish(answer)
+        except SparseAnnotateError as error:
+            self._following.stop(answer, error)
 
     def _answers_of(self, volume_node) -> list[CorrectedAnswer]:
         """What is kept of results of a volume, and shows what they show now; strokes in them are taken first."""
         found = []
-        for answer in (self._watched, self._other):
-            if answer is None or not answer.is_of(volume_node):
+        for answer in self._kept():
+            if not answer.is_of(volume_node):
                 continue
             if answer is self._watched:
                 self._take(answer, 0.0)
@@ -208,22 +288,45 @@ class Correcting:
                 found.append(answer)
         return found
 
-    def _take(self, answer: CorrectedAnswer, seconds: float) -> CorrectionReport | None:
+    def _take(
+        self, answer: CorrectedAnswer, seconds: float, brush: scene.BrushPlace | None = None
+    ) -> CorrectionReport | None:
         """Take what has changed in the node since it was seen last."""
         if answer.is_as_seen:
             return None
         self._check_is_same(answer)
         found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
-        if found is None:
-            answer.stamp = scene.voxel_stamp(answer.node)
+        answer.stamp = scene.voxel_stamp(answer.node)
+        strokes, part = [], None
+        if found is not None:
+            part, now = found
+            strokes = painted_strokes(part, answer.labels[part], now, answer.labels.shape, seconds)
+        if brush is not None:
+            strokes = with_confirmed(strokes, answer, brush, seconds)
+        if not strokes:
             return None
-        part, now = found
         try:
-            return self._add(answer, _strokes(part, answer.labels[part], now, answer.labels.shape, seconds), part)
+            return self._add(answer, strokes, part)
         except BaseException:
             if self._is_kept(answer):
-                self._show(answer)
+                self._shown.show(answer)
             raise
+
+    def _take_in_between(self, answer: CorrectedAnswer) -> None:
+        """Take what has been painted while it was being found out what follows from earlier strokes."""
+        self._check_is_same(answer)
+        if answer.is_as_seen:
+            return
+        if answer is self._watched:
+            self._take(answer, 0.0)
+            return
+        self._forget(answer)
+        raise BadInputError(
+            _(
+                "'{result}' was changed while it followed from a correction, so it has not taken the correction in. "
+                "Fill again, or run the model again."
+            ).format(result=answer.node.GetName())
+        )
 
     def _check_is_same(self, answer: CorrectedAnswer) -> None:
         """Raise BadInputError, and forget the answer, when segments or voxels are not those that it was read with."""
@@ -243,62 +346,87 @@ class Correcting:
             )
         if is_same:
             return
-        if answer is self._watched:
-            self._watched = None
-        if answer is self._other:
-            self._other = None
+        self._forget(answer)
         raise BadInputError(text.format(result=answer.node.GetName()))
 
-    def _is_kept(self, answer: CorrectedAnswer) -> bool:
-        return answer is self._watched or answer is self._other
+    def _forget(self, answer: CorrectedAnswer) -> None:
+        if answer is self._watched:
+            self._watched = None
+        self._others = [other for other in self._others if other is not answer]
+        answer.pending = []
 
-    def _add(self, answer: CorrectedAnswer, strokes: Sequence[Stroke], painted: Box | None = None) -> CorrectionReport:
-        """Add strokes, and let the answer follow. `painted`: where the node may show other labels than before."""
+    def _is_kept(self, answer: CorrectedAnswer) -> bool:
+        return any(answer is kept for kept in self._kept())
+
+    def _add(
+        self,
+        answer: CorrectedAnswer,
+        strokes: Sequence[Stroke],
+        painted: Box | None = None,
+        at_once: bool = False,
+    ) -> CorrectionReport:
+        """Add strokes, and let the answer follow.
+
+        Args:
+            painted: where the node may show other labels than before.
+            at_once: find out now what follows, even if that is otherwise left to the event loop.
+        """
         self._check_is_same(answer)
         scene.require_current(answer.node, answer.volume, answer.drawing, list(answer.drawn_segments.values()))
         make_room(answer)
         annotation, is_read_again = what_is_known(answer)
-        text_before, labels, sure = scene.corrections_text(answer.drawing), answer.labels, answer.confidence
-        # Only the part that can change: copies of large volumes would take long.
-        parts = [reachable(stroke, annotation) for stroke in strokes]
-        place = enclosing_box([*parts, painted] if painted is not None else parts)
-        assert place is not None
-        before, sure_before = labels[place].copy(), sure[place].copy()
+        answer.image()  # which may be unusable: before anything changes
+        kept, annotations, notes = _added(strokes, annotation)
+        text_before = scene.corrections_text(answer.drawing)
+        # First of all: whatever happens to the result, the correction stays.
+        count = store_strokes(answer, kept)
+        voxels, place = sum(len(stroke.voxels) for stroke in kept), middle_of(kept, answer.labels.shape)
+        report = CorrectionReport(count, voxels, 0, notes, place, confirmed_by(kept, answer.labels))
+        if kept:
+            texts = text_before, scene.corrections_text(answer.drawing)
+            answer.annotation, answer.known_text = annotations[-1], texts[1]
+            step = PendingStep(kept, annotations, texts, report)
+            report = self._follow(answer, step, at_once or answer.on_followed is None, painted)
+        elif painted is not None:
+            self._shown.put(answer, painted)
+        if is_read_again:
+            self._shown.show(answer)
+        self._shown.note_taken_in(answer)
+        return report
+
+    def _follow(
+        self, answer: CorrectedAnswer, step: PendingStep, at_once: bool, painted: Box | None
+    ) -> CorrectionReport:
+        """Let the answer follow from another step."""
+        answer.pending.append(step)
         try:
-            image = answer.image()
-            kept, notes, annotation = _spread(strokes, labels, sure, image, annotation)
-            count = store_strokes(answer, kept)
+            if at_once:
+                self._following.finish(answer)
+            else:
+                self._following.show_slices(answer, step)
         except BaseException:
             # All of it, or nothing.
-            labels[place], sure[place] = before, sure_before
-            scene.put_corrections_text(answer.drawing, text_before)
+            if step in answer.pending:
+                with without_pending(answer.labels, answer.pending):
+                    answer.pending.remove(step)
+            scene.put_corrections_text(answer.drawing, step.corrections[0])
             raise
-        after = labels[place].copy()
-        if kept:
-            answer.annotation, answer.known_text = annotation, scene.corrections_text(answer.drawing)
-            texts = text_before, answer.known_text
-            answer.add_step(step_of(place, (before, after), (sure_before, sure[place]), texts))
-            self._leave_behind(answer)
-        if is_read_again:
-            self._show(answer)
-        else:
-            changes = [part for part in (_changed(place, before, after), painted) if part is not None]
-            to_show = enclosing_box(changes)
-            if to_show is not None:
-                self._put(answer, to_show)
-        self._finish(answer)
-        followed = before != after
-        for stroke in kept:
-            followed[_places(stroke, place, labels.shape)] = False
-        voxels = sum(len(stroke.voxels) for stroke in kept)
-        changed = int(np.count_nonzero(followed))
-        return CorrectionReport(count, voxels, changed, tuple(dict.fromkeys(notes)), _middle(kept, labels.shape))
+        answer.undone = []
+        self._leave_behind(answer)
+        shown = [part for part in (step.shown_in(answer.labels.shape), painted) if part is not None]
+        self._shown.put(answer, enclosing_box(shown))
+        if answer.pending:
+            answer.forget_undone()
+            self._following.start(answer)
+        return step.report
 
     def _leave_behind(self, answer: CorrectedAnswer) -> None:
         """Another answer of the same drawing has not taken in what was corrected in this one."""
-        for other in (self._watched, self._other):
-            if other is not None and other is not answer and other.drawing is answer.drawing:
-                other.steps, other.made, other.is_current = [], 0, False
+        for other in self._kept():
+            if other is not answer and other.drawing is answer.drawing:
+                self._finish(other)
+                other.forget_steps()
+                other.is_current = False
 
     def _move(self, answer: CorrectedAnswer, back: bool) -> None:
         """Undo the last step, or make the next one again; drawn slices stay as they are drawn now."""
@@ -308,32 +436,12 @@ class Correcting:
         answer.labels[step.part] = step.labels[which]
         answer.confidence[step.part] = step.confidence[which]
         answer.made += -1 if back else 1
+        answer.is_current = step.is_current[which]
         scene.put_corrections_text(answer.drawing, step.corrections[which])
         annotation, _is_read_again = what_is_known(answer)
         annotation.restore_drawn(answer.labels)
-        self._show(answer)
-        self._finish(answer)
-
-    def _show(self, answer: CorrectedAnswer) -> None:
-        """Make the node show the labels everywhere."""
-        found = scene.changed_part(answer.node, answer.volume, answer.values, answer.labels)
-        if found is not None:
-            self._put(answer, found[0])
-        answer.stamp = scene.voxel_stamp(answer.node)
-
-    def _put(self, answer: CorrectedAnswer, part: Box) -> None:
-        """Make the node show the labels in a part of the volume."""
-        editor = self._changes.editor(answer.volume, answer.node)
-        scene.put_labels(answer.node, answer.volume, part, answer.labels[part], answer.values, editor)
-
-    def _finish(self, answer: CorrectedAnswer) -> None:
-        """Note that the answer has taken the corrections in, and that it is as it was seen."""
-        if answer.is_current:
-            scene.note_corrections(answer.node, answer.volume)
-        confidence = scene.confidence_of(answer.node)
-        if confidence is not None:
-            slicer.util.arrayFromVolumeModified(confidence)
-        answer.stamp = scene.voxel_stamp(answer.node)
+        self._shown.show(answer)
+        self._shown.note_taken_in(answer)
 
 
 def _required_result(volume_node, result_node):
@@ -347,58 +455,28 @@ def _required_result(volume_node, result_node):
     return node
 
 
-def _spread(
-    strokes: Sequence[Stroke], labels: np.ndarray, sure: np.ndarray, image: np.ndarray, annotation: SparseAnnotation
-) -> tuple[list[Stroke], list[str], SparseAnnotation]:
-    """Spread strokes into labels and confidence, in place: what is left of them off the drawn slices, and notes."""
-    notes: list[str] = []
+def _is_from_the_first(answer: CorrectedAnswer) -> bool:
+    """Whether all corrections of a volume were made in an answer, and can be undone there."""
+    if answer.made:
+        return answer.steps[0].is_current[0] and not answer.steps[0].corrections[0]
+    return bool(answer.pending) and answer.is_current and not answer.pending[0].corrections[0]
+
+
+def _added(
+    strokes: Sequence[Stroke], annotation: SparseAnnotation
+) -> tuple[list[Stroke], list[SparseAnnotation], tuple[str, ...]]:
+    """What is left of strokes off the drawn slices, what is known with each of these, and notes."""
     kept: list[Stroke] = []
+    annotations: list[SparseAnnotation] = []
+    notes: list[str] = []
     for stroke in strokes:
         try:
             added = with_correction(annotation, stroke)
         except BadInputError as error:
             notes.append(error.message)
             continue
-        spread(labels, sure, image, added.annotation, added.stroke)
         annotation = added.annotation
         kept.append(added.stroke)
+        annotations.append(annotation)
         notes += added.notes
-    return kept, notes, annotation
-
-
-def _strokes(part: Box, before: np.ndarray, now: np.ndarray, shape: tuple[int, ...], seconds: float) -> list[Stroke]:
-    """What was painted in a part of the volume, by structure; and what was erased to nothing."""
-    different = before != now
-    found: list[tuple[int, bool, np.ndarray]] = []
-    for value in np.unique(before[different & (now == 0)]).tolist():
-        found.append((value, False, different & (now == 0) & (before == value)))
-    for value in np.unique(now[different]).tolist():
-        if value:
-            found.append((value, True, different & (now == value)))
-    strokes = []
-    for value, is_in, mask in found:
-        places = [axis + side.start for axis, side in zip(np.nonzero(mask), part, strict=True)]
-        voxels = np.sort(np.ravel_multi_index(tuple(places), shape)).astype(np.int64)
-        strokes.append(Stroke(voxels, value, is_in, seconds / len(found)))
-    return strokes
-
-
-def _places(stroke: Stroke, part: Box, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Where the voxels of a stroke lie in a part of the volume that holds them."""
-    places = np.unravel_index(stroke.voxels, shape)
-    return tuple(axis - side.start for axis, side in zip(places, part, strict=True))
-
-
-def _changed(place: Box, before: np.ndarray, after: np.ndarray) -> Box | None:
-    """The part of the volume in which labels of a place differ; None when they are the same."""
-    box = bounding_box(before != after)
-    return moved(box, place) if box is not None else None
-
-
-def _middle(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """(K, J, I) of a voxel in the middle of strokes; None without any."""
-    if not strokes:
-        return None
-    voxels = strokes[0].voxels
-    k, j, i = np.unravel_index(int(voxels[len(voxels) // 2]), shape)
-    return int(k), int(j), int(i)
+    return kept, annotations, tuple(dict.fromkeys(notes))

@@ -234,9 +234,29 @@ class LiveLearning:
             return _through(self._jobs, "slice", prepare(), finish, waiting)
         return self._session.do("slice", prepare(), finish, waiting)
 
+    def show(self, suggestion: SliceSuggestion | None) -> None:
+        """Show a suggestion over its slice: see `ConsoleLogic.showSuggestion`."""
+        if suggestion is None:
+            scene.hide_suggestion()
+            return
+        self._check_is_of_its_volume(suggestion)
+        plane = Plane.named(suggestion.plane)
+        scene.show_suggestion(suggestion.volumeNode, plane, suggestion.index, suggestion.masks)
+
     def use(self, suggestion: SliceSuggestion) -> str:
         """Put a suggestion into the drawing: see `ConsoleLogic.useSuggestion`."""
+        self._check_is_of_its_volume(suggestion)
         volume, plane = suggestion.volumeNode, Plane.named(suggestion.plane)
+        scene.require_undecided(volume, plane, suggestion.index)
+        drawn = scene.segment_names(scene.annotated_segmentation(volume))
+        # Of structures that the run does not know it says nothing: they stay as they are.
+        known = [name for name in drawn if name in suggestion.masks]
+        put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run, known)
+        return suggestion.run
+
+    def _check_is_of_its_volume(self, suggestion: SliceSuggestion) -> None:
+        """Raise BadInputError when the volume is gone, or its image has changed since."""
+        volume = suggestion.volumeNode
         if volume.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
         if scene.image_stamp(volume) != suggestion.image:
@@ -245,12 +265,6 @@ class LiveLearning:
                     volume=volume.GetName()
                 )
             )
-        scene.require_undecided(volume, plane, suggestion.index)
-        drawn = scene.segment_names(scene.annotated_segmentation(volume))
-        # Of structures that the run does not know it says nothing: they stay as they are.
-        known = [name for name in drawn if name in suggestion.masks]
-        put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run, known)
-        return suggestion.run
 
     def forget_scene(self) -> None:
         """The scene is being closed: what is learned from is no longer there."""

@@ -17,7 +17,8 @@ from ..selection import PlanSettings, SelectionSettings
 from . import result_nodes
 from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
-from .correcting import Correcting, CorrectionReport
+from .correcting import Correcting
+from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
 from .environment import Environment
 from .live_learning import LiveLearning
@@ -223,6 +224,7 @@ class PanelLogic:
         onDone: Callable | None = None,
     ) -> list[str] | Job:
         """`applyFill` to some structures; those that seem to be finished are never replaced."""
+        self._correcting.finish_following()
         waiting = Waiting(waitForCompletion, onDone)
         return self._applying.apply(volume_node, result_node, structures, waiting=waiting)
 
@@ -251,9 +253,17 @@ class PanelLogic:
 
     # --- corrections ----------------------------------------------------------------------------------------------
 
-    def begin_correcting(self, volume_node, result_node) -> None:
-        """From now on, what is painted or erased in a result are corrections of it."""
-        self._correcting.begin(volume_node, result_node)
+    def begin_correcting(self, volume_node, result_node, on_followed: Callable | None = None) -> None:
+        """From now on, what is painted or erased in a result are corrections of it.
+
+        `on_followed`: called with the CorrectionReport of a correction, or None and an error, when all of the result
+        has followed; that happens from the event loop, the slices at hand first. None: before `take_strokes` returns.
+        """
+        self._correcting.begin(volume_node, result_node, on_followed)
+
+    def is_following(self, volume_node) -> bool:
+        """True while the result of a volume has not followed from all corrections."""
+        return self._correcting.is_following(volume_node)
 
     def is_correcting(self, volume_node, result_node) -> bool:
         """True while what is painted or erased in a result are corrections of it."""
@@ -263,9 +273,26 @@ class PanelLogic:
         """What is painted from now on are no corrections."""
         self._correcting.end()
 
-    def take_strokes(self, volume_node, result_node, seconds: float) -> CorrectionReport | None:
-        """Take what has been painted in a result since `begin_correcting` as corrections; None if nothing was."""
-        return self._correcting.take_strokes(volume_node, result_node, seconds)
+    def take_strokes(
+        self, volume_node, result_node, seconds: float, brush: scene.BrushPlace | None = None
+    ) -> CorrectionReport | None:
+        """Take what has been painted in a result since `begin_correcting` as corrections; None if nothing was.
+
+        `brush`: where the last stroke ended, see `brush_over`.
+        """
+        return self._correcting.take_strokes(volume_node, result_node, seconds, brush)
+
+    def confirm_under_brush(
+        self, volume_node, result_node, brush: scene.BrushPlace, seconds: float
+    ) -> CorrectionReport:
+        """Say that what a result shows under the brush is right, see `brush_over`."""
+        return self._correcting.confirm(volume_node, result_node, brush, seconds)
+
+    def brush_over(self, result_node) -> scene.BrushPlace | None:
+        """Where the brush of the Segment Editor is over a result that is being painted in; None if it is not."""
+        if self._correcting.is_writing:
+            return None
+        return scene.brush_place(scene.segment_editor_node(), result_node)
 
     def can_undo_correction(self, volume_node) -> bool:
         """True if there is a correction to undo."""

@@ -18,6 +18,7 @@ from .annotations import (
     written_mark,
 )
 from .applied_case import exporting_applied, is_applied_to_write
+from .brush_place import BrushPlace, brush_place
 from .changed_labels import changed_part
 from .channel_references import channel_names, further_channels, missing_channels_of, store_channels
 from .channel_volumes import (
@@ -120,10 +121,11 @@ from .slice_views import (
     watch_slice_views,
 )
 from .starting import Start, record_start, require_undecided, start_masks, whole_slice
+from .suggestion_preview import hide_suggestion, show_suggestion
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
 from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
-from .volume_nodes import geometry_of, image_of, volumes_of_scene
+from .volume_nodes import geometry_of, image_of, volumes_of_scene, world_geometry_of
 from .voxel_grids import grid_of
 from .worklist import (
     ReadableWorklist,
@@ -138,6 +140,7 @@ from .worklist import (
 
 __all__ = [
     "FILL",
+    "BrushPlace",
     "OpenedCase",
     "OpenedNodes",
     "ReadableWorklist",
@@ -151,6 +154,7 @@ __all__ = [
     "annotation_of",
     "apply_labels",
     "brush_for_correcting",
+    "brush_place",
     "case_of",
     "case_of_channel",
     "cases_of_channels",
@@ -190,6 +194,7 @@ __all__ = [
     "hide_markers",
     "hide_orphaned_overlays",
     "hide_provenance",
+    "hide_suggestion",
     "image_of",
     "image_on_grid",
     "image_stamp",
@@ -254,6 +259,7 @@ __all__ = [
     "show_markers",
     "show_only_volume",
     "show_provenance",
+    "show_suggestion",
     "show_volume",
     "showing_confidence",
     "shown_channel",
@@ -292,5 +298,6 @@ __all__ = [
     "with_unnamed",
     "worklist_item",
     "worklist_of",
+    "world_geometry_of",
     "written_mark",
 ]

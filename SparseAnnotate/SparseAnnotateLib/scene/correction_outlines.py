@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from vtk.util import numpy_support
 
 from ..core.corrections import Corrections
 from ..core.messages import _
 from .annotations import annotated_segmentation, label_values
 from .shown_only import nodes_with, shown_only_node
-from .voxel_grids import volume_layer
+from .shown_voxels import show_voxels
 
 _CLASS, _ATTRIBUTE = "vtkMRMLSegmentationNode", "SparseAnnotate.CorrectionOutlines"
 _IS_IT, _NOT_IT = (1.0, 0.9, 0.1), (0.0, 0.0, 0.0)
@@ -26,8 +25,6 @@ def show_corrections(volume_node, corrections: Corrections | None) -> None:
         hide_corrections()
         return
     node = _node()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     voxels, labels = corrections.inside
     wanted: dict[str, tuple[np.ndarray, tuple[float, ...]]] = {}
     for name, value in label_values(segmentation).items():
@@ -36,16 +33,7 @@ def show_corrections(volume_node, corrections: Corrections | None) -> None:
             corrections.outside.get(value, np.empty(0, np.int64)),
             _NOT_IT,
         )
-    shown = node.GetSegmentation()
-    with slicer.util.NodeModify(node):
-        shown.RemoveAllSegments()
-        for name, (places, colour) in wanted.items():
-            if len(places):
-                segment_id = shown.AddEmptySegment(name, name, colour)
-                piece = _piece(places, corrections.shape, node, volume_node)
-                slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
-                    piece, node, segment_id, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
-                )
+    show_voxels(node, volume_node, corrections.shape, wanted)
 
 
 def hide_corrections() -> None:
@@ -54,18 +42,6 @@ def hide_corrections() -> None:
         return
     for node in _nodes():
         slicer.mrmlScene.RemoveNode(node)
-
-
-def _piece(voxels: np.ndarray, shape: tuple[int, int, int], segmentation_node, volume_node):
-    """The smallest image around some voxels, which has them as 1."""
-    places = np.stack(np.unravel_index(voxels, shape))
-    low, high = places.min(axis=1), places.max(axis=1)
-    mask = np.zeros(high - low + 1, dtype=np.uint8)
-    mask[tuple(places - low[:, None])] = 1
-    extent = [int(bound) for pair in zip(low[::-1], high[::-1], strict=True) for bound in pair]
-    piece = volume_layer(extent, segmentation_node, volume_node)
-    piece.GetPointData().SetScalars(numpy_support.numpy_to_vtk(mask.ravel(), deep=True))
-    return piece
 
 
 def _nodes() -> list:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+
+from corrected_scene import INDICES
+from small_volumes import ball, noisy_image
 
 
 @pytest.fixture
@@ -12,3 +16,28 @@ def logic(mrml, tmp_path):
     logic.cohortFolder = tmp_path / "cohort"
     yield logic
     logic.close()
+
+
+@pytest.fixture
+def drawn(mrml, logic):
+    """A volume with a ball and a box, three slices of which are drawn; and its fill."""
+    labels = ball(radius=9.0)
+    labels[:, 2:6, 2:8] = 2
+    volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "scan")
+    segmentation = logic.segmentationNode(volume)
+    for name, value in (("ball", 1), ("box", 2)):
+        segmentation.GetSegmentation().AddEmptySegment(name, name)
+        mask = np.zeros_like(labels)
+        mask[list(INDICES)] = labels[list(INDICES)] == value
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, volume)
+    for index in INDICES:
+        logic.markDrawn(volume, "axial", index)
+    return volume, labels, logic.fillBetweenSlices(volume, "shape")
+
+
+@pytest.fixture
+def disc(drawn):
+    """A disc on a slice that is not drawn, in the background."""
+    mask = np.zeros(drawn[1].shape, bool)
+    mask[8, 19:23, 20:24] = True
+    return mask

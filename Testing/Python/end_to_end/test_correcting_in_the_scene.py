@@ -5,63 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from corrected_scene import INDICES, confidence, painted, point, shown
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import BadInputError, Plane
 from SparseAnnotateLib.core.corrections import Stroke
-
-INDICES = (4, 12, 20)
-
-
-@pytest.fixture
-def drawn(mrml, logic):
-    """A volume with a ball and a box, three slices of which are drawn; and its fill."""
-    labels = ball(radius=9.0)
-    labels[:, 2:6, 2:8] = 2
-    volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "scan")
-    segmentation = logic.segmentationNode(volume)
-    for name, value in (("ball", 1), ("box", 2)):
-        segmentation.GetSegmentation().AddEmptySegment(name, name)
-        mask = np.zeros_like(labels)
-        mask[list(INDICES)] = labels[list(INDICES)] == value
-        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, volume)
-    for index in INDICES:
-        logic.markDrawn(volume, "axial", index)
-    return volume, labels, logic.fillBetweenSlices(volume, "shape")
-
-
-def shown(mrml, node, volume):
-    """(K, J, I): the labels that a segmentation shows; segments must not overlap."""
-    return scene.labels_of(node, volume, {"ball": 1, "box": 2})
-
-
-def confidence(mrml, logic, node):
-    return mrml.util.arrayFromVolume(logic.confidenceNode(node)).copy()
-
-
-def point(volume, kji):
-    """(R, A, S) of a voxel."""
-    return [float(x) for x in (scene.geometry_of(volume).matrix @ [*reversed(kji), 1.0])[:3]]
-
-
-def painted(mrml, node, volume, mask, segment, erase=False):
-    """What the Segment Editor does: the state is saved, then the stroke changes the segment."""
-    editor = scene.editor_for(node, volume)
-    editor.SaveStateForUndo()
-    values = {"ball": 1, "box": 2}
-    wanted = shown(mrml, node, volume)
-    wanted[mask] = 0 if erase else values[segment]
-    whole = tuple(slice(0, n) for n in wanted.shape)
-    scene.put_labels(node, volume, whole, wanted, values, editor)
-    return editor
-
-
-@pytest.fixture
-def disc(drawn):
-    """A disc on a slice that is not drawn, in the background."""
-    mask = np.zeros(drawn[1].shape, bool)
-    mask[8, 19:23, 20:24] = True
-    return mask
 
 
 def test_a_point_is_corrected_and_the_answer_follows(mrml, logic, drawn):
@@ -572,7 +520,7 @@ def test_each_frame_of_a_sequence_has_its_own_corrections(mrml, logic):
         sequences.UpdateProxyNodesFromSequences(browser)
         return browser.GetProxyNode(sequence)
 
-    results = []
+    results, plain = [], []
     for frame in (0, 1):
         volume = show(frame)
         segmentation = logic.segmentationNode(volume)
@@ -583,18 +531,29 @@ def test_each_frame_of_a_sequence_has_its_own_corrections(mrml, logic):
         for index in INDICES:
             logic.markDrawn(volume, "axial", index)
         results.append(logic.fillBetweenSlices(volume, "shape"))
+        plain.append(scene.labels_of(results[-1], volume, {"ball": 1}))
         for place in range(1 + frame):
             logic.correct(volume, "ball", point(volume, (8, 21 - 10 * place, 22)))
     assert logic.panel.correction_count(volume) == 2
     show(0)
     assert logic.panel.correction_count(volume) == 1
+    before = [scene.labels_of(result, volume, {"ball": 1}) for result in results]
+    # Each frame has its own steps to undo, too.
+    logic.undoCorrection(volume)
+    assert logic.panel.correction_count(volume) == 0
+    np.testing.assert_array_equal(scene.labels_of(results[0], volume, {"ball": 1}), plain[0])
     with pytest.raises(BadInputError, match="no correction to undo"):
         logic.undoCorrection(volume)
-    before = [scene.labels_of(result, volume, {"ball": 1}) for result in results]
+    logic.redoCorrection(volume)
+    np.testing.assert_array_equal(scene.labels_of(results[0], volume, {"ball": 1}), before[0])
     logic.clearCorrections(volume)
     np.testing.assert_array_equal(scene.labels_of(results[1], volume, {"ball": 1}), before[1])
     show(1)
     assert logic.panel.correction_count(volume) == 2
+    for count in (1, 0):
+        logic.undoCorrection(volume)
+        assert logic.panel.correction_count(volume) == count
+    np.testing.assert_array_equal(scene.labels_of(results[1], volume, {"ball": 1}), plain[1])
 
 
 def test_a_volume_that_is_moved_while_correcting_is_refused(mrml, logic, drawn, disc):
@@ -611,21 +570,22 @@ def test_a_volume_that_is_moved_while_correcting_is_refused(mrml, logic, drawn, 
 
 
 def test_what_fails_in_the_middle_changes_nothing(mrml, logic, drawn, disc, monkeypatch):
-    from SparseAnnotateLib.logic import correcting
+    from SparseAnnotateLib.logic import following_strokes
 
     volume, _, node = drawn
     before, sure = shown(mrml, node, volume), confidence(mrml, logic, node)
     logic.panel.begin_correcting(volume, node)
     painted(mrml, node, volume, disc, "ball")
     painted(mrml, node, volume, np.roll(disc, 1, axis=0), "box")
-    spread, calls = correcting.spread, []
+    pieces, calls = following_strokes.correcting, []
 
     def failing(*given):
-        calls.append(spread(*given))
+        calls.append((yield from pieces(*given)))
         if len(calls) == 2:
             raise MemoryError
+        return calls[-1]
 
-    monkeypatch.setattr(correcting, "spread", failing)
+    monkeypatch.setattr(following_strokes, "correcting", failing)
     with pytest.raises(MemoryError):
         logic.panel.take_strokes(volume, node, 1.0)
     np.testing.assert_array_equal(shown(mrml, node, volume), before)
@@ -708,9 +668,73 @@ def test_segments_that_overlap_are_put_right(mrml, logic, drawn):
 def test_steps_hold_only_what_changed(mrml, logic, drawn):
     volume, _, _ = drawn
     logic.correct(volume, "ball", point(volume, (8, 21, 22)), radius=0.5)
-    (step,) = logic._correcting._other.steps
+    (step,) = logic._correcting._others[0].steps
     assert step.size < 4 * 24 * 28 * 32
     changed = (step.labels[0] != step.labels[1]) | (step.confidence[0] != step.confidence[1])
     for axis in range(3):
         rest = tuple(a for a in range(3) if a != axis)
         assert changed.any(axis=rest)[[0, -1]].all()
+
+
+def test_corrections_are_undone_after_another_volume_has_been_corrected(mrml, logic, drawn):
+    first, labels, node = drawn
+    second = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "second")
+    segmentation = logic.segmentationNode(second)
+    for name, value in (("ball", 1), ("box", 2)):
+        segmentation.GetSegmentation().AddEmptySegment(name, name)
+        mask = np.zeros_like(labels)
+        mask[list(INDICES)] = labels[list(INDICES)] == value
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, second)
+    for index in INDICES:
+        logic.markDrawn(second, "axial", index)
+    other = logic.fillBetweenSlices(second, "shape")
+    plain = [shown(mrml, node, first), shown(mrml, other, second)]
+    for volume, result in ((first, node), (second, other), (first, node), (second, other)):
+        logic.panel.begin_correcting(volume, result)
+        logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+        logic.panel.end_correcting()
+    for volume, result, before in ((first, node, plain[0]), (second, other, plain[1])):
+        assert logic.panel.can_undo_correction(volume)
+        for _ in range(2):
+            logic.undoCorrection(volume)
+        np.testing.assert_array_equal(shown(mrml, result, volume), before)
+        assert logic.corrections(volume) is None
+
+
+def test_of_many_corrected_volumes_the_last_can_be_undone(mrml, logic, drawn, monkeypatch):
+    from SparseAnnotateLib.logic import correcting
+
+    monkeypatch.setattr(correcting, "_MOST_BYTES", 0)
+    volume = drawn[0]
+    logic.correct(volume, "ball", point(volume, (8, 21, 22)))
+    again = logic.fillBetweenSlices(volume, "shape")
+    logic.correct(volume, "ball", point(volume, (9, 21, 22)), resultNode=again)
+    assert [answer.node for answer in logic._correcting._others] == [again]
+    logic.undoCorrection(volume)
+    assert logic.panel.correction_count(volume) == 1
+
+
+def test_a_hidden_segment_is_corrected_like_any_other(mrml, logic, drawn, disc):
+    volume, _, node = drawn
+    node.GetDisplayNode().SetSegmentVisibility("ball", False)
+    logic.panel.begin_correcting(volume, node)
+    painted(mrml, node, volume, disc, "ball")
+    assert logic.panel.take_strokes(volume, node, 1.0).voxels
+    assert (shown(mrml, node, volume)[disc] == 1).all()
+    assert not node.GetDisplayNode().GetSegmentVisibility("ball")
+
+
+def test_what_is_painted_outside_the_image_is_no_correction(mrml, logic, drawn):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    logic.panel.begin_correcting(volume, node)
+    editor = scene.editor_for(node, volume)
+    stroke = mrml.vtkOrientedImageData()
+    stroke.DeepCopy(node.GetBinaryLabelmapInternalRepresentation("ball"))
+    stroke.SetExtent(-6, -3, 4, 8, 8, 9)
+    stroke.AllocateScalars(3, 1)
+    stroke.GetPointData().GetScalars().Fill(1)
+    editor.ModifySegmentByLabelmap(node, "ball", stroke, editor.ModificationModeAdd, True, True)
+    assert logic.panel.take_strokes(volume, node, 1.0) is None
+    assert logic.corrections(volume) is None
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)

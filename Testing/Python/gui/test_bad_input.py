@@ -21,8 +21,8 @@ def buttons_of(panel) -> dict:
     }
 
 
-# These ask questions or install something.
-ELSEWHERE = ("installButton", "nextStepButton", "environmentButton", "openCohortButton")
+# These ask questions, open a menu or install something.
+ELSEWHERE = ("installButton", "nextStepButton", "environmentButton", "openCohortButton", "modelsButton")
 
 
 @pytest.fixture

@@ -266,3 +266,230 @@ def test_closing_the_scene_while_correcting(filled):
     filled.idle()
     assert not filled.ui.correctCheckBox.checked
     assert filled.ui.correctionsLabel.text == ""
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """What follows from a stroke waits; returns a function that lets it go on."""
+    from SparseAnnotateLib.logic import following_strokes
+
+    pieces, waits = following_strokes.correcting, [True]
+
+    def waiting(*given):
+        while waits:
+            yield None
+        return (yield from pieces(*given))
+
+    monkeypatch.setattr(following_strokes, "correcting", waiting)
+    return waits.clear
+
+
+def begin_stroke(panel, index: int) -> np.ndarray:
+    """Paint a square, and wait until the panel has taken it, but not for what follows."""
+    before = panel.logic.panel.correction_count(panel.volume)
+    where = np.zeros(panel.labels.shape, bool)
+    where[index, 4:8, 14:18] = True
+    panel.ui.segmentEditorWidget.paint(where, panel.ui.segmentEditorWidget.currentSegmentID())
+    panel.until(lambda: panel.logic.panel.correction_count(panel.volume) > before)
+    return where
+
+
+def test_the_slice_at_hand_is_shown_before_the_rest_follows(filled, slow):
+    ui, node, index = filled.ui, filled.panel.result.node, undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    where = begin_stroke(filled, index)
+    assert "16 voxels were corrected. The result follows" in filled.message
+    first = labels_of(filled, node)
+    assert first[where].all()
+    assert filled.panel.draw.correcting.is_waiting
+    # The window goes on: another slice is offered, and the view can be moved.
+    assert f"slice {index} has been corrected" in ui.offerLabel.text
+    slow()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert "more voxels of the result followed." in filled.message
+    assert not np.array_equal(labels_of(filled, node), first)
+    assert ui.jobFrame.isHidden()
+    ui.undoCorrectionButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_what_follows_for_long_can_be_cancelled(filled, slow):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    where = begin_stroke(filled, undrawn(filled))
+    assert ui.jobFrame.isHidden()
+    filled.until(lambda: not ui.jobFrame.isHidden())
+    assert "follows from the correction" in ui.jobLabel.text
+    assert ui.cancelButton.enabled
+    ui.cancelButton.click()
+    assert ui.jobFrame.isHidden()
+    assert "Cancelled. The result has the voxels of the correction" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, node), np.where(where, 1, before))
+    assert ui.correctionsLabel.text == "1 correction"
+    ui.undoCorrectionButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    slow()
+    filled.idle()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_switching_off_and_closing_the_scene_while_the_rest_follows(filled, slow):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    where = begin_stroke(filled, undrawn(filled))
+    ui.correctCheckBox.click()
+    assert filled.panel.draw.correcting.is_following
+    assert labels_of(filled, node)[where].all()
+    ui.correctCheckBox.click()
+    filled.mrml.mrmlScene.Clear(0)
+    slow()
+    filled.idle()
+    assert ui.correctionsLabel.text == ""
+    assert not filled.panel.draw.correcting.is_following
+
+
+@pytest.fixture
+def mouse(filled):
+    """Moves the mouse over a voxel (K, J, I) of the volume, in a slice view; None: out of the views."""
+    cursor = filled.mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    matrix = scene.geometry_of(filled.volume).matrix
+
+    def move(kji) -> None:
+        if kji is None:
+            cursor.SetCursorPositionInvalid()
+        else:
+            cursor.SetCursorPositionRAS([float(x) for x in (matrix @ [*reversed(kji), 1.0])[:3]])
+
+    return move
+
+
+def test_painting_over_voxels_that_are_right_confirms_them(filled, mouse):
+    ui, editor, node = filled.ui, filled.ui.segmentEditorWidget, filled.panel.result.node
+    index = undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    editor.setActiveEffectByName("Paint")
+    filled.logic.panel.segment_editor_node().SetAttribute("BrushAbsoluteDiameter", "3.0")
+    place = (index, *(int(n) for n in np.argwhere(before[index]).mean(axis=0)))
+    where = np.zeros(before.shape, bool)
+    where[index, place[1] - 1 : place[1] + 2, place[2] - 1 : place[2] + 2] = True
+    assert before[where].all()
+    # A stroke without the mouse over a slice view, as from a script: nothing is known of it.
+    editor.paint(where, editor.currentSegmentID())
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None
+    mouse(place)
+    editor.paint(where, editor.currentSegmentID())
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert "voxels were right and are confirmed." in filled.message
+    assert ui.correctionsLabel.text == "1 correction"
+    (stroke,) = filled.logic.corrections(filled.volume).strokes
+    assert (stroke.value, stroke.is_in) == (1, True)
+    assert np.isin(stroke.voxels, np.flatnonzero(before)).all()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    # The answer that follows from it, and its undo, are no strokes, wherever the mouse is.
+    ui.undoCorrectionButton.click()
+    filled.idle()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None
+
+
+def test_a_key_confirms_what_is_or_is_not_under_the_mouse(filled, mouse):
+    ui, editor, node = filled.ui, filled.ui.segmentEditorWidget, filled.panel.result.node
+    index = undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    middle = (index, *(int(n) for n in np.argwhere(before[index]).mean(axis=0)))
+    for effect, place, is_in in (("Paint", middle, True), ("Erase", (index, 2, 2), False)):
+        editor.setActiveEffectByName(effect)
+        mouse(place)
+        press(filled, "K")
+        filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+        assert "right and are confirmed." in filled.message
+        one = filled.logic.corrections(filled.volume).strokes[-1]
+        assert (one.value, one.is_in) == (1, is_in)
+        assert np.ravel_multi_index(place, before.shape) in one.voxels
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+    press(filled, "K")
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.panel.correction_count(filled.volume) == 3
+    # What it does not show there is not confirmed, and neither is anything without a brush or a place.
+    editor.setActiveEffectByName("Paint")
+    press(filled, "K")
+    assert "does not show 'ball' under the brush" in filled.message
+    mouse(None)
+    press(filled, "K")
+    assert "Choose Paint to confirm" in filled.message
+    assert filled.logic.panel.correction_count(filled.volume) == 3
+
+
+def test_what_follows_from_a_stroke_confirms_nothing(filled, mouse):
+    ui, editor, index = filled.ui, filled.ui.segmentEditorWidget, undrawn(filled)
+    ui.correctCheckBox.click()
+    editor.setActiveEffectByName("Paint")
+    mouse((index, 2, 2))
+    stroke(filled, index)
+    mouse((index, 14, 16))
+    for _ in range(3):
+        filled.idle()
+        filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.panel.correction_count(filled.volume) == 1
+    ui.undoCorrectionButton.click()
+    filled.idle()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None
+    for effect in ("Scissors", ""):
+        editor.setActiveEffectByName(effect)
+        assert filled.logic.panel.brush_over(filled.panel.result.node) is None
+    mouse(None)
+    editor.setActiveEffectByName("Erase")
+    assert filled.logic.panel.brush_over(filled.panel.result.node) is None
+
+
+def test_masks_of_the_segment_editor_do_not_hold_up_a_correction_and_are_back_afterwards(filled):
+    ui, editor_node = filled.ui, filled.logic.panel.segment_editor_node()
+    masks = filled.mrml.vtkMRMLSegmentationNode
+    editor_node.SetMaskMode(masks.EditAllowedInsideAllSegments)
+    editor_node.SourceVolumeIntensityMaskOn()
+    editor_node.SetSourceVolumeIntensityMaskRange(1e5, 1e6)
+    ui.correctCheckBox.click()
+    where = stroke(filled, undrawn(filled))
+    assert "9 voxels were corrected." in filled.message
+    assert labels_of(filled, filled.panel.result.node)[where].all()
+    ui.correctCheckBox.click()
+    assert editor_node.GetMaskMode() == masks.EditAllowedInsideAllSegments
+    assert editor_node.GetSourceVolumeIntensityMask()
+
+
+def test_corrections_are_undone_after_another_volume_was_active(filled):
+    ui, first, node = filled.ui, filled.volume, filled.panel.result.node
+    before = labels_of(filled, node)
+    ui.correctCheckBox.click()
+    stroke(filled, undrawn(filled))
+    corrected = labels_of(filled, node)
+    assert not np.array_equal(corrected, before)
+    other = filled.add_ball("other")
+    filled.panel.session.parameters.volume = other
+    filled.panel.refresh()
+    assert not ui.undoCorrectionButton.enabled
+    filled.panel.session.parameters.volume = first
+    filled.panel.refresh()
+    assert ui.undoCorrectionButton.enabled
+    ui.undoCorrectionButton.click()
+    np.testing.assert_array_equal(labels_of(filled, node), before)
+
+
+def test_a_segment_that_is_renamed_while_the_rest_follows_switches_off_and_is_said(filled, slow):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.correctCheckBox.click()
+    begin_stroke(filled, undrawn(filled))
+    node.GetSegmentation().GetNthSegment(0).SetName("tumour")
+    filled.until(lambda: not ui.correctCheckBox.checked)
+    assert "renamed or removed" in filled.message
+    slow()
+    filled.idle()
+    assert ui.jobFrame.isHidden()
+    assert not filled.panel.draw.correcting.is_waiting
+    assert filled.logic.panel.correction_count(filled.volume) == 1

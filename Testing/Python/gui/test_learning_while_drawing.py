@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import BadInputError, Plane, WorkerError
 from SparseAnnotateLib.runs.drawing_record import DrawingRecord
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -29,6 +30,12 @@ def is_learning(panel, steps: int = 1):
     """Whether the panel shows that a model has taken so many steps."""
     words = panel.ui.learningLabel.text.split()
     return "step" in words and int(words[words.index("step") + 1].strip(",.")) >= steps
+
+
+def previews(panel):
+    """The segmentations that show a suggestion."""
+    nodes = panel.mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if node.GetAttribute("SparseAnnotate.SuggestionPreview")]
 
 
 def stop(panel):
@@ -82,7 +89,13 @@ def test_a_suggestion_that_is_used_is_put_into_the_drawing_and_can_be_undone(dra
     suggestion = logic.suggestSlice(drawn.volume, item.plane, item.index)
     assert suggestion.masks["ball"].any()
     drawn.until(lambda: ui.offerButton.text == "Use it" and not ui.offerFrame.isHidden())
+    (preview,) = previews(drawn)
+    seen = scene.labels_of(preview, drawn.volume, {"ball": 1})
+    assert seen[item.index].any()
+    assert not np.delete(seen, item.index, axis=0).any()
+    assert not logic.panel.slice_masks(drawn.volume, item.plane, item.index), "nothing is drawn yet"
     ui.offerButton.click()
+    assert not previews(drawn)
     put = logic.panel.slice_masks(drawn.volume, item.plane, item.index)["ball"]
     truth = drawn.labels[item.index] > 0
     assert 2 * (put & truth).sum() / (put.sum() + truth.sum()) > 0.7
@@ -382,3 +395,90 @@ def test_a_worker_in_the_background_has_a_lower_priority():
         assert process.stdout.readline()
         assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
         process.stdin.close()
+
+
+@pytest.fixture
+def suggested(drawn):
+    """The panel with a suggestion for the slice at hand, without a model."""
+    from SparseAnnotateLib.logic.live_learning import SliceSuggestion
+
+    item = drawn.panel.draw.table.chosen()
+    masks = {"ball": drawn.labels[item.index] > 0, "unknown": drawn.labels[item.index] == 0}
+    figures = 150, 0.9, "On the last slice you drew, before it learned from it, its Dice was 0.90."
+    stamp = scene.image_stamp(drawn.volume)
+    drawn.suggestion = SliceSuggestion(drawn.volume, item.plane, item.index, "live 1", masks, *figures, stamp)
+    learning = drawn.panel.draw.learning
+
+    def suggest():
+        learning._suggestion = drawn.suggestion
+        drawn.panel.refresh()
+
+    drawn.suggest = suggest
+    suggest()
+    return drawn
+
+
+def test_a_suggestion_is_shown_over_its_slice_with_how_good_it_has_been(suggested):
+    ui, item = suggested.ui, suggested.panel.draw.table.chosen()
+    (preview,) = previews(suggested)
+    assert scene.segment_names(preview) == ["ball"]
+    seen = scene.labels_of(preview, suggested.volume, {"ball": 1})
+    np.testing.assert_array_equal(seen[item.index] > 0, suggested.labels[item.index] > 0)
+    assert not np.delete(seen, item.index, axis=0).any()
+    drawing = suggested.logic.drawnIn(suggested.volume).GetSegmentation()
+    assert preview.GetSegmentation().GetNthSegment(0).GetColor() == drawing.GetSegment("ball").GetColor()
+    assert not preview.GetSaveWithScene()
+    assert preview.GetHideFromEditors()
+    assert not preview.GetDisplayNode().GetVisibility3D()
+    assert "its Dice was 0.90" in ui.offerLabel.text
+    assert not ui.dismissButton.isHidden()
+    suggested.panel.refresh()
+    assert previews(suggested) == [preview]
+    assert suggested.panel.session.latest_result() is None
+    assert suggested.logic.panel.structures(suggested.volume) == ["ball"]
+
+
+@pytest.mark.parametrize("way", ["next", "drawn", "empty", "skip", "painted", "dismissed", "left", "corrected"])
+def test_a_suggestion_is_taken_away(suggested, way):
+    ui = suggested.ui
+    if way == "painted":
+        suggested.paint(suggested.panel.draw.table.chosen().index)
+    elif way == "left":
+        suggested.widget.exit()
+    elif way == "corrected":
+        ui.fillMethodSelector.setCurrentText("Shape")
+        ui.fillButton.click()
+        suggested.idle()
+        assert previews(suggested)
+        ui.correctCheckBox.click()
+    else:
+        named = {"next": ui.nextButton, "drawn": ui.drawnButton, "empty": ui.emptyButton, "skip": ui.skipButton}
+        named.get(way, ui.dismissButton).click()
+    assert not previews(suggested)
+    if way == "left":
+        suggested.widget.enter()
+        assert len(previews(suggested)) == 1
+    else:
+        assert ui.dismissButton.isHidden()
+    if way == "dismissed":
+        assert ui.offerFrame.isHidden()
+        suggested.panel.refresh()
+        assert not previews(suggested)
+        assert not suggested.panel.draw.learning.suggestion()
+
+
+def test_a_suggestion_of_a_changed_image_is_not_shown(suggested):
+    image = suggested.mrml.util.arrayFromVolume(suggested.volume)
+    image[0, 0, 0] += 1
+    suggested.mrml.util.arrayFromVolumeModified(suggested.volume)
+    with pytest.raises(BadInputError, match="has changed since this drawing was suggested"):
+        suggested.logic.showSuggestion(suggested.suggestion)
+    suggested.logic.showSuggestion(None)
+    assert not previews(suggested)
+
+
+def test_a_suggestion_is_taken_away_with_the_scene(suggested):
+    suggested.mrml.mrmlScene.Clear(0)
+    suggested.idle()
+    assert not previews(suggested)
+    assert suggested.ui.offerFrame.isHidden()

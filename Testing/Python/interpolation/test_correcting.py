@@ -20,7 +20,8 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.core.corrections import Corrections, Stroke
 from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
-from SparseAnnotateLib.interpolation.correcting import correct
+from SparseAnnotateLib.interpolation import correcting as correcting_module
+from SparseAnnotateLib.interpolation.correcting import correct, correcting, slice_answer, slice_at_hand
 
 SHAPE = (32, 40, 40)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.eye(4))
@@ -157,3 +158,87 @@ def test_what_a_slice_decides_of_another_structure_stays_when_a_stroke_takes_one
     correct(answer, np.full(SHAPE, 60, np.uint8), None, annotation, stroke)
     assert (answer[12] == 2).any()
     assert not (answer[10] == 2).any(), "slice 10 shows that it has no b"
+
+
+def test_the_answer_in_a_slice_changes_nothing_and_is_much_like_that_in_space():
+    labels = TRUTH.copy()
+    labels[19:] = 0
+    confidence = np.full(SHAPE, 80, np.uint8)
+    stroke = Stroke.of((ball(SHAPE, 2, (20, 20, 12)) > 0) & (np.indices(SHAPE)[0] == 20), 1, True)
+    annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, (stroke,)))
+    assert slice_at_hand(stroke, annotation) == (0, 20)
+    part = slice_answer(labels, confidence, IMAGE, annotation, stroke, 0, 20)
+    assert part.region[0] == slice(20, 21)
+    assert not labels[19:].any()
+    found, _confidence = corrected(labels, stroke)
+    first, last = part.labels, found[part.region]
+    assert (last == 1).any()
+    assert np.count_nonzero((first == 1) & (last == 1)) > 0.6 * np.count_nonzero((first == 1) | (last == 1))
+    # A slice that the stroke does not reach.
+    assert not slice_answer(labels, confidence, IMAGE, annotation, stroke, 0, 24).labels.size
+
+
+def test_a_slice_through_a_drawn_one_and_other_corrections_keeps_what_is_known():
+    labels = TRUTH.copy()
+    first, second = click(1, True, (20, 8, 8)), click(1, False, (20, 8, 12))
+    annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, (first, second)))
+    confidence = np.full(SHAPE, 80, np.uint8)
+    part = slice_answer(labels, confidence, IMAGE, annotation, second, 1, 8)
+    shown = labels.copy()
+    shown[part.region] = part.labels
+    np.testing.assert_array_equal(shown[16], TRUTH[16])
+    for stroke, is_it in ((first, True), (second, False)):
+        others = first.voxels[~np.isin(first.voxels, second.voxels)] if is_it else second.voxels
+        inside = others[np.unravel_index(others, SHAPE)[1] == 8]
+        assert len(inside)
+        assert ((shown.reshape(-1)[inside] == 1) == is_it).all(), stroke
+
+
+def test_nothing_changes_before_the_last_piece():
+    labels = TRUTH.copy()
+    labels[19:] = 0
+    stroke = click(1, True, (20, 20, 12))
+    annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, (stroke,)))
+    found, confidence = labels.copy(), np.full(SHAPE, 80, np.uint8)
+    pieces = correcting(found, confidence, IMAGE, annotation, stroke)
+    count = 0
+    for _piece in pieces:
+        count += 1
+        if not np.array_equal(found, labels):
+            break
+        assert (confidence == 80).all()
+    assert count > 10
+    np.testing.assert_array_equal(found, corrected(labels, stroke)[0])
+
+
+def test_of_a_large_region_a_part_comes_first(monkeypatch):
+    labels = TRUTH.copy()
+    labels[19:] = 0
+    stroke = click(1, True, (20, 20, 12))
+    whole, _confidence = corrected(labels, stroke)
+    monkeypatch.setattr(correcting_module, "_AT_ONCE", 8000)
+    annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, (stroke,)))
+    found, confidence = labels.copy(), np.full(SHAPE, 80, np.uint8)
+    parts = [part for part in correcting(found, confidence, IMAGE, annotation, stroke) if part is not None]
+    (part,) = parts
+    assert 0 < part.labels.size <= 8000
+    assert (part.labels != labels[part.region]).any()
+    assert np.count_nonzero(found != whole) <= 0.05 * np.count_nonzero(whole != labels)
+
+
+@pytest.mark.parametrize("image", [IMAGE, None])
+def test_beyond_the_region_nothing_would_change(monkeypatch, image):
+    labels = TRUTH.copy()
+    labels[19:] = 0
+    labels[4:9, 4:12, 4:12] = 1
+    for stroke in (click(1, True, (20, 20, 12)), click(1, False, (6, 8, 8))):
+        annotation = replace(ANNOTATION, corrections=Corrections(SHAPE, (stroke,)))
+        region = correct(labels.copy(), np.full(SHAPE, 50, np.uint8), image, annotation, stroke).region
+        with monkeypatch.context() as patched:
+            patched.setattr(correcting_module, "_MARGIN", 9.0)
+            patched.setattr(correcting_module, "_MOST_MARGIN", 96.0)
+            wider, _confidence = corrected(labels, stroke, image=image, sure=50)
+        outside = np.ones(SHAPE, bool)
+        outside[region] = False
+        assert outside.any()
+        np.testing.assert_array_equal(wider[outside], labels[outside])

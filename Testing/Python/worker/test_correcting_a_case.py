@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -137,3 +141,22 @@ def test_without_a_usable_image_the_correction_spreads_evenly_as_the_fill_would_
     assert done.changed > 0
     followed = stored_fill(cohort)
     np.testing.assert_array_equal(fill(cohort), followed)
+
+
+def test_a_worker_that_is_killed_between_the_correction_and_the_answer_leaves_the_correction(cohort):
+    before = fill(cohort)
+    code = f"""
+import os
+from SparseAnnotateLib.core import Watch
+from SparseAnnotateLib.worker import correct_request
+correct_request.spread = lambda *given: os._exit(9)
+given = dict(structure="liver", at=(18.0, 20.0, 44.0))
+correct_request.correct(correct_request.CorrectRequest({str(cohort.folder)!r}, {CASE!r}, **given), Watch())
+"""
+    library = Path(requests.__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=library, check=False).returncode == 9
+    assert len(cohort.annotation(CASE).corrections.strokes) == 1
+    np.testing.assert_array_equal(stored_fill(cohort), before)
+    origin = Origin.from_facts(read_facts(cohort.fill_path(CASE)))
+    assert origin.changes(cohort.origin(CASE)), "the fill has not taken it in"
+    assert fill(cohort)[22, 20, 18] == 1

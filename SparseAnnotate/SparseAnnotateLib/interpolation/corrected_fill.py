@@ -1,0 +1,149 @@
+"""Corrections in a fill: all of them, or again only those near which the fill has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..core import BadInputError, SparseAnnotation, Watch
+from ..core.corrections import Corrections, Stroke
+from ..core.messages import _
+from ..core.voxel_boxes import Box, enclosing_box
+from .channel_mixtures import first_channel
+from .correcting import correct, reachable
+from .interpolator import Fill
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Strokes, in order, and the part of the volume that they can have changed.
+
+    Attributes:
+        plain, corrected: labels and confidence there, without and with the strokes. known: what was known there, bool.
+    """
+
+    strokes: tuple[Stroke, ...]
+    box: Box
+    plain: tuple[np.ndarray, np.ndarray]
+    known: np.ndarray
+    corrected: tuple[np.ndarray, np.ndarray]
+
+    def is_as_before(self, plain: Fill, annotation: SparseAnnotation) -> bool:
+        now = (plain.labels[self.box], plain.confidence[self.box], annotation.known_in(self.box))
+        return all(np.array_equal(a, b) for a, b in zip((*self.plain, self.known), now, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class EarlierCorrections:
+    """What strokes have made of an earlier fill, in groups that are too far from each other to have met.
+
+    Attributes:
+        groups: their parts of the volume share no voxel. problem: why the image was not used, '' if it was.
+    """
+
+    groups: tuple[_Group, ...] = ()
+    problem: str = ""
+
+
+def earlier_corrections(
+    plain: Fill, corrected: Fill, annotation: SparseAnnotation, problem: str = ""
+) -> EarlierCorrections:
+    """What to keep of a fill with corrections, before its arrays are used for the next one.
+
+    Args:
+        plain, corrected: the fill without and with them. annotation: what was filled.
+        problem: why the image was not used, '' if it was.
+    """
+    strokes = annotation.corrections.strokes if annotation.corrections is not None else ()
+    groups = []
+    for group, box in _groups(strokes, annotation):
+        before, after = ((fill.labels[box].copy(), fill.confidence[box].copy()) for fill in (plain, corrected))
+        groups.append(_Group(tuple(group), box, before, annotation.known_in(box), after))
+    return EarlierCorrections(tuple(groups), problem)
+
+
+def with_corrections(
+    plain: Fill,
+    annotation: SparseAnnotation,
+    image: np.ndarray | Callable[[], np.ndarray] | None,
+    watch: Watch | None,
+    earlier: EarlierCorrections | None = None,
+    keep: bool = False,
+) -> tuple[Fill, str]:
+    """A fill with the corrections spread into it, one after another, and a warning when the image cannot be used.
+
+    Args:
+        plain: the fill without them; its arrays are used for the result, unless it is to `keep` them.
+        annotation: what was filled, with the corrections. image: (K, J, I) or (C, K, J, I), or what reads it.
+        earlier: of an earlier fill. Groups of strokes that have stayed the same, where the fill and what is known have
+            stayed the same, too, are taken from there: they would come out the same.
+    """
+    corrections = annotation.corrections
+    strokes = corrections.strokes if corrections is not None else ()
+    labels, confidence = plain.labels, plain.confidence
+    if max((stroke.value for stroke in strokes), default=0) > np.iinfo(labels.dtype).max:
+        labels = labels.astype(np.uint16)
+    elif keep:
+        labels = labels.copy()
+    if keep:
+        confidence = confidence.copy()
+    groups = _groups(strokes, annotation)
+    same = _unchanged(groups, plain, annotation, earlier)
+    used, problem = None, earlier.problem if earlier is not None else ""
+    if len(same) < len(groups):
+        used, problem = _usable(image)
+        if earlier is not None and problem != earlier.problem:
+            same = {}
+    for number, (group, box) in enumerate(groups):
+        if number in same:
+            labels[box], confidence[box] = same[number].corrected
+            continue
+        for count, stroke in enumerate(group, start=1):
+            # As they were when the stroke was made: an answer that was corrected live is the same.
+            so_far = replace(annotation, corrections=Corrections(labels.shape, tuple(group[:count])))
+            correct(labels, confidence, used, so_far, stroke, watch)
+    annotation.restore_drawn(labels)
+    return replace(plain, labels=labels, confidence=confidence), problem
+
+
+def _usable(image: np.ndarray | Callable[[], np.ndarray] | None) -> tuple[np.ndarray | None, str]:
+    """(K, J, I): the first channel; None, and why, when it cannot be used."""
+    try:
+        found = image() if callable(image) else image
+    except BadInputError as error:
+        return None, _("Corrected without using the image. {problem}").format(problem=error.message)
+    return None if found is None else first_channel(found), ""
+
+
+def _groups(strokes: Sequence[Stroke], annotation: SparseAnnotation) -> list[tuple[list[Stroke], Box]]:
+    """Strokes in groups, each in order, and the part of the volume that each changes; these share no voxel."""
+    groups: list[tuple[list[int], Box]] = []
+    for number, stroke in enumerate(strokes):
+        numbers, box = [number], reachable(stroke, annotation)
+        while met := [group for group in groups if _meet(box, group[1])]:
+            groups = [group for group in groups if group not in met]
+            numbers += [other for group in met for other in group[0]]
+            box = enclosing_box([box, *(group[1] for group in met)]) or box
+        groups.append((numbers, box))
+    return [([strokes[number] for number in sorted(numbers)], box) for numbers, box in groups]
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+def _unchanged(
+    groups: Sequence[tuple[Sequence[Stroke], Box]],
+    plain: Fill,
+    annotation: SparseAnnotation,
+    earlier: EarlierCorrections | None,
+) -> dict[int, _Group]:
+    """Number of each group that would come out as in the earlier fill, and what that was."""
+    found = {}
+    for number, (group, box) in enumerate(groups):
+        for one in earlier.groups if earlier is not None else ():
+            if tuple(group) == one.strokes and box == one.box and one.is_as_before(plain, annotation):
+                found[number] = one
+    return found

@@ -1,0 +1,195 @@
+"""What follows from a stroke in a region: the sparse linear system of `correcting`, and the labels that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import SparseAnnotation, Watch
+from ..core.corrections import Stroke
+from ..core.intensities import Intensities
+from ..core.voxel_boxes import Box, bounding_box
+from .walk_solving import neighbours, solving
+
+_EDGE = 60.0  # beta of Grady 2006, for steps as high as half of the range of the intensities around
+_WEAKEST_EDGE = 1e-3
+_UNSURE_PULL = 0.15  # where the answer is undecided, as part of the pull where it is certain
+_CERTAIN = 100
+_SAMPLED = 40  # places along each axis
+_NEAR = 8.0  # in-plane pixels
+_EVEN = 0.5  # of the range of the whole image
+_LEAST_CERTAIN = 0.3  # of the answer, for which a change of .15 is needed
+_TOLERANCE, _ITERATIONS = 1e-2, 200  # of the conjugate gradients
+
+
+@dataclass(frozen=True, eq=False)
+class Following:
+    """What follows from a stroke in a region; arrays of its shape.
+
+    Attributes:
+        labels: of the answer. percent: its confidence, uint8, where it is `touched`.
+        change: float32, of the probability of the structure.
+    """
+
+    labels: np.ndarray
+    percent: np.ndarray
+    touched: np.ndarray
+    change: np.ndarray
+
+
+def following(
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    image: np.ndarray | None,
+    annotation: SparseAnnotation,
+    stroke: Stroke,
+    region: Box,
+    reach: float,
+    watch: Watch,
+    start: np.ndarray | None = None,
+    lost: float = 0.0,
+) -> Generator[None, None, Following]:
+    """In pieces: what follows from a stroke in a region.
+
+    Args:
+        start: float32, of the region's shape, a change to start from. lost: of a single slice, how much of a change
+            goes on into the slices beside it, as part of the mean weight of the edges.
+    """
+    steps = annotation.geometry.spacing
+    here, sure = labels[region].copy(), confidence[region].astype(np.float32) / _CERTAIN
+    is_label = here == stroke.value
+    # How sure the answer is counts for half only: what is nearly undecided must not change from afar.
+    certain = _LEAST_CERTAIN + (1.0 - _LEAST_CERTAIN) * np.clip(2.0 * sure - 1.0, 0.0, 1.0)
+    chance = np.where(is_label, 0.5 + 0.5 * certain, 0.5 - 0.5 * certain).astype(np.float32)
+    decided = annotation.known_in(region, stroke.value)
+    # What is known stays, whatever follows from the stroke.
+    known = annotation.known_in(region)
+    fixed, target = _fixed(annotation, stroke, region, decided, chance)
+    watch.check()
+    yield
+    scaled = None if image is None else _scaled(image, region)
+    yield
+    change = yield from _solving(scaled, steps, fixed, target, chance, reach, watch, start, lost)
+    after = np.clip(chance + change, 0.0, 1.0)
+    gains = ~is_label & (after > 0.5) & (change > 0) & ~decided & ~known
+    loses = is_label & (after <= 0.5) & (change < 0) & ~decided & ~known
+    watch.check()
+    yield
+    new = here.copy()
+    new[gains] = stroke.value
+    if loses.any():
+        new[loses] = _instead(here, is_label, loses, steps)
+    said = annotation.corrections.of(stroke.value, region) if annotation.corrections is not None else None
+    if said is not None:
+        new[said > 0] = stroke.value
+        new[(said < 0) & is_label] = 0
+    yield
+    touched = (np.abs(change) > 0.005) & ~known
+    percent = np.clip(np.round(100 * np.where(new == stroke.value, after, 1.0 - after)), 1, 99).astype(np.uint8)
+    return Following(new, percent, touched, change)
+
+
+def _fixed(
+    annotation: SparseAnnotation,
+    stroke: Stroke,
+    region: Box,
+    decided: np.ndarray,
+    chance: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the change is known, and what it is: float32."""
+    fixed = decided.copy()
+    target = np.zeros(chance.shape, dtype=np.float32)
+    said = annotation.corrections.of(stroke.value, region) if annotation.corrections is not None else None
+    if said is not None:
+        fixed |= said != 0
+        target[said > 0] = 1.0 - chance[said > 0]
+        target[said < 0] = -chance[said < 0]
+    return fixed, target
+
+
+def _scaled(image: np.ndarray, region: Box) -> np.ndarray:
+    """The image in a region, float32, so that half of its range is 1.
+
+    The range is that in the region; where the image is nearly even, so that it has nothing but noise, part of the range
+    of the whole image.
+    """
+    values = Intensities.of(image[region]).of_part(image[region]).astype(np.float32)
+    every = tuple(slice(None, None, max(1, size // _SAMPLED)) for size in image.shape)
+    sample = Intensities.of(image[every]).of_part(image[every])
+    ranges = [float(np.subtract(*np.percentile(part, (99, 1)))) for part in (values, sample)]
+    scaled: np.ndarray = values / max(ranges[0], _EVEN * ranges[1], 1e-6) * 2.0
+    return scaled
+
+
+def _solving(
+    image: np.ndarray | None,
+    steps: tuple[float, ...],
+    fixed: np.ndarray,
+    target: np.ndarray,
+    chance: np.ndarray,
+    reach: float,
+    watch: Watch,
+    start: np.ndarray | None,
+    lost: float,
+) -> Generator[None, None, np.ndarray]:
+    """float32, in pieces: the change of the probability in the region; see the top of this file."""
+    pixel = min(steps)
+    certainty = np.abs(2.0 * chance - 1.0)
+    total = ((_UNSURE_PULL + (1.0 - _UNSURE_PULL) * certainty) / reach**2).astype(np.float32)
+    result = target.copy()
+    free = ~fixed
+    if not free.any():
+        return result
+    edges = []
+    for axis, step in enumerate(steps):
+        low, high = neighbours(axis)
+        edge = np.full(fixed[low].shape, 1.0, dtype=np.float32)
+        if image is not None:
+            edge = np.exp(-_EDGE * (image[high] - image[low]) ** 2) + _WEAKEST_EDGE
+        edges.append((edge * (pixel / step) ** 2).astype(np.float32))
+        yield
+    if lost:
+        total += np.float32(lost) * _mean_edges(edges, fixed.shape)
+    pull = np.zeros(fixed.shape, dtype=np.float32)
+    seeds = target * fixed
+    result[free] = yield from solving(free, edges, seeds, total, pull, watch, start, _TOLERANCE, _ITERATIONS)
+    return result
+
+
+def _mean_edges(edges: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """float32: the mean weight of the edges of each voxel."""
+    sums, counts = np.zeros((2, *shape), dtype=np.float32)
+    for axis, edge in enumerate(edges):
+        for part in neighbours(axis):
+            sums[part] += edge
+            counts[part] += 1
+    means: np.ndarray = sums / np.maximum(counts, 1)
+    return means
+
+
+def _instead(labels: np.ndarray, is_label: np.ndarray, loses: np.ndarray, steps: tuple[float, ...]) -> np.ndarray:
+    """(n,): for the voxels that lose a label, the nearest other label, or the background."""
+    from scipy import ndimage
+
+    found = bounding_box(loses)
+    margin = _NEAR * min(steps)
+    while found is not None:
+        # Only as far as it takes: for a large region the distances take long.
+        more = [int(np.ceil(margin / step)) for step in steps]
+        near = tuple(
+            slice(max(side.start - m, 0), min(side.stop + m, size))
+            for side, m, size in zip(found, more, labels.shape, strict=True)
+        )
+        is_all = all(side.stop - side.start == size for side, size in zip(near, labels.shape, strict=True))
+        if not is_label[near].all():
+            away, nearest = ndimage.distance_transform_edt(is_label[near], sampling=steps, return_indices=True)
+            lost = loses[near]
+            if is_all or away[lost].max() <= margin:
+                other: np.ndarray = labels[near][tuple(axis[lost] for axis in nearest)]
+                return other
+        elif is_all:
+            break
+        margin *= 2
+    return np.zeros(np.count_nonzero(loses), dtype=labels.dtype)
