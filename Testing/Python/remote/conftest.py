@@ -1,0 +1,34 @@
+"""A host to compute on: a real SSH server on this computer."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from SparseAnnotateLib.remote.hosts import Host, keep_host
+from ssh_server import SshServer
+
+
+@pytest.fixture(scope="module")
+def running_server(tmp_path_factory):
+    server = SshServer(tmp_path_factory.mktemp("ssh"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(running_server, tmp_path, monkeypatch):
+    """The server, and a configuration folder of this user without any hosts."""
+    monkeypatch.setenv("SPARSE_ANNOTATE_SSH_CONFIG", str(running_server.config))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    return running_server
+
+
+@pytest.fixture
+def host(server, tmp_path) -> Host:
+    """A host that was set up to use this Python as it is."""
+    host = Host(server.host, python=sys.executable, folder=str(tmp_path / "there"), as_is=True)
+    keep_host(host)
+    return host
