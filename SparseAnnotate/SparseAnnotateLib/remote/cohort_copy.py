@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core import Cohort, Watch
 from ..core.channels import channel_folder
-from ..core.cohort_file import COHORT_FILE, Case
+from ..core.cohort_file import COHORT_FILE, Case, CohortFile
 from ..core.image_fingerprint import image_fingerprint
 from ..core.images import IMAGE_ENDINGS
 from ..core.messages import _
@@ -64,6 +64,7 @@ class CohortFiles:
         predictions: Iterable[str],
         outputs: Iterable[str],
         watch: Watch,
+        is_whole: bool = True,
     ) -> CohortCopy:
         """What goes to a host.
 
@@ -71,6 +72,7 @@ class CohortFiles:
             image_cases: cases whose images are needed. with_fills: also their fills.
             runs: names of finished runs. predictions: names of runs whose stored predictions are needed.
             outputs: paths in the state folder that the request will write, and that must not be there before.
+            is_whole: the copy has all cases of the cohort, those without an image, too; otherwise the `image_cases`.
 
         Raises BadInputError when a file cannot be read, CancelledError.
         """
@@ -87,7 +89,8 @@ class CohortFiles:
                 files[place] = content
                 if mark:
                     marks[place] = self._memo(name, channel), mark
-        for case in cohort.cases:
+        known = [case for case in cohort.cases if is_whole or case.name in needed]
+        for case in known:
             paths = [*cohort.annotation_files(case.name)]
             if with_fills and case.name in needed:
                 paths += [cohort.fill_path(case.name), cohort.fill_confidence_path(case.name)]
@@ -98,7 +101,7 @@ class CohortFiles:
         for run in runs:
             self._add_existing(self._files_of_run(run), files, absent, watch)
         absent += [path for path in outputs if path not in files]
-        files[COHORT_FILE] = content_of(to_text(self._neutral_file(images), indent=2).encode("utf-8"))
+        files[COHORT_FILE] = content_of(to_text(self._neutral_file(known, images), indent=2).encode("utf-8"))
         self.hashes.keep()
         own = [path for path in files if path.startswith("runs/") or path in marks]
         return CohortCopy(files, tuple(absent), tuple(own), marks, {name: self.inputs(name, watch) for name in needed})
@@ -152,7 +155,7 @@ class CohortFiles:
         is_first = channel == channels[0] or self.cohort.case(name).is_4d
         return f"cache/marks/{stem}.json" if is_first else f"cache/marks/channel {channel}/{stem}.json"
 
-    def _neutral_file(self, images: Mapping[tuple[str, str], str]):  # type: ignore[no-untyped-def]
+    def _neutral_file(self, cases: Iterable[Case], images: Mapping[tuple[str, str], str]) -> CohortFile:
         """cohort.json as it is there: no name of the cohort, no path of here, no references."""
         cohort = self.cohort
         first = (cohort.channels or ("",))[0]
@@ -162,4 +165,4 @@ class CohortFiles:
             further = {c: place for c in case.further if (place := images.get((case.name, c))) is not None}
             return Case(case.name, image, None, further, case.is_4d)
 
-        return replace(cohort.file, name="cohort", cases=tuple(neutral(case) for case in cohort.cases))
+        return replace(cohort.file, name="cohort", cases=tuple(neutral(case) for case in cases))

@@ -25,7 +25,7 @@ from .ssh import Ssh, program_or_none
 from .ssh_errors import ssh_problem
 
 BATCH_BYTES = 256 << 20
-BATCH_FILES = 200
+BATCH_FILES = 2000
 _LOOK_SECONDS = 0.25
 _MB = 1e6
 
