@@ -81,7 +81,12 @@ class SshServer:
         file.write_text("".join(f"{name} {value}\n" for name, value in given.items()))
         with open(self.folder / "sshd.log", "ab") as log:
             self._process = subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                [SSHD, "-D", "-e", "-f", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + 20
         while not _answers(self.port):
             assert self._process.poll() is None, (self.folder / "sshd.log").read_text()

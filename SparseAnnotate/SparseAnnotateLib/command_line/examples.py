@@ -56,7 +56,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "logs": ("sparse-annotate logs livers 3 --follow",),
     "cancel": ("sparse-annotate cancel livers 3 4",),
     "job": ("sparse-annotate job livers/jobs/3 --part 0",),
-    "environment": ("sparse-annotate environment",),
+    "host": (
+        "sparse-annotate host add gpu --prefix 'srun --gres=gpu:1 --time=2:00:00'",
+        "sparse-annotate train livers --run first --on gpu --allow-copying",
+        "sparse-annotate host clean gpu",
+    ),
+    "environment": ("sparse-annotate environment", "sparse-annotate environment --on gpu"),
 }
 
 

@@ -118,7 +118,11 @@ class CohortFiles:
     def run_files(self, run: str, watch: Watch) -> dict[str, Content]:
         """All files of a run here, with its checkpoints, for going on with it on a host."""
         folder = self.cohort.run_folder(run)
-        paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")) if folder.is_dir() else []
+        paths = (
+            sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+            if folder.is_dir()
+            else []
+        )
         return {self.in_state(path): self.hashes.content(path, watch) for path in paths}
 
     def _files_of_run(self, run: str) -> list[Path]:

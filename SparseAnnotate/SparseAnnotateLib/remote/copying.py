@@ -7,6 +7,7 @@ content whatever happened in between, and no name of a file here is seen there.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -203,7 +204,11 @@ class CopyFailedError(WorkerError):
 def _failure(host: str, program: str, code: int, lines: list[str]) -> WorkerError:
     text = "\n".join(lines)
     # What rsync and sftp return when the connection itself fails; a full disk may end it, too.
-    is_broken = code == 255 or "connection unexpectedly closed" in text or "Connection closed" in text
+    is_broken = (
+        code in (255, -getattr(signal, "SIGPIPE", 13))
+        or "connection unexpectedly closed" in text
+        or "Connection closed" in text
+    )
     if is_broken and "No space left" not in text and "quota" not in text and "File too large" not in text:
         return ssh_problem(host, [line for line in lines if not line.startswith("rsync")] or lines, True)
     said = next((line for line in lines if line.strip()), _("exit code {code}").format(code=code))

@@ -32,7 +32,9 @@ class HostConnection:
     Raises ConnectionLostError when the connection cannot be made or breaks; WorkerError when the process ends.
     """
 
-    def __init__(self, command: Callable[[], Sequence[str]], host: str, what: str, first: str = "", cancels: bool = True):
+    def __init__(
+        self, command: Callable[[], Sequence[str]], host: str, what: str, first: str = "", cancels: bool = True
+    ):
         self._command, self._host, self._what, self._first = command, host, what, first
         self._cancels = cancels
         self._lock = threading.RLock()
@@ -57,6 +59,7 @@ class HostConnection:
         watch = watch or Watch()
 
         def on_progress(progress: Progress) -> None:
+            self._has_answered = True
             with suppress(CancelledError):
                 watch.step(progress.fraction, progress.message, progress.seconds_left, **progress.metrics)
 

@@ -18,7 +18,7 @@ from ..core.file_stamp import FileStamp, is_settled, stamp_of
 from ..core.messages import _
 from ..core.strict_json import read_json, write_json
 from .copying import Copier, CopyFailedError, Travel, batches, copier_for, run_command
-from .host_connection import HostConnection, keeper_connection
+from .host_connection import keeper_connection
 from .hosts import Host
 from .ssh import Ssh
 
@@ -132,7 +132,9 @@ class HostFiles:
             try:
                 self._facts = HostFacts(**found)
             except TypeError as error:
-                raise WorkerError(_("The host '{host}' sent an answer that cannot be read.").format(host=self.host.name)) from error
+                raise WorkerError(
+                    _("The host '{host}' sent an answer that cannot be read.").format(host=self.host.name)
+                ) from error
         return self._facts
 
     def ask(self, method: str, watch: Watch | None = None, **params: Any) -> Any:

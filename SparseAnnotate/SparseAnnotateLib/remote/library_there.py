@@ -66,7 +66,7 @@ def send_library(files: HostFiles, watch: Watch) -> str:
     return files.path(area)
 
 
-def worker_there(files: HostFiles, folder: str, prefix: str, in_background: bool = False) -> HostConnection:
+def worker_there(files: HostFiles, folder: str, prefix: str) -> HostConnection:
     """The worker on a host, with the library in this folder there. Raises BadInputError."""
     python = python_there(files.host, files.facts().folder)
     words = ["env", f"PYTHONPATH={folder}", python, "-m", f"{PACKAGE}.worker"]

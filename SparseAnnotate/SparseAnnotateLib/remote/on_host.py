@@ -157,7 +157,7 @@ class Keeper:
         """Receive a small content in a message, base64."""
         with open(os.path.join(self.root, "incoming", sha), "wb") as file:
             file.write(base64.b64decode(content))
-        return None
+        return
 
     def mark(self, area, marks, report):
         """Write down the fingerprints of images that were cleaned before they were sent, {image: [memo, mark]}, in the
@@ -170,7 +170,7 @@ class Keeper:
             place = os.path.join(self.path(area), memo)
             make_folder(os.path.dirname(place))
             write_text(place, json.dumps({"files": [stamp], "mark": mark}))
-        return None
+        return
 
     # --- bringing files out ---------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Keeper:
         """Take offered contents back."""
         for sha in shas:
             quietly(os.unlink, os.path.join(self.root, "outgoing", sha))
-        return None
+        return
 
     def read(self, area, name, report):
         """A small file, base64; None when it does not exist."""
@@ -224,7 +224,7 @@ class Keeper:
         file = self.held.pop(area, None)
         if file is not None:
             file.close()
-        return None
+        return
 
     def usage(self, report):
         """Bytes on disk by what they are for; a content that several files share counts once."""
@@ -242,15 +242,40 @@ class Keeper:
             found[name] = total
         return found
 
-    def remove(self, what, report):
-        """Remove folders below the root; without any the root itself. Returns the bytes that were freed."""
-        before = sum(self.usage(report).values())
-        for name in what or FOLDERS:
+    def trainings(self, report):
+        """The areas of trainings whose runs have not been brought back."""
+        return [area for area in self.all_areas() if is_training(area) and not self.is_brought_back(area)]
+
+    def clean(self, everything, report):
+        """Remove copies of cohorts, versions of the library and what is left of copying; the bytes freed, and what was
+        kept: areas in use, and, without `everything`, trainings that have not been brought back. `everything` removes
+        the environments, too.
+        """
+        before, kept = sum(self.usage(report).values()), []
+        for area in self.all_areas():
+            is_kept = is_training(area) and not everything and not self.is_brought_back(area)
+            if is_kept or not self.hold(area, report):
+                kept.append(area)
+                continue
+            shutil.rmtree(self.path(area), ignore_errors=True)
+            quietly(os.rmdir, os.path.dirname(self.path(area)))
+            self.release(area, report)
+        folders = ["incoming", "outgoing"] if kept else ["incoming", "outgoing", "versions"]
+        for name in folders + (["environments"] if everything and not kept else []):
             shutil.rmtree(self.path(name), ignore_errors=True)
-        if not what:
-            quietly(os.rmdir, self.root)
-            return before
-        return before - sum(self.usage(report).values())
+            make_folder(self.path(name))
+        return {"freed": max(0, before - sum(self.usage(report).values())), "kept": kept}
+
+    def brought_back(self, area, report):
+        """Remember that the run of a training has been brought back."""
+        with open(os.path.join(self.path(area), "brought-back"), "w"):
+            return
+
+    def is_brought_back(self, area):
+        return os.path.exists(os.path.join(self.path(area), "brought-back"))
+
+    def all_areas(self):
+        return [area for group in self.areas("cohorts") for area in self.areas(group)]
 
     def run(self, words, report):
         """Run a program with each line that it writes as a report; its exit code and its last lines."""
@@ -282,11 +307,15 @@ class Keeper:
         return path
 
 
-CHILDREN = []
+CHILDREN = []  # type: ignore[var-annotated]
 METHODS = (
-    "facts", "free", "contents", "place", "mark", "arrived", "receive", "offer", "withdraw", "read", "hold", "release", "usage",
-    "remove", "run",
-)  # fmt: skip
+    *("facts", "free", "contents", "place", "mark", "arrived", "receive", "offer", "withdraw", "read"),
+    *("hold", "release", "usage", "trainings", "clean", "brought_back", "run"),
+)
+
+
+def is_training(area):
+    return os.path.basename(area).startswith("training-")
 
 
 def other_pythons():

@@ -217,7 +217,7 @@ def with_paths_here(value: Any, there: str, here: Path) -> Any:
     return value
 
 
-class _naming:  # noqa: N801
+class _naming:
     """Names the host in errors that were reported there."""
 
     def __init__(self, host: Host):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..core import WorkerError
 from ..core.messages import _
@@ -55,7 +55,7 @@ _REFUSED = _(
     "OpenSSH configuration, and that the server is running."
 )
 _NO_ROUTE = _(
-    "The host '{host}' cannot be reached from this network (OpenSSH: {said}). Check your network or VPN; then try again."
+    "The host '{host}' cannot be reached from this network (OpenSSH: {said}). Check your network or VPN, and try again."
 )
 _BAD_CONFIGURATION = _(
     "Your OpenSSH configuration cannot be used (OpenSSH: {said}). Correct it; then 'ssh {host}' must work."
@@ -75,7 +75,10 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     (r"[Tt]imed out|Timeout, server .* not responding|timeout during banner", _TIMED_OUT),
     (r"Connection refused", _REFUSED),
     (r"No route to host|Network is unreachable|Network is down|Host is down", _NO_ROUTE),
-    (r"Connection (closed|reset)|Broken pipe|client_loop|kex_exchange_identification|unexpectedly closed", _BROKEN),
+    (
+        r"Connection (to \S+ )?(closed|reset)|Broken pipe|client_loop|kex_exchange_identification|unexpectedly closed",
+        _BROKEN,
+    ),
 )
 
 
@@ -91,7 +94,7 @@ def ssh_problem(host: str, lines: Sequence[str], was_connected: bool = False) ->
         found = re.search(pattern, text)
         if found:
             template = sentence or _BAD_CONFIGURATION
-            said = _line_with(lines, lambda line, at=pattern: re.search(at, line) is not None)
+            said = next((line.strip() for line in lines if re.search(pattern, line)), "")
             break
     if template is None:
         template = _BROKEN if was_connected or not text.strip() else _OTHER
@@ -116,7 +119,3 @@ def not_started(host: str, what: str, code: int, lines: Sequence[str]) -> Worker
             program=what, host=host, said=said
         )
     )
-
-
-def _line_with(lines: Sequence[str], matches: Callable[[str], bool]) -> str:
-    return next((line.strip() for line in lines if matches(line)), "")

@@ -73,6 +73,8 @@ class TrainingThere:
             )
         card = self._run.card()
         self._remember(lambda known: replace(known, is_brought_back=True))
+        with suppress(SparseAnnotateError):
+            self._session.files.ask("brought_back", area=self._area)
         return {"run": self._run.name, **to_plain(card)}
 
     # --- finding and submitting -----------------------------------------------------------------------------------
@@ -83,8 +85,8 @@ class TrainingThere:
         if known is not None and known.host != self._host and not known.is_brought_back:
             raise RunError(
                 _(
-                    "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, or "
-                    "choose another name."
+                    "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, "
+                    "or choose another name."
                 ).format(run=self._run.name, host=known.host)
             )
         token = self._session.files.ask("read", watch, area=self._area, name=_TOKEN)
@@ -92,9 +94,9 @@ class TrainingThere:
             return None
         if known is None or base64.b64decode(token).decode() != known.token:
             raise RunError(
-                _(
-                    "Another copy of this cohort trains a run '{run}' on the host '{host}'. Choose another name."
-                ).format(run=self._run.name, host=self._host)
+                _("Another copy of this cohort trains a run '{run}' on the host '{host}'. Choose another name.").format(
+                    run=self._run.name, host=self._host
+                )
             )
         states = [state for state in self._states(watch) if state.what == "train" and state.run == self._run.name]
         if states and (states[-1].is_live or states[-1].state == "finished"):
@@ -129,7 +131,9 @@ class TrainingThere:
 
     def _states(self, watch: Watch | None, *ids: str) -> list[JobState]:
         params = {"cohort": self._session.files.path(self._area), "ids": list(ids)}
-        found: list[JobState] = from_plain(self._ask("jobs", params, watch), list[JobState], _("the answer of the host"))
+        found: list[JobState] = from_plain(
+            self._ask("jobs", params, watch), list[JobState], _("the answer of the host")
+        )
         return found
 
     def _ask(self, method: str, params: Mapping[str, Any], watch: Watch | None) -> Any:
@@ -206,9 +210,9 @@ class TrainingThere:
     def _leave_if_asked(self) -> None:
         if self._is_leaving():
             raise CancelledError(
-                _("The training of '{run}' continues on '{host}'. Train it again under the same name to reconnect.").format(
-                    run=self._run.name, host=self._host
-                )
+                _(
+                    "The training of '{run}' continues on '{host}'. Train it again under the same name to reconnect."
+                ).format(run=self._run.name, host=self._host)
             )
 
     @staticmethod
@@ -241,6 +245,8 @@ class TrainingThere:
                     ).format(run=self._run.name, host=self._host, file=name)
                 )
             new[name] = (size, sha)
+        if everything:
+            self._forget_removed(set(now), known)
         places = {name: self._cohort.state_folder / name for name in new}
         # Not to be lost when the copy ends in the middle: what is there is then known to be from the host.
         arriving = {name: str(sha) for name, (_size, sha) in new.items()}
@@ -252,6 +258,20 @@ class TrainingThere:
                 kept = {n: arriving[n] for n in names}
                 self._remember(lambda known, kept=kept: replace(known, files={**known.files, **kept}))  # type: ignore[misc]
         self._files.hashes.keep()
+
+    def _forget_removed(self, there: set[str], known: Mapping[str, str]) -> None:
+        """Remove files here that came from the host and are no longer there; those that were changed here stay."""
+        for name in sorted(known.keys() - there):
+            place = self._cohort.state_folder / name
+            if place.is_file() and self._files.hashes.content(place).sha == known[name]:
+                place.unlink()
+                for folder in place.parents:
+                    if folder == self._run.path:
+                        break
+                    with suppress(OSError):
+                        folder.rmdir()
+        gone = known.keys() - there
+        self._remember(lambda run: replace(run, files={n: s for n, s in run.files.items() if n not in gone}))
 
     def _known(self) -> RunThere:
         return self._record.runs.get(self._run.name) or RunThere(self._host, "")

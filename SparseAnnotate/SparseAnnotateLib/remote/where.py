@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import Cohort
-from ..core.registry import Entry
 from ..runs.presets import DEFAULT_PRESET, PRESETS
 from ..runs.run_folder import RunFolder
 from ..selection import FEATURES, STRATEGIES, FeatureSettings, SelectionSettings
@@ -17,10 +16,12 @@ Params = Mapping[str, Any]
 
 
 def _learned_features(params: Params) -> str:
-    strategy = _part(STRATEGIES, params.get("strategy", SelectionSettings.strategy))
-    features = _part(FEATURES, params.get("features", FeatureSettings.features))
-    asks = getattr(strategy, "asks_models", False)
-    return THERE if asks or (getattr(features, "is_learned", False) and strategy.compares_slices) else HERE
+    strategy = STRATEGIES.get(str(params.get("strategy", SelectionSettings.strategy)))
+    features = FEATURES.get(str(params.get("features", FeatureSettings.features)))
+    if strategy is None:
+        return HERE  # which says what is wrong
+    is_learned = features is not None and features.is_learned
+    return THERE if strategy.asks_models or (is_learned and strategy.compares_slices) else HERE
 
 
 def _with_models(params: Params) -> str:
@@ -142,11 +143,6 @@ def _recipe(params: Params) -> str:
     if "recipe" in chosen:
         return str(chosen["recipe"])
     return PRESETS.named(str(params.get("preset") or DEFAULT_PRESET)).recipe
-
-
-def _part(registry: Any, name: Any) -> Entry:
-    found: Entry = registry.named(str(name)) if name != "none" else registry.named(FeatureSettings.features)
-    return found
 
 
 def _names(params: Params, field_name: str) -> tuple[str, ...]:

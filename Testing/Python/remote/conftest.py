@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from SparseAnnotateLib.remote.hosts import Host, keep_host
+from SparseAnnotateLib.remote.relay import Relay
 from ssh_server import SshServer
 
 
@@ -32,3 +33,25 @@ def host(server, tmp_path) -> Host:
     host = Host(server.host, python=sys.executable, folder=str(tmp_path / "there"), as_is=True)
     keep_host(host)
     return host
+
+
+@pytest.fixture(scope="module")
+def folder_there(tmp_path_factory):
+    """A folder there that several tests share, so that the library is sent once."""
+    return tmp_path_factory.mktemp("there")
+
+
+@pytest.fixture
+def shared_host(server, folder_there) -> Host:
+    """As `host`, with a folder there that several tests share; trainings do not wait in a queue."""
+    host = Host(server.host, python=sys.executable, folder=str(folder_there), as_is=True, job={"engine": "local"})
+    keep_host(host)
+    return host
+
+
+@pytest.fixture
+def relay(shared_host):
+    """A relay that may copy."""
+    relay = Relay(shared_host.name, is_allowed=True)
+    yield relay
+    relay.close()
