@@ -16,6 +16,7 @@ from ..client.request_server import RequestServer, end_process, own_streams
 from ..core import Watch
 from ..core.slicer_python import worker_python
 from .host_connection import HostConnection
+from .host_requests import serve_hosts
 from .hosts import host_named
 from .requests_there import HostSession, answer_there
 from .trainings import TrainingThere
@@ -83,7 +84,7 @@ def serve(host: str, is_allowed: bool, streams: tuple[IO[bytes], IO[bytes]]) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m SparseAnnotateLib.remote relay HOST [--allow-copying]`; returns the exit code."""
+    """`python -m SparseAnnotateLib.remote relay HOST [--allow-copying]`, or `... hosts`; returns the exit code."""
     import argparse
 
     from ..core import SparseAnnotateError
@@ -93,10 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     relay = commands.add_parser("relay")
     relay.add_argument("host")
     relay.add_argument("--allow-copying", action="store_true")
+    commands.add_parser("hosts")
     options = parser.parse_args(arguments)
     streams = own_streams()
     try:
-        serve(options.host, options.allow_copying, streams)
+        if options.command == "hosts":
+            serve_hosts(streams)
+        else:
+            serve(options.host, options.allow_copying, streams)
     except SparseAnnotateError as error:
         # The last line of the log is what the user is shown.
         print(error.message, file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from SparseAnnotateLib.remote import trainings
 from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record_of, write_record
 from SparseAnnotateLib.remote.relay import Relay
 from SparseAnnotateLib.remote.trainings import TrainingThere, runs_there
+from SparseAnnotateLib.runs.job_states import JobState
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker.requests import PredictRequest, predict
 from ssh_server import needs_ssh_server
@@ -65,10 +66,13 @@ def test_a_training_outlives_the_connection_and_this_computer(relay, server, sha
         seen.append(progress.message)
         if "Trying again" in progress.message:
             is_broken.set()
+            server.write_config()
         elif is_broken.is_set() and "on 'gpu'" in progress.message:
             is_back.set()
         elif "step" in progress.message and not is_broken.is_set():
-            server.kill_sessions("sshd")  # the network, not what runs there
+            # The network, not what runs there.
+            server.write_config(Port="1")
+            server.kill_sessions("sshd")
 
     watch = Watch(look)
     errors: list[SparseAnnotateError] = []
@@ -128,10 +132,12 @@ def test_a_run_that_was_changed_here_meanwhile_is_not_overwritten(relay, shared_
     assert json.loads(here.read_text()) == {"changed": "here"}
 
 
-def test_why_a_training_failed_there_is_reported(relay, tiny_cohort):
-    changes = QUICK | {"device": "cuda:7"}
-    with pytest.raises(SparseAnnotateError, match=r"The training of 'bad' on the host 'gpu' failed\. .*cuda:7"):
-        relay.answer("train", {"cohort": str(tiny_cohort.folder), "run": "bad", "changes": changes}, Watch())
+def test_why_a_training_failed_there_is_reported(relay, tiny_cohort, monkeypatch):
+    failed = JobState("1", "train", "bad", "local", "failed", message="It was killed: it needed more than its 8 GB.")
+    monkeypatch.setattr(TrainingThere, "_found", lambda self, watch: "1")
+    monkeypatch.setattr(TrainingThere, "_states", lambda self, watch, *ids: [failed])
+    with pytest.raises(RunError, match=r"The training of 'bad' on the host 'gpu' failed\. It was killed: .* 8 GB"):
+        relay.answer("train", request(tiny_cohort, "bad"), Watch())
 
 
 def test_the_record_of_a_cohort_is_kept_once(tiny_cohort):
