@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ..core import BadInputError
+from ..core.cohort_file import COHORT_FILE
+from ..core.decathlon import DATASET_FILE
 from ..core.messages import _, counted, joined
 from ..remote.cohort_record import read_record, record_of
 from ..remote.hosts import allow_copying, host_named, known_hosts
@@ -34,12 +37,19 @@ class Hosts:
 
     def is_allowed(self, name: str) -> bool:
         """True when the user has allowed copying the session's cohort to a host."""
-        record = read_record(self._session.cohort_folder)
+        record = read_record(self._state_folder)
         return record is not None and record.identity in host_named(name).cohorts
+
+    @property
+    def _state_folder(self) -> Path:
+        """Where the cohort's record is; see `read_cohort_file`."""
+        folder = self._session.cohort_folder
+        is_decathlon = (folder / DATASET_FILE).is_file() and not (folder / COHORT_FILE).is_file()
+        return folder / "SparseAnnotate" if is_decathlon else folder
 
     def allow(self, name: str) -> None:
         """Remember that the session's cohort may be copied to a host. Raises FileWriteError."""
-        allow_copying(name, record_of(self._session.cohort_folder).identity)
+        allow_copying(name, record_of(self._state_folder).identity)
 
     def question(self, name: str) -> str:
         """What to ask before the session's cohort is copied to a host for the first time."""
@@ -58,7 +68,7 @@ class Hosts:
 
     def runs_there(self) -> dict[str, str]:
         """The runs that are being trained on a host, or were and are not here yet: run to host."""
-        return runs_there(self._session.cohort()) if self._session.has_cohort else {}
+        return runs_there(self._state_folder)
 
     def add(self, name: str, prefix: str, python: str, folder: str, as_is: bool, waiting: Waiting) -> Any:
         """Set a host up: see `ConsoleLogic.addHost`."""

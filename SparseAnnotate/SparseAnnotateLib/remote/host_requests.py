@@ -43,9 +43,7 @@ class CleanHostRequest:
 def _add(request: AddHostRequest, watch: Watch) -> HostReport:
     before = next((host for host in known_hosts() if host.name == request.name), None)
     cohorts = before.cohorts if before is not None and before.folder == request.folder else ()
-    host = Host(
-        request.name, request.prefix, request.python, request.folder, request.as_is, cohorts=cohorts
-    )
+    host = Host(request.name, request.prefix, request.python, request.folder, request.as_is, cohorts=cohorts)
     return add_host(host, watch)
 
 

@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from ..core import CancelledError, Cohort, RunError, SparseAnnotateError, Watch, WorkerError
+from ..core import CancelledError, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
 from ..core.messages import _, joined
 from ..core.strict_json import from_plain, to_plain
 from ..runs.job_states import JobState, SubmittedJob
 from ..runs.run_folder import RunFolder
 from .cohort_copy import CohortFiles
-from .cohort_record import RunThere, new_token, record_of, write_record
+from .cohort_record import RunThere, new_token, read_record, record_of, write_record
 from .host_files import content_of
 from .requests_there import HostSession, on_host, opened, send_copy
 from .ssh_errors import ConnectionLostError
@@ -27,6 +28,7 @@ _ASK_SECONDS = (1.0, 5.0)  # at first, and after a while
 _FIRST_SECONDS = 60.0
 _METRICS_SECONDS = 10.0
 _CHECKPOINT_SECONDS = 600.0
+_SOON_SECONDS = 3.0
 _WAITS = (2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
 _CANCEL_SECONDS = 900.0
 _LARGE_BYTES = 1 << 20
@@ -149,7 +151,8 @@ class TrainingThere:
     def _followed(self, job: str, watch: Watch) -> JobState:
         """The state of a job at its end. A connection that breaks is made again."""
         begun = time.monotonic()
-        fetched, checkpointed = begun, begun
+        # Soon after the start, so that the run is in the list here when this process ends.
+        fetched, checkpointed = begun - _METRICS_SECONDS + _SOON_SECONDS, begun
         is_cancelling = False
         last = 0.0
         failures = 0
@@ -284,11 +287,12 @@ class TrainingThere:
             write_record(self._cohort.state_folder, self._record)
 
 
-def runs_there(cohort: Cohort) -> dict[str, str]:
-    """The runs that are trained on a host and have not been brought back: run to host."""
-    from .cohort_record import read_record
+def runs_there(state_folder: Path) -> dict[str, str]:
+    """The runs of a cohort that are trained on a host and have not been brought back: run to host.
 
-    record = read_record(cohort.state_folder)
+    Raises BadInputError when the cohort's record is damaged.
+    """
+    record = read_record(state_folder)
     known = record.runs.items() if record is not None else ()
     return {name: run.host for name, run in known if not run.is_brought_back}
 

@@ -40,7 +40,7 @@ def test_a_run_that_was_trained_there_is_used_here_and_there_alike(relay, tiny_c
     assert folder.is_finished
     assert folder.metrics()
     assert any("on 'gpu'" in report.message for report in reports)
-    assert runs_there(tiny_cohort) == {}
+    assert runs_there(tiny_cohort.state_folder) == {}
     # Nothing is left here that the training itself has removed there.
     names = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
     assert not any(name.startswith("labels/") for name in names)
@@ -92,7 +92,7 @@ def test_a_training_outlives_the_connection_and_this_computer(relay, server, sha
     thread.join(60)
     assert isinstance(errors[0], CancelledError)
     assert "continues on 'gpu'" in errors[0].message
-    assert runs_there(tiny_cohort) == {"long": "gpu"}
+    assert runs_there(tiny_cohort.state_folder) == {"long": "gpu"}
 
     # Another copy of the cohort, and another host, do not take it for theirs.
     shutil.copytree(tiny_cohort.folder, tiny_cohort.folder.parent / "other")
