@@ -190,7 +190,8 @@ def _made_environment(
     place = "{root}/environments/" + fingerprint((*packages, host.python))
     python = f"{place}/bin/python"
     watch.step(0.05, _("making an environment on '{host}'").format(host=host.name))
-    _run(files, [host.python, "-m", "venv", place], watch.part(0, 10), _("The environment was not made"))
+    if files.ask("run", watch, words=[python, "-m", "pip", "--version"])["code"] != 0:
+        _run(files, [host.python, "-m", "venv", place], watch.part(0, 10), _("The environment was not made"))
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", *pip_options, *packages]
     watch.step(0.1, _("installing packages on '{host}', which can take minutes").format(host=host.name))
     _run(files, pip, watch.part(0, 2), _("The packages were not installed"))
