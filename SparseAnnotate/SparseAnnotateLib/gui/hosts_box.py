@@ -97,12 +97,19 @@ class HostsBox:
         self._begin(_("Setting '{host}' up, which can take minutes ...").format(host=name))
         self.logic.addHost(name, prefix, waitForCompletion=False, onDone=self._reported, onProgress=self._progress)
 
+    def _used(self) -> str:
+        """The host that is used. Raises BadInputError when there is none."""
+        if not self.logic.host:
+            raise BadInputError(_("First select a host under 'Compute on'."))
+        return self.logic.host
+
     def _check(self) -> None:
-        self._begin(_("Checking '{host}' ...").format(host=self.logic.host))
-        self.logic.checkHost(self.logic.host, waitForCompletion=False, onDone=self._reported)
+        name = self._used()
+        self._begin(_("Checking '{host}' ...").format(host=name))
+        self.logic.checkHost(name, waitForCompletion=False, onDone=self._reported)
 
     def _clean(self) -> None:
-        name = self.logic.host
+        name = self._used()
         question = _(
             "Remove the copies of cohorts from '{host}'? What is on this computer stays. Trainings whose runs are not "
             "here yet are kept there, and so are the packages."
