@@ -201,15 +201,18 @@ class HostFiles:
 
     def _send_contents(self, contents: Sequence[Content], watch: Watch) -> int:
         total = sum(content.size for content in contents)
-        arrived = self.ask("arrived", shas=[content.sha for content in contents])
-        free = self.ask("free")
-        rest = total - sum(arrived.values())
-        if free["why"] or free["free"] < rest:
-            raise self._full(rest, free)
         travel = Travel(watch, _("copying to '{host}'").format(host=self.host.name), total)
         small = [content for content in contents if content.size <= _SMALL_BYTES]
         if sum(content.size for content in small) > _SMALL_TOTAL:
             small = [content for content in small if content.path is None]
+        arrived: dict[str, int] = {}
+        rest = total
+        if len(small) < len(contents):
+            arrived = self.ask("arrived", shas=[content.sha for content in contents])
+            free = self.ask("free")
+            rest = total - sum(arrived.values())
+            if free["why"] or free["free"] < rest:
+                raise self._full(rest, free)
         for content in small:
             data = content.data if content.path is None else content.path.read_bytes()
             self.ask("receive", sha=content.sha, content=base64.b64encode(data).decode("ascii"))

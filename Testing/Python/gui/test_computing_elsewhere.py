@@ -67,6 +67,11 @@ def test_a_run_that_is_trained_on_a_host_can_be_reconnected(hosts, panel):
 def test_buttons_of_hosts_say_what_is_missing(hosts, panel):
     assert not panel.ui.checkHostButton.enabled
     assert "First select a host" in panel.ui.cleanHostButton.toolTip
+    for button in (panel.ui.checkHostButton, panel.ui.cleanHostButton):
+        # As a script would, though it is disabled.
+        button.enabled = True
+        button.click()
+        assert "First select a host" in panel.ui.messageLabel.text
     panel.ui.addHostButton.click()
     assert "Enter the name of a host" in panel.ui.messageLabel.text
     panel.ui.hostEdit.text = "-oProxyCommand=id"
