@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,6 +143,25 @@ class HostFiles:
         """A request to the program that keeps the files; see `on_host.Keeper`. Raises WorkerError."""
         self.facts()
         return self._connection.call(method, params, watch)
+
+    def contents(self, area: str, under: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """The files of an area at or below these paths: {path: (bytes, sha256)}.
+
+        Raises WorkerError when the host names anything else: what it says decides where files are written here.
+        """
+        found: dict[str, tuple[int, str]] = {}
+        for name, (size, sha) in self.ask("contents", area=area, under=list(under)).items():
+            parts = str(name).split("/")
+            is_below = any(name == start or str(name).startswith(f"{start}/") for start in under)
+            is_plain = not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts)
+            if not (is_below and is_plain and isinstance(size, int) and re.fullmatch(r"[0-9a-f]{64}", str(sha))):
+                raise WorkerError(
+                    _("The host '{host}' names a file that it was not asked for: '{name}'.").format(
+                        host=self.host.name, name=name
+                    )
+                )
+            found[str(name)] = (size, str(sha))
+        return found
 
     @property
     def copier(self) -> Copier:
@@ -308,8 +329,6 @@ class HostFiles:
                 travel,
             )
         except CopyFailedError as error:
-            import shutil
-
             if shutil.disk_usage(parts).free < needed:
                 raise FileWriteError(
                     _(

@@ -174,7 +174,7 @@ def _bring_back(
     session: HostSession, files: CohortFiles, area: str, needs: Needs, copy: CohortCopy, watch: Watch
 ) -> list[str]:
     """Bring the files here that a request has written; returns the cases that have changed here meanwhile."""
-    now = session.files.ask("contents", area=area, under=sorted(needs.outputs))
+    now = session.files.contents(area, sorted(needs.outputs))
     new = {}
     for name, (size, sha) in now.items():
         place = files.cohort.state_folder / name

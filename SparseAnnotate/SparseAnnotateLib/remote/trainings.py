@@ -232,7 +232,7 @@ class TrainingThere:
         Raises RunError when the run has been changed here, too.
         """
         folder = self._files.in_state(self._run.path)
-        now = self._session.files.ask("contents", area=self._area, under=[folder])
+        now = self._session.files.contents(self._area, [folder])
         known = self._known().files
         new = {}
         for name, (size, sha) in now.items():

@@ -231,6 +231,21 @@ def test_nothing_outside_its_folder_can_be_named(files):
         files.ask("contents", area="../..", under=[""])
 
 
+@pytest.mark.parametrize(
+    "name", ["../x", "runs/first/../../x", "/etc/x", "runs/first//x", "runs/first/C:x", "runs/first/..\\\\x", "other/x"]
+)
+def test_a_host_cannot_name_files_elsewhere_here(files, monkeypatch, name):
+    monkeypatch.setattr(files, "ask", lambda method, **more: {"runs/first/a": [1, "0" * 64], name: [1, "0" * 64]})
+    with pytest.raises(WorkerError, match="names a file that it was not asked for"):
+        files.contents(AREA, ["runs/first"])
+
+
+def test_a_host_cannot_name_contents_that_are_no_hashes(files, monkeypatch):
+    monkeypatch.setattr(files, "ask", lambda method, **more: {"runs/first/a": [1, "../x"]})
+    with pytest.raises(WorkerError, match="names a file that it was not asked for"):
+        files.contents(AREA, ["runs/first"])
+
+
 def test_a_folder_with_characters_that_shells_read_is_refused(host):
     files = HostFiles(replace(host, folder=host.folder + "/$(id)"))
     with pytest.raises(WorkerError, match=r"because of the character '\$'"):
