@@ -62,8 +62,16 @@ class HostConnection:
             self._has_answered = True
             with suppress(CancelledError):
                 watch.step(progress.fraction, progress.message, progress.seconds_left, **progress.metrics)
+            cancel_once()
 
-        has_ended = False
+        has_ended, is_asked = False, False
+
+        def cancel_once() -> None:
+            nonlocal is_asked
+            if watch.is_cancelled and self._cancels and not is_asked:
+                is_asked = True
+                with self._lock:
+                    self._client.cancel(call)
 
         def on_done(call: Call[_LockedTransport]) -> None:
             nonlocal has_ended
@@ -72,15 +80,11 @@ class HostConnection:
 
         with self._lock:
             call = self._client.request(method, params, on_progress, on_done)
-        is_asked = False
         while not done.wait(_CANCEL_LOOK_SECONDS):
             if watch.is_cancelled and not self._cancels:
                 self.kill()
                 watch.check()
-            if watch.is_cancelled and not is_asked:
-                is_asked = True
-                with self._lock:
-                    self._client.cancel(call)
+            cancel_once()
         if has_ended:
             raise self._ended(call.transport.code)
         self._has_answered = True

@@ -49,9 +49,18 @@ def shared_host(server, folder_there) -> Host:
     return host
 
 
+@pytest.fixture(scope="module")
+def relays():
+    """The relay that the tests of a file share, so that the worker there starts once."""
+    kept: list[Relay] = []
+    yield kept
+    for relay in kept:
+        relay.close()
+
+
 @pytest.fixture
-def relay(shared_host):
+def relay(shared_host, relays):
     """A relay that may copy."""
-    relay = Relay(shared_host.name, is_allowed=True)
-    yield relay
-    relay.close()
+    if not relays:
+        relays.append(Relay(shared_host.name, is_allowed=True))
+    return relays[0]

@@ -54,7 +54,8 @@ def test_a_run_that_was_trained_there_is_used_here_and_there_alike(relay, tiny_c
         relay.answer("train", request(tiny_cohort, "first"), Watch())
 
 
-def test_a_training_outlives_the_connection_and_this_computer(relay, server, shared_host, tiny_cohort, monkeypatch):
+def test_a_training_outlives_the_connection_and_this_computer(server, shared_host, tiny_cohort, monkeypatch):
+    relay = Relay(shared_host.name, is_allowed=True)
     monkeypatch.setattr(trainings, "_WAITS", (0.5,))
     monkeypatch.setattr(trainings, "_METRICS_SECONDS", 0.5)
     long = request(tiny_cohort, "long", iterations=100_000)
@@ -92,6 +93,7 @@ def test_a_training_outlives_the_connection_and_this_computer(relay, server, sha
     thread.join(60)
     assert isinstance(errors[0], CancelledError)
     assert "continues on 'gpu'" in errors[0].message
+    relay.close()
     assert runs_there(tiny_cohort.state_folder) == {"long": "gpu"}
 
     # Another copy of the cohort, and another host, do not take it for theirs.
