@@ -48,8 +48,8 @@ class CohortFiles:
 
     @property
     def parts(self) -> Path:
-        """Where what comes back is kept until it has arrived as a whole."""
-        return self._folder / "incoming"
+        """Where what comes back is kept until it has arrived as a whole: on the disk where it goes then."""
+        return self.cohort.state_folder / "cache" / ELSEWHERE_FOLDER / "incoming"
 
     def size_of_images(self, names: Iterable[str]) -> int:
         """Bytes of the images of these cases, without reading them."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import __version__
 from ..client import LIBRARY_FOLDER
 from ..core import BadInputError, Watch
+from ..core.cohort_layout import CACHE_VARIABLE
 from ..core.messages import _
 from .host_connection import HostConnection
 from .host_files import Content, HostFiles, KnownHashes
@@ -69,6 +70,7 @@ def send_library(files: HostFiles, watch: Watch) -> str:
 def worker_there(files: HostFiles, folder: str, prefix: str) -> HostConnection:
     """The worker on a host, with the library in this folder there. Raises BadInputError."""
     python = python_there(files.host, files.facts().folder)
-    words = ["env", f"PYTHONPATH={folder}", python, "-m", f"{PACKAGE}.worker"]
+    # Caches are in the copy of the cohort, where the fingerprints of cleaned images are written down.
+    words = ["env", "-u", CACHE_VARIABLE, f"PYTHONPATH={folder}", python, "-m", f"{PACKAGE}.worker"]
     what = f"{prefix} {python}".strip()
     return HostConnection(lambda: files.ssh.command(words, prefix), files.host.name, what)
