@@ -160,10 +160,10 @@ def _later(action: Callable[[], None]) -> None:
     later(action)
 
 
-def _qprocessTransport():
+def _qprocessTransport(command: list[str] | None = None):
     from SparseAnnotateLib.gui.qprocess_transport import QProcessTransport
 
-    return QProcessTransport()
+    return QProcessTransport(command)
 
 
 def _learningTransport():

@@ -53,6 +53,7 @@ class WorkerJobs:
         new_transport: connects to a worker, for `start`.
         while_waiting: called repeatedly while `run` waits.
         later: schedules a function on the event loop; without it, started work is done immediately.
+        command: the command line for `run`, when its process is started; None: the worker on this computer.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class WorkerJobs:
         new_transport: Callable[[], Transport],
         while_waiting: Callable[[], None] | None = None,
         later: Callable[[Callable[[], None]], None] | None = None,
+        command: Callable[[], list[str] | None] | None = None,
     ):
+        self._command = command or (lambda: None)
         self._client = WorkerClient(new_transport)
         self._while_waiting = while_waiting
         self._later = later or (lambda action: action())
@@ -104,7 +107,7 @@ class WorkerJobs:
         answer = _through(prepare, on_progress)
         if method is not None:
             if self._blocking is None:
-                self._blocking = BlockingWorker(while_waiting=self._while_waiting)
+                self._blocking = BlockingWorker(self._command(), while_waiting=self._while_waiting)
             answer = self._blocking.call(method, answer, on_progress)
         return _through(finish(answer), on_progress)
 

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "sparse-annotate train livers --run first --preset balanced",
         "sparse-annotate train livers --run first --plan-only",
+        "sparse-annotate train livers --run first --on gpu --allow-copying",
     ),
     "curves": ("sparse-annotate curves livers --run first --path curves.png",),
     "slice": ("sparse-annotate slice livers patient17 --run live --plane axial --index 40",),
@@ -56,7 +57,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "logs": ("sparse-annotate logs livers 3 --follow",),
     "cancel": ("sparse-annotate cancel livers 3 4",),
     "job": ("sparse-annotate job livers/jobs/3 --part 0",),
-    "environment": ("sparse-annotate environment",),
+    "host": (
+        "sparse-annotate host add gpu --prefix 'srun --gres=gpu:1 --time=2:00:00'",
+        "sparse-annotate host clean gpu",
+    ),
+    "environment": ("sparse-annotate environment", "sparse-annotate environment --on gpu"),
 }
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from ..interpolation import INTERPOLATORS, choosing_methods, methods_with
 from ..worker.fill_request import FillRequest, FillResult
-from .shared_options import DEVICES, choices, cohort_command, quoted
+from .shared_options import DEVICES, choices, cohort_command, host_options, quoted
 from .terminal_output import show_line, show_table
 
 
 def add_fill(commands) -> None:
     command = cohort_command(commands, "fill", "fill between drawn slices", show_fills)
+    host_options(command)
     defaults = FillRequest("")
     command.add_argument("--method", default=defaults.method, help=choices(INTERPOLATORS))
     command.add_argument(

@@ -13,6 +13,7 @@ from .evaluate_command import add_evaluate
 from .examples import example_text
 from .exchange_commands import add_export_bundle, add_export_nnunet, add_import_bundle, add_import_nnunet
 from .fill_command import add_fill
+from .host_commands import add_host_command
 from .import_drawn_command import add_import_drawn
 from .job_commands import add_cancel, add_job, add_jobs, add_logs, add_submit
 from .predict_command import add_predict
@@ -47,6 +48,7 @@ COMMANDS = (
     add_import_nnunet,
     add_export_bundle,
     add_import_bundle,
+    add_host_command,
     add_environment,
 )
 

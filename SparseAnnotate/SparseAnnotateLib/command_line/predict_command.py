@@ -11,7 +11,7 @@ from ..core.messages import _, counted
 from ..worker import requests
 from ..worker.predict_files_request import NAMED, FilePredictions, PredictFilesRequest, predict_files
 from ..worker.results_folder import DEFAULT_FORMAT, FORMATS
-from .shared_options import DEVICES, cohort_command, of_options, request_of_options
+from .shared_options import DEVICES, cohort_command, host_options, of_options, request_of_options
 from .terminal_output import show_line, show_table
 
 _ROWS = 50
@@ -71,6 +71,7 @@ def add_predict(commands) -> None:
         help="replace existing results; without it and '--continue', an existing result is an error",
     )
     prediction_options(command)
+    host_options(command)
 
 
 def prediction_options(command: argparse.ArgumentParser) -> None:
@@ -121,6 +122,10 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.scans is not None and options.output is None:
         raise BadInputError(_("Name a folder for the results with '-o'."))
+    if options.scans is not None and options.on is not None:
+        raise BadInputError(
+            _("'--on' is only for the cases of a cohort. Create a cohort of the scans, or label them on this computer.")
+        )
     if options.scans is None:
         values = [options.channels, options.name_from, options.format, options.resume, options.overwrite]
         _refuse(_FOR_FILES, values, _("'{option}' is only for scans that are named with '-i'. Leave it out."))

@@ -22,7 +22,7 @@ from ..selection import (
 from ..worker.plan_requests import Agreement
 from ..worker.recommend_request import NO_FEATURES
 from .budget_options import add_budget_options, budget_of
-from .shared_options import DEVICES, choices, cohort_command, given_with, request_of_options
+from .shared_options import DEVICES, choices, cohort_command, given_with, host_options, request_of_options
 from .terminal_output import show_line, show_table
 
 
@@ -46,6 +46,7 @@ def add_plan(commands) -> None:
 
 def add_recommend(commands) -> None:
     command = cohort_command(commands, "recommend", "recommend the slices to draw", show_worklist, _with_budget)
+    host_options(command)
     add_budget_options(command, counts_drawn=True)
     planes = SelectionSettings.planes
     command.add_argument(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from ..core import Watch
+from ..core import BadInputError, Watch
+from ..core.messages import _
 from ..core.registry import Entry
+from ..core.strict_json import from_plain, to_plain
 from ..worker import requests
 
 if TYPE_CHECKING:
@@ -58,10 +60,41 @@ def output_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def host_options(command: argparse.ArgumentParser) -> None:
+    """The options of commands whose work can be done on another computer; see `answered`."""
+    command.add_argument(
+        "--on", metavar="HOST", help="do it on this host, which 'host add' has set up; files are copied as needed"
+    )
+    command.add_argument(
+        "--allow-copying",
+        action="store_true",
+        help="with '--on', once: images and labels of this cohort may be copied to this host; no names of people, no "
+        "DICOM headers",
+    )
+
+
 def request_of_options(options: argparse.Namespace, watch: Watch, **made: Any) -> Any:
     """The result of the command's request; its fields are the options of the same names, or given by `made`."""
-    request_class, function = requests.METHODS[options.request_name]
-    return function(of_options(request_class, options, **made), watch)
+    request_class, _function = requests.METHODS[options.request_name]
+    return answered(options, options.request_name, of_options(request_class, options, **made), watch)
+
+
+def answered(options: argparse.Namespace, method: str, request: Any, watch: Watch) -> Any:
+    """The result of a request: done here, or with '--on' on a host."""
+    function = requests.METHODS[method][1]
+    if getattr(options, "on", None) is None:
+        if getattr(options, "allow_copying", False):
+            raise BadInputError(_("'--allow-copying' is only for '--on HOST'. Leave it out, or name the host."))
+        return function(request, watch)
+    from ..remote.relay import Relay
+
+    relay = Relay(options.on, options.allow_copying)
+    try:
+        plain = relay.answer(method, to_plain(request), watch, always_there=True)
+    finally:
+        relay.close()
+    kind = get_type_hints(function)["return"]
+    return plain if kind is Any else from_plain(plain, kind, _("the answer of '{host}'").format(host=options.on))
 
 
 def of_options(cls: type[T], options: argparse.Namespace, **made: Any) -> T:

@@ -16,13 +16,14 @@ from ..runs.live_settings import LIVE_PRESET
 from ..runs.plan import TrainingEstimate
 from ..worker import requests
 from ..worker.slice_request import SliceAnswer
-from .shared_options import DEVICES, choices, cohort_command
+from .shared_options import DEVICES, answered, choices, cohort_command, host_options
 from .terminal_output import show_line
 
 
 def add_train(commands) -> None:
     command = cohort_command(commands, "train", "train on drawn slices, or resume a run", show_training, _train)
     training_options(command)
+    host_options(command)
     command.add_argument(
         "--plan-only", action="store_true", help="do not train: write the plan for editing, and estimate the time"
     )
@@ -113,9 +114,13 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
         raise BadInputError(
             _("Leave out '--plan-only' or '--live': a training that goes on until you stop it has no plan.")
         )
+    if options.live and options.on:
+        raise BadInputError(
+            _("Leave out '--live' or '--on': what learns while slices are being drawn must be where they are drawn.")
+        )
     if options.plan_only:
-        return requests.plan_training(requests.PlanTrainingRequest(**request), watch)
-    return requests.train(requests.TrainRequest(**request, live=options.live), watch)
+        return answered(options, "plan_training", requests.PlanTrainingRequest(**request), watch)
+    return answered(options, "train", requests.TrainRequest(**request, live=options.live), watch)
 
 
 def _settings_file(path: str) -> dict[str, Any]:

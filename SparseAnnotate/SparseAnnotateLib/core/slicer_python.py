@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -13,6 +14,10 @@ from .messages import _
 
 PYTHON_VARIABLE = "SPARSE_ANNOTATE_PYTHON"
 """Environment variable that names another Python for the worker, for builds of Slicer that lack PythonSlicer."""
+
+STARTUP_VARIABLE = "SPARSE_ANNOTATE_STARTUP_ENVIRONMENT"
+"""Environment variable that tells Slicer's Python the environment that Slicer itself was started in, as JSON: for the
+programs that it starts in turn, such as OpenSSH, because it cannot ask Slicer."""
 
 _SET_BY_LAUNCHER = (
     *("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONPLATLIBDIR"),
@@ -55,9 +60,10 @@ def environment_for(program: str) -> dict[str, str]:
     would not find its own standard library and packages, and would load Slicer's libraries instead of its own.
     """
     environment = dict(os.environ)
-    if _is_own(program):
-        return environment
     before = _before_slicer()
+    environment.pop(STARTUP_VARIABLE, None)
+    if _is_own(program):
+        return environment | ({STARTUP_VARIABLE: json.dumps(before)} if before else {})
     names = [name for name in (*_SET_BY_LAUNCHER, "PATH") if name in before]
     # Unchanged variables are not restored: without Slicer's launcher, both environments are the same.
     restored = {name: before[name] for name in names if before[name] != environment.get(name)}
@@ -74,10 +80,14 @@ def _is_own(program: str) -> bool:
 
 def _before_slicer() -> dict[str, str]:
     """The environment that Slicer was started in; empty outside Slicer, which is not imported here."""
+    told = os.environ.get(STARTUP_VARIABLE)
+    if told:
+        return {str(name): str(value) for name, value in json.loads(told).items()}
     util: Any = getattr(sys.modules.get("slicer"), "util", None)
     try:
-        before = dict(util.startupEnvironment())
+        before = {str(name): str(value) for name, value in dict(util.startupEnvironment()).items()}
     except AttributeError:
         return {}
+    before = {name: value for name, value in before.items() if name.upper() in (*_SET_BY_LAUNCHER, "PATH")}
     # On Windows, Qt keeps the spelling 'Path'; `os.environ` has it in capitals.
     return {name.upper() if os.name == "nt" else name: value for name, value in before.items()}

@@ -13,6 +13,7 @@ from ..core import DEFAULT_DEVICE
 from ..core.registry import Entry
 from ..core.slicer_python import PYTHON_VARIABLE
 from .choice_labels import choose, chosen_part, show_labels
+from .hosts_box import HostsBox
 from .panel_choices import devices
 from .session import PanelSession
 from .step import Step
@@ -29,6 +30,7 @@ class EnvironmentStep(Step):
         ui = self.ui
         self._devices: dict[str, Entry] = {}
         self._state = ""
+        self.hosts = HostsBox(session)
         ui.cohortFolderSelector.filters = ctk.ctkPathLineEdit.Dirs
         ui.pythonSelector.filters = ctk.ctkPathLineEdit.Files
         # A setting of this computer, not of a scene.
@@ -46,6 +48,7 @@ class EnvironmentStep(Step):
         return self._state or _("not checked yet")
 
     def connect(self) -> None:
+        self.hosts.show()
         self.show_devices(["cpu"])
         # Not bound to the widget: a parameter of type Path would show an empty folder as '.'.
         folder = self.session.parameters.cohortFolder
@@ -73,6 +76,7 @@ class EnvironmentStep(Step):
         session.enable(ui.environmentButton, None)
         session.enable(ui.installButton, busy)
         session.enable(ui.cohortFolderSelector, busy)
+        self.hosts.refresh()
         self._show_log()
 
     def show_worker(self) -> None:

@@ -40,7 +40,7 @@ class TrainStep(Step):
         self._trained_in = None
         self._curves_at = 0.0
         self._estimated_for: tuple | None = None
-        self._train_text = ui.trainButton.text
+        self._train_text, self._continue_text = ui.trainButton.text, ui.continueButton.text
         self._result = result
         session.on_click(ui.trainButton, self._train_or_cancel)
         session.on_click(ui.continueButton, self._continue)
@@ -76,6 +76,8 @@ class TrainStep(Step):
         if chosen is not None and chosen.is_live:
             why_not = _("This run learns while you draw. To continue it, check 'Learn while I draw' in Draw.")
         session.enable(ui.continueButton, busy or nothing or why_not)
+        is_there = chosen is not None and chosen.name in self.logic.panel.hosts.runs_there()
+        ui.continueButton.text = _("Reconnect") if is_there else self._continue_text
         why_no_run = _("First train a model, or select one in the table.")
         finished = chosen is not None and chosen.is_finished and not chosen.problem
         session.enable(ui.curvesButton, None if is_training or chosen is not None else why_no_run)
@@ -110,6 +112,10 @@ class TrainStep(Step):
     def _continue(self) -> None:
         if self.runs.chosen is None:
             raise BadInputError(_("In the table, select a run that is not finished."))
+        host = self.logic.panel.hosts.runs_there().get(self.runs.chosen.name, self.logic.host)
+        if host != self.logic.host:
+            # Its training goes on there, whatever is computed elsewhere.
+            self.logic.useHost(host)
         self._begin(self.runs.chosen.name, {}, None)
 
     def _begin(self, run: str, settings: dict, preset: str | None) -> None:

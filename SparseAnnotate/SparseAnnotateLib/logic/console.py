@@ -35,6 +35,7 @@ from .dicom_export import DicomExport
 from .environment import Environment
 from .exchange import Exchange
 from .fills import FillReport, Fills, report_of
+from .hosts import Hosts
 from .live_learning import LiveLearning, SliceSuggestion
 from .measuring import Measuring, evaluate
 from .modelling import Modelling
@@ -76,6 +77,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._sources = SourcesOfVoxels(self.session)
         self._dicom = DicomExport(self.session, self._sources)
         self._environment = Environment(self.session)
+        self._hosts = Hosts(self.session)
         self._channels = CaseChannels(self.session)
         self._exchange = Exchange(self.session, self._export)
         self.panel = PanelLogic(
@@ -92,6 +94,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             self._environment,
             self._channels,
             self._dicom,
+            self._hosts,
         )
 
     # --- the cohort folder and the worker -------------------------------------------------------------------------
@@ -154,6 +157,58 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Installed packages, usable devices (each runs a test computation), and a summary in one sentence."""
         return self._environment.report(Waiting(waitForCompletion, onDone))
 
+    def hosts(self) -> list[str]:
+        """Names of the computers that were set up to compute on; see `addHost`."""
+        return self._hosts.names()
+
+    @property
+    def host(self) -> str:
+        """The host that is used; '' for this computer."""
+        return self.session.host
+
+    def useHost(self, name: str, allowCopying: bool = False) -> None:
+        """Train, run, and fill with models on a host that was set up; '' for this computer.
+
+        `allowCopying`: images and labels of the cohort in `cohortFolder` may be copied there, without names of people
+        and without DICOM headers; needed once for each cohort and host.
+
+        Raises BadInputError when the host was not set up, or a call is running.
+        """
+        self._hosts.use(name, allowCopying)
+
+    def addHost(
+        self,
+        name: str,
+        prefix: str = "",
+        python: str = "",
+        folder: str = "",
+        asIs: bool = False,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any] | Job:
+        """Set a host of your OpenSSH configuration up, or again after an update; returns what was found there.
+
+        An environment with the packages is made there, unless `asIs`: then those of `python` are used. `prefix` is put
+        before the worker's command, for example 'srun --gres=gpu:1 --time=2:00:00'.
+        """
+        return self._hosts.add(name, prefix, python, folder, asIs, Waiting(waitForCompletion, onDone, onProgress))
+
+    def checkHost(
+        self, name: str, waitForCompletion: bool = True, onDone: Callable | None = None
+    ) -> dict[str, Any] | Job:
+        """Connection, packages, devices and used disk of a host."""
+        return self._hosts.check(name, Waiting(waitForCompletion, onDone))
+
+    def cleanHost(
+        self, name: str, everything: bool = False, waitForCompletion: bool = True, onDone: Callable | None = None
+    ) -> str | Job:
+        """Remove the copies of cohorts from a host; returns a sentence on what was freed.
+
+        `everything`: also the packages, and trainings whose runs are not here yet.
+        """
+        return self._hosts.clean(name, everything, Waiting(waitForCompletion, onDone))
+
     @property
     def isBusy(self) -> bool:
         """True while a call with `waitForCompletion=False` is running; learning while you draw does not count."""
@@ -173,6 +228,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Stop the worker processes; a running training saves a checkpoint first."""
         self.session.jobs.close()
         self.session.learning_jobs.close()
+        self.session.host_jobs.close()
 
     def forgetScene(self) -> None:
         """Forget everything that belongs to the scene; call this when the scene is closed."""

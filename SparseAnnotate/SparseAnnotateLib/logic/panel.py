@@ -21,6 +21,7 @@ from .correcting import Correcting
 from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
 from .environment import Environment
+from .hosts import Hosts
 from .live_learning import LiveLearning
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
@@ -55,6 +56,7 @@ class PanelLogic:
         environment: Environment,
         channels: CaseChannels,
         dicom: DicomExport,
+        hosts: Hosts,
     ):
         self._session, self._changes, self._applying, self._correcting = session, changes, applying, correcting
         self._recommending = recommending
@@ -62,6 +64,7 @@ class PanelLogic:
         self._opened, self._sources = opened, sources
         self._environment = environment
         self.channels, self.dicom = channels, dicom
+        self.hosts = hosts
 
     # --- the worker -----------------------------------------------------------------------------------------------
 
@@ -91,6 +94,7 @@ class PanelLogic:
         self._opened.leave()
         self._session.jobs.forget()
         self._session.learning_jobs.forget()
+        self._session.host_jobs.forget()
 
     def install_packages(self) -> None:
         """See `Environment.install_packages`."""

@@ -13,6 +13,8 @@ from ..client import Job, Steps, WorkerJobs
 from ..core import Cohort, Progress
 from ..core.cohort_file import COHORT_FILE
 from ..core.decathlon import DATASET_FILE
+from ..remote.host_requests import hosts_command
+from ..remote.relay import relay_command
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,32 @@ class Session:
     """The cohort folder that volumes, drawn slices and runs are written to, and the worker that works on it.
 
     Args:
-        new_transport: makes the connection to a worker for calls that do not wait.
+        new_transport: makes the connection to a worker for calls that do not wait; with a command line, to the process
+            that it starts.
         new_learning_transport: the same for the worker that learns while slices are being drawn.
         later: calls a function from the event loop; without it, work in this process is done immediately.
 
     Attributes:
         jobs: the jobs of the worker. learning_jobs: those of the worker that learns while slices are being drawn.
+        host_jobs: those of the process that sets hosts up. host: the host to compute on; '' for this computer.
     """
 
     def __init__(self, new_transport: Callable, new_learning_transport: Callable, later: Callable | None = None):
         self._cohort_folder: Path | None = None
         self.learning_jobs = WorkerJobs(new_learning_transport, later=later)
-        self.jobs = WorkerJobs(new_transport, while_waiting=lambda: slicer.app.processEvents(), later=later)
+        self.host = ""
+
+        def transport():
+            command = self._relay()
+            return new_transport() if command is None else new_transport(command)
+
+        def wait() -> None:
+            slicer.app.processEvents()
+
+        self.jobs = WorkerJobs(transport, while_waiting=wait, later=later, command=self._relay)
+        self.host_jobs = WorkerJobs(
+            lambda: new_transport(hosts_command()), while_waiting=wait, later=later, command=hosts_command
+        )
 
     @property
     def cohort_folder(self) -> Path:
@@ -70,6 +86,22 @@ class Session:
     def runs(self) -> list[str]:
         """Names of the runs in the cohort folder, oldest first."""
         return self.cohort().runs() if self.has_cohort else []
+
+    def use_host(self, name: str) -> None:
+        """Compute on a host that was set up, '' for this computer; ends the worker that was used before."""
+        if name != self.host:
+            self.jobs.close()
+            self.host = name
+
+    def _relay(self) -> list[str] | None:
+        """The command line in place of the worker's; None for this computer."""
+        return relay_command(self.host) if self.host else None
+
+    def do_on_hosts(self, method: str, params: dict[str, Any], waiting: Waiting) -> Any | Job:
+        """`do` for a request about hosts."""
+        if waiting.for_completion:
+            return self.host_jobs.run(method, params, lambda answer: answer, waiting.on_progress)
+        return self.host_jobs.start(method, params, lambda answer: answer, waiting.on_done, waiting.on_progress)
 
     def do(
         self, method: str | None, prepare: Steps | Any, finish: Callable[[Any], Any], waiting: Waiting, name: str = ""

@@ -67,7 +67,7 @@ def panel(mrml, tmp_path, launched):
     yield person
     widget.cleanup()
     session = widget.logic.session
-    clients = [*session.jobs.clients, *session.learning_jobs.clients]
+    clients = [*session.jobs.clients, *session.learning_jobs.clients, *session.host_jobs.clients]
     person.until(lambda: not any(client.is_running for client in clients))
     # Deleted as Slicer does with a module's widget when it quits; else it would go on following the next scenes.
     widget.parent.deleteLater()

@@ -22,7 +22,10 @@ def buttons_of(panel) -> dict:
 
 
 # These ask questions, open a menu or install something.
-ELSEWHERE = ("installButton", "nextStepButton", "environmentButton", "openCohortButton", "modelsButton")
+ELSEWHERE = (
+    *("installButton", "nextStepButton", "environmentButton", "openCohortButton", "modelsButton"),
+    *("addHostButton", "checkHostButton", "cleanHostButton"),
+)
 
 
 @pytest.fixture

@@ -1,0 +1,233 @@
+"""Requests that are done on a host: the cohort goes there by content, and results come back if they still belong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch, WorkerError
+from ..core.messages import _, counted, listed
+from .cohort_copy import CohortCopy, CohortFiles
+from .cohort_record import record_of
+from .host_connection import HostConnection
+from .host_files import HostFiles
+from .hosts import Host, allow_copying, host_named
+from .library_there import send_library, worker_there
+from .where import Needs, needs_of
+
+_STAGES = (1.0, 8.0, 1.0)  # of a request: copying there, work, copying back
+_NAMED = 5
+
+
+class CopyingNotAllowedError(BadInputError):
+    """The user has not been asked yet whether a cohort may be copied to a host."""
+
+
+class HostSession:
+    """The connections to one host, for as long as it is used.
+
+    Args:
+        is_allowed: the user allows copying the cohorts that are used; it is remembered.
+    """
+
+    def __init__(self, host: Host, is_allowed: bool = False):
+        self.host, self.is_allowed = host, is_allowed
+        self.files = HostFiles(host)
+        self._starting = threading.RLock()
+        self._library = ""
+        self._worker: HostConnection | None = None
+        self._job_worker: HostConnection | None = None
+
+    def worker(self, watch: Watch) -> HostConnection:
+        """The worker for requests, started with the host's prefix."""
+        with self._starting:
+            if self._worker is None:
+                self._worker = worker_there(self.files, self._library_folder(watch), self.host.prefix)
+            return self._worker
+
+    def job_worker(self, watch: Watch) -> HostConnection:
+        """The worker for requests about jobs, which needs no GPU and waits in no queue."""
+        if not self.host.prefix:
+            return self.worker(watch)
+        with self._starting:
+            if self._job_worker is None:
+                self._job_worker = worker_there(self.files, self._library_folder(watch), "")
+            return self._job_worker
+
+    def _library_folder(self, watch: Watch) -> str:
+        if not self._library:
+            self._library = send_library(self.files, watch)
+        return self._library
+
+    def identity(self, files: CohortFiles, cases: Iterable[str]) -> str:
+        """The identity of a cohort that may be copied. Raises CopyingNotAllowedError."""
+        identity = record_of(files.cohort.state_folder).identity
+        if identity in host_named(self.host.name).cohorts:
+            return identity
+        if not self.is_allowed:
+            raise CopyingNotAllowedError(first_use_sentence(self.host, files, tuple(cases)))
+        allow_copying(self.host.name, identity)
+        return identity
+
+    def close(self) -> None:
+        """End the connections."""
+        for connection in (self._worker, self._job_worker):
+            if connection is not None:
+                connection.close()
+        self.files.close()
+
+
+def first_use_sentence(host: Host, files: CohortFiles, cases: Sequence[str]) -> str:
+    """What the first use of a host by a cohort would copy, and how to allow it."""
+    return _(
+        "Nothing of this cohort has been copied to the host '{host}' yet. This would copy to the folder '{folder}' "
+        "there: {images} ({size:.1f} MB), the names of the cases and structures, and what was drawn. Headers of images "
+        "that say more than how voxels lie in space, DICOM headers, names of files, and names of users and computers "
+        "are not copied. To allow it for this cohort and host, add '--allow-copying', or choose the host again under "
+        "'Compute on'."
+    ).format(
+        host=host.name,
+        folder=host.folder,
+        images=counted(len(cases), _("the image of {count} case"), _("the images of {count} cases")),
+        size=files.size_of_images(cases) / 1e6,
+    )
+
+
+def opened(params: Any) -> Cohort:
+    """The cohort of a request. Raises CohortError, BadInputError."""
+    if not isinstance(params, dict) or not isinstance(params.get("cohort"), str):
+        raise BadInputError(_("The request names no cohort."))
+    return Cohort.open(params["cohort"], params.get("state"))
+
+
+def on_host(host: Host, error: SparseAnnotateError) -> SparseAnnotateError:
+    """An error that was reported there, with the name of the host."""
+    if isinstance(error, CancelledError) or host.name in error.message:
+        return error
+    return WorkerError(_("On '{host}': {problem}").format(host=host.name, problem=error.message))
+
+
+def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -> Any:
+    """Do a request on the host of a session; its result names files here.
+
+    Raises CopyingNotAllowedError, BusyError, ConnectionLostError, CancelledError and what the request itself raises.
+    """
+    if method == "environment":
+        with _naming(session.host):
+            return session.worker(watch).call(method, params, watch)
+    cohort = opened(params)
+    files, needs = CohortFiles(cohort), needs_of(method, params, cohort)
+    area = f"cohorts/{session.identity(files, needs.cases)}/copy"
+    sending, working, fetching = (watch.stage(_STAGES, number) for number in range(3))
+    picture = params.get("picture")
+    if picture:
+        raise BadInputError(
+            _("A picture of the slices cannot be made on a host. Leave it out, and make it with 'picture' afterwards.")
+        )
+    session.files.hold(area, watch)
+    try:
+        copy = send_copy(session, files, area, needs, sending)
+        # A file that the request has not written again is not its result.
+        there = {**params, "cohort": session.files.path(area), "state": None}
+        try:
+            with _naming(session.host):
+                result = session.worker(working).call(method, there, working)
+        except SparseAnnotateError:
+            # Some cases may have been done before.
+            with suppress(SparseAnnotateError):
+                _bring_back(session, files, area, needs, copy, Watch())
+            raise
+        changed = _bring_back(session, files, area, needs, copy, fetching)
+    finally:
+        with suppress(SparseAnnotateError):
+            session.files.release(area)
+    if changed:
+        raise BadInputError(_changed_sentence(session.host, changed))
+    return with_paths_here(result, session.files.path(area), cohort.state_folder)
+
+
+def send_copy(
+    session: HostSession,
+    files: CohortFiles,
+    area: str,
+    needs: Needs,
+    watch: Watch,
+    further: Mapping[str, Any] | None = None,
+) -> CohortCopy:
+    """Make an area on the host hold what a request needs; `further`: contents that go there, too."""
+    quiet = watch.quiet()
+    copy = files.copy(
+        needs.cases, needs.with_fills, needs.runs, needs.predictions, needs.outputs, quiet, is_whole=needs.is_whole
+    )
+    contents = {**copy.files, **(further or {})}
+    own = [*copy.own, *(further or {})]
+    session.files.send(area, contents, copy.absent, own, watch)
+    if copy.marks:
+        session.files.ask("mark", area=area, marks=copy.marks)
+    return copy
+
+
+def _bring_back(
+    session: HostSession, files: CohortFiles, area: str, needs: Needs, copy: CohortCopy, watch: Watch
+) -> list[str]:
+    """Bring the files here that a request has written; returns the cases that have changed here meanwhile."""
+    now = session.files.contents(area, sorted(needs.outputs))
+    new = {}
+    for name, (size, sha) in now.items():
+        place = files.cohort.state_folder / name
+        was_sent = name in copy.files and copy.files[name].sha == sha
+        if not was_sent and not (place.is_file() and files.hashes.content(place).sha == sha):
+            new[name] = (size, sha)
+    cases = {needs.outputs[name] for name in new} - {""}
+    changed = [name for name in sorted(cases) if files.inputs(name) != copy.inputs.get(name)]
+    new = {name: found for name, found in new.items() if needs.outputs[name] not in changed}
+    places = {name: files.cohort.state_folder / name for name in new}
+    session.files.fetch(area, new, places, files.parts, watch)
+    files.hashes.keep()
+    return changed
+
+
+def _changed_sentence(host: Host, cases: Sequence[str]) -> str:
+    return counted(
+        len(cases),
+        _(
+            "The case {cases} was changed here while '{host}' worked on it, so its result was not copied back. Try "
+            "again; results of other cases are here."
+        ),
+        _(
+            "{count} cases were changed here while '{host}' worked on them ({cases}), so their results were not copied "
+            "back. Try again for these; results of other cases are here."
+        ),
+        host=host.name,
+        cases=listed([f"'{name}'" for name in cases], _NAMED),
+    )
+
+
+def with_paths_here(value: Any, there: str, here: Path) -> Any:
+    """A result with the paths in an area there as paths here."""
+    if isinstance(value, str):
+        return str(here / value[len(there) + 1 :]) if value.startswith(f"{there}/") else value
+    if isinstance(value, list):
+        return [with_paths_here(item, there, here) for item in value]
+    if isinstance(value, dict):
+        return {name: with_paths_here(item, there, here) for name, item in value.items()}
+    return value
+
+
+class _naming:
+    """Names the host in errors that were reported there."""
+
+    def __init__(self, host: Host):
+        self._host = host
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, SparseAnnotateError):
+            named = on_host(self._host, error)
+            if named is not error:
+                raise named from error

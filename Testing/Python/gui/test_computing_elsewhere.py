@@ -1,0 +1,117 @@
+"""Compute on: choosing a host in the panel, and setting one up."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from SparseAnnotateLib.remote.cohort_record import RunThere, record_of, write_record
+from SparseAnnotateLib.remote.hosts import Host, host_named, keep_host, known_hosts
+from ssh_server import SshServer, needs_ssh_server
+from system_needs import needs_slicer
+
+pytestmark = needs_slicer
+
+
+@pytest.fixture
+def hosts(tmp_path, monkeypatch):
+    """Two hosts in a configuration folder of its own."""
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "configuration"))
+    for name in ("gpu", "cluster"):
+        keep_host(Host(name, python=sys.executable, folder=str(tmp_path / name), as_is=True))
+
+
+def choose(panel, index: int) -> None:
+    panel.ui.hostSelector.setCurrentIndex(index)
+    panel.ui.hostSelector.activated.emit(index)
+
+
+def test_a_host_is_used_only_once_copying_has_been_allowed(hosts, panel):
+    from SlicerStandIn import questions
+
+    panel.panel.environment.hosts.show()
+    texts = [panel.ui.hostSelector.itemText(place) for place in range(panel.ui.hostSelector.count)]
+    assert texts == ["This computer", "cluster", "gpu"]
+    questions.answers.append(False)
+    choose(panel, 2)
+    assert panel.logic.host == ""
+    assert panel.ui.hostSelector.currentIndex == 0
+    assert "DICOM headers" in questions.asked[-1]
+    assert host_named("gpu").cohorts == ()
+    questions.answers.append(True)
+    choose(panel, 2)
+    assert panel.logic.host == "gpu"
+    assert "'gpu'" in panel.ui.messageLabel.text
+    assert len(host_named("gpu").cohorts) == 1
+    # Asked once.
+    choose(panel, 0)
+    assert panel.logic.host == ""
+    choose(panel, 2)
+    assert panel.logic.host == "gpu"
+    command = panel.logic.session._relay()
+    assert command[1:] == ["-m", "SparseAnnotateLib.remote", "relay", "gpu"]
+    choose(panel, 0)
+    assert panel.logic.session._relay() is None
+
+
+def test_a_run_that_is_trained_on_a_host_can_be_reconnected(hosts, panel):
+    panel.add_ball()
+    folder = panel.logic.cohortFolder
+    panel.logic.cohort()
+    write_record(folder, record_of(folder).with_run("first", RunThere("gpu", "token")))
+    assert panel.logic.panel.hosts.runs_there() == {"first": "gpu"}
+
+
+def test_buttons_of_hosts_say_what_is_missing(hosts, panel):
+    assert not panel.ui.checkHostButton.enabled
+    assert "First select a host" in panel.ui.cleanHostButton.toolTip
+    for button in (panel.ui.checkHostButton, panel.ui.cleanHostButton):
+        # As a script would, though it is disabled.
+        button.enabled = True
+        button.click()
+        assert "First select a host" in panel.ui.messageLabel.text
+    panel.ui.addHostButton.click()
+    assert "Enter the name of a host" in panel.ui.messageLabel.text
+    panel.ui.hostEdit.text = "-oProxyCommand=id"
+    panel.ui.addHostButton.click()
+    panel.until(lambda: panel.ui.addHostButton.enabled)
+    assert "cannot be the name of a host" in panel.ui.messageLabel.text
+    assert len(known_hosts()) == 2
+
+
+@needs_ssh_server
+def test_a_host_is_checked_and_cleaned_from_the_panel(hosts, panel, tmp_path, monkeypatch):
+    from SlicerStandIn import questions
+
+    (tmp_path / "ssh").mkdir()
+    server = SshServer(tmp_path / "ssh")
+    monkeypatch.setenv("SPARSE_ANNOTATE_SSH_CONFIG", str(server.config))
+    panel.panel.environment.hosts.show()
+    questions.answers.append(True)
+    choose(panel, 2)
+    panel.ui.checkHostButton.click()
+    assert not panel.ui.checkHostButton.enabled
+    panel.until(lambda: panel.ui.checkHostButton.enabled)
+    assert "refused the connection" in panel.ui.hostLabel.text
+    server.start()
+    try:
+        questions.answers.append(True)
+        panel.ui.cleanHostButton.click()
+        panel.until(lambda: panel.ui.cleanHostButton.enabled)
+        assert "MB were freed on 'gpu'" in panel.ui.hostLabel.text
+    finally:
+        server.stop()
+
+
+def test_the_console_refuses_a_host_that_was_not_set_up(hosts, panel):
+    from SparseAnnotateLib.core import BadInputError
+
+    assert panel.logic.hosts() == ["cluster", "gpu"]
+    with pytest.raises(BadInputError, match="has not been set up"):
+        panel.logic.useHost("unknown")
+    panel.logic.useHost("gpu", allowCopying=True)
+    assert panel.logic.host == "gpu"
+    assert panel.logic.panel.hosts.is_allowed("gpu")
+    panel.logic.useHost("")

@@ -1,0 +1,234 @@
+"""Requests through the relay: what goes to a host, what comes back, and what must not."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib.client import BlockingWorker
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch, WorkerError
+from SparseAnnotateLib.core.errors import BadInputError, CancelledError
+from SparseAnnotateLib.core.images import read_facts, write_image
+from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.remote.cohort_copy import CohortFiles
+from SparseAnnotateLib.remote.cohort_record import record_of
+from SparseAnnotateLib.remote.hosts import host_named
+from SparseAnnotateLib.remote.plain_images import is_plain
+from SparseAnnotateLib.remote.relay import Relay, relay_command
+from SparseAnnotateLib.remote.requests_there import CopyingNotAllowedError, HostSession
+from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
+from SparseAnnotateLib.remote.where import AS_A_JOB, HERE, THERE, WHERE, where
+from SparseAnnotateLib.worker.requests import METHODS
+from ssh_server import needs_ssh_server
+
+PERSON = "Doe^Jane"
+LABELS = ball((16, 18, 34), 7.0) + ball((16, 18, 34), 3.5)
+GEOMETRY = VolumeGeometry.from_spacing(LABELS.shape, (2.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def cohort(tmp_path) -> Cohort:
+    """Two cases whose images lie elsewhere under names of persons; that of 'b' has DICOM tags in its header."""
+    cohort = Cohort.create(tmp_path / "cohort of Jane", "Jane's cohort", {1: "shell", 2: "kernel"})
+    for number, name in enumerate("ab"):
+        path = tmp_path / "scans" / f"{PERSON}_{name}.nrrd"
+        write_image(path, noisy_image(LABELS, number), GEOMETRY, compress=False)
+        if name == "b":
+            image = sitk.ReadImage(str(path))
+            image.SetMetaData("0010|0010", PERSON)
+            sitk.WriteImage(image, str(path))
+        cohort.add_case(name, path)
+        cohort.save_annotation(name, SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, range(2, 16, 3)))
+    return cohort
+
+
+def recommending(cohort: Cohort, **more) -> dict:
+    """A request that needs no torch."""
+    budget = {"per_volume": 8}
+    return {"cohort": str(cohort.folder), "budget": budget, "strategy": "fixed_interval", **more}
+
+
+def test_every_request_has_its_place():
+    assert set(WHERE) == set(METHODS)
+    assert where("train", {"cohort": "c", "run": "r"}) == AS_A_JOB
+    assert where("train", {"cohort": "c", "run": "r", "live": True}) == HERE
+    assert where("fill", {"cohort": "c"}) == HERE
+    assert where("fill", {"cohort": "c", "run": "first"}) == THERE
+    assert where("recommend", {"strategy": "fixed_interval"}) == HERE
+    assert where("recommend", {"strategy": "representative", "features": "mae"}) == THERE
+    assert where("recommend", {"strategy": "uncertainty"}) == THERE
+    assert where("recommend", {"strategy": "no such"}) == HERE
+
+
+@needs_ssh_server
+def test_the_first_use_of_a_host_says_what_would_be_copied_and_asks(shared_host, cohort):
+    relay = Relay(shared_host.name)
+    with pytest.raises(CopyingNotAllowedError, match=r"the images of 2 cases .*--allow-copying") as error:
+        relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    assert not (Path(shared_host.folder) / "cohorts").exists() or not list(
+        (Path(shared_host.folder) / "cohorts").iterdir()
+    )
+    relay.close()
+    files, identity = CohortFiles(cohort), record_of(cohort.state_folder).identity
+    assert HostSession(shared_host, is_allowed=True).identity(files, "ab") == identity
+    # It is remembered for this cohort and host; another cohort is asked about again.
+    assert host_named(shared_host.name).cohorts == (identity,)
+    assert HostSession(shared_host).identity(files, "ab") == identity
+    assert "DICOM headers" in error.value.message
+
+
+@needs_ssh_server
+def test_nothing_that_names_a_person_or_a_computer_goes_there(relay, shared_host, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "laptop-of-jane")
+    relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    relay.answer("fill", {"cohort": str(cohort.folder), "method": "shape"}, Watch(), always_there=True)
+    folder = Path(shared_host.folder) / "cohorts" / record_of(cohort.state_folder).identity
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"images/a.nrrd", "images/b.nrrd"} <= {path.relative_to(folder / "copy").as_posix() for path in files}
+    private = [PERSON, "Jane", "0010|0010", str(tmp_path / "scans"), str(cohort.folder)]
+    for path in files:
+        if path.name.startswith("."):
+            continue  # a lock of the host itself
+        content = path.read_bytes()
+        for text in private:
+            assert text.encode() not in content, path
+            assert text not in str(path.relative_to(folder))
+    sent = CohortFiles(cohort).copy(["a", "b"], True, (), (), (), Watch()).files
+    for content in sent.values():
+        data = content.data or content.path.read_bytes()
+        for text in (socket.gethostname(), f"/{getpass.getuser()}/"):
+            assert text.encode() not in data
+
+
+@needs_ssh_server
+def test_results_say_that_they_were_made_from_the_images_that_are_here(relay, cohort):
+    """Also of an image that was sent without its header."""
+    assert [is_plain(cohort.image_path(name)) for name in "ab"] == [True, False]
+    rows = relay.answer("fill", {"cohort": str(cohort.folder), "method": "shape"}, Watch(), always_there=True)
+    for name, row in zip("ab", rows, strict=True):
+        assert row["path"] == str(cohort.fill_path(name))
+        origin = Origin.from_facts(read_facts(cohort.fill_path(name)))
+        assert origin.image
+        assert origin.changes(cohort.origin(name, method=origin.method)) == ""
+    # The same work here gives the same.
+    there = sitk.GetArrayFromImage(sitk.ReadImage(str(cohort.fill_path("b"))))
+    METHODS["fill"][1](METHODS["fill"][0](str(cohort.folder), method="shape"), Watch())
+    np.testing.assert_array_equal(there, sitk.GetArrayFromImage(sitk.ReadImage(str(cohort.fill_path("b")))))
+
+
+@needs_ssh_server
+def test_recommended_slices_come_back_into_the_ledgers(relay, cohort):
+    rows = relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    listed = {(row["case"], row["plane"], row["index"]) for row in rows}
+    assert listed == {(n, e.plane.value, e.index) for n in "ab" for e in cohort.ledger(n).todo}
+    assert all(len(cohort.ledger(name).decided) == 5 for name in "ab")
+
+
+@needs_ssh_server
+def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, cohort):
+    def draw(progress):
+        if not cohort.ledger("a").is_decided(Plane.AXIAL, 3) and "examining" in progress.message:
+            drawn = SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 3, 5, 8, 11, 14])
+            cohort.save_annotation("a", drawn)
+
+    with pytest.raises(BadInputError, match="The case 'a' was changed here while 'gpu' worked on it"):
+        relay.answer("recommend", recommending(cohort), Watch(draw), always_there=True)
+    assert cohort.ledger("a").is_decided(Plane.AXIAL, 3)
+    assert not cohort.ledger("a").todo
+    assert cohort.ledger("b").todo  # that of the other case came back
+
+
+@needs_ssh_server
+def test_two_computers_with_the_same_cohort_each_get_their_own_results(relay, shared_host, cohort, tmp_path):
+    record_of(cohort.state_folder)
+    for folder in (cohort.folder, tmp_path / "scans"):
+        shutil.copytree(folder, tmp_path / "other laptop" / folder.name)
+    other = Cohort.open(tmp_path / "other laptop" / cohort.folder.name)
+    other.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [8]))
+    for one, count in ((cohort, 5), (other, 1), (cohort, 5)):
+        rows = relay.answer("fill", {"cohort": str(one.folder), "method": "shape"}, Watch(), always_there=True)
+        assert rows[0]["slices_drawn"] == count
+        assert rows[0]["path"] == str(one.fill_path("a"))
+        origin = Origin.from_facts(read_facts(one.fill_path("a")))
+        assert origin.changes(one.origin("a", method=origin.method)) == ""
+
+
+@needs_ssh_server
+def test_what_was_removed_here_is_removed_there(relay, shared_host, cohort):
+    from SparseAnnotateLib.core.corrections import Stroke
+
+    cohort.add_correction("a", Stroke.ball(GEOMETRY, GEOMETRY_POINT, 1, True, 2.0))
+    relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    place = Path(shared_host.folder) / "cohorts" / record_of(cohort.state_folder).identity / "copy" / "corrections"
+    assert (place / "a.json").is_file()
+    cohort.save_corrections("a", None)
+    relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    assert not (place / "a.json").exists()
+
+
+GEOMETRY_POINT = tuple(float(v) for v in (GEOMETRY.matrix @ np.array([10.0, 10.0, 4.0, 1.0]))[:3])
+
+
+@needs_ssh_server
+def test_a_connection_that_breaks_in_the_middle_of_a_request_is_reported_and_made_again(relay, server, cohort):
+    def broken(progress):
+        if "filling" in progress.message:
+            server.kill_sessions()
+
+    request = {"cohort": str(cohort.folder), "method": "shape"}
+    with pytest.raises(ConnectionLostError, match="broke"):
+        relay.answer("fill", request, Watch(broken), always_there=True)
+    assert len(relay.answer("fill", request, Watch(), always_there=True)) == 2
+
+
+@needs_ssh_server
+def test_a_worker_that_is_killed_there_is_reported(relay, server, cohort):
+    def killed(progress):
+        if "filling" in progress.message:
+            server.kill_sessions("SparseAnnotateLib.worker")
+
+    request = {"cohort": str(cohort.folder), "method": "shape"}
+    with pytest.raises(WorkerError, match="broke|may have been killed"):
+        relay.answer("fill", request, Watch(killed), always_there=True)
+    assert len(relay.answer("fill", request, Watch(), always_there=True)) == 2
+
+
+@needs_ssh_server
+def test_a_cancelled_request_ends_there_too(relay, cohort):
+    watch = Watch(lambda progress: watch.cancel() if "filling" in progress.message else None)
+    with pytest.raises(CancelledError):
+        relay.answer("fill", {"cohort": str(cohort.folder), "method": "shape"}, watch, always_there=True)
+    assert relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+
+
+@needs_ssh_server
+def test_an_error_there_names_the_host(relay, cohort):
+    with pytest.raises(WorkerError, match="On 'gpu': .*There is no strategy 'no such'|On 'gpu': .*no such"):
+        relay.answer("recommend", recommending(cohort, strategy="no such"), Watch(), always_there=True)
+
+
+@needs_ssh_server
+def test_the_relay_speaks_the_protocol_of_the_worker(shared_host, cohort):
+    """As a process, as the panel starts it; what needs no host is answered here."""
+    reports = []
+    with BlockingWorker(relay_command(shared_host.name)) as worker:
+        rows = worker.call("fill", {"cohort": str(cohort.folder), "method": "shape"}, reports.append)
+        assert len(rows) == 2
+        with pytest.raises(WorkerError, match="Nothing of this cohort has been copied to the host 'gpu' yet"):
+            worker.call("predict", {"cohort": str(cohort.folder), "run": "first"})
+    assert reports
+    assert not (cohort.state_folder / "cache" / "elsewhere" / "incoming").exists()
+
+
+def test_a_host_that_was_not_set_up_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("APPDATA", str(tmp_path))
+    with pytest.raises(BadInputError, match="has not been set up.*host add gpu"):
+        Relay("gpu")
