@@ -14,7 +14,7 @@ from small_volumes import QUICK_TRAINING, ball
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.strict_json import read_json
-from SparseAnnotateLib.learning.data.training_cases import normalised_image
+from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image
 from SparseAnnotateLib.learning.exchange.monai_bundle import export_bundle, import_bundle
 from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset
 from SparseAnnotateLib.learning.prediction.image_predictor import ImagePredictor
@@ -119,6 +119,20 @@ def test_a_run_keeps_its_scale_when_more_is_drawn(ct_cohort):
     again = Cohort.open(ct_cohort.folder)
     np.testing.assert_array_equal(Predictor(again, "r", "cpu").labels("bare"), before)
     assert new_plan(again, settings, ["drawn"]).ct == {}
+
+
+def test_a_run_of_ct_refuses_images_that_are_known_to_be_something_else(ct_cohort):
+    train(ct_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 2}), ["drawn"])
+    ct_cohort.use_modalities({"": "MR"})
+    with pytest.raises(BadInputError, match="scales the image as CT, in Hounsfield units, and in the cohort .* is MR"):
+        Predictor(Cohort.open(ct_cohort.folder), "r", "cpu").labels("bare")
+
+
+def test_a_ct_with_values_that_are_no_numbers_is_refused():
+    image = ct_image(0).astype(np.float32)
+    image[0, 0, 0] = np.nan
+    with pytest.raises(BadInputError, match="NaN"):
+        normalise(image, "z_score", CtScale(-100.0, 200.0, 40.0, 50.0))
 
 
 def test_cards_of_runs_that_know_no_ct_are_as_before(tmp_path):

@@ -74,7 +74,8 @@ def _image_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str
     marks = {}
     for name in (*plan.cases, *plan.undrawn_cases):
         watch.step(0.0, _("checking the image of '{name}'").format(name=name))
-        marks[name] = cohort.image_fingerprint(name)
+        # A channel that was added since is none of the run's.
+        marks[name] = cohort.image_fingerprint(name, plan.channels)
     return marks
 
 
