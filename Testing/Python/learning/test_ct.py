@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.strict_json import read_json
 from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image
@@ -22,6 +22,7 @@ from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.propagation.learned_interpolator import trained_propagation
 from SparseAnnotateLib.learning.propagation.slice_matcher import PropagationSettings
 from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.run_planning import plan_run
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.cards import RunCard
@@ -71,6 +72,16 @@ def test_the_scale_is_that_of_the_drawn_structures_of_all_cases(ct_cohort):
     assert (scale.mean, scale.deviation) == pytest.approx((inside.mean(), inside.std()), abs=1e-3)
     # At least 200 HU wide: the ball is more uniform than that.
     assert (scale.low, scale.high) == pytest.approx(((low + high) / 2 - 100, (low + high) / 2 + 100), abs=1e-3)
+
+
+def test_planning_shows_which_case_is_read_and_can_be_cancelled(ct_cohort):
+    ct_cohort.save_annotation("bare", ct_cohort.annotation("drawn"))
+    settings, said = TrainingSettings(**QUICK_TRAINING), []
+    plan_run(ct_cohort, None, settings, watch=Watch(lambda progress: said.append(progress.message)))
+    assert said == ["reading 'drawn'", "reading 'bare'"]
+    watch = Watch(lambda _progress: watch.cancel())
+    with pytest.raises(CancelledError):
+        plan_run(ct_cohort, None, settings, watch=watch)
 
 
 def test_a_wide_range_of_values_is_the_window_itself(tmp_path):
