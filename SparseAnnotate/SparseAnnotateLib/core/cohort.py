@@ -249,18 +249,28 @@ class Cohort(CohortChannels):
         geometry: VolumeGeometry,
         reference: str | Path | None = None,
         further: Mapping[str, str | Path] | None = None,
+        kept: Sequence[str] = (),
     ) -> Iterator[float]:
-        """`add_case` for an array, step by step: yields the share written so far; the case is added at the end."""
+        """`add_case` for an array, step by step: yields the share written so far; the case is added at the end.
+
+        `kept`: further channels whose images stay if the case has them already.
+        """
         name = self._new_name(name)
-        self._check_further(further, geometry)
+        known = self.channel_paths(name) if self.has_case(name) else {}
+        self._check_further({**{c: known[c] for c in kept if c in known}, **(further or {})}, geometry)
         stored = f"images/{self._stem(name)}.nrrd"
         while any(case.image == stored and case.name != name for case in self.cases):
             stored = stored.replace("images/", "images/2 ")
         yield from written_in_slabs(self.folder / stored, image, geometry)
-        self._enter_case(name, stored, reference, further)
+        self._enter_case(name, stored, reference, further, kept)
 
     def _enter_case(
-        self, name: str, image_path: str, reference: str | Path | None, further: Mapping[str, str | Path] | None
+        self,
+        name: str,
+        image_path: str,
+        reference: str | Path | None,
+        further: Mapping[str, str | Path] | None,
+        kept: Sequence[str] = (),
     ) -> Case:
         paths = {channel: stored_path(self.folder, path) for channel, path in (further or {}).items()}
         case = Case(name, image_path, stored_path(self.folder, reference) if reference is not None else None, paths)
@@ -268,11 +278,16 @@ class Cohort(CohortChannels):
 
         def with_case(file: CohortFile) -> CohortFile:
             require_same_channels(file, channels)  # another process may have named them since
-            return replace(file, cases=(*(c for c in file.cases if c.name != name), case))
+            before = next((c.further for c in file.cases if c.name == name), {})
+            stay = {channel: path for channel, path in before.items() if channel in kept and channel not in paths}
+            for path in stay.values():  # one may have been added since
+                require_grid_of_channel(self._path(path), read_geometry(self._path(image_path)))
+            entered = replace(case, further={**stay, **paths})
+            return replace(file, cases=(*(c for c in file.cases if c.name != name), entered))
 
         with self.locked(f"adding case '{name}'"):
             self._update_file(with_case)
-        return case
+        return self.case(name)
 
     def add_cases(
         self, cases: Sequence[Case], labels: dict[int, str] | None = None, channels: Sequence[str] = ()
@@ -425,16 +440,23 @@ class Cohort(CohortChannels):
             array, own = read_image(paths[channel], self._channel_in_file(name, channel))
             return on_grid_of_channels(array, own, geometry, paths[channel])
 
-    def image_fingerprint(self, name: str) -> str:
+    def image_fingerprint(self, name: str, channels: Sequence[str] | None = None) -> str:
         """Short text computed from the content of a case's image files; it stays the same when the cohort is copied.
 
         Kept in the cache; computed again only when a file has changed.
+
+        Args:
+            channels: of these channels, as far as the case has them; none: of its first image; by default of all.
         """
         marks: list[tuple[str, str]] = []
         memo = self.cache_folder / "marks" / f"{self._stem(name)}.json"
         with self._naming(_("The image of case '{name}'").format(name=name)):
-            for channel, path in self.channel_paths(name).items():
-                if marks and not self.case(name).is_4d:
+            paths = self.channel_paths(name)
+            wanted = paths if channels is None else channels or list(paths)[:1]
+            for place, (channel, path) in enumerate(paths.items()):
+                if channel not in wanted:
+                    continue
+                if place and not self.case(name).is_4d:
                     memo = self.cache_folder / "marks" / f"channel {channel}" / f"{self._stem(name)}.json"
                 marks.append((channel, image_fingerprint(path, memo)))
         return joined_fingerprint(marks)

@@ -9,13 +9,21 @@ from pathlib import Path
 
 from .case_names import normal_name
 from .channels import channel_folder, check_channels, require_grid_of_channel
-from .cohort_file import Case, CohortFile, path_in, read_cohort_file, require_same_channels, stored_path
+from .cohort_file import (
+    COHORT_FILE,
+    Case,
+    CohortFile,
+    path_in,
+    read_cohort_file,
+    require_same_channels,
+    stored_path,
+)
 from .cohort_layout import CohortLayout
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
 from .messages import _
-from .modalities import CT, check_modalities, modalities_by_name
+from .modalities import CT, check_modalities, modalities_by_name, require_same_modalities
 
 
 class CohortChannels(CohortLayout):
@@ -120,30 +128,65 @@ class CohortChannels(CohortLayout):
     ) -> None:
         """Add a channel to cases, whose drawn slices stay as they are: case to image, on the grid of its first channel.
 
-        Other cases lack it. Args and raises: as `channels_with`; BadInputError for an image on another grid.
+        Other cases lack it. Args and raises: as `channels_with`; BadInputError for an image on another grid, or for
+        another modality than images of this channel have here.
         """
-        images = {name: path_in(self.folder, str(path)) for name, path in images.items()}
-        for name, path in images.items():
-            require_grid_of_channel(path, self.geometry(name))
-        with self.locked(f"adding the channel '{channel}'"):
+        kinds = {normal_name(channel.strip()): modality} if modality else {}
+        self.add_channels({channel: images}, first_channel, kinds)
+
+    def add_channels(
+        self,
+        images: Mapping[str, Mapping[str, str | Path]],
+        first_channel: str = "",
+        modalities: Mapping[str, str] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        """`add_channel` for several channels in one step, all or none: channel to case to image.
+
+        Args:
+            modalities: of channels by name, as far as they are known.
+            check: called before the cohort changes, once no other process can change it; it may raise.
+        """
+        for paths in images.values():
+            for name, path in paths.items():
+                require_grid_of_channel(path_in(self.folder, str(path)), self.geometry(name))
+        with self.locked("adding channels"):
             self.file = read_cohort_file(self.folder)[0]
             self._name_cases()
-            channels = self.channels_with(channel, first_channel)
-            stored = {self.case(name).name: stored_path(self.folder, path) for name, path in images.items()}
-            name = normal_name(channel.strip())
-            cases = tuple(
-                replace(c, further={**c.further, name: stored[c.name]}) if c.name in stored else c for c in self.cases
-            )
-            kinds = {known or channels[0]: kind for known, kind in self.modalities.items()}
-            if name not in self.channels:
-                kinds |= modalities_by_name([name])
-            kinds |= {name: modality} if modality else {}
+            if check is not None:
+                check()
             was_unnamed = self.file.first_was_unnamed or not self.channels
-            self._update_file(
-                lambda file: replace(
-                    file, cases=cases, channels=channels, modalities=kinds, first_was_unnamed=was_unnamed
-                )
-            )
+            file = self.file
+            for channel, paths in images.items():
+                file = self._file_with_channel(channel, paths, first_channel, (modalities or {}).get(channel, ""))
+                self.file = file  # in memory, for the next channel
+            self._update_file(lambda _file: replace(file, first_was_unnamed=was_unnamed))
+
+    def _file_with_channel(
+        self, channel: str, images: Mapping[str, str | Path], first_channel: str, modality: str
+    ) -> CohortFile:
+        channels = self.channels_with(channel, first_channel)
+        paths = {self.case(name).name: path_in(self.folder, str(path)) for name, path in images.items()}
+        stored = {name: stored_path(self.folder, path) for name, path in paths.items()}
+        name = normal_name(channel.strip())
+        if modality and any(name in case.further for case in self.cases):
+            require_same_modalities(self.modalities, {name: modality}, self.name, COHORT_FILE)
+        cases = tuple(
+            replace(c, further={**c.further, name: stored[c.name]}) if c.name in stored else c for c in self.cases
+        )
+        kinds = {known or channels[0]: kind for known, kind in self.modalities.items()}
+        if name not in self.channels:
+            kinds |= modalities_by_name([name])
+        kinds |= {name: modality} if modality else {}
+        return replace(self.file, cases=cases, channels=channels, modalities=kinds)
+
+    def modality(self, channel: str = "") -> str:
+        """The modality of a channel, or of the image that has no channel's name; '' when it is not known."""
+        return self.file.modalities.get(self._name_now(channel), "")
+
+    def _name_now(self, channel: str) -> str:
+        """The name of a channel, also of images that had none before the first channel was named."""
+        return self.channels[0] if not channel and self.file.first_was_unnamed and self.channels else channel
 
     def use_modalities(self, modalities: Mapping[str, str]) -> None:
         """Set the modalities of channels, by name; '' as the modality: none is known. Runs keep what they were
@@ -151,7 +194,7 @@ class CohortChannels(CohortLayout):
 
         Raises BadInputError when there is no such channel.
         """
-        known = {**self.modalities, **modalities}
+        known = {**self.modalities, **{self._name_now(name): kind for name, kind in modalities.items()}}
         wanted = check_modalities({name: kind for name, kind in known.items() if kind}, self.channels)
         if wanted != self.modalities:
             with self.locked("setting the modalities"):
@@ -160,12 +203,27 @@ class CohortChannels(CohortLayout):
     def note_modalities(self, name: str, modalities: Mapping[str, str]) -> None:
         """Note what the images of a case are before it is added: channel to modality, '' when it is not known.
 
-        A channel counts as CT only while all its cases are known to be CT.
+        What the cohort knows stays. What it does not know is noted for its first case only: of those that it has
+        already the modality stays unknown.
+
+        Raises BadInputError when the cohort knows another modality of a channel.
         """
+        found = {self._name_now(channel): kind for channel, kind in modalities.items() if kind}
+        for channel, kind in found.items():
+            own = self.modalities.get(channel, "")
+            if own and own != kind:
+                what = _("The channel '{name}'").format(name=channel) if channel else _("The image")
+                raise BadInputError(
+                    _(
+                        "{what} of the case '{case}' has the modality {kind}, and in the cohort '{cohort}' it is "
+                        "{own}, so the case was not written there. Choose another cohort folder or, if one of the two "
+                        "is wrong, set the modality of the volume."
+                    ).format(what=what, case=name, kind=kind, cohort=self.name, own=own)
+                )
         is_first = all(case.name == normal_name(name) for case in self.cases)
-        known = self.modalities
-        found = dict(modalities) if is_first else {c: "" for c, m in modalities.items() if known.get(c, m) != m}
-        self.use_modalities({channel: m for channel, m in found.items() if known.get(channel, "") != m})
+        new = {channel: kind for channel, kind in found.items() if is_first and channel not in self.modalities}
+        if new:
+            self.use_modalities(new)
 
     def _takes_channels(self, channels: Sequence[str]) -> bool:
         known = self.file.channels

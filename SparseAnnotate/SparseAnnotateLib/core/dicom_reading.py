@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class SegmentationFile:
     Attributes:
         series_uids: of the series that it refers to. frame_of_reference_uid: '' where there is none.
         names, codes: of each segment number.
+        images: that it refers to: SOP instance UID, and number in the file, 0 for the whole file.
     """
 
     path: str
@@ -35,6 +36,12 @@ class SegmentationFile:
     frame_of_reference_uid: str
     names: dict[int, str]
     codes: dict[int, StructureCodes]
+    images: frozenset[tuple[str, int]] = frozenset()
+
+    def is_of(self, images: Iterable[tuple[str, int]]) -> bool:
+        """Whether it refers to images, and to these only, of which each is a SOP instance UID and a number as above."""
+        own = set(images)
+        return bool(self.images) and all((uid, n) in own or (uid, 0) in own for uid, n in self.images)
 
 
 def is_segmentation_file(path: str | Path) -> bool:
@@ -74,7 +81,24 @@ def read_segmentation_header(path: str | Path) -> SegmentationFile:
             value_of(dataset, "FrameOfReferenceUID"),
             names,
             {number: found for number, found in codes.items() if found is not None},
+            _images(dataset),
         )
+
+
+def _images(dataset: Any) -> frozenset[tuple[str, int]]:
+    """The images that the frames were derived from or, where that is not said, those of the series."""
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    found: list[Any] = []
+    for frame in dataset.get("PerFrameFunctionalGroupsSequence") or []:
+        found += (group_of(frame, shared, "DerivationImageSequence") or {}).get("SourceImageSequence") or []
+    if not found:
+        for series in dataset.get("ReferencedSeriesSequence") or []:
+            found += series.get("ReferencedInstanceSequence") or []
+    return frozenset(
+        (value_of(one, "ReferencedSOPInstanceUID"), int(number))
+        for one in found
+        for number in numbers_of(one, "ReferencedFrameNumber") or (0,)
+    )
 
 
 def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of_reference_uid: str = "") -> np.ndarray:

@@ -56,6 +56,11 @@ class DicomSource:
         """As of `DicomSeries`."""
         return series_key(self.series_uid, self.time_point)
 
+    @property
+    def images(self) -> list[tuple[str, int]]:
+        """SOP instance UID of each slice, and its number in the file, 0 for files with a single image."""
+        return list(zip(self.instances, self.frames or (0,) * len(self.instances), strict=True))
+
     @classmethod
     def of(cls, series: DicomSeries, paths_from: Path | None = None) -> DicomSource:
         """The source that a series is.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import scene
 from ..client import Steps
-from ..core import BadInputError, Progress
+from ..core import BadInputError, Cohort, Progress
 from ..core.channels import check_channels, volume_of_channel
 from ..core.cohort_file import COHORT_FILE
+from ..core.image_intake import remove_imported
 from ..core.messages import _, counted
 from ..core.slab_writing import written_in_slabs
 from .session import Session, Waiting
@@ -89,44 +90,73 @@ class CaseChannels:
                 else _("No channel is given to add.")
             )
         opened = scene.opened_case(volume_node)
+        scene.require_folder_of(volume_node, self._session.cohort_folder)
         cohort = self._session.cohort() if self._session.has_cohort else None
+        if opened is not None and cohort is None:
+            raise BadInputError(
+                _("'{volume}' was opened from '{folder}', where there is no cohort any more.").format(
+                    volume=volume_node.GetName(), folder=opened.folder
+                )
+            )
         own = tuple(before)
         if cohort is None or not cohort.cases:
             names = check_channels([*(own or (first,)), *(name for name in given if name not in own)])
         else:
-            if opened is not None and opened.folder != os.path.realpath(cohort.folder):
-                raise BadInputError(
-                    _("The volume '{volume}' belongs to the cohort in '{folder}'. Choose that cohort folder.").format(
-                        volume=volume_node.GetName(), folder=opened.folder
-                    )
-                )
             first = first or ("" if cohort.channels else next(iter(own), ""))
             known = cohort.channels_with(next(iter(given)), first)
             names = check_channels([*known, *(name for name in given if name not in known)])
+        if opened is not None and cohort is not None:
+            scene.require_same_image(volume_node, opened, cohort)
         yield Progress(0.0, _("adding channels to '{volume}'").format(volume=volume_node.GetName()))
         nodes = {name: node for name, node in before.items() if node is not None and name in names}
+        had = [name for name in nodes if name != names[0]]
         nodes = {names[0]: volume_node, **nodes, **given}
         on_grid, notes = scene.channels_on_grid(volume_node, nodes, names)
-        paths: dict[str, Path] = {}
-        if opened is not None and cohort is not None:
-            for name in given:
-                paths[name] = cohort.path_for_channel(opened.case, name)
-                node = on_grid[names.index(name) - 1]
-                image = scene.image_on_grid(volume_node, node)
-                for _share in written_in_slabs(paths[name], image, cohort.geometry(opened.case)):
-                    yield None
         if cohort is not None and cohort.cases:
             new = [name for name in given if name not in cohort.channels]
-            for name in given:
-                cohort.add_channel(name, {opened.case: paths[name]} if opened is not None else {}, first)
+            by_name = dict(zip(names[1:], on_grid, strict=True))
+            yield from self._adding_to_folder(volume_node, cohort, by_name, given, first)
             if new:
                 one = _("The cohort folder has the further channel {names} now; its other cases lack it.")
                 many = _("The cohort folder has the further channels {names} now; its other cases lack them.")
                 notes.append(counted(len(new), one, many, names=", ".join(new)))
         scene.store_channels(volume_node, names, on_grid)
         if cohort is not None:
-            scene.note_added_channels(volume_node, cohort)
+            scene.note_added_channels(volume_node, cohort, had)
         return notes
+
+    def _adding_to_folder(
+        self, volume_node, cohort: Cohort, on_grid: Mapping[str, Any], given: Mapping[str, Any], first: str
+    ) -> Iterator[None]:
+        """Add the channels `given` to the cohort, and to the case of an opened volume; all or none.
+
+        Args:
+            on_grid: the volumes of the further channels, by name; those that were made of others are removed from the
+                scene when nothing was added.
+        """
+        opened = scene.opened_case(volume_node)
+        case = opened.case if opened is not None else ""
+        images: dict[str, dict[str, Path]] = {name: {} for name in given}
+        paths: dict[str, Path] = {}
+        is_added = False
+
+        def check() -> None:
+            if opened is not None:  # the files, or the volume, may have changed while channels were written
+                scene.require_same_image(volume_node, opened, cohort)
+
+        try:
+            for name in given if case else ():
+                paths[name] = images[name][case] = cohort.path_for_channel(case, name)
+                image = scene.image_on_grid(volume_node, on_grid[name])
+                for _share in written_in_slabs(paths[name], image, cohort.geometry(case)):
+                    yield None
+            cohort.add_channels(images, first, check=check)
+            is_added = True
+        finally:
+            if not is_added:
+                used = cohort.channel_paths(case).values() if case else ()
+                remove_imported([path for path in paths.values() if path not in used], cohort.folder)
+                scene.remove_resampled([on_grid[name] for name in given], list(given.values()))
 
     def of(self, volume_node) -> dict[str, Any]:
         """See `ConsoleLogic.channels`."""
@@ -149,15 +179,18 @@ class CaseChannels:
         """What a volume is, such as CT; of an opened case, as its cohort folder says. '' when it is not known."""
         opened = scene.opened_case(volume_node)
         if opened is not None and self._session.has_cohort:
-            return self._session.cohort().modalities.get(self._channel_of(volume_node), "")
+            cohort = self._session.cohort()
+            if opened.folder == os.path.realpath(cohort.folder):
+                return cohort.modality(self._channel_of(volume_node))
         return scene.modality_of(volume_node)
 
     def set_modality(self, volume_node, modality: str) -> None:
         """See `ConsoleLogic.setModality`."""
-        scene.store_modality(volume_node, modality)
+        scene.require_folder_of(volume_node, self._session.cohort_folder)
         cohort = self._session.cohort() if self._session.has_cohort else None
         if cohort is not None and cohort.cases:
-            cohort.use_modalities({self._channel_of(volume_node): scene.modality_of(volume_node)})
+            cohort.use_modalities({self._channel_of(volume_node): scene.modality_of(volume_node, modality)})
+        scene.store_modality(volume_node, modality)
 
     def _channel_of(self, volume_node) -> str:
         """The name of the channel that a volume is; '' where it is a case by itself."""

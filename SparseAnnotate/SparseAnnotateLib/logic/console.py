@@ -431,9 +431,10 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     def setModality(self, volumeNode, modality: str) -> None:
         """Say what a volume is, as DICOM abbreviates it: CT, MR, PT ...
 
-        CT is in Hounsfield units, so all cases of the cohort folder are scaled alike. A channel counts as CT while all
-        its volumes are known to be CT: of volumes from DICOM that is known already. If the cohort folder has cases,
-        this is said of the same channel of all of them. Runs keep the scale that they were trained with. With "" it
+        CT is in Hounsfield units, so all cases of the cohort folder are scaled alike. Of volumes from
+        DICOM it is known already; others count as what the cohort folder has, and a volume that is known to be
+        something else is not written there. If the cohort folder has cases, this is said of the same channel of all
+        of them. Runs keep the scale that they were trained with. With "" it
         is as DICOM says.
         """
         self._channels.set_modality(volumeNode, modality)

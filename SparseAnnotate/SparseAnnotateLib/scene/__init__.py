@@ -28,6 +28,7 @@ from .channel_volumes import (
     channels_on_grid,
     image_on_grid,
     is_further_channel,
+    remove_resampled,
     set_channels,
 )
 from .confidence import (
@@ -62,7 +63,15 @@ from .modality import modality_of, store_modality
 from .new_segmentations import making_layer, new_segmentation, segmentation_of_layer
 from .node_names import watch_names
 from .node_stamps import voxel_stamp
-from .opened_case import OpenedCase, note_added_channels, opened_case, opened_volumes, unnamed_values
+from .opened_case import (
+    OpenedCase,
+    note_added_channels,
+    opened_case,
+    opened_volumes,
+    require_folder_of,
+    require_same_image,
+    unnamed_values,
+)
 from .opening import OpenedNodes, opening_case, with_unnamed
 from .provenance import (
     computing_provenance,
@@ -243,7 +252,10 @@ __all__ = [
     "reading_whole_masks",
     "record_start",
     "register_sample_data",
+    "remove_resampled",
     "require_current",
+    "require_folder_of",
+    "require_same_image",
     "require_undecided",
     "results_of",
     "segment_editor_node",

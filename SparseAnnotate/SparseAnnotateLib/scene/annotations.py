@@ -364,14 +364,17 @@ def exporting_case(
     if not is_exported(cohort, volume_node):
         names = channel_names(volume_node)
         cohort.use_channels(names)
-        kinds = {(names or ("",))[0]: modality_of(volume_node)}
+        kinds = {next(iter(names), ""): modality_of(volume_node)}
         kinds |= {channel: modality_of(node) for channel, node in further_channels(volume_node).items()}
         cohort.note_modalities(name, kinds)
         further = {}
         for channel in further_channels(volume_node):
             further[channel] = cohort.path_for_channel(name, channel)
             yield from written_in_slabs(further[channel], channel_image_of(volume_node, channel), geometry)
-        yield from cohort.adding_case(name, slicer.util.arrayFromVolume(volume_node), geometry, further=further)
+        # Channels that were added in the cohort folder, and of which the scene does not know.
+        kept = [channel for channel in cohort.channels[1:] if channel not in names]
+        array = slicer.util.arrayFromVolume(volume_node)
+        yield from cohort.adding_case(name, array, geometry, further=further, kept=kept)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
     if segmentation_node is not None:
         ledger = stored_ledger(segmentation_node, volume_node)

@@ -69,9 +69,7 @@ def channels_on_grid(volume_node, given: Mapping[str, Any], names: Sequence[str]
             node = given.get(name)
             on_grid.append(_on_grid(volume_node, name, node) if node is not None else None)
     except BadInputError:
-        for node in on_grid:
-            if node is not None and node not in given.values():
-                slicer.mrmlScene.RemoveNode(node)
+        remove_resampled(on_grid, list(given.values()))
         raise
     for name, made in zip(names[1:], on_grid, strict=True):
         if made is not given.get(name):
@@ -81,6 +79,13 @@ def channels_on_grid(volume_node, given: Mapping[str, Any], names: Sequence[str]
                 )
             )
     return on_grid, notes
+
+
+def remove_resampled(on_grid: Sequence[Any], given: Sequence[Any]) -> None:
+    """Remove the volumes that `channels_on_grid` has made of others, which are `given`."""
+    for node in on_grid:
+        if node is not None and node not in given:
+            slicer.mrmlScene.RemoveNode(node)
 
 
 def _require_unopened(volume_node) -> None:

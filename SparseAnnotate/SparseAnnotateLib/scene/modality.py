@@ -10,9 +10,13 @@ _ATTRIBUTE = "SparseAnnotate.Modality"
 _DICOM_ATTRIBUTE = "DICOM.Modality"  # of the item in the subject hierarchy
 
 
-def modality_of(volume_node) -> str:
-    """The modality of a volume as DICOM abbreviates it; '' when it is not known."""
-    said = volume_node.GetAttribute(_ATTRIBUTE)
+def modality_of(volume_node, said: str | None = None) -> str:
+    """The modality of a volume as DICOM abbreviates it; '' when it is not known.
+
+    Args:
+        said: what a user says that it is, '' for nothing; by default what was stored.
+    """
+    said = volume_node.GetAttribute(_ATTRIBUTE) if said is None else said.strip().upper()
     if said:
         return str(said)
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from ..core import BadInputError, Cohort, Ledger
 from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
-from .channel_references import channels_checksum
+from .channel_references import channels_checksum, further_channels
 from .volume_nodes import geometry_of
 
 _ATTRIBUTE = "SparseAnnotate.OpenedCase"
@@ -86,24 +86,60 @@ def note_agreement(volume_node, drawing, cohort: Cohort, structures: Mapping[str
         note_opened(volume_node, drawing, replace(opened, agreed=agreed, structures=known))
 
 
-def note_added_channels(volume_node, cohort: Cohort) -> None:
-    """Store that the further channels of an opened volume are now those of its case in the folder."""
+def note_added_channels(volume_node, cohort: Cohort, before: Sequence[str]) -> None:
+    """Store that the further channels of an opened volume are now those of its case in the folder.
+
+    Nothing is stored where an image file was replaced meanwhile: then nothing that is drawn is written either.
+
+    Args:
+        before: the further channels that it had when `require_same_image` was called, just before the others were
+            added.
+    """
     opened = opened_case(volume_node)
     if opened is not None:
-        now = replace(opened, image=channels_checksum(volume_node), file=cohort.image_fingerprint(opened.case))
-        volume_node.SetAttribute(_ATTRIBUTE, to_text(now))
+        file = cohort.image_fingerprint(opened.case)
+        if _fingerprint_of(opened, cohort, before) == opened.file:
+            now = replace(opened, image=channels_checksum(volume_node), file=file)
+            volume_node.SetAttribute(_ATTRIBUTE, to_text(now))
+
+
+def _fingerprint_of(opened: OpenedCase, cohort: Cohort, further: Sequence[str]) -> str:
+    """The fingerprint of the first channel of a case and some further ones."""
+    first = list(cohort.channel_paths(opened.case))[:1]
+    return cohort.image_fingerprint(opened.case, [*first, *further])
+
+
+def require_folder_of(volume_node, folder: str | os.PathLike[str]) -> None:
+    """Raise BadInputError when a volume was opened from another cohort folder."""
+    opened = opened_case(volume_node)
+    if opened is not None and opened.folder != os.path.realpath(folder):
+        raise BadInputError(
+            _("The volume '{volume}' belongs to the cohort in '{folder}'. Choose that cohort folder.").format(
+                volume=volume_node.GetName(), folder=opened.folder
+            )
+        )
 
 
 def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
-    """Raise BadInputError when a volume is not the image that was opened, or its file was replaced."""
+    """Raise BadInputError when a volume is not the image that was opened, or its file was replaced, or has channels
+    in the folder that the volume does not have.
+    """
     facts = {"volume": volume_node.GetName(), "case": opened.case, "folder": opened.folder}
     if cohort.image_fingerprint(opened.case) != opened.file:
-        raise BadInputError(
-            _(
+        further = further_channels(volume_node)
+        added = [channel for channel in list(cohort.channel_paths(opened.case))[1:] if channel not in further]
+        if added and _fingerprint_of(opened, cohort, list(further)) == opened.file:
+            text = _(
+                "The case '{case}' in '{folder}' has got a new channel since it was opened here ({channels}), so "
+                "nothing drawn on '{volume}' was written there. What was marked before is there. Remove the volume "
+                "from the scene and open the case again."
+            )
+        else:
+            text = _(
                 "The image file of the case '{case}' in '{folder}' was replaced since it was opened here, so nothing "
                 "drawn on '{volume}' was written there. It is still in this scene."
-            ).format(**facts)
-        )
+            )
+        raise BadInputError(text.format(channels=", ".join(added), **facts))
     if channels_checksum(volume_node) != opened.image:
         raise BadInputError(
             _(

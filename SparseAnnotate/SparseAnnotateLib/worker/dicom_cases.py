@@ -28,6 +28,7 @@ from .dicom_channels import (
     cases_of_series,
     channel_voxels,
     modalities_of,
+    require_one_modality,
     require_usable_channels,
 )
 from .dicom_intake import expanded, usable_series
@@ -95,7 +96,9 @@ def create_from_dicom(
     if known is not None:
         require_same_channels(known.file, names_of_channels)
         _require_known_channels(known, cases, by_series)
-    modalities = {**modalities_of([of_first[one.key] for _name, one in fresh], names_of_channels), **request.modalities}
+    new_cases = [of_first[one.key] for _name, one in fresh]
+    require_one_modality(new_cases, names_of_channels, request.modalities, known)
+    modalities = {**modalities_of(new_cases, names_of_channels), **request.modalities}
     if known is not None:
         # Of a cohort from an earlier version the modalities are not known, and stay so.
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}

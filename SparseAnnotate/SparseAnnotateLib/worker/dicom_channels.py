@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core import BadInputError, Watch
+from ..core import BadInputError, Cohort, Watch
 from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel
 from ..core.dicom_series import DicomSeries, is_named
 from ..core.dicom_voxels import read_series
@@ -116,6 +116,52 @@ def channel_voxels(case: DicomCase, channel: str, watch: Watch) -> tuple[np.ndar
     except BadInputError as error:
         title = one.title[:1].upper() + one.title[1:]
         raise BadInputError(_("{series}: {problem}").format(series=title, problem=error.message)) from error
+
+
+def require_one_modality(
+    cases: Sequence[DicomCase], channels: Sequence[str], said: Container[str], known: Cohort | None
+) -> None:
+    """Raise BadInputError, naming the series, when one is of another modality than the cohort, or than the others.
+
+    Args:
+        cases: to add. channels: their names. said: channels of which a user has said the modality, so that their
+            headers do not count. known: the cohort; None for a new one.
+    """
+    others: dict[str, DicomSeries] = {}
+    for case in cases:
+        for channel, one in {(channels or ("",))[0]: case.first, **case.further}.items():
+            kind = one.headers[0].modality
+            if channel in said or not is_modality(kind):
+                continue
+            own = known.modalities.get(channel, "") if known is not None else ""
+            option = f"--modality {channel}=" if channel else "--modality "
+            if known is not None and own not in ("", kind):
+                raise BadInputError(
+                    _(
+                        "The header of {series} says that it is {kind}, and the cohort '{cohort}' has {own}{channel}, "
+                        "so nothing was added. Leave this series out or, if its header is wrong, give "
+                        "'{option}{own}'."
+                    ).format(
+                        series=one.title,
+                        kind=kind,
+                        cohort=known.name,
+                        own=own,
+                        channel=_(" as the channel '{name}'").format(name=channel) if channel else "",
+                        option=option,
+                    )
+                )
+            other = others.setdefault(channel, one)
+            # Of a cohort whose modality is not known the images may differ already.
+            if known is None and other.headers[0].modality != kind:
+                raise BadInputError(
+                    _(
+                        "The headers of two series differ in what they are: {one} is {kind}, and {other} is "
+                        "{other_kind}. Make a cohort of each or, if a header is wrong, say what all of them are, such "
+                        "as '{option}{kind}'."
+                    ).format(
+                        one=one.title, kind=kind, other=other.title, other_kind=other.headers[0].modality, option=option
+                    )
+                )
 
 
 def modalities_of(cases: Sequence[DicomCase], channels: Sequence[str]) -> dict[str, str]:

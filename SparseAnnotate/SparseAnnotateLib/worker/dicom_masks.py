@@ -64,8 +64,17 @@ class DicomMasks:
             except BadInputError as error:
                 self.problems[path] = error
                 continue
-            names = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
-            if len(set(names)) == 1:
+            of_series = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
+            names = [name for name in of_series if self._is_of_time_point(file, name)]
+            if of_series and not names:
+                self.problems[path] = BadInputError(
+                    _(
+                        "The DICOM SEG '{path}' refers to the series of {cases}, which has several time points, and "
+                        "not only to the images of the one that was taken, so it is not clear whether it belongs to "
+                        "it. Give the segmentation of that time point."
+                    ).format(path=path, cases=listed([f"'{name}'" for name in of_series], 3))
+                )
+            elif len(set(names)) == 1:
                 several.setdefault(names[0], []).append(path)
             elif not names and len(cohort.cases) and not by_series:
                 self.others.append(path)  # by its name, like any mask
@@ -92,6 +101,10 @@ class DicomMasks:
                         case=name, files=listed([f"'{file}'" for file in files], 3)
                     )
                 )
+
+    def _is_of_time_point(self, file: SegmentationFile, name: str) -> bool:
+        source = read_source(self._cohort, name)
+        return source is None or not source.time_point or file.is_of(source.images)
 
     def has(self, path: str) -> bool:
         return path in self._files

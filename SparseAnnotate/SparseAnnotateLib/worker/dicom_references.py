@@ -42,7 +42,17 @@ class DicomReferences:
             )
         files = [read_segmentation_header(path) for path in paths]
         for one in series:
-            fitting = [file for file in files if one.uid in file.series_uids]
+            of_series = [file for file in files if one.uid in file.series_uids]
+            fitting = of_series
+            if one.time_point:
+                fitting = [file for file in of_series if file.is_of((s.sop_uid, s.frame) for s in one.slices)]
+            if of_series and not fitting:
+                raise BadInputError(
+                    _(
+                        "The DICOM SEG '{path}' does not refer to the images of {series} only, so it may be the "
+                        "segmentation of another time point. Give the one of this time point."
+                    ).format(path=of_series[0].path, series=one.title)
+                )
             if len(fitting) != 1:
                 found = listed([f"'{file.path}'" for file in fitting], 3) or _("none")
                 raise BadInputError(

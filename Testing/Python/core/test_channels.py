@@ -56,6 +56,17 @@ def test_each_channel_is_read_by_its_name(two_channels, tmp_path):
     assert np.array_equal(two_channels.image("a")[0], FLAIR)
 
 
+def test_a_case_that_is_written_again_keeps_channels_on_its_grid(two_channels):
+    list(two_channels.adding_case("a", FLAIR + 1, GEOMETRY, kept=["T1"]))
+    assert list(Cohort.open(two_channels.folder).channel_paths("a")) == ["FLAIR", "T1"]
+    other = VolumeGeometry.from_spacing(GEOMETRY.shape, (3.0, 1.0, 1.0))
+    with pytest.raises(BadInputError, match="does not lie on the grid of the first channel"):
+        list(two_channels.adding_case("a", FLAIR + 2, other, kept=["T1"]))
+    assert np.array_equal(two_channels.image("a")[0], FLAIR + 1)
+    list(two_channels.adding_case("a", FLAIR, GEOMETRY))
+    assert list(two_channels.channel_paths("a")) == ["FLAIR"]
+
+
 def test_files_of_channels_cannot_be_those_of_another_case(two_channels):
     """A case is called like the file of a channel of another one."""
     other = FLAIR + 7

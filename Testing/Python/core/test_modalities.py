@@ -62,6 +62,34 @@ def test_modalities_can_be_changed_later(tmp_path):
     assert check_modalities(cohort.modalities, ()) == {}
 
 
+def test_what_a_cohort_knows_of_a_channel_stays_when_a_case_is_added(tmp_path):
+    cohort = Cohort.create(tmp_path / "a", "a", modalities={"": "CT"})
+    cohort.note_modalities("one", {"": ""})
+    assert Cohort.open(tmp_path / "a").modalities == {"": "CT"}
+    with pytest.raises(BadInputError, match="of the case 'one' has the modality MR, and in the cohort 'a' it is CT"):
+        cohort.note_modalities("one", {"": "MR"})
+    plain = Cohort.create(tmp_path / "b", "b")
+    plain.add_case("one", np.zeros((4, 5, 6), np.uint8), GEOMETRY)
+    plain.note_modalities("two", {"": "CT"})  # of the first case it is not known
+    assert plain.modalities == {}
+    plain.note_modalities("one", {"": "CT"})
+    assert plain.modality() == "CT"
+
+
+def test_a_channel_with_images_keeps_its_modality(tmp_path):
+    cohort = Cohort.create(tmp_path / "a", "a")
+    cohort.add_case("one", np.zeros((4, 5, 6), np.uint8), GEOMETRY)
+    cohort.add_case("two", np.zeros((4, 5, 6), np.uint8), GEOMETRY)
+    write_image(tmp_path / "t1.nrrd", np.ones((4, 5, 6), np.uint8), GEOMETRY)
+    cohort.add_channel("T1", {"one": tmp_path / "t1.nrrd"}, "FLAIR", "MR")
+    with pytest.raises(BadInputError, match="The channel 'T1' has the modality MR in the cohort 'a', not CT"):
+        cohort.add_channel("T1", {"two": tmp_path / "t1.nrrd"}, modality="CT")
+    assert Cohort.open(tmp_path / "a").modalities == {"T1": "MR"}
+    cohort.add_channel("T1", {"two": tmp_path / "t1.nrrd"}, modality="MR")
+    cohort.use_modalities({"": "MR"})  # images that had no channel's name
+    assert cohort.modalities == {"FLAIR": "MR", "T1": "MR"}
+
+
 def test_a_cohort_without_cases_that_gets_channels_keeps_those_of_them(tmp_path):
     cohort = Cohort.create(tmp_path / "a", "a", modalities={"": "CT"})
     cohort.use_channels(("PET", "CT"))

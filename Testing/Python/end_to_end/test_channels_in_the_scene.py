@@ -291,14 +291,15 @@ def test_a_volume_from_dicom_is_known_to_be_ct_and_others_are_said_to_be(mrml, l
     logic.exportNnunet([volume], tmp_path / "Dataset501_Balls")
     assert logic.cohort().modalities == {"venous": "CT", "other": "MR"}
     assert '"CT"' in (tmp_path / "Dataset501_Balls/dataset.json").read_text()
-    # A case of which that is not known: now each image is scaled by itself.
+    # A case of which that is not known counts as one of them.
     plain = mrml.util.addVolumeFromArray(NOISE + 1, MATRIX, "plain")
     logic.setChannels(plain, {"venous": plain, "other": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")})
     logic.exportNnunet([plain, volume], tmp_path / "Dataset502_Balls")
-    assert logic.cohort().modalities == {}
+    assert logic.cohort().modalities == {"venous": "CT", "other": "MR"}
     # Said of one volume, it is said of the channel.
+    logic.setModality(plain, "PT")
+    assert logic.cohort().modalities == {"venous": "PT", "other": "MR"}
     logic.setModality(plain, "CT")
-    assert logic.cohort().modalities == {"venous": "CT"}
     logic.setModality(volume, "")
     assert logic.modality(volume) == "CT"  # as DICOM says
 

@@ -10,8 +10,17 @@ import pytest
 import torch
 
 from small_volumes import QUICK_TRAINING, ball
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.learning.data.growing_cases import GrowingCases
 from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image
 from SparseAnnotateLib.learning.networks.build import build_network
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
@@ -148,3 +157,50 @@ def test_cards_of_runs_without_channels_are_as_before(ball_cohort):
     card: RunCard = RunFolder(ball_cohort.run_folder("r")).card()
     assert card.image_channels == 1
     assert replace(card, channels=("a", "b")).image_channels == 2
+
+
+def add_channel_elsewhere(cohort, names, first=""):
+    for name in names:
+        write_image(cohort.folder / f"{name} more.nrrd", np.ones(SHAPE, np.float32) + LABELS, GEOMETRY)
+    Cohort.open(cohort.folder).add_channel("more", {n: cohort.folder / f"{n} more.nrrd" for n in names}, first)
+
+
+@pytest.mark.parametrize("channels", [(), ("empty", "shown")])
+def test_a_run_is_resumed_with_its_channels_when_another_one_was_added(tmp_path, channels):
+    cohort = cohort_of(tmp_path / "c", channels=channels or ("shown",), seen=0)
+    if not channels:
+        plain = Cohort.create(tmp_path / "plain", "balls", {1: "ball"})
+        for name in "ab":
+            plain.add_case(name, cohort.image_path(name))
+            plain.save_annotation(name, cohort.annotation(name))
+        cohort = plain
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 4})
+
+    def stop(progress):
+        if progress.metrics:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        train(cohort, "r", settings, watch=Watch(stop))
+    add_channel_elsewhere(cohort, "a", "" if channels else "first")
+    now = Cohort.open(cohort.folder)
+    assert now.channels == (*(channels or ("first",)), "more")
+    card = train(now, "r", settings)
+    assert card.channels == channels
+    assert Predictor(now, "r", "cpu").labels("b").shape == SHAPE
+
+
+def test_a_live_training_goes_on_with_its_channels_when_another_one_was_added(tmp_path):
+    cohort = cohort_of(tmp_path / "c")
+    data = GrowingCases(cohort, (), TrainingSettings(**QUICK_TRAINING), tmp_path / "kept", channels=cohort.channels)
+    data.use(data.read(Watch()), {1: 1}, Watch())
+    add_channel_elsewhere(cohort, "a")
+    for name in "ab":
+        more = SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, range(2, 16, 2))
+        Cohort.open(cohort.folder).save_annotation(name, more)
+    assert data.have_changed()
+    found = data.read(Watch())
+    assert sorted(found) == ["a", "b"]
+    data.use(found, {1: 1}, Watch())
+    assert (data.unreadable, [case.image.shape[0] for case in data.cases]) == ({}, [2, 2])
+    assert [len(case.slices) for case in data.cases] == [7, 7]

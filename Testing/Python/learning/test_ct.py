@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.strict_json import read_json
-from SparseAnnotateLib.learning.data.training_cases import normalised_image
+from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image
 from SparseAnnotateLib.learning.exchange.monai_bundle import export_bundle, import_bundle
 from SparseAnnotateLib.learning.exchange.nnunet import export_nnunet_dataset, import_nnunet_dataset
 from SparseAnnotateLib.learning.prediction.image_predictor import ImagePredictor
@@ -22,6 +22,7 @@ from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.propagation.learned_interpolator import trained_propagation
 from SparseAnnotateLib.learning.propagation.slice_matcher import PropagationSettings
 from SparseAnnotateLib.learning.training.planning import new_plan
+from SparseAnnotateLib.learning.training.run_planning import plan_run
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.cards import RunCard
@@ -73,6 +74,16 @@ def test_the_scale_is_that_of_the_drawn_structures_of_all_cases(ct_cohort):
     assert (scale.low, scale.high) == pytest.approx(((low + high) / 2 - 100, (low + high) / 2 + 100), abs=1e-3)
 
 
+def test_planning_shows_which_case_is_read_and_can_be_cancelled(ct_cohort):
+    ct_cohort.save_annotation("bare", ct_cohort.annotation("drawn"))
+    settings, said = TrainingSettings(**QUICK_TRAINING), []
+    plan_run(ct_cohort, None, settings, watch=Watch(lambda progress: said.append(progress.message)))
+    assert said == ["reading 'drawn'", "reading 'bare'"]
+    watch = Watch(lambda _progress: watch.cancel())
+    with pytest.raises(CancelledError):
+        plan_run(ct_cohort, None, settings, watch=watch)
+
+
 def test_a_wide_range_of_values_is_the_window_itself(tmp_path):
     cohort = Cohort.create(tmp_path / "c", "c", {1: "bone"}, modalities={"": "CT"})
     image = np.linspace(-800, 1200, LABELS.size).reshape(SHAPE).astype(np.float32)
@@ -119,6 +130,20 @@ def test_a_run_keeps_its_scale_when_more_is_drawn(ct_cohort):
     again = Cohort.open(ct_cohort.folder)
     np.testing.assert_array_equal(Predictor(again, "r", "cpu").labels("bare"), before)
     assert new_plan(again, settings, ["drawn"]).ct == {}
+
+
+def test_a_run_of_ct_refuses_images_that_are_known_to_be_something_else(ct_cohort):
+    train(ct_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 2}), ["drawn"])
+    ct_cohort.use_modalities({"": "MR"})
+    with pytest.raises(BadInputError, match="scales the image as CT, in Hounsfield units, and in the cohort .* is MR"):
+        Predictor(Cohort.open(ct_cohort.folder), "r", "cpu").labels("bare")
+
+
+def test_a_ct_with_values_that_are_no_numbers_is_refused():
+    image = ct_image(0).astype(np.float32)
+    image[0, 0, 0] = np.nan
+    with pytest.raises(BadInputError, match="NaN"):
+        normalise(image, "z_score", CtScale(-100.0, 200.0, 40.0, 50.0))
 
 
 def test_cards_of_runs_that_know_no_ct_are_as_before(tmp_path):

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from dicom_made import oblique, write_series
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, Plane, RunError, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
@@ -76,13 +76,12 @@ def test_runs_go_on_using_the_channels_that_they_have_learned_from(cohort, tmp_p
         train(third, "three", settings)
 
 
-def test_a_run_that_was_not_finished_is_not_resumed_with_other_channels(cohort, tmp_path):
+def test_a_run_that_was_not_finished_is_resumed_with_its_own_channels(cohort, tmp_path):
     settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 2})
     plan_run(cohort, "r", settings, ["p1"])
     assert add(tmp_path, "--first-channel", "FLAIR") == 0
     again = Cohort.open(cohort.folder)
-    with pytest.raises(RunError, match="The image of p1 has changed since the run 'r' was started"):
-        train(again, "r", settings, ["p1"])
+    assert train(again, "r", settings, ["p1"]).channels == ()
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def test_the_series_of_each_study_are_the_channels_of_a_case(tmp_path, capsys):
 def test_a_study_may_lack_a_further_channel_but_not_the_first(tmp_path, capsys):
     study(tmp_path / "dicom/p1", generate_uid(), 1)
     uid = generate_uid()
-    write_series(tmp_path / "dicom/p2", scan(3), oblique(SHAPE), SeriesDescription="T2 flair", StudyInstanceUID=uid)
+    shared = {"StudyInstanceUID": uid, "modality": "MR"}
+    write_series(tmp_path / "dicom/p2", scan(3), oblique(SHAPE), SeriesDescription="T2 flair", **shared)
     assert create(tmp_path / "dicom", tmp_path / "cohort") == 0
     assert "1 case has no image of the channel 'T1': case_002" in capsys.readouterr().err
     assert list(Cohort.open(tmp_path / "cohort").channel_paths("case_002")) == ["FLAIR"]
@@ -124,12 +125,22 @@ def test_the_headers_say_whether_images_are_ct(tmp_path, capsys):
     assert main(["create", str(cohort), str(tmp_path / "ct"), "--quiet"]) == 0
     assert Cohort.open(cohort).modalities == {"": "CT"}
     assert main(["add", str(cohort), str(tmp_path / "mr"), "--quiet"]) == 1
-    assert "The image has the modality CT in the cohort 'cohort', not MR" in capsys.readouterr().err
+    message = " ".join(capsys.readouterr().err.split())
+    assert "(MR, " in message
+    assert "says that it is MR, and the cohort 'cohort' has CT, so nothing was added" in message
+    assert "give '--modality CT'." in message
+    write_series(tmp_path / "more ct", scan(4), oblique(SHAPE))
+    assert main(["add", str(cohort), str(tmp_path / "more ct"), str(tmp_path / "mr"), "--quiet"]) == 1
+    assert "says that it is MR, and the cohort 'cohort' has CT" in " ".join(capsys.readouterr().err.split())
+    assert [case.name for case in Cohort.open(cohort).cases] == ["case_001"]
     assert not list((cohort / "images").glob("case_002*"))
-    # Of both kinds, nothing is known of all of them.
-    both = [str(tmp_path / "ct"), str(tmp_path / "mr")]
-    assert main(["create", str(tmp_path / "both"), *both, "--quiet"]) == 0
-    assert Cohort.open(tmp_path / "both").modalities == {}
+    # Of both kinds no cohort is made, unless a user knows better than the headers.
+    both = [str(tmp_path / "both"), str(tmp_path / "ct"), str(tmp_path / "mr"), "--quiet"]
+    assert main(["create", *both]) == 1
+    assert "The headers of two series differ in what they are: series" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "both").exists()
+    assert main(["create", *both, "--modality", "CT"]) == 0
+    assert Cohort.open(tmp_path / "both").modalities == {"": "CT"}
     # A cohort of an earlier version, which knows none, still takes CT.
     content = json.loads((cohort / "cohort.json").read_text())
     del content["modalities"]

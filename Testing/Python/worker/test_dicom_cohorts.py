@@ -55,7 +55,7 @@ LIVER = StructureCodes(
 @pytest.fixture
 def hospital(tmp_path) -> Path:
     """Two patients with a volume each, one of them in frames of a single file, and a localizer."""
-    write_series(tmp_path / "in" / "p1" / "ct", VOXELS, GEOMETRY)
+    write_series(tmp_path / "in" / "p1" / "mr", VOXELS, GEOMETRY, modality="MR")
     write_series(tmp_path / "in" / "p1" / "scout", VOXELS[:3], GEOMETRY, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     write_multiframe(
         tmp_path / "in" / "p2" / "image", VOXELS + 1000, GEOMETRY, np.random.default_rng(0).permutation(SHAPE[0])
@@ -103,7 +103,7 @@ def test_series_become_numbered_cases_and_localizers_are_left_out_and_said(hospi
     assert "Left out: series 3 (CT, 'abdomen venous', 1." in said
     assert "it is a localizer (scout), not a volume." in said
     # The same folder again adds nothing; what is new in it is added with the next number.
-    write_series(hospital / "p3", VOXELS, GEOMETRY)
+    write_series(hospital / "p3", VOXELS, GEOMETRY, modality="MR")
     assert run("add", tmp_path / "co", hospital) == 0
     assert "Added 1 case to the cohort 'co', which now has 3." in capsys.readouterr().err
     assert Cohort.open(tmp_path / "co").cases[-1].name == "case_003"
@@ -141,7 +141,7 @@ def test_what_names_the_patient_is_kept_when_asked_for(tmp_path, capsys):
     ("options", "names"),
     [
         (["--names", "one", "two"], ["one", "two"]),
-        (["--name-from", "parent"], ["ct", "p2"]),
+        (["--name-from", "parent"], ["mr", "p2"]),
         (["--name-from", "patient"], ["4711-X_3", "4711-X_4"]),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_failure_while_voxels_are_read_leaves_nothing_behind(hospital, tmp_pat
             dataset["PixelData"].VR = "OB"
             dataset["PixelData"].is_undefined_length = True
 
-    write_series(hospital / "p3", VOXELS, GEOMETRY, damaged)
+    write_series(hospital / "p3", VOXELS, GEOMETRY, damaged, modality="MR")
     assert run("create", tmp_path / "co", hospital) == 1
     assert "pip install pylibjpeg pylibjpeg-openjpeg" in capsys.readouterr().err
     assert [path for path in (tmp_path / "co").rglob("*") if path.is_file()] == []
@@ -252,7 +252,7 @@ def test_a_fill_becomes_a_segmentation_that_highdicom_reads_in_its_place(cohort,
         "No code is known for 'tumor'; written as 'Tissue' (SCT 85756007) with the name as label. Give codes with "
         "'--codes'."
     ]
-    for name, folder in (("case_001", "p1/ct"), ("case_002", "p2")):
+    for name, folder in (("case_001", "p1/mr"), ("case_002", "p2")):
         seg = highdicom.seg.segread(tmp_path / "out" / f"{name}.dcm")
         series = only_series(tmp_path / "in" / folder)
         assert str(seg.PatientName) == PATIENT
@@ -345,7 +345,7 @@ def test_other_images_in_a_folder_come_first_unless_series_are_asked_for(hospita
     write_image(hospital / "p1" / "a.nrrd", LABELS, GEOMETRY)
     assert run("create", tmp_path / "co", hospital / "p1") == 0
     assert [case.name for case in Cohort.open(tmp_path / "co").cases] == ["a"]
-    uid = only_series(hospital / "p1" / "ct").uid
+    uid = only_series(hospital / "p1" / "mr").uid
     assert run("add", tmp_path / "co", hospital / "p1", "--series", uid) == 0
     assert [case.name for case in Cohort.open(tmp_path / "co").cases] == ["a", "case_001"]
 
@@ -406,7 +406,7 @@ def test_what_is_out_of_date_or_lost_is_not_written(cohort, hospital, tmp_path, 
 
 def test_a_series_that_has_changed_is_refused(cohort, hospital, tmp_path, capsys):
     filled(cohort, "case_001")
-    path = next((hospital / "p1" / "ct").iterdir())
+    path = next((hospital / "p1" / "mr").iterdir())
     dataset = pydicom.dcmread(path)
     dataset.SOPInstanceUID = "1.2.3"
     save(path, dataset)
@@ -444,7 +444,7 @@ def written(path: Path, series: DicomSeries, voxels: np.ndarray, *segments: Dico
 
 def test_overlapping_segments_are_written_as_they_are_and_refused_when_taken_in(cohort, hospital, tmp_path, capsys):
     masks = {1: LABELS > 0, 2: LABELS > 1}
-    series = only_series(hospital / "p1" / "ct")
+    series = only_series(hospital / "p1" / "mr")
     segments = (DicomSegment("liver"), DicomSegment("tumor"))
     path = written(tmp_path / "seg" / "a.dcm", series, stacked(masks), *segments)
     seg = highdicom.seg.segread(path)
@@ -477,7 +477,7 @@ def test_a_segmentation_becomes_drawn_slices_by_the_names_of_its_segments(cohort
 
 
 def test_segmentations_become_references(hospital, tmp_path, capsys):
-    for name, folder in (("one", "p1/ct"), ("two", "p2")):
+    for name, folder in (("one", "p1/mr"), ("two", "p2")):
         segments = (DicomSegment("liver", LIVER), DicomSegment("Lebermetastase größer"))
         written(tmp_path / "seg" / name, only_series(hospital / folder), LABELS, *segments)
     assert run("create", tmp_path / "co", hospital, "--references", tmp_path / "seg") == 0
@@ -528,7 +528,7 @@ def test_segmentations_that_cannot_be_read_are_refused(cohort, hospital, tmp_pat
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_segmentation_is_read_onto_grids_with_other_axes_and_larger_ones(hospital, tmp_path, axes, flip):
-    path = written(tmp_path / "a.dcm", only_series(hospital / "p1" / "ct"), LABELS, *map(DicomSegment, "ab"))
+    path = written(tmp_path / "a.dcm", only_series(hospital / "p1" / "mr"), LABELS, *map(DicomSegment, "ab"))
     matrix, labels = GEOMETRY.matrix, LABELS
     matrix[:3, 3] -= matrix[:3, :3] @ [2, 1, 3]
     labels = np.pad(labels, ((3, 1), (1, 0), (2, 4)))
@@ -545,7 +545,7 @@ def test_a_segmentation_is_read_onto_grids_with_other_axes_and_larger_ones(hospi
 
 
 def test_a_segmentation_off_the_grid_is_not_resampled(hospital, tmp_path):
-    path = written(tmp_path / "a.dcm", only_series(hospital / "p1" / "ct"), LABELS, *map(DicomSegment, "ab"))
+    path = written(tmp_path / "a.dcm", only_series(hospital / "p1" / "mr"), LABELS, *map(DicomSegment, "ab"))
     file, matrix = read_segmentation_header(path), GEOMETRY.matrix
     matrix[:3, 3] += 0.2 * matrix[:3, 0]
     with pytest.raises(BadInputError, match="does not lie on the grid of the image"):

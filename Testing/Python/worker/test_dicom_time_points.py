@@ -12,8 +12,9 @@ from pydicom.uid import generate_uid
 from dicom_made import oblique, write_series
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation
-from SparseAnnotateLib.core.dicom_reading import read_segmentation_header
+from SparseAnnotateLib.core.dicom_reading import SegmentationFile, read_segmentation_header
 from SparseAnnotateLib.core.dicom_source import read_source
+from SparseAnnotateLib.worker.dicom_masks import DicomMasks
 
 SHAPE = (4, 14, 12)
 GRID = oblique(SHAPE)
@@ -70,22 +71,71 @@ def test_each_time_point_can_be_a_case(tmp_path, capsys, element, name):
         assert read_source(cohort, case).time_point == number + 1
 
 
-def test_a_segmentation_refers_to_the_images_of_its_time_point(tmp_path):
-    headers = write_series(tmp_path / "dicom", POINTS[0], GRID, several(position))
-    assert main(["create", str(tmp_path / "cohort"), str(tmp_path / "dicom"), "--time-point", "3", "--quiet"]) == 0
-    cohort = Cohort.open(tmp_path / "cohort")
+def segmentation_of(tmp_path, number):
+    """A DICOM SEG of a time point of the series in the folder 'dicom', and the cohort with this time point."""
+    folder = tmp_path / f"cohort {number}"
+    assert main(["create", str(folder), str(tmp_path / "dicom"), "--time-point", str(number), "--quiet"]) == 0
+    cohort = Cohort.open(folder)
     cohort.set_labels({1: "ball"})
     labels = np.zeros(SHAPE, np.uint8)
     labels[1:3, 4:9, 3:8] = 1
     geometry = cohort.geometry("case_001")
     cohort.save_annotation("case_001", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(4)))
-    out = [str(tmp_path / "cohort"), "--out", str(tmp_path / "out"), "--dicom", str(tmp_path / "dicom"), "--drawn"]
-    assert main(["export-dicom", *out, "--quiet"]) == 0
-    (path,) = (tmp_path / "out").iterdir()
+    out = tmp_path / f"out {number}"
+    given = [str(folder), "--out", str(out), "--dicom", str(tmp_path / "dicom"), "--drawn", "--quiet"]
+    assert main(["export-dicom", *given]) == 0
+    (path,) = out.iterdir()
+    return path, cohort
+
+
+def test_a_segmentation_refers_to_the_images_of_its_time_point(tmp_path):
+    headers = write_series(tmp_path / "dicom", POINTS[0], GRID, several(position))
+    path, _cohort = segmentation_of(tmp_path, 3)
     assert read_segmentation_header(path).names == {1: "ball"}
     file = pydicom.dcmread(path)
     referred = {one.ReferencedSOPInstanceUID for one in file.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
     assert referred <= {one.SOPInstanceUID for one in headers if one.TemporalPositionIdentifier == 3}
+
+
+def test_a_segmentation_of_another_time_point_is_refused(tmp_path, capsys):
+    write_series(tmp_path / "dicom", POINTS[0], GRID, several(position))
+    path, of_third = segmentation_of(tmp_path, 3)
+    given = [str(tmp_path / "c"), str(tmp_path / "dicom"), "--references", str(path), "--quiet"]
+    capsys.readouterr()
+    assert main(["create", *given, "--time-point", "1"]) == 1
+    assert "it may be the segmentation of another time point" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "c").exists()
+    assert main(["create", *given, "--time-point", "3"]) == 0
+    assert Cohort.open(tmp_path / "c").has_reference("case_001")
+    other, of_first = segmentation_of(tmp_path, 1)
+    found = DicomMasks(of_first, [str(path)])
+    assert found.of_case == {}
+    assert "not only to the images of the one that was taken" in found.problems[str(path)].message
+    assert DicomMasks(of_third, [str(path)]).of_case == {"case_001": str(path)}
+    # Of two time points in one cohort, each finds its own.
+    assert main(["add", str(of_first.folder), str(tmp_path / "dicom"), "--time-point", "3", "--quiet"]) == 0
+    both = DicomMasks(Cohort.open(of_first.folder), [str(path), str(other)])
+    assert (both.of_case, both.problems) == ({"case_001": str(other), "case_002": str(path)}, {})
+
+
+def test_a_segmentation_that_names_no_images_may_be_of_any_time_point(tmp_path, capsys):
+    write_series(tmp_path / "dicom", POINTS[0], GRID, several(position))
+    path, cohort = segmentation_of(tmp_path, 3)
+    file = pydicom.dcmread(path)
+    del file.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    for frame in file.PerFrameFunctionalGroupsSequence:
+        del frame.DerivationImageSequence
+    file.save_as(path)
+    assert "it is not clear whether it belongs" in DicomMasks(cohort, [str(path)]).problems[str(path)].message
+
+
+def test_a_segmentation_refers_to_images_of_a_file_by_their_numbers():
+    file = SegmentationFile("a.dcm", ("1",), "", {1: "ball"}, {}, frozenset({("1.2", 1), ("1.2", 3)}))
+    assert file.is_of([("1.2", 1), ("1.2", 3), ("1.2", 5)])
+    assert not file.is_of([("1.2", 2), ("1.2", 3)])
+    assert file.is_of([("1.2", 0)])
+    whole = SegmentationFile("a.dcm", ("1",), "", {1: "ball"}, {}, frozenset({("1.2", 0)}))
+    assert not whole.is_of([("1.2", 1), ("1.2", 3)])
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ class GrowingCases:
         settings: of the training. folder: where arrays are kept while training, see `kept_path`.
         images: name to the fingerprint of the image that has been learned from; others may follow.
         ct: scales of CT channels by name.
+        channels: those of the run, none where its images have no names; by default those that the cohort has now.
 
     Attributes:
         images: see above, with those that were added.
@@ -67,6 +68,7 @@ class GrowingCases:
         folder: Path,
         images: Mapping[str, str] | None = None,
         ct: Mapping[str, CtScale] | None = None,
+        channels: Sequence[str] | None = None,
     ):
         self._cohort, self._names, self._settings, self._folder = cohort, tuple(names), settings, folder
         self._cases: dict[str, TrainingCase] = {}
@@ -77,6 +79,7 @@ class GrowingCases:
         self._look_at = 0.0
         self._failed: dict[str, tuple[tuple[FileMark, ...], float]] = {}
         self._ct = dict(ct or {})
+        self._channels = tuple(cohort.channels if channels is None else channels)
         self.images = dict(images or {})
         self.fingerprints: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
@@ -179,7 +182,8 @@ class GrowingCases:
         self._failed[name] = mark, math.inf if is_final else time.monotonic() + _TRY_AGAIN_AFTER
 
     def _case(self, name: str, annotation: SparseAnnotation, classes: dict[int, int], watch: Watch) -> TrainingCase:
-        settings, image = self._settings, self._cohort.image_fingerprint(name)
+        # A channel that was added since is none of the run's.
+        settings, image = self._settings, self._cohort.image_fingerprint(name, self._channels)
         if self.images.setdefault(name, image) != image:
             raise _ImageChangedError(
                 _(
@@ -193,6 +197,7 @@ class GrowingCases:
             classes,
             normalisation=settings.normalisation,
             ct=self._ct,
+            channels=self._channels,
             validation_share=0.0,
             seed=settings.seed,
             folder=self._folder,

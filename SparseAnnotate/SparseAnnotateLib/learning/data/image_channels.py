@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core import BadInputError, Cohort
 from ...core.messages import _, counted, listed
+from ...core.modalities import CT
 
 
 def require_channels(cohort: Cohort, names: Sequence[str], channels: Sequence[str]) -> None:
@@ -50,6 +51,24 @@ def require_channels(cohort: Cohort, names: Sequence[str], channels: Sequence[st
                     channel=channel,
                     cases=listed([f"'{name}'" for name in without], 5),
                 )
+            )
+
+
+def require_ct(cohort: Cohort, channels: Iterable[str]) -> None:
+    """Raise BadInputError when images that a run scales as CT are known to be something else in a cohort.
+
+    Args:
+        channels: those that the run scales as CT, '' for images without channels.
+    """
+    for channel in channels:
+        kind = cohort.modality(channel)
+        if kind not in ("", CT):
+            what = _("the channel '{name}'").format(name=channel) if channel else _("the image")
+            raise BadInputError(
+                _(
+                    "The run scales {what} as CT, in Hounsfield units, and in the cohort '{cohort}' it is {kind}. Use "
+                    "another run, or correct the modality of the cohort."
+                ).format(what=what, cohort=cohort.name, kind=kind)
             )
 
 

@@ -25,7 +25,7 @@ from ...core.voxel_values import label_counts, require_finite
 from ...runs.ct_scale import CtScale
 from ...runs.learned_images import ImageFacts
 from .ct_statistics import scale_marks
-from .image_channels import channels_mark, require_channels
+from .image_channels import channels_mark, require_channels, require_ct
 from .image_facts import facts_path, keep_facts
 
 _FLOAT16_LARGEST = 60000.0
@@ -188,6 +188,7 @@ def normalise(image: np.ndarray, kind: str, ct: CtScale | None = None) -> np.nda
 
 
 def _in_ct_window(image: np.ndarray, ct: CtScale) -> np.ndarray:
+    require_finite(image, _("The image"))
     if image.min() == image.max():
         raise BadInputError(_("The image is uniform, so there is nothing to learn from."))
     lowest, highest = float(image.min()), float(image.max())
@@ -232,9 +233,11 @@ def normalised_image_path(
 ) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is written if it is missing or damaged.
 
-    Raises BadInputError when the case lacks a channel, or the images of a cohort are not these channels.
+    Raises BadInputError when the case lacks a channel, the images of a cohort are not these channels, or a channel that
+    is to be scaled as CT is something else.
     """
     require_channels(cohort, [name], channels)
+    require_ct(cohort, ct or ())
     which = channels_mark(channels) if len(channels) > 1 or len(cohort.channels) > 1 else ""
     ct = ct or {}
     kinds = f"{kind}-{_VERSION}{which}{scale_marks(ct)}"
@@ -279,6 +282,7 @@ def training_cases(
     unknown_sets: dict[tuple[int, ...], int] | None = None,
     read: Callable[[str], SparseAnnotation] | None = None,
     ct: Mapping[str, CtScale] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> list[TrainingCase]:
     """The annotated cases, ready for patches.
 
@@ -292,9 +296,11 @@ def training_cases(
         unknown_sets: the number of each set of class indices in the cases there are already; new sets are added.
         read: gives the annotation of a case, instead of `Cohort.annotation`.
         ct: scales of CT channels by name.
+        channels: those of the run, none where its images have no names; by default those that the cohort has now.
 
     Raises:
-        BadInputError: a case has no drawn slice, or, with a `fill_weight`, no fill, or a fill of another annotation.
+        BadInputError: a case has no drawn slice, or lacks a channel, or, with a `fill_weight`, no fill, or a fill of
+            another annotation.
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
     undecided: dict[str, Path] = {}
@@ -334,7 +340,8 @@ def training_cases(
         kept = tuple(s for s in slices if (name, s) in held_out)
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
-        image_path = normalised_image_path(cohort, name, normalisation, cohort.channels, ct)
+        seen = cohort.channels if channels is None else channels
+        image_path = normalised_image_path(cohort, name, normalisation, seen, ct)
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)

@@ -57,7 +57,9 @@ class LiveRun:
             )
         self._folder, self._ranks, self._watch = folder, ranks, watch
         self._plan = plan
-        self._data = GrowingCases(cohort, names, plan.settings, folder.labels_folder, plan.images, plan.ct)
+        self._data = GrowingCases(
+            cohort, names, plan.settings, folder.labels_folder, plan.images, plan.ct, plan.channels
+        )
         self._learned_slices, self._has_learned = 0, False
         self.record = DrawingRecord(folder.path)
         self._is_first = True

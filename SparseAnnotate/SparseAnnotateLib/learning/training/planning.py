@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core import DEFAULT_DEVICE, BadInputError, Cohort
+from ...core import DEFAULT_DEVICE, BadInputError, Cohort, Watch
 from ...core.messages import _
 from ...runs.network import AUTO, DIVISOR, NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
@@ -24,15 +24,23 @@ _LEVELS = 5
 _MODELS = {"3d": ("3d",), "2d": ("2d",), "ensemble": ("2d", "3d"), "self_training": ("2d", "3d", "final")}
 
 
-def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], undrawn: Sequence[str] = ()) -> RunPlan:
+def new_plan(
+    cohort: Cohort,
+    settings: TrainingSettings,
+    names: Sequence[str],
+    undrawn: Sequence[str] = (),
+    watch: Watch | None = None,
+) -> RunPlan:
     """The plan of a new run.
 
     Args:
         names: cases to learn from; each must have a drawn slice.
         undrawn: cases whose pseudo-labels the final model may learn from.
+        watch: shows which case is being read, and cancels in between.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort or the device.
+        CancelledError: cancelled.
     """
     if not names:
         raise BadInputError(
@@ -45,6 +53,8 @@ def new_plan(cohort: Cohort, settings: TrainingSettings, names: Sequence[str], u
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
     drawn, unknown, ct = DrawnStructures(), UnknownInCases(), CtStatistics(cohort)
     for name in names:
+        if watch is not None:
+            watch.step(0.0, _("reading '{name}'").format(name=name))
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         fingerprints[name] = annotation.fingerprint()

@@ -31,7 +31,7 @@ def plan_run(
     Without a run's name nothing is written. Args and raises: as `train`.
     """
     if run_name is None:
-        return _first_plan(cohort, settings, cases, undrawn_cases)
+        return _first_plan(cohort, settings, cases, undrawn_cases, watch or Watch())
     run = RunFolder(cohort.run_folder(run_name))
     with FolderLock(run.path, f"planning the run '{run_name}'"):
         plan = plan_to_train(cohort, run, settings, cases, undrawn_cases, watch or Watch(), device)
@@ -66,7 +66,7 @@ def plan_to_train(
         return _resumed_plan(cohort, run, started, settings, cases, watch, device)
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
-    plan = replace(_first_plan(cohort, settings, cases, undrawn_cases), is_live=is_live)
+    plan = replace(_first_plan(cohort, settings, cases, undrawn_cases, watch), is_live=is_live)
     return replace(plan, images=_image_fingerprints(cohort, plan, watch), fills=_fill_fingerprints(cohort, plan, watch))
 
 
@@ -74,7 +74,8 @@ def _image_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str
     marks = {}
     for name in (*plan.cases, *plan.undrawn_cases):
         watch.step(0.0, _("checking the image of '{name}'").format(name=name))
-        marks[name] = cohort.image_fingerprint(name)
+        # A channel that was added since is none of the run's.
+        marks[name] = cohort.image_fingerprint(name, plan.channels)
     return marks
 
 
@@ -90,12 +91,16 @@ def _fill_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str,
 
 
 def _first_plan(
-    cohort: Cohort, settings: TrainingSettings | None, cases: Sequence[str] | None, undrawn_cases: Sequence[str]
+    cohort: Cohort,
+    settings: TrainingSettings | None,
+    cases: Sequence[str] | None,
+    undrawn_cases: Sequence[str],
+    watch: Watch,
 ) -> RunPlan:
     annotated = set(cohort.annotated_cases()) if not cases else set()
     names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
     undrawn = undrawn_cases if cases else [case.name for case in cohort.cases if case.name not in annotated]
-    return new_plan(cohort, settings or TrainingSettings(), names, undrawn)
+    return new_plan(cohort, settings or TrainingSettings(), names, undrawn, watch)
 
 
 def _resumed_plan(

@@ -175,6 +175,7 @@ class _Run:
                 {value: index for index, value in enumerate(plan.classes, start=1)},
                 normalisation=settings.normalisation,
                 ct=plan.ct,
+                channels=plan.channels,
                 validation_share=settings.validation_share,
                 seed=settings.seed,
                 folder=self.folder.labels_folder,
