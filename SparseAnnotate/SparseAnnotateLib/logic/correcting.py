@@ -385,7 +385,7 @@ class Correcting:
         if kept:
             texts = text_before, scene.corrections_text(answer.drawing)
             answer.annotation, answer.known_text = annotations[-1], texts[1]
-            step = PendingStep(kept, annotations, texts, report)
+            step = PendingStep(kept, annotations, texts, report, answer.known_by)
             report = self._follow(answer, step, at_once or answer.on_followed is None, painted)
         elif painted is not None:
             self._shown.put(answer, painted)

@@ -2,88 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from corrected_scene import INDICES, confidence, painted, point, shown
+from followed_strokes import Followed, at_once
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.client import jobs
 from SparseAnnotateLib.core import BadInputError, CancelledError
-
-
-class EventLoop:
-    """Actions that wait for their turn."""
-
-    def __init__(self):
-        self.waiting: list = []
-
-    def turn(self, count: int = 1) -> None:
-        """Let so many of them happen."""
-        for _ in range(count):
-            self.waiting.pop(0)()
-
-    def run(self) -> None:
-        while self.waiting:
-            self.turn()
-
-
-@pytest.fixture
-def loop(monkeypatch):
-    # One piece at a time.
-    moments = iter(0.02 * number for number in range(10**6))
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: next(moments)))
-    return EventLoop()
-
-
-@pytest.fixture
-def follower(mrml, tmp_path, loop):
-    """The scripting interface with an event loop of its own."""
-    from SparseAnnotateLib.logic import ConsoleLogic
-
-    found = ConsoleLogic(lambda: None, lambda: None, loop.waiting.append)
-    found.cohortFolder = tmp_path / "followed"
-    return found
-
-
-class Followed:
-    """Takes strokes of a result, and is told what followed."""
-
-    def __init__(self, logic, loop, volume, node):
-        self.logic, self.loop, self.volume, self.node = logic, loop, volume, node
-        self.ends: list = []
-        logic.panel.begin_correcting(volume, node, lambda *end: self.ends.append(end))
-        loop.run()
-
-    def stroke(self, mrml, mask, segment="ball", erase=False):
-        painted(mrml, self.node, self.volume, mask, segment, erase)
-        return self.logic.panel.take_strokes(self.volume, self.node, 1.0)
-
-
-@pytest.fixture
-def followed(follower, loop, drawn):
-    volume, _, node = drawn
-    return Followed(follower, loop, volume, node)
-
-
-def at_once(mrml, logic, drawn, *masks):
-    """Labels, confidence and corrections when each stroke is waited for; afterwards, all is as it was."""
-    volume, _, node = drawn
-    logic.panel.begin_correcting(volume, node)
-    for mask in masks:
-        painted(mrml, node, volume, mask, "ball")
-        logic.panel.take_strokes(volume, node, 1.0)
-    found = shown(mrml, node, volume), confidence(mrml, logic, node), logic.corrections(volume)
-    assert logic.clearCorrections(volume)
-    logic.panel.end_correcting()
-    return found
-
-
-@pytest.fixture
-def expected(mrml, logic, drawn, disc):
-    return at_once(mrml, logic, drawn, disc)
 
 
 def test_the_slice_that_was_painted_comes_first_and_then_the_rest(mrml, drawn, disc, expected, followed, loop):
