@@ -60,6 +60,7 @@ class CorrectedAnswer:
         is_followed: a job does that from the event loop.
         on_followed: called with a CorrectionReport, or None and an error, when all is known that follows from a step;
             None: it is found out at once.
+        on_painted: takes, as the user is shown, what has been painted in it meanwhile; None: that is taken as it is.
         grid: where its voxels lie, see `scene.grid_of`.
         annotation, known_by, known_text: what is known of the volume, and what that was read from.
     """
@@ -85,6 +86,7 @@ class CorrectedAnswer:
     work: Generator[None, None, None] | None = None
     is_followed: bool = False
     on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
+    on_painted: Callable[[], None] | None = None
     _image: tuple[int, np.ndarray] | None = None
 
     def is_of(self, volume_node, result_node=None) -> bool:

@@ -87,17 +87,22 @@ class Correcting:
         volume_node,
         result_node,
         on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None,
+        on_painted: Callable[[], None] | None = None,
     ) -> None:
         """From now on, what is painted in a result are corrections of it.
 
         `on_followed`: called with the report of a correction, or None and an error, when all of the result has
         followed from it, which then happens from the event loop; None: it follows before `take_strokes` returns.
+        `on_painted`: calls `take_strokes`, with what is known of the strokes; asked for when something was painted
+        before the result has followed from earlier ones. None: they are taken as they are.
         """
         answer = self._answer_of(volume_node, result_node)
         if answer.drawing is not None:
             what_is_known(answer)  # now, and not with the first stroke
             self._shown.show(answer)
-        answer.on_followed = on_followed
+        if on_followed is None and answer.pending:
+            self._finish(answer)
+        answer.on_followed, answer.on_painted = on_followed, on_painted
         self._keep(answer, self._others)
         if on_followed is not None:
             self._following.prepare()
@@ -119,10 +124,17 @@ class Correcting:
 
     def stop_following(self) -> None:
         """Cancel what still follows from corrections: of these, the result gets their own voxels only."""
+        problems: list[SparseAnnotateError] = []
         for answer in self._kept():
-            if answer.pending:
+            if not answer.pending:
+                continue
+            try:
                 self._check_is_same(answer)
                 self._following.stop(answer)
+            except SparseAnnotateError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
 
     def take_strokes(
         self, volume_node, result_node, seconds: float = 0.0, brush: scene.BrushPlace | None = None
@@ -318,7 +330,10 @@ class Correcting:
         if answer.is_as_seen:
             return
         if answer is self._watched:
-            self._take(answer, 0.0)
+            if answer.on_painted is not None:
+                answer.on_painted()
+            if self._is_kept(answer):
+                self._take(answer, 0.0)
             return
         self._forget(answer)
         raise BadInputError(

@@ -257,13 +257,20 @@ class PanelLogic:
 
     # --- corrections ----------------------------------------------------------------------------------------------
 
-    def begin_correcting(self, volume_node, result_node, on_followed: Callable | None = None) -> None:
+    def begin_correcting(
+        self,
+        volume_node,
+        result_node,
+        on_followed: Callable | None = None,
+        on_painted: Callable[[], None] | None = None,
+    ) -> None:
         """From now on, what is painted or erased in a result are corrections of it.
 
         `on_followed`: called with the CorrectionReport of a correction, or None and an error, when all of the result
         has followed; that happens from the event loop, the slices at hand first. None: before `take_strokes` returns.
+        `on_painted`: calls `take_strokes`, when something was painted before the result has followed.
         """
-        self._correcting.begin(volume_node, result_node, on_followed)
+        self._correcting.begin(volume_node, result_node, on_followed, on_painted)
 
     def is_following(self, volume_node) -> bool:
         """True while the result of a volume has not followed from all corrections."""
