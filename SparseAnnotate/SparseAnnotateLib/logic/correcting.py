@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import scene
-from ..client import WorkerJobs
+from ..client import Steps, WorkerJobs
 from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
+from ..core.pieces import result_of
 from ..core.voxel_boxes import Box, enclosing_box
 from .corrected_answer import CorrectedAnswer, make_room, read_answer, segments_of, store_strokes, what_is_known
 from .correction_report import CorrectionReport, middle_of
@@ -116,11 +117,28 @@ class Correcting:
         """True while a result of a volume has not followed from all corrections."""
         return any(answer.pending for answer in self._kept() if answer.volume is volume_node)
 
-    def finish_following(self) -> None:
-        """Let results follow from all corrections now, because they are about to be used."""
+    def following(self, result_node) -> Steps:
+        """In pieces: let a result follow from all corrections, because it is about to be used; strokes are taken first.
+
+        Raises BadInputError when the result was changed otherwise, or cannot be corrected any more.
+        """
         for answer in self._kept():
-            if answer.pending and answer.node.GetScene() is not None:
-                self._finish(answer)
+            if answer.node is not result_node or answer.node.GetScene() is None:
+                continue
+            if answer is self._watched and answer.is_of(answer.volume):
+                self._take_in_between(answer)
+            try:
+                yield from self._following.pieces(answer)
+            except SparseAnnotateError as error:
+                if not self._is_kept(answer):
+                    raise
+                self._following.stop(answer, error)
+
+    def finish_following(self, volume_node) -> None:
+        """Let results of a volume follow from all corrections now, because they are about to be used."""
+        for answer in self._kept():
+            if answer.volume is volume_node:
+                result_of(self.following(answer.node))
 
     def stop_following(self) -> None:
         """Cancel what still follows from corrections: of these, the result gets their own voxels only."""

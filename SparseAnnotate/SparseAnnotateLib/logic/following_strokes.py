@@ -80,11 +80,22 @@ class FollowingStrokes:
                 answer.on_followed(None, error)
 
         answer.is_followed = True
-        self._jobs.start(None, self._following(answer), lambda _nothing: None, ended, name=CORRECTION)
+        self._jobs.start(None, self.pieces(answer), lambda _nothing: None, ended, name=CORRECTION)
 
     def finish(self, answer: CorrectedAnswer) -> None:
         """Find out now what follows from the pending steps."""
-        result_of(self._following(answer))
+        result_of(self.pieces(answer))
+
+    def pieces(self, answer: CorrectedAnswer) -> Generator[None, None, None]:
+        """In pieces: what follows from the pending steps, those that come meanwhile, too."""
+        while answer.pending:
+            if answer.work is None:
+                answer.work = self._from_step(answer, answer.pending[0])
+            try:
+                next(answer.work)
+            except StopIteration:
+                answer.work = None
+            yield
 
     def forget(self, answer: CorrectedAnswer) -> None:
         """The scene is being closed: no more follows, and nothing is shown."""
@@ -125,17 +136,6 @@ class FollowingStrokes:
             answer.work = None
             # Of several strokes, some may have been shown already.
             self._shown.put(answer, answer.pending[0].place)
-
-    def _following(self, answer: CorrectedAnswer) -> Generator[None, None, None]:
-        """In pieces: what follows from the pending steps, those that come meanwhile, too."""
-        while answer.pending:
-            if answer.work is None:
-                answer.work = self._from_step(answer, answer.pending[0])
-            try:
-                next(answer.work)
-            except StopIteration:
-                answer.work = None
-            yield
 
     def _from_step(self, answer: CorrectedAnswer, step: PendingStep) -> Generator[None, None, None]:
         """In pieces: what follows from the first of the pending steps. Closed before the end, it takes all back."""

@@ -228,7 +228,6 @@ class PanelLogic:
         onDone: Callable | None = None,
     ) -> list[str] | Job:
         """`applyFill` to some structures; those that seem to be finished are never replaced."""
-        self._correcting.finish_following()
         waiting = Waiting(waitForCompletion, onDone)
         return self._applying.apply(volume_node, result_node, structures, waiting=waiting)
 
