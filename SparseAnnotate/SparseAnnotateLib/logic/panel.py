@@ -22,7 +22,7 @@ from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
 from .environment import Environment
 from .hosts import Hosts
-from .live_learning import LiveLearning
+from .live_learning import LiveLearning, SliceSuggestion
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
 from .opened_cohort import CohortCase, OpenedCohort
@@ -455,6 +455,10 @@ class PanelLogic:
     def hand_on_drawn_slices(self) -> None:
         """Let the run that is learning know what has been drawn or corrected since, if anything has been."""
         self._learning.update()
+
+    def is_suggestion_current(self, suggestion: SliceSuggestion) -> bool:
+        """Whether the volume of a suggestion still shows the image that it was made for."""
+        return self._learning.is_current(suggestion)
 
     # --- runs and results -----------------------------------------------------------------------------------------
 
