@@ -37,6 +37,15 @@ class DecidedSlices:
 
     def __init__(self, ledger: Ledger, geometry: VolumeGeometry):
         self._indices = {plane.array_axis(geometry): ledger.indices(plane) for plane in Plane}
+        self._shape = geometry.shape
+
+    def at(self, voxels: np.ndarray) -> np.ndarray:
+        """(n,) bool: at voxels, (n,) places in the flattened array of the volume."""
+        places = np.unravel_index(voxels, self._shape)
+        found = np.zeros(len(voxels), dtype=bool)
+        for axis, indices in self._indices.items():
+            found |= np.isin(places[axis], indices)
+        return found
 
     def __getitem__(self, box: Box) -> np.ndarray:
         """bool, of the shape of a box of the volume."""

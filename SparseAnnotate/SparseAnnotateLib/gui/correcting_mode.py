@@ -272,6 +272,7 @@ class CorrectingMode:
 
     def _moved(self, text: str) -> None:
         self._stroke.stop()
+        self._brush = None
         self._clock.start()
         self.refresh()
         self._on_corrected({})
@@ -296,7 +297,7 @@ class CorrectingMode:
                     self.take()
                 self._leave()
             if result is not None:
-                self._logic.panel.begin_correcting(volume, result, self._when_followed(volume))
+                self._logic.panel.begin_correcting(volume, result, self._when_followed(volume), self.take)
                 self._enter(volume, result)
         finally:
             self._ui.correctCheckBox.checked = self._node is not None

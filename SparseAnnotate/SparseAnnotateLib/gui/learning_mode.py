@@ -65,6 +65,10 @@ class LearningMode:
         found, item = self._suggestion, self._item
         if found is None or item is None or item.volumeNode.GetScene() is None or not self._is_open(item):
             return None
+        if not self._logic.panel.is_suggestion_current(found):
+            # Another image or frame: what was found on the other one is of no use here.
+            self._suggestion, self._asked_at = None, 0.0
+            return None
         return found
 
     def sentence(self, suggestion) -> str:
@@ -76,8 +80,13 @@ class LearningMode:
 
     def show(self, suggestion) -> None:
         """Show a suggestion over its slice in the slice views, unless that has been done; None: none any more."""
-        if suggestion is not self._shown:
+        if suggestion is self._shown:
+            return
+        if self._shown is not None:
+            # First of all: showing the next one may fail.
+            self._logic.showSuggestion(None)
             self._shown = None
+        if suggestion is not None:
             self._logic.showSuggestion(suggestion)
             self._shown = suggestion
 
@@ -148,6 +157,9 @@ class LearningMode:
         if self._ui.learnCheckBox.checked:
             self._status = in_users_language(progress.message)
             self._show_status()
+        if self._suggestion is not None and self.suggestion() is None and self._session.parameters is not None:
+            # For example, a sequence shows another frame.
+            self._on_suggested()
         self._ask()
 
     def _ended(self, scene: int, run: Any, error) -> None:

@@ -20,12 +20,15 @@ _ATTEMPTS = 3
 class ApplyingResults:
     """Applies results so that each can be undone in one step, and keeps notes on the last one of each segmentation.
 
+    Args:
+        following: lets a result follow from all corrections, in pieces.
+
     Attributes:
         on_applied: called with the volume after a result was applied.
     """
 
-    def __init__(self, session: Session, changes: UndoableChanges):
-        self._session, self._changes = session, changes
+    def __init__(self, session: Session, changes: UndoableChanges, following: Callable[[Any], Steps]):
+        self._session, self._changes, self._following = session, changes, following
         self.on_applied: Callable[[Any], None] = lambda _volume_node: None
         self._reports: dict[str, tuple[str, ...]] = {}
 
@@ -60,6 +63,8 @@ class ApplyingResults:
         `drawing`: the segmentation that was drawn in when it began.
         """
         for _attempt in range(_ATTEMPTS):
+            # Of a correction made meanwhile, only what the slices at hand show would be applied.
+            yield from self._following(result_node)
             if _drawing_for(volume_node, result_node) is not drawing:
                 raise BadInputError(
                     _(

@@ -68,14 +68,14 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._changes = UndoableChanges()
         self._recommending = Recommending(self.session, self._export)
         self._fills = Fills(self.session, self._export)
-        self._applying = ApplyingResults(self.session, self._changes)
         self._correcting = Correcting(self._changes, self.session.jobs)
+        self._applying = ApplyingResults(self.session, self._changes, self._correcting.following)
         self._modelling = Modelling(self.session, self._export)
         self._learning = LiveLearning(self.session, self._export, self._changes)
         self._opened = OpenedCohort(self.session, self._export)
         self._applying.on_applied = self._opened.note_applied
         self._sources = SourcesOfVoxels(self.session)
-        self._dicom = DicomExport(self.session, self._sources)
+        self._dicom = DicomExport(self.session, self._sources, self._correcting.following)
         self._environment = Environment(self.session)
         self._hosts = Hosts(self.session)
         self._channels = CaseChannels(self.session)
@@ -531,6 +531,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         a model), for all segments that are drawn in; or "nothing", which clears the slice. Voxels where a drawn or
         empty slice of another plane crosses it are not changed. The source is recorded in the ledger, and returned.
         """
+        if scene.Start(start) in (scene.Start.FILL, scene.Start.PREDICTION):
+            self._correcting.finish_following(volumeNode)
         return start_slice(self._changes, volumeNode, Plane.named(plane), index, scene.Start(start))
 
     def jumpToSlice(self, volumeNode, plane: str, index: int, sliceNode=None) -> None:
@@ -663,7 +665,6 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
             BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
                 result was created from another image.
         """
-        self._correcting.finish_following()
         left_out = self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
         self._drawing_changed(volumeNode)
         return left_out
@@ -715,7 +716,6 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         Raises BadInputError when the segmentation is a result that is out of date, or cannot refer to a series.
         """
-        self._correcting.finish_following()
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._dicom.export(segmentationNode, volumeNode, folder, waiting, lambda found: Path(found.path))
 

@@ -11,11 +11,12 @@ import slicer
 
 from .. import scene
 from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
+from ..core.annotation import DecidedSlices
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .correction_report import CorrectionReport
-from .pending_steps import PendingStep
+from .pending_steps import PendingStep, without_pending
 
 _CONFIDENCE = 90  # percent, of a result without one
 _MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
@@ -59,6 +60,7 @@ class CorrectedAnswer:
         is_followed: a job does that from the event loop.
         on_followed: called with a CorrectionReport, or None and an error, when all is known that follows from a step;
             None: it is found out at once.
+        on_painted: takes, as the user is shown, what has been painted in it meanwhile; None: that is taken as it is.
         grid: where its voxels lie, see `scene.grid_of`.
         annotation, known_by, known_text: what is known of the volume, and what that was read from.
     """
@@ -84,6 +86,7 @@ class CorrectedAnswer:
     work: Generator[None, None, None] | None = None
     is_followed: bool = False
     on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
+    on_painted: Callable[[], None] | None = None
     _image: tuple[int, np.ndarray] | None = None
 
     def is_of(self, volume_node, result_node=None) -> bool:
@@ -185,18 +188,55 @@ def make_room(answer: CorrectedAnswer) -> None:
 
 
 def what_is_known(answer: CorrectedAnswer) -> tuple[SparseAnnotation, bool]:
-    """What is known of the volume, and whether drawn slices were read again: when something was drawn or marked."""
+    """What is known of the volume, and whether drawn slices were read again: when something was drawn or marked.
+
+    The labels agree then with the drawn slices, and with the corrections whose steps are not pending.
+    """
     known_by = (scene.voxel_stamp(answer.drawing), scene.stored_ledger(answer.drawing, answer.volume))
     if answer.annotation is None or known_by != answer.known_by:
         answer.annotation = scene.annotation_of(answer.volume, answer.drawing, answer.values)
         answer.known_by, answer.known_text = known_by, scene.corrections_text(answer.drawing)
-        answer.annotation.restore_drawn(answer.labels)
+        with without_pending(answer.labels, answer.pending):
+            restore_known(answer)
+            _know_anew(answer)
         return answer.annotation, True
     if scene.corrections_text(answer.drawing) != answer.known_text:
         stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
         answer.annotation = replace(answer.annotation, corrections=stored)
         answer.known_text = scene.corrections_text(answer.drawing)
     return answer.annotation, False
+
+
+def restore_known(answer: CorrectedAnswer) -> None:
+    """Make labels that do not show what is pending agree with drawn slices, and corrections that are not pending."""
+    annotation = answer.annotation
+    assert annotation is not None
+    if answer.pending:
+        annotation = replace(annotation, corrections=_first_corrections(answer, answer.pending[0].before))
+    annotation.restore_drawn(answer.labels)
+
+
+def _know_anew(answer: CorrectedAnswer) -> None:
+    """Let pending steps know of slices that were drawn after them, and not show anything else there.
+
+    What lies on such a slice itself still is to follow, from what was known before: the slice does not show that it was
+    a correction.
+    """
+    assert answer.annotation is not None
+    decided = DecidedSlices(answer.annotation.ledger, answer.annotation.geometry)
+    for step in answer.pending:
+        step.show_only(~decided.at(step.voxels))
+        if not any(decided.at(stroke.voxels).any() for stroke in step.strokes):
+            step.annotations = [
+                replace(answer.annotation, corrections=_first_corrections(answer, step.before + number))
+                for number in range(1, len(step.strokes) + 1)
+            ]
+            step.known_by = answer.known_by
+
+
+def _first_corrections(answer: CorrectedAnswer, count: int) -> Corrections | None:
+    stored = scene.corrections_of(answer.drawing, answer.volume, answer.values)
+    return replace(stored, strokes=stored.strokes[:count]) if stored is not None and count else None
 
 
 def store_strokes(answer: CorrectedAnswer, strokes: Sequence[Stroke]) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import scene
-from ..client import WorkerJobs
+from ..client import Steps, WorkerJobs
 from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
+from ..core.pieces import result_of
 from ..core.voxel_boxes import Box, enclosing_box
 from .corrected_answer import CorrectedAnswer, make_room, read_answer, segments_of, store_strokes, what_is_known
 from .correction_report import CorrectionReport, middle_of
@@ -87,17 +88,22 @@ class Correcting:
         volume_node,
         result_node,
         on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None,
+        on_painted: Callable[[], None] | None = None,
     ) -> None:
         """From now on, what is painted in a result are corrections of it.
 
         `on_followed`: called with the report of a correction, or None and an error, when all of the result has
         followed from it, which then happens from the event loop; None: it follows before `take_strokes` returns.
+        `on_painted`: calls `take_strokes`, with what is known of the strokes; asked for when something was painted
+        before the result has followed from earlier ones. None: they are taken as they are.
         """
         answer = self._answer_of(volume_node, result_node)
         if answer.drawing is not None:
             what_is_known(answer)  # now, and not with the first stroke
             self._shown.show(answer)
-        answer.on_followed = on_followed
+        if on_followed is None and answer.pending:
+            self._finish(answer)
+        answer.on_followed, answer.on_painted = on_followed, on_painted
         self._keep(answer, self._others)
         if on_followed is not None:
             self._following.prepare()
@@ -111,18 +117,42 @@ class Correcting:
         """True while a result of a volume has not followed from all corrections."""
         return any(answer.pending for answer in self._kept() if answer.volume is volume_node)
 
-    def finish_following(self) -> None:
-        """Let results follow from all corrections now, because they are about to be used."""
+    def following(self, result_node) -> Steps:
+        """In pieces: let a result follow from all corrections, because it is about to be used; strokes are taken first.
+
+        Raises BadInputError when the result was changed otherwise, or cannot be corrected any more.
+        """
         for answer in self._kept():
-            if answer.pending and answer.node.GetScene() is not None:
-                self._finish(answer)
+            if answer.node is not result_node or answer.node.GetScene() is None:
+                continue
+            if answer is self._watched and answer.is_of(answer.volume):
+                self._take_in_between(answer)
+            try:
+                yield from self._following.pieces(answer)
+            except SparseAnnotateError as error:
+                if not self._is_kept(answer):
+                    raise
+                self._following.stop(answer, error)
+
+    def finish_following(self, volume_node) -> None:
+        """Let results of a volume follow from all corrections now, because they are about to be used."""
+        for answer in self._kept():
+            if answer.volume is volume_node:
+                result_of(self.following(answer.node))
 
     def stop_following(self) -> None:
         """Cancel what still follows from corrections: of these, the result gets their own voxels only."""
+        problems: list[SparseAnnotateError] = []
         for answer in self._kept():
-            if answer.pending:
+            if not answer.pending:
+                continue
+            try:
                 self._check_is_same(answer)
                 self._following.stop(answer)
+            except SparseAnnotateError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
 
     def take_strokes(
         self, volume_node, result_node, seconds: float = 0.0, brush: scene.BrushPlace | None = None
@@ -318,7 +348,10 @@ class Correcting:
         if answer.is_as_seen:
             return
         if answer is self._watched:
-            self._take(answer, 0.0)
+            if answer.on_painted is not None:
+                answer.on_painted()
+            if self._is_kept(answer):
+                self._take(answer, 0.0)
             return
         self._forget(answer)
         raise BadInputError(
@@ -385,7 +418,7 @@ class Correcting:
         if kept:
             texts = text_before, scene.corrections_text(answer.drawing)
             answer.annotation, answer.known_text = annotations[-1], texts[1]
-            step = PendingStep(kept, annotations, texts, report)
+            step = PendingStep(kept, annotations, texts, report, answer.known_by)
             report = self._follow(answer, step, at_once or answer.on_followed is None, painted)
         elif painted is not None:
             self._shown.put(answer, painted)

@@ -32,10 +32,11 @@ class DicomExport:
 
     Args:
         sources: tells where the voxels of drawings come from.
+        following: lets a result follow from all corrections, in pieces.
     """
 
-    def __init__(self, session: Session, sources: SourcesOfVoxels):
-        self._session, self._sources = session, sources
+    def __init__(self, session: Session, sources: SourcesOfVoxels, following: Callable[[Any], Steps]):
+        self._session, self._sources, self._following = session, sources, following
 
     def export(
         self,
@@ -84,6 +85,7 @@ class DicomExport:
 
     def _preparing(self, segmentation_node, volume_node, path: Path, files: Sequence[str]) -> Steps:
         """The request, step by step: the voxels of the segments are written into the cache of the cohort folder."""
+        yield from self._following(segmentation_node)
         volume, stamp = volume_node.GetName(), _stamp(segmentation_node, volume_node)
         yield Progress(0.0, _("reading the segments of '{volume}'").format(volume=volume))
         masks: dict[str, np.ndarray] = {}

@@ -17,7 +17,7 @@ from ..core.pieces import result_of
 from ..core.slow_imports import importing
 from ..core.voxel_boxes import Box, along_axes, bounding_box, enclosing_box
 from ..interpolation.correcting import PartAnswer, correcting, slice_answer, slice_at_hand
-from .corrected_answer import CorrectedAnswer, moved, step_of, what_is_known
+from .corrected_answer import CorrectedAnswer, moved, restore_known, step_of, what_is_known
 from .pending_steps import PendingStep, without_pending
 from .shown_answers import ShownAnswers
 
@@ -80,11 +80,22 @@ class FollowingStrokes:
                 answer.on_followed(None, error)
 
         answer.is_followed = True
-        self._jobs.start(None, self._following(answer), lambda _nothing: None, ended, name=CORRECTION)
+        self._jobs.start(None, self.pieces(answer), lambda _nothing: None, ended, name=CORRECTION)
 
     def finish(self, answer: CorrectedAnswer) -> None:
         """Find out now what follows from the pending steps."""
-        result_of(self._following(answer))
+        result_of(self.pieces(answer))
+
+    def pieces(self, answer: CorrectedAnswer) -> Generator[None, None, None]:
+        """In pieces: what follows from the pending steps, those that come meanwhile, too."""
+        while answer.pending:
+            if answer.work is None:
+                answer.work = self._from_step(answer, answer.pending[0])
+            try:
+                next(answer.work)
+            except StopIteration:
+                answer.work = None
+            yield
 
     def forget(self, answer: CorrectedAnswer) -> None:
         """The scene is being closed: no more follows, and nothing is shown."""
@@ -102,7 +113,7 @@ class FollowingStrokes:
             with without_pending(answer.labels, answer.pending):
                 before = answer.labels[place].copy(), answer.confidence[place].copy()
                 step.annotations[-1].restore_known(answer.labels, answer.confidence, place)
-            self._settle(answer, step, place, before, is_current=False)
+            self._settle(answer, step, place, before, is_current=False, known_by=())
             if answer.on_followed is not None:
                 answer.on_followed(None, problem)
 
@@ -115,8 +126,7 @@ class FollowingStrokes:
             answer.pending.remove(step)
         answer.undone.append(step.strokes)
         scene.put_corrections_text(answer.drawing, step.corrections[0])
-        annotation, _is_read_again = what_is_known(answer)
-        annotation.restore_drawn(answer.labels)
+        what_is_known(answer)
         self._shown.show(answer)
         self._shown.note_taken_in(answer)
 
@@ -127,20 +137,9 @@ class FollowingStrokes:
             # Of several strokes, some may have been shown already.
             self._shown.put(answer, answer.pending[0].place)
 
-    def _following(self, answer: CorrectedAnswer) -> Generator[None, None, None]:
-        """In pieces: what follows from the pending steps, those that come meanwhile, too."""
-        while answer.pending:
-            if answer.work is None:
-                answer.work = self._from_step(answer, answer.pending[0])
-            try:
-                next(answer.work)
-            except StopIteration:
-                answer.work = None
-            yield
-
     def _from_step(self, answer: CorrectedAnswer, step: PendingStep) -> Generator[None, None, None]:
         """In pieces: what follows from the first of the pending steps. Closed before the end, it takes all back."""
-        place = step.place
+        place, known_by = step.place, step.known_by
         with without_pending(answer.labels, answer.pending):
             before = answer.labels[place].copy(), answer.confidence[place].copy()
         try:
@@ -151,7 +150,7 @@ class FollowingStrokes:
             with without_pending(answer.labels, answer.pending):
                 answer.labels[place], answer.confidence[place] = before
             raise
-        self._settle(answer, step, place, before, answer.is_current)
+        self._settle(answer, step, place, before, answer.is_current, known_by)
         if answer.on_followed is not None:
             answer.on_followed(step.report, None)
 
@@ -189,21 +188,28 @@ class FollowingStrokes:
         place: Box,
         before: tuple[np.ndarray, np.ndarray],
         is_current: bool,
+        known_by: tuple,
     ) -> None:
-        """The first of the pending steps is as it stays: keep it, to be undone, and show it."""
+        """The first of the pending steps is as it stays: keep it, to be undone, and show it.
+
+        `known_by`: what the drawn slices were read from that it has followed with.
+        """
         shown = step.shown_in(answer.labels.shape)
         with without_pending(answer.labels, answer.pending):
-            annotation, is_read_again = what_is_known(answer)
-            if is_read_again:
-                annotation.restore_drawn(answer.labels)
             answer.pending.remove(step)
+        what_is_known(answer)
+        # Whoever has read it again: this step did not know of what has been drawn since it began.
+        is_drawn_since = answer.known_by != known_by
+        with without_pending(answer.labels, answer.pending):
+            if is_drawn_since:
+                restore_known(answer)
             labels, sure = (before[0], answer.labels[place]), (before[1], answer.confidence[place])
             answer.add_step(step_of(place, labels, sure, step.corrections, (answer.is_current, is_current)))
             different = before[0] != labels[1]
             box = bounding_box(different)
         step.report = replace(step.report, changed=step.counted_apart(place, different), is_following=False)
         answer.is_current = is_current
-        if is_read_again:
+        if is_drawn_since:
             self._shown.show(answer)
         else:
             parts = [part for part in (shown, moved(box, place) if box is not None else None) if part is not None]

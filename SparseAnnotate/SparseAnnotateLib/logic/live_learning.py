@@ -254,12 +254,17 @@ class LiveLearning:
         put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run, known)
         return suggestion.run
 
+    def is_current(self, suggestion: SliceSuggestion) -> bool:
+        """Whether the volume of a suggestion is in the scene, and shows the image that it was made for."""
+        volume = suggestion.volumeNode
+        return volume.GetScene() is not None and bool(scene.image_stamp(volume) == suggestion.image)
+
     def _check_is_of_its_volume(self, suggestion: SliceSuggestion) -> None:
         """Raise BadInputError when the volume is gone, or its image has changed since."""
         volume = suggestion.volumeNode
         if volume.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
-        if scene.image_stamp(volume) != suggestion.image:
+        if not self.is_current(suggestion):
             raise BadInputError(
                 _("The image of '{volume}' has changed since this drawing was suggested. Ask for another one.").format(
                     volume=volume.GetName()

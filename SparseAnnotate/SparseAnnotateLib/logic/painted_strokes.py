@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import scene
-from ..core import BadInputError
+from ..core import BadInputError, VolumeGeometry
 from ..core.corrections import Stroke
 from ..core.voxel_boxes import Box
 from .corrected_answer import CorrectedAnswer
@@ -55,7 +55,10 @@ def with_confirmed(
     except BadInputError:
         return list(strokes)  # the mouse is not over the volume
     is_it = np.take(answer.labels, ball.voxels) == value
-    right = ball.voxels[is_it if brush.is_in else ~is_it]
+    is_right = is_it if brush.is_in else ~is_it
+    if brush.across is not None:
+        is_right &= _in_slice(ball.voxels, geometry, brush.at, brush.across)
+    right = ball.voxels[is_right]
     for stroke in strokes:
         right = np.setdiff1d(right, stroke.voxels, assume_unique=True)
     if not len(right):
@@ -65,6 +68,19 @@ def with_confirmed(
         return [*strokes, replace(ball, voxels=right, seconds=0.0 if strokes else seconds)]
     more = replace(same, voxels=np.union1d(same.voxels, right))
     return [more if stroke is same else stroke for stroke in strokes]
+
+
+def _in_slice(voxels: np.ndarray, geometry: VolumeGeometry, at: Sequence[float], across: Sequence[float]) -> np.ndarray:
+    """(n,) bool: which voxels, (n,) places in the flattened array, lie in the slice through a point.
+
+    `across`: unit vector across the slice. A slice is as thick as the voxels along the axis that it is most across.
+    """
+    along = np.abs(np.asarray(across) @ geometry.matrix[:3, :3])  # mm, of a step along each axis
+    kji = np.stack(np.unravel_index(voxels, geometry.shape))
+    points = geometry.matrix[:3, :3] @ kji[::-1] + geometry.matrix[:3, 3:]
+    away = np.abs(np.asarray(across) @ (points - np.asarray(at)[:, None]))
+    inside: np.ndarray = away < along.max() / 2
+    return inside
 
 
 def confirmed_by(strokes: Sequence[Stroke], labels: np.ndarray) -> int:

@@ -22,7 +22,7 @@ from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
 from .environment import Environment
 from .hosts import Hosts
-from .live_learning import LiveLearning
+from .live_learning import LiveLearning, SliceSuggestion
 from .measuring import Measuring, effort_of
 from .modelling import Modelling
 from .opened_cohort import CohortCase, OpenedCohort
@@ -228,7 +228,6 @@ class PanelLogic:
         onDone: Callable | None = None,
     ) -> list[str] | Job:
         """`applyFill` to some structures; those that seem to be finished are never replaced."""
-        self._correcting.finish_following()
         waiting = Waiting(waitForCompletion, onDone)
         return self._applying.apply(volume_node, result_node, structures, waiting=waiting)
 
@@ -257,13 +256,20 @@ class PanelLogic:
 
     # --- corrections ----------------------------------------------------------------------------------------------
 
-    def begin_correcting(self, volume_node, result_node, on_followed: Callable | None = None) -> None:
+    def begin_correcting(
+        self,
+        volume_node,
+        result_node,
+        on_followed: Callable | None = None,
+        on_painted: Callable[[], None] | None = None,
+    ) -> None:
         """From now on, what is painted or erased in a result are corrections of it.
 
         `on_followed`: called with the CorrectionReport of a correction, or None and an error, when all of the result
         has followed; that happens from the event loop, the slices at hand first. None: before `take_strokes` returns.
+        `on_painted`: calls `take_strokes`, when something was painted before the result has followed.
         """
-        self._correcting.begin(volume_node, result_node, on_followed)
+        self._correcting.begin(volume_node, result_node, on_followed, on_painted)
 
     def is_following(self, volume_node) -> bool:
         """True while the result of a volume has not followed from all corrections."""
@@ -449,6 +455,10 @@ class PanelLogic:
     def hand_on_drawn_slices(self) -> None:
         """Let the run that is learning know what has been drawn or corrected since, if anything has been."""
         self._learning.update()
+
+    def is_suggestion_current(self, suggestion: SliceSuggestion) -> bool:
+        """Whether the volume of a suggestion still shows the image that it was made for."""
+        return self._learning.is_current(suggestion)
 
     # --- runs and results -----------------------------------------------------------------------------------------
 

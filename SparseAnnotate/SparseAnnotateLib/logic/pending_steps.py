@@ -23,6 +23,7 @@ class PendingStep:
         strokes: off the drawn slices. annotations: for each stroke, what is known with it and those before it.
         corrections: what is stored without them, and with them.
         report: what the step did; of the slices at hand only, until all is known.
+        known_by: what the drawn slices of the annotations were read from.
         voxels, labels: places in the flattened array, and the labels there that are shown meanwhile.
         instead: the labels there without this step.
     """
@@ -31,6 +32,7 @@ class PendingStep:
     annotations: Sequence[SparseAnnotation]
     corrections: tuple[str, str]
     report: CorrectionReport
+    known_by: tuple
     voxels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint16))
     instead: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint16))
@@ -53,6 +55,11 @@ class PendingStep:
         assert found is not None
         return found
 
+    @property
+    def before(self) -> int:
+        """How many corrections of the volume there were before this step."""
+        return self.report.corrections - len(self.strokes)
+
     def counted_apart(self, place: Box, changed: np.ndarray) -> int:
         """How many voxels of a place have changed, bool, apart from those of the strokes."""
         apart = changed.copy()
@@ -71,6 +78,10 @@ class PendingStep:
         found = np.ravel_multi_index(places, labels.shape).astype(np.int64)
         self.voxels = np.concatenate([self.voxels[outside], found])
         self.labels = np.concatenate([self.labels[outside], part.labels[different].astype(labels.dtype)])
+
+    def show_only(self, which: np.ndarray) -> None:
+        """Show only some voxels, (n,) bool, from the next `put` on; labels do not show this step now."""
+        self.voxels, self.labels, self.instead = self.voxels[which], self.labels[which], self.instead[which]
 
     def put(self, labels: np.ndarray) -> None:
         """Show this step in labels that do not."""

@@ -21,7 +21,7 @@ from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
 
 _EDITOR_TAG = "SparseAnnotate"
-_BALL_ATTRIBUTE = "BrushSphere"  # a setting of the effects Paint and Erase
+BALL_ATTRIBUTE = "BrushSphere"  # a setting of the effects Paint and Erase
 
 
 def apply_labels(
@@ -247,18 +247,18 @@ def brush_for_correcting(editor_node) -> Callable[[], None]:
 
     Returns a function that restores the settings.
     """
-    mode, is_ball = editor_node.GetOverwriteMode(), editor_node.GetAttribute(_BALL_ATTRIBUTE)
+    mode, is_ball = editor_node.GetOverwriteMode(), editor_node.GetAttribute(BALL_ATTRIBUTE)
     mask, is_limited = editor_node.GetMaskMode(), editor_node.GetSourceVolumeIntensityMask()
     editor_node.SetOverwriteMode(editor_node.OverwriteAllSegments)
     editor_node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     editor_node.SourceVolumeIntensityMaskOff()
-    editor_node.SetAttribute(_BALL_ATTRIBUTE, "1")
+    editor_node.SetAttribute(BALL_ATTRIBUTE, "1")
 
     def restore() -> None:
         editor_node.SetOverwriteMode(mode)
         editor_node.SetMaskMode(mask)
         editor_node.SetSourceVolumeIntensityMask(is_limited)
-        editor_node.SetAttribute(_BALL_ATTRIBUTE, is_ball or "0")
+        editor_node.SetAttribute(BALL_ATTRIBUTE, is_ball or "0")
 
     return restore
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from corrected_scene import INDICES
+from followed_strokes import EventLoop, Followed, at_once
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib.client import jobs
 
 
 @pytest.fixture
@@ -41,3 +45,32 @@ def disc(drawn):
     mask = np.zeros(drawn[1].shape, bool)
     mask[8, 19:23, 20:24] = True
     return mask
+
+
+@pytest.fixture
+def loop(monkeypatch):
+    # One piece at a time.
+    moments = iter(0.02 * number for number in range(10**6))
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    return EventLoop()
+
+
+@pytest.fixture
+def follower(mrml, tmp_path, loop):
+    """The scripting interface with an event loop of its own."""
+    from SparseAnnotateLib.logic import ConsoleLogic
+
+    found = ConsoleLogic(lambda: None, lambda: None, loop.waiting.append)
+    found.cohortFolder = tmp_path / "followed"
+    return found
+
+
+@pytest.fixture
+def followed(follower, loop, drawn):
+    volume, _, node = drawn
+    return Followed(follower, loop, volume, node)
+
+
+@pytest.fixture
+def expected(mrml, logic, drawn, disc):
+    return at_once(mrml, logic, drawn, disc)

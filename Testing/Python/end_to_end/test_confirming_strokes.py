@@ -7,6 +7,7 @@ import pytest
 
 from corrected_scene import confidence, painted, point, shown
 from SparseAnnotateLib import scene
+from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.core.corrections import Stroke
 
 
@@ -121,3 +122,50 @@ def test_a_moved_volume_is_confirmed_where_the_brush_is(mrml, logic, drawn, insi
     assert logic.panel.take_strokes(volume, node, 1.0, scene.BrushPlace(tuple(at), 1.5, "ball", True)).confirmed > 4
     (stroke,) = logic.corrections(volume).strokes
     assert stroke == Stroke.ball(scene.geometry_of(volume), point(volume, inside), 1, True, 1.5)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("key", [False, True])
+def test_a_flat_brush_confirms_voxels_of_the_slice_that_it_is_in(mrml, logic, drawn, inside, plane, key):
+    volume, _, node = drawn
+    plane = Plane.named(plane)
+    geometry = scene.geometry_of(volume)
+    axis = plane.array_axis(geometry)
+    for name in ("Red", "Yellow", "Green"):
+        mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode").SetLayoutName(name)
+    view = scene.slice_view_for(plane)
+    scene.jump_to_slice(view, volume, plane, inside[axis])
+    editor = scene.segment_editor_node()
+    scene.brush_for_correcting(editor)
+    editor.SetAndObserveSegmentationNode(node)
+    editor.SetActiveEffectName("Paint")
+    editor.SetSelectedSegmentID("ball")
+    editor.SetAttribute("BrushAbsoluteDiameter", "9")
+    cursor = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    # As the mouse, a little off the middle of the voxel, and of the slice.
+    xyz = np.linalg.inv(mrml.util.arrayFromVTKMatrix(view.GetXYToRAS())) @ [*point(volume, inside), 1.0]
+    cursor.SetCursorPositionXYZ([*(float(x) for x in xyz[:2]), 0.0], view)
+    logic.panel.begin_correcting(volume, node)
+
+    def confirmed():
+        brush = logic.panel.brush_over(node)
+        if key:
+            logic.panel.confirm_under_brush(volume, node, brush, 1.0)
+        else:
+            touched(mrml, node, volume)
+            logic.panel.take_strokes(volume, node, 1.0, brush)
+        voxels = logic.corrections(volume).strokes[-1].voxels
+        logic.undoCorrection(volume)
+        return np.stack(np.unravel_index(voxels, geometry.shape))
+
+    ball = confirmed()
+    assert len(np.unique(ball[axis])) > 1
+    editor.SetAttribute("BrushSphere", "0")
+    flat = confirmed()
+    assert np.unique(flat[axis]).tolist() == [inside[axis]]
+    np.testing.assert_array_equal(flat, ball[:, ball[axis] == inside[axis]])
+    # Without a view it is not known in which slice it is.
+    cursor.SetCursorPositionRAS(point(volume, inside))
+    assert logic.panel.brush_over(node) is None
+    editor.SetAttribute("BrushSphere", "1")
+    assert logic.panel.brush_over(node) is not None

@@ -2,88 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from corrected_scene import INDICES, confidence, painted, point, shown
+from followed_strokes import Followed, at_once
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.client import jobs
 from SparseAnnotateLib.core import BadInputError, CancelledError
-
-
-class EventLoop:
-    """Actions that wait for their turn."""
-
-    def __init__(self):
-        self.waiting: list = []
-
-    def turn(self, count: int = 1) -> None:
-        """Let so many of them happen."""
-        for _ in range(count):
-            self.waiting.pop(0)()
-
-    def run(self) -> None:
-        while self.waiting:
-            self.turn()
-
-
-@pytest.fixture
-def loop(monkeypatch):
-    # One piece at a time.
-    moments = iter(0.02 * number for number in range(10**6))
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: next(moments)))
-    return EventLoop()
-
-
-@pytest.fixture
-def follower(mrml, tmp_path, loop):
-    """The scripting interface with an event loop of its own."""
-    from SparseAnnotateLib.logic import ConsoleLogic
-
-    found = ConsoleLogic(lambda: None, lambda: None, loop.waiting.append)
-    found.cohortFolder = tmp_path / "followed"
-    return found
-
-
-class Followed:
-    """Takes strokes of a result, and is told what followed."""
-
-    def __init__(self, logic, loop, volume, node):
-        self.logic, self.loop, self.volume, self.node = logic, loop, volume, node
-        self.ends: list = []
-        logic.panel.begin_correcting(volume, node, lambda *end: self.ends.append(end))
-        loop.run()
-
-    def stroke(self, mrml, mask, segment="ball", erase=False):
-        painted(mrml, self.node, self.volume, mask, segment, erase)
-        return self.logic.panel.take_strokes(self.volume, self.node, 1.0)
-
-
-@pytest.fixture
-def followed(follower, loop, drawn):
-    volume, _, node = drawn
-    return Followed(follower, loop, volume, node)
-
-
-def at_once(mrml, logic, drawn, *masks):
-    """Labels, confidence and corrections when each stroke is waited for; afterwards, all is as it was."""
-    volume, _, node = drawn
-    logic.panel.begin_correcting(volume, node)
-    for mask in masks:
-        painted(mrml, node, volume, mask, "ball")
-        logic.panel.take_strokes(volume, node, 1.0)
-    found = shown(mrml, node, volume), confidence(mrml, logic, node), logic.corrections(volume)
-    assert logic.clearCorrections(volume)
-    logic.panel.end_correcting()
-    return found
-
-
-@pytest.fixture
-def expected(mrml, logic, drawn, disc):
-    return at_once(mrml, logic, drawn, disc)
 
 
 def test_the_slice_that_was_painted_comes_first_and_then_the_rest(mrml, drawn, disc, expected, followed, loop):
@@ -406,3 +332,76 @@ def test_another_segmentation_that_is_drawn_in_stops_what_follows(mrml, drawn, d
     assert report is None
     assert "drawn on in another segmentation" in error.message
     np.testing.assert_array_equal(shown(mrml, node, volume), np.where(disc, 1, before))
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_stroke_that_is_found_while_the_rest_follows_is_taken_by_who_knows_more_of_it(
+    mrml, drawn, disc, follower, loop, is_told
+):
+    volume, _, node = drawn
+    inside = (16, *(int(n) for n in np.argwhere(shown(mrml, node, volume)[16] == 1).mean(axis=0)))
+    brush = scene.BrushPlace(tuple(point(volume, inside)), 1.5, "ball", True)
+    reports = []
+
+    def take():
+        reports.append(follower.panel.take_strokes(volume, node, 2.0, brush))
+
+    followed = Followed(follower, loop, volume, node)
+    follower.panel.begin_correcting(volume, node, lambda *end: followed.ends.append(end), take if is_told else None)
+    followed.stroke(mrml, disc)
+    loop.turn(3)
+    # As a stroke over voxels that are right already.
+    node.GetBinaryLabelmapInternalRepresentation("ball").Modified()
+    loop.run()
+    assert len(follower.corrections(volume).strokes) == len(followed.ends) == 1 + is_told
+    if is_told:
+        (report,) = reports
+        assert report.confirmed > 4
+        assert follower.corrections(volume).strokes[-1].seconds == 2.0
+
+
+def test_what_is_painted_after_the_console_began_to_correct_what_still_follows(mrml, drawn, disc, followed, loop):
+    volume, _, node = drawn
+    second = np.roll(disc, 2, axis=0)
+    followed.stroke(mrml, disc)
+    loop.turn(3)
+    followed.logic.panel.begin_correcting(volume, node)
+    assert not followed.logic.panel.is_following(volume)
+    painted(mrml, node, volume, second, "ball")
+    loop.run()
+    followed.logic.panel.take_strokes(volume, node, 1.0)
+    assert followed.logic.panel.correction_count(volume) == 2
+    assert not scene.corrected_since(node, volume)
+    assert (shown(mrml, node, volume)[disc | second] == 1).all()
+    assert [error for _report, error in followed.ends] == [None]
+
+
+def test_cancel_stops_all_answers_though_one_of_them_was_changed(mrml, logic, drawn, disc, followed, loop):
+    volume, labels, _node = drawn
+    other = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "other")
+    segmentation = logic.segmentationNode(other)
+    for name, value in (("ball", 1), ("box", 2)):
+        segmentation.GetSegmentation().AddEmptySegment(name, name)
+        mask = np.zeros_like(labels)
+        mask[list(INDICES)] = labels[list(INDICES)] == value
+        mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, name, other)
+    for index in INDICES:
+        logic.markDrawn(other, "axial", index)
+    fill = logic.fillBetweenSlices(other, "shape")
+    followed.stroke(mrml, disc)
+    followed.logic.panel.end_correcting()
+    followed.logic.panel.begin_correcting(other, fill, lambda *end: followed.ends.append(end))
+    painted(mrml, fill, other, disc, "ball")
+    followed.logic.panel.take_strokes(other, fill, 1.0)
+    assert followed.logic.panel.is_following(volume)
+    # The last one is stopped first.
+    fill.GetSegmentation().GetSegment("box").SetName("crate")
+    with pytest.raises(BadInputError, match="added, renamed or removed"):
+        followed.logic.cancel()
+    assert not followed.logic.panel.is_following(volume)
+    assert not followed.logic.panel.is_following(other)
+    ((report, error),) = followed.ends
+    assert report is None
+    assert isinstance(error, CancelledError)
+    loop.run()
+    assert len(followed.ends) == 1

@@ -493,3 +493,44 @@ def test_a_segment_that_is_renamed_while_the_rest_follows_switches_off_and_is_sa
     assert ui.jobFrame.isHidden()
     assert not filled.panel.draw.correcting.is_waiting
     assert filled.logic.panel.correction_count(filled.volume) == 1
+
+
+def test_a_confirmation_while_an_earlier_stroke_follows_counts_and_is_told(filled, mouse, slow):
+    ui, editor, node = filled.ui, filled.ui.segmentEditorWidget, filled.panel.result.node
+    index = undrawn(filled)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, node)
+    editor.setActiveEffectByName("Paint")
+    filled.logic.panel.segment_editor_node().SetAttribute("BrushAbsoluteDiameter", "3.0")
+    begin_stroke(filled, index)
+    place = (index, *(int(n) for n in np.argwhere(before[index]).mean(axis=0)))
+    where = np.zeros(before.shape, bool)
+    where[place] = True
+    mouse(place)
+    editor.paint(where, editor.currentSegmentID())
+    filled.until(lambda: "confirmed." in filled.message)
+    slow()
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    _first, second = filled.logic.corrections(filled.volume).strokes
+    assert np.ravel_multi_index(place, before.shape) in second.voxels
+    assert second.seconds > 0
+
+
+def test_a_brush_from_before_an_undo_confirms_nothing(filled, mouse):
+    ui, editor, node = filled.ui, filled.ui.segmentEditorWidget, filled.panel.result.node
+    index = undrawn(filled)
+    ui.correctCheckBox.click()
+    editor.setActiveEffectByName("Paint")
+    before = labels_of(filled, node)
+    stroke(filled, index)
+    place = (index, *(int(n) for n in np.argwhere(before[index]).mean(axis=0)))
+    where = np.zeros(before.shape, bool)
+    where[place] = True
+    mouse(place)
+    editor.paint(where, editor.currentSegmentID())
+    # Before the stroke is taken by itself.
+    ui.undoCorrectionButton.click()
+    mouse(None)
+    editor.paint(where, editor.currentSegmentID())
+    filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
+    assert filled.logic.corrections(filled.volume) is None

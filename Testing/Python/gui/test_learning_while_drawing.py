@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import BadInputError, Plane, WorkerError
+from SparseAnnotateLib.core import BadInputError, Plane, Progress, WorkerError
 from SparseAnnotateLib.runs.drawing_record import DrawingRecord
 from SparseAnnotateLib.runs.run_folder import RunFolder
 
@@ -475,6 +477,33 @@ def test_a_suggestion_of_a_changed_image_is_not_shown(suggested):
         suggested.logic.showSuggestion(suggested.suggestion)
     suggested.logic.showSuggestion(None)
     assert not previews(suggested)
+
+
+@pytest.mark.parametrize("is_learning_on", [False, True])
+def test_a_suggestion_is_taken_away_when_the_image_changes(suggested, is_learning_on):
+    suggested.mrml.util.arrayFromVolume(suggested.volume)[0, 0, 0] += 1
+    suggested.mrml.util.arrayFromVolumeModified(suggested.volume)
+    if is_learning_on:
+        learning = suggested.panel.draw.learning
+        learning._show_progress(learning._scene, Progress(0.5, "step 200"))
+    else:
+        suggested.panel.refresh()
+    assert not previews(suggested)
+    assert suggested.ui.dismissButton.isHidden()
+    assert suggested.ui.offerFrame.isHidden()
+    with pytest.raises(BadInputError, match="no suggestion for this slice any more"):
+        suggested.panel.draw.learning.use()
+
+
+def test_a_suggestion_is_taken_away_though_the_next_one_cannot_be_shown(suggested):
+    learning = suggested.panel.draw.learning
+    assert previews(suggested)
+    other = replace(suggested.suggestion, image="another one")
+    with pytest.raises(BadInputError, match="has changed since this drawing was suggested"):
+        learning.show(other)
+    assert not previews(suggested)
+    learning.show(suggested.suggestion)
+    assert len(previews(suggested)) == 1
 
 
 def test_a_suggestion_is_taken_away_with_the_scene(suggested):
