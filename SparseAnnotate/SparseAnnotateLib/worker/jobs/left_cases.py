@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core import BusyError, Cohort
+from ...core import BadInputError, BusyError, Cohort
+from ...core.images import read_facts
 from ...core.messages import _
+from ...core.origin import Origin
 from ...core.strict_json import to_plain
 from . import slurm_queue
 from .records import JobFolder, JobRecord, job_folders
@@ -45,7 +46,7 @@ def left_cases(cohort: Cohort, work: PredictRequest, run_content: str) -> LeftCa
     ]
     being_done = _being_done(alike)
     results = _results(alike)
-    labeled = tuple(name for name in names if _is_up_to_date(cohort, work.run, name, results.get(name, set())))
+    labeled = tuple(name for name in names if is_up_to_date(cohort, work.run, run_content, name, results.get(name, ())))
     left = tuple(name for name in names if name not in being_done and name not in set(labeled))
     return LeftCases(left, labeled, {name: being_done[name] for name in names if name in being_done})
 
@@ -87,11 +88,17 @@ def _results(alike: Sequence[JobFolder]) -> dict[str, set[int]]:
     return found
 
 
-def _is_up_to_date(cohort: Cohort, run: str, name: str, results: set[int]) -> bool:
-    """Whether the result is one of these, and newer than the image and what is drawn on it."""
+def is_up_to_date(cohort: Cohort, run: str, run_content: str, name: str, results: Collection[int]) -> bool:
+    """Whether the result of a case is one of these, and made from the present image, drawn slices and run.
+
+    `results`: when the result files of jobs were last changed, in ns. `run_content`: fingerprint of the run.
+    """
     path = cohort.prediction_path(run, name)
-    if not results or not path.is_file() or path.stat().st_mtime_ns not in results:
-        return False
-    sources = [Path(source) for source in (*cohort.annotation_files(name), *cohort.channel_paths(name).values())]
-    newest = max((source.stat().st_mtime_ns for source in sources if source.exists()), default=0)
-    return newest <= path.stat().st_mtime_ns
+    try:
+        if not results or path.stat().st_mtime_ns not in results:
+            return False
+        made, present = Origin.from_facts(read_facts(path)), cohort.origin(name)
+    except (OSError, BadInputError):
+        return False  # the job says what is wrong with the case
+    wanted = (present.annotation, present.image, run_content)
+    return (made.annotation, made.image, made.run_content) == wanted

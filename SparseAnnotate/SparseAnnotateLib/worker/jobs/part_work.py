@@ -11,9 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...core import BadInputError, CancelledError, Cohort, Progress, SparseAnnotateError, Watch
+from ...core import BadInputError, CancelledError, Cohort, Progress, RunError, SparseAnnotateError, Watch
 from ...core.messages import _, counted
+from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain
+from .left_cases import is_up_to_date
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
 
 _REPORT_SECONDS = 2.0
@@ -104,7 +106,25 @@ def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str
         return ""
     request = from_plain(record.request, requests.PredictRequest, source)
     cohort, before = Cohort.open(request.cohort, request.state), files.cases()
-    cases = tuple(name for name in record.parts[number] if name not in before or before[name].problem)
+    content = run_fingerprint(cohort.run_folder(request.run))
+    if record.run_content and content != record.run_content:
+        # Its results would be of two runs.
+        raise RunError(
+            _(
+                "The run '{run}' is no longer the one that the job was submitted with: it has been trained again. "
+                "Submit the prediction again."
+            ).format(run=request.run)
+        )
+
+    def is_done(case: str) -> bool:
+        found = before.get(case)
+        return (
+            found is not None
+            and not found.problem
+            and is_up_to_date(cohort, request.run, content, case, {found.result_changed})
+        )
+
+    cases = tuple(name for name in record.parts[number] if not is_done(name))
     if not cases:
         return ""
 
