@@ -49,6 +49,8 @@ class JobParts:
         self.numbers = tuple(numbers)
 
     def __call__(self) -> None:
+        if os.environ.get("SLURM_PROCID", "0") != "0":
+            return  # Slurm has started the job several times: one process does it
         complete_environment()
         # The handler of submitit queues the job again; here it is called once the work has ended.
         queue_again = signal.getsignal(signal.SIGUSR2)
@@ -74,7 +76,9 @@ class _Part:
         self._job, self._record, self._number = job, record, number
         self._asked, self._queue_again = asked, queue_again
         self._files = job.part(number)
-        self._status = self._files.status()
+        self._status: PartStatus | None = None
+        with suppress(BadInputError):  # a damaged file is written anew
+            self._status = self._files.status()
 
     def run(self, not_again: bool = False) -> int:
         """Do this part; returns the exit code, 0 also for one that was done before.
@@ -88,7 +92,8 @@ class _Part:
             stopped = replace(self._begun(), stage="cancelled" if self._job.is_cancelled else "waiting")
             self._write(replace(stopped, ended=now()))
             return 1
-        self._files.outcome_path.unlink(missing_ok=True)
+        for path in (self._files.outcome_path, self._job.ended_path):
+            path.unlink(missing_ok=True)
         self._write(self._begun())
         try:
             with _scratch_folder(self._record, self._number) as scratch:
