@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from dataclasses import replace
 
 import pytest
 
-from SparseAnnotateLib.core import BadInputError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.command_line import job_commands
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, BusyError, CancelledError, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.cohort_layout import CARD_FILE
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.origin import run_fingerprint
@@ -29,6 +33,7 @@ from SparseAnnotateLib.worker.jobs.records import (
 )
 from SparseAnnotateLib.worker.jobs.requests import SubmitRequest
 from SparseAnnotateLib.worker.jobs.slurm_queue import QueueEntry
+from system_needs import needs_posix_signals
 
 
 def made_up(cohort, what="predict", engine="local", parts=(("a",),), **facts):
@@ -360,3 +365,83 @@ def test_a_folder_whose_name_the_engine_would_change_is_refused(tiny_cohort, eng
 def test_names_with_line_breaks_are_refused(tiny_cohort, engines):
     with pytest.raises(BadInputError, match="'account' must be a name that Slurm knows"):
         submit(tiny_cohort, account="lab\n#SBATCH --wrap=x")
+
+
+@needs_posix_signals
+@pytest.mark.parametrize("reason", ["cancelled", "alone", "nothing"])
+def test_the_work_stops_by_itself_when_nobody_watches_over_it_or_the_job_is_cancelled(tiny_cohort, monkeypatch, reason):
+    job, _record = made_up(tiny_cohort)
+    monkeypatch.setattr(part_work, "_LOOK_SECONDS", 0.01)
+    # This process is a child of the test's parent, but of no other process.
+    watcher = os.getpid() if reason == "alone" else os.getppid()
+    monkeypatch.setenv(part_work.WATCHER_VARIABLE, str(watcher))
+    watch = Watch()
+    part_work._stop_when_left_alone(job, watch)
+    if reason == "cancelled":
+        job.cancel()
+    assert watch._cancelled.wait(20 if reason != "nothing" else 0.3) == (reason != "nothing")
+    watch.cancel()
+
+
+@needs_posix_signals
+def test_a_part_leaves_no_work_behind_when_its_watcher_fails(tiny_cohort, monkeypatch):
+    job, record = made_up(tiny_cohort)
+    part = part_process._Part(job, record, 0, [], None)
+    children = []
+    monkeypatch.setattr(part, "_command", lambda: [sys.executable, "-c", "import time; time.sleep(300)"])
+
+    def wait(child):
+        children.append(child)
+        raise OSError("a bug")
+
+    monkeypatch.setattr(part, "_wait", wait)
+    with pytest.raises(OSError, match="a bug"):
+        part.run()
+    assert children[0].wait(20) == -signal.SIGTERM
+
+
+def test_a_training_waits_for_a_run_that_is_about_to_be_let_go_of(tiny_cohort, monkeypatch):
+    trained, said = [], []
+    watch = Watch(lambda progress: said.append(progress.message))
+    monkeypatch.setattr(part_work, "_BUSY_LOOK_SECONDS", 0.01)
+    request = requests.TrainRequest(str(tiny_cohort.folder), run="r")
+
+    def train(_request, _watch):
+        trained.append(len(said))
+        if len(trained) < 3:
+            raise BusyError("It is in use.")
+
+    monkeypatch.setattr(requests, "train", train)
+    part_work._train(request, watch)
+    assert trained == [0, 1, 2]
+    assert set(said) == {"It is in use."}
+    # Not for ever, and not when it is asked to stop.
+    trained.clear()
+    watch.cancel()
+    with pytest.raises(CancelledError):
+        part_work._train(request, watch)
+    monkeypatch.setattr(part_work, "_BUSY_SECONDS", -1.0)
+    trained.clear()
+    with pytest.raises(BusyError):
+        part_work._train(request, Watch())
+
+
+def test_following_a_log_asks_for_the_state_rarely(tiny_cohort, monkeypatch, queue, capsys):
+    job, record = made_up(tiny_cohort, "train", "slurm", cluster_ids=("7",))
+    job.part(0).write_status(PartStatus("running"))
+    queue.entries["7"] = "RUNNING"
+    log = states.log_path(job, record, 0)
+    log.parent.mkdir()
+    log.write_text("begin\n")
+    looks = []
+
+    def interrupted(_watch, _seconds):
+        looks.append(len(queue.asked))
+        with open(log, "a") as file:
+            file.write(f"line {len(looks)}\n")
+        return len(looks) == 4
+
+    monkeypatch.setattr(job_commands, "_interrupted", interrupted)
+    assert main(["logs", str(tiny_cohort.folder), "1", "--follow"]) == 0
+    assert looks == [looks[0]] * 4
+    assert capsys.readouterr().out.splitlines()[:4] == ["begin", "line 1", "line 2", "line 3"]

@@ -306,6 +306,7 @@ def test_watching_and_following_end_with_the_job(tiny_cohort, capsys, monkeypatc
     monkeypatch.setattr("SparseAnnotateLib.worker.jobs.states.queue_entries", queue_entries)
     monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._WATCH_SECONDS", 0.01)
     monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._STATE_SECONDS", 0.02)
     job.part(0).write_status(PartStatus("running"))
     assert main(["jobs", folder, "--watch"]) == 0
     shown = capsys.readouterr().out

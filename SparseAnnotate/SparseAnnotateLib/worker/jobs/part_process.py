@@ -25,6 +25,7 @@ from ...core.cohort_layout import CACHE_VARIABLE
 from ...core.errors import BadInputError, FileWriteError, SparseAnnotateError
 from ...core.messages import _
 from ..process_environment import complete_environment
+from .part_work import WATCHER_VARIABLE
 from .records import JobFolder, JobRecord, PartStatus, continued, now
 
 _ASK_SECONDS = 0.2
@@ -104,7 +105,11 @@ class _Part:
                     env=child_environment(self._record, scratch),
                     preexec_fn=_ignore_user_signals,  # torchrun would end without its processes
                 )
-                code = self._wait(child)
+                try:
+                    code = self._wait(child)
+                finally:
+                    if child.poll() is None:
+                        child.terminate()  # nobody would look after it
         except SparseAnnotateError as error:
             self._write(self._over("failed", 1, error.message))
             return 1
@@ -252,6 +257,7 @@ def child_environment(record: JobRecord, scratch: Path | None = None) -> dict[st
     if scratch is not None:
         environment[CACHE_VARIABLE] = environment["TMPDIR"] = str(scratch)
     environment["PYTHONUNBUFFERED"] = "1"
+    environment[WATCHER_VARIABLE] = str(os.getpid())
     if record.cpus:
         # Not every cluster binds a job to its cores.
         environment.setdefault("OMP_NUM_THREADS", str(max(1, record.cpus // max(1, record.gpus))))

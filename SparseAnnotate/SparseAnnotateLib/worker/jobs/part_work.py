@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -11,14 +12,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...core import BadInputError, CancelledError, Cohort, Progress, RunError, SparseAnnotateError, Watch
+from ...core import BadInputError, BusyError, CancelledError, Cohort, Progress, RunError, SparseAnnotateError, Watch
+from ...core.folder_lock import FolderLock
 from ...core.messages import _, counted
 from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain
 from .left_cases import is_up_to_date
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
 
+WATCHER_VARIABLE = "SPARSE_ANNOTATE_WATCHER"
+"""Names the process that watches over the work of a part."""
+
 _REPORT_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
+_BUSY_SECONDS = 600.0
+_BUSY_LOOK_SECONDS = 1.0
 
 
 def do_part(folder: str | Path, number: int, watch: Watch) -> PartOutcome:
@@ -37,6 +45,7 @@ def do_part(folder: str | Path, number: int, watch: Watch) -> PartOutcome:
     files = job.part(number)
     told = _SavedProgress(watch, files)
     _stop_on_signals(told)
+    _stop_when_left_alone(job, told)
     try:
         message = _work(record, number, files, told)
     except CancelledError:
@@ -94,6 +103,62 @@ def _stop_on_signals(watch: Watch) -> None:
             signal.signal(getattr(signal, name), stop)
 
 
+def _stop_when_left_alone(job: JobFolder, watch: Watch) -> None:
+    """Stop, too, when the job is cancelled, or the process that watches over this one is gone: nobody else could."""
+    watcher = os.environ.get(WATCHER_VARIABLE, "")
+
+    def look() -> None:
+        while not watch.is_cancelled:
+            if job.is_cancelled or (watcher.isdecimal() and not _is_there(int(watcher))):
+                watch.cancel()
+            time.sleep(_LOOK_SECONDS)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _is_there(process: int) -> bool:
+    if process == os.getppid():
+        return True
+    if not is_torchrun():
+        return False  # this process has been given another parent
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def is_torchrun() -> bool:
+    """Whether torchrun has started this process, which is then no child of the one that watches over it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _train(request: Any, watch: Watch) -> None:
+    """Train, once a process that has been asked to stop, or whose node has failed, has let go of the run.
+
+    Raises BusyError when another one trains it all the time, and what the training raises.
+    """
+    from .. import requests
+
+    run = Cohort.open(request.cohort, request.state).run_folder(request.run)
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            if is_torchrun() and _is_first():
+                # The others wait for this process, and cannot begin anew.
+                with FolderLock(run, f"training the run '{request.run}'"):
+                    pass
+            requests.train(request, watch)
+            return
+        except BusyError as error:
+            if time.monotonic() > until:
+                raise
+            watch.step(0.0, error.message)
+            time.sleep(_BUSY_LOOK_SECONDS)
+
+
 def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str:
     from .. import requests
 
@@ -102,7 +167,7 @@ def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str
         request = from_plain(record.request, requests.TrainRequest, source)
         if _is_trained(request):
             return ""
-        requests.train(request, watch)
+        _train(request, watch)
         return ""
     request = from_plain(record.request, requests.PredictRequest, source)
     cohort, before = Cohort.open(request.cohort, request.state), files.cases()
