@@ -346,6 +346,15 @@ def test_a_job_that_has_ended_is_neither_read_nor_asked_about_again(tiny_cohort,
     assert "more memory" in before[0].message
 
 
+def test_a_job_of_a_failed_node_may_be_queued_again(tiny_cohort, queue):
+    job, _record = made_up(tiny_cohort, "train", "slurm", cluster_ids=("7",))
+    job.part(0).write_status(PartStatus("running"))
+    queue.entries["7"] = "NODE_FAIL"
+    assert [state.state for state in states_of(tiny_cohort)] == ["failed"]
+    queue.entries["7"] = "PENDING"
+    assert [state.state for state in states_of(tiny_cohort)] == ["waiting"]
+
+
 def test_the_name_of_a_node_is_no_lack_of_memory(tiny_cohort, queue):
     job, record = made_up(tiny_cohort, "train", "slurm", cluster_ids=("7",))
     log = states.log_path(job, record, 0)

@@ -22,7 +22,7 @@ from ..train_request import chosen_settings
 from . import slurm_queue
 from .left_cases import left_cases
 from .records import JobFolder, JobRecord, chosen_jobs, job_folders, jobs_folder, new_job_folder, now
-from .signs_of_life import cluster_ids, seconds_since_change
+from .signs_of_life import cluster_ids
 from .states import ended_state, job_states, log_path, log_text
 from .submission import ClusterOptions, chosen_engine, hand_over
 from .submission_checks import check_request, refuse_cluster_options, refuse_path
@@ -235,16 +235,20 @@ def _earlier_training(cohort: Cohort, run: str, job: JobFolder) -> JobState | No
     """
     earlier = [one for one in job_folders(cohort) if int(one.path.name) < int(job.path.name)]
     until = time.monotonic() + _RECORD_SECONDS
-    while any(map(_is_being_written, earlier)) and time.monotonic() < until:
+    while any(_is_being_written(one, job) for one in earlier) and time.monotonic() < until:
         time.sleep(0.1)
     states = _live_trainings(cohort, run, earlier)
     return states[0] if states else None
 
 
-def _is_being_written(job: JobFolder) -> bool:
-    """Whether the record of a job is still to come: its folder has been made only a moment ago."""
-    is_new = job.path.is_dir() and not job.record_path.is_file()
-    return is_new and seconds_since_change(job, job.path) < _RECORD_SECONDS
+def _is_being_written(job: JobFolder, later: JobFolder) -> bool:
+    """Whether the record of a job may still come: its folder was made a moment before the record of a later one."""
+    try:
+        return not job.record_path.is_file() and (
+            later.record_path.stat().st_mtime - job.path.stat().st_mtime < _RECORD_SECONDS
+        )
+    except OSError:
+        return False  # it has been withdrawn
 
 
 def _submitted(

@@ -181,7 +181,11 @@ def _part_state(
         each: list[str] = [f"'{name}'" for name in missing]
         stage, message = "failed", counted(len(missing), one, many, cases=listed(each, _NAMED))
     has_said = status is not None and status.stage in ("finished", "failed", "cancelled")
-    is_certain = has_said or not (record.engine == "local" and is_elsewhere(record))
+    if record.engine == "local":
+        is_certain = has_said or not is_elsewhere(record)
+    else:
+        entry = (queue or {}).get(_cluster_id(ids, len(record.parts), number))
+        is_certain = has_said or entry is None or not entry.may_return
     return PartState(number, cases, stage, message, status, _progress(files), outcomes, is_certain)
 
 
