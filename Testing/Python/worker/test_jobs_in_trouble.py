@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -381,9 +382,9 @@ def test_names_with_line_breaks_are_refused(tiny_cohort, engines):
 def test_the_work_stops_by_itself_when_nobody_watches_over_it_or_the_job_is_cancelled(tiny_cohort, monkeypatch, reason):
     job, _record = made_up(tiny_cohort)
     monkeypatch.setattr(part_work, "_LOOK_SECONDS", 0.01)
-    # This process is a child of the test's parent, but of no other process.
-    watcher = os.getpid() if reason == "alone" else os.getppid()
-    monkeypatch.setenv(part_work.WATCHER_VARIABLE, str(watcher))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(20)
+    monkeypatch.setenv(part_work.WATCHER_VARIABLE, str(gone.pid if reason == "alone" else os.getppid()))
     watch = Watch()
     part_work._stop_when_left_alone(job, watch)
     if reason == "cancelled":

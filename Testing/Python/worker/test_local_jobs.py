@@ -187,6 +187,8 @@ def test_a_part_is_what_its_own_file_and_slurm_say_together(tiny_cohort):
     files.write_status(PartStatus("waiting", starts=2))
     assert stage("COMPLETING") == "waiting"
     files.write_status(PartStatus("finished"))
+    for case in record.parts[0]:
+        files.add_case(CaseOutcome(case))
     assert stage(None) == stage("RUNNING") == "finished"
     # Nobody can ask: it is where it was.
     files.write_status(PartStatus("running"))

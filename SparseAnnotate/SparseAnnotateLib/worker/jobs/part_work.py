@@ -19,6 +19,7 @@ from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain
 from .left_cases import is_up_to_date
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
+from .signs_of_life import is_job_process
 
 WATCHER_VARIABLE = "SPARSE_ANNOTATE_WATCHER"
 """Names the process that watches over the work of a part."""
@@ -109,28 +110,18 @@ def _stop_when_left_alone(job: JobFolder, watch: Watch) -> None:
 
     def look() -> None:
         while not watch.is_cancelled:
-            if job.is_cancelled or (watcher.isdecimal() and not _is_there(int(watcher))):
+            if job.is_cancelled or (watcher.isdecimal() and not _watches(int(watcher))):
                 watch.cancel()
             time.sleep(_LOOK_SECONDS)
 
     threading.Thread(target=look, daemon=True).start()
 
 
-def _is_there(process: int) -> bool:
-    if process == os.getppid():
-        return True
-    if not is_torchrun():
-        return False  # this process has been given another parent
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _watches(process: int) -> bool:
+    return process == os.getppid() or is_job_process(process)
 
 
-def is_torchrun() -> bool:
+def _is_torchrun() -> bool:
     """Whether torchrun has started this process, which is then no child of the one that watches over it."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
@@ -146,7 +137,7 @@ def _train(request: Any, watch: Watch) -> None:
     until = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
-            if is_torchrun() and _is_first():
+            if _is_torchrun() and _is_first():
                 # The others wait for this process, and cannot begin anew.
                 with FolderLock(run, f"training the run '{request.run}'"):
                     pass

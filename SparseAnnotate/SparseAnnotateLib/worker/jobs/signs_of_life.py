@@ -58,7 +58,7 @@ def is_alive(job: JobFolder, record: JobRecord, ids: tuple[str, ...], status: Pa
     numbers = [int(one) for one in ids if one.isdecimal()]
     if status is not None and status.host == record.host:
         numbers.append(status.process)
-    return any(map(_is_job_process, numbers))
+    return any(map(is_job_process, numbers))
 
 
 def is_elsewhere(record: JobRecord) -> bool:
@@ -98,7 +98,8 @@ def _submission(job: JobFolder) -> Submission | None:
         return None
 
 
-def _is_job_process(number: int) -> bool:
+def is_job_process(number: int) -> bool:
+    """Whether this is a process of submitit on this computer."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
