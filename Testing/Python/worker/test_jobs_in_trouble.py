@@ -12,7 +12,16 @@ import pytest
 
 from SparseAnnotateLib.command_line import job_commands
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, BusyError, CancelledError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.core import (
+    BadInputError,
+    BusyError,
+    CancelledError,
+    FileWriteError,
+    Plane,
+    RunError,
+    SparseAnnotation,
+    Watch,
+)
 from SparseAnnotateLib.core.cohort_layout import CARD_FILE
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.origin import run_fingerprint
@@ -228,6 +237,20 @@ def test_what_slurm_still_runs_of_a_job_that_says_that_it_has_ended_is_cancelled
     assert marked == [True, True]
 
 
+def test_on_a_full_disk_slurm_is_asked_to_cancel_all_the_same(tiny_cohort, queue, monkeypatch):
+    job, _record = made_up(tiny_cohort, "train", "slurm", cluster_ids=("7",))
+    job.part(0).write_status(PartStatus("running"))
+    queue.entries["7"] = "RUNNING"
+
+    def full(_job):
+        raise FileWriteError("The disk is full.")
+
+    monkeypatch.setattr(JobFolder, "cancel", full)
+    with pytest.raises(FileWriteError, match="disk is full"):
+        cancelled(tiny_cohort, "1")
+    assert queue.cancelled == ["7"]
+
+
 def test_a_job_that_is_being_submitted_waits_and_can_be_cancelled(tiny_cohort, queue):
     job, record = made_up(tiny_cohort, "train", "local", cluster_ids=(), host="node1")
     assert [(s.state, s.message) for s in states_of(tiny_cohort)] == [("waiting", "It is being submitted.")]
@@ -386,11 +409,10 @@ def test_the_work_stops_by_itself_when_nobody_watches_over_it_or_the_job_is_canc
     gone.wait(20)
     monkeypatch.setenv(part_work.WATCHER_VARIABLE, str(gone.pid if reason == "alone" else os.getppid()))
     watch = Watch()
-    part_work._stop_when_left_alone(job, watch)
-    if reason == "cancelled":
-        job.cancel()
-    assert watch._cancelled.wait(20 if reason != "nothing" else 0.3) == (reason != "nothing")
-    watch.cancel()
+    with part_work._stopped_when_left_alone(job, watch):
+        if reason == "cancelled":
+            job.cancel()
+        assert watch._cancelled.wait(20 if reason != "nothing" else 0.3) == (reason != "nothing")
 
 
 @needs_posix_signals

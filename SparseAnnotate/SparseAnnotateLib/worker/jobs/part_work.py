@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -46,9 +47,9 @@ def do_part(folder: str | Path, number: int, watch: Watch) -> PartOutcome:
     files = job.part(number)
     told = _SavedProgress(watch, files)
     _stop_on_signals(told)
-    _stop_when_left_alone(job, told)
     try:
-        message = _work(record, number, files, told)
+        with _stopped_when_left_alone(job, told):
+            message = _work(record, number, files, told)
     except CancelledError:
         _leave(files, PartOutcome("stopped"))
         raise
@@ -104,17 +105,22 @@ def _stop_on_signals(watch: Watch) -> None:
             signal.signal(getattr(signal, name), stop)
 
 
-def _stop_when_left_alone(job: JobFolder, watch: Watch) -> None:
+@contextmanager
+def _stopped_when_left_alone(job: JobFolder, watch: Watch) -> Iterator[None]:
     """Stop, too, when the job is cancelled, or the process that watches over this one is gone: nobody else could."""
-    watcher = os.environ.get(WATCHER_VARIABLE, "")
+    watcher, is_over = os.environ.get(WATCHER_VARIABLE, ""), threading.Event()
 
     def look() -> None:
-        while not watch.is_cancelled:
-            if job.is_cancelled or (watcher.isdecimal() and not _watches(int(watcher))):
-                watch.cancel()
-            time.sleep(_LOOK_SECONDS)
+        while not is_over.wait(_LOOK_SECONDS):
+            with suppress(OSError):  # a disk of another computer that is away for a while
+                if job.is_cancelled or (watcher.isdecimal() and not _watches(int(watcher))):
+                    watch.cancel()
 
     threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def _watches(process: int) -> bool:

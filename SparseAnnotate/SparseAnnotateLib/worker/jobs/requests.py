@@ -165,7 +165,7 @@ def part_log(request: JobLogRequest) -> str:
 def cancel_jobs(request: CancelJobsRequest, watch: Watch) -> list[JobState]:
     """Ask jobs to stop, and return their states; those that have ended stay as they are.
 
-    Raises BadInputError when there is no such job, none is named, or Slurm does not answer.
+    Raises BadInputError when there is no such job, none is named, or Slurm does not answer; FileWriteError.
     """
     watch.check()
     cohort = Cohort.open(request.cohort, request.state)
@@ -174,12 +174,18 @@ def cancel_jobs(request: CancelJobsRequest, watch: Watch) -> list[JobState]:
     chosen = chosen_jobs(cohort, request.ids)
     states = job_states(cohort, chosen)
     # All are told before Slurm is asked, also those that only seem to have ended: they look for the file of this.
+    problem: FileWriteError | None = None
     for job in chosen:
-        if ended_state(job) is None:
-            job.cancel()
+        try:
+            if ended_state(job) is None:
+                job.cancel()
+        except FileWriteError as error:
+            problem = error  # the disk may be full; Slurm can be asked all the same
     for job, state in zip(chosen, states, strict=True):
         if state.engine == "slurm" and state.cluster_ids:
             _cancel_in_slurm(job, state)
+    if problem is not None:
+        raise problem
     return job_states(cohort, chosen)
 
 
