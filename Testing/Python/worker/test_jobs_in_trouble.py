@@ -27,7 +27,7 @@ from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.origin import run_fingerprint
 from SparseAnnotateLib.core.strict_json import to_plain, write_json
 from SparseAnnotateLib.worker import requests
-from SparseAnnotateLib.worker.jobs import part_process, part_work, slurm_queue, states, submission
+from SparseAnnotateLib.worker.jobs import part_process, part_work, signs_of_life, slurm_queue, states, submission
 from SparseAnnotateLib.worker.jobs import requests as job_requests
 from SparseAnnotateLib.worker.jobs.left_cases import left_cases
 from SparseAnnotateLib.worker.jobs.records import (
@@ -310,12 +310,17 @@ def test_a_damaged_file_of_one_job_leaves_the_others_alone(tiny_cohort, queue, e
     assert submit(tiny_cohort).id == "3"
 
 
-def test_a_local_job_of_another_computer_lives_as_long_as_one_of_its_parts_is_heard_of(tiny_cohort):
+def test_a_local_job_of_another_computer_lives_as_long_as_one_of_its_parts_is_heard_of(tiny_cohort, monkeypatch):
     job, record = made_up(tiny_cohort, engine="local", parts=(("a",), ("b",)), host="another", cluster_ids=("1",))
     job.write_record(replace(record, submitted="2020-01-01T00:00:00+00:00"))
     job.part(0).write_status(PartStatus("running", host="another", heartbeat="2020-01-01T00:00:00+00:00"))
     grown_older(job.record_path, 86400)
+    # The clock of its disk is looked at once, however many parts there are.
+    looks = []
+    present = signs_of_life._present
+    monkeypatch.setattr(signs_of_life, "_present", lambda folder: looks.append(folder) or present(folder))
     parts = states.part_states(job, record, None)
+    assert looks == [job.path]
     assert [part.stage for part in parts] == ["running", "waiting"]
     grown_older(job.part(0).status_path, 3600)
     assert [state.state for state in states_of(tiny_cohort)] == ["failed"]

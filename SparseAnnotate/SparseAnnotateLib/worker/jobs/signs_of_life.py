@@ -47,18 +47,22 @@ def is_being_submitted(job: JobFolder) -> bool:
     return seconds_since_change(job, job.record_path) < SUBMISSION_SECONDS + _LATE_SECONDS
 
 
-def is_alive(job: JobFolder, record: JobRecord, ids: tuple[str, ...], status: PartStatus | None) -> bool:
-    """Whether the process of a local job is still there; on another computer, whether it was heard of of late.
-
-    One process does all parts, so one that waits is alive as long as another one is.
-    """
-    if is_elsewhere(record):
-        heard = [job.record_path, *(job.part(number).status_path for number in range(len(record.parts)))]
-        return min(seconds_since_change(job, path) for path in heard) < SILENT_SECONDS
+def is_alive(record: JobRecord, ids: tuple[str, ...], status: PartStatus | None) -> bool:
+    """Whether the process of a local job of this computer is still there."""
     numbers = [int(one) for one in ids if one.isdecimal()]
     if status is not None and status.host == record.host:
         numbers.append(status.process)
     return any(map(is_job_process, numbers))
+
+
+def was_heard_of(job: JobFolder, record: JobRecord) -> bool:
+    """Whether a local job of another computer has shown of late that it is alive.
+
+    One process does all parts, so one that waits is alive as long as another one is.
+    """
+    paths = [job.record_path, *(job.part(number).status_path for number in range(len(record.parts)))]
+    changed = [path.stat().st_mtime for path in paths if path.is_file()]
+    return bool(changed) and _present(job.path) - max(changed) < SILENT_SECONDS
 
 
 def is_elsewhere(record: JobRecord) -> bool:

@@ -24,6 +24,7 @@ from .signs_of_life import (
     is_elsewhere,
     seconds_since_change,
     submission_problem,
+    was_heard_of,
 )
 from .slurm_queue import QueueEntry, SlurmUnavailable, ended_sentence, queue_entries
 
@@ -59,6 +60,14 @@ class PartState:
     @property
     def problems(self) -> dict[str, str]:
         return {name: found.problem for name, found in (self.outcomes or {}).items() if found.problem}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of a whole job: the engine's ids, and whether one on another computer was heard of; None for all others."""
+
+    ids: tuple[str, ...]
+    is_heard_of: bool | None
 
 
 def job_states(cohort: Cohort, jobs: Sequence[JobFolder]) -> list[JobState]:
@@ -112,7 +121,9 @@ def ended_state(job: JobFolder) -> JobState | None:
 def part_states(job: JobFolder, record: JobRecord, queue: Mapping[str, QueueEntry] | None) -> list[PartState]:
     """The state of each part; `queue`: what Slurm says, None when it does not answer."""
     ids = _known_ids(job, record)
-    return [_part_state(job, record, number, ids, queue) for number in range(len(record.parts))]
+    is_far = record.engine == "local" and is_elsewhere(record)
+    known = _Known(ids, was_heard_of(job, record) if is_far else None)
+    return [_part_state(job, record, number, known, queue) for number in range(len(record.parts))]
 
 
 def log_path(job: JobFolder, record: JobRecord, number: int) -> Path | None:
@@ -161,19 +172,19 @@ def _cluster_id(ids: Sequence[str], parts: int, number: int) -> str:
 
 
 def _part_state(
-    job: JobFolder, record: JobRecord, number: int, ids: tuple[str, ...], queue: Mapping[str, QueueEntry] | None
+    job: JobFolder, record: JobRecord, number: int, known: _Known, queue: Mapping[str, QueueEntry] | None
 ) -> PartState:
     files, cases = job.part(number), record.parts[number]
     outcomes = files.cases() if record.what == "predict" else None
     try:
         status = files.status()
-        stage, message = _stage(job, record, number, ids, status, queue)
+        stage, message = _stage(job, record, number, known, status, queue)
         if stage in LIVE_STAGES and status is not None:
             # It may have ended between the two looks.
             again = files.status()
             if again is not None and again.stage != status.stage:
                 status = again
-                stage, message = _stage(job, record, number, ids, status, queue)
+                stage, message = _stage(job, record, number, known, status, queue)
     except BadInputError as error:
         return PartState(number, cases, "failed", error.message, outcomes=outcomes, is_certain=False)
     if stage == "finished" and outcomes is not None and (missing := [name for name in cases if name not in outcomes]):
@@ -182,9 +193,9 @@ def _part_state(
         stage, message = "failed", counted(len(missing), one, many, cases=listed(each, _NAMED))
     has_said = status is not None and status.stage in ("finished", "failed", "cancelled")
     if record.engine == "local":
-        is_certain = has_said or not is_elsewhere(record)
+        is_certain = has_said or known.is_heard_of is None
     else:
-        entry = (queue or {}).get(_cluster_id(ids, len(record.parts), number))
+        entry = (queue or {}).get(_cluster_id(known.ids, len(record.parts), number))
         is_certain = has_said or entry is None or not entry.may_return
     return PartState(number, cases, stage, message, status, _progress(files), outcomes, is_certain)
 
@@ -193,7 +204,7 @@ def _stage(
     job: JobFolder,
     record: JobRecord,
     number: int,
-    ids: tuple[str, ...],
+    known: _Known,
     status: PartStatus | None,
     queue: Mapping[str, QueueEntry] | None,
 ) -> tuple[JobStage, str]:
@@ -202,15 +213,15 @@ def _stage(
         return status.stage, status.message
     is_running = status is not None and status.stage == "running"
     live: JobStage = "running" if is_running else "waiting"
-    if not ids and status is None:
+    if not known.ids and status is None:
         return _stage_without_ids(job)
     if record.engine == "local":
-        if is_alive(job, record, ids, status):
+        if is_alive(record, known.ids, status) if known.is_heard_of is None else known.is_heard_of:
             return live, ""
         return _last_word(job, number) or _ended_here(job, status)
     if queue is None:
         return live, ""
-    entry = queue.get(_cluster_id(ids, len(record.parts), number))
+    entry = queue.get(_cluster_id(known.ids, len(record.parts), number))
     if entry is not None and entry.is_waiting:
         return "waiting", _("It waits in Slurm ({reason}).").format(reason=entry.reason) if entry.reason else ""
     if entry is not None and entry.is_live:
