@@ -24,7 +24,7 @@ from .shared_options import cohort_command, of_options, output_options, request_
 from .terminal_output import show_line, show_table
 from .training_commands import training_choice, training_options
 
-_WATCH_SECONDS, _FOLLOW_SECONDS = 5.0, 1.0
+_WATCH_SECONDS, _FOLLOW_SECONDS, _STATE_SECONDS = 5.0, 1.0, 15.0
 
 
 def add_submit(commands) -> None:
@@ -221,9 +221,14 @@ def _logs(options: argparse.Namespace, watch: Watch) -> str:
         if path != log:
             # Of a job of several parts, the log of the next one.
             path, shown = log, start_of_last_lines(log, options.lines)
-        shown = _print_from(path, shown)
-        if not state.is_live or _interrupted(watch, _FOLLOW_SECONDS):
-            return state.message or state.state
+        # The log grows all the time; Slurm is asked rarely.
+        until = time.monotonic() + _STATE_SECONDS
+        while True:
+            shown = _print_from(path, shown)
+            if not state.is_live or _interrupted(watch, _FOLLOW_SECONDS):
+                return state.message or state.state
+            if time.monotonic() >= until:
+                break
 
 
 def _length(path: str) -> int:

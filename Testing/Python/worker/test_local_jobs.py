@@ -187,6 +187,8 @@ def test_a_part_is_what_its_own_file_and_slurm_say_together(tiny_cohort):
     files.write_status(PartStatus("waiting", starts=2))
     assert stage("COMPLETING") == "waiting"
     files.write_status(PartStatus("finished"))
+    for case in record.parts[0]:
+        files.add_case(CaseOutcome(case))
     assert stage(None) == stage("RUNNING") == "finished"
     # Nobody can ask: it is where it was.
     files.write_status(PartStatus("running"))
@@ -306,6 +308,7 @@ def test_watching_and_following_end_with_the_job(tiny_cohort, capsys, monkeypatc
     monkeypatch.setattr("SparseAnnotateLib.worker.jobs.states.queue_entries", queue_entries)
     monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._WATCH_SECONDS", 0.01)
     monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr("SparseAnnotateLib.command_line.job_commands._STATE_SECONDS", 0.02)
     job.part(0).write_status(PartStatus("running"))
     assert main(["jobs", folder, "--watch"]) == 0
     shown = capsys.readouterr().out

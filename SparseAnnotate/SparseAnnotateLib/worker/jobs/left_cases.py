@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core import BusyError, Cohort
-from ...core.messages import _
+from ...core import BadInputError, BusyError, Cohort
+from ...core.images import read_facts
+from ...core.origin import Origin
 from ...core.strict_json import to_plain
-from . import slurm_queue
 from .records import JobFolder, JobRecord, job_folders
-from .states import part_states
+from .states import ended_state, part_states, slurm_says
 
 if TYPE_CHECKING:
     from ..requests import PredictRequest
@@ -40,12 +40,10 @@ def left_cases(cohort: Cohort, work: PredictRequest, run_content: str) -> LeftCa
     Raises BusyError when Slurm does not answer, CohortError.
     """
     names = [case.name for case in cohort.select(work.cases)]
-    alike = [
-        job for job in job_folders(cohort) if job.record_path.is_file() and _is_alike(job.record(), work, run_content)
-    ]
+    alike = [(job, record) for job, record in _readable(job_folders(cohort)) if _is_alike(record, work, run_content)]
     being_done = _being_done(alike)
     results = _results(alike)
-    labeled = tuple(name for name in names if _is_up_to_date(cohort, work.run, name, results.get(name, set())))
+    labeled = tuple(name for name in names if is_up_to_date(cohort, work.run, run_content, name, results.get(name, ())))
     left = tuple(name for name in names if name not in being_done and name not in set(labeled))
     return LeftCases(left, labeled, {name: being_done[name] for name in names if name in being_done})
 
@@ -61,37 +59,49 @@ def _is_alike(record: JobRecord, work: PredictRequest, run_content: str) -> bool
     return compared(record.request) == compared(to_plain(work))
 
 
-def _being_done(alike: Sequence[JobFolder]) -> dict[str, str]:
+def _readable(jobs: Sequence[JobFolder]) -> Iterator[tuple[JobFolder, JobRecord]]:
+    """The jobs with their records; those with a damaged one are shown by `jobs`."""
+    for job in jobs:
+        with suppress(BadInputError):
+            yield job, job.record()
+
+
+def _being_done(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, str]:
     """Cases that a job which waits or runs will label, with its id."""
     found = {}
-    for job in alike:
-        record = job.record()
-        try:
-            queue = slurm_queue.queue_entries(record.cluster_ids) if record.engine == "slurm" else None
-        except slurm_queue.SlurmUnavailable as error:
-            raise BusyError(_("Slurm does not answer: {reason}.").format(reason=error)) from error
+    unended = [(job, record) for job, record in alike if ended_state(job) is None]
+    queue, problem = slurm_says(unended)
+    if problem:
+        raise BusyError(problem)
+    for job, record in unended:
         for part in part_states(job, record, queue):
             if part.is_live and not job.is_cancelled:
                 found.update({name: record.id for name in part.cases if name not in part.done + list(part.problems)})
     return found
 
 
-def _results(alike: Sequence[JobFolder]) -> dict[str, set[int]]:
+def _results(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, set[int]]:
     """When the result files of each case were last changed by these jobs, in ns."""
     found: dict[str, set[int]] = {}
-    for job in alike:
-        for number in range(len(job.record().parts)):
+    for job, record in alike:
+        for number in range(len(record.parts)):
             for name, outcome in job.part(number).cases().items():
                 if not outcome.problem:
                     found.setdefault(name, set()).add(outcome.result_changed)
     return found
 
 
-def _is_up_to_date(cohort: Cohort, run: str, name: str, results: set[int]) -> bool:
-    """Whether the result is one of these, and newer than the image and what is drawn on it."""
+def is_up_to_date(cohort: Cohort, run: str, run_content: str, name: str, results: Collection[int]) -> bool:
+    """Whether the result of a case is one of these, and made from the present image, drawn slices and run.
+
+    `results`: when the result files of jobs were last changed, in ns. `run_content`: fingerprint of the run.
+    """
     path = cohort.prediction_path(run, name)
-    if not results or not path.is_file() or path.stat().st_mtime_ns not in results:
-        return False
-    sources = [Path(source) for source in (*cohort.annotation_files(name), *cohort.channel_paths(name).values())]
-    newest = max((source.stat().st_mtime_ns for source in sources if source.exists()), default=0)
-    return newest <= path.stat().st_mtime_ns
+    try:
+        if not results or path.stat().st_mtime_ns not in results:
+            return False
+        made, present = Origin.from_facts(read_facts(path)), cohort.origin(name)
+    except (OSError, BadInputError):
+        return False  # the job says what is wrong with the case
+    wanted = (present.annotation, present.image, run_content)
+    return (made.annotation, made.image, made.run_content) == wanted

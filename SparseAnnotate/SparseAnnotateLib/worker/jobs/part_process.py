@@ -25,6 +25,7 @@ from ...core.cohort_layout import CACHE_VARIABLE
 from ...core.errors import BadInputError, FileWriteError, SparseAnnotateError
 from ...core.messages import _
 from ..process_environment import complete_environment
+from .part_work import WATCHER_VARIABLE
 from .records import JobFolder, JobRecord, PartStatus, continued, now
 
 _ASK_SECONDS = 0.2
@@ -49,6 +50,8 @@ class JobParts:
         self.numbers = tuple(numbers)
 
     def __call__(self) -> None:
+        if os.environ.get("SLURM_PROCID", "0") != "0":
+            return  # Slurm has started the job several times: one process does it
         complete_environment()
         # The handler of submitit queues the job again; here it is called once the work has ended.
         queue_again = signal.getsignal(signal.SIGUSR2)
@@ -74,7 +77,9 @@ class _Part:
         self._job, self._record, self._number = job, record, number
         self._asked, self._queue_again = asked, queue_again
         self._files = job.part(number)
-        self._status = self._files.status()
+        self._status: PartStatus | None = None
+        with suppress(BadInputError):  # a damaged file is written anew
+            self._status = self._files.status()
 
     def run(self, not_again: bool = False) -> int:
         """Do this part; returns the exit code, 0 also for one that was done before.
@@ -88,7 +93,8 @@ class _Part:
             stopped = replace(self._begun(), stage="cancelled" if self._job.is_cancelled else "waiting")
             self._write(replace(stopped, ended=now()))
             return 1
-        self._files.outcome_path.unlink(missing_ok=True)
+        for path in (self._files.outcome_path, self._job.ended_path):
+            path.unlink(missing_ok=True)
         self._write(self._begun())
         try:
             with _scratch_folder(self._record, self._number) as scratch:
@@ -99,7 +105,11 @@ class _Part:
                     env=child_environment(self._record, scratch),
                     preexec_fn=_ignore_user_signals,  # torchrun would end without its processes
                 )
-                code = self._wait(child)
+                try:
+                    code = self._wait(child)
+                finally:
+                    if child.poll() is None:
+                        child.terminate()  # nobody would look after it
         except SparseAnnotateError as error:
             self._write(self._over("failed", 1, error.message))
             return 1
@@ -247,6 +257,7 @@ def child_environment(record: JobRecord, scratch: Path | None = None) -> dict[st
     if scratch is not None:
         environment[CACHE_VARIABLE] = environment["TMPDIR"] = str(scratch)
     environment["PYTHONUNBUFFERED"] = "1"
+    environment[WATCHER_VARIABLE] = str(os.getpid())
     if record.cpus:
         # Not every cluster binds a job to its cores.
         environment.setdefault("OMP_NUM_THREADS", str(max(1, record.cpus // max(1, record.gpus))))

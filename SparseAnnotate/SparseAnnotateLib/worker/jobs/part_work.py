@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...core import BadInputError, CancelledError, Cohort, Progress, SparseAnnotateError, Watch
+from ...core import BadInputError, BusyError, CancelledError, Cohort, Progress, RunError, SparseAnnotateError, Watch
+from ...core.folder_lock import FolderLock
 from ...core.messages import _, counted
+from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain
+from .left_cases import is_up_to_date
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
+from .signs_of_life import is_job_process
+
+WATCHER_VARIABLE = "SPARSE_ANNOTATE_WATCHER"
+"""Names the process that watches over the work of a part."""
 
 _REPORT_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
+_BUSY_SECONDS = 600.0
+_BUSY_LOOK_SECONDS = 1.0
 
 
 def do_part(folder: str | Path, number: int, watch: Watch) -> PartOutcome:
@@ -36,7 +48,8 @@ def do_part(folder: str | Path, number: int, watch: Watch) -> PartOutcome:
     told = _SavedProgress(watch, files)
     _stop_on_signals(told)
     try:
-        message = _work(record, number, files, told)
+        with _stopped_when_left_alone(job, told):
+            message = _work(record, number, files, told)
     except CancelledError:
         _leave(files, PartOutcome("stopped"))
         raise
@@ -92,6 +105,57 @@ def _stop_on_signals(watch: Watch) -> None:
             signal.signal(getattr(signal, name), stop)
 
 
+@contextmanager
+def _stopped_when_left_alone(job: JobFolder, watch: Watch) -> Iterator[None]:
+    """Stop, too, when the job is cancelled, or the process that watches over this one is gone: nobody else could."""
+    watcher, is_over = os.environ.get(WATCHER_VARIABLE, ""), threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_LOOK_SECONDS):
+            with suppress(OSError):  # a disk of another computer that is away for a while
+                if job.is_cancelled or (watcher.isdecimal() and not _watches(int(watcher))):
+                    watch.cancel()
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+
+
+def _watches(process: int) -> bool:
+    return process == os.getppid() or is_job_process(process)
+
+
+def _is_torchrun() -> bool:
+    """Whether torchrun has started this process, which is then no child of the one that watches over it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _train(request: Any, watch: Watch) -> None:
+    """Train, once a process that has been asked to stop, or whose node has failed, has let go of the run.
+
+    Raises BusyError when another one trains it all the time, and what the training raises.
+    """
+    from .. import requests
+
+    run = Cohort.open(request.cohort, request.state).run_folder(request.run)
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            if _is_torchrun() and _is_first():
+                # The others wait for this process, and cannot begin anew.
+                with FolderLock(run, f"training the run '{request.run}'"):
+                    pass
+            requests.train(request, watch)
+            return
+        except BusyError as error:
+            if time.monotonic() > until:
+                raise
+            watch.step(0.0, error.message)
+            time.sleep(_BUSY_LOOK_SECONDS)
+
+
 def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str:
     from .. import requests
 
@@ -100,11 +164,29 @@ def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str
         request = from_plain(record.request, requests.TrainRequest, source)
         if _is_trained(request):
             return ""
-        requests.train(request, watch)
+        _train(request, watch)
         return ""
     request = from_plain(record.request, requests.PredictRequest, source)
     cohort, before = Cohort.open(request.cohort, request.state), files.cases()
-    cases = tuple(name for name in record.parts[number] if name not in before or before[name].problem)
+    content = run_fingerprint(cohort.run_folder(request.run))
+    if record.run_content and content != record.run_content:
+        # Its results would be of two runs.
+        raise RunError(
+            _(
+                "The run '{run}' is no longer the one that the job was submitted with: it has been trained again. "
+                "Submit the prediction again."
+            ).format(run=request.run)
+        )
+
+    def is_done(case: str) -> bool:
+        found = before.get(case)
+        return (
+            found is not None
+            and not found.problem
+            and is_up_to_date(cohort, request.run, content, case, {found.result_changed})
+        )
+
+    cases = tuple(name for name in record.parts[number] if not is_done(name))
     if not cases:
         return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,12 +80,12 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class PartProgress:
-    """The last progress report of a part."""
+    """The last progress report of a part; of `metrics`, None for one that is no number any more."""
 
     fraction: float = 0.0
     message: str = ""
     seconds_left: float | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,14 @@ class CaseOutcome:
     problem: str = ""
     seconds: float = 0.0
     result_changed: int = 0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a submission: the engine's ids, or why it failed."""
+
+    ids: tuple[str, ...] = ()
+    problem: str = ""
 
 
 class PartFiles:
@@ -139,7 +148,8 @@ class PartFiles:
         write_json(self.outcome_path, outcome)
 
     def add_case(self, outcome: CaseOutcome) -> None:
-        append_line(self.cases_path, to_text(outcome))
+        """Add a line, also after one that was cut off. Raises FileWriteError."""
+        append_line(self.cases_path, ("" if _ends_in_a_whole_line(self.cases_path) else "\n") + to_text(outcome))
 
     def cases(self) -> dict[str, CaseOutcome]:
         """The last outcome of each case; a line that was cut off by a full disk or a killed process is left out."""
@@ -162,6 +172,8 @@ class JobFolder:
         self.record_path = path / "job.json"
         self.cancel_path = path / "cancel"
         self.submission_path = path / "submission.json"
+        self.ended_path = path / "ended.json"
+        """The state of a job that has ended: of such a job nothing else is read or asked."""
         self.log_folder = path / "log"
 
     @property
@@ -223,6 +235,14 @@ def chosen_jobs(cohort: Cohort, ids: Sequence[str]) -> list[JobFolder]:
                 _("There is no job '{id}' in this cohort. Known: {known}.").format(id=name, known=known)
             )
     return [found[name] for name in dict.fromkeys(ids)] if ids else list(found.values())
+
+
+def _ends_in_a_whole_line(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END) >= 0 and file.read(1) == b"\n")
+    except OSError:
+        return True
 
 
 def parts_of(job: JobFolder, record: JobRecord) -> Iterator[tuple[PartFiles, tuple[str, ...]]]:

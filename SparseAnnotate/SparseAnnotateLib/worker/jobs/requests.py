@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
+import signal
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ...core import BadInputError, Cohort, Watch
+from ...core import BadInputError, Cohort, FileWriteError, Watch
 from ...core.folder_lock import FolderLock
-from ...core.messages import _, counted, joined
+from ...core.messages import _, counted
 from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain, to_plain
 from ...runs.job_states import EngineChoice, JobKind, JobState, SubmittedJob
@@ -19,9 +21,11 @@ from ...runs.run_folder import RunFolder
 from ..train_request import chosen_settings
 from . import slurm_queue
 from .left_cases import left_cases
-from .records import JobFolder, JobRecord, chosen_jobs, jobs_folder, new_job_folder, now
-from .states import job_states, log_path, log_text
+from .records import JobFolder, JobRecord, chosen_jobs, job_folders, jobs_folder, new_job_folder, now
+from .signs_of_life import cluster_ids
+from .states import ended_state, job_states, log_path, log_text
 from .submission import ClusterOptions, chosen_engine, hand_over
+from .submission_checks import check_request, refuse_cluster_options, refuse_path
 
 if TYPE_CHECKING:
     from ..requests import PredictRequest, TrainRequest
@@ -32,7 +36,7 @@ MOST_PARTS = 1000
 
 LOG_LINES = 100
 _LOCK_SECONDS = 60.0
-_OWN_OPTIONS = ("array", "error", "open-mode", "output", "signal")
+_RECORD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -107,19 +111,19 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
     from .. import requests
 
     watch.check()
-    _check(request)
+    check_request(request)
     engine = chosen_engine(request.engine)
     if engine == "local":
-        _refuse_cluster_options(request)
+        refuse_cluster_options(request)
     cohort = Cohort.open(request.cohort, request.state)
+    refuse_path(cohort.state_folder, engine)
     work = _work_of(request, cohort)
     run = RunFolder(cohort.run_folder(work.run))
     with FolderLock(jobs_folder(cohort), _("submitting a job"), wait_seconds=_LOCK_SECONDS):
         if request.what == "train":
             run.require_unfinished()
-            for job, state in _live_jobs(cohort, request.what, work.run):
-                message = _("Job {id} is already training the run '{run}'.").format(id=state.id, run=work.run)
-                return SubmittedJob(state.id, state.engine, job.record().cluster_ids, message)
+            if states := _live_trainings(cohort, work.run, job_folders(cohort)):
+                return _already_training(states[0])
             return _submitted(request, engine, cohort, work, ((),), 0, "")
         run.card()
         assert isinstance(work, requests.PredictRequest)
@@ -161,75 +165,39 @@ def part_log(request: JobLogRequest) -> str:
 def cancel_jobs(request: CancelJobsRequest, watch: Watch) -> list[JobState]:
     """Ask jobs to stop, and return their states; those that have ended stay as they are.
 
-    Raises BadInputError when there is no such job, none is named, or Slurm does not answer.
+    Raises BadInputError when there is no such job, none is named, or Slurm does not answer; FileWriteError.
     """
     watch.check()
     cohort = Cohort.open(request.cohort, request.state)
     if not request.ids:
         raise BadInputError(_("Name the jobs to cancel."))
     chosen = chosen_jobs(cohort, request.ids)
-    for job, state in zip(chosen, job_states(cohort, chosen), strict=True):
-        if not state.is_live:
-            continue
-        job.cancel()
-        # A local job looks for the file that this leaves.
-        if state.engine == "slurm":
-            try:
-                slurm_queue.cancel(sorted({one.partition("_")[0] for one in state.cluster_ids}))
-            except slurm_queue.SlurmUnavailable as error:
-                raise BadInputError(
-                    _("Job {id} will stop, but Slurm does not answer: {reason}.").format(id=state.id, reason=error)
-                ) from error
+    states = job_states(cohort, chosen)
+    # All are told before Slurm is asked, also those that only seem to have ended: they look for the file of this.
+    problem: FileWriteError | None = None
+    for job in chosen:
+        try:
+            if ended_state(job) is None:
+                job.cancel()
+        except FileWriteError as error:
+            problem = error  # the disk may be full; Slurm can be asked all the same
+    for job, state in zip(chosen, states, strict=True):
+        if state.engine == "slurm" and state.cluster_ids:
+            _cancel_in_slurm(job, state)
+    if problem is not None:
+        raise problem
     return job_states(cohort, chosen)
 
 
-def _check(request: SubmitRequest) -> None:
-    """Raise BadInputError for numbers and options that cannot be."""
-    numbers: Mapping[str, tuple[float | None, float]] = {
-        "gpus": (request.gpus, 0),
-        "cpus": (request.cpus, 1),
-        "cases_per_job": (request.cases_per_job, 1),
-    }
-    for name, (value, least) in numbers.items():
-        if value is not None and value < least:
-            raise BadInputError(
-                _("'{name}' must be at least {least:g}, not {value}.").format(name=name, least=least, value=value)
-            )
-    for name, amount in (("hours", request.hours), ("memory_gb", request.memory_gb)):
-        if amount is not None and not 0 < amount < 1e6:
-            raise BadInputError(_("'{name}' must be more than 0, not {value:g}.").format(name=name, value=amount))
-    if request.what == "predict" and request.gpus > 1:
-        raise BadInputError(_("A prediction uses one GPU for each part. Ask for one GPU, and for fewer cases per job."))
-    for name, text in request.slurm_options.items():
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or "\n" in text:
-            raise BadInputError(
-                _("'{name}' is not an option of sbatch. Write it without dashes before it: 'constraint=a100'.").format(
-                    name=name
-                )
-            )
-        if name in _OWN_OPTIONS:
-            raise BadInputError(
-                _("The option '{name}' of sbatch is set by SparseAnnotate. Leave it out.").format(name=name)
-            )
-
-
-def _refuse_cluster_options(request: SubmitRequest) -> None:
-    given = {
-        "partition": request.partition,
-        "account": request.account,
-        "qos": request.qos,
-        "cpus": request.cpus,
-        "memory_gb": request.memory_gb,
-        "slurm_options": request.slurm_options,
-    }
-    names = [f"'{name}'" for name, value in given.items() if value]
-    if names:
+def _cancel_in_slurm(job: JobFolder, state: JobState) -> None:
+    """Also where the files of a job say that it has ended: what Slurm still runs of it must not go on."""
+    try:
+        known = slurm_queue.queue_entries(state.cluster_ids)
+        slurm_queue.cancel(_whole_jobs([one for one, entry in known.items() if entry.is_live]))
+    except slurm_queue.SlurmUnavailable as error:
         raise BadInputError(
-            _(
-                "{names} is for Slurm, and this job would run on this computer. Leave it out, or submit where 'sbatch' "
-                "is found: on a login node of the cluster."
-            ).format(names=joined(", ", names))
-        )
+            _("Job {id} will stop, but Slurm does not answer: {reason}.").format(id=job.path.name, reason=error)
+        ) from error
 
 
 def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRequest:
@@ -255,11 +223,38 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
     return work
 
 
-def _live_jobs(cohort: Cohort, what: JobKind, run: str) -> list[tuple[JobFolder, JobState]]:
-    """The jobs of a run that wait or run."""
-    chosen = [job for job in chosen_jobs(cohort, ()) if (job.record().what, job.record().run) == (what, run)]
-    states = job_states(cohort, chosen)
-    return [(job, state) for job, state in zip(chosen, states, strict=True) if state.is_live and not job.is_cancelled]
+def _live_trainings(cohort: Cohort, run: str, jobs: Sequence[JobFolder]) -> list[JobState]:
+    """The states of those jobs that train this run, and wait or run."""
+    states = job_states(cohort, [job for job in jobs if job.record_path.is_file() and not job.is_cancelled])
+    return [state for state in states if (state.what, state.run) == ("train", run) and state.is_live]
+
+
+def _already_training(state: JobState) -> SubmittedJob:
+    message = _("Job {id} is already training the run '{run}'.").format(id=state.id, run=state.run)
+    return SubmittedJob(state.id, state.engine, state.cluster_ids, message)
+
+
+def _earlier_training(cohort: Cohort, run: str, job: JobFolder) -> JobState | None:
+    """Another job that has begun to train this run at the same time, where the file system has no locks.
+
+    Of two jobs the one with the lower number goes on: each looks once its own record is written.
+    """
+    earlier = [one for one in job_folders(cohort) if int(one.path.name) < int(job.path.name)]
+    until = time.monotonic() + _RECORD_SECONDS
+    while any(_is_being_written(one, job) for one in earlier) and time.monotonic() < until:
+        time.sleep(0.1)
+    states = _live_trainings(cohort, run, earlier)
+    return states[0] if states else None
+
+
+def _is_being_written(job: JobFolder, later: JobFolder) -> bool:
+    """Whether the record of a job may still come: its folder was made a moment before the record of a later one."""
+    try:
+        return not job.record_path.is_file() and (
+            later.record_path.stat().st_mtime - job.path.stat().st_mtime < _RECORD_SECONDS
+        )
+    except OSError:
+        return False  # it has been withdrawn
 
 
 def _submitted(
@@ -302,11 +297,23 @@ def _submitted(
     )
     try:
         job.write_record(record)
-        record = replace(record, cluster_ids=hand_over(job, options))
-        job.write_record(record)
+        if request.what == "train" and (earlier := _earlier_training(cohort, work.run, job)) is not None:
+            job.remove()
+            return _already_training(earlier)
     except BaseException:
         job.remove()
         raise
+    try:
+        record = replace(record, cluster_ids=hand_over(job, options))
+        job.write_record(record)
+    except BadInputError:
+        job.remove()  # the engine has refused it
+        raise
+    except BaseException:
+        _withdraw(job, record)
+        raise
+    if job.is_cancelled:
+        _withdraw(job, record)  # while it was being submitted
     place = _("Slurm") if engine == "slurm" else _("this computer")
     if request.what == "train":
         message = _("Job {id} trains the run '{run}' on {place}.").format(id=record.id, run=work.run, place=place)
@@ -318,6 +325,25 @@ def _submitted(
             id=record.id, cases=cases, run=work.run, place=place, parts=in_parts
         )
     return SubmittedJob(record.id, engine, record.cluster_ids, message)
+
+
+def _withdraw(job: JobFolder, record: JobRecord) -> None:
+    """Stop a job that the engine may have taken although its submission has failed: it must not run unseen."""
+    with suppress(FileWriteError):
+        job.cancel()
+    ids = cluster_ids(job, record)
+    if record.engine == "slurm":
+        with suppress(slurm_queue.SlurmUnavailable):
+            slurm_queue.cancel(_whole_jobs(ids))
+        return
+    for one in ids:
+        with suppress(OSError, ValueError):
+            os.kill(int(one), signal.SIGTERM)
+
+
+def _whole_jobs(ids: Sequence[str]) -> list[str]:
+    """The numbers of jobs without those of the tasks of an array."""
+    return sorted({one.partition("_")[0] for one in ids})
 
 
 def _submit_prediction(

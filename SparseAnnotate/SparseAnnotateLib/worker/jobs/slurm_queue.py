@@ -17,6 +17,8 @@ WAITING_STATES = frozenset(
 LIVE_STATES = WAITING_STATES | frozenset(
     ("RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED")
 )
+RETURNING_STATES = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED"))
+"""A job that has ended so may be queued again by Slurm a moment later."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class QueueEntry:
     @property
     def is_live(self) -> bool:
         return self.state in LIVE_STATES
+
+    @property
+    def may_return(self) -> bool:
+        return self.state in RETURNING_STATES
 
     @property
     def is_waiting(self) -> bool:

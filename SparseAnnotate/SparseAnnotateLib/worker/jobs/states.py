@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ...core import Cohort, SparseAnnotateError
+from ...core import BadInputError, Cohort, SparseAnnotateError
 from ...core.messages import _, counted, joined, listed
-from ...runs.job_states import LIVE_STAGES, JobStage, JobState
+from ...core.strict_json import read_json, write_json
+from ...runs.job_states import LIVE_STAGES, JobEngine, JobKind, JobStage, JobState
 from ...runs.run_folder import RunFolder
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartProgress, PartStatus
+from .signs_of_life import (
+    cluster_ids,
+    is_alive,
+    is_being_submitted,
+    is_elsewhere,
+    seconds_since_change,
+    submission_problem,
+    was_heard_of,
+)
 from .slurm_queue import QueueEntry, SlurmUnavailable, ended_sentence, queue_entries
 
 _NAMED = 3
 _LINE_BYTES = 400
-_SILENT_SECONDS = 900.0  # clocks of computers differ, too
+_ARRIVAL_SECONDS = 120.0
+# Not any 'oom': a node may be named 'classroom3'.
+_OUT_OF_MEMORY = re.compile(r"memory limit|\boom[-_ ]?kill|out of memory")
 _RESUME = _("What was done is kept: submit it again to continue.")
 
 
 @dataclass(frozen=True)
 class PartState:
-    """How far a part is, after everybody was asked."""
+    """How far a part is, after everybody was asked; not certain when a file is damaged or nobody could be asked."""
 
     number: int
     cases: tuple[str, ...]
@@ -34,6 +47,7 @@ class PartState:
     status: PartStatus | None = None
     progress: PartProgress = field(default_factory=PartProgress)
     outcomes: Mapping[str, CaseOutcome] | None = None
+    is_certain: bool = True
 
     @property
     def is_live(self) -> bool:
@@ -48,91 +62,208 @@ class PartState:
         return {name: found.problem for name, found in (self.outcomes or {}).items() if found.problem}
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Of a whole job: the engine's ids, and whether one on another computer was heard of; None for all others."""
+
+    ids: tuple[str, ...]
+    is_heard_of: bool | None
+
+
 def job_states(cohort: Cohort, jobs: Sequence[JobFolder]) -> list[JobState]:
-    """The states of these jobs of a cohort; Slurm is asked once for all."""
-    records = [(job, job.record()) for job in jobs]
-    asked = [one for _job, record in records if record.engine == "slurm" for one in record.cluster_ids]
-    ended = {one for job, record in records for one in _ended_ids(job, record)}
-    queue: dict[str, QueueEntry] | None
-    problem = ""
+    """The states of these jobs of a cohort; Slurm is asked once for all that have not ended.
+
+    A job whose files are damaged has failed, and says so.
+    """
+    found: dict[str, JobState] = {}
+    records: list[tuple[JobFolder, JobRecord]] = []
+    for job in jobs:
+        ended = ended_state(job)
+        try:
+            if ended is None:
+                records.append((job, job.record()))
+        except BadInputError as error:
+            ended = _unreadable(job, error)
+        if ended is not None:
+            found[job.path.name] = ended
+    queue, problem = slurm_says(records)
+    for job, record in records:
+        parts = part_states(job, record, queue)
+        state = _job_state(cohort, job, record, parts, problem)
+        if not state.is_live and all(part.is_certain for part in parts):
+            # On a disk that is full or can only be read, everybody asks again.
+            with suppress(SparseAnnotateError):
+                write_json(job.ended_path, state)
+        found[job.path.name] = state
+    return [found[job.path.name] for job in jobs]
+
+
+def slurm_says(records: Sequence[tuple[JobFolder, JobRecord]]) -> tuple[dict[str, QueueEntry] | None, str]:
+    """What Slurm says of the parts of these jobs that have not ended, and why it says nothing: then None."""
+    asked = [one for job, record in records if record.engine == "slurm" for one in _unended_ids(job, record)]
     try:
-        queue = queue_entries([one for one in asked if one not in ended])
+        return queue_entries(asked), ""
     except SlurmUnavailable as error:
-        queue, problem = None, _("Slurm does not answer: {reason}.").format(reason=str(error).rstrip("."))
-    return [_job_state(cohort, job, record, part_states(job, record, queue), problem) for job, record in records]
+        return None, _("Slurm does not answer: {reason}.").format(reason=str(error).rstrip("."))
+
+
+def ended_state(job: JobFolder) -> JobState | None:
+    """The state that was kept when the job had ended; None when it has not, or nobody has looked since."""
+    try:
+        state = read_json(job.ended_path, JobState) if job.ended_path.is_file() else None
+    except BadInputError:
+        return None
+    if state is None or not state.log:
+        return state
+    return replace(state, log=str(job.log_folder / Path(state.log).name))
 
 
 def part_states(job: JobFolder, record: JobRecord, queue: Mapping[str, QueueEntry] | None) -> list[PartState]:
     """The state of each part; `queue`: what Slurm says, None when it does not answer."""
-    return [_part_state(job, record, number, queue) for number in range(len(record.parts))]
+    ids = _known_ids(job, record)
+    is_far = record.engine == "local" and is_elsewhere(record)
+    known = _Known(ids, was_heard_of(job, record) if is_far else None)
+    return [_part_state(job, record, number, known, queue) for number in range(len(record.parts))]
 
 
 def log_path(job: JobFolder, record: JobRecord, number: int) -> Path | None:
     """The log of a part; None before the job has been submitted."""
-    found = _cluster_id(record, number)
+    found = _cluster_id(_known_ids(job, record), len(record.parts), number)
     return job.log_folder / f"{found}_0_log.out" if found else None
 
 
-def _ended_ids(job: JobFolder, record: JobRecord) -> list[str]:
-    """Of which Slurm need not be asked any more."""
-    if len(record.cluster_ids) != len(record.parts):
-        return []
-    stages = [status.stage if (status := job.part(n).status()) else "" for n in range(len(record.parts))]
-    return [one for one, stage in zip(record.cluster_ids, stages, strict=True) if stage in ("finished", "failed")]
+def _unreadable(job: JobFolder, error: BadInputError) -> JobState:
+    """The state of a job whose record is damaged, with what can still be read of it."""
+    facts: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        read = json.loads(job.record_path.read_text(encoding="utf-8"))
+        facts = read if isinstance(read, dict) else {}
+    what: JobKind = "predict" if facts.get("what") == "predict" else "train"
+    engine: JobEngine = "slurm" if facts.get("engine") == "slurm" else "local"
+    run = facts.get("run")
+    return JobState(job.path.name, what, run if isinstance(run, str) else "", engine, "failed", message=error.message)
 
 
-def _cluster_id(record: JobRecord, number: int) -> str:
-    if len(record.cluster_ids) == len(record.parts):
-        return record.cluster_ids[number]
-    return record.cluster_ids[0] if record.cluster_ids else ""
+def _known_ids(job: JobFolder, record: JobRecord) -> tuple[str, ...]:
+    try:
+        return cluster_ids(job, record)
+    except BadInputError:
+        return ()
 
 
-def _part_state(job: JobFolder, record: JobRecord, number: int, queue: Mapping[str, QueueEntry] | None) -> PartState:
-    files = job.part(number)
-    status = files.status()
-    stage, message = _stage(job, record, number, status, queue)
-    if stage in LIVE_STAGES and status is not None:
-        # It may have ended between the two looks.
-        again = files.status()
-        if again is not None and again.stage != status.stage:
-            status = again
-            stage, message = _stage(job, record, number, status, queue)
-    cases, outcomes = record.parts[number], files.cases() if record.what == "predict" else None
-    return PartState(number, cases, stage, message, status, _progress(files), outcomes)
+def _unended_ids(job: JobFolder, record: JobRecord) -> list[str]:
+    """The ids of which Slurm must be asked."""
+    ids = _known_ids(job, record)
+    if len(ids) != len(record.parts):
+        return list(ids)
+    return [one for number, one in enumerate(ids) if not _has_ended(job.part(number))]
+
+
+def _has_ended(files: PartFiles) -> bool:
+    try:
+        status = files.status()
+    except BadInputError:
+        return False
+    return status is not None and status.stage in ("finished", "failed", "cancelled")
+
+
+def _cluster_id(ids: Sequence[str], parts: int, number: int) -> str:
+    return ids[number] if len(ids) == parts else ids[0] if ids else ""
+
+
+def _part_state(
+    job: JobFolder, record: JobRecord, number: int, known: _Known, queue: Mapping[str, QueueEntry] | None
+) -> PartState:
+    files, cases = job.part(number), record.parts[number]
+    outcomes = files.cases() if record.what == "predict" else None
+    try:
+        status = files.status()
+        stage, message = _stage(job, record, number, known, status, queue)
+        if stage in LIVE_STAGES and status is not None:
+            # It may have ended between the two looks.
+            again = files.status()
+            if again is not None and again.stage != status.stage:
+                status = again
+                stage, message = _stage(job, record, number, known, status, queue)
+    except BadInputError as error:
+        return PartState(number, cases, "failed", error.message, outcomes=outcomes, is_certain=False)
+    if stage == "finished" and outcomes is not None and (missing := [name for name in cases if name not in outcomes]):
+        one, many = _("{count} case has no result: {cases}."), _("{count} cases have no result: {cases}.")
+        each: list[str] = [f"'{name}'" for name in missing]
+        stage, message = "failed", counted(len(missing), one, many, cases=listed(each, _NAMED))
+    has_said = status is not None and status.stage in ("finished", "failed", "cancelled")
+    if record.engine == "local":
+        is_certain = has_said or known.is_heard_of is None
+    else:
+        entry = (queue or {}).get(_cluster_id(known.ids, len(record.parts), number))
+        is_certain = has_said or entry is None or not entry.may_return
+    return PartState(number, cases, stage, message, status, _progress(files), outcomes, is_certain)
 
 
 def _stage(
     job: JobFolder,
     record: JobRecord,
     number: int,
+    known: _Known,
     status: PartStatus | None,
     queue: Mapping[str, QueueEntry] | None,
 ) -> tuple[JobStage, str]:
-    """Where a part stands, and a sentence on it."""
+    """Where a part stands, and a sentence on it. Raises BadInputError when a file is damaged."""
     if status is not None and status.stage in ("finished", "failed", "cancelled"):
         return status.stage, status.message
     is_running = status is not None and status.stage == "running"
     live: JobStage = "running" if is_running else "waiting"
+    if not known.ids and status is None:
+        return _stage_without_ids(job)
     if record.engine == "local":
-        if _is_alive(record, status):
+        if is_alive(record, known.ids, status) if known.is_heard_of is None else known.is_heard_of:
             return live, ""
-        if job.is_cancelled:
-            return "cancelled", ""
-        if status is not None and status.stage == "waiting":
-            return "failed", _("It was asked to stop by the system.")
-        return "failed", _("Its process has ended without a word: it was killed, or the computer was restarted.")
+        return _last_word(job, number) or _ended_here(job, status)
     if queue is None:
         return live, ""
-    entry = queue.get(_cluster_id(record, number))
+    entry = queue.get(_cluster_id(known.ids, len(record.parts), number))
     if entry is not None and entry.is_waiting:
         return "waiting", _("It waits in Slurm ({reason}).").format(reason=entry.reason) if entry.reason else ""
     if entry is not None and entry.is_live:
         return live, ""
-    if job.is_cancelled or (entry is not None and entry.state == "CANCELLED" and not _is_memory(job, record, number)):
+    if is_running and (said := _last_word(job, number)) is not None:
+        return said
+    is_over = is_running and entry is not None and entry.state == "COMPLETED"
+    if is_over and seconds_since_change(job, job.part(number).status_path) < _ARRIVAL_SECONDS:
+        return live, ""  # what it wrote last may not have reached this computer yet
+    is_memory = _is_memory(job, record, number)
+    if job.is_cancelled or (entry is not None and entry.state == "CANCELLED" and not is_memory):
         return "cancelled", ""
-    if _is_memory(job, record, number):
+    if is_memory:
         entry = QueueEntry("OUT_OF_MEMORY", "", entry.memory if entry else "")
     return "failed", ended_sentence(entry, status.memory_gb if status is not None else record.memory_gb)
+
+
+def _stage_without_ids(job: JobFolder) -> tuple[JobStage, str]:
+    """Of a job that has not been submitted, as far as is known."""
+    if problem := submission_problem(job):
+        return "failed", _("The job was not submitted. {problem}").format(problem=problem)
+    if is_being_submitted(job):
+        return "waiting", _("It is being submitted.")
+    if job.is_cancelled:
+        return "cancelled", ""
+    return "failed", _("It was not submitted: the process that was to do so has ended.")
+
+
+def _ended_here(job: JobFolder, status: PartStatus | None) -> tuple[JobStage, str]:
+    if job.is_cancelled:
+        return "cancelled", ""
+    if status is not None and status.stage == "waiting":
+        return "failed", _("It was asked to stop by the system.")
+    return "failed", _("Its process has ended without a word: it was killed, or the computer was restarted.")
+
+
+def _last_word(job: JobFolder, number: int) -> tuple[JobStage, str] | None:
+    """How the work has ended by its own account, where the process that looked after it did not live to say so."""
+    outcome = job.part(number).outcome()
+    if outcome is None or outcome.end == "stopped":
+        return None
+    return outcome.end, outcome.message if outcome.end == "failed" else ""
 
 
 def _is_memory(job: JobFolder, record: JobRecord, number: int) -> bool:
@@ -140,7 +271,7 @@ def _is_memory(job: JobFolder, record: JobRecord, number: int) -> bool:
     path = log_path(job, record, number)
     text = log_text(path, 50).lower() if path is not None else ""
     said = [line for line in text.splitlines() if line.startswith(("slurmstepd", "srun: error"))]
-    return any("memory limit" in line or "oom" in line or "out of memory" in line for line in said)
+    return any(map(_OUT_OF_MEMORY.search, said))
 
 
 def log_text(path: str | Path, lines: int) -> str:
@@ -165,30 +296,6 @@ def start_of_last_lines(path: str | Path, lines: int) -> int:
     return size - sum(map(len, found))
 
 
-def _is_alive(record: JobRecord, status: PartStatus | None) -> bool:
-    """Whether the process of a local job is still there; on another computer, whether it was heard of of late."""
-    if record.host != socket.gethostname():
-        heard = (status.heartbeat if status is not None else None) or record.submitted
-        return (datetime.now(UTC) - datetime.fromisoformat(heard)).total_seconds() < _SILENT_SECONDS
-    numbers = [int(one) for one in record.cluster_ids if one.isdecimal()]
-    if status is not None and status.host == record.host:
-        numbers.append(status.process)
-    return any(map(_is_job_process, numbers))
-
-
-def _is_job_process(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return False  # of another user: the number has been given away again
-    with suppress(OSError):
-        # Linux: neither a process that has ended and was not waited for, nor another one with the same number.
-        return b"submitit" in Path(f"/proc/{number}/cmdline").read_bytes()
-    return True
-
-
 def _progress(files: PartFiles) -> PartProgress:
     try:
         return files.progress()
@@ -210,7 +317,7 @@ def _job_state(cohort: Cohort, job: JobFolder, record: JobRecord, parts: Sequenc
         run=record.run,
         engine=record.engine,
         state=stage,
-        cluster_ids=record.cluster_ids,
+        cluster_ids=_known_ids(job, record),
         message=joined(" ", [*sentences, *([problem] if problem and stage in LIVE_STAGES else [])]),
         submitted=record.submitted,
         started=min(started, default=None),

@@ -23,12 +23,12 @@ from ...core.strict_json import parse_json, read_json, to_text, write_json
 from ...runs.job_states import EngineChoice, JobEngine
 from ..packages import require_packages
 from .part_process import JobParts
-from .records import JobFolder, JobRecord
+from .records import JobFolder, JobRecord, Submission
+from .signs_of_life import SUBMISSION_SECONDS
 
 _LOCAL_MINUTES = 60 * 24 * 365  # of a local job, which has no time limit
 _SIGNAL_SECONDS = 90  # before the time limit: to save a checkpoint and to queue the job again
 _TIME_LIMITS = 100
-_SUBMISSION_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,6 @@ class ClusterOptions:
     memory_gb: float | None = None
     gpus: int = 0
     slurm_options: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What became of a submission: the engine's ids, or why it failed."""
-
-    ids: tuple[str, ...] = ()
-    problem: str = ""
 
 
 def chosen_engine(engine: EngineChoice) -> JobEngine:
@@ -89,7 +81,7 @@ def hand_over(job: JobFolder, options: ClusterOptions) -> tuple[str, ...]:
             stderr=log,
             env=_environment(os.environ),
             start_new_session=True,
-            timeout=_SUBMISSION_SECONDS,
+            timeout=SUBMISSION_SECONDS,
         )
     if job.submission_path.is_file():
         answer = read_json(job.submission_path, Submission)
@@ -110,7 +102,7 @@ def _finished(command: list[str], **options: Any) -> subprocess.CompletedProcess
     except subprocess.TimeoutExpired:
         raise BusyError(
             _("The job was not submitted: Slurm has not answered for {minutes} minutes.").format(
-                minutes=_SUBMISSION_SECONDS // 60
+                minutes=SUBMISSION_SECONDS // 60
             )
         ) from None
 
