@@ -61,7 +61,7 @@ def add_host(
     watch.step(0.0, _("connecting to '{host}'").format(host=host.name))
     files = HostFiles(host)
     try:
-        facts = files.facts()
+        facts = files.facts(watch)
         host = replace(host, python=_usable_python(host, facts))
         if not host.as_is:
             names = tuple(requirements() if packages is None else packages)
@@ -78,7 +78,7 @@ def check_host(host: Host, watch: Watch) -> HostReport:
     """Check a host: connection, library, packages and devices. Raises as `add_host`."""
     session = HostSession(host)
     try:
-        facts = session.files.facts()
+        facts = session.files.facts(watch)
         found = session.worker(watch)
         try:
             environment = found.call("environment", {}, watch)
@@ -139,7 +139,7 @@ def _report(host: Host, files: HostFiles, facts: HostFacts, environment: dict[st
     times = []
     for _number in range(_ROUND_TRIPS):
         begun = time.perf_counter()
-        files.ask("release", area="nothing")
+        files.ask("arrived", area="nothing", shas=[])
         times.append(1000.0 * (time.perf_counter() - begun))
     return HostReport(
         host=host,

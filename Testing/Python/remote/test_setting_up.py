@@ -24,6 +24,7 @@ from SparseAnnotateLib.remote.library_there import library_files, python_there
 from SparseAnnotateLib.remote.setting_up import _made_environment, _usable_python, clean_host
 from ssh_server import needs_ssh_server
 
+ID = "0123456789abcdef" * 2
 FACTS = HostFacts("3.11.7", "/usr/bin/python3", "/there", "", "Linux", 10**12, {})
 
 
@@ -102,13 +103,13 @@ def test_a_changed_library_has_another_place(tmp_path, monkeypatch):
 def test_cleaning_keeps_what_is_in_use_and_what_has_not_come_back(shared_host):
     files = HostFiles(shared_host)
     for area in ("copy", "training-done", "training-going-on"):
-        files.send(f"cohorts/one/{area}", {"a": content_of(area.encode() * 1000)}, (), (), Watch())
-    files.ask("brought_back", area="cohorts/one/training-done")
-    folder = Path(shared_host.folder) / "cohorts" / "one"
-    files.hold("cohorts/one/copy", Watch())
+        files.send(f"cohorts/{ID}/{area}", {"a": content_of(area.encode() * 1000)}, (), (), Watch())
+    files.ask("brought_back", area=f"cohorts/{ID}/training-done")
+    folder = Path(shared_host.folder) / "cohorts" / ID
+    files.hold(f"cohorts/{ID}/copy", Watch())
     assert "2 folders were kept" in clean_host(shared_host, False, Watch())[1]
     assert sorted(path.name for path in folder.iterdir()) == ["copy", "training-going-on"]
-    files.release("cohorts/one/copy")
+    files.release(f"cohorts/{ID}/copy")
     freed, sentence = clean_host(shared_host, False, Watch())
     assert freed > 0
     assert "1 folder was kept" in sentence
