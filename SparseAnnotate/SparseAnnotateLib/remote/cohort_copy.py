@@ -29,6 +29,8 @@ class CohortCopy:
         own: of the files, those whose content must not be shared there.
         marks: of images that were cleaned: path to the path of the file for its fingerprint, and the fingerprint here.
         inputs: case to the sha256 of each of its files, to see whether it has changed when a result comes back.
+        before: the sha256 of the results that were here, by path in the area; '' for a result that was not.
+        images: path in the area to the image here.
     """
 
     files: dict[str, Content]
@@ -36,6 +38,8 @@ class CohortCopy:
     own: tuple[str, ...]
     marks: dict[str, tuple[str, str]]
     inputs: dict[str, dict[str, str]]
+    before: dict[str, str]
+    images: dict[str, Path]
 
 
 class CohortFiles:
@@ -81,11 +85,14 @@ class CohortFiles:
         absent: list[str] = []
         marks: dict[str, tuple[str, str]] = {}
         images: dict[tuple[str, str], str] = {}
+        originals: dict[str, Path] = {}
+        outputs = tuple(outputs)
         for number, name in enumerate(needed):
             watch.step(number / len(needed), _("examining '{case}'").format(case=name))
             for channel in cohort.channel_paths(name):
                 place, content, mark = self._image(name, channel, watch)
                 images[name, channel] = place
+                originals[place] = cohort.channel_paths(name)[channel]
                 files[place] = content
                 if mark:
                     marks[place] = self._memo(name, channel), mark
@@ -104,7 +111,14 @@ class CohortFiles:
         files[COHORT_FILE] = content_of(to_text(self._neutral_file(known, images), indent=2).encode("utf-8"))
         self.hashes.keep()
         own = [path for path in files if path.startswith("runs/") or path in marks]
-        return CohortCopy(files, tuple(absent), tuple(own), marks, {name: self.inputs(name, watch) for name in needed})
+        inputs = {name: self.inputs(name, watch) for name in needed}
+        before = {path: self.sha(path) for path in outputs}
+        return CohortCopy(files, tuple(absent), tuple(own), marks, inputs, before, originals)
+
+    def sha(self, path: str) -> str:
+        """The sha256 of a file in the state folder, named as in an area; '' when there is none."""
+        place = self.cohort.state_folder / path
+        return self.hashes.content(place).sha if place.is_file() else ""
 
     def inputs(self, name: str, watch: Watch | None = None) -> dict[str, str]:
         """The sha256 of the files that a result of a case is made from, by path."""

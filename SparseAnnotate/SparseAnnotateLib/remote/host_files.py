@@ -305,11 +305,16 @@ class HostFiles:
     def fetch(
         self, area: str, files: Mapping[str, Sequence[Any]], places: Mapping[str, Path], parts: Path, watch: Watch
     ) -> int:
-        """Bring files of an area here.
+        """Bring files of an area here, and put them in place; see `fetch_parts` and `put_in_place`."""
+        total = self.fetch_parts(area, files, parts, watch)
+        self.put_in_place(files, places, parts)
+        return total
+
+    def fetch_parts(self, area: str, files: Mapping[str, Sequence[Any]], parts: Path, watch: Watch) -> int:
+        """Bring files of an area into a folder here, each under its sha256.
 
         Args:
-            files: {path in the area: (bytes, sha256)}. places: where each goes; files there are replaced.
-            parts: a folder here for what has arrived, on the same disk as the places.
+            files: {path in the area: (bytes, sha256)}. parts: the folder, on the same disk as the places.
 
         Returns the bytes that were copied. Raises FileWriteError, WorkerError, CancelledError.
         """
@@ -328,9 +333,15 @@ class HostFiles:
         else:
             for batch in batches(sizes):
                 self._fetch_batch(area, {by_sha[sha]: sha for sha in batch}, sizes, parts, travel)
+        return total
+
+    def put_in_place(self, files: Mapping[str, Sequence[Any]], places: Mapping[str, Path], parts: Path) -> None:
+        """Put files that were fetched in their places here; files there are replaced. Raises FileWriteError,
+        WorkerError.
+        """
+        by_sha = {str(sha): name for name, (_size, sha) in files.items()}
         for name, (_size, sha) in files.items():
             self._put_in_place(parts / str(sha), str(sha), places[name], is_last=by_sha[str(sha)] == name)
-        return total
 
     def _fetch_batch(
         self, area: str, batch: Mapping[str, str], sizes: Mapping[str, int], parts: Path, travel: Travel
