@@ -55,6 +55,10 @@ class Content:
     data: bytes = b""
 
 
+class ChangedThereError(WorkerError):
+    """A file changed on a host while it was copied."""
+
+
 class KnownHashes:
     """The sha256 of files here, kept in a file so that a large one is read again only when it has changed."""
 
@@ -384,7 +388,7 @@ class HostFiles:
         try:
             if file_sha(part) != sha:
                 part.unlink()
-                raise WorkerError(
+                raise ChangedThereError(
                     _("A file changed on the host '{host}' while it was copied. Try again.").format(host=self.host.name)
                 )
             place.parent.mkdir(parents=True, exist_ok=True)

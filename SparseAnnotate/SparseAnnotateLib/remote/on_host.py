@@ -326,6 +326,16 @@ class Keeper:
         with open(os.path.join(self.path(area), "brought-back"), "w"):
             return
 
+    def empty(self, area, names, report):
+        """Remove files and folders of an area, for a training that begins anew."""
+        for name in names:
+            path = self.path(area + "/" + name)
+            shutil.rmtree(path, ignore_errors=True)
+            quietly(os.unlink, path)
+            if os.path.lexists(path):
+                raise Problem(f"'{path}' cannot be removed.")
+        return
+
     def is_brought_back(self, area):
         return os.path.exists(os.path.join(self.path(area), "brought-back"))
 
@@ -370,7 +380,7 @@ class Keeper:
 CHILDREN = []  # type: ignore[var-annotated]
 METHODS = (
     *("facts", "free", "contents", "place", "mark", "incoming", "arrived", "receive", "offer", "withdraw", "read"),
-    *("hold", "release", "usage", "trainings", "clean", "brought_back", "run"),
+    *("hold", "release", "usage", "trainings", "clean", "brought_back", "empty", "run"),
 )
 
 
