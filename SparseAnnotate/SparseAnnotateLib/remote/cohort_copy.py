@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core import Cohort, Watch
+from ..core import BadInputError, Cohort, Watch
 from ..core.channels import channel_folder
 from ..core.cohort_file import COHORT_FILE, Case, CohortFile
 from ..core.image_fingerprint import image_fingerprint
@@ -17,6 +17,7 @@ from .host_files import Content, KnownHashes, content_of
 from .plain_images import is_plain, write_plain
 
 ELSEWHERE_FOLDER = "elsewhere"  # in the cache
+_ATTEMPTS = 3
 _NOT_OF_RUNS = ("checkpoint.safetensors", ".lock")
 
 
@@ -160,11 +161,21 @@ class CohortFiles:
         if is_plain(path):
             ending = next(ending for ending in IMAGE_ENDINGS if path.name.lower().endswith(ending))
             return f"{place}{ending}", self.hashes.content(path, watch), ""
-        mark = image_fingerprint(path, cohort.cache_folder / self._memo(name, channel).removeprefix("cache/"))
-        plain = self._folder / "plain" / f"{mark}.nrrd"
-        if not plain.is_file():
+        memo = cohort.cache_folder / self._memo(name, channel).removeprefix("cache/")
+        for _attempt in range(_ATTEMPTS):
+            mark = image_fingerprint(path, memo)
+            plain = self._folder / "plain" / f"{mark}.nrrd"
+            if plain.is_file():
+                return f"{place}.nrrd", self.hashes.content(plain, watch), mark
             write_plain(cohort, name, channel, plain)
-        return f"{place}.nrrd", self.hashes.content(plain, watch), mark
+            if image_fingerprint(path, memo) == mark:
+                return f"{place}.nrrd", self.hashes.content(plain, watch), mark
+            plain.unlink()  # of an image that changed while it was read
+        raise BadInputError(
+            _("The image '{path}' keeps changing while it is read. Try again when it has been written.").format(
+                path=path
+            )
+        )
 
     def _memo(self, name: str, channel: str) -> str:
         """Where `Cohort.image_fingerprint` keeps the fingerprint of an image, as it is named in an area."""

@@ -229,6 +229,15 @@ def _keep_lines(process: subprocess.Popen[bytes], lines: deque[str]) -> None:
 
 
 def _quoted(path: Path) -> str:
-    """A path here as sftp reads it in double quotes, where it is not a pattern."""
+    """A path here as sftp reads it in double quotes, where it is not a pattern.
+
+    Raises BadInputError when it has control characters: a new line would begin another command.
+    """
+    if not str(path.absolute()).isprintable():
+        raise BadInputError(
+            _("The file {path!r} cannot be copied because of the control characters in its name. Rename it.").format(
+                path=str(path)
+            )
+        )
     text = path.absolute().as_posix().replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

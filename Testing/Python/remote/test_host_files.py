@@ -270,6 +270,11 @@ def test_a_host_cannot_name_contents_that_are_no_hashes(files, monkeypatch):
         files.contents(AREA, ["runs/first"])
 
 
+def test_a_file_whose_name_would_be_another_command_is_refused(files, tmp_path):
+    with pytest.raises(BadInputError, match="control characters in its name"):
+        copying.Sftp(files.ssh).send({"0": tmp_path / "a\nrm b"}, {}, "/there")
+
+
 def test_a_folder_with_characters_that_shells_read_is_refused(host):
     files = HostFiles(replace(host, folder=host.folder + "/$(id)"))
     with pytest.raises(WorkerError, match=r"because of the character '\$'"):

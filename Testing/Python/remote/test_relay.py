@@ -17,7 +17,7 @@ from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeomet
 from SparseAnnotateLib.core.errors import BadInputError, CancelledError
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
-from SparseAnnotateLib.remote import requests_there
+from SparseAnnotateLib.remote import cohort_copy, requests_there
 from SparseAnnotateLib.remote.cohort_copy import CohortFiles
 from SparseAnnotateLib.remote.cohort_record import record_of
 from SparseAnnotateLib.remote.host_files import HostFiles
@@ -164,6 +164,25 @@ def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, c
     monkeypatch.setattr(HostFiles, "fetch_parts", filling)
     with pytest.raises(BadInputError, match="2 cases were changed here"):
         relay.answer("fill", fill, Watch(), always_there=True)
+
+
+def test_an_image_that_changes_while_its_header_is_removed_is_read_again(cohort, monkeypatch):
+    before = cohort.image_fingerprint("b")
+    write = cohort_copy.write_plain
+
+    def changing(*arguments):
+        write(*arguments)
+        if Cohort.open(cohort.folder).image_fingerprint("b") == before:
+            image = sitk.ReadImage(str(cohort.image_path("b"))) + 1
+            image.SetMetaData("0010|0010", PERSON)
+            sitk.WriteImage(image, str(cohort.image_path("b")))
+
+    monkeypatch.setattr(cohort_copy, "write_plain", changing)
+    copy = CohortFiles(cohort).copy(["b"], False, (), (), (), Watch())
+    (content,) = (content for place, content in copy.files.items() if place in copy.marks)
+    assert content.path.stem == copy.marks["images/b.nrrd"][1] == Cohort.open(cohort.folder).image_fingerprint("b")
+    sent, here = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (content.path, cohort.image_path("b")))
+    np.testing.assert_array_equal(sent, here)
 
 
 @needs_ssh_server
