@@ -207,6 +207,7 @@ def _failure(host: str, program: str, code: int, lines: list[str]) -> WorkerErro
     is_broken = (
         code in (255, -getattr(signal, "SIGPIPE", 13))
         or "connection unexpectedly closed" in text
+        or "client_loop: send disconnect" in text
         or "Connection closed" in text
     )
     if is_broken and "No space left" not in text and "quota" not in text and "File too large" not in text:
