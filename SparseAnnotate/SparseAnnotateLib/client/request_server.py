@@ -34,6 +34,7 @@ class RequestServer:
             for parameters that cannot be read.
         immediate: methods that get a thread of their own, also while another request is being processed.
         after_each: called after each other request.
+        patient: methods whose cancellation is only answered once they have ended.
         on_end: called when the stream of requests has ended, before the open requests are cancelled.
     """
 
@@ -46,6 +47,7 @@ class RequestServer:
         immediate: Collection[str] = (),
         after_each: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        patient: Collection[str] = (),
     ):
         self._requests = requests
         self._answers = answers
@@ -54,9 +56,11 @@ class RequestServer:
         self._immediate = immediate
         self._after_each = after_each
         self._on_end = on_end
+        self._patient = patient
         self._writing = threading.Lock()
         self._jobs: queue.Queue[tuple[int, str, Any, Watch] | None] = queue.Queue()
         self._open: dict[int, Watch] = {}
+        self._waited_for: set[int] = set()
         self._open_lock = threading.Lock()
         self._quick: list[threading.Thread] = []
 
@@ -95,6 +99,8 @@ class RequestServer:
             watch = Watch(lambda progress: self._send_progress(identifier, progress))
             with self._open_lock:
                 self._open[identifier] = watch
+                if method in self._patient:
+                    self._waited_for.add(identifier)
             if method in self._immediate:
                 thread = threading.Thread(target=self._answer, args=(identifier, method, params, watch), daemon=True)
                 self._quick = [*(t for t in self._quick if t.is_alive()), thread]
@@ -135,6 +141,8 @@ class RequestServer:
         if identifier is None or watch is None:
             return
         watch.cancel()
+        if identifier in self._waited_for:
+            return
         # A single slow step cannot be interrupted: it ends by itself, after the user has been answered.
         message = _("Cancelled. The current step is still finishing.")
         line = jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, message)
@@ -145,6 +153,7 @@ class RequestServer:
     def _finish(self, identifier: int, line: str) -> None:
         """Send the answer unless one has been sent."""
         with self._open_lock:
+            self._waited_for.discard(identifier)
             if self._open.pop(identifier, None) is None:
                 return
         self._send(line)

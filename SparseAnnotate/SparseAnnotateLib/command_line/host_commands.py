@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from ..core import Watch
-from ..remote.hosts import DEFAULT_FOLDER, DEFAULT_PYTHON, CopyWith, Host, forget_host, host_named, known_hosts
+from ..remote.hosts import DEFAULT_FOLDER, DEFAULT_PYTHON, CopyWith, Host, again, forget_host, host_named, known_hosts
 from ..remote.setting_up import HostReport, add_host, check_host, clean_host
 from .examples import example_text
 from .shared_options import output_options
@@ -32,21 +32,22 @@ def add_host_command(commands) -> None:
 
 
 def _add(kinds) -> None:
-    command = _kind(kinds, "add", "set a host up, or again after an update", _set_up, show_report)
+    command = _kind(
+        kinds, "add", "set a host up, or again after an update: what is not given stays", _set_up, show_report
+    )
     command.add_argument(
         "--prefix",
-        default="",
         metavar="COMMAND",
         help="start the worker there with this before it, e.g. 'srun --gres=gpu:1 --time=2:00:00'",
     )
-    command.add_argument("--python", default=DEFAULT_PYTHON, help=f"Python there (default: {DEFAULT_PYTHON})")
+    command.add_argument("--python", help=f"Python there (default: {DEFAULT_PYTHON})")
     command.add_argument(
-        "--as-is", action="store_true", help="use the packages of '--python' as they are, and install none"
+        "--as-is",
+        action=argparse.BooleanOptionalAction,
+        help="use the packages of '--python' as they are, and install none",
     )
-    command.add_argument(
-        "--folder", default=DEFAULT_FOLDER, help=f"folder there for everything (default: {DEFAULT_FOLDER})"
-    )
-    command.add_argument("--copy-with", choices=get_args(CopyWith), default="auto", help="what copies files")
+    command.add_argument("--folder", help=f"folder there for everything (default: {DEFAULT_FOLDER})")
+    command.add_argument("--copy-with", choices=get_args(CopyWith), help="what copies files")
     command.add_argument(
         "--pip", default="", metavar="OPTIONS", help="options for pip there, e.g. '--no-index --find-links wheels'"
     )
@@ -79,17 +80,8 @@ _JOB = ("partition", "account", "qos", "gpus", "hours", "cpus", "memory_gb", "en
 
 def _set_up(options: argparse.Namespace, watch: Watch) -> HostReport:
     job = {name: getattr(options, name) for name in _JOB if getattr(options, name) is not None}
-    before = next((host for host in known_hosts() if host.name == options.host), None)
-    host = Host(
-        name=options.host,
-        prefix=options.prefix,
-        python=options.python,
-        folder=options.folder,
-        as_is=options.as_is,
-        copy_with=options.copy_with,
-        job=job,
-        cohorts=before.cohorts if before is not None and before.folder == options.folder else (),
-    )
+    given = {name: getattr(options, name) for name in ("prefix", "python", "folder", "as_is", "copy_with")}
+    host = again(options.host, job, **given)
     return add_host(host, watch, shlex.split(options.pip))
 
 
@@ -108,8 +100,11 @@ def _clean(options: argparse.Namespace, watch: Watch) -> str:
 
 def _remove(options: argparse.Namespace, watch: Watch) -> str:
     del watch
-    forget_host(options.host)
-    return f"'{options.host}' was removed from the list. What was copied there stays; 'host clean' removes it."
+    folder = forget_host(options.host).folder
+    return (
+        f"'{options.host}' was removed from the list. What was copied there stays in its folder '{folder}': remove it "
+        "there, or add the host again and use 'host clean'."
+    )
 
 
 def show_hosts(hosts: Sequence[Host]) -> None:

@@ -182,7 +182,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         prefix: str = "",
         python: str = "",
         folder: str = "",
-        asIs: bool = False,
+        asIs: bool | None = None,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
         onProgress: Callable[[Progress], None] | None = None,
@@ -190,7 +190,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Set a host of your OpenSSH configuration up, or again after an update; returns what was found there.
 
         An environment with the packages is made there, unless `asIs`: then those of `python` are used. `prefix` is put
-        before the worker's command, for example 'srun --gres=gpu:1 --time=2:00:00'.
+        before the worker's command, for example 'srun --gres=gpu:1 --time=2:00:00'. What is not given stays as it was.
         """
         return self._hosts.add(name, prefix, python, folder, asIs, Waiting(waitForCompletion, onDone, onProgress))
 

@@ -70,10 +70,11 @@ class Hosts:
         """The runs that are being trained on a host, or were and are not here yet: run to host."""
         return runs_there(self._state_folder)
 
-    def add(self, name: str, prefix: str, python: str, folder: str, as_is: bool, waiting: Waiting) -> Any:
+    def add(self, name: str, prefix: str, python: str, folder: str, as_is: bool | None, waiting: Waiting) -> Any:
         """Set a host up: see `ConsoleLogic.addHost`."""
-        params = {"name": name, "prefix": prefix, "as_is": as_is}
-        params |= {key: value for key, value in (("python", python), ("folder", folder)) if value}
+        params: dict[str, Any] = {"name": name, "as_is": as_is}
+        given = (("prefix", prefix), ("python", python), ("folder", folder))
+        params |= {key: value for key, value in given if value}
         return self._session.do_on_hosts("add_host", params, waiting)
 
     def check(self, name: str, waiting: Waiting) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core import Cohort, Watch
+from ..core import BadInputError, Cohort, Watch
 from ..core.channels import channel_folder
 from ..core.cohort_file import COHORT_FILE, Case, CohortFile
 from ..core.image_fingerprint import image_fingerprint
@@ -17,6 +17,7 @@ from .host_files import Content, KnownHashes, content_of
 from .plain_images import is_plain, write_plain
 
 ELSEWHERE_FOLDER = "elsewhere"  # in the cache
+_ATTEMPTS = 3
 _NOT_OF_RUNS = ("checkpoint.safetensors", ".lock")
 
 
@@ -29,6 +30,8 @@ class CohortCopy:
         own: of the files, those whose content must not be shared there.
         marks: of images that were cleaned: path to the path of the file for its fingerprint, and the fingerprint here.
         inputs: case to the sha256 of each of its files, to see whether it has changed when a result comes back.
+        before: the sha256 of the results that were here, by path in the area; '' for a result that was not.
+        images: path in the area to the image here.
     """
 
     files: dict[str, Content]
@@ -36,6 +39,8 @@ class CohortCopy:
     own: tuple[str, ...]
     marks: dict[str, tuple[str, str]]
     inputs: dict[str, dict[str, str]]
+    before: dict[str, str]
+    images: dict[str, Path]
 
 
 class CohortFiles:
@@ -81,11 +86,14 @@ class CohortFiles:
         absent: list[str] = []
         marks: dict[str, tuple[str, str]] = {}
         images: dict[tuple[str, str], str] = {}
+        originals: dict[str, Path] = {}
+        outputs = tuple(outputs)
         for number, name in enumerate(needed):
             watch.step(number / len(needed), _("examining '{case}'").format(case=name))
             for channel in cohort.channel_paths(name):
                 place, content, mark = self._image(name, channel, watch)
                 images[name, channel] = place
+                originals[place] = cohort.channel_paths(name)[channel]
                 files[place] = content
                 if mark:
                     marks[place] = self._memo(name, channel), mark
@@ -104,7 +112,14 @@ class CohortFiles:
         files[COHORT_FILE] = content_of(to_text(self._neutral_file(known, images), indent=2).encode("utf-8"))
         self.hashes.keep()
         own = [path for path in files if path.startswith("runs/") or path in marks]
-        return CohortCopy(files, tuple(absent), tuple(own), marks, {name: self.inputs(name, watch) for name in needed})
+        inputs = {name: self.inputs(name, watch) for name in needed}
+        before = {path: self.sha(path) for path in outputs}
+        return CohortCopy(files, tuple(absent), tuple(own), marks, inputs, before, originals)
+
+    def sha(self, path: str) -> str:
+        """The sha256 of a file in the state folder, named as in an area; '' when there is none."""
+        place = self.cohort.state_folder / path
+        return self.hashes.content(place).sha if place.is_file() else ""
 
     def inputs(self, name: str, watch: Watch | None = None) -> dict[str, str]:
         """The sha256 of the files that a result of a case is made from, by path."""
@@ -146,11 +161,21 @@ class CohortFiles:
         if is_plain(path):
             ending = next(ending for ending in IMAGE_ENDINGS if path.name.lower().endswith(ending))
             return f"{place}{ending}", self.hashes.content(path, watch), ""
-        mark = image_fingerprint(path, cohort.cache_folder / self._memo(name, channel).removeprefix("cache/"))
-        plain = self._folder / "plain" / f"{mark}.nrrd"
-        if not plain.is_file():
+        memo = cohort.cache_folder / self._memo(name, channel).removeprefix("cache/")
+        for _attempt in range(_ATTEMPTS):
+            mark = image_fingerprint(path, memo)
+            plain = self._folder / "plain" / f"{mark}.nrrd"
+            if plain.is_file():
+                return f"{place}.nrrd", self.hashes.content(plain, watch), mark
             write_plain(cohort, name, channel, plain)
-        return f"{place}.nrrd", self.hashes.content(plain, watch), mark
+            if image_fingerprint(path, memo) == mark:
+                return f"{place}.nrrd", self.hashes.content(plain, watch), mark
+            plain.unlink()  # of an image that changed while it was read
+        raise BadInputError(
+            _("The image '{path}' keeps changing while it is read. Try again when it has been written.").format(
+                path=path
+            )
+        )
 
     def _memo(self, name: str, channel: str) -> str:
         """Where `Cohort.image_fingerprint` keeps the fingerprint of an image, as it is named in an area."""

@@ -20,12 +20,19 @@ class RunThere:
         host: which. token: also in the run's folder there, so that no other copy of this cohort takes it for its own.
         files: of the run's folder that were copied back, by path, with their sha256.
         is_brought_back: True once the finished run is here.
+        arriving: as `files`, of those that were being put in place; they may be here or not.
+        choice, inputs: fingerprints of what was chosen for the training, and of what it was made from.
+        cancel_wanted: it was cancelled, and the host has not been told yet.
     """
 
     host: str
     token: str
     files: dict[str, str] = field(default_factory=dict)
     is_brought_back: bool = False
+    arriving: dict[str, str] = field(default_factory=dict)
+    choice: str = ""
+    inputs: str = ""
+    cancel_wanted: bool = False
 
 
 @dataclass(frozen=True)

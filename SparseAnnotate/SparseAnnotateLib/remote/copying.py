@@ -207,6 +207,7 @@ def _failure(host: str, program: str, code: int, lines: list[str]) -> WorkerErro
     is_broken = (
         code in (255, -getattr(signal, "SIGPIPE", 13))
         or "connection unexpectedly closed" in text
+        or "client_loop: send disconnect" in text
         or "Connection closed" in text
     )
     if is_broken and "No space left" not in text and "quota" not in text and "File too large" not in text:
@@ -229,6 +230,15 @@ def _keep_lines(process: subprocess.Popen[bytes], lines: deque[str]) -> None:
 
 
 def _quoted(path: Path) -> str:
-    """A path here as sftp reads it in double quotes, where it is not a pattern."""
+    """A path here as sftp reads it in double quotes, where it is not a pattern.
+
+    Raises BadInputError when it has control characters: a new line would begin another command.
+    """
+    if not str(path.absolute()).isprintable():
+        raise BadInputError(
+            _("The file {path!r} cannot be copied because of the control characters in its name. Rename it.").format(
+                path=str(path)
+            )
+        )
     text = path.absolute().as_posix().replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

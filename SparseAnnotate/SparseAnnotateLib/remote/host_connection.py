@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -14,10 +15,13 @@ from ..client import Call, SubprocessTransport, WorkerClient
 from ..core import CancelledError, Progress, SparseAnnotateError, Watch, WorkerError
 from ..core.messages import _
 from .ssh import Ssh
-from .ssh_errors import SSH_FAILED, not_started, ssh_problem
+from .ssh_errors import SSH_FAILED, ConnectionLostError, not_started, ssh_problem
 
 _LOG_LINES = 40
 _CANCEL_LOOK_SECONDS = 0.1
+_FIRST_ANSWER_SECONDS = 45.0
+_ALIVE_SECONDS = 15.0
+_ALIVE = '{"jsonrpc": "2.0", "method": "alive"}\n'
 
 
 class HostConnection:
@@ -28,15 +32,22 @@ class HostConnection:
         what: the program as messages name it.
         first: sent to the process before the first request.
         cancels: the process knows how to cancel a request; one that does not is ended instead.
+        is_prompt: the process starts at once (it waits in no queue), and ends when it hears nothing for a while.
 
     Raises ConnectionLostError when the connection cannot be made or breaks; WorkerError when the process ends.
     """
 
     def __init__(
-        self, command: Callable[[], Sequence[str]], host: str, what: str, first: str = "", cancels: bool = True
+        self,
+        command: Callable[[], Sequence[str]],
+        host: str,
+        what: str,
+        first: str = "",
+        cancels: bool = True,
+        is_prompt: bool = False,
     ):
         self._command, self._host, self._what, self._first = command, host, what, first
-        self._cancels = cancels
+        self._cancels, self._is_prompt = cancels, is_prompt
         self._lock = threading.RLock()
         self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self._client = WorkerClient(self._new_transport)
@@ -80,10 +91,14 @@ class HostConnection:
 
         with self._lock:
             call = self._client.request(method, params, on_progress, on_done)
+        latest = time.monotonic() + _FIRST_ANSWER_SECONDS
         while not done.wait(_CANCEL_LOOK_SECONDS):
             if watch.is_cancelled and not self._cancels:
                 self.kill()
                 watch.check()
+            if self._is_prompt and not self._has_answered and time.monotonic() > latest:
+                self.kill()
+                raise self._does_not_start()
             cancel_once()
         if has_ended:
             raise self._ended(call.transport.code)
@@ -108,7 +123,16 @@ class HostConnection:
         self._lines.clear()
         self._has_answered = False
         self._starts += 1
-        return _LockedTransport(list(self._command()), self._lock, self._keep_line, self._first)
+        return _LockedTransport(list(self._command()), self._lock, self._keep_line, self._first, self._is_prompt)
+
+    def _does_not_start(self) -> ConnectionLostError:
+        return ConnectionLostError(
+            _(
+                "The host '{host}' accepts the connection, but '{program}' did not answer there within {seconds:.0f} "
+                "s. Try 'ssh {host} {program} --version' in a terminal: it must end by itself, without a question."
+            ).format(host=self._host, program=self._what, seconds=_FIRST_ANSWER_SECONDS),
+            may_return=True,
+        )
 
     def _keep_line(self, line: str) -> None:
         self._lines.append(line)
@@ -137,9 +161,16 @@ class _LockedTransport(SubprocessTransport):
         is_ending: while those who wait are told that the process has ended. code: its exit code then.
     """
 
-    def __init__(self, command: list[str], lock: AbstractContextManager[Any], keep: Callable[[str], None], first: str):
+    def __init__(
+        self,
+        command: list[str],
+        lock: AbstractContextManager[Any],
+        keep: Callable[[str], None],
+        first: str,
+        says_alive: bool,
+    ):
         super().__init__(command)
-        self._lock, self._keep, self._first = lock, keep, first
+        self._lock, self._keep, self._first, self._says_alive = lock, keep, first, says_alive
         self.is_ending = False
         self.code = 0
 
@@ -167,8 +198,13 @@ class _LockedTransport(SubprocessTransport):
         threading.Thread(target=self._pump, daemon=True).start()
 
     def _pump(self) -> None:
+        said = time.monotonic()
         while self.is_running:
             self.pump(1.0)
+            if self._says_alive and time.monotonic() - said > _ALIVE_SECONDS:
+                said = time.monotonic()
+                with self._lock, suppress(ValueError):  # closed meanwhile
+                    self.send(_ALIVE)
 
 
 def keeper_connection(ssh: Ssh, python: str) -> HostConnection:
@@ -177,4 +213,6 @@ def keeper_connection(ssh: Ssh, python: str) -> HostConnection:
     length = len(source.encode("utf-8"))
     # Read to the byte: what follows on the same stream are requests.
     start = f"import sys;exec(compile(sys.stdin.buffer.read({length}),'on_host.py','exec'))"
-    return HostConnection(lambda: ssh.command([python, "-c", start]), ssh.host, python, first=source, cancels=False)
+    return HostConnection(
+        lambda: ssh.command([python, "-c", start]), ssh.host, python, first=source, cancels=False, is_prompt=True
+    )

@@ -23,12 +23,13 @@ from .copying import Copier, CopyFailedError, Travel, batches, copier_for, run_c
 from .host_connection import keeper_connection
 from .hosts import Host
 from .ssh import Ssh
+from .ssh_errors import ssh_problem
 
 _SMALL_BYTES = 1 << 18  # sent through the open connection: starting a program takes longer
 _SMALL_TOTAL = 1 << 20
 _HOLD_SECONDS = 5.0
 _CHUNK = 1 << 22
-_ATTEMPTS = 3
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Content:
     size: int
     path: Path | None = None
     data: bytes = b""
+
+
+class ChangedThereError(WorkerError):
+    """A file changed on a host while it was copied."""
 
 
 class KnownHashes:
@@ -126,11 +131,12 @@ class HostFiles:
         self._connection = keeper_connection(self.ssh, python or host.python)
         self._facts: HostFacts | None = None
         self._copier: Copier | None = None
+        self._held: dict[str, int] = {}  # area to the number of the connection that holds it
 
-    def facts(self) -> HostFacts:
-        """What the host is like; makes the connection."""
+    def facts(self, watch: Watch | None = None) -> HostFacts:
+        """What the host is like; makes the connection. Raises ConnectionLostError, WorkerError, CancelledError."""
         if self._facts is None or not self._connection.is_running:
-            found = self._connection.call("facts", {"folder": self.host.folder})
+            found = self._connection.call("facts", {"folder": self.host.folder}, watch)
             try:
                 self._facts = HostFacts(**found)
             except TypeError as error:
@@ -140,9 +146,20 @@ class HostFiles:
         return self._facts
 
     def ask(self, method: str, watch: Watch | None = None, **params: Any) -> Any:
-        """A request to the program that keeps the files; see `on_host.Keeper`. Raises WorkerError."""
-        self.facts()
+        """A request to the program that keeps the files; see `on_host.Keeper`.
+
+        Raises ConnectionLostError, also when its area was held by a connection that has ended; WorkerError.
+        """
+        area = params.get("area")
+        if area in self._held and not self.holds(area):
+            # Another one may have changed it meanwhile.
+            raise ssh_problem(self.host.name, (), was_connected=True)
+        self.facts(watch)
         return self._connection.call(method, params, watch)
+
+    def holds(self, area: str) -> bool:
+        """Whether an area is still held: a connection that ends leaves all that it held."""
+        return self._connection.is_running and self._held.get(area) == self._connection.starts
 
     def contents(self, area: str, under: Sequence[str]) -> dict[str, tuple[int, str]]:
         """The files of an area at or below these paths: {path: (bytes, sha256)}.
@@ -173,9 +190,10 @@ class HostFiles:
         """The absolute path of an area there."""
         return f"{self.facts().folder}/{area}"
 
-    def hold(self, area: str, watch: Watch) -> None:
-        """Keep others away from an area. Raises BusyError when they do not leave it."""
-        deadline = time.monotonic() + _HOLD_SECONDS
+    def hold(self, area: str, watch: Watch, seconds: float | None = None) -> None:
+        """Keep others away from an area. Raises BusyError when they do not leave it within some seconds."""
+        self._held.pop(area, None)
+        deadline = time.monotonic() + (_HOLD_SECONDS if seconds is None else seconds)
         while not self.ask("hold", watch, area=area):
             watch.check()
             if time.monotonic() > deadline:
@@ -186,10 +204,13 @@ class HostFiles:
                     ).format(host=self.host.name)
                 )
             time.sleep(0.2)
+        self._held[area] = self._connection.starts
 
     def release(self, area: str) -> None:
         """Leave an area to others."""
-        if self._connection.is_running:
+        is_held = self.holds(area)
+        self._held.pop(area, None)
+        if is_held:
             self.ask("release", area=area)
 
     def send(
@@ -205,22 +226,25 @@ class HostFiles:
         listed = {name: [content.size, content.sha] for name, content in files.items()}
         by_sha = {content.sha: content for content in files.values()}
         sent = 0
-        for attempt in range(_ATTEMPTS):
+        for _attempt in range(_ATTEMPTS):
             asked = {"area": area, "files": listed, "absent": list(absent), "own": list(own)}
-            missing = self.ask("place", watch, **asked)["missing"]
-            if not missing:
+            answer = self.ask("place", watch, **asked)
+            missing = answer["missing"]
+            if not missing and not answer["placed"]:
                 return sent
-            if attempt:
+            if not missing:
+                continue  # is everything as it was asked for?
+            if sent:
                 # A file that changes while it is read has another sha256 when it arrives.
                 self._require_unchanged([by_sha[sha] for sha in missing], watch)
-            sent += self._send_contents([by_sha[sha] for sha in missing], watch)
+            sent += self._send_contents(area, [by_sha[sha] for sha in missing], watch)
         raise WorkerError(
             _("What was copied to the host '{host}' does not arrive as it was sent. Try again.").format(
                 host=self.host.name
             )
         )
 
-    def _send_contents(self, contents: Sequence[Content], watch: Watch) -> int:
+    def _send_contents(self, area: str, contents: Sequence[Content], watch: Watch) -> int:
         total = sum(content.size for content in contents)
         travel = Travel(watch, _("copying to '{host}'").format(host=self.host.name), total)
         small = [content for content in contents if content.size <= _SMALL_BYTES]
@@ -229,22 +253,23 @@ class HostFiles:
         arrived: dict[str, int] = {}
         rest = total
         if len(small) < len(contents):
-            arrived = self.ask("arrived", shas=[content.sha for content in contents])
+            arrived = self.ask("arrived", area=area, shas=[content.sha for content in contents])
             free = self.ask("free")
             rest = total - sum(arrived.values())
             if free["why"] or free["free"] < rest:
                 raise self._full(rest, free)
         for content in small:
             data = content.data if content.path is None else content.path.read_bytes()
-            self.ask("receive", sha=content.sha, content=base64.b64encode(data).decode("ascii"))
+            self.ask("receive", area=area, sha=content.sha, content=base64.b64encode(data).decode("ascii"))
             travel.done += content.size
             travel.report(0)
         by_sha = {content.sha: content for content in contents if content not in small}
+        folder = self.ask("incoming", area=area) if by_sha else ""
         for batch in batches({sha: content.size for sha, content in by_sha.items()}):
             files = {sha: path for sha in batch if (path := by_sha[sha].path) is not None}
-            command = self.copier.send(files, arrived, self.path("incoming"))
+            command = self.copier.send(files, arrived, folder)
             try:
-                run_command(command, self.host.name, lambda b=batch: self._arrived(b), travel)  # type: ignore[misc]
+                run_command(command, self.host.name, lambda b=batch: self._arrived(area, b), travel)  # type: ignore[misc]
             except CopyFailedError as error:
                 free = self.ask("free")
                 if free["why"] or free["free"] < sum(by_sha[sha].size for sha in batch):
@@ -254,8 +279,8 @@ class HostFiles:
             travel.report(0)
         return total
 
-    def _arrived(self, shas: Sequence[str]) -> int:
-        return int(sum(self.ask("arrived", shas=list(shas)).values()))
+    def _arrived(self, area: str, shas: Sequence[str]) -> int:
+        return int(sum(self.ask("arrived", area=area, shas=list(shas)).values()))
 
     def _full(self, needed: int, free: Mapping[str, Any]) -> WorkerError:
         if free["why"]:
@@ -284,11 +309,16 @@ class HostFiles:
     def fetch(
         self, area: str, files: Mapping[str, Sequence[Any]], places: Mapping[str, Path], parts: Path, watch: Watch
     ) -> int:
-        """Bring files of an area here.
+        """Bring files of an area here, and put them in place; see `fetch_parts` and `put_in_place`."""
+        total = self.fetch_parts(area, files, parts, watch)
+        self.put_in_place(files, places, parts)
+        return total
+
+    def fetch_parts(self, area: str, files: Mapping[str, Sequence[Any]], parts: Path, watch: Watch) -> int:
+        """Bring files of an area into a folder here, each under its sha256.
 
         Args:
-            files: {path in the area: (bytes, sha256)}. places: where each goes; files there are replaced.
-            parts: a folder here for what has arrived, on the same disk as the places.
+            files: {path in the area: (bytes, sha256)}. parts: the folder, on the same disk as the places.
 
         Returns the bytes that were copied. Raises FileWriteError, WorkerError, CancelledError.
         """
@@ -307,9 +337,15 @@ class HostFiles:
         else:
             for batch in batches(sizes):
                 self._fetch_batch(area, {by_sha[sha]: sha for sha in batch}, sizes, parts, travel)
+        return total
+
+    def put_in_place(self, files: Mapping[str, Sequence[Any]], places: Mapping[str, Path], parts: Path) -> None:
+        """Put files that were fetched in their places here; files there are replaced. Raises FileWriteError,
+        WorkerError.
+        """
+        by_sha = {str(sha): name for name, (_size, sha) in files.items()}
         for name, (_size, sha) in files.items():
             self._put_in_place(parts / str(sha), str(sha), places[name], is_last=by_sha[str(sha)] == name)
-        return total
 
     def _fetch_batch(
         self, area: str, batch: Mapping[str, str], sizes: Mapping[str, int], parts: Path, travel: Travel
@@ -337,7 +373,7 @@ class HostFiles:
                     ).format(path=parts)
                 ) from error
             raise
-        self.ask("withdraw", shas=shas)
+        self.ask("withdraw")
         travel.done += needed
         travel.report(0)
 
@@ -352,7 +388,7 @@ class HostFiles:
         try:
             if file_sha(part) != sha:
                 part.unlink()
-                raise WorkerError(
+                raise ChangedThereError(
                     _("A file changed on the host '{host}' while it was copied. Try again.").format(host=self.host.name)
                 )
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -369,8 +405,10 @@ class HostFiles:
 
     def close(self) -> None:
         """End the connection; what was held is left to others."""
+        self._held.clear()
         self._connection.close()
 
     def kill(self) -> None:
         """End the connection at once, also in the middle of a request."""
+        self._held.clear()
         self._connection.kill()

@@ -10,19 +10,19 @@ from ..client.request_server import InvalidRequestError, RequestServer
 from ..core import BadInputError, Watch
 from ..core.slicer_python import worker_python
 from ..core.strict_json import from_plain
-from .hosts import DEFAULT_FOLDER, DEFAULT_PYTHON, Host, host_named, known_hosts
+from .hosts import again, host_named
 from .setting_up import HostReport, add_host, check_host, clean_host
 
 
 @dataclass(frozen=True)
 class AddHostRequest:
-    """Set a host up; see `Host` for the fields."""
+    """Set a host up; see `Host` for the fields. None: as before, where the host was set up already."""
 
     name: str
-    prefix: str = ""
-    python: str = DEFAULT_PYTHON
-    folder: str = DEFAULT_FOLDER
-    as_is: bool = False
+    prefix: str | None = None
+    python: str | None = None
+    folder: str | None = None
+    as_is: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ class CleanHostRequest:
 
 
 def _add(request: AddHostRequest, watch: Watch) -> HostReport:
-    before = next((host for host in known_hosts() if host.name == request.name), None)
-    cohorts = before.cohorts if before is not None and before.folder == request.folder else ()
-    host = Host(request.name, request.prefix, request.python, request.folder, request.as_is, cohorts=cohorts)
+    host = again(request.name, prefix=request.prefix, python=request.python, folder=request.folder, as_is=request.as_is)
     return add_host(host, watch)
 
 

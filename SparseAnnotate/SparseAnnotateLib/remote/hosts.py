@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core import BadInputError
+from ..core.folder_lock import FolderLock
 from ..core.messages import _
 from ..core.strict_json import read_json, write_json
 from .ssh import check_host_name, split_prefix
 
 DEFAULT_FOLDER = "~/.local/share/sparse-annotate"
 DEFAULT_PYTHON = "python3"
+_LOCK_SECONDS = 5.0
 CopyWith = Literal["auto", "rsync", "sftp"]
 
 
@@ -90,21 +93,43 @@ def host_named(name: str) -> Host:
     )
 
 
+def again(name: str, job: dict[str, Any] | None = None, **given: Any) -> Host:
+    """A host as it is known, or a new one, with the fields that are given: those that are not None.
+
+    `job`: fields of a training, added to those that are known; None or an empty text removes one.
+    """
+    before = next((host for host in known_hosts() if host.name == name), None) or Host(name)
+    fields = {field: value for field, value in given.items() if value is not None}
+    together = {**before.job, **(job or {})}
+    host = replace(before, job={field: value for field, value in together.items() if value not in (None, "")}, **fields)
+    return host if host.folder == before.folder else replace(host, cohorts=())
+
+
 def keep_host(host: Host) -> None:
     """Store a host, in place of one with its name. Raises FileWriteError."""
-    others = [other for other in known_hosts() if other.name != host.name]
-    write_json(hosts_path(), HostsFile(tuple(sorted([*others, host], key=lambda one: one.name))), checksum=False)
+    _change(lambda hosts: [*(other for other in hosts if other.name != host.name), host])
 
 
-def forget_host(name: str) -> None:
+def forget_host(name: str) -> Host:
     """Remove a host from this computer's list; what is on it stays. Raises BadInputError when it is not in the list."""
-    host_named(name)
-    others = tuple(host for host in known_hosts() if host.name != name)
-    write_json(hosts_path(), HostsFile(others), checksum=False)
+    host = host_named(name)
+    _change(lambda hosts: [other for other in hosts if other.name != name])
+    return host
 
 
 def allow_copying(name: str, cohort: str) -> None:
-    """Remember that a cohort, by its identity, may be copied to a host."""
-    host = host_named(name)
-    if cohort not in host.cohorts:
-        keep_host(replace(host, cohorts=(*host.cohorts, cohort)))
+    """Remember that a cohort, by its identity, may be copied to a host. Raises BadInputError."""
+    host_named(name)
+
+    def allowed(host: Host) -> Host:
+        is_new = host.name == name and cohort not in host.cohorts
+        return replace(host, cohorts=(*host.cohorts, cohort)) if is_new else host
+
+    _change(lambda hosts: [allowed(host) for host in hosts])
+
+
+def _change(change: Callable[[Sequence[Host]], Iterable[Host]]) -> None:
+    """Change the list of hosts while no other process can. Raises BadInputError, BusyError, FileWriteError."""
+    with FolderLock(hosts_path().parent, "changing the list of hosts", _LOCK_SECONDS):
+        hosts = sorted(change(known_hosts()), key=lambda one: one.name)
+        write_json(hosts_path(), HostsFile(tuple(hosts)), checksum=False)

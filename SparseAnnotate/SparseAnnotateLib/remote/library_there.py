@@ -15,6 +15,7 @@ from .host_files import Content, HostFiles, KnownHashes
 from .hosts import Host
 
 PACKAGE = "SparseAnnotateLib"
+_HOLD_SECONDS = 120.0
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 _MORE_REQUIREMENTS = ("numpy>=1.26", "scipy>=1.12", "SimpleITK>=2.3", "rich>=13", "torch>=2.8", "submitit>=1.5")
 """What Slicer bundles or its extension PyTorch installs, and what jobs need."""
@@ -63,7 +64,12 @@ def python_there(host: Host, folder: str) -> str:
 def send_library(files: HostFiles, watch: Watch) -> str:
     """Send the library where this version is missing; returns its folder there. Raises WorkerError, CancelledError."""
     area, contents = library_files()
-    files.send(area, contents, (), (), watch)
+    # Two computers may send it at the same time.
+    files.hold(area, watch, _HOLD_SECONDS)
+    try:
+        files.send(area, contents, (), (), watch)
+    finally:
+        files.release(area)
     return files.path(area)
 
 

@@ -10,14 +10,23 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import uuid
 
 FOLDERS = ("versions", "environments", "cohorts", "incoming", "outgoing", "index")
 CHUNK = 1 << 20
+MARKER = ".sparse-annotate"  # in the root: all else in it is ours
+SILENCE_SECONDS = 60.0  # the other computer reports more often; afterwards what it held is left to others
+OURS = {
+    "cohorts": r"[0-9a-f]{32}",
+    "versions": r"[^/]+-[0-9a-f]{12}",
+    "environments": r"[0-9a-f]{12}",
+}
 
 
 class Problem(Exception):
@@ -33,6 +42,7 @@ class Keeper:
     def __init__(self):
         self.root = None
         self.held = {}
+        self.own = uuid.uuid4().hex  # of this connection
 
     # --- what there is --------------------------------------------------------------------------------------------
 
@@ -45,11 +55,19 @@ class Keeper:
                 f"The folder '{root}' cannot be used because of the character '{bad[0]}'. Choose another one with "
                 "'--folder'."
             )
-        make_folder(root)
-        os.chmod(root, 0o700)
+        make_private(root)
+        names = os.listdir(root)
+        if MARKER not in names:
+            if names:
+                raise Problem(
+                    f"The folder '{root}' has other files in it, such as '{sorted(names)[0]}'. Choose an empty or a "
+                    f"new one with '--folder', for example '{root}/sparse-annotate'."
+                )
+            with open(os.path.join(root, MARKER), "w"):
+                pass
         self.root = root
         for name in FOLDERS:
-            make_folder(os.path.join(root, name))
+            make_private(os.path.join(root, name))
         return {
             "python": platform.python_version(),
             "executable": sys.executable,
@@ -75,7 +93,7 @@ class Keeper:
     def contents(self, area, under, report):
         """The files of an area below these paths (all: ''), as {path: [bytes, sha256]}."""
         top = self.path(area)
-        memo_path = os.path.join(self.root, "index", hashlib.sha256(area.encode()).hexdigest()[:24] + ".json")
+        memo_path = os.path.join(self.root, "index", digest_of(area) + ".json")
         memo, found, changed = read_memo(memo_path), {}, False
         for path in files_below(top, under):
             name = os.path.relpath(path, top).replace(os.sep, "/")
@@ -101,32 +119,51 @@ class Keeper:
         """Make an area hold these files ({path: [bytes, sha256]}), and none of those that are `absent`.
 
         Files that are `own` do not share their content with other files: those that are written to where they are.
-        Returns the sha256 of contents that are not here and must be sent first; then nothing else was changed.
+        Returns the sha256 of contents that are not here and must be sent first; then nothing else was changed; and
+        how many files were put in place. What several connections do to an area needs a hold.
         """
         top = self.path(area)
         now = self.contents(area, sorted(files), report)
         wanted = {name: sha for name, (_size, sha) in files.items() if now.get(name, ["", ""])[1] != sha}
         sizes = {sha: size for size, sha in files.values()}
-        sources = self.shared(area, set(wanted.values()), report) if wanted else {}
-        missing = []
-        for sha in sorted(set(wanted.values())):
-            if sha not in sources:
-                arrived = os.path.join(self.root, "incoming", sha)
-                if os.path.isfile(arrived) and os.path.getsize(arrived) >= sizes[sha]:
-                    if os.path.getsize(arrived) == sizes[sha] and sha_of(arrived) == sha:
-                        sources[sha] = arrived
-                        continue
-                    os.unlink(arrived)
-                missing.append(sha)
-        if missing:
-            return {"missing": missing}
-        for name, sha in sorted(wanted.items()):
-            put(sources[sha], os.path.join(top, name), sharing=name not in own)
+        arrived = {}
+        for sha in set(wanted.values()):
+            path = os.path.join(self.incoming(area, report), sha)
+            if os.path.isfile(path) and os.path.getsize(path) == sizes[sha]:
+                arrived[sha] = path
+            elif os.path.isfile(path) and os.path.getsize(path) > sizes[sha]:
+                os.unlink(path)
+        missing = set(wanted.values()) - set(arrived)
+        sources = dict(self.shared(area, missing, report) if missing else {}, **arrived)
+        missing -= set(sources)
+        staged = {}
+        try:
+            # All sources before any file is replaced: one of them may be replaced, too.
+            for number, (name, sha) in enumerate(sorted(wanted.items()) if not missing else []):
+                place = os.path.join(top, name)
+                beside = os.path.join(os.path.dirname(place), f".{number}.placing")
+                staged[name] = beside
+                if not is_staged(sources[sha], beside, sha, sharing=name not in own):
+                    missing.add(sha)
+                    quietly(os.unlink, os.path.join(self.incoming(area, report), sha))
+            if missing:
+                return {"missing": sorted(missing), "placed": 0}
+            for name, beside in staged.items():
+                os.replace(beside, os.path.join(top, name))
+        finally:
+            for beside in staged.values():
+                quietly(os.unlink, beside)
         for name in absent:
             quietly(os.unlink, os.path.join(top, name))
-        for sha in set(wanted.values()):
-            quietly(os.unlink, os.path.join(self.root, "incoming", sha))
-        return {"missing": []}
+        for path in arrived.values():
+            quietly(os.unlink, path)
+        return {"missing": [], "placed": len(wanted)}
+
+    def incoming(self, area, report):
+        """The folder for contents that are sent to an area; what arrived in part stays there for the next time."""
+        folder = os.path.join(self.root, "incoming", digest_of(area))
+        make_folder(folder)
+        return folder
 
     def shared(self, area, wanted, report):
         """Where contents are in the areas of the same group: {sha256: path}."""
@@ -143,20 +180,23 @@ class Keeper:
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         return [group + "/" + name for name in names if os.path.isdir(os.path.join(folder, name))]
 
-    def arrived(self, shas, report):
-        """How many bytes of contents have been received: {sha256: bytes}."""
+    def arrived(self, area, shas, report):
+        """How many bytes of contents have been received for an area: {sha256: bytes}."""
         sizes = {}
         for sha in shas:
             try:
-                sizes[sha] = os.path.getsize(os.path.join(self.root, "incoming", sha))
+                sizes[sha] = os.path.getsize(os.path.join(self.incoming(area, report), sha))
             except OSError:
                 continue
         return sizes
 
-    def receive(self, sha, content, report):
-        """Receive a small content in a message, base64."""
-        with open(os.path.join(self.root, "incoming", sha), "wb") as file:
+    def receive(self, area, sha, content, report):
+        """Receive a small content for an area in a message, base64."""
+        place = os.path.join(self.incoming(area, report), sha)
+        beside = place + "." + self.own
+        with open(beside, "wb") as file:
             file.write(base64.b64decode(content))
+        os.replace(beside, place)
         return
 
     def mark(self, area, marks, report):
@@ -175,18 +215,21 @@ class Keeper:
     # --- bringing files out ---------------------------------------------------------------------------------------
 
     def offer(self, area, files, report):
-        """Offer contents for copying, {path: sha256}, each in 'outgoing' under its sha256; returns that folder."""
-        folder = os.path.join(self.root, "outgoing")
+        """Offer contents for copying, {path: sha256}, each under its sha256 in a folder of this connection; returns
+        that folder.
+        """
+        folder = os.path.join(self.root, "outgoing", self.own)
+        make_folder(folder)
         for name, sha in files.items():
             link = os.path.join(folder, sha)
             quietly(os.unlink, link)
             os.symlink(os.path.join(self.path(area), name), link)
         return folder
 
-    def withdraw(self, shas, report):
+    def withdraw(self, report):
         """Take offered contents back."""
-        for sha in shas:
-            quietly(os.unlink, os.path.join(self.root, "outgoing", sha))
+        if self.root is not None:
+            shutil.rmtree(os.path.join(self.root, "outgoing", self.own), ignore_errors=True)
         return
 
     def read(self, area, name, report):
@@ -203,8 +246,15 @@ class Keeper:
         """Hold an area, until `release` or the end of the connection; False when another one holds it."""
         if area in self.held:
             return True
-        path = os.path.join(self.root, "index", hashlib.sha256(area.encode()).hexdigest()[:24] + ".lock")
-        file = open(path, "ab")
+        file = self.locked(digest_of(area))
+        if file is None:
+            return False
+        self.held[area] = file
+        return True
+
+    def locked(self, digest):
+        """An open file that keeps others away from the area with this digest; None when another one holds it."""
+        file = open(os.path.join(self.root, "index", digest + ".lock"), "ab")
         try:
             import fcntl
 
@@ -214,10 +264,9 @@ class Keeper:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 file.close()
-                return False
+                return None
             # A file system without locks: holding is left out, as everywhere else in this project.
-        self.held[area] = file
-        return True
+        return file
 
     def release(self, area, report):
         """Leave an area to others."""
@@ -260,10 +309,16 @@ class Keeper:
             shutil.rmtree(self.path(area), ignore_errors=True)
             quietly(os.rmdir, os.path.dirname(self.path(area)))
             self.release(area, report)
-        folders = ["incoming", "outgoing"] if kept else ["incoming", "outgoing", "versions"]
-        for name in folders + (["environments"] if everything and not kept else []):
-            shutil.rmtree(self.path(name), ignore_errors=True)
-            make_folder(self.path(name))
+        for digest in os.listdir(self.path("incoming")):
+            file = self.locked(digest) if re.fullmatch(r"[0-9a-f]{24}", digest) else None
+            if file is not None:
+                shutil.rmtree(os.path.join(self.path("incoming"), digest), ignore_errors=True)
+                file.close()
+        if not kept:
+            for area in self.ours("versions") + (self.ours("environments") if everything else []):
+                if self.hold(area, report):
+                    shutil.rmtree(self.path(area), ignore_errors=True)
+                    self.release(area, report)
         return {"freed": max(0, before - sum(self.usage(report).values())), "kept": kept}
 
     def brought_back(self, area, report):
@@ -271,11 +326,26 @@ class Keeper:
         with open(os.path.join(self.path(area), "brought-back"), "w"):
             return
 
+    def empty(self, area, names, report):
+        """Remove files and folders of an area, for a training that begins anew."""
+        for name in names:
+            path = self.path(area + "/" + name)
+            shutil.rmtree(path, ignore_errors=True)
+            quietly(os.unlink, path)
+            if os.path.lexists(path):
+                raise Problem(f"'{path}' cannot be removed.")
+        return
+
     def is_brought_back(self, area):
         return os.path.exists(os.path.join(self.path(area), "brought-back"))
 
     def all_areas(self):
-        return [area for group in self.areas("cohorts") for area in self.areas(group)]
+        found = [area for group in self.ours("cohorts") for area in self.areas(group)]
+        return [area for area in found if os.path.basename(area) == "copy" or is_training(area)]
+
+    def ours(self, folder):
+        """The folders in one of the root's that SparseAnnotate has made."""
+        return [area for area in self.areas(folder) if re.fullmatch(OURS[folder], os.path.basename(area))]
 
     def run(self, words, report):
         """Run a program with each line that it writes as a report; its exit code and its last lines."""
@@ -309,8 +379,8 @@ class Keeper:
 
 CHILDREN = []  # type: ignore[var-annotated]
 METHODS = (
-    *("facts", "free", "contents", "place", "mark", "arrived", "receive", "offer", "withdraw", "read"),
-    *("hold", "release", "usage", "trainings", "clean", "brought_back", "run"),
+    *("facts", "free", "contents", "place", "mark", "incoming", "arrived", "receive", "offer", "withdraw", "read"),
+    *("hold", "release", "usage", "trainings", "clean", "brought_back", "empty", "run"),
 )
 
 
@@ -341,22 +411,24 @@ def files_below(top, under):
                     yield os.path.join(folder, name)
 
 
-def put(source, place, sharing):
-    """A content at a place, written beside it and renamed."""
-    make_folder(os.path.dirname(place))
-    beside = os.path.join(os.path.dirname(place), f".{os.getpid()}.placing")
+def is_staged(source, beside, sha, sharing):
+    """Link or copy a content beside its place; False when the source has another content meanwhile."""
+    make_folder(os.path.dirname(beside))
     quietly(os.unlink, beside)
     try:
-        if sharing:
-            try:
-                os.link(source, beside)
-            except OSError:
-                shutil.copyfile(source, beside)
-        else:
+        try:
+            if not sharing:
+                raise OSError
+            os.link(source, beside)
+        except OSError:
             shutil.copyfile(source, beside)
-        os.replace(beside, place)
-    finally:
-        quietly(os.unlink, beside)
+    except FileNotFoundError:
+        return False
+    return sha_of(beside) == sha
+
+
+def digest_of(area):
+    return hashlib.sha256(area.encode()).hexdigest()[:24]
 
 
 def sha_of(path):
@@ -392,6 +464,15 @@ def write_text(path, text):
 
 def make_folder(path):
     os.makedirs(path, exist_ok=True)
+
+
+def make_private(path):
+    """Make a folder that only this user may open; one that exists keeps its mode."""
+    make_folder(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
 
 
 def quietly(function, path):
@@ -437,13 +518,26 @@ def main():
     os.dup2(2, 1)
     keeper, lines, arrived = Keeper(), [], threading.Condition()
 
+    heard = [time.monotonic()]
+
+    def end():
+        for process in list(CHILDREN):
+            process.kill()
+        keeper.withdraw(None)
+        os._exit(0)  # the system releases what was held
+
+    def look():
+        # A computer that was switched off or suspended does not end its connection.
+        while time.monotonic() - heard[0] < SILENCE_SECONDS:
+            time.sleep(SILENCE_SECONDS / 20)
+        end()
+
     def read():
         while True:
             line = sys.stdin.buffer.readline()
             if not line:
-                for process in list(CHILDREN):
-                    process.kill()
-                os._exit(0)  # the connection has ended; the system releases what was held
+                end()
+            heard[0] = time.monotonic()
             with arrived:
                 lines.append(line)
                 arrived.notify()
@@ -456,6 +550,7 @@ def main():
             os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
+    threading.Thread(target=look, daemon=True).start()
     while True:
         with arrived:
             while not lines:

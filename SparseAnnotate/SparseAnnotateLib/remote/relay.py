@@ -79,7 +79,10 @@ def relay_command(host: str, allows_copying: bool = False) -> list[str]:
 def serve(host: str, is_allowed: bool, streams: tuple[IO[bytes], IO[bytes]]) -> None:
     """Answer requests from a stream until it ends."""
     relay = Relay(host, is_allowed)
-    RequestServer(*streams, WHERE, relay.answer, immediate=_ANSWERED_IMMEDIATELY, on_end=relay.leave).serve()
+    # Whether a training there was cancelled is known when the host says so.
+    RequestServer(
+        *streams, WHERE, relay.answer, immediate=_ANSWERED_IMMEDIATELY, on_end=relay.leave, patient=("train",)
+    ).serve()
     relay.close()
 
 

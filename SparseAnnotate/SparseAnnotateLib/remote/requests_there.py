@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch, WorkerError
+from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
+from ..core.ledger import LedgerEntry
 from ..core.messages import _, counted, listed
+from ..core.strict_json import from_plain
 from .cohort_copy import CohortCopy, CohortFiles
 from .cohort_record import record_of
 from .host_connection import HostConnection
 from .host_files import HostFiles
 from .hosts import Host, allow_copying, host_named
 from .library_there import send_library, worker_there
+from .ssh_errors import ConnectionLostError
 from .where import Needs, needs_of
 
 _STAGES = (1.0, 8.0, 1.0)  # of a request: copying there, work, copying back
 _NAMED = 5
+_LAST_STEP_SECONDS = 60.0
 
 
 class CopyingNotAllowedError(BadInputError):
@@ -47,6 +54,22 @@ class HostSession:
             if self._worker is None:
                 self._worker = worker_there(self.files, self._library_folder(watch), self.host.prefix)
             return self._worker
+
+    def await_worker(self) -> None:
+        """Wait until the worker for requests does nothing more: one that was cancelled may still be in its last step.
+
+        One that takes long is ended.
+        """
+        worker = self._worker
+        if worker is None or not worker.is_running:
+            return
+        timer = threading.Timer(_LAST_STEP_SECONDS, worker.close)
+        timer.daemon = True
+        timer.start()
+        with suppress(SparseAnnotateError):
+            # Requests are answered one after another: this one is refused once those before it have ended.
+            worker.call("job_log", {})
+        timer.cancel()
 
     def job_worker(self, watch: Watch) -> HostConnection:
         """The worker for requests about jobs, which needs no GPU and waits in no queue."""
@@ -103,11 +126,14 @@ def opened(params: Any) -> Cohort:
     return Cohort.open(params["cohort"], params.get("state"))
 
 
-def on_host(host: Host, error: SparseAnnotateError) -> SparseAnnotateError:
-    """An error that was reported there, with the name of the host."""
-    if isinstance(error, CancelledError) or host.name in error.message:
+def on_host(host: Host, error: SparseAnnotateError, told: Callable[[str], str] = str) -> SparseAnnotateError:
+    """An error that was reported there, with the name of the host; `told`: what to do with its sentences."""
+    message = told(error.message)
+    if isinstance(error, (CancelledError, ConnectionLostError)):
         return error
-    return WorkerError(_("On '{host}': {problem}").format(host=host.name, problem=error.message))
+    if host.name not in message:
+        message = _("On '{host}': {problem}").format(host=host.name, problem=message)
+    return error if message == error.message else WorkerError(message)
 
 
 def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -> Any:
@@ -116,7 +142,7 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     Raises CopyingNotAllowedError, BusyError, ConnectionLostError, CancelledError and what the request itself raises.
     """
     if method == "environment":
-        with _naming(session.host):
+        with _naming(session.host, str):
             return session.worker(watch).call(method, params, watch)
     cohort = opened(params)
     files, needs = CohortFiles(cohort), needs_of(method, params, cohort)
@@ -130,23 +156,28 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     session.files.hold(area, watch)
     try:
         copy = send_copy(session, files, area, needs, sending)
+        told = TextHere(session.files.path(area), cohort.state_folder, copy.images)
         # A file that the request has not written again is not its result.
         there = {**params, "cohort": session.files.path(area), "state": None}
         try:
-            with _naming(session.host):
+            with _naming(session.host, told.text):
                 result = session.worker(working).call(method, there, working)
         except SparseAnnotateError:
-            # Some cases may have been done before.
-            with suppress(SparseAnnotateError):
-                _bring_back(session, files, area, needs, copy, Watch())
+            session.await_worker()
+            if session.files.holds(area):
+                # Some cases may have been done before.
+                with suppress(SparseAnnotateError):
+                    _bring_back(session, files, area, needs, copy, Watch())
             raise
         changed = _bring_back(session, files, area, needs, copy, fetching)
     finally:
         with suppress(SparseAnnotateError):
             session.files.release(area)
+    if method == "recommend":
+        _enter_recommended(cohort, result, copy)
     if changed:
         raise BadInputError(_changed_sentence(session.host, changed))
-    return with_paths_here(result, session.files.path(area), cohort.state_folder)
+    return told.value(result)
 
 
 def send_copy(
@@ -177,17 +208,66 @@ def _bring_back(
     now = session.files.contents(area, sorted(needs.outputs))
     new = {}
     for name, (size, sha) in now.items():
-        place = files.cohort.state_folder / name
         was_sent = name in copy.files and copy.files[name].sha == sha
-        if not was_sent and not (place.is_file() and files.hashes.content(place).sha == sha):
+        if not was_sent and files.sha(name) != sha:
             new[name] = (size, sha)
-    cases = {needs.outputs[name] for name in new} - {""}
-    changed = [name for name in sorted(cases) if files.inputs(name) != copy.inputs.get(name)]
-    new = {name: found for name, found in new.items() if needs.outputs[name] not in changed}
-    places = {name: files.cohort.state_folder / name for name in new}
-    session.files.fetch(area, new, places, files.parts, watch)
+    session.files.fetch_parts(area, new, files.parts, watch)
+    cases = sorted({needs.outputs[name] for name in new} - {""})
+    for case in cases:
+        files.inputs(case)  # read them before others have to wait
+    changed = []
+    with files.cohort.locked("copying results from a host"):
+        for case in ["", *cases]:
+            own = {name: found for name, found in new.items() if needs.outputs[name] == case}
+            is_same = all(files.sha(name) == copy.before[name] for name in own)
+            if is_same and (not case or files.inputs(case) == copy.inputs.get(case)):
+                places = {name: files.cohort.state_folder / name for name in own}
+                session.files.put_in_place(own, places, files.parts)
+            else:
+                changed.append(case)
+    for _size, sha in new.values():
+        with suppress(OSError):
+            (files.parts / sha).unlink()
     files.hashes.keep()
+    if "" in changed:
+        raise BadInputError(
+            _("What '{host}' made was not copied back, because it was made here, too, meanwhile. Try again.").format(
+                host=session.host.name
+            )
+        )
     return changed
+
+
+@dataclass(frozen=True)
+class _RecommendedThere:
+    """A slice as the request `recommend` lists it."""
+
+    order: int
+    case: str
+    plane: Plane
+    index: int
+    score: float
+    reason: str
+
+
+def _enter_recommended(cohort: Cohort, rows: Any, copy: CohortCopy) -> None:
+    """Enter what a host has recommended in the ledgers here; what was decided meanwhile stays.
+
+    Raises BadInputError when images have changed meanwhile.
+    """
+    images = [str(path) for path in copy.images.values()]
+    files = CohortFiles(cohort)
+    for case, before in copy.inputs.items():
+        now = files.inputs(case)
+        if any(now.get(path) != before.get(path) for path in images):
+            raise BadInputError(
+                _("The image of the case '{case}' was changed here meanwhile. Recommend again.").format(case=case)
+            )
+    worklist: dict[str, list[LedgerEntry]] = {case: [] for case in copy.inputs}
+    for row in from_plain(rows, list[_RecommendedThere], _("the answer of the host")):
+        entry = LedgerEntry(row.plane, row.index, order=row.order, score=row.score, reason=row.reason)
+        worklist[row.case].append(entry)
+    cohort.save_recommended(worklist)
 
 
 def _changed_sentence(host: Host, cases: Sequence[str]) -> str:
@@ -206,28 +286,50 @@ def _changed_sentence(host: Host, cases: Sequence[str]) -> str:
     )
 
 
-def with_paths_here(value: Any, there: str, here: Path) -> Any:
-    """A result with the paths in an area there as paths here."""
-    if isinstance(value, str):
-        return str(here / value[len(there) + 1 :]) if value.startswith(f"{there}/") else value
-    if isinstance(value, list):
-        return [with_paths_here(item, there, here) for item in value]
-    if isinstance(value, dict):
-        return {name: with_paths_here(item, there, here) for name, item in value.items()}
-    return value
+class TextHere:
+    """Results and sentences of a host, with the files of an area there named as here.
+
+    Args:
+        there: the area's path there. here: the folder that has its files here. images: those that are elsewhere here.
+    """
+
+    def __init__(self, there: str, here: Path, images: Mapping[str, Path] | None = None):
+        self._there, self._here = there, here
+        self._images = sorted((images or {}).items(), key=lambda item: -len(item[0]))
+
+    def text(self, text: str) -> str:
+        """A text with paths as here."""
+        if self._there not in text:
+            return text
+        for place, path in self._images:
+            text = text.replace(f"{self._there}/{place}", str(path))
+        if text.startswith(f"{self._there}/") and not re.search(r"['\"\n]", text):
+            return str(self._here / text[len(self._there) + 1 :])  # nothing but a path
+        text = text.replace(f"{self._there}/", f"{self._here}{os.sep}")
+        return re.sub(re.escape(self._there) + r"(?![\w-])", lambda _found: str(self._here), text)
+
+    def value(self, value: Any) -> Any:
+        """A result, as plain values, with paths as here."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self.value(item) for name, item in value.items()}
+        return value
 
 
 class _naming:
     """Names the host in errors that were reported there."""
 
-    def __init__(self, host: Host):
-        self._host = host
+    def __init__(self, host: Host, told: Callable[[str], str]):
+        self._host, self._told = host, told
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, SparseAnnotateError):
-            named = on_host(self._host, error)
+            named = on_host(self._host, error, self._told)
             if named is not error:
                 raise named from error

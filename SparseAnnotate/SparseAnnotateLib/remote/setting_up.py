@@ -13,9 +13,10 @@ from ..core.messages import _, counted, joined
 from ..core.strict_json import from_plain
 from ..runs.job_states import JobState
 from .host_files import HostFacts, HostFiles
-from .hosts import DEFAULT_PYTHON, Host, keep_host
+from .hosts import DEFAULT_PYTHON, Host, keep_host, known_hosts
 from .library_there import fingerprint, requirements
 from .requests_there import HostSession, on_host
+from .ssh_errors import ConnectionLostError
 
 OLDEST_PYTHON = (3, 11)
 _ROUND_TRIPS = 9
@@ -59,9 +60,12 @@ def add_host(
     CancelledError.
     """
     watch.step(0.0, _("connecting to '{host}'").format(host=host.name))
+    before = next((one for one in known_hosts() if one.name == host.name), None)
+    if before is not None and before.folder != host.folder:
+        _require_nothing_left(before, watch)
     files = HostFiles(host)
     try:
-        facts = files.facts()
+        facts = files.facts(watch)
         host = replace(host, python=_usable_python(host, facts))
         if not host.as_is:
             names = tuple(requirements() if packages is None else packages)
@@ -69,6 +73,9 @@ def add_host(
             host = replace(host, environment=python, requirements=fingerprint(names))
     finally:
         files.close()
+    now = next((one for one in known_hosts() if one.name == host.name), None)
+    if now is not None and now.folder == host.folder:
+        host = replace(host, cohorts=now.cohorts)  # allowed while packages were installed
     keep_host(host)
     watch.step(0.8, _("testing"))
     return check_host(host, watch.quiet())
@@ -78,7 +85,7 @@ def check_host(host: Host, watch: Watch) -> HostReport:
     """Check a host: connection, library, packages and devices. Raises as `add_host`."""
     session = HostSession(host)
     try:
-        facts = session.files.facts()
+        facts = session.files.facts(watch)
         found = session.worker(watch)
         try:
             environment = found.call("environment", {}, watch)
@@ -120,6 +127,37 @@ def clean_host(host: Host, everything: bool, watch: Watch) -> tuple[int, str]:
     return freed, joined(" ", sentences)
 
 
+def _require_nothing_left(host: Host, watch: Watch) -> None:
+    """Raise BadInputError when a host's folder has trainings that have not been brought back."""
+    files = HostFiles(host)
+    try:
+        left = files.ask("trainings", watch)
+    except ConnectionLostError:
+        raise
+    except WorkerError:
+        return  # the folder cannot be used, so nothing of it can be brought back
+    finally:
+        files.close()
+    if left:
+        raise BadInputError(
+            counted(
+                len(left),
+                _(
+                    "The folder '{folder}' on the host '{host}' has {count} training that has not been copied back, "
+                    "so the folder stays. Reconnect to it first, or remove it with 'sparse-annotate host clean {host} "
+                    "--all'."
+                ),
+                _(
+                    "The folder '{folder}' on the host '{host}' has {count} trainings that have not been copied back, "
+                    "so the folder stays. Reconnect to them first, or remove them with 'sparse-annotate host clean "
+                    "{host} --all'."
+                ),
+                folder=host.folder,
+                host=host.name,
+            )
+        )
+
+
 def _require_no_live_training(session: HostSession, watch: Watch) -> None:
     for area in session.files.ask("trainings", watch):
         params = {"cohort": session.files.path(area)}
@@ -139,7 +177,7 @@ def _report(host: Host, files: HostFiles, facts: HostFacts, environment: dict[st
     times = []
     for _number in range(_ROUND_TRIPS):
         begun = time.perf_counter()
-        files.ask("release", area="nothing")
+        files.ask("arrived", area="nothing", shas=[])
         times.append(1000.0 * (time.perf_counter() - begun))
     return HostReport(
         host=host,

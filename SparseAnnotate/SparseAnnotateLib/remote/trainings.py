@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +21,7 @@ from ..runs.job_states import JobState, SubmittedJob
 from ..runs.run_folder import RunFolder
 from .cohort_copy import CohortFiles
 from .cohort_record import RunThere, new_token, read_record, record_of, write_record
-from .host_files import content_of
+from .host_files import ChangedThereError, content_of
 from .requests_there import HostSession, on_host, opened, send_copy
 from .ssh_errors import ConnectionLostError
 from .where import Needs, training_cases
@@ -32,6 +35,8 @@ _SOON_SECONDS = 3.0
 _WAITS = (2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
 _CANCEL_SECONDS = 900.0
 _LARGE_BYTES = 1 << 20
+_LOOK_SECONDS = 0.1
+_OWN_FIELDS = ("cohort", "state", "run", "live")
 
 
 class TrainingThere:
@@ -47,6 +52,9 @@ class TrainingThere:
         self._files = CohortFiles(self._cohort)
         self._run = RunFolder(self._cohort.run_folder(str(params.get("run", ""))))
         self._record = record_of(self._cohort.state_folder)
+        self._remembering = threading.Lock()
+        self._wants_cancel = threading.Event()
+        self._has_ended = threading.Event()
         self._area = f"cohorts/{self._record.identity}/training-{file_stem(self._run.name)}"
 
     @property
@@ -59,15 +67,28 @@ class TrainingThere:
         Raises CopyingNotAllowedError, RunError, WorkerError, CancelledError and what the training itself raises.
         """
         self._run.require_unfinished()
+        threading.Thread(target=self._await_cancel, args=(watch,), daemon=True).start()
+        try:
+            return self._trained(watch)
+        finally:
+            self._has_ended.set()
+
+    def _trained(self, watch: Watch) -> dict[str, Any]:
+        if self._known().cancel_wanted:
+            self._wants_cancel.set()
         job = self._found(watch)
         if job is None:
+            self._wants_cancel.clear()
+            self._remember_cancel(False)
             job = self._submitted(watch)
         state = self._followed(job, watch)
-        self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True)
+        self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
+        if self._wants_cancel.is_set():
+            self._remember_cancel(False)
         if state.state == "cancelled" or watch.is_cancelled:
             raise CancelledError(_("Cancelled. The last checkpoint was kept."))
         if state.state == "failed":
-            reason = state.message or _("It gave no reason; its log is '{log}'.").format(log=state.log)
+            reason = state.message or _("It gave no reason; its log on that host is '{log}'.").format(log=state.log)
             raise RunError(
                 _("The training of '{run}' on the host '{host}' failed. {reason}").format(
                     run=self._run.name, host=self._host, reason=reason
@@ -78,6 +99,21 @@ class TrainingThere:
         with suppress(SparseAnnotateError):
             self._session.files.ask("brought_back", area=self._area)
         return {"run": self._run.name, **to_plain(card)}
+
+    def _await_cancel(self, watch: Watch) -> None:
+        """Keep that the training is to be cancelled, until the host has been told; leaving is no cancelling."""
+        while not self._has_ended.wait(_LOOK_SECONDS):
+            if watch.is_cancelled:
+                if not self._is_leaving():
+                    self._wants_cancel.set()
+                    with suppress(SparseAnnotateError):
+                        self._remember_cancel(True)
+                return
+
+    def _remember_cancel(self, is_wanted: bool) -> None:
+        known = self._record.runs.get(self._run.name)
+        if known is not None and known.host == self._host and known.cancel_wanted != is_wanted:
+            self._remember(lambda run: replace(run, cancel_wanted=is_wanted))
 
     # --- finding and submitting -----------------------------------------------------------------------------------
 
@@ -100,27 +136,71 @@ class TrainingThere:
                     run=self._run.name, host=self._host
                 )
             )
+        if known.is_brought_back:
+            return None  # what is there was here; it is another training now
         states = [state for state in self._states(watch) if state.what == "train" and state.run == self._run.name]
-        if states and (states[-1].is_live or states[-1].state == "finished"):
-            return states[-1].id
-        return None
+        if not states or not (states[-1].is_live or states[-1].state == "finished"):
+            return None
+        chosen = self._choice()
+        is_other = bool(chosen and known.choice and chosen != known.choice)
+        if is_other or not (self._run.path.is_dir() or self._is_same(known, watch)):
+            raise RunError(
+                _(
+                    "A run '{run}' is being trained or was trained on the host '{host}' with other settings, cases or "
+                    "drawn slices, and has not been copied back. Train it with the same ones to reconnect, or choose "
+                    "another name."
+                ).format(run=self._run.name, host=self._host)
+            )
+        return states[-1].id
+
+    def _choice(self) -> str:
+        """A fingerprint of what was chosen for the training; '' when a run is only to go on."""
+        chosen = {name: value for name, value in self._params.items() if name not in _OWN_FIELDS and value}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest() if chosen else ""
+
+    def _inputs(self, watch: Watch) -> str:
+        """A fingerprint of what the training is made from."""
+        found = {case: self._files.inputs(case, watch) for case in training_cases(self._params, self._cohort)}
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+    def _is_same(self, known: RunThere, watch: Watch) -> bool:
+        return (known.choice, known.inputs) == (self._choice(), self._inputs(watch))
 
     def _submitted(self, watch: Watch) -> str:
         """Copy what the training needs, and submit it; returns the job."""
         cases = training_cases(self._params, self._cohort)
         self._session.identity(self._files, cases)
         known = self._record.runs.get(self._run.name)
-        token = known.token if known is not None and known.host == self._host else new_token()
+        if known is not None and (known.host != self._host or known.is_brought_back):
+            known = None
+        if known is not None and not self._run.path.is_dir() and not self._is_same(known, watch):
+            known = None  # the run was deleted here
         run_files = self._files.run_files(self._run.name, watch)
         sent = {name: content.sha for name, content in run_files.items()}
-        if known is not None and known.host == self._host and sent == known.files:
-            run_files = {}  # there they may be newer
-        further = {**run_files, _TOKEN: content_of(token.encode())}
+        is_there = known is not None and sent == known.files
+        started = RunThere(
+            self._host,
+            known.token if known is not None else new_token(),
+            sent,
+            choice=self._choice() or (known.choice if known is not None else ""),
+            inputs=self._inputs(watch),
+        )
+        # Where it is there already, it may be newer.
+        further = {**({} if is_there else run_files), _TOKEN: content_of(started.token.encode())}
         self._session.files.hold(self._area, watch)
+        before = self._record.runs.get(self._run.name)
         try:
             needs = Needs(cases, with_fills=True, is_whole=False)
-            send_copy(self._session, self._files, self._area, needs, watch.stage((1.0, 20.0), 0), further)
-            self._remember(lambda _known: RunThere(self._host, token, sent))
+            # First, so that the token there is always known here.
+            self._remember(lambda _known: started)
+            try:
+                if known is None:
+                    left = [self._files.in_state(self._run.path), "jobs", "brought-back"]
+                    self._session.files.ask("empty", area=self._area, names=left)
+                send_copy(self._session, self._files, self._area, needs, watch.stage((1.0, 20.0), 0), further)
+            except BaseException:
+                self._remember(lambda _known: before)
+                raise
             request = {name: value for name, value in self._params.items() if name not in ("cohort", "state", "live")}
             asked = {"cohort": self._session.files.path(self._area), "what": "train", "request": request}
             answer = self._ask("submit", {**asked, **self._session.host.job}, watch)
@@ -166,14 +246,16 @@ class TrainingThere:
                     fetched = now
                     everything = now - checkpointed > _CHECKPOINT_SECONDS
                     checkpointed = now if everything else checkpointed
-                    with suppress(WorkerError):  # a file that is being written
-                        self._bring_back(Watch(), everything)
+                    with suppress(CancelledError):
+                        self._bring_back(watch.quiet() if not is_cancelling else Watch(), everything)
             except ConnectionLostError as error:
-                if is_cancelling or not error.may_return:
+                if is_cancelling or self._wants_cancel.is_set() or not error.may_return:
                     raise self._still_there(error) from error
                 self._wait_to_reconnect(error, failures, last, watch)
                 failures += 1
                 continue
+            except WorkerError as error:
+                raise self._still_there(error) from error
             if not state.is_live:
                 return state
             last = state.fraction
@@ -181,14 +263,28 @@ class TrainingThere:
                 with suppress(CancelledError):
                     watch.step(last, self._progress(state), state.seconds_left, **_figures(state))
             is_late = now - begun > _FIRST_SECONDS and not is_cancelling
-            self._pause(_ASK_SECONDS[is_late], watch if not is_cancelling else None)
-            if watch.is_cancelled and not is_cancelling:
+            if not self._wants_cancel.is_set():
+                self._pause(_ASK_SECONDS[is_late], watch if not is_cancelling else None)
+            elif is_cancelling:
+                self._pause(_ASK_SECONDS[0], None)
+            if (watch.is_cancelled or self._wants_cancel.is_set()) and not is_cancelling:
                 self._leave_if_asked()
                 is_cancelling = True
-                self._ask("cancel_jobs", {"cohort": self._session.files.path(self._area), "ids": [job]}, None)
+                self._tell_to_cancel(job, last, watch)
                 begun = now
             if is_cancelling and now - begun > _CANCEL_SECONDS:
                 return replace(state, state="cancelled")
+
+    def _tell_to_cancel(self, job: str, last: float, watch: Watch) -> None:
+        with suppress(CancelledError):
+            watch.step(last, _("cancelling on '{host}'").format(host=self._host))
+        try:
+            self._ask("cancel_jobs", {"cohort": self._session.files.path(self._area), "ids": [job]}, None)
+        except WorkerError as error:
+            raise self._still_there(error) from error
+        self._remember_cancel(False)
+        if self._is_leaving():
+            raise CancelledError(_("Cancelled on '{host}'.").format(host=self._host))
 
     def _progress(self, state: JobState) -> str:
         if state.state == "waiting":
@@ -206,12 +302,19 @@ class TrainingThere:
             self._leave_if_asked()
             raise self._still_there(error)
 
-    def _still_there(self, error: ConnectionLostError) -> WorkerError:
+    def _still_there(self, error: WorkerError) -> WorkerError:
         remark = _("The training of '{run}' continues there. Train it again under the same name to reconnect.")
+        if self._wants_cancel.is_set():
+            with suppress(SparseAnnotateError):
+                self._remember_cancel(True)
+            remark = _(
+                "The training of '{run}' could not be cancelled and may continue there. Train it again under the same "
+                "name: this cancels it as soon as the host can be reached."
+            )
         return WorkerError(joined(" ", [error.message, remark.format(run=self._run.name)]))
 
     def _leave_if_asked(self) -> None:
-        if self._is_leaving():
+        if self._is_leaving() and not self._wants_cancel.is_set():
             raise CancelledError(
                 _(
                     "The training of '{run}' continues on '{host}'. Train it again under the same name to reconnect."
@@ -226,20 +329,23 @@ class TrainingThere:
 
     # --- bringing back --------------------------------------------------------------------------------------------
 
-    def _bring_back(self, watch: Watch, everything: bool) -> None:
+    def _bring_back(self, watch: Watch, everything: bool, is_ended: bool = False) -> None:
         """Bring new files of the run here; without `everything` only small ones.
 
-        Raises RunError when the run has been changed here, too.
+        Raises RunError when the run has been changed here, too; WorkerError when a file of a training that `is_ended`
+        changes there meanwhile.
         """
         folder = self._files.in_state(self._run.path)
         now = self._session.files.contents(self._area, [folder])
-        known = self._known().files
+        known, arrived = self._known().files, self._known().arriving
         new = {}
         for name, (size, sha) in now.items():
             place = self._cohort.state_folder / name
             own = self._files.hashes.content(place).sha if place.is_file() else None
             if own == sha or (not everything and size > _LARGE_BYTES):
                 continue
+            if own is not None and own == arrived.get(name):
+                known = {**known, name: own}
             if own is not None and own != known.get(name):
                 raise RunError(
                     _(
@@ -248,18 +354,27 @@ class TrainingThere:
                     ).format(run=self._run.name, host=self._host, file=name)
                 )
             new[name] = (size, sha)
-        if everything:
-            self._forget_removed(set(now), known)
-        places = {name: self._cohort.state_folder / name for name in new}
         # Not to be lost when the copy ends in the middle: what is there is then known to be from the host.
         arriving = {name: str(sha) for name, (_size, sha) in new.items()}
+        self._remember(lambda run: replace(run, files=known, arriving=arriving))
+        if everything:
+            self._forget_removed(set(now), known)
         card = self._files.in_state(self._run.card_path)
         for names in (sorted(new.keys() - {card}), sorted(new.keys() & {card})):
             # The card last: with it, a run is finished.
-            if names:
-                self._session.files.fetch(self._area, {n: new[n] for n in names}, places, self._files.parts, watch)
-                kept = {n: arriving[n] for n in names}
-                self._remember(lambda known, kept=kept: replace(known, files={**known.files, **kept}))  # type: ignore[misc]
+            wanted = {name: new[name] for name in names}
+            if wanted:
+                self._session.files.fetch_parts(self._area, wanted, self._files.parts, watch)
+            for name in names:
+                target = {name: self._cohort.state_folder / name}
+                try:
+                    self._session.files.put_in_place({name: wanted[name]}, target, self._files.parts)
+                except ChangedThereError:
+                    # It grows while it is trained: the next time.
+                    if is_ended:
+                        raise
+        placed = {name: sha for name, sha in arriving.items() if self._files.sha(name) == sha}
+        self._remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
         self._files.hashes.keep()
 
     def _forget_removed(self, there: set[str], known: Mapping[str, str]) -> None:
@@ -279,9 +394,9 @@ class TrainingThere:
     def _known(self) -> RunThere:
         return self._record.runs.get(self._run.name) or RunThere(self._host, "")
 
-    def _remember(self, change: Callable[[RunThere], RunThere]) -> None:
-        """Change what the cohort's folder remembers of the run."""
-        with self._cohort.locked("remembering a run on a host"):
+    def _remember(self, change: Callable[[RunThere], RunThere | None]) -> None:
+        """Change what the cohort's folder remembers of the run; None: nothing."""
+        with self._remembering, self._cohort.locked("remembering a run on a host"):
             self._record = record_of(self._cohort.state_folder)
             self._record = self._record.with_run(self._run.name, change(self._known()))
             write_record(self._cohort.state_folder, self._record)

@@ -100,7 +100,7 @@ def needs_of(method: str, params: Params, cohort: Cohort) -> Needs:
     run = str(params.get("run") or "")
     if method == "recommend":
         runs = _names(params, "runs")
-        return Needs(names, runs=runs, outputs={_in_state(cohort, cohort.annotation_files(n)[0]): n for n in names})
+        return Needs(names, runs=runs)  # what it recommends is entered here, where slices may be drawn meanwhile
     if method == "slice":
         case = cohort.case(str(params.get("case", ""))).name
         cohort.select([case])

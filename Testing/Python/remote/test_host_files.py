@@ -41,6 +41,11 @@ def there(host: Host, name: str, area: str = AREA) -> Path:
     return Path(host.folder) / area / name
 
 
+def incoming(host: Host) -> Path:
+    """Where contents for the area arrive."""
+    return Path(host.folder) / "incoming" / on_host.digest_of(AREA)
+
+
 @pytest.mark.parametrize("program", ["rsync", "sftp"])
 def test_files_of_any_name_arrive_by_content_and_come_back(host, tmp_path, program):
     files = HostFiles(replace(host, copy_with=program))
@@ -60,7 +65,8 @@ def test_files_of_any_name_arrive_by_content_and_come_back(host, tmp_path, progr
     assert files.fetch(AREA, found, places, tmp_path / "parts", Watch()) == 3 * 600_000 + 2
     assert all(HASHES.content(place).sha == moved[name].sha for name, place in places.items())
     assert not list((tmp_path / "parts").iterdir())
-    assert not list((Path(host.folder) / "incoming").iterdir()) + list((Path(host.folder) / "outgoing").iterdir())
+    left = [*(Path(host.folder) / "incoming").rglob("*"), *(Path(host.folder) / "outgoing").rglob("*")]
+    assert not [path for path in left if path.is_file()]
     files.close()
 
 
@@ -89,7 +95,7 @@ def test_a_copy_that_breaks_in_the_middle_is_resumed(host, server, tmp_path, pro
     files = HostFiles(replace(host, copy_with=program))
     large = random_file(tmp_path / "large", 40_000_000)
     sent = {"large": HASHES.content(large)}
-    folder = Path(host.folder) / "incoming"
+    folder = incoming(host)
 
     def broken(progress):
         part = folder / sent["large"].sha
@@ -116,9 +122,10 @@ def test_a_part_that_arrived_is_not_sent_again(host, tmp_path):
     large = random_file(tmp_path / "large", 3_000_000)
     sent = {"large": HASHES.content(large)}
     files.facts()
-    (Path(host.folder) / "incoming" / sent["large"].sha).write_bytes(large.read_bytes()[:2_000_000])
+    folder = files.ask("incoming", area=AREA)
+    (incoming(host) / sent["large"].sha).write_bytes(large.read_bytes()[:2_000_000])
     seen: list[str] = []
-    command = files.copier.send({sent["large"].sha: large}, {sent["large"].sha: 2_000_000}, files.path("incoming"))
+    command = files.copier.send({sent["large"].sha: large}, {sent["large"].sha: 2_000_000}, folder)
     assert command.text.startswith("put -a ")
     files.send(AREA, sent, (), (), Watch(lambda progress: seen.append(progress.message)))
     assert there(host, "large").read_bytes() == large.read_bytes()
@@ -131,7 +138,7 @@ def test_cancelling_a_copy_stops_it_and_keeps_what_has_arrived(host, files, tmp_
     watch = Watch(lambda progress: watch.cancel() if progress.fraction > 0.2 else None)
     with pytest.raises(CancelledError):
         files.send(AREA, sent, (), (), watch)
-    arrived = files.ask("arrived", shas=[content.sha for content in sent.values()])
+    arrived = files.ask("arrived", area=AREA, shas=[content.sha for content in sent.values()])
     assert arrived
     assert not there(host, "f0").exists()  # all or nothing in the copy itself
     assert files.send(AREA, sent, (), (), Watch()) < 16_000_000
@@ -201,9 +208,26 @@ def test_a_copy_is_used_by_one_at_a_time(host, files, monkeypatch):
     with pytest.raises(BusyError, match="Another window or computer is using this cohort's copy"):
         other.hold(AREA, Watch())
     # One that has lost its connection holds nothing.
-    files.kill()
+    files._connection.kill()
     other.hold(AREA, Watch())
+    # It learns that the other one may have changed what it held.
+    with pytest.raises(ConnectionLostError, match="broke"):
+        files.contents(AREA, ["a"])
+    files.release(AREA)
+    with pytest.raises(BusyError):
+        files.hold(AREA, Watch())
     other.close()
+
+
+def test_a_program_there_that_never_answers_is_given_up(host, files, monkeypatch):
+    monkeypatch.setattr("SparseAnnotateLib.remote.host_connection._FIRST_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(files._connection, "_command", lambda: files.ssh.command(["sleep", "60"]))
+    with pytest.raises(ConnectionLostError, match=r"accepts the connection, but .* did not answer there within 0 s"):
+        files.facts()
+    watch = Watch()
+    watch.cancel()
+    with pytest.raises(CancelledError):
+        files.facts(watch)
 
 
 def test_a_connection_that_breaks_in_the_middle_of_a_request_is_reported_and_made_again(host, server, files):
@@ -244,6 +268,11 @@ def test_a_host_cannot_name_contents_that_are_no_hashes(files, monkeypatch):
     monkeypatch.setattr(files, "ask", lambda method, **more: {"runs/first/a": [1, "../x"]})
     with pytest.raises(WorkerError, match="names a file that it was not asked for"):
         files.contents(AREA, ["runs/first"])
+
+
+def test_a_file_whose_name_would_be_another_command_is_refused(files, tmp_path):
+    with pytest.raises(BadInputError, match="control characters in its name"):
+        copying.Sftp(files.ssh).send({"0": tmp_path / "a\nrm b"}, {}, "/there")
 
 
 def test_a_folder_with_characters_that_shells_read_is_refused(host):

@@ -17,12 +17,14 @@ from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeomet
 from SparseAnnotateLib.core.errors import BadInputError, CancelledError
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.remote import cohort_copy, requests_there
 from SparseAnnotateLib.remote.cohort_copy import CohortFiles
 from SparseAnnotateLib.remote.cohort_record import record_of
+from SparseAnnotateLib.remote.host_files import HostFiles
 from SparseAnnotateLib.remote.hosts import host_named
 from SparseAnnotateLib.remote.plain_images import is_plain
 from SparseAnnotateLib.remote.relay import Relay, relay_command
-from SparseAnnotateLib.remote.requests_there import CopyingNotAllowedError, HostSession
+from SparseAnnotateLib.remote.requests_there import CopyingNotAllowedError, HostSession, TextHere
 from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
 from SparseAnnotateLib.remote.where import AS_A_JOB, HERE, THERE, WHERE, where
 from SparseAnnotateLib.worker.requests import METHODS
@@ -131,18 +133,78 @@ def test_recommended_slices_come_back_into_the_ledgers(relay, cohort):
     assert all(len(cohort.ledger(name).decided) == 5 for name in "ab")
 
 
-@needs_ssh_server
-def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, cohort):
-    def draw(progress):
-        if not cohort.ledger("a").is_decided(Plane.AXIAL, 3) and "examining" in progress.message:
-            drawn = SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 3, 5, 8, 11, 14])
-            cohort.save_annotation("a", drawn)
+def drawn_more(cohort: Cohort) -> None:
+    """Draw another slice of the case 'a'."""
+    cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 3, 5, 8, 11, 14]))
 
+
+@needs_ssh_server
+def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, cohort, monkeypatch):
+    """Also in the last moment, while results are being copied."""
+    fetch = HostFiles.fetch_parts
+
+    def drawing(self, *rest):
+        drawn_more(cohort)
+        return fetch(self, *rest)
+
+    monkeypatch.setattr(HostFiles, "fetch_parts", drawing)
+    fill = {"cohort": str(cohort.folder), "method": "shape"}
     with pytest.raises(BadInputError, match="The case 'a' was changed here while 'gpu' worked on it"):
-        relay.answer("recommend", recommending(cohort), Watch(draw), always_there=True)
-    assert cohort.ledger("a").is_decided(Plane.AXIAL, 3)
-    assert not cohort.ledger("a").todo
-    assert cohort.ledger("b").todo  # that of the other case came back
+        relay.answer("fill", fill, Watch(), always_there=True)
+    assert not cohort.fill_path("a").exists()
+    assert cohort.fill_path("b").exists()  # that of the other case came back
+    assert not list(CohortFiles(cohort).parts.iterdir())
+
+    def filling(self, *rest):
+        METHODS["fill"][1](METHODS["fill"][0](str(cohort.folder), method="shape"), Watch())
+        return fetch(self, *rest)
+
+    # A result that was made here meanwhile is not replaced by another one.
+    shutil.rmtree(cohort.fill_path("a").parent)
+    monkeypatch.setattr(HostFiles, "fetch_parts", filling)
+    with pytest.raises(BadInputError, match="2 cases were changed here"):
+        relay.answer("fill", fill, Watch(), always_there=True)
+
+
+def test_an_image_that_changes_while_its_header_is_removed_is_read_again(cohort, monkeypatch):
+    before = cohort.image_fingerprint("b")
+    write = cohort_copy.write_plain
+
+    def changing(*arguments):
+        write(*arguments)
+        if Cohort.open(cohort.folder).image_fingerprint("b") == before:
+            image = sitk.ReadImage(str(cohort.image_path("b"))) + 1
+            image.SetMetaData("0010|0010", PERSON)
+            sitk.WriteImage(image, str(cohort.image_path("b")))
+
+    monkeypatch.setattr(cohort_copy, "write_plain", changing)
+    copy = CohortFiles(cohort).copy(["b"], False, (), (), (), Watch())
+    (content,) = (content for place, content in copy.files.items() if place in copy.marks)
+    assert content.path.stem == copy.marks["images/b.nrrd"][1] == Cohort.open(cohort.folder).image_fingerprint("b")
+    sent, here = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (content.path, cohort.image_path("b")))
+    np.testing.assert_array_equal(sent, here)
+
+
+@needs_ssh_server
+def test_slices_that_are_drawn_while_a_host_recommends_stay_drawn(relay, cohort, monkeypatch):
+    bring_back = requests_there._bring_back
+
+    def drawing(*arguments):
+        drawn_more(cohort)
+        return bring_back(*arguments)
+
+    monkeypatch.setattr(requests_there, "_bring_back", drawing)
+    rows = relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    assert len(cohort.ledger("a").decided) == 6
+    assert len(cohort.ledger("b").todo) == sum(row["case"] == "b" for row in rows) > 0
+
+
+def test_files_in_sentences_of_a_host_are_named_as_here(tmp_path):
+    told = TextHere("/there/copy", tmp_path, {"images/a.nrrd": Path("/scans/x.nrrd")})
+    assert told.value(["/there/copy/fills/a b.nrrd", 1]) == [str(tmp_path / "fills" / "a b.nrrd"), 1]
+    assert told.text("'/there/copy/images/a.nrrd' is damaged.") == f"'{Path('/scans/x.nrrd')}' is damaged."
+    assert told.text("No '/there/copy/x' in '/there/copy'.") == f"No '{tmp_path / 'x'}' in '{tmp_path}'."
+    assert told.text("/there/copy2/x") == "/there/copy2/x"
 
 
 @needs_ssh_server

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,12 @@ from SparseAnnotateLib.remote import library_there, setting_up
 from SparseAnnotateLib.remote.cohort_record import record_of
 from SparseAnnotateLib.remote.host_files import HostFacts, HostFiles, content_of
 from SparseAnnotateLib.remote.host_requests import hosts_command
-from SparseAnnotateLib.remote.hosts import Host, host_named, hosts_path, keep_host, known_hosts
+from SparseAnnotateLib.remote.hosts import Host, again, allow_copying, host_named, hosts_path, keep_host, known_hosts
 from SparseAnnotateLib.remote.library_there import library_files, python_there
 from SparseAnnotateLib.remote.setting_up import _made_environment, _usable_python, clean_host
 from ssh_server import needs_ssh_server
 
+ID = "0123456789abcdef" * 2
 FACTS = HostFacts("3.11.7", "/usr/bin/python3", "/there", "", "Linux", 10**12, {})
 
 
@@ -102,13 +104,13 @@ def test_a_changed_library_has_another_place(tmp_path, monkeypatch):
 def test_cleaning_keeps_what_is_in_use_and_what_has_not_come_back(shared_host):
     files = HostFiles(shared_host)
     for area in ("copy", "training-done", "training-going-on"):
-        files.send(f"cohorts/one/{area}", {"a": content_of(area.encode() * 1000)}, (), (), Watch())
-    files.ask("brought_back", area="cohorts/one/training-done")
-    folder = Path(shared_host.folder) / "cohorts" / "one"
-    files.hold("cohorts/one/copy", Watch())
+        files.send(f"cohorts/{ID}/{area}", {"a": content_of(area.encode() * 1000)}, (), (), Watch())
+    files.ask("brought_back", area=f"cohorts/{ID}/training-done")
+    folder = Path(shared_host.folder) / "cohorts" / ID
+    files.hold(f"cohorts/{ID}/copy", Watch())
     assert "2 folders were kept" in clean_host(shared_host, False, Watch())[1]
     assert sorted(path.name for path in folder.iterdir()) == ["copy", "training-going-on"]
-    files.release("cohorts/one/copy")
+    files.release(f"cohorts/{ID}/copy")
     freed, sentence = clean_host(shared_host, False, Watch())
     assert freed > 0
     assert "1 folder was kept" in sentence
@@ -173,3 +175,31 @@ def test_requests_about_hosts_are_answered_by_a_process(monkeypatch, tmp_path):
     with BlockingWorker(hosts_command()) as worker, pytest.raises(WorkerError, match="has not been set up"):
         worker.call("check_host", {"name": "gpu"})
     assert setting_up.OLDEST_PYTHON == (3, 11)
+
+
+@needs_ssh_server
+def test_setting_a_host_up_again_changes_only_what_is_given(server, host, tmp_path):
+    kept = replace(host, prefix="env A=1", copy_with="sftp", job={"partition": "gpu", "gpus": 1}, cohorts=("x",))
+    keep_host(kept)
+    assert again("gpu") == kept
+    assert again("gpu", {"gpus": 2, "partition": ""}, prefix="") == replace(kept, prefix="", job={"gpus": 2})
+    elsewhere = again("gpu", folder=str(tmp_path / "elsewhere"))
+    assert (elsewhere.prefix, elsewhere.as_is, elsewhere.cohorts) == ("env A=1", True, ())
+    files = HostFiles(kept)
+    files.send(f"cohorts/{ID}/training-one", {"a": content_of(b"a")}, (), (), Watch())
+    with pytest.raises(BadInputError, match="has 1 training that has not been copied back, so the folder stays"):
+        setting_up.add_host(elsewhere, Watch())
+    files.close()
+    assert known_hosts() == (kept,)
+
+
+def test_the_list_of_hosts_can_be_changed_by_several_at_once(monkeypatch, tmp_path):
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    keep_host(Host("gpu"))
+    threads = [threading.Thread(target=allow_copying, args=("gpu", str(number))) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(host_named("gpu").cohorts) == [str(number) for number in range(8)]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from SparseAnnotateLib.core import Cohort, Watch
-from SparseAnnotateLib.core.errors import CancelledError, RunError, SparseAnnotateError
+from SparseAnnotateLib.core.errors import CancelledError, RunError, SparseAnnotateError, WorkerError
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.remote import trainings
 from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record_of, write_record
+from SparseAnnotateLib.remote.host_files import HostFiles
 from SparseAnnotateLib.remote.relay import Relay
+from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
 from SparseAnnotateLib.remote.trainings import TrainingThere, runs_there
 from SparseAnnotateLib.runs.job_states import JobState
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -123,6 +127,7 @@ def test_a_training_outlives_the_connection_and_this_computer(server, shared_hos
 def test_a_run_that_was_changed_here_meanwhile_is_not_overwritten(relay, shared_host, tiny_cohort):
     training = TrainingThere(relay._session, request(tiny_cohort, "twice"), lambda: False)
     relay._session.identity(training._files, ["a"])
+    relay._session.files.facts()
     area = Path(shared_host.folder) / training._area / "runs" / "twice"
     area.mkdir(parents=True)
     (area / "plan.json").write_text("{}")
@@ -146,3 +151,101 @@ def test_the_record_of_a_cohort_is_kept_once(tiny_cohort):
     record = record_of(tiny_cohort.state_folder)
     assert record_of(tiny_cohort.state_folder) == record == read_record(tiny_cohort.state_folder)
     assert len(record.identity) == 32
+
+
+def started(relay, shared_host, cohort: Cohort, run: str) -> tuple[TrainingThere, Path]:
+    """A training whose job is not real, and the folder of its run there."""
+    training = TrainingThere(relay._session, request(cohort, run), lambda: False)
+    relay._session.identity(training._files, ["a"])
+    relay._session.files.facts()
+    folder = Path(shared_host.folder) / training._area / "runs" / run
+    (folder / "3d").mkdir(parents=True)
+    (folder / "plan.json").write_text("{}")
+    (folder / "metrics.jsonl").write_text("1\n")
+    return training, folder
+
+
+def test_files_that_grow_while_they_are_copied_do_not_end_a_training(relay, shared_host, tiny_cohort, monkeypatch):
+    training, folder = started(relay, shared_host, tiny_cohort, "growing")
+    training._bring_back(Watch(), everything=False)
+    contents = HostFiles.contents
+
+    def growing(self, *rest):
+        found = contents(self, *rest)
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write("2\n")
+        return found
+
+    monkeypatch.setattr(HostFiles, "contents", growing)
+    for size in (3 << 20, 2 << 20, 1):
+        (folder / "3d" / "checkpoint.safetensors").write_bytes(os.urandom(size))
+        training._bring_back(Watch(), everything=True)
+    monkeypatch.setattr(HostFiles, "contents", contents)
+    # Neither does a copy that ends between two files.
+    (folder / "plan.json").write_text("{ }")
+    put = HostFiles.put_in_place
+    monkeypatch.setattr(HostFiles, "put_in_place", lambda self, *rest: (put(self, *rest), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        training._bring_back(Watch(), everything=True)
+    monkeypatch.setattr(HostFiles, "put_in_place", put)
+    (folder / "plan.json").write_text("{  }")
+    training._bring_back(Watch(), everything=True, is_ended=True)
+    for name in ("plan.json", "metrics.jsonl", "3d/checkpoint.safetensors"):
+        assert (tiny_cohort.run_folder("growing") / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("is_reached", [False, True])
+def test_cancelling_is_not_forgotten_when_the_host_is_not_told_in_time(relay, shared_host, tiny_cohort, is_reached):
+    run = f"cancelled {is_reached}"
+    training, _folder = started(relay, shared_host, tiny_cohort, run)
+    training._remember(lambda known: replace(known, token="t"))
+    live = JobState("1", "train", run, "local", "running")
+    asked, watch = [], Watch()
+
+    def states(_watch, *ids):
+        watch.cancel()
+        threading.Event().wait(0.3)
+        if asked:
+            return [replace(live, state="cancelled")]
+        if is_reached:
+            return [live]
+        raise ConnectionLostError("It did not answer.", True)
+
+    training._found, training._states = lambda watch: "1", states
+    training._ask = lambda method, params, watch: asked.append(method)
+    if is_reached:
+        with pytest.raises(CancelledError, match="last checkpoint was kept"):
+            training.train(watch)
+        assert asked == ["cancel_jobs"]
+    else:
+        with pytest.raises(WorkerError, match="could not be cancelled and may continue there"):
+            training.train(watch)
+        assert read_record(tiny_cohort.state_folder).runs[run].cancel_wanted
+        # With the next connection.
+        asked.append("as if it could be reached")
+        with pytest.raises(CancelledError):
+            training.train(watch)
+    assert not read_record(tiny_cohort.state_folder).runs[run].cancel_wanted
+
+
+def test_a_run_that_was_deleted_here_is_trained_anew_and_another_one_is_not_taken_for_it(
+    relay, shared_host, tiny_cohort, monkeypatch
+):
+    training, folder = started(relay, shared_host, tiny_cohort, "again")
+    finished = JobState("1", "train", "again", "local", "finished")
+    monkeypatch.setattr(TrainingThere, "_states", lambda self, watch, *ids: [finished])
+    monkeypatch.setattr(TrainingThere, "_ask", lambda *rest: {"id": "2", "engine": "local", "cluster_ids": []})
+    (folder.parents[1] / "token").write_text("t")
+    known = RunThere("gpu", "t", choice=training._choice(), inputs=training._inputs(Watch()))
+    training._remember(lambda _known: known)
+    assert training._found(Watch()) == "1"
+    other = TrainingThere(relay._session, request(tiny_cohort, "again", iterations=30), lambda: False)
+    with pytest.raises(RunError, match="with other settings, cases or drawn slices"):
+        other._found(Watch())
+    other._remember(lambda run: replace(run, is_brought_back=True))
+    assert other._found(Watch()) is None
+    assert other._submitted(Watch()) == "2"
+    assert not folder.exists()
+    record = read_record(tiny_cohort.state_folder).runs["again"]
+    assert record.token == (folder.parents[1] / "token").read_text() != "t"
+    assert not record.is_brought_back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -120,6 +121,30 @@ def test_cancel_is_answered_within_two_seconds_whatever_a_step_takes():
         with pytest.raises(CancelledError):
             call.value()
         worker.client.transport.process.kill()
+
+
+def test_a_patient_request_is_only_answered_when_it_has_ended(monkeypatch):
+    monkeypatch.setattr(request_server, "CANCEL_ANSWER_SECONDS", 0.05)
+    read, write = os.pipe()
+    answers = io.BytesIO()
+
+    def work(_method, _params, watch):
+        while not watch.is_cancelled:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        return "done"
+
+    methods = ("train", "fill")
+    with os.fdopen(read, "rb") as requests, os.fdopen(write, "wb") as sent:
+        server = request_server.RequestServer(requests, answers, methods, work, methods, patient=("train",))
+        for number, method in enumerate(methods):
+            sent.write(jsonrpc.request_line(number, method, {}).encode())
+            sent.write(jsonrpc.notification_line(jsonrpc.CANCEL, {"id": number}).encode())
+        sent.close()
+        server.serve()
+    given = {line["id"]: line for line in map(json.loads, answers.getvalue().splitlines())}
+    assert given[0]["result"] == "done"
+    assert "still finishing" in given[1]["error"]["message"]
 
 
 def test_one_worker_answers_about_itself_while_it_trains_and_cancel_leaves_a_checkpoint(ball_cohort):
