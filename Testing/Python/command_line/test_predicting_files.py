@@ -279,11 +279,11 @@ def test_a_4d_image_is_a_damaged_scan_with_a_sentence(run, scans, tmp_path):
 def test_a_scan_that_is_too_large_for_the_memory_does_not_stop_the_others(run, scans, tmp_path, monkeypatch):
     normalise = image_predictor.normalise
 
-    def short_of_memory(image, kind):
+    def short_of_memory(image, *how):
         if not seen:
             seen.append(image)
             raise MemoryError
-        return normalise(image, kind)
+        return normalise(image, *how)
 
     seen: list = []
     monkeypatch.setattr(image_predictor, "normalise", short_of_memory)
