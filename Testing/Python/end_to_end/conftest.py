@@ -74,3 +74,16 @@ def followed(follower, loop, drawn):
 @pytest.fixture
 def expected(mrml, logic, drawn, disc):
     return at_once(mrml, logic, drawn, disc)
+
+
+@pytest.fixture
+def slice_views(mrml):
+    """Nodes of the three slice views. They outlive the closing of a scene, so the new ones are removed afterwards."""
+    names = ("Red", "Yellow", "Green")
+    missing = [name for name in names if mrml.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") is None]
+    added = [mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode") for _name in missing]
+    for node, name in zip(added, missing, strict=True):
+        node.SetLayoutName(name)
+    yield
+    for node in added:
+        mrml.mrmlScene.RemoveNode(node)

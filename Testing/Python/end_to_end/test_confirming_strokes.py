@@ -126,13 +126,11 @@ def test_a_moved_volume_is_confirmed_where_the_brush_is(mrml, logic, drawn, insi
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("key", [False, True])
-def test_a_flat_brush_confirms_voxels_of_the_slice_that_it_is_in(mrml, logic, drawn, inside, plane, key):
+def test_a_flat_brush_confirms_voxels_of_the_slice_that_it_is_in(mrml, logic, drawn, inside, plane, key, slice_views):
     volume, _, node = drawn
     plane = Plane.named(plane)
     geometry = scene.geometry_of(volume)
     axis = plane.array_axis(geometry)
-    for name in ("Red", "Yellow", "Green"):
-        mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode").SetLayoutName(name)
     view = scene.slice_view_for(plane)
     scene.jump_to_slice(view, volume, plane, inside[axis])
     editor = scene.segment_editor_node()

@@ -43,10 +43,8 @@ def test_the_slice_that_was_painted_comes_first_and_then_the_rest(mrml, drawn, d
     np.testing.assert_array_equal(shown(mrml, node, volume), expected[0])
 
 
-def test_the_slices_that_the_views_show_come_first_too(mrml, drawn, disc, followed):
+def test_the_slices_that_the_views_show_come_first_too(mrml, drawn, disc, followed, slice_views):
     volume, _, node = drawn
-    for number in range(3):
-        mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode").SetLayoutName(("Red", "Yellow", "Green")[number])
     from SparseAnnotateLib.core import Plane
 
     scene.jump_to_slice(scene.slice_view_for(Plane.CORONAL), volume, Plane.CORONAL, 20)

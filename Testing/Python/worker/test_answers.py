@@ -177,10 +177,10 @@ def test_a_case_that_the_run_cannot_predict_is_an_error_and_the_others_go_on(tra
 
     real = predictor.normalised_image
 
-    def broken(cohort, case, kind, channels=()):
+    def broken(cohort, case, *how):
         if case == "ball_0":
             raise RunError("This cannot be predicted.")
-        return real(cohort, case, kind)
+        return real(cohort, case, *how)
 
     monkeypatch.setattr(predictor, "normalised_image", broken)
     with pytest.raises(RunError, match=r"^This cannot be predicted"):

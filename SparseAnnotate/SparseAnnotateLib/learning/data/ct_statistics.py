@@ -25,6 +25,11 @@ class CtStatistics:
         self._cohort = cohort
         self._values: dict[str, list[np.ndarray]] = {c: [] for c in cohort.channels or ("",) if cohort.is_ct(c)}
 
+    @property
+    def reads_images(self) -> bool:
+        """True when some channel is CT, so that `add` reads images."""
+        return bool(self._values)
+
     def add(self, name: str, annotation: SparseAnnotation) -> None:
         """Add the structures on the drawn slices of a case. Raises BadInputError when an image cannot be read."""
         for channel, found in self._values.items():

@@ -53,7 +53,7 @@ def new_plan(
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
     drawn, unknown, ct = DrawnStructures(), UnknownInCases(), CtStatistics(cohort)
     for name in names:
-        if watch is not None:
+        if watch is not None and ct.reads_images:
             watch.step(0.0, _("reading '{name}'").format(name=name))
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
