@@ -42,6 +42,8 @@ def mrml(embedded):
     embedded.clear_scene()
     yield slicer
     embedded.clear_scene()
+    for cursor in slicer.util.getNodesByClass("vtkMRMLCrosshairNode"):
+        cursor.SetCursorPositionInvalid()  # it outlives the closing of a scene
 
 
 @pytest.fixture(scope="session", autouse=True)

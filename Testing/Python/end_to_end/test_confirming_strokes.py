@@ -139,7 +139,8 @@ def test_a_flat_brush_confirms_voxels_of_the_slice_that_it_is_in(mrml, logic, dr
     editor.SetActiveEffectName("Paint")
     editor.SetSelectedSegmentID("ball")
     editor.SetAttribute("BrushAbsoluteDiameter", "9")
-    cursor = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    known = mrml.util.getNodesByClass("vtkMRMLCrosshairNode")
+    cursor = known[0] if known else mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
     # As the mouse, a little off the middle of the voxel, and of the slice.
     xyz = np.linalg.inv(mrml.util.arrayFromVTKMatrix(view.GetXYToRAS())) @ [*point(volume, inside), 1.0]
     cursor.SetCursorPositionXYZ([*(float(x) for x in xyz[:2]), 0.0], view)

@@ -353,7 +353,10 @@ def test_switching_off_and_closing_the_scene_while_the_rest_follows(filled, slow
 @pytest.fixture
 def mouse(filled):
     """Moves the mouse over a voxel (K, J, I) of the volume, in a slice view; None: out of the views."""
-    cursor = filled.mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    # It outlives the closing of a scene, as in Slicer.
+    known = filled.mrml.util.getNodesByClass("vtkMRMLCrosshairNode")
+    cursor = known[0] if known else filled.mrml.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    cursor.SetCursorPositionInvalid()
     matrix = scene.geometry_of(filled.volume).matrix
 
     def move(kji) -> None:
@@ -362,7 +365,8 @@ def mouse(filled):
         else:
             cursor.SetCursorPositionRAS([float(x) for x in (matrix @ [*reversed(kji), 1.0])[:3]])
 
-    return move
+    yield move
+    cursor.SetCursorPositionInvalid()
 
 
 def test_painting_over_voxels_that_are_right_confirms_them(filled, mouse):
