@@ -1,4 +1,4 @@
-"""`submit`, `jobs`, `logs`, `cancel` and `job`: work that goes on without the terminal, here or on a cluster."""
+"""`submit`, `jobs`, `logs`, `cancel` and `job`: work that continues without the terminal, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _logs(options: argparse.Namespace, watch: Watch) -> str:
     if not options.follow:
         return request_of_options(options, watch)
     if options.json:
-        raise BadInputError(_("Leave out '--follow' or '--json': a log that goes on is no JSON."))
+        raise BadInputError(_("Leave out '--follow' or '--json': JSON is written once, at the end."))
     shown, path = 0, ""
     asked = requests.JobsRequest(options.cohort, options.state, (options.id,))
     while True:

@@ -80,9 +80,9 @@ def _is_own(program: str) -> bool:
 
 def _before_slicer() -> dict[str, str]:
     """The environment that Slicer was started in; empty outside Slicer, which is not imported here."""
-    told = os.environ.get(STARTUP_VARIABLE)
-    if told:
-        return {str(name): str(value) for name, value in json.loads(told).items()}
+    stored = os.environ.get(STARTUP_VARIABLE)
+    if stored:
+        return {str(name): str(value) for name, value in json.loads(stored).items()}
     util: Any = getattr(sys.modules.get("slicer"), "util", None)
     try:
         before = {str(name): str(value) for name, value in dict(util.startupEnvironment()).items()}

@@ -319,7 +319,7 @@ def test_watching_and_following_end_with_the_job(tiny_cohort, capsys, monkeypatc
     shown = capsys.readouterr().out.splitlines()
     assert shown == ["line 298", "line 299", "2 of 2 cases are labeled."]
     assert main(["logs", folder, "1", "--follow", "--json"]) == 1
-    assert "a log that goes on is no JSON" in capsys.readouterr().err
+    assert "JSON is written once, at the end" in capsys.readouterr().err
     assert main(["logs", folder, "1", "--lines", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == "line 299"
 
