@@ -78,7 +78,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return EXIT_ERROR
     found = parser()
     _complete(found)
-    options = found.parse_args(arguments)
+    options, unknown = found.parse_known_args(arguments)
+    if unknown:  # with the usage of this command, not of all of them
+        options.command_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if getattr(options, "verbose", False):
         for handler in logging.getLogger(__package__.partition(".")[0]).handlers:
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

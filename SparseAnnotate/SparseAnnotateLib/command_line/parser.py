@@ -66,4 +66,5 @@ def parser() -> argparse.ArgumentParser:
     for name, command in commands.choices.items():
         command.epilog = example_text(name)
         command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.set_defaults(command_parser=command)
     return found

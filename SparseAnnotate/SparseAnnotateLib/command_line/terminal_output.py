@@ -6,23 +6,31 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..core.strict_json import to_plain
 
 
 def show_table(rows: Sequence[Any]) -> None:
+    """Print one row for each item, without the columns that are empty in all of them; long text is folded, not cut."""
     rows = [to_plain(row) for row in rows]
     if not rows:
         show_line("Nothing to show.")
         return
-    columns = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
-    table = Table(*columns)
+    names = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
+    names = [name for name in names if any(row[name] not in (None, "") for row in rows)]
+    table = Table(*(Column(name.replace("_", " "), overflow="fold") for name in names))
     for row in rows:
         # As Text, so that a name like 'scan[1]' is not read as markup.
-        table.add_row(*(Text(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c])) for c in columns))
+        table.add_row(*(Text(_cell(row[name])) for name in names))
     Console(emoji=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show_line(text: str) -> None:

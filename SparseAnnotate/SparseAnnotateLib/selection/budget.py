@@ -313,7 +313,8 @@ class Budget:
             raise BadInputError(
                 _(
                     "It is not known yet how long a slice takes, so minutes cannot be converted to slices. Draw a few "
-                    "slices with the module first, or give the seconds per slice."
+                    "slices with the module first, or give the seconds per slice (on the command line: "
+                    "'--seconds-per-slice 60')."
                 )
             )
         return self.seconds_per_slice

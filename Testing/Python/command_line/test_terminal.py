@@ -20,6 +20,7 @@ from SparseAnnotateLib.command_line.interruption import Interrupted, Interruptio
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.command_line.parser import parser
 from SparseAnnotateLib.command_line.progress_output import progress_lines
+from SparseAnnotateLib.command_line.terminal_output import show_table
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.worker import process_environment
@@ -360,3 +361,22 @@ def test_a_signal_whose_exception_a_library_has_swallowed_is_seen_at_the_next_st
     monkeypatch.setattr(INTERRUPTION, "number", signal.SIGTERM)
     with pytest.raises(CancelledError):
         watch.check()
+
+
+def test_an_unknown_option_is_answered_with_the_usage_of_its_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["create", "cohort", "scan.nrrd", "--images", "a"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "usage: sparse-annotate create" in said
+    assert "unrecognized arguments: --images a" in said
+
+
+def test_a_table_has_no_empty_columns_and_folds_long_paths(capsys):
+    long = "/folder" * 30 + "/fill.nrrd"
+    show_table([{"case": "a", "path": long, "confidence_path": None}, {"case": "b", "path": "", "confidence_path": ""}])
+    shown = capsys.readouterr().out
+    assert "confidence" not in shown
+    assert "None" not in shown
+    assert "".join(shown.replace("│", "").replace(" a ", "").split()).count("/folder") >= 20  # in several lines
+    assert "fill.nrrd" in shown
