@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +21,8 @@ from .provenance import CORRECTED, DRAWN, FIRST_RESULT, NOT_LABELED, PAINTED_NAM
 from .slab_writing import written_in_slabs
 from .structure_values import names_as_facts, names_from_facts
 
-_PAIR = "written with"
+_WRITING = "writing"
+_IS_WRITING = re.compile("[0-9a-f]{32}")
 _SOURCES = 256
 
 
@@ -44,16 +47,17 @@ class AppliedSegmentation:
 
         Raises BadInputError when the files are damaged, do not belong together, or lie on another grid.
         """
-        path, beside = cohort.applied_path(case), cohort.applied_sources_path(case)
+        path = cohort.applied_path(case)
         if not path.is_file():
             return None
         geometry, facts = cohort.geometry(case), read_facts(path)
-        names = names_from_facts(facts)
-        if not beside.is_file() or names is None or read_facts(beside).get(_PAIR) != facts.get(_PAIR, ""):
+        names, writing = names_from_facts(facts), facts.get(_WRITING, "")
+        beside = cohort.applied_sources_path(case, writing) if _IS_WRITING.fullmatch(writing) else None
+        if names is None or beside is None or not beside.is_file() or read_facts(beside).get(_WRITING) != writing:
             raise BadInputError(
                 _(
-                    "The applied segmentation of case '{case}' was not written to its end ('{path}'). Open the case in "
-                    "Slicer and apply the result again."
+                    "The file that says where the voxels of the applied segmentation of case '{case}' come from is "
+                    "missing, or belongs to another one ('{path}'). Open the case in Slicer and apply the result again."
                 ).format(case=case, path=path)
             )
         return cls(read_labels(path, geometry), names, Provenance.read(beside, geometry), Origin.from_facts(facts))
@@ -67,15 +71,20 @@ class AppliedSegmentation:
         return found
 
     def writing(self, cohort: Cohort, case: str) -> Iterator[float]:
-        """Write it step by step: yields the share written of each of two files. Raises BusyError, FileWriteError."""
-        geometry, pair = cohort.geometry(case), {_PAIR: uuid.uuid4().hex}
-        facts = {**self.origin.facts(), **names_as_facts(self.names), **pair}
-        sources = {**names_as_facts(self.provenance.names), **pair}
+        """Write it step by step: yields the share written of each of two files. Raises BusyError, FileWriteError.
+
+        What was written before stays as it is until both files are complete.
+        """
+        geometry, writing = cohort.geometry(case), uuid.uuid4().hex
+        facts = {**self.origin.facts(), **names_as_facts(self.names), _WRITING: writing}
+        sources = {**names_as_facts(self.provenance.names), _WRITING: writing}
+        beside = cohort.applied_sources_path(case, writing)
         with cohort.locked(f"saving the applied segmentation of case '{case}'"):
-            yield from written_in_slabs(
-                cohort.applied_sources_path(case), self.provenance.sources, geometry, compress=True, facts=sources
-            )
+            yield from written_in_slabs(beside, self.provenance.sources, geometry, compress=True, facts=sources)
             yield from written_in_slabs(cohort.applied_path(case), self.labels, geometry, compress=True, facts=facts)
+            for earlier in set(beside.parent.glob("*.nrrd")) - {beside}:
+                with suppress(OSError):  # open in another program: nothing refers to it any more
+                    earlier.unlink()
 
     def with_drawn(self, annotation: SparseAnnotation) -> AppliedSegmentation:
         """As it is with what has been drawn and corrected since; slices that are no longer drawn count as painted.

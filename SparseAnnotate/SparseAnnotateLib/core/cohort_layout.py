@@ -47,9 +47,9 @@ class CohortLayout:
         """All of a case's segmentation after a result was applied to it in Slicer; see `AppliedSegmentation`."""
         return self.state_folder / "applied" / f"{self._stem(name)}.nrrd"
 
-    def applied_sources_path(self, name: str) -> Path:
-        """Where the voxels of `applied_path` come from; see `Provenance`."""
-        return self.state_folder / "applied" / "sources" / f"{self._stem(name)}.nrrd"
+    def applied_sources_path(self, name: str, writing: str) -> Path:
+        """Where the voxels of `applied_path` come from; see `Provenance`. `writing`: which writing of it."""
+        return self.state_folder / "applied" / "sources" / self._stem(name) / f"{writing}.nrrd"
 
     def corrections_path(self, name: str) -> Path:
         """Every correction of a case as JSON; beside it, as .nrrd, a label map of the voxels known by them."""

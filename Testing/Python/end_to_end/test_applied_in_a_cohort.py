@@ -169,12 +169,14 @@ def test_segments_that_overlap_are_said_and_the_drawn_slices_are_written(mrml, l
 @pytest.mark.parametrize("damage", ["cut", "pair", "missing", "image"])
 def test_what_cannot_be_used_is_said_and_the_case_opens_without_it(mrml, logic, cohort, applied, damage):
     closed(mrml, logic)
-    path, beside = cohort.applied_path("a"), cohort.applied_sources_path("a")
+    path = cohort.applied_path("a")
+    (beside,) = (path.parent / "sources" / "a").iterdir()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-20])
     elif damage == "pair":
         content = beside.read_bytes()
         list(AppliedSegmentation.read(cohort, "a").writing(cohort, "a"))
+        (beside,) = beside.parent.iterdir()
         beside.write_bytes(content)
     elif damage == "missing":
         beside.unlink()
@@ -184,6 +186,24 @@ def test_what_cannot_be_used_is_said_and_the_case_opens_without_it(mrml, logic, 
     assert len(logic.openingNotes()) >= 1
     assert "applied segmentation" in logic.openingNotes()[0] or "a.nrrd" in logic.openingNotes()[0]
     np.testing.assert_array_equal(shown(logic, volume), cohort.annotation("a").drawn_labels())
+
+
+def test_writing_that_is_cut_off_leaves_what_was_written_before(cohort, applied):
+    before = AppliedSegmentation.read(cohort, "a")
+    changed = replace(before, labels=np.zeros_like(before.labels))
+    steps = len(list(changed.writing(cohort, "a")))
+    list(before.writing(cohort, "a"))
+    for count in range(steps):
+        writing = changed.writing(cohort, "a")
+        for _ in range(count + 1):
+            next(writing)
+        writing.close()
+        found = AppliedSegmentation.read(cohort, "a")
+        np.testing.assert_array_equal(found.labels, before.labels)
+        np.testing.assert_array_equal(found.provenance.sources, before.provenance.sources)
+    list(changed.writing(cohort, "a"))
+    assert not AppliedSegmentation.read(cohort, "a").labels.any()
+    assert len(list((cohort.applied_path("a").parent / "sources" / "a").iterdir())) == 1
 
 
 def test_a_structure_that_the_cohort_lost_is_said(mrml, logic, cohort, applied):
