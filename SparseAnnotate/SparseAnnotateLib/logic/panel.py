@@ -271,6 +271,13 @@ class PanelLogic:
         """
         self._correcting.begin(volume_node, result_node, on_followed, on_painted)
 
+    def read_for_correcting(self, volume_node, result_node, on_read: Callable) -> None:
+        """Read a result so that `begin_correcting` takes only a moment: a large one in pieces, from the event loop.
+
+        `on_read`: called with an error, or None, when it has been read, for small volumes before this returns.
+        """
+        self._correcting.read(volume_node, result_node, on_read)
+
     def is_following(self, volume_node) -> bool:
         """True while the result of a volume has not followed from all corrections."""
         return self._correcting.is_following(volume_node)
