@@ -178,6 +178,16 @@ class Correcting:
             if answer.volume is volume_node:
                 result_of(self.following(answer.node))
 
+    def when_followed(self, volume_node, done: Callable[[SparseAnnotateError | None], None]) -> None:
+        """Call `done`, from the event loop, when results of a volume have followed; with an error if that failed."""
+
+        def steps() -> Steps:
+            for answer in self._kept():
+                if answer.volume is volume_node:
+                    yield from self.following(answer.node)
+
+        self._jobs.start(None, steps(), lambda _nothing: None, lambda _none, error: done(error), name=CORRECTION)
+
     def stop_following(self) -> None:
         """Cancel what still follows from corrections: of these, the result gets their own voxels only."""
         problems: list[SparseAnnotateError] = []

@@ -28,7 +28,7 @@ from .modelling import Modelling
 from .opened_cohort import CohortCase, OpenedCohort
 from .recommending import Recommending
 from .session import Session, Waiting
-from .slice_starts import start_slice
+from .slice_starts import start_slice, starts_from_result
 from .sources_of_voxels import SourcesOfVoxels, share_of_each
 from .undoable_changes import UndoableChanges
 
@@ -282,6 +282,10 @@ class PanelLogic:
         """True while the result of a volume has not followed from all corrections."""
         return self._correcting.is_following(volume_node)
 
+    def when_followed(self, volume_node, done: Callable) -> None:
+        """Call `done` with None, or an error, when results of a volume have followed from all corrections."""
+        self._correcting.when_followed(volume_node, done)
+
     def is_correcting(self, volume_node, result_node) -> bool:
         """True while what is painted or erased in a result are corrections of it."""
         return self._correcting.is_watching(volume_node, result_node)
@@ -342,6 +346,10 @@ class PanelLogic:
         """Remove the outlines of `show_corrections`."""
         scene.hide_corrections()
 
+    def starts_from_result(self, start: str) -> bool:
+        """Whether `start` initializes slices from a fill or a prediction."""
+        return starts_from_result(start)
+
     def draw_as_corrected(self, volume_node, result_node, plane: str, index: int) -> None:
         """Copy a slice of a result into the drawing, to be marked as drawn."""
         start = scene.Start.FILL if scene.made_by(result_node) == scene.FILL else scene.Start.PREDICTION
@@ -379,9 +387,14 @@ class PanelLogic:
 
     # --- slices ---------------------------------------------------------------------------------------------------
 
-    def readable_worklist(self, volume_nodes: Sequence) -> scene.ReadableWorklist:
-        """The worklist of the volumes whose ledgers can be read, and the problems of the others."""
-        return scene.readable_worklist(volume_nodes)
+    def readable_worklist(
+        self, volume_nodes: Sequence, earlier: scene.ReadableWorklist | None = None
+    ) -> scene.ReadableWorklist:
+        """The worklist of the volumes whose ledgers can be read, and the problems of the others.
+
+        `earlier`: the one from before, of which what has not changed is taken.
+        """
+        return scene.readable_worklist(volume_nodes, earlier)
 
     def worklist_item(self, volume_node, plane: str, index: int) -> scene.WorklistItem:
         """A slice as an item of the worklist, whether or not it is in the ledger."""

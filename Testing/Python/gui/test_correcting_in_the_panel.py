@@ -624,3 +624,48 @@ def test_a_large_result_that_cannot_be_corrected_is_said_and_slices_are_drawn(re
     assert name.GetName() == "ball"
     assert not panel.ui.correctCheckBox.checked
     assert "ball" in panel.message
+
+
+def test_a_slice_is_initialized_when_the_fill_has_followed_and_the_window_does_not_wait(filled, slow, monkeypatch):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.startSelector.setCurrentText("fill")
+    index = next(n for n in range(8, 20) if n not in {item.index for item in filled.items})
+    filled.logic.markToDo(filled.volume, "axial", filled.items[0].index)
+    filled.panel.refresh()
+    assert filled.panel.draw.table.choose_first_to_do(filled.volume)
+    item = filled.panel.draw.table.chosen()
+    ui.correctCheckBox.click()
+    begin_stroke(filled, index)
+    ui.correctCheckBox.click()
+    assert filled.panel.draw.correcting.is_following
+    drawing = filled.logic.drawnIn(filled.volume)
+    begun = []
+    start = filled.logic.startSlice
+    monkeypatch.setattr(filled.logic, "startSlice", lambda *given: (begun.append(given), start(*given))[1])
+    ui.startButton.click()
+    assert not begun
+    assert "is initialized when the result has followed" in filled.message
+    slow()
+    filled.until(lambda: begun)
+    assert not filled.panel.draw.correcting.is_following
+    assert "Initialized from fill" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, drawing)[item.index], labels_of(filled, node)[item.index])
+
+
+def test_a_slice_is_not_initialized_when_another_one_was_selected_meanwhile(filled, slow, monkeypatch):
+    ui = filled.ui
+    ui.startSelector.setCurrentText("fill")
+    index = undrawn(filled)
+    for item in filled.items[:2]:
+        filled.logic.markToDo(filled.volume, "axial", item.index)
+    filled.panel.refresh()
+    assert filled.panel.draw.table.choose_first_to_do(filled.volume)
+    ui.correctCheckBox.click()
+    begin_stroke(filled, index)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, filled.logic.drawnIn(filled.volume))
+    ui.startButton.click()
+    ui.nextButton.click()
+    slow()
+    filled.until(lambda: "was not initialized" in filled.message)
+    np.testing.assert_array_equal(labels_of(filled, filled.logic.drawnIn(filled.volume)), before)
