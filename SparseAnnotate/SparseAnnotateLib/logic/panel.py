@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import slicer
 
 from .. import scene
 from ..client import Job
-from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState
+from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState, SparseAnnotateError
 from ..core.messages import _
 from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
@@ -89,12 +90,19 @@ class PanelLogic:
         return self._session.jobs.log
 
     def forget_calls(self) -> None:
-        """Do not report the end of the current jobs any more, because the receiver is being deleted."""
+        """Do not report the end of the current jobs any more, because the receiver is being deleted.
+
+        What is being worked on in this process stops where it is: of a correction, the result keeps the voxels of the
+        stroke only, and a result that is being applied is not applied.
+        """
         self._opened.on_written = None
+        try:
+            self._correcting.stop_following()
+        except SparseAnnotateError as error:
+            logging.getLogger(__name__).warning(error.message)
         self._opened.leave()
-        self._session.jobs.forget()
-        self._session.learning_jobs.forget()
-        self._session.host_jobs.forget()
+        for jobs in (self._session.jobs, self._session.learning_jobs, self._session.host_jobs):
+            jobs.abandon()
 
     def install_packages(self) -> None:
         """See `Environment.install_packages`."""

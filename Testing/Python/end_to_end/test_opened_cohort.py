@@ -662,3 +662,36 @@ def test_a_case_that_becomes_a_frame_of_a_sequence_is_not_written_over(mrml, log
     assert Cohort.open(folder).ledger("a").is_decided(Plane.AXIAL, 2)
     changed = {name for name, content in files_of(folder).items() if before.get(name) != content}
     assert {name.rsplit("/")[-1].split(".")[0] for name in changed} == {"a"}
+
+
+def test_a_folder_that_nobody_may_write_is_opened_to_look_at_and_says_so_when_something_is_drawn(
+    mrml, logic, folder, monkeypatch
+):
+    from SparseAnnotateLib.core import FileWriteError, folder_lock
+
+    def refused(lock):
+        raise FileWriteError(f"The folder '{folder}' cannot be written: no permission.")
+
+    before = files_of(folder)
+    monkeypatch.setattr(folder_lock.FolderLock, "__enter__", refused)
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    assert "The case 'a' can be looked at, but what is drawn on it cannot be stored." in logic.openingNotes()[0]
+    with pytest.raises(BadInputError, match="no permission"):
+        logic.markEmpty(volume, "axial", 2)
+    assert logic.ledger(volume).is_decided(Plane.AXIAL, 2), "it is kept in the scene"
+    assert files_of(folder) == before
+
+
+@pytest.mark.parametrize("change", ["newer", "half"])
+def test_a_cohort_of_a_newer_version_or_half_written_is_not_opened(logic, folder, change):
+    path = folder / "cohort.json"
+    text = path.read_text()
+    if change == "newer":
+        plain = json.loads(text)
+        plain["version"] += 1
+        path.write_text(json.dumps(plain))
+    else:
+        path.write_text(text[: len(text) // 2])
+    with pytest.raises(BadInputError, match="newer|cohort.json"):
+        logic.openCohort(folder)
+    assert not scene.opened_volumes()
