@@ -156,8 +156,8 @@ def _large(clicks: _Clicks, shape: tuple[int, int, int], segments: int) -> None:
     clicks.measure("confidence", ui.confidenceCheckBox.click)
     ui.confidenceCheckBox.click()
     clicks.idle()
-    clicks.measure("correct the answer", ui.correctCheckBox.click)
     correcting = clicks.panel.draw.correcting
+    clicks.measure("correct the answer", ui.correctCheckBox.click, lambda: correcting.node is not None)
     for number in ("first", "next"):
         before = clicks.logic.panel.correction_count(node)
         clicks.measure(

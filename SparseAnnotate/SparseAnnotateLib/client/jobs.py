@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
@@ -38,6 +39,7 @@ class Job:
         self.is_done = False
         self.is_cancelled = False
         self.call: Call[Transport] | None = None
+        self.steps: Generator[Any, None, Any] | None = None
         self.on_done = on_done
         self.on_progress = on_progress
 
@@ -70,6 +72,7 @@ class WorkerJobs:
         self._blocking: BlockingWorker | None = None
         self._open: Job | None = None
         self._unfinished: set[Job] = set()
+        self._is_abandoned = False
 
     @property
     def is_busy(self) -> bool:
@@ -163,6 +166,16 @@ class WorkerJobs:
             if job.call is not None:
                 job.call.on_progress = None
 
+    def abandon(self) -> None:
+        """Stop all work in this process where it is, and call nobody any more. No job has a result from now on."""
+        self.forget()
+        self._is_abandoned = True
+        for job in self._unfinished:
+            job.is_cancelled = True
+            if job.steps is not None:
+                with suppress(ValueError):  # one of its steps has led here
+                    job.steps.close()
+
     def close(self) -> None:
         """End the worker processes; a running training saves its checkpoint."""
         if self._open is not None:
@@ -190,7 +203,10 @@ class WorkerJobs:
     def _finish(self, job: Job, finish: Callable[[Any], Any], answer: Any) -> None:
         job.call = None
         # The worker has finished: a cancellation request that comes now would only discard its result.
-        job.is_cancelled = False
+        job.is_cancelled = self._is_abandoned
+        if job.is_cancelled:
+            self._end(job, error=CancelledError(_("Cancelled.")))
+            return
         try:
             steps = finish(answer)
         except Exception as problem:
@@ -203,6 +219,7 @@ class WorkerJobs:
         if not isinstance(steps, Generator):
             then(steps)
             return
+        job.steps = steps
 
         def run_some() -> None:
             until = time.monotonic() + _PIECES_SECONDS

@@ -9,6 +9,7 @@ from pathlib import Path
 from .annotation import SparseAnnotation
 from .cohort_layout import CARD_FILE
 from .image_fingerprint import content_fingerprint
+from .images import read_facts
 from .ledger import Ledger, SliceState
 from .messages import _, counted, joined
 from .planes import Plane
@@ -92,6 +93,15 @@ _FACTS = {
     "run": "run",
     "run_content": "run content",
 }
+
+
+def belongs_to(confidence_path: Path, path: Path) -> bool:
+    """Whether a file of confidence was made with the labels in another file.
+
+    Not when writing both was broken off between them. Files of the first versions do not say what they were made from.
+    """
+    origin = Origin.from_facts(read_facts(confidence_path))
+    return not origin.is_known or origin == Origin.from_facts(read_facts(path))
 
 
 def run_fingerprint(folder: Path) -> str:

@@ -40,6 +40,7 @@ class CorrectingMode:
         self._on_switched, self._on_corrected = on_switched, on_corrected
         self._volume = self._node = None
         self._is_switching = False
+        self._wanted: tuple | None = None  # volume and result that are being read
         self._outlined = ""
         self._clock = DrawingClock()
         self._stop_watching = self._put_brush_back = lambda: None
@@ -70,8 +71,8 @@ class CorrectingMode:
 
     @property
     def is_waiting(self) -> bool:
-        """True while a stroke has not been taken yet, or the result has not followed from it."""
-        return bool(self._stroke.active) or self.is_following
+        """True while a result is being read, a stroke has not been taken, or the result has not followed from it."""
+        return bool(self._stroke.active) or self._wanted is not None or self.is_following
 
     @property
     def is_following(self) -> bool:
@@ -86,7 +87,8 @@ class CorrectingMode:
         session, ui = self._session, self._ui
         volume, result = session.volume, session.latest_result()
         why = None if result is not None else _("Fill between slices, or run a model on this volume, first.")
-        if ui.correctCheckBox.checked and (result is not self._node or volume is not self._volume):
+        now = self._wanted or (self._volume, self._node)
+        if ui.correctCheckBox.checked and (result is not now[1] or volume is not now[0]):
             self._switch(volume, result)
         session.enable(ui.correctCheckBox, why)
         count = self._logic.panel.correction_count(volume) if volume is not None else 0
@@ -100,7 +102,7 @@ class CorrectingMode:
 
     def switch_off(self) -> None:
         """Draw slices again."""
-        if self._node is not None:
+        if self._node is not None or self._wanted is not None:
             self._switch(None, None)
 
     def forget_scene(self) -> None:
@@ -109,7 +111,7 @@ class CorrectingMode:
         self._long.stop()
         self._stop_watching()
         self._stop_watching = self._put_brush_back = lambda: None
-        self._node = self._volume = self._brush = None
+        self._node = self._volume = self._brush = self._wanted = None
         self._outlined = ""
         self._give_editor_back()
         self._uncheck()
@@ -296,14 +298,56 @@ class CorrectingMode:
                 if self.node is not None:
                     self.take()
                 self._leave()
+            self._wanted = None
             if result is not None:
-                self._logic.panel.begin_correcting(volume, result, self._when_followed(volume), self.take)
-                self._enter(volume, result)
+                self._read(volume, result)
+        finally:
+            self._ui.correctCheckBox.checked = self._node is not None or self._wanted is not None
+            self._is_switching = False
+            self._outline()
+        self._on_switched()
+
+    def _read(self, volume, result) -> None:
+        """Read a result, and correct it when that is done, unless something else is wanted by then."""
+        wanted = self._wanted = volume, result
+        is_later = False
+
+        def on_read(error) -> None:
+            if self._wanted is not wanted:
+                return
+            if is_later:
+                self._session.attempt(lambda: self._begin_later(volume, result, error), keep_message=True)
+            else:
+                self._begin(volume, result)
+
+        try:
+            self._logic.panel.read_for_correcting(volume, result, on_read)
+        except Exception:
+            self._wanted = None
+            raise
+        is_later = True
+        if self._wanted is not None:
+            self._session.say(_("Reading '{name}' ...").format(name=result.GetName()))
+
+    def _begin(self, volume, result) -> None:
+        self._wanted = None
+        self._logic.panel.begin_correcting(volume, result, self._when_followed(volume), self.take)
+        self._enter(volume, result)
+
+    def _begin_later(self, volume, result, error) -> None:
+        """A result has been read from the event loop; on an error, slices are drawn."""
+        self._is_switching = True
+        try:
+            self._wanted = None
+            if error is not None:
+                raise error
+            self._begin(volume, result)
+            self._session.say("")
         finally:
             self._ui.correctCheckBox.checked = self._node is not None
             self._is_switching = False
             self._outline()
-        self._on_switched()
+            self._on_switched()
 
     def _enter(self, volume, result) -> None:
         self._volume, self._node = volume, result

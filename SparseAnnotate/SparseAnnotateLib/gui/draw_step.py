@@ -451,10 +451,32 @@ class DrawStep(Step):
         )
 
     def _start(self) -> None:
-        item = self._chosen()
-        self._initialized(
-            item, self.logic.startSlice(item.volumeNode, item.plane, item.index, self.session.parameters.start)
-        )
+        item, start = self._chosen(), self.session.parameters.start
+        if self.logic.panel.starts_from_result(start) and self.logic.panel.is_following(item.volumeNode):
+            # The window must not wait for it.
+            self.session.say(_("The slice is initialized when the result has followed from the correction ..."))
+            self.logic.panel.when_followed(
+                item.volumeNode,
+                lambda error: self.session.attempt(lambda: self._start_followed(item, start, error), True),
+            )
+            return
+        self._initialized(item, self.logic.startSlice(item.volumeNode, item.plane, item.index, start))
+
+    def _start_followed(self, item, start: str, error) -> None:
+        """The result has followed: initialize the slice, unless the user has gone on to another one."""
+        if error is not None:
+            raise error
+        if self.session.parameters is None or item.volumeNode.GetScene() is None:
+            return
+        chosen = self.table.chosen()
+        if chosen is None or not _is_same(chosen, item):
+            self.session.say(
+                _("{plane} slice {index} was not initialized, because another slice was selected meanwhile.").format(
+                    plane=translated(item.plane).capitalize(), index=item.index
+                )
+            )
+            return
+        self._initialized(item, self.logic.startSlice(item.volumeNode, item.plane, item.index, start))
 
     def _initialized(self, item, source: str) -> None:
         # This does not count as painting yet: the user corrects it first.

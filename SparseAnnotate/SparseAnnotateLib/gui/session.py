@@ -36,7 +36,7 @@ class PanelSession:
         self.ui, self.logic, self.refresh, self.refresh_soon = ui, logic, refresh, refresh_soon
         self._on_progress = on_progress
         self.parameters: Any = None  # Slicer's parameter node wrapper has no types
-        self._effort = self._cohort = None
+        self._effort = self._cohort = self._earlier = None
         self._runs: list | None = None
         self._pending: list[Callable[[], None]] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
@@ -82,7 +82,7 @@ class PanelSession:
     def cohort_worklist(self):
         """The worklist of the cohort, the volumes with a readable ledger, and the problems of the others."""
         if self._cohort is None:
-            self._cohort = self.logic.panel.readable_worklist(self.volumes)
+            self._cohort = self._earlier = self.logic.panel.readable_worklist(self.volumes, self._earlier)
         return self._cohort
 
     @property
@@ -220,6 +220,7 @@ class PanelSession:
     def forget_scene(self) -> None:
         """The scene is being closed: forget everything that belongs to it."""
         self._pending = []
+        self._cohort = self._earlier = self._effort = None
         self.say("")
 
     def _show(self, progress: Progress) -> None:

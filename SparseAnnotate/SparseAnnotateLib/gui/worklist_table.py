@@ -35,6 +35,7 @@ class WorklistTable:
         self._table = table
         self._items: list = []
         self._shown: list = []
+        self._from: list = []  # the item and the name that the cells of each row were made from
         self._updating = False
         self._is_filling = False
         self._is_fitted = False  # whether the columns fit the first rows of a list that is still being filled
@@ -54,6 +55,7 @@ class WorklistTable:
             if self._table.rowCount != len(self._items):
                 self._table.setRowCount(len(self._items))
                 self._shown = (self._shown + [None] * len(self._items))[: len(self._items)]
+                self._from = (self._from + [None] * len(self._items))[: len(self._items)]
             row = self._row_of(chosen)
             if row != self._table.currentRow():
                 self._table.setCurrentCell(row, 0)
@@ -122,8 +124,12 @@ class WorklistTable:
         self._is_filling = False
         done = 0
         for row, item in enumerate(self._items):
+            made_from, name = self._from[row], _name(item)
+            if made_from is not None and made_from[0] is item and made_from[1] == name:
+                continue
             cells = _cells(item)
             if self._shown[row] == cells:
+                self._from[row] = item, name
                 continue
             if done == _ROWS_AT_ONCE:
                 self._is_filling = True
@@ -148,6 +154,7 @@ class WorklistTable:
                 cell.setBackground(qt.QBrush(qt.QColor(*colour)))
             self._table.setItem(row, column, cell)
         self._shown[row] = cells
+        self._from[row] = self._items[row], _name(self._items[row])
 
     def _cell_changed(self, row: int, _column: int, previous_row: int, _previous_column: int) -> None:
         if row != previous_row:
@@ -162,8 +169,12 @@ def _key(item) -> tuple:
     return (item.case or item.volumeNode.GetID(), item.plane, item.index)
 
 
+def _name(item) -> str:
+    return item.case or item.volumeNode.GetName()
+
+
 def _cells(item) -> tuple:
-    name = item.case or item.volumeNode.GetName()
+    name = _name(item)
     time = duration(item.seconds) if item.seconds else ""
     reasons = [in_users_language(item.reason)] if item.reason else []
     if item.startedFrom:

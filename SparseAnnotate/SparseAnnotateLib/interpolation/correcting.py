@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from ..core import BadInputError, SparseAnnotation, Watch
 from ..core.corrections import Stroke
 from ..core.messages import _
 from ..core.pieces import result_of
-from ..core.voxel_boxes import Box, relative
+from ..core.voxel_boxes import Box, along_axes, relative
 from .stroke_spreading import following
 
 _REACH = 1.6  # how far a stroke reaches, as part of its distance from the surface of the structure
@@ -36,6 +37,7 @@ _MARGIN = 3.0  # of the region around a stroke, in reaches
 _MOST_MARGIN = 48.0  # in-plane pixels
 _LOST_OF_FLAT, _LOST_OF_THICK = 0.5, 0.1  # of a change in a slice to those beside it; of strokes in one slice or more
 _AT_ONCE = 1_300_000  # voxels, a little more than 128 x 128 x 64; of a larger region, a part comes first
+_MOST_AT_ONCE = 1 << 24  # voxels, for which about a GB of memory is needed
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ def correcting(
     steps = annotation.geometry.spacing
     places = np.stack(np.unravel_index(stroke.voxels, shape))
     reach = _reach(labels, places, stroke, steps, shape)
-    region = _around(places, min(_MARGIN * reach + 2.0, _MOST_MARGIN) * min(steps), steps, shape)
+    region = _around(places, _margin(reach) * min(steps), steps, shape)
     yield None
+    if _size(region) > _MOST_AT_ONCE:
+        return (yield from _in_tiles(labels, confidence, image, annotation, stroke, region, reach, watch))
     start = None
     part = _part_at_once(region, places, steps)
     if part != region:
@@ -120,6 +124,84 @@ def correcting(
     labels[region] = found.labels
     annotation.restore_known(labels, confidence, region)
     return Corrected(region, int(np.count_nonzero(labels[region] != here)))
+
+
+def _in_tiles(
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    image: np.ndarray | None,
+    annotation: SparseAnnotation,
+    stroke: Stroke,
+    region: Box,
+    reach: float,
+    watch: Watch,
+) -> Generator[PartAnswer | None, None, Corrected]:
+    """`correcting` in a region that is too large for the memory: tile by tile, each solved with a margin around it.
+
+    As the region itself ends where the change is too small to give a voxel another label, so do the margins.
+    """
+    shape, steps = annotation.geometry.shape, annotation.geometry.spacing
+    places = np.stack(np.unravel_index(stroke.voxels, shape))
+    margin = [int(np.ceil(_margin(reach) * min(steps) / step)) for step in steps]
+    tiles: list[tuple[Box, np.ndarray, np.ndarray, np.ndarray]] = []
+    for tile in _tiles(region, margin, _MOST_AT_ONCE):
+        around = _grown(tile, margin, region)
+        if _within(places, around).any():
+            given = labels, confidence, image, annotation, stroke, around, reach, watch
+            found = yield from following(*given, scaled_by=region)
+            kept = relative(tile, around)
+            tiles.append((tile, found.labels[kept].copy(), found.percent[kept].copy(), found.touched[kept].copy()))
+        yield None
+    watch.check()
+    before = labels[region].copy()
+    for tile, new, percent, touched in tiles:
+        np.copyto(confidence[tile], percent, where=touched)
+        labels[tile] = new
+    annotation.restore_known(labels, confidence, region)
+    return Corrected(region, int(np.count_nonzero(labels[region] != before)))
+
+
+def _grown(tile: Box, margin: list[int], region: Box) -> Box:
+    """A tile with a margin around it, in voxels, as far as the region goes."""
+    sides = zip(tile, margin, region, strict=True)
+    return along_axes(slice(max(t.start - m, r.start), min(t.stop + m, r.stop)) for t, m, r in sides)
+
+
+def _within(places: np.ndarray, box: Box) -> np.ndarray:
+    """(n,) bool: which of some places, (3, n), lie in a box."""
+    sides = zip(places, box, strict=True)
+    found: np.ndarray = np.all([(along >= side.start) & (along < side.stop) for along, side in sides], axis=0)
+    return found
+
+
+def _tiles(region: Box, margin: list[int], most: int) -> list[Box]:
+    """A region in tiles of which each has, with the margin around it, no more than `most` voxels if possible."""
+    counts = [1, 1, 1]
+    sizes = [side.stop - side.start for side in region]
+
+    def widths() -> list[int]:
+        return [-(-size // count) for size, count in zip(sizes, counts, strict=True)]
+
+    while True:
+        whole = [min(width + 2 * m, size) for width, m, size in zip(widths(), margin, sizes, strict=True)]
+        divisible = [axis for axis in range(3) if widths()[axis] > max(margin[axis], 1)]
+        if np.prod(whole, dtype=np.int64) <= most or not divisible:
+            break
+        counts[max(divisible, key=lambda axis: widths()[axis] / max(margin[axis], 1))] += 1
+    cuts = [
+        [slice(first, min(first + width, side.stop)) for first in range(side.start, side.stop, width)]
+        for side, width in zip(region, widths(), strict=True)
+    ]
+    return [along_axes(sides) for sides in product(*cuts)]
+
+
+def _size(region: Box) -> int:
+    return int(np.prod([side.stop - side.start for side in region], dtype=np.int64))
+
+
+def _margin(reach: float) -> float:
+    """In-plane pixels around a stroke outside which it changes nothing."""
+    return min(_MARGIN * reach + 2.0, _MOST_MARGIN)
 
 
 def slice_answer(
@@ -149,7 +231,7 @@ def slice_answer(
     places = places[:, places[axis] == index]
     if not places.size:
         return PartAnswer((slice(0, 0),) * 3, labels[:0, :0, :0])
-    sides = list(_around(places, min(_MARGIN * reach + 2.0, _MOST_MARGIN) * min(steps), steps, shape))
+    sides = list(_around(places, _margin(reach) * min(steps), steps, shape))
     sides[axis] = slice(index, index + 1)
     region = (sides[0], sides[1], sides[2])
     # To both sides, where it falls off as it does over the reach.
@@ -208,8 +290,24 @@ def _reach(
         return _LEAST_REACH  # the answer says the same already
     if wrong.all():
         return _NEW_REACH if stroke.is_in else _MOST_REACH
-    away = ndimage.distance_transform_edt(wrong, sampling=[step / pixel for step in steps])
-    return float(np.clip(_REACH * np.max(away[inside]), _LEAST_REACH, _MOST_REACH))
+    # Farther than this counts for no more, so that large strokes can be measured tile by tile.
+    farthest = _MOST_REACH / _REACH
+    margin = [int(np.ceil(farthest * pixel / step)) + 1 for step in steps]
+    whole = along_axes(slice(0, size) for size in wrong.shape)
+    deepest = 0.0
+    for tile in _tiles(whole, margin, _AT_ONCE):
+        here = _within(np.stack(inside), tile)
+        if not here.any():
+            continue
+        around = _grown(tile, margin, whole)
+        if wrong[around].all():
+            return _MOST_REACH
+        away = ndimage.distance_transform_edt(wrong[around], sampling=[step / pixel for step in steps])
+        reached = tuple(axis[here] - side.start for axis, side in zip(inside, around, strict=True))
+        deepest = max(deepest, float(np.max(away[reached])))
+        if deepest >= farthest:
+            break
+    return float(np.clip(_REACH * deepest, _LEAST_REACH, _MOST_REACH))
 
 
 def _around(places: np.ndarray, margin: float, steps: tuple[float, ...], shape: tuple[int, ...]) -> Box:

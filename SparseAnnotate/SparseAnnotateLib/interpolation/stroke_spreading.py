@@ -10,7 +10,7 @@ import numpy as np
 from ..core import SparseAnnotation, Watch
 from ..core.corrections import Stroke
 from ..core.intensities import Intensities
-from ..core.voxel_boxes import Box, bounding_box
+from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .walk_solving import neighbours, solving
 
 _EDGE = 60.0  # beta of Grady 2006, for steps as high as half of the range of the intensities around
@@ -50,12 +50,14 @@ def following(
     watch: Watch,
     start: np.ndarray | None = None,
     lost: float = 0.0,
+    scaled_by: Box | None = None,
 ) -> Generator[None, None, Following]:
     """In pieces: what follows from a stroke in a region.
 
     Args:
         start: float32, of the region's shape, a change to start from. lost: of a single slice, how much of a change
             goes on into the slices beside it, as part of the mean weight of the edges.
+        scaled_by: the part of the volume whose range of intensities counts; None: the region.
     """
     steps = annotation.geometry.spacing
     here, sure = labels[region].copy(), confidence[region].astype(np.float32) / _CERTAIN
@@ -69,7 +71,7 @@ def following(
     fixed, target = _fixed(annotation, stroke, region, decided, chance)
     watch.check()
     yield
-    scaled = None if image is None else _scaled(image, region)
+    scaled = None if image is None else _scaled(image, region, scaled_by)
     yield
     change = yield from _solving(scaled, steps, fixed, target, chance, reach, watch, start, lost)
     after = np.clip(chance + change, 0.0, 1.0)
@@ -109,16 +111,21 @@ def _fixed(
     return fixed, target
 
 
-def _scaled(image: np.ndarray, region: Box) -> np.ndarray:
+def _scaled(image: np.ndarray, region: Box, scaled_by: Box | None) -> np.ndarray:
     """The image in a region, float32, so that half of its range is 1.
 
-    The range is that in the region; where the image is nearly even, so that it has nothing but noise, part of the range
-    of the whole image.
+    The range is that in the region, or in places of the part `scaled_by`; where the image is nearly even, so that it
+    has nothing but noise, part of the range of the whole image.
     """
-    values = Intensities.of(image[region]).of_part(image[region]).astype(np.float32)
+    near = image[region]
+    if scaled_by is not None:
+        near = image[along_axes(slice(s.start, s.stop, max(1, (s.stop - s.start) // _SAMPLED)) for s in scaled_by)]
+    conversion = Intensities.of(near)
+    values = conversion.of_part(image[region]).astype(np.float32)
     every = tuple(slice(None, None, max(1, size // _SAMPLED)) for size in image.shape)
     sample = Intensities.of(image[every]).of_part(image[every])
-    ranges = [float(np.subtract(*np.percentile(part, (99, 1)))) for part in (values, sample)]
+    parts = (values if scaled_by is None else conversion.of_part(near), sample)
+    ranges = [float(np.subtract(*np.percentile(part, (99, 1)))) for part in parts]
     scaled: np.ndarray = values / max(ranges[0], _EVEN * ranges[1], 1e-6) * 2.0
     return scaled
 

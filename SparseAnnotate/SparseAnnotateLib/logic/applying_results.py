@@ -11,6 +11,7 @@ from .. import scene
 from ..client import Steps
 from ..core import BadInputError, SparseAnnotation
 from ..core.messages import _, joined
+from .result_stamp import result_stamp
 from .session import Session, Waiting
 from .undoable_changes import UndoableChanges
 
@@ -87,9 +88,9 @@ class ApplyingResults:
     ) -> Generator[None, None, list[str] | None]:
         """The segments of the result that were not applied; None when a node was changed before all was ready."""
         segmentation = _drawing_for(volume_node, result_node)
-        before = _stamp(volume_node, result_node)
+        before = result_stamp(volume_node, result_node)
         annotation = yield from scene.reading_annotation(volume_node, segmentation)
-        if _stamp(volume_node, result_node) != before:
+        if result_stamp(volume_node, result_node) != before:
             return None
         values = scene.label_values(segmentation)
         found = _to_apply(result_node, segmentation, structures)
@@ -102,7 +103,7 @@ class ApplyingResults:
         labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
         yield from annotation.restoring_drawn(labels)
         differing = yield from scene.comparing_labels(segmentation, volume_node, labels, named)
-        if _stamp(volume_node, result_node) != before:
+        if result_stamp(volume_node, result_node) != before:
             return None
         if differing is None:
             differing = set(scene.differing_segments(segmentation, labels, named, volume_node))
@@ -111,7 +112,7 @@ class ApplyingResults:
         drawings = yield from scene.finding_unmarked(segmentation, volume_node, annotation, changing)
         kept = [d for d in drawings.values() if not (finished_too and d.is_finished)]
         applied = [name for name in found if name not in {d.structure for d in kept}]
-        if _stamp(volume_node, result_node) != before:
+        if result_stamp(volume_node, result_node) != before:
             return None
         report = [drawing.sentence for drawing in kept]
         if kept and (finished_too or len(kept) == len(changing)):
@@ -124,7 +125,7 @@ class ApplyingResults:
         packed = yield from scene.packing_applied(segmentation, volume_node, labels, identifiers)
         made = (yield from scene.making_voxels(segmentation, volume_node, labels, to_change)) if to_change else []
         # From here on without a break: this is one change.
-        if made is None or _stamp(volume_node, result_node) != before:
+        if made is None or result_stamp(volume_node, result_node) != before:
             return None
         if to_change:
             self._changes.change(
@@ -172,23 +173,6 @@ def _drawing_for(volume_node, result_node):
             )
         )
     return segmentation
-
-
-def _stamp(volume_node, result_node) -> tuple:
-    """A value that changes whenever something changes that applying a result depends on, or a node is removed."""
-    segmentation = scene.annotated_segmentation(volume_node) if volume_node.GetScene() is not None else None
-    if segmentation is None or result_node.GetScene() is None:
-        return ()
-    shown = [
-        (scene.voxel_stamp(node), scene.structure_names(node), scene.grid_of(node, volume_node))
-        for node in (segmentation, result_node)
-    ]
-    known = (
-        scene.stored_ledger(segmentation, volume_node),
-        scene.corrections_mark(segmentation),
-        scene.undecided_mark(segmentation),
-    )
-    return segmentation.GetID(), shown, known, scene.image_stamp(volume_node)
 
 
 def _notes(

@@ -43,7 +43,7 @@ from .opened_cohort import AT_FIRST, CohortCase, OpenedCohort
 from .panel import PanelLogic
 from .recommending import Recommending
 from .session import Session, Waiting
-from .slice_starts import start_slice
+from .slice_starts import start_slice, starts_from_result
 from .sources_of_voxels import SourcesOfVoxels
 from .undoable_changes import UndoableChanges
 
@@ -531,7 +531,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         a model), for all segments that are drawn in; or "nothing", which clears the slice. Voxels where a drawn or
         empty slice of another plane crosses it are not changed. The source is recorded in the ledger, and returned.
         """
-        if scene.Start(start) in (scene.Start.FILL, scene.Start.PREDICTION):
+        if starts_from_result(start):
             self._correcting.finish_following(volumeNode)
         return start_slice(self._changes, volumeNode, Plane.named(plane), index, scene.Start(start))
 

@@ -14,9 +14,11 @@ from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.annotation import DecidedSlices
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
+from ..core.pieces import result_of, slabs
 from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .correction_report import CorrectionReport
 from .pending_steps import PendingStep, without_pending
+from .result_stamp import result_stamp
 
 _CONFIDENCE = 90  # percent, of a result without one
 _MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
@@ -135,6 +137,39 @@ class CorrectedAnswer:
 
 def read_answer(volume_node, result_node) -> CorrectedAnswer:
     """Read an answer to be corrected. Raises BadInputError when it is out of date, or no result."""
+    return result_of(_reading_labels(volume_node, result_node))
+
+
+def reading_answer(volume_node, result_node) -> Generator[None, None, CorrectedAnswer | None]:
+    """`read_answer` in pieces; None when something was changed between two of them."""
+    before = result_stamp(volume_node, result_node)
+    answer = yield from _reading_labels(volume_node, result_node)
+    return answer if result_stamp(volume_node, result_node) == before else None
+
+
+def reading_known(answer: CorrectedAnswer) -> Generator[None, None, bool]:
+    """`what_is_known` in pieces, of an answer without pending steps; False when something was changed meanwhile.
+
+    The node may then still show others than the labels on drawn slices.
+    """
+    if answer.drawing is None or (answer.annotation is not None and answer.known_by == _known_by(answer)):
+        return True
+    before = result_stamp(answer.volume, answer.node)
+    known_by, known_text = _known_by(answer), scene.corrections_text(answer.drawing)
+    annotation = yield from scene.reading_annotation(answer.volume, answer.drawing, answer.values)
+    for _step in annotation.restoring_drawn(answer.labels):
+        yield
+        # Whoever goes on with the answer reads all this again, and restores it all.
+        if answer.pending or result_stamp(answer.volume, answer.node) != before:
+            return False
+    if answer.pending or result_stamp(answer.volume, answer.node) != before:
+        return False
+    answer.annotation, answer.known_by, answer.known_text = annotation, known_by, known_text
+    return True
+
+
+def _reading_labels(volume_node, result_node) -> Generator[None, None, CorrectedAnswer]:
+    """The answer in pieces; without meaning when something was changed between two of them."""
     if scene.made_by(result_node) is None or scene.volume_of(result_node) is not volume_node:
         raise BadInputError(
             _("'{result}' is not a result of '{volume}'. Correct a fill, or a model's result, of this volume.").format(
@@ -148,26 +183,35 @@ def read_answer(volume_node, result_node) -> CorrectedAnswer:
     values = dict(own)
     for name in names:
         values.setdefault(name, len(values) + 1)
-    labels = scene.labels_of(result_node, volume_node, {name: values[name] for name in names})
+    stamp, is_current = scene.voxel_stamp(result_node), not scene.corrected_since(result_node, volume_node)
+    segments, grid = segments_of(result_node), scene.grid_of(result_node, volume_node)
+    drawn_segments = segments_of(drawing) if drawing is not None else {}
+    named = {name: values[name] for name in names}
+    labels = yield from scene.collecting_labels(result_node, volume_node, named)
+    if labels is None:
+        labels = scene.labels_of(result_node, volume_node, named)
     confidence_node, confidence = scene.confidence_of(result_node), None
     if confidence_node is not None:
         # Slicer may store it in another orientation than the volume when a scene is opened.
-        array, grid = slicer.util.arrayFromVolume(confidence_node), scene.geometry_of(confidence_node)
-        confidence = scene.geometry_of(volume_node).with_same_voxels(array, grid)
+        array, stored = slicer.util.arrayFromVolume(confidence_node), scene.geometry_of(confidence_node)
+        confidence = scene.geometry_of(volume_node).with_same_voxels(array, stored)
     if confidence is None:
-        confidence = np.full(labels.shape, _CONFIDENCE, dtype=np.uint8)
+        confidence = np.empty(labels.shape, dtype=np.uint8)
+        for slab in slabs(labels.shape, 1):
+            confidence[slab] = _CONFIDENCE
+            yield
     return CorrectedAnswer(
         volume_node,
         result_node,
         drawing,
         values,
-        segments_of(result_node),
-        segments_of(drawing) if drawing is not None else {},
+        segments,
+        drawn_segments,
         labels,
         confidence,
-        scene.voxel_stamp(result_node),
-        scene.grid_of(result_node, volume_node),
-        not scene.corrected_since(result_node, volume_node),
+        stamp,
+        grid,
+        is_current,
     )
 
 
@@ -192,7 +236,7 @@ def what_is_known(answer: CorrectedAnswer) -> tuple[SparseAnnotation, bool]:
 
     The labels agree then with the drawn slices, and with the corrections whose steps are not pending.
     """
-    known_by = (scene.voxel_stamp(answer.drawing), scene.stored_ledger(answer.drawing, answer.volume))
+    known_by = _known_by(answer)
     if answer.annotation is None or known_by != answer.known_by:
         answer.annotation = scene.annotation_of(answer.volume, answer.drawing, answer.values)
         answer.known_by, answer.known_text = known_by, scene.corrections_text(answer.drawing)
@@ -205,6 +249,10 @@ def what_is_known(answer: CorrectedAnswer) -> tuple[SparseAnnotation, bool]:
         answer.annotation = replace(answer.annotation, corrections=stored)
         answer.known_text = scene.corrections_text(answer.drawing)
     return answer.annotation, False
+
+
+def _known_by(answer: CorrectedAnswer) -> tuple:
+    return scene.voxel_stamp(answer.drawing), scene.stored_ledger(answer.drawing, answer.volume)
 
 
 def restore_known(answer: CorrectedAnswer) -> None:

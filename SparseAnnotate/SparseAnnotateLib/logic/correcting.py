@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import scene
-from ..client import Steps, WorkerJobs
+from ..client import CORRECTION, Steps, WorkerJobs
 from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
 from ..core.pieces import result_of
 from ..core.voxel_boxes import Box, enclosing_box
-from .corrected_answer import CorrectedAnswer, make_room, read_answer, segments_of, store_strokes, what_is_known
+from .corrected_answer import (
+    CorrectedAnswer,
+    make_room,
+    read_answer,
+    reading_answer,
+    reading_known,
+    segments_of,
+    store_strokes,
+    what_is_known,
+)
 from .correction_report import CorrectionReport, middle_of
 from .following_strokes import FollowingStrokes
 from .painted_strokes import confirmed_by, painted_strokes, with_confirmed
@@ -22,6 +31,7 @@ from .shown_answers import ShownAnswers
 from .undoable_changes import UndoableChanges
 
 _MOST_OTHERS, _MOST_BYTES = 8, 1 << 30  # answers that are kept for undo
+_READ_AT_ONCE = 1 << 22  # voxels
 
 
 class Correcting:
@@ -33,6 +43,7 @@ class Correcting:
     """
 
     def __init__(self, changes: UndoableChanges, jobs: WorkerJobs):
+        self._jobs = jobs
         self._shown = ShownAnswers(changes)
         self._following = FollowingStrokes(jobs, self._shown, self._take_in_between, self._is_kept)
         # The answer in which everything that is painted is a correction, and others, the last one first.
@@ -98,8 +109,8 @@ class Correcting:
         before the result has followed from earlier ones. None: they are taken as they are.
         """
         answer = self._answer_of(volume_node, result_node)
-        if answer.drawing is not None:
-            what_is_known(answer)  # now, and not with the first stroke
+        # Now, and not with the first stroke; but not again what has been read in pieces.
+        if answer.drawing is not None and what_is_known(answer)[1]:
             self._shown.show(answer)
         if on_followed is None and answer.pending:
             self._finish(answer)
@@ -107,6 +118,33 @@ class Correcting:
         self._keep(answer, self._others)
         if on_followed is not None:
             self._following.prepare()
+
+    def read(self, volume_node, result_node, on_read: Callable[[SparseAnnotateError | None], None]) -> None:
+        """Read a result in pieces, from the event loop, so that `begin` then takes only a moment.
+
+        `on_read`: called with an error, or None, when it has been read; for a small volume that happens before this
+        returns, and its error is raised.
+        """
+        image = volume_node.GetImageData()
+        if image is not None and image.GetNumberOfPoints() <= _READ_AT_ONCE:
+            result_of(self._reading(volume_node, result_node))
+            on_read(None)
+            return
+        steps = self._reading(volume_node, result_node)
+        self._jobs.start(None, steps, lambda _nothing: None, lambda _none, error: on_read(error), name=CORRECTION)
+
+    def _reading(self, volume_node, result_node) -> Steps:
+        """In pieces: read a result and what is known of its volume; nothing is kept when that is changed meanwhile."""
+
+        def kept() -> CorrectedAnswer | None:
+            found = (answer for answer in self._kept() if answer.is_of(volume_node, result_node))
+            return next((answer for answer in found if answer.is_as_seen), None)
+
+        answer = kept() or (yield from reading_answer(volume_node, result_node))
+        if answer is None or answer.pending or not (yield from reading_known(answer)):
+            return
+        if (yield from self._shown.showing(answer)) and kept() is None:
+            self._keep(self._watched, [answer, *self._others])
 
     def end(self) -> None:
         """What is painted from now on are no corrections; what still follows from earlier ones goes on."""
@@ -139,6 +177,16 @@ class Correcting:
         for answer in self._kept():
             if answer.volume is volume_node:
                 result_of(self.following(answer.node))
+
+    def when_followed(self, volume_node, done: Callable[[SparseAnnotateError | None], None]) -> None:
+        """Call `done`, from the event loop, when results of a volume have followed; with an error if that failed."""
+
+        def steps() -> Steps:
+            for answer in self._kept():
+                if answer.volume is volume_node:
+                    yield from self.following(answer.node)
+
+        self._jobs.start(None, steps(), lambda _nothing: None, lambda _none, error: done(error), name=CORRECTION)
 
     def stop_following(self) -> None:
         """Cancel what still follows from corrections: of these, the result gets their own voxels only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import slicer
 
 from .. import scene
 from ..client import Job
-from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState
+from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState, SparseAnnotateError
 from ..core.messages import _
 from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
@@ -28,7 +29,7 @@ from .modelling import Modelling
 from .opened_cohort import CohortCase, OpenedCohort
 from .recommending import Recommending
 from .session import Session, Waiting
-from .slice_starts import start_slice
+from .slice_starts import start_slice, starts_from_result
 from .sources_of_voxels import SourcesOfVoxels, share_of_each
 from .undoable_changes import UndoableChanges
 
@@ -89,12 +90,19 @@ class PanelLogic:
         return self._session.jobs.log
 
     def forget_calls(self) -> None:
-        """Do not report the end of the current jobs any more, because the receiver is being deleted."""
+        """Do not report the end of the current jobs any more, because the receiver is being deleted.
+
+        What is being worked on in this process stops where it is: of a correction, the result keeps the voxels of the
+        stroke only, and a result that is being applied is not applied.
+        """
         self._opened.on_written = None
+        try:
+            self._correcting.stop_following()
+        except SparseAnnotateError as error:
+            logging.getLogger(__name__).warning(error.message)
         self._opened.leave()
-        self._session.jobs.forget()
-        self._session.learning_jobs.forget()
-        self._session.host_jobs.forget()
+        for jobs in (self._session.jobs, self._session.learning_jobs, self._session.host_jobs):
+            jobs.abandon()
 
     def install_packages(self) -> None:
         """See `Environment.install_packages`."""
@@ -271,9 +279,20 @@ class PanelLogic:
         """
         self._correcting.begin(volume_node, result_node, on_followed, on_painted)
 
+    def read_for_correcting(self, volume_node, result_node, on_read: Callable) -> None:
+        """Read a result so that `begin_correcting` takes only a moment: a large one in pieces, from the event loop.
+
+        `on_read`: called with an error, or None, when it has been read, for small volumes before this returns.
+        """
+        self._correcting.read(volume_node, result_node, on_read)
+
     def is_following(self, volume_node) -> bool:
         """True while the result of a volume has not followed from all corrections."""
         return self._correcting.is_following(volume_node)
+
+    def when_followed(self, volume_node, done: Callable) -> None:
+        """Call `done` with None, or an error, when results of a volume have followed from all corrections."""
+        self._correcting.when_followed(volume_node, done)
 
     def is_correcting(self, volume_node, result_node) -> bool:
         """True while what is painted or erased in a result are corrections of it."""
@@ -335,6 +354,10 @@ class PanelLogic:
         """Remove the outlines of `show_corrections`."""
         scene.hide_corrections()
 
+    def starts_from_result(self, start: str) -> bool:
+        """Whether `start` initializes slices from a fill or a prediction."""
+        return starts_from_result(start)
+
     def draw_as_corrected(self, volume_node, result_node, plane: str, index: int) -> None:
         """Copy a slice of a result into the drawing, to be marked as drawn."""
         start = scene.Start.FILL if scene.made_by(result_node) == scene.FILL else scene.Start.PREDICTION
@@ -372,9 +395,14 @@ class PanelLogic:
 
     # --- slices ---------------------------------------------------------------------------------------------------
 
-    def readable_worklist(self, volume_nodes: Sequence) -> scene.ReadableWorklist:
-        """The worklist of the volumes whose ledgers can be read, and the problems of the others."""
-        return scene.readable_worklist(volume_nodes)
+    def readable_worklist(
+        self, volume_nodes: Sequence, earlier: scene.ReadableWorklist | None = None
+    ) -> scene.ReadableWorklist:
+        """The worklist of the volumes whose ledgers can be read, and the problems of the others.
+
+        `earlier`: the one from before, of which what has not changed is taken.
+        """
+        return scene.readable_worklist(volume_nodes, earlier)
 
     def worklist_item(self, volume_node, plane: str, index: int) -> scene.WorklistItem:
         """A slice as an item of the worklist, whether or not it is in the ledger."""

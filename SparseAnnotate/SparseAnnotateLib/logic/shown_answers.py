@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import slicer
 
 from .. import scene
@@ -30,6 +32,15 @@ class ShownAnswers:
         if found is not None:
             self.put(answer, found[0])
         answer.stamp = scene.voxel_stamp(answer.node)
+
+    def showing(self, answer: CorrectedAnswer) -> Generator[None, None, bool]:
+        """`show` in pieces, of an answer without pending steps; False when it was changed meanwhile."""
+        found = yield from scene.finding_changed(answer.node, answer.volume, answer.values, answer.labels)
+        if answer.node.GetScene() is None or not answer.is_as_seen or answer.pending:
+            return False
+        if found is not None:
+            self.put(answer, found)
+        return True
 
     def put(self, answer: CorrectedAnswer, part: Box | None) -> None:
         """Make the node show the labels in a part of the volume; None: nowhere."""

@@ -14,6 +14,11 @@ STARTS = [start.value for start in scene.Start]
 """What a slice can be initialized from."""
 
 
+def starts_from_result(start: str) -> bool:
+    """Whether slices are initialized from a fill or a prediction, which may still follow from corrections."""
+    return scene.Start(start) in (scene.Start.FILL, scene.Start.PREDICTION)
+
+
 def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int, start: scene.Start) -> str:
     """Initialize a slice, as one change that can be undone; returns what it was initialized from."""
     masks, source = scene.start_masks(volume_node, plane, index, start)

@@ -19,7 +19,7 @@ from .annotations import (
 )
 from .applied_case import exporting_applied, is_applied_to_write
 from .brush_place import BrushPlace, brush_place
-from .changed_labels import changed_part
+from .changed_labels import changed_part, finding_changed
 from .channel_references import channel_names, further_channels, missing_channels_of, store_channels
 from .channel_volumes import (
     case_of_channel,
@@ -192,6 +192,7 @@ __all__ = [
     "exporting_case",
     "exporting_fill",
     "figures_of",
+    "finding_changed",
     "finding_unmarked",
     "further_channels",
     "geometry_of",

@@ -417,6 +417,15 @@ def _exporting_opened(
                 "cohort folder, or work on a clone of the volume, which is a case of its own."
             ).format(volume=volume_node.GetName(), folder=opened.folder, other=cohort.folder)
         )
+    frame = frame_of(volume_node)
+    if frame is not None:
+        raise BadInputError(
+            _(
+                "The volume '{volume}' of the case '{case}' now shows the {frame}. Each frame is a case of its own, so "
+                "nothing drawn on it is written into '{folder}'. Take the volume out of the sequence browser to go on "
+                "with the case; to draw on frames, add them to the cohort as images."
+            ).format(volume=volume_node.GetName(), case=opened.case, frame=str(frame), folder=opened.folder)
+        )
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
         raise BadInputError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 import numpy as np
 
+from ..core.pieces import result_of, slabs
 from ..core.voxel_boxes import Box, bounding_box, enclosing_box
 from .segmentation_layers import layers_of
 from .segmentation_nodes import aligned_voxels
@@ -22,20 +23,33 @@ def changed_part(
     Raises BadInputError when the segmentation does not have the volume's grid.
     """
     layers = _layers(segmentation_node, volume_node, values, before.dtype)
-    boxes = []
-    for index, layer in enumerate(before):
-        now = _slice(layers, index, layer)
-        if np.array_equal(now, layer):
-            continue
-        found = bounding_box((now != layer)[None])
-        if found is not None:
-            boxes.append((slice(index, index + 1), *found[1:]))
-    part = enclosing_box(boxes)
+    part = result_of(_comparing(layers, before))
     if part is None:
         return None
     _, rows, columns = part
     changed = [_slice(layers, index, before[index])[rows, columns] for index in range(part[0].start, part[0].stop)]
     return part, np.stack(changed)
+
+
+def finding_changed(
+    segmentation_node, volume_node, values: Mapping[str, int], before: np.ndarray
+) -> Generator[None, None, Box | None]:
+    """The part of `changed_part` in pieces, without meaning when the segmentation was changed between two of them."""
+    return (yield from _comparing(_layers(segmentation_node, volume_node, values, before.dtype), before))
+
+
+def _comparing(layers: list[_Layer], before: np.ndarray) -> Generator[None, None, Box | None]:
+    boxes = []
+    for slab in slabs(before.shape, before.itemsize):
+        for index in range(slab.start, slab.stop):
+            now = _slice(layers, index, before[index])
+            if np.array_equal(now, before[index]):
+                continue
+            found = bounding_box((now != before[index])[None])
+            if found is not None:
+                boxes.append((slice(index, index + 1), *found[1:]))
+        yield
+    return enclosing_box(boxes)
 
 
 _Layer = tuple[np.ndarray, tuple[int, ...], np.ndarray | None]

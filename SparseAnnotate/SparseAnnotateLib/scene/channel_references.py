@@ -15,6 +15,11 @@ _ROLE = "SparseAnnotate.Channel"
 _SELF_ROLE = "SparseAnnotate.ChannelsOf"
 
 
+def has_channels(volume_node) -> bool:
+    """Whether channels were stored in a volume; a clone of it has them, too."""
+    return volume_node.GetAttribute(_NAMES_ATTRIBUTE) is not None
+
+
 def channel_names(volume_node) -> tuple[str, ...]:
     """The names of a volume's channels, its own first; none where it is a case by itself."""
     text = volume_node.GetAttribute(_NAMES_ATTRIBUTE)

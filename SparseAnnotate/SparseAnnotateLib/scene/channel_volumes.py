@@ -11,10 +11,10 @@ import slicer
 from ..core import BadInputError
 from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel, stacked
 from ..core.messages import _
-from .channel_references import channel_names, forget_channels, further_channels, store_channels
+from .channel_references import channel_names, forget_channels, further_channels, has_channels, store_channels
 from .opened_case import opened_case
 from .sequence_frames import frame_of
-from .volume_nodes import geometry_of, image_of, require_scalar_volume, volumes_of_scene, vtk_matrix, world_geometry_of
+from .volume_nodes import geometry_of, image_of, is_offered, require_scalar_volume, vtk_matrix, world_geometry_of
 
 
 def is_further_channel(volume_node) -> bool:
@@ -29,7 +29,10 @@ def case_of_channel(volume_node):
 
 def cases_of_channels() -> dict[str, Any]:
     """The volume that is drawn on, by the node ID of each of its further channels, for all of the scene."""
-    return {node.GetID(): case for case in volumes_of_scene() for node in further_channels(case).values()}
+    # With hundreds of volumes this is asked several times for every click, and few of them have channels.
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    cases = [node for node in nodes if has_channels(node) and is_offered(node)]
+    return {node.GetID(): case for case in cases for node in further_channels(case).values()}
 
 
 def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger
+from ..core import BadInputError, Cohort, Ledger, VolumeGeometry
 from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
 from .channel_references import channels_checksum, further_channels
-from .volume_nodes import geometry_of
+from .volume_nodes import geometry_of, vtk_matrix
 
 _ATTRIBUTE = "SparseAnnotate.OpenedCase"
 _SELF_ROLE = "SparseAnnotate.OpenedVolume"
@@ -120,9 +121,30 @@ def require_folder_of(volume_node, folder: str | os.PathLike[str]) -> None:
         )
 
 
+def _is_stored_as(volume_node, geometry: VolumeGeometry) -> bool:
+    """Whether a volume and its further channels have a grid, or the same voxels in another order, which is changed."""
+    turned = []
+    for node in (volume_node, *further_channels(volume_node).values()):
+        if geometry_of(node).difference_from(geometry) is None:
+            continue
+        array = geometry.with_same_voxels(slicer.util.arrayFromVolume(node), geometry_of(node))
+        if array is None:
+            return False
+        turned.append((node, np.ascontiguousarray(array)))
+    for node, array in turned:
+        was_modifying = node.StartModify()
+        node.SetIJKToRASMatrix(vtk_matrix(geometry.matrix))
+        slicer.util.updateVolumeFromArray(node, array)
+        node.EndModify(was_modifying)
+    return True
+
+
 def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
     """Raise BadInputError when a volume is not the image that was opened, or its file was replaced, or has channels
     in the folder that the volume does not have.
+
+    A volume that Slicer has stored in another orientation gets that of its file back, in which slices have the same
+    numbers as in the folder: when a scene is opened, Slicer turns left-handed images round.
     """
     facts = {"volume": volume_node.GetName(), "case": opened.case, "folder": opened.folder}
     if cohort.image_fingerprint(opened.case) != opened.file:
@@ -148,12 +170,12 @@ def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
                 "then a case of its own."
             ).format(**facts)
         )
-    if geometry_of(volume_node).difference_from(cohort.geometry(opened.case)) is not None:
+    if not _is_stored_as(volume_node, cohort.geometry(opened.case)):
         raise BadInputError(
             _(
-                "Slicer has stored the volume '{volume}' in another orientation than its file, or it was moved, so "
-                "slices have other numbers than in '{folder}' and nothing was written there. What was marked before is "
-                "there. Remove the volume from the scene and open the case '{case}' again."
+                "The volume '{volume}' was moved, or has got another grid, so its slices are not those in '{folder}' "
+                "and nothing was written there. What was marked before is there. Remove the volume from the scene and "
+                "open the case '{case}' again."
             ).format(**facts)
         )
 

@@ -18,7 +18,7 @@ from ..core.case_state import CaseState
 from ..core.corrections import Corrections
 from ..core.images import read_facts, read_labels, read_percent
 from ..core.messages import _
-from ..core.origin import Origin, stale_sentence
+from ..core.origin import Origin, belongs_to, stale_sentence
 from ..core.structure_values import names_from_facts
 from .annotations import use_segmentation
 from .applied_case import drawing_with_applied, noting_applied
@@ -263,5 +263,8 @@ def _open_result(
     in_scene = _with_structures(annotation, tuple(segment_names(nodes.drawing)))
     store_origin(node, origin_now(nodes.volume, in_scene, own))
     nodes.results.append(node)
-    if confidence_path.is_file():
+    if confidence_path.is_file() and not belongs_to(confidence_path, path):
+        text = _("The confidence of '{result}' belongs to another result and was not opened. Fill or predict again.")
+        nodes.notes.append(text.format(result=name))
+    elif confidence_path.is_file():
         new_confidence(node, nodes.volume, read_percent(confidence_path, geometry))

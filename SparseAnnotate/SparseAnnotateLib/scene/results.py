@@ -216,10 +216,11 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
     The scans of a cohort overlap in space, so that what was drawn on one would be visible over the next.
     """
     wanted = {annotated_segmentation(volume_node), *results_of(volume_node)[-1:]} if volume_node is not None else set()
+    nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if _shows(node) or node in wanted]
+    # Of hundreds of volumes, those are asked of which something is shown.
     known = set(volume_nodes)
-    drawn = {annotated_segmentation(node) for node in known}
-    # One pass over all segmentations, not one for each volume: there may be hundreds of volumes.
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+    drawn = wanted | {annotated_segmentation(v) for v in known & {volume_of(node) for node in nodes}}
+    for node in nodes:
         if node not in drawn and (made_by(node) is None or volume_of(node) not in known):
             continue
         if node.GetDisplayNode() is not None:
@@ -227,6 +228,12 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
         confidence = confidence_of(node)
         if confidence is not None and node not in wanted:
             hide_confidence(confidence)
+
+
+def _shows(segmentation_node) -> bool:
+    """Whether a segmentation is shown, or may have its confidence over the slices."""
+    display = segmentation_node.GetDisplayNode()
+    return (display is not None and bool(display.GetVisibility())) or confidence_of(segmentation_node) is not None
 
 
 def _origin_of(result_node) -> ResultOrigin | None:

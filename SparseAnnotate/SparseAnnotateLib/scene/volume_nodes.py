@@ -31,9 +31,14 @@ def vtk_matrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
 
 def volumes_of_scene() -> list:
     """Visible volumes with image data and one value per voxel: no vector, tensor or label volumes."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
-    return [node for node in plain if not node.GetHideFromEditors() and node.GetImageData() is not None]
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_offered(node)]
+
+
+def is_offered(node) -> bool:
+    """Whether a scalar volume is one of `volumes_of_scene`."""
+    if node.GetHideFromEditors() or node.GetClassName() != "vtkMRMLScalarVolumeNode":
+        return False
+    return node.GetImageData() is not None
 
 
 def require_scalar_volume(node) -> None:

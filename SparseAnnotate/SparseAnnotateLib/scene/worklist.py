@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core import Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError
@@ -45,6 +45,12 @@ class ReadableWorklist:
     volumes: list
     ledgers: list[Ledger]
     problems: list[str]
+    _items_by_volume: dict[Any, tuple[Ledger, list[WorklistItem]]] = field(default_factory=dict)
+
+    def _items_of(self, volume_node, ledger: Ledger) -> list[WorklistItem] | None:
+        """The items of a volume whose ledger is still the same object; None when it was read again."""
+        known = self._items_by_volume.get(volume_node)
+        return known[1] if known is not None and known[0] is ledger else None
 
 
 def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
@@ -52,9 +58,13 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
     return in_order(item for node in volume_nodes for item in _items_of(node))
 
 
-def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
-    """Like `worklist_of`, but ledgers that cannot be read are reported as problems and do not block the others."""
+def readable_worklist(volume_nodes: Sequence, earlier: ReadableWorklist | None = None) -> ReadableWorklist:
+    """Like `worklist_of`, but ledgers that cannot be read are reported as problems and do not block the others.
+
+    `earlier`: of the same scene; volumes whose ledger has not been read again since have the same items as there.
+    """
     items: list[WorklistItem] = []
+    by_volume: dict[Any, tuple[Ledger, list[WorklistItem]]] = {}
     volumes, ledgers, problems = [], [], []
     for node in volume_nodes:
         try:
@@ -62,10 +72,14 @@ def readable_worklist(volume_nodes: Sequence) -> ReadableWorklist:
         except SparseAnnotateError as error:
             problems.append(error.message)
         else:
-            items += [_item(node, entry) for entry in ledger.entries]
+            own = earlier._items_of(node, ledger) if earlier is not None else None
+            if own is None:
+                own = [_item(node, entry) for entry in ledger.entries]
+            by_volume[node] = ledger, own
+            items += own
             volumes.append(node)
             ledgers.append(ledger)
-    return ReadableWorklist(in_order(items), volumes, ledgers, problems)
+    return ReadableWorklist(in_order(items), volumes, ledgers, problems, by_volume)
 
 
 def unopened_items(case: str, entries: Iterable[LedgerEntry]) -> list[WorklistItem]:

@@ -11,7 +11,7 @@ from ..core.added_corrections import AddedCorrection, with_correction
 from ..core.corrections import Stroke
 from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, listed
-from ..core.origin import Origin
+from ..core.origin import Origin, belongs_to
 from ..interpolation.correcting import correct as spread
 
 _CONFIDENCE = 90  # percent, of a result without a file of it
@@ -134,15 +134,22 @@ def _spread(
     if change := origin.changes(now):
         sentence = _("The {kind} is out of date ({change}) and was not changed. The next one takes the correction in.")
         return "", 0, sentence.format(kind=kind, change=change)
+    has_sure = sure_path.is_file() and belongs_to(sure_path, path)
+    if sure_path.is_file() and not has_sure and not run:
+        sentence = _(
+            "The {kind} was not changed, because its confidence belongs to another one. The next one takes the "
+            "correction in."
+        )
+        return "", 0, sentence.format(kind=kind)
     labels = read_labels(path, after.geometry)
-    if sure_path.is_file():
+    if has_sure:
         confidence = read_labels(sure_path, after.geometry).astype(np.uint8)
     else:
         confidence = np.full(after.geometry.shape, _CONFIDENCE, dtype=np.uint8)
     if stroke.value > np.iinfo(labels.dtype).max:
         labels = labels.astype(np.uint16)
     note = ""
-    if run and not sure_path.is_file():
+    if run and not has_sure:
         # The run alone predicts it, so a new prediction would not follow the correction either.
         before_it = labels.copy()
         after.restore_drawn(labels)
@@ -155,7 +162,8 @@ def _spread(
             image, note = None, _("Corrected without using the image. {problem}").format(problem=error.message)
         changed = spread(labels, confidence, image, after, stroke, watch).changed
     new_facts = {**facts, **cohort.origin(case, after, method=origin.method, run=origin.run).facts()}
-    if sure_path.is_file():
+    # The confidence first: labels that are up to date never have that of an earlier answer.
+    if has_sure:
         write_image(sure_path, confidence, after.geometry, facts=read_facts(sure_path) | new_facts)
     write_image(path, labels, after.geometry, facts=new_facts)
     return str(path), changed, note

@@ -9,7 +9,7 @@ import numpy as np
 from ..core import BadInputError, Cohort, SparseAnnotateError
 from ..core.images import read_facts, read_labels, read_percent
 from ..core.messages import _, joined, listed
-from ..core.origin import Origin
+from ..core.origin import Origin, belongs_to
 from ..core.structure_values import matched_values, names_from_facts
 from ..core.voxel_values import label_counts
 from ..interpolation.likeliest_labels import CERTAIN, LikeliestLabels
@@ -77,7 +77,7 @@ def _source(cohort: Cohort, case: str, name: str, title: str) -> RunSource:
         cohort.fill_confidence_path(case) if name == FILL else cohort.uncertainty_path(name, case, "confidence")
     )
     confidence = np.full(labels.shape, _USUAL_CONFIDENCE, dtype=np.uint8)
-    if confidence_path.is_file() and Origin.from_facts(read_facts(confidence_path)) == made:
+    if confidence_path.is_file() and belongs_to(confidence_path, path):
         confidence = read_percent(confidence_path, geometry)
     sure = (confidence.astype(np.uint16) * CERTAIN // 100).astype(labels.dtype)
     # What is not sure is background, or some other label.

@@ -222,6 +222,25 @@ def test_a_node_that_is_removed_meanwhile_ends_it_with_a_sentence(mrml, embedded
         assert not mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
+@pytest.mark.parametrize("which", range(4))
+def test_a_module_that_is_reloaded_meanwhile_has_applied_nothing(mrml, logic, filled, pieces, which):
+    volume, segmentation, result = filled
+    count = moments(logic, filled, pieces)
+    before, undo = labels_in(volume, segmentation), logic.panel.can_undo(volume)
+    ends = started(logic, volume, result)
+    for _piece in range(count[which]):
+        pieces.step()
+    assert not ends
+    logic.panel.forget_calls()
+    logic.close()
+    while pieces.step():
+        pass
+    assert not ends, "nobody is there to be told"
+    assert not logic.session.jobs._unfinished
+    np.testing.assert_array_equal(labels_in(volume, segmentation), before)
+    assert logic.panel.can_undo(volume) == undo
+
+
 def test_a_volume_that_is_moved_while_its_fill_is_shown_gets_no_fill(mrml, logic, filled, pieces):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.core.pieces import result_of

@@ -714,9 +714,14 @@ def test_of_many_corrected_volumes_the_last_can_be_undone(mrml, logic, drawn, mo
     assert logic.panel.correction_count(volume) == 1
 
 
-def test_a_hidden_segment_is_corrected_like_any_other(mrml, logic, drawn, disc):
+@pytest.mark.parametrize("is_completed", [False, True])
+def test_a_hidden_or_completed_segment_is_corrected_like_any_other(mrml, logic, drawn, disc, is_completed):
     volume, _, node = drawn
     node.GetDisplayNode().SetSegmentVisibility("ball", False)
+    if is_completed:  # as near to a lock as Slicer comes: its effects paint in it all the same
+        status = mrml.vtkSlicerSegmentationsModuleLogic
+        for segmentation in (node, logic.drawnIn(volume)):
+            status.SetSegmentStatus(segmentation.GetSegmentation().GetSegment("ball"), status.Completed)
     logic.panel.begin_correcting(volume, node)
     painted(mrml, node, volume, disc, "ball")
     assert logic.panel.take_strokes(volume, node, 1.0).voxels

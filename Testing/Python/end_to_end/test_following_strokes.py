@@ -403,3 +403,16 @@ def test_cancel_stops_all_answers_though_one_of_them_was_changed(mrml, logic, dr
     assert isinstance(error, CancelledError)
     loop.run()
     assert len(followed.ends) == 1
+
+
+def test_a_module_that_is_reloaded_while_the_rest_follows_leaves_the_painted_voxels(mrml, drawn, disc, followed, loop):
+    volume, _, node = drawn
+    before = shown(mrml, node, volume)
+    followed.stroke(mrml, disc)
+    loop.turn(2)
+    assert followed.logic.panel.is_following(volume)
+    followed.logic.panel.forget_calls()
+    loop.run()
+    np.testing.assert_array_equal(shown(mrml, node, volume), np.where(disc, 1, before))
+    assert followed.logic.panel.correction_count(volume) == 1
+    assert scene.corrected_since(node, volume), "it has not taken the correction in"

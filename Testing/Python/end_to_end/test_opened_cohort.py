@@ -586,3 +586,112 @@ def test_a_new_structure_does_not_wait_for_the_lock_in_the_window(mrml, logic, f
     assert "is in use" in logic._opened.problem
     logic._opened.update(is_waiting=True)
     assert Cohort.open(folder).labels[5] == "new"
+
+
+@pytest.fixture
+def left_handed(tmp_path):
+    """A cohort of a case whose image Slicer stores in another orientation when a scene is opened again."""
+    cohort = Cohort.create(tmp_path / "left", "balls", {1: "ball"})
+    geometry = VolumeGeometry.from_matrix((24, 28, 32), np.diag([-1.0, 1.0, 2.0, 1.0]))
+    labels = ball()
+    cohort.add_case("a", noisy_image(labels), geometry)
+    annotation = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, (8, 13))
+    undecided = np.zeros(labels.shape, bool)
+    undecided[8, 3:7, 2:5] = True
+    cohort.save_annotation("a", replace(annotation, undecided=undecided))
+    cohort.add_correction("a", Stroke(np.array([5000, 5001, 5002]), 1, True, 3.0))
+    return cohort.folder
+
+
+def test_an_image_that_slicer_has_turned_round_is_written_back_as_it_was(mrml, logic, left_handed, embedded, tmp_path):
+    (volume,) = logic.openCohort(left_handed)
+    logic.markEmpty(volume, "axial", 2)
+    cohort, before = Cohort.open(left_handed), files_of(left_handed)
+    image, geometry = cohort.image("a")
+    logic.forgetScene()
+    embedded.save_scene(tmp_path / "scene.mrb")
+    embedded.load_scene(tmp_path / "scene.mrb")
+    logic.cohortFolder = left_handed
+    (volume,) = scene.opened_volumes(str(left_handed)).values()
+    assert scene.geometry_of(volume).difference_from(geometry) is not None, "Slicer has turned it round"
+    # The next mark has the number that the slice has in Slicer now.
+    logic.markSkipped(volume, "axial", 3)
+    assert scene.geometry_of(volume).difference_from(geometry) is None
+    np.testing.assert_array_equal(mrml.util.arrayFromVolume(volume), image)
+    marked = Cohort.open(left_handed).ledger("a")
+    assert {e.index for e in marked.entries if e.state is SliceState.SKIPPED} == {23 - 3}
+    assert {e.index for e in marked.decided} == {2, 8, 13}
+    after = files_of(left_handed)
+    assert {name for name in after if after[name] != before[name]} == {"ledgers/a.json"}
+    own = scene.annotation_of(volume, logic.drawnIn(volume), {"ball": 1})
+    np.testing.assert_array_equal(own.drawn_labels(), cohort.annotation("a").drawn_labels())
+    np.testing.assert_array_equal(own.undecided, cohort.annotation("a").undecided)
+    assert logic.corrections(volume).strokes == cohort.corrections("a").strokes
+
+
+def test_a_case_that_becomes_a_frame_of_a_sequence_is_not_written_over(mrml, logic, folder):
+    first, second = logic.openCohort(folder, cases=["a", "b"])
+    drawing, before = logic.drawnIn(first), files_of(folder)
+    sequences = mrml.vtkSlicerSequencesLogic()
+    sequences.SetMRMLScene(mrml.mrmlScene)
+    sequence = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    sequence.SetIndexName("time")
+    for value, volume in enumerate((first, second)):
+        sequence.SetDataNodeAtValue(volume, str(value))
+    browser = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(first, sequence, False)
+    for number in (0, 1):
+        browser.SetSelectedItemNumber(number)
+        sequences.UpdateProxyNodesFromSequences(browser)
+        assert logic.drawnIn(first) is None, "each frame has a drawing of its own"
+        logic.segmentationNode(first).GetSegmentation().AddEmptySegment("shell", "shell")
+        with pytest.raises(BadInputError, match="Each frame is a case of its own.*Take the volume out of the sequence"):
+            logic.markEmpty(first, "axial", 2)
+        assert [entry.index for entry in logic.ledger(first).decided] == [2]
+        with pytest.raises(BadInputError, match="Each frame is a case of its own"):
+            logic.train([first], settings={"iterations": 1})
+    assert files_of(folder) == before
+    browser.SetSelectedItemNumber(0)
+    sequences.UpdateProxyNodesFromSequences(browser)
+    mrml.mrmlScene.RemoveNode(browser)
+    # As it was before it became a frame.
+    assert logic.drawnIn(first) is drawing
+    assert scene.case_of(first) == "a"
+    logic.markEmpty(first, "axial", 2)
+    assert Cohort.open(folder).ledger("a").is_decided(Plane.AXIAL, 2)
+    changed = {name for name, content in files_of(folder).items() if before.get(name) != content}
+    assert {name.rsplit("/")[-1].split(".")[0] for name in changed} == {"a"}
+
+
+def test_a_folder_that_nobody_may_write_is_opened_to_look_at_and_says_so_when_something_is_drawn(
+    mrml, logic, folder, monkeypatch
+):
+    from SparseAnnotateLib.core import FileWriteError, folder_lock
+
+    def refused(lock):
+        raise FileWriteError(f"The folder '{folder}' cannot be written: no permission.")
+
+    before = files_of(folder)
+    monkeypatch.setattr(folder_lock.FolderLock, "__enter__", refused)
+    (volume,) = logic.openCohort(folder, cases=["a"])
+    assert "The case 'a' can be looked at, but what is drawn on it cannot be stored." in logic.openingNotes()[0]
+    with pytest.raises(BadInputError, match="no permission"):
+        logic.markEmpty(volume, "axial", 2)
+    assert logic.ledger(volume).is_decided(Plane.AXIAL, 2), "it is kept in the scene"
+    assert files_of(folder) == before
+
+
+@pytest.mark.parametrize("change", ["newer", "half"])
+def test_a_cohort_of_a_newer_version_or_half_written_is_not_opened(logic, folder, change):
+    path = folder / "cohort.json"
+    text = path.read_text()
+    if change == "newer":
+        plain = json.loads(text)
+        plain["version"] += 1
+        path.write_text(json.dumps(plain))
+    else:
+        path.write_text(text[: len(text) // 2])
+    with pytest.raises(BadInputError, match="newer|cohort.json"):
+        logic.openCohort(folder)
+    assert not scene.opened_volumes()

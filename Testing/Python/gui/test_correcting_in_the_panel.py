@@ -289,7 +289,7 @@ def begin_stroke(panel, index: int) -> np.ndarray:
     before = panel.logic.panel.correction_count(panel.volume)
     where = np.zeros(panel.labels.shape, bool)
     where[index, 4:8, 14:18] = True
-    panel.ui.segmentEditorWidget.paint(where, panel.ui.segmentEditorWidget.currentSegmentID())
+    panel.ui.segmentEditorWidget.paint(where, "ball")
     panel.until(lambda: panel.logic.panel.correction_count(panel.volume) > before)
     return where
 
@@ -381,11 +381,11 @@ def test_painting_over_voxels_that_are_right_confirms_them(filled, mouse):
     where[index, place[1] - 1 : place[1] + 2, place[2] - 1 : place[2] + 2] = True
     assert before[where].all()
     # A stroke without the mouse over a slice view, as from a script: nothing is known of it.
-    editor.paint(where, editor.currentSegmentID())
+    editor.paint(where, "ball")
     filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
     assert filled.logic.corrections(filled.volume) is None
     mouse(place)
-    editor.paint(where, editor.currentSegmentID())
+    editor.paint(where, "ball")
     filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
     assert "voxels were right and are confirmed." in filled.message
     assert ui.correctionsLabel.text == "1 correction"
@@ -511,7 +511,7 @@ def test_a_confirmation_while_an_earlier_stroke_follows_counts_and_is_told(fille
     where = np.zeros(before.shape, bool)
     where[place] = True
     mouse(place)
-    editor.paint(where, editor.currentSegmentID())
+    editor.paint(where, "ball")
     filled.until(lambda: "confirmed." in filled.message)
     slow()
     filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
@@ -531,10 +531,141 @@ def test_a_brush_from_before_an_undo_confirms_nothing(filled, mouse):
     where = np.zeros(before.shape, bool)
     where[place] = True
     mouse(place)
-    editor.paint(where, editor.currentSegmentID())
+    editor.paint(where, "ball")
     # Before the stroke is taken by itself.
     ui.undoCorrectionButton.click()
     mouse(None)
-    editor.paint(where, editor.currentSegmentID())
+    editor.paint(where, "ball")
     filled.until(lambda: not filled.panel.draw.correcting.is_waiting)
     assert filled.logic.corrections(filled.volume) is None
+
+
+@pytest.fixture
+def read_in_pieces(filled, monkeypatch):
+    """The panel, as with a volume so large that a result is read from the event loop."""
+    monkeypatch.setattr("SparseAnnotateLib.logic.correcting._READ_AT_ONCE", 0)
+    monkeypatch.setattr("SparseAnnotateLib.core.pieces.PIECE_BYTES", 1)
+    return filled
+
+
+def test_a_large_result_is_read_from_the_event_loop_before_it_is_corrected(read_in_pieces, monkeypatch):
+    panel, node, mode = read_in_pieces, read_in_pieces.panel.result.node, read_in_pieces.panel.draw.correcting
+    editor = panel.ui.segmentEditorWidget
+    panel.ui.correctCheckBox.click()
+    assert panel.ui.correctCheckBox.checked
+    assert mode.node is None
+    assert editor.segmentationNode() is panel.logic.drawnIn(panel.volume)
+    assert "Reading" in panel.message
+    panel.panel.refresh()
+    # All is at hand then, also when the drawing has changed since it was corrected last.
+    at_once = []
+    monkeypatch.setattr("SparseAnnotateLib.logic.correcting.read_answer", lambda *_nodes: at_once.append(1))
+    monkeypatch.setattr(scene, "annotation_of", lambda *_nodes: at_once.append(1))
+    panel.until(lambda: mode.node is not None)
+    panel.ui.correctCheckBox.click()
+    where = np.zeros(panel.labels.shape, bool)
+    where[panel.items[0].index, 1:3, 1:3] = True
+    editor.paint(where, "ball")
+    panel.ui.correctCheckBox.click()
+    panel.until(lambda: mode.node is not None)
+    assert not at_once
+    assert labels_of(panel, node)[where].all()
+    np.testing.assert_array_equal(
+        labels_of(panel, node)[panel.items[0].index],
+        labels_of(panel, panel.logic.drawnIn(panel.volume))[panel.items[0].index],
+    )
+    assert editor.segmentationNode() is node
+    assert panel.message == ""
+    where = stroke(panel, undrawn(panel))
+    assert labels_of(panel, node)[where].all()
+
+
+def test_switching_off_closing_and_drawing_while_a_large_result_is_read(read_in_pieces, monkeypatch):
+    panel, mode = read_in_pieces, read_in_pieces.panel.draw.correcting
+    drawing, item = panel.logic.drawnIn(panel.volume), panel.items[0]
+    # A slice that is drawn again meanwhile is in the answer as it is drawn then.
+    where = np.zeros(panel.labels.shape, bool)
+    where[item.index, 1:3, 1:3] = True
+    reading, painted = scene.reading_annotation, []
+
+    def paint_first(*given):
+        if not painted:
+            painted.append(mode.node)
+            panel.ui.segmentEditorWidget.paint(where, "ball")
+        return reading(*given)
+
+    monkeypatch.setattr(scene, "reading_annotation", paint_first)
+    panel.ui.correctCheckBox.click()
+    panel.until(lambda: mode.node is not None)
+    assert painted == [None]
+    np.testing.assert_array_equal(labels_of(panel, mode.node)[item.index], labels_of(panel, drawing)[item.index])
+    assert labels_of(panel, mode.node)[where].all()
+    panel.ui.correctCheckBox.click()
+    panel.ui.correctCheckBox.click()
+    assert mode.is_waiting
+    panel.ui.correctCheckBox.click()
+    panel.idle()
+    assert mode.node is None
+    assert panel.ui.segmentEditorWidget.segmentationNode() is drawing
+    panel.ui.correctCheckBox.click()
+    assert mode.is_waiting
+    panel.mrml.mrmlScene.Clear(False)
+    panel.idle()
+    assert mode.node is None
+    assert not panel.ui.correctCheckBox.checked
+
+
+def test_a_large_result_that_cannot_be_corrected_is_said_and_slices_are_drawn(read_in_pieces):
+    panel, mode = read_in_pieces, read_in_pieces.panel.draw.correcting
+    panel.ui.correctCheckBox.click()
+    name = panel.logic.drawnIn(panel.volume).GetSegmentation().GetNthSegment(0)
+    panel.panel.result.node.GetSegmentation().AddEmptySegment("twin", "ball")
+    panel.until(lambda: not mode.is_waiting)
+    assert name.GetName() == "ball"
+    assert not panel.ui.correctCheckBox.checked
+    assert "ball" in panel.message
+
+
+def test_a_slice_is_initialized_when_the_fill_has_followed_and_the_window_does_not_wait(filled, slow, monkeypatch):
+    ui, node = filled.ui, filled.panel.result.node
+    ui.startSelector.setCurrentText("fill")
+    index = next(n for n in range(8, 20) if n not in {item.index for item in filled.items})
+    filled.logic.markToDo(filled.volume, "axial", filled.items[0].index)
+    filled.panel.refresh()
+    assert filled.panel.draw.table.choose_first_to_do(filled.volume)
+    item = filled.panel.draw.table.chosen()
+    ui.correctCheckBox.click()
+    begin_stroke(filled, index)
+    ui.correctCheckBox.click()
+    assert filled.panel.draw.correcting.is_following
+    drawing = filled.logic.drawnIn(filled.volume)
+    begun = []
+    start = filled.logic.startSlice
+    monkeypatch.setattr(filled.logic, "startSlice", lambda *given: (begun.append(given), start(*given))[1])
+    ui.startButton.click()
+    assert not begun
+    assert "is initialized when the result has followed" in filled.message
+    slow()
+    filled.until(lambda: begun)
+    assert not filled.panel.draw.correcting.is_following
+    assert "Initialized from fill" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, drawing)[item.index], labels_of(filled, node)[item.index])
+
+
+def test_a_slice_is_not_initialized_when_another_one_was_selected_meanwhile(filled, slow, monkeypatch):
+    ui = filled.ui
+    ui.startSelector.setCurrentText("fill")
+    index = undrawn(filled)
+    for item in filled.items[:2]:
+        filled.logic.markToDo(filled.volume, "axial", item.index)
+    filled.panel.refresh()
+    assert filled.panel.draw.table.choose_first_to_do(filled.volume)
+    ui.correctCheckBox.click()
+    begin_stroke(filled, index)
+    ui.correctCheckBox.click()
+    before = labels_of(filled, filled.logic.drawnIn(filled.volume))
+    ui.startButton.click()
+    ui.nextButton.click()
+    slow()
+    filled.until(lambda: "was not initialized" in filled.message)
+    np.testing.assert_array_equal(labels_of(filled, filled.logic.drawnIn(filled.volume)), before)

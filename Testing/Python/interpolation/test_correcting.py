@@ -242,3 +242,61 @@ def test_beyond_the_region_nothing_would_change(monkeypatch, image):
         outside[region] = False
         assert outside.any()
         np.testing.assert_array_equal(wider[outside], labels[outside])
+
+
+def test_a_huge_stroke_is_solved_tile_by_tile_and_gives_nearly_the_same(monkeypatch):
+    shape = (24, 60, 100)
+    truth = np.zeros(shape, np.uint8)
+    truth[6:18, 15:45, 10:90] = 1
+    image = (100.0 * truth + np.random.default_rng(0).normal(0, 5, shape)).astype(np.float32)
+    geometry = VolumeGeometry.from_matrix(shape, np.diag([1.0, 1.0, 2.0, 1.0]))
+    drawn = SparseAnnotation.from_slices(truth, geometry, Plane.AXIAL, [6])
+    painted = np.zeros(shape, bool)
+    painted[13, 28:32, 14:86] = True
+    stroke = Stroke.of(painted, 1, True)
+    annotation = replace(drawn, corrections=Corrections(shape, (stroke,)))
+    answer = np.where(np.arange(shape[0])[:, None, None] < 11, truth, 0).astype(np.uint8)
+
+    def followed() -> tuple[np.ndarray, int, int]:
+        labels, confidence, pieces = answer.copy(), np.full(shape, 80, np.uint8), 0
+        ends: list = []
+
+        def steps():
+            ends.append((yield from correcting(labels, confidence, image, annotation, stroke)))
+
+        for _piece in steps():
+            assert np.array_equal(labels, answer), "only the last piece changes anything"
+            pieces += 1
+        assert ends[0].changed == np.count_nonzero(labels != answer)
+        return labels, confidence, pieces
+
+    whole, sure, pieces = followed()
+    largest = []
+    following = correcting_module.following
+    monkeypatch.setattr(
+        correcting_module, "following", lambda *given, **more: largest.append(given[5]) or following(*given, **more)
+    )
+    monkeypatch.setattr(correcting_module, "_MOST_AT_ONCE", 100_000)
+    tiled, sure_tiled, more_pieces = followed()
+    assert len(largest) > 2
+    assert max(np.prod([side.stop - side.start for side in box]) for box in largest) < np.prod(shape)
+    assert more_pieces > pieces
+    assert np.count_nonzero(whole != answer) > 2000
+    assert tiled[painted].all()
+    assert np.count_nonzero(tiled != whole) < 0.02 * np.count_nonzero(whole != answer)
+    assert np.abs(sure.astype(int) - sure_tiled).mean() < 0.5
+
+
+def test_how_far_a_stroke_reaches_does_not_depend_on_the_tiles_it_is_measured_in(monkeypatch):
+    labels = np.zeros((20, 60, 90), np.uint8)
+    labels[:, :20] = 1
+    for width in (1, 4, 15):
+        painted = np.zeros(labels.shape, bool)
+        painted[8:12, 20 : 20 + width, 5:85] = True
+        stroke, places = Stroke.of(painted, 1, True), np.stack(np.nonzero(painted))
+        given = labels, places, stroke, (2.0, 1.0, 1.0), labels.shape
+        once = correcting_module._reach(*given)
+        assert 1.5 <= once <= 16.0
+        monkeypatch.setattr(correcting_module, "_AT_ONCE", 20_000)
+        assert correcting_module._reach(*given) == once
+        monkeypatch.undo()

@@ -66,6 +66,22 @@ def test_only_the_ledger_of_the_changed_volume_is_read_again(mrml, reads):
     assert set(reads) == {"scan 2 annotation"}
 
 
+def test_slices_of_the_worklist_are_made_again_only_where_the_ledger_has_changed(mrml):
+    from SparseAnnotateLib import scene
+
+    volumes = [drawn_volume(mrml, f"scan {number}")[0] for number in range(3)]
+    first = scene.readable_worklist(volumes)
+    scene.mark_empty(volumes[1], Plane.AXIAL, 1)
+    second = scene.readable_worklist(volumes, first)
+    assert second.items == scene.readable_worklist(volumes).items
+    is_kept = {item.volumeNode.GetName(): any(item is other for other in first.items) for item in second.items}
+    assert is_kept == {"scan 0": True, "scan 1": False, "scan 2": True}
+    # Not of a volume that takes the place of a removed one.
+    mrml.mrmlScene.RemoveNode(volumes[0])
+    third = scene.readable_worklist(volumes[1:], second)
+    assert [item.volumeNode for item in third.items] == [volumes[1], volumes[1], volumes[2]]
+
+
 def test_a_renamed_segment_is_noticed(mrml):
     from SparseAnnotateLib import scene
 

@@ -11,8 +11,8 @@ import pytest
 
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, read_labels, write_image
-from SparseAnnotateLib.core.origin import Origin
-from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.core.origin import Origin, belongs_to
+from SparseAnnotateLib.worker import correct_request, requests
 
 SHAPE = (32, 40, 40)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -160,3 +160,30 @@ correct_request.correct(correct_request.CorrectRequest({str(cohort.folder)!r}, {
     origin = Origin.from_facts(read_facts(cohort.fill_path(CASE)))
     assert origin.changes(cohort.origin(CASE)), "the fill has not taken it in"
     assert fill(cohort)[22, 20, 18] == 1
+
+
+def test_a_confidence_that_was_written_before_the_labels_were_is_not_used_with_other_labels(cohort, monkeypatch):
+    fill(cohort)
+    write, written = correct_request.write_image, []
+
+    def write_one(path, *given, **options):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, *given, **options)
+
+    monkeypatch.setattr(correct_request, "write_image", write_one)
+    with pytest.raises(KeyboardInterrupt):
+        correct(cohort)
+    monkeypatch.setattr(correct_request, "write_image", write)
+    assert written == [cohort.fill_confidence_path(CASE)]
+    # Without the correction, the labels are up to date again.
+    correct(cohort, clear=True)
+    assert not Origin.from_facts(read_facts(cohort.fill_path(CASE))).changes(cohort.origin(CASE))
+    assert not belongs_to(cohort.fill_confidence_path(CASE), cohort.fill_path(CASE))
+    done = correct(cohort)
+    assert (done.path, done.voxels > 0) == ("", True)
+    assert "its confidence belongs to another one" in done.notes[0]
+    fill(cohort)
+    assert belongs_to(cohort.fill_confidence_path(CASE), cohort.fill_path(CASE))
+    assert correct(cohort, at=(18.0, 20.0, 46.0)).path

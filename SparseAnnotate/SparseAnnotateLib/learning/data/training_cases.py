@@ -18,7 +18,7 @@ from ...core.case_names import file_stem
 from ...core.images import read_facts, read_labels, read_percent
 from ...core.intensities import Intensities
 from ...core.messages import _
-from ...core.origin import Origin, stale_sentence
+from ...core.origin import Origin, belongs_to, stale_sentence
 from ...core.planes import slice_layer
 from ...core.structure_values import names_from_facts
 from ...core.voxel_values import label_counts, require_finite
@@ -401,6 +401,10 @@ def _filled(
                 "The case '{name}' has not been filled, so nothing can be learned from its fill. Fill it first, "
                 "or learn from drawn slices alone (a fill weight of 0)."
             ).format(name=name)
+        )
+    if not belongs_to(confidence_path, path):
+        raise BadInputError(
+            _("The confidence of the fill of case '{name}' belongs to another fill. Fill it again.").format(name=name)
         )
     labels = read_labels(path, annotation.geometry)
     confidence = read_percent(confidence_path, annotation.geometry)
