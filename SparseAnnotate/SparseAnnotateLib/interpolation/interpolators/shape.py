@@ -61,10 +61,18 @@ def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -
         closed = no_background(drawn, gap, every.box, lasting.distance > near) & background
         every.label[closed] = lasting.label[closed]
         background &= ~closed
-        # Only where one label ends and another begins.
-        background &= ~(shown_on_both_sides(drawn, gap, every.box) & (every.distance > near))
+        if _changes_labels(drawn, gap):
+            background &= ~no_background(drawn, gap, every.box, every.distance > near)
     every.label[background] = 0
     out[(slice(None), *every.box)] = every.label
+
+
+def _changes_labels(drawn: DrawnSlices, gap: Gap) -> bool:
+    """Whether some label ends in a gap and another begins there, so that one may follow the other."""
+    if gap.is_end:
+        return False
+    before, after = (set(drawn.main.boxes(index)) for index in gap.neighbours)
+    return bool(before - after) and bool(after - before)
 
 
 @dataclass(eq=False)
@@ -123,16 +131,9 @@ def no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, near: np.ndarray)
         there, here = (slice(None), *relative(shared, box)), (slice(None), *relative(shared, whole.box))
         closed[there] = whole.values[here] > 0
         closed &= near
-    closed |= shown_on_both_sides(drawn, gap, box) & near
+    if not gap.is_end:
+        closed |= np.logical_and(*(drawn.main.slices[index][box] > 0 for index in gap.neighbours)) & near
     return closed
-
-
-def shown_on_both_sides(drawn: DrawnSlices, gap: Gap, box: PlaneBox) -> np.ndarray:
-    """(rows, columns) bool: where both drawn slices beside a gap show a label, whichever; nowhere at an end."""
-    if gap.is_end:
-        return np.zeros([side.stop - side.start for side in box], dtype=bool)
-    both: np.ndarray = np.logical_and(*(drawn.main.slices[index][box] > 0 for index in gap.neighbours))
-    return both
 
 
 INTERPOLATORS.add(
