@@ -73,6 +73,10 @@ class DrawnSlices:
         """Labels that may be within a gap of the main stack, in the order of `in_order`."""
         return self._ordered([(self.main, gap.neighbours), *((stack, stack.indices) for stack in self.others)])
 
+    def continues(self, gap: Gap, value: int) -> bool:
+        """Whether a label is on all slices of the main stack beside a gap, or may be on slices of another plane."""
+        return bool(self.others) or all(value in self.main.boxes(index) for index in gap.neighbours)
+
     def in_order(self) -> list[int]:
         """All labels, ordered by what is drawn and not by their numbers: where two are equal, the first wins.
 

@@ -7,6 +7,7 @@ Herman, Zheng & Bucholtz 1992, 'Shape-based interpolation', for aligning an obje
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from .drawn_stack import DrawnStack, Gap, PlaneBox, joined, rows_and_columns, wi
 
 # A structure on only one of two neighbouring drawn slices ends half-way, but at most 3 of its radii away.
 _REACH_IN_RADII = 3.0
-# Where radius and half the gap are at most this many slices, a structure is copied half-way: to round it off would
-# often leave nothing of it.
-_TINY = 1.5
+# One that is no larger than the gap ends this many slices later: half of those drawn on one slice reach beyond the
+# middle, and of the smallest a rounded end would leave nothing. Not one this many times as long as it is wide: a thin
+# band that crosses the plane at an angle lies elsewhere on the next slices.
+_SMALL_REACHES_FARTHER, _LONG = 0.5, 3.0
 # One that is drawn on a single slice extends this many of its radii to either side.
 _SINGLE_REACH_IN_RADII = 1.5
 
@@ -32,7 +34,7 @@ class PieceField:
         shift: how far `two` lies from `one`, in pixels.
         gap: the gap. step: distance of slices in mm.
         pace: at an end, (rows, columns) change of the signed distance per mm, never positive; None elsewhere.
-        pixel_area: in square mm.
+        pixel: its size along rows and columns, in mm.
     """
 
     box: PlaneBox
@@ -42,7 +44,7 @@ class PieceField:
     gap: Gap
     step: float
     pace: np.ndarray | None = None
-    pixel_area: float = 1.0
+    pixel: tuple[float, float] = (1.0, 1.0)
 
     def at(self, index: int) -> np.ndarray:
         """(rows, columns) float32 field on one undrawn slice of the gap."""
@@ -57,12 +59,17 @@ class PieceField:
             gap_mm = abs(drawn - self.gap.inner) * self.step
             return here + self.pace * np.float32(distance) - _closing(distance - gap_mm / 2, gap_mm / 2, radius)
         if before is None or after is None:
-            area = np.count_nonzero(here > 0) * self.pixel_area
-            return here - _closing(distance, _SINGLE_REACH_IN_RADII * float(np.sqrt(area / np.pi)), radius)
+            return here - _closing(distance, _SINGLE_REACH_IN_RADII * _mean_radius(here > 0, self.pixel), radius)
         half = (after - before) * self.step / 2
-        if max(radius, half) <= _TINY * self.step and distance <= half:
-            return here
-        return here - _closing(distance, min(half, _REACH_IN_RADII * radius), radius)
+        farther = _SMALL_REACHES_FARTHER * self.step if self._is_small else 0.0
+        return here - _closing(distance, min(half, _REACH_IN_RADII * radius) + farther, radius)
+
+    @cached_property
+    def _is_small(self) -> bool:
+        """Whether the piece, on one side only, is not long, and its radius at most half the gap."""
+        mask = self._only_side()[0] > 0
+        half = (self.gap.count + 1) * self.step / 2
+        return _mean_radius(mask, self.pixel) <= half and _length_in_widths(mask, self.pixel) < _LONG
 
     def _only_side(self) -> tuple[np.ndarray, int]:
         """The signed distance on the one drawn slice that shows the piece, and that slice's index."""
@@ -122,8 +129,7 @@ def _field(stack: DrawnStack, gap: Gap, piece: Piece, box: PlaneBox, far: float)
             there = here + 2 * here.max() if one is None else shifted(one, [int(np.rint(s)) for s in piece.shift])
             pace = np.minimum(here - there, 0) / np.float32(far)
         one, two = (None, here) if gap.before is None else (here, None)
-    area = float(stack.in_plane[0] * stack.in_plane[1])
-    return PieceField(box, one, two, piece.shift, gap, stack.step, pace, area)
+    return PieceField(box, one, two, piece.shift, gap, stack.step, pace, stack.in_plane)
 
 
 def _closing(distance: float, reach: float, radius: float) -> np.float32:
@@ -139,6 +145,27 @@ def _closing(distance: float, reach: float, radius: float) -> np.float32:
     if distance >= reach:
         return np.float32(radius + distance - reach)
     return np.float32(radius * (1.0 - np.sqrt(1.0 - (distance / reach) ** 2)))
+
+
+def _mean_radius(mask: np.ndarray, pixel: tuple[float, float]) -> float:
+    """Of the disc with the area of a mask, in mm."""
+    return float(np.sqrt(np.count_nonzero(mask) * pixel[0] * pixel[1] / np.pi))
+
+
+def _length_in_widths(mask: np.ndarray, pixel: tuple[float, float]) -> float:
+    """How many times as long as wide the ellipse with the second moments of a mask is; 1 for an empty one."""
+    rows, columns = np.nonzero(mask)
+    count = len(rows)
+    if not count:
+        return 1.0
+    # Sums of whole numbers are exact, so a flipped mask has exactly the same.
+    r, c = int(rows.sum()), int(columns.sum())
+    scatter = [int((rows * rows).sum()) * count - r * r, int((columns * columns).sum()) * count - c * c]
+    # Each pixel is an area, not a point.
+    first, second = (side**2 * (s / count**2 + 1 / 12) for s, side in zip(scatter, pixel, strict=True))
+    both = pixel[0] * pixel[1] * (int((rows * columns).sum()) * count - r * c) / count**2
+    mean, half = (first + second) / 2, float(np.hypot((first - second) / 2, both))
+    return float(np.sqrt((mean + half) / (mean - half)))
 
 
 def _within(outer: PlaneBox, inner: PlaneBox) -> PlaneBox:

@@ -130,6 +130,16 @@ def test_a_label_on_one_hidden_slice_follows_nine_labels_on_many():
     assert evidence.shares([10])[10]["random_walk"] > 0.8
 
 
+def test_in_gaps_half_as_wide_shapes_count_more_than_across_hidden_slices_if_there_were_many():
+    best = [50, 55, 60, 65, 70, 80, 70, 65, 60, 55, 50]  # equal shares
+    few, many = (tally(*best, slices=slices).shares([1])[1] for slices in (1, 3000))
+    assert few["shape"] == pytest.approx(0.5, abs=0.03)
+    assert many["shape"] == pytest.approx(0.5 / (0.5 + 0.5 * 0.3), abs=0.03)
+    assert sum(many.values()) == pytest.approx(1.0)
+    unguided = tally(*best, sources=("own", "other"), slices=3000).shares([1])[1]
+    assert unguided["own"] == pytest.approx(0.5, abs=0.03)
+
+
 def test_hidden_slices_are_compared_in_their_own_plane():
     rows = np.indices((40, 44, 48))
     labels = (np.hypot(rows[1] - 20, rows[2] - 24) < 9).astype(np.uint8)

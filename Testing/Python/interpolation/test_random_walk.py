@@ -181,3 +181,15 @@ def test_one_drawn_slice_is_continued_where_the_image_agrees():
 def test_empty_drawn_slices_fill_to_nothing():
     nothing = np.zeros((9, 20, 20), np.uint8)
     assert not filled(axial(nothing, [2, 6]), "random_walk", noisy_image(nothing)).labels.any()
+
+
+def test_a_thin_bright_structure_of_a_large_dark_image_is_seen_though_few_voxels_of_it_are_sampled():
+    labels = np.zeros((5, 1001, 1001), np.uint8)
+    for index in range(5):
+        labels[index, 501, 400 + 3 * index : 420 + 3 * index] = 1
+    near = (slice(None), slice(460, 540), slice(360, 480))
+    large, small = (
+        filled(axial(part, [0, 4]), "random_walk", np.float32(1e-3) * part).labels for part in (labels, labels[near])
+    )
+    np.testing.assert_array_equal(small[2], labels[near][2])
+    np.testing.assert_array_equal(large[near], small)

@@ -72,6 +72,65 @@ def test_a_structure_that_was_drawn_once_is_closed_like_a_ball():
     np.testing.assert_array_equal(areas, areas[::-1])
 
 
+def test_a_round_structure_no_larger_than_the_gap_is_closed_half_a_slice_beyond_its_middle():
+    # As lenses of the eye, drawn on one slice.
+    labels = discs((4, 20, 20), shape=(9, 40, 40), radius=4.5)
+    areas = filled(axial(labels, [0, 4, 8], (2.5, 1.0, 1.0))).labels.sum(axis=(1, 2)) / labels[4].sum()
+    assert (areas > 0).tolist() == [False, False, *[True] * 5, False, False]
+    assert 0.2 < areas[2] < 0.5
+    assert areas[3] > 0.7
+
+
+def test_a_structure_larger_than_the_gap_ends_at_its_middle():
+    labels = discs((4, 20, 20), shape=(9, 40, 40), radius=8.0)
+    areas = filled(axial(labels, [0, 4, 8], (2.5, 1.0, 1.0))).labels.sum(axis=(1, 2))
+    assert (areas > 0).tolist() == [False, False, False, *[True] * 3, False, False, False]
+
+
+@pytest.mark.parametrize("columns", [slice(20, 44), slice(29, 34)])
+def test_a_thin_band_ends_at_the_middle_of_the_gap_and_a_short_one_beyond_it(columns):
+    labels = np.zeros((9, 40, 60), np.uint8)
+    labels[4, 20:25, columns] = 1
+    layers = filled(axial(labels, [0, 4, 8], (4.0, 1.0, 1.0))).labels
+    assert layers[3].any()
+    assert layers[2].any() == (columns.stop - columns.start == 5)
+
+
+def test_a_structure_that_ends_within_another_leaves_its_place_to_that():
+    # As a lens within an eye: what it no longer fills is the eye's, not background, and not its own again.
+    labels = np.zeros((9, 40, 40), np.uint8)
+    labels[[0, 4, 8]] = discs((0, 20, 20), shape=(1, 40, 40), radius=12.0)[0]
+    labels[4][discs((0, 20, 20), shape=(1, 40, 40), radius=4.5)[0] > 0] = 2
+    layers = filled(axial(labels, [0, 4, 8], (2.5, 1.0, 1.0))).labels
+    alone = filled(axial(np.where(labels == 2, labels, 0), [0, 4, 8], (2.5, 1.0, 1.0))).labels
+    np.testing.assert_array_equal(layers > 0, np.broadcast_to(labels[0] > 0, layers.shape))
+    assert ((layers == 2) <= (alone == 2)).all()
+    assert (layers[3] == 2).any()
+
+
+def test_a_structure_that_ends_beside_another_is_no_larger_than_alone():
+    labels = np.zeros((9, 40, 40), np.uint8)
+    labels[[0, 4, 8], 10:30, 8:20] = 1
+    labels[4, 17:23, 20:26] = 2
+    fill = filled(axial(labels, [0, 4, 8], (2.5, 1.0, 1.0))).labels
+    alone = filled(axial(np.where(labels == 2, labels, 0), [0, 4, 8], (2.5, 1.0, 1.0))).labels
+    np.testing.assert_array_equal(fill == 2, alone == 2)
+
+
+def test_where_one_structure_ends_and_another_begins_no_background_is_between_them():
+    labels = np.zeros((9, 40, 40), np.uint8)
+    labels[0, 10:15, 10:15], labels[8, 10:15, 10:15] = 1, 2
+    layers = filled(axial(labels, [0, 8])).labels
+    assert (layers[:, 10:15, 10:15] > 0).all()
+
+
+def test_of_a_small_structure_something_stays_on_the_only_slice_of_a_gap():
+    labels = discs((2, 20, 20), shape=(5, 40, 40), radius=1.0)
+    areas = filled(axial(labels, [0, 2, 4])).labels.sum(axis=(1, 2))
+    assert areas[2] == 1
+    assert areas[1] == areas[3] == 1
+
+
 def test_a_structure_that_is_absent_and_present_again_is_absent_where_it_was_drawn_absent():
     labels = discs((0, 20, 20), (10, 20, 20))
     areas = filled(axial(labels, [0, 5, 10])).labels.sum(axis=(1, 2))

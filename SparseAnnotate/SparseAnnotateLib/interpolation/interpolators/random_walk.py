@@ -35,6 +35,7 @@ _INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the di
 _GEODESIC, _GEODESIC_START = 3.0, 4.0  # the same of the geodesic distances
 _CERTAIN = 3.0  # log odds that they reach
 _MOST_UNKNOWNS = 3_000_000
+_MOST_SAMPLES = 1_000_000  # voxels of the drawn slices whose intensities are compared
 _BINS = 32
 _WEAKEST_EDGE = 1e-5
 
@@ -106,13 +107,19 @@ class RandomWalkInterpolator(ChanceInterpolator):
 
 def _channel(image: np.ndarray, main: DrawnStack) -> _Channel:
     intensities, image = Intensities.of(image), main.moved(image)
-    layers = np.stack([image[index] for index in main.indices])
-    if intensities.is_clipped or intensities.is_scaled:
-        layers = intensities.shown_in(layers)
-    low, high = np.percentile(layers, (0.5, 99.5))
+    # Percentiles of all voxels would take a third of the time of filling two gaps of a large volume.
+    step = max(1, int(np.ceil((len(main.indices) * image[0].size / _MOST_SAMPLES) ** 0.5)))
+    low, high = np.percentile(_drawn(image, main, intensities, step), (0.5, 99.5))
     if low == high:
-        low, high = layers.min(), layers.max()
+        every = _drawn(image, main, intensities, 1)
+        low, high = every.min(), every.max()
     return image, intensities, float(low), float(high) - float(low) or 1.0
+
+
+def _drawn(image: np.ndarray, main: DrawnStack, intensities: Intensities, step: int) -> np.ndarray:
+    """The intensities of the drawn slices, of every `step`th row and column."""
+    layers = np.stack([image[index, ::step, ::step] for index in main.indices])
+    return intensities.shown_in(layers) if intensities.is_clipped or intensities.is_scaled else layers
 
 
 def _scaled(channel: _Channel, place: int | tuple[slice, ...]) -> np.ndarray:

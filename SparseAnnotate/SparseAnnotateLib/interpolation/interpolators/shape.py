@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ...core import SparseAnnotation, Watch
@@ -10,7 +12,7 @@ from ..confidence import lower_where_sides_disagree
 from ..drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative
 from ..gap_filling import GapInterpolator
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
-from ..label_fields import DrawnSlices
+from ..label_fields import DrawnSlices, LabelField
 from ..label_gaps import LabelGap
 
 
@@ -39,32 +41,71 @@ class ShapeInterpolator(GapInterpolator):
 
 def fill_by_shape(drawn: DrawnSlices, gap: Gap, out: np.ndarray, watch: Watch) -> None:
     """Fill one gap of the main stack, in place: `out` is (count, rows, columns) labels."""
-    box: PlaneBox | None = None
-    highest = np.empty((gap.count, 0, 0), dtype=np.float32)
-    winner = np.empty((gap.count, 0, 0), dtype=out.dtype)
-    several = False
+    every, lasting = _Nearest.of(gap, out.dtype), _Nearest.of(gap, out.dtype)
     for value in drawn.labels_in(gap):
         watch.check()
         field = drawn.field(gap, value)
         if field is None:
             continue
-        several = box is not None
-        whole = joined(box, field.box)
-        if whole != box:
-            highest = _grown(highest, box, whole, -np.inf)
-            winner = _grown(winner, box, whole, 0)
-            box = whole
-        part = (slice(None), *relative(field.box, whole))
-        wins = field.values > highest[part]
-        np.copyto(highest[part], field.values, where=wins)
-        winner[part][wins] = value
-    if box is None:
+        whole = joined(every.box, field.box)
+        every, lasting = every.grown(whole), lasting.grown(whole)
+        every.enter(value, field)
+        if drawn.continues(gap, value):
+            lasting.enter(value, field)
+    if every.box is None:
         return
-    background = highest <= 0
-    if several:
-        background &= ~no_background(drawn, gap, box, highest > -2 * min(drawn.main.in_plane))
-    winner[background] = 0
-    out[(slice(None), *box)] = winner
+    background = every.distance <= 0
+    if every.count > 1:
+        near = -2 * min(drawn.main.in_plane)
+        # Not by a label that ends in the gap: it would be larger again than it is expected to be.
+        closed = no_background(drawn, gap, every.box, lasting.distance > near) & background
+        every.label[closed] = lasting.label[closed]
+        background &= ~closed
+        if _changes_labels(drawn, gap):
+            background &= ~no_background(drawn, gap, every.box, every.distance > near)
+    every.label[background] = 0
+    out[(slice(None), *every.box)] = every.label
+
+
+def _changes_labels(drawn: DrawnSlices, gap: Gap) -> bool:
+    """Whether some label ends in a gap and another begins there, so that one may follow the other."""
+    if gap.is_end:
+        return False
+    before, after = (set(drawn.main.boxes(index)) for index in gap.neighbours)
+    return bool(before - after) and bool(after - before)
+
+
+@dataclass(eq=False)
+class _Nearest:
+    """The largest signed distance (mm) of some labels, (count, rows, columns) over `box`, and the label that has it."""
+
+    box: PlaneBox | None
+    distance: np.ndarray
+    label: np.ndarray
+    count: int = 0
+
+    @classmethod
+    def of(cls, gap: Gap, dtype: np.dtype) -> _Nearest:
+        """Of no label yet."""
+        empty = (gap.count, 0, 0)
+        return cls(None, np.empty(empty, dtype=np.float32), np.empty(empty, dtype=dtype))
+
+    def grown(self, whole: PlaneBox) -> _Nearest:
+        """The same over a larger box."""
+        if whole == self.box:
+            return self
+        distance, label = _grown(self.distance, self.box, whole, -np.inf), _grown(self.label, self.box, whole, 0)
+        return _Nearest(whole, distance, label, self.count)
+
+    def enter(self, value: int, field: LabelField) -> None:
+        """Enter one more label, within the box; in place."""
+        if self.box is None:
+            raise ValueError("its box must be grown before")
+        part = (slice(None), *relative(field.box, self.box))
+        wins = field.values > self.distance[part]
+        np.copyto(self.distance[part], field.values, where=wins)
+        self.label[part][wins] = value
+        self.count += 1
 
 
 def _grown(array: np.ndarray, box: PlaneBox | None, whole: PlaneBox, value: float) -> np.ndarray:
@@ -81,7 +122,7 @@ def no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, near: np.ndarray)
     Labels that touch on both drawn slices must not leave a gap in between: near a label, the outline of all labels
     together decides. It is blended like a label. Where both neighbouring slices show some label, so does the fill.
 
-    `near`: (count, rows, columns) bool, voxels near a label.
+    `near`: (count, rows, columns) bool, voxels near one of the labels that may close it.
     """
     whole = drawn.field(gap, FOREGROUND)
     closed = np.zeros(near.shape, dtype=bool)
@@ -90,9 +131,8 @@ def no_background(drawn: DrawnSlices, gap: Gap, box: PlaneBox, near: np.ndarray)
         there, here = (slice(None), *relative(shared, box)), (slice(None), *relative(shared, whole.box))
         closed[there] = whole.values[here] > 0
         closed &= near
-    if gap.before is not None and gap.after is not None:
-        both = (drawn.main.slices[gap.before][box] > 0) & (drawn.main.slices[gap.after][box] > 0)
-        closed |= both & near
+    if not gap.is_end:
+        closed |= np.logical_and(*(drawn.main.slices[index][box] > 0 for index in gap.neighbours)) & near
     return closed
 
 
