@@ -456,7 +456,8 @@ class Correcting:
         scene.require_current(answer.node, answer.volume, answer.drawing, list(answer.drawn_segments.values()))
         make_room(answer)
         annotation, is_read_again = what_is_known(answer)
-        answer.image()  # which may be unusable: before anything changes
+        for stroke in strokes:
+            answer.image(stroke.value)  # which may be unusable: before anything changes
         kept, annotations, notes = _added(strokes, annotation)
         text_before = scene.corrections_text(answer.drawing)
         # First of all: whatever happens to the result, the correction stays.

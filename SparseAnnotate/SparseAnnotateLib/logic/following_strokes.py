@@ -51,7 +51,7 @@ class FollowingStrokes:
     def show_slices(self, answer: CorrectedAnswer, step: PendingStep) -> None:
         """Show the last step in the labels, with what follows in the slices at hand."""
         for stroke, annotation in zip(step.strokes, step.annotations, strict=True):
-            given = answer.labels, answer.confidence, answer.image(), annotation, stroke
+            given = answer.labels, answer.confidence, answer.image(stroke.value), annotation, stroke
             slices = [slice_answer(*given, *place) for place in _slices_at_hand(answer, stroke, annotation)]
             for part in (_painted(answer, stroke), *slices):
                 with without_pending(answer.labels, [step]):
@@ -144,7 +144,7 @@ class FollowingStrokes:
             before = answer.labels[place].copy(), answer.confidence[place].copy()
         try:
             for stroke, annotation in zip(step.strokes, step.annotations, strict=True):
-                given = answer.labels, answer.confidence, answer.image(), annotation, stroke
+                given = answer.labels, answer.confidence, answer.image(stroke.value), annotation, stroke
                 yield from self._pieces(answer, step, correcting(*given))
         except BaseException:
             with without_pending(answer.labels, answer.pending):

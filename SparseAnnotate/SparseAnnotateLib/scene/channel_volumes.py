@@ -159,10 +159,14 @@ def channel_images_of(volume_node) -> np.ndarray:
 
     Raises BadInputError for NaN or Inf, or when a channel is no longer on the volume's grid.
     """
-    image, further = image_of(volume_node), further_channels(volume_node)
-    if not further:
-        return image
-    return stacked([image, *(channel_image_of(volume_node, name) for name in further)])
+    images = images_of_channels(volume_node)
+    return images[0] if len(images) == 1 else stacked(images)
+
+
+def images_of_channels(volume_node) -> list[np.ndarray]:
+    """The (K, J, I) image of each channel of a volume, which is not to be modified. Raises as `channel_images_of`."""
+    further = further_channels(volume_node)
+    return [image_of(volume_node), *(channel_image_of(volume_node, name) for name in further)]
 
 
 def channel_image_of(volume_node, name: str) -> np.ndarray:

@@ -147,7 +147,7 @@ class Answers:
                 found, problems = self._sources(name, watch.part(0, 2))
                 watch = watch.part(1, 2)
             method = method.with_runs(found)
-        image_of = partial(_image, cohort, name)
+        image_of = partial(image_of_case, cohort, name)
         done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
         if self._is_only_one and isinstance(method, IncrementalInterpolator) and not request.earlier and not problems:
             _last[key] = (done, found or [], problems)
@@ -191,14 +191,17 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     chosen = names[::step]
     evidence: list[Evidence] = []
     for number, name in enumerate(chosen):
-        image = usable_image(method, partial(_image, cohort, name))[0]
+        image = usable_image(method, partial(image_of_case, cohort, name))[0]
         part = watch.part(number, len(chosen), f"'{name}': ")
         evidence += method.measure(cohort.annotation(name), image, part)
     return pooled(evidence)
 
 
-def _image(cohort: Cohort, name: str) -> np.ndarray:
-    """(K, J, I), or, where there are several channels, (C, K, J, I) of those that the case has."""
+def image_of_case(cohort: Cohort, name: str) -> np.ndarray:
+    """(K, J, I), or, where there are several channels, (C, K, J, I) of those that the case has.
+
+    Raises BadInputError when one of them cannot be used.
+    """
     image, geometry = cohort.image(name)
     further = list(cohort.channel_paths(name))[1:]
     if not further:
