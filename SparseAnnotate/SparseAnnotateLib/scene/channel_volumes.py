@@ -12,6 +12,7 @@ from ..core import BadInputError
 from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel, stacked
 from ..core.messages import _
 from .channel_references import channel_names, forget_channels, further_channels, has_channels, store_channels
+from .modality import modality_of, store_modality
 from .opened_case import opened_case
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of, image_of, is_offered, require_scalar_volume, vtk_matrix, world_geometry_of
@@ -214,4 +215,5 @@ def _on_grid(volume_node, name: str, node):
     made.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     made.CreateDefaultDisplayNodes()
     slicer.util.updateVolumeFromArray(made, array)
+    store_modality(made, modality_of(node))
     return made

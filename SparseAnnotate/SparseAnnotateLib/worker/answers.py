@@ -102,10 +102,12 @@ class Answers:
         self._is_only_one = request.cases == tuple(names) and len(names) == 1
         chooses = INTERPOLATORS.named(request.method).chooses
         wanted = request.methods if chooses else (request.method,)
+        # What learns from the images of a cohort scales them as the cohort says.
+        self._learns = any(INTERPOLATORS.named(name).learn for name in wanted)
         parts = [
             part
             for part, is_wanted in (
-                ("learn", any(INTERPOLATORS.named(name).learn for name in wanted)),
+                ("learn", self._learns),
                 ("measure", chooses and len(names) > 1),
                 ("fill", True),
             )
@@ -129,13 +131,14 @@ class Answers:
         annotation.require_drawn(name)
         names, run = cohort.labels, request.run
         # Taken before the work, so that changes during it are noticed later.
-        facts = cohort.origin(name, annotation, method=request.method, run=run).facts()
+        facts = cohort.origin(name, annotation, method=request.method, run=run).facts(self._learns)
         # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
         content = run_fingerprint(cohort.run_folder(run)) if run else ""
         image = cohort.image_fingerprint(name)
         structures = tuple(sorted(cohort.labels.items()))
         ways = (request.method, request.methods, request.beyond, request.earlier, run, content, structures)
-        key = (str(cohort.folder), request.state, name, image, *ways, runs.mark if runs is not None else "")
+        scale = self._learns and cohort.is_ct()
+        key = (str(cohort.folder), request.state, name, image, scale, *ways, runs.mark if runs is not None else "")
         previous, found, problems = _last.pop(key, (None, None, []))
         _last.clear()
         method: Interpolator = self._method

@@ -113,10 +113,12 @@ def test_training_and_running_a_model_see_all_channels(mrml, logic, volumes):
 def test_a_volume_on_another_grid_is_resampled_once_and_that_is_said(mrml, logic, volumes):
     volume, _other = volumes
     coarse = mrml.util.addVolumeFromArray(SHOWN[::2, ::2, ::2], MATRIX @ np.diag([2.0, 2.0, 2.0, 1.0]), "coarse")
+    logic.setModality(coarse, "CT")
     (note,) = logic.setChannels(volume, {"T1": volume, "FLAIR": coarse})
     made = logic.channels(volume)["FLAIR"]
     assert note == f"'coarse' was resampled to the grid of 'noise', as '{made.GetName()}'."
     assert made is not coarse
+    assert logic.modality(made) == "CT"
     assert scene.geometry_of(made).difference_from(scene.geometry_of(volume)) is None
     found = mrml.util.arrayFromVolume(made)
     assert np.allclose(found[::2, ::2, ::2], SHOWN[::2, ::2, ::2], atol=1e-3)
