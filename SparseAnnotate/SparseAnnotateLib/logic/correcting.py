@@ -117,7 +117,7 @@ class Correcting:
         answer.on_followed, answer.on_painted = on_followed, on_painted
         self._keep(answer, self._others)
         if on_followed is not None:
-            self._following.prepare()
+            self._following.prepare(answer)
 
     def read(self, volume_node, result_node, on_read: Callable[[SparseAnnotateError | None], None]) -> None:
         """Read a result in pieces, from the event loop, so that `begin` then takes only a moment.
