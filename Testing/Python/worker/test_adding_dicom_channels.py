@@ -79,7 +79,7 @@ def test_a_series_becomes_the_channel_of_the_case_that_was_made_from_its_study(c
     assert add(tmp_path, channel="PD=T1 mprage") == 1
     assert "The case 'case_002' already has another image of the channel 'PD'" in said(capsys)
     everything = b"".join(path.read_bytes() for path in cohort.folder.rglob("*") if path.is_file())
-    for word in (PATIENT, "Annegret", "4711"):
+    for word in (PATIENT, "Annegret", "4711-X"):
         assert word.encode() not in everything
         assert word.encode("latin-1") not in everything
 
