@@ -32,7 +32,8 @@ def add_add(commands) -> None:
         default="",
         metavar="NAME=ENDING",
         help="add the images to cases that are there, as another channel: its name, and what the file names end with "
-        "after the name of the case, e.g. T1=_t1; or NAME alone, with the cases as --names. Drawn slices stay",
+        "after the name of the case, e.g. T1=_t1; of DICOM series their description or UID; or NAME "
+        "alone, with the cases as --names. Drawn slices stay",
     )
     command.add_argument(
         "--first-channel",
@@ -131,8 +132,8 @@ def _add(options: argparse.Namespace, watch: Watch) -> Any:
         "--references": options.references,
         "--channels": options.channels,
         "--series": options.series,
-        "--time-point": options.time_point,
         "--name-from": options.name_from != "file",
+        "--keep-source-paths": options.keep_source_paths,
     }
     unused = next((option for option, value in given.items() if value), None)
     if unused is not None:

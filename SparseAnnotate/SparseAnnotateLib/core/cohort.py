@@ -213,7 +213,7 @@ class Cohort(CohortChannels):
     ) -> Case:
         """Add a case by the path of its image (which is not copied), or by array and geometry (written to images/).
 
-        A case with the same name is replaced; its annotation and ledger are kept.
+        A case with the same name is replaced; its annotation and ledger are kept, and its reference if none is given.
 
         Args:
             further: the images of further channels of the cohort, by the channel's name; they need the image's grid.
@@ -282,7 +282,8 @@ class Cohort(CohortChannels):
             stay = {channel: path for channel, path in before.items() if channel in kept and channel not in paths}
             for path in stay.values():  # one may have been added since
                 require_grid_of_channel(self._path(path), read_geometry(self._path(image_path)))
-            entered = replace(case, further={**stay, **paths})
+            old_reference = next((c.reference for c in file.cases if c.name == name), None)
+            entered = replace(case, further={**stay, **paths}, reference=case.reference or old_reference)
             return replace(file, cases=(*(c for c in file.cases if c.name != name), entered))
 
         with self.locked(f"adding case '{name}'"):
@@ -340,17 +341,19 @@ class Cohort(CohortChannels):
         return values
 
     def _update_file(self, change: Callable[[CohortFile], CohortFile]) -> None:
-        path = self.folder / COHORT_FILE
-        if not path.is_file():
+        self._require_changeable()
+        self.file = change(read_cohort_file(self.folder)[0])
+        write_json(self.folder / COHORT_FILE, self.file)
+        self._name_cases()
+
+    def _require_changeable(self) -> None:
+        if not (self.folder / COHORT_FILE).is_file():
             raise CohortError(
                 _(
                     "'{folder}' is a folder in the Decathlon format, which SparseAnnotate only reads. To change "
                     "cases or labels, create a cohort of your own."
                 ).format(folder=self.folder)
             )
-        self.file = change(read_cohort_file(self.folder)[0])
-        write_json(path, self.file)
-        self._name_cases()
 
     def _name_cases(self) -> None:
         self._cases = {normal_name(case.name): case for case in self.file.cases}
@@ -622,7 +625,8 @@ class Cohort(CohortChannels):
         """
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
-        return Origin.of(annotation, self.image_fingerprint(name), method, run, content)
+        found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
+        return replace(found, scale="Hounsfield units" if self.is_ct() else "each image")
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""

@@ -55,6 +55,9 @@ class CohortChannels(CohortLayout):
     @abstractmethod
     def _name_cases(self) -> None: ...
 
+    @abstractmethod
+    def _require_changeable(self) -> None: ...
+
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels; none where each case has a single image without a channel's name."""
@@ -123,13 +126,21 @@ class CohortChannels(CohortLayout):
             )
         return known if name in known else check_channels([*known, name])
 
+    def adding_channel(self, channel: str, wait_seconds: float = 0.0) -> FolderLock:
+        """Lock for writing images of a channel before they are added: of two programs, the second gets a sentence.
+
+        Raises CohortError for a folder in the Decathlon format, which is only read.
+        """
+        self._require_changeable()
+        return FolderLock(self.state_folder, f"adding the channel '{channel}'", wait_seconds, name=".channels.lock")
+
     def add_channel(
         self, channel: str, images: Mapping[str, str | Path], first_channel: str = "", modality: str = ""
     ) -> None:
         """Add a channel to cases, whose drawn slices stay as they are: case to image, on the grid of its first channel.
 
         Other cases lack it. Args and raises: as `channels_with`; BadInputError for an image on another grid, or for
-        another modality than images of this channel have here.
+        another modality than images of this channel have here; CohortError for a case that has another image of it.
         """
         kinds = {normal_name(channel.strip()): modality} if modality else {}
         self.add_channels({channel: images}, first_channel, kinds)
@@ -169,6 +180,10 @@ class CohortChannels(CohortLayout):
         paths = {self.case(name).name: path_in(self.folder, str(path)) for name, path in images.items()}
         stored = {name: stored_path(self.folder, path) for name, path in paths.items()}
         name = normal_name(channel.strip())
+        for case, path in stored.items():
+            known = self.case(case).further.get(name, path)
+            if known != path:
+                raise another_image(case, name, path_in(self.folder, known))
         if modality and any(name in case.further for case in self.cases):
             require_same_modalities(self.modalities, {name: modality}, self.name, COHORT_FILE)
         cases = tuple(
@@ -208,6 +223,17 @@ class CohortChannels(CohortLayout):
 
         Raises BadInputError when the cohort knows another modality of a channel.
         """
+        found = self.require_modalities(name, modalities)
+        is_first = all(case.name == normal_name(name) for case in self.cases)
+        new = {channel: kind for channel, kind in found.items() if is_first and channel not in self.modalities}
+        if new:
+            self.use_modalities(new)
+
+    def require_modalities(self, name: str, modalities: Mapping[str, str]) -> dict[str, str]:
+        """What the images of a case are that is to be written, by the names of channels here, as far as it is known.
+
+        Raises BadInputError when the cohort knows another modality of a channel.
+        """
         found = {self._name_now(channel): kind for channel, kind in modalities.items() if kind}
         for channel, kind in found.items():
             own = self.modalities.get(channel, "")
@@ -220,10 +246,7 @@ class CohortChannels(CohortLayout):
                         "is wrong, set the modality of the volume."
                     ).format(what=what, case=name, kind=kind, cohort=self.name, own=own)
                 )
-        is_first = all(case.name == normal_name(name) for case in self.cases)
-        new = {channel: kind for channel, kind in found.items() if is_first and channel not in self.modalities}
-        if new:
-            self.use_modalities(new)
+        return found
 
     def _takes_channels(self, channels: Sequence[str]) -> bool:
         known = self.file.channels
@@ -240,6 +263,15 @@ class CohortChannels(CohortLayout):
             stem = f"2 {stem}"
             stored = f"{folder}/{stem}.nrrd"
         return self.folder / stored
+
+
+def another_image(case: str, channel: str, path: str | Path) -> CohortError:
+    """The error for a case that has another image of a channel than the one to add; `path`: of the one it has."""
+    return CohortError(
+        _(
+            "The case '{name}' already has another image of the channel '{channel}' ('{path}'), which is not replaced."
+        ).format(name=case, channel=channel, path=path)
+    )
 
 
 def _with_channels(file: CohortFile, channels: tuple[str, ...]) -> CohortFile:

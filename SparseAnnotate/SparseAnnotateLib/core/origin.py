@@ -24,6 +24,7 @@ class Origin:
         drawn: the drawn slices as text, for example 'axial 3 7 11; coronal 20'.
         image: fingerprint of the image; see `image_fingerprint`.
         run: name of the run. run_content: fingerprint of its models. method: name of the fill method.
+        scale: how intensities of the first channel are scaled, for results that depend on it.
 
     Example::
 
@@ -38,6 +39,7 @@ class Origin:
     method: str = ""
     run: str = ""
     run_content: str = ""
+    scale: str = ""
 
     @classmethod
     def of(
@@ -51,9 +53,10 @@ class Origin:
         """From the facts in a result's file; an unknown origin when there are none."""
         return cls(**{name: facts.get(fact, "") for name, fact in _FACTS.items()})
 
-    def facts(self) -> dict[str, str]:
-        """The facts to keep in the result's file; see `write_image`."""
-        return {fact: getattr(self, name) for name, fact in _FACTS.items() if getattr(self, name)}
+    def facts(self, with_scale: bool = False) -> dict[str, str]:
+        """The facts to keep in the result's file, see `write_image`; with the scale, if the result depends on it."""
+        names = [name for name in _FACTS if getattr(self, name) and (with_scale or name != "scale")]
+        return {_FACTS[name]: getattr(self, name) for name in names}
 
     @property
     def is_known(self) -> bool:
@@ -82,6 +85,8 @@ class Origin:
             found.append(_("the image has been replaced by another one, or has other channels"))
         if self.run_content and now.run_content and self.run_content != now.run_content:
             found.append(_("the run '{run}' has been trained again").format(run=now.run or self.run))
+        if self.scale and now.scale and self.scale != now.scale:
+            found.append(_("what the images are (CT or not) has been changed"))
         return _all_of(found)
 
 
@@ -92,6 +97,7 @@ _FACTS = {
     "method": "method",
     "run": "run",
     "run_content": "run content",
+    "scale": "scale",
 }
 
 

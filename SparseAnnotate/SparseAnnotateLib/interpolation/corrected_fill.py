@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from ..core import BadInputError, SparseAnnotation, Watch
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.voxel_boxes import Box, enclosing_box
-from .channel_mixtures import first_channel
 from .correcting import correct, reachable
 from .interpolator import Fill
+from .seen_channels import image_of_structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,27 +41,82 @@ class EarlierCorrections:
 
     Attributes:
         groups: their parts of the volume share no voxel. problem: why the image was not used, '' if it was.
+        weights: of the channels for each structure, where there are several; see `image_of_structure`.
     """
 
     groups: tuple[_Group, ...] = ()
     problem: str = ""
+    weights: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
-def earlier_corrections(
-    plain: Fill, corrected: Fill, annotation: SparseAnnotation, problem: str = ""
-) -> EarlierCorrections:
+@dataclass(frozen=True, eq=False)
+class CorrectedFill:
+    """A fill with corrections.
+
+    Attributes:
+        fill: labels and confidence. problem: why the image was not used, as a warning; '' if it was.
+        weights: as of `EarlierCorrections`.
+    """
+
+    fill: Fill
+    problem: str = ""
+    weights: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+
+
+class _Guides:
+    """The image that the strokes of each structure follow, read and chosen once it is needed."""
+
+    def __init__(self, image: np.ndarray | Callable[[], np.ndarray] | None, annotation: SparseAnnotation):
+        self._given, self._annotation = image, annotation
+        self._images: dict[int, np.ndarray] = {}
+        self._is_read = False
+        self._all: np.ndarray | None = None
+        self._problem = ""
+        self.weights: dict[int, tuple[float, ...]] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why there is none; '' if there is."""
+        self._read()
+        return self._problem
+
+    def of(self, value: int) -> np.ndarray | None:
+        """(K, J, I), for a structure; None without an image that can be used."""
+        found = self._read()
+        if found is None or found.ndim == 3:
+            return found
+        if value not in self._images:
+            self._images[value], self.weights[value] = image_of_structure(found, self._annotation, value)
+        return self._images[value]
+
+    def is_as_before(self, values: set[int], weights: Mapping[int, tuple[float, ...]]) -> bool:
+        """Whether structures have the same weights as before, those without any not being chosen among channels."""
+        for value in values & weights.keys():
+            self.of(value)
+        return all(self.weights.get(value) == weights[value] for value in values & weights.keys())
+
+    def _read(self) -> np.ndarray | None:
+        if not self._is_read:
+            self._is_read = True
+            try:
+                self._all = self._given() if callable(self._given) else self._given
+            except BadInputError as error:
+                self._problem = _("Corrected without using the image. {problem}").format(problem=error.message)
+        return self._all
+
+
+def earlier_corrections(plain: Fill, corrected: CorrectedFill, annotation: SparseAnnotation) -> EarlierCorrections:
     """What to keep of a fill with corrections, before its arrays are used for the next one.
 
     Args:
         plain, corrected: the fill without and with them. annotation: what was filled.
-        problem: why the image was not used, '' if it was.
     """
     strokes = annotation.corrections.strokes if annotation.corrections is not None else ()
     groups = []
     for group, box in _groups(strokes, annotation):
-        before, after = ((fill.labels[box].copy(), fill.confidence[box].copy()) for fill in (plain, corrected))
+        before, after = ((fill.labels[box].copy(), fill.confidence[box].copy()) for fill in (plain, corrected.fill))
         groups.append(_Group(tuple(group), box, before, annotation.known_in(box), after))
-    return EarlierCorrections(tuple(groups), problem)
+    return EarlierCorrections(tuple(groups), corrected.problem, corrected.weights)
 
 
 def with_corrections(
@@ -71,12 +126,14 @@ def with_corrections(
     watch: Watch | None,
     earlier: EarlierCorrections | None = None,
     keep: bool = False,
-) -> tuple[Fill, str]:
-    """A fill with the corrections spread into it, one after another, and a warning when the image cannot be used.
+) -> CorrectedFill:
+    """A fill with the corrections spread into it, one after another.
 
     Args:
         plain: the fill without them; its arrays are used for the result, unless it is to `keep` them.
-        annotation: what was filled, with the corrections. image: (K, J, I) or (C, K, J, I), or what reads it.
+        annotation: what was filled, with the corrections.
+        image: (K, J, I), or (C, K, J, I), of which each structure's corrections follow what shows it best; or what
+            reads it.
         earlier: of an earlier fill. Groups of strokes that have stayed the same, where the fill and what is known have
             stayed the same, too, are taken from there: they would come out the same.
     """
@@ -91,9 +148,16 @@ def with_corrections(
         confidence = confidence.copy()
     groups = _groups(strokes, annotation)
     same = _unchanged(groups, plain, annotation, earlier)
-    used, problem = None, earlier.problem if earlier is not None else ""
+    guides, problem = _Guides(image, annotation), earlier.problem if earlier is not None else ""
+    if earlier is not None and earlier.weights:
+        # What shows a structure best follows from all drawn slices, however far they are.
+        same = {
+            number: group
+            for number, group in same.items()
+            if guides.is_as_before({stroke.value for stroke in group.strokes}, earlier.weights)
+        }
     if len(same) < len(groups):
-        used, problem = _usable(image)
+        problem = guides.problem
         if earlier is not None and problem != earlier.problem:
             same = {}
     for number, (group, box) in enumerate(groups):
@@ -103,18 +167,9 @@ def with_corrections(
         for count, stroke in enumerate(group, start=1):
             # As they were when the stroke was made: an answer that was corrected live is the same.
             so_far = replace(annotation, corrections=Corrections(labels.shape, tuple(group[:count])))
-            correct(labels, confidence, used, so_far, stroke, watch)
+            correct(labels, confidence, guides.of(stroke.value), so_far, stroke, watch)
     annotation.restore_drawn(labels)
-    return replace(plain, labels=labels, confidence=confidence), problem
-
-
-def _usable(image: np.ndarray | Callable[[], np.ndarray] | None) -> tuple[np.ndarray | None, str]:
-    """(K, J, I): the first channel; None, and why, when it cannot be used."""
-    try:
-        found = image() if callable(image) else image
-    except BadInputError as error:
-        return None, _("Corrected without using the image. {problem}").format(problem=error.message)
-    return None if found is None else first_channel(found), ""
+    return CorrectedFill(replace(plain, labels=labels, confidence=confidence), problem, guides.weights)
 
 
 def _groups(strokes: Sequence[Stroke], annotation: SparseAnnotation) -> list[tuple[list[Stroke], Box]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..core import BadInputError, Plane, SparseAnnotation, Watch
 from ..core.messages import _, counted
 from ..core.planes import slice_layer
-from .corrected_fill import earlier_corrections, with_corrections
+from .corrected_fill import CorrectedFill, earlier_corrections, with_corrections
 from .findings import fill_summary, fill_warnings
 from .interpolator import Fill, FindsMore, IncrementalInterpolator, Interpolator
 from .structure_groups import filled, unseen_by
@@ -24,7 +24,7 @@ class FinishedFill:
         fill: the result. annotation: what was filled.
         summary: how good it is, in one sentence; '' when it was not measured. warnings: sentences.
         plain: the fill without the corrections, for the next one; None without any, or when it is not needed.
-        problem: why the corrections did not use the image; '' if they did.
+        problem: why the corrections did not use the image; '' if they did. weights: see `CorrectedFill`.
     """
 
     fill: Fill
@@ -33,6 +33,7 @@ class FinishedFill:
     warnings: tuple[str, ...]
     plain: Fill | None = None
     problem: str = ""
+    weights: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 def finished_fill(
@@ -76,7 +77,8 @@ def finished_fill(
     ):
         before = replace(previous.annotation, corrections=None)
         plain = previous.plain if previous.plain is not None else previous.fill
-        earlier = earlier_corrections(plain, previous.fill, previous.annotation, previous.problem)
+        done = CorrectedFill(previous.fill, previous.problem, previous.weights)
+        earlier = earlier_corrections(plain, done, previous.annotation)
         fill = method.refill(plain, annotation, image, changed_slices(before, annotation), watch)
     else:
         fill = filled(method, annotation, image, watch)
@@ -90,9 +92,10 @@ def finished_fill(
         return FinishedFill(fill, corrected, fill_summary(fill, names), warnings)
     keep = isinstance(method, IncrementalInterpolator)
     image_or_reader = image if method.uses_image else read_image
-    done, problem = with_corrections(fill, corrected, image_or_reader, watch, earlier, keep)
-    warnings += (problem,) if problem else ()
-    return FinishedFill(done, corrected, fill_summary(done, names), warnings, fill if keep else None, problem)
+    done = with_corrections(fill, corrected, image_or_reader, watch, earlier, keep)
+    warnings += (done.problem,) if done.problem else ()
+    kept, summary = fill if keep else None, fill_summary(done.fill, names)
+    return FinishedFill(done.fill, corrected, summary, warnings, kept, done.problem, done.weights)
 
 
 def usable_image(method: Interpolator, read_image: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ..client import Steps
 from ..core import BadInputError, Cohort, Progress
 from ..core.channels import check_channels, volume_of_channel
 from ..core.cohort_file import COHORT_FILE
-from ..core.image_intake import remove_imported
+from ..core.image_intake import free_path, remove_imported
 from ..core.messages import _, counted
 from ..core.slab_writing import written_in_slabs
 from .session import Session, Waiting
@@ -145,12 +144,18 @@ class CaseChannels:
                 scene.require_same_image(volume_node, opened, cohort)
 
         try:
-            for name in given if case else ():
-                paths[name] = images[name][case] = cohort.path_for_channel(case, name)
-                image = scene.image_on_grid(volume_node, on_grid[name])
-                for _share in written_in_slabs(paths[name], image, cohort.geometry(case)):
-                    yield None
-            cohort.add_channels(images, first, check=check)
+            with cohort.adding_channel(", ".join(given)):
+                kinds = {name: scene.modality_of(node) for name, node in given.items()}
+                kinds = cohort.require_modalities(case or scene.case_of(volume_node), kinds)
+                for name in given if case else ():
+                    path = free_path(cohort.path_for_channel(case, name), lambda place: place.exists())
+                    paths[name] = images[name][case] = path
+                    image = scene.image_on_grid(volume_node, on_grid[name])
+                    for _share in written_in_slabs(path, image, cohort.geometry(case)):
+                        yield None
+                # Of a channel that is there what the cohort knows stays, and what it does not know stays unknown.
+                new = {name: kind for name, kind in kinds.items() if name not in cohort.channels}
+                cohort.add_channels(images, first, new, check)
             is_added = True
         finally:
             if not is_added:
@@ -176,11 +181,10 @@ class CaseChannels:
         return scene.case_of_channel(volume_node)
 
     def modality(self, volume_node) -> str:
-        """What a volume is, such as CT; of an opened case, as its cohort folder says. '' when it is not known."""
-        opened = scene.opened_case(volume_node)
-        if opened is not None and self._session.has_cohort:
+        """What a volume is, such as CT; of a case in the cohort folder, as that says. '' when it is not known."""
+        if self._session.has_cohort:
             cohort = self._session.cohort()
-            if opened.folder == os.path.realpath(cohort.folder):
+            if scene.is_exported(cohort, scene.case_of_channel(volume_node) or volume_node):
                 return cohort.modality(self._channel_of(volume_node))
         return scene.modality_of(volume_node)
 

@@ -16,6 +16,7 @@ from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.pieces import result_of, slabs
 from ..core.voxel_boxes import Box, along_axes, bounding_box
+from ..interpolation.seen_channels import image_of_structure
 from .correction_report import CorrectionReport
 from .pending_steps import PendingStep, without_pending
 from .result_stamp import result_stamp
@@ -89,7 +90,7 @@ class CorrectedAnswer:
     is_followed: bool = False
     on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
     on_painted: Callable[[], None] | None = None
-    _image: tuple[int, np.ndarray] | None = None
+    _images: tuple[tuple, list[np.ndarray], dict[int, np.ndarray]] | None = None
 
     def is_of(self, volume_node, result_node=None) -> bool:
         """Whether this is what is kept of a result; None: of any. Another frame of a sequence has another drawing."""
@@ -110,7 +111,7 @@ class CorrectedAnswer:
     def forget_read(self) -> None:
         """Forget what can be read again, because it takes memory."""
         if not self.pending:
-            self.annotation, self._image = None, None
+            self.annotation, self._images = None, None
 
     def forget_steps(self) -> None:
         """Nothing can be undone or made again any more."""
@@ -127,12 +128,21 @@ class CorrectedAnswer:
             del steps[0]
         self.steps, self.made = steps, len(steps)
 
-    def image(self) -> np.ndarray:
-        """(K, J, I): the image, which is checked again only when it has changed."""
-        now = self.volume.GetImageData().GetMTime()
-        if self._image is None or self._image[0] != now:
-            self._image = now, scene.image_of(self.volume)
-        return self._image[1]
+    def image(self, value: int) -> np.ndarray:
+        """(K, J, I): the image, or of several channels what shows a structure best on the drawn slices.
+
+        It is checked and chosen again only when images or drawn slices have changed.
+        """
+        further = scene.channels_stamp(self.volume)
+        now = self.volume.GetImageData().GetMTime(), further, self.known_by if further else ()
+        if self._images is None or self._images[0] != now:
+            self._images = now, scene.images_of_channels(self.volume), {}
+        _stamp, images, chosen = self._images
+        if len(images) == 1 or self.annotation is None:
+            return images[0]
+        if value not in chosen:
+            chosen[value] = image_of_structure(images, self.annotation, value)[0]
+        return chosen[value]
 
 
 def read_answer(volume_node, result_node) -> CorrectedAnswer:

@@ -117,7 +117,7 @@ class Correcting:
         answer.on_followed, answer.on_painted = on_followed, on_painted
         self._keep(answer, self._others)
         if on_followed is not None:
-            self._following.prepare()
+            self._following.prepare(answer)
 
     def read(self, volume_node, result_node, on_read: Callable[[SparseAnnotateError | None], None]) -> None:
         """Read a result in pieces, from the event loop, so that `begin` then takes only a moment.
@@ -456,7 +456,8 @@ class Correcting:
         scene.require_current(answer.node, answer.volume, answer.drawing, list(answer.drawn_segments.values()))
         make_room(answer)
         annotation, is_read_again = what_is_known(answer)
-        answer.image()  # which may be unusable: before anything changes
+        for stroke in strokes:
+            answer.image(stroke.value)  # which may be unusable: before anything changes
         kept, annotations, notes = _added(strokes, annotation)
         text_before = scene.corrections_text(answer.drawing)
         # First of all: whatever happens to the result, the correction stays.

@@ -44,14 +44,14 @@ class FollowingStrokes:
         self._jobs, self._shown = jobs, shown
         self._take_painted, self._is_kept = take_painted, is_kept
 
-    def prepare(self) -> None:
-        """Import from the event loop what the first stroke would otherwise wait for."""
-        self._jobs.start(None, _imported(), lambda _nothing: None, name=CORRECTION)
+    def prepare(self, answer: CorrectedAnswer) -> None:
+        """Do from the event loop what the first stroke would otherwise wait for."""
+        self._jobs.start(None, _prepared(answer), lambda _nothing: None, name=CORRECTION)
 
     def show_slices(self, answer: CorrectedAnswer, step: PendingStep) -> None:
         """Show the last step in the labels, with what follows in the slices at hand."""
         for stroke, annotation in zip(step.strokes, step.annotations, strict=True):
-            given = answer.labels, answer.confidence, answer.image(), annotation, stroke
+            given = answer.labels, answer.confidence, answer.image(stroke.value), annotation, stroke
             slices = [slice_answer(*given, *place) for place in _slices_at_hand(answer, stroke, annotation)]
             for part in (_painted(answer, stroke), *slices):
                 with without_pending(answer.labels, [step]):
@@ -144,7 +144,7 @@ class FollowingStrokes:
             before = answer.labels[place].copy(), answer.confidence[place].copy()
         try:
             for stroke, annotation in zip(step.strokes, step.annotations, strict=True):
-                given = answer.labels, answer.confidence, answer.image(), annotation, stroke
+                given = answer.labels, answer.confidence, answer.image(stroke.value), annotation, stroke
                 yield from self._pieces(answer, step, correcting(*given))
         except BaseException:
             with without_pending(answer.labels, answer.pending):
@@ -217,8 +217,17 @@ class FollowingStrokes:
         self._shown.note_taken_in(answer)
 
 
-def _imported() -> Generator[None, None, None]:
+def _prepared(answer: CorrectedAnswer) -> Generator[None, None, None]:
     yield from importing("scipy.ndimage", "scipy.sparse")
+    # Of several channels, choosing the one of a structure takes up to .3 s.
+    for name in answer.segments.values() if answer.drawing is not None else ():
+        if not scene.further_channels(answer.volume) or not answer.is_of(answer.volume):
+            return
+        try:
+            answer.image(answer.values[name])
+        except BadInputError:
+            return  # the stroke says it
+        yield
 
 
 def _slices_at_hand(answer: CorrectedAnswer, stroke: Stroke, annotation: SparseAnnotation) -> list[tuple[int, int]]:

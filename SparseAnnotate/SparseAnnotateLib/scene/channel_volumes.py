@@ -12,6 +12,7 @@ from ..core import BadInputError
 from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel, stacked
 from ..core.messages import _
 from .channel_references import channel_names, forget_channels, further_channels, has_channels, store_channels
+from .modality import modality_of, store_modality
 from .opened_case import opened_case
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of, image_of, is_offered, require_scalar_volume, vtk_matrix, world_geometry_of
@@ -159,10 +160,14 @@ def channel_images_of(volume_node) -> np.ndarray:
 
     Raises BadInputError for NaN or Inf, or when a channel is no longer on the volume's grid.
     """
-    image, further = image_of(volume_node), further_channels(volume_node)
-    if not further:
-        return image
-    return stacked([image, *(channel_image_of(volume_node, name) for name in further)])
+    images = images_of_channels(volume_node)
+    return images[0] if len(images) == 1 else stacked(images)
+
+
+def images_of_channels(volume_node) -> list[np.ndarray]:
+    """The (K, J, I) image of each channel of a volume, which is not to be modified. Raises as `channel_images_of`."""
+    further = further_channels(volume_node)
+    return [image_of(volume_node), *(channel_image_of(volume_node, name) for name in further)]
 
 
 def channel_image_of(volume_node, name: str) -> np.ndarray:
@@ -210,4 +215,5 @@ def _on_grid(volume_node, name: str, node):
     made.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     made.CreateDefaultDisplayNodes()
     slicer.util.updateVolumeFromArray(made, array)
+    store_modality(made, modality_of(node))
     return made

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core import BadInputError, Case, Cohort, CohortError, Watch
+from ..core import BadInputError, Case, Cohort, Watch
 from ..core.case_names import name_collisions, normal_name, usable_case_name
 from ..core.channels import grouped_by_channel, parsed_channels
+from ..core.cohort_channels import another_image
 from ..core.image_intake import ImportMode, is_same_image, remove_imported
 from ..core.messages import _, counted, listed
 from ..core.modalities import check_modalities
 from ..core.scan_files import image_files
 from .case_channels import CaseChannels, log_left_out, no_channel
+from .dicom_added_channels import AddedSeries
 from .dicom_cases import holds_dicom
 
 _LOG = logging.getLogger(__name__)
@@ -25,12 +27,14 @@ class AddChannelRequest:
     """Add a channel to cases of a cohort that lack it. Drawn slices stay as they are.
 
     Attributes:
-        images: files, folders and patterns, see `image_files`.
+        images: files, folders and patterns, see `image_files`; or files and folders with DICOM series.
         channel: NAME=ENDING: the channel, and what the names of its files end with; what is before is the name of the
-            case, or else that of the folder.
-        names: of the cases, in the order of the images, instead.
+            case, or else that of the folder. Of DICOM the description or UID of its series, each of which belongs to
+            the cases that were made from its study.
+        names: of the cases, in the order of the images or series, instead.
         first_channel: the name that the images get which the cohort has already, if they have none.
         modality: of the channel; '' when it is not known. resample, import_mode: as in `CreateRequest`.
+        time_point, skip_unusable: of DICOM, as in `CreateRequest`.
     """
 
     cohort: str
@@ -41,47 +45,86 @@ class AddChannelRequest:
     modality: str = ""
     resample: bool = False
     import_mode: ImportMode = "link"
+    time_point: int = 0
+    skip_unusable: bool = False
 
 
 def add_channel(request: AddChannelRequest, watch: Watch) -> list[Case]:
-    """Add the channel; returns the cases that have it now. All files are checked before anything is written.
+    """Add the channel; returns the cases that have it now. All images are checked before anything is written.
 
-    Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
+    Raises BadInputError, CohortError or FileWriteError when something cannot be used, BusyError when another process
+    adds a channel; then nothing has been changed.
     """
-    ((channel, ending),) = parsed_channels([request.channel]).items()
-    if holds_dicom(request.images, False):
-        raise BadInputError(
-            _(
-                "DICOM series cannot be added to cases as a channel yet. Save them as NRRD in 3D Slicer, or make a new "
-                "cohort of the series with 'create --channels'."
-            )
-        )
-    cohort = Cohort.open(request.cohort)
-    channels = cohort.channels_with(channel, request.first_channel)
-    modalities = check_modalities({channel: request.modality} if request.modality else {}, channels)
-    images = _images_of_cases(cohort, request, channel, ending)
-    new = [name for name, path in images.items() if not _has(cohort, name, channel, path)]
-    parts = tuple({channel: images[name]} for name in new)
-    firsts = tuple(str(cohort.image_path(name)) for name in new)
-    files = CaseChannels(channels, firsts, tuple(new), parts, False, request.resample)
-    for number, name in enumerate(new):
-        watch.step(0.5 * number / len(new), _("checking '{case}'").format(case=name))
-        files.checked_geometry(number)
-    made: list[Path] = []
-    is_kept = False
-    try:
-        further = {}
+    ((channel, text),) = parsed_channels([request.channel]).items()
+    is_dicom = holds_dicom(request.images, bool(request.time_point))
+    with Cohort.open(request.cohort).adding_channel(channel):
+        cohort = Cohort.open(request.cohort)  # again: another program may have added a channel meanwhile
+        channels = cohort.channels_with(channel, request.first_channel)
+        said = check_modalities({channel: request.modality} if request.modality else {}, channels)
+        images: _AddedFiles | AddedSeries
+        if is_dicom:
+            images = AddedSeries.of(cohort, request, channel, text, bool(said), watch.part(0, 2))
+        else:
+            images = _AddedFiles.of(cohort, request, channels, channel, text, watch.part(0, 2))
+        made: list[Path] = []
+        is_kept = False
+        try:
+            further = {}
+            part = watch.part(1, 2)
+            for number, name in enumerate(images.new):
+                part.step(number / len(images.new), _("adding '{case}'").format(case=name))
+                further[name] = images.entered(name, made)
+            cohort.add_channel(channel, further, request.first_channel, said.get(channel, images.modality))
+            is_kept = True
+        finally:
+            if not is_kept:
+                remove_imported(made, cohort.folder)
+    _report(cohort, channel, images.new)
+    return [cohort.case(name) for name in images.names]
+
+
+@dataclass(frozen=True, eq=False)
+class _AddedFiles:
+    """Image files to add to cases as a channel.
+
+    Attributes:
+        names: of the cases. new: of those that do not have this image yet. modality: '', which files do not tell.
+    """
+
+    names: tuple[str, ...]
+    new: tuple[str, ...]
+    _cohort: Cohort
+    _files: CaseChannels
+    _channel: str
+    _import_mode: ImportMode
+    modality: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        cohort: Cohort,
+        request: AddChannelRequest,
+        channels: Sequence[str],
+        channel: str,
+        ending: str,
+        watch: Watch,
+    ) -> _AddedFiles:
+        """The files of a request, each of which has been checked. Raises BadInputError and CohortError."""
+        images = _images_of_cases(cohort, request, channel, ending)
+        new = tuple(name for name, path in images.items() if not _has(cohort, name, channel, path))
+        parts = tuple({channel: images[name]} for name in new)
+        firsts = tuple(str(cohort.image_path(name)) for name in new)
+        files = CaseChannels(tuple(channels), firsts, new, parts, False, request.resample)
         for number, name in enumerate(new):
-            watch.step(0.5 + 0.5 * number / len(new), _("adding '{case}'").format(case=name))
-            case = files.entered(cohort.case(name), number, cohort.folder, request.import_mode, made)
-            further[name] = case.further[channel]
-        cohort.add_channel(channel, further, request.first_channel, modalities.get(channel, ""))
-        is_kept = True
-    finally:
-        if not is_kept:
-            remove_imported(made, cohort.folder)
-    _report(cohort, channel, new)
-    return [cohort.case(name) for name in images]
+            watch.step(number / len(new), _("checking '{case}'").format(case=name))
+            files.checked_geometry(number)
+        return cls(tuple(images), new, cohort, files, channel, request.import_mode)
+
+    def entered(self, name: str, made: list[Path]) -> str:
+        """Import the image of a case, or resample it; returns its path for cohort.json."""
+        number = self.new.index(name)
+        case = self._files.entered(self._cohort.case(name), number, self._cohort.folder, self._import_mode, made)
+        return case.further[self._channel]
 
 
 def _images_of_cases(cohort: Cohort, request: AddChannelRequest, channel: str, ending: str) -> dict[str, str]:
@@ -149,12 +192,7 @@ def _has(cohort: Cohort, name: str, channel: str, path: str) -> bool:
     if channel not in known:
         return False
     if not is_same_image(Path(path), known[channel]):
-        raise CohortError(
-            _(
-                "The case '{name}' already has another image of the channel '{channel}' ('{path}'), which is not "
-                "replaced."
-            ).format(name=name, channel=channel, path=known[channel])
-        )
+        raise another_image(name, channel, known[channel])
     return True
 
 

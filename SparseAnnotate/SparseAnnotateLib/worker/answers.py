@@ -102,10 +102,12 @@ class Answers:
         self._is_only_one = request.cases == tuple(names) and len(names) == 1
         chooses = INTERPOLATORS.named(request.method).chooses
         wanted = request.methods if chooses else (request.method,)
+        # What learns from the images of a cohort scales them as the cohort says.
+        self._learns = any(INTERPOLATORS.named(name).learn for name in wanted)
         parts = [
             part
             for part, is_wanted in (
-                ("learn", any(INTERPOLATORS.named(name).learn for name in wanted)),
+                ("learn", self._learns),
                 ("measure", chooses and len(names) > 1),
                 ("fill", True),
             )
@@ -129,13 +131,14 @@ class Answers:
         annotation.require_drawn(name)
         names, run = cohort.labels, request.run
         # Taken before the work, so that changes during it are noticed later.
-        facts = cohort.origin(name, annotation, method=request.method, run=run).facts()
+        facts = cohort.origin(name, annotation, method=request.method, run=run).facts(self._learns)
         # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.
         content = run_fingerprint(cohort.run_folder(run)) if run else ""
         image = cohort.image_fingerprint(name)
         structures = tuple(sorted(cohort.labels.items()))
         ways = (request.method, request.methods, request.beyond, request.earlier, run, content, structures)
-        key = (str(cohort.folder), request.state, name, image, *ways, runs.mark if runs is not None else "")
+        scale = self._learns and cohort.is_ct()
+        key = (str(cohort.folder), request.state, name, image, scale, *ways, runs.mark if runs is not None else "")
         previous, found, problems = _last.pop(key, (None, None, []))
         _last.clear()
         method: Interpolator = self._method
@@ -147,7 +150,7 @@ class Answers:
                 found, problems = self._sources(name, watch.part(0, 2))
                 watch = watch.part(1, 2)
             method = method.with_runs(found)
-        image_of = partial(_image, cohort, name)
+        image_of = partial(image_of_case, cohort, name)
         done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)
         if self._is_only_one and isinstance(method, IncrementalInterpolator) and not request.earlier and not problems:
             _last[key] = (done, found or [], problems)
@@ -191,14 +194,17 @@ def _measured(cohort: Cohort, names: Sequence[str], method: AutoInterpolator, wa
     chosen = names[::step]
     evidence: list[Evidence] = []
     for number, name in enumerate(chosen):
-        image = usable_image(method, partial(_image, cohort, name))[0]
+        image = usable_image(method, partial(image_of_case, cohort, name))[0]
         part = watch.part(number, len(chosen), f"'{name}': ")
         evidence += method.measure(cohort.annotation(name), image, part)
     return pooled(evidence)
 
 
-def _image(cohort: Cohort, name: str) -> np.ndarray:
-    """(K, J, I), or, where there are several channels, (C, K, J, I) of those that the case has."""
+def image_of_case(cohort: Cohort, name: str) -> np.ndarray:
+    """(K, J, I), or, where there are several channels, (C, K, J, I) of those that the case has.
+
+    Raises BadInputError when one of them cannot be used.
+    """
     image, geometry = cohort.image(name)
     further = list(cohort.channel_paths(name))[1:]
     if not further:

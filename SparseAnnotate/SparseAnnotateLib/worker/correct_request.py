@@ -13,6 +13,8 @@ from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, listed
 from ..core.origin import Origin, belongs_to
 from ..interpolation.correcting import correct as spread
+from ..interpolation.seen_channels import image_of_structure
+from .answers import image_of_case
 
 _CONFIDENCE = 90  # percent, of a result without a file of it
 
@@ -157,7 +159,10 @@ def _spread(
         note = _("The prediction is by the run alone: only the voxels of the correction were changed.")
     else:
         try:
-            image: np.ndarray | None = cohort.image(case)[0]
+            channels = image_of_case(cohort, case)
+            image: np.ndarray | None = channels
+            if channels.ndim > 3:
+                image = image_of_structure(channels, after, stroke.value)[0]
         except BadInputError as error:
             image, note = None, _("Corrected without using the image. {problem}").format(problem=error.message)
         changed = spread(labels, confidence, image, after, stroke, watch).changed

@@ -30,6 +30,7 @@ from .dicom_channels import (
     modalities_of,
     require_one_modality,
     require_usable_channels,
+    series_of_channels,
 )
 from .dicom_intake import expanded, usable_series
 from .dicom_names import names_of_cases
@@ -97,8 +98,9 @@ def create_from_dicom(
         require_same_channels(known.file, names_of_channels)
         _require_known_channels(known, cases, by_series)
     new_cases = [of_first[one.key] for _name, one in fresh]
-    require_one_modality(new_cases, names_of_channels, request.modalities, known)
-    modalities = {**modalities_of(new_cases, names_of_channels), **request.modalities}
+    new_series = series_of_channels(new_cases, names_of_channels)
+    require_one_modality(new_series, request.modalities, known)
+    modalities = {**modalities_of(new_series), **request.modalities}
     if known is not None:
         # Of a cohort from an earlier version the modalities are not known, and stay so.
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
@@ -167,7 +169,7 @@ def _write_channels(
     """Write the further channels of a case; returns their files by name."""
     found = {}
     for channel, one in case.further.items():
-        voxels, is_resampled = channel_voxels(case, channel, watch)
+        voxels, is_resampled = channel_voxels(one, geometry, watch)
         path = folder / channel_folder(channel) / f"{file_stem(name)}.nrrd"
         made.append(path)
         write_image(path, voxels, geometry)

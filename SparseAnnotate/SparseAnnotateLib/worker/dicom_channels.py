@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Watch
+from ..core import BadInputError, Cohort, VolumeGeometry, Watch
 from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel
+from ..core.cohort_file import COHORT_FILE
 from ..core.dicom_series import DicomSeries, is_named
+from ..core.dicom_source import read_source
 from ..core.dicom_voxels import read_series
 from ..core.messages import _, joined, listed
 from ..core.modalities import is_modality
@@ -82,32 +84,48 @@ def cases_of_series(series: Sequence[DicomSeries], channels: Mapping[str, str]) 
 def require_usable_channels(cases: Sequence[DicomCase], resample: bool) -> None:
     """Raise BadInputError when a further channel has another frame of reference, or another grid without `resample`."""
     for case in cases:
-        grid = case.first.required_geometry()
+        first = FirstImage(
+            case.first.title, case.first.required_geometry(), case.first.headers[0].frame_of_reference_uid
+        )
         for name, one in case.further.items():
-            uids = {each.headers[0].frame_of_reference_uid for each in (case.first, one)} - {""}
-            if len(uids) > 1:
-                raise BadInputError(
-                    _(
-                        "The channel '{channel}' ({series}) has another frame of reference than {first}: how they lie "
-                        "to each other is not known. Register the two images first, and make a cohort of the results."
-                    ).format(channel=name, series=one.title, first=case.first.title)
-                )
-            own = one.required_geometry()
-            empty = np.broadcast_to(np.uint8(0), own.shape)
-            if resample or grid.with_same_voxels(empty, own) is not None:
-                continue
-            problem = _("The channel '{channel}' ({series}) does not lie on the grid of {first}: {difference}.").format(
-                channel=name, series=one.title, first=case.first.title, difference=own.difference_from(grid)
+            first.require_usable(name, one, resample)
+
+
+@dataclass(frozen=True)
+class FirstImage:
+    """The first channel of a case, which others are to lie on.
+
+    Attributes:
+        title: for messages. frame_of_reference_uid: '' where it is not known.
+    """
+
+    title: str
+    geometry: VolumeGeometry
+    frame_of_reference_uid: str
+
+    def require_usable(self, channel: str, one: DicomSeries, resample: bool) -> None:
+        """Raise BadInputError when a series has another frame of reference, or another grid without `resample`."""
+        if len({self.frame_of_reference_uid, one.headers[0].frame_of_reference_uid} - {""}) > 1:
+            raise BadInputError(
+                _(
+                    "The channel '{channel}' ({series}) has another frame of reference than {first}: how they lie "
+                    "to each other is not known. Register the two images first, and make a cohort of the results."
+                ).format(channel=channel, series=one.title, first=self.title)
             )
-            raise BadInputError(joined(" ", [problem, _("'--resample' resamples it.")]))
+        own = one.required_geometry()
+        if resample or self.geometry.with_same_voxels(np.broadcast_to(np.uint8(0), own.shape), own) is not None:
+            return
+        problem = _("The channel '{channel}' ({series}) does not lie on the grid of {first}: {difference}.").format(
+            channel=channel, series=one.title, first=self.title, difference=own.difference_from(self.geometry)
+        )
+        raise BadInputError(joined(" ", [problem, _("'--resample' resamples it.")]))
 
 
-def channel_voxels(case: DicomCase, channel: str, watch: Watch) -> tuple[np.ndarray, bool]:
+def channel_voxels(one: DicomSeries, grid: VolumeGeometry, watch: Watch) -> tuple[np.ndarray, bool]:
     """The image of a further channel on the grid of the first, (K, J, I), and whether it was resampled.
 
     Raises BadInputError when it cannot be read, or lies outside of the first.
     """
-    one, grid = case.further[channel], case.first.required_geometry()
     voxels, own = read_series(one, watch)
     if grid.with_same_voxels(np.broadcast_to(np.uint8(0), own.shape), own) is not None:
         return on_grid_of_channels(voxels, own, grid, one.title), False
@@ -118,59 +136,73 @@ def channel_voxels(case: DicomCase, channel: str, watch: Watch) -> tuple[np.ndar
         raise BadInputError(_("{series}: {problem}").format(series=title, problem=error.message)) from error
 
 
-def require_one_modality(
-    cases: Sequence[DicomCase], channels: Sequence[str], said: Container[str], known: Cohort | None
-) -> None:
+def series_of_channels(cases: Sequence[DicomCase], channels: Sequence[str]) -> list[tuple[str, DicomSeries]]:
+    """The name of the channel, '' without names, and the series, of all images of cases."""
+    first = (channels or ("",))[0]
+    return [(name, one) for case in cases for name, one in {first: case.first, **case.further}.items()]
+
+
+def require_one_modality(series: Sequence[tuple[str, DicomSeries]], said: Container[str], known: Cohort | None) -> None:
     """Raise BadInputError, naming the series, when one is of another modality than the cohort, or than the others.
 
     Args:
-        cases: to add. channels: their names. said: channels of which a user has said the modality, so that their
+        series: to add, each with its channel. said: channels of which a user has said the modality, so that their
             headers do not count. known: the cohort; None for a new one.
     """
-    others: dict[str, DicomSeries] = {}
-    for case in cases:
-        for channel, one in {(channels or ("",))[0]: case.first, **case.further}.items():
-            kind = one.headers[0].modality
-            if channel in said or not is_modality(kind):
-                continue
-            own = known.modalities.get(channel, "") if known is not None else ""
-            option = f"--modality {channel}=" if channel else "--modality "
-            if known is not None and own not in ("", kind):
-                raise BadInputError(
-                    _(
-                        "The header of {series} says that it is {kind}, and the cohort '{cohort}' has {own}{channel}, "
-                        "so nothing was added. Leave this series out or, if its header is wrong, give "
-                        "'{option}{own}'."
-                    ).format(
-                        series=one.title,
-                        kind=kind,
-                        cohort=known.name,
-                        own=own,
-                        channel=_(" as the channel '{name}'").format(name=channel) if channel else "",
-                        option=option,
-                    )
+    others = _kinds_of_cases(known) if known is not None else {}
+    for channel, one in series:
+        kind = one.headers[0].modality
+        if channel in said or not is_modality(kind):
+            continue
+        own = known.modalities.get(channel, "") if known is not None else ""
+        option = f"--modality {channel}=" if channel else "--modality "
+        if known is not None and own not in ("", kind):
+            raise BadInputError(
+                _(
+                    "The header of {series} says that it is {kind}, and the cohort '{cohort}' has {own}{channel}, "
+                    "so nothing was added. Leave this series out or, if its header is wrong, give "
+                    "'{option}{own}'."
+                ).format(
+                    series=one.title,
+                    kind=kind,
+                    cohort=known.name,
+                    own=own,
+                    channel=_(" as the channel '{name}'").format(name=channel) if channel else "",
+                    option=option,
                 )
-            other = others.setdefault(channel, one)
-            # Of a cohort whose modality is not known the images may differ already.
-            if known is None and other.headers[0].modality != kind:
-                raise BadInputError(
-                    _(
-                        "The headers of two series differ in what they are: {one} is {kind}, and {other} is "
-                        "{other_kind}. Make a cohort of each or, if a header is wrong, say what all of them are, such "
-                        "as '{option}{kind}'."
-                    ).format(
-                        one=one.title, kind=kind, other=other.title, other_kind=other.headers[0].modality, option=option
-                    )
-                )
+            )
+        other, other_kind = others.setdefault(channel, (one.title, kind))
+        if other_kind == kind:
+            continue
+        differ = _("The headers of two series differ in what they are: {one} is {kind}, and {other} is {other_kind}.")
+        if known is None:
+            remedy = _(
+                "Make a cohort of each or, if a header is wrong, say what all of them are, such as '{option}{kind}'."
+            ).format(option=option, kind=kind)
+        else:
+            remedy = _(
+                "Nothing was added. Make a cohort of each or, if a header is wrong, enter what all of them are as "
+                "'modalities' in '{file}'."
+            ).format(file=COHORT_FILE)
+        sentence = differ.format(one=one.title, kind=kind, other=other, other_kind=other_kind)
+        raise BadInputError(joined(" ", [sentence, remedy]))
 
 
-def modalities_of(cases: Sequence[DicomCase], channels: Sequence[str]) -> dict[str, str]:
-    """The modality of each channel that is the same in all cases, as their headers say."""
+def _kinds_of_cases(known: Cohort) -> dict[str, tuple[str, str]]:
+    """A case of a cohort that does not say what its first images are, and what it is, by the name of the channel."""
+    channel = (known.channels or ("",))[0]
+    for case in known.cases if not known.modality(channel) else ():
+        source = read_source(known, case.name)
+        if source is not None and is_modality(source.modality):
+            return {channel: (_("the case '{name}'").format(name=case.name), source.modality)}
+    return {}
+
+
+def modalities_of(series: Sequence[tuple[str, DicomSeries]]) -> dict[str, str]:
+    """The modality of each channel that is the same in all its series, as their headers say."""
     found: dict[str, set[str]] = {}
-    for case in cases:
-        found.setdefault((channels or ("",))[0], set()).add(case.first.headers[0].modality)
-        for name, one in case.further.items():
-            found.setdefault(name, set()).add(one.headers[0].modality)
+    for name, one in series:
+        found.setdefault(name, set()).add(one.headers[0].modality)
     return {
         name: next(iter(kinds)) for name, kinds in found.items() if len(kinds) == 1 and all(map(is_modality, kinds))
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -173,6 +175,67 @@ def test_a_channel_that_was_added_elsewhere_stays_when_the_volume_is_written_aga
     again(volumes[0])
     assert list(logic.cohort().channel_paths(name)) == ["FLAIR", "T1"]
     np.testing.assert_array_equal(logic.cohort().channel_image(name, "T1", logic.cohort().geometry(name)), SHOWN)
+
+
+def test_the_reference_of_a_case_stays_when_its_volume_is_written_again(mrml, logic, exported, tmp_path):
+    (volume, _other), again = exported
+    case = logic.cohort().cases[0].name
+    write_image(tmp_path / "truth.nrrd", LABELS, logic.cohort().geometry(case))
+    file = tmp_path / logic.cohort().folder / "cohort.json"
+    content = json.loads(file.read_text())
+    content.pop("checksum", None)
+    content["cases"][0]["reference"] = str(tmp_path / "truth.nrrd")
+    file.write_text(json.dumps(content))
+    mrml.util.updateVolumeFromArray(volume, 2 * NOISE)
+    again(volume)
+    np.testing.assert_array_equal(logic.cohort().image(case)[0], 2 * NOISE)
+    np.testing.assert_array_equal(logic.cohort().reference(case), LABELS)
+
+
+def test_a_channel_that_is_added_to_an_opened_case_tells_what_it_is(mrml, logic, opened, tmp_path):
+    volume, other = opened
+    scene.store_modality(other, "PT")
+    logic.addChannels(volume, {"PET": other}, firstChannel="MR")
+    cohort = Cohort.open(tmp_path / "made")
+    assert cohort.modalities == {"PET": "PT"}
+    assert logic.modality(other) == "PT"
+    # In another case, whose image is known to be something else.
+    cohort.add_case("b", NOISE, GEOMETRY)
+    (_first, second) = logic.openCohort(tmp_path / "made")
+    third = mrml.util.addVolumeFromArray(SHOWN, scene.geometry_of(second).matrix, "t2")
+    scene.store_modality(third, "CT")
+    with pytest.raises(BadInputError, match="The channel 'PET' of the case 'b' has the modality CT, and .* is PT"):
+        logic.addChannels(second, {"PET": third})
+    assert list(Cohort.open(tmp_path / "made").channel_paths("b")) == ["MR"]
+    assert not list((tmp_path / "made").rglob("channels/PET/b*"))
+
+
+def test_a_channel_that_another_program_is_adding_is_refused(logic, opened, tmp_path):
+    volume, other = opened
+    with (
+        Cohort.open(tmp_path / "made").adding_channel("T1"),
+        pytest.raises(BusyError, match="is adding the channel 'T1'"),
+    ):
+        logic.addChannels(volume, {"T1": other}, firstChannel="FLAIR")
+    require_unchanged(logic, volume, tmp_path)
+
+
+def test_an_image_that_another_program_has_added_is_not_replaced(logic, opened, tmp_path):
+    volume, other = opened
+    cohort = Cohort.open(tmp_path / "made")
+    write_image(cohort.path_for_channel("a", "T1"), 3 * NOISE, GEOMETRY)
+    cohort.add_channel("T1", {"a": cohort.path_for_channel("a", "T1")}, "FLAIR")
+    with pytest.raises(BadInputError, match=r"has got a new channel since it was opened here \(T1\)"):
+        logic.addChannels(volume, {"T1": other}, firstChannel="FLAIR")
+    np.testing.assert_array_equal(Cohort.open(tmp_path / "made").channel_image("a", "T1", GEOMETRY), 3 * NOISE)
+    assert len(list((tmp_path / "made").rglob("channels/T1/*"))) == 1
+
+
+def test_a_written_volume_is_what_its_cohort_folder_says(logic, exported):
+    """Which the volume itself may not tell: how it is used follows from the folder."""
+    (volume, _other), _again = exported
+    logic.cohort().use_modalities({"": "CT"})
+    assert (logic.modality(volume), scene.modality_of(volume)) == ("CT", "")
 
 
 def test_a_volume_of_unknown_modality_changes_nothing(mrml, logic, exported):

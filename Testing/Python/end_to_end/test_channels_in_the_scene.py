@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from corrected_scene import point
 from small_volumes import QUICK_TRAINING, ball
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import (
@@ -66,6 +67,24 @@ def test_a_fill_sees_the_channel_that_shows_the_structure(mrml, logic, volumes):
     assert logic.channels(volume) == {}
 
 
+def test_a_correction_follows_the_channel_that_shows_the_structure(mrml, logic, volumes):
+    """In the answer at hand as in a new fill, and as if that channel were the only one."""
+    volume, other = volumes
+    found = []
+    for image, channels in ((NOISE, {}), (NOISE, {"T1": volume, "FLAIR": other}), (SHOWN, {})):
+        logic.setChannels(volume, channels)
+        mrml.util.updateVolumeFromArray(volume, image)
+        node = logic.fillBetweenSlices(volume, "shape")
+        logic.correct(volume, "ball", point(volume, (14, 7, 9)), radius=3.0)
+        found.append(mrml.util.arrayFromSegmentBinaryLabelmap(node, "ball", volume).copy())
+        again = logic.fillBetweenSlices(volume, "shape")
+        assert np.array_equal(mrml.util.arrayFromSegmentBinaryLabelmap(again, "ball", volume), found[-1])
+        logic.clearCorrections(volume)
+    by_noise, by_both, by_shown = found
+    assert np.array_equal(by_both, by_shown)
+    assert not np.array_equal(by_both, by_noise)
+
+
 def test_a_result_is_out_of_date_when_a_channel_has_changed(mrml, logic, volumes):
     volume, other = volumes
     logic.setChannels(volume, {"T1": volume, "FLAIR": other})
@@ -94,10 +113,12 @@ def test_training_and_running_a_model_see_all_channels(mrml, logic, volumes):
 def test_a_volume_on_another_grid_is_resampled_once_and_that_is_said(mrml, logic, volumes):
     volume, _other = volumes
     coarse = mrml.util.addVolumeFromArray(SHOWN[::2, ::2, ::2], MATRIX @ np.diag([2.0, 2.0, 2.0, 1.0]), "coarse")
+    logic.setModality(coarse, "CT")
     (note,) = logic.setChannels(volume, {"T1": volume, "FLAIR": coarse})
     made = logic.channels(volume)["FLAIR"]
     assert note == f"'coarse' was resampled to the grid of 'noise', as '{made.GetName()}'."
     assert made is not coarse
+    assert logic.modality(made) == "CT"
     assert scene.geometry_of(made).difference_from(scene.geometry_of(volume)) is None
     found = mrml.util.arrayFromVolume(made)
     assert np.allclose(found[::2, ::2, ::2], SHOWN[::2, ::2, ::2], atol=1e-3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from dicom_made import oblique, write_series
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, CohortError, Plane, SparseAnnotation, VolumeGeometry
@@ -144,10 +143,36 @@ def test_a_ninth_channel_and_one_beside_4d_files_are_refused(tmp_path):
         Cohort.open(tmp_path / "b").add_channel("C", {})
 
 
-def test_dicom_series_and_unused_options_are_refused(cohort, tmp_path, capsys):
-    write_series(tmp_path / "dicom", np.zeros((4, 14, 12), np.int16), oblique((4, 14, 12)))
-    assert add(tmp_path, "--first-channel", "FLAIR", scans="dicom") == 1
-    assert "DICOM series cannot be added to cases as a channel yet" in " ".join(capsys.readouterr().err.split())
+def test_of_two_programs_that_add_a_channel_the_second_gets_a_sentence_and_nothing_is_lost(cohort, tmp_path, capsys):
+    with cohort.adding_channel("T1"):
+        assert add(tmp_path, "--first-channel", "FLAIR") == 1
+    assert "is in use: process" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "is adding the channel 'T1'. Wait until it has finished" in said
+    assert Cohort.open(cohort.folder).channels == ()
+    # One that has read the cohort before the other was done.
+    late = Cohort.open(cohort.folder)
+    assert add(tmp_path, "--first-channel", "FLAIR") == 0
+    write_image(tmp_path / "other.nrrd", noisy_image(ball(), 30), GEOMETRY)
+    with pytest.raises(CohortError, match="The case 'p1' already has another image of the channel 'T1'"):
+        late.add_channel("T1", {"p1": tmp_path / "other.nrrd"}, "FLAIR")
+    again = Cohort.open(cohort.folder)
+    np.testing.assert_array_equal(again.channel_image("p1", "T1", GEOMETRY), noisy_image(ball(), 10))
+
+
+def test_nothing_is_added_to_a_folder_that_is_only_read(tmp_path, capsys):
+    for name, values in (("imagesTr", noisy_image(ball())), ("labelsTr", ball())):
+        write_image(tmp_path / f"cohort/{name}/p1.nii.gz", values, GEOMETRY)
+    dataset = {"name": "balls", "modality": {"0": "MRI"}, "labels": {"0": "background", "1": "ball"}}
+    dataset |= {"training": [{"image": "./imagesTr/p1.nii.gz", "label": "./labelsTr/p1.nii.gz"}]}
+    (tmp_path / "cohort/dataset.json").write_text(json.dumps(dataset))
+    write_image(tmp_path / "t1/p1_t1.nii.gz", noisy_image(ball(), 1), GEOMETRY)
+    before = sorted((tmp_path / "cohort").rglob("*"))
+    assert add(tmp_path, "--first-channel", "FLAIR") == 1
+    assert "is a folder in the Decathlon format, which SparseAnnotate only reads" in capsys.readouterr().err
+    assert sorted((tmp_path / "cohort").rglob("*")) == before
+
+
+def test_unused_options_are_refused(cohort, tmp_path, capsys):
     assert main(["add", str(cohort.folder), str(tmp_path / "t1"), "--first-channel", "A"]) == 1
     assert "'--first-channel' is for '--channel'" in capsys.readouterr().err
 

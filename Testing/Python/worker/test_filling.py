@@ -19,7 +19,8 @@ from SparseAnnotateLib.core import (
     VolumeGeometry,
     Watch,
 )
-from SparseAnnotateLib.core.images import read_image, read_labels, write_image
+from SparseAnnotateLib.core.images import read_facts, read_image, read_labels, write_image
+from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.interpolation import INTERPOLATORS
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 from SparseAnnotateLib.worker import answers as filling
@@ -75,6 +76,12 @@ def test_every_method_can_be_asked_for(ball_cohort, method):
     assert result.labels == []
     assert result.summary == ""
     assert read_image(result.path)[0].any()
+    # Only what has learned from the images depends on what these are.
+    made = Origin.from_facts(read_facts(result.path))
+    assert made.changes(ball_cohort.origin(result.case)) == ""
+    ball_cohort.use_modalities({"": "CT"})
+    change = made.changes(ball_cohort.origin(result.case))
+    assert change == ("what the images are (CT or not) has been changed" if method == "propagation" else "")
 
 
 def test_auto_may_choose_from_learned_filling_too(ball_cohort):

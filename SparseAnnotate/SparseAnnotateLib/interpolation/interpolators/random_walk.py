@@ -15,17 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core import SparseAnnotation, Watch
-from ...core.intensities import Intensities
 from ...core.messages import _
 from ...core.registry import Need
 from ..chance_filling import ChanceInterpolator
-from ..channel_mixtures import ChannelMixture, channel_mixture
 from ..drawn_stack import DrawnStack, Gap
 from ..gap_filling import required_image
 from ..geodesic import geodesic_odds
 from ..interpolator import INTERPOLATORS, InterpolatorEntry
 from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap, probability
+from ..seen_channels import SeenChannels, seen_channels
 from ..walk_solving import neighbours, solved
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`; the results change little around them.
@@ -35,30 +34,12 @@ _INTENSITY, _INTENSITY_START = 1.5, 2.0  # weight of the intensities, and the di
 _GEODESIC, _GEODESIC_START = 3.0, 4.0  # the same of the geodesic distances
 _CERTAIN = 3.0  # log odds that they reach
 _MOST_UNKNOWNS = 3_000_000
-_MOST_SAMPLES = 1_000_000  # voxels of the drawn slices whose intensities are compared
 _BINS = 32
 _WEAKEST_EDGE = 1e-5
 
 
-_Channel = tuple[np.ndarray, Intensities, float, float]
-"""The image with the stack's axis first; its intensities, their lowest value on the drawn slices, and their range."""
-
 _Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
 """(rows, columns) each: a drawn slice's image, the label's mask, and the distance from the mask in pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """The image, or its channels, and, of several, how they are mixed for each label."""
-
-    channels: list[_Channel]
-    mixtures: Mapping[int, ChannelMixture]
-
-    def part(self, place: tuple[slice, ...], value: int) -> np.ndarray:
-        """A part of the volume with the stack's axis first, as one image for a label: float32 between 0 and 1."""
-        if len(self.channels) == 1:
-            return _scaled(self.channels[0], place)
-        return self.mixtures[value].of(lambda number: _scaled(self.channels[number], place))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,18 +65,14 @@ class RandomWalkInterpolator(ChanceInterpolator):
     def __init__(self) -> None:
         super().__init__({"random_walk": self})
 
-    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
+    def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> SeenChannels:
         """See `ChanceSource`."""
         self._check_image(annotation, image)
         image = required_image(image)
-        channels = [_channel(one, drawn.main) for one in ([image] if image.ndim == 3 else image)]
-        if len(channels) == 1:
-            return _Prepared(channels, {})
-        layers = np.stack([np.stack([_scaled(one, index) for index in drawn.main.indices]) for one in channels])
         values = {value for index in drawn.main.indices for value in drawn.main.boxes(index)} | set(drawn.in_order())
-        return _Prepared(channels, {value: channel_mixture(layers, drawn.main, value) for value in values})
+        return seen_channels([image] if image.ndim == 3 else image, drawn.main, values)
 
-    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: _Prepared, watch: Watch) -> np.ndarray:
+    def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: SeenChannels, watch: Watch) -> np.ndarray:
         """See `ChanceSource`: the probability that a walker reaches the label's seeds first."""
         slab = _slab(prepared, place)
         truth = {at: drawn.main.mask(index, place.value, place.box) for at, index in slab.ends.items()}
@@ -105,31 +82,7 @@ class RandomWalkInterpolator(ChanceInterpolator):
         """See `ChanceSource`: the image may show background between labels."""
 
 
-def _channel(image: np.ndarray, main: DrawnStack) -> _Channel:
-    intensities, image = Intensities.of(image), main.moved(image)
-    # Percentiles of all voxels would take a third of the time of filling two gaps of a large volume.
-    step = max(1, int(np.ceil((len(main.indices) * image[0].size / _MOST_SAMPLES) ** 0.5)))
-    low, high = np.percentile(_drawn(image, main, intensities, step), (0.5, 99.5))
-    if low == high:
-        every = _drawn(image, main, intensities, 1)
-        low, high = every.min(), every.max()
-    return image, intensities, float(low), float(high) - float(low) or 1.0
-
-
-def _drawn(image: np.ndarray, main: DrawnStack, intensities: Intensities, step: int) -> np.ndarray:
-    """The intensities of the drawn slices, of every `step`th row and column."""
-    layers = np.stack([image[index, ::step, ::step] for index in main.indices])
-    return intensities.shown_in(layers) if intensities.is_clipped or intensities.is_scaled else layers
-
-
-def _scaled(channel: _Channel, place: int | tuple[slice, ...]) -> np.ndarray:
-    """A part of a channel, with the stack's axis first, between 0 and 1: float32."""
-    image, intensities, low, scale = channel
-    found: np.ndarray = np.clip((intensities.of_part(image[place]) - low) / scale, 0, 1)
-    return found
-
-
-def _slab(prepared: _Prepared, place: LabelGap) -> _Slab:
+def _slab(prepared: SeenChannels, place: LabelGap) -> _Slab:
     """The slab around some of a gap's slices, with the drawn slices beside the gap if these reach them."""
     gap, slices = place.gap, place.slices
     first = gap.first + slices.start - (gap.before is not None and slices.start == 0)

@@ -1,0 +1,168 @@
+"""DICOM series that are added to the cases of a cohort as a further channel."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core import BadInputError, Cohort, Watch
+from ..core.case_names import name_collisions, normal_name
+from ..core.cohort_channels import another_image
+from ..core.dicom_packages import require_dicom_packages
+from ..core.dicom_series import DicomSeries
+from ..core.dicom_source import DicomSource, read_source
+from ..core.image_intake import free_path
+from ..core.images import write_image
+from ..core.messages import _, counted, listed
+from .create_request import CreateRequest
+from .dicom_channels import FirstImage, channel_voxels, modalities_of, require_one_modality
+from .dicom_intake import usable_series
+
+if TYPE_CHECKING:
+    from .add_channel_request import AddChannelRequest
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class AddedSeries:
+    """DICOM series to add to cases as a channel.
+
+    Attributes:
+        names: of the cases. new: of those that do not have this image yet. modality: of all series; '' if not known.
+    """
+
+    names: tuple[str, ...]
+    new: tuple[str, ...]
+    modality: str
+    _cohort: Cohort
+    _channel: str
+    _series: Mapping[str, DicomSeries]
+
+    @classmethod
+    def of(
+        cls, cohort: Cohort, request: AddChannelRequest, channel: str, text: str, is_said: bool, watch: Watch
+    ) -> AddedSeries:
+        """The series of a request, each of which has been checked.
+
+        Args:
+            text: description or UID of the series; '' for all of them, where the cases are named. is_said: whether the
+                user has said what they are, so that their headers do not count.
+
+        Raises BadInputError and CohortError.
+        """
+        require_dicom_packages()
+        if not text and not request.names:
+            raise BadInputError(
+                _(
+                    "Say which DICOM series are the channel, by their description or UID, for example "
+                    "{name}='{example}', or name the cases with '--names'."
+                ).format(name=channel, example=_("T2 FLAIR axial"))
+            )
+        asked = CreateRequest(
+            request.cohort,
+            request.images,
+            series=(text,) if text else (),
+            time_point=request.time_point,
+            skip_unusable=request.skip_unusable,
+        )
+        found = _series_of_cases(cohort, request.names, channel, usable_series(asked, watch))
+        for name, one in found.items():
+            source = read_source(cohort, name)
+            if source is not None and source.key == one.key:
+                raise BadInputError(
+                    _("The case '{name}' was made from {series}, so it cannot be the channel '{channel}', too.").format(
+                        name=name, series=one.title, channel=channel
+                    )
+                )
+            frame = source.frame_of_reference_uid if source is not None else ""
+            first = FirstImage(_("the case '{name}'").format(name=name), cohort.geometry(name), frame)
+            first.require_usable(channel, one, request.resample)
+        of_channel = [(channel, one) for one in found.values()]
+        require_one_modality(of_channel, (channel,) if is_said else (), cohort)
+        new = tuple(name for name, one in found.items() if not _has(cohort, name, channel, one, watch))
+        modality = modalities_of(of_channel).get(channel, "")
+        if any(channel in cohort.channel_paths(case.name) for case in cohort.cases):
+            modality = ""  # what the cohort knows stays, and what it does not know stays unknown
+        return cls(tuple(found), new, modality, cohort, channel, found)
+
+    def entered(self, name: str, made: list[Path]) -> str:
+        """Write the image of a case, resampled if need be; returns its path for cohort.json."""
+        one, grid = self._series[name], self._cohort.geometry(name)
+        voxels, is_resampled = channel_voxels(one, grid, Watch())
+        path = free_path(self._cohort.path_for_channel(name, self._channel), lambda place: place.exists())
+        made.append(path)
+        write_image(path, voxels, grid)
+        if is_resampled:
+            _LOG.warning(f"Resampled the channel '{self._channel}' of '{name}' to the grid of the first: {one.title}")
+        return path.relative_to(self._cohort.folder).as_posix()
+
+
+def _series_of_cases(
+    cohort: Cohort, names: Sequence[str], channel: str, series: Sequence[DicomSeries]
+) -> dict[str, DicomSeries]:
+    """The series of each case: in the order of the names, or those of the studies that cases were made from."""
+    if names:
+        if len(names) != len(series):
+            raise BadInputError(
+                _(
+                    "Number of DICOM series: {series_count}, number of names: {name_count}. Give one name for each, in "
+                    "this order: {series}."
+                ).format(series_count=len(series), name_count=len(names), series=listed([s.title for s in series], 20))
+            )
+        twice = name_collisions([normal_name(name) for name in names])
+        if twice:
+            raise BadInputError(_("Two series are given for the case '{name}'.").format(name=twice[0][0]))
+        return {cohort.case(name).name: one for name, one in zip(names, series, strict=True)}
+    found: dict[str, DicomSeries] = {}
+    sources = {case.name: read_source(cohort, case.name) for case in cohort.cases}
+    others = []
+    for one in series:
+        fitting = [name for name, source in sources.items() if source is not None and _is_of_study(source, one)]
+        if not fitting:
+            others.append(one)
+        for name in fitting:
+            if name in found:
+                raise BadInputError(
+                    _(
+                        "Two series of one study are the channel '{channel}': {one}, and {other}. Give the UID of one."
+                    ).format(channel=channel, one=found[name].title, other=one.title)
+                )
+            found[name] = one
+    if not found:
+        raise BadInputError(
+            _(
+                "None of the DICOM series is of a study that a case of the cohort '{cohort}' was made from: {series}. "
+                "Name the cases with '--names', in the order of the series."
+            ).format(cohort=cohort.name, series=listed([one.title for one in others], 3))
+        )
+    if others:
+        _LOG.warning(
+            counted(
+                len(others),
+                "Left out {count} series whose study is that of no case: {example}.",
+                "Left out {count} series whose studies are those of no case, for example {example}.",
+                example=others[0].title,
+            )
+        )
+    return found
+
+
+def _is_of_study(source: DicomSource, series: DicomSeries) -> bool:
+    return bool(source.study_uid) and source.study_uid == series.headers[0].study_uid
+
+
+def _has(cohort: Cohort, name: str, channel: str, one: DicomSeries, watch: Watch) -> bool:
+    """Whether a case has this image already. Raises CohortError when it has another one."""
+    known = cohort.channel_paths(name)
+    if channel not in known:
+        return False
+    grid = cohort.geometry(name)
+    if not np.array_equal(channel_voxels(one, grid, watch)[0], cohort.channel_image(name, channel, grid)):
+        raise another_image(name, channel, known[channel])
+    return True

@@ -1,0 +1,141 @@
+"""DICOM series that are added to the cases of a cohort as a channel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydicom.uid import generate_uid
+
+from dicom_made import PATIENT, oblique, write_series
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.images import write_image
+
+SHAPE = (5, 12, 10)
+GRID = oblique(SHAPE)
+SPACING, ORIGIN, DIRECTION = GRID.to_itk()
+COARSE = VolumeGeometry.from_itk((6, 7, 5), tuple(1.7 * s for s in SPACING[:2]) + SPACING[2:], ORIGIN, DIRECTION)
+STUDIES = {"case_001": generate_uid(), "case_002": generate_uid()}
+FRAME = generate_uid()
+
+
+def scan(seed: int, shape=SHAPE) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-500, 500, shape)
+
+
+def series(folder, case: str, seed: int, description: str, grid=GRID, **elements):
+    given = {"StudyInstanceUID": STUDIES.get(case, generate_uid()), "FrameOfReferenceUID": FRAME, "modality": "MR"}
+    given |= {"SeriesDescription": description, "SeriesNumber": seed, **elements}
+    return write_series(folder, scan(seed, grid.shape), grid, **given)
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Two cases that were made from one series each, and a folder with two more of them, and one of somebody else."""
+    for number, case in enumerate(STUDIES):
+        series(tmp_path / f"flair/{case}", case, number, "T2 flair")
+        series(tmp_path / f"t1/{case}/t1", case, 10 + number, "T1 mprage")
+        series(tmp_path / f"t1/{case}/flair", case, 20 + number, "T2 flair again")
+    series(tmp_path / "t1/other", "other", 30, "T1 mprage")
+    assert main(["create", str(tmp_path / "cohort"), str(tmp_path / "flair"), "--labels", "1=ball", "--quiet"]) == 0
+    found = Cohort.open(tmp_path / "cohort")
+    labels = (scan(0) > 0).astype(np.uint8)
+    for case in found.cases:
+        geometry = found.geometry(case.name)
+        found.save_annotation(case.name, SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [1, 3]))
+    return found
+
+
+def add(tmp_path, *more: str, scans: str = "t1", channel: str = "T1=t1 mprage") -> int:
+    first = () if Cohort.open(tmp_path / "cohort").channels else ("--first-channel", "FLAIR")
+    given = ["add", str(tmp_path / "cohort"), str(tmp_path / scans), "--channel", channel, "--quiet"]
+    return main([*given, *first, *more])
+
+
+def said(capsys) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_series_becomes_the_channel_of_the_case_that_was_made_from_its_study(cohort, tmp_path, capsys):
+    before = {case.name: cohort.annotation(case.name).fingerprint() for case in cohort.cases}
+    assert add(tmp_path) == 0
+    words = said(capsys)
+    assert "Left out 1 series whose study is that of no case: series 30 (MR, 'T1 mprage'" in words
+    assert "Added the channel 'T1' to 2 cases of the cohort 'cohort'" in words
+    again = Cohort.open(cohort.folder)
+    assert (again.channels, again.modalities) == (("FLAIR", "T1"), {"FLAIR": "MR", "T1": "MR"})
+    for number, name in enumerate(STUDIES):
+        np.testing.assert_array_equal(again.image(name)[0], scan(number))
+        np.testing.assert_array_equal(again.channel_image(name, "T1", again.geometry(name)), scan(10 + number))
+        assert again.annotation(name).fingerprint() == before[name]
+    content = (cohort.folder / "cohort.json").read_bytes()
+    assert add(tmp_path) == 0  # the same again changes nothing
+    assert "Added the channel 'T1' to 0 cases" in said(capsys)
+    assert (cohort.folder / "cohort.json").read_bytes() == content
+    # By UID, for a single case; and another series is not put in its place.
+    (header, *_others) = series(tmp_path / "pd", "case_002", 40, "PD")
+    assert add(tmp_path, scans="pd", channel=f"PD={header.SeriesInstanceUID}") == 0
+    assert list(Cohort.open(cohort.folder).channel_paths("case_001")) == ["FLAIR", "T1"]
+    assert add(tmp_path, channel="PD=T1 mprage") == 1
+    assert "The case 'case_002' already has another image of the channel 'PD'" in said(capsys)
+    everything = b"".join(path.read_bytes() for path in cohort.folder.rglob("*") if path.is_file())
+    for word in (PATIENT, "Annegret", "4711-X"):
+        assert word.encode() not in everything
+        assert word.encode("latin-1") not in everything
+
+
+def test_series_are_added_to_cases_by_name(cohort, tmp_path, capsys):
+    write_image(tmp_path / "nrrd/p7.nrrd", scan(7), GRID)
+    assert main(["add", str(cohort.folder), str(tmp_path / "nrrd/p7.nrrd"), "--quiet"]) == 0
+    assert add(tmp_path, "--names", "p7", scans="t1/other", channel="T1") == 0
+    again = Cohort.open(cohort.folder)
+    np.testing.assert_array_equal(again.channel_image("p7", "T1", again.geometry("p7")), scan(30))
+    assert add(tmp_path, "--names", "p7", "p7", channel="T1=T1 mprage") == 1
+    assert "Number of DICOM series: 3, number of names: 2" in said(capsys)
+
+
+def refused_cases(tmp_path):
+    """What is added, and words of the sentence that refuses it."""
+    yield {"channel": "T1"}, "Say which DICOM series are the channel, by their description or UID"
+    yield {"channel": "T1=T2 flair again", "scans": "flair"}, "No DICOM series has the UID or the description"
+    yield {"channel": "T1=T2 flair", "scans": "flair"}, "was made from series 0 (MR, 'T2 flair'"
+    yield {"scans": "t1/other"}, "None of the DICOM series is of a study that a case of the cohort"
+    series(tmp_path / "coarse", "case_001", 50, "coarse", COARSE)
+    yield {"channel": "T1=coarse", "scans": "coarse"}, "does not lie on the grid of the case 'case_001'"
+    series(tmp_path / "moved", "case_001", 51, "moved", FrameOfReferenceUID=generate_uid())
+    yield {"channel": "T1=moved", "scans": "moved"}, "has another frame of reference than the case 'case_001'"
+    series(tmp_path / "twice/a", "case_001", 52, "twice")
+    series(tmp_path / "twice/b", "case_001", 53, "twice")
+    yield {"channel": "T1=twice", "scans": "twice"}, "Two series of one study are the channel 'T1'"
+    series(tmp_path / "mixed/a", "case_001", 54, "mixed", modality="CT")
+    series(tmp_path / "mixed/b", "case_002", 55, "mixed")
+    yield {"channel": "T1=mixed", "scans": "mixed"}, "The headers of two series differ in what they are"
+    series(tmp_path / "gap", "case_001", 56, "gap", change=lambda headers: headers[:2] + headers[3:])
+    yield {"channel": "T1=gap", "scans": "gap"}, "1 DICOM series cannot be used"
+
+
+def test_what_cannot_be_a_channel_is_refused_and_nothing_changed(cohort, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in cohort.folder.rglob("*") if path.is_file()}
+    for given, words in refused_cases(tmp_path):
+        assert add(tmp_path, **given) == 1, given
+        assert words in said(capsys)
+    now = {path: path.read_bytes() for path in cohort.folder.rglob("*") if path.is_file()}
+    assert {path for path in now if path.name != ".channels.lock"} == set(before)
+    assert all(now[path] == content for path, content in before.items())
+    assert add(tmp_path, "--resample", channel="T1=coarse", scans="coarse") == 0
+    assert "Resampled the channel 'T1' of 'case_001' to the grid of the first" in said(capsys)
+    assert Cohort.open(cohort.folder).channel_image("case_001", "T1", GRID).shape == SHAPE
+
+
+def test_a_cohort_that_does_not_say_what_its_images_are_takes_no_series_of_another_kind(cohort, tmp_path, capsys):
+    cohort.use_modalities({"": ""})
+    series(tmp_path / "ct", "ct", 60, "abdomen", modality="CT")
+    assert main(["add", str(cohort.folder), str(tmp_path / "ct"), "--quiet"]) == 1
+    words = said(capsys)
+    assert "series 60 (CT, 'abdomen'" in words
+    assert "is CT, and the case 'case_001' is MR. Nothing was added." in words
+    assert "enter what all of them are as 'modalities' in 'cohort.json'" in words
+    assert len(Cohort.open(cohort.folder).cases) == 2
+    series(tmp_path / "more/mr", "mr", 61, "head")
+    assert main(["add", str(cohort.folder), str(tmp_path / "more"), "--quiet"]) == 0
+    assert Cohort.open(cohort.folder).modalities == {}
