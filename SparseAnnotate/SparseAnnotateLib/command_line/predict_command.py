@@ -125,8 +125,8 @@ def _check(options: argparse.Namespace) -> None:
     if options.scans is not None and options.on is not None:
         raise BadInputError(
             _(
-                "'--on' is only for the cases of a cohort. Add the scans to the run's cohort with 'sparse-annotate add', "
-                "and then predict its cases with '--on'; or label the scans on this computer, without '--on'."
+                "'--on' is only for the cases of a cohort. Add the scans to the run's cohort with 'sparse-annotate "
+                "add', and then predict its cases with '--on'; or label the scans on this computer, without '--on'."
             )
         )
     if options.scans is None:
