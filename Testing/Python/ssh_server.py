@@ -106,14 +106,21 @@ class SshServer:
 
     def kill_sessions(self, containing: str = "") -> int:
         """Kill the processes of all connections, or those whose command line contains a text; returns how many."""
-        count = 0
+        found = self.running(containing)
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return len(found)
+
+    def running(self, containing: str = "") -> list[int]:
+        """The processes of all connections, or those whose command line contains a text."""
+        found = []
         for pid in _descendants(self._process.pid) if self._process is not None else []:
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 if containing in words:
-                    os.kill(pid, signal.SIGKILL)
-                    count += 1
-        return count
+                    found.append(pid)
+        return found
 
 
 def _descendants(pid: int) -> list[int]:

@@ -124,7 +124,10 @@ def _check(options: argparse.Namespace) -> None:
         raise BadInputError(_("Name a folder for the results with '-o'."))
     if options.scans is not None and options.on is not None:
         raise BadInputError(
-            _("'--on' is only for the cases of a cohort. Create a cohort of the scans, or label them on this computer.")
+            _(
+                "'--on' is only for the cases of a cohort. Add the scans to the run's cohort with 'sparse-annotate "
+                "add', and then predict its cases with '--on'; or label the scans on this computer, without '--on'."
+            )
         )
     if options.scans is None:
         values = [options.channels, options.name_from, options.format, options.resume, options.overwrite]

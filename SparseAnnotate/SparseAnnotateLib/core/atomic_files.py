@@ -71,7 +71,12 @@ def append_line(path: str | Path, line: str) -> None:
 def why_not_written(path: Path, error: Exception) -> str:
     """A message for the user, from the error of the operating system or of an image writer."""
     number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (number is None and _disk_is_full(path)):
+    if number == errno.EDQUOT:
+        return _(
+            "'{path}' cannot be written because your disk quota is used up. Free some space and try again; no data was "
+            "lost."
+        ).format(path=path)
+    if number in (errno.ENOSPC, errno.EFBIG) or (number is None and _disk_is_full(path)):
         return _(
             "'{path}' cannot be written because the disk is full. Free some space and try again; no data was lost."
         ).format(path=path)

@@ -29,7 +29,7 @@ slices. SparseAnnotate then writes its files to the subfolder 'SparseAnnotate', 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -607,14 +607,19 @@ class Cohort(CohortChannels):
             for name, entries in recommended.items():
                 write_json(self._ledger_path(name), self.ledger(name).with_recommended(entries))
 
-    def annotated_cases(self) -> list[str]:
-        """Names of the cases with at least one drawn slice that was marked for a structure of the cohort."""
+    def annotated_cases(self, among: Iterable[str] | None = None) -> list[str]:
+        """Names of the cases, or of those `among` them, with a drawn slice that was marked for a structure of the
+        cohort.
+
+        Each one's ledger is read.
+        """
         names = set(self.labels.values())
+        cases = [case.name for case in self.cases] if among is None else list(among)
 
         def speaks(entry: LedgerEntry) -> bool:
             return not names or entry.structures is None or bool(names.intersection(entry.structures))
 
-        return [case.name for case in self.cases if any(map(speaks, self.ledger(case.name).decided))]
+        return [case for case in cases if any(map(speaks, self.ledger(case).decided))]
 
     # --- results --------------------------------------------------------------------------------------------------
 

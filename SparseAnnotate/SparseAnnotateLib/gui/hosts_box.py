@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from ..core import BadInputError
+from ..core import BadInputError, CancelledError
 from ..logic.hosts import report_sentence
 from .session import PanelSession
 from .words import in_users_language
@@ -22,6 +22,7 @@ class HostsBox:
         session.on_click(ui.addHostButton, self._add)
         session.on_click(ui.checkHostButton, self._check)
         session.on_click(ui.cleanHostButton, self._clean)
+        session.on_click(ui.cancelHostButton, self.logic.cancelHost)
         ui.hostSelector.connect("activated(int)", lambda _index: session.attempt(self._chosen))
 
     @property
@@ -58,6 +59,9 @@ class HostsBox:
         why_none = None if self.logic.host else _("First select a host under 'Compute on'.")
         session.enable(ui.checkHostButton, working or why_none)
         session.enable(ui.cleanHostButton, session.why_busy or working or why_none)
+        session.enable(
+            ui.cancelHostButton, None if self._is_working else _("No host is being added, checked or cleaned.")
+        )
 
     def use(self, name: str) -> bool:
         """Compute on a host, after asking whether the cohort may be copied there; False when it may not."""
@@ -106,7 +110,7 @@ class HostsBox:
     def _check(self) -> None:
         name = self._used()
         self._begin(_("Checking '{host}' ...").format(host=name))
-        self.logic.checkHost(name, waitForCompletion=False, onDone=self._reported)
+        self.logic.checkHost(name, waitForCompletion=False, onDone=self._reported, onProgress=self._progress)
 
     def _clean(self) -> None:
         name = self._used()
@@ -138,5 +142,5 @@ class HostsBox:
         self._is_working = False
         self.ui.hostLabel.text = in_users_language(sentence if error is None else error.message)
         if error is not None:
-            self.session.say(error.message, is_error=True)
+            self.session.say(error.message, is_error=not isinstance(error, CancelledError))
         self.session.refresh()

@@ -195,10 +195,14 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self._hosts.add(name, prefix, python, folder, asIs, Waiting(waitForCompletion, onDone, onProgress))
 
     def checkHost(
-        self, name: str, waitForCompletion: bool = True, onDone: Callable | None = None
+        self,
+        name: str,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Any] | Job:
         """Connection, packages, devices and used disk of a host."""
-        return self._hosts.check(name, Waiting(waitForCompletion, onDone))
+        return self._hosts.check(name, Waiting(waitForCompletion, onDone, onProgress))
 
     def cleanHost(
         self, name: str, everything: bool = False, waitForCompletion: bool = True, onDone: Callable | None = None
@@ -208,6 +212,10 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         `everything`: also the packages, and trainings whose runs are not here yet.
         """
         return self._hosts.clean(name, everything, Waiting(waitForCompletion, onDone))
+
+    def cancelHost(self) -> None:
+        """Stop the running `addHost`, `checkHost` or `cleanHost`; packages that were installed there stay."""
+        self._hosts.cancel()
 
     @property
     def isBusy(self) -> bool:

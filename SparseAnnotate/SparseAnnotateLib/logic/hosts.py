@@ -85,6 +85,10 @@ class Hosts:
         """Remove what is on a host: see `ConsoleLogic.cleanHost`."""
         return self._session.do_on_hosts("clean_host", {"name": name, "everything": everything}, waiting)
 
+    def cancel(self) -> None:
+        """Stop what is done on a host: see `ConsoleLogic.cancelHost`."""
+        self._session.host_jobs.cancel()
+
 
 def report_sentence(report: dict[str, Any]) -> str:
     """What a check of a host has found, in sentences."""

@@ -31,8 +31,10 @@ class HostConnection:
         command: its command line, made anew for each start. host: '' for a process on this computer.
         what: the program as messages name it.
         first: sent to the process before the first request.
-        cancels: the process knows how to cancel a request; one that does not is ended instead.
+        cancels: the process knows how to cancel a request; one on a host that does not, or is only starting, is ended.
         is_prompt: the process starts at once (it waits in no queue), and ends when it hears nothing for a while.
+        may_wait: it may wait in a queue before it starts. What is written then is reported, such as 'srun: job 7 queued
+            and waiting for resources'.
 
     Raises ConnectionLostError when the connection cannot be made or breaks; WorkerError when the process ends.
     """
@@ -45,9 +47,10 @@ class HostConnection:
         first: str = "",
         cancels: bool = True,
         is_prompt: bool = False,
+        may_wait: bool = False,
     ):
         self._command, self._host, self._what, self._first = command, host, what, first
-        self._cancels, self._is_prompt = cancels, is_prompt
+        self._cancels, self._is_prompt, self._may_wait = cancels, is_prompt, may_wait
         self._lock = threading.RLock()
         self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self._client = WorkerClient(self._new_transport)
@@ -92,10 +95,16 @@ class HostConnection:
         with self._lock:
             call = self._client.request(method, params, on_progress, on_done)
         latest = time.monotonic() + _FIRST_ANSWER_SECONDS
+        shown = ""
         while not done.wait(_CANCEL_LOOK_SECONDS):
-            if watch.is_cancelled and not self._cancels:
+            is_starting = bool(self._host) and not self._has_answered
+            if watch.is_cancelled and (is_starting or not self._cancels):
                 self.kill()
                 watch.check()
+            if is_starting and self._may_wait and (line := self._lines[-1] if self._lines else "") != shown:
+                shown = line
+                with suppress(CancelledError):
+                    watch.step(0.0, _("waiting for '{host}': {line}").format(host=self._host, line=line))
             if self._is_prompt and not self._has_answered and time.monotonic() > latest:
                 self.kill()
                 raise self._does_not_start()

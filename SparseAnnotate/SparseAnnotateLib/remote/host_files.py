@@ -22,6 +22,7 @@ from ..core.strict_json import read_json, write_json
 from .copying import Copier, CopyFailedError, Travel, batches, copier_for, run_command
 from .host_connection import keeper_connection
 from .hosts import Host
+from .shared_connection import SharedConnection
 from .ssh import Ssh
 from .ssh_errors import ssh_problem
 
@@ -127,7 +128,8 @@ class HostFiles:
 
     def __init__(self, host: Host, python: str | None = None):
         self.host = host
-        self.ssh = Ssh(host.name)
+        self._shared = SharedConnection(Ssh(host.name))
+        self.ssh = Ssh(host.name, self._shared.options)
         self._connection = keeper_connection(self.ssh, python or host.python)
         self._facts: HostFacts | None = None
         self._copier: Copier | None = None
@@ -407,8 +409,10 @@ class HostFiles:
         """End the connection; what was held is left to others."""
         self._held.clear()
         self._connection.close()
+        self._shared.close()
 
     def kill(self) -> None:
         """End the connection at once, also in the middle of a request."""
         self._held.clear()
         self._connection.kill()
+        self._shared.close()

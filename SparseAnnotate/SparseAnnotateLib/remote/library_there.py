@@ -13,6 +13,7 @@ from ..core.messages import _
 from .host_connection import HostConnection
 from .host_files import Content, HostFiles, KnownHashes
 from .hosts import Host
+from .ssh import split_prefix
 
 PACKAGE = "SparseAnnotateLib"
 _HOLD_SECONDS = 120.0
@@ -78,5 +79,8 @@ def worker_there(files: HostFiles, folder: str, prefix: str) -> HostConnection:
     python = python_there(files.host, files.facts().folder)
     # Caches are in the copy of the cohort, where the fingerprints of cleaned images are written down.
     words = ["env", "-u", CACHE_VARIABLE, f"PYTHONPATH={folder}", python, "-m", f"{PACKAGE}.worker"]
+    if prefix:
+        # What waits in a queue must not stay there when nobody waits for it any more.
+        words = [python, f"{folder}/{PACKAGE}/remote/until_disconnected.py", *split_prefix(prefix), *words]
     what = f"{prefix} {python}".strip()
-    return HostConnection(lambda: files.ssh.command(words, prefix), files.host.name, what)
+    return HostConnection(lambda: files.ssh.command(words), files.host.name, what, may_wait=bool(prefix))

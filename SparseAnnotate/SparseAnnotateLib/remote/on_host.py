@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -355,6 +356,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         except OSError as error:
             return {"code": 127, "lines": [reason(error)]}
@@ -364,7 +366,7 @@ class Keeper:
             line = raw.decode("utf-8", "replace").rstrip()
             if line:
                 lines = (lines + [line])[-40:]
-                report(line[-200:])
+                report(line[:200])
         code = process.wait()
         CHILDREN.remove(process)
         return {"code": code, "lines": lines}
@@ -522,7 +524,10 @@ def main():
 
     def end():
         for process in list(CHILDREN):
-            process.kill()
+            try:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            except OSError:
+                pass
         keeper.withdraw(None)
         os._exit(0)  # the system releases what was held
 

@@ -20,6 +20,7 @@ from .ssh_errors import ConnectionLostError
 
 OLDEST_PYTHON = (3, 11)
 _ROUND_TRIPS = 9
+_STAGES = (2.0, 10.0, 120.0, 20.0)  # of setting up, in seconds: connecting, environment, packages, test
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def add_host(
     if now is not None and now.folder == host.folder:
         host = replace(host, cohorts=now.cohorts)  # allowed while packages were installed
     keep_host(host)
-    watch.step(0.8, _("testing"))
+    watch.stage(_STAGES, 3).step(0.0, _("testing the packages and devices on '{host}'").format(host=host.name))
     return check_host(host, watch.quiet())
 
 
@@ -227,12 +228,13 @@ def _made_environment(
     """Make the environment, or complete it; returns its Python, with '{root}' for the folder there."""
     place = "{root}/environments/" + fingerprint((*packages, host.python))
     python = f"{place}/bin/python"
-    watch.step(0.05, _("making an environment on '{host}'").format(host=host.name))
+    making, installing = watch.stage(_STAGES, 1), watch.stage(_STAGES, 2)
+    making.step(0.0, _("making an environment on '{host}'").format(host=host.name))
     if files.ask("run", watch, words=[python, "-m", "pip", "--version"])["code"] != 0:
-        _run(files, [host.python, "-m", "venv", place], watch.part(0, 10), _("The environment was not made"))
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", *pip_options, *packages]
-    watch.step(0.1, _("installing packages on '{host}', which can take minutes").format(host=host.name))
-    _run(files, pip, watch.part(0, 2), _("The packages were not installed"))
+        _run(files, [host.python, "-m", "venv", place], making, _("The environment was not made"))
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    installing.step(0.0, _("installing packages on '{host}', which can take minutes").format(host=host.name))
+    _run(files, [*pip, *pip_options, *packages], installing, _("The packages were not installed"))
     return python
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..core import BadInputError
@@ -35,10 +35,11 @@ _OPTIONS = (
 class Ssh:
     """OpenSSH's programs with the options for one host, a name in the user's OpenSSH configuration or on the network.
 
-    Raises BadInputError when that cannot be the name of a host.
+    `further` returns more options; see `SharedConnection`. Raises BadInputError when that cannot be the name of a host.
     """
 
     host: str
+    further: Callable[[], Sequence[str]] = tuple
 
     def __post_init__(self) -> None:
         check_host_name(self.host)
@@ -48,15 +49,11 @@ class Ssh:
         """The options of `ssh` and `sftp`."""
         config = os.environ.get(SSH_CONFIG_VARIABLE)
         chosen = ["-F", config] if config else []
-        return [*chosen, *(word for option in _OPTIONS for word in ("-o", option))]
+        return [*chosen, *(word for option in _OPTIONS for word in ("-o", option)), *self.further()]
 
-    def command(self, words: Sequence[str], prefix: str = "") -> list[str]:
-        """The command line that runs a program on the host: its words reach it as they are, whatever the shell.
-
-        `prefix` is put before them, such as 'srun --gres=gpu:1'.
-        """
-        there = shlex.join([*split_prefix(prefix), *words])
-        return [program("ssh"), "-T", *self.options, "--", self.host, there]
+    def command(self, words: Sequence[str]) -> list[str]:
+        """The command line that runs a program on the host: its words reach it as they are, whatever the shell."""
+        return [program("ssh"), "-T", *self.options, "--", self.host, shlex.join(words)]
 
     def sftp(self) -> list[str]:
         """The command line of `sftp`, which reads its commands from stdin."""

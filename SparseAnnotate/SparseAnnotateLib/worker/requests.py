@@ -200,7 +200,7 @@ def predict_each(
     clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)
-    drawn = [] if request.model_only else [name for name in cases if name in set(cohort.annotated_cases())]
+    drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
     answers, why_not = None, None
     if drawn:
         by_run = replace(clean_up, largest_component=False, smoothing=0.0)

@@ -24,7 +24,7 @@ def buttons_of(panel) -> dict:
 # These ask questions, open a menu or install something.
 ELSEWHERE = (
     *("installButton", "nextStepButton", "environmentButton", "openCohortButton", "modelsButton"),
-    *("addHostButton", "checkHostButton", "cleanHostButton"),
+    *("addHostButton", "checkHostButton", "cleanHostButton", "cancelHostButton"),
 )
 
 

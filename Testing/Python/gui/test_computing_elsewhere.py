@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -101,6 +102,35 @@ def test_a_host_is_checked_and_cleaned_from_the_panel(hosts, panel, tmp_path, mo
         panel.ui.cleanHostButton.click()
         panel.until(lambda: panel.ui.cleanHostButton.enabled)
         assert "MB were freed on 'gpu'" in panel.ui.hostLabel.text
+    finally:
+        server.stop()
+
+
+@needs_ssh_server
+def test_setting_a_host_up_can_be_cancelled(hosts, panel, tmp_path, monkeypatch):
+    (tmp_path / "ssh").mkdir()
+    server = SshServer(tmp_path / "ssh")
+    monkeypatch.setenv("SPARSE_ANNOTATE_SSH_CONFIG", str(server.config))
+    server.start()
+    ui = panel.ui
+    assert not ui.cancelHostButton.enabled
+    # A Python whose packages are tested for ever.
+    python = tmp_path / "python"
+    waiting = f'exec {sys.executable} -c "import sys; sys.stdin.read()" never-ready'
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && {waiting}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    keep_host(replace(host_named("gpu"), python=str(python)))
+    try:
+        ui.hostEdit.text = "gpu"
+        ui.addHostButton.click()
+        assert ui.cancelHostButton.enabled
+        panel.until(lambda: "testing the packages" in ui.hostLabel.text)
+        panel.until(lambda: server.running("never-ready"))
+        ui.cancelHostButton.click()
+        panel.until(lambda: ui.addHostButton.enabled)
+        assert "Cancelled" in ui.hostLabel.text
+        assert not ui.cancelHostButton.enabled
+        panel.until(lambda: not server.running("never-ready"))
     finally:
         server.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import subprocess
@@ -106,6 +107,25 @@ def test_cleaning_removes_nothing_but_what_was_copied(tmp_path):
     assert keeper.clean(True, quiet)["kept"] == []
     assert all(path.is_file() for path in own)
     assert not (tmp_path / "there" / AREA).exists()
+
+
+def test_a_quota_that_is_used_up_is_reported_and_what_was_there_stays(tmp_path, monkeypatch):
+    keeper = keeper_in(tmp_path / "there")
+    placed(keeper, {"a": b"a"})
+
+    def refused(path, mode="r", *rest, **more):
+        if "w" in mode:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), path)
+        return open(path, mode, *rest, **more)
+
+    monkeypatch.setattr(on_host, "open", refused, raising=False)
+    assert "Your disk quota is used up" in keeper.free(quiet)["why"]
+    params = {"area": AREA, "sha": sha(b"b"), "content": base64.b64encode(b"b").decode()}
+    answer = on_host.answer(keeper, {"id": 1, "method": "receive", "params": params}, lambda _message: None)
+    assert "Your disk quota is used up. Free some space there" in answer["error"]["message"]
+    monkeypatch.undo()
+    assert keeper.free(quiet)["why"] == ""
+    assert placed(keeper, {"a": b"a", "b": b"b"}) == {"a": b"a", "b": b"b"}
 
 
 def test_it_ends_when_it_hears_nothing_more(tmp_path):

@@ -127,7 +127,7 @@ def test_words_reach_the_host_as_they_are(own_server, tmp_path):
     files.facts()
     import subprocess
 
-    command = Ssh("gpu").command([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *words], "env A=1")
+    command = Ssh("gpu").command([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *words])
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ascii(words)
     files.close()
 

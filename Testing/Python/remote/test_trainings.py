@@ -18,6 +18,7 @@ from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.remote import trainings
 from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record_of, write_record
 from SparseAnnotateLib.remote.host_files import HostFiles
+from SparseAnnotateLib.remote.hosts import keep_host
 from SparseAnnotateLib.remote.relay import Relay
 from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
 from SparseAnnotateLib.remote.trainings import TrainingThere, runs_there
@@ -29,6 +30,14 @@ from ssh_server import needs_ssh_server
 pytest.importorskip("submitit")
 pytestmark = needs_ssh_server
 QUICK = {"iterations": 12, "device": "cpu", "patch": [16, 16, 16], "batch": 1}
+
+
+@pytest.fixture
+def shared_host(shared_host, warm_python_there):
+    """As usual, with a Python that imports nothing."""
+    host = replace(shared_host, python=warm_python_there)
+    keep_host(host)
+    return host
 
 
 def request(cohort: Cohort, run: str, **changes) -> dict:

@@ -29,7 +29,7 @@ from SparseAnnotateLib.core.strict_json import to_plain, write_json
 from SparseAnnotateLib.worker import requests
 from SparseAnnotateLib.worker.jobs import part_process, part_work, signs_of_life, slurm_queue, states, submission
 from SparseAnnotateLib.worker.jobs import requests as job_requests
-from SparseAnnotateLib.worker.jobs.left_cases import left_cases
+from SparseAnnotateLib.worker.jobs.left_cases import inputs_of, left_cases
 from SparseAnnotateLib.worker.jobs.records import (
     CaseOutcome,
     JobFolder,
@@ -112,6 +112,29 @@ def test_a_result_of_other_data_is_not_taken_for_done_whatever_the_times_of_the_
     work = requests.PredictRequest(str(tiny_cohort.folder), run="r", state=str(tiny_cohort.state_folder))
     found = left_cases(tiny_cohort, work, content)
     assert (found.left, found.labeled) == ((("a",), ()) if change != "nothing" else ((), ("a",)))
+
+
+def test_whether_a_result_is_up_to_date_is_seen_without_reading_it_until_a_file_changes(tiny_cohort, monkeypatch):
+    content = made_up_run(tiny_cohort)
+    job, _record = made_up(tiny_cohort, run_content=content)
+    job.part(0).write_status(PartStatus("finished"))
+    image = tiny_cohort.image_path("a")
+    assert inputs_of(tiny_cohort, "a") == ""  # they may change again within the same tick of the clock
+    for file in filter(os.path.exists, [image, *tiny_cohort.annotation_files("a")]):
+        os.utime(file, (1e9, 1e9))
+    path = labeled(tiny_cohort, job)
+    inputs = inputs_of(tiny_cohort, "a")
+    job.part(0).add_case(CaseOutcome("a", "", 1.0, path.stat().st_mtime_ns, inputs))
+    work = requests.PredictRequest(str(tiny_cohort.folder), run="r", state=str(tiny_cohort.state_folder))
+    with monkeypatch.context() as unread:
+        unread.setattr(type(tiny_cohort), "annotation", lambda *_: pytest.fail("it was read"))
+        assert left_cases(tiny_cohort, work, content).labeled == ("a",)
+    # Another image of the same size, at the same time.
+    voxels, geometry = read_image(image)
+    write_image(image, voxels[::-1].copy(), geometry)
+    os.utime(image, (1e9, 1e9))
+    assert inputs_of(tiny_cohort, "a") != inputs
+    assert left_cases(tiny_cohort, work, content).left == ("a",)
 
 
 def test_a_part_that_starts_again_refuses_another_run_and_labels_what_has_changed(tiny_cohort, monkeypatch):

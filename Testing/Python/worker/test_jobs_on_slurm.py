@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -171,6 +172,22 @@ def test_a_run_has_one_job_which_can_be_cancelled_and_submitted_again(slurm, tin
     until(lambda: slurm.state(running.cluster_ids[0]).startswith("CANCELLED"), lambda: slurm.state(""))
     # Asked about again, and cancelled again, it stays as it is.
     assert requests.cancel_jobs(requests.CancelJobsRequest(str(tiny_cohort.folder), (running.id,)), Watch()) == [state]
+
+
+def test_a_job_whose_submitter_was_killed_before_it_could_write_the_number_is_found_in_slurm(slurm, tiny_cohort):
+    submitted(tiny_cohort, "train", {**TRAINING, "run": "another"}, slurm_options={"hold": ""})
+    job = submitted(tiny_cohort, "train", TRAINING, slurm_options={"hold": ""})
+    folder = JobFolder(tiny_cohort.state_folder / "jobs" / job.id)
+    folder.submission_path.unlink()
+    folder.write_record(replace(folder.record(), cluster_ids=()))
+    made = time.time() - 3600  # long ago
+    os.utime(folder.record_path, (made, made))
+    state = state_of(tiny_cohort, job.id)
+    assert (state.state, state.cluster_ids) == ("waiting", job.cluster_ids)
+    again = submitted(tiny_cohort, "train", TRAINING)
+    assert (again.id, again.cluster_ids) == (job.id, job.cluster_ids)
+    requests.cancel_jobs(requests.CancelJobsRequest(str(tiny_cohort.folder), (job.id,)), Watch())
+    until(lambda: slurm.state(job.cluster_ids[0]).startswith("CANCELLED"), lambda: slurm.state(""))
 
 
 def test_a_job_that_ends_without_a_word_is_reported_with_what_slurm_says(slurm, tiny_cohort):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core import BadInputError, BusyError, Cohort
+from ...core.file_stamp import is_settled, stamp_of
 from ...core.images import read_facts
 from ...core.origin import Origin
 from ...core.strict_json import to_plain
@@ -43,8 +46,9 @@ def left_cases(cohort: Cohort, work: PredictRequest, run_content: str) -> LeftCa
     alike = [(job, record) for job, record in _readable(job_folders(cohort)) if _is_alike(record, work, run_content)]
     being_done = _being_done(alike)
     results = _results(alike)
-    labeled = tuple(name for name in names if is_up_to_date(cohort, work.run, run_content, name, results.get(name, ())))
-    left = tuple(name for name in names if name not in being_done and name not in set(labeled))
+    labeled = tuple(name for name in names if is_up_to_date(cohort, work.run, run_content, name, results.get(name, {})))
+    done = {*labeled, *being_done}
+    left = tuple(name for name in names if name not in done)
     return LeftCases(left, labeled, {name: being_done[name] for name in names if name in being_done})
 
 
@@ -80,28 +84,52 @@ def _being_done(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, str]:
     return found
 
 
-def _results(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, set[int]]:
-    """When the result files of each case were last changed by these jobs, in ns."""
-    found: dict[str, set[int]] = {}
+def _results(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, dict[int, str]]:
+    """When the result files of each case were last changed by these jobs, in ns, with what its files were like."""
+    found: dict[str, dict[int, str]] = {}
     for job, record in alike:
         for number in range(len(record.parts)):
             for name, outcome in job.part(number).cases().items():
                 if not outcome.problem:
-                    found.setdefault(name, set()).add(outcome.result_changed)
+                    found.setdefault(name, {})[outcome.result_changed] = outcome.inputs
     return found
 
 
-def is_up_to_date(cohort: Cohort, run: str, run_content: str, name: str, results: Collection[int]) -> bool:
+def is_up_to_date(cohort: Cohort, run: str, run_content: str, name: str, results: Mapping[int, str]) -> bool:
     """Whether the result of a case is one of these, and made from the present image, drawn slices and run.
 
-    `results`: when the result files of jobs were last changed, in ns. `run_content`: fingerprint of the run.
+    `results`: when the result files of jobs with this run were last changed, in ns, with their `inputs_of` the case.
+    `run_content`: fingerprint of the run.
     """
     path = cohort.prediction_path(run, name)
     try:
-        if not results or path.stat().st_mtime_ns not in results:
+        inputs = results.get(path.stat().st_mtime_ns)
+        if inputs is None:
             return False
+        if inputs and inputs == inputs_of(cohort, name):
+            return True  # nothing need be read: with thousands of cases, that takes minutes
         made, present = Origin.from_facts(read_facts(path)), cohort.origin(name)
     except (OSError, BadInputError):
         return False  # the job says what is wrong with the case
     wanted = (present.annotation, present.image, run_content)
     return (made.annotation, made.image, made.run_content) == wanted
+
+
+def inputs_of(cohort: Cohort, name: str) -> str:
+    """A fingerprint of the sizes, times and places of the files that a result of a case is made from, unread.
+
+    '' when one has been changed a moment ago, or cannot be found.
+    """
+    channels = cohort.channel_paths(name)
+    stamps: list[Any] = [sorted(cohort.labels.items()), list(channels)]
+    try:
+        if not all(path.is_file() for path in channels.values()):
+            return ""
+        for path in [*channels.values(), *cohort.annotation_files(name)]:
+            stamp = stamp_of(path) if path.is_file() else None
+            if stamp is not None and not is_settled(stamp):
+                return ""
+            stamps.append(stamp)
+    except OSError:
+        return ""
+    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:32]

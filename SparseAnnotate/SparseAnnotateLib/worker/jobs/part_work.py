@@ -18,7 +18,7 @@ from ...core.folder_lock import FolderLock
 from ...core.messages import _, counted
 from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain
-from .left_cases import is_up_to_date
+from .left_cases import inputs_of, is_up_to_date
 from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartOutcome, PartProgress
 from .signs_of_life import is_job_process
 
@@ -183,16 +183,19 @@ def _work(record: JobRecord, number: int, files: PartFiles, watch: Watch) -> str
         return (
             found is not None
             and not found.problem
-            and is_up_to_date(cohort, request.run, content, case, {found.result_changed})
+            and is_up_to_date(cohort, request.run, content, case, {found.result_changed: found.inputs})
         )
 
     cases = tuple(name for name in record.parts[number] if not is_done(name))
     if not cases:
         return ""
 
+    inputs = {name: inputs_of(cohort, name) for name in cases}
+
     def keep(case: str, seconds: float, problem: str) -> None:
         changed = 0 if problem else cohort.prediction_path(request.run, case).stat().st_mtime_ns
-        files.add_case(CaseOutcome(case, problem, seconds, changed))
+        is_same = inputs[case] == inputs_of(cohort, case)
+        files.add_case(CaseOutcome(case, problem, seconds, changed, inputs[case] if is_same else ""))
 
     _results, failed = requests.predict_each(replace(request, cases=cases), watch, keep)
     sentences = _("{count} case was not labeled."), _("{count} cases were not labeled.")

@@ -103,12 +103,15 @@ class CaseOutcome:
     Attributes:
         problem: why it was not labeled; '' when it was. seconds: that it took.
         result_changed: when its result file was changed last, in ns: this tells it from that of another prediction.
+        inputs: what the files of the case were like while it was labeled, see `left_cases.inputs_of`; '' when they
+            changed meanwhile, or that is not known.
     """
 
     case: str
     problem: str = ""
     seconds: float = 0.0
     result_changed: int = 0
+    inputs: str = ""
 
 
 @dataclass(frozen=True)

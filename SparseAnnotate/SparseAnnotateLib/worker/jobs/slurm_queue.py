@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...core.messages import _
 
@@ -63,6 +64,20 @@ def queue_entries(ids: Sequence[str]) -> dict[str, QueueEntry]:
     if unknown and shutil.which("sacct"):
         found.update(_accounted(unknown))
     return {one: found[one] for one in ids if one in found}
+
+
+def ids_of_scripts_in(folder: Path) -> tuple[str, ...]:
+    """The ids of this user's jobs whose batch script is in a folder, in the order of their tasks.
+
+    Raises SlurmUnavailable when Slurm does not answer.
+    """
+    found = []
+    for line in _lines(["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i|%o"]):
+        number, _bar, script = line.strip().partition("|")
+        if Path(script).parent == folder:
+            array, _line, task = number.partition("_")
+            found.append((array, int(task) if task.isdecimal() else 0, number))
+    return tuple(number for _array, _task, number in sorted(found))
 
 
 def cancel(ids: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from ...core.messages import _, counted, joined, listed
 from ...core.strict_json import read_json, write_json
 from ...runs.job_states import LIVE_STAGES, JobEngine, JobKind, JobStage, JobState
 from ...runs.run_folder import RunFolder
-from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartProgress, PartStatus
+from .records import CaseOutcome, JobFolder, JobRecord, PartFiles, PartProgress, PartStatus, Submission
 from .signs_of_life import (
     cluster_ids,
     is_alive,
@@ -26,7 +26,7 @@ from .signs_of_life import (
     submission_problem,
     was_heard_of,
 )
-from .slurm_queue import QueueEntry, SlurmUnavailable, ended_sentence, queue_entries
+from .slurm_queue import QueueEntry, SlurmUnavailable, ended_sentence, ids_of_scripts_in, queue_entries
 
 _NAMED = 3
 _LINE_BYTES = 400
@@ -100,11 +100,23 @@ def job_states(cohort: Cohort, jobs: Sequence[JobFolder]) -> list[JobState]:
 
 def slurm_says(records: Sequence[tuple[JobFolder, JobRecord]]) -> tuple[dict[str, QueueEntry] | None, str]:
     """What Slurm says of the parts of these jobs that have not ended, and why it says nothing: then None."""
-    asked = [one for job, record in records if record.engine == "slurm" for one in _unended_ids(job, record)]
+    in_slurm = [(job, record) for job, record in records if record.engine == "slurm"]
     try:
+        for job, record in in_slurm:
+            if not _known_ids(job, record) and not submission_problem(job):
+                _find_ids(job, record)
+        asked = [one for job, record in in_slurm for one in _unended_ids(job, record)]
         return queue_entries(asked), ""
     except SlurmUnavailable as error:
         return None, _("Slurm does not answer: {reason}.").format(reason=str(error).rstrip("."))
+
+
+def _find_ids(job: JobFolder, record: JobRecord) -> None:
+    """Look in Slurm's queue for a job of which nobody knows: its submitter has ended just after Slurm had taken it."""
+    ids = ids_of_scripts_in(job.log_folder)
+    if len(ids) == len(record.parts):
+        with suppress(SparseAnnotateError):  # on a disk that can only be read, everybody looks again
+            write_json(job.submission_path, Submission(ids))
 
 
 def ended_state(job: JobFolder) -> JobState | None:
