@@ -16,6 +16,7 @@ from .geometry import VolumeGeometry
 from .messages import _, counted
 from .nifti_for_itk import named_for_itk, orthogonal_for_itk
 from .nifti_header import NIFTI_ENDINGS, nifti_contradiction
+from .nifti_numbers import require_numbers_in_nifti
 from .planes import slice_layer
 from .slab_writing import FACT_PREFIX, written_in_slabs
 from .voxel_values import labels_from_values, require_finite
@@ -67,7 +68,10 @@ def read_image(path: str | Path, channel: int | None = None) -> tuple[np.ndarray
         array = sitk.GetArrayFromImage(image)
         array = array.reshape(array.shape[-3:])
         geometry = _geometry(reader, path)
-    require_finite(array, _("The image '{path}'").format(path=path))
+    what = _("The image '{path}'").format(path=path)
+    require_finite(array, what)
+    if path.name.lower().endswith(NIFTI_ENDINGS):
+        require_numbers_in_nifti(path, array, channel or 0, what)
     return array, geometry
 
 

@@ -28,6 +28,7 @@ class NiftiHeader:
     Attributes:
         length: bytes of header and voxels together. offset: where the voxels begin.
         is_nifti: False for Analyze 7.5, whose header differs only in its magic bytes and does not tell left from right.
+        datatype: NIfTI's code of what a voxel is stored as. intercept: what is added to the stored values.
         size: number of voxels along (i, j, k). voxel_sizes: along the same, in the file's own unit.
         qform_code, sform_code: 0 where the file has none. sform: (3, 4) rows of the matrix, in the file's unit, RAS.
         order: byte order for `struct`, '<' or '>'. sform_place, sform_format, sizes_place, sizes_format, code_place,
@@ -37,6 +38,8 @@ class NiftiHeader:
     length: int
     offset: int
     is_nifti: bool
+    datatype: int
+    intercept: float
     size: tuple[int, int, int]
     voxel_sizes: tuple[float, float, float]
     qform_code: int
@@ -119,13 +122,13 @@ def _parsed(header: bytes) -> NiftiHeader | None:
             return struct.unpack_from(order + kind, header, place)
 
         if len(header) >= 348 and read("i", 0)[0] == 348:
-            dimensions, (bits,), (offset,) = read("8h", 40), read("h", 72), read("f", 108)
+            dimensions, (datatype, bits), (offset,) = read("8h", 40), read("2h", 70), read("f", 108)
             sform, voxel_sizes, codes = ("12f", 280), ("3f", 80), ("h", 252)
-            is_nifti = header[344:347] in (b"n+1", b"ni1")
+            is_nifti, (intercept,) = header[344:347] in (b"n+1", b"ni1"), read("f", 116)
         elif len(header) >= 540 and read("i", 0)[0] == 540:
-            dimensions, (bits,), (offset,) = read("8q", 16), read("h", 14), read("q", 168)
+            dimensions, (datatype, bits), (offset,) = read("8q", 16), read("2h", 12), read("q", 168)
             sform, voxel_sizes, codes = ("12d", 400), ("3d", 112), ("i", 344)
-            is_nifti = header[4:7] in (b"n+2", b"ni2")
+            is_nifti, (intercept,) = header[4:7] in (b"n+2", b"ni2"), read("d", 184)
         else:
             continue
         if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
@@ -137,6 +140,8 @@ def _parsed(header: bytes) -> NiftiHeader | None:
             length=int(offset) + math.prod(sizes) * bits // 8,
             offset=int(offset),
             is_nifti=is_nifti,
+            datatype=datatype,
+            intercept=intercept,
             size=(i, j, k),
             voxel_sizes=read(*voxel_sizes),
             qform_code=qform_code,
