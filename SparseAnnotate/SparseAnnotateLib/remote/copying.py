@@ -197,6 +197,15 @@ def run_command(command: Command, host: str, arrived: Callable[[], int], travel:
         raise _failure(host, Path(command.words[0]).name, process.returncode, list(lines))
 
 
+_SAID_WHEN_BROKEN = (
+    "connection unexpectedly closed",
+    "client_loop: send disconnect",
+    "Connection closed",
+    "Connection reset",
+    "Broken pipe",
+)
+
+
 class CopyFailedError(WorkerError):
     """The program that copies has failed although the connection works: a full disk, for example."""
 
@@ -204,12 +213,7 @@ class CopyFailedError(WorkerError):
 def _failure(host: str, program: str, code: int, lines: list[str]) -> WorkerError:
     text = "\n".join(lines)
     # What rsync and sftp return when the connection itself fails; a full disk may end it, too.
-    is_broken = (
-        code in (255, -getattr(signal, "SIGPIPE", 13))
-        or "connection unexpectedly closed" in text
-        or "client_loop: send disconnect" in text
-        or "Connection closed" in text
-    )
+    is_broken = code in (255, -getattr(signal, "SIGPIPE", 13)) or any(words in text for words in _SAID_WHEN_BROKEN)
     if is_broken and "No space left" not in text and "quota" not in text and "File too large" not in text:
         return ssh_problem(host, [line for line in lines if not line.startswith("rsync")] or lines, True)
     said = next((line for line in lines if line.strip()), _("exit code {code}").format(code=code))

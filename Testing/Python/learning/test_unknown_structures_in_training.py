@@ -182,7 +182,7 @@ def test_slices_are_compared_for_the_structures_that_they_decide(cohort, tmp_pat
 
 
 def test_fills_of_unknown_structures_are_learned_with_their_confidence(cohort, tmp_path):
-    requests.fill(requests.FillRequest(str(cohort.folder), method="shape"), Watch())
+    requests.fill(requests.FillRequest(str(cohort.folder), method="random_walk"), Watch())
     partly, _shells = cases_of(cohort, tmp_path / "labels", 0.5)
     fill = read_labels(cohort.fill_path("partly"), GEOMETRY)
     kernel = np.zeros(SHAPE, bool)

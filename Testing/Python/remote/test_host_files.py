@@ -289,3 +289,10 @@ def test_the_program_that_is_sent_can_be_read_by_an_old_python():
     text = Path(on_host.__file__).read_text()
     ast.parse(text, feature_version=(3, 6))
     assert "from __future__ import annotations" not in text
+
+
+def test_what_rsync_says_of_a_broken_line_is_told_from_a_full_disk():
+    lines = ["rsync: [sender] write error: Broken pipe (32)", "rsync error: error in socket IO (code 10) at io.c(949)"]
+    assert "broke" in copying._failure("gpu", "rsync", 10, lines).message
+    full = 'rsync: [receiver] write failed on "/x": No space left on device (28)'
+    assert "No space left" in copying._failure("gpu", "rsync", 10, [full, *lines]).message
