@@ -178,9 +178,14 @@ def test_a_published_preset_on_a_cpu_is_the_same_but_shorter_and_of_planned_size
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_preset_trains(ball_cohort, name):
+def test_every_published_preset_trains(ball_cohort, name, monkeypatch):
+    # What is tested elsewhere, and takes longer than these trainings: their estimate, and checks of bf16.
+    estimate = "SparseAnnotateLib.learning.training.training_run.stage_seconds"
+    stages = dict.fromkeys(("2d", "3d", "pseudo-labels", "final"), 1.0)
+    monkeypatch.setattr(estimate, lambda *_: stages)
     settings = replace(
         preset_settings(name, "cpu"),
+        precision="fp32",
         iterations=2,
         patch=(16, 16, 32),
         patch_2d=(64, 64),  # swin_unetr needs so many
