@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import time
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from typing import Any
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
@@ -24,6 +25,7 @@ CORRECTION = "correction"
 
 _CONCURRENT = ("environment", "confidence", "provenance", "slice", "apply", EXPORT, CORRECTION)
 _PIECES_SECONDS = 0.03
+_LOG = logging.getLogger(__name__)
 
 
 class Job:
@@ -173,8 +175,15 @@ class WorkerJobs:
         for job in self._unfinished:
             job.is_cancelled = True
             if job.steps is not None:
-                with suppress(ValueError):  # one of its steps has led here
-                    job.steps.close()
+                self._close_steps(job, job.steps)
+
+    def _close_steps(self, job: Job, steps: Generator[Any, None, Any]) -> None:
+        if inspect.getgeneratorstate(steps) == inspect.GEN_RUNNING:
+            return  # one of its steps has led here
+        try:
+            steps.close()
+        except Exception:  # the other jobs are to be stopped, too
+            _LOG.exception(f"The job '{job.method}' could not be stopped without an error.")
 
     def close(self) -> None:
         """End the worker processes; a running training saves its checkpoint."""

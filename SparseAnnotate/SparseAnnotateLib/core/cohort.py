@@ -213,13 +213,14 @@ class Cohort(CohortChannels):
     ) -> Case:
         """Add a case by the path of its image (which is not copied), or by array and geometry (written to images/).
 
-        A case with the same name is replaced; its annotation and ledger are kept, and its reference if none is given.
+        A case with the same name is replaced; its annotation and ledger are kept, and its reference if none is given,
+        which needs the grid of the new image.
 
         Args:
             further: the images of further channels of the cohort, by the channel's name; they need the image's grid.
 
         Raises:
-            BadInputError: when files cannot have the name, or an image cannot be used.
+            BadInputError: when files cannot have the name, or an image cannot be used, or a reference does not fit.
             CohortError: when the name differs from another case's in upper and lower case only.
         """
         name = self._new_name(name)
@@ -230,6 +231,7 @@ class Cohort(CohortChannels):
                 pass
             return self.case(name)
         self._check_further(further, read_geometry(image))
+        self._check_kept_reference(self.file, name, reference, read_geometry(image))
         return self._enter_case(name, stored_path(self.folder, image), reference, further)
 
     def _check_further(self, further: Mapping[str, str | Path] | None, geometry: VolumeGeometry) -> None:
@@ -241,6 +243,28 @@ class Cohort(CohortChannels):
                     )
                 )
             require_grid_of_channel(path, geometry)
+
+    def _check_kept_reference(
+        self, file: CohortFile, name: str, given: str | Path | None, geometry: VolumeGeometry
+    ) -> None:
+        """Raise BadInputError when a case keeps a reference that does not lie on the grid of its new image."""
+        stored = _reference_of(file, name)
+        if given is not None or stored is None or not self._path(stored).is_file():
+            return  # of missing files `select` tells
+        own = read_geometry(self._path(stored))
+        difference = own.difference_from(geometry)
+        if difference and geometry.with_same_voxels(np.broadcast_to(np.uint8(0), own.shape), own) is None:
+            raise BadInputError(
+                _(
+                    "The case '{name}' has a reference ('{path}') that does not lie on the grid of its new image: "
+                    "{difference}. Give the reference of the new image, or remove the old one from '{cohort_file}'."
+                ).format(
+                    name=name,
+                    path=self._path(stored),
+                    difference=difference,
+                    cohort_file=COHORT_FILE,
+                )
+            )
 
     def adding_case(
         self,
@@ -258,6 +282,7 @@ class Cohort(CohortChannels):
         name = self._new_name(name)
         known = self.channel_paths(name) if self.has_case(name) else {}
         self._check_further({**{c: known[c] for c in kept if c in known}, **(further or {})}, geometry)
+        self._check_kept_reference(self.file, name, reference, geometry)
         stored = f"images/{self._stem(name)}.nrrd"
         while any(case.image == stored and case.name != name for case in self.cases):
             stored = stored.replace("images/", "images/2 ")
@@ -282,8 +307,9 @@ class Cohort(CohortChannels):
             stay = {channel: path for channel, path in before.items() if channel in kept and channel not in paths}
             for path in stay.values():  # one may have been added since
                 require_grid_of_channel(self._path(path), read_geometry(self._path(image_path)))
-            old_reference = next((c.reference for c in file.cases if c.name == name), None)
-            entered = replace(case, further={**stay, **paths}, reference=case.reference or old_reference)
+            # One may have been added since.
+            self._check_kept_reference(file, name, reference, read_geometry(self._path(image_path)))
+            entered = replace(case, further={**stay, **paths}, reference=case.reference or _reference_of(file, name))
             return replace(file, cases=(*(c for c in file.cases if c.name != name), entered))
 
         with self.locked(f"adding case '{name}'"):
@@ -651,6 +677,10 @@ class Cohort(CohortChannels):
             raise BadInputError(
                 _("{what} cannot be used. {problem}").format(what=what, problem=error.message)
             ) from error
+
+
+def _reference_of(file: CohortFile, name: str) -> str | None:
+    return next((case.reference for case in file.cases if case.name == name), None)
 
 
 def _new_value(name: str, taken: Mapping[str, int]) -> int:

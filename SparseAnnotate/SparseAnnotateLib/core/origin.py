@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from .annotation import SparseAnnotation
 from .cohort_layout import CARD_FILE
@@ -12,6 +15,7 @@ from .image_fingerprint import content_fingerprint
 from .images import read_facts
 from .ledger import Ledger, SliceState
 from .messages import _, counted, joined
+from .pieces import result_of, slabs
 from .planes import Plane
 
 
@@ -99,15 +103,40 @@ _FACTS = {
     "run_content": "run content",
     "scale": "scale",
 }
+_TOGETHER = "labels and confidence"
 
 
 def belongs_to(confidence_path: Path, path: Path) -> bool:
     """Whether a file of confidence was made with the labels in another file.
 
-    Not when writing both was broken off between them. Files of the first versions do not say what they were made from.
+    Not when writing both was broken off between them. Files of earlier versions only say what they were made from, and
+    those of the first versions not even that.
     """
-    origin = Origin.from_facts(read_facts(confidence_path))
-    return not origin.is_known or origin == Origin.from_facts(read_facts(path))
+    of_confidence, of_labels = read_facts(confidence_path), read_facts(path)
+    marks = of_confidence.get(_TOGETHER, ""), of_labels.get(_TOGETHER, "")
+    if any(marks):
+        return marks[0] == marks[1]
+    origin = Origin.from_facts(of_confidence)
+    return not origin.is_known or origin == Origin.from_facts(of_labels)
+
+
+def together(labels: np.ndarray, confidence: np.ndarray) -> dict[str, str]:
+    """The fact by which the files of labels and confidence, each (K, J, I), know each other; see `belongs_to`.
+
+    It is made from the voxels: the same result, made again, has the same files.
+    """
+    return result_of(finding_together(labels, confidence))
+
+
+def finding_together(labels: np.ndarray, confidence: np.ndarray) -> Generator[float, None, dict[str, str]]:
+    """`together` in pieces; yields 0.0, the share written of the files, after each."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (labels, confidence):
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        for slab in slabs(array.shape, array.itemsize):
+            digest.update(np.ascontiguousarray(array[slab]).data)
+            yield 0.0
+    return {_TOGETHER: digest.hexdigest()}
 
 
 def run_fingerprint(folder: Path) -> str:

@@ -11,6 +11,7 @@ import slicer
 
 from ..core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
 from ..core.messages import _, listed
+from ..core.origin import finding_together
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -200,6 +201,7 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
     # The folder may say 'all structures' where an opened volume names them.
     facts = cohort.origin(case, annotation if opened_case(volume_node) is None else None).facts()
     labels = labels_of(fills[-1], volume_node, dict(values))
+    facts |= yield from finding_together(labels, percent)
     for path, array in ((cohort.fill_confidence_path(case), percent), (cohort.fill_path(case), labels)):
         yield from written_in_slabs(path, array, annotation.geometry, compress=True, facts=facts)
 

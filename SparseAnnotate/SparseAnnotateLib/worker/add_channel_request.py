@@ -57,6 +57,12 @@ def add_channel(request: AddChannelRequest, watch: Watch) -> list[Case]:
     """
     ((channel, text),) = parsed_channels([request.channel]).items()
     is_dicom = holds_dicom(request.images, bool(request.time_point))
+    if request.skip_unusable and not is_dicom:
+        raise BadInputError(
+            _("'--skip-unusable' is for DICOM series, and there are none in {given}. Leave it out.").format(
+                given=listed([f"'{path}'" for path in request.images], 3)
+            )
+        )
     with Cohort.open(request.cohort).adding_channel(channel):
         cohort = Cohort.open(request.cohort)  # again: another program may have added a channel meanwhile
         channels = cohort.channels_with(channel, request.first_channel)
@@ -73,7 +79,7 @@ def add_channel(request: AddChannelRequest, watch: Watch) -> list[Case]:
             part = watch.part(1, 2)
             for number, name in enumerate(images.new):
                 part.step(number / len(images.new), _("adding '{case}'").format(case=name))
-                further[name] = images.entered(name, made)
+                further[name] = images.entered(name, made, part.part(number, len(images.new)))
             cohort.add_channel(channel, further, request.first_channel, said.get(channel, images.modality))
             is_kept = True
         finally:
@@ -120,8 +126,9 @@ class _AddedFiles:
             files.checked_geometry(number)
         return cls(tuple(images), new, cohort, files, channel, request.import_mode)
 
-    def entered(self, name: str, made: list[Path]) -> str:
+    def entered(self, name: str, made: list[Path], watch: Watch) -> str:
         """Import the image of a case, or resample it; returns its path for cohort.json."""
+        watch.check()
         number = self.new.index(name)
         case = self._files.entered(self._cohort.case(name), number, self._cohort.folder, self._import_mode, made)
         return case.further[self._channel]

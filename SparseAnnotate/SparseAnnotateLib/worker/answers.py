@@ -14,7 +14,7 @@ from ..core import BadInputError, Cohort, SparseAnnotation, Watch
 from ..core.channels import fill_without_channels, missing_channels, stacked
 from ..core.images import write_image
 from ..core.messages import _
-from ..core.origin import run_fingerprint
+from ..core.origin import run_fingerprint, together
 from ..core.registry import Need, imported
 from ..core.structure_values import names_as_facts
 from ..interpolation import (
@@ -62,10 +62,10 @@ class Answer:
 
     def write(self, path: Path, confidence_path: Path) -> None:
         """Write labels and confidence."""
-        geometry = self.annotation.geometry
-        facts = {**self.facts, **names_as_facts(self.annotation.names)}
-        write_image(confidence_path, self.done.fill.confidence, geometry, facts=self.facts)
-        write_image(path, self.done.fill.labels, geometry, facts=facts)
+        geometry, fill = self.annotation.geometry, self.done.fill
+        facts = {**self.facts, **together(fill.labels, fill.confidence)}
+        write_image(confidence_path, fill.confidence, geometry, facts=facts)
+        write_image(path, fill.labels, geometry, facts={**facts, **names_as_facts(self.annotation.names)})
 
     def labels(self) -> list[dict[str, Any]]:
         """For each label its name, the share of each source, and the leave-one-out Dice, as in `FillResult.labels`."""

@@ -11,7 +11,7 @@ from ..core.added_corrections import AddedCorrection, with_correction
 from ..core.corrections import Stroke
 from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, listed
-from ..core.origin import Origin, belongs_to
+from ..core.origin import Origin, belongs_to, together
 from ..interpolation.correcting import correct as spread
 from ..interpolation.seen_channels import image_of_structure
 from .answers import image_of_case
@@ -167,6 +167,7 @@ def _spread(
             image, note = None, _("Corrected without using the image. {problem}").format(problem=error.message)
         changed = spread(labels, confidence, image, after, stroke, watch).changed
     new_facts = {**facts, **cohort.origin(case, after, method=origin.method, run=origin.run).facts()}
+    new_facts |= together(labels, confidence)
     # The confidence first: labels that are up to date never have that of an earlier answer.
     if has_sure:
         write_image(sure_path, confidence, after.geometry, facts=read_facts(sure_path) | new_facts)

@@ -21,7 +21,7 @@ from ..core.images import write_image
 from ..core.messages import _, counted, listed
 from .create_request import CreateRequest
 from .dicom_channels import FirstImage, channel_voxels, modalities_of, require_one_modality
-from .dicom_intake import usable_series
+from .dicom_intake import log_series_of_cases, usable_series
 
 if TYPE_CHECKING:
     from .add_channel_request import AddChannelRequest
@@ -89,12 +89,13 @@ class AddedSeries:
         modality = modalities_of(of_channel).get(channel, "")
         if any(channel in cohort.channel_paths(case.name) for case in cohort.cases):
             modality = ""  # what the cohort knows stays, and what it does not know stays unknown
+        log_series_of_cases([(name, found[name]) for name in new])
         return cls(tuple(found), new, modality, cohort, channel, found)
 
-    def entered(self, name: str, made: list[Path]) -> str:
+    def entered(self, name: str, made: list[Path], watch: Watch) -> str:
         """Write the image of a case, resampled if need be; returns its path for cohort.json."""
         one, grid = self._series[name], self._cohort.geometry(name)
-        voxels, is_resampled = channel_voxels(one, grid, Watch())
+        voxels, is_resampled = channel_voxels(one, grid, watch)
         path = free_path(self._cohort.path_for_channel(name, self._channel), lambda place: place.exists())
         made.append(path)
         write_image(path, voxels, grid)
@@ -107,6 +108,7 @@ def _series_of_cases(
     cohort: Cohort, names: Sequence[str], channel: str, series: Sequence[DicomSeries]
 ) -> dict[str, DicomSeries]:
     """The series of each case: in the order of the names, or those of the studies that cases were made from."""
+    sources = {case.name: read_source(cohort, case.name) for case in cohort.cases}
     if names:
         if len(names) != len(series):
             raise BadInputError(
@@ -118,12 +120,14 @@ def _series_of_cases(
         twice = name_collisions([normal_name(name) for name in names])
         if twice:
             raise BadInputError(_("Two series are given for the case '{name}'.").format(name=twice[0][0]))
-        return {cohort.case(name).name: one for name, one in zip(names, series, strict=True)}
+        given = {cohort.case(name).name: one for name, one in zip(names, series, strict=True)}
+        for name, one in given.items():
+            _require_own_study(sources, name, one)
+        return given
     found: dict[str, DicomSeries] = {}
-    sources = {case.name: read_source(cohort, case.name) for case in cohort.cases}
     others = []
     for one in series:
-        fitting = [name for name, source in sources.items() if source is not None and _is_of_study(source, one)]
+        fitting = _cases_of_study(sources, one)
         if not fitting:
             others.append(one)
         for name in fitting:
@@ -153,8 +157,30 @@ def _series_of_cases(
     return found
 
 
-def _is_of_study(source: DicomSource, series: DicomSeries) -> bool:
-    return bool(source.study_uid) and source.study_uid == series.headers[0].study_uid
+def _cases_of_study(sources: Mapping[str, DicomSource | None], one: DicomSeries) -> list[str]:
+    """The cases that were made from the study of a series; of head and chest, say, those that it may lie on."""
+    study, frame = one.headers[0].study_uid, one.headers[0].frame_of_reference_uid
+    frames = {
+        name: source.frame_of_reference_uid
+        for name, source in sources.items()
+        if source is not None and study and source.study_uid == study
+    }
+    return [name for name, own in frames.items() if len({own, frame} - {""}) < 2] or list(frames)
+
+
+def _require_own_study(sources: Mapping[str, DicomSource | None], name: str, one: DicomSeries) -> None:
+    """Raise BadInputError when a series that is given for a case is of the study of other cases."""
+    source, study = sources[name], one.headers[0].study_uid
+    others = [other for other in _cases_of_study(sources, one) if other != name]
+    if not others or (source is not None and source.study_uid == study):
+        return
+    raise BadInputError(
+        _(
+            "{series} is given for the case '{name}', but is of the study that the case '{other}' was made from. Give "
+            "the names in the order of the series, or leave out '--names': then each series goes to the case of its "
+            "study."
+        ).format(series=one.title[:1].upper() + one.title[1:], name=name, other=others[0])
+    )
 
 
 def _has(cohort: Cohort, name: str, channel: str, one: DicomSeries, watch: Watch) -> bool:

@@ -32,7 +32,7 @@ from .dicom_channels import (
     require_usable_channels,
     series_of_channels,
 )
-from .dicom_intake import expanded, usable_series
+from .dicom_intake import expanded, log_series_of_cases, usable_series
 from .dicom_names import names_of_cases
 from .dicom_references import DicomReferences
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .create_request import CreateRequest
 
 _LOG = logging.getLogger(__name__)
-_MOST_NAMED = 10
 
 
 def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
@@ -233,12 +232,7 @@ def _has_image(folder: str) -> bool:
 
 def _report(fresh: Sequence[tuple[str, DicomSeries]], folder: Path, keep_source_paths: bool) -> None:
     """Say which series became which case, and what was not kept."""
-    for name, one in fresh[:_MOST_NAMED]:
-        _LOG.warning(f"'{name}': {one.title}")
-    if len(fresh) > _MOST_NAMED:
-        _LOG.warning(
-            f"... and {len(fresh) - _MOST_NAMED} more. '{folder.name}/dicom/sources' has the series UID of each case."
-        )
+    log_series_of_cases(fresh, f"'{folder.name}/dicom/sources' has the series UID of each case.")
     if fresh and not keep_source_paths:
         _LOG.warning(
             "The paths of the DICOM files are not kept, because paths often name the patient: 'export-dicom' will need "

@@ -32,6 +32,14 @@ def expanded(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def log_series_of_cases(cases: Sequence[tuple[str, DicomSeries]], more: str = "") -> None:
+    """Say which series is whose: name of the case and series; of many the first ones. `more`: where the others are."""
+    for name, one in cases[:_MOST_NAMED]:
+        _LOG.warning(f"'{name}': {one.title}")
+    if len(cases) > _MOST_NAMED:
+        _LOG.warning(joined(" ", [f"... and {len(cases) - _MOST_NAMED} more.", *filter(None, [more])]))
+
+
 def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
     if request.time_point < 0:

@@ -179,3 +179,24 @@ def test_what_is_forgotten_reports_nothing_more_even_what_runs_beside_another_jo
     assert office.ended == []
     assert office.said == []
     assert not office.jobs.is_busy
+
+
+def test_all_jobs_are_stopped_where_they_are_also_when_one_of_them_fails_to_end(office, caplog):
+    def failing():
+        try:
+            while True:
+                yield
+        finally:
+            raise RuntimeError("the file is open elsewhere")
+
+    closed = []
+    names = ("confidence", "provenance", "slice", "apply")
+    for name in names:
+        office.start(None, failing(), name=name)
+        office.start(None, pieces(5, 1, closed), name=name)
+    office.turn(len(names) * 2)
+    office.jobs.abandon()
+    assert len(closed) == len(names)
+    assert caplog.text.count("the file is open elsewhere") >= len(names)
+    office.turn()
+    assert office.ended == []

@@ -278,3 +278,21 @@ def test_the_real_hippocampus_cohort_is_read(hippocampi):
     assert len(cohort.cases) == 200
     image, geometry = cohort.image("hippocampus_001")
     assert cohort.reference("hippocampus_001").shape == image.shape == geometry.shape
+
+
+def test_a_case_does_not_keep_a_reference_on_another_grid_than_its_new_image(tmp_path):
+    cohort = Cohort.create(tmp_path / "cohort", "c", {1: "ball"})
+    small, other = (VolumeGeometry.from_spacing(shape) for shape in ((6, 7, 8), (6, 9, 8)))
+    for name, grid in (("a", small), ("b", other), ("r", small), ("s", other)):
+        write_image(tmp_path / f"{name}.nrrd", np.ones(grid.shape, np.uint8), grid)
+    cohort.add_case("p", tmp_path / "a.nrrd", reference=tmp_path / "r.nrrd")
+    array = np.full(other.shape, 3, np.uint8)
+    for given in ((tmp_path / "b.nrrd",), (array, other)):
+        with pytest.raises(BadInputError, match="case 'p' has a reference .* that does not lie on the grid of its new"):
+            cohort.add_case("p", *given)
+        assert cohort.image("p")[0].shape == small.shape
+    assert not (cohort.folder / "images").exists()
+    cohort.add_case("p", tmp_path / "b.nrrd", reference=tmp_path / "s.nrrd")
+    assert cohort.reference("p").shape == other.shape
+    cohort.add_case("p", array, other)  # on the same grid, it stays
+    assert cohort.reference_path("p").samefile(tmp_path / "s.nrrd")

@@ -350,10 +350,14 @@ def test_a_fill_is_still_up_to_date_in_a_reopened_scene(mrml, logic, embedded, t
     from SparseAnnotateLib import scene
 
     cohort, case = logic.cohort(), scene.case_of(volume)
-    from SparseAnnotateLib.core.images import read_labels
+    from SparseAnnotateLib.core.images import read_facts, read_labels
+    from SparseAnnotateLib.core.origin import together
 
     annotation = cohort.annotation(case)
     confidence = read_labels(cohort.fill_confidence_path(case), annotation.geometry)
+    labels = read_labels(cohort.fill_path(case), annotation.geometry)
+    files = cohort.fill_path(case), cohort.fill_confidence_path(case)
+    assert all(together(labels, confidence).items() <= read_facts(path).items() for path in files)
     np.testing.assert_array_equal(confidence == 100, annotation.supervised_mask())
     result = logic.panel.latest_result(volume, of_run=False)
     logic.applyFill(volume, result)

@@ -94,6 +94,7 @@ def test_a_run_that_was_not_finished_is_resumed_with_its_own_channels(cohort, tm
         (["--first-channel", "FLAIR", "--names", "p1", "p2", "p3"], "T1", "has no case 'p3'"),
         (["--first-channel", "FLAIR", "--names", "p1", "p2", "P1"], "T1", "Two images are given for the case 'p1'"),
         (["--first-channel", "FLAIR", "--channels", "A=_a"], "T1=_t1", "'--channels' is not for '--channel'"),
+        (["--first-channel", "FLAIR", "--skip-unusable"], "T1=_t1", "'--skip-unusable' is for DICOM series, and there"),
         (["--first-channel", "FLAIR", "--labels", "1=a"], "T1=_t1", "'--labels' is not for '--channel'"),
     ],
 )

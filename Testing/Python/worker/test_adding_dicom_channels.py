@@ -8,8 +8,10 @@ from pydicom.uid import generate_uid
 
 from dicom_made import PATIENT, oblique, write_series
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import CancelledError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.worker import dicom_added_channels
+from SparseAnnotateLib.worker.add_channel_request import AddChannelRequest, add_channel
 
 SHAPE = (5, 12, 10)
 GRID = oblique(SHAPE)
@@ -139,3 +141,52 @@ def test_a_cohort_that_does_not_say_what_its_images_are_takes_no_series_of_anoth
     series(tmp_path / "more/mr", "mr", 61, "head")
     assert main(["add", str(cohort.folder), str(tmp_path / "more"), "--quiet"]) == 0
     assert Cohort.open(cohort.folder).modalities == {}
+
+
+def test_names_in_another_order_than_the_series_do_not_swap_patients(cohort, tmp_path, capsys):
+    t1 = {"channel": "T1=T1 mprage", "scans": "t1/case_00[12]"}
+    assert add(tmp_path, "--names", "case_002", "case_001", **t1) == 1
+    words = said(capsys)
+    assert "is given for the case 'case_002', but is of the study that the case 'case_001' was made from" in words
+    assert Cohort.open(cohort.folder).channels == ()
+    assert add(tmp_path, "--names", "case_001", "case_002", **t1) == 0
+    words = said(capsys)
+    assert "'case_001': series 10 (MR, 'T1 mprage'" in words
+    assert "'case_002': series 11 (MR, 'T1 mprage'" in words
+    again = Cohort.open(cohort.folder)
+    np.testing.assert_array_equal(again.channel_image("case_002", "T1", GRID), scan(11))
+
+
+def test_of_cases_of_one_study_a_series_belongs_to_that_with_its_frame_of_reference(tmp_path):
+    frames = {"head": generate_uid(), "chest": generate_uid()}
+    for number, (part, frame) in enumerate(frames.items()):
+        one = {"StudyInstanceUID": STUDIES["case_001"], "FrameOfReferenceUID": frame}
+        series(tmp_path / f"ct/{part}", part, number, f"ct {part}", modality="CT", **one)
+        series(tmp_path / f"pet/{part}", part, 10 + number, "pet", modality="PT", **one)
+    assert main(["create", str(tmp_path / "cohort"), str(tmp_path / "ct"), "--labels", "1=ball", "--quiet"]) == 0
+    first = ("--first-channel", "CT")
+    for part in frames:
+        given = ["add", str(tmp_path / "cohort"), str(tmp_path / f"pet/{part}"), "--channel", "PET=pet", "--quiet"]
+        assert main([*given, *first]) == 0
+        first = ()
+    made = Cohort.open(tmp_path / "cohort")
+    for case in made.cases:
+        number = 0 if np.array_equal(made.image(case.name)[0], scan(0)) else 1
+        np.testing.assert_array_equal(made.channel_image(case.name, "PET", GRID), scan(10 + number))
+
+
+def test_a_cancel_does_not_wait_for_a_whole_series_to_be_written(cohort, tmp_path, monkeypatch):
+    watch, real = Watch(), dicom_added_channels.channel_voxels
+
+    def cancelled(one, grid, part):
+        watch.cancel()
+        return real(one, grid, part)
+
+    monkeypatch.setattr(dicom_added_channels, "channel_voxels", cancelled)
+    written = []
+    monkeypatch.setattr(dicom_added_channels, "write_image", lambda path, *_rest: written.append(path))
+    request = AddChannelRequest(str(cohort.folder), (str(tmp_path / "t1"),), "T1=T1 mprage", first_channel="FLAIR")
+    with pytest.raises(CancelledError):
+        add_channel(request, watch)
+    assert written == []
+    assert Cohort.open(cohort.folder).channels == ()

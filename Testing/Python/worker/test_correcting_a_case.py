@@ -12,7 +12,7 @@ import pytest
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, read_labels, write_image
 from SparseAnnotateLib.core.origin import Origin, belongs_to
-from SparseAnnotateLib.worker import correct_request, requests
+from SparseAnnotateLib.worker import answers, correct_request, requests
 
 SHAPE = (32, 40, 40)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -187,3 +187,36 @@ def test_a_confidence_that_was_written_before_the_labels_were_is_not_used_with_o
     fill(cohort)
     assert belongs_to(cohort.fill_confidence_path(CASE), cohort.fill_path(CASE))
     assert correct(cohort, at=(18.0, 20.0, 46.0)).path
+
+
+def test_the_confidence_of_another_fill_of_the_same_slices_is_not_taken_for_its_own(cohort, monkeypatch):
+    def fill_beyond(slices: int) -> None:
+        requests.fill(requests.FillRequest(str(cohort.folder), method="shape", beyond=slices), Watch())
+
+    def belong() -> bool:
+        return belongs_to(cohort.fill_confidence_path(CASE), cohort.fill_path(CASE))
+
+    def broken_off(path, *given, **named):
+        if path == cohort.fill_path(CASE):
+            raise KeyboardInterrupt
+        write_image(path, *given, **named)
+
+    fill_beyond(0)
+    files = [path.read_bytes() for path in (cohort.fill_path(CASE), cohort.fill_confidence_path(CASE))]
+    assert belong()
+    fill_beyond(0)
+    assert [path.read_bytes() for path in (cohort.fill_path(CASE), cohort.fill_confidence_path(CASE))] == files
+    with monkeypatch.context() as patch:
+        patch.setattr(answers, "write_image", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            fill_beyond(4)
+    assert not belong()
+    fill_beyond(4)
+    assert belong()
+    assert correct(cohort).path
+    assert belong()
+    # Files of earlier versions say only what they were made from.
+    for path in (cohort.fill_path(CASE), cohort.fill_confidence_path(CASE)):
+        facts = {name: text for name, text in read_facts(path).items() if name != "labels and confidence"}
+        write_image(path, read_labels(path, GEOMETRY), GEOMETRY, facts=facts)
+    assert belong()
