@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -325,7 +326,8 @@ def test_fills_and_confidences_say_what_they_came_from(ball_cohort):
     filled(ball_cohort)
     for path in (ball_cohort.fill_path("ball_0"), ball_cohort.fill_confidence_path("ball_0")):
         origin = Origin.from_facts(read_facts(path))
-        assert origin == ball_cohort.origin("ball_0", method="shape")
+        assert not origin.scale  # shapes do not depend on intensities
+        assert origin == replace(ball_cohort.origin("ball_0", method="shape"), scale="")
 
 
 def compared(cohort: Cohort, *runs: str):
