@@ -311,17 +311,22 @@ class CorrectingMode:
         """Read a result, and correct it when that is done, unless something else is wanted by then."""
         wanted = self._wanted = volume, result
         is_later = False
+        problems: list[SparseAnnotateError] = []
 
         def on_read(error) -> None:
             if self._wanted is not wanted:
                 return
             if is_later:
                 self._session.attempt(lambda: self._begin_later(volume, result, error), keep_message=True)
+            elif error is not None:
+                problems.append(error)
             else:
                 self._begin(volume, result)
 
         try:
             self._logic.panel.read_for_correcting(volume, result, on_read)
+            if problems:
+                raise problems[0]
         except Exception:
             self._wanted = None
             raise
@@ -341,6 +346,9 @@ class CorrectingMode:
             self._wanted = None
             if error is not None:
                 raise error
+            if volume.GetScene() is None or result.GetScene() is None:
+                self._session.say("")
+                return
             self._begin(volume, result)
             self._session.say("")
         finally:

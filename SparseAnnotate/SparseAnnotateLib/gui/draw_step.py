@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..core import BadInputError, SliceState
+from ..core import BadInputError, CancelledError, SliceState
 from .cohort_cases import CohortCases
 from .correcting_mode import CorrectingMode
 from .drawing_clock import DrawingClock
@@ -455,28 +455,54 @@ class DrawStep(Step):
         if self.logic.panel.starts_from_result(start) and self.logic.panel.is_following(item.volumeNode):
             # The window must not wait for it.
             self.session.say(_("The slice is initialized when the result has followed from the correction ..."))
+            before = self._place_and_mark(item)
             self.logic.panel.when_followed(
                 item.volumeNode,
-                lambda error: self.session.attempt(lambda: self._start_followed(item, start, error), True),
+                lambda error: self.session.attempt(lambda: self._start_followed(item, start, before, error), True),
             )
             return
         self._initialized(item, self.logic.startSlice(item.volumeNode, item.plane, item.index, start))
 
-    def _start_followed(self, item, start: str, error) -> None:
-        """The result has followed: initialize the slice, unless the user has gone on to another one."""
+    def _place_and_mark(self, item) -> tuple:
+        """Where the slices of a volume lie, and a checksum of what is drawn on one of them."""
+        volume = item.volumeNode
+        return self.logic.panel.grid(volume), self.logic.panel.slice_mark(volume, item.plane, item.index)
+
+    def _start_followed(self, item, start: str, before: tuple, error) -> None:
+        """The result has followed: initialize the slice, unless the user has gone on to another one, or drawn on it.
+
+        `before`: `_place_and_mark` of the slice when this was asked for.
+        """
+        if isinstance(error, CancelledError):
+            return  # which has been said
         if error is not None:
             raise error
         if self.session.parameters is None or item.volumeNode.GetScene() is None:
             return
         chosen = self.table.chosen()
         if chosen is None or not _is_same(chosen, item):
-            self.session.say(
-                _("{plane} slice {index} was not initialized, because another slice was selected meanwhile.").format(
-                    plane=translated(item.plane).capitalize(), index=item.index
-                )
-            )
+            why = _("{plane} slice {index} was not initialized, because another slice was selected meanwhile.")
+        else:
+            why = self._why_not_as_before(item, before)
+        if why:
+            self.session.say(why.format(plane=translated(item.plane).capitalize(), index=item.index))
             return
         self._initialized(item, self.logic.startSlice(item.volumeNode, item.plane, item.index, start))
+
+    def _why_not_as_before(self, item, before: tuple) -> str:
+        """Why a slice is not the one of before, or has other contents; '' if it is the same."""
+        grid, mark = self._place_and_mark(item)
+        if grid != before[0]:
+            return _(
+                "{plane} slice {index} was not initialized, because the volume has got another grid meanwhile, so that "
+                "this may be another slice. Select the slice again."
+            )
+        if mark != before[1]:
+            return _(
+                "{plane} slice {index} was not initialized, because it was drawn on meanwhile. Click 'Initialize "
+                "slice' again to replace what is drawn on it."
+            )
+        return ""
 
     def _initialized(self, item, source: str) -> None:
         # This does not count as painting yet: the user corrects it first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +61,7 @@ class CorrectedAnswer:
         undone: strokes of pending ones that have been undone, the last one last.
         work: finds out what follows from the first of the pending ones; None: not begun.
         is_followed: a job does that from the event loop.
+        stopped_by: why it has not followed from the last steps that it was stopped with; None: it never was.
         on_followed: called with a CorrectionReport, or None and an error, when all is known that follows from a step;
             None: it is found out at once.
         on_painted: takes, as the user is shown, what has been painted in it meanwhile; None: that is taken as it is.
@@ -88,6 +89,7 @@ class CorrectedAnswer:
     undone: list[Sequence[Stroke]] = field(default_factory=list)
     work: Generator[None, None, None] | None = None
     is_followed: bool = False
+    stopped_by: SparseAnnotateError | None = None
     on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
     on_painted: Callable[[], None] | None = None
     _images: tuple[tuple, list[np.ndarray], dict[int, np.ndarray]] | None = None
@@ -100,8 +102,13 @@ class CorrectedAnswer:
 
     @property
     def is_as_seen(self) -> bool:
-        """Whether nothing has changed in the node since it was seen last."""
-        return bool(self.stamp == scene.voxel_stamp(self.node))
+        """Whether nothing has changed in the node since it was seen last, and its voxels are where they were."""
+        if self.stamp != scene.voxel_stamp(self.node) or self.volume.GetImageData() is None:
+            return False
+        try:
+            return bool(scene.grid_of(self.node, self.volume) == self.grid)
+        except BadInputError:  # a transform is not linear
+            return False
 
     @property
     def size(self) -> int:
@@ -152,9 +159,8 @@ def read_answer(volume_node, result_node) -> CorrectedAnswer:
 
 def reading_answer(volume_node, result_node) -> Generator[None, None, CorrectedAnswer | None]:
     """`read_answer` in pieces; None when something was changed between two of them."""
-    before = result_stamp(volume_node, result_node)
-    answer = yield from _reading_labels(volume_node, result_node)
-    return answer if result_stamp(volume_node, result_node) == before else None
+    unchanged = _unchanged(volume_node, result_node)
+    return (yield from _while(unchanged, _reading_labels(volume_node, result_node)))
 
 
 def reading_known(answer: CorrectedAnswer) -> Generator[None, None, bool]:
@@ -164,18 +170,39 @@ def reading_known(answer: CorrectedAnswer) -> Generator[None, None, bool]:
     """
     if answer.drawing is None or (answer.annotation is not None and answer.known_by == _known_by(answer)):
         return True
-    before = result_stamp(answer.volume, answer.node)
+    unchanged = _unchanged(answer.volume, answer.node)
     known_by, known_text = _known_by(answer), scene.corrections_text(answer.drawing)
-    annotation = yield from scene.reading_annotation(answer.volume, answer.drawing, answer.values)
-    for _step in annotation.restoring_drawn(answer.labels):
-        yield
-        # Whoever goes on with the answer reads all this again, and restores it all.
-        if answer.pending or result_stamp(answer.volume, answer.node) != before:
-            return False
-    if answer.pending or result_stamp(answer.volume, answer.node) != before:
+
+    # Whoever goes on with the answer reads all this again, and restores it all.
+    def is_same() -> bool:
+        return not answer.pending and unchanged()
+
+    reading = scene.reading_annotation(answer.volume, answer.drawing, answer.values)
+    annotation = yield from _while(is_same, reading)
+    if annotation is None:
+        return False
+    yield from _while(is_same, (None for _step in annotation.restoring_drawn(answer.labels)))
+    if not is_same():
         return False
     answer.annotation, answer.known_by, answer.known_text = annotation, known_by, known_text
     return True
+
+
+def _unchanged(volume_node, result_node) -> Callable[[], bool]:
+    """Tells whether the nodes are in the scene, and nothing has changed in them from now on."""
+    before = result_stamp(volume_node, result_node)
+    return lambda: bool(before) and result_stamp(volume_node, result_node) == before
+
+
+def _while(is_same: Callable[[], bool], pieces: Iterator[None]) -> Generator[None, None, Any]:
+    """Pieces of work, none of which is begun when something has changed before it; the result is None then."""
+    while is_same():
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value if is_same() else None
+        yield
+    return None
 
 
 def _reading_labels(volume_node, result_node) -> Generator[None, None, CorrectedAnswer]:

@@ -143,7 +143,10 @@ class Correcting:
         answer = kept() or (yield from reading_answer(volume_node, result_node))
         if answer is None or answer.pending or not (yield from reading_known(answer)):
             return
-        if (yield from self._shown.showing(answer)) and kept() is None:
+        if not (yield from self._shown.showing(answer)):
+            # The labels have what was drawn, but the node does not show it: whoever goes on reads and shows it again.
+            answer.known_by = ()
+        elif kept() is None:
             self._keep(self._watched, [answer, *self._others])
 
     def end(self) -> None:
@@ -179,12 +182,18 @@ class Correcting:
                 result_of(self.following(answer.node))
 
     def when_followed(self, volume_node, done: Callable[[SparseAnnotateError | None], None]) -> None:
-        """Call `done`, from the event loop, when results of a volume have followed; with an error if that failed."""
+        """Call `done`, from the event loop, when results of a volume have followed.
+
+        `done`: called with None, or with an error when one of them has not followed from all corrections.
+        """
+        before = [(answer, answer.stopped_by) for answer in self._kept() if answer.volume is volume_node]
 
         def steps() -> Steps:
-            for answer in self._kept():
-                if answer.volume is volume_node:
-                    yield from self.following(answer.node)
+            for answer, stopped_by in before:
+                yield from self.following(answer.node)
+                # By whom ever: it then has only the voxels of the corrections.
+                if answer.stopped_by is not None and answer.stopped_by is not stopped_by:
+                    raise answer.stopped_by
 
         self._jobs.start(None, steps(), lambda _nothing: None, lambda _none, error: done(error), name=CORRECTION)
 
@@ -401,13 +410,14 @@ class Correcting:
             if self._is_kept(answer):
                 self._take(answer, 0.0)
             return
-        self._forget(answer)
-        raise BadInputError(
+        error = BadInputError(
             _(
                 "'{result}' was changed while it followed from a correction, so it has not taken the correction in. "
                 "Fill again, or run the model again."
             ).format(result=answer.node.GetName())
         )
+        self._forget(answer, error)
+        raise error
 
     def _check_is_same(self, answer: CorrectedAnswer) -> None:
         """Raise BadInputError, and forget the answer, when segments or voxels are not those that it was read with."""
@@ -419,7 +429,15 @@ class Correcting:
             "Segments of '{result}', or of the drawing, were added, renamed or removed while the answer was corrected, "
             "so what was painted last is no correction. Switch 'Correct the answer' off and on again."
         )
-        if is_same and scene.grid_of(answer.node, answer.volume) != answer.grid:
+        grid = scene.grid_of(answer.node, answer.volume)
+        if is_same and scene.is_other_order(answer.grid, grid):
+            is_same = False
+            text = _(
+                "The slices of the volume are now in the order in which its file has them, because it was written into "
+                "its cohort folder while '{result}' was corrected. So what was painted last is no correction. Switch "
+                "'Correct the answer' off and on again."
+            )
+        elif is_same and grid != answer.grid:
             is_same = False
             text = _(
                 "The volume or '{result}' has been moved while the answer was corrected, so what was painted last is "
@@ -427,14 +445,15 @@ class Correcting:
             )
         if is_same:
             return
-        self._forget(answer)
-        raise BadInputError(text.format(result=answer.node.GetName()))
+        error = BadInputError(text.format(result=answer.node.GetName()))
+        self._forget(answer, error)
+        raise error
 
-    def _forget(self, answer: CorrectedAnswer) -> None:
+    def _forget(self, answer: CorrectedAnswer, error: SparseAnnotateError) -> None:
         if answer is self._watched:
             self._watched = None
         self._others = [other for other in self._others if other is not answer]
-        answer.pending = []
+        answer.pending, answer.stopped_by = [], error
 
     def _is_kept(self, answer: CorrectedAnswer) -> bool:
         return any(answer is kept for kept in self._kept())

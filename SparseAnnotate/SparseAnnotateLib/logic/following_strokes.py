@@ -107,6 +107,7 @@ class FollowingStrokes:
         """Leave it at the voxels of the strokes: what is shown meanwhile is taken back, and no more will follow."""
         self._interrupt(answer)
         problem = error or CancelledError(_("Cancelled."))
+        answer.stopped_by = problem
         while answer.pending:
             step = answer.pending[0]
             place = step.place
@@ -197,7 +198,7 @@ class FollowingStrokes:
         shown = step.shown_in(answer.labels.shape)
         with without_pending(answer.labels, answer.pending):
             answer.pending.remove(step)
-        what_is_known(answer)
+        _annotation, is_read_again = what_is_known(answer)
         # Whoever has read it again: this step did not know of what has been drawn since it began.
         is_drawn_since = answer.known_by != known_by
         with without_pending(answer.labels, answer.pending):
@@ -209,7 +210,7 @@ class FollowingStrokes:
             box = bounding_box(different)
         step.report = replace(step.report, changed=step.counted_apart(place, different), is_following=False)
         answer.is_current = is_current
-        if is_drawn_since:
+        if is_drawn_since or is_read_again:
             self._shown.show(answer)
         else:
             parts = [part for part in (shown, moved(box, place) if box is not None else None) if part is not None]

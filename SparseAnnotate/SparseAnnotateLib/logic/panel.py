@@ -11,7 +11,7 @@ import slicer
 
 from .. import scene
 from ..client import Job
-from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState, SparseAnnotateError
+from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState, SparseAnnotateError, VolumeGeometry
 from ..core.messages import _
 from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
@@ -451,6 +451,10 @@ class PanelLogic:
         return (
             scene.slice_masks(segmentation, volume_node, Plane.named(plane), index) if segmentation is not None else {}
         )
+
+    def grid(self, volume_node) -> VolumeGeometry:
+        """The voxel grid of a volume, which decides where its slices lie."""
+        return scene.geometry_of(volume_node)
 
     def slice_mark(self, volume_node, plane: str, index: int) -> int:
         """A checksum of what is drawn on a slice; 0 if nothing is drawn."""

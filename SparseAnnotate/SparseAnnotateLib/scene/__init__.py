@@ -137,7 +137,7 @@ from .training_curves import show_curves
 from .undecided_store import undecided_mark
 from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
 from .volume_nodes import geometry_of, image_of, volumes_of_scene, world_geometry_of
-from .voxel_grids import grid_of
+from .voxel_grids import grid_of, is_other_order
 from .worklist import (
     ReadableWorklist,
     WorklistItem,
@@ -218,6 +218,7 @@ __all__ = [
     "is_current",
     "is_exported",
     "is_further_channel",
+    "is_other_order",
     "jump_to_slice",
     "knowledge_mark",
     "label_values",

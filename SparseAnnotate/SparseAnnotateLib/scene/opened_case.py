@@ -124,7 +124,8 @@ def require_folder_of(volume_node, folder: str | os.PathLike[str]) -> None:
 def _is_stored_as(volume_node, geometry: VolumeGeometry) -> bool:
     """Whether a volume and its further channels have a grid, or the same voxels in another order, which is changed."""
     turned = []
-    for node in (volume_node, *further_channels(volume_node).values()):
+    nodes = (volume_node, *further_channels(volume_node).values())
+    for node in nodes:
         if geometry_of(node).difference_from(geometry) is None:
             continue
         array = geometry.with_same_voxels(slicer.util.arrayFromVolume(node), geometry_of(node))
@@ -136,7 +137,7 @@ def _is_stored_as(volume_node, geometry: VolumeGeometry) -> bool:
         node.SetIJKToRASMatrix(vtk_matrix(geometry.matrix))
         slicer.util.updateVolumeFromArray(node, array)
         node.EndModify(was_modifying)
-    return True
+    return all(geometry_of(node).difference_from(geometry) is None for node in nodes)
 
 
 def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:

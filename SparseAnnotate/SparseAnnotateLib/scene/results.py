@@ -219,9 +219,9 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
     """
     wanted = {annotated_segmentation(volume_node), *results_of(volume_node)[-1:]} if volume_node is not None else set()
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if _shows(node) or node in wanted]
-    # Of hundreds of volumes, those are asked of which something is shown.
     known = set(volume_nodes)
-    drawn = wanted | {annotated_segmentation(v) for v in known & {volume_of(node) for node in nodes}}
+    # Not through their reference geometry: a segmentation may have been made on another volume of the same grid.
+    drawn = wanted | {annotated_segmentation(v) for v in known}
     for node in nodes:
         if node not in drawn and (made_by(node) is None or volume_of(node) not in known):
             continue

@@ -33,6 +33,18 @@ def grid_of(segmentation_node, volume_node) -> tuple:
     return dimensions, tuple(volume_ijk_to_segmentation(segmentation_node, volume_node).round(6).ravel().tolist())
 
 
+def is_other_order(before: tuple, now: tuple) -> bool:
+    """Whether two results of `grid_of` are of the same voxels in another order: with axes swapped or flipped."""
+    (sizes_before, matrix_before), (sizes, matrix) = before, now
+    grids = np.reshape(matrix_before, (4, 4)), np.reshape(matrix, (4, 4))
+    relation = whole_voxel_relation(*grids, max(*sizes_before, *sizes))
+    if before == now or relation is None:
+        return False
+    corners = relation @ np.array([[0, 0, 0, 1], [*(size - 1 for size in sizes), 1]]).T
+    ends = np.sort(corners[:3], axis=1)
+    return bool(np.all(ends[:, 0] == 0) and np.array_equal(ends[:, 1] + 1, sizes_before))
+
+
 def layer_ijk_to_local(layer) -> np.ndarray:
     """(4, 4) matrix from voxel index of a vtkOrientedImageData to the coordinates of its segmentation (mm)."""
     matrix = vtk.vtkMatrix4x4()

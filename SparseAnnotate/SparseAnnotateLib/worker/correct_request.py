@@ -152,11 +152,18 @@ def _spread(
         labels = labels.astype(np.uint16)
     note = ""
     if run and not has_sure:
-        # The run alone predicts it, so a new prediction would not follow the correction either.
+        # Without its confidence, it is not known how far the correction reaches; of a run that predicts alone, a new
+        # prediction would not follow it either.
         before_it = labels.copy()
         after.restore_drawn(labels)
         changed = int(np.count_nonzero(labels != before_it))
-        note = _("The prediction is by the run alone: only the voxels of the correction were changed.")
+        if sure_path.is_file():
+            note = _(
+                "Only the voxels of the correction were changed, because the confidence of the prediction belongs to "
+                "another one. Predict the case again for an answer that takes the correction in."
+            )
+        else:
+            note = _("The prediction is by the run alone: only the voxels of the correction were changed.")
     else:
         try:
             channels = image_of_case(cohort, case)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib import scene
+from SparseAnnotateLib.core import BadInputError
 
 
 @pytest.fixture
@@ -626,17 +627,22 @@ def test_a_large_result_that_cannot_be_corrected_is_said_and_slices_are_drawn(re
     assert "ball" in panel.message
 
 
+def to_be_initialized(panel):
+    """Choose a slice to be initialized from the fill, which has not followed from a stroke; its row of the worklist."""
+    panel.ui.startSelector.setCurrentText("fill")
+    index = undrawn(panel)
+    panel.logic.markToDo(panel.volume, "axial", panel.items[0].index)
+    panel.panel.refresh()
+    assert panel.panel.draw.table.choose_first_to_do(panel.volume)
+    panel.ui.correctCheckBox.click()
+    begin_stroke(panel, index)
+    panel.ui.correctCheckBox.click()
+    return panel.panel.draw.table.chosen()
+
+
 def test_a_slice_is_initialized_when_the_fill_has_followed_and_the_window_does_not_wait(filled, slow, monkeypatch):
     ui, node = filled.ui, filled.panel.result.node
-    ui.startSelector.setCurrentText("fill")
-    index = next(n for n in range(8, 20) if n not in {item.index for item in filled.items})
-    filled.logic.markToDo(filled.volume, "axial", filled.items[0].index)
-    filled.panel.refresh()
-    assert filled.panel.draw.table.choose_first_to_do(filled.volume)
-    item = filled.panel.draw.table.chosen()
-    ui.correctCheckBox.click()
-    begin_stroke(filled, index)
-    ui.correctCheckBox.click()
+    item = to_be_initialized(filled)
     assert filled.panel.draw.correcting.is_following
     drawing = filled.logic.drawnIn(filled.volume)
     begun = []
@@ -669,3 +675,131 @@ def test_a_slice_is_not_initialized_when_another_one_was_selected_meanwhile(fill
     slow()
     filled.until(lambda: "was not initialized" in filled.message)
     np.testing.assert_array_equal(labels_of(filled, filled.logic.drawnIn(filled.volume)), before)
+
+
+def test_what_is_drawn_on_a_slice_before_it_is_initialized_is_kept(filled, slow):
+    item = to_be_initialized(filled)
+    drawing = filled.logic.drawnIn(filled.volume)
+    filled.ui.startButton.click()
+    where = np.zeros(filled.labels.shape, bool)
+    where[item.index, 1:4, 1:4] = True
+    filled.ui.segmentEditorWidget.paint(where, "ball")
+    before = labels_of(filled, drawing)
+    assert before[where].all()
+    slow()
+    filled.until(lambda: "because it was drawn on meanwhile" in filled.message)
+    np.testing.assert_array_equal(labels_of(filled, drawing), before)
+    filled.ui.startButton.click()
+    assert "Initialized from fill" in filled.message
+
+
+def turn_round(panel) -> None:
+    """The same voxels in another order, as when an opened volume is written as its file has it."""
+    volume, array = panel.volume, panel.mrml.util.arrayFromVolume(panel.volume)[::-1].copy()
+    matrix = np.array(scene.geometry_of(volume).matrix)
+    matrix[:3, 3] += matrix[:3, 2] * (len(array) - 1)
+    matrix[:3, 2] *= -1
+    volume.SetIJKToRASMatrix(panel.mrml.util.vtkMatrixFromArray(matrix))
+    panel.mrml.util.updateVolumeFromArray(volume, array)
+
+
+def test_a_slice_is_not_initialized_when_its_number_means_another_one_meanwhile(filled, slow, monkeypatch):
+    to_be_initialized(filled)
+    calls = []
+    monkeypatch.setattr(filled.logic.panel, "when_followed", lambda _volume, done: calls.append(done))
+    filled.ui.startButton.click()
+    before = labels_of(filled, filled.logic.drawnIn(filled.volume))
+    filled.logic.cancel()
+    chosen = filled.panel.draw.table.chosen()
+    turn_round(filled)
+    monkeypatch.setattr(filled.panel.draw.table, "chosen", lambda: chosen)
+    calls[0](None)
+    assert "the volume has got another grid" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, filled.logic.drawnIn(filled.volume)), before[::-1])
+
+
+def test_an_answer_is_given_up_when_its_slices_get_another_order(filled, slow):
+    filled.ui.correctCheckBox.click()
+    begin_stroke(filled, undrawn(filled))
+    turn_round(filled)
+    filled.until(lambda: not filled.ui.correctCheckBox.checked)
+    assert "in the order in which its file has them" in filled.message
+    slow()
+    filled.ui.correctCheckBox.click()
+    filled.until(lambda: filled.panel.draw.correcting.node is not None)
+    where = stroke(filled, 24 - 1 - undrawn(filled))
+    assert labels_of(filled, filled.panel.result.node)[where].all()
+
+
+def test_cancel_while_a_slice_waits_to_be_initialized_leaves_it_as_it_is(filled, slow):
+    to_be_initialized(filled)
+    before = labels_of(filled, filled.logic.drawnIn(filled.volume))
+    filled.ui.startButton.click()
+    filled.logic.cancel()
+    filled.idle()
+    assert "Cancelled. The result has the voxels of the correction" in filled.message
+    np.testing.assert_array_equal(labels_of(filled, filled.logic.drawnIn(filled.volume)), before)
+
+
+def test_an_error_of_reading_is_said_also_when_it_comes_at_once(filled, monkeypatch):
+    def fails(_volume, _result, on_read):
+        on_read(BadInputError("It is damaged."))
+
+    monkeypatch.setattr(filled.logic.panel, "read_for_correcting", fails)
+    filled.ui.correctCheckBox.click()
+    assert filled.message == "It is damaged."
+    assert not filled.ui.correctCheckBox.checked
+    assert not filled.panel.draw.correcting.is_waiting
+
+
+@pytest.mark.parametrize("what", ["labels", "drawing"])
+def test_a_result_that_is_removed_while_it_is_read_is_given_up_quietly(read_in_pieces, monkeypatch, what):
+    panel, node, mode = read_in_pieces, read_in_pieces.panel.result.node, read_in_pieces.panel.draw.correcting
+    name = {"labels": "collecting_labels", "drawing": "reading_annotation"}[what]
+    reading = getattr(scene, name)
+
+    def removed(*given):
+        pieces = reading(*given)
+        yield next(pieces)
+        panel.mrml.mrmlScene.RemoveNode(node)
+        yield
+        raise AssertionError("goes on with a result that is gone")
+
+    monkeypatch.setattr(scene, name, removed)
+    panel.ui.correctCheckBox.click()
+    panel.until(lambda: not mode.is_waiting)
+    panel.idle()
+    assert node.GetScene() is None
+    assert panel.message == ""
+    assert not panel.ui.correctCheckBox.checked
+
+
+def test_a_stroke_made_again_while_what_was_drawn_is_read_does_not_keep_it_from_being_shown(
+    read_in_pieces, slow, monkeypatch
+):
+    panel, node, mode = read_in_pieces, read_in_pieces.panel.result.node, read_in_pieces.panel.draw.correcting
+    panel.ui.correctCheckBox.click()
+    panel.until(lambda: mode.node is not None)
+    begin_stroke(panel, undrawn(panel))
+    panel.ui.undoCorrectionButton.click()
+    panel.ui.correctCheckBox.click()
+    where = np.zeros(panel.labels.shape, bool)
+    # Out of reach of the stroke.
+    where[panel.items[0].index, 25:27, 1:3] = True
+    panel.ui.segmentEditorWidget.paint(where, "ball")
+    finding, made = scene.finding_changed, []
+
+    def made_again(*given):
+        found = yield from finding(*given)
+        if not made:
+            made.append(1)
+            panel.logic.redoCorrection(panel.volume)
+        return found
+
+    monkeypatch.setattr(scene, "finding_changed", made_again)
+    panel.ui.correctCheckBox.click()
+    panel.until(lambda: mode.node is not None)
+    assert made
+    slow()
+    panel.until(lambda: not mode.is_waiting)
+    assert labels_of(panel, node)[where].all()

@@ -178,6 +178,17 @@ def test_a_drawing_without_a_reference_volume_is_hidden_with_its_volume(mrml):
     assert not own.GetDisplayNode().GetVisibility()
 
 
+def test_a_drawing_made_on_another_volume_of_the_same_grid_is_hidden_with_its_own(mrml):
+    from SparseAnnotateLib import scene
+
+    volumes = [mrml.util.addVolumeFromArray(np.zeros(SHAPE, np.int16), PLAIN, name) for name in ("one", "two")]
+    shared = scene.new_segmentation("made on one", np.ones(SHAPE, np.uint8), {1: "a"}, volumes[0])
+    scene.use_segmentation(volumes[1], shared)
+    for number, shown in ((1, True), (0, False), (1, True)):
+        scene.show_only_volume(volumes[number], volumes)
+        assert bool(shared.GetDisplayNode().GetVisibility()) is shown
+
+
 @pytest.mark.parametrize("flipped", [False, True])
 def test_segments_in_one_layer_are_read_as_segments_in_their_own(mrml, flipped):
     from SparseAnnotateLib import scene

@@ -220,3 +220,17 @@ def test_the_confidence_of_another_fill_of_the_same_slices_is_not_taken_for_its_
         facts = {name: text for name, text in read_facts(path).items() if name != "labels and confidence"}
         write_image(path, read_labels(path, GEOMETRY), GEOMETRY, facts=facts)
     assert belong()
+
+
+def test_a_prediction_with_the_confidence_of_another_one_is_not_said_to_be_by_the_run_alone(cohort):
+    made = fill(cohort)
+    facts = cohort.origin(CASE, run="first").facts()
+    write_image(cohort.prediction_path("first", CASE), made, GEOMETRY, facts=facts)
+    (alone,) = correct(cohort, run="first").notes
+    assert "by the run alone" in alone
+    cohort.save_corrections(CASE, None)
+    write_image(cohort.prediction_path("first", CASE), made, GEOMETRY, facts=facts)
+    confidence = cohort.uncertainty_path("first", CASE, "confidence")
+    write_image(confidence, made, GEOMETRY, facts=cohort.origin(CASE, run="second").facts())
+    (other,) = correct(cohort, run="first").notes
+    assert "the confidence of the prediction belongs to another one" in other
