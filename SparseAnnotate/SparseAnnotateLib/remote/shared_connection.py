@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from ..core.slicer_python import environment_for
 from .ssh import Ssh, program
 
 _LONGEST_PATH = 103  # of a socket, on macOS; Linux takes 107
+_PLAIN_PATH = re.compile(r"[\w./%+-]+")  # OpenSSH takes other characters, such as a space, for its own syntax
 _SUFFIX = 17  # that OpenSSH adds while it makes the socket
 _PERSIST_SECONDS = 60  # after its last user, where nobody lived to end it
 _ASK_SECONDS = 10.0
@@ -99,7 +101,7 @@ def _socket_in(folder: Path) -> Path:
 
 def _folder_for_a_socket() -> Path | None:
     """A folder that only this user may open, where a socket can be made; None when there is none."""
-    for place in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+    for place in filter(_PLAIN_PATH.fullmatch, dict.fromkeys((tempfile.gettempdir(), "/tmp"))):
         folder: Path | None = None
         try:
             folder = Path(tempfile.mkdtemp(prefix="sa-", dir=place))
