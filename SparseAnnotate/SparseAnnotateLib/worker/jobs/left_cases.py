@@ -75,11 +75,10 @@ def _being_done(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, str]:
     """Cases that a job which waits or runs will label, with its id."""
     found = {}
     unended = [(job, record) for job, record in alike if ended_state(job) is None]
-    queue, problem = slurm_says(unended)
-    if problem:
-        raise BusyError(problem)
-    for job, record in unended:
-        for part in part_states(job, record, queue):
+    for (job, record), slurm in zip(unended, slurm_says(unended), strict=True):
+        if slurm.queue is None:
+            raise BusyError(slurm.problem)
+        for part in part_states(job, record, slurm.queue):
             if part.is_live and not job.is_cancelled:
                 found.update({name: record.id for name in part.cases if name not in part.done + list(part.problems)})
     return found
