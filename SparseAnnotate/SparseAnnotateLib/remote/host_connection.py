@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from .ssh_errors import SSH_FAILED, ConnectionLostError, not_started, ssh_proble
 _LOG_LINES = 40
 _CANCEL_LOOK_SECONDS = 0.1
 _FIRST_ANSWER_SECONDS = 45.0
+_FROM_SCHEDULER = re.compile(r"(srun|salloc|sbatch|qsub|qrsh|bsub): ")
 _ALIVE_SECONDS = 15.0
 _ALIVE = '{"jsonrpc": "2.0", "method": "alive"}\n'
 
@@ -31,10 +33,11 @@ class HostConnection:
         command: its command line, made anew for each start. host: '' for a process on this computer.
         what: the program as messages name it.
         first: sent to the process before the first request.
-        cancels: the process knows how to cancel a request; one on a host that does not, or is only starting, is ended.
+        cancels: the process knows how to cancel a request; one on a host that does not is ended, and one
+            that is only starting when no other request waits for it.
         is_prompt: the process starts at once (it waits in no queue), and ends when it hears nothing for a while.
-        may_wait: it may wait in a queue before it starts. What is written then is reported, such as 'srun: job 7 queued
-            and waiting for resources'.
+        may_wait: it may wait in a queue before it starts. What the scheduler writes then is reported, such as 'srun:
+            job 7 queued and waiting for resources'.
 
     Raises ConnectionLostError when the connection cannot be made or breaks; WorkerError when the process ends.
     """
@@ -54,6 +57,7 @@ class HostConnection:
         self._lock = threading.RLock()
         self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self._client = WorkerClient(self._new_transport)
+        self._open: set[int] = set()
         self._has_answered = False
         self._starts = 0
 
@@ -94,25 +98,44 @@ class HostConnection:
 
         with self._lock:
             call = self._client.request(method, params, on_progress, on_done)
+            self._open.add(call.identifier)
         latest = time.monotonic() + _FIRST_ANSWER_SECONDS
         shown = ""
-        while not done.wait(_CANCEL_LOOK_SECONDS):
-            is_starting = bool(self._host) and not self._has_answered
-            if watch.is_cancelled and (is_starting or not self._cancels):
-                self.kill()
-                watch.check()
-            if is_starting and self._may_wait and (line := self._lines[-1] if self._lines else "") != shown:
-                shown = line
-                with suppress(CancelledError):
-                    watch.step(0.0, _("waiting for '{host}': {line}").format(host=self._host, line=line))
-            if self._is_prompt and not self._has_answered and time.monotonic() > latest:
-                self.kill()
-                raise self._does_not_start()
-            cancel_once()
+        try:
+            while not done.wait(_CANCEL_LOOK_SECONDS):
+                is_starting = bool(self._host) and not self._has_answered
+                if watch.is_cancelled and (is_starting or not self._cancels):
+                    self._leave(call)
+                    watch.check()
+                if is_starting and self._may_wait and (line := self._last_of_scheduler()) not in ("", shown):
+                    shown = line
+                    with suppress(CancelledError):
+                        watch.step(0.0, _("waiting for '{host}': {line}").format(host=self._host, line=line))
+                if self._is_prompt and not self._has_answered and time.monotonic() > latest:
+                    self.kill()
+                    raise self._does_not_start()
+                cancel_once()
+        finally:
+            with self._lock:
+                self._open.discard(call.identifier)
         if has_ended:
             raise self._ended(call.transport.code)
         self._has_answered = True
         return call.value()
+
+    def _leave(self, call: Call[_LockedTransport]) -> None:
+        """Wait no longer for a request; the process that is to answer it ends unless it is to answer others, too."""
+        with self._lock:
+            self._open.discard(call.identifier)
+            if self._open and self._cancels:
+                self._client.cancel(call)
+            else:
+                self.kill()
+
+    def _last_of_scheduler(self) -> str:
+        """The last line that a scheduler wrote; not what a shell or a library says."""
+        with self._lock:
+            return next((line for line in reversed(self._lines) if _FROM_SCHEDULER.match(line)), "")
 
     def close(self) -> None:
         """End the process by closing its stdin."""
@@ -144,11 +167,13 @@ class HostConnection:
         )
 
     def _keep_line(self, line: str) -> None:
-        self._lines.append(line)
+        with self._lock:
+            self._lines.append(line)
         print(line, file=sys.stderr, flush=True)
 
     def _ended(self, code: int) -> SparseAnnotateError:
-        lines, was_connected = list(self._lines), self._has_answered
+        with self._lock:
+            lines, was_connected = list(self._lines), self._has_answered
         if not self._host:
             return WorkerError(_("The worker process ended (exit code {code}). Try again.").format(code=code))
         if code == SSH_FAILED or code < 0:

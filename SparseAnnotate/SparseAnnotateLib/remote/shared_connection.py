@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,10 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core import SparseAnnotateError
+from ..core.folder_lock import FolderLock
+from ..core.messages import _
 from ..core.slicer_python import environment_for
 from .ssh import Ssh, program
 
 _LONGEST_PATH = 103  # of a socket, on macOS; Linux takes 107
+_PLAIN_PATH = re.compile(r"[\w./%+-]+")  # OpenSSH takes other characters, such as a space, for its own syntax
+_PREFIX, _LOCK = "sa-", "in-use"  # of the folder, and in it
 _SUFFIX = 17  # that OpenSSH adds while it makes the socket
 _PERSIST_SECONDS = 60  # after its last user, where nobody lived to end it
 _ASK_SECONDS = 10.0
@@ -26,6 +31,7 @@ _ASK_SECONDS = 10.0
 class SharedConnection:
     """The options with which OpenSSH's programs share a connection to a host: the first of them makes it.
 
+    The connection of a process that is killed ends up to 60 s later, and its folder is removed by the next one.
     There are none on Windows, where OpenSSH cannot, and where the user's own configuration already shares connections.
 
     Args:
@@ -43,11 +49,14 @@ class SharedConnection:
         with self._lock:
             if self._options is None:
                 is_possible = os.name != "nt" and not self._is_shared_already()
+                if is_possible:
+                    _remove_left_folders()
                 folder = _folder_for_a_socket() if is_possible else None
-                self._options = _options(folder) if folder is not None else []
-                if folder is not None:
+                in_use = _held(folder) if folder is not None else None
+                self._options = _options(folder) if folder is not None and in_use is not None else []
+                if folder is not None and in_use is not None:
                     # Also when nobody closes it.
-                    self._end = weakref.finalize(self, _end_connection, self._ssh, self._options, folder)
+                    self._end = weakref.finalize(self, _end_connection, self._ssh, self._options, folder, in_use)
             return self._options
 
     def close(self) -> None:
@@ -80,11 +89,12 @@ def _asked(ssh: Ssh, *words: str) -> str:
     return ""
 
 
-def _end_connection(ssh: Ssh, options: Sequence[str], folder: Path) -> None:
+def _end_connection(ssh: Ssh, options: Sequence[str], folder: Path, in_use: FolderLock) -> None:
     if _socket_in(folder).exists():
         # Without an answer it ends by itself.
         _asked(ssh, "-O", "exit", *options)
     shutil.rmtree(folder, ignore_errors=True)
+    in_use.__exit__()
 
 
 def _options(folder: Path) -> list[str]:
@@ -97,12 +107,49 @@ def _socket_in(folder: Path) -> Path:
     return folder / "s"
 
 
+def _in_use(folder: Path) -> FolderLock:
+    """Held by the process that has made a folder for a socket, until it ends in whatever way."""
+    return FolderLock(folder, _("sharing a connection"), name=_LOCK)
+
+
+def _held(folder: Path) -> FolderLock | None:
+    """The lock of a new folder; None, and no folder, when the disk is full or another process has just removed it."""
+    with suppress(SparseAnnotateError):
+        lock = _in_use(folder).__enter__()
+        if lock.path.exists():
+            return lock
+        lock.__exit__()
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _remove_left_folders() -> None:
+    """Remove folders whose process was killed, once OpenSSH has let go of the socket."""
+    for place in _places():
+        for folder in Path(place).glob(f"{_PREFIX}*"):
+            with suppress(OSError, SparseAnnotateError):
+                is_own = folder.lstat().st_uid == os.getuid() and folder.is_dir() and not folder.is_symlink()
+                if not is_own or not (folder / _LOCK).is_file() or _is_answered(_socket_in(folder)):
+                    continue
+                with _in_use(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as tried:
+        return tried.connect_ex(str(path)) == 0
+
+
+def _places() -> list[str]:
+    return [place for place in dict.fromkeys((tempfile.gettempdir(), "/tmp")) if _PLAIN_PATH.fullmatch(place)]
+
+
 def _folder_for_a_socket() -> Path | None:
     """A folder that only this user may open, where a socket can be made; None when there is none."""
-    for place in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+    for place in _places():
         folder: Path | None = None
         try:
-            folder = Path(tempfile.mkdtemp(prefix="sa-", dir=place))
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
             path = _socket_in(folder)
             if len(os.fsencode(path)) + _SUFFIX > _LONGEST_PATH:
                 raise OSError

@@ -5,6 +5,7 @@ Slurm's queue when nobody waits for it any more, and take a GPU then.
 """
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -22,25 +23,38 @@ def main(words: list[str]) -> int:
         return 127
     for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         signal.signal(getattr(signal, name), lambda _number, _frame: process.terminate())
-    threading.Thread(target=_pass_on, args=(process,), daemon=True).start()
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(process, waiting), daemon=True).start()
+    threading.Thread(target=_pass_on, args=(process, waiting), daemon=True).start()
     code = process.wait()
     return code if code >= 0 else 128 - code
 
 
-def _pass_on(process: "subprocess.Popen[bytes]") -> None:
-    assert process.stdin is not None
-    try:
-        while content := os.read(0, 1 << 16):
-            process.stdin.write(content)
-            process.stdin.flush()
-        process.stdin.close()
-    except OSError:
-        return  # it has ended
+def _read(process: "subprocess.Popen[bytes]", waiting: "queue.SimpleQueue[bytes]") -> None:
+    """Read stdin also while the program does not: its end is the end of the connection, and of the program."""
+    content = b" "
+    while content:
+        try:
+            content = os.read(0, 1 << 16)
+        except OSError:
+            content = b""
+        waiting.put(content)
     for seconds, end in zip(LAST_SECONDS, (process.terminate, process.kill), strict=True):
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             end()
+
+
+def _pass_on(process: "subprocess.Popen[bytes]", waiting: "queue.SimpleQueue[bytes]") -> None:
+    assert process.stdin is not None
+    try:
+        while content := waiting.get():
+            process.stdin.write(content)
+            process.stdin.flush()
+        process.stdin.close()
+    except OSError:
+        return  # it has ended
 
 
 if __name__ == "__main__":

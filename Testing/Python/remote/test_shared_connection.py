@@ -62,13 +62,25 @@ def test_copies_use_the_connection_that_is_open_and_nothing_of_it_is_left(server
 
 
 def test_a_connection_of_the_users_own_configuration_is_used(server, tmp_path):
-    server.write_config(ControlMaster="auto", ControlPath=str(tmp_path / "own-%C"))
-    assert SharedConnection(Ssh(server.host)).options() == []
-    server.write_config(ControlPath="none")
+    try:
+        server.write_config(ControlMaster="auto", ControlPath=str(tmp_path / "own-%C"))
+        assert SharedConnection(Ssh(server.host)).options() == []
+        server.write_config(ControlPath="none")
+        shared = SharedConnection(Ssh(server.host))
+        assert "ControlMaster=auto" in shared.options()
+        shared.close()
+    finally:
+        server.write_config()
+
+
+@pytest.mark.parametrize("name", ["sp ace", "quo'te", "${HOME}"])
+def test_a_temporary_folder_whose_path_openssh_would_misread_is_not_used(server, tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(shared_connection.tempfile, "gettempdir", lambda: str(tmp_path / name))
     shared = SharedConnection(Ssh(server.host))
-    assert "ControlMaster=auto" in shared.options()
+    assert any(option.startswith("ControlPath=/tmp/sa-") for option in shared.options())
     shared.close()
-    server.write_config()
+    assert not list((tmp_path / name).iterdir())
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_not_used(server, tmp_path, monkeypatch):
@@ -96,4 +108,13 @@ input()
     process.send_signal(signal.SIGKILL)
     process.wait()
     until(lambda: not processes_with(socket))
-    Path(socket).parent.rmdir()
+    # What it has left is removed by the next one, which leaves those in use alone.
+    in_use, third = SharedConnection(Ssh(host.name)), SharedConnection(Ssh(host.name))
+    in_use.options()
+    assert not Path(socket).parent.exists()
+    third.options()
+    folder = Path(in_use.options()[-3].partition("=")[2]).parent
+    assert folder.is_dir()
+    in_use.close()
+    third.close()
+    assert not folder.exists()

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...core import BadInputError, BusyError, Cohort
+from ...core import BadInputError, BusyError, Cohort, CohortError
 from ...core.file_stamp import is_settled, stamp_of
+from ...core.image_fingerprint import image_files
 from ...core.images import read_facts
 from ...core.origin import Origin
 from ...core.strict_json import to_plain
@@ -74,11 +75,10 @@ def _being_done(alike: Sequence[tuple[JobFolder, JobRecord]]) -> dict[str, str]:
     """Cases that a job which waits or runs will label, with its id."""
     found = {}
     unended = [(job, record) for job, record in alike if ended_state(job) is None]
-    queue, problem = slurm_says(unended)
-    if problem:
-        raise BusyError(problem)
-    for job, record in unended:
-        for part in part_states(job, record, queue):
+    for (job, record), slurm in zip(unended, slurm_says(unended), strict=True):
+        if slurm.queue is None:
+            raise BusyError(slurm.problem)
+        for part in part_states(job, record, slurm.queue):
             if part.is_live and not job.is_cancelled:
                 found.update({name: record.id for name in part.cases if name not in part.done + list(part.problems)})
     return found
@@ -116,20 +116,22 @@ def is_up_to_date(cohort: Cohort, run: str, run_content: str, name: str, results
 
 
 def inputs_of(cohort: Cohort, name: str) -> str:
-    """A fingerprint of the sizes, times and places of the files that a result of a case is made from, unread.
+    """A fingerprint of the sizes, times and places of the files that a result of a case is made from.
 
-    '' when one has been changed a moment ago, or cannot be found.
+    Of these only headers are read, which name the files of voxels. '' when a file has been changed a moment ago, or
+    cannot be found.
     """
-    channels = cohort.channel_paths(name)
-    stamps: list[Any] = [sorted(cohort.labels.items()), list(channels)]
     try:
+        channels = cohort.channel_paths(name)
         if not all(path.is_file() for path in channels.values()):
             return ""
-        for path in [*channels.values(), *cohort.annotation_files(name)]:
+        images = [file for path in channels.values() for file in image_files(path)]
+        stamps: list[Any] = [sorted(cohort.labels.items()), list(channels)]
+        for path in [*images, *cohort.annotation_files(name)]:
             stamp = stamp_of(path) if path.is_file() else None
             if stamp is not None and not is_settled(stamp):
                 return ""
             stamps.append(stamp)
-    except OSError:
-        return ""
+    except (OSError, BadInputError, CohortError):
+        return ""  # the job says what is wrong with the case
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:32]

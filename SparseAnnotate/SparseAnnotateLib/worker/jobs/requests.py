@@ -331,9 +331,13 @@ def _withdraw(job: JobFolder, record: JobRecord) -> None:
     """Stop a job that the engine may have taken although its submission has failed: it must not run unseen."""
     with suppress(FileWriteError):
         job.cancel()
-    ids = cluster_ids(job, record)
+    ids: tuple[str, ...] = ()
+    with suppress(BadInputError):
+        ids = cluster_ids(job, record)
     if record.engine == "slurm":
         with suppress(slurm_queue.SlurmUnavailable):
+            if not ids:  # sbatch may have taken it all the same
+                (ids,) = slurm_queue.ids_of_scripts_in([job.log_folder])
             slurm_queue.cancel(_whole_jobs(ids))
         return
     for one in ids:

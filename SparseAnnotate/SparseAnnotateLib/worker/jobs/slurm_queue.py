@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,18 +68,24 @@ def queue_entries(ids: Sequence[str]) -> dict[str, QueueEntry]:
     return {one: found[one] for one in ids if one in found}
 
 
-def ids_of_scripts_in(folder: Path) -> tuple[str, ...]:
-    """The ids of this user's jobs whose batch script is in a folder, in the order of their tasks.
+def ids_of_scripts_in(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+    """The ids of this user's jobs whose batch script is in each folder, in the order of their tasks.
 
     Raises SlurmUnavailable when Slurm does not answer.
     """
-    found = []
-    for line in _lines(["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i|%o"]):
+    # Not `--me`: it is new in Slurm 20.02.
+    user = f"--user={os.getuid()}" if sys.platform != "win32" else "--me"
+    found: dict[str, list[tuple[str, int, str]]] = {}
+    for line in _lines(["squeue", "--noheader", "--array", "--states=all", user, "--format=%i|%o"]):
         number, _bar, script = line.strip().partition("|")
-        if Path(script).parent == folder:
-            array, _line, task = number.partition("_")
-            found.append((array, int(task) if task.isdecimal() else 0, number))
-    return tuple(number for _array, _task, number in sorted(found))
+        array, _line, task = number.partition("_")
+        found.setdefault(os.path.dirname(script), []).append((array, int(task) if task.isdecimal() else 0, number))
+    in_folder: dict[str, list[tuple[str, int, str]]] = {}
+    for folder, jobs in found.items():
+        # A cohort may have been reached through a link.
+        in_folder.setdefault(os.path.realpath(folder), []).extend(jobs)
+    wanted = [sorted(in_folder.get(os.path.realpath(folder), [])) for folder in folders]
+    return [tuple(number for _array, _task, number in jobs) for jobs in wanted]
 
 
 def cancel(ids: Sequence[str]) -> None:

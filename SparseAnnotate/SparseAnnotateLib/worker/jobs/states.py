@@ -63,6 +63,14 @@ class PartState:
 
 
 @dataclass(frozen=True)
+class SlurmAnswer:
+    """What Slurm says of jobs and tasks by their ids; None when it does not answer, for the reason `problem`."""
+
+    queue: Mapping[str, QueueEntry] | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class _Known:
     """Of a whole job: the engine's ids, and whether one on another computer was heard of; None for all others."""
 
@@ -86,10 +94,9 @@ def job_states(cohort: Cohort, jobs: Sequence[JobFolder]) -> list[JobState]:
             ended = _unreadable(job, error)
         if ended is not None:
             found[job.path.name] = ended
-    queue, problem = slurm_says(records)
-    for job, record in records:
-        parts = part_states(job, record, queue)
-        state = _job_state(cohort, job, record, parts, problem)
+    for (job, record), slurm in zip(records, slurm_says(records), strict=True):
+        parts = part_states(job, record, slurm.queue)
+        state = _job_state(cohort, job, record, parts, slurm.problem)
         if not state.is_live and all(part.is_certain for part in parts):
             # On a disk that is full or can only be read, everybody asks again.
             with suppress(SparseAnnotateError):
@@ -98,25 +105,41 @@ def job_states(cohort: Cohort, jobs: Sequence[JobFolder]) -> list[JobState]:
     return [found[job.path.name] for job in jobs]
 
 
-def slurm_says(records: Sequence[tuple[JobFolder, JobRecord]]) -> tuple[dict[str, QueueEntry] | None, str]:
-    """What Slurm says of the parts of these jobs that have not ended, and why it says nothing: then None."""
+def slurm_says(records: Sequence[tuple[JobFolder, JobRecord]]) -> list[SlurmAnswer]:
+    """What Slurm says of the parts of each of these jobs that have not ended; it is asked once for all."""
     in_slurm = [(job, record) for job, record in records if record.engine == "slurm"]
+    lost = [(job, record) for job, record in in_slurm if not _known_ids(job, record) and not submission_problem(job)]
+    unfound = _find_ids(lost)
     try:
-        for job, record in in_slurm:
-            if not _known_ids(job, record) and not submission_problem(job):
-                _find_ids(job, record)
-        asked = [one for job, record in in_slurm for one in _unended_ids(job, record)]
-        return queue_entries(asked), ""
+        found = SlurmAnswer(queue_entries([one for job, record in in_slurm for one in _unended_ids(job, record)]))
     except SlurmUnavailable as error:
-        return None, _("Slurm does not answer: {reason}.").format(reason=str(error).rstrip("."))
+        found = _no_answer(error)
+    said = {job.path: found for job, _record in in_slurm}
+    if unfound is not None:
+        said |= {job.path: unfound for job, _record in lost}
+    return [said.get(job.path, SlurmAnswer({})) for job, _record in records]
 
 
-def _find_ids(job: JobFolder, record: JobRecord) -> None:
-    """Look in Slurm's queue for a job of which nobody knows: its submitter has ended just after Slurm had taken it."""
-    ids = ids_of_scripts_in(job.log_folder)
-    if len(ids) == len(record.parts):
-        with suppress(SparseAnnotateError):  # on a disk that can only be read, everybody looks again
-            write_json(job.submission_path, Submission(ids))
+def _no_answer(error: SlurmUnavailable) -> SlurmAnswer:
+    return SlurmAnswer(None, _("Slurm does not answer: {reason}.").format(reason=str(error).rstrip(".")))
+
+
+def _find_ids(lost: Sequence[tuple[JobFolder, JobRecord]]) -> SlurmAnswer | None:
+    """Look in Slurm's queue for jobs of which nobody knows: their submitter has ended just after Slurm had taken them.
+
+    Returns the answer for them when Slurm gives none: other jobs may still be known.
+    """
+    if not lost:
+        return None
+    try:
+        found = ids_of_scripts_in([job.log_folder for job, _record in lost])
+    except SlurmUnavailable as error:
+        return _no_answer(error)
+    for (job, record), ids in zip(lost, found, strict=True):
+        if len(ids) == len(record.parts):
+            with suppress(SparseAnnotateError):  # on a disk that can only be read, everybody looks again
+                write_json(job.submission_path, Submission(ids))
+    return None
 
 
 def ended_state(job: JobFolder) -> JobState | None:
@@ -226,7 +249,7 @@ def _stage(
     is_running = status is not None and status.stage == "running"
     live: JobStage = "running" if is_running else "waiting"
     if not known.ids and status is None:
-        return _stage_without_ids(job)
+        return _stage_without_ids(job, is_known=queue is not None)
     if record.engine == "local":
         if is_alive(record, known.ids, status) if known.is_heard_of is None else known.is_heard_of:
             return live, ""
@@ -251,12 +274,14 @@ def _stage(
     return "failed", ended_sentence(entry, status.memory_gb if status is not None else record.memory_gb)
 
 
-def _stage_without_ids(job: JobFolder) -> tuple[JobStage, str]:
-    """Of a job that has not been submitted, as far as is known."""
+def _stage_without_ids(job: JobFolder, is_known: bool) -> tuple[JobStage, str]:
+    """Of a job that has not been submitted, as far as is known; Slurm may have it when it does not answer."""
     if problem := submission_problem(job):
         return "failed", _("The job was not submitted. {problem}").format(problem=problem)
     if is_being_submitted(job):
         return "waiting", _("It is being submitted.")
+    if not is_known:
+        return "waiting", ""
     if job.is_cancelled:
         return "cancelled", ""
     return "failed", _("It was not submitted: the process that was to do so has ended.")
