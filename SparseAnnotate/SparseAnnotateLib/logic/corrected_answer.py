@@ -173,7 +173,7 @@ def reading_known(answer: CorrectedAnswer) -> Generator[None, None, bool]:
     unchanged = _unchanged(answer.volume, answer.node)
     known_by, known_text = _known_by(answer), scene.corrections_text(answer.drawing)
 
-    # Whoever goes on with the answer reads all this again, and restores it all.
+    # Giving up loses nothing: the next use of the answer reads and restores all of this again.
     def is_same() -> bool:
         return not answer.pending and unchanged()
 

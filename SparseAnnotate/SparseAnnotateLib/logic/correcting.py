@@ -144,7 +144,7 @@ class Correcting:
         if answer is None or answer.pending or not (yield from reading_known(answer)):
             return
         if not (yield from self._shown.showing(answer)):
-            # The labels have what was drawn, but the node does not show it: whoever goes on reads and shows it again.
+            # The labels have what was drawn, but the node does not show it: the next stroke reads and shows it again.
             answer.known_by = ()
         elif kept() is None:
             self._keep(self._watched, [answer, *self._others])

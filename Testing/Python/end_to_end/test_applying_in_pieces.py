@@ -235,7 +235,7 @@ def test_a_module_that_is_reloaded_meanwhile_has_applied_nothing(mrml, logic, fi
     logic.close()
     while pieces.step():
         pass
-    assert not ends, "nobody is there to be told"
+    assert not ends, "a job reports its end after the module was reloaded"
     assert not logic.session.jobs._unfinished
     np.testing.assert_array_equal(labels_in(volume, segmentation), before)
     assert logic.panel.can_undo(volume) == undo

@@ -763,7 +763,7 @@ def test_a_result_that_is_removed_while_it_is_read_is_given_up_quietly(read_in_p
         yield next(pieces)
         panel.mrml.mrmlScene.RemoveNode(node)
         yield
-        raise AssertionError("goes on with a result that is gone")
+        raise AssertionError("reads a result that has been removed")
 
     monkeypatch.setattr(scene, name, removed)
     panel.ui.correctCheckBox.click()
