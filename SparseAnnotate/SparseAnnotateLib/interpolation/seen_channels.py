@@ -10,7 +10,7 @@ import numpy as np
 from ..core import SparseAnnotation
 from ..core.intensities import Intensities
 from .channel_mixtures import ChannelMixture, channel_mixture
-from .drawn_stack import DrawnStack
+from .drawn_stack import FOREGROUND, DrawnStack
 from .label_fields import DrawnSlices
 
 _MOST_SAMPLES = 1_000_000  # voxels of the drawn slices whose intensities are compared
@@ -66,6 +66,17 @@ def image_of_structure(
         return images[int(np.flatnonzero(weights)[0])], weights
     whole = seen.part((slice(None),) * 3, value)
     return np.ascontiguousarray(np.moveaxis(whole, 0, main.axis)), weights
+
+
+def channel_of_most(images: Sequence[np.ndarray] | np.ndarray, main: DrawnStack) -> int:
+    """The number of the image (K, J, I) that shows most of the drawn structures best; the first of equal ones."""
+    values = {value for index in main.indices for value in main.boxes(index) if value != FOREGROUND}
+    if len(images) == 1 or not values:
+        return 0
+    votes = np.zeros(len(images), dtype=int)
+    for mixture in seen_channels(images, main, sorted(values)).mixtures.values():
+        votes[int(np.abs(mixture.weights).argmax())] += 1
+    return int(votes.argmax())
 
 
 def _channel(image: np.ndarray, main: DrawnStack) -> _Channel:
