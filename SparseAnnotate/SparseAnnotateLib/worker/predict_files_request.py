@@ -20,7 +20,7 @@ from ..runs.learned_images import ImageFacts
 from ..runs.run_folder import RunFolder
 from .packages import require_packages
 from .prediction_options import PredictionOptions
-from .prediction_warnings import warn_of_difference, warn_of_flips
+from .prediction_warnings import DifferenceWarnings, warn_of_flips
 from .results_folder import DEFAULT_FORMAT, ResultRecord, ResultsFolder, format_ending
 from .scan_channels import ScanChannels
 
@@ -164,6 +164,7 @@ class _Labeler:
         from ..learning.prediction.image_predictor import ImagePredictor
 
         self._predictor = ImagePredictor(run, request.device, request.flips, request.models)
+        self._differences = DifferenceWarnings(self._predictor.card)
         self._folder, self._clean_up, self._made = folder, clean_up, made
         self._uncertainty, self._channels = request.uncertainty, channels
 
@@ -188,7 +189,7 @@ class _Labeler:
         made = replace(made, image=made.fingerprint())
         image, geometry = self._channels.image(path)
         facts = ImageFacts.of(image if image.ndim == 3 else image[0], geometry)
-        warnings = warn_of_difference(self._predictor.card, name, facts)
+        warnings = self._differences.of(name, facts)
         found = self._predictor.predict(image, geometry, watch, self._clean_up, self._uncertainty)
         maps = {"entropy": found.entropy, "disagreement": found.disagreement}
         return self._folder.write(name, made, found.labels, geometry, maps), (*warnings, *found.notes)
