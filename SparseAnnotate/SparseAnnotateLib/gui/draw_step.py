@@ -438,9 +438,10 @@ class DrawStep(Step):
         # The table first: going to the next slice shows everything else.
         self.session.invalidate_cache()
         self.session.attempt(self._show_worklist, keep_message=True)
-        is_more = self.table.choose_next_to_do()
-        if self._here is None:
-            self.session.refresh()
+        with self.session.keeping_ledgers():
+            is_more = self.table.choose_next_to_do()
+            if self._here is None:
+                self.session.refresh()
         text = _("{plane} slice {index}: {state}.").format(
             plane=translated(item.plane).capitalize(), index=item.index, state=translated(state)
         )
