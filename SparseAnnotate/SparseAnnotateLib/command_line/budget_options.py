@@ -14,7 +14,7 @@ def add_budget_options(command: argparse.ArgumentParser, counts_drawn: bool) -> 
     """Add the options; `counts_drawn` when slices drawn already count, so that one can ask for more of them."""
     budget = command.add_mutually_exclusive_group(required=True)
     budget.add_argument("--slices", type=int, metavar="N", help="number of slices")
-    budget.add_argument("--density", type=float, metavar="SHARE", help="share of the slices, e.g. 0.1 for a tenth")
+    budget.add_argument("--density", type=_share, metavar="SHARE", help="share of the slices: 0.1 or 10%% for a tenth")
     budget.add_argument("--every", type=int, metavar="K", help="one of every K slices, rounded down")
     budget.add_argument("--minutes", type=float, metavar="M", help="minutes to spend drawing from now on")
     if counts_drawn:
@@ -37,6 +37,14 @@ def add_budget_options(command: argparse.ArgumentParser, counts_drawn: bool) -> 
         metavar="SECONDS",
         help="time to draw a slice (default: the mean of the slices timed so far)",
     )
+
+
+def _share(text: str) -> float:
+    """A share given as '0.1' or '10%'."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share. Give one such as 0.1 or 10%.") from None
 
 
 def budget_of(options: argparse.Namespace) -> Budget:

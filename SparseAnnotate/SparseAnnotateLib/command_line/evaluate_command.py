@@ -13,7 +13,7 @@ from ..core.messages import _, counted, listed
 from ..worker.evaluate_request import Evaluation
 from .evaluation_tables import TABLES, figure, show_columns, show_structures
 from .shared_options import cohort_command, request_of_options
-from .terminal_output import show_line
+from .terminal_output import show_line, show_notes
 
 MEASURES = {
     "iou": "mean IoU.",
@@ -103,8 +103,7 @@ def show_evaluations(
                 "{count} of these results are answers, in which drawn slices and fill took part beside the run.",
             )
         )
-    for note in dict.fromkeys(note for row in rows for note in row.notes):
-        show_line(f"{_quoted([row.case for row in rows if note in row.notes])}: {note}")
+    show_notes((row.case, note) for row in rows for note in row.notes)
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..interpolation import INTERPOLATORS, choosing_methods, methods_with
 from ..worker.fill_request import FillRequest, FillResult
 from .shared_options import DEVICES, choices, cohort_command, host_options, quoted
-from .terminal_output import show_line, show_table
+from .terminal_output import show_line, show_notes, show_table
 
 
 def add_fill(commands) -> None:
@@ -59,6 +59,4 @@ def show_fills(rows: Sequence[FillResult]) -> None:
     show_table([{name: getattr(row, name) for name in shown} for row in rows])
     for summary in dict.fromkeys(row.summary for row in rows if row.summary):
         show_line(summary)
-    for row in rows:
-        for sentence in row.warnings:
-            show_line(f"'{row.case}': {sentence}")
+    show_notes((row.case, sentence) for row in rows for sentence in row.warnings)

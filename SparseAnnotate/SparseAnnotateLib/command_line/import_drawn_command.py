@@ -11,11 +11,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..core import Plane, Watch
-from ..core.messages import counted, listed
+from ..core.messages import counted
 from ..worker.create_request import parsed_labels
 from ..worker.import_drawn_request import ImportDrawnRequest, TakenMask
 from .shared_options import cohort_command, request_of_options
-from .terminal_output import show_line
+from .terminal_output import show_line, show_notes
 
 
 def add_import_drawn(commands) -> None:
@@ -90,6 +90,4 @@ def show_taken(rows: Sequence[TakenMask]) -> None:
     Console(emoji=False).print(table)
     new, replaced, same = (sum(getattr(row, kind) for row in rows) for kind in ("new", "replaced", "unchanged"))
     show_line(f"{counted(new, '{count} slice is', '{count} slices are')} new, {replaced} replaced, {same} unchanged.")
-    for note in dict.fromkeys(note for row in rows for note in row.notes):
-        cases = [f"'{row.case}'" for row in rows if note in row.notes]
-        show_line(f"{listed(cases, 5)}: {note}")
+    show_notes((row.case, note) for row in rows for note in row.notes)

@@ -14,7 +14,7 @@ from ..worker.labeling_on_host import PredictorOnHost
 from ..worker.predict_files_request import NAMED, FilePredictions, PredictFilesRequest, predict_files
 from ..worker.results_folder import DEFAULT_FORMAT, FORMATS
 from .shared_options import DEVICES, cohort_command, host_options, of_options, request_of_options, require_on
-from .terminal_output import show_line, show_table
+from .terminal_output import show_line, show_notes, show_table
 
 _ROWS = 50
 _FOR_FILES = ("--channels", "--name-from", "--format", "--continue", "--overwrite")
@@ -149,9 +149,7 @@ def show_predictions(rows: Sequence[requests.CaseResult]) -> None:
     show_table([{name: getattr(row, name) for name in shown} for row in rows])
     for summary in dict.fromkeys(row.summary for row in rows if row.summary):
         show_line(summary)
-    for row in rows:
-        for sentence in row.notes:
-            show_line(f"- {row.case}: {sentence}")
+    show_notes((row.case, sentence) for row in rows for sentence in row.notes)
 
 
 def show_file_predictions(found: FilePredictions) -> None:
@@ -165,10 +163,7 @@ def show_file_predictions(found: FilePredictions) -> None:
         done += f", {outcomes.count('kept')} had been labeled before"
     names = ", ".join(f"{value} {name}" for value, name in found.labels.items())
     show_line(f"{done}. Results: {found.folder}. Labels: {names}.")
-    sentences = [f"- {row.name}: {text}" for row in found.scans for text in row.notes]
+    notes = [(row.name, sentence) for row in found.scans for sentence in row.notes]
     if outcomes.count("failed") > NAMED:  # otherwise the error names all
-        sentences += [f"- {row.name}: {row.problem}" for row in found.scans if row.problem]
-    for sentence in sentences[:_ROWS]:
-        show_line(sentence)
-    if len(sentences) > _ROWS:
-        show_line(f"- and {len(sentences) - _ROWS} more; '--json' shows all.")
+        notes += [(row.name, row.problem) for row in found.scans if row.problem]
+    show_notes(notes, most=_ROWS)

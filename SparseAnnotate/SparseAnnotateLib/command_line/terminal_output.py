@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..core.messages import listed
 from ..core.strict_json import to_plain
+
+_NAMED = 3
 
 
 def show_table(rows: Sequence[Any]) -> None:
@@ -36,3 +39,19 @@ def _cell(value: Any) -> str:
 def show_line(text: str) -> None:
     """Print a line without markup: names may contain text such as '[red]' or ':x:'."""
     Console(soft_wrap=True, emoji=False).print(text, highlight=False, markup=False)
+
+
+def show_notes(notes: Iterable[tuple[str, str]], most: int | None = None) -> None:
+    """Print what there is to say of cases, given as (case, sentence): each sentence once, with its cases.
+
+    `most`: the largest number of lines, None: all; a last line tells how many more there are.
+    """
+    cases: dict[str, list[str]] = {}
+    for case, sentence in notes:
+        cases.setdefault(sentence, []).append(f"'{case}'")
+    lines = [f"- {listed(names, _NAMED)}: {sentence}" for sentence, names in cases.items()]
+    shown = len(lines) if most is None else most
+    for line in lines[:shown]:
+        show_line(line)
+    if len(lines) > shown:
+        show_line(f"- and {len(lines) - shown} more; '--json' shows all.")

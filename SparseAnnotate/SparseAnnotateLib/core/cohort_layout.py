@@ -99,6 +99,10 @@ class CohortLayout:
 
 def _run_name(run: str) -> str:
     name = normal_name(run)
+    if Path(name).parent.name == "runs":
+        raise BadInputError(
+            _("'{path}' is the path of a run. Give only its name: '{name}'.").format(path=name, name=Path(name).name)
+        )
     check_name(name, _("A run"))
     if len(name.encode()) > LONGEST_STEM:
         raise BadInputError(

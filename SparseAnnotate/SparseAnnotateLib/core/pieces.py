@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +29,21 @@ def result_of(steps: Generator[Any, None, Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def while_wanted(
+    steps: Generator[Any, None, Result], is_wanted: Callable[[], bool]
+) -> Generator[None, None, Result | None]:
+    """Work in pieces that is given up before the first piece that is not wanted any more; the result is None then."""
+    while is_wanted():
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield
+    steps.close()
+    return None
 
 
 def finding_box(array: np.ndarray) -> Generator[None, None, Box | None]:

@@ -75,6 +75,11 @@ class CorrectingMode:
         return bool(self._stroke.active) or self._wanted is not None or self.is_following
 
     @property
+    def is_reading(self) -> bool:
+        """True while a result is being read, which is corrected then."""
+        return self._wanted is not None
+
+    @property
     def is_following(self) -> bool:
         """True while the result of the active volume has not followed from all corrections."""
         volume = self._session.volume
@@ -105,8 +110,19 @@ class CorrectingMode:
         if self._node is not None or self._wanted is not None:
             self._switch(None, None)
 
+    def cancel_reading(self) -> bool:
+        """Draw slices again instead of reading a result; False when none is being read."""
+        if self._wanted is None:
+            return False
+        self._switch(None, None)
+        self._session.say(_("Cancelled. Slices are drawn, as before."))
+        return True
+
     def forget_scene(self) -> None:
         """The scene is being closed."""
+        if self._wanted is not None:
+            self._wanted = None
+            self._show_rest()
         self._stroke.stop()
         self._long.stop()
         self._stop_watching()
@@ -198,8 +214,7 @@ class CorrectingMode:
             return
         if not self.is_following:
             self._long.stop()
-            if not self._logic.isBusy:
-                self._ui.jobFrame.visible = False
+        self._show_rest()
         if isinstance(error, CancelledError):
             self._session.say(
                 _("Cancelled. The result has the voxels of the correction, but nothing else that follows from it.")
@@ -224,11 +239,20 @@ class CorrectingMode:
 
     def _show_following(self) -> None:
         """Offer to cancel what takes longer than a moment."""
-        if self.is_following and not self._logic.isBusy and self._session.parameters is not None:
+        if self.is_following:
+            self._show_working(_("The result follows from the correction"))
+
+    def _show_working(self, text: str) -> None:
+        if not self._logic.isBusy and self._session.parameters is not None:
             self._ui.progressBar.value = 0
-            self._ui.jobLabel.text = _("The result follows from the correction")
+            self._ui.jobLabel.text = text
             self._ui.jobFrame.visible = True
             self._session.enable(self._ui.cancelButton, None)
+
+    def _show_rest(self) -> None:
+        """Hide what `_show_working` has shown, unless something else is being worked on."""
+        if not self._logic.isBusy and not self.is_following:
+            self._ui.jobFrame.visible = False
 
     # --- undo -----------------------------------------------------------------------------------------------------
 
@@ -298,7 +322,9 @@ class CorrectingMode:
                 if self.node is not None:
                     self.take()
                 self._leave()
-            self._wanted = None
+            if self._wanted is not None:
+                self._wanted = None
+                self._show_rest()
             if result is not None:
                 self._read(volume, result)
         finally:
@@ -324,7 +350,7 @@ class CorrectingMode:
                 self._begin(volume, result)
 
         try:
-            self._logic.panel.read_for_correcting(volume, result, on_read)
+            self._logic.panel.read_for_correcting(volume, result, on_read, lambda: self._wanted is wanted)
             if problems:
                 raise problems[0]
         except Exception:
@@ -333,6 +359,7 @@ class CorrectingMode:
         is_later = True
         if self._wanted is not None:
             self._session.say(_("Reading '{name}' ...").format(name=result.GetName()))
+            self._show_working(_("Reading the result"))
 
     def _begin(self, volume, result) -> None:
         self._wanted = None
@@ -344,6 +371,7 @@ class CorrectingMode:
         self._is_switching = True
         try:
             self._wanted = None
+            self._show_rest()
             if error is not None:
                 raise error
             if volume.GetScene() is None or result.GetScene() is None:

@@ -244,8 +244,7 @@ class DrawStep(Step):
         if item.case:
             self._cases.open_case(item.case, lambda volume: self._go_on_with(volume, item))
             return
-        if item.volumeNode.GetScene() is None:
-            raise BadInputError(_("The volume of this slice is no longer in the scene."))
+        self._require_current(item)
         if session.volume is not item.volumeNode:
             session.parameters.volume = item.volumeNode
         self.logic.jumpToSlice(item.volumeNode, item.plane, item.index)
@@ -303,7 +302,7 @@ class DrawStep(Step):
 
     def offer_what_is_left(self) -> None:
         """When the user leaves a painted slice without marking it, keep offering to mark it."""
-        if self._here is not None and self._here.volumeNode.GetScene() is not None:
+        if self._here is not None and self._here.isCurrent:
             if self._is_painted(self._here) and not self._is_decided(self._here):
                 self._offered = self._here
             self._show_offer()
@@ -326,7 +325,8 @@ class DrawStep(Step):
     def _show_offer(self) -> None:
         self.ui.offerButton.text, self.ui.offerButton.toolTip = self._mark_text
         corrected = self._corrected
-        if self.correcting.node is None or (corrected is not None and corrected.volumeNode is not self.session.volume):
+        is_elsewhere = corrected is not None and corrected.volumeNode is not self.session.volume
+        if self.correcting.node is None or is_elsewhere or (corrected is not None and not corrected.isCurrent):
             corrected = self._corrected = None
         if corrected is not None:
             self._show_suggestion(None)
@@ -336,9 +336,7 @@ class DrawStep(Step):
             )
             return
         item = self._offered
-        if item is not None and (
-            item.volumeNode.GetScene() is None or self._is_decided(item) or not self._is_painted(item)
-        ):
+        if item is not None and (not item.isCurrent or self._is_decided(item) or not self._is_painted(item)):
             item = self._offered = None
         suggestion = self.learning.suggestion() if item is None else None
         self._show_suggestion(suggestion)
@@ -372,6 +370,7 @@ class DrawStep(Step):
         if self.is_here(item):
             self.mark_drawn()
             return
+        self._require_current(item)
         self._mark_as_drawn(item)
         self.session.refresh()
 
@@ -382,6 +381,7 @@ class DrawStep(Step):
     def _mark_corrected(self) -> None:
         """Copy a corrected slice into the drawing, and mark it as drawn."""
         item, node = self._corrected, self.correcting.node
+        self._require_current(item)
         self.correcting.take()
         self.logic.panel.draw_as_corrected(item.volumeNode, node, item.plane, item.index)
         self._mark_as_drawn(item)
@@ -400,9 +400,22 @@ class DrawStep(Step):
         why_not = _why_not_chosen(item)
         if why_not is not None:
             raise BadInputError(why_not)
+        self._require_current(item)
+        return item
+
+    def _require_current(self, item) -> None:
+        """Raise BadInputError, and show the slices as they are now, when the item may name another slice by now."""
+        if item.isCurrent:
+            return
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
-        return item
+        self.session.refresh()
+        raise BadInputError(
+            _(
+                "'{volume}' has another voxel grid now, so its slices may be numbered differently. Nothing was "
+                "changed. The worklist is up to date again: select the slice once more."
+            ).format(volume=item.volumeNode.GetName())
+        )
 
     def _mark(self, wanted: SliceState) -> None:
         item = self._chosen()
@@ -425,9 +438,10 @@ class DrawStep(Step):
         # The table first: going to the next slice shows everything else.
         self.session.invalidate_cache()
         self.session.attempt(self._show_worklist, keep_message=True)
-        is_more = self.table.choose_next_to_do()
-        if self._here is None:
-            self.session.refresh()
+        with self.session.keeping_ledgers():
+            is_more = self.table.choose_next_to_do()
+            if self._here is None:
+                self.session.refresh()
         text = _("{plane} slice {index}: {state}.").format(
             plane=translated(item.plane).capitalize(), index=item.index, state=translated(state)
         )
@@ -527,4 +541,4 @@ def _why_not_chosen(item) -> str | None:
 
 def _is_same(one, other) -> bool:
     """True when two items of the worklist are the same slice."""
-    return (one.volumeNode, one.plane, one.index) == (other.volumeNode, other.plane, other.index)
+    return (one.volumeNode, one.plane, one.index, one.grid) == (other.volumeNode, other.plane, other.index, other.grid)

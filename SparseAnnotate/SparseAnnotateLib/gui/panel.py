@@ -94,7 +94,7 @@ class Panel:
         }
         self.shortcuts = Shortcuts(self.ui, self.widget)
         self.session.on_click(self.ui.nextStepButton, self._do_next)
-        self.session.on_click(self.ui.cancelButton, logic.cancel)
+        self.session.on_click(self.ui.cancelButton, self._cancel)
         for step in self.steps.values():
             step.section.connect("contentsCollapsed(bool)", lambda folded, step=step: self._folded(step, folded))
         # Loading volumes adds and removes many nodes: the panel is refreshed once, afterwards.
@@ -240,7 +240,8 @@ class Panel:
                 self.session.say(self.session.problems[0], is_error=True)
             self.session.attempt(self.logic.panel.hide_orphaned_overlays, keep_message=True)
             self.session.attempt(self._show_next, keep_message=True)
-            can_cancel = self.logic.isBusy or self.draw.correcting.is_following
+            correcting = self.draw.correcting
+            can_cancel = self.logic.isBusy or correcting.is_following or correcting.is_reading
             self.session.enable(self.ui.cancelButton, None if can_cancel else _("Nothing is running."))
         finally:
             self._is_refreshing = False
@@ -262,6 +263,11 @@ class Panel:
             self.open(done.step)
         if done.action is not None:
             done.action()
+
+    def _cancel(self) -> None:
+        # A job that runs beside the reading is cancelled first.
+        if self.logic.isBusy or not self.draw.correcting.cancel_reading():
+            self.logic.cancel()
 
     def open(self, step: Step) -> None:
         """Open the section of a step and collapse the others."""

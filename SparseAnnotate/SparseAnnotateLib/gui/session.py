@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import slicer
@@ -38,6 +39,7 @@ class PanelSession:
         self.parameters: Any = None  # Slicer's parameter node wrapper has no types
         self._effort = self._cohort = self._earlier = None
         self._runs: list | None = None
+        self._is_keeping_ledgers = False
         self._pending: list[Callable[[], None]] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
         ui.jobFrame.visible = False
@@ -68,7 +70,18 @@ class PanelSession:
 
     def invalidate_cache(self) -> None:
         """Read ledgers and runs again at the next access, because the scene or the cohort folder may have changed."""
-        self._effort = self._cohort = self._runs = None
+        self._runs = None
+        if not self._is_keeping_ledgers:
+            self._effort = self._cohort = None
+
+    @contextmanager
+    def keeping_ledgers(self) -> Iterator[None]:
+        """Context of what only goes to another slice, just after the ledgers were read: they are not read once more."""
+        was, self._is_keeping_ledgers = self._is_keeping_ledgers, True
+        try:
+            yield
+        finally:
+            self._is_keeping_ledgers = was
 
     @property
     def runs(self) -> list:

@@ -21,7 +21,8 @@ class VolumeList:
         self._widget, self._filter, self._on_changed = widget, filter_edit, on_changed
         self._nodes: list = []
         self._shown: list[tuple[str, str, str]] = []
-        widget.connect("itemChanged(QListWidgetItem*)", lambda _item: on_changed())
+        self._checked: set[str] | None = None  # IDs of the checked ones as shown last; None once any box has changed
+        widget.connect("itemChanged(QListWidgetItem*)", lambda _item: self._box_changed())
         widget.connect("currentRowChanged(int)", lambda _row: on_changed())
         widget.connect("itemClicked(QListWidgetItem*)", lambda _item: on_clicked())
         filter_edit.connect("textChanged(QString)", lambda _text: self._hide_others())
@@ -33,15 +34,27 @@ class VolumeList:
         """
         with self._unnoticed():
             wanted = [(node.GetID(), node.GetName(), text) for node, text in zip(nodes, channels, strict=True)]
-            if wanted != self._shown:
+            # Another scene may have the same names and IDs.
+            if wanted != self._shown or self._nodes != list(nodes):
                 self._fill(nodes, wanted)
-            ids = {node.GetID() for node in checked}
+            self._check({node.GetID() for node in checked})
+            row = self._row_of(chosen)
+            if self._widget.currentRow != row:
+                self._widget.setCurrentRow(row)
+
+    def _check(self, ids: set[str]) -> None:
+        """Check these volumes; with hundreds of them, looking at each box takes a while."""
+        if ids != self._checked:
             for row, (node_id, _name, _channels) in enumerate(self._shown):
                 state = qt.Qt.Checked if node_id in ids else qt.Qt.Unchecked
                 item = self._widget.item(row)
                 if item.checkState() != state:
                     item.setCheckState(state)
-            self._widget.setCurrentRow(self._row_of(chosen))
+            self._checked = ids
+
+    def _box_changed(self) -> None:
+        self._checked = None
+        self._on_changed()
 
     def check_shown(self, is_checked: bool) -> None:
         """Check or uncheck all volumes that match the filter."""
@@ -50,7 +63,7 @@ class VolumeList:
                 item = self._widget.item(row)
                 if not item.isHidden():
                     item.setCheckState(qt.Qt.Checked if is_checked else qt.Qt.Unchecked)
-        self._on_changed()
+        self._box_changed()
 
     @contextmanager
     def _unnoticed(self) -> Iterator[None]:
@@ -73,7 +86,7 @@ class VolumeList:
         return self._nodes[row] if 0 <= row < len(self._nodes) else None
 
     def _fill(self, nodes: Sequence, wanted: list[tuple[str, str, str]]) -> None:
-        self._nodes, self._shown = list(nodes), wanted
+        self._nodes, self._shown, self._checked = list(nodes), wanted, None
         self._widget.clear()
         # Created by the list itself, because Python might delete items that it has created.
         self._widget.addItems([f"{name} ({text})" if text else name for _node_id, name, text in wanted])

@@ -10,7 +10,7 @@ from ..core import BadInputError, SparseAnnotateError, SparseAnnotation
 from ..core.added_corrections import with_correction
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _, joined, listed
-from ..core.pieces import result_of
+from ..core.pieces import result_of, while_wanted
 from ..core.voxel_boxes import Box, enclosing_box
 from .corrected_answer import (
     CorrectedAnswer,
@@ -119,29 +119,36 @@ class Correcting:
         if on_followed is not None:
             self._following.prepare(answer)
 
-    def read(self, volume_node, result_node, on_read: Callable[[SparseAnnotateError | None], None]) -> None:
+    def read(
+        self,
+        volume_node,
+        result_node,
+        on_read: Callable[[SparseAnnotateError | None], None],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Read a result in pieces, from the event loop, so that `begin` then takes only a moment.
 
         `on_read`: called with an error, or None, when it has been read; for a small volume that happens before this
         returns, and its error is raised.
+        `is_wanted`: asked before each piece; once it is False, no more is read, and `on_read` is called.
         """
         image = volume_node.GetImageData()
         if image is not None and image.GetNumberOfPoints() <= _READ_AT_ONCE:
-            result_of(self._reading(volume_node, result_node))
+            result_of(self._reading(volume_node, result_node, is_wanted))
             on_read(None)
             return
-        steps = self._reading(volume_node, result_node)
+        steps = self._reading(volume_node, result_node, is_wanted)
         self._jobs.start(None, steps, lambda _nothing: None, lambda _none, error: on_read(error), name=CORRECTION)
 
-    def _reading(self, volume_node, result_node) -> Steps:
+    def _reading(self, volume_node, result_node, is_wanted: Callable[[], bool]) -> Steps:
         """In pieces: read a result and what is known of its volume; nothing is kept when that is changed meanwhile."""
 
         def kept() -> CorrectedAnswer | None:
             found = (answer for answer in self._kept() if answer.is_of(volume_node, result_node))
             return next((answer for answer in found if answer.is_as_seen), None)
 
-        answer = kept() or (yield from reading_answer(volume_node, result_node))
-        if answer is None or answer.pending or not (yield from reading_known(answer)):
+        answer = kept() or (yield from while_wanted(reading_answer(volume_node, result_node), is_wanted))
+        if answer is None or answer.pending or not (yield from while_wanted(reading_known(answer), is_wanted)):
             return
         if not (yield from self._shown.showing(answer)):
             # The labels have what was drawn, but the node does not show it: the next stroke reads and shows it again.

@@ -279,12 +279,15 @@ class PanelLogic:
         """
         self._correcting.begin(volume_node, result_node, on_followed, on_painted)
 
-    def read_for_correcting(self, volume_node, result_node, on_read: Callable) -> None:
+    def read_for_correcting(
+        self, volume_node, result_node, on_read: Callable, is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         """Read a result so that `begin_correcting` takes only a moment: a large one in pieces, from the event loop.
 
         `on_read`: called with an error, or None, when it has been read, for small volumes before this returns.
+        `is_wanted`: asked before each piece; once it is False, no more is read.
         """
-        self._correcting.read(volume_node, result_node, on_read)
+        self._correcting.read(volume_node, result_node, on_read, is_wanted)
 
     def is_following(self, volume_node) -> bool:
         """True while the result of a volume has not followed from all corrections."""

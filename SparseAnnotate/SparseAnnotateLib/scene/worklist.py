@@ -6,10 +6,10 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core import Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError
+from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError, VolumeGeometry
 from .annotations import annotated_segmentation, case_of, ledger_of
 from .ledger_store import store_ledger, stored_ledger
-from .volume_nodes import volumes_of_scene
+from .volume_nodes import geometry_of, volumes_of_scene
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class WorklistItem:
     """One slice of the worklist: its volume node, plane, index, state ('to do', 'drawn', ...), and why it is there.
 
     `seconds` is the time spent on it, and `startedFrom` what it was initialized from ('' for nothing). A slice of a
-    case of the cohort folder that has not been opened has no volume node, but the name of its `case`.
+    case of the cohort folder that has not been opened has no volume node, but the name of its `case`. `grid` is that of
+    the volume when the item was made: on another one, `index` may be another slice.
     """
 
     volumeNode: Any
@@ -30,6 +31,17 @@ class WorklistItem:
     seconds: float
     startedFrom: str = ""
     case: str = ""
+    grid: VolumeGeometry | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def isCurrent(self) -> bool:
+        """Whether the volume is in the scene, with the grid that `index` was counted on."""
+        if self.volumeNode is None or self.volumeNode.GetScene() is None:
+            return False
+        try:
+            return geometry_of(self.volumeNode) == self.grid
+        except BadInputError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,7 @@ def _item(node, e: LedgerEntry, case: str = "") -> WorklistItem:
         seconds=e.seconds,
         startedFrom=e.started_from,
         case=case,
+        grid=geometry_of(node) if node is not None else None,
     )
 
 

@@ -21,7 +21,7 @@ from ..runs.learned_images import ImageFacts
 from ..runs.run_folder import RunFolder
 from .labeling_on_host import HostTroubleError
 from .prediction_options import PredictionOptions
-from .prediction_warnings import warn_of_difference, warn_of_flips
+from .prediction_warnings import DifferenceWarnings, warn_of_flips
 from .results_folder import DEFAULT_FORMAT, ResultRecord, ResultsFolder, format_ending
 from .scan_channels import ScanChannels
 from .scan_predictor import MakePredictor, PredictorHere, ScanPredictor
@@ -165,7 +165,7 @@ class _Labeler:
         made: RecordOf,
         channels: ScanChannels,
     ):
-        self._predictor, self._card = predictor, card
+        self._predictor, self._differences = predictor, DifferenceWarnings(card)
         self._folder, self._made, self._channels = folder, made, channels
 
     def result(self, name: str, path: Path, watch: Watch) -> ScanResult:
@@ -189,7 +189,7 @@ class _Labeler:
         made = replace(made, image=made.fingerprint())
         image, geometry = self._channels.image(path)
         facts = ImageFacts.of(image if image.ndim == 3 else image[0], geometry)
-        warnings = warn_of_difference(self._card, name, facts)
+        warnings = self._differences.of(name, facts)
         found = self._predictor.predict(image, geometry, watch)
         maps = {"entropy": found.entropy, "disagreement": found.disagreement}
         return self._folder.write(name, made, found.labels, geometry, maps), (*warnings, *found.notes)

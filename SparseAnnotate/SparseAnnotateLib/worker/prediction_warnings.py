@@ -21,10 +21,23 @@ def warn_of_flips(card: RunCard, run: str, flips: bool) -> None:
         )
 
 
-def warn_of_difference(card: RunCard, name: str, image: ImageFacts) -> tuple[str, ...]:
-    """Warn when an image is of another kind than those that the run has learned from; the sentence as a note."""
-    sentence = difference_sentence(card.images, image)
-    if not sentence:
-        return ()
-    _LOG.warning(_("'{name}': {problem}").format(name=name, problem=sentence))
-    return (sentence,)
+class DifferenceWarnings:
+    """Warns, for one request, of images of another kind than those that a run has learned from.
+
+    Hundreds of scans may differ in the same way: the log has each sentence once, with the first scan, while every scan
+    gets it as a note.
+    """
+
+    def __init__(self, card: RunCard):
+        self._card = card
+        self._logged: set[str] = set()
+
+    def of(self, name: str, image: ImageFacts) -> tuple[str, ...]:
+        """The sentence on this image, in a tuple; () when it is of the same kind."""
+        sentence = difference_sentence(self._card.images, image)
+        if not sentence:
+            return ()
+        if sentence not in self._logged:
+            self._logged.add(sentence)
+            _LOG.warning(_("'{name}': {problem}").format(name=name, problem=sentence))
+        return (sentence,)

@@ -59,7 +59,7 @@ from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .predict_files_request import PredictFilesRequest, predict_files
 from .prediction_options import PredictionOptions, clean_up_of
-from .prediction_warnings import warn_of_difference, warn_of_flips
+from .prediction_warnings import DifferenceWarnings, warn_of_flips
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
 from .report_request import ReportRequest, report
 from .run_sources import RunSources
@@ -157,7 +157,7 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     todo = [name for name in chosen if cohort.ledger(name).todo]
     cohort.select(todo, with_references=True)
     if not todo:
-        raise BadInputError(_("No case with a reference has recommended slices. Recommend some first."))
+        raise BadInputError(_("No case with a reference has recommended slices left to draw. Recommend some first."))
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         start = time.monotonic()
@@ -214,6 +214,7 @@ def predict_each(
         except SparseAnnotateError as error:
             # Cases without drawn slices can be labeled all the same.
             why_not = error
+    differences = DifferenceWarnings(predictor.card)
     results: list[CaseResult] = []
     failed: dict[str, SparseAnnotateError] = {}
     for number, name in enumerate(cases):
@@ -221,7 +222,7 @@ def predict_each(
         try:
             if name in drawn and why_not is not None:
                 raise why_not
-            warnings = warn_of_difference(predictor.card, name, predictor.image_facts(name))
+            warnings = differences.of(name, predictor.image_facts(name))
             if name in drawn and answers is not None:
                 result = _by_all(answers, cohort, name, part, clean_up, request.run)
             else:

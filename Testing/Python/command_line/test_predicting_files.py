@@ -430,7 +430,8 @@ def test_options_that_do_not_go_together_are_sentences(capsys, arguments, words)
 
 def test_a_scan_of_another_kind_is_reported_before_it_is_labeled(run, scans, tmp_path, caplog, monkeypatch):
     image = noisy_image(ball(SHAPE, 7.0))
-    write_image(scans / "thick.nrrd", image, VolumeGeometry.from_spacing(SHAPE, (9.0, 1.0, 1.0)))
+    for name in ("thick", "thick_too"):
+        write_image(scans / f"{name}.nrrd", image, VolumeGeometry.from_spacing(SHAPE, (9.0, 1.0, 1.0)))
     predict, reported = image_predictor.ImagePredictor.predict, []
 
     def predicted(self, *arguments):
@@ -439,10 +440,11 @@ def test_a_scan_of_another_kind_is_reported_before_it_is_labeled(run, scans, tmp
 
     monkeypatch.setattr(image_predictor.ImagePredictor, "predict", predicted)
     found = labeled(run, scans, tmp_path / "out")
-    assert reported == [0, 0, 0, 1]
-    (record,) = caplog.records
+    assert reported == [0, 0, 0, 1, 1]
+    (record,) = caplog.records  # the same is not said again of the second one
     assert record.getMessage().startswith("'thick': The image differs from those that the run has learned from: its ")
     assert "9 mm long from top to bottom (learned: 2 mm)" in record.getMessage()
+    assert found.scans[-1].notes == found.scans[-2].notes
     assert found.scans[-1].notes[0].startswith("The image differs")
     assert found.scans[0].notes == ()
 

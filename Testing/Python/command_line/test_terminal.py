@@ -20,7 +20,7 @@ from SparseAnnotateLib.command_line.interruption import Interrupted, Interruptio
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.command_line.parser import parser
 from SparseAnnotateLib.command_line.progress_output import progress_lines
-from SparseAnnotateLib.command_line.terminal_output import show_table
+from SparseAnnotateLib.command_line.terminal_output import show_notes, show_table
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.worker import process_environment
@@ -380,3 +380,24 @@ def test_a_table_has_no_empty_columns_and_folds_long_paths(capsys):
     assert "None" not in shown
     assert "".join(shown.replace("│", "").replace(" a ", "").split()).count("/folder") >= 20  # in several lines
     assert "fill.nrrd" in shown
+
+
+def test_what_is_said_of_many_cases_is_said_once(capsys):
+    notes = [(f"case_{number}", "Check the result.") for number in range(300)]
+    show_notes([*notes, ("case_7", "It is dark."), ("case_7", "It is large.")], most=2)
+    assert capsys.readouterr().out.splitlines() == [
+        "- 'case_0', 'case_1', 'case_2' and 297 more: Check the result.",
+        "- 'case_7': It is dark.",
+        "- and 1 more; '--json' shows all.",
+    ]
+
+
+@pytest.mark.parametrize("share", ["0.1", "10%", "10 %"])
+def test_a_density_may_be_given_in_percent(share):
+    assert parser().parse_args(["plan", "livers", "--density", share]).density == pytest.approx(0.1)
+
+
+def test_what_is_no_density_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["plan", "livers", "--density", "a tenth"])
+    assert "'a tenth' is not a share. Give one such as 0.1 or 10%." in capsys.readouterr().err

@@ -581,6 +581,32 @@ def test_a_large_result_is_read_from_the_event_loop_before_it_is_corrected(read_
     assert labels_of(panel, node)[where].all()
 
 
+def test_reading_a_large_result_can_be_cancelled(read_in_pieces, monkeypatch):
+    panel, mode, ui = read_in_pieces, read_in_pieces.panel.draw.correcting, read_in_pieces.ui
+    before = labels_of(panel, panel.panel.result.node)
+    known: list = []
+    reading = scene.reading_annotation
+    monkeypatch.setattr(scene, "reading_annotation", lambda *given: known.append(given) or reading(*given))
+    ui.correctCheckBox.click()
+    assert not ui.jobFrame.isHidden()
+    panel.panel.refresh()
+    assert ui.cancelButton.isEnabled()
+    ui.cancelButton.click()
+    assert ui.jobFrame.isHidden()
+    assert not ui.correctCheckBox.checked
+    assert not mode.is_waiting
+    assert panel.message.startswith("Cancelled.")
+    panel.until(lambda: not panel.logic.session.jobs._unfinished)
+    assert not known, "no more was read"
+    np.testing.assert_array_equal(labels_of(panel, panel.panel.result.node), before)
+    ui.correctCheckBox.click()
+    panel.until(lambda: mode.node is not None)
+    assert known
+    assert ui.jobFrame.isHidden()
+    where = stroke(panel, undrawn(panel))
+    assert labels_of(panel, mode.node)[where].all()
+
+
 def test_switching_off_closing_and_drawing_while_a_large_result_is_read(read_in_pieces, monkeypatch):
     panel, mode = read_in_pieces, read_in_pieces.panel.draw.correcting
     drawing, item = panel.logic.drawnIn(panel.volume), panel.items[0]

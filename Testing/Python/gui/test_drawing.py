@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import Plane
 
 
@@ -349,3 +350,36 @@ def test_a_segment_added_in_the_editor_changes_what_is_to_do_next(panel):
     panel.ui.segmentEditorWidget.parts.add_button.click()
     panel.idle()
     assert panel.ui.nextStepLabel.text.startswith("Draw axial slice")
+
+
+def turn_round(panel) -> None:
+    """Count the axial slices of the volume from the other end, as Slicer does with left-handed images."""
+    volume, util = panel.volume, panel.mrml.util
+    matrix = scene.geometry_of(volume).matrix
+    array = util.arrayFromVolume(volume)
+    to_other_end = np.eye(4)
+    to_other_end[2, 2:] = -1.0, len(array) - 1.0
+    util.updateVolumeFromArray(volume, array[::-1].copy())
+    volume.SetIJKToRASMatrix(util.vtkMatrixFromArray(matrix @ to_other_end))
+
+
+@pytest.mark.parametrize("button", ["drawnButton", "emptyButton", "skipButton", "startButton", "the row"])
+def test_a_number_from_before_the_volume_was_turned_is_not_taken_for_another_slice(drawing, button):
+    ui, table = drawing.ui, drawing.panel.draw.table
+    last, before = len(drawing.labels) - 1, array(drawing)
+    ledger = drawing.logic.ledger(drawing.volume)
+    row = next(row for row, item in enumerate(table.items) if item is table.chosen())
+    turn_round(drawing)
+    if button == "the row":
+        ui.worklistTable.cellClicked.emit(row, 0)
+    else:
+        getattr(ui, button).click()
+    assert "has another voxel grid now" in drawing.message
+    now = drawing.logic.ledger(drawing.volume)
+    assert {(last - e.index, e.state) for e in now.entries} == {(e.index, e.state) for e in ledger.entries}
+    np.testing.assert_array_equal(array(drawing), before[::-1])
+    # The list has the numbers of now, and is taken.
+    assert sorted(item.index for item in table.items) == sorted(entry.index for entry in now.entries)
+    to_do = next(row for row, item in enumerate(table.items) if item.state.value == "to do")
+    ui.worklistTable.cellClicked.emit(to_do, 0)
+    assert drawing.panel.draw.is_here(table.items[to_do])

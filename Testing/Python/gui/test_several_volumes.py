@@ -176,3 +176,36 @@ def test_a_click_reads_only_the_ledger_that_it_changes(panel, monkeypatch):
     panel.ui.emptyButton.click()
     panel.idle()
     assert set(read) == {f"{chosen.volumeNode.GetName()} annotation"}
+
+
+def test_marking_a_slice_and_going_to_the_next_reads_each_ledger_once(two, monkeypatch):
+    from SparseAnnotateLib.scene import worklist
+
+    two.ui.allVolumesButton.click()
+    two.recommend(20.0)
+    reads: list[str] = []
+    reading = worklist._ledger_in_scene
+    monkeypatch.setattr(worklist, "_ledger_in_scene", lambda node: reads.append(node.GetName()) or reading(node))
+    chosen = two.panel.draw.table.chosen()
+    two.ui.emptyButton.click()
+    assert two.panel.draw.table.chosen().index != chosen.index
+    assert sorted(reads) == ["first", "second"]
+    # It is read again with the next click, also when it was changed elsewhere.
+    item = two.panel.draw.table.chosen()
+    two.logic.markSkipped(item.volumeNode, item.plane, item.index)
+    two.panel.refresh()
+    assert two.panel.draw.table.chosen().state.value == "skipped"
+
+
+def test_boxes_that_are_unchecked_are_checked_again_when_the_parameters_say_so(two):
+    both = [two.first, two.second]
+    two.ui.allVolumesButton.click()
+    assert two.panel.data.list.checked == both
+    two.ui.volumeList.item(1).setCheckState(two.ui.volumeList.item(1).checkState().__class__(0))
+    assert two.panel.session.volumes == [two.first]
+    two.panel.session.parameters.volumes = both
+    two.panel.refresh()
+    assert two.panel.data.list.checked == both
+    two.panel.session.parameters.volumes = [two.first]
+    two.panel.refresh()
+    assert two.panel.data.list.checked == [two.first]
