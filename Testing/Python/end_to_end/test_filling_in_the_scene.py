@@ -218,7 +218,7 @@ def test_training_notes_name_the_slices_that_say_nothing_about_a_structure_that_
     logic.markDrawn(volume, "axial", 11)
     notes = logic.trainingPlan([volume], settings=QUICK_TRAINING).notes
     (sentence,) = [note for note in notes if "'late' is unknown on" in note]
-    assert "all were marked before it was added, or without it" in sentence
+    assert "they were marked before it was added, or without it" in sentence
 
 
 def test_a_run_takes_part_in_a_fill_from_the_console(mrml, logic, drawn):
