@@ -234,14 +234,12 @@ class AutoInterpolator:
         usable = self._usable(image)
         found: Sources = {}
         problems: list[str] = []
-        drawn = DrawnSlices.of(annotation)
         failure: SparseAnnotateError | None = None
         for number, (name, method) in enumerate(usable.items()):
             try:
                 if isinstance(method, ChanceSource):
                     if isinstance(method, LearnsFirst) and image is not None:
                         method.learn(annotation, image, watch.part(number, len(usable)))
-                    method.prepared(annotation, drawn, image)
                     found[name] = method
                 else:
                     found[name] = _LabelSource(method.fill(annotation, image, watch.part(number, len(usable))))
