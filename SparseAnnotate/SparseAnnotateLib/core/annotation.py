@@ -366,10 +366,18 @@ class SparseAnnotation:
                     shape=self.undecided.shape, volume_shape=self.geometry.shape
                 )
             )
-        undecided = self.undecided.astype(bool) & on_decided_slices(self.ledger, self.geometry)
-        object.__setattr__(self, "undecided", undecided if undecided.any() else None)
-        if undecided.any() and self.labels[undecided].any():
-            object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
+        # Slice by slice, so that next to nothing is written of a stack of slices.
+        undecided, labels, is_any = np.zeros(self.geometry.shape, dtype=bool), self.labels, False
+        for plane in Plane:
+            for index in self.ledger.indices(plane):
+                layer = slice_layer(plane.array_axis(self.geometry), index)
+                here = undecided[layer] = self.undecided[layer].astype(bool)
+                is_any |= bool(here.any())
+                if labels[layer][here].any():
+                    labels = labels.copy() if labels is self.labels else labels
+                    labels[layer][here] = 0
+        object.__setattr__(self, "undecided", undecided if is_any else None)
+        object.__setattr__(self, "labels", labels)
 
     def _drop_drawn_corrections(self) -> None:
         """Leave out what corrections say of voxels that a drawn slice decides."""
