@@ -102,6 +102,14 @@ def require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice
     problem = next((header.problem for header in headers if header.problem), "")
     if problem:
         raise BadInputError(problem)
+    plain = sum(not one.is_rescaled for one in slices)
+    if 0 < plain < len(slices):
+        raise BadInputError(
+            _(
+                "{count} of its {all} images have no rescale slope and intercept, although the others do, so their "
+                "values do not mean the same. Export the series again."
+            ).format(count=plain, all=len(slices))
+        )
     if len({(header.study_uid, header.patient) for header in headers}) > 1:
         raise BadInputError(
             _(

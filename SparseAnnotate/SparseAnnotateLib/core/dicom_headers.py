@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .dicom_files import damaged, group_of, has_mark, numbers_of, opened, value_of, whole_number
-from .dicom_rescaling import rescaling_of, unusable_rescaling
+from .dicom_rescaling import has_rescaling, rescaling_of, unusable_rescaling
 from .errors import BadInputError
 from .messages import _
 from .patient_names import names_one_of, words_of_patient
@@ -57,6 +57,8 @@ _TAGS = [
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "BitsAllocated",
+    "BitsStored",
+    "HighBit",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -81,7 +83,8 @@ class DicomSlice:
         position: ImagePositionPatient in mm (LPS), the center of the first voxel. orientation: directions of
             increasing column and row index (LPS), 6 numbers. spacing: of rows and of columns in mm.
         size: rows and columns. is_inverted: small values are to be shown bright (MONOCHROME1).
-        rescaling: slope and intercept from stored values to those of the volume; see `rescaling_of`.
+        rescaling: slope and intercept from stored values to those of the volume; see `rescaling_of`. is_rescaled: the
+            header has one of them.
         variants: what may tell it apart from another image at the same place, by name.
 
     `position`, `orientation` and `spacing` are empty when the header has none, or none that can be read.
@@ -96,6 +99,7 @@ class DicomSlice:
     size: tuple[int, int]
     is_inverted: bool = False
     rescaling: tuple[float, float] = (1.0, 0.0)
+    is_rescaled: bool = False
     variants: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -224,7 +228,8 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
             position, orientation = place if count <= 1 else ((), ())
             frame = number + 1 if count > 1 else 0
             geometry = (position, orientation, spacing, size)
-            yield DicomSlice(path, frame, sop_uid, *geometry, is_inverted, rescaling_of(dataset), variants)
+            values = rescaling_of(dataset), has_rescaling(dataset)
+            yield DicomSlice(path, frame, sop_uid, *geometry, is_inverted, *values, variants)
         return
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
     for number, frame in enumerate(frames):
@@ -244,6 +249,7 @@ def _slices(dataset: Any, path: str, sop_uid: str) -> Iterator[DicomSlice]:
             size,
             is_inverted,
             rescaling_of(dataset if values is None else values),
+            has_rescaling(dataset if values is None else values),
             {
                 str(_("temporal position")): value_of(groups["FrameContent"] or {}, "TemporalPositionIndex"),
                 str(_("echo time")): value_of(groups["MREcho"] or {}, "EffectiveEchoTime"),
@@ -258,6 +264,12 @@ def _problem(dataset: Any, slices: Sequence[DicomSlice]) -> str:
     described = dataset.get("PerFrameFunctionalGroupsSequence")
     if described and len(described) != max(1, whole_number(dataset, "NumberOfFrames")):
         return _("its header does not describe as many frames as there are. Copy the series again.")
+    stored = value_of(dataset, "BitsStored"), value_of(dataset, "HighBit")
+    if all(stored) and whole_number(dataset, "HighBit") != whole_number(dataset, "BitsStored") - 1:
+        return _(
+            "its values do not begin at the lowest bit ({stored} bits, the highest one is number {highest}), as in "
+            "files of old scanners, and would be read wrongly. Export the series again, without this."
+        ).format(stored=stored[0], highest=stored[1])
     if dataset.get("ModalityLUTSequence"):
         return _("its values are to be converted by a table (modality LUT), which SparseAnnotate does not read.")
     return next(filter(None, (unusable_rescaling(*one.rescaling) for one in slices)), "")

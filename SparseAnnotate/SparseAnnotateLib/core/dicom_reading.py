@@ -75,6 +75,7 @@ def read_segmentation_header(path: str | Path) -> SegmentationFile:
                 )
             )
         codes = {int(value_of(one, "SegmentNumber") or 0): _codes(one) for one in segments}
+        codes.pop(0, None)
         return SegmentationFile(
             str(path),
             tuple(value_of(one, "SeriesInstanceUID") for one in dataset.get("ReferencedSeriesSequence") or []),
@@ -119,6 +120,7 @@ def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of
         )
     labels = np.zeros(geometry.shape, dtype=np.uint8 if max(file.names) < 256 else np.uint16)
     overlaps: dict[tuple[int, int], int] = {}
+    read: set[tuple[int, tuple[float, ...]]] = set()
     with opened(file.path, with_voxels=True) as dataset:
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
@@ -131,7 +133,16 @@ def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of
             )
         for frame, values in zip(groups, _frames(dataset, file.path), strict=True):
             part = _part_of(labels, frame, shared, values.shape, geometry, file.path)
+            place = numbers_of(group_of(frame, shared, "PlanePositionSequence"), "ImagePositionPatient")
             for segment in _segments(frame, shared, values, is_label_map):
+                if (segment, place) in read:
+                    raise BadInputError(
+                        _(
+                            "The DICOM SEG '{path}' has two frames of segment {number} at the same place, as of "
+                            "several time points. Give a segmentation of one of them."
+                        ).format(path=file.path, number=segment)
+                    )
+                read.add((segment, place))
                 mask = values == segment if is_label_map else values > 0
                 if segment not in file.names:
                     raise BadInputError(

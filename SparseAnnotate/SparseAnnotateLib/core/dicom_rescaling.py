@@ -16,6 +16,11 @@ def rescaling_of(source: Any) -> tuple[float, float]:
     return _number(source, "RescaleSlope", 1.0), _number(source, "RescaleIntercept", 0.0)
 
 
+def has_rescaling(source: Any) -> bool:
+    """Whether a header, or a functional group of it, says how stored values are rescaled."""
+    return bool(value_of(source, "RescaleSlope") or value_of(source, "RescaleIntercept"))
+
+
 def unusable_rescaling(slope: float, intercept: float) -> str:
     """Why values cannot be rescaled so, as a sentence; '' when they can."""
     if slope and math.isfinite(slope) and math.isfinite(intercept):

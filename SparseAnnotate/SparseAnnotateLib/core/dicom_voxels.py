@@ -11,6 +11,7 @@ from .dicom_series import DicomSeries
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _
+from .modalities import CT
 from .progress import Watch
 from .voxel_values import require_finite
 
@@ -24,6 +25,8 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.20": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.5": "pylibjpeg pylibjpeg-rle",
 }
+
+_BETWEEN_WRAPPED = (20_000, 45_000)  # Hounsfield units; 16 bits without their sign reach 65,535
 
 
 def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGeometry]:
@@ -70,8 +73,25 @@ def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGe
     elif volume.dtype.kind == "i" and volume.min() >= -(1 << 15) and volume.max() < 1 << 15:
         # Rescaled values are stored as if they could exceed 16 bits.
         volume = volume.astype(np.int16)
+    if series.headers[0].modality == CT and _is_wrapped(volume):
+        raise BadInputError(_wrapped_sentence(series, int(volume.max())))
     require_finite(volume, _("The DICOM {series}").format(series=series.title))
     return volume, geometry
+
+
+def _is_wrapped(values: np.ndarray) -> bool:
+    """Whether whole numbers look like signed ones that were read as unsigned: none between low and very high ones."""
+    low, high = _BETWEEN_WRAPPED
+    if values.dtype.kind not in "iu" or values.max() < high:
+        return False
+    return not ((values > low) & (values < high)).any()
+
+
+def _wrapped_sentence(series: DicomSeries, highest: int) -> str:
+    return _(
+        "The DICOM {series} has CT values up to {highest}, and none between {low} and {high}: its header probably "
+        "calls values unsigned that have a sign (pixel representation). Export the series again."
+    ).format(series=series.title, highest=highest, low=_BETWEEN_WRAPPED[0], high=_BETWEEN_WRAPPED[1])
 
 
 def _single(one: DicomSlice, shown: str) -> np.ndarray:

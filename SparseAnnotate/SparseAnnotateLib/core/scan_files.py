@@ -17,6 +17,7 @@ from .messages import _, counted
 _LOG = logging.getLogger(__name__)
 _PATTERN_CHARACTERS = "*?["
 _DICOM_ENDINGS = (".dcm", ".ima")
+_ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
 def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str, ...]:
@@ -40,6 +41,8 @@ def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str
             found += _images_in_folder(path, one_per_folder, skipped)
         elif not os.path.exists(path) and any(c in path for c in _PATTERN_CHARACTERS):
             found += _images_of_pattern(path, one_per_folder, skipped)
+        elif os.path.isfile(path) and path.lower().endswith(_ARCHIVE_ENDINGS):
+            raise BadInputError(_archive_sentence(path))
         else:
             found.append(path)
     if skipped:
@@ -179,7 +182,12 @@ def _endings_sentence(files: Iterable[str]) -> str:
     sentence = _("Images end in {endings}.").format(endings=", ".join(IMAGE_ENDINGS))
     if any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
         return sentence + " " + _("DICOM series become a cohort with 'sparse-annotate create'.")
-    return sentence
+    archive = next((name for name in files if name.lower().endswith(_ARCHIVE_ENDINGS)), None)
+    return sentence if archive is None else f"{sentence} {_archive_sentence(archive)}"
+
+
+def _archive_sentence(path: str) -> str:
+    return _("'{path}' is an archive: unpack it, and give the folder.").format(path=path)
 
 
 def _is_image(path: str) -> bool:

@@ -55,11 +55,6 @@ class ChannelMixture:
         return found
 
 
-def first_channel(image: np.ndarray) -> np.ndarray:
-    """The (K, J, I) image, or the first of the channels of a (C, K, J, I) image."""
-    return image if image.ndim == 3 else image[0]
-
-
 def channel_mixture(layers: np.ndarray, stack: DrawnStack, value: int) -> ChannelMixture:
     """The mixture for a label, from the drawn slices that show it.
 

@@ -13,7 +13,7 @@ from ..core.messages import _
 from ..core.voxel_boxes import Box, enclosing_box
 from .correcting import correct, reachable
 from .interpolator import Fill
-from .seen_channels import image_of_structure
+from .seen_channels import StructureImage, image_of_structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class _Guides:
 
     def __init__(self, image: np.ndarray | Callable[[], np.ndarray] | None, annotation: SparseAnnotation):
         self._given, self._annotation = image, annotation
-        self._images: dict[int, np.ndarray] = {}
+        self._images: dict[int, StructureImage] = {}
         self._is_read = False
         self._all: np.ndarray | None = None
         self._problem = ""
@@ -80,7 +80,7 @@ class _Guides:
         self._read()
         return self._problem
 
-    def of(self, value: int) -> np.ndarray | None:
+    def of(self, value: int) -> StructureImage | None:
         """(K, J, I), for a structure; None without an image that can be used."""
         found = self._read()
         if found is None or found.ndim == 3:

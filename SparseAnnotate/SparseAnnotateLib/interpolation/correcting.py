@@ -28,6 +28,7 @@ from ..core.corrections import Stroke
 from ..core.messages import _
 from ..core.pieces import result_of
 from ..core.voxel_boxes import Box, along_axes, relative
+from .seen_channels import StructureImage
 from .stroke_spreading import following
 
 _REACH = 1.6  # how far a stroke reaches, as part of its distance from the surface of the structure
@@ -67,7 +68,7 @@ class PartAnswer:
 def correct(
     labels: np.ndarray,
     confidence: np.ndarray,
-    image: np.ndarray | None,
+    image: StructureImage | None,
     annotation: SparseAnnotation,
     stroke: Stroke,
     watch: Watch | None = None,
@@ -89,7 +90,7 @@ def correct(
 def correcting(
     labels: np.ndarray,
     confidence: np.ndarray,
-    image: np.ndarray | None,
+    image: StructureImage | None,
     annotation: SparseAnnotation,
     stroke: Stroke,
     watch: Watch | None = None,
@@ -129,7 +130,7 @@ def correcting(
 def _in_tiles(
     labels: np.ndarray,
     confidence: np.ndarray,
-    image: np.ndarray | None,
+    image: StructureImage | None,
     annotation: SparseAnnotation,
     stroke: Stroke,
     region: Box,
@@ -207,7 +208,7 @@ def _margin(reach: float) -> float:
 def slice_answer(
     labels: np.ndarray,
     confidence: np.ndarray,
-    image: np.ndarray | None,
+    image: StructureImage | None,
     annotation: SparseAnnotation,
     stroke: Stroke,
     axis: int,
@@ -256,7 +257,9 @@ def reachable(stroke: Stroke, annotation: SparseAnnotation) -> Box:
     return _around(np.stack(np.unravel_index(stroke.voxels, shape)), _MOST_MARGIN * min(steps), steps, shape)
 
 
-def _check_shapes(labels: np.ndarray, confidence: np.ndarray, image: np.ndarray | None, shape: tuple[int, ...]) -> None:
+def _check_shapes(
+    labels: np.ndarray, confidence: np.ndarray, image: StructureImage | None, shape: tuple[int, ...]
+) -> None:
     if labels.shape != shape or confidence.shape != shape or (image is not None and image.shape != shape):
         raise BadInputError(_("Answer, image and annotation differ in shape: corrections need all on the same grid."))
 

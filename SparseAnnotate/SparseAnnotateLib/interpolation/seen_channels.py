@@ -10,7 +10,7 @@ import numpy as np
 from ..core import SparseAnnotation
 from ..core.intensities import Intensities
 from .channel_mixtures import ChannelMixture, channel_mixture
-from .drawn_stack import DrawnStack
+from .drawn_stack import FOREGROUND, DrawnStack
 from .label_fields import DrawnSlices
 
 _MOST_SAMPLES = 1_000_000  # voxels of the drawn slices whose intensities are compared
@@ -33,6 +33,31 @@ class SeenChannels:
         return self.mixtures[value].of(lambda number: _scaled(self.channels[number], place))
 
 
+@dataclass(frozen=True, eq=False)
+class MixedImage:
+    """A mixture of channels as an image (K, J, I), float32 between 0 and 1: a part is computed when it is read.
+
+    Kept as an array, it would take as much memory as the image for each structure, and seconds in the window.
+
+    Attributes:
+        shape: of the volume. seen, value: how the label is seen. axis: of the volume, that of the stack.
+    """
+
+    shape: tuple[int, ...]
+    seen: SeenChannels
+    value: int
+    axis: int
+
+    def __getitem__(self, place: tuple[slice, ...]) -> np.ndarray:
+        """A part of the volume."""
+        others = [part for number, part in enumerate(place) if number != self.axis]
+        return np.moveaxis(self.seen.part((place[self.axis], *others), self.value), 0, self.axis)
+
+
+StructureImage = np.ndarray | MixedImage
+"""What shows a structure, (K, J, I)."""
+
+
 def seen_channels(images: Sequence[np.ndarray] | np.ndarray, main: DrawnStack, values: Iterable[int]) -> SeenChannels:
     """How labels are seen in images (K, J, I), learned on the drawn slices of a stack; of one image nothing is learned.
 
@@ -48,11 +73,11 @@ def seen_channels(images: Sequence[np.ndarray] | np.ndarray, main: DrawnStack, v
 
 def image_of_structure(
     images: Sequence[np.ndarray] | np.ndarray, annotation: SparseAnnotation, value: int
-) -> tuple[np.ndarray, tuple[float, ...]]:
+) -> tuple[StructureImage, tuple[float, ...]]:
     """What shows a structure best of images (K, J, I), as the random walk sees it; and the weight of each of them.
 
-    One of the images itself, or where only several together show the structure, a float32 mixture between 0 and 1. The
-    first one where no drawn slice shows the structure.
+    One of the images itself, or where only several together show the structure, a mixture of them. The first one where
+    no drawn slice shows the structure.
     """
     if len(images) == 1:
         return images[0], (1.0,)
@@ -64,8 +89,18 @@ def image_of_structure(
     weights = tuple(seen.mixtures[value].weights.tolist())
     if np.count_nonzero(weights) == 1:
         return images[int(np.flatnonzero(weights)[0])], weights
-    whole = seen.part((slice(None),) * 3, value)
-    return np.ascontiguousarray(np.moveaxis(whole, 0, main.axis)), weights
+    return MixedImage(images[0].shape, seen, value, main.axis), weights
+
+
+def channel_of_most(images: Sequence[np.ndarray] | np.ndarray, main: DrawnStack) -> int:
+    """The number of the image (K, J, I) that shows most of the drawn structures best; the first of equal ones."""
+    values = {value for index in main.indices for value in main.boxes(index) if value != FOREGROUND}
+    if len(images) == 1 or not values:
+        return 0
+    votes = np.zeros(len(images), dtype=int)
+    for mixture in seen_channels(images, main, sorted(values)).mixtures.values():
+        votes[int(np.abs(mixture.weights).argmax())] += 1
+    return int(votes.argmax())
 
 
 def _channel(image: np.ndarray, main: DrawnStack) -> _Channel:

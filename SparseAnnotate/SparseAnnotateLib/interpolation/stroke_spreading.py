@@ -11,6 +11,7 @@ from ..core import SparseAnnotation, Watch
 from ..core.corrections import Stroke
 from ..core.intensities import Intensities
 from ..core.voxel_boxes import Box, along_axes, bounding_box
+from .seen_channels import StructureImage
 from .walk_solving import neighbours, solving
 
 _EDGE = 60.0  # beta of Grady 2006, for steps as high as half of the range of the intensities around
@@ -42,7 +43,7 @@ class Following:
 def following(
     labels: np.ndarray,
     confidence: np.ndarray,
-    image: np.ndarray | None,
+    image: StructureImage | None,
     annotation: SparseAnnotation,
     stroke: Stroke,
     region: Box,
@@ -111,7 +112,7 @@ def _fixed(
     return fixed, target
 
 
-def _scaled(image: np.ndarray, region: Box, scaled_by: Box | None) -> np.ndarray:
+def _scaled(image: StructureImage, region: Box, scaled_by: Box | None) -> np.ndarray:
     """The image in a region, float32, so that half of its range is 1.
 
     The range is that in the region, or in places of the part `scaled_by`; where the image is nearly even, so that it

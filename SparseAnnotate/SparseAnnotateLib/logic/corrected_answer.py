@@ -16,7 +16,7 @@ from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.pieces import result_of, slabs
 from ..core.voxel_boxes import Box, along_axes, bounding_box
-from ..interpolation.seen_channels import image_of_structure
+from ..interpolation.seen_channels import StructureImage, image_of_structure
 from .correction_report import CorrectionReport
 from .pending_steps import PendingStep, without_pending
 from .result_stamp import result_stamp
@@ -92,7 +92,7 @@ class CorrectedAnswer:
     stopped_by: SparseAnnotateError | None = None
     on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
     on_painted: Callable[[], None] | None = None
-    _images: tuple[tuple, list[np.ndarray], dict[int, np.ndarray]] | None = None
+    _images: tuple[tuple, list[np.ndarray], dict[int, StructureImage]] | None = None
 
     def is_of(self, volume_node, result_node=None) -> bool:
         """Whether this is what is kept of a result; None: of any. Another frame of a sequence has another drawing."""
@@ -135,7 +135,7 @@ class CorrectedAnswer:
             del steps[0]
         self.steps, self.made = steps, len(steps)
 
-    def image(self, value: int) -> np.ndarray:
+    def image(self, value: int) -> StructureImage:
         """(K, J, I): the image, or of several channels what shows a structure best on the drawn slices.
 
         It is checked and chosen again only when images or drawn slices have changed.

@@ -9,6 +9,7 @@ from typing import Any
 from .. import scene
 from ..core import Progress, SparseAnnotation
 from ..core.channels import fill_without_channels
+from ..core.images import read_facts
 from ..core.messages import _
 from ..core.pieces import result_of
 from ..core.slab_reading import reading_labels, reading_percent
@@ -72,7 +73,7 @@ class Fills:
             self._last = {key: done}  # only one, because of its memory
             missing = fill_without_channels(volume_node.GetName(), scene.missing_channels_of(volume_node))
             report = FillReport(done.summary, (*missing, *done.warnings))
-            made = done.fill.labels, done.fill.confidence, values, report, drawing.origin
+            made = done.fill.labels, done.fill.confidence, values, report, drawing.origin_of({})
             return result_of(_showing_fill(volume_node, drawing.node, *made, method))
         case, label_of = scene.case_of(volume_node), {}
 
@@ -101,7 +102,8 @@ class Fills:
             values = label_of | values_of(results[0])
             others = [name for name in (run, *earlier) if name]
             how = f"{method} with {', '.join(others)}" if others else method
-            made = labels, confidence, values, report, drawing.origin
+            origin = drawing.origin_of(read_facts(cohort.fill_path(case)))
+            made = labels, confidence, values, report, origin
             return (yield from _showing_fill(volume_node, drawing.node, *made, how))
 
         return self._session.do("fill", prepare(), finish, waiting)
@@ -116,14 +118,15 @@ class _Drawing:
 
     Attributes:
         node: the segmentation that is drawn in. own: label value of each of its segments' names.
-        drawn: the values that occur on drawn slices. origin: see `scene.origin_now`.
+        drawn: the values that occur on drawn slices.
     """
 
     def __init__(self, volume_node):
         self._volume, self.node = volume_node, scene.annotated_segmentation(volume_node)
         self.own: dict[str, int] = {}
         self.drawn: list[int] = []
-        self.origin: scene.ResultOrigin | None = None
+        self._origin = scene.ResultOrigin()
+        self._modality = ""
 
     def reading(self) -> Generator[None, None, SparseAnnotation]:
         """Read it, in pieces. Raises BadInputError when nothing has been drawn, or what was drawn cannot be used."""
@@ -136,9 +139,14 @@ class _Drawing:
             annotation.require_labels(self._volume.GetName())
         yield
         names = {value: name for name, value in self.own.items()}
-        self.origin = scene.origin_now(self._volume, annotation, names)
+        self._origin = scene.origin_now(self._volume, annotation, names)
+        self._modality = scene.modality_of(self._volume)
         yield
         return annotation
+
+    def origin_of(self, facts: Mapping[str, str]) -> scene.ResultOrigin:
+        """The origin of a fill of it; `facts`: in its file, if it has one."""
+        return self._origin.with_modality(self._modality, facts)
 
 
 def values_of(row: Mapping[str, Any]) -> dict[str, int]:

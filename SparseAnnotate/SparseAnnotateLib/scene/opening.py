@@ -27,6 +27,7 @@ from .channel_volumes import set_channels
 from .confidence import new_confidence
 from .corrections_store import store_corrections
 from .ledger_store import store_ledger
+from .modality import modality_of
 from .new_segmentations import new_segmentation
 from .opened_case import OpenedCase, note_opened
 from .results import FILL, origin_now, set_made_by, set_method, store_origin
@@ -261,7 +262,8 @@ def _open_result(
     set_method(node, Origin.from_facts(facts).method)
     own = with_unnamed(cohort.labels, annotation.label_values())
     in_scene = _with_structures(annotation, tuple(segment_names(nodes.drawing)))
-    store_origin(node, origin_now(nodes.volume, in_scene, own))
+    origin = origin_now(nodes.volume, in_scene, own)
+    store_origin(node, origin.with_modality(modality_of(nodes.volume), facts))
     nodes.results.append(node)
     if confidence_path.is_file() and not belongs_to(confidence_path, path):
         text = _("The confidence of '{result}' belongs to another result and was not opened. Fill or predict again.")

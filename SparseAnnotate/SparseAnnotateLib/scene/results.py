@@ -11,7 +11,8 @@ import slicer
 
 from ..core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
 from ..core.messages import _, listed
-from ..core.origin import finding_together
+from ..core.modalities import CT
+from ..core.origin import Origin, finding_together
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -20,6 +21,7 @@ from .annotations import annotated_segmentation, case_of
 from .channel_references import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
+from .modality import modality_of
 from .opened_case import opened_case
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
@@ -44,6 +46,7 @@ class ResultOrigin:
             posterior and left, so that it does not matter how Slicer stores the volume.
         segments: name to ID of each segment of the drawing.
         corrections: the mark of the corrections that it has taken in, see `corrections_mark`.
+        modality: what the image was, such as CT, '?' where that is not known; '' if the result does not depend on it.
     """
 
     frame: str = ""
@@ -51,6 +54,11 @@ class ResultOrigin:
     slices: dict[str, int] = field(default_factory=dict)
     segments: dict[str, str] = field(default_factory=dict)
     corrections: str = ""
+    modality: str = ""
+
+    def with_modality(self, modality: str, facts: Mapping[str, str]) -> ResultOrigin:
+        """With what the image was, '' if not known, if the facts in the result's file say that it depends on that."""
+        return replace(self, modality=modality or "?") if Origin.from_facts(facts).scale else self
 
 
 def set_made_by(result_node, made_by: str) -> None:
@@ -105,6 +113,12 @@ def require_current(result_node, volume_node, segmentation_node, names: Sequence
     `segmentation_node`: the drawing; None when there is none yet.
     """
     result, volume = result_node.GetName(), volume_node.GetName()
+    if modality_has_changed(result_node, volume_node):
+        raise BadInputError(
+            _(
+                "What '{volume}' is (CT or not) has been changed since '{result}' was made. Fill between slices again."
+            ).format(volume=volume, result=result)
+        )
     if image_has_changed(result_node, origin_now(volume_node, None, {})):
         raise BadInputError(
             _(
@@ -127,6 +141,14 @@ def image_has_changed(result_node, now: ResultOrigin) -> bool:
     """True when the volume's voxels have changed since the result was made."""
     origin = _origin_of(result_node)
     return origin is not None and bool(origin.image) and origin.image != now.image
+
+
+def modality_has_changed(result_node, volume_node) -> bool:
+    """True when the image has become CT, or is not any more, since a result was made that depends on that."""
+    origin = _origin_of(result_node)
+    if origin is None or not origin.modality:
+        return False
+    return (origin.modality == CT) != (modality_of(volume_node) == CT)
 
 
 def _renamed_since(result_node, segmentation_node, names: Sequence[str]) -> list[str]:
@@ -191,7 +213,7 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
     fills = [node for node in results_of(volume_node) if made_by(node) == FILL and confidence_of(node) is not None]
     if not fills or drawn_since(fills[-1], volume_node, now) or image_has_changed(fills[-1], now):
         return
-    if corrected_since(fills[-1], volume_node):
+    if modality_has_changed(fills[-1], volume_node) or corrected_since(fills[-1], volume_node):
         return
     confidence = confidence_of(fills[-1])
     # Slicer may store it in another orientation than the volume when a scene is opened.
@@ -199,7 +221,9 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
     if percent is None:
         return
     # The folder may say 'all structures' where an opened volume names them.
-    facts = cohort.origin(case, annotation if opened_case(volume_node) is None else None).facts()
+    origin = _origin_of(fills[-1])
+    found = cohort.origin(case, annotation if opened_case(volume_node) is None else None)
+    facts = found.facts(with_scale=origin is not None and bool(origin.modality))
     labels = labels_of(fills[-1], volume_node, dict(values))
     facts |= yield from finding_together(labels, percent)
     for path, array in ((cohort.fill_confidence_path(case), percent), (cohort.fill_path(case), labels)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..core.images import channel_count, read_geometry, read_image, write_image
 from ..core.messages import _, counted, joined, listed
 
 _LOG = logging.getLogger(__name__)
+_NUMBERED = re.compile(r"(.+)_(\d{4})")  # as nnU-Net names the channels of a case
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class CaseChannels:
         """
         names = check_channels(tuple(channels))
         endings = dict(zip(names, channels.values(), strict=True))
+        if not channels:
+            _note_numbered_channels(files)
         if not any(endings.values()):
             stems = tuple(case_name(path) for path in files)
             return cls(names, tuple(files), stems, ({},) * len(files), len(names) > 1, resample)
@@ -158,6 +162,27 @@ class CaseChannels:
                         cases=listed(without, 5),
                     )
                 )
+
+
+def _note_numbered_channels(files: Sequence[str]) -> None:
+    """Say that files look like the channels of nnU-Net: each of several cases has the same numbers from 0."""
+    numbers: dict[str, set[str]] = {}
+    for path in files:
+        found = _NUMBERED.fullmatch(case_name(path))
+        if found is None:
+            return
+        numbers.setdefault(found[1], set()).add(found[2])
+    kinds = set(map(frozenset, numbers.values()))
+    if len(numbers) < 2 or len(kinds) > 1:
+        return
+    endings = sorted(next(iter(kinds)))
+    if len(endings) < 2 or endings != [f"{number:04d}" for number in range(len(endings))]:
+        return
+    options = " ".join(f"NAME{number}=_{ending}" for number, ending in enumerate(endings, 1))
+    _LOG.warning(
+        f"Each file became a case, but the names look like {len(endings)} channels of {len(numbers)} cases, as nnU-Net "
+        f"writes them. If they are, make the cohort again with '--channels {options}', with the names of the channels."
+    )
 
 
 def no_channel(endings: Mapping[str, str]) -> BadInputError:

@@ -13,7 +13,7 @@ from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, listed
 from ..core.origin import Origin, belongs_to, together
 from ..interpolation.correcting import correct as spread
-from ..interpolation.seen_channels import image_of_structure
+from ..interpolation.seen_channels import StructureImage, image_of_structure
 from .answers import image_of_case
 
 _CONFIDENCE = 90  # percent, of a result without a file of it
@@ -167,7 +167,7 @@ def _spread(
     else:
         try:
             channels = image_of_case(cohort, case)
-            image: np.ndarray | None = channels
+            image: StructureImage | None = channels
             if channels.ndim > 3:
                 image = image_of_structure(channels, after, stroke.value)[0]
         except BadInputError as error:

@@ -21,7 +21,7 @@ from ..core.dicom_voxels import read_series
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
 from ..core.messages import _, listed
-from ..core.modalities import require_same_modalities
+from ..core.modalities import CT, require_same_modalities
 from .case_channels import CaseChannels
 from .dicom_channels import (
     DicomCase,
@@ -104,6 +104,7 @@ def create_from_dicom(
         # Of a cohort from an earlier version the modalities are not known, and stay so.
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
         require_same_modalities(known.modalities, modalities, known.name, COHORT_FILE)
+        _note_unknown_ct(known, new_series)
     references = DicomReferences(request.references, [one for _name, one in fresh], labels)
     for name, _one in fresh:
         _require_free(folder, name, known, names_of_channels[1:])
@@ -143,6 +144,17 @@ def create_from_dicom(
     _report(fresh, folder, request.keep_source_paths)
     cohort = Cohort.open(folder)
     return [cohort.case(name) for name in names]
+
+
+def _note_unknown_ct(known: Cohort, series: Sequence[tuple[str, DicomSeries]]) -> None:
+    """Say that CT is added to a cohort that does not say what its images are."""
+    ct = [one for channel, one in series if one.headers[0].modality == CT and not known.modality(channel)]
+    if ct and known.cases:
+        _LOG.warning(
+            f"{ct[0].title[:1].upper()}{ct[0].title[1:]} is CT, but the cohort '{known.name}' does not say what its "
+            f"images are, so each of them is scaled by itself. If all are CT, enter that as 'modalities' in "
+            f"'{COHORT_FILE}'; otherwise make a cohort of each kind."
+        )
 
 
 def _require_known_channels(known: Cohort, cases: Sequence[DicomCase], by_series: Mapping[str, str]) -> None:

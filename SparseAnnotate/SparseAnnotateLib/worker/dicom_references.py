@@ -13,7 +13,7 @@ from ..core.dicom_reading import SegmentationFile, read_segmentation, read_segme
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import note_codes
 from ..core.images import write_image
-from ..core.messages import _, listed
+from ..core.messages import _, joined, listed
 from .dicom_masks import segmentation_files
 from .mask_labels import in_cohort_values
 
@@ -78,7 +78,11 @@ class DicomReferences:
             return []
         geometry = one.required_geometry()
         source = read_segmentation(file, geometry, one.headers[0].frame_of_reference_uid)
-        labels: np.ndarray = in_cohort_values(source, file.names, {}, self.labels)
+        try:
+            labels: np.ndarray = in_cohort_values(source, file.names, {}, self.labels)
+        except BadInputError as error:
+            refused = _("The DICOM SEG '{path}' was not taken.").format(path=file.path)
+            raise BadInputError(joined(" ", [refused, error.message])) from error
         path = folder / "references" / f"{file_stem(name)}.nrrd"
         made.append(path)
         write_image(path, labels, geometry)

@@ -151,6 +151,8 @@ def cohort_features(
 ) -> Mapping[str, Mapping[Plane, np.ndarray]]:
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
     features = FEATURES.named(settings.features)
+    # Each channel that every case has, by itself.
+    shared = [c for c in cohort.channels if all(c in cohort.channel_paths(name) for name in names)] or [""]
     if features.is_learned:
         require_packages((*LEARNING_PACKAGES, "einops"), _("the features '{name}'").format(name=settings.features))
         from ..learning.features.learned_features import FeatureTraining, learned_features
@@ -162,10 +164,8 @@ def cohort_features(
             device=settings.device,
             download_weights=settings.download_weights,
         )
-        learned = learned_features(cohort, names, planes, settings.features, training, watch)
+        learned = learned_features(cohort, names, planes, settings.features, training, watch, shared)
         return _by_case(names, planes, centred([learned[name][plane] for name in names for plane in planes]))
-    # Learned features see the first channel; these see all that every case has, each by itself.
-    shared = [c for c in cohort.channels if all(c in cohort.channel_paths(name) for name in names)] or [""]
     of_channels = []
     for place, channel in enumerate(shared):
         pictures = []

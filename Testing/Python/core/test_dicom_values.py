@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,28 @@ def test_a_segmentation_that_does_not_describe_each_frame_is_refused(tmp_path):
     path, geometry = segmentation(tmp_path, lambda dataset: dataset.PerFrameFunctionalGroupsSequence.pop())
     with pytest.raises(BadInputError, match="it does not describe each of its frames"):
         read_segmentation(read_segmentation_header(path), geometry)
+
+
+def test_frames_of_one_segment_at_one_place_are_refused(tmp_path):
+    def repeat(dataset):
+        first, second = dataset.PerFrameFunctionalGroupsSequence[:2]
+        second.PlanePositionSequence = first.PlanePositionSequence
+
+    path, geometry = segmentation(tmp_path, repeat)
+    with pytest.raises(BadInputError, match="has two frames of segment 1 at the same place"):
+        read_segmentation(read_segmentation_header(path), geometry)
+
+
+def test_the_background_that_a_label_map_describes_is_no_segment(tmp_path):
+    def describe_background(dataset):
+        background = deepcopy(dataset.SegmentSequence[0])
+        background.SegmentNumber, background.SegmentLabel = 0, "Background"
+        dataset.SegmentSequence.insert(0, background)
+
+    path, _geometry = segmentation(tmp_path, describe_background)
+    file = read_segmentation_header(path)
+    assert file.names == {1: "liver"}
+    assert list(file.codes) == [1]
 
 
 def test_codes_longer_than_16_characters_are_read(tmp_path):
@@ -121,6 +144,14 @@ def every(**elements):
     return change
 
 
+def without_rescaling(*slices):
+    def change(headers):
+        for k in slices:
+            del headers[k].RescaleSlope, headers[k].RescaleIntercept
+
+    return change
+
+
 def with_palette(headers):
     for dataset in headers:
         dataset.PhotometricInterpretation = "PALETTE COLOR"
@@ -132,6 +163,8 @@ def with_palette(headers):
         (with_table, r"converted by a table \(modality LUT\)"),
         (every(RescaleSlope=0), "a rescale slope of 0"),
         (every(RescaleSlope=0, PhotometricInterpretation="MONOCHROME1"), "a rescale slope of 0"),
+        (without_rescaling(2), "1 of its 4 images have no rescale slope and intercept, although the others do"),
+        (every(BitsStored=12, HighBit=15), r"do not begin at the lowest bit \(12 bits, the highest one is number 15\)"),
         (with_palette, "its images are in color"),
         (every(ImageOrientationPatient=[2, 0, 0, 0, 2, 0]), "an orientation that is not a usable number"),
         (every(ImageOrientationPatient=[0] * 6), "an orientation that is not a usable number"),
@@ -144,6 +177,20 @@ def test_what_would_make_values_or_places_wrong_is_refused(tmp_path, change, wor
     write_series(tmp_path, VOXELS, GEOMETRY, change)
     with pytest.raises(BadInputError, match=words):
         only(tmp_path).required_geometry()
+
+
+def test_ct_values_whose_sign_the_header_denies_are_refused(tmp_path):
+    write_series(tmp_path, VOXELS - 1024, GEOMETRY, every(PixelRepresentation=0, RescaleIntercept=0))
+    with pytest.raises(BadInputError, match="calls values unsigned that have a sign"):
+        read_series(only(tmp_path), Watch())
+
+
+def test_ct_images_that_do_not_say_how_values_become_hounsfield_units_are_noted(tmp_path):
+    write_series(tmp_path / "ct", VOXELS, GEOMETRY, without_rescaling(0, 1, 2, 3))
+    write_series(tmp_path / "mr", VOXELS, GEOMETRY, without_rescaling(0, 1, 2, 3), modality="MR")
+    (note,) = only(tmp_path / "ct").notes
+    assert "do not say how their values become Hounsfield units" in note
+    assert only(tmp_path / "mr").notes == ()
 
 
 def test_rounded_directions_do_not_change_the_spacing(tmp_path):

@@ -435,6 +435,22 @@ def test_a_removed_segmentation_takes_nothing_from_the_folder(mrml, logic, folde
     assert files_of(folder) == before
 
 
+def test_what_the_image_is_counts_for_fills_that_depend_on_it(mrml, logic, folder):
+    cohort = Cohort.open(folder)
+    for case, depends in (("a", False), ("b", True)):
+        facts = cohort.origin(case, method="propagation" if depends else "shape").facts(with_scale=depends)
+        write_image(cohort.fill_path(case), cohort.annotation(case).labels, GEOMETRY, facts=facts)
+    for volume, depends in zip(logic.openCohort(folder, cases=["a", "b"]), (False, True), strict=True):
+        made, drawing = logic.panel.latest_result(volume), logic.drawnIn(volume)
+        logic.setModality(volume, "CT")
+        assert scene.modality_has_changed(made, volume) == depends
+        if depends:
+            with pytest.raises(BadInputError, match=r"What 'b.*' is \(CT or not\) has been changed since '"):
+                scene.require_current(made, volume, drawing, [])
+        logic.setModality(volume, "MR")
+        scene.require_current(made, volume, drawing, [])
+
+
 def test_a_fill_that_is_out_of_date_is_not_opened(mrml, logic, folder):
     assert main(["fill", str(folder), "--method", "shape", "--cases", "a", "--quiet"]) == 0
     cohort = Cohort.open(folder)

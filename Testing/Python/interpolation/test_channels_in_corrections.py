@@ -11,10 +11,12 @@ from small_volumes import ball
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.corrections import Corrections, Stroke
 from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.core.intensities import Intensities
 from SparseAnnotateLib.interpolation import corrected_fill, finished_fill
+from SparseAnnotateLib.interpolation.channel_mixtures import ChannelMixture
 from SparseAnnotateLib.interpolation.correcting import correct
 from SparseAnnotateLib.interpolation.interpolator import interpolator_named
-from SparseAnnotateLib.interpolation.seen_channels import image_of_structure
+from SparseAnnotateLib.interpolation.seen_channels import MixedImage, SeenChannels, image_of_structure
 from SparseAnnotateLib.worker.correct_request import CorrectRequest
 from SparseAnnotateLib.worker.correct_request import correct as correct_case
 from SparseAnnotateLib.worker.fill_request import FillRequest, fill
@@ -78,8 +80,32 @@ def test_where_only_several_channels_show_a_structure_they_are_mixed():
     mixed, weights = image_of_structure(images, annotation(drawn=(12, 16, 20)), 1)
     assert weights[0] * weights[1] < 0
     assert mixed.shape == SHAPE
-    apart = [np.abs(i[LEFT > 0].mean() - i[LEFT == 0].mean()) / i[LEFT == 0].std() for i in (mixed, *images)]
+    whole = mixed[:, :, :]
+    apart = [np.abs(i[LEFT > 0].mean() - i[LEFT == 0].mean()) / i[LEFT == 0].std() for i in (whole, *images)]
     assert apart[0] > 3 * max(apart[1:])
+    # A part is computed by itself, as the whole would be, and as the whole is an image of its own.
+    part = slice(3, 9), slice(2, 30, 3), slice(None)
+    np.testing.assert_array_equal(mixed[part], whole[part])
+    stroke = STROKES[1]
+    results = []
+    for image in (mixed, whole):
+        plain = filled(annotation(drawn=(12, 16, 20)), *images).fill
+        found = plain.labels.copy(), plain.confidence.copy()
+        correct(*found, image, annotation(stroke, drawn=(12, 16, 20)), stroke)
+        results.append(found)
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_mixture_is_read_in_the_axes_of_the_volume(axis):
+    values = np.random.default_rng(0).random((2, 6, 7, 8)).astype(np.float32)
+    channels = [(np.moveaxis(one, axis, 0), Intensities.of(one), 0.0, 1.0) for one in values]
+    mixture = ChannelMixture(np.array([1.0, -0.5], np.float32), -0.5, 2.0)
+    mixed = MixedImage(values[0].shape, SeenChannels(channels, {1: mixture}), 1, axis)
+    part = slice(1, 4), slice(None, None, 2), slice(5, 8)
+    expected = (values[0] - 0.5 * values[1] + 0.5) / 2
+    np.testing.assert_allclose(mixed[part], expected[part], rtol=1e-6)
 
 
 def test_without_a_drawn_slice_that_shows_the_structure_it_is_the_first_channel():

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.features import learned_features as module
 from SparseAnnotateLib.learning.features.learned_features import FeatureTraining, learned_features
 from SparseAnnotateLib.learning.features.slice_encoders import SliceAutoencoder, SliceMaskedAutoencoder
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.recommend_request import cohort_features
 
 SHORT = FeatureTraining(from_scratch=True, steps=3, batch=8, device="cpu")
 NAMES = ("ball_0", "ball_1")
@@ -192,7 +194,7 @@ def test_nothing_is_downloaded_unless_it_was_asked_for(ball_cohort, monkeypatch,
 def test_the_request_says_whether_weights_may_be_downloaded(ball_cohort, monkeypatch):
     asked = []
 
-    def learned(cohort, names, planes, kind, training, watch):
+    def learned(cohort, names, planes, kind, training, watch, channels):
         asked.append(training.download_weights)
         raise BadInputError("That is all.")
 
@@ -221,3 +223,39 @@ def test_no_steps_and_no_seed_are_refused():
         FeatureTraining(seed=-1)
     with pytest.raises(BadInputError, match="at least one step"):
         FeatureTraining(steps=0)
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "mae"])
+def test_each_channel_has_features_of_its_own(tmp_path, kind):
+    shape = (9, 12, 14)
+    geometry = VolumeGeometry.from_spacing(shape)
+    images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    images[1, :4] = 0.0
+    for number, image in enumerate(images):
+        write_image(tmp_path / f"{number}.nrrd", image, geometry)
+    cohort = Cohort.create(tmp_path / "cohort", "two", {1: "one"}, channels=("first", "second"))
+    cohort.add_case("a", tmp_path / "0.nrrd", further={"second": tmp_path / "1.nrrd"})
+    both = learned_features(cohort, ["a"], [Plane.AXIAL], kind, SHORT, channels=cohort.channels)["a"][Plane.AXIAL]
+    first, second = np.split(both, 2, axis=1)
+    assert first.any(axis=1).all()
+    # The mean over all slices is 0, and slices without contrast in a channel show nothing in it.
+    assert second.any(axis=1).tolist() == [False] * 4 + [True] * 5
+    np.testing.assert_allclose(both.sum(axis=0), 0.0, atol=1e-4)
+
+
+def test_recommending_looks_at_all_channels_with_learned_features(tmp_path):
+    cohort = Cohort.create(tmp_path / "cohort", "two", {1: "one"}, channels=("first", "second"))
+    image, geometry = noisy_image(ball()), VolumeGeometry.from_spacing(ball().shape)
+    for name in ("first", "second"):
+        write_image(tmp_path / f"{name}.nrrd", image, geometry)
+    cohort.add_case("a", tmp_path / "first.nrrd", further={"second": tmp_path / "second.nrrd"})
+    cohort.add_case("b", tmp_path / "second.nrrd")
+    settings = requests.RecommendRequest(
+        str(cohort.folder), budget=Budget(total=2), features="mae", feature_steps=2, device="cpu"
+    )
+    found = {}
+    for names in (["a"], ["a", "b"]):
+        features = cohort_features(cohort, names, [Plane.AXIAL], settings, Watch())
+        found[len(names)] = features["a"][Plane.AXIAL].shape[1]
+    # 'b' lacks the second channel, so nothing can be compared in it.
+    assert found == {1: 256, 2: 128}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, filled
-from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
+from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, Watch, metrics
+from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator, trained_propagation
 from SparseAnnotateLib.learning.propagation.slice_matcher import (
     PropagationSettings,
@@ -197,3 +200,25 @@ def test_learning_within_a_mixture_can_be_cancelled():
         AutoInterpolator({"propagation": PropagationInterpolator(settings=QUICK)}).fill(
             axial(labels, (0, 4, 8, 12)), image, watch
         )
+
+
+def test_of_several_channels_the_one_that_shows_the_structures_is_followed(tmp_path):
+    labels, image = wandering(count=8, size=26)
+    image, short = image + labels.astype(np.float32), replace(QUICK, steps=2, patch=16)
+    noise = np.random.default_rng(5).normal(size=image.shape).astype(np.float32)
+    annotation = axial(labels, range(0, 8, 3))
+    expected = PropagationInterpolator(settings=short).fill(annotation, image).labels
+    found = PropagationInterpolator(settings=short).fill(annotation, np.stack([noise, image])).labels
+    np.testing.assert_array_equal(found, expected)
+    # A cohort learns on that channel, too.
+    of_cohort = []
+    for channels in ({"image": image}, {"noise": noise, "image": image}):
+        cohort = Cohort.create(tmp_path / "-".join(channels), "x", {1: "one"}, channels=tuple(channels))
+        for name, array in channels.items():
+            write_image(tmp_path / f"{name}.nrrd", array, annotation.geometry)
+        first, *further = (tmp_path / f"{name}.nrrd" for name in channels)
+        cohort.add_case("case", first, further=dict(zip(list(channels)[1:], further, strict=True)))
+        cohort.save_annotation("case", annotation)
+        learned = trained_propagation(cohort, ["case"], short)
+        of_cohort.append(learned.fill(annotation, np.stack(list(channels.values()))).labels)
+    np.testing.assert_array_equal(*of_cohort)

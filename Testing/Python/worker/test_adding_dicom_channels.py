@@ -143,6 +143,17 @@ def test_a_cohort_that_does_not_say_what_its_images_are_takes_no_series_of_anoth
     assert Cohort.open(cohort.folder).modalities == {}
 
 
+def test_ct_added_to_files_of_which_nothing_is_known_is_noted(tmp_path, capsys):
+    write_image(tmp_path / "a.nrrd", scan(1), GRID)
+    assert main(["create", str(tmp_path / "files"), str(tmp_path / "a.nrrd"), "--quiet"]) == 0
+    series(tmp_path / "ct", "ct", 60, "abdomen", modality="CT")
+    assert main(["add", str(tmp_path / "files"), str(tmp_path / "ct"), "--quiet"]) == 0
+    words = said(capsys)
+    assert "Series 60 (CT, 'abdomen'" in words
+    assert "does not say what its images are, so each of them is scaled by itself" in words
+    assert Cohort.open(tmp_path / "files").modalities == {}
+
+
 def test_names_in_another_order_than_the_series_do_not_swap_patients(cohort, tmp_path, capsys):
     t1 = {"channel": "T1=T1 mprage", "scans": "t1/case_00[12]"}
     assert add(tmp_path, "--names", "case_002", "case_001", **t1) == 1

@@ -148,3 +148,26 @@ def test_the_modality_is_kept_and_another_one_refused(scans, tmp_path, capsys):
     assert main(["add", str(tmp_path / "cohort"), str(scans), *given]) == 0
     assert main(["add", str(tmp_path / "cohort"), str(scans), *given, "--modality", "T1=MR"]) == 1
     assert "The channel 'T1' has the modality CT in the cohort 'cohort', not MR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "is_said"),
+    [
+        (("a_0000", "a_0001", "b_0000", "b_0001"), True),
+        (("a_0000", "b_0000"), False),
+        (("scan_0000", "scan_0001", "scan_0002"), False),
+        (("a_0000", "a_0001", "b_0000"), False),
+        (("a_0001", "a_0002", "b_0001", "b_0002"), False),
+        (("a_0000", "a_0001", "b_0000", "b_0001", "c"), False),
+    ],
+)
+def test_files_named_like_the_channels_of_nnunet_are_noted(tmp_path, capsys, names, is_said):
+    for name in names:
+        write_image(
+            tmp_path / "scans" / f"{name}.nrrd", noisy_image(ball((4, 5, 6), 2)), VolumeGeometry.from_spacing((4, 5, 6))
+        )
+    assert main(["create", str(tmp_path / "c"), str(tmp_path / "scans"), "--quiet"]) == 0
+    words = capsys.readouterr().err
+    assert ("2 channels of 2 cases, as nnU-Net writes them" in words) == is_said
+    assert ("'--channels NAME1=_0000 NAME2=_0001'" in words) == is_said
+    assert len(Cohort.open(tmp_path / "c").cases) == len(names)

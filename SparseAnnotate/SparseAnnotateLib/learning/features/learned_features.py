@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
+from ...core.case_names import file_stem
 from ...core.messages import _
-from ...selection import FeatureSettings, cached_array, check_seed, cohort_slice_images
+from ...selection import FeatureSettings, cached_array, centred, check_seed, cohort_slice_images
 from ..devices import Shortage, chosen_device, within_memory
 from ..weights import load_weights, save_weights
 from .slice_encoders import SliceEncoder, build_encoder
@@ -61,57 +62,77 @@ def learned_features(
     kind: str,
     training: FeatureTraining | None = None,
     watch: Watch | None = None,
+    channels: Sequence[str] = ("",),
 ) -> Mapping[str, Mapping[Plane, np.ndarray]]:
     """Features of every slice of the cases, by case and plane, (number of slices, D) float32.
 
     The network learns from slices of all three planes of these cases (Zheng et al. 2020). Slices without contrast
-    have the features 0.
+    have the features 0. Of several channels each is a picture of its own: the same network sees all of them, and the
+    features of each, with the mean over all slices subtracted, stand side by side, (number of slices, D * channels).
+
+    Args:
+        channels: that all of the cases have; '' is the first one.
 
     Raises:
         BadInputError: no pretrained weights, no usable device, or only slices without contrast.
         CancelledError: cancelled; what was learned so far is lost.
     """
     training, watch = training or FeatureTraining(), watch or Watch()
-    encoder = _Encoder(cohort, names, kind, training, watch)
-    found: dict[str, dict[Plane, np.ndarray]] = {}
+    encoder = _Encoder(cohort, names, kind, training, watch, channels)
+    of_channels: list[list[np.ndarray]] = [[] for _channel in channels]
     for number, name in enumerate(names):
-        found[name] = {}
-        for plane in planes:
-            compute = _computation(encoder, name, plane)
-            found[name][plane] = cached_array(cohort, f"{kind}-{encoder.key}", name, plane, compute)
+        for found, channel in zip(of_channels, channels, strict=True):
+            of_kind = "-".join(filter(None, [kind, encoder.key, file_stem(channel) if channel else ""]))
+            for plane in planes:
+                compute = _computation(encoder, name, plane, channel)
+                found.append(cached_array(cohort, of_kind, name, plane, compute))
         # Reported only now, because the network may have been trained for the first one.
         watch.step(
             _TRAINING + (1 - _TRAINING) * (number + 1) / len(names),
             _("computing the features of '{case}'").format(case=name),
         )
-    return found
+    flat = of_channels[0]
+    if len(channels) > 1:
+        flat = [np.concatenate(parts, axis=1) for parts in zip(*map(centred, of_channels), strict=True)]
+    each = iter(flat)
+    return {name: {plane: next(each) for plane in planes} for name in names}
 
 
-def _computation(encoder: _Encoder, name: str, plane: Plane) -> Callable[[], np.ndarray]:
-    return lambda: encoder.features(name, plane)
+def _computation(encoder: _Encoder, name: str, plane: Plane, channel: str) -> Callable[[], np.ndarray]:
+    return lambda: encoder.features(name, plane, channel)
 
 
 class _Encoder:
     """The trained network, trained or loaded when the first slice needs it."""
 
-    def __init__(self, cohort: Cohort, names: Sequence[str], kind: str, training: FeatureTraining, watch: Watch):
-        self._cohort, self._kind = cohort, kind
+    def __init__(
+        self,
+        cohort: Cohort,
+        names: Sequence[str],
+        kind: str,
+        training: FeatureTraining,
+        watch: Watch,
+        channels: Sequence[str],
+    ):
+        self._cohort, self._kind, self._channels = cohort, kind, channels
         self._training, self._watch = training, watch
         self._network: SliceEncoder | None = None
         # Ordered by content, so that names and order of the images make no difference.
         by_mark = sorted({cohort.image_fingerprint(name): name for name in names}.items())
         marks, self._names = [mark for mark, _ in by_mark], [name for _, name in by_mark]
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
-        facts = (*facts, "CT") if cohort.is_ct() else facts
+        of_ct = [channel for channel in channels if cohort.is_ct(channel)]
+        facts = (*facts, "CT", *filter(None, of_ct)) if of_ct else facts
+        facts = (*facts, tuple(channels)) if len(channels) > 1 else facts
         self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         self.device = "cpu"
         self._size, self._together = 0, _ENCODED_TOGETHER
 
-    def features(self, name: str, plane: Plane) -> np.ndarray:
-        """(number of slices, D) float32 of one case and plane."""
+    def features(self, name: str, plane: Plane, channel: str) -> np.ndarray:
+        """(number of slices, D) float32 of one case, plane and channel."""
         if self._network is None:
             self._network = self._trained_network()
-        pictures = self._pictures(name, [plane])
+        pictures = self._pictures(name, [plane], channel)
         found: list[torch.Tensor] = []
         while (done := sum(len(part) for part in found)) < len(pictures):
             self._watch.check()
@@ -172,9 +193,9 @@ class _Encoder:
             return None
         return network.to(self.device)
 
-    def _pictures(self, name: str, planes: Sequence[Plane]) -> torch.Tensor:
+    def _pictures(self, name: str, planes: Sequence[Plane], channel: str) -> torch.Tensor:
         """(N, 1, size, size) float32."""
-        by_plane = cohort_slice_images(self._cohort, name, planes, self._size)
+        by_plane = cohort_slice_images(self._cohort, name, planes, self._size, channel=channel)
         return torch.from_numpy(np.concatenate([by_plane[p] for p in planes]).astype(np.float32))[:, None]
 
     def _learned_from(self, network: SliceEncoder) -> tuple[torch.Tensor, torch.Tensor]:
@@ -185,7 +206,7 @@ class _Encoder:
             self._watch.step(
                 _PREPARING * number / len(self._names), _("preparing the slices of '{case}'").format(case=name)
             )
-            own = self._pictures(name, list(Plane))
+            own = torch.cat([self._pictures(name, list(Plane), channel) for channel in self._channels])
             own = own[~_without_contrast(own)]
             order = np.random.default_rng([self._training.seed, number]).permutation(len(own))[:each]
             pictures.append(own[order])
