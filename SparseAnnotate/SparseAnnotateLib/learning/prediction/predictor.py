@@ -72,6 +72,13 @@ class Predictor(RunModels):
         """Label value to name of the run's structures that the cohort does not know."""
         return {value: name for value, name in self.label_names.items() if value not in self._cohort.labels}
 
+    def has_learned_from(self, case: str) -> bool:
+        """Whether drawn slices of a case were learned from, under its name or another one."""
+        if case in self.card.cases:
+            return True
+        marks = self.card.image_marks
+        return bool(marks) and self._cohort.image_fingerprint(case, self.card.channels) in marks
+
     def image_facts(self, case: str) -> ImageFacts:
         """What a case's image is like, to compare it with those that the run has learned from."""
         # The prediction needs it, too; while it is made, the facts are kept.
