@@ -221,7 +221,7 @@ def predict_each(
         try:
             if name in drawn and why_not is not None:
                 raise why_not
-            warnings = warn_of_difference(predictor.card, name, predictor.image_facts(name))
+            warnings = warn_of_difference(predictor.card, name, predictor.image_facts(name, part))
             if name in drawn and answers is not None:
                 result = _by_all(answers, cohort, name, part, clean_up, request.run)
             else:

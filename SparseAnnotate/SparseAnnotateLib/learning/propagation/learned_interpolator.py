@@ -142,7 +142,7 @@ class PropagationInterpolator(GapInterpolator):
         from ..data.training_cases import normalise
         from .slice_matcher import PropagationSettings, train_matcher
 
-        volume = np.moveaxis(normalise(first_channel(image), "percentile", self._ct), axis, 0)
+        volume = np.moveaxis(normalise(first_channel(image), "percentile", self._ct, watch), axis, 0)
         return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
@@ -309,17 +309,17 @@ def trained_propagation(
             return PropagationInterpolator(matcher.to(chosen_device(settings.device).device).eval(), ct=ct)
         except RunError:
             Path(path).unlink()
-    volumes = [_mapped(cohort, name, axis, ct) for name, axis in axes.items()]
+    volumes = [_mapped(cohort, name, axis, ct, watch) for name, axis in axes.items()]
     matcher = train_matcher(volumes, settings, watch)
     save_weights(path, matcher)
     return PropagationInterpolator(matcher, ct=ct)
 
 
-def _mapped(cohort: Cohort, name: str, axis: int, ct: CtScale | None):
+def _mapped(cohort: Cohort, name: str, axis: int, ct: CtScale | None, watch: Watch | None):
     from ..data.training_cases import normalised_image
 
     geometry = cohort.geometry(name)
     place, _ = geometry.to_standard_slice(axis, 0)
     first = cohort.channels[:1]
     scales = {(first or ("",))[0]: ct} if ct is not None else {}
-    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", first, scales), place, 0)
+    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", first, scales, watch), place, 0)
